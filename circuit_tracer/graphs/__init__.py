@@ -1,0 +1,77 @@
+"""Attribution graphs: the data type, influence, pruning, paths, and the forms they are kept in.
+
+Imports numpy alone; networkx and pyarrow are imported by the functions that need them. Two
+functions are not repeated here: `influence.influence`, which would hide its module, and
+`networks.write`, whose name says little alone.
+"""
+
+from circuit_tracer.graphs.exchange import open_graph, read_exchange, to_exchange, write_exchange
+from circuit_tracer.graphs.folder import new_file, new_folder
+from circuit_tracer.graphs.graph import (
+    Edges,
+    Graph,
+    GraphInfo,
+    Identity,
+    NodeKind,
+    Nodes,
+    Target,
+    node_name,
+    node_names,
+    rows_named,
+)
+from circuit_tracer.graphs.imports import from_exchange
+from circuit_tracer.graphs.influence import (
+    Scores,
+    cumulative_influence,
+    edge_influence,
+    flow,
+    flow_rows,
+    remaining_influence,
+    row_totals,
+    scores,
+)
+from circuit_tracer.graphs.networks import to_networkx
+from circuit_tracer.graphs.paths import Path, best_paths, path_mass
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.storage import load_graph, save_graph
+from circuit_tracer.graphs.summary import counts, edge_table, layer_table, node_table
+
+__all__ = [
+    "Edges",
+    "Graph",
+    "GraphInfo",
+    "Identity",
+    "NodeKind",
+    "Nodes",
+    "Path",
+    "PrunedGraph",
+    "Scores",
+    "Target",
+    "best_paths",
+    "counts",
+    "cumulative_influence",
+    "edge_influence",
+    "edge_table",
+    "flow",
+    "flow_rows",
+    "from_exchange",
+    "layer_table",
+    "load_graph",
+    "new_file",
+    "new_folder",
+    "node_name",
+    "node_names",
+    "node_table",
+    "open_graph",
+    "path_mass",
+    "prune",
+    "read_exchange",
+    "remaining_influence",
+    "row_totals",
+    "rows_named",
+    "save_graph",
+    "scores",
+    "to_exchange",
+    "to_networkx",
+    "write_exchange",
+]

@@ -1,0 +1,237 @@
+"""The graph JSON that Anthropic's viewer, upstream circuit-tracer and Neuronpedia exchange.
+
+Only kept nodes and edges are exported. What the form has no place for (constants, pre-activations,
+target weights, plain influence, the facts of the run) goes under `metadata.circuit_tracer_cli`, so
+that our own files come back whole; other readers ignore that key. A node's `influence` in this
+form is the cumulative share: lower is more important. Facts of the form: formats.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.imports import EXTRAS, from_exchange
+from circuit_tracer.graphs.plain import info_to_plain, plain, to_json
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.storage import TRACE_FILE, load_graph
+
+GENERATOR = "circuit-tracer-cli"
+_FEATURE_TYPES = {
+    NodeKind.EMBEDDING: "embedding",
+    NodeKind.FEATURE: "cross layer transcoder",  # the form's word for per-layer ones too
+    NodeKind.ERROR: "mlp reconstruction error",
+    NodeKind.LOGIT: "logit",
+}
+_GENERATION_SETTINGS = ("max_n_logits", "desired_logit_prob", "batch_size", "max_feature_nodes")
+
+
+def cantor(layer: int, feature: int) -> int:
+    """The one number the form gives a transcoder feature: (l+f)(l+f+1)/2 + f. Fits an int64."""
+    return (layer + feature) * (layer + feature + 1) // 2 + feature
+
+
+def to_exchange(
+    pruned: PrunedGraph,
+    *,
+    slug: str,
+    scan: str | None = None,
+    features_info: Mapping[tuple[int, int], str] | None = None,
+    create_time_ms: int | None = None,
+) -> dict[str, Any]:
+    """The kept graph as a JSON-ready dict.
+
+    `scan` is the model id for Neuronpedia and the dictionary's repository for circuit-tracer's own
+    page (default: the dictionary's name); `features_info` gives a text for a (layer, feature),
+    used instead of the node's own label. Raises GraphFileError if two nodes had the same id.
+    """
+    graph = pruned.graph
+    ids = [_node_id(graph, row) for row in pruned.kept_rows.tolist()]
+    if len(set(ids)) != len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise GraphFileError(
+            f"Two nodes of this graph have the exchange id {twice}, so it cannot be exported:"
+            " trace the prompt again with each target given once."
+        )
+    record = {
+        "metadata": _metadata(pruned, ids, slug, scan, create_time_ms),
+        "qParams": _q_params(graph),
+        "nodes": _nodes(pruned, ids, features_info or {}),
+        "links": _links(pruned, ids),
+    }
+    exported: dict[str, Any] = plain(record)
+    return exported
+
+
+def write_exchange(record: Mapping[str, Any], path: Path) -> None:
+    """Write an exported graph as UTF-8 JSON."""
+    path.write_text(to_json(record) + "\n", encoding="utf-8")
+
+
+def read_exchange(path: Path | str) -> PrunedGraph:
+    """Read a graph JSON file, ours or another tool's. Raises GraphFileError."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise GraphFileError(f"{path} cannot be read as graph JSON ({e}): export it again.") from e
+    return from_exchange(record)
+
+
+def open_graph(path: Path | str) -> PrunedGraph:
+    """Open either form: a stored trace (folder or trace.json) or an exchanged graph JSON."""
+    path = Path(path)
+    is_exchange = path.suffix == ".json" and path.name != TRACE_FILE and path.is_file()
+    return read_exchange(path) if is_exchange else load_graph(path)
+
+
+def _node_id(graph: Graph, row: int) -> str:
+    nodes = graph.nodes
+    kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+    feature, position = int(nodes.feature[row]), int(nodes.position[row])
+    if kind is NodeKind.EMBEDDING:
+        return f"E_{feature}_{position}"
+    if kind is NodeKind.FEATURE:
+        return f"{layer}_{feature}_{position}"
+    if kind is NodeKind.ERROR:
+        return f"{layer}_error_mlp_{position}"
+    return f"{layer + 1}_{_target_id(graph, row)}_{position}"
+
+
+def _target_id(graph: Graph, row: int) -> str:
+    """The vocabulary id, or both joined by "-" for a contrast."""
+    return "-".join(str(one) for one in _target(graph, row).vocabulary_ids)
+
+
+def _target(graph: Graph, row: int) -> Any:
+    return graph.info.targets[row - (len(graph.nodes) - len(graph.info.targets))]
+
+
+def _js_node_id(graph: Graph, row: int) -> str:
+    nodes = graph.nodes
+    kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+    feature, position = int(nodes.feature[row]), int(nodes.position[row])
+    if kind is NodeKind.EMBEDDING:
+        return f"E_{feature}-{position}"
+    if kind is NodeKind.FEATURE:
+        return f"{layer}_{feature}-0"
+    if kind is NodeKind.ERROR:
+        return f"{layer}_error_mlp-{position}"
+    return f"L_{_target_id(graph, row)}-{position}"
+
+
+def _nodes(
+    pruned: PrunedGraph, ids: list[str], features_info: Mapping[tuple[int, int], str]
+) -> list[dict[str, Any]]:
+    graph, nodes, cumulative = pruned.graph, pruned.graph.nodes, pruned.cumulative
+    records = []
+    for name, row in zip(ids, pruned.kept_rows.tolist(), strict=True):
+        kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+        feature, position = int(nodes.feature[row]), int(nodes.position[row])
+        record: dict[str, Any] = {
+            "node_id": name,
+            "feature": feature,
+            "layer": str(layer),
+            "ctx_idx": position,
+            "feature_type": _FEATURE_TYPES[kind],
+            "token_prob": 0.0,
+            "is_target_logit": False,
+            "run_idx": 0,
+            "reverse_ctx_idx": 0,
+            "jsNodeId": _js_node_id(graph, row),
+            "clerp": nodes.label[row],
+            "influence": cumulative[row],
+            "activation": nodes.activation[row],
+        }
+        if kind is NodeKind.FEATURE:
+            record["feature"] = cantor(layer, feature)
+            record["clerp"] = features_info.get((layer, feature), nodes.label[row])
+        elif kind is NodeKind.EMBEDDING:
+            record |= {"layer": "E", "feature": position}
+        elif kind is NodeKind.LOGIT:
+            record |= _target_fields(graph, row)
+        records.append(record)
+    return records
+
+
+def _target_fields(graph: Graph, row: int) -> dict[str, Any]:
+    target = _target(graph, row)
+    return {
+        "layer": str(int(graph.nodes.layer[row]) + 1),
+        "feature": target.vocabulary_ids[0],
+        "token_prob": target.probability,
+        "is_target_logit": row == int(graph.target_rows[0]),
+        "clerp": f'Output "{target.token}" (p={target.probability:.3f})',
+        "influence": None,
+    }
+
+
+def _links(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
+    name_of = dict(zip(pruned.kept_rows.tolist(), ids, strict=True))
+    edges = pruned.kept_edges
+    columns = (edges.source.tolist(), edges.target.tolist(), edges.weight.tolist())
+    return [
+        {"source": name_of[source], "target": name_of[target], "weight": weight}
+        for source, target, weight in zip(*columns, strict=True)
+    ]
+
+
+def _metadata(
+    pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None, create_time_ms: int | None
+) -> dict[str, Any]:
+    info = pruned.graph.info
+    version = info.versions.get(GENERATOR, "")
+    about: dict[str, Any] = {
+        "description": f"Attribution graph of {info.model.name} with {info.dictionary.name}",
+        "creator_name": GENERATOR,
+        "generator": {"name": GENERATOR, "version": version},
+    }
+    if create_time_ms is not None:
+        about["create_time_ms"] = create_time_ms
+    known = {key: info.settings[key] for key in _GENERATION_SETTINGS if key in info.settings}
+    return {
+        "slug": slug,
+        "scan": scan or info.dictionary.name,
+        "transcoder_list": [info.dictionary.name],
+        "prompt_tokens": info.tokens,
+        "prompt": info.prompt,
+        "node_threshold": pruned.node_threshold,
+        "schema_version": 1,
+        "info": about,
+        "generation_settings": known,
+        "pruning_settings": {
+            "node_threshold": pruned.node_threshold,
+            "edge_threshold": pruned.edge_threshold,
+        },
+        EXTRAS: _extras(pruned, ids),
+    }
+
+
+def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
+    """What the form has no place for; columns run along `ids`."""
+    nodes = pruned.graph.nodes.take(pruned.kept_rows)
+    return {
+        "version": 1,
+        "info": info_to_plain(pruned.graph.info),
+        "scores": asdict(pruned.scores),
+        "weight_dtype": str(pruned.graph.edges.weight.dtype),
+        "ids": ids,
+        "feature": nodes.feature,
+        "value": nodes.value,
+        "constant": nodes.constant,
+        "expanded": nodes.expanded,
+        "weight": nodes.weight,
+        "label": nodes.label,
+        "influence": pruned.influence[pruned.kept_rows],
+    }
+
+
+def _q_params(graph: Graph) -> dict[str, Any]:
+    """The viewer's own state; pins and supernodes of an imported graph are passed on."""
+    empty: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
+    empty |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
+    return empty | dict(graph.info.settings.get("qParams", {}))

@@ -1,0 +1,216 @@
+"""The attribution graph: what a trace produces and everything else reads.
+
+A `Graph` is plain numpy columns: a table of nodes, a table of edges and the facts about the run.
+It knows nothing of torch, models or dictionaries, so that reading, drawing and comparing graphs
+is instant. Node order is topological: embeddings first, then layer by layer the features and the
+error nodes, then the targets; every edge goes from a lower to a higher row of the node table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class NodeKind(IntEnum):
+    """What a node stands for (method.md section 3)."""
+
+    EMBEDDING = 0
+    FEATURE = 1
+    ERROR = 2
+    LOGIT = 3
+
+    @property
+    def word(self) -> str:
+        """The kind as a lower-case word: "embedding", "feature", "error" or "logit"."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """One row a node; every column has length n."""
+
+    kind: NDArray[np.int8]
+    """A `NodeKind`."""
+    layer: NDArray[np.int32]
+    """Layer of a feature or error; -1 for embeddings, the number of layers for targets."""
+    position: NDArray[np.int32]
+    """Token position, BOS included."""
+    feature: Ints
+    """Feature index; vocabulary id of an embedding or token target; -1 for errors and contrasts."""
+    activation: Floats
+    """Activation of a feature; NaN for the others."""
+    value: Floats
+    """What the incoming edges and the constant sum to: a feature's pre-activation, a target's
+    (centred) logit; NaN where the node has no incoming edges."""
+    constant: Floats
+    """The part of `value` that comes from no node (biases, decoder biases, what was zeroed at
+    BOS); NaN where the node has no incoming edges."""
+    expanded: Bools
+    """Whether the incoming edges were computed (features left out by a budget are False)."""
+    weight: Floats
+    """Weight of a target in the influence; 0 for every other node. Sums to 1."""
+    label: tuple[str, ...]
+    """Short text: a feature's automatic label, a token, a target's text; "" if there is none."""
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def of_kind(self, kind: NodeKind) -> Ints:
+        """Row numbers of all nodes of one kind, ascending."""
+        return np.flatnonzero(self.kind == kind)
+
+    def take(self, rows: Ints) -> Nodes:
+        """The table restricted to `rows`, in that order."""
+        labels = tuple(self.label[int(i)] for i in rows)
+        return Nodes(
+            kind=self.kind[rows],
+            layer=self.layer[rows],
+            position=self.position[rows],
+            feature=self.feature[rows],
+            activation=self.activation[rows],
+            value=self.value[rows],
+            constant=self.constant[rows],
+            expanded=self.expanded[rows],
+            weight=self.weight[rows],
+            label=labels,
+        )
+
+
+@dataclass(frozen=True)
+class Edges:
+    """One row an edge, sorted by (target, source); every column has length m."""
+
+    source: NDArray[np.int32]
+    """Row of the source node."""
+    target: NDArray[np.int32]
+    """Row of the target node; always greater than `source`."""
+    weight: NDArray[np.floating[Any]]
+    """Signed contribution to the target's value, in the dtype of the trace."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the graph explains: a token's logit, or a contrast between two."""
+
+    token: str
+    """The token as text, or "yes - no" for a contrast."""
+    vocabulary_ids: tuple[int, ...]
+    """One id, or two for a contrast (plus, minus)."""
+    position: int
+    """Position whose output is explained."""
+    probability: float
+    """Probability of the token (of the plus token, for a contrast)."""
+    logit: float
+    """The model's own logit (difference of logits for a contrast)."""
+    rank: int
+    """0 for the model's first choice at that position."""
+
+    @property
+    def is_contrast(self) -> bool:
+        """Whether the target is a difference of two logits."""
+        return len(self.vocabulary_ids) == 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which weights were used, so that a reader can get the same ones."""
+
+    name: str
+    """The name the user typed, or the folder's name."""
+    source: str
+    """Where it came from: "bundled", a hub reference, a folder's name (never a full path)."""
+    sha256: str
+    """Hash over the weight files."""
+    kind: str = ""
+    """"llama", ... for a model; "plt" or "clt" for a dictionary."""
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """The facts of one run that are not nodes or edges."""
+
+    prompt: str
+    tokens: tuple[str, ...]
+    """Tokens as text, BOS included."""
+    token_ids: tuple[int, ...]
+    n_layers: int
+    targets: tuple[Target, ...]
+    """In the order of the LOGIT nodes."""
+    model: Identity
+    dictionary: Identity
+    dtype: str
+    """"float32", ...: what the sweep computed in."""
+    conservation_residual: float
+    """Largest relative conservation residual over all expanded nodes."""
+    conservation_tolerance: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Resolved settings of the run: plain JSON values."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole (unpruned) attribution graph."""
+
+    info: GraphInfo
+    nodes: Nodes
+    edges: Edges
+
+    @property
+    def target_rows(self) -> Ints:
+        """Rows of the target (LOGIT) nodes, in the order of `info.targets`."""
+        return self.nodes.of_kind(NodeKind.LOGIT)
+
+    def token_of(self, row: int) -> str:
+        """The prompt token at the node's position."""
+        return self.info.tokens[int(self.nodes.position[row])]
+
+
+def node_name(graph: Graph, row: int) -> str:
+    """The short, unique name users type and see.
+
+    "L3/117@4" feature 117 of layer 3 at position 4, "L3/error@4", "embedding@4", and
+    "logit:yellow@4" for targets.
+    """
+    nodes = graph.nodes
+    kind, layer, position = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.position[row]
+    if kind is NodeKind.EMBEDDING:
+        return f"embedding@{position}"
+    if kind is NodeKind.ERROR:
+        return f"L{layer}/error@{position}"
+    if kind is NodeKind.FEATURE:
+        return f"L{layer}/{nodes.feature[row]}@{position}"
+    return f"logit:{nodes.label[row]}@{position}"
+
+
+def node_names(graph: Graph) -> list[str]:
+    """`node_name` of every row, made unique: a name that came before gets "#2", "#3", ...
+
+    Two token ids can have the same text, so two targets can have the same `node_name`.
+    """
+    seen: dict[str, int] = {}
+    names = []
+    for row in range(len(graph.nodes)):
+        name = node_name(graph, row)
+        count = seen[name] = seen.get(name, 0) + 1
+        names.append(name if count == 1 else f"{name}#{count}")
+    return names
+
+
+def rows_named(graph: Graph, names: Sequence[str]) -> list[int]:
+    """Rows of the nodes with these `node_names`; raises KeyError with the first unknown name."""
+    known = {name: row for row, name in enumerate(node_names(graph))}
+    return [known[name] for name in names]

@@ -1,0 +1,281 @@
+"""Read an exchanged graph JSON back into a `PrunedGraph`; exchange.py writes the form.
+
+A file of ours carries its extras and comes back whole. Of another tool's file everything the form
+holds is read: weights, node identities, activations, labels, thresholds. The rest is NaN, target
+weights are the tokens' probabilities, and influence and scores are those of the (already pruned)
+graph in the file. A file is somebody else's text: every field is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.graph import Edges, Graph, GraphInfo, Identity, NodeKind, Nodes, Target
+from circuit_tracer.graphs.influence import influence, scores
+from circuit_tracer.graphs.plain import info_from_plain, number, scores_from_plain, whole_text
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.storage import check_graph
+
+EXTRAS = "circuit_tracer_cli"
+_KINDS = {
+    "embedding": NodeKind.EMBEDDING,
+    "cross layer transcoder": NodeKind.FEATURE,
+    "transcoder": NodeKind.FEATURE,
+    "per layer transcoder": NodeKind.FEATURE,
+    "mlp reconstruction error": NodeKind.ERROR,
+    "logit": NodeKind.LOGIT,
+}
+_OUTPUT = re.compile(r'\s*Output "(?P<token>.*)" \(p=[^)]*\)\s*', re.DOTALL)
+
+
+class _Node(NamedTuple):
+    """One node of the file, its fields checked."""
+
+    name: str
+    kind: NodeKind
+    layer: int
+    """-1 for embeddings; as written in the file for targets."""
+    position: int
+    feature: int
+    label: str
+    activation: float
+    probability: float
+
+
+def from_exchange(record: Mapping[str, Any]) -> PrunedGraph:
+    """The graph in an exchanged JSON; every node and edge in it counts as kept.
+
+    Error nodes are told by their `feature_type`, so both forms of their ids are read. Raises
+    GraphFileError that names what is wrong with the file.
+    """
+    try:
+        return _read(record)
+    except GraphFileError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        what = f"no {e}" if isinstance(e, KeyError) else str(e)
+        raise GraphFileError(f"This graph JSON is damaged ({what}): export it again.") from e
+
+
+def inverse_cantor(number: int) -> tuple[int, int]:
+    """(layer, feature) of the form's feature number, exact for any size."""
+    diagonal = (math.isqrt(8 * number + 1) - 1) // 2
+    feature = number - diagonal * (diagonal + 1) // 2
+    return diagonal - feature, feature
+
+
+def _read(record: Mapping[str, Any]) -> PrunedGraph:
+    if not isinstance(record, Mapping) or not {"metadata", "nodes", "links"} <= set(record):
+        raise GraphFileError(
+            "This JSON holds no metadata, nodes and links, so it is no attribution graph: give a"
+            " graph JSON of circuit-tracer or Neuronpedia."
+        )
+    metadata = record["metadata"]
+    parsed = [_parse(one) for one in record["nodes"]]
+    parsed.sort(key=lambda one: (_level(one), one.kind))  # stable: keeps the file's order
+    row_of = {one.name: row for row, one in enumerate(parsed)}
+    if len(row_of) != len(parsed):
+        raise GraphFileError(
+            "Two nodes of this graph JSON have the same node_id (older files give an error node"
+            " the id of a layer-0 feature): export it again with a newer tool."
+        )
+    extras = metadata.get(EXTRAS) or {}
+    at = {name: i for i, name in enumerate(extras.get("ids", ()))}
+    ours = bool(at) and all(one.name in at for one in parsed)
+    edges = _edges(record["links"], row_of, extras["weight_dtype"] if ours else "float64")
+    nodes = _foreign_nodes(parsed, edges)
+    info = _foreign_info(record, parsed, nodes)
+    if ours:
+        order = [at[one.name] for one in parsed]
+        nodes = _with_extras(nodes, extras, order)
+        stored = info_from_plain(extras["info"])
+        if len(stored.targets) == len(info.targets):
+            info = _with_pins(stored, record)
+    graph = Graph(info, nodes, edges)
+    check_graph(graph)
+    return _as_pruned(graph, metadata, extras if ours and len(order) == len(at) else {}, parsed)
+
+
+def _as_pruned(
+    graph: Graph, metadata: Mapping[str, Any], extras: Mapping[str, Any], parsed: list[_Node]
+) -> PrunedGraph:
+    pruning = metadata.get("pruning_settings") or {}
+    node_threshold = pruning.get("node_threshold", metadata.get("node_threshold"))
+    edge_threshold = pruning.get("edge_threshold")
+    if extras:
+        at = {name: i for i, name in enumerate(extras["ids"])}
+        column = _numbers(extras["influence"])
+        node_influence = column[[at[one.name] for one in parsed]]
+    else:
+        node_influence = influence(graph)
+    return PrunedGraph(
+        graph=graph,
+        node_threshold=1.0 if node_threshold is None else float(node_threshold),
+        edge_threshold=1.0 if edge_threshold is None else float(edge_threshold),
+        node_kept=np.ones(len(graph.nodes), dtype=np.bool_),
+        edge_kept=np.ones(len(graph.edges), dtype=np.bool_),
+        influence=node_influence,
+        scores=scores_from_plain(extras["scores"]) if extras else scores(graph, node_influence),
+    )
+
+
+def _level(node: _Node) -> float:
+    """Targets come last, whatever layer the file gives them."""
+    return math.inf if node.kind is NodeKind.LOGIT else node.layer
+
+
+def _parse(record: Mapping[str, Any]) -> _Node:
+    name, word = record["node_id"], record["feature_type"]
+    if not isinstance(name, str):
+        raise GraphFileError(f"A node_id of this graph JSON is {name!r}, no text: export it again.")
+    if word not in _KINDS:
+        raise GraphFileError(
+            f"Node {name} has the feature_type {word!r}, which is not known here: known are"
+            f" {', '.join(_KINDS)}."
+        )
+    kind = _KINDS[word]
+    layer = -1 if kind is NodeKind.EMBEDDING else int(record["layer"])
+    clerp = whole_text(str(record.get("clerp") or ""))
+    output = _OUTPUT.fullmatch(clerp) if kind is NodeKind.LOGIT else None
+    activation = record.get("activation")
+    return _Node(
+        name=name,
+        kind=kind,
+        layer=layer,
+        position=int(record["ctx_idx"]),
+        feature=_feature(name, kind, layer, record.get("feature")),
+        label=output["token"] if output else clerp,
+        activation=number(activation) if kind is NodeKind.FEATURE else math.nan,
+        probability=float(record.get("token_prob") or 0.0),
+    )
+
+
+def _feature(name: str, kind: NodeKind, layer: int, given: Any) -> int:
+    """The index in the middle of the id; for a feature, else the one in its Cantor number."""
+    if kind is NodeKind.ERROR:
+        return -1
+    parts = name.split("_")
+    if len(parts) == 3 and parts[1].isdecimal():
+        return int(parts[1])
+    if kind is NodeKind.FEATURE and isinstance(given, int) and given >= 0:
+        its_layer, feature = inverse_cantor(given)
+        return feature if its_layer == layer else given
+    return -1
+
+
+def _edges(links: Any, row_of: Mapping[str, int], dtype: str) -> Edges:
+    if dtype not in ("float16", "float32", "float64"):
+        raise ValueError(f"weight_dtype {dtype!r}")
+    for one in links:
+        for end in (one["source"], one["target"]):
+            if end not in row_of:
+                raise GraphFileError(
+                    f"A link of this graph JSON leads to {end}, which is no node: export it again."
+                )
+    source = np.array([row_of[one["source"]] for one in links], dtype=np.int32)
+    target = np.array([row_of[one["target"]] for one in links], dtype=np.int32)
+    weight = np.array([float(one["weight"]) for one in links], dtype=dtype)
+    order = np.lexsort((source, target))
+    source, target, weight = source[order], target[order], weight[order]
+    if np.any((np.diff(source) == 0) & (np.diff(target) == 0)):
+        raise ValueError("two links between the same nodes")
+    return Edges(source, target, weight)
+
+
+def _foreign_nodes(parsed: list[_Node], edges: Edges) -> Nodes:
+    n = len(parsed)
+    kind = np.array([one.kind for one in parsed], dtype=np.int8)
+    layer = np.array([one.layer for one in parsed], dtype=np.int32)
+    is_target = kind == NodeKind.LOGIT
+    if not is_target.any():
+        raise GraphFileError("This graph JSON has no logit node, so it explains nothing.")
+    layer[is_target] = _n_layers(parsed)
+    probability = np.where(is_target, np.array([one.probability for one in parsed]), 0.0)
+    if not np.all((probability >= 0) & (probability <= 1)):
+        raise ValueError("a token_prob that is no probability")
+    weight = probability if probability.sum() > 0 else is_target.astype(np.float64)
+    has_row = np.zeros(n, dtype=np.bool_)
+    has_row[edges.target] = True
+    return Nodes(
+        kind=kind,
+        layer=layer,
+        position=np.array([one.position for one in parsed], dtype=np.int32),
+        feature=np.array([one.feature for one in parsed], dtype=np.int64),
+        activation=np.array([one.activation for one in parsed], dtype=np.float64),
+        value=np.full(n, np.nan),
+        constant=np.full(n, np.nan),
+        expanded=has_row | is_target,
+        weight=weight / weight.sum(),
+        label=tuple(one.label for one in parsed),
+    )
+
+
+def _n_layers(parsed: list[_Node]) -> int:
+    """The form writes targets at layer L + 1."""
+    below = max((one.layer for one in parsed if one.kind is not NodeKind.LOGIT), default=-1)
+    above = min(one.layer for one in parsed if one.kind is NodeKind.LOGIT)
+    return max(above - 1, below + 1)
+
+
+def _foreign_info(record: Mapping[str, Any], parsed: list[_Node], nodes: Nodes) -> GraphInfo:
+    metadata = record["metadata"]
+    tokens = tuple(whole_text(str(token)) for token in metadata["prompt_tokens"])
+    token_ids = [-1] * len(tokens)
+    for one in parsed:
+        if one.kind is NodeKind.EMBEDDING and 0 <= one.position < len(tokens):
+            token_ids[one.position] = one.feature
+    targets = tuple(
+        Target(one.label, (one.feature,), one.position, one.probability, math.nan, rank)
+        for rank, one in enumerate(one for one in parsed if one.kind is NodeKind.LOGIT)
+    )
+    scan = whole_text(str(metadata.get("scan") or "unknown"))
+    info = GraphInfo(
+        prompt=whole_text(str(metadata.get("prompt", ""))),
+        tokens=tokens,
+        token_ids=tuple(token_ids),
+        n_layers=_n_layers(parsed),
+        targets=targets,
+        model=Identity(scan, "graph JSON", ""),
+        dictionary=Identity(scan, "graph JSON", ""),
+        dtype="unknown",
+        conservation_residual=math.nan,
+        conservation_tolerance=math.nan,
+        settings=dict(metadata.get("generation_settings") or {}),
+    )
+    return _with_pins(info, record)
+
+
+def _with_pins(info: GraphInfo, record: Mapping[str, Any]) -> GraphInfo:
+    """Keep the viewer's pins and supernodes in the settings, if there are any."""
+    given = record.get("qParams") or {}
+    if not given.get("pinnedIds") and not given.get("supernodes"):
+        return info
+    return replace(info, settings={**info.settings, "qParams": dict(given)})
+
+
+def _with_extras(nodes: Nodes, extras: Mapping[str, Any], order: list[int]) -> Nodes:
+    columns = {
+        name: _numbers(extras[name])[order] for name in ("value", "constant", "weight", "expanded")
+    }
+    labels = extras["label"]
+    return replace(
+        nodes,
+        feature=np.array([extras["feature"][i] for i in order], dtype=np.int64),
+        value=columns["value"],
+        constant=columns["constant"],
+        expanded=columns["expanded"] > 0,
+        weight=columns["weight"],
+        label=tuple(str(labels[i]) for i in order),
+    )
+
+
+def _numbers(column: Any) -> Any:
+    """A JSON column as float64, null as NaN."""
+    return np.array([number(value) for value in column], dtype=np.float64)

@@ -1,0 +1,209 @@
+"""The k best signed routes from the tokens to a target (method.md 6).
+
+A path's strength is the product of its edges' shares, an edge's share being its signed weight
+divided by the absolute sum of its target's row (the N of influence.py, with signs). The k best
+paths into a node are among the k best into each of its sources, extended by one edge, so walking
+the nodes in topological order and keeping k per node is exact. Summing instead of keeping the
+best gives the total mass of all paths, against which a path's share is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.influence import row_totals
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+
+@dataclass(frozen=True)
+class Path:
+    """One route through the graph."""
+
+    rows: tuple[int, ...]
+    """Rows of the node table from the source to the target, both included."""
+    strength: float
+    """Signed product of the edges' shares of their targets' rows; in -1..1."""
+    sign: int
+    """+1 if the route pushes the target up, -1 if down (the product of the edges' signs)."""
+    share: float
+    """|strength| over the summed |strength| of all paths of the whole graph from the same
+    sources to this target. Pruned or not, the share of one path is the same."""
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best paths into every node: columns (n, k), strongest first, 0 where there are fewer."""
+
+    size: Floats
+    """Absolute strength."""
+    sign: NDArray[np.int8]
+    source: Ints
+    """Row the path comes from; -1 where it starts."""
+    rank: Ints
+    """Which of the source's best paths it extends."""
+
+
+class _Step(NamedTuple):
+    """A path's last edge: the columns of one cell of `_Best`."""
+
+    size: float
+    sign: int
+    source: int
+    rank: int
+
+
+def best_paths(
+    pruned: PrunedGraph | Graph,
+    *,
+    k: int = 10,
+    sources: Sequence[int] | None = None,
+    targets: Sequence[int] | None = None,
+    direct: bool = True,
+) -> list[Path]:
+    """The k strongest paths into each target: targets in the given order, strongest first.
+
+    Walks the kept nodes and edges of a `PrunedGraph`, everything of a `Graph`; shares are of the
+    whole graph's rows either way, so strengths do not depend on the pruning. `sources` and
+    `targets` are rows, by default all embeddings and all targets; any kind of node may be either.
+    A path may pass through another source. `direct=False` leaves out routes of a single edge, so
+    that every route passes through a feature (shares are still of all paths). Equal strengths go
+    by source row. Raises UsageError for k < 1 or a row that is not in the graph or was pruned.
+    """
+    graph = pruned.graph if isinstance(pruned, PrunedGraph) else pruned
+    n, m = len(graph.nodes), len(graph.edges)
+    if isinstance(pruned, PrunedGraph):
+        node_kept, edge_kept = pruned.node_kept, pruned.edge_kept
+    else:
+        node_kept, edge_kept = np.ones(n, dtype=np.bool_), np.ones(m, dtype=np.bool_)
+    if k < 1:
+        raise UsageError(f"The number of paths is {k}: ask for at least 1.")
+    embeddings = graph.nodes.of_kind(NodeKind.EMBEDDING)
+    starts = _checked(embeddings if sources is None else sources, node_kept, "source")
+    ends = _checked(graph.target_rows if targets is None else targets, node_kept, "target")
+    shares = _signed_shares(graph)
+    best = _k_best(graph, shares, edge_kept, starts, k)
+    mass = path_mass(graph, sources=starts.tolist())
+    found = []
+    for end in ends.tolist():
+        into = np.flatnonzero((graph.edges.target == end) & edge_kept)
+        last_step = _extended(best, graph.edges.source[into], shares[into], k, direct=direct)
+        found += [_trace_back(best, end, step, float(mass[end])) for step in last_step]
+    return found
+
+
+def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
+    """(n,) summed absolute strength of all paths from the sources to each node, exactly.
+
+    Every path of the whole graph counts, 1 for the empty path at a source itself.
+    """
+    nodes, edges = graph.nodes, graph.edges
+    n = len(nodes)
+    shares = np.abs(_signed_shares(graph))
+    starting = np.zeros(n)
+    starting[np.asarray(sources, dtype=np.int64)] = 1.0
+    mass = starting.copy()
+    edge_layer = nodes.layer[edges.target]  # ascending: edges are sorted by their target
+    for layer in np.unique(nodes.layer):
+        start, end = np.searchsorted(edge_layer, [layer, layer + 1])
+        arriving = shares[start:end] * mass[edges.source[start:end]]
+        mass += np.bincount(edges.target[start:end], weights=arriving, minlength=n)
+    return mass
+
+
+def _checked(rows: Sequence[int] | Ints, node_kept: Bools, role: str) -> Ints:
+    checked = np.asarray(rows, dtype=np.int64)
+    for row in checked:
+        if not 0 <= row < len(node_kept):
+            raise UsageError(f"The path {role} {row} is no row of this graph's node table.")
+        if not node_kept[row]:
+            raise UsageError(
+                f"The path {role} in row {row} was pruned away: raise the node or edge threshold"
+                " (--node-threshold, --edge-threshold) or choose another node."
+            )
+    return checked
+
+
+def _signed_shares(graph: Graph) -> Floats:
+    """(m,) weight / absolute sum of the target's whole row."""
+    edges = graph.edges
+    totals = row_totals(edges.target, edges.weight, len(graph.nodes))
+    divisor = totals[edges.target]
+    shares: Floats = np.divide(edges.weight, divisor, out=np.zeros(len(edges)), where=divisor > 0)
+    return shares
+
+
+def _k_best(graph: Graph, shares: Floats, edge_kept: Bools, starts: Ints, k: int) -> _Best:
+    """Fill in the best paths node by node, in row order (which is topological)."""
+    n = len(graph.nodes)
+    best = _Best(
+        size=np.zeros((n, k)),
+        sign=np.zeros((n, k), dtype=np.int8),
+        source=np.full((n, k), -1, dtype=np.int64),
+        rank=np.zeros((n, k), dtype=np.int64),
+    )
+    is_start = np.zeros(n, dtype=np.bool_)
+    is_start[starts] = True
+    best.size[starts, 0] = 1.0
+    best.sign[starts, 0] = 1
+    which = np.flatnonzero(edge_kept)
+    target, source, share = graph.edges.target[which], graph.edges.source[which], shares[which]
+    nodes, first = np.unique(target, return_index=True)
+    last = np.append(first[1:], len(target))
+    for node, start, end in zip(nodes.tolist(), first.tolist(), last.tolist(), strict=True):
+        _fill(best, node, source[start:end], share[start:end], bool(is_start[node]))
+    return best
+
+
+def _fill(best: _Best, node: int, source: NDArray[np.int32], share: Floats, start: bool) -> None:
+    """Enter the best paths into one node; at a source the empty path stays the first."""
+    first = 1 if start else 0
+    for column, step in enumerate(_extended(best, source, share, best.size.shape[1] - first)):
+        best.size[node, column + first] = step.size
+        best.sign[node, column + first] = step.sign
+        best.source[node, column + first] = step.source
+        best.rank[node, column + first] = step.rank
+
+
+def _extended(
+    best: _Best, source: NDArray[np.int32], share: Floats, k: int, *, direct: bool = True
+) -> list[_Step]:
+    """The k best of all paths into the sources, each extended by its edge; strongest first."""
+    sizes = np.abs(share)[:, None] * best.size[source]
+    if not direct:
+        sizes[best.source[source] < 0] = 0.0
+    edge, rank = np.divmod(_largest(sizes.ravel(), k), best.size.shape[1])
+    signs = np.sign(share[edge]) * best.sign[source[edge], rank]
+    columns = (sizes[edge, rank], signs.astype(np.int64), source[edge], rank)
+    return [_Step(*step) for step in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def _largest(values: Floats, k: int) -> Ints:
+    """Indices of the k largest positive values, descending, ties by index."""
+    if k < 1:
+        return np.empty(0, dtype=np.int64)
+    candidates = np.flatnonzero(values > 0)
+    if len(candidates) > k:
+        least = np.partition(values[candidates], len(candidates) - k)[len(candidates) - k]
+        candidates = candidates[values[candidates] >= least]
+    return candidates[np.argsort(-values[candidates], kind="stable")][:k]
+
+
+def _trace_back(best: _Best, end: int, step: _Step, mass: float) -> Path:
+    rows = [end]
+    node, rank = step.source, step.rank
+    while node >= 0:
+        rows.append(node)
+        node, rank = int(best.source[node, rank]), int(best.rank[node, rank])
+    return Path(
+        rows=tuple(reversed(rows)),
+        strength=step.sign * step.size,
+        sign=step.sign,
+        share=step.size / mass,
+    )

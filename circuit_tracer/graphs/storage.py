@@ -1,0 +1,225 @@
+"""A traced graph as a folder: trace.json, nodes.parquet and edges.parquet.
+
+trace.json holds the facts of the run (what was traced, with which weights and settings, the
+scores, the thresholds); the two zstd Parquet tables hold the whole graph with what was kept of it,
+and are readable as they are by DuckDB, polars and pandas. Numbers come back bit for bit. Nothing
+that could run code (pickle, .pt) is ever written or opened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Nodes
+from circuit_tracer.graphs.influence import edge_influence
+from circuit_tracer.graphs.plain import (
+    info_from_plain,
+    info_to_plain,
+    scores_from_plain,
+    to_json,
+    whole_text,
+)
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA = "circuit-tracer-cli/trace"
+SCHEMA_VERSION = 1
+TRACE_FILE = "trace.json"
+NODES_FILE = "nodes.parquet"
+EDGES_FILE = "edges.parquet"
+
+_NODE_TYPES: dict[str, type[np.generic]] = {
+    "kind": np.int8,
+    "layer": np.int32,
+    "position": np.int32,
+    "feature": np.int64,
+    "activation": np.float64,
+    "value": np.float64,
+    "constant": np.float64,
+    "expanded": np.bool_,
+    "weight": np.float64,
+}
+_TRACE_AGAIN = "trace the prompt again, or give another file"
+
+
+def save_graph(pruned: PrunedGraph, folder: Path) -> None:
+    """Write the three files into an existing folder (see `folder.new_folder` for a safe one)."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(nodes_to_arrow(pruned), folder / NODES_FILE, compression="zstd")
+    pq.write_table(edges_to_arrow(pruned), folder / EDGES_FILE, compression="zstd")
+    record = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "n_nodes": len(pruned.graph.nodes),
+        "n_edges": len(pruned.graph.edges),
+        "n_nodes_kept": int(pruned.node_kept.sum()),
+        "n_edges_kept": int(pruned.edge_kept.sum()),
+        "node_threshold": pruned.node_threshold,
+        "edge_threshold": pruned.edge_threshold,
+        "scores": asdict(pruned.scores),
+        "info": info_to_plain(pruned.graph.info),
+    }
+    (folder / TRACE_FILE).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+
+
+def load_graph(path: Path | str) -> PrunedGraph:
+    """Read what `save_graph` wrote; `path` is the folder or the trace.json in it.
+
+    Raises GraphFileError, with what to do, when anything is missing, damaged or too new.
+    """
+    folder = _folder_of(Path(path))
+    record = _read_record(folder / TRACE_FILE)
+    node_table = _read_table(folder / NODES_FILE)
+    edge_table = _read_table(folder / EDGES_FILE)
+    try:
+        nodes = _nodes_from_arrow(node_table)
+        edges = Edges(
+            source=_column(edge_table, "source", np.int32),
+            target=_column(edge_table, "target", np.int32),
+            weight=_column(edge_table, "weight"),
+        )
+        pruned = PrunedGraph(
+            graph=Graph(info_from_plain(record["info"]), nodes, edges),
+            node_threshold=float(record["node_threshold"]),
+            edge_threshold=float(record["edge_threshold"]),
+            node_kept=_column(node_table, "kept", np.bool_),
+            edge_kept=_column(edge_table, "kept", np.bool_),
+            influence=_column(node_table, "influence", np.float64),
+            scores=scores_from_plain(record["scores"]),
+        )
+        check_graph(pruned.graph)
+        if (record["n_nodes"], record["n_edges"]) != (len(nodes), len(edges)):
+            raise ValueError("trace.json and the tables are from different traces")
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise GraphFileError(f"{folder} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
+    return pruned
+
+
+def nodes_to_arrow(pruned: PrunedGraph) -> pa.Table:
+    """The node table of the whole graph, with `kept`, `influence` and `label`."""
+    import pyarrow as pa
+
+    nodes = pruned.graph.nodes
+    columns: dict[str, Any] = {name: getattr(nodes, name) for name in _NODE_TYPES}
+    columns["influence"] = pruned.influence
+    columns["kept"] = pruned.node_kept
+    arrays = {name: pa.array(column) for name, column in columns.items()}
+    arrays["label"] = pa.array([whole_text(label) for label in nodes.label], type=pa.string())
+    return pa.table(arrays)
+
+
+def edges_to_arrow(pruned: PrunedGraph) -> pa.Table:
+    """The edge table of the whole graph, with `kept` and the influence along each edge."""
+    import pyarrow as pa
+
+    edges = pruned.graph.edges
+    flows = edge_influence(pruned.graph, pruned.influence).astype(np.float32)
+    return pa.table(
+        {
+            "source": pa.array(edges.source),
+            "target": pa.array(edges.target),
+            "weight": pa.array(edges.weight),
+            "influence": pa.array(flows),
+            "kept": pa.array(pruned.edge_kept),
+        }
+    )
+
+
+def check_graph(graph: Graph) -> None:
+    """Raise ValueError unless the columns are what `Graph` promises."""
+    nodes, edges = graph.nodes, graph.edges
+    n, kinds = len(nodes), tuple(int(kind) for kind in NodeKind)
+    if not np.isin(nodes.kind, kinds).all():
+        raise ValueError("a node of an unknown kind")
+    if len(edges):
+        if edges.source.min() < 0 or edges.target.max() >= n:
+            raise ValueError("an edge from or to a node that is not there")
+        if np.any(nodes.layer[edges.source] >= nodes.layer[edges.target]):
+            raise ValueError("an edge that does not go up in layers")
+        if np.any(edges.source >= edges.target) or np.any(np.diff(edges.target) < 0):
+            raise ValueError("edges out of order")
+        if not np.isfinite(edges.weight).all():
+            raise ValueError("an edge weight that is not a finite number")
+    if len(graph.info.targets) != len(graph.target_rows):
+        raise ValueError("as many targets as target nodes are needed")
+    if n and not 0 <= nodes.position.min() <= nodes.position.max() < len(graph.info.tokens):
+        raise ValueError("a node at a position outside the prompt")
+
+
+def _folder_of(path: Path) -> Path:
+    if path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
+        raise GraphFileError(
+            f"{path} is a pickle, which can run code and is never opened: export it as graph JSON"
+            " with the tool that made it and give that file."
+        )
+    folder = path.parent if path.name == TRACE_FILE else path
+    if not folder.exists():
+        raise GraphFileError(f"There is no {folder}: give the folder of an earlier trace.")
+    if not folder.is_dir() or not (folder / TRACE_FILE).is_file():
+        raise GraphFileError(
+            f"{path} is no stored trace (a folder with {TRACE_FILE}): give the folder that"
+            " circuit-tracer trace wrote."
+        )
+    return folder
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:  # ValueError: neither JSON nor UTF-8
+        raise GraphFileError(f"{path} cannot be read ({_reason(e)}): {_TRACE_AGAIN}.") from e
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise GraphFileError(
+            f"{path} was not written by circuit-tracer trace: give the folder of a trace."
+        )
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise GraphFileError(
+            f"{path} has schema version {record.get('schema_version')}, and this circuit-tracer"
+            f" reads version {SCHEMA_VERSION}: install the version that wrote it or trace again."
+        )
+    return record
+
+
+def _read_table(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError as e:
+        raise GraphFileError(f"{path} is missing: {_TRACE_AGAIN}.") from e
+    except (OSError, pa.ArrowException) as e:
+        raise GraphFileError(f"{path} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
+
+
+def _nodes_from_arrow(table: pa.Table) -> Nodes:
+    columns = {name: _column(table, name, dtype) for name, dtype in _NODE_TYPES.items()}
+    return Nodes(**columns, label=tuple(table.column("label").to_pylist()))
+
+
+def _column(table: pa.Table, name: str, dtype: type[np.generic] | None = None) -> Any:
+    """One column as its own array. KeyError if it is not there, TypeError if of another type."""
+    column = table.column(name)
+    if column.null_count:
+        raise ValueError(f"empty cells in column {name}")
+    array = column.to_numpy()
+    if dtype is None and not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"column {name} holds {array.dtype}, not numbers with a point")
+    if dtype is not None and array.dtype != np.dtype(dtype):
+        raise TypeError(f"column {name} holds {array.dtype}, not {np.dtype(dtype)}")
+    return array
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a foreign error, short enough for a sentence."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:160]
