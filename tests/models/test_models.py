@@ -1,0 +1,195 @@
+"""Opening models and capturing forward passes, against the Hugging Face module itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from circuit_tracer.errors import ModelError, PromptError, UsageError
+from circuit_tracer.models import Model, open_model
+from circuit_tracer.models.model import parse_device, parse_dtype
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+PROMPT = "the banana is yellow yes a lemon is blue"
+
+
+def saved(model: Model, folder: Path) -> Path:
+    model.module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_capture_is_what_the_model_computes() -> None:
+    model = tiny_llama(attention_bias=True)
+    ids = model.tokenize(PROMPT)
+    capture = model.capture(ids)
+    output = model.module(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
+    assert torch.equal(capture.logits, output.logits[0])
+    assert torch.equal(capture.embeddings, output.hidden_states[0][0])
+    assert torch.equal(capture.patterns, torch.cat(output.attentions))
+    following = torch.cat([*output.hidden_states[1:-1]])
+    assert torch.equal(capture.resid_pre[1:], following)
+    rebuilt = capture.resid_mid + capture.mlp_out
+    assert torch.allclose(rebuilt[:-1], following, atol=1e-6)
+    assert torch.allclose(rebuilt[-1], capture.resid_final, atol=1e-6)
+
+
+def test_mlp_activity_of_a_batch_is_that_of_its_rows() -> None:
+    model = tiny_llama()
+    rows = [model.tokenize(PROMPT), model.tokenize("a lemon is blue the sky is blue yes")]
+    activity = model.mlp_activity(torch.tensor(rows))
+    for i, row in enumerate(rows):
+        capture = model.capture(row)
+        assert torch.allclose(activity.inputs[:, i], capture.mlp_in, atol=1e-6)
+        assert torch.allclose(activity.outputs[:, i], capture.mlp_out, atol=1e-6)
+
+
+@pytest.mark.parametrize("reads", ["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"])
+def test_reading_points_are_the_same_in_both_kinds_of_pass(reads: str) -> None:
+    model = tiny_llama(dtype=torch.float64)
+    ids = model.tokenize(PROMPT)
+    capture = model.capture(ids)
+    activity = model.mlp_activity(torch.tensor([ids]), reads)  # type: ignore[arg-type]
+    for layer in range(model.n_layers):
+        seen = model.wiring.read(
+            reads,  # type: ignore[arg-type]
+            layer,
+            capture.resid_mid[layer],
+            capture.mlp_in[layer],
+        )
+        assert torch.allclose(activity.inputs[layer, 0], seen)
+        gain = model.wiring.read_gain(reads, layer, capture.resid_mid[layer])  # type: ignore[arg-type]
+        assert torch.allclose(capture.resid_mid[layer] * gain, seen, atol=1e-12)
+
+
+def test_loss_with_mlps_replaced_by_themselves_and_by_nothing() -> None:
+    model = tiny_llama()
+    rows = torch.tensor([model.tokenize(PROMPT)])
+    outputs = model.mlp_activity(rows).outputs
+    expected = torch.nn.functional.cross_entropy(
+        model.module(rows).logits[0, :-1], rows[0, 1:], reduction="none"
+    )
+    assert torch.allclose(model.loss(rows)[0], expected)
+    assert torch.allclose(model.loss(rows, lambda layer, x: outputs[layer])[0], expected)
+    silent = model.loss(rows, lambda layer, x: torch.zeros_like(x))[0]
+    assert (silent - expected).abs().max() > 0.05
+
+
+def test_float64_computes_norms_in_float64() -> None:
+    model = tiny_llama(dtype=torch.float64)
+    capture = model.capture(model.tokenize(PROMPT))
+    scale = (capture.resid_mid[0].pow(2).mean(-1, keepdim=True) + model.wiring.epsilon).rsqrt()
+    exact = capture.resid_mid[0] * scale * model.wiring.mlp_norm_weight(0)
+    assert (capture.mlp_in[0] - exact).abs().max() < 1e-14
+
+
+def test_a_saved_folder_opens_again_the_same(tmp_path: Path) -> None:
+    model = tiny_llama()
+    opened = open_model(str(saved(model, tmp_path / "mine")), device="cpu")
+    ids = opened.tokenize(PROMPT)
+    assert ids == model.tokenize(PROMPT)
+    assert torch.equal(opened.capture(ids).logits, model.capture(ids).logits)
+    assert opened.identity.name == "mine"
+    assert len(opened.identity.sha256) == 64
+    assert str(tmp_path) not in str(opened.identity)
+
+
+def test_nnsight_does_not_see_our_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["circuit-tracer", "-v"])
+    model = tiny_llama()
+    model.capture(model.tokenize(PROMPT))
+    assert sys.argv == ["circuit-tracer", "-v"]
+    from nnsight import CONFIG
+
+    assert not CONFIG.APP.DEBUG
+
+
+def test_bos_is_put_in_front_where_the_tokenizer_does_not() -> None:
+    model = tiny_llama()
+    model.tokenizer.backend_tokenizer.post_processor = None
+    assert model.tokenize("a lemon")[0] == model.bos_id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("yellow", "yellow"), (" yellow", "yellow"), ("yes", "yes")]
+)
+def test_a_target_is_one_token(text: str, expected: str) -> None:
+    model = tiny_llama()
+    assert model.token_text(model.token_id(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["yellow blue", "purple", "", " "])
+def test_a_target_that_is_not_one_token_is_refused(text: str) -> None:
+    with pytest.raises(PromptError):
+        tiny_llama().token_id(text)
+
+
+def test_references_that_are_no_model_get_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "empty").mkdir()
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text("{}")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text("{}")
+    (tmp_path / "model.pt").write_bytes(b"\x80\x04.")
+    for reference, says in [
+        ("", "empty"),
+        ("./nowhere", "no folder"),
+        (str(tmp_path / "empty"), "config.json is missing"),
+        (str(pickled), "pickle"),
+        (str(bare), "no weights"),
+        (str(tmp_path / "model.pt"), "can run code"),
+        (str(tmp_path / "model.pkl"), "can run code"),
+        (str(tmp_path / "none.gguf"), "no GGUF file"),
+    ]:
+        with pytest.raises(ModelError, match=says):
+            open_model(reference)
+
+
+def test_an_unsupported_architecture_is_named(tmp_path: Path) -> None:
+    module = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=24))
+    module.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel are not supported yet"):
+        open_model(str(tmp_path))
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    model = tiny_llama()
+    folder = saved(model, tmp_path / "m")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_model(str(folder))
+    with torch.no_grad():
+        model.module.lm_head.weight[0, 0] = float("nan")
+    saved(model, folder)
+    with pytest.raises(ModelError, match=r"NaN or infinite weights in lm_head"):
+        open_model(str(folder))
+
+
+def test_damaged_config_is_refused(tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config)[:-20])
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_model(str(folder))
+
+
+def test_dtypes_and_devices_have_names() -> None:
+    assert parse_dtype("fp64") is torch.float64
+    assert parse_dtype("bfloat16") is torch.bfloat16
+    with pytest.raises(UsageError, match="float32"):
+        parse_dtype("int8")
+    with pytest.raises(UsageError, match="cannot be used here"):
+        parse_device("warp")
