@@ -1,0 +1,119 @@
+"""Rows per second of the sweep and of batched autograd on the same frozen model, in one run.
+
+    python benchmarks/sweep.py [--rows 2000] [--threads 1] [--seconds 60]
+
+Case B of the project's table: a random Llama of 8 layers, width 256, 8 heads / 4 key-value heads,
+4,096 features a layer of which about 20 fire per token and layer, 32 tokens. The baseline is what
+a straightforward implementation does: the frozen network in torch, gradients of a batch of targets
+by `is_grads_batched`, products with all source vectors. Both are checked to agree first. The
+machine's matrix-product rate is measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
+from circuit_tracer.attribution.sweep import Rows, Sweep, SweepTargets
+from tests.oracle import FrozenNetwork
+from tests.tiny import random_dictionary, tiny_llama
+
+
+def build(n_tokens: int) -> tuple[LocalReplacementModel, FrozenNetwork]:
+    """Case B, frozen around one random prompt: for the sweep and for autograd."""
+    model = tiny_llama(n_layers=8, d_model=256, n_heads=8, n_kv_heads=4, n_words=200)
+    dictionary = random_dictionary(model, n_features=4096, k=20)
+    ids = [0, *torch.randint(2, 200, (n_tokens - 1,), generator=torch.Generator()).tolist()]
+    capture = model.capture(ids)
+    replacement = build_replacement(capture, model.wiring, dictionary)
+    return replacement, FrozenNetwork(model, capture, replacement)
+
+
+def feature_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
+    """A random choice of active features, seeded."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randperm(len(model.features), generator=generator)[:n_rows].sort().values
+    features = model.features
+    return SweepTargets(features.layer[rows], features.position[rows], model.encoder_rows(rows))
+
+
+def sweep_rate(model: LocalReplacementModel, targets: SweepTargets, batch_size: int) -> float:
+    """Rows per second of the sweep, its layout included."""
+    everything = torch.arange(len(targets))
+    start = time.perf_counter()
+    Sweep(model).run(targets, everything, batch_size=batch_size, on_rows=lambda rows: None)
+    return len(targets) / (time.perf_counter() - start)
+
+
+def autograd_rate(network: FrozenNetwork, targets: SweepTargets, seconds: float) -> float:
+    """Rows per second of batched autograd, over as many batches as fit into the time."""
+    order = torch.argsort(targets.level, stable=True)  # its best order: one layer per batch
+    batches = [order[i : i + 32] for i in range(0, len(order), 32)]
+    spread = batches[:: max(1, len(batches) // 8)]  # all layers fairly, early stop or not
+    start, done = time.perf_counter(), 0
+    for batch in spread:
+        network.rows(targets, batch)
+        done += len(batch)
+        if time.perf_counter() - start > seconds:
+            break
+    return done / (time.perf_counter() - start)
+
+
+def disagreement(
+    model: LocalReplacementModel, network: FrozenNetwork, targets: SweepTargets
+) -> float:
+    """Largest difference between the two on 16 rows, relative to the largest edge."""
+    sample = torch.arange(0, len(targets), max(1, len(targets) // 16))
+    rows: Rows = Sweep(model).batch(targets, sample)
+    dense = network.rows(targets, rows.target)
+    ours = torch.zeros_like(dense)
+    ours[:, rows.column] = rows.weight
+    return float((ours - dense).abs().max() / dense.abs().max())
+
+
+def gemm_rate(seconds: float = 1.0) -> float:
+    """GFLOP/s of a large float32 matrix product."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        a @ b
+        count += 1
+    return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30, help="time limit of the baseline")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model, network = build(arguments.tokens)
+    targets = feature_targets(model, arguments.rows)
+    active = len(model.features) / model.n_layers / (model.n_tokens - 1)
+    print(f"8 layers x 256, {model.n_tokens} tokens, {active:.1f} active per token and layer,")
+    print(f"{len(targets)} rows, {arguments.threads} thread(s), float32")
+    difference = disagreement(model, network, targets)
+    print(f"largest relative difference from autograd  {difference:.1e}")
+    rates = [sweep_rate(model, targets, arguments.batch_size) for _ in range(arguments.repeat)]
+    sweep = sorted(rates)[len(rates) // 2]
+    baseline = autograd_rate(network, targets, arguments.seconds)
+    print(f"matrix products    {gemm_rate():10.1f} GFLOP/s")
+    print(f"sweep              {sweep:10.0f} rows/s  (median of {len(rates)})")
+    print(f"batched autograd   {baseline:10.0f} rows/s")
+    print(f"ratio              {sweep / baseline:10.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What a graph explains: tokens' logits at a position, or the contrast of two (method.md 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.graphs.graph import Target
+from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Capture
+
+
+@dataclass(frozen=True)
+class ChosenTargets:
+    """Targets with their directions in what the unembedding reads."""
+
+    targets: tuple[Target, ...]
+    direction: Float[Tensor, "n d"]
+    """Unembedding row minus the mean row; the difference of two rows for a contrast."""
+    value: Float[Tensor, "n"]
+    """Logit minus the mean logit; difference of logits for a contrast."""
+    weight: Float[Tensor, "n"]
+    """Weight in the influence: probability for targets the model chose, equal for given ones."""
+
+
+def choose_targets(
+    model: Model,
+    capture: Capture,
+    *,
+    tokens: tuple[str, ...] = (),
+    contrast: str | None = None,
+    position: int = -1,
+    max_n_logits: int = 10,
+    desired_logit_prob: float = 0.95,
+) -> ChosenTargets:
+    """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
+
+    Raises UsageError (clashing options, position outside the prompt) and PromptError (not one
+    token).
+    """
+    if tokens and contrast:
+        raise UsageError("--target and --contrast exclude each other; give one of them")
+    at = resolve_position(position, len(capture.token_ids))
+    logits = capture.logits[at]
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    probability = wide.softmax(-1)
+    rank = torch.empty_like(probability, dtype=torch.long)
+    ranked = torch.argsort(probability, descending=True, stable=True)
+    rank[ranked] = torch.arange(len(ranked), device=ranked.device)
+
+    def target(text: str, *ids: int) -> Target:
+        difference = logits[ids[0]] - logits[ids[1]] if len(ids) == 2 else logits[ids[0]]
+        return Target(
+            token=text,
+            vocabulary_ids=ids,
+            position=at,
+            probability=float(probability[ids[0]]),
+            logit=float(difference),
+            rank=int(rank[ids[0]]),
+        )
+
+    unembedding = model.unembedding
+    if contrast is not None:
+        plus, minus = _contrast_ids(model, contrast)
+        text = f"{_bare(model, plus)} - {_bare(model, minus)}"
+        return ChosenTargets(
+            targets=(target(text, plus, minus),),
+            direction=(unembedding[plus] - unembedding[minus])[None],
+            value=(logits[plus] - logits[minus])[None],
+            weight=torch.ones_like(logits[:1]),
+        )
+    if tokens:
+        ids = list(dict.fromkeys(model.token_id(token) for token in tokens))
+        weight = torch.full_like(logits[: len(ids)], 1 / len(ids))
+    else:
+        count = _fewest(probability[ranked], max_n_logits, desired_logit_prob)
+        ids = ranked[:count].tolist()
+        weight = (probability[ids] / probability[ids].sum()).to(logits.dtype)
+    return ChosenTargets(
+        targets=tuple(target(model.token_text(i), i) for i in ids),
+        direction=unembedding[ids] - unembedding.mean(0),
+        value=logits[ids] - logits.mean(),
+        weight=weight,
+    )
+
+
+def resolve_position(position: int, n_tokens: int) -> int:
+    """A position counted from the front (BOS is 0) or, negative, from the end."""
+    if not -n_tokens <= position < n_tokens:
+        raise UsageError(
+            f"--position {position} is outside the prompt, which has {n_tokens} tokens (0 to "
+            f"{n_tokens - 1}, or -1 for the last)"
+        )
+    return position % n_tokens
+
+
+def _fewest(ranked: Tensor, most: int, mass: float) -> int:
+    if not 0 < mass <= 1:
+        raise UsageError(f"--desired-logit-prob {mass} must lie above 0 and at most at 1")
+    if most < 1:
+        raise UsageError(f"--max-n-logits {most} must be at least 1")
+    enough = int((ranked.cumsum(0) < mass).sum()) + 1
+    return min(enough, most, len(ranked))
+
+
+def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
+    parts = [part for part in contrast.split(",") if part.strip()]
+    if len(parts) != 2:
+        raise PromptError(f'--contrast "{contrast}" must be two tokens with a comma: "yes,no"')
+    plus, minus = (model.token_id(part.strip()) for part in parts)
+    if plus == minus:
+        raise PromptError(f'--contrast "{contrast}" names the same token twice')
+    return plus, minus
+
+
+def _bare(model: Model, token_id: int) -> str:
+    return model.token_text(token_id).strip()

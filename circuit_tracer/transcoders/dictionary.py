@@ -1,0 +1,139 @@
+"""What a dictionary is: per-layer and cross-layer transcoders in one internal form.
+
+Shapes: T tokens, d model width, F features of a layer, W layers a feature writes to (1 for a
+per-layer transcoder, L - l for a cross-layer transcoder reading at layer l).
+Source: method.md section 1; Dunefsky et al. 2024 (transcoders), Anthropic 2025 (cross-layer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.wiring import ReadPoint
+
+Activation = Literal["relu", "jumprelu", "topk"]
+Kind = Literal["plt", "clt"]
+
+
+@dataclass(frozen=True)
+class LayerTranscoder:
+    """The features that read at one layer."""
+
+    layer: int
+    W_enc: Float[Tensor, "F d"]
+    b_enc: Float[Tensor, "F"]
+    W_dec: Float[Tensor, "F W d"]
+    """`W_dec[:, m - layer]` writes to the MLP output of layer m."""
+    b_dec: Float[Tensor, "d"]
+    """Bias of the reconstruction of this layer's MLP output."""
+    activation: Activation
+    threshold: Float[Tensor, "F"] | None = None
+    """JumpReLU thresholds."""
+    k: int | None = None
+    """How many features TopK keeps per token."""
+    W_skip: Float[Tensor, "d d"] | None = None
+    """Affine skip (d_out, d_in), used as x @ W_skip.T, into the same layer's MLP output."""
+
+    @property
+    def n_features(self) -> int:
+        """F, the number of features that read here."""
+        return self.W_enc.shape[0]
+
+    def pre_activations(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
+        """Linear part of the encoder."""
+        return x @ self.W_enc.T + self.b_enc
+
+    def encode(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
+        """Feature activations, zero where a feature is silent."""
+        return activate(
+            self.pre_activations(x), self.activation, threshold=self.threshold, k=self.k
+        )
+
+    def decoder(self, written_layer: int) -> Float[Tensor, "F d"]:
+        """Decoder rows into the MLP output of `written_layer`."""
+        return self.W_dec[:, written_layer - self.layer]
+
+    def skip(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """The linear skip's part of this layer's reconstruction (zeros without a skip)."""
+        if self.W_skip is None:
+            return torch.zeros_like(x)
+        return x @ self.W_skip.T
+
+
+def activate(
+    pre: Float[Tensor, "*batch F"],
+    activation: Activation,
+    *,
+    threshold: Float[Tensor, "F"] | None = None,
+    k: int | None = None,
+) -> Float[Tensor, "*batch F"]:
+    """ReLU, JumpReLU (x where x > threshold) or TopK (ReLU first, then the k largest)."""
+    if activation == "relu":
+        return pre.relu()
+    if activation == "jumprelu":
+        if threshold is None:
+            raise DictionaryError("a JumpReLU dictionary needs thresholds; this one has none")
+        return torch.where(pre > threshold, pre, torch.zeros_like(pre)).relu()
+    if k is None:
+        raise DictionaryError("a TopK dictionary must say its k; this one does not")
+    values, indices = pre.relu().topk(min(k, pre.shape[-1]), dim=-1)
+    return torch.zeros_like(pre).scatter(-1, indices, values)
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """All layers of a transcoder set for one model."""
+
+    kind: Kind
+    layers: tuple[LayerTranscoder, ...]
+    reads: ReadPoint
+    identity: Identity
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What its file says of it beyond the weights (training settings, figures)."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers, equal to the model's."""
+        return len(self.layers)
+
+    def to(self, *, device: torch.device | str, dtype: torch.dtype) -> Dictionary:
+        """The same dictionary on another device and in another dtype."""
+        return replace(self, layers=tuple(_moved(t, device, dtype) for t in self.layers))
+
+    def reconstruct(
+        self,
+        inputs: Sequence[Float[Tensor, "*batch d"]],
+        activations: Sequence[Float[Tensor, "*batch F"]] | None = None,
+    ) -> list[Float[Tensor, "*batch d"]]:
+        """Every layer's MLP output as the dictionary has it, from what it reads at each layer."""
+        if activations is None:
+            activations = [t.encode(x) for t, x in zip(self.layers, inputs, strict=True)]
+        outputs = [t.b_dec + t.skip(x) for t, x in zip(self.layers, inputs, strict=True)]
+        for transcoder, acts in zip(self.layers, activations, strict=True):
+            for offset in range(transcoder.W_dec.shape[1]):
+                written = transcoder.layer + offset
+                outputs[written] = outputs[written] + acts @ transcoder.W_dec[:, offset]
+        return outputs
+
+
+def _moved(t: LayerTranscoder, device: torch.device | str, dtype: torch.dtype) -> LayerTranscoder:
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device=device, dtype=dtype)
+
+    return replace(
+        t,
+        W_enc=t.W_enc.to(device=device, dtype=dtype),
+        b_enc=t.b_enc.to(device=device, dtype=dtype),
+        W_dec=t.W_dec.to(device=device, dtype=dtype),
+        b_dec=t.b_dec.to(device=device, dtype=dtype),
+        threshold=moved(t.threshold),
+        W_skip=moved(t.W_skip),
+    )

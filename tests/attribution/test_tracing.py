@@ -1,0 +1,198 @@
+"""From a prompt to a whole graph: conservation, targets, row selection, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from circuit_tracer.attribution import selection
+from circuit_tracer.attribution.tracing import TraceSettings, trace
+from circuit_tracer.errors import ConservationError, DictionaryError, PromptError, UsageError
+from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.models.wiring import Wiring
+from tests.tiny import random_dictionary, tiny_llama
+
+PROMPT = "the banana is yellow yes a lemon is"
+
+
+def traced(settings: TraceSettings | None = None, **options: object) -> Graph:
+    dtype = options.pop("dtype", torch.float64)
+    model = tiny_llama(dtype=dtype, attention_bias=True)  # type: ignore[arg-type]
+    dictionary = random_dictionary(model, **options)  # type: ignore[arg-type]
+    return trace(model, dictionary, PROMPT, settings).graph
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)]
+)
+def test_edges_and_constant_sum_to_every_value(
+    kind: str, skip: bool, activation: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    graph = traced(kind=kind, skip=skip, activation=activation, dtype=dtype)
+    received = np.bincount(graph.edges.target, graph.edges.weight, minlength=len(graph.nodes))
+    rows = graph.nodes.expanded
+    value, constant = graph.nodes.value[rows], graph.nodes.constant[rows]
+    assert rows.sum() > 50
+    assert np.allclose(received[rows] + constant, value, rtol=0, atol=tolerance)
+    assert graph.info.conservation_residual <= tolerance
+
+
+def test_values_are_the_models_own_logits_and_pre_activations() -> None:
+    model = tiny_llama(dtype=torch.float64)
+    dictionary = random_dictionary(model)
+    graph = trace(model, dictionary, PROMPT).graph
+    ids = torch.tensor([model.tokenize(PROMPT)])
+    logits = model.module(ids).logits[0, -1]
+    centred = (logits - logits.mean())[[t.vocabulary_ids[0] for t in graph.info.targets]]
+    assert np.allclose(graph.nodes.value[graph.target_rows], centred.numpy(), atol=1e-12)
+    assert graph.info.targets[0].logit == pytest.approx(float(logits.max()))
+
+
+def test_nodes_are_in_topological_order_and_edges_causal() -> None:
+    graph = traced(kind="clt", skip=True)
+    nodes, edges = graph.nodes, graph.edges
+    assert (edges.source < edges.target).all()
+    assert (nodes.layer[edges.source] < nodes.layer[edges.target]).all()
+    assert (nodes.position[edges.source] <= nodes.position[edges.target]).all()
+    assert (np.diff(nodes.layer) >= 0).all()
+
+
+def test_bos_has_no_features_or_errors_unless_asked() -> None:
+    nodes = traced().nodes
+    inner = (nodes.kind == NodeKind.FEATURE) | (nodes.kind == NodeKind.ERROR)
+    assert nodes.position[inner].min() == 1
+    nodes = traced(TraceSettings(zeroed_positions=0)).nodes
+    inner = (nodes.kind == NodeKind.FEATURE) | (nodes.kind == NodeKind.ERROR)
+    assert nodes.position[inner].min() == 0
+
+
+def test_default_targets_are_the_fewest_that_reach_the_probability() -> None:
+    graph = traced(TraceSettings(desired_logit_prob=0.5, max_n_logits=20))
+    probabilities = [t.probability for t in graph.info.targets]
+    assert sum(probabilities) >= 0.5 > sum(probabilities[:-1])
+    assert [t.rank for t in graph.info.targets] == list(range(len(probabilities)))
+    weights = graph.nodes.weight[graph.target_rows]
+    assert np.allclose(weights, np.array(probabilities) / sum(probabilities))
+    assert len(traced(TraceSettings(max_n_logits=2)).info.targets) == 2
+
+
+def test_contrast_is_the_difference_of_its_two_targets() -> None:
+    both = traced(TraceSettings(targets=("yes", "no")))
+    contrast = traced(TraceSettings(contrast="yes,no"))
+    rows = [_dense_row(both, int(row)) for row in both.target_rows]
+    assert np.allclose(_dense_row(contrast, int(contrast.target_rows[0])), rows[0] - rows[1])
+    assert contrast.info.targets[0].token == "yes - no"
+
+
+def _dense_row(graph: Graph, target: int) -> np.ndarray:
+    dense = np.zeros(int(graph.target_rows[0]))
+    here = graph.edges.target == target
+    dense[graph.edges.source[here]] = graph.edges.weight[here]
+    return dense
+
+
+def test_position_explains_an_earlier_output() -> None:
+    graph = traced(TraceSettings(position=2))
+    assert graph.info.targets[0].position == 2
+    into_targets = graph.edges.source[graph.edges.target >= graph.target_rows[0]]
+    assert graph.nodes.position[into_targets].max() == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TraceSettings(),
+        TraceSettings(max_feature_nodes=40),
+        TraceSettings(coverage=0.6),
+    ],
+)
+def test_batch_size_changes_nothing(settings: TraceSettings, batch_size: int) -> None:
+    one = prune(traced(replace(settings, batch_size=64)))
+    other = prune(traced(replace(settings, batch_size=batch_size)))
+    assert (one.node_kept == other.node_kept).all()
+    assert (one.edge_kept == other.edge_kept).all()
+    assert (one.graph.edges.source == other.graph.edges.source).all()
+    assert np.allclose(one.graph.edges.weight, other.graph.edges.weight, rtol=0, atol=1e-12)
+
+
+def test_budget_expands_the_features_with_most_influence() -> None:
+    small = prune(traced(TraceSettings(max_feature_nodes=10)))
+    nodes = small.graph.nodes
+    features = nodes.kind == NodeKind.FEATURE
+    assert (nodes.expanded & features).sum() == 10
+    assert 0 < small.scores.unexpanded_share < 1
+    whole = traced()
+    kept_rows = np.isin(whole.edges.target, np.flatnonzero(nodes.expanded))
+    assert np.allclose(small.graph.edges.weight, whole.edges.weight[kept_rows])
+
+
+def test_coverage_stops_when_little_can_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "FIRST_ROUND", 8)
+    covered = prune(traced(TraceSettings(coverage=0.6)))
+    features = covered.graph.nodes.kind == NodeKind.FEATURE
+    n_expanded = int((covered.graph.nodes.expanded & features).sum())
+    assert covered.scores.unexpanded_share <= 0.4
+    assert 8 <= n_expanded < int(features.sum())
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        (TraceSettings(targets=("yes",), contrast="yes,no"), UsageError, "exclude each other"),
+        (TraceSettings(targets=("yes no",)), PromptError, "not one token"),
+        (TraceSettings(targets=("purple",)), PromptError, "not one token"),
+        (TraceSettings(contrast="yes"), PromptError, "two tokens"),
+        (TraceSettings(contrast="yes,yes"), PromptError, "twice"),
+        (TraceSettings(position=40), UsageError, "outside the prompt"),
+        (TraceSettings(max_n_logits=0), UsageError, "at least 1"),
+        (TraceSettings(desired_logit_prob=0.0), UsageError, "above 0"),
+        (TraceSettings(batch_size=0), UsageError, "at least 1"),
+        (TraceSettings(max_feature_nodes=-1), UsageError, "not be negative"),
+        (TraceSettings(coverage=1.5), UsageError, "--coverage"),
+        (TraceSettings(zeroed_positions=99), UsageError, "leave nothing"),
+    ],
+)
+def test_impossible_settings_get_a_sentence(
+    settings: TraceSettings, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        traced(settings)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ("", "empty"),
+        ("   ", "empty"),
+        ("the purple banana", 'does not know "purple"'),
+        ("a " * 80, "at most 64"),
+    ],
+)
+def test_impossible_prompts_get_a_sentence(prompt: str, says: str) -> None:
+    model = tiny_llama()
+    with pytest.raises(PromptError, match=says):
+        trace(model, random_dictionary(model), prompt)
+
+
+def test_dictionary_for_another_model_is_refused() -> None:
+    model = tiny_llama()
+    with pytest.raises(DictionaryError, match="width 32"):
+        trace(model, random_dictionary(tiny_llama(d_model=32)), PROMPT)
+    with pytest.raises(DictionaryError, match="2 layers"):
+        trace(model, random_dictionary(tiny_llama(n_layers=2)), PROMPT)
+
+
+def test_broken_wiring_is_an_error_that_names_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Wiring, "attention_norm_weight", lambda self, layer: 1.01 + self.mlp_norm_weight(layer) * 0
+    )
+    with pytest.raises(ConservationError, match=r"edges into (the target|feature L\d)"):
+        traced()
