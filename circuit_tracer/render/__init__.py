@@ -1,0 +1,1 @@
+"""Graphs for the eye: terminal, SVG figure, DOT, PDF and PNG. Imports graphs alone."""

@@ -1,0 +1,54 @@
+"""PDF and PNG of a figure, through typst (extra `figures`): no system package is needed.
+
+typst carries fonts of its own, so there is text even on a machine without any font; text stays
+text in the PDF. The same figure gives the same bytes with the same typst and the same fonts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from circuit_tracer.errors import CircuitTracerError, OutputError
+
+PNG_DENSITY = 216.0
+"""Pixels per inch at the figure's own size: three to a unit."""
+
+_SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"')
+_PAGE = """\
+#set page(width: {width}pt, height: {height}pt, margin: 0pt)
+#image(bytes(sys.inputs.svg), format: "svg", width: 100%)
+"""
+
+
+def pdf(svg_text: str) -> bytes:
+    """The SVG figure as a one-page PDF of the figure's size."""
+    return _compile(svg_text, "pdf", None)
+
+
+def png(svg_text: str, *, density: float = PNG_DENSITY) -> bytes:
+    """The SVG figure as a PNG on white."""
+    return _compile(svg_text, "png", density)
+
+
+def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) -> bytes:
+    try:
+        import typst
+    except ImportError as error:
+        raise OutputError(
+            f"{form.upper()} figures need the package typst: pip install "
+            "'circuit-tracer-cli[figures]', or ask for --format svg."
+        ) from error
+    size = _SIZE.search(svg_text)
+    if size is None:
+        raise OutputError("This is no figure of ours: its SVG has no width and height.")
+    page = _PAGE.format(width=size[1], height=size[2])
+    try:
+        made = typst.compile(
+            page.encode(), format=form, ppi=density, sys_inputs={"svg": svg_text}, timestamp=0
+        )
+    except typst.TypstError as error:
+        raise CircuitTracerError(f"typst could not draw the {form.upper()}: {error}") from error
+    if not isinstance(made, bytes):
+        raise CircuitTracerError(f"typst made no single page of the {form.upper()}.")
+    return made

@@ -1,0 +1,145 @@
+"""Which nodes and edges of a pruned graph a page can hold, and the sentences that say so.
+
+Features and errors are chosen by influence, edges by the influence that flows along them: the
+edge's share of its target's (absolute) input times the influence of the target. Every drawn node
+first gets its strongest drawn edge upwards and downwards; the rest goes to the strongest edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.influence import edge_influence, row_totals
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.text import percent
+
+MAX_NODES = 60
+MAX_TOKENS = 26
+EDGES_PER_NODE = 2
+ALWAYS_EDGES = 60
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is drawn of a pruned graph, and how much that is of the whole."""
+
+    rows: Ints
+    """Nodes drawn, ascending: targets, tokens, and the features and errors chosen."""
+    edges: Ints
+    """Edges drawn (indices into the graph's edge table), strongest flow first."""
+    flow: Floats
+    """Influence along each drawn edge, in the order of `edges`; the targets' is 1 in all."""
+    strongest_omitted: float
+    """Flow of the strongest edge between drawn nodes that is not drawn; 0 if all are."""
+    kept: int
+    """Features and errors the pruning kept; `drawn` of them are drawn."""
+    drawn: int
+    tokens: int
+    """Tokens with a node; `tokens_drawn` of them are drawn."""
+    tokens_drawn: int
+    active: int
+    """Features active in the whole graph."""
+    edges_between: int
+    """Edges the pruning kept between drawn nodes; of these `len(edges)` are drawn."""
+    edges_kept: int
+    """Edges the pruning kept."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is drawn and what was left out, in full sentences; never empty."""
+        said = []
+        if not self.kept:
+            said.append("No features or errors were kept.")
+        elif self.drawn < self.kept:
+            said.append(
+                f"{self.drawn:,} of {self.kept:,} kept features and errors drawn: "
+                f"the {self.drawn:,} with most influence."
+            )
+        else:
+            said.append(f"All {self.kept:,} kept features and errors drawn.")
+        if self.tokens_drawn < self.tokens:
+            said.append(
+                f"{self.tokens_drawn:,} of {self.tokens:,} tokens drawn: "
+                f"the {self.tokens_drawn:,} with most influence."
+            )
+        between, drawn = self.edges_between, len(self.edges)
+        if drawn < between:
+            said.append(
+                f"{drawn:,} of {between:,} kept edges between them drawn: no edge left out carries "
+                f"more than {percent(self.strongest_omitted)} of the influence."
+            )
+        else:
+            said.append(f"All {between:,} kept edges between them drawn.")
+        return tuple(said)
+
+
+def select(
+    pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | None = None
+) -> Selection:
+    """Choose at most `max_nodes` features and errors and a readable number of edges.
+
+    Targets are always drawn, tokens too unless there are more than 26 of them. `max_edges`
+    defaults to two per drawn node, or 60 if that is more.
+    """
+    if max_nodes < 1 or (max_edges is not None and max_edges < 0):
+        raise UsageError("A figure needs max_nodes of at least 1 and max_edges of at least 0.")
+    nodes, edges = pruned.graph.nodes, pruned.graph.edges
+    kept_rows = np.flatnonzero(pruned.node_kept)
+    kinds = nodes.kind[kept_rows]
+    tokens = kept_rows[kinds == NodeKind.EMBEDDING]
+    inner = kept_rows[(kinds == NodeKind.FEATURE) | (kinds == NodeKind.ERROR)]
+    drawn_tokens = _most_influential(tokens, pruned.influence, MAX_TOKENS)
+    drawn_inner = _most_influential(inner, pruned.influence, max_nodes)
+    targets = kept_rows[kinds == NodeKind.LOGIT]
+    rows = np.sort(np.concatenate([drawn_tokens, drawn_inner, targets])).astype(np.int64)
+
+    is_drawn = np.zeros(len(nodes), dtype=bool)
+    is_drawn[rows] = True
+    between = np.flatnonzero(
+        pruned.edge_kept & is_drawn[edges.source] & is_drawn[edges.target]
+    ).astype(np.int64)
+    flow = edge_influence(pruned.graph, pruned.influence)[between]
+    order = np.lexsort((between, -flow))
+    between, flow = between[order], flow[order]
+    limit = max(ALWAYS_EDGES, EDGES_PER_NODE * len(rows)) if max_edges is None else max_edges
+    chosen = _readable(between, edges, limit)
+    omitted = np.delete(flow, chosen)
+    return Selection(
+        rows=rows,
+        edges=between[chosen],
+        flow=flow[chosen],
+        strongest_omitted=float(omitted.max(initial=0.0)),
+        kept=len(inner),
+        drawn=len(drawn_inner),
+        tokens=len(tokens),
+        tokens_drawn=len(drawn_tokens),
+        active=len(nodes.of_kind(NodeKind.FEATURE)),
+        edges_between=len(between),
+        edges_kept=int(pruned.edge_kept.sum()),
+    )
+
+
+def edge_shares(graph: Graph) -> Floats:
+    """(m,) each edge's share of its target's absolute input from nodes, over the whole graph."""
+    size = np.abs(graph.edges.weight.astype(np.float64))
+    total = row_totals(graph.edges.target, size, len(graph.nodes))[graph.edges.target]
+    return np.divide(size, total, out=np.zeros_like(size), where=total > 0)
+
+
+def _most_influential(rows: Ints, influence: Floats, count: int) -> Ints:
+    order = np.lexsort((rows, -influence[rows]))
+    return np.sort(rows[order[:count]])
+
+
+def _readable(between: Ints, edges: Edges, limit: int) -> Ints:
+    """Indices into `between` (sorted by flow): each node's strongest edges, then the strongest."""
+    if len(between) <= limit:
+        return np.arange(len(between))
+    _, first_up = np.unique(edges.source[between], return_index=True)
+    _, first_down = np.unique(edges.target[between], return_index=True)
+    needed = np.union1d(first_up, first_down)[:limit]
+    others = np.setdiff1d(np.arange(len(between)), needed)[: limit - len(needed)]
+    return np.sort(np.concatenate([needed, others]))

@@ -1,0 +1,165 @@
+"""The figure: one SVG page a paper could print, the same bytes for the same graph.
+
+From back to front: stripes of the layers, edges (weakest first), nodes; around them the prompt
+above, the layers' names to the left, the legend below. Text stays text; every node and edge has
+a `<title>`.
+"""
+
+from __future__ import annotations
+
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render import palette
+from circuit_tracer.render.chips import TOKEN_SIZE
+from circuit_tracer.render.curves import curves
+from circuit_tracer.render.layout import lay_out
+from circuit_tracer.render.legend import legend
+from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.places import Layout
+from circuit_tracer.render.selection import MAX_NODES, Selection, edge_shares, select
+from circuit_tracer.render.shapes import edge_shape, node_shape
+from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width
+
+MARGIN = 18.0
+HEADER = 46.0
+FOOTER = 22.0
+BOLD = 1.14  # bold letters are wider by about this
+
+
+def svg(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | None = None) -> str:
+    """The pruned graph as an SVG document.
+
+    Draws at most `max_nodes` features and errors (those with most influence) and `max_edges`
+    edges (default: two per node); the page says what was left out.
+    """
+    selection = select(pruned, max_nodes=max_nodes, max_edges=max_edges)
+    layout = lay_out(pruned, selection)
+    width = layout.width
+    key = legend(pruned, selection, width)
+    height = HEADER + layout.height + FOOTER + key.height
+    parts = [
+        title(f"Attribution graph: {pruned.graph.info.prompt}"),
+        element("rect", width=width + 2 * MARGIN, height=height + 2 * MARGIN, fill=palette.PAPER),
+        _shift(MARGIN, MARGIN, _header(pruned, width)),
+        _shift(
+            MARGIN,
+            MARGIN + HEADER,
+            _stripes(layout, pruned.graph.info.n_layers),
+            _edges(pruned, selection, layout),
+            _nodes(pruned, layout),
+            _axis(pruned, layout),
+        ),
+        _shift(MARGIN, MARGIN + HEADER + layout.height + FOOTER, key.markup),
+    ]
+    size = (figure(width + 2 * MARGIN), figure(height + 2 * MARGIN))
+    document = element(
+        "svg",
+        *(f"\n{part}" for part in parts),
+        "\n",
+        xmlns="http://www.w3.org/2000/svg",
+        width=size[0],
+        height=size[1],
+        viewBox=f"0 0 {size[0]} {size[1]}",
+        role="img",
+        font_family=palette.FONT,
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
+
+
+def _shift(x: float, y: float, *parts: str) -> str:
+    return element("g", *parts, transform=f"translate({figure(x)} {figure(y)})")
+
+
+def _header(pruned: PrunedGraph, width: float) -> str:
+    info = pruned.graph.info
+    prompt = shorten_front_to_width(printable(info.prompt), 15.0, width / BOLD)
+    below = f"attribution graph of {info.model.name} through {info.dictionary.name}"
+    return text(prompt, 0, 14, font_size=15, font_weight="bold", fill=palette.INK) + text(
+        shorten_to_width(below, 10.0, width), 0, 30, font_size=10, fill=palette.QUIET
+    )
+
+
+def _stripes(layout: Layout, n_layers: int) -> str:
+    """Every second layer on grey, layer names at the left, hairlines between the tokens."""
+    parts = []
+    for i, band in enumerate(layout.bands):
+        if i % 2 == 1:
+            parts.append(
+                element(
+                    "rect",
+                    x=0,
+                    y=band.top,
+                    width=layout.width,
+                    height=band.bottom - band.top,
+                    fill=palette.STRIPE,
+                )
+            )
+        if 0 <= band.layer < n_layers:
+            name = f"L{band.layer}"
+            parts.append(text(name, 6, band.middle + 3.5, font_size=10, fill=palette.QUIET))
+    bottom = layout.height
+    for column in layout.columns[1:]:
+        parts.append(
+            element(
+                "line",
+                x1=column.left,
+                y1=0,
+                x2=column.left,
+                y2=bottom,
+                stroke=palette.RULE,
+                stroke_width=0.6,
+                stroke_dasharray="1 3",
+            )
+        )
+    return "".join(parts)
+
+
+def _edges(pruned: PrunedGraph, selection: Selection, layout: Layout) -> str:
+    shares = edge_shares(pruned.graph)
+    drawn = curves(pruned.graph, selection, layout)
+    strongest = max(selection.flow.max(initial=0.0), 1e-30)
+    shapes = [
+        edge_shape(pruned.graph, curve, float(shares[curve.edge]), float(flow / strongest))
+        for curve, flow in zip(drawn, selection.flow, strict=True)
+    ][::-1]
+    return element("g", *(f"\n{shape}" for shape in shapes), class_="edges")
+
+
+def _nodes(pruned: PrunedGraph, layout: Layout) -> str:
+    shapes = [node_shape(pruned, placed) for placed in layout.placed.values()]
+    return element("g", *(f"\n{shape}" for shape in shapes), class_="nodes")
+
+
+def _axis(pruned: PrunedGraph, layout: Layout) -> str:
+    """Token positions under the columns; the text of tokens that have no node of their own."""
+    nodes = pruned.graph.nodes
+    boxed = {int(nodes.position[row]) for row in layout.placed if nodes.layer[row] < 0}
+    middle = layout.bands[-1].middle
+    parts = []
+    for column in layout.columns:
+        words = column.label
+        name = str(column.first)
+        if column.is_gap:
+            words, name = "…", f"+{column.count}"
+        if column.first not in boxed:
+            parts.append(
+                text(
+                    words,
+                    column.centre,
+                    middle + TOKEN_SIZE * 0.35,
+                    font_size=TOKEN_SIZE,
+                    text_anchor="middle",
+                    fill=palette.QUIET,
+                )
+            )
+        parts.append(
+            text(
+                name,
+                column.centre,
+                layout.height + 10,
+                font_size=8,
+                text_anchor="middle",
+                fill=palette.QUIET,
+            )
+        )
+    parts.append(text("token", 6, middle + 3.5, font_size=10, fill=palette.QUIET))
+    return "".join(parts)

@@ -1,0 +1,95 @@
+"""The graph's nodes and edges as tables in the terminal, strongest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
+from circuit_tracer.graphs.influence import edge_influence
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.selection import edge_shares
+from circuit_tracer.render.terminal import (
+    LABEL_CELLS,
+    add_plain,
+    cell_width,
+    plain_table,
+    sign_style,
+)
+from circuit_tracer.render.text import number, percent, printable, shorten, token_texts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+END_CELLS = 23
+
+
+def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
+    """The kept nodes with most influence: name, label, token, activation, influence."""
+    graph, nodes = pruned.graph, pruned.graph.nodes
+    rows = np.flatnonzero(pruned.node_kept & (nodes.kind != NodeKind.LOGIT))
+    rows = rows[np.lexsort((rows, -pruned.influence[rows]))]
+    table = plain_table(_caption(len(rows), limit, "kept nodes, those with most influence"))
+    table.add_column("node", no_wrap=True)
+    table.add_column("label", no_wrap=True)
+    table.add_column("token", no_wrap=True)
+    table.add_column("activation", justify="right", no_wrap=True)
+    table.add_column("influence", justify="right", no_wrap=True)
+    words = token_texts(graph.info.tokens)
+    for row in rows[:limit].tolist():
+        is_feature = nodes.kind[row] == NodeKind.FEATURE
+        add_plain(
+            table,
+            node_name(graph, row),
+            shorten(printable(nodes.label[row]).strip(), LABEL_CELLS) if is_feature else "",
+            shorten(words[int(nodes.position[row])], 12),
+            number(float(nodes.activation[row])) if is_feature else "",
+            percent(float(pruned.influence[row])),
+        )
+    return table
+
+
+def edge_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
+    """The kept edges that carry most influence: from, to, weight, share of the target's input."""
+    graph = pruned.graph
+    edges = np.flatnonzero(pruned.edge_kept)
+    flow = edge_influence(graph, pruned.influence)
+    edges = edges[np.lexsort((edges, -flow[edges]))]
+    shares = edge_shares(graph)
+    table = plain_table(_caption(len(edges), limit, "kept edges, those that carry most influence"))
+    table.add_column("from", no_wrap=True, overflow="ellipsis")
+    table.add_column("to", no_wrap=True, overflow="ellipsis")
+    table.add_column("weight", justify="right", no_wrap=True)
+    table.add_column("of input", justify="right", no_wrap=True)
+    table.add_column("influence", justify="right", no_wrap=True)
+    for edge in edges[:limit].tolist():
+        weight = float(graph.edges.weight[edge])
+        add_plain(
+            table,
+            _end(graph, int(graph.edges.source[edge])),
+            _end(graph, int(graph.edges.target[edge])),
+            f"{weight:+.3f}",
+            percent(float(shares[edge])),
+            percent(float(flow[edge])),
+            style=sign_style(1 if weight > 0 else -1),
+        )
+    return table
+
+
+def _end(graph: Graph, row: int) -> str:
+    """An edge's end in a table: the name, and a label as far as there is room."""
+    name = printable(node_name(graph, row))
+    kind = graph.nodes.kind[row]
+    label = short_label(graph, row).strip()
+    if kind in (NodeKind.LOGIT, NodeKind.ERROR) or label in name:
+        return shorten(name, END_CELLS)
+    room = END_CELLS - cell_width(name) - 1
+    return f"{name} {shorten(label, room)}" if room >= 4 else shorten(name, END_CELLS)
+
+
+def _caption(total: int, limit: int | None, what: str) -> str:
+    if limit is None or total <= limit:
+        return ""
+    return f"{limit:,} of {total:,} {what}."

@@ -1,0 +1,239 @@
+"""What a terminal shows of a trace: tokens, targets, scores with their meaning, routes.
+
+Every function returns a rich renderable that reads the same without colour and fits 80 columns;
+`as_text` turns one into plain text. Text of prompts and labels is never read as rich markup.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING
+
+from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.paths import Path
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.describe import score_lines
+from circuit_tracer.render.text import percent, printable, shorten, token_texts
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+WIDTH = 80
+LABEL_CELLS = 30
+UP, DOWN = "cyan", "yellow"
+
+_Called = tuple[int, str]  # (layer, label)
+
+
+def as_text(renderable: RenderableType, *, width: int = WIDTH, color: bool = False) -> str:
+    """The renderable as text of at most `width` columns, with colour codes only if asked for."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    console.print(renderable, end="")
+    lines = out.getvalue().splitlines()
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def summary(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -> RenderableType:
+    """The trace on one screen: tokens, targets, scores with their meaning, strongest routes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for name, part in (
+        ("Tokens", tokens(pruned.graph, width=width)),
+        ("Targets", targets(pruned.graph)),
+        ("Scores", scores(pruned)),
+        ("Strongest routes", routes(pruned, paths, width=width)),
+    ):
+        parts += [Text(name, style="bold"), part, Text("")]
+    return Group(*parts, counts(pruned))
+
+
+def counts(pruned: PrunedGraph) -> Text:
+    """One line on how much of the graph was kept."""
+    from rich.text import Text
+
+    kinds = pruned.graph.nodes.kind
+    features = kinds == NodeKind.FEATURE
+    kept = int(pruned.node_kept[features].sum())
+    return Text(
+        f"{kept:,} of {int(features.sum()):,} active features and "
+        f"{int(pruned.edge_kept.sum()):,} of {len(pruned.edge_kept):,} edges kept "
+        f"(thresholds {pruned.node_threshold:g}, {pruned.edge_threshold:g}).",
+        style="dim",
+    )
+
+
+def tokens(graph: Graph, *, width: int = WIDTH) -> Text:
+    """The prompt's tokens with their positions, as many to a line as fit."""
+    from rich.text import Text
+
+    lines = [""]
+    for position, token in enumerate(token_texts(graph.info.tokens)):
+        item = f"{position}:{shorten(token, LABEL_CELLS)}"
+        longer = f"{lines[-1]}  {item}"
+        if lines[-1] and cell_width(longer) > width:
+            lines.append(f"  {item}")
+        else:
+            lines[-1] = longer
+    return Text("\n".join(lines), no_wrap=True)
+
+
+def targets(graph: Graph) -> Table:
+    """What the graph explains: each target with its probability, logit and weight."""
+    table = plain_table()
+    table.add_column("target", no_wrap=True, min_width=12)
+    table.add_column("at", justify="right")
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("logit", justify="right", no_wrap=True)
+    table.add_column("weight", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    texts = token_texts([target.token for target in graph.info.targets])
+    rows = graph.target_rows.tolist()
+    for row, target, words in zip(rows, graph.info.targets, texts, strict=True):
+        note = "difference of two logits" if target.is_contrast else f"choice {target.rank + 1}"
+        add_plain(
+            table,
+            shorten(words, LABEL_CELLS),
+            str(target.position),
+            percent(target.probability),
+            f"{target.logit:+.2f}" if target.is_contrast else f"{target.logit:.2f}",
+            percent(float(graph.nodes.weight[row])),
+            note,
+        )
+    return table
+
+
+def scores(pruned: PrunedGraph) -> Table:
+    """Every score with one sentence on what its value means."""
+    table = plain_table(header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for score in score_lines(pruned):
+        add_plain(table, score.name, score.value, score.meaning)
+    return table
+
+
+def routes(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -> RenderableType:
+    """The strongest signed routes, one a line; a route that is too long goes on indented."""
+    from rich.text import Text
+
+    if not paths:
+        return Text("  No route from a token to a target was kept: lower the pruning.")
+    shares = [f"{'+' if path.sign > 0 else '-'}{percent(path.share)}" for path in paths]
+    room = max(len(share) for share in shares)
+    shared = _shared_labels(pruned.graph)
+    text = Text(no_wrap=True)
+    for path, share in zip(paths, shares, strict=True):
+        text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
+        route = _route(pruned.graph, path, shared, width - room - 4, room + 4)
+        text.append(route + "\n")
+    text.append(
+        "  +/-: pushes the target up or down; share of all paths from tokens to it.", style="dim"
+    )
+    return text
+
+
+def _route(graph: Graph, path: Path, shared: Set[_Called], width: int, indent: int) -> str:
+    """`banana → L0 "fruit" → L3@4 "say yellow" ⟹ yellow`, broken before arrows only.
+
+    "@4" is written where a route moves on to another token.
+    """
+    lines, at = [""], -1
+    for i, row in enumerate(path.rows):
+        position = int(graph.nodes.position[row])
+        stop = _stop(graph, row, shared, moved=0 <= at != position)
+        arrow = "" if i == 0 else "⟹ " if i == len(path.rows) - 1 else "→ "
+        longer = f"{lines[-1]} {arrow}{stop}".lstrip()
+        if lines[-1] and cell_width(longer) > width:
+            lines.append(f"  {arrow}{stop}")
+        else:
+            lines[-1] = longer if len(lines) == 1 else f"  {longer}"
+        at = position
+    return ("\n" + " " * indent).join(lines)
+
+
+def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
+    """A node on a route: tokens and targets by their text, features by layer and label."""
+    nodes = graph.nodes
+    kind, layer, position = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.position[row]
+    at = f"@{position}" if moved else ""
+    if kind is NodeKind.ERROR:
+        return f"L{layer}{at} error"
+    if kind is NodeKind.EMBEDDING:
+        tokens = graph.info.tokens
+        words = shorten(token_texts(tokens)[position], LABEL_CELLS)
+        return words if tokens.count(tokens[position]) == 1 else f"{words}@{position}"
+    if kind is NodeKind.LOGIT:
+        texts = token_texts([target.token for target in graph.info.targets])
+        return shorten(texts[graph.target_rows.tolist().index(row)], LABEL_CELLS)
+    label = printable(nodes.label[row]).strip()
+    if not label:
+        return f"L{layer}/{nodes.feature[row]}{at}"
+    is_shared = (int(layer), nodes.label[row]) in shared
+    name = f"L{layer}/{nodes.feature[row]}" if is_shared else f"L{layer}"
+    return f'{name}{at} "{shorten(label, LABEL_CELLS)}"'
+
+
+def _shared_labels(graph: Graph) -> Set[_Called]:
+    """Labels that several features of one layer bear: the index has to tell them apart."""
+    nodes = graph.nodes
+    features = {
+        (int(nodes.layer[row]), nodes.label[row], int(nodes.feature[row]))
+        for row in nodes.of_kind(NodeKind.FEATURE).tolist()
+    }
+    bearers = Counter((layer, label) for layer, label, _ in features)
+    return {called for called, count in bearers.items() if count > 1}
+
+
+def plain_table(caption: str = "", *, header: bool = True) -> Table:
+    """A table without lines; the caption, if any, stands below."""
+    from rich.table import Table
+
+    return Table(
+        box=None,
+        show_header=header,
+        header_style="dim",
+        pad_edge=True,
+        padding=(0, 1, 0, 1),
+        caption=caption or None,
+        caption_justify="left",
+        caption_style="dim",
+    )
+
+
+def add_plain(table: Table, *cells: str, style: str = "") -> None:
+    """Add a row of plain text: nothing in it is read as rich markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+
+
+def sign_style(sign: int) -> str:
+    """The colour of a sign; the sign itself is always written too."""
+    return UP if sign > 0 else DOWN
+
+
+def cell_width(text: str) -> int:
+    """Terminal columns the text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -1,0 +1,146 @@
+"""Text from prompts, tokens and labels, made fit to show: visible, short, measured.
+
+Prompts and labels are anybody's text. Whatever a screen or an XML reader would act on or choke
+on (control characters, bidirectional overrides, lone surrogates) is shown as its escape, so that
+hostile text stays text and stays where it is put.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
+_UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
+_JOINER = "\u200d"  # holds emoji sequences together; harmless, so it stays
+
+# Advance widths of DejaVu Sans for U+0020..U+007E in thousandths of an em. It is the widest of
+# the fonts the figure asks for, so what fits in it fits in Helvetica and Arial too.
+_WIDTHS = (
+    (318, 401, 460, 838, 636, 950, 780, 275, 390, 390, 500, 838, 318, 361, 318, 337)
+    + (636,) * 10
+    + (337, 337, 838, 838, 838, 531, 1000, 684, 686, 698, 770, 632, 575, 775, 752, 295, 295)
+    + (656, 557, 863, 748, 787, 603, 787, 695, 635, 611, 732, 684, 989, 685, 611, 685, 390)
+    + (337, 390, 838, 500, 500, 613, 635, 550, 635, 615, 352, 635, 634, 278, 278, 579, 278)
+    + (974, 634, 612, 635, 635, 411, 521, 392, 634, 592, 818, 592, 592, 525, 636, 337, 636, 838)
+)
+
+
+def printable(text: str) -> str:
+    """The text on one line with nothing in it that acts: "a\\nb" becomes "a↵b"."""
+    return "".join(_printable_character(character) for character in text)
+
+
+def _printable_character(character: str) -> str:
+    if character in _VISIBLE:
+        return _VISIBLE[character]
+    if character == _JOINER or unicodedata.category(character) not in _UNSEEN:
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def token_text(token: str) -> str:
+    """A token as shown: without its leading space, a token of nothing but spaces as "␣"."""
+    return printable(token).strip() or "␣" * max(1, len(token))
+
+
+def token_texts(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Tokens shown beside each other; spaces become visible where that tells two apart."""
+    short = [token_text(token) for token in tokens]
+    alike = [len({t for t, s in zip(tokens, short, strict=True) if s == text}) for text in short]
+    return tuple(
+        text if count == 1 else printable(token).replace(" ", "␣")
+        for token, text, count in zip(tokens, short, alike, strict=True)
+    )
+
+
+def text_width(text: str, size: float) -> float:
+    """Width in the units of `size` (an upper estimate for the fonts the figure asks for)."""
+    return sum(_width_of(character) for character in text) * size / 1000
+
+
+def _width_of(character: str) -> int:
+    code = ord(character)
+    if 0x20 <= code < 0x7F:
+        return _WIDTHS[code - 0x20]
+    if character == _JOINER or unicodedata.combining(character):
+        return 0
+    if code >= 0x1F000:
+        return 1400
+    if unicodedata.east_asian_width(character) in ("W", "F"):
+        return 1050
+    if unicodedata.category(character)[0] == "S" or character in "…—“”":
+        return 1000 if code < 0x27F0 else 1434
+    return 720
+
+
+def shorten_to_width(text: str, size: float, width: float) -> str:
+    """The longest beginning that fits into `width`, with "…" where something was cut."""
+    if text_width(text, size) <= width:
+        return text
+    room = width - text_width("…", size)
+    taken, end = 0.0, 0
+    for index, character in enumerate(text):
+        taken += _width_of(character) * size / 1000
+        if taken > room:
+            break
+        end = index + 1
+    return text[: _whole(text, max(end, 1))].rstrip() + "…"
+
+
+def shorten_front_to_width(text: str, size: float, width: float) -> str:
+    """The longest end that fits into `width`: of a long prompt, its last words matter most."""
+    if text_width(text, size) <= width:
+        return text
+    room, start = width - text_width("…", size), len(text)
+    while start > 1 and text_width(text[start - 1 :], size) <= room:
+        start -= 1
+    return "…" + text[start:].lstrip()
+
+
+def shorten(text: str, cells: int) -> str:
+    """The longest beginning that fits into so many terminal cells, with "…" where cut."""
+    from rich.cells import cell_len
+
+    if cell_len(text) <= cells:
+        return text
+    end = len(text)
+    while end > 0 and cell_len(text[:end]) > cells - 1:
+        end -= 1
+    return text[: _whole(text, end)].rstrip() + "…"
+
+
+def _whole(text: str, end: int) -> int:
+    """`end`, moved back so that no accent or joined emoji is cut from what it belongs to."""
+    while 1 < end < len(text) and (
+        unicodedata.combining(text[end]) or _JOINER in (text[end], text[end - 1])
+    ):
+        end -= 1
+    return end
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage: "12 %", "1.4 %", "0.03 %"; never "0 %" for what is not 0."""
+    value = 100 * share
+    if value != value:
+        return "?"
+    if abs(value) >= 9.95 or value == 0:
+        return f"{value:.0f} %"
+    if abs(value) >= 0.095:
+        return f"{value:.1f} %"
+    return f"{value:.2f} %" if abs(value) >= 0.005 else ("<0.01 %" if value > 0 else ">-0.01 %")
+
+
+def number(value: float) -> str:
+    """A number with three significant digits and no exponent for everyday sizes."""
+    if value != value:
+        return "?"
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 1_000_000:
+        digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
+        return f"{value:,.{digits}f}"
+    return f"{value:.1e}"

@@ -1,0 +1,115 @@
+"""The graph as a tree in the terminal: targets, their strongest inputs, and so on down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, node_name
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.selection import edge_shares
+from circuit_tracer.render.terminal import WIDTH, cell_width, sign_style
+from circuit_tracer.render.text import percent, printable, shorten
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+
+def tree(
+    pruned: PrunedGraph, *, depth: int = 3, branches: int = 4, width: int = WIDTH
+) -> RenderableType:
+    """Every target with its strongest kept inputs, their inputs, and so on down to the tokens.
+
+    A node that was already opened further up is named again but not opened again.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    graph = pruned.graph
+    shares = edge_shares(graph)
+    into: dict[int, list[int]] = {}
+    kept = np.flatnonzero(pruned.edge_kept)
+    for edge in kept[np.lexsort((kept, -shares[kept]))].tolist():
+        into.setdefault(int(graph.edges.target[edge]), []).append(edge)
+    grown = _Tree(graph, shares, into, branches, width)
+    for row in graph.target_rows.tolist():
+        grown.lines.append(Text(_node_words(graph, row, width), style="bold", no_wrap=True))
+        grown.grow(row, "", depth)
+    note = Text("Percentages: signed share of what goes into the node above.", style="dim")
+    return Group(*grown.lines, note)
+
+
+class _Tree:
+    """The lines of a tree while it grows."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        shares: Floats,
+        into: Mapping[int, Sequence[int]],
+        branches: int,
+        width: int,
+    ) -> None:
+        self.graph, self.shares, self.into = graph, shares, into
+        self.branches, self.width = branches, width
+        self.lines: list[Text] = []
+        self.opened: set[int] = set()
+
+    def grow(self, row: int, prefix: str, depth: int) -> None:
+        """Add the inputs of a node, and theirs, `depth` levels deep."""
+        edges = self.into.get(row, ())
+        shown, left_out = edges[: self.branches], edges[self.branches :]
+        self.opened.add(row)
+        for i, edge in enumerate(shown):
+            is_last = i == len(shown) - 1 and not left_out
+            source = int(self.graph.edges.source[edge])
+            again = source in self.opened and source in self.into and depth > 1
+            self._add_branch(edge, source, prefix + ("└─ " if is_last else "├─ "), again)
+            if depth > 1 and not again:
+                self.grow(source, prefix + ("   " if is_last else "│  "), depth - 1)
+        if left_out:
+            total = percent(float(self.shares[left_out].sum()))
+            inputs = "input" if len(left_out) == 1 else "inputs"
+            self._add_line(f"{prefix}└─ {len(left_out):,} weaker kept {inputs}, {total} together")
+
+    def _add_branch(self, edge: int, source: int, start: str, again: bool) -> None:
+        from rich.text import Text
+
+        sign = 1 if self.graph.edges.weight[edge] > 0 else -1
+        line = Text(start, no_wrap=True)
+        share = f"{'+' if sign > 0 else '-'}{percent(float(self.shares[edge]))}"
+        line.append(f"{share:>7}  ", style=sign_style(sign))
+        note = "  (above)" if again else ""
+        room = self.width - len(line.plain) - len(note)
+        line.append(_node_words(self.graph, source, room))
+        line.append(note, style="dim")
+        self.lines.append(line)
+
+    def _add_line(self, words: str) -> None:
+        from rich.text import Text
+
+        self.lines.append(Text(words, style="dim", no_wrap=True))
+
+
+def _node_words(graph: Graph, row: int, width: int) -> str:
+    """A node in a tree: its label, then the name to type, cut to the width."""
+    nodes = graph.nodes
+    kind = NodeKind(int(nodes.kind[row]))
+    name = printable(node_name(graph, row))
+    if kind is NodeKind.LOGIT:
+        target = graph.info.targets[graph.target_rows.tolist().index(row)]
+        words = f"{printable(target.token)}  {percent(target.probability)}"
+    elif kind is NodeKind.EMBEDDING:
+        words = f'token "{printable(graph.token_of(row))}"'
+    elif kind is NodeKind.ERROR:
+        words = "error"
+    else:
+        words = printable(nodes.label[row]).strip()
+    if not words:
+        return shorten(name, width)
+    if kind is NodeKind.LOGIT:
+        return shorten(words, width)
+    return f"{shorten(words, max(width - cell_width(name) - 2, 8))}  {name}"

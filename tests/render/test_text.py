@@ -1,0 +1,93 @@
+"""Text that is anybody's: made visible, measured, shortened."""
+
+import pytest
+from rich.cells import cell_len
+
+from circuit_tracer.render.text import (
+    number,
+    percent,
+    printable,
+    shorten,
+    shorten_front_to_width,
+    shorten_to_width,
+    text_width,
+    token_text,
+    token_texts,
+)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("a\nb", "a↵b"),
+        ("a\x00b", "a\\x00b"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\u202eabc", "\\u202eabc"),
+        ("\ud800", "\\ud800"),
+        ("\uffff", "\\uffff"),
+        ("\U000e0001", "\\U000e0001"),
+        ("👩\u200d🍳", "👩\u200d🍳"),
+        ("שלום <b>", "שלום <b>"),
+    ],
+)
+def test_what_acts_is_shown_as_its_escape(hostile: str, shown: str) -> None:
+    assert printable(hostile) == shown
+
+
+def test_tokens_lose_their_leading_space_unless_it_tells_two_apart() -> None:
+    assert token_texts([" yes", " no"]) == ("yes", "no")
+    assert token_texts([" yes", "yes", " no"]) == ("␣yes", "yes", "no")
+    assert token_texts([" yes", " yes"]) == ("yes", "yes")
+    assert token_text("  ") == "␣␣"
+    assert token_text("") == "␣"
+
+
+def test_shortened_text_fits_and_says_so() -> None:
+    text = "incomprehensibilities"
+    short = shorten_to_width(text, 10.0, 60.0)
+    assert short.endswith("…")
+    assert text.startswith(short[:-1])
+    assert 40 < text_width(short, 10.0) <= 60
+    assert shorten_to_width("short", 10.0, 60.0) == "short"
+
+
+def test_a_long_prompt_keeps_its_end() -> None:
+    short = shorten_front_to_width("one two three four", 10.0, 60.0)
+    assert short.startswith("…")
+    assert short.endswith("four")
+    assert text_width(short, 10.0) <= 60
+
+
+def test_shortening_keeps_accents_and_joined_emoji_whole() -> None:
+    assert shorten("abce\u0301fgh", 5) == "abce\u0301…"
+    assert shorten("ab👩\u200d🍳cdefgh", 6)[-2] != "\u200d"
+    for cells in range(2, 12):
+        assert cell_len(shorten("日本語の特徴 and more", cells)) <= cells
+
+
+def test_wider_text_measures_wider() -> None:
+    assert text_width("mmm", 10.0) > text_width("iii", 10.0) > 0
+    assert text_width("日本", 10.0) > text_width("ab", 10.0)
+    assert text_width("e\u0301", 10.0) == text_width("e", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.621, "62 %"),
+        (0.0142, "1.4 %"),
+        (0.00031, "0.03 %"),
+        (1e-9, "<0.01 %"),
+        (0.0, "0 %"),
+        (1.0, "100 %"),
+        (0.0996, "10 %"),
+        (float("nan"), "?"),
+    ],
+)
+def test_percentages_keep_what_matters(share: float, shown: str) -> None:
+    assert percent(share) == shown
+
+
+def test_numbers_have_no_exponent_at_everyday_sizes() -> None:
+    shown = [number(v) for v in (0.0, 0.1234, 12.345, 1234.5, 1e-7, float("nan"))]
+    assert shown == ["0", "0.123", "12.35", "1,234", "1.0e-07", "?"]
