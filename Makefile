@@ -17,14 +17,14 @@ test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
-	$(BIN)/python tests/docs.py --check
+	$(BIN)/python docs/generate.py --check
 
 lint: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: .venv/.dev
-	$(BIN)/python tests/docs.py --write
+	$(BIN)/python docs/generate.py --write
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/sweep.py

@@ -7,6 +7,7 @@ and the value comes from the model's own forward pass, not from the sweep.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class Assembler:
         self.n_logits = len(chosen.targets)
         self.n_nodes = self.columns.count + self.n_logits
         self.table = self._row_table()
-        self._edges: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.floating]]] = []
+        self._edges: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
 
     def _row_table(self) -> RowTable:
         """Logits first, then every active feature, as targets of the sweep."""
@@ -126,8 +127,9 @@ class Assembler:
         if largest > tolerance:
             raise ConservationError(
                 f"the edges into {names[worst]} and its constant miss its value by a share of "
-                f"{largest:.2g}, and {dtype} allows {tolerance:.0e}; the graph is refused (a higher "
-                "--dtype helps if it is rounding; otherwise the wiring of this model is wrong)"
+                f"{largest:.2g}, and {dtype} allows {tolerance:.0e}; the graph is refused (a "
+                "higher --dtype helps if it is rounding; otherwise the wiring of this model is "
+                "wrong)"
             )
         return largest, tolerance
 
@@ -193,7 +195,7 @@ class Assembler:
         return known
 
 
-def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+def _numpy(tensor: Tensor) -> NDArray[Any]:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.detach().cpu().numpy()

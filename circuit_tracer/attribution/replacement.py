@@ -228,5 +228,7 @@ def _active(activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
         layer=torch.cat(layers),
         position=rows[:, 0],
         index=rows[:, 1],
-        activation=torch.cat([a[f[:, 0], f[:, 1]] for a, f in zip(activations, found, strict=True)]),
+        activation=torch.cat(
+            [a[f[:, 0], f[:, 1]] for a, f in zip(activations, found, strict=True)]
+        ),
     )

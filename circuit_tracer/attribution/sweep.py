@@ -120,14 +120,12 @@ class Sweep:
     def _pull_skip(self, layer: int, cotangent: Tensor) -> None:
         frozen, start = self.model.layers[layer], self.model.n_zeroed
         P = cotangent.shape[1]
-        if frozen.skip is None or P <= start:
+        if frozen.skip is None or start >= P:
             return
         pulled = cotangent[:, start:] @ frozen.skip
         cotangent[:, start:] += pulled * frozen.read_gain[start:P]
 
-    def _gather(
-        self, chosen: Tensor, cotangent: Tensor, values: Tensor, constant: Tensor
-    ) -> Rows:
+    def _gather(self, chosen: Tensor, cotangent: Tensor, values: Tensor, constant: Tensor) -> Rows:
         """From padded slots to source columns; constants are summed."""
         B, P, S = values.shape
         node = self._node[:P].reshape(-1)

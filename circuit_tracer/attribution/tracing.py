@@ -17,11 +17,13 @@ from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.attribution.targets import choose_targets
 from circuit_tracer.errors import CircuitTracerError, UsageError
-from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
+from circuit_tracer.graphs.graph import Graph, GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 OnProgress = Callable[["Progress"], None]
+Labels = Callable[[list[tuple[int, int]]], list[str]]
+"""Short texts of (layer, feature) pairs, in their order."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ def trace(
     prompt: str,
     settings: TraceSettings | None = None,
     *,
-    labels: Callable[[Dictionary, list[tuple[int, int]]], list[str]] | None = None,
+    labels: Labels | None = None,
     on_progress: OnProgress | None = None,
 ) -> Trace:
     """Trace one prompt into a whole (unpruned) attribution graph.
 
-    `dictionary` must be on the model's device and in its dtype. `labels` gives a short text for
-    each (layer, feature). Raises PromptError, UsageError, DictionaryError, ConservationError, and
+    `dictionary` must be on the model's device and in its dtype. `labels` gives short texts of
+    (layer, feature) pairs. Raises PromptError, UsageError, DictionaryError, ConservationError, and
     CircuitTracerError when memory runs out.
     """
     settings = settings or TraceSettings()
@@ -141,7 +143,7 @@ def trace(
         settings=asdict(settings) | {"zeroed_positions": n_zeroed},
         versions=versions(),
     )
-    nodes = assembler.nodes(_node_labels(assembler, info, dictionary, labels))
+    nodes = assembler.nodes(_node_labels(assembler, info, labels))
     n_expanded = int(assembler.expanded[assembler.n_logits :].sum())
     return Trace(
         graph=Graph(info, nodes, assembler.edges()),
@@ -199,8 +201,7 @@ def _target_names(assembler: Assembler) -> list[str]:
 def _node_labels(
     assembler: Assembler,
     info: GraphInfo,
-    dictionary: Dictionary,
-    labels: Callable[[Dictionary, list[tuple[int, int]]], list[str]] | None,
+    labels: Labels | None,
 ) -> tuple[str, ...]:
     """Tokens for embeddings, cards' labels for features, "" for errors, the text of targets."""
     text = [""] * assembler.n_nodes
@@ -208,12 +209,11 @@ def _node_labels(
     features = assembler.model.features
     if labels is not None:
         pairs = list(zip(features.layer.tolist(), features.index.tolist(), strict=True))
-        found = labels(dictionary, pairs)
+        found = labels(pairs)
         for row, label in zip(assembler.columns.feature.tolist(), found, strict=True):
             text[row] = label
     for i, target in enumerate(info.targets):
         text[assembler.columns.count + i] = target.token.strip() or target.token
-    assert len(text) == assembler.n_nodes and NodeKind.EMBEDDING == 0
     return tuple(text)
 
 

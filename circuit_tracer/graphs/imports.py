@@ -128,7 +128,7 @@ def _as_pruned(
 
 def _level(node: _Node) -> float:
     """Targets come last, whatever layer the file gives them."""
-    return math.inf if node.kind is NodeKind.LOGIT else node.layer
+    return math.inf if node.kind is NodeKind.LOGIT else float(node.layer)
 
 
 def _parse(record: Mapping[str, Any]) -> _Node:

@@ -122,7 +122,8 @@ def capture_mlps(
         for i, layer in enumerate(layers):
             mid = layer.get(wiring.paths.mlp_norm).input
             mlp_in = layer.get(wiring.paths.mlp).input
-            inputs.append(wiring.read(reads, i, mid, mlp_in).save())
+            seen: Any = wiring.read(reads, i, mid, mlp_in)
+            inputs.append(seen.save())
             outputs.append(layer.get(wiring.paths.mlp).output.save())
         tracer.stop()
     return MlpActivity(torch.stack(inputs), torch.stack(outputs))

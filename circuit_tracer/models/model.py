@@ -218,7 +218,8 @@ def open_model(
     for name, parameter in module.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(
-                f"the model {source.name} has NaN or infinite weights in {name}; get its files again"
+                f"the model {source.name} has NaN or infinite weights in {name}; "
+                "get its files again"
             )
     tokenizer = load_tokenizer(source)
     family = wiring_class(type(module).__name__).family

@@ -56,8 +56,8 @@ def find_model(reference: str) -> ModelSource:
     path = Path(reference).expanduser()
     if path.suffix.lower() in PICKLES:
         raise ModelError(
-            f"{path.name} is a pickle-based file, which can run code when opened, so it is refused; "
-            "convert the model to safetensors (save_pretrained does) and give its folder"
+            f"{path.name} is a pickle-based file, which can run code when opened, so it is "
+            "refused; convert the model to safetensors (save_pretrained does) and give its folder"
         )
     if path.exists():
         return ModelSource(path.resolve().name, str(_checked_folder(path)), "folder")
@@ -139,7 +139,8 @@ class _foreign_errors:  # noqa: N801 - used as a statement
             raise ModelError(
                 f'there is no model "{self.source.name}": it is no bundled model '
                 f"({', '.join(BUNDLED_MODELS)}), no folder here, and the model hub did not give it "
-                f"({type(error).__name__}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
+                f"({type(error).__name__}); check the name, the network, HF_TOKEN and "
+                "HF_HUB_OFFLINE"
             ) from error
         raise ModelError(
             f"the model in {self.source.name} cannot be read: {type(error).__name__}: {first_line}"

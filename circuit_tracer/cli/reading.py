@@ -1,0 +1,220 @@
+"""`show`, `paths`, `render`, `export` and `prune`: read a traced graph again, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.files import (
+    DRAWN,
+    EXPORTED,
+    FILE_NAMES,
+    check_formats,
+    formats_in,
+    slug_of,
+    write_form,
+    write_trace,
+)
+from circuit_tracer.cli.options import option
+from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import Graph, PrunedGraph
+
+
+@explained
+def show(
+    graph: options.GraphPath,
+    nodes: Annotated[int, option("--nodes", help="How many nodes to list.")] = 15,
+    edges: Annotated[int, option("--edges", help="How many edges to list.")] = 15,
+    json: options.Json = False,
+) -> None:
+    """Show a traced graph: scores, routes, a tree from the target down, nodes and edges."""
+    from circuit_tracer.graphs import best_paths, counts, edge_table, node_table, open_graph
+
+    pruned = open_graph(graph)
+    if json:
+        info = pruned.graph.info
+        print_json(
+            {
+                "prompt": info.prompt,
+                "tokens": list(info.tokens),
+                "targets": [asdict(target) for target in info.targets],
+                "scores": asdict(pruned.scores),
+                "counts": counts(pruned),
+                "nodes": node_table(pruned, nodes),
+                "edges": edge_table(pruned, edges),
+            }
+        )
+        return
+    from circuit_tracer.render import tables, terminal, tree
+
+    print_rich(
+        terminal.summary(pruned, best_paths(pruned, k=5, direct=False)),
+        tree.tree(pruned),
+        tables.node_table(pruned, limit=nodes),
+        tables.edge_table(pruned, limit=edges),
+    )
+
+
+@explained
+def paths(
+    graph: options.GraphPath,
+    source: Annotated[
+        str | None, option("--from", help="A prompt token, a position or a node name.", envvar=None)
+    ] = None,
+    target: Annotated[
+        str | None, option("--to", help="A target token or a node name.", envvar=None)
+    ] = None,
+    k: Annotated[int, option("-k", "--top", help="How many routes per target.", envvar=None)] = 10,
+    json: options.Json = False,
+) -> None:
+    """The k best signed routes from tokens to a target, with their shares of all routes."""
+    from circuit_tracer.graphs import best_paths, node_names, open_graph
+
+    pruned = open_graph(graph)
+    if k < 1:
+        raise UsageError(f"-k {k} must be at least 1")
+    found = best_paths(
+        pruned,
+        sources=None if source is None else _rows(pruned.graph, source, at_target=False),
+        targets=None if target is None else _rows(pruned.graph, target, at_target=True),
+        k=k,
+    )
+    if json:
+        names = node_names(pruned.graph)
+        labels = pruned.graph.nodes.label
+        print_json(
+            [
+                {
+                    "nodes": [names[row] for row in path.rows],
+                    "labels": [labels[row] for row in path.rows],
+                    "strength": path.strength,
+                    "sign": path.sign,
+                    "share": path.share,
+                }
+                for path in found
+            ]
+        )
+        return
+    from circuit_tracer.render import terminal
+
+    print_rich(terminal.routes(pruned, found))
+
+
+def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
+    """Nodes a user means: a token (every position of it), a position, or a node's name."""
+    from circuit_tracer.graphs import NodeKind, node_names
+
+    names = node_names(graph)
+    if text in names:
+        return [names.index(text)]
+    kind = NodeKind.LOGIT if at_target else NodeKind.EMBEDDING
+    rows = [int(row) for row in graph.nodes.of_kind(kind)]
+
+    def words(row: int) -> tuple[str, ...]:
+        label = graph.nodes.label[row].strip()
+        return (label,) if at_target else (label, str(graph.nodes.position[row]))
+
+    found = [row for row in rows if text.strip() in words(row)]
+    if not found:
+        choices = ", ".join(dict.fromkeys(words(row)[0] for row in rows))
+        flag = "--to" if at_target else "--from"
+        raise UsageError(f'{flag} "{text}" is not in this graph; choose from {choices}')
+    return found
+
+
+@explained
+def render(
+    graph: options.GraphPath,
+    format: Annotated[str, option("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
+    out: Annotated[Path | None, option("--out", "-o", help="The file to write.")] = None,
+    max_nodes: options.MaxNodes = 60,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Draw a traced graph as SVG, DOT, PDF or PNG."""
+    _write_one(graph, format, DRAWN, out, overwrite, max_nodes)
+
+
+@explained
+def export(
+    graph: options.GraphPath,
+    to: Annotated[str, option("--to", help=f"One of {', '.join(EXPORTED)}.")] = "json",
+    out: Annotated[
+        Path | None, option("--out", "-o", help="The file to write (a folder for csv, parquet).")
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
+    _write_one(graph, to, EXPORTED, out, overwrite, 60)
+
+
+def _write_one(
+    graph: Path,
+    form: str,
+    allowed: tuple[str, ...],
+    out: Path | None,
+    overwrite: bool,
+    max_nodes: int,
+) -> None:
+    from circuit_tracer.graphs import open_graph
+
+    (form,) = check_formats([form], allowed) or [allowed[0]]
+    pruned = open_graph(graph)
+    final = out or (graph if graph.is_dir() else graph.parent) / FILE_NAMES[form]
+    slug = graph.stem if graph.is_file() else graph.resolve().name
+    write_form(pruned, form, final, slug=slug, max_nodes=max_nodes, overwrite=overwrite)
+    print(final)
+
+
+@explained
+def prune(
+    graph: options.GraphPath,
+    node_threshold: options.NodeThreshold = 0.8,
+    edge_threshold: options.EdgeThreshold = 0.98,
+    out: Annotated[
+        Path | None, option("--out", "-o", help="A new folder; by default GRAPH is rewritten.")
+    ] = None,
+    max_nodes: options.MaxNodes = 60,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Prune a traced graph again with other thresholds and write its files anew."""
+    from circuit_tracer.graphs import counts, load_graph
+    from circuit_tracer.graphs import prune as prune_graph
+
+    before = load_graph(graph)
+    folder = graph if graph.is_dir() else graph.parent
+    after = prune_graph(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+    final = out or folder
+    files = write_trace(
+        after,
+        final,
+        formats_in(folder),
+        slug=final.resolve().name or slug_of(after.graph.info.prompt),
+        max_nodes=max_nodes,
+        overwrite=overwrite or out is None,
+    )
+    now, then = counts(after), counts(before)
+    if json:
+        print_json({"counts": now, "before": then, "files": files})
+        return
+    _print_change(then, now, before, after)
+    print(final)
+
+
+def _print_change(
+    then: dict[str, Any], now: dict[str, Any], before: PrunedGraph, after: PrunedGraph
+) -> None:
+    print(
+        f"nodes {then['nodes_kept']} -> {now['nodes_kept']} of {now['nodes']} "
+        f"(node threshold {before.node_threshold:g} -> {after.node_threshold:g})"
+    )
+    print(
+        f"edges {then['edges_kept']} -> {now['edges_kept']} of {now['edges']} "
+        f"(edge threshold {before.edge_threshold:g} -> {after.edge_threshold:g})"
+    )

@@ -1,0 +1,278 @@
+"""`circuit-tracer trace PROMPT`: from a prompt to a pruned graph, a figure and files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.files import (
+    DEFAULT_FORMATS,
+    FILE_NAMES,
+    check_formats,
+    check_slug,
+    slug_of,
+    write_trace,
+)
+from circuit_tracer.cli.options import option
+from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
+from circuit_tracer.errors import OutputError, PromptError
+
+if TYPE_CHECKING:
+    from circuit_tracer.attribution import Progress, Trace
+    from circuit_tracer.attribution.tracing import Labels
+    from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.models import Model
+    from circuit_tracer.transcoders.dictionary import Dictionary
+
+
+@explained
+def trace(
+    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from stdin.")],
+    model: options.Model = "sprout",
+    transcoders: options.Transcoders = "plt",
+    out: Annotated[Path, option("--out", "-o", help="Where the prompt's own folder goes.")] = Path(
+        "outputs"
+    ),
+    slug: Annotated[
+        str | None, option("--slug", help="Name of that folder; made of the prompt by default.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    target: Annotated[
+        list[str] | None,
+        option("--target", help="Explain this token instead of the model's own; repeatable."),
+    ] = None,
+    contrast: Annotated[
+        str | None, option("--contrast", help='"yes,no": explain logit(yes) - logit(no).')
+    ] = None,
+    position: Annotated[
+        int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
+    ] = -1,
+    max_n_logits: Annotated[
+        int, option("--max-n-logits", help="Most targets the model's own choice may take.")
+    ] = 10,
+    desired_logit_prob: Annotated[
+        float, option("--desired-logit-prob", help="Probability these targets reach together.")
+    ] = 0.95,
+    max_feature_nodes: Annotated[
+        int, option("--max-feature-nodes", help="Most features whose inputs are computed.")
+    ] = 7500,
+    coverage: Annotated[
+        float | None,
+        option("--coverage", help="Stop when less than 1 - this influence can still hide."),
+    ] = None,
+    node_threshold: options.NodeThreshold = 0.8,
+    edge_threshold: options.EdgeThreshold = 0.98,
+    zero_positions: Annotated[
+        int, option("--zero-positions", help="Leading positions without features (1: BOS).")
+    ] = 1,
+    batch_size: Annotated[
+        int, option("--batch-size", help="Rows at a time; the graph does not depend on it.")
+    ] = 64,
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None, option("--threads", help="Threads for torch; all cores by default.")
+    ] = None,
+    format: Annotated[
+        list[str] | None,
+        option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
+    ] = None,
+    max_nodes: options.MaxNodes = 60,
+    routes: Annotated[int, option("--routes", "-k", help="How many routes to print.")] = 5,
+    json: options.Json = False,
+) -> None:
+    """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
+    started = time.perf_counter()
+    text = _prompt(prompt)
+    formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
+    name = check_slug(slug) if slug else slug_of(text)
+    folder = out / name
+    _check_place(folder, overwrite)
+
+    from circuit_tracer.attribution import TraceSettings
+    from circuit_tracer.graphs import prune
+
+    settings = TraceSettings(
+        targets=tuple(target or ()),
+        contrast=contrast,
+        position=position,
+        max_n_logits=max_n_logits,
+        desired_logit_prob=desired_logit_prob,
+        max_feature_nodes=max_feature_nodes,
+        coverage=coverage,
+        batch_size=batch_size,
+        zeroed_positions=zero_positions,
+    )
+    with progress_line() as report:
+        report(f"opening {model}", 0, 0)
+        traced, load_seconds = _traced(
+            text, settings, model, transcoders, dtype, device, threads, report
+        )
+        report("pruning", 0, 0)
+        clock = time.perf_counter()
+        pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+        prune_seconds = time.perf_counter() - clock
+        report("writing", 0, 0)
+        clock = time.perf_counter()
+        files = write_trace(
+            pruned, folder, formats, slug=name, max_nodes=max_nodes, overwrite=overwrite
+        )
+    seconds = {"load": load_seconds, **traced.seconds, "prune": prune_seconds}
+    seconds["write"] = time.perf_counter() - clock
+    seconds["total"] = time.perf_counter() - started
+    if json:
+        print_json(_record(traced, pruned, seconds, files))
+    else:
+        _print(pruned, routes, seconds, folder, formats)
+
+
+def _prompt(argument: str) -> str:
+    text = sys.stdin.read().removesuffix("\n") if argument == "-" else argument
+    if not text.strip():
+        raise PromptError("the prompt is empty; give some text to trace")
+    return text
+
+
+def _check_place(folder: Path, overwrite: bool) -> None:
+    """Refuse before minutes of work what would be refused at the end."""
+    if folder.exists() and not overwrite and any(folder.iterdir() if folder.is_dir() else [0]):
+        raise OutputError(
+            f"{folder} is there already; add --overwrite to replace it, or choose another --slug"
+        )
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputError(f"{parent} cannot be written to; choose another folder with --out")
+
+
+def _traced(
+    text: str,
+    settings: Any,
+    model_name: str,
+    dictionary_name: str,
+    dtype: str,
+    device: str,
+    threads: int | None,
+    report: Any,
+) -> tuple[Trace, float]:
+    clock = time.perf_counter()
+    import torch
+
+    from circuit_tracer.attribution import trace as trace_prompt
+    from circuit_tracer.models import open_model
+    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
+
+    if threads is not None:
+        torch.set_num_threads(max(1, threads))
+    model = open_model(model_name, dtype=dtype, device=device)
+    dictionary = open_transcoders(
+        dictionary_name, model=model, device=model.device, dtype=model.torch_dtype
+    )
+    if not is_made_for(dictionary, model):
+        say(
+            f"note: {dictionary.identity.name} was trained on other weights than "
+            f"{model.identity.name}; look at the error share before you believe the graph"
+        )
+    seconds = time.perf_counter() - clock
+
+    def progress(now: Progress) -> None:
+        if now.note and now.stage == "sweep":
+            report(now.note, now.done, now.total)
+        else:
+            report(now.stage, now.done, now.total)
+
+    traced = trace_prompt(
+        model,
+        dictionary,
+        text,
+        settings,
+        labels=_labels(dictionary_name, dictionary, model),
+        on_progress=progress,
+    )
+    return traced, seconds
+
+
+def _labels(name: str, dictionary: Dictionary, model: Model) -> Labels | None:
+    """The labels on the dictionary's feature cards, where it has cards of these very weights."""
+    from circuit_tracer.transcoders.cards import FILE, CardBook
+    from circuit_tracer.transcoders.opening import find_dictionary
+
+    path = find_dictionary(name, model).folder / FILE
+    if not path.is_file():
+        return None
+    book = CardBook(path)
+    if book.dictionary_sha256 != dictionary.identity.sha256:
+        say("note: the feature cards were made for other weights; features go without labels")
+        return None
+    return book.labels
+
+
+def _record(
+    traced: Trace, pruned: PrunedGraph, seconds: dict[str, float], files: dict[str, str]
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    info = pruned.graph.info
+    return {
+        "prompt": info.prompt,
+        "tokens": list(info.tokens),
+        "targets": [
+            {
+                "token": target.token,
+                "position": target.position,
+                "probability": target.probability,
+                "logit": target.logit,
+            }
+            for target in info.targets
+        ],
+        "scores": asdict(pruned.scores),
+        "conservation": {
+            "max_relative_residual": info.conservation_residual,
+            "tolerance": info.conservation_tolerance,
+        },
+        "counts": {
+            "active_features": traced.n_active,
+            "expanded_features": traced.n_expanded,
+            "nodes": len(pruned.graph.nodes),
+            "edges": len(pruned.graph.edges),
+            "kept_nodes": int(pruned.node_kept.sum()),
+            "kept_edges": int(pruned.edge_kept.sum()),
+        },
+        "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+        "settings": {
+            **info.settings,
+            "model": asdict(info.model),
+            "dictionary": asdict(info.dictionary),
+            "dtype": info.dtype,
+            "node_threshold": pruned.node_threshold,
+            "edge_threshold": pruned.edge_threshold,
+            "versions": dict(info.versions),
+        },
+        "files": files,
+    }
+
+
+def _print(
+    pruned: PrunedGraph,
+    n_routes: int,
+    seconds: dict[str, float],
+    folder: Path,
+    formats: list[str],
+) -> None:
+    from circuit_tracer.graphs import best_paths
+    from circuit_tracer.render import terminal
+
+    paths = best_paths(pruned, k=n_routes, direct=False) if n_routes > 0 else []
+    print_rich(terminal.summary(pruned, paths))
+    files = ", ".join(FILE_NAMES[form] for form in formats)
+    work = sum(seconds[stage] for stage in ("forward", "encode", "sweep", "prune"))
+    print(f"\n{folder}: trace.json, nodes.parquet, edges.parquet{', ' if files else ''}{files}")
+    print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")

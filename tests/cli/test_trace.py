@@ -1,0 +1,194 @@
+"""`trace` as a user meets it: files, terminal output, JSON, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+from circuit_tracer.graphs import load_graph
+from tests.cli.conftest import Outcome, Run
+from tests.tiny import random_dictionary, tiny_llama
+
+Banana = tuple[Path, Outcome]
+
+
+def test_the_model_says_yellow_and_the_folder_is_whole(banana: Banana) -> None:
+    folder, outcome = banana
+    assert outcome.code == 0, outcome.err
+    assert {file.name for file in folder.iterdir()} == {
+        "trace.json",
+        "nodes.parquet",
+        "edges.parquet",
+        "graph.json",
+        "graph.svg",
+        "graph.graphml",
+    }
+    pruned = load_graph(folder)
+    assert pruned.graph.info.targets[0].token.strip() == "yellow"
+    assert pruned.graph.info.conservation_residual <= 1e-4
+    assert ET.parse(folder / "graph.svg").getroot().tag.endswith("svg")
+    network = nx.read_graphml(folder / "graph.graphml")
+    assert network.number_of_nodes() == int(pruned.node_kept.sum())
+    record = json.loads((folder / "graph.json").read_text())
+    assert len(record["links"]) == int(pruned.edge_kept.sum())
+
+
+def test_the_terminal_tells_tokens_targets_scores_and_routes(banana: Banana) -> None:
+    text = banana[1].out
+    for word in ("banana", "yellow", "replacement", "completeness", "conservation", "%", "→"):
+        assert word in text
+    assert max(len(line) for line in text.splitlines()) <= 200
+
+
+def test_json_has_the_promised_keys(run: Run) -> None:
+    outcome = run("trace", "bananas are", "--json", "--format", "svg", "--device", "cpu")
+    record = json.loads(outcome.out)
+    assert set(record) == {
+        *("prompt", "tokens", "targets", "scores", "conservation", "counts"),
+        *("seconds", "settings", "files"),
+    }
+    assert set(record["targets"][0]) == {"token", "position", "probability", "logit"}
+    assert {"replacement", "completeness", "error_share", "constant_share"} <= set(record["scores"])
+    assert set(record["conservation"]) == {"max_relative_residual", "tolerance"}
+    assert set(record["counts"]) == {
+        *("active_features", "expanded_features", "nodes", "edges", "kept_nodes", "kept_edges"),
+    }
+    assert set(record["seconds"]) == {
+        *("load", "forward", "encode", "sweep", "prune", "write", "total"),
+    }
+    assert set(record["files"]) == {"trace", "nodes", "edges", "svg"}
+    assert all(Path(file).is_file() for file in record["files"].values())
+    assert record["settings"]["model"]["sha256"]
+    assert record["settings"]["dictionary"]["sha256"]
+
+
+def test_both_dictionaries_and_other_targets(run: Run) -> None:
+    outcome = run(
+        *("trace", "is a banana yellow ?", "--transcoders", "clt", "--contrast", "yes,no"),
+        *("--json", "--dtype", "float64", "--device", "cpu"),
+    )
+    record = json.loads(outcome.out)
+    assert record["targets"][0]["token"] == "yes - no"
+    assert record["conservation"]["max_relative_residual"] <= 1e-10
+    assert record["settings"]["dictionary"]["kind"] == "clt"
+    outcome = run(
+        *("trace", "a banana is", "--target", "red", "--target", "yellow", "--json"),
+        *("--position", "2", "--device", "cpu"),
+    )
+    targets = json.loads(outcome.out)["targets"]
+    assert [target["token"].strip() for target in targets] == ["red", "yellow"]
+    assert {target["position"] for target in targets} == {2}
+
+
+def test_a_prompt_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("a lemon is\n"))
+    outcome = run("trace", "-", "--json", "--device", "cpu")
+    assert json.loads(outcome.out)["prompt"] == "a lemon is"
+
+
+BAD_CALLS = [
+    (["trace", ""], 2, "prompt is empty"),
+    (["trace", "a zeppelin is"], 2, 'does not know "zeppelin"'),
+    (["trace", "a " * 300], 2, "takes at most"),
+    (["trace", "a banana is", "--target", "yellow red"], 2, "not one token"),
+    (["trace", "a banana is", "--model", "nobody/nothing"], 2, 'no model "nobody/nothing"'),
+    (["trace", "a banana is", "--model", "./nowhere"], 2, "no folder"),
+    (["trace", "a banana is", "--model", "empty"], 2, "config.json is missing"),
+    (["trace", "a banana is", "--model", "weights.pt"], 2, "can run code"),
+    (["trace", "a banana is", "--transcoders", "nothing"], 2, "nothing"),
+    (["trace", "a banana is", "--transcoders", "weights.pkl"], 2, "can run code"),
+    (["trace", "a banana is", "--transcoders", "narrow"], 2, "16"),
+    (["trace", "a banana is", "--transcoders", "gap"], 2, "layer_1"),
+    (["trace", "a banana is", "--transcoders", "cut"], 2, "layer_0"),
+    (["trace", "a banana is", "--transcoders", "nan"], 2, "NaN"),
+    (["trace", "a banana is", "--slug", "../up"], 2, "--slug"),
+    (["trace", "a banana is", "--format", "bmp"], 2, "unknown format"),
+    (["trace", "a banana is", "--dtype", "int4"], 2, "unknown dtype"),
+    (["trace", "a banana is", "--device", "warp"], 2, "cannot be used here"),
+    (["trace", "a banana is", "--node-threshold", "2"], 2, "threshold"),
+    (["trace", "a banana is", "--position", "9"], 2, "outside the prompt"),
+    (["trace", "a banana is", "--slug", "taken"], 1, "--overwrite"),
+    (["trace", "a banana is", "--out", "file/below"], 1, "cannot be written"),
+    (["show", "weights.pt"], 2, "weights.pt"),
+    (["trace", "a banana is", "--max-n-logits", "many"], 2, "max-n-logits"),
+]
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Path:
+    """A folder full of things that must be refused."""
+    from circuit_tracer.models.opening import bundled_folder
+    from circuit_tracer.transcoders.formats.native import save_dictionary
+
+    (tmp_path / "empty").mkdir()
+    for name in ("weights.pt", "weights.pkl"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    save_dictionary(random_dictionary(tiny_llama(n_layers=6, d_model=16)), tmp_path / "narrow")
+    bundled = bundled_folder() / "sprout" / "plt"
+    for name in ("gap", "cut"):
+        shutil.copytree(bundled, tmp_path / name)
+    (tmp_path / "gap" / "layer_1.safetensors").unlink()
+    cut = tmp_path / "cut" / "layer_0.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    broken = random_dictionary(tiny_llama(n_layers=6, d_model=128))
+    broken.layers[2].W_enc[3, 5] = float("nan")
+    save_dictionary(broken, tmp_path / "nan")
+    (tmp_path / "outputs" / "taken").mkdir(parents=True)
+    (tmp_path / "outputs" / "taken" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), BAD_CALLS)
+def test_bad_input_gets_one_sentence_and_nothing_is_written(
+    arguments: list[str], code: int, says: str, run: Run, traps: Path
+) -> None:
+    before = sorted(str(file) for file in traps.rglob("*"))
+    if arguments[0] == "trace":
+        arguments = [*arguments, *([] if "--device" in arguments else ["--device", "cpu"])]
+    outcome = run(*arguments)
+    assert outcome.code == code, outcome
+    assert outcome.out == ""
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    if outcome.err.startswith("error: "):
+        assert outcome.err.count("\n") == 1
+    assert sorted(str(file) for file in traps.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_without_write_permission(run: Run, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    outcome = run("trace", "a banana is", "--out", str(closed))
+    assert outcome.code == 1
+    assert "cannot be written" in outcome.err
+
+
+def test_overwrite_replaces_and_without_it_the_old_graph_stays(run: Run) -> None:
+    first = run("trace", "a lemon is", "--slug", "one", "--format", "svg", "--device", "cpu")
+    assert first.code == 0, first.err
+    before = Path("outputs/one/trace.json").read_bytes()
+    assert run("trace", "a lemon is", "--slug", "one", "--device", "cpu").code == 1
+    assert Path("outputs/one/trace.json").read_bytes() == before
+    again = ("trace", "bananas are", "--slug", "one", "--overwrite", "--device", "cpu")
+    assert run(*again).code == 0
+    assert load_graph(Path("outputs/one")).graph.info.prompt == "bananas are"
+
+
+def test_same_input_same_bytes(run: Run) -> None:
+    for slug in ("one", "two"):
+        run("trace", "a banana is", "--slug", slug, "--device", "cpu")
+    for name in ("graph.svg", "graph.graphml", "nodes.parquet", "edges.parquet"):
+        one, two = (Path(f"outputs/{slug}/{name}").read_bytes() for slug in ("one", "two"))
+        assert one == two, name
