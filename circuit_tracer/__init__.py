@@ -24,7 +24,7 @@ _HOME = {
     "best_paths": "circuit_tracer.graphs",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
-    "open_transcoders": "circuit_tracer.transcoders",
+    "open_transcoders": "circuit_tracer.transcoders.opening",
     "prune": "circuit_tracer.graphs",
     "save_graph": "circuit_tracer.graphs",
     "trace": "circuit_tracer.attribution",
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
         save_graph,
     )
     from circuit_tracer.models import Model, open_model
-    from circuit_tracer.transcoders import open_transcoders
     from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.opening import open_transcoders
 
 
 def __getattr__(name: str) -> Any:

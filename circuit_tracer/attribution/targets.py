@@ -33,18 +33,17 @@ def choose_targets(
     *,
     tokens: tuple[str, ...] = (),
     contrast: str | None = None,
-    position: int = -1,
     max_n_logits: int = 10,
     desired_logit_prob: float = 0.95,
 ) -> ChosenTargets:
     """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
 
-    Raises UsageError (clashing options, position outside the prompt) and PromptError (not one
-    token).
+    They are explained at the last captured position. Raises UsageError (clashing options) and
+    PromptError (not one token).
     """
     if tokens and contrast:
         raise UsageError("--target and --contrast exclude each other; give one of them")
-    at = resolve_position(position, len(capture.token_ids))
+    at = len(capture.token_ids) - 1
     logits = capture.logits[at]
     wide = logits if logits.dtype == torch.float64 else logits.float()
     probability = wide.softmax(-1)

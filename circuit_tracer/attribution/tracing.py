@@ -15,7 +15,7 @@ from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.replacement import build_replacement, check_fits
 from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.sweep import Sweep
-from circuit_tracer.attribution.targets import choose_targets
+from circuit_tracer.attribution.targets import choose_targets, resolve_position
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo
 from circuit_tracer.models import Model
@@ -96,18 +96,19 @@ def trace(
     check_fits(dictionary, model.wiring)
     seconds: dict[str, float] = {}
     ids = model.tokenize(prompt)
-    n_zeroed = _zeroed(settings.zeroed_positions, len(ids))
+    at = resolve_position(settings.position, len(ids))
+    n_zeroed = _zeroed(settings.zeroed_positions, at + 1)
 
     with _memory_remedy(), _exact_products(), torch.no_grad():
         report(Progress("forward", 0, 0, f"{len(ids)} tokens"))
         with _timed(seconds, "forward"):
-            capture = model.capture(ids)
+            # Nothing after the explained position can matter: the model is causal.
+            capture = model.capture(ids[: at + 1])
             chosen = choose_targets(
                 model,
                 capture,
                 tokens=settings.targets,
                 contrast=settings.contrast,
-                position=settings.position,
                 max_n_logits=settings.max_n_logits,
                 desired_logit_prob=settings.desired_logit_prob,
             )
@@ -205,7 +206,8 @@ def _node_labels(
 ) -> tuple[str, ...]:
     """Tokens for embeddings, cards' labels for features, "" for errors, the text of targets."""
     text = [""] * assembler.n_nodes
-    text[: len(info.tokens)] = [token.strip() or token for token in info.tokens]
+    n_tokens = assembler.model.n_tokens
+    text[:n_tokens] = [token.strip() or token for token in info.tokens[:n_tokens]]
     features = assembler.model.features
     if labels is not None:
         pairs = list(zip(features.layer.tolist(), features.index.tolist(), strict=True))

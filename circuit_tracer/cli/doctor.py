@@ -69,7 +69,7 @@ def _tools() -> list[Check]:
 
 def _bundled() -> list[Check]:
     """Hashes of the bundled files against the list that was made when they were final."""
-    from circuit_tracer.models.opening import BUNDLED_MODELS, bundled_folder, sha256_of
+    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_folder, sha256_of
 
     checks = []
     for name in BUNDLED_MODELS:

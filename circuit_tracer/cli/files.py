@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circuit_tracer.bundled import bundled_folder
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,9 +75,50 @@ def write_form(
         return
     with new_file(path, overwrite) as file:
         if form == "json":
-            write_exchange(to_exchange(pruned, slug=slug), file)
+            write_exchange(to_exchange(pruned, slug=slug, scan=scan_of(pruned)), file)
         else:
             file.write_bytes(_drawn(pruned, form, max_nodes))
+
+
+def scan_of(pruned: PrunedGraph) -> str:
+    """What the exchange form calls the features' dictionary: "sprout-plt"."""
+    info = pruned.graph.info
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
+
+
+def write_feature_examples(pruned: PrunedGraph, folder: Path, cards: Path | None) -> int:
+    """The cards of all kept features as `features/SCAN/INDEX.json`; returns how many.
+
+    `cards` is a card file or a dictionary's folder; bundled dictionaries are found without.
+    Raises UsageError when there are no cards, or those of another dictionary.
+    """
+    from circuit_tracer.graphs import NodeKind, new_file
+    from circuit_tracer.graphs.plain import to_json
+    from circuit_tracer.transcoders.cards import feature_json, feature_path, load_cards
+
+    info, nodes, scan = pruned.graph.info, pruned.graph.nodes, scan_of(pruned)
+    if cards is None:
+        if info.dictionary.source != "bundled":
+            raise UsageError(
+                f"where the feature cards of {info.dictionary.name} are is not known; "
+                "give its folder with --cards"
+            )
+        name = info.dictionary.name.rpartition("/")[2]
+        cards = bundled_folder() / info.model.name / name
+    book = load_cards(cards)
+    if book.dictionary_sha256 != info.dictionary.sha256:
+        raise UsageError(
+            f"the cards in {cards.name} are of another dictionary than this graph's; give the "
+            "folder of the one it was traced with"
+        )
+    kept = pruned.kept_rows[nodes.kind[pruned.kept_rows] == NodeKind.FEATURE]
+    features = sorted({(int(nodes.layer[row]), int(nodes.feature[row])) for row in kept})
+    for card in book.cards(features):
+        path = folder / feature_path(card, scan)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(path, overwrite=True) as file:
+            file.write_text(to_json(feature_json(card, scan)) + "\n", encoding="utf-8")
+    return len(features)
 
 
 def _drawn(pruned: PrunedGraph, form: str, max_nodes: int) -> bytes:

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known 
 @explained
 def list_models(json: options.Json = False) -> None:
     """List the models that come with the tool, with their dictionaries."""
-    from circuit_tracer.models.opening import list_bundled
+    from circuit_tracer.bundled import list_bundled
 
     rows = list_bundled()
     if json:

@@ -14,7 +14,9 @@ from circuit_tracer.cli.files import (
     FILE_NAMES,
     check_formats,
     formats_in,
+    scan_of,
     slug_of,
+    write_feature_examples,
     write_form,
     write_trace,
 )
@@ -147,10 +149,22 @@ def export(
     out: Annotated[
         Path | None, option("--out", "-o", help="The file to write (a folder for csv, parquet).")
     ] = None,
+    feature_examples: Annotated[
+        bool,
+        option("--feature-examples", help="With json: also features/SCAN/INDEX.json beside it."),
+    ] = False,
+    cards: Annotated[
+        Path | None, option("--cards", help="Dictionary folder whose feature cards to use.")
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
-    _write_one(graph, to, EXPORTED, out, overwrite, 60)
+    if feature_examples and to != "json":
+        raise UsageError(f"--feature-examples goes with --to json, not with --to {to}")
+    pruned, final = _write_one(graph, to, EXPORTED, out, overwrite, 60)
+    if feature_examples:
+        count = write_feature_examples(pruned, final.parent, cards)
+        print(f"{count} feature cards in {final.parent / 'features' / scan_of(pruned)}")
 
 
 def _write_one(
@@ -160,7 +174,8 @@ def _write_one(
     out: Path | None,
     overwrite: bool,
     max_nodes: int,
-) -> None:
+) -> tuple[PrunedGraph, Path]:
+    """Write a graph in one form and print where; the graph and the place."""
     from circuit_tracer.graphs import open_graph
 
     (form,) = check_formats([form], allowed) or [allowed[0]]
@@ -169,6 +184,7 @@ def _write_one(
     slug = graph.stem if graph.is_file() else graph.resolve().name
     write_form(pruned, form, final, slug=slug, max_nodes=max_nodes, overwrite=overwrite)
     print(final)
+    return pruned, final
 
 
 @explained

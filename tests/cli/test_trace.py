@@ -126,7 +126,7 @@ BAD_CALLS = [
 @pytest.fixture
 def traps(tmp_path: Path) -> Path:
     """A folder full of things that must be refused."""
-    from circuit_tracer.models.opening import bundled_folder
+    from circuit_tracer.bundled import bundled_folder
     from circuit_tracer.transcoders.formats.native import save_dictionary
 
     (tmp_path / "empty").mkdir()

@@ -1,0 +1,61 @@
+"""What ships with the tool, where it is, and what identifies files. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+BUNDLED_MODELS = ("sprout",)
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+"""File endings that can run code when opened; never opened."""
+CARDS_FILE = "cards.parquet"
+DICTIONARY_FILE = "dictionary.json"
+
+
+def bundled_folder() -> Path:
+    """The folder of bundled models: package data in a wheel, `transcoders/` in a checkout."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "bundled"
+    return shipped if shipped.is_dir() else package.parent / "transcoders"
+
+
+def bundled_dictionaries(model: str) -> list[str]:
+    """Names of the dictionaries that ship with a bundled model."""
+    return sorted(p.parent.name for p in (bundled_folder() / model).glob(f"*/{DICTIONARY_FILE}"))
+
+
+def list_bundled() -> list[dict[str, Any]]:
+    """One row per bundled model, read from its config without opening the weights."""
+    rows = []
+    for name in BUNDLED_MODELS:
+        folder = bundled_folder() / name
+        config_file = folder / "model" / "config.json"
+        if not config_file.is_file():
+            continue
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        weights = [*folder.glob("*/*.safetensors"), *folder.glob(f"*/{CARDS_FILE}")]
+        rows.append(
+            {
+                "name": name,
+                "architecture": config["architectures"][0],
+                "layers": config["num_hidden_layers"],
+                "d_model": config["hidden_size"],
+                "vocabulary": config["vocab_size"],
+                "dictionaries": bundled_dictionaries(name),
+                "bytes": sum(file.stat().st_size for file in weights),
+            }
+        )
+    return rows
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """One hash over several files, in the order given."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,401 @@
+"""Make feature cards from a text: two passes of the model, memory bounded by the cards' size.
+
+Pass 1 keeps, for every feature, its strongest places and a uniform random sample of all places
+where it fires (each token draws one random number; the tokens with the largest ones stay), along
+with counts. Then contexts are chosen and labels made. Pass 2 reads the activations around the
+chosen places.
+
+Shapes: L layers, N tokens of a group of rows, R rows, T positions, F features, n strongest and m
+sampled places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.transcoders.cards import FILE, write_cards
+from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.transcoders.labels import REACH, Occurrence, Promotion, make_label
+from circuit_tracer.transcoders.training.stream import ActivitySource
+from circuit_tracer.transcoders.training.text import RowReader, Rows
+
+BEFORE, AFTER = 10, 3
+"""Tokens shown in front of and behind a peak."""
+TOP_KEPT, SAMPLED = 24, 48
+"""Places kept of every feature: strongest, and sampled."""
+TOP_SHOWN, BAND_SHOWN = 5, 2
+"""Examples on a card: strongest, and from each third of the range."""
+TOKENS_NAMED = 6
+"""Promoted and suppressed tokens on a card."""
+ROWS_AT_ONCE = 64
+
+
+class CardModel(ActivitySource, Protocol):
+    """What cards need of a model; `circuit_tracer.models.Model` is one."""
+
+    @property
+    def unembedding(self) -> Float[Tensor, "V d"]:
+        """Output directions."""
+
+    @property
+    def wiring(self) -> Any:
+        """Knows the final norm's weight."""
+
+
+class Place(NamedTuple):
+    """A position of a row."""
+
+    row: int
+    position: int
+
+
+@dataclass
+class _Kept:
+    """What pass 1 keeps of one layer; columns of empty places have value 0."""
+
+    top: Float[Tensor, "F n"]
+    top_places: Int[Tensor, "F n"]
+    """row * T + position."""
+    drawn: Float[Tensor, "F m"]
+    """Random numbers of the sampled places."""
+    drawn_places: Int[Tensor, "F m"]
+    drawn_values: Float[Tensor, "F m"]
+    active: Int[Tensor, "F"]
+
+    @classmethod
+    def empty(cls, n_features: int) -> _Kept:
+        def nothing(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(n_features, n, dtype=dtype)
+
+        return cls(
+            top=nothing(TOP_KEPT),
+            top_places=nothing(TOP_KEPT, torch.long),
+            drawn=nothing(SAMPLED),
+            drawn_places=nothing(SAMPLED, torch.long),
+            drawn_values=nothing(SAMPLED),
+            active=torch.zeros(n_features, dtype=torch.long),
+        )
+
+    def add(
+        self,
+        activations: Float[Tensor, "N F"],
+        places: Int[Tensor, "N"],
+        numbers: Float[Tensor, "N"],
+    ) -> None:
+        """Take in a group of tokens, each with its place and random number."""
+        values = activations.T.contiguous()
+        on = values > 0
+        self.active += on.sum(1)
+        everywhere = places.expand_as(values)
+        top = torch.cat([self.top, values], 1).topk(TOP_KEPT, dim=1)
+        self.top_places = torch.cat([self.top_places, everywhere], 1).gather(1, top.indices)
+        self.top = top.values
+        drawn = torch.cat([self.drawn, torch.where(on, numbers, 0.0)], 1).topk(SAMPLED, dim=1)
+        self.drawn_places = torch.cat([self.drawn_places, everywhere], 1).gather(1, drawn.indices)
+        self.drawn_values = torch.cat([self.drawn_values, values], 1).gather(1, drawn.indices)
+        self.drawn = drawn.values
+
+
+class _Chosen(NamedTuple):
+    """An example that goes on a card."""
+
+    feature: int
+    quantile: int
+    place: Place
+
+
+@torch.no_grad()
+def make_cards(
+    model: CardModel,
+    dictionary: Dictionary,
+    text: Path,
+    folder: Path,
+    *,
+    max_tokens: int = 200_000,
+    row_length: int = 128,
+    pack: bool = True,
+    seed: int = 0,
+) -> Path:
+    """Make the cards of every feature from a text file and write `cards.parquet` into `folder`."""
+    reader = RowReader(
+        text,
+        model.tokenizer,
+        bos_id=model.bos_id,
+        row_length=min(row_length, model.max_length),
+        pack=pack,
+    )
+    rows = _first_rows(reader, max_tokens)
+    kept = _first_pass(model, dictionary, rows, seed)
+    texts = _Texts(model.tokenizer, rows)
+    chosen = [_choose(layer, rows) for layer in kept]
+    windows = _second_pass(model, dictionary, rows, chosen)
+    write_cards(
+        folder / FILE,
+        _card_rows(model, dictionary, rows, kept, chosen, windows, texts),
+        vocabulary=texts.all_seen(),
+        dictionary_sha256=dictionary.identity.sha256,
+    )
+    return folder / FILE
+
+
+def _first_rows(reader: RowReader, max_tokens: int) -> Rows:
+    """Rows of about `max_tokens` tokens: token ids only, which is what memory grows by."""
+    groups: list[Rows] = []
+    tokens = 0
+    while tokens < max_tokens and (group := reader.next_rows(ROWS_AT_ONCE)) is not None:
+        groups.append(group)
+        tokens += int(group.real().sum())
+    if tokens == 0:
+        raise UsageError(f"the text {reader.path.name} holds no tokens to make cards from")
+    token_ids = torch.zeros(sum(len(g.lengths) for g in groups), reader.row_length).int()
+    start = 0
+    for group in groups:
+        end = start + len(group.lengths)
+        token_ids[start:end, : group.token_ids.shape[1]] = group.token_ids.int()
+        start = end
+    return Rows(token_ids, torch.cat([g.lengths for g in groups]))
+
+
+def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
+    """The rows some at a time, each group with its first row's number."""
+    for start in range(0, len(rows.lengths), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        lengths = rows.lengths[part]
+        yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths)
+
+
+def _first_pass(model: CardModel, dictionary: Dictionary, rows: Rows, seed: int) -> list[_Kept]:
+    kept = [_Kept.empty(t.n_features) for t in dictionary.layers]
+    generator = torch.Generator().manual_seed(seed)
+    width = rows.token_ids.shape[1]
+    for start, group in _groups(rows):
+        inputs = model.mlp_activity(group.token_ids, dictionary.reads).inputs
+        real = group.real()
+        row, position = real.nonzero(as_tuple=True)
+        places = (row + start) * width + position
+        numbers = torch.rand(len(places), generator=generator).clamp_min(1e-7)
+        for layer, transcoder in enumerate(dictionary.layers):
+            x = inputs[layer, real.to(inputs.device)].to(transcoder.W_enc.dtype)
+            kept[layer].add(transcoder.encode(x).float().cpu(), places, numbers)
+    return kept
+
+
+def _choose(kept: _Kept, rows: Rows) -> list[_Chosen]:
+    """Examples with different contexts: the strongest, then some from each third of the range."""
+    width = rows.token_ids.shape[1]
+    token_rows = rows.token_ids.tolist()
+
+    def context(place: Place) -> tuple[int, ...]:
+        return tuple(token_rows[place.row][max(place.position - 5, 0) : place.position + 1])
+
+    found: list[_Chosen] = []
+    tops, top_places = kept.top.tolist(), kept.top_places.tolist()
+    drawn, drawn_places = kept.drawn_values.tolist(), kept.drawn_places.tolist()
+    for feature in range(len(tops)):
+        seen: set[tuple[int, ...]] = set()
+        largest = tops[feature][0]
+        counts = [0] * 4
+        candidates = [(0, p) for v, p in zip(tops[feature], top_places[feature], strict=True) if v]
+        for value, code in zip(drawn[feature], drawn_places[feature], strict=True):
+            if value > 0:
+                third = min(int(3 * value / largest), 2)
+                candidates.append((3 - third, code))
+        for quantile, code in candidates:
+            place = Place(*divmod(code, width))
+            if counts[quantile] >= (BAND_SHOWN if quantile else TOP_SHOWN):
+                continue
+            if context(place) in seen:
+                continue
+            seen.add(context(place))
+            counts[quantile] += 1
+            found.append(_Chosen(feature, quantile, place))
+    return sorted(found, key=lambda c: (c.feature, c.quantile))
+
+
+def _second_pass(
+    model: CardModel, dictionary: Dictionary, rows: Rows, chosen: list[list[_Chosen]]
+) -> list[Float[Tensor, "_M window"]]:
+    """Activations around every chosen place of every layer, in the order of `chosen`."""
+    offsets = torch.arange(-BEFORE, AFTER + 1)
+    found = [torch.zeros(len(layer), len(offsets)) for layer in chosen]
+    where = [torch.tensor([[c.feature, *c.place] for c in layer]).view(-1, 3) for layer in chosen]
+    for start, group in _groups(rows):
+        inputs = model.mlp_activity(group.token_ids, dictionary.reads).inputs
+        for layer, transcoder in enumerate(dictionary.layers):
+            feature, row, position = where[layer].unbind(1)
+            here = ((row >= start) & (row < start + len(group.lengths))).nonzero()[:, 0]
+            if len(here) == 0:
+                continue
+            activations = transcoder.encode(inputs[layer].to(transcoder.W_enc.dtype)).float().cpu()
+            positions = position[here, None] + offsets
+            inside = (positions > 0) & (positions < activations.shape[1])
+            values = activations[
+                row[here, None] - start,
+                positions.clamp(0, activations.shape[1] - 1),
+                feature[here, None],
+            ]
+            found[layer][here] = torch.where(inside, values, 0.0)
+    return found
+
+
+class _Texts:
+    """Readable texts and frequencies of the tokens that occur."""
+
+    def __init__(self, tokenizer: Any, rows: Rows) -> None:
+        self.tokenizer = tokenizer
+        self.cache: dict[int, str] = {}
+        counts = torch.bincount(rows.token_ids[rows.real()].long())
+        total = max(int(counts.sum()), 1)
+        self.frequencies: dict[str, float] = {}
+        self.ids: list[int] = counts.nonzero()[:, 0].tolist()
+        """Tokens that occur, first positions not counted."""
+        for token in self.ids:
+            text = self(token)
+            share = int(counts[token]) / total
+            self.frequencies[text] = self.frequencies.get(text, 0.0) + share
+        for token in set(rows.token_ids[:, 0].tolist()):
+            self(token)
+
+    def __call__(self, token: int) -> str:
+        """One token's text, leading blank kept."""
+        if token not in self.cache:
+            self.cache[token] = self.tokenizer.decode(
+                [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        return self.cache[token]
+
+    def all_seen(self) -> dict[int, str]:
+        """Texts of all tokens of the text."""
+        return dict(self.cache)
+
+
+def _card_rows(
+    model: CardModel,
+    dictionary: Dictionary,
+    rows: Rows,
+    kept: list[_Kept],
+    chosen: list[list[_Chosen]],
+    windows: list[Float[Tensor, "_M window"]],
+    texts: _Texts,
+) -> Iterator[list[dict[str, Any]]]:
+    total = int(rows.real().sum())
+    token_rows, lengths = rows.token_ids.tolist(), rows.lengths.tolist()
+    for layer, transcoder in enumerate(dictionary.layers):
+        promotions = _promotions(model, transcoder, texts)
+        examples = _examples_by_feature(
+            chosen[layer], windows[layer], kept[layer], token_rows, lengths
+        )
+        table = []
+        for feature, effect in enumerate(promotions):
+            occurrences = _occurrences(kept[layer], feature, token_rows, texts)
+            table.append(
+                {
+                    "layer": layer,
+                    "feature": feature,
+                    "label": make_label(
+                        occurrences, effect.stand_out, effect.stand_out_down, texts.frequencies
+                    ),
+                    "frequency": int(kept[layer].active[feature]) / total,
+                    "max_activation": float(kept[layer].top[feature, 0]),
+                    "promotes": effect.promotes,
+                    "suppresses": effect.suppresses,
+                    **examples[feature],
+                }
+            )
+        yield table
+
+
+class _Promotions(NamedTuple):
+    """What one feature does to the logits, strongest first."""
+
+    promotes: list[str]
+    suppresses: list[str]
+    stand_out: list[Promotion]
+    stand_out_down: list[Promotion]
+
+
+def _promotions(
+    model: CardModel, transcoder: LayerTranscoder, texts: _Texts
+) -> Iterator[_Promotions]:
+    """Most promoted and most suppressed tokens of every feature, among those of the text.
+
+    The direct effect: decoder rows, summed over the layers written to, times the final norm's
+    weight, into the unembedding. For the label the same with directions of unit length.
+    """
+    norm = model.wiring.final_norm_weight().float()
+    ids = torch.tensor(texts.ids, device=norm.device)
+    directions = model.unembedding.float()[ids] * norm
+    directions = directions - directions.mean(0)
+    units = directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    rows = transcoder.W_dec.float().sum(1).to(norm.device)
+    k = min(TOKENS_NAMED, len(ids))
+
+    def named(places: Tensor) -> list[list[str]]:
+        return [[texts(i) for i in row] for row in ids[places].tolist()]
+
+    def standing_out(cosines: Tensor) -> list[list[Promotion]]:
+        spread, mean = torch.std_mean(cosines, dim=-1, keepdim=True)
+        found = ((cosines - mean) / spread.clamp_min(1e-12)).topk(k)
+        pairs = zip(named(found.indices), found.values.tolist(), strict=True)
+        return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
+
+    for part in rows.split(256):
+        logits, cosines = part @ directions.T, part @ units.T
+        yield from map(
+            _Promotions,
+            named(logits.topk(k).indices),
+            named((-logits).topk(k).indices),
+            standing_out(cosines),
+            standing_out(-cosines),
+        )
+
+
+def _occurrences(
+    kept: _Kept, feature: int, token_rows: list[list[int]], texts: _Texts
+) -> list[Occurrence]:
+    """The sampled places of a feature, as the label maker wants them."""
+    width = len(token_rows[0])
+    found = []
+    for value, code in zip(
+        kept.drawn_values[feature].tolist(), kept.drawn_places[feature].tolist(), strict=True
+    ):
+        if value > 0:
+            row, position = divmod(code, width)
+            tokens = token_rows[row]
+            before = [texts(i) for i in tokens[max(position - REACH, 1) : position]]
+            found.append(Occurrence(before, texts(tokens[position]), value))
+    return found
+
+
+def _examples_by_feature(
+    chosen: Sequence[_Chosen],
+    windows: Float[Tensor, "M window"],
+    kept: _Kept,
+    token_rows: list[list[int]],
+    lengths: list[int],
+) -> list[dict[str, list[int]]]:
+    """The example columns of every feature."""
+    names = ("example_quantiles", "example_lengths", "example_tokens", "example_activations")
+    table: list[dict[str, list[int]]] = [{n: [] for n in names} for _ in range(len(kept.top))]
+    largest = kept.top[:, 0].clamp_min(1e-12)
+    features = torch.tensor([c.feature for c in chosen], dtype=torch.long)
+    steps = (255 * windows / largest[features, None]).clamp(0, 255)
+    shown = torch.where(windows > 0, steps.round().clamp_min(1), 0.0).int().tolist()
+    for choice, window in zip(chosen, shown, strict=True):
+        row, position = choice.place
+        start, end = max(position - BEFORE, 0), min(position + AFTER + 1, lengths[row])
+        first = start - (position - BEFORE)
+        entry = table[choice.feature]
+        entry["example_quantiles"].append(choice.quantile)
+        entry["example_lengths"].append(end - start)
+        entry["example_tokens"] += token_rows[row][start:end]
+        entry["example_activations"] += window[first : first + end - start]
+    return table

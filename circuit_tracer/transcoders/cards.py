@@ -1,0 +1,257 @@
+"""Feature cards: what each feature fires on and promotes, read from `cards.parquet` without torch.
+
+One zstd Parquet file a dictionary, one row group a layer, one row a feature in order, so that a
+card is found without an index and labels are read without the rest. Examples are stored as token
+ids and activations in 255ths of the feature's largest; the tokens' texts are in the file's
+metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from circuit_tracer.errors import DictionaryError
+
+FILE = "cards.parquet"
+VERSION = "1"
+QUANTILES = ("Top", "Subsample interval 0", "Subsample interval 1", "Subsample interval 2")
+"""The strongest examples, then samples from the upper, middle and lower third of the range."""
+SCHEMA = pa.schema(
+    [
+        ("layer", pa.int16()),
+        ("feature", pa.int32()),
+        ("label", pa.string()),
+        ("frequency", pa.float32()),
+        ("max_activation", pa.float32()),
+        ("promotes", pa.list_(pa.string())),
+        ("suppresses", pa.list_(pa.string())),
+        ("example_quantiles", pa.list_(pa.uint8())),
+        ("example_lengths", pa.list_(pa.uint8())),
+        ("example_tokens", pa.list_(pa.int32())),
+        ("example_activations", pa.list_(pa.uint8())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Some text around a place where a feature fires."""
+
+    quantile: str
+    """One of `QUANTILES`."""
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    """One a token, to 1/255 of the feature's largest."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one feature."""
+
+    layer: int
+    feature: int
+    label: str
+    """Short automatic label; "" if the feature never fired."""
+    frequency: float
+    """Share of tokens on which it is active."""
+    max_activation: float
+    promotes: tuple[str, ...]
+    """Tokens whose logit it raises most directly, strongest first."""
+    suppresses: tuple[str, ...]
+    """Tokens whose logit it lowers most directly, strongest first."""
+    examples: tuple[Example, ...]
+
+    @property
+    def index(self) -> int:
+        """The Cantor pair of layer and feature, the field's one-number name of a feature."""
+        return cantor(self.layer, self.feature)
+
+
+@dataclass(frozen=True)
+class CardBook:
+    """The cards of a dictionary, read as they are asked for."""
+
+    path: Path
+    _labels: dict[int, list[str]] = field(default_factory=dict, repr=False)
+
+    def label(self, layer: int, feature: int) -> str:
+        """One feature's label; "" for a feature or layer without a card."""
+        return self.labels([(layer, feature)])[0]
+
+    def labels(self, features: Iterable[tuple[int, int]]) -> list[str]:
+        """Labels of (layer, feature) pairs, in their order; reads each layer's labels once."""
+        found = []
+        for layer, feature in features:
+            if layer not in self._labels:
+                self._labels[layer] = self._column(layer)
+            column = self._labels[layer]
+            found.append(column[feature] if 0 <= feature < len(column) else "")
+        return found
+
+    def card(self, layer: int, feature: int) -> Card:
+        """One feature's card; DictionaryError if there is none."""
+        return self.cards([(layer, feature)])[0]
+
+    def cards(self, features: Iterable[tuple[int, int]]) -> list[Card]:
+        """Cards of (layer, feature) pairs, in their order; reads each layer once."""
+        wanted = list(features)
+        tables = {layer: self._table(layer) for layer in {layer for layer, _ in wanted}}
+        return [self._card(tables[layer], layer, feature) for layer, feature in wanted]
+
+    @property
+    def dictionary_sha256(self) -> str:
+        """Hash of the weights the cards were made from."""
+        return self._metadata.get("dictionary_sha256", "")
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers with cards."""
+        return int(self._file.num_row_groups)
+
+    @cached_property
+    def _file(self) -> Any:
+        try:
+            return pq.ParquetFile(self.path)
+        except FileNotFoundError as error:
+            raise DictionaryError(
+                f"there are no feature cards at {self.path}; make them with "
+                "`circuit-tracer transcoders evaluate --cards`"
+            ) from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DictionaryError(
+                f"the feature cards in {self.path.name} are cut off or damaged; make them again"
+            ) from error
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
+        stored = self._file.schema_arrow.metadata or {}
+        metadata = {key.decode(): value.decode() for key, value in stored.items()}
+        if metadata.get("cards_version") != VERSION:
+            raise DictionaryError(
+                f"{self.path.name} is no card file of version {VERSION}; make the cards again"
+            )
+        return metadata
+
+    @cached_property
+    def _vocabulary(self) -> dict[int, str]:
+        return {int(i): text for i, text in json.loads(self._metadata["vocabulary"]).items()}
+
+    def _column(self, layer: int) -> list[str]:
+        if not 0 <= layer < self.n_layers:
+            return []
+        column: list[str] = self._file.read_row_group(layer, ["label"])["label"].to_pylist()
+        return column
+
+    def _table(self, layer: int) -> Any:
+        if not 0 <= layer < self.n_layers:
+            raise DictionaryError(
+                f"{self.path.name} has cards for layers 0 to {self.n_layers - 1}, not for {layer}"
+            )
+        return self._file.read_row_group(layer)
+
+    def _card(self, table: Any, layer: int, feature: int) -> Card:
+        if not 0 <= feature < table.num_rows:
+            raise DictionaryError(
+                f"layer {layer} has cards for features 0 to {table.num_rows - 1}, not for {feature}"
+            )
+        row = table.slice(feature, 1).to_pylist()[0]
+        return Card(
+            layer=layer,
+            feature=feature,
+            label=row["label"],
+            frequency=row["frequency"],
+            max_activation=row["max_activation"],
+            promotes=tuple(row["promotes"]),
+            suppresses=tuple(row["suppresses"]),
+            examples=tuple(self._examples(row)),
+        )
+
+    def _examples(self, row: dict[str, Any]) -> Iterable[Example]:
+        start, step = 0, row["max_activation"] / 255
+        for quantile, length in zip(row["example_quantiles"], row["example_lengths"], strict=True):
+            place = slice(start, start + length)
+            start += length
+            yield Example(
+                quantile=QUANTILES[quantile],
+                tokens=tuple(self._vocabulary.get(i, "") for i in row["example_tokens"][place]),
+                activations=tuple(a * step for a in row["example_activations"][place]),
+            )
+
+
+def load_cards(path: Path) -> CardBook:
+    """The cards in a `cards.parquet`, or in a dictionary's folder; nothing is read yet."""
+    return CardBook(path / FILE if path.is_dir() else path)
+
+
+def cantor(layer: int, feature: int) -> int:
+    """(l + f)(l + f + 1) / 2 + f."""
+    return (layer + feature) * (layer + feature + 1) // 2 + feature
+
+
+def feature_json(card: Card, scan: str) -> dict[str, Any]:
+    """A card in the form that feature viewers read: the content of `feature_path(card, scan)`."""
+    by_quantile: dict[str, list[Example]] = {}
+    for example in card.examples:
+        by_quantile.setdefault(example.quantile, []).append(example)
+    return {
+        "index": card.index,
+        "scan": scan,
+        "examples_quantiles": [
+            {
+                "quantile_name": name,
+                "examples": [
+                    {
+                        "tokens": list(example.tokens),
+                        "tokens_acts_list": [round(a, 4) for a in example.activations],
+                    }
+                    for example in by_quantile[name]
+                ],
+            }
+            for name in QUANTILES
+            if name in by_quantile
+        ],
+        "top_logits": list(card.promotes),
+        "bottom_logits": list(card.suppresses),
+        "act_max": card.max_activation,
+        "activation_frequency": card.frequency,
+    }
+
+
+def feature_path(card: Card, scan: str) -> str:
+    """Where viewers look for a feature's JSON."""
+    return f"features/{scan}/{card.index}.json"
+
+
+def write_cards(
+    path: Path,
+    layers: Iterable[Sequence[dict[str, Any]]],
+    *,
+    vocabulary: dict[int, str],
+    dictionary_sha256: str,
+) -> None:
+    """Write a card file whole or not at all; `layers` gives each layer's rows, by feature."""
+    metadata = {
+        "cards_version": VERSION,
+        "dictionary_sha256": dictionary_sha256,
+        "vocabulary": json.dumps({str(i): t for i, t in sorted(vocabulary.items())}),
+    }
+    schema = SCHEMA.with_metadata(metadata)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with pq.ParquetWriter(
+            partial, schema, compression="zstd", compression_level=19, write_statistics=False
+        ) as writer:
+            for rows in layers:
+                table = pa.Table.from_pylist(list(rows), schema=schema)
+                writer.write_table(table, row_group_size=max(len(table), 1))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,253 @@
+"""How good a dictionary is: reconstruction by layer, and the language model's loss with it.
+
+Definitions. Let y(t) be a layer's true MLP output at token t, r(t) the dictionary's, m the mean of
+y over the evaluated tokens. Every row's first position (BOS) is left out everywhere and passes
+its true output through.
+
+* **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
+  token whose output is close to the mean has a small denominator and can weigh much; where that
+  happens, the median beside it stays calm.
+* **FVU pooled**: (sum over tokens of |y - r|^2) / (sum of |y - m|^2). Easier: the few tokens of huge
+  norm, which are easy, decide it.
+* **L0**: mean number of active features a token.
+* **Dead**: share of features that are active on none of the evaluated tokens.
+* **Recovered**: (loss_mean - loss_replaced) / (loss_mean - loss_original), the model's next-token
+  loss in nats as it is, with *all* MLPs replaced at once by the dictionary (no error term, later
+  layers read what the replaced earlier ones caused), and with all MLPs replaced by their mean m.
+
+Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model width, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.training.stream import ActivitySource
+from circuit_tracer.transcoders.training.text import RowReader, Rows
+
+ROWS_AT_ONCE = 32
+
+
+@runtime_checkable
+class EvaluatedModel(ActivitySource, Protocol):
+    """What evaluation needs of a model; `circuit_tracer.models.Model` is one."""
+
+    def loss(
+        self, token_ids: Int[Tensor, "B T"], replace: Callable[[int, Tensor], Tensor] | None = None
+    ) -> Float[Tensor, "B T-1"]:
+        """Next-token cross-entropy in nats, every MLP replaced in layer order if asked."""
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """How well one layer's MLP output is reconstructed, and by how many features."""
+
+    fvu: float
+    """Fraction of variance unexplained, mean over tokens."""
+    fvu_median: float
+    """The same, median over tokens."""
+    fvu_pooled: float
+    """Summed squared error over summed variance."""
+    l0: float
+    """Active features a token."""
+    dead: float
+    """Share of features active on no evaluated token."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` finds."""
+
+    tokens: int
+    """Evaluated tokens (BOS not counted)."""
+    layers: tuple[LayerFigures, ...]
+    loss_original: float
+    """The model's own loss, nats a token."""
+    loss_replaced: float
+    """With all MLPs replaced by the dictionary."""
+    loss_mean_ablated: float
+    """With all MLPs replaced by their mean output."""
+
+    @property
+    def recovered(self) -> float:
+        """Share of the MLPs' loss effect that the dictionary keeps; NaN if they have none."""
+        effect = self.loss_mean_ablated - self.loss_original
+        return (
+            (self.loss_mean_ablated - self.loss_replaced) / effect if effect != 0 else float("nan")
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures as plain values."""
+        return {
+            **asdict(self),
+            "layers": [asdict(f) for f in self.layers],
+            "recovered": self.recovered,
+        }
+
+
+def evaluate(
+    model: EvaluatedModel,
+    dictionary: Dictionary,
+    text: Path,
+    *,
+    max_tokens: int = 20_000,
+    row_length: int = 128,
+    pack: bool = True,
+) -> Evaluation:
+    """Evaluate a dictionary on a text file (a document a line), of which `max_tokens` are used."""
+    reader = RowReader(
+        text,
+        model.tokenizer,
+        bos_id=model.bos_id,
+        row_length=min(row_length, model.max_length),
+        pack=pack,
+    )
+    return evaluate_rows(model, dictionary, reader, max_tokens=max_tokens)
+
+
+@torch.no_grad()
+def evaluate_rows(
+    model: EvaluatedModel, dictionary: Dictionary, reader: RowReader, *, max_tokens: int
+) -> Evaluation:
+    """The same, on a reader's rows; they are gone through twice (the mean comes first)."""
+    start = reader.state()
+    mean, tokens = _mean_outputs(model, dictionary, _some_rows(reader, max_tokens))
+    if tokens == 0:
+        raise UsageError(f"the text {reader.path.name} holds no tokens to evaluate on")
+    reader.restore(start)
+    sums = _Sums(dictionary)
+    for rows in _some_rows(reader, max_tokens):
+        activity = model.mlp_activity(rows.token_ids, dictionary.reads)
+        real = rows.real().to(mean.device)
+        sums.add_reconstruction(
+            dictionary, activity.inputs[:, real].float(), activity.outputs[:, real].float(), mean
+        )
+        sums.add_losses(model, dictionary, rows, activity.outputs, mean)
+    return sums.result(tokens)
+
+
+def _some_rows(reader: RowReader, max_tokens: int) -> Iterator[Rows]:
+    """Rows, some at a time, until `max_tokens` tokens are reached (or just passed)."""
+    tokens = 0
+    while tokens < max_tokens and (rows := reader.next_rows(ROWS_AT_ONCE)) is not None:
+        tokens += int(rows.real().sum())
+        yield rows
+
+
+def _mean_outputs(
+    model: EvaluatedModel, dictionary: Dictionary, groups: Iterator[Rows]
+) -> tuple[Float[Tensor, "L d"], int]:
+    total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64), 0
+    for rows in groups:
+        outputs = model.mlp_activity(rows.token_ids, dictionary.reads).outputs
+        real = rows.real().to(outputs.device)
+        total = total.to(outputs.device) + outputs[:, real].double().sum(1)
+        tokens += int(real.sum())
+    return (total / max(tokens, 1)).float(), tokens
+
+
+class _Sums:
+    """Figures that grow as rows go by."""
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        n = dictionary.n_layers
+        self.ratios: list[list[Tensor]] = [[] for _ in range(n)]
+        self.squares = [0.0] * n
+        self.variances = [0.0] * n
+        self.active = [0.0] * n
+        self.fired = [torch.zeros(t.n_features, dtype=torch.bool) for t in dictionary.layers]
+        self.losses = [0.0, 0.0, 0.0]
+        self.predicted = 0
+
+    def add_reconstruction(
+        self,
+        dictionary: Dictionary,
+        inputs: Float[Tensor, "L N d"],
+        outputs: Float[Tensor, "L N d"],
+        mean: Float[Tensor, "L d"],
+    ) -> None:
+        dtype = dictionary.layers[0].W_enc.dtype
+        reads = list(inputs.to(dtype))
+        activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
+        found = dictionary.reconstruct(reads, activations)
+        for layer, (acts, r) in enumerate(zip(activations, found, strict=True)):
+            error = (outputs[layer] - r.float()).pow(2).sum(-1)
+            variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
+            self.ratios[layer].append((error / variance.clamp_min(1e-30)).cpu())
+            self.squares[layer] += float(error.double().sum())
+            self.variances[layer] += float(variance.double().sum())
+            self.active[layer] += float((acts > 0).sum())
+            self.fired[layer] |= (acts > 0).any(0).cpu()
+
+    def add_losses(
+        self,
+        model: EvaluatedModel,
+        dictionary: Dictionary,
+        rows: Rows,
+        true_outputs: Float[Tensor, "L R T d"],
+        mean: Float[Tensor, "L d"],
+    ) -> None:
+        def by_mean(layer: int, mlp_in: Tensor) -> Tensor:
+            out = mean[layer].to(mlp_in.dtype).expand_as(mlp_in).clone()
+            out[:, 0] = true_outputs[layer, :, 0]
+            return out
+
+        predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
+        replacements = (None, replacement(dictionary, true_outputs), by_mean)
+        for i, replace in enumerate(replacements):
+            loss = model.loss(rows.token_ids, replace=replace)
+            self.losses[i] += float(loss[predicted.to(loss.device)].double().sum())
+        self.predicted += int(predicted.sum())
+
+    def result(self, tokens: int) -> Evaluation:
+        layers = []
+        for layer, parts in enumerate(self.ratios):
+            ratios = torch.cat(parts)
+            layers.append(
+                LayerFigures(
+                    fvu=float(ratios.double().mean()),
+                    fvu_median=float(ratios.median()),
+                    fvu_pooled=self.squares[layer] / max(self.variances[layer], 1e-30),
+                    l0=self.active[layer] / tokens,
+                    dead=1 - float(self.fired[layer].float().mean()),
+                )
+            )
+        original, replaced, ablated = (total / max(self.predicted, 1) for total in self.losses)
+        return Evaluation(tokens, tuple(layers), original, replaced, ablated)
+
+
+def replacement(
+    dictionary: Dictionary, true_outputs: Float[Tensor, "L R T d"]
+) -> Callable[[int, Tensor], Tensor]:
+    """A function (layer, MLP input) -> MLP output that puts the dictionary in the MLPs' place.
+
+    It has to be called in layer order: a cross-layer dictionary keeps what earlier layers wrote.
+    The first position gets its true output, which is the same whatever the others do.
+    """
+    written: dict[int, Tensor] = {}
+
+    def replace(layer: int, mlp_in: Float[Tensor, "R T d"]) -> Float[Tensor, "R T d"]:
+        if layer == 0:
+            written.clear()
+        transcoder = dictionary.layers[layer]
+        x = mlp_in.to(transcoder.W_enc.dtype)
+        activations = transcoder.encode(x)
+        for offset in range(transcoder.W_dec.shape[1]):
+            part = activations @ transcoder.W_dec[:, offset]
+            before = written.get(layer + offset)
+            written[layer + offset] = part if before is None else before + part
+        out = written.pop(layer) + transcoder.b_dec + transcoder.skip(x)
+        out = out.to(mlp_in.dtype)
+        out[:, 0] = true_outputs[layer, :, 0]
+        return out
+
+    return replace

@@ -1,0 +1,190 @@
+"""What a training run is told: one dataclass, its defaults and every check of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.transcoders.dictionary import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a training run. Raises UsageError for values that cannot be or that clash."""
+
+    kind: Kind = "plt"
+    """Per-layer ("plt") or cross-layer ("clt") transcoders."""
+    activation: Literal["topk", "jumprelu"] = "topk"
+    """TopK keeps the k largest of every token; JumpReLU learns a threshold for every feature."""
+    n_features: int = 1024
+    """Features a layer."""
+    k: int | None = None
+    """Active features a token and layer, for TopK; 16 unless told."""
+    skip: bool = False
+    """Add an affine skip from MLP input to MLP output (starts at zero)."""
+    reads: ReadPoint = "mlp.hook_in"
+    """Where features read."""
+
+    max_tokens: int | None = None
+    """Stop after so many tokens (BOS not counted); the whole text if None."""
+    epochs: int = 1
+    """Passes over the text at most."""
+    row_length: int = 128
+    """Tokens in a row of text, BOS included; at most the model's context."""
+    pack: bool = True
+    """Fill rows with several documents; without it every document is a row of its own."""
+    rows_per_forward: int = 16
+    """Rows the model runs at once."""
+    buffer_tokens: int | None = None
+    """Tokens in the shuffle buffer; as many as fit in 1 GiB if None."""
+    held_out_share: float = 0.05
+    """Share of the documents kept from training for the evaluation, without a held-out text."""
+    evaluation_tokens: int = 20_000
+    """Tokens of held-out text in the evaluation at the end."""
+
+    batch_size: int = 1024
+    """Tokens a step."""
+    learning_rate: float = 3e-3
+    """Adam's rate at its flat part."""
+    warm_up: float = 0.02
+    """Share of the run in which the rate rises from zero."""
+    decay_from: float = 0.4
+    """Share of the run after which the rate falls linearly to zero."""
+    token_weighting: Literal["per-token", "pooled"] = "per-token"
+    """"pooled" minimises the squared error; "per-token" divides each token's by its own variance,
+    so that a few tokens of huge norm do not decide everything."""
+
+    dead_steps: int = 25
+    """A feature silent for so many steps counts as dead, and AuxK tries to revive it."""
+    aux_weight: float = 1 / 32
+    """Weight of the AuxK loss: dead features reconstruct the error; 0 turns it off."""
+    aux_k: int | None = None
+    """Dead features used a token; half the model's width if None."""
+
+    sparsity: Literal["l0", "tanh"] | None = None
+    """JumpReLU's penalty: on the count of active features (the default), or on tanh of their size."""
+    target_l0: float | None = None
+    """JumpReLU: steer each layer's penalty until so many features are active; 16 unless told."""
+    sparsity_weight: float | None = None
+    """JumpReLU: a fixed weight of the penalty instead of a target."""
+    sparsity_warm_up: float = 0.3
+    """JumpReLU: share of the run in which L0 is led down to its target, or in which a fixed penalty
+    rises from zero."""
+    bandwidth: float = 0.5
+    """JumpReLU: width of the rectangle that lets thresholds learn, in units of the input's rms."""
+    initial_threshold: float = 0.5
+    """JumpReLU: where thresholds start, in the same units."""
+
+    checkpoint_steps: int = 500
+    """Write a checkpoint every so many steps; 0 for none."""
+    seed: int = 0
+    """Seed of the first features and of the shuffling."""
+
+    def __post_init__(self) -> None:
+        self._check_ranges()
+        self._check_clashes()
+
+    @property
+    def active(self) -> int:
+        """TopK's k with its default filled in."""
+        return 16 if self.k is None else self.k
+
+    @property
+    def l0_goal(self) -> float | None:
+        """JumpReLU's target L0 with its default filled in; None if the weight is fixed."""
+        if self.sparsity_weight is not None:
+            return None
+        return 16.0 if self.target_l0 is None else self.target_l0
+
+    def as_json(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainingConfig:
+        """Settings from plain values; UsageError names an unknown one."""
+        known = {f.name for f in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise UsageError(
+                    f'there is no training setting "{name}"; the settings are '
+                    f"{', '.join(sorted(known))}"
+                )
+        return cls(**values)
+
+    def _check_ranges(self) -> None:
+        choices: dict[str, tuple[Any, ...]] = {
+            "kind": ("plt", "clt"),
+            "activation": ("topk", "jumprelu"),
+            "token_weighting": ("per-token", "pooled"),
+            "sparsity": (None, "l0", "tanh"),
+            "reads": ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                words = ", ".join(str(a) for a in allowed if a is not None)
+                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {words}")
+        at_least = {
+            "n_features": 1,
+            "epochs": 1,
+            "row_length": 2,
+            "rows_per_forward": 1,
+            "evaluation_tokens": 1,
+            "batch_size": 1,
+            "dead_steps": 1,
+            "checkpoint_steps": 0,
+            "k": 1,
+            "max_tokens": 1,
+            "buffer_tokens": 1,
+            "aux_k": 1,
+        }
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}; it has to be at least {least}")
+        for name in ("learning_rate", "bandwidth", "initial_threshold"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it has to be above 0")
+        for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
+        for name in ("aux_weight", "sparsity_weight", "target_l0"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UsageError(f"{name} is {value}; it cannot be below 0")
+
+    def _check_clashes(self) -> None:
+        topk = self.activation == "topk"
+        if topk:
+            for name in ("sparsity", "target_l0", "sparsity_weight"):
+                if getattr(self, name) is not None:
+                    raise UsageError(
+                        f"{name} and activation topk clash: TopK's sparsity is k; "
+                        f"leave {name} out or choose activation jumprelu"
+                    )
+        elif self.k is not None:
+            raise UsageError(
+                "k and activation jumprelu clash: JumpReLU's sparsity is target_l0 or "
+                "sparsity_weight; leave k out or choose activation topk"
+            )
+        if self.target_l0 is not None and self.sparsity_weight is not None:
+            raise UsageError(
+                "target_l0 and sparsity_weight clash: a target steers the weight itself; give one"
+            )
+        if topk and self.active > self.n_features:
+            raise UsageError(
+                f"k ({self.active}) and n_features ({self.n_features}) clash: no more features can "
+                "be active than there are; lower k or raise n_features"
+            )
+        if self.warm_up > self.decay_from:
+            raise UsageError(
+                f"warm_up ({self.warm_up}) and decay_from ({self.decay_from}) clash: the rate would "
+                "fall before it has risen; lower warm_up or raise decay_from"
+            )
+        if self.buffer_tokens is not None and self.buffer_tokens < self.batch_size:
+            raise UsageError(
+                f"buffer_tokens ({self.buffer_tokens}) and batch_size ({self.batch_size}) clash: the "
+                "buffer has to hold a batch; raise buffer_tokens or lower batch_size"
+            )

@@ -1,0 +1,140 @@
+"""One forward pass of the dictionary on a batch, and the loss to be minimised.
+
+Per layer: mean over tokens of w(t) * ||y'(t) - reconstruction(t)||^2 / d. With per-token weighting
+w = 1 / (||y'||^2 / d + NORM_FLOOR), so the loss is close to the per-token FVU; pooled weighting has
+w = 1. To it come, for JumpReLU, the sparsity penalty, and for features that have been silent for a
+while AuxK (Gao et al. 2024): the `aux_k` strongest dead features of a token try to reconstruct
+what the living ones missed, which pulls them back to where they are needed.
+
+Shapes: L layers, B tokens, d model width, F features, W layers a feature writes to, all in
+training units (weights.Units).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.jumprelu import count_active, jumprelu
+from circuit_tracer.transcoders.training.sparse import decode_sparse, encode_topk
+from circuit_tracer.transcoders.training.stream import Batch
+from circuit_tracer.transcoders.training.weights import LayerWeights
+
+NORM_FLOOR = 0.05
+"""Keeps a token of nearly no variance from weighing without bound (mean variance is 1)."""
+TANH_SLOPE = 4.0
+"""The tanh penalty is tanh(slope * activation * decoder norm), Anthropic 2025."""
+
+
+class Outcome(NamedTuple):
+    """What a batch gives."""
+
+    loss: Float[Tensor, ""]
+    """To be minimised: reconstruction, penalty and AuxK over all layers."""
+    fvu: Float[Tensor, "L"]
+    """Pooled fraction of variance unexplained."""
+    l0: Float[Tensor, "L"]
+    """Active features a token."""
+    fired: list[Bool[Tensor, "F"]]
+    """Features active on any token of the batch."""
+
+
+class _Encoded(NamedTuple):
+    decoded: Float[Tensor, "B Wd"]
+    active: Float[Tensor, ""]
+    """Mean number of active features."""
+    fired: Bool[Tensor, "F"]
+    penalty: Float[Tensor, ""]
+
+
+def batch_loss(
+    weights: list[LayerWeights],
+    batch: Batch,
+    config: TrainingConfig,
+    *,
+    dead: list[Bool[Tensor, "F"]],
+    penalties: list[float],
+) -> Outcome:
+    """Loss and figures of a batch in training units; `dead` and `penalties` are by layer."""
+    encoded = [
+        _encode(own, x, config, penalty)
+        for own, x, penalty in zip(weights, batch.inputs, penalties, strict=True)
+    ]
+    d = batch.inputs.shape[-1]
+    outputs = [_constant_part(own, x) for own, x in zip(weights, batch.inputs, strict=True)]
+    for layer, part in enumerate(encoded):
+        for offset, written in enumerate(part.decoded.unflatten(1, (-1, d)).unbind(1)):
+            outputs[layer + offset] = outputs[layer + offset] + written
+    errors = batch.outputs - torch.stack(outputs)
+    variance = batch.outputs.pow(2).mean(-1)
+    token_weights = torch.ones_like(variance)
+    if config.token_weighting == "per-token":
+        token_weights = 1 / (variance + NORM_FLOOR)
+    squares = errors.pow(2).mean(-1)
+    loss = (token_weights * squares).mean(1).sum() + sum(part.penalty for part in encoded)
+    if config.aux_weight > 0:
+        missed = errors.detach()
+        for layer, silent in enumerate(dead):
+            if bool(silent.any()):
+                x, written = batch.inputs[layer], weights[layer].W_dec.shape[1] // d
+                loss = loss + config.aux_weight * _aux_loss(
+                    weights[layer],
+                    x,
+                    missed[layer : layer + written],
+                    token_weights[layer : layer + written],
+                    silent,
+                    config,
+                )
+    with torch.no_grad():
+        fvu = squares.mean(1) / variance.mean(1).clamp_min(1e-12)
+        l0 = torch.stack([part.active for part in encoded])
+    return Outcome(loss, fvu, l0, [part.fired for part in encoded])
+
+
+def _constant_part(own: LayerWeights, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
+    bias = own.b_dec.expand_as(x)
+    return bias if own.W_skip is None else bias + x @ own.W_skip.T
+
+
+def _encode(
+    own: LayerWeights, x: Float[Tensor, "B d"], config: TrainingConfig, penalty: float
+) -> _Encoded:
+    if config.activation == "topk":
+        sparse = encode_topk(x, own.W_enc, own.b_enc, config.active)
+        decoded = decode_sparse(sparse, own.W_dec)
+        on = sparse.values > 0
+        fired = torch.zeros(own.b_enc.shape[0], dtype=torch.bool, device=x.device)
+        fired[sparse.indices[on]] = True
+        return _Encoded(decoded, on.sum(-1, dtype=x.dtype).mean(), fired, x.new_zeros(()))
+    assert own.log_threshold is not None
+    pre = torch.addmm(own.b_enc, x, own.W_enc.T)
+    activations = jumprelu(pre, own.log_threshold, config.bandwidth)
+    if config.sparsity == "tanh":
+        sizes = activations * own.W_dec.norm(dim=-1)
+        price = torch.tanh(TANH_SLOPE * sizes).sum(-1).mean()
+    else:
+        price = count_active(pre, own.log_threshold, config.bandwidth).mean()
+    on = activations.detach() > 0
+    active = on.sum(-1, dtype=x.dtype).mean()
+    return _Encoded(activations @ own.W_dec, active, on.any(0), penalty * price)
+
+
+def _aux_loss(
+    own: LayerWeights,
+    x: Float[Tensor, "B d"],
+    missed: Float[Tensor, "W B d"],
+    token_weights: Float[Tensor, "W B"],
+    silent: Bool[Tensor, "F"],
+    config: TrainingConfig,
+) -> Float[Tensor, ""]:
+    """How badly the dead features of one layer reconstruct what was missed."""
+    places = silent.nonzero()[:, 0]
+    d = x.shape[-1]
+    k = min(config.aux_k or max(d // 2, 1), len(places))
+    sparse = encode_topk(x, own.W_enc[places], own.b_enc[places], k)
+    decoded = decode_sparse(sparse, own.W_dec[places]).unflatten(1, (-1, d)).transpose(0, 1)
+    return (token_weights * (missed - decoded).pow(2).mean(-1)).mean(1).sum()

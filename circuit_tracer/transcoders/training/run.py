@@ -1,0 +1,322 @@
+"""Train a dictionary on a model and a text file, from the first token to the evaluated folder.
+
+    count the text's tokens -> fill the shuffle buffer with the model's MLP activity -> one step a
+    batch, refilling the buffer until the text ends -> export -> store -> evaluate as stored
+
+All layers are trained together in one pass over the text.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from circuit_tracer.errors import TrainingError, UsageError
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.evaluation import EvaluatedModel, Evaluation, evaluate_rows
+from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
+from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.training.checkpoint import (
+    Position,
+    RunIdentity,
+    load_checkpoint,
+    save_checkpoint,
+)
+from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.progress import OnProgress, Progress
+from circuit_tracer.transcoders.training.stream import ActivityBuffer, ActivitySource
+from circuit_tracer.transcoders.training.text import RowReader, count_tokens, fingerprint
+from circuit_tracer.transcoders.training.trainer import StepFigures, Trainer
+from circuit_tracer.transcoders.training.weights import export_layers
+
+REPORT_EVERY = 10
+"""Steps between two progress reports."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a finished run leaves behind."""
+
+    folder: Path
+    """The stored dictionary."""
+    evaluation: Evaluation
+    """Of the dictionary as stored, on held-out text."""
+    steps: int
+    tokens: int
+    """Tokens trained on, BOS not counted."""
+    seconds: float
+    """Training time without the evaluation, over all parts of a resumed run."""
+    dead: tuple[int, ...]
+    """Features silent at the end of training, by layer."""
+
+
+def train(
+    model: EvaluatedModel,
+    text: Path,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    held_out: Path | None = None,
+    on_progress: OnProgress | None = None,
+    stored_as: Literal["bfloat16", "float32"] = "bfloat16",
+) -> TrainingSummary:
+    """Train a dictionary for `model` on `text` and write it to the folder `out`.
+
+    The evaluation runs on `held_out`, or on documents of `text` kept from training. Checkpoints go
+    to a folder beside `out` (`<out>.checkpoint`); a run with the same settings, model and text goes
+    on from there, and gives the very same weights as one that was never interrupted.
+
+    Raises UsageError (text, settings), TrainingError (diverged, text too short, foreign
+    checkpoint), OutputError (`out` cannot be written or holds something else).
+    """
+    _check(model, text, config, out)
+    run = _Run(model, text, config, out, held_out, on_progress)
+    run.learn()
+    return run.finish(DTYPES[stored_as])
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Where the checkpoints of a run that writes to `out` are."""
+    return out.with_name(f"{out.name}.checkpoint")
+
+
+def train_in_memory(
+    model: ActivitySource,
+    text: Path,
+    config: TrainingConfig,
+    *,
+    on_progress: OnProgress | None = None,
+) -> Dictionary:
+    """Train without files: the dictionary in float32, not evaluated. For notebooks and tests."""
+    _check(model, text, config, None)
+    run = _Run(model, text, config, None, None, on_progress)
+    run.learn()
+    return run.dictionary(torch.float32)
+
+
+def _check(model: ActivitySource, text: Path, config: TrainingConfig, out: Path | None) -> None:
+    if config.row_length > model.max_length:
+        raise UsageError(
+            f"row_length ({config.row_length}) is more than {model.identity.name} takes "
+            f"({model.max_length}); lower row_length"
+        )
+    if out is not None and out.exists() and not (out / CONFIG).is_file():
+        if out.is_file() or any(out.iterdir()):
+            raise UsageError(
+                f"{out} already holds something that is no dictionary; give another folder"
+            )
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(
+        self,
+        model: Any,
+        text: Path,
+        config: TrainingConfig,
+        out: Path | None,
+        held_out: Path | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.model = model
+        self.text = text
+        self.config = config
+        self.out = out
+        self.held_out = held_out
+        self.on_progress = on_progress or (lambda _: None)
+        self.share = config.held_out_share if out is not None and held_out is None else 0.0
+        self.on_progress(_nothing_yet("counting", model.n_layers))
+        self.total = count_tokens(self._reader("training"), up_to=config.max_tokens)
+        if self.total < config.batch_size:
+            raise TrainingError(
+                f"the text {text.name} has {self.total} tokens to train on, fewer than one batch "
+                f"({config.batch_size}); give more text or lower batch_size"
+            )
+        self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
+        self.seconds = 0.0
+        self.trainer: Trainer | None = None
+        self.figures: StepFigures | None = None
+
+    def _reader(self, part: Literal["training", "held-out"]) -> RowReader:
+        return RowReader(
+            self.text,
+            self.model.tokenizer,
+            bos_id=self.model.bos_id,
+            row_length=self.config.row_length,
+            pack=self.config.pack,
+            epochs=self.config.epochs if part == "training" else 1,
+            part=part,
+            held_out_share=self.share,
+        )
+
+    def learn(self) -> None:
+        """All steps, from the start or from the checkpoint."""
+        config = self.config
+        buffer = ActivityBuffer(
+            self.model,
+            self._reader("training"),
+            reads=config.reads,
+            tokens=config.buffer_tokens,
+            batch_size=config.batch_size,
+            rows_per_forward=config.rows_per_forward,
+            seed=config.seed,
+        )
+        skip = 0
+        if self.out is not None:
+            folder = checkpoint_folder(self.out)
+            stored = load_checkpoint(folder, self.identity, device=self.model.device)
+            if stored is not None:
+                self.trainer, self.seconds = stored.trainer, stored.seconds
+                buffer.reader.restore(stored.position.reader)
+                buffer.window, skip = stored.position.window, stored.position.batch
+        meter = _Meter(self)
+        while self.trainer is None or self.trainer.tokens < self.total:
+            begun, window = buffer.reader.state(), buffer.window
+            if buffer.fill() == 0:
+                break
+            if self.trainer is None:
+                self.trainer = Trainer.start(config, buffer.content())
+            for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
+                self.figures = self.trainer.step(batch, self.total)
+                meter.add(self.figures)
+                if self.trainer.tokens >= self.total:
+                    break
+                if config.checkpoint_steps and self.trainer.steps % config.checkpoint_steps == 0:
+                    self._save(Position(begun, window, number), meter.seconds)
+            skip = 0
+        self.seconds = meter.seconds
+
+    def _save(self, position: Position, seconds: float) -> None:
+        if self.out is not None and self.trainer is not None:
+            folder = checkpoint_folder(self.out)
+            save_checkpoint(folder, self.trainer, position, self.identity, seconds)
+
+    def dictionary(self, stored_as: torch.dtype) -> Dictionary:
+        """What has been learnt, in the model's units."""
+        assert self.trainer is not None
+        name = self.out.name if self.out is not None else f"trained-{self.config.kind}"
+        return Dictionary(
+            kind=self.config.kind,
+            layers=export_layers(
+                self.trainer.weights, self.trainer.units, self.config, stored_as=stored_as
+            ),
+            reads=self.config.reads,
+            identity=Identity(name=name, source="memory", sha256="", kind=self.config.kind),
+            config={
+                "model": {
+                    "name": self.model.identity.name,
+                    "sha256": self.model.identity.sha256,
+                },
+                "training": {
+                    **self.config.as_json(),
+                    "text": self.text.name,
+                    "trained_tokens": self.trainer.tokens,
+                    "steps": self.trainer.steps,
+                    "seconds": round(self.seconds, 1),
+                },
+            },
+        )
+
+    def finish(self, stored_as: torch.dtype) -> TrainingSummary:
+        """Store, evaluate what was stored, drop the checkpoint."""
+        assert self.out is not None and self.trainer is not None
+        self.on_progress(self._stage("evaluating"))
+        save_dictionary(self.dictionary(stored_as), self.out)
+        stored = open_transcoders(self.out, self.model, device=self.model.device)
+        reader = self._reader("held-out")
+        if self.held_out is not None:
+            reader = replace_text(reader, self.held_out)
+        tokens = self.config.evaluation_tokens
+        evaluation = evaluate_rows(self.model, stored, reader, max_tokens=tokens)
+        update_config(self.out, evaluation=evaluation.as_json())
+        remove_checkpoint(self.out)
+        limit = self.config.dead_steps
+        return TrainingSummary(
+            folder=self.out,
+            evaluation=evaluation,
+            steps=self.trainer.steps,
+            tokens=self.trainer.tokens,
+            seconds=self.seconds,
+            dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),
+        )
+
+    def _stage(self, stage: Literal["evaluating"]) -> Progress:
+        assert self.trainer is not None
+        return replace(
+            _nothing_yet(stage, self.model.n_layers),
+            step=self.trainer.steps,
+            tokens=self.trainer.tokens,
+            total_tokens=self.total,
+        )
+
+
+class _Meter:
+    """Turns steps into progress reports."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.before = run.seconds
+        self.started = time.perf_counter()
+        self.tokens_at_start = run.trainer.tokens if run.trainer else 0
+        self.pending: list[StepFigures] = []
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, earlier parts included."""
+        return self.before + time.perf_counter() - self.started
+
+    def add(self, figures: StepFigures) -> None:
+        """Count a step; report every so often and at the end."""
+        trainer = self.run.trainer
+        assert trainer is not None
+        self.pending.append(figures)
+        ended = trainer.tokens >= self.run.total
+        if trainer.steps % REPORT_EVERY and not ended:
+            return
+        pending, self.pending = self.pending, []
+        n, layers = len(pending), range(len(figures.fvu))
+        elapsed = max(time.perf_counter() - self.started, 1e-9)
+        self.run.on_progress(
+            Progress(
+                stage="training",
+                step=trainer.steps,
+                tokens=trainer.tokens,
+                total_tokens=self.run.total,
+                tokens_per_second=(trainer.tokens - self.tokens_at_start) / elapsed,
+                learning_rate=figures.learning_rate,
+                loss=sum(f.loss for f in pending) / n,
+                fvu=tuple(sum(f.fvu[i] for f in pending) / n for i in layers),
+                l0=tuple(sum(f.l0[i] for f in pending) / n for i in layers),
+                dead=figures.dead,
+            )
+        )
+
+
+def _nothing_yet(stage: Literal["counting", "evaluating"], n_layers: int) -> Progress:
+    nothing = (float("nan"),) * n_layers
+    return Progress(stage, 0, 0, 0, 0.0, 0.0, float("nan"), nothing, nothing, (0,) * n_layers)
+
+
+def replace_text(reader: RowReader, text: Path) -> RowReader:
+    """A reader with the same settings for the whole of another text."""
+    return RowReader(
+        text,
+        reader.tokenizer,
+        bos_id=reader.bos_id,
+        row_length=reader.row_length,
+        pack=reader.pack,
+    )
+
+
+def remove_checkpoint(out: Path) -> None:
+    """Delete the checkpoint of a run that is finished."""
+    import shutil
+
+    shutil.rmtree(checkpoint_folder(out), ignore_errors=True)

@@ -1,0 +1,136 @@
+"""MLP activity as shuffled training batches, from a buffer of fixed size.
+
+The buffer is filled with the activity of consecutive rows, shuffled, handed out batch by batch,
+and filled again. Nothing of it has to be saved: a resumed run puts the reader where the buffer
+was begun and fills it anew, which gives the same numbers.
+
+Shapes: L layers, N tokens in the buffer, B tokens a batch, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.errors import TrainingError
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.transcoders.training.text import RowReader
+
+BUFFER_BYTES = 1 << 30
+"""Size of the buffer when no number of tokens is given."""
+
+
+@runtime_checkable
+class ActivitySource(Protocol):
+    """What training needs of a model; `circuit_tracer.models.Model` is one."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Hugging Face tokenizer."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which weights these are."""
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+
+    @property
+    def d_model(self) -> int:
+        """d."""
+
+    @property
+    def max_length(self) -> int:
+        """Longest row the model takes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its activity is, and where training happens."""
+
+    @property
+    def bos_id(self) -> int | None:
+        """Token that begins every row, if the model has one."""
+
+    def mlp_activity(self, token_ids: Int[Tensor, "B T"], reads: ReadPoint = ...) -> MlpActivity:
+        """What goes into (at the read point) and comes out of every MLP."""
+
+
+class Batch(NamedTuple):
+    """Training data: what the features read and what they have to write."""
+
+    inputs: Float[Tensor, "L B d"]
+    outputs: Float[Tensor, "L B d"]
+
+
+class ActivityBuffer:
+    """A fixed block of memory with the MLP activity of many tokens."""
+
+    def __init__(
+        self,
+        model: ActivitySource,
+        reader: RowReader,
+        *,
+        reads: ReadPoint,
+        tokens: int | None,
+        batch_size: int,
+        rows_per_forward: int,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.reader = reader
+        self.reads = reads
+        self.batch_size = batch_size
+        self.rows_per_forward = rows_per_forward
+        self.seed = seed
+        self.window = 0
+        """How often the buffer has been filled before."""
+        per_token = 2 * model.n_layers * model.d_model * 4
+        wanted = tokens or max(4 * batch_size, BUFFER_BYTES // per_token)
+        # One forward pass has to fit in whole, however small the buffer was asked to be.
+        self.capacity = max(wanted, rows_per_forward * reader.row_length)
+        shape = (model.n_layers, self.capacity, model.d_model)
+        self.inputs = torch.empty(shape, device=model.device)
+        self.outputs = torch.empty(shape, device=model.device)
+        self.filled = 0
+
+    def fill(self) -> int:
+        """Fill with the next rows of the text; the number of tokens, 0 at its end."""
+        self.filled = 0
+        while self.filled + self.rows_per_forward * self.reader.row_length <= self.capacity:
+            rows = self.reader.next_rows(self.rows_per_forward)
+            if rows is None:
+                break
+            activity = self.model.mlp_activity(rows.token_ids, self.reads)
+            real = rows.real().to(activity.inputs.device)
+            end = self.filled + int(real.sum())
+            self.inputs[:, self.filled : end] = activity.inputs[:, real]
+            self.outputs[:, self.filled : end] = activity.outputs[:, real]
+            self.filled = end
+        if not bool(self.outputs[:, : self.filled].isfinite().all()):
+            raise TrainingError(
+                "the model's MLP outputs hold NaN or infinity on this text; open it in float32"
+            )
+        return self.filled
+
+    def content(self) -> Batch:
+        """All tokens in the buffer, in the order of the text."""
+        return Batch(self.inputs[:, : self.filled], self.outputs[:, : self.filled])
+
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
+        """The buffer's tokens in random order, in batches of nearly `batch_size`, all of them.
+
+        `skip` leaves out the first batches (those a resumed run has seen).
+        """
+        count = max(round(self.filled / self.batch_size), 1)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.window)
+        order = torch.randperm(self.filled, generator=generator).to(self.inputs.device)
+        for places in order.tensor_split(count)[skip:]:
+            yield Batch(self.inputs[:, places], self.outputs[:, places])
+        self.window += 1

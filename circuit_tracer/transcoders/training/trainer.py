@@ -1,0 +1,158 @@
+"""The state of a training run and one step of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from circuit_tracer.errors import TrainingError
+from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.losses import batch_loss
+from circuit_tracer.transcoders.training.schedule import (
+    SparsityController,
+    learning_rate_factor,
+)
+from circuit_tracer.transcoders.training.stream import Batch
+from circuit_tracer.transcoders.training.weights import LayerWeights, Units, initial_weights
+
+INITIAL_PENALTY = 1e-3
+"""Where the controller of JumpReLU's penalty starts: in units of FVU per active feature."""
+THRESHOLD_RATE = 10.0
+"""Thresholds are logarithms that have far to go; they learn so many times faster."""
+DIVERGED = 20.0
+"""A mean FVU above this is a run that will not come back."""
+
+
+class StepFigures(NamedTuple):
+    """What one step reports, by layer where it is a tuple."""
+
+    loss: float
+    fvu: tuple[float, ...]
+    l0: tuple[float, ...]
+    dead: tuple[int, ...]
+    learning_rate: float
+
+
+class Trainer:
+    """Weights, optimiser, dead-feature counters and penalty weights; one `step` a batch."""
+
+    def __init__(self, config: TrainingConfig, weights: list[LayerWeights], units: Units) -> None:
+        self.config = config
+        self.weights = weights
+        self.units = units
+        # Gradients of rare features are tiny: Adam's usual eps of 1e-8 would hold them back.
+        thresholds = [own.log_threshold for own in weights if own.log_threshold is not None]
+        others = [t for own in weights for n, t in own.named().items() if n != "log_threshold"]
+        groups = [{"params": others, "factor": 1.0}]
+        if thresholds:
+            groups.append({"params": thresholds, "factor": THRESHOLD_RATE})
+        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-12, fused=True)
+        self.silent = [torch.zeros_like(own.b_enc, dtype=torch.int32) for own in weights]
+        """Steps since each feature was last active."""
+        start = INITIAL_PENALTY if config.sparsity_weight is None else config.sparsity_weight
+        self.controller = SparsityController(
+            [start] * len(weights), config.l0_goal, until=config.sparsity_warm_up
+        )
+        self.steps = 0
+        self.tokens = 0
+
+    @classmethod
+    def start(cls, config: TrainingConfig, first: Batch) -> Trainer:
+        """A fresh run, with units and features from the first activity there is."""
+        units = Units.measure(first.inputs, first.outputs)
+        sample = Batch(
+            first.inputs[:, : 8 * config.n_features], first.outputs[:, : 8 * config.n_features]
+        )
+        return cls(config, initial_weights(units.normalise(sample), config), units)
+
+    def step(self, batch: Batch, total_tokens: int) -> StepFigures:
+        """Learn from one batch; `total_tokens` is the length of the whole run."""
+        config, done = self.config, self.tokens / max(total_tokens, 1)
+        factor = learning_rate_factor(done, warm_up=config.warm_up, decay_from=config.decay_from)
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * factor * group["factor"]
+        dead = [silent >= config.dead_steps for silent in self.silent]
+        outcome = batch_loss(
+            self.weights,
+            self.units.normalise(batch),
+            config,
+            dead=dead,
+            penalties=self.controller.weights(done),
+        )
+        loss = float(outcome.loss.detach())
+        self._check(loss, outcome.fvu)
+        self.optimiser.zero_grad(set_to_none=True)
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        for silent, fired in zip(self.silent, outcome.fired, strict=True):
+            silent += 1
+            silent[fired] = 0
+        self.controller.update(outcome.l0.tolist(), done)
+        self.steps += 1
+        self.tokens += batch.inputs.shape[1]
+        return StepFigures(
+            loss=loss,
+            fvu=tuple(outcome.fvu.tolist()),
+            l0=tuple(outcome.l0.tolist()),
+            dead=tuple(int(layer.sum()) for layer in dead),
+            learning_rate=config.learning_rate * factor,
+        )
+
+    def _check(self, loss: float, fvu: Tensor) -> None:
+        if not math.isfinite(loss) or float(fvu.mean()) > DIVERGED:
+            raise TrainingError(
+                f"training diverged at step {self.steps + 1} (loss {loss:.3g}); lower the learning "
+                f"rate (it is {self.config.learning_rate:g}) or lengthen the warm-up"
+            )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs that is a tensor."""
+        found = dict(self.units.tensors())
+        for layer, own in enumerate(self.weights):
+            found[f"{layer}.silent"] = self.silent[layer]
+            for name, tensor in own.named().items():
+                found[f"{layer}.{name}"] = tensor.detach()
+                for key, value in self.optimiser.state.get(tensor, {}).items():
+                    found[f"{layer}.{name}.{key}"] = value
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Everything a checkpoint needs that is no tensor."""
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "sparsity": self.controller.state(),
+        }
+
+    @classmethod
+    def restored(
+        cls, config: TrainingConfig, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    ) -> Trainer:
+        """The trainer as it was when `tensors` and `facts` were taken."""
+        names = ("W_enc", "b_enc", "W_dec", "b_dec", "log_threshold", "W_skip")
+        weights = []
+        for layer in range(len(tensors["units.input_scale"])):
+            there = [name for name in names if f"{layer}.{name}" in tensors]
+            weights.append(
+                LayerWeights(
+                    **{n: tensors[f"{layer}.{n}"].clone().requires_grad_(True) for n in there}
+                )
+            )
+        trainer = cls(config, weights, Units.from_tensors(tensors))
+        for layer, own in enumerate(weights):
+            trainer.silent[layer] = tensors[f"{layer}.silent"].clone()
+            for name, tensor in own.named().items():
+                state = {
+                    key: tensors[f"{layer}.{name}.{key}"].clone()
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{layer}.{name}.{key}" in tensors
+                }
+                if state:
+                    trainer.optimiser.state[tensor] = state
+        trainer.steps, trainer.tokens = facts["steps"], facts["tokens"]
+        trainer.controller.restore(facts["sparsity"])
+        return trainer

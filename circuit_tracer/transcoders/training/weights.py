@@ -1,0 +1,202 @@
+"""The trainable form of a dictionary, in units in which every model looks alike.
+
+Training sees inputs x' = (x - mean) / scale and outputs y' likewise, with mean square 1 per entry
+in every layer, so that one learning rate serves layers and models of any scale. `export` folds
+means and scales back into the weights.
+
+Shapes: L layers, B tokens, d model width, F features, W layers a feature writes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import TrainingError
+from circuit_tracer.transcoders.dictionary import LayerTranscoder, activate
+from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.stream import Batch
+
+
+@dataclass(frozen=True)
+class Units:
+    """What training subtracts and divides by, measured on the first buffer."""
+
+    input_mean: Float[Tensor, "L d"]
+    input_scale: Float[Tensor, "L"]
+    output_mean: Float[Tensor, "L d"]
+    output_scale: Float[Tensor, "L"]
+
+    @classmethod
+    def measure(cls, inputs: Float[Tensor, "L N d"], outputs: Float[Tensor, "L N d"]) -> Units:
+        """Mean and root mean square, per layer."""
+
+        def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+            mean = values.mean(1)
+            scales = [
+                (layer - m).pow(2).mean().sqrt() for layer, m in zip(values, mean, strict=True)
+            ]
+            return mean, torch.stack(scales).clamp_min(1e-12)
+
+        return cls(*moments(inputs), *moments(outputs))
+
+    def normalise(self, batch: Batch) -> Batch:
+        """A batch in training units."""
+        return Batch(
+            (batch.inputs - self.input_mean[:, None]) / self.input_scale[:, None, None],
+            (batch.outputs - self.output_mean[:, None]) / self.output_scale[:, None, None],
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return {f"units.{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Units:
+        """From a checkpoint."""
+        return cls(**{name: tensors[f"units.{name}"] for name in cls.__dataclass_fields__})
+
+
+@dataclass
+class LayerWeights:
+    """Trainable tensors of the features that read at one layer, in training units."""
+
+    W_enc: Float[Tensor, "F d"]
+    b_enc: Float[Tensor, "F"]
+    W_dec: Float[Tensor, "F Wd"]
+    """Decoder rows of all written layers side by side: `[:, (m - layer) * d : ...]` is layer m's."""
+    b_dec: Float[Tensor, "d"]
+    log_threshold: Float[Tensor, "F"] | None = None
+    W_skip: Float[Tensor, "d d"] | None = None
+
+    def named(self) -> dict[str, Tensor]:
+        """The tensors there are, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def initial_weights(batch: Batch, config: TrainingConfig) -> list[LayerWeights]:
+    """Features from data: encoder rows from normalised inputs, decoder rows from their outputs.
+
+    A feature starts as one token's input direction (unit length) and writes that token's output,
+    times the one factor per written layer that fits the batch best. `batch` is in training units
+    and should hold at least `n_features` tokens.
+    """
+    n_layers, n_tokens, d = batch.inputs.shape
+    device = batch.inputs.device
+    generator = torch.Generator().manual_seed(config.seed)
+    layers = []
+    for layer in range(n_layers):
+        chosen = _sample_tokens(n_tokens, config.n_features, generator).to(device)
+        rows = batch.inputs[layer, chosen]
+        W_enc = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        written = 1 if config.kind == "plt" else n_layers - layer
+        W_dec = torch.zeros(config.n_features, written, d, device=device)
+        for offset in range(written):
+            W_dec[:, offset] = batch.outputs[layer + offset, chosen]
+        weights = LayerWeights(
+            W_enc=W_enc,
+            b_enc=torch.zeros(config.n_features, device=device),
+            W_dec=W_dec.flatten(1),
+            b_dec=torch.zeros(d, device=device),
+        )
+        if config.activation == "jumprelu":
+            weights.log_threshold = torch.full(
+                (config.n_features,), config.initial_threshold, device=device
+            ).log()
+        if config.skip:
+            weights.W_skip = torch.zeros(d, d, device=device)
+        layers.append(weights)
+    _fit_scales(layers, batch, config)
+    for weights in layers:
+        for tensor in weights.named().values():
+            tensor.requires_grad_(True)
+    return layers
+
+
+def _fit_scales(layers: list[LayerWeights], batch: Batch, config: TrainingConfig) -> None:
+    """Scale the decoders of every written layer by least squares on up to 1,024 tokens."""
+    n_layers, _, d = batch.inputs.shape
+    sample = slice(0, 1024)
+    parts = [torch.zeros_like(y[sample]) for y in batch.outputs]
+    for layer, own in enumerate(layers):
+        activations = activate(
+            torch.addmm(own.b_enc, batch.inputs[layer, sample], own.W_enc.T),
+            config.activation,
+            threshold=None if own.log_threshold is None else own.log_threshold.exp(),
+            k=config.active,
+        )
+        for offset, rows in enumerate(own.W_dec.unflatten(1, (-1, d)).unbind(1)):
+            parts[layer + offset] += activations @ rows
+    for written in range(n_layers):
+        wanted, found = batch.outputs[written, sample], parts[written]
+        factor = float((wanted * found).sum() / found.pow(2).sum().clamp_min(1e-12))
+        for layer in range(written + 1):
+            blocks = layers[layer].W_dec.unflatten(1, (-1, d))
+            if written - layer < blocks.shape[1]:
+                blocks[:, written - layer] *= max(factor, 1e-3)
+
+
+def _sample_tokens(n_tokens: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` token numbers, without repetition as long as there are enough."""
+    parts = [torch.randperm(n_tokens, generator=generator) for _ in range(-(-count // n_tokens))]
+    return torch.cat(parts)[:count]
+
+
+@torch.no_grad()
+def export_layers(
+    weights: list[LayerWeights],
+    units: Units,
+    config: TrainingConfig,
+    *,
+    stored_as: torch.dtype = torch.float32,
+) -> tuple[LayerTranscoder, ...]:
+    """The dictionary's layers in the model's own units.
+
+    Matrices are rounded to `stored_as` before the means are folded into the biases, so that the
+    biases make up for the rounding; biases and thresholds stay in float32.
+    """
+    return tuple(
+        _export_layer(layer, weights, units, config, stored_as) for layer in range(len(weights))
+    )
+
+
+def _export_layer(
+    layer: int,
+    weights: list[LayerWeights],
+    units: Units,
+    config: TrainingConfig,
+    stored_as: torch.dtype,
+) -> LayerTranscoder:
+    own = weights[layer]
+    d = own.b_dec.shape[0]
+    for name, tensor in own.named().items():
+        if not bool(tensor.isfinite().all()):
+            raise TrainingError(
+                f"training diverged: {name} of layer {layer} is no longer finite; "
+                "lower the learning rate"
+            )
+    mean, out_scale = units.input_mean[layer], units.output_scale[layer]
+    W_enc = (own.W_enc / units.input_scale[layer]).to(stored_as)
+    written = units.output_scale[layer : layer + own.W_dec.shape[1] // d]
+    W_dec = (own.W_dec.unflatten(1, (-1, d)) * written[None, :, None]).to(stored_as)
+    b_dec = own.b_dec * out_scale + units.output_mean[layer]
+    W_skip = None
+    if own.W_skip is not None:
+        W_skip = (own.W_skip * (out_scale / units.input_scale[layer])).to(stored_as)
+        b_dec = b_dec - W_skip.float() @ mean
+    topk = config.activation == "topk"
+    return LayerTranscoder(
+        layer=layer,
+        W_enc=W_enc,
+        b_enc=own.b_enc - W_enc.float() @ mean,
+        W_dec=W_dec,
+        b_dec=b_dec,
+        activation="topk" if topk else "jumprelu",
+        threshold=None if own.log_threshold is None else own.log_threshold.exp(),
+        k=config.active if topk else None,
+        W_skip=W_skip,
+    )

@@ -1,0 +1,70 @@
+"""`transcoders train` and `evaluate` on a tiny model from a folder, then `trace` with the result."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.tiny import WORDS, tiny_llama
+
+TRAIN = (
+    *("transcoders", "train", "text.txt", "--model", "./tiny", "--out", "mine", "--device", "cpu"),
+    *("--features", "32", "--k", "4", "--row-length", "16", "--train-batch", "64"),
+)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A model folder and a text of random words in the working directory."""
+    model = tiny_llama()
+    model.module.save_pretrained(tmp_path / "tiny")
+    model.tokenizer.save_pretrained(tmp_path / "tiny")
+    words, draw = WORDS[2:], random.Random(0)
+    lines = [" ".join(draw.choices(words, k=12)) for _ in range(300)]
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
+    kind: str, tiny: Path, run: Run
+) -> None:
+    outcome = run(*TRAIN, "--kind", kind, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = json.loads(outcome.out)
+    assert len(figures["layers"]) == 3
+    assert all(0 < layer["l0"] <= 4 for layer in figures["layers"])
+    assert (tiny / "mine" / "cards.parquet").is_file()
+    again = run("transcoders", "evaluate", "mine", "text.txt", "--model", "./tiny", "--json")
+    assert json.loads(again.out)["layers"][0]["fvu"] < 1
+    assert kind in run("transcoders", "inspect", "mine").out
+    outcome = run("trace", "a banana is", "-m", "./tiny", "-t", "mine", "--json")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert record["settings"]["dictionary"]["kind"] == kind
+    assert str(tiny) not in json.dumps(record["settings"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        (["--kind", "sae"], "--kind"),
+        (["--activation", "gelu"], "--activation"),
+        (["--activation", "jumprelu"], "k"),
+        (["--k", "64"], "k"),
+        (["--held-out", "nowhere.txt"], "nowhere.txt"),
+        (["--row-length", "999"], "row_length"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(
+    extra: list[str], says: str, tiny: Path, run: Run
+) -> None:
+    outcome = run(*TRAIN, *extra)
+    assert outcome.code == 2, outcome
+    assert outcome.err.startswith("error: ")
+    assert says in outcome.err
+    assert not (tiny / "mine").exists()

@@ -1,0 +1,1 @@
+"""Tests of dictionaries: files, training, evaluation, cards."""

@@ -1,0 +1,111 @@
+"""Evaluation against independent, obvious computations on a tiny Llama."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.evaluation import evaluate, replacement
+from circuit_tracer.transcoders.formats.native import read_config
+from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.training import train
+from circuit_tracer.transcoders.training.text import RowReader
+from tests.tiny import random_dictionary, tiny_llama
+from tests.transcoders.fakes import small_config, text_file
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny_llama()
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_figures_equal_a_computation_on_all_tokens_at_once(
+    tmp_path: Path, model: Model, kind: str
+) -> None:
+    dictionary = random_dictionary(model, kind=kind, skip=True)  # type: ignore[arg-type]
+    path = text_file(tmp_path, documents=60)
+    found = evaluate(model, dictionary, path, max_tokens=10_000, row_length=16)
+
+    rows = RowReader(path, model.tokenizer, bos_id=0, row_length=16).next_rows(1000)
+    assert rows is not None
+    real = rows.real()
+    activity = model.mlp_activity(rows.token_ids)
+    x, y = activity.inputs[:, real], activity.outputs[:, real]
+    assert found.tokens == int(real.sum())
+    for layer, r in enumerate(dictionary.reconstruct(list(x))):
+        error = ((y[layer] - r) ** 2).sum(-1)
+        variance = ((y[layer] - y[layer].mean(0)) ** 2).sum(-1)
+        figures = found.layers[layer]
+        assert figures.fvu == pytest.approx(float((error / variance).mean()), rel=1e-3)
+        assert figures.fvu_median == pytest.approx(float((error / variance).median()), rel=1e-3)
+        assert figures.fvu_pooled == pytest.approx(float(error.sum() / variance.sum()), rel=1e-3)
+        active = dictionary.layers[layer].encode(x[layer]) > 0
+        assert figures.l0 == pytest.approx(float(active.sum(-1).float().mean()))
+        assert figures.dead == pytest.approx(1 - float(active.any(0).float().mean()))
+    predicted = torch.arange(1, 16)[None] < rows.lengths[:, None]
+    loss = float(model.loss(rows.token_ids)[predicted].mean())
+    assert found.loss_original == pytest.approx(loss, rel=1e-4)
+    assert found.recovered == pytest.approx(
+        (found.loss_mean_ablated - found.loss_replaced)
+        / (found.loss_mean_ablated - found.loss_original)
+    )
+
+
+def test_replacing_with_a_cross_layer_dictionary_adds_up_what_layers_wrote(model: Model) -> None:
+    dictionary = random_dictionary(model, kind="clt", skip=True)
+    ids = torch.randint(2, 14, (3, 7))
+    activity = model.mlp_activity(ids)
+    replace_mlp = replacement(dictionary, activity.outputs)
+    expected = dictionary.reconstruct(list(activity.inputs))
+    for _ in range(2):  # a second pass starts afresh
+        for layer in range(model.n_layers):
+            out = replace_mlp(layer, activity.inputs[layer])
+            torch.testing.assert_close(out[:, 1:], expected[layer][:, 1:])
+            torch.testing.assert_close(out[:, 0], activity.outputs[layer][:, 0])
+
+
+def test_a_dictionary_that_says_the_mean_recovers_nothing(tmp_path: Path, model: Model) -> None:
+    path = text_file(tmp_path, documents=60)
+    rows = RowReader(path, model.tokenizer, bos_id=0, row_length=16).next_rows(1000)
+    assert rows is not None
+    mean = model.mlp_activity(rows.token_ids).outputs[:, rows.real()].mean(1)
+    made = random_dictionary(model)
+    silent = replace(
+        made,
+        layers=tuple(
+            replace(t, W_dec=torch.zeros_like(t.W_dec), b_dec=mean[t.layer]) for t in made.layers
+        ),
+    )
+    found = evaluate(model, silent, path, max_tokens=10_000, row_length=16)
+    assert found.recovered == pytest.approx(0, abs=1e-4)
+    for figures in found.layers:
+        assert figures.fvu == pytest.approx(1, abs=1e-3)
+        assert figures.fvu_pooled == pytest.approx(1, abs=1e-3)
+
+
+def test_a_text_of_blanks_is_refused(tmp_path: Path, model: Model) -> None:
+    path = tmp_path / "blank.txt"
+    path.write_text("  \n \n")
+    with pytest.raises(UsageError, match="no tokens"):
+        evaluate(model, random_dictionary(model), path)
+
+
+def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
+    tmp_path: Path, model: Model
+) -> None:
+    out = tmp_path / "mine"
+    summary = train(model, text_file(tmp_path), small_config(checkpoint_steps=10, epochs=8), out)
+    assert sorted(f.name for f in tmp_path.iterdir() if f.is_dir()) == ["mine"]
+    stored = open_transcoders(out, model)
+    assert stored.config["evaluation"] == summary.evaluation.as_json()
+    assert stored.config["training"]["trained_tokens"] == summary.tokens
+    assert max(figures.fvu_pooled for figures in summary.evaluation.layers) < 0.6
+    assert read_config(out)["model"]["name"] == model.identity.name
+    with pytest.raises(UsageError, match="already holds something"):
+        train(model, text_file(tmp_path), small_config(), tmp_path)

@@ -1,0 +1,204 @@
+"""Training runs on a fake model: they learn, resume exactly and explain what goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from circuit_tracer.errors import TrainingError, UsageError
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.training import Progress, TrainingConfig, train_in_memory
+from circuit_tracer.transcoders.training.checkpoint import (
+    Position,
+    RunIdentity,
+    load_checkpoint,
+    save_checkpoint,
+)
+from circuit_tracer.transcoders.training.losses import batch_loss
+from circuit_tracer.transcoders.training.run import _Run
+from circuit_tracer.transcoders.training.stream import Batch
+from circuit_tracer.transcoders.training.trainer import Trainer
+from circuit_tracer.transcoders.training.weights import export_layers
+from tests.transcoders.fakes import FakeSource, small_config, text_file
+
+
+def pooled_fvu(dictionary: Dictionary, seed: int = 9) -> list[float]:
+    """On fresh random tokens, position 0 left out."""
+    model = FakeSource()
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(2, len(model.tokenizer), (64, 12), generator=generator)
+    activity = model.mlp_activity(ids)
+    x, y = activity.inputs[:, :, 1:].flatten(1, 2), activity.outputs[:, :, 1:].flatten(1, 2)
+    found = dictionary.reconstruct(list(x))
+    return [
+        float((t - r).pow(2).sum() / (t - t.mean(0)).pow(2).sum())
+        for t, r in zip(y, found, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"kind": "clt"},
+        {"skip": True},
+        {"kind": "clt", "skip": True, "token_weighting": "pooled"},
+        {"activation": "jumprelu", "target_l0": 4.0},
+        {"activation": "jumprelu", "target_l0": 4.0, "sparsity": "tanh", "kind": "clt"},
+        {"activation": "jumprelu", "sparsity_weight": 0.01, "skip": True},
+    ],
+    ids=lambda s: " ".join(str(v) for v in s.values()) or "plt",
+)
+def test_every_kind_learns_to_reconstruct(tmp_path: Path, settings: dict[str, Any]) -> None:
+    config = small_config(epochs=6, **settings)
+    reports: list[Progress] = []
+    dictionary = train_in_memory(
+        FakeSource(), text_file(tmp_path), config, on_progress=reports.append
+    )
+    last = [report for report in reports if report.stage == "training"][-1]
+    assert last.tokens == last.total_tokens
+    assert last.loss < reports[1].loss
+    assert max(pooled_fvu(dictionary)) < 0.35  # the mean alone gives 1
+    assert dictionary.kind == config.kind
+    first = dictionary.layers[0]
+    assert first.W_dec.shape == (48, 2 if config.kind == "clt" else 1, 12)
+    assert (first.W_skip is not None) == config.skip
+    if config.activation == "topk":
+        assert last.l0 == (4.0, 4.0)
+    elif config.target_l0:
+        assert all(2.5 < l0 < 5.5 for l0 in last.l0)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Path) -> None:
+    path = text_file(tmp_path)
+
+    def run(seed: int) -> torch.Tensor:
+        config = small_config(max_tokens=2000, seed=seed)
+        return train_in_memory(FakeSource(), path, config).layers[1].W_enc
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"kind": "clt", "activation": "jumprelu", "target_l0": 4.0, "skip": True}]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.step >= 40:
+            raise Killed
+
+    path, config = text_file(tmp_path), small_config(checkpoint_steps=17, **settings)
+
+    def run(name: str, on_progress: Any = None) -> Dictionary:
+        one = _Run(FakeSource(), path, config, tmp_path / name, None, on_progress)
+        one.learn()
+        return one.dictionary(torch.float32)
+
+    whole = run("whole")
+    with pytest.raises(Killed):
+        run("parts", kill)
+    assert (tmp_path / "parts.checkpoint" / "checkpoint.json").is_file()
+    steps: list[int] = []
+    resumed = run("parts", lambda p: steps.append(p.step))
+    assert steps[1] == 40  # it went on from step 34, in the middle of a buffer
+    for ours, theirs in zip(resumed.layers, whole.layers, strict=True):
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert (one is None and other is None) or torch.equal(one, other), name
+
+
+def test_the_exported_dictionary_computes_what_training_computed(tmp_path: Path) -> None:
+    for settings in ({"skip": True}, {"kind": "clt", "activation": "jumprelu", "skip": True}):
+        config = small_config(aux_weight=0.0, token_weighting="pooled", **settings)
+        activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
+        batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+        trainer = Trainer.start(config, batch)
+        for _ in range(5):
+            trainer.step(batch, 100_000)
+        outcome = batch_loss(
+            trainer.weights,
+            trainer.units.normalise(batch),
+            config,
+            dead=[torch.zeros(48, dtype=torch.bool)] * 2,
+            penalties=[0.0, 0.0],
+        )
+        layers = export_layers(trainer.weights, trainer.units, config)
+        identity = FakeSource.identity
+        found = Dictionary(config.kind, layers, "mlp.hook_in", identity).reconstruct(
+            list(batch.inputs)
+        )
+        for layer, (y, r) in enumerate(zip(batch.outputs, found, strict=True)):
+            fvu = (y - r).pow(2).sum() / (y - y.mean(0)).pow(2).sum()
+            torch.testing.assert_close(fvu, outcome.fvu[layer].detach(), rtol=1e-4, atol=1e-6)
+
+
+def dead_after(config: TrainingConfig, batch: Batch, steps: int = 300) -> int:
+    """Features dead at the end of a run that began with half of them too weak to be chosen."""
+    trainer = Trainer.start(config, batch)
+    with torch.no_grad():
+        for own in trainer.weights:
+            own.W_enc[::2] *= 0.1
+    for _ in range(steps):
+        trainer.step(batch, steps * batch.inputs.shape[1] * 4)
+    return sum(int((silent >= config.dead_steps).sum()) for silent in trainer.silent)
+
+
+def test_dead_features_are_revived_by_auxk_and_by_nothing_else() -> None:
+    torch.manual_seed(0)
+    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
+    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+    settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 1e-2, "decay_from": 1.0}
+    without = dead_after(small_config(aux_weight=0.0, **settings), batch)
+    revived = dead_after(small_config(aux_weight=0.1, **settings), batch)
+    assert without >= 15, revived
+    assert revived < without / 2
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    config = small_config(learning_rate=1e6, warm_up=0.0)
+    with pytest.raises(TrainingError, match=r"diverged at step \d+ .*lower the learning rate"):
+        train_in_memory(FakeSource(), text_file(tmp_path), config)
+
+
+def test_a_text_shorter_than_a_batch_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("a the banana\n")
+    with pytest.raises(TrainingError, match="fewer than one batch"):
+        train_in_memory(FakeSource(), path, small_config(epochs=1))
+
+
+def test_rows_longer_than_the_model_takes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"row_length \(65\).*\(64\)"):
+        train_in_memory(FakeSource(), text_file(tmp_path), small_config(row_length=65))
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
+    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+    trainer = Trainer.start(small_config(), batch)
+    identity = RunIdentity(small_config(), "weights", "text", 100)
+    folder = tmp_path / "out.checkpoint"
+    assert load_checkpoint(folder, identity) is None
+    save_checkpoint(folder, trainer, Position({}, 0, 1), identity, 1.0)
+    assert load_checkpoint(folder, identity) is not None
+    others = {
+        "another model": identity._replace(model="other"),
+        "another text": identity._replace(text="other"),
+        "n_features 48 and this run has 49": identity._replace(config=small_config(n_features=49)),
+    }
+    for words, other in others.items():
+        with pytest.raises(TrainingError, match=words):
+            load_checkpoint(folder, other)
+    tensors = folder / "checkpoint.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="damaged; delete"):
+        load_checkpoint(folder, identity)
