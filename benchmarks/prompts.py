@@ -1,6 +1,6 @@
 """Every prompt in prompts/ through the bundled model: is it right, conserved and explained?
 
-    python benchmarks/prompts.py [--transcoders plt] [--write]
+    python -m benchmarks.prompts [--transcoders plt] [--write]
 
 Prints one row a prompt (answer, residuals in float32 and float64, scores) and the medians;
 `--write` puts the table into benchmarks/prompts.md.
@@ -125,7 +125,7 @@ def main() -> None:
     torch.set_num_threads(1)
     models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
     tables = [table(measure(models, name), name) for name in arguments.transcoders]
-    head = "# Every prompt in prompts/\n\nWritten by `python benchmarks/prompts.py --write`.\n\n"
+    head = "# Every prompt in prompts/\n\nWritten by `python -m benchmarks.prompts --write`.\n\n"
     print("\n".join(tables))
     if arguments.write:
         (ROOT / "benchmarks" / "prompts.md").write_text(head + "\n".join(tables), encoding="utf-8")

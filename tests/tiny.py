@@ -18,9 +18,7 @@ WORDS = ("[BOS]", "[UNK]", *"a the banana lemon sky is are yellow blue red yes n
 def tiny_tokenizer(n_words: int = len(WORDS)) -> PreTrainedTokenizerFast:
     """Word-level, BOS in front; `w13`, `w14`, ... fill the vocabulary up to `n_words`."""
     words = [*WORDS, *(f"w{i}" for i in range(len(WORDS), n_words))]
-    tokenizer = Tokenizer(
-        models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]")
-    )
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[BOS] $A", special_tokens=[("[BOS]", 0)]

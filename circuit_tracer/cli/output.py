@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+MOST_COLUMNS = 100
+
 
 def print_json(record: Any) -> None:
     """One JSON object on stdout; NaN becomes null."""
@@ -19,16 +21,19 @@ def print_json(record: Any) -> None:
 
 
 def print_rich(*renderables: RenderableType) -> None:
-    """Text and tables on stdout, coloured on a terminal, at most 100 columns wide."""
+    """Text and tables on stdout, a blank line between them, at most 100 columns wide.
+
+    Coloured on a terminal; elsewhere plain lines without trailing blanks.
+    """
     from rich.console import Console
 
+    from circuit_tracer.render.terminal import as_text
+
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=100)
-    elif console.width > 100:
-        console.width = 100
-    for renderable in renderables:
-        console.print(renderable)
+    width = min(console.width, MOST_COLUMNS) if console.is_terminal else MOST_COLUMNS
+    color = console.is_terminal and not console.no_color
+    texts = [as_text(one, width=width, color=color).rstrip("\n") for one in renderables]
+    print("\n\n".join(texts))
 
 
 def say(line: str) -> None:
