@@ -16,6 +16,7 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd transcoders/sprout && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	$(BIN)/python -m pytest -q
 	$(BIN)/python docs/generate.py --check
 

@@ -87,17 +87,18 @@ class Assembler:
     def add(self, rows: Rows) -> None:
         """Take a batch of rows from the sweep."""
         target = _numpy(rows.target)
-        wide = rows.weight.double()
+        weight = rows.weight.cpu()
+        wide = weight.double()
         self.table.received[target] = _numpy(wide.sum(1))
         self.table.gross[target] = _numpy(wide.abs().sum(1))
         self.table.constant[target] = _floats(rows.constant) + self.table.bias[target]
-        here, column = rows.weight.nonzero(as_tuple=True)
+        here, column = weight.nonzero(as_tuple=True)
         nodes = self.table.node[target].astype(np.int32)
         self._edges.append(
             (
-                _numpy(rows.column[column]).astype(np.int32),
+                _numpy(rows.column.cpu()[column]).astype(np.int32),
                 nodes[_numpy(here)],
-                _numpy(rows.weight[here, column]),
+                _numpy(weight[here, column]),
             )
         )
 
@@ -202,7 +203,7 @@ def _numpy(tensor: Tensor) -> NDArray[Any]:
 
 
 def _floats(tensor: Tensor) -> Floats:
-    return tensor.detach().double().cpu().numpy()
+    return tensor.detach().cpu().double().numpy()  # some devices have no float64
 
 
 def _scattered(n: int, rows: NDArray[np.int64], values: Floats) -> Floats:

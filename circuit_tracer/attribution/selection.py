@@ -83,7 +83,7 @@ def _unexpanded_influence(assembler: Assembler) -> Floats:
     edges = assembler.unsorted_edges()
     weight = np.zeros(assembler.n_nodes)
     table, n_logits = assembler.table, assembler.n_logits
-    weight[table.node[:n_logits]] = assembler.chosen.weight.double().cpu().numpy()
+    weight[table.node[:n_logits]] = assembler.chosen.weight.cpu().double().numpy()
     influence = flow(
         edges.source,
         edges.target,

@@ -9,8 +9,15 @@ import pytest
 import torch
 
 from circuit_tracer.attribution import selection
+from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.attribution.tracing import TraceSettings, trace
-from circuit_tracer.errors import ConservationError, DictionaryError, PromptError, UsageError
+from circuit_tracer.errors import (
+    CircuitTracerError,
+    ConservationError,
+    DictionaryError,
+    PromptError,
+    UsageError,
+)
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.models.wiring import Wiring
@@ -194,3 +201,21 @@ def test_broken_wiring_is_an_error_that_names_the_target(monkeypatch: pytest.Mon
     )
     with pytest.raises(ConservationError, match=r"edges into (the target|feature L\d)"):
         traced()
+
+
+def test_running_out_of_memory_names_the_flags_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Sweep, "run", exhausted)
+    with pytest.raises(CircuitTracerError, match="--max-feature-nodes"):
+        traced()
+
+
+def test_tokens_after_the_position_are_no_nodes() -> None:
+    graph = traced(TraceSettings(position=3))
+    assert graph.nodes.position.max() == 3
+    assert len(graph.info.tokens) > 4
+    whole = traced(TraceSettings(position=3, zeroed_positions=2)).nodes
+    inner = (whole.kind == NodeKind.FEATURE) | (whole.kind == NodeKind.ERROR)
+    assert whole.position[inner].min() == 2
