@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,6 +63,8 @@ class Model:
     tokenizer: Any
     wiring: Wiring
     identity: Identity
+    wrapped: Any
+    """The nnsight view of the module."""
 
     @classmethod
     def from_module(cls, module: Any, tokenizer: Any, identity: Identity | None = None) -> Model:
@@ -76,12 +77,7 @@ class Model:
         found = identity or Identity(
             name=type(module).__name__, source="memory", sha256="", kind=wiring.family
         )
-        return cls(module, tokenizer, wiring, found)
-
-    @cached_property
-    def wrapped(self) -> Any:
-        """The nnsight view of the module."""
-        return wrap(self.module, self.tokenizer)
+        return cls(module, tokenizer, wiring, found, wrap(module, tokenizer))
 
     @property
     def n_layers(self) -> int:
