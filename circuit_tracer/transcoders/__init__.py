@@ -1,0 +1,1 @@
+"""Dictionaries: what they are, their files, training, evaluation and feature cards."""

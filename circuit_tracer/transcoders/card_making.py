@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -24,8 +24,8 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.transcoders.cards import FILE, write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.labels import REACH, Occurrence, Promotion, make_label
-from circuit_tracer.transcoders.training.stream import ActivitySource
-from circuit_tracer.transcoders.training.text import RowReader, Rows
+from circuit_tracer.transcoders.rows import RowReader, Rows
+from circuit_tracer.transcoders.source import ActivitySource
 
 BEFORE, AFTER = 10, 3
 """Tokens shown in front of and behind a peak."""
@@ -38,6 +38,7 @@ TOKENS_NAMED = 6
 ROWS_AT_ONCE = 64
 
 
+@runtime_checkable
 class CardModel(ActivitySource, Protocol):
     """What cards need of a model; `circuit_tracer.models.Model` is one."""
 

@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 
-FILE = "cards.parquet"
+FILE = CARDS_FILE
 VERSION = "1"
 QUANTILES = ("Top", "Subsample interval 0", "Subsample interval 1", "Subsample interval 2")
 """The strongest examples, then samples from the upper, middle and lower third of the range."""
@@ -122,8 +123,8 @@ class CardBook:
             return pq.ParquetFile(self.path)
         except FileNotFoundError as error:
             raise DictionaryError(
-                f"there are no feature cards at {self.path}; make them with "
-                "`circuit-tracer transcoders evaluate --cards`"
+                f"there are no feature cards beside {self.path.parent.name}; go without labels or "
+                "make them with circuit_tracer.transcoders.card_making.make_cards"
             ) from error
         except (OSError, pa.ArrowInvalid) as error:
             raise DictionaryError(

@@ -7,13 +7,15 @@ its true output through.
 * **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
   token whose output is close to the mean has a small denominator and can weigh much; where that
   happens, the median beside it stays calm.
-* **FVU pooled**: (sum over tokens of |y - r|^2) / (sum of |y - m|^2). Easier: the few tokens of huge
-  norm, which are easy, decide it.
+* **FVU pooled**: (sum over tokens of |y - r|^2) / (sum of |y - m|^2). A few tokens of huge norm
+  decide it.
 * **L0**: mean number of active features a token.
 * **Dead**: share of features that are active on none of the evaluated tokens.
 * **Recovered**: (loss_mean - loss_replaced) / (loss_mean - loss_original), the model's next-token
   loss in nats as it is, with *all* MLPs replaced at once by the dictionary (no error term, later
   layers read what the replaced earlier ones caused), and with all MLPs replaced by their mean m.
+  Replacing hands the dictionary the MLP's own input, so for one that reads elsewhere than
+  `mlp.hook_in` the replaced loss is NaN.
 
 Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model width, F features.
 """
@@ -31,8 +33,8 @@ from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.training.stream import ActivitySource
-from circuit_tracer.transcoders.training.text import RowReader, Rows
+from circuit_tracer.transcoders.rows import RowReader, Rows
+from circuit_tracer.transcoders.source import ActivitySource
 
 ROWS_AT_ONCE = 32
 
@@ -204,6 +206,9 @@ class _Sums:
         predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
         replacements = (None, replacement(dictionary, true_outputs), by_mean)
         for i, replace in enumerate(replacements):
+            if i == 1 and dictionary.reads != "mlp.hook_in":
+                self.losses[i] = float("nan")
+                continue
             loss = model.loss(rows.token_ids, replace=replace)
             self.losses[i] += float(loss[predicted.to(loss.device)].double().sum())
         self.predicted += int(predicted.sum())

@@ -2,7 +2,8 @@
 
 A label reads "where → what": `banana → yellow` fires at banana and raises the logit of yellow;
 `banana … is → yellow` fires at "is" with banana in front; `after is → red` fires at many tokens,
-mostly right after "is"; a missing arrow means that no token stands out in what it promotes. No model and no network are asked: a label is a summary of counts, not an understanding.
+mostly right after "is"; a missing arrow means that no token stands out in what it promotes. No
+model and no network are asked: a label is a summary of counts, not an understanding.
 """
 
 from __future__ import annotations

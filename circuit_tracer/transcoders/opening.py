@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from circuit_tracer.bundled import PICKLES, bundled_dictionaries, bundled_folder
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.opening import bundled_folder
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.formats import native
 
@@ -73,7 +73,7 @@ def find_dictionary(reference: str | Path, model: DictionaryModel | None = None)
     if not text.strip():
         raise DictionaryError("the dictionary's name is empty; give a bundled name or a folder")
     path = Path(text).expanduser()
-    if path.suffix.lower() in native.PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise DictionaryError(
             f"{path.name} is a pickle-based file, which can run code when opened, so it is "
             "refused; convert the dictionary to safetensors and give its folder"
@@ -86,12 +86,6 @@ def find_dictionary(reference: str | Path, model: DictionaryModel | None = None)
     if path.is_file():
         raise DictionaryError(f"{path.name} is a file; give the folder with {native.CONFIG} in it")
     raise DictionaryError(_not_found(text, model))
-
-
-def bundled_names(model_name: str) -> list[str]:
-    """Names of the dictionaries that ship with a bundled model."""
-    home = bundled_folder() / model_name
-    return sorted(p.parent.name for p in home.glob(f"*/{native.CONFIG}"))
 
 
 def check_fits(config: dict[str, Any], model: DictionaryModel, name: str) -> None:
@@ -133,7 +127,7 @@ def _bundled(text: str, model: DictionaryModel | None) -> Place | None:
 
 def _not_found(text: str, model: DictionaryModel | None) -> str:
     if model is not None and model.identity.source == "bundled":
-        names = ", ".join(bundled_names(model.identity.name)) or "none"
+        names = ", ".join(bundled_dictionaries(model.identity.name)) or "none"
         return (
             f'there is no dictionary "{text}": {model.identity.name} comes with {names}, and there '
             "is no such folder; check the name"

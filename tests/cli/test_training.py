@@ -1,4 +1,4 @@
-"""`transcoders train` and `evaluate` on a tiny model from a folder, then `trace` with the result."""
+"""`transcoders train` and `evaluate` on a tiny model from a folder, then `trace` with it."""
 
 from __future__ import annotations
 

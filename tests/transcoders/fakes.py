@@ -47,7 +47,7 @@ class FakeSource:
         return MlpActivity(inputs, torch.einsum("ldf,lbtf->lbtd", self.down, hidden) + 1.0)
 
 
-def text_file(folder: Path, *, documents: int = 400, seed: int = 0) -> Path:
+def text_file(folder: Path, *, documents: int = 250, seed: int = 0) -> Path:
     """Random documents of 3 to 20 words of the tiny vocabulary, one a line."""
     rng = random.Random(seed)
     lines = [

@@ -21,7 +21,7 @@ from circuit_tracer.transcoders.cards import (
     load_cards,
 )
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.training.text import RowReader, Rows
+from circuit_tracer.transcoders.rows import RowReader, Rows
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.fakes import text_file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.evaluation import evaluate, replacement
 from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import train
-from circuit_tracer.transcoders.training.text import RowReader
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.fakes import small_config, text_file
 
@@ -100,7 +101,7 @@ def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
     tmp_path: Path, model: Model
 ) -> None:
     out = tmp_path / "mine"
-    summary = train(model, text_file(tmp_path), small_config(checkpoint_steps=10, epochs=8), out)
+    summary = train(model, text_file(tmp_path), small_config(checkpoint_steps=20, epochs=6), out)
     assert sorted(f.name for f in tmp_path.iterdir() if f.is_dir()) == ["mine"]
     stored = open_transcoders(out, model)
     assert stored.config["evaluation"] == summary.evaluation.as_json()
@@ -109,3 +110,13 @@ def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
     assert read_config(out)["model"]["name"] == model.identity.name
     with pytest.raises(UsageError, match="already holds something"):
         train(model, text_file(tmp_path), small_config(), tmp_path)
+
+
+def test_a_dictionary_that_reads_elsewhere_has_no_replaced_loss(
+    tmp_path: Path, model: Model
+) -> None:
+    made = random_dictionary(model, reads="hook_resid_mid")
+    found = evaluate(model, made, text_file(tmp_path, documents=20), row_length=16)
+    assert math.isnan(found.loss_replaced)
+    assert math.isnan(found.recovered)
+    assert found.loss_mean_ablated > 0

@@ -9,8 +9,8 @@ import torch
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
-from circuit_tracer.transcoders.training.text import RowReader
 from tests.transcoders.fakes import FakeSource, text_file
 
 

@@ -89,12 +89,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Pat
 def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(progress: Progress) -> None:
         if progress.step >= 40:
-            raise Killed
+            raise KilledError
 
     path, config = text_file(tmp_path), small_config(checkpoint_steps=17, **settings)
 
@@ -104,7 +104,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         return one.dictionary(torch.float32)
 
     whole = run("whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("parts", kill)
     assert (tmp_path / "parts.checkpoint" / "checkpoint.json").is_file()
     steps: list[int] = []
@@ -141,7 +141,7 @@ def test_the_exported_dictionary_computes_what_training_computed(tmp_path: Path)
             torch.testing.assert_close(fvu, outcome.fvu[layer].detach(), rtol=1e-4, atol=1e-6)
 
 
-def dead_after(config: TrainingConfig, batch: Batch, steps: int = 300) -> int:
+def dead_after(config: TrainingConfig, batch: Batch, steps: int = 60) -> int:
     """Features dead at the end of a run that began with half of them too weak to be chosen."""
     trainer = Trainer.start(config, batch)
     with torch.no_grad():
@@ -156,11 +156,11 @@ def test_dead_features_are_revived_by_auxk_and_by_nothing_else() -> None:
     torch.manual_seed(0)
     activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
     batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
-    settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 1e-2, "decay_from": 1.0}
+    settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 2e-2, "decay_from": 1.0}
     without = dead_after(small_config(aux_weight=0.0, **settings), batch)
     revived = dead_after(small_config(aux_weight=0.1, **settings), batch)
-    assert without >= 15, revived
-    assert revived < without / 2
+    assert without >= 40
+    assert revived < 0.7 * without
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corpus import ROW_WORDS
-from skills import skills_markdown
 
-from circuit_tracer.bundled import DICTIONARY_FILE
+from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.card_making import make_cards
@@ -32,6 +30,8 @@ from circuit_tracer.transcoders.formats.folders import whole_folder
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
+from corpus import ROW_WORDS
+from skills import skills_markdown
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / "outputs" / "sprout-dictionaries"
@@ -74,9 +74,8 @@ def is_up_to_date(folder: Path, model: Model, config: TrainingConfig) -> bool:
         return False
     settings = stored.get("training", {})
     wanted = json.loads(json.dumps(config.as_json()))
-    return stored.get("model", {}).get("sha256") == model.identity.sha256 and wanted == {
-        name: settings.get(name) for name in wanted
-    }
+    same_model = bool(stored.get("model", {}).get("sha256") == model.identity.sha256)
+    return same_model and wanted == {name: settings.get(name) for name in wanted}
 
 
 def show(progress: Progress) -> None:
@@ -216,6 +215,13 @@ def write_readme() -> None:
     (HERE / "README.md").write_text(text, encoding="utf-8")
 
 
+def write_hashes() -> None:
+    """SHA256SUMS over everything that ships, in the form of `sha256sum`; `doctor` compares."""
+    files = [*HERE.glob("*/*.safetensors"), *HERE.glob("*/*.json"), *HERE.glob(f"*/{CARDS_FILE}")]
+    lines = [f"{sha256_of([file])}  {file.relative_to(HERE).as_posix()}" for file in sorted(files)]
+    (HERE / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Parse the command line and build what was asked for."""
     parser = argparse.ArgumentParser(description="Rebuild sprout's dictionaries and README.")
@@ -235,6 +241,7 @@ def main() -> None:
         print(f"{kind}: worst FVU per token {worst:.4f}, recovered {found['recovered']:.4f}")
     if (HERE / "model" / "skills.json").is_file():
         write_readme()
+    write_hashes()
 
 
 if __name__ == "__main__":

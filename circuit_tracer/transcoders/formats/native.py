@@ -11,7 +11,6 @@ code is opened: no pickle, whatever it is called.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from circuit_tracer.bundled import DICTIONARY_FILE, PICKLES, sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
@@ -31,9 +31,7 @@ from circuit_tracer.transcoders.formats.folders import whole_folder
 
 FORMAT = "circuit-tracer-dictionary"
 VERSION = 1
-CONFIG = "dictionary.json"
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
-"""File endings that can run code when opened; never opened."""
+CONFIG = DICTIONARY_FILE
 READABLE = ("F64", "F32", "F16", "BF16")
 """safetensors dtypes a weight may have."""
 GET_AGAIN = "get the files again, or train the dictionary anew"
@@ -109,12 +107,7 @@ def _described(dictionary: Dictionary) -> dict[str, Any]:
 
 def weights_sha256(folder: Path, n_layers: int) -> str:
     """One hash over all weight files, in layer order."""
-    digest = hashlib.sha256()
-    for layer in range(n_layers):
-        with (folder / layer_file(layer)).open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(folder / layer_file(layer) for layer in range(n_layers))
 
 
 # Reading

@@ -64,7 +64,7 @@ class TrainingConfig:
     """Dead features used a token; half the model's width if None."""
 
     sparsity: Literal["l0", "tanh"] | None = None
-    """JumpReLU's penalty: on the count of active features (the default), or on tanh of their size."""
+    """JumpReLU: penalise the count of active features (the default), or tanh of their size."""
     target_l0: float | None = None
     """JumpReLU: steer each layer's penalty until so many features are active; 16 unless told."""
     sparsity_weight: float | None = None
@@ -180,11 +180,11 @@ class TrainingConfig:
             )
         if self.warm_up > self.decay_from:
             raise UsageError(
-                f"warm_up ({self.warm_up}) and decay_from ({self.decay_from}) clash: the rate would "
-                "fall before it has risen; lower warm_up or raise decay_from"
+                f"warm_up ({self.warm_up}) and decay_from ({self.decay_from}) clash: the rate "
+                "would fall before it has risen; lower warm_up or raise decay_from"
             )
         if self.buffer_tokens is not None and self.buffer_tokens < self.batch_size:
             raise UsageError(
-                f"buffer_tokens ({self.buffer_tokens}) and batch_size ({self.batch_size}) clash: the "
-                "buffer has to hold a batch; raise buffer_tokens or lower batch_size"
+                f"buffer_tokens ({self.buffer_tokens}) and batch_size ({self.batch_size}) clash: "
+                "the buffer has to hold a batch; raise buffer_tokens or lower batch_size"
             )

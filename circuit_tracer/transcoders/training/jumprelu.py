@@ -20,7 +20,9 @@ def jumprelu(
     pre: Float[Tensor, "B F"], log_threshold: Float[Tensor, "F"], bandwidth: float
 ) -> Float[Tensor, "B F"]:
     """`pre` where it is above its threshold, else zero."""
-    activations: Tensor = _JumpReLU.apply(pre, log_threshold, bandwidth)
+    activations: Tensor = _JumpReLU.apply(  # type: ignore[no-untyped-call]
+        pre, log_threshold, bandwidth
+    )
     return activations
 
 
@@ -28,7 +30,7 @@ def count_active(
     pre: Float[Tensor, "B F"], log_threshold: Float[Tensor, "F"], bandwidth: float
 ) -> Float[Tensor, "B"]:
     """L0 of every token, differentiable in the thresholds only."""
-    steps: Tensor = _Step.apply(pre, log_threshold, bandwidth)
+    steps: Tensor = _Step.apply(pre, log_threshold, bandwidth)  # type: ignore[no-untyped-call]
     return steps.sum(-1)
 
 

@@ -137,4 +137,5 @@ def _aux_loss(
     k = min(config.aux_k or max(d // 2, 1), len(places))
     sparse = encode_topk(x, own.W_enc[places], own.b_enc[places], k)
     decoded = decode_sparse(sparse, own.W_dec[places]).unflatten(1, (-1, d)).transpose(0, 1)
-    return (token_weights * (missed - decoded).pow(2).mean(-1)).mean(1).sum()
+    squares: Tensor = token_weights * (missed - decoded).pow(2).mean(-1)
+    return squares.mean(1).sum()

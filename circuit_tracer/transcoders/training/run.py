@@ -21,6 +21,8 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import EvaluatedModel, Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.rows import RowReader, count_tokens, fingerprint
+from circuit_tracer.transcoders.source import ActivitySource
 from circuit_tracer.transcoders.training.checkpoint import (
     Position,
     RunIdentity,
@@ -29,8 +31,7 @@ from circuit_tracer.transcoders.training.checkpoint import (
 )
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.progress import OnProgress, Progress
-from circuit_tracer.transcoders.training.stream import ActivityBuffer, ActivitySource
-from circuit_tracer.transcoders.training.text import RowReader, count_tokens, fingerprint
+from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import StepFigures, Trainer
 from circuit_tracer.transcoders.training.weights import export_layers
 
@@ -106,11 +107,12 @@ def _check(model: ActivitySource, text: Path, config: TrainingConfig, out: Path 
             f"row_length ({config.row_length}) is more than {model.identity.name} takes "
             f"({model.max_length}); lower row_length"
         )
-    if out is not None and out.exists() and not (out / CONFIG).is_file():
-        if out.is_file() or any(out.iterdir()):
-            raise UsageError(
-                f"{out} already holds something that is no dictionary; give another folder"
-            )
+    if out is None or not out.exists() or (out / CONFIG).is_file():
+        return
+    if out.is_file() or any(out.iterdir()):
+        raise UsageError(
+            f"{out} already holds something that is no dictionary; give another folder"
+        )
 
 
 class _Run:
@@ -226,10 +228,11 @@ class _Run:
 
     def finish(self, stored_as: torch.dtype) -> TrainingSummary:
         """Store, evaluate what was stored, drop the checkpoint."""
-        assert self.out is not None and self.trainer is not None
+        assert self.out is not None
+        assert self.trainer is not None
         self.on_progress(self._stage("evaluating"))
         save_dictionary(self.dictionary(stored_as), self.out)
-        stored = open_transcoders(self.out, self.model, device=self.model.device)
+        stored = open_transcoders(self.out.resolve(), self.model, device=self.model.device)
         reader = self._reader("held-out")
         if self.held_out is not None:
             reader = replace_text(reader, self.held_out)

@@ -40,7 +40,9 @@ def encode_topk(
     x: Float[Tensor, "B d"], W_enc: Float[Tensor, "F d"], b_enc: Float[Tensor, "F"], k: int
 ) -> SparseActivations:
     """TopK of the encoder's output (ReLU first), differentiable in the weights."""
-    values, indices, order, starts = _TopKEncode.apply(x, W_enc, b_enc, k)
+    values, indices, order, starts = _TopKEncode.apply(  # type: ignore[no-untyped-call]
+        x, W_enc, b_enc, k
+    )
     return SparseActivations(values, indices, ByFeature(order, starts))
 
 
@@ -49,7 +51,9 @@ def decode_sparse(
 ) -> Float[Tensor, "B D"]:
     """Activations times decoder rows, differentiable in both."""
     values, indices, by_feature = activations
-    decoded: Tensor = _SparseDecode.apply(values, indices, W_dec, *by_feature)
+    decoded: Tensor = _SparseDecode.apply(  # type: ignore[no-untyped-call]
+        values, indices, W_dec, *by_feature
+    )
     return decoded
 
 
@@ -90,7 +94,7 @@ def products_at(
             (n, right.shape[0]),
             check_invariants=False,
         )
-    sampled = torch.sparse.sampled_addmm(places, left, right.T, beta=0.0)
+    sampled: Tensor = torch.sparse.sampled_addmm(places, left, right.T, beta=0.0)
     return sampled.values().view(n, k)
 
 

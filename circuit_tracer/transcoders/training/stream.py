@@ -10,56 +10,19 @@ Shapes: L layers, N tokens in the buffer, B tokens a batch, d model width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
-from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.wiring import ReadPoint
-from circuit_tracer.transcoders.training.text import RowReader
+from circuit_tracer.transcoders.rows import RowReader
+from circuit_tracer.transcoders.source import ActivitySource
 
 BUFFER_BYTES = 1 << 30
 """Size of the buffer when no number of tokens is given."""
-
-
-@runtime_checkable
-class ActivitySource(Protocol):
-    """What training needs of a model; `circuit_tracer.models.Model` is one."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """Hugging Face tokenizer."""
-
-    @property
-    def identity(self) -> Identity:
-        """Which weights these are."""
-
-    @property
-    def n_layers(self) -> int:
-        """L."""
-
-    @property
-    def d_model(self) -> int:
-        """d."""
-
-    @property
-    def max_length(self) -> int:
-        """Longest row the model takes."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its activity is, and where training happens."""
-
-    @property
-    def bos_id(self) -> int | None:
-        """Token that begins every row, if the model has one."""
-
-    def mlp_activity(self, token_ids: Int[Tensor, "B T"], reads: ReadPoint = ...) -> MlpActivity:
-        """What goes into (at the read point) and comes out of every MLP."""
 
 
 class Batch(NamedTuple):

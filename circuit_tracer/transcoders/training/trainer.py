@@ -86,7 +86,7 @@ class Trainer:
         loss = float(outcome.loss.detach())
         self._check(loss, outcome.fvu)
         self.optimiser.zero_grad(set_to_none=True)
-        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        outcome.loss.backward()
         self.optimiser.step()
         for silent, fired in zip(self.silent, outcome.fired, strict=True):
             silent += 1

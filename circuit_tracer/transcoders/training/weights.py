@@ -68,7 +68,7 @@ class LayerWeights:
     W_enc: Float[Tensor, "F d"]
     b_enc: Float[Tensor, "F"]
     W_dec: Float[Tensor, "F Wd"]
-    """Decoder rows of all written layers side by side: `[:, (m - layer) * d : ...]` is layer m's."""
+    """Decoder rows of all written layers side by side; layer m's begin at (m - layer) * d."""
     b_dec: Float[Tensor, "d"]
     log_threshold: Float[Tensor, "F"] | None = None
     W_skip: Float[Tensor, "d d"] | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.transcoders.training.text import LONGEST_LINE, RowReader, count_tokens
+from circuit_tracer.transcoders.rows import LONGEST_LINE, RowReader, count_tokens
 from tests.tiny import tiny_tokenizer
 from tests.transcoders.fakes import text_file
 
@@ -29,7 +29,7 @@ def rows_of(source: RowReader) -> list[list[int]]:
 def test_documents_are_packed_split_and_never_mixed_up(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("a the\nbanana lemon\n\nsky is are yellow blue red yes\nno\n")
-    # ids: a 2, the 3, banana 4, lemon 5, sky 6, is 7, are 8, yellow 9, blue 10, red 11, yes 12, no 13
+    # ids: a 2, the 3, banana 4, lemon 5, sky 6, is 7, are 8, yellow 9, blue 10, red 11, yes 12
     assert rows_of(reader(path)) == [[0, 2, 3, 4, 5], [0, 6, 7, 8, 9, 10], [0, 11, 12, 13]]
     assert rows_of(reader(path, pack=False)) == [
         [0, 2, 3],

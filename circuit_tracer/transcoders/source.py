@@ -1,0 +1,49 @@
+"""What training, evaluation and cards need of a model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.wiring import ReadPoint
+
+
+@runtime_checkable
+class ActivitySource(Protocol):
+    """What training needs of a model; `circuit_tracer.models.Model` is one."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Hugging Face tokenizer."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which weights these are."""
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+
+    @property
+    def d_model(self) -> int:
+        """d."""
+
+    @property
+    def max_length(self) -> int:
+        """Longest row the model takes."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its activity is, and where training happens."""
+
+    @property
+    def bos_id(self) -> int | None:
+        """Token that begins every row, if the model has one."""
+
+    def mlp_activity(self, token_ids: Int[Tensor, "B T"], reads: ReadPoint = ...) -> MlpActivity:
+        """What goes into (at the read point) and comes out of every MLP."""
