@@ -111,7 +111,7 @@ def _check_free_folder(final: Path, overwrite: bool, marker: str) -> None:
         raise OutputError(f"{final} exists already: choose another folder or pass --overwrite.")
     if not (final / marker).is_file():
         raise OutputError(
-            f"{final} holds no {marker}, so it is no earlier result and --overwrite leaves it"
+            f"{final} holds no {marker}, so it is no earlier result and is left"
             " alone: choose another folder."
         )
 

@@ -100,7 +100,7 @@ def test_saving_replaces_a_dictionary_but_nothing_else(tmp_path: Path) -> None:
     ]
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")
-    with pytest.raises(OutputError, match="not ours"):
+    with pytest.raises(OutputError, match="no earlier result"):
         save_dictionary(make(), tmp_path / "letters")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["letters", "mine"]
 

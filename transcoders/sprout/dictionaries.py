@@ -23,10 +23,10 @@ import torch
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
+from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.cards import FILE, load_cards
-from circuit_tracer.transcoders.formats.folders import whole_folder
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
@@ -112,7 +112,7 @@ def build(kind: str, model: Model, config: TrainingConfig) -> None:
         row_length=ROW_WORDS + 1,
     )
     update_config(made, card_seconds=round(time.perf_counter() - started, 1))
-    with whole_folder(folder, marker=DICTIONARY_FILE) as fresh:
+    with new_folder(folder, overwrite=True, marker=DICTIONARY_FILE) as fresh:
         for file in made.iterdir():
             shutil.copyfile(file, fresh / file.name)
     shutil.rmtree(made)

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from circuit_tracer.bundled import DICTIONARY_FILE, PICKLES, sha256_of
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
-from circuit_tracer.transcoders.formats.folders import whole_folder
 
 FORMAT = "circuit-tracer-dictionary"
 VERSION = 1
@@ -53,7 +53,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Identity:
     What `dictionary.config` holds (model, training, evaluation) goes into `dictionary.json`.
     Raises OutputError where it cannot be written.
     """
-    with whole_folder(folder, marker=CONFIG) as fresh:
+    with new_folder(folder, overwrite=True, marker=CONFIG) as fresh:
         for transcoder in dictionary.layers:
             # save_file would make the file readable by its owner alone
             (fresh / layer_file(transcoder.layer)).write_bytes(save(_tensors(transcoder)))

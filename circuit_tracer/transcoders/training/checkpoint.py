@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
-from circuit_tracer.transcoders.formats.folders import whole_folder
+from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.trainer import Trainer
 
@@ -67,7 +67,7 @@ def save_checkpoint(
         "trainer": trainer.facts(),
         "seconds": seconds,
     }
-    with whole_folder(folder, marker=FACTS) as fresh:
+    with new_folder(folder, overwrite=True, marker=FACTS) as fresh:
         save_file({k: v.contiguous() for k, v in trainer.tensors().items()}, fresh / TENSORS)
         (fresh / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
