@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Replacement = Callable[[int, Tensor], Tensor]
-"""(layer, MLP input (B, T, d)) -> MLP output (B, T, d)."""
+"""(layer, what a dictionary reads there (B, T, d)) -> MLP output (B, T, d)."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,20 @@ def capture_mlps(
 
 @torch.no_grad()
 def run_with_mlps(
-    wrapped: Any, wiring: Wiring, token_ids: Tensor, replace: Replacement | None
+    wrapped: Any,
+    wiring: Wiring,
+    token_ids: Tensor,
+    replace: Replacement | None,
+    reads: ReadPoint = "mlp.hook_in",
 ) -> Float[Tensor, "B T V"]:
     """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked."""
     layers, head = _envoys(wrapped, wiring), wrapped.get(wiring.paths.head)
     with wrapped.trace(token_ids):
         if replace is not None:
             for i, layer in enumerate(layers):
+                mid = layer.get(wiring.paths.mlp_norm).input
                 mlp = layer.get(wiring.paths.mlp)
-                mlp.output = replace(i, mlp.input)
+                mlp.output = replace(i, wiring.read(reads, i, mid, mlp.input))
         logits = head.output.save()
     result: Tensor = logits
     return result

@@ -175,10 +175,15 @@ class Model:
         """What a dictionary reads and the MLPs' outputs, for rows of token ids (B, T)."""
         return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads)
 
-    def loss(self, token_ids: Tensor, replace: Replacement | None = None) -> Tensor:
+    def loss(
+        self,
+        token_ids: Tensor,
+        replace: Replacement | None = None,
+        reads: ReadPoint = "mlp.hook_in",
+    ) -> Tensor:
         """Next-token cross-entropy in nats (B, T - 1), optionally with every MLP replaced."""
         ids = token_ids.to(self.device)
-        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace)
+        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace, reads)
         return torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
         )

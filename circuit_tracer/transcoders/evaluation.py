@@ -14,8 +14,6 @@ its true output through.
 * **Recovered**: (loss_mean - loss_replaced) / (loss_mean - loss_original), the model's next-token
   loss in nats as it is, with *all* MLPs replaced at once by the dictionary (no error term, later
   layers read what the replaced earlier ones caused), and with all MLPs replaced by their mean m.
-  Replacing hands the dictionary the MLP's own input, so for one that reads elsewhere than
-  `mlp.hook_in` the replaced loss is NaN.
 
 Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model width, F features.
 """
@@ -32,6 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.models.wiring import ReadPoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.source import ActivitySource
@@ -44,7 +43,10 @@ class EvaluatedModel(ActivitySource, Protocol):
     """What evaluation needs of a model; `circuit_tracer.models.Model` is one."""
 
     def loss(
-        self, token_ids: Int[Tensor, "B T"], replace: Callable[[int, Tensor], Tensor] | None = None
+        self,
+        token_ids: Int[Tensor, "B T"],
+        replace: Callable[[int, Tensor], Tensor] | None = None,
+        reads: ReadPoint = ...,
     ) -> Float[Tensor, "B T-1"]:
         """Next-token cross-entropy in nats, every MLP replaced in layer order if asked."""
 
@@ -206,10 +208,7 @@ class _Sums:
         predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
         replacements = (None, replacement(dictionary, true_outputs), by_mean)
         for i, replace in enumerate(replacements):
-            if i == 1 and dictionary.reads != "mlp.hook_in":
-                self.losses[i] = float("nan")
-                continue
-            loss = model.loss(rows.token_ids, replace=replace)
+            loss = model.loss(rows.token_ids, replace=replace, reads=dictionary.reads)
             self.losses[i] += float(loss[predicted.to(loss.device)].double().sum())
         self.predicted += int(predicted.sum())
 
@@ -233,7 +232,7 @@ class _Sums:
 def replacement(
     dictionary: Dictionary, true_outputs: Float[Tensor, "L R T d"]
 ) -> Callable[[int, Tensor], Tensor]:
-    """A function (layer, MLP input) -> MLP output that puts the dictionary in the MLPs' place.
+    """A function (layer, what is read) -> MLP output that puts the dictionary in the MLPs' place.
 
     It has to be called in layer order: a cross-layer dictionary keeps what earlier layers wrote.
     The first position gets its true output, which is the same whatever the others do.

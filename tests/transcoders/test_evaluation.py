@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,11 +111,17 @@ def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
         train(model, text_file(tmp_path), small_config(), tmp_path)
 
 
-def test_a_dictionary_that_reads_elsewhere_has_no_replaced_loss(
+def test_where_a_dictionary_reads_does_not_change_what_it_computes(
     tmp_path: Path, model: Model
 ) -> None:
-    made = random_dictionary(model, reads="hook_resid_mid")
-    found = evaluate(model, made, text_file(tmp_path, documents=20), row_length=16)
-    assert math.isnan(found.loss_replaced)
-    assert math.isnan(found.recovered)
-    assert found.loss_mean_ablated > 0
+    text = text_file(tmp_path, documents=20)
+    inside = random_dictionary(model)
+    scaled = tuple(
+        replace(t, W_enc=t.W_enc * model.wiring.mlp_norm_weight(t.layer)) for t in inside.layers
+    )
+    outside = replace(inside, layers=scaled, reads="ln2.hook_normalized")
+    one, other = (evaluate(model, d, text, row_length=16) for d in (inside, outside))
+    assert one.loss_replaced == pytest.approx(other.loss_replaced, abs=1e-5)
+    assert one.layers[1].fvu == pytest.approx(other.layers[1].fvu, rel=1e-4)
+    elsewhere = evaluate(model, replace(inside, reads="hook_resid_mid"), text, row_length=16)
+    assert abs(elsewhere.loss_replaced - one.loss_replaced) > 1e-4
