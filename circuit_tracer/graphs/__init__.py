@@ -31,7 +31,7 @@ from circuit_tracer.graphs.influence import (
     scores,
 )
 from circuit_tracer.graphs.networks import to_networkx
-from circuit_tracer.graphs.paths import Path, best_paths, path_mass
+from circuit_tracer.graphs.paths import Path, best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.storage import load_graph, save_graph
 from circuit_tracer.graphs.summary import counts, edge_table, layer_table, node_table
@@ -50,6 +50,7 @@ __all__ = [
     "best_paths",
     "counts",
     "cumulative_influence",
+    "direct_shares",
     "edge_influence",
     "edge_table",
     "flow",

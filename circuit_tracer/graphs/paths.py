@@ -117,6 +117,20 @@ def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
     return mass
 
 
+def direct_shares(graph: Graph) -> Floats:
+    """(t,) for each target: the share of all paths from tokens to it that are a single edge.
+
+    Such a path goes through attention alone and meets no feature.
+    """
+    nodes, edges, targets = graph.nodes, graph.edges, graph.target_rows
+    from_token = nodes.kind[edges.source] == NodeKind.EMBEDDING
+    sizes = np.where(from_token, np.abs(_signed_shares(graph)), 0.0)
+    direct = np.bincount(edges.target, weights=sizes, minlength=len(nodes))[targets]
+    mass = path_mass(graph, sources=nodes.of_kind(NodeKind.EMBEDDING).tolist())[targets]
+    shares: Floats = np.divide(direct, mass, out=np.zeros(len(targets)), where=mass > 0)
+    return shares
+
+
 def _checked(rows: Sequence[int] | Ints, node_kept: Bools, role: str) -> Ints:
     checked = np.asarray(rows, dtype=np.int64)
     for row in checked:

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.paths import Path
+from circuit_tracer.graphs.paths import Path, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.text import percent, printable, shorten, token_texts
@@ -60,9 +60,10 @@ def summary(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -
         ("Tokens", tokens(pruned.graph, width=width)),
         ("Targets", targets(pruned.graph)),
         ("Scores", scores(pruned)),
-        ("Strongest routes", routes(pruned, paths, width=width)),
+        ("Strongest routes through features", routes(pruned, paths, width=width)),
     ):
         parts += [Text(name, style="bold"), part, Text("")]
+    parts.insert(-1, straight(pruned.graph))
     return Group(*parts, counts(pruned))
 
 
@@ -150,6 +151,18 @@ def routes(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) ->
         "  +/-: pushes the target up or down; share of all paths from tokens to it.", style="dim"
     )
     return text
+
+
+def straight(graph: Graph) -> Text:
+    """One line on the routes that meet no feature: the listed ones in proportion."""
+    from rich.text import Text
+
+    shares = zip(graph.info.targets, direct_shares(graph), strict=True)
+    named = [f"{printable(t.token).strip()} {percent(float(share))}" for t, share in shares]
+    return Text(
+        "  Straight from a token, through attention alone, go of all paths: " + ", ".join(named),
+        style="dim",
+    )
 
 
 def _route(graph: Graph, path: Path, shared: Set[_Called], width: int, indent: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.influence import influence
-from circuit_tracer.graphs.paths import best_paths, path_mass
+from circuit_tracer.graphs.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import prune
 from tests.graphs.builders import graph_from_edges, random_graph
 from tests.graphs.oracles import all_paths
@@ -89,3 +89,13 @@ def test_bad_requests_are_one_sentence() -> None:
         best_paths(pruned, sources=[len(graph.nodes)])
     with pytest.raises(UsageError, match="pruned away"):
         best_paths(pruned, sources=[int(np.flatnonzero(~pruned.node_kept)[0])])
+
+
+def test_direct_shares_are_the_single_edge_paths_of_all_paths() -> None:
+    graph = random_graph(n_layers=2, n_tokens=3, per_layer=3, seed=4)
+    tokens = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist()
+    for target, share in zip(graph.target_rows.tolist(), direct_shares(graph), strict=True):
+        paths = best_paths(graph, k=10_000, sources=tokens, targets=[target])
+        single = sum(path.share for path in paths if len(path.rows) == 2)
+        assert share == pytest.approx(single)
+        assert 0 < share < 1
