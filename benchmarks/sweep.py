@@ -116,9 +116,8 @@ def main() -> None:
     print(f"sweep              {median(sweeps):10.0f} rows/s")
     for size, rates in baselines.items():
         print(f"autograd, batch {size:<3}{median(rates):10.0f} rows/s")
-    print(
-        f"ratio              {median(sweeps) / baseline:10.1f}  (to autograd at batch {best}, its best)"
-    )
+    ratio = median(sweeps) / baseline
+    print(f"ratio              {ratio:10.1f}  (to autograd at batch {best}, its best)")
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ class Assembler:
         position, feature = np.zeros(n, dtype=np.int32), np.full(n, -1, dtype=np.int64)
         T = self.model.n_tokens
         kind[:T], layer[:T], position[:T] = NodeKind.EMBEDDING, -1, np.arange(T)
+        feature[:T] = _numpy(self.model.token_ids)
         row = _numpy(columns.feature)
         kind[row], layer[row] = NodeKind.FEATURE, _numpy(features.layer)
         position[row], feature[row] = _numpy(features.position), _numpy(features.index)

@@ -87,6 +87,7 @@ class LocalReplacementModel:
     layers: tuple[FrozenLayer, ...]
     features: ActiveFeatures
     dictionary: Dictionary
+    token_ids: Int[Tensor, "T"]
     embeddings: Float[Tensor, "T d"]
     final_gain: Float[Tensor, "T d"]
     """Residual stream in front of the final norm -> what the unembedding reads."""
@@ -131,9 +132,8 @@ def build_replacement(
     """Freeze a captured forward pass around a dictionary.
 
     Features and errors at the first `n_zeroed` positions are left out and their MLP outputs become
-    constants (method.md section 3). Raises DictionaryError when layers or widths do not match.
+    constants (method.md section 3). The dictionary must fit the model (`check_fits`).
     """
-    check_fits(dictionary, wiring)
     L = wiring.n_layers
     reads = [
         wiring.read(dictionary.reads, i, capture.resid_mid[i], capture.mlp_in[i]) for i in range(L)
@@ -163,6 +163,7 @@ def build_replacement(
         layers=tuple(layers),
         features=_active(activations),
         dictionary=dictionary,
+        token_ids=capture.token_ids,
         embeddings=capture.embeddings,
         final_gain=scale[:, None] * wiring.final_norm_weight(),
         n_zeroed=n_zeroed,

