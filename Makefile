@@ -3,14 +3,16 @@
 
 PYTHON ?= python3
 PROMPT ?= a banana is
+# Through the environment, so that neither make nor the shell reads signs in a prompt.
+export TRACE_PROMPT := $(value PROMPT)
 MODEL ?= sprout
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: trace test lint docs bench clean
+.PHONY: trace test lint docs bench smollm2 clean
 
 trace: .venv/.user
-	$(BIN)/circuit-tracer trace "$(PROMPT)" --model $(MODEL) --overwrite
+	$(BIN)/circuit-tracer trace --model "$(MODEL)" --overwrite -- "$$TRACE_PROMPT"
 
 test: .venv/.dev
 	$(BIN)/ruff format --check .

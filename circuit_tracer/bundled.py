@@ -18,7 +18,7 @@ DICTIONARY_FILE = "dictionary.json"
 def bundled_folder() -> Path:
     """The folder of bundled models: package data in a wheel, `transcoders/` in a checkout."""
     package = Path(__file__).resolve().parent
-    shipped = package / "bundled"
+    shipped = package / "shipped" / "transcoders"
     return shipped if shipped.is_dir() else package.parent / "transcoders"
 
 

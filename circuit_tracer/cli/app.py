@@ -49,13 +49,17 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            fail("interrupted; nothing was written", 130)
+            fail("interrupted", 130)
         except BrokenPipeError:
             # The reader of our output (head, less) went away: not an error of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except OSError as error:
+            if _debug:
+                raise
+            fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
         except Exception as error:
             if _debug:
                 raise
@@ -108,13 +112,25 @@ def _defaults_of(
             inner = {k: v for k, v in own.items() if isinstance(v, dict)}
             found[name] = _defaults_of(command, general, inner, unused)
             continue
-        options = {parameter.name for parameter in command.params}
-        merged = {k.replace("-", "_"): v for k, v in {**general, **own}.items()}
+        options = {parameter.name: parameter for parameter in command.params}
+        # What has no environment name means something else in every command: own table only.
+        shared = {k: v for k, v in general.items() if _is_shared(options, k)}
+        merged = {k.replace("-", "_"): v for k, v in {**shared, **own}.items()}
         for key in own:
             if key.replace("-", "_") not in options:
                 raise UsageError(
                     f'{CONFIG_FILE} sets "{key}" in [{name}], which has no such option'
                 )
-        unused -= options
-        found[name] = {k: v for k, v in merged.items() if k in options}
+        unused -= {key.replace("-", "_") for key in shared}
+        found[name] = {k: _as_given(options[k], v) for k, v in merged.items()}
     return found
+
+
+def _is_shared(options: dict[str, Any], key: str) -> bool:
+    parameter = options.get(key.replace("-", "_"))
+    return parameter is not None and getattr(parameter, "envvar", None) is not None
+
+
+def _as_given(parameter: Any, value: Any) -> Any:
+    """A repeatable option may be set to one value."""
+    return [value] if getattr(parameter, "multiple", False) and isinstance(value, str) else value

@@ -95,10 +95,12 @@ def _self_check() -> list[Check]:
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.opening import open_transcoders
 
-    model = open_model("sprout", device="cpu")
+    model = open_model("sprout")
     checks = []
     for name in ("plt", "clt"):
-        dictionary = open_transcoders(name, model=model, dtype=model.torch_dtype)
+        dictionary = open_transcoders(
+            name, model=model, device=model.device, dtype=model.torch_dtype
+        )
         info = trace(model, dictionary, "a banana is").graph.info
         said = (
             f'"a banana is" -> "{info.targets[0].token.strip()}", residual '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tracer.bundled import bundled_folder
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.transcoders.cards import CardBook
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")
 FILE_NAMES = {
@@ -46,6 +48,39 @@ def check_slug(slug: str) -> str:
             "because it names a folder"
         )
     return slug
+
+
+def check_place(folder: Path, overwrite: bool) -> None:
+    """Refuse before minutes of work what would be refused at the end; raises OutputError."""
+    from circuit_tracer.graphs.storage import TRACE_FILE
+
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; choose another --slug or --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise OutputError(
+                f"{folder} is there already; add --overwrite to replace it, or choose another "
+                "--slug"
+            )
+        if not (folder / TRACE_FILE).is_file():
+            raise OutputError(
+                f"{folder} holds no earlier trace, so --overwrite leaves it alone; choose another "
+                "--slug or --out"
+            )
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputError(f"{parent} cannot be written to; choose another folder with --out")
+
+
+def check_drawing(formats: Sequence[str]) -> None:
+    """Refuse PDF and PNG early where what draws them is missing; raises UsageError."""
+    if {"pdf", "png"} & set(formats) and importlib.util.find_spec("typst") is None:
+        raise UsageError(
+            'PDF and PNG need the package typst: pip install "circuit-tracer-cli[figures]", '
+            "or ask for svg"
+        )
 
 
 def check_formats(formats: Sequence[str], allowed: Sequence[str]) -> list[str]:
@@ -86,31 +121,38 @@ def scan_of(pruned: PrunedGraph) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
 
 
-def write_feature_examples(pruned: PrunedGraph, folder: Path, cards: Path | None) -> int:
-    """The cards of all kept features as `features/SCAN/INDEX.json`; returns how many.
+def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook:
+    """The feature cards of a graph's dictionary; bundled ones are found without `cards`.
 
-    `cards` is a card file or a dictionary's folder; bundled dictionaries are found without.
-    Raises UsageError when there are no cards, or those of another dictionary.
+    `cards` is a card file or a dictionary's folder. Raises UsageError when there are none, or only
+    those of another dictionary.
     """
-    from circuit_tracer.graphs import NodeKind, new_file
-    from circuit_tracer.graphs.plain import to_json
-    from circuit_tracer.transcoders.cards import feature_json, feature_path, load_cards
+    from circuit_tracer.transcoders.cards import load_cards
 
-    info, nodes, scan = pruned.graph.info, pruned.graph.nodes, scan_of(pruned)
+    info = pruned.graph.info
     if cards is None:
         if info.dictionary.source != "bundled":
             raise UsageError(
                 f"where the feature cards of {info.dictionary.name} are is not known; "
                 "give its folder with --cards"
             )
-        name = info.dictionary.name.rpartition("/")[2]
-        cards = bundled_folder() / info.model.name / name
+        cards = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
     book = load_cards(cards)
     if book.dictionary_sha256 != info.dictionary.sha256:
         raise UsageError(
             f"the cards in {cards.name} are of another dictionary than this graph's; give the "
             "folder of the one it was traced with"
         )
+    return book
+
+
+def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook) -> int:
+    """The cards of all kept features as `features/SCAN/INDEX.json`; returns how many."""
+    from circuit_tracer.graphs import NodeKind, new_file
+    from circuit_tracer.graphs.plain import to_json
+    from circuit_tracer.transcoders.cards import feature_json, feature_path
+
+    nodes, scan = pruned.graph.nodes, scan_of(pruned)
     kept = pruned.kept_rows[nodes.kind[pruned.kept_rows] == NodeKind.FEATURE]
     features = sorted({(int(nodes.layer[row]), int(nodes.feature[row])) for row in kept})
     for card in book.cards(features):
@@ -147,7 +189,8 @@ def write_trace(
     from circuit_tracer.graphs import new_folder, save_graph
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
 
-    with new_folder(folder, overwrite) as partial:
+    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, *FILE_NAMES.values()}
+    with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
         for form in formats:
             path = partial / FILE_NAMES[form]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 from typing import Annotated
 
@@ -18,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Exact attribution graphs of language models: trace a prompt, read the graph, check it.",
     epilog=(
-        "Every option can also be set by its environment variable (CIRCUIT_TRACER_MODEL, ...) or "
+        "Most options can also be set by an environment variable (CIRCUIT_TRACER_MODEL, ...) or "
         "in circuit-tracer.toml; a flag wins over both."
     ),
 )
@@ -70,7 +72,16 @@ def main(arguments: list[str] | None = None) -> None:
             fail(str(error), error.exit_code)
         except typer.Exit as stop:
             sys.exit(stop.exit_code)
-    command(arguments, default_map=defaults, prog_name="circuit-tracer")
+    # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        command(arguments, default_map=defaults, prog_name="circuit-tracer")
+    except OSError as error:  # help that cannot be printed
+        print(f"error: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

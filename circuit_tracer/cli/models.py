@@ -8,7 +8,7 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.options import option
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
@@ -36,10 +36,10 @@ def list_models(json: options.Json = False) -> None:
 @app.command("inspect")
 @explained
 def inspect_model(
-    model: Annotated[str, typer.Argument(help="Bundled name, folder, GGUF file or hub name.")],
-    vocabulary: Annotated[
-        bool, option("--vocabulary", help="Print every token instead.", envvar=None)
-    ] = False,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled name, folder, GGUF file or hub name.")
+    ],
+    vocabulary: Annotated[bool, own("--vocabulary", help="Print every token instead.")] = False,
     json: options.Json = False,
 ) -> None:
     """Show a model's architecture, sizes, hash and tokenizer; it is opened for that."""

@@ -18,6 +18,11 @@ def option(*names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, **more)
 
 
+def own(*names: str, help: str, **more: Any) -> Any:
+    """A Typer option that means something in its own command only: no environment variable."""
+    return option(*names, help=help, envvar=None, **more)
+
+
 Model = Annotated[
     str, option("--model", "-m", help="Bundled name, folder, GGUF file or hub name of the model.")
 ]
@@ -37,7 +42,7 @@ NodeThreshold = Annotated[
 EdgeThreshold = Annotated[
     float, option("--edge-threshold", help="Share of influence the kept edges carry.")
 ]
-Json = Annotated[bool, option("--json", help="Print one JSON object instead of text.", envvar=None)]
+Json = Annotated[bool, own("--json", help="Print one JSON object instead of text.")]
 Overwrite = Annotated[
     bool, option("--overwrite", help="Replace what is there from an earlier run.")
 ]
@@ -48,5 +53,8 @@ GraphPath = Annotated[
     ),
 ]
 MaxNodes = Annotated[
-    int, option("--max-nodes", help="Most features and errors drawn; the page says what is left.")
+    int,
+    option(
+        "--max-nodes", min=1, help="Most features and errors drawn; the page says what is left."
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,14 @@ def print_rich(*renderables: RenderableType) -> None:
 def say(line: str) -> None:
     """A line for the person at the terminal, on stderr."""
     print(line, file=sys.stderr)
+
+
+def set_threads(threads: int | None) -> None:
+    """How many threads torch uses, at most one a core; torch's own choice for None."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(min(max(1, threads), os.cpu_count() or 1))
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from circuit_tracer.cli.files import (
     FILE_NAMES,
     check_formats,
     formats_in,
+    open_cards,
     scan_of,
     slug_of,
     write_feature_examples,
     write_form,
     write_trace,
 )
-from circuit_tracer.cli.options import option
+from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich
 from circuit_tracer.errors import UsageError
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 @explained
 def show(
     graph: options.GraphPath,
-    nodes: Annotated[int, option("--nodes", help="How many nodes to list.")] = 15,
-    edges: Annotated[int, option("--edges", help="How many edges to list.")] = 15,
+    nodes: Annotated[int, option("--nodes", min=0, help="How many nodes to list.")] = 15,
+    edges: Annotated[int, option("--edges", min=0, help="How many edges to list.")] = 15,
     json: options.Json = False,
 ) -> None:
     """Show a traced graph: scores, routes, a tree from the target down, nodes and edges."""
@@ -67,12 +68,10 @@ def show(
 def paths(
     graph: options.GraphPath,
     source: Annotated[
-        str | None, option("--from", help="A prompt token, a position or a node name.", envvar=None)
+        str | None, own("--from", help="A prompt token, a position or a node name.")
     ] = None,
-    target: Annotated[
-        str | None, option("--to", help="A target token or a node name.", envvar=None)
-    ] = None,
-    k: Annotated[int, option("-k", "--top", help="How many routes per target.", envvar=None)] = 10,
+    target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
+    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 10,
     json: options.Json = False,
 ) -> None:
     """The k best signed routes from tokens to a target, with their shares of all routes."""
@@ -105,7 +104,7 @@ def paths(
         return
     from circuit_tracer.render import terminal
 
-    print_rich(terminal.routes(pruned, found))
+    print_rich(terminal.routes(pruned, found, origin=source or "tokens"))
 
 
 def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
@@ -133,8 +132,8 @@ def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
 @explained
 def render(
     graph: options.GraphPath,
-    format: Annotated[str, option("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
-    out: Annotated[Path | None, option("--out", "-o", help="The file to write.")] = None,
+    format: Annotated[str, own("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
+    out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
     max_nodes: options.MaxNodes = 60,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -145,25 +144,35 @@ def render(
 @explained
 def export(
     graph: options.GraphPath,
-    to: Annotated[str, option("--to", help=f"One of {', '.join(EXPORTED)}.")] = "json",
+    to: Annotated[str, own("--to", help=f"One of {', '.join(EXPORTED)}.")] = "json",
     out: Annotated[
-        Path | None, option("--out", "-o", help="The file to write (a folder for csv, parquet).")
+        Path | None,
+        own("--out", "-o", help="The file to write (a folder for csv, parquet)."),
     ] = None,
     feature_examples: Annotated[
         bool,
-        option("--feature-examples", help="With json: also features/SCAN/INDEX.json beside it."),
+        own(
+            "--feature-examples",
+            help="With json: also features/SCAN/INDEX.json beside it.",
+        ),
     ] = False,
     cards: Annotated[
-        Path | None, option("--cards", help="Dictionary folder whose feature cards to use.")
+        Path | None,
+        own("--cards", help="Dictionary folder whose feature cards to use."),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
     if feature_examples and to != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with --to {to}")
+    book = None
+    if feature_examples:  # before anything is written
+        from circuit_tracer.graphs import open_graph
+
+        book = open_cards(open_graph(graph), cards)
     pruned, final = _write_one(graph, to, EXPORTED, out, overwrite, 60)
-    if feature_examples:
-        count = write_feature_examples(pruned, final.parent, cards)
+    if book is not None:
+        count = write_feature_examples(pruned, final.parent, book)
         print(f"{count} feature cards in {final.parent / 'features' / scan_of(pruned)}")
 
 
@@ -178,7 +187,10 @@ def _write_one(
     """Write a graph in one form and print where; the graph and the place."""
     from circuit_tracer.graphs import open_graph
 
-    (form,) = check_formats([form], allowed) or [allowed[0]]
+    forms = check_formats([form], allowed)
+    if len(forms) != 1:
+        raise UsageError(f'"{form}" is not one format; choose one of {", ".join(allowed)}')
+    form = forms[0]
     pruned = open_graph(graph)
     final = out or (graph if graph.is_dir() else graph.parent) / FILE_NAMES[form]
     slug = graph.stem if graph.is_file() else graph.resolve().name
@@ -193,7 +205,8 @@ def prune(
     node_threshold: options.NodeThreshold = 0.8,
     edge_threshold: options.EdgeThreshold = 0.98,
     out: Annotated[
-        Path | None, option("--out", "-o", help="A new folder; by default GRAPH is rewritten.")
+        Path | None,
+        own("--out", "-o", help="A new folder; by default GRAPH is rewritten."),
     ] = None,
     max_nodes: options.MaxNodes = 60,
     overwrite: options.Overwrite = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -16,14 +15,19 @@ from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.files import (
     DEFAULT_FORMATS,
     FILE_NAMES,
+    check_drawing,
     check_formats,
+    check_place,
     check_slug,
     slug_of,
     write_trace,
 )
 from circuit_tracer.cli.options import option
-from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
-from circuit_tracer.errors import OutputError, PromptError
+from circuit_tracer.cli.output import print_json, print_rich, progress_line, say, set_threads
+from circuit_tracer.errors import PromptError
+
+LONG_SWEEP = 2000
+"""Rows from which it is worth saying beforehand what a sweep will take."""
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution import Progress, Trace
@@ -35,7 +39,9 @@ if TYPE_CHECKING:
 
 @explained
 def trace(
-    prompt: Annotated[str, typer.Argument(help="The prompt, or - to read it from stdin.")],
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="The prompt, or - to read it from stdin.")
+    ],
     model: options.Model = "sprout",
     transcoders: options.Transcoders = "plt",
     out: Annotated[Path, option("--out", "-o", help="Where the prompt's own folder goes.")] = Path(
@@ -56,13 +62,13 @@ def trace(
         int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
     ] = -1,
     max_n_logits: Annotated[
-        int, option("--max-n-logits", help="Most targets the model's own choice may take.")
+        int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")
     ] = 10,
     desired_logit_prob: Annotated[
         float, option("--desired-logit-prob", help="Probability these targets reach together.")
     ] = 0.95,
     max_feature_nodes: Annotated[
-        int, option("--max-feature-nodes", help="Most features whose inputs are computed.")
+        int, option("--max-feature-nodes", min=0, help="Most features whose inputs are computed.")
     ] = 7500,
     coverage: Annotated[
         float | None,
@@ -71,10 +77,10 @@ def trace(
     node_threshold: options.NodeThreshold = 0.8,
     edge_threshold: options.EdgeThreshold = 0.98,
     zero_positions: Annotated[
-        int, option("--zero-positions", help="Leading positions without features (1: BOS).")
+        int, option("--zero-positions", min=0, help="Leading positions without features (1: BOS).")
     ] = 1,
     batch_size: Annotated[
-        int, option("--batch-size", help="Rows at a time; the graph does not depend on it.")
+        int, option("--batch-size", min=1, help="Rows at a time; the graph does not depend on it.")
     ] = 64,
     dtype: options.Dtype = "float32",
     device: options.Device = "auto",
@@ -86,19 +92,25 @@ def trace(
         option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
     ] = None,
     max_nodes: options.MaxNodes = 60,
-    routes: Annotated[int, option("--routes", "-k", help="How many routes to print.")] = 5,
+    routes: Annotated[
+        int, option("--routes", "-k", min=0, help="How many routes to print per target.")
+    ] = 5,
     json: options.Json = False,
 ) -> None:
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
     started = time.perf_counter()
     text = _prompt(prompt)
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
-    name = check_slug(slug) if slug else slug_of(text)
+    name = slug_of(text) if slug is None else check_slug(slug)
     folder = out / name
-    _check_place(folder, overwrite)
+    check_place(folder, overwrite)
+    check_drawing(formats)
 
     from circuit_tracer.attribution import TraceSettings
     from circuit_tracer.graphs import prune
+    from circuit_tracer.graphs.pruning import check_thresholds
+
+    check_thresholds(node_threshold, edge_threshold)
 
     settings = TraceSettings(
         targets=tuple(target or ()),
@@ -141,19 +153,6 @@ def _prompt(argument: str) -> str:
     return text
 
 
-def _check_place(folder: Path, overwrite: bool) -> None:
-    """Refuse before minutes of work what would be refused at the end."""
-    if folder.exists() and not overwrite and any(folder.iterdir() if folder.is_dir() else [0]):
-        raise OutputError(
-            f"{folder} is there already; add --overwrite to replace it, or choose another --slug"
-        )
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"{parent} cannot be written to; choose another folder with --out")
-
-
 def _traced(
     text: str,
     settings: Any,
@@ -165,14 +164,11 @@ def _traced(
     report: Any,
 ) -> tuple[Trace, float]:
     clock = time.perf_counter()
-    import torch
-
     from circuit_tracer.attribution import trace as trace_prompt
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
 
-    if threads is not None:
-        torch.set_num_threads(max(1, threads))
+    set_threads(threads)
     model = open_model(model_name, dtype=dtype, device=device)
     dictionary = open_transcoders(
         dictionary_name, model=model, device=model.device, dtype=model.torch_dtype
@@ -185,10 +181,9 @@ def _traced(
     seconds = time.perf_counter() - clock
 
     def progress(now: Progress) -> None:
-        if now.note and now.stage == "sweep":
-            report(now.note, now.done, now.total)
-        else:
-            report(now.stage, now.done, now.total)
+        if now.note and now.total > LONG_SWEEP:
+            say(now.note)  # stays to be read, also where there is no terminal
+        report(now.stage, now.done, now.total)
 
     traced = trace_prompt(
         model,
@@ -270,7 +265,7 @@ def _print(
     from circuit_tracer.graphs import best_paths
     from circuit_tracer.render import terminal
 
-    paths = best_paths(pruned, k=n_routes, direct=False) if n_routes > 0 else []
+    paths = best_paths(pruned, k=n_routes, direct=False) if n_routes > 0 else None
     print_rich(terminal.summary(pruned, paths))
     files = ", ".join(FILE_NAMES[form] for form in formats)
     work = sum(seconds[stage] for stage in ("forward", "encode", "sweep", "prune"))

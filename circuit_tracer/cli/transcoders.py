@@ -9,8 +9,8 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.options import option
-from circuit_tracer.cli.output import print_json, progress_line, say
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, progress_line, say, set_threads
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
 @app.command("inspect")
 @explained
 def inspect_transcoders(
-    dictionary: Annotated[str, typer.Argument(help="sprout/plt, sprout/clt, or a folder.")],
+    dictionary: Annotated[
+        str, typer.Argument(metavar="DICTIONARY", help="sprout/plt, sprout/clt, or a folder.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Show a dictionary's kind, sizes, reading point and figures, from its headers alone."""
@@ -99,7 +101,9 @@ def inspect_transcoders(
 @app.command("evaluate")
 @explained
 def evaluate(
-    dictionary: Annotated[str, typer.Argument(help="sprout/plt, sprout/clt, or a folder.")],
+    dictionary: Annotated[
+        str, typer.Argument(metavar="DICTIONARY", help="sprout/plt, sprout/clt, or a folder.")
+    ],
     text: Text,
     model: options.Model = "sprout",
     max_tokens: Annotated[
@@ -173,7 +177,7 @@ def _print_layers(layers: list[dict[str, Any]]) -> None:
 @explained
 def train(
     text: Text,
-    out: Annotated[Path, option("--out", "-o", help="The dictionary's folder.", envvar=None)],
+    out: Annotated[Path, own("--out", "-o", help="The dictionary's folder.")],
     model: options.Model = "sprout",
     held_out: Annotated[
         Path | None,
@@ -191,7 +195,9 @@ def train(
         int | None, option("--max-tokens", help="Stop after so many tokens.")
     ] = None,
     epochs: Annotated[int, option("--epochs", help="Passes over the text.")] = 1,
-    row_length: Annotated[int, option("--row-length", help="Tokens in a row.")] = 128,
+    row_length: Annotated[
+        int | None, option("--row-length", help="Tokens in a row; 128, or the context if less.")
+    ] = None,
     train_batch: Annotated[int, option("--train-batch", help="Tokens a step.")] = 1024,
     learning_rate: Annotated[float, option("--learning-rate", help="Adam's rate.")] = 3e-3,
     checkpoint_steps: Annotated[
@@ -203,6 +209,7 @@ def train(
     cards: Annotated[
         bool, option("--cards/--no-cards", help="Make feature cards from the held-out text.")
     ] = True,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Train a dictionary on a text file. The same command goes on where a stopped one was."""
@@ -228,13 +235,10 @@ def train(
     if held_out is not None:
         _check_text(held_out)
 
-    import torch
-
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.training import train as run
 
-    if threads is not None:
-        torch.set_num_threads(max(1, threads))
+    set_threads(threads)
     opened = open_model(model, device=device)
     with progress_line() as report:
         summary = run(
@@ -243,11 +247,12 @@ def train(
             config,
             out,
             held_out=held_out,
+            overwrite=overwrite,
             on_progress=lambda now: report(_line(now), now.tokens, now.total_tokens),
         )
     say(f"{summary.tokens:,} tokens in {summary.seconds:.0f} s, {summary.steps} steps: {out}")
     if cards:
-        _make_cards(opened, str(out), held_out or text, row_length)
+        _make_cards(opened, str(out), held_out or text, row_length or 128)
     _print_evaluation(summary.evaluation, json)
 
 

@@ -17,7 +17,6 @@ from circuit_tracer.graphs.graph import (
     Target,
     node_name,
     node_names,
-    rows_named,
 )
 from circuit_tracer.graphs.imports import from_exchange
 from circuit_tracer.graphs.influence import (
@@ -25,8 +24,6 @@ from circuit_tracer.graphs.influence import (
     cumulative_influence,
     edge_influence,
     flow,
-    flow_rows,
-    remaining_influence,
     row_totals,
     scores,
 )
@@ -34,7 +31,7 @@ from circuit_tracer.graphs.networks import to_networkx
 from circuit_tracer.graphs.paths import Path, best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.storage import load_graph, save_graph
-from circuit_tracer.graphs.summary import counts, edge_table, layer_table, node_table
+from circuit_tracer.graphs.summary import counts, edge_table, node_table
 
 __all__ = [
     "Edges",
@@ -54,9 +51,7 @@ __all__ = [
     "edge_influence",
     "edge_table",
     "flow",
-    "flow_rows",
     "from_exchange",
-    "layer_table",
     "load_graph",
     "new_file",
     "new_folder",
@@ -67,9 +62,7 @@ __all__ = [
     "path_mass",
     "prune",
     "read_exchange",
-    "remaining_influence",
     "row_totals",
-    "rows_named",
     "save_graph",
     "scores",
     "to_exchange",

@@ -36,19 +36,11 @@ def cantor(layer: int, feature: int) -> int:
     return (layer + feature) * (layer + feature + 1) // 2 + feature
 
 
-def to_exchange(
-    pruned: PrunedGraph,
-    *,
-    slug: str,
-    scan: str | None = None,
-    features_info: Mapping[tuple[int, int], str] | None = None,
-    create_time_ms: int | None = None,
-) -> dict[str, Any]:
+def to_exchange(pruned: PrunedGraph, *, slug: str, scan: str | None = None) -> dict[str, Any]:
     """The kept graph as a JSON-ready dict.
 
     `scan` is the model id for Neuronpedia and the dictionary's repository for circuit-tracer's own
-    page (default: the dictionary's name); `features_info` gives a text for a (layer, feature),
-    used instead of the node's own label. Raises GraphFileError if two nodes had the same id.
+    page (default: the dictionary's name). Raises GraphFileError if two nodes had the same id.
     """
     graph = pruned.graph
     ids = [_node_id(graph, row) for row in pruned.kept_rows.tolist()]
@@ -59,9 +51,9 @@ def to_exchange(
             " trace the prompt again with each target given once."
         )
     record = {
-        "metadata": _metadata(pruned, ids, slug, scan, create_time_ms),
+        "metadata": _metadata(pruned, ids, slug, scan),
         "qParams": _q_params(graph),
-        "nodes": _nodes(pruned, ids, features_info or {}),
+        "nodes": _nodes(pruned, ids),
         "links": _links(pruned, ids),
     }
     exported: dict[str, Any] = plain(record)
@@ -124,9 +116,7 @@ def _js_node_id(graph: Graph, row: int) -> str:
     return f"L_{_target_id(graph, row)}-{position}"
 
 
-def _nodes(
-    pruned: PrunedGraph, ids: list[str], features_info: Mapping[tuple[int, int], str]
-) -> list[dict[str, Any]]:
+def _nodes(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
     graph, nodes, cumulative = pruned.graph, pruned.graph.nodes, pruned.cumulative
     records = []
     for name, row in zip(ids, pruned.kept_rows.tolist(), strict=True):
@@ -149,7 +139,6 @@ def _nodes(
         }
         if kind is NodeKind.FEATURE:
             record["feature"] = cantor(layer, feature)
-            record["clerp"] = features_info.get((layer, feature), nodes.label[row])
         elif kind is NodeKind.EMBEDDING:
             record |= {"layer": "E", "feature": position}
         elif kind is NodeKind.LOGIT:
@@ -180,9 +169,7 @@ def _links(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _metadata(
-    pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None, create_time_ms: int | None
-) -> dict[str, Any]:
+def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) -> dict[str, Any]:
     info = pruned.graph.info
     version = info.versions.get(GENERATOR, "")
     about: dict[str, Any] = {
@@ -190,8 +177,6 @@ def _metadata(
         "creator_name": GENERATOR,
         "generator": {"name": GENERATOR, "version": version},
     }
-    if create_time_ms is not None:
-        about["create_time_ms"] = create_time_ms
     known = {key: info.settings[key] for key in _GENERATION_SETTINGS if key in info.settings}
     return {
         "slug": slug,

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import time
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,23 +30,32 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTEMPTY: "something else wrote there meanwhile",
     errno.EEXIST: "something else wrote there meanwhile",
+    errno.ELOOP: "its links lead in a circle",
 }
+_STALE = 24 * 3600
+"""Seconds after which a half-written sibling is what a killed process left behind."""
 
 
 @contextmanager
 def new_folder(
-    path: Path | str, overwrite: bool = False, *, marker: str = "trace.json"
+    path: Path | str,
+    overwrite: bool = False,
+    *,
+    marker: str = "trace.json",
+    ours: Collection[str] = (),
 ) -> Iterator[Path]:
     """A fresh folder to write into; it becomes `path` when the block ends without an exception.
 
     An empty folder at `path` counts as free. With `overwrite`, a folder that holds a file named
-    `marker` (so: an earlier result, not somebody's home) is replaced at the end. Raises
-    OutputError when the place is taken or cannot be written to, also when the disk fills up
-    inside the block.
+    `marker` (so: an earlier result, not somebody's home) is replaced at the end. `ours` names
+    what an earlier result may hold: everything else at the top of the old folder was put there by
+    the user and is carried over; without `ours` nothing is. Raises OutputError when the place is
+    taken or cannot be written to, also when the disk fills up inside the block.
     """
-    final = Path(os.path.abspath(path)).resolve()
+    final = _resolved(path)
     partial = _sibling(final, "partial")
     with _translated(final):
+        _remove_stale(final)
         _check_free_folder(final, overwrite, marker)
         made = _make_parents(final)
     try:
@@ -55,7 +66,7 @@ def new_folder(
         with _translated(final):
             _sync_tree(partial)
             _check_free_folder(final, overwrite, marker)
-            _swap(partial, final)
+            _swap(partial, final, ours)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         for folder in made:
@@ -70,9 +81,10 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 
     Raises OutputError as `new_folder` does.
     """
-    final = Path(os.path.abspath(path)).resolve()
+    final = _resolved(path)
     partial = _sibling(final, f"partial{final.suffix}")
     with _translated(final):
+        _remove_stale(final)
         _check_free_file(final, overwrite)
         made = _make_parents(final)
     try:
@@ -93,26 +105,46 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+def _resolved(path: Path | str) -> Path:
+    """The absolute place behind all links."""
+    absolute = Path(os.path.abspath(path))
+    with _translated(absolute):
+        try:
+            final = absolute.resolve()
+        except RuntimeError as e:  # what Python 3.12 and before says of a circle of links
+            raise OSError(errno.ELOOP, "links lead in a circle") from e
+        # later ones resolve as far as they can
+        if any(place.is_symlink() for place in (final, *final.parents)):
+            raise OSError(errno.ELOOP, "links lead in a circle")
+    return final
+
+
+def _taken(final: Path) -> str:
+    return f"{final} is there already; add --overwrite to replace it, or choose another name"
+
+
 def _check_free_file(final: Path, overwrite: bool) -> None:
     if final.is_dir():
-        raise OutputError(f"{final} is a folder: give the name of a file to write.")
+        raise OutputError(f"{final} is a folder; give the name of a file to write")
+    if os.path.lexists(final) and not final.is_file():
+        raise OutputError(f"{final} is no regular file, so it is left alone; choose another name")
     if final.exists() and not overwrite:
-        raise OutputError(f"{final} exists already: choose another name or pass --overwrite.")
+        raise OutputError(_taken(final))
 
 
 def _check_free_folder(final: Path, overwrite: bool, marker: str) -> None:
     if not os.path.lexists(final):
         return
     if not final.is_dir():
-        raise OutputError(f"{final} is a file: choose another name for the output folder.")
+        raise OutputError(f"{final} is a file; choose another name for the output folder")
     if not any(final.iterdir()):
         return
     if not overwrite:
-        raise OutputError(f"{final} exists already: choose another folder or pass --overwrite.")
+        raise OutputError(_taken(final))
     if not (final / marker).is_file():
         raise OutputError(
-            f"{final} holds no {marker}, so it is no earlier result and is left"
-            " alone: choose another folder."
+            f"{final} holds no {marker}, so it is no earlier result and is left alone; choose "
+            "another folder"
         )
 
 
@@ -129,11 +161,26 @@ def _translated(final: Path, *, only: Container[int] | None = None) -> Iterator[
         if only is not None and number not in only:
             raise
         reason = _REASONS.get(number, e.strerror or str(e))
-        raise OutputError(f"Cannot write {final}: {reason}; choose another place.") from e
+        raise OutputError(f"cannot write {final}: {reason}; choose another place") from e
 
 
 def _sibling(final: Path, ending: str) -> Path:
     return final.parent / f".{final.name[:100]}.{uuid.uuid4().hex[:8]}.{ending}"
+
+
+def _remove_stale(final: Path) -> None:
+    """Remove what a process that was killed while writing to the same name left behind."""
+    pattern = re.compile(re.escape(f".{final.name[:100]}.") + r"[0-9a-f]{8}\.partial(\..*)?")
+    with suppress(OSError):
+        for entry in list(os.scandir(final.parent)):
+            if not pattern.fullmatch(entry.name):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < _STALE:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
 
 
 def _make_parents(final: Path) -> list[Path]:
@@ -149,21 +196,41 @@ def _make_parents(final: Path) -> list[Path]:
     return missing
 
 
-def _swap(partial: Path, final: Path) -> None:
-    """Rename into place; the old folder steps aside first and comes back if that fails."""
+def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
+    """Rename into place; the old folder steps aside first and comes back if that fails.
+
+    The user's own entries move over in between, and back again if need be. While they do, the new
+    folder has a name that `_remove_stale` leaves alone, should the process be killed.
+    """
     if not final.exists() or not any(final.iterdir()):
         os.replace(partial, final)
         _sync(final.parent)
         return
-    old = _sibling(final, "old")
-    os.replace(final, old)
+    others = _others(final, partial, ours) if ours else []
+    old, ready = _sibling(final, "old"), _sibling(final, "ready")
+    os.replace(partial, ready)
     try:
-        os.replace(partial, final)
-    except OSError:
-        os.replace(old, final)
+        os.replace(final, old)
+        try:
+            for name in others:
+                os.rename(old / name, ready / name)
+            os.replace(ready, final)
+        except BaseException:
+            for name in others:
+                if os.path.lexists(ready / name):
+                    os.rename(ready / name, old / name)
+            os.replace(old, final)
+            raise
+    except BaseException:
+        os.replace(ready, partial)
         raise
     _sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _others(old: Path, fresh: Path, ours: Collection[str]) -> list[str]:
+    """What lies in the old folder and is neither the tool's nor written anew."""
+    return [n for n in os.listdir(old) if n not in ours and not os.path.lexists(fresh / n)]
 
 
 def _sync_tree(folder: Path) -> None:

@@ -8,7 +8,7 @@ error nodes, then the targets; every edge goes from a lower to a higher row of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -208,9 +208,3 @@ def node_names(graph: Graph) -> list[str]:
         count = seen[name] = seen.get(name, 0) + 1
         names.append(name if count == 1 else f"{name}#{count}")
     return names
-
-
-def rows_named(graph: Graph, names: Sequence[str]) -> list[int]:
-    """Rows of the nodes with these `node_names`; raises KeyError with the first unknown name."""
-    known = {name: row for row, name in enumerate(node_names(graph))}
-    return [known[name] for name in names]

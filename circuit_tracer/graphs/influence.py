@@ -6,8 +6,8 @@ nilpotent because edges only go up in layers, so the series is one back-substitu
 levels from the top down, and let every node hand what it received on to its sources.
 (*Circuit Tracing*, Anthropic 2025, appendix "Graph pruning".)
 
-`flow` and `flow_rows` do this on bare arrays (sparse edges, dense rows), for graphs that are still
-growing; the other functions do it on a `Graph`.
+`flow` does this on bare arrays, for graphs that are still growing; the other functions do it on a
+`Graph`.
 """
 
 from __future__ import annotations
@@ -94,30 +94,6 @@ def flow(
     return received
 
 
-def flow_rows(
-    rows: FloatColumn,
-    row_node: IntColumn,
-    *,
-    level: IntColumn,
-    target_weight: Floats,
-) -> Floats:
-    """`flow` for dense rows: `rows` (r, n) holds the incoming edges of the nodes `row_node` (r,).
-
-    For attribution, which fills a dense matrix row by row and asks after every batch where the
-    influence now ends. `level` (n,) is the layer and `target_weight` (n,) what starts at a node.
-    """
-    received = np.zeros(len(target_weight))
-    row_level = level[row_node]
-    for one in np.unique(row_level)[::-1]:
-        at = np.flatnonzero(row_level == one)
-        absolute = np.abs(rows[at])
-        inverse = _inverse(absolute.sum(axis=1, dtype=np.float64))
-        nodes = row_node[at]
-        passed_on = (received[nodes] + target_weight[nodes]) * inverse
-        received += passed_on @ absolute
-    return received
-
-
 def influence(graph: Graph) -> Floats:
     """(n,) influence of each node on the targets, directly and through others; targets 0.
 
@@ -147,16 +123,6 @@ def edge_influence(graph: Graph, node_influence: Floats | None = None) -> Floats
     flows: Floats = passed_on[edges.target]
     flows *= np.abs(edges.weight)
     return flows
-
-
-def remaining_influence(graph: Graph, node_influence: Floats | None = None) -> Floats:
-    """(n,) influence that ends at features without a row, 0 for every other node.
-
-    Expand the largest first; the sum is the most that could still be hiding (method.md 4).
-    """
-    received = influence(graph) if node_influence is None else node_influence
-    waiting = (graph.nodes.kind == NodeKind.FEATURE) & ~graph.nodes.expanded
-    return np.where(waiting, received, 0.0)
 
 
 def cumulative_influence(node_influence: Floats, ranked: Bools | None = None) -> Floats:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import row_totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -85,8 +85,9 @@ def best_paths(
     if k < 1:
         raise UsageError(f"The number of paths is {k}: ask for at least 1.")
     embeddings = graph.nodes.of_kind(NodeKind.EMBEDDING)
-    starts = _checked(embeddings if sources is None else sources, node_kept, "source")
-    ends = _checked(graph.target_rows if targets is None else targets, node_kept, "target")
+    starts = _checked(graph, embeddings if sources is None else sources, node_kept, "source")
+    rows = graph.target_rows if targets is None else targets
+    ends = _checked(graph, rows, node_kept, "target")
     shares = _signed_shares(graph)
     best = _k_best(graph, shares, edge_kept, starts, k)
     mass = path_mass(graph, sources=starts.tolist())
@@ -131,15 +132,15 @@ def direct_shares(graph: Graph) -> Floats:
     return shares
 
 
-def _checked(rows: Sequence[int] | Ints, node_kept: Bools, role: str) -> Ints:
+def _checked(graph: Graph, rows: Sequence[int] | Ints, node_kept: Bools, role: str) -> Ints:
     checked = np.asarray(rows, dtype=np.int64)
     for row in checked:
         if not 0 <= row < len(node_kept):
-            raise UsageError(f"The path {role} {row} is no row of this graph's node table.")
+            raise UsageError(f"the path {role} {row} is no row of this graph's node table")
         if not node_kept[row]:
             raise UsageError(
-                f"The path {role} in row {row} was pruned away: raise the node or edge threshold"
-                " (--node-threshold, --edge-threshold) or choose another node."
+                f"the path {role} {node_name(graph, int(row))} was pruned away; raise the node or "
+                "edge threshold (--node-threshold, --edge-threshold) or choose another node"
             )
     return checked
 

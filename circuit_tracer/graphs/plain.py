@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -52,8 +52,10 @@ def info_to_plain(info: GraphInfo) -> dict[str, Any]:
     return record
 
 
-def info_from_plain(record: Mapping[str, Any]) -> GraphInfo:
-    """Back from `info_to_plain`. Raises KeyError or TypeError for a record of another shape."""
+def info_from_plain(record: Any) -> GraphInfo:
+    """Back from `info_to_plain`. Raises KeyError, TypeError or ValueError, with what is wrong, for
+    a record of another shape."""
+    _check_info(record)
     return GraphInfo(
         prompt=record["prompt"],
         tokens=tuple(record["tokens"]),
@@ -70,8 +72,83 @@ def info_from_plain(record: Mapping[str, Any]) -> GraphInfo:
     )
 
 
-def scores_from_plain(record: Mapping[str, Any]) -> Scores:
-    """Back from `plain(asdict(scores))`."""
+def _check_info(record: Any) -> None:
+    """ValueError that names the first field of the wrong type or range."""
+    if not isinstance(record, Mapping):
+        raise ValueError("the facts of the run are missing")
+    _check(record, "prompt", _is_text, "text")
+    _check(record, "dtype", _is_text, "text")
+    _check(record, "tokens", _all(_is_text), "texts")
+    _check(record, "token_ids", _all(_is_whole), "whole numbers")
+    _check(record, "n_layers", lambda n: _is_whole(n) and n >= 0, "a whole number")
+    for name in ("conservation_residual", "conservation_tolerance"):
+        _check(record, name, _is_number, "a number")
+    for name in ("settings", "versions"):
+        _check(record, name, lambda value: isinstance(value, Mapping), "an object")
+    for name in ("model", "dictionary"):
+        _check(record, name, _is_identity, "a name, a source and a sha256")
+    n = len(record["tokens"])
+    if len(record["token_ids"]) != n:
+        raise ValueError("as many token_ids as tokens are needed")
+    is_object = _all(lambda value: isinstance(value, Mapping))
+    _check(record, "targets", is_object, "objects")
+    for target in record["targets"]:
+        _check(target, "token", _is_text, "text")
+        ids = target.get("vocabulary_ids")
+        _check(target, "vocabulary_ids", _all(_is_whole), "whole numbers")
+        if len(ids) not in (1, 2):
+            raise ValueError("vocabulary_ids needs one id, or two for a contrast")
+        _check(target, "position", lambda p: _is_whole(p) and 0 <= p < n, "a place in the prompt")
+        _check(target, "probability", _is_share, "a number from 0 to 1")
+        _check(target, "logit", _is_number, "a number")
+        _check(target, "rank", _is_whole, "a whole number")
+
+
+def _check(
+    record: Mapping[str, Any], name: str, is_right: Callable[[Any], bool], expected: str
+) -> None:
+    if name not in record:
+        raise ValueError(f"{name} is missing")
+    if not is_right(record[name]):
+        found = json.dumps(record[name], default=str)[:40]
+        raise ValueError(f"{name} is {found} where it needs {expected}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (_is_number(value) and 0 <= value <= 1)
+
+
+def _is_identity(value: Any) -> bool:
+    names = {"name", "source", "sha256"}
+    return (
+        isinstance(value, Mapping)
+        and names <= set(value) <= names | {"kind"}
+        and all(isinstance(part, str) for part in value.values())
+    )
+
+
+def _all(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (list, tuple)) and all(map(is_right, value))
+
+
+def scores_from_plain(record: Any) -> Scores:
+    """Back from `plain(asdict(scores))`; ValueError for a record of another shape."""
+    if not isinstance(record, Mapping) or not record:
+        raise ValueError("the scores are missing")
+    for name in record:
+        _check(record, name, _is_number, "a number")
     return Scores(**{name: number(value) for name, value in record.items()})
 
 

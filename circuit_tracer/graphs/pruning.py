@@ -77,8 +77,7 @@ def prune(
     are ranked by row, so the result is the same on every machine. Raises UsageError for a
     threshold outside (0, 1].
     """
-    _check_threshold("node threshold (--node-threshold)", node_threshold)
-    _check_threshold("edge threshold (--edge-threshold)", edge_threshold)
+    check_thresholds(node_threshold, edge_threshold)
     node_influence = influence(graph)
     node_kept = _strongest(node_influence, node_threshold, _ranked(graph))
     node_kept |= np.isin(graph.nodes.kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
@@ -103,12 +102,13 @@ def prune(
     )
 
 
-def _check_threshold(name: str, value: float) -> None:
-    if not 0 < value <= 1:  # also refuses NaN
-        raise UsageError(
-            f"The {name} is {value}, but it is a share of influence: give a number above 0 and"
-            " at most 1, for example 0.8."
-        )
+def check_thresholds(node_threshold: float, edge_threshold: float) -> None:
+    """Raise UsageError for a threshold outside (0, 1]."""
+    for name, value in (("--node-threshold", node_threshold), ("--edge-threshold", edge_threshold)):
+        if not 0 < value <= 1:  # also refuses NaN
+            raise UsageError(
+                f"{name} {value} is no share of influence; give a number above 0 and at most 1"
+            )
 
 
 def _ranked(graph: Graph) -> Bools:

@@ -9,6 +9,7 @@ that could run code (pickle, .pt) is ever written or opened.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,16 +89,16 @@ def load_graph(path: Path | str) -> PrunedGraph:
             weight=_column(edge_table, "weight"),
         )
         pruned = PrunedGraph(
-            graph=Graph(info_from_plain(record["info"]), nodes, edges),
-            node_threshold=float(record["node_threshold"]),
-            edge_threshold=float(record["edge_threshold"]),
+            graph=Graph(info_from_plain(record.get("info")), nodes, edges),
+            node_threshold=_threshold(record, "node_threshold"),
+            edge_threshold=_threshold(record, "edge_threshold"),
             node_kept=_column(node_table, "kept", np.bool_),
             edge_kept=_column(edge_table, "kept", np.bool_),
             influence=_column(node_table, "influence", np.float64),
-            scores=scores_from_plain(record["scores"]),
+            scores=scores_from_plain(record.get("scores")),
         )
         check_graph(pruned.graph)
-        if (record["n_nodes"], record["n_edges"]) != (len(nodes), len(edges)):
+        if (record.get("n_nodes"), record.get("n_edges")) != (len(nodes), len(edges)):
             raise ValueError("trace.json and the tables are from different traces")
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise GraphFileError(f"{folder} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
@@ -153,6 +154,13 @@ def check_graph(graph: Graph) -> None:
         raise ValueError("as many targets as target nodes are needed")
     if n and not 0 <= nodes.position.min() <= nodes.position.max() < len(graph.info.tokens):
         raise ValueError("a node at a position outside the prompt")
+
+
+def _threshold(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is no number from 0 to 1")
+    return float(value)
 
 
 def _folder_of(path: Path) -> Path:

@@ -32,22 +32,6 @@ def counts(pruned: PrunedGraph) -> dict[str, int]:
     return summary
 
 
-def layer_table(pruned: PrunedGraph) -> list[dict[str, Any]]:
-    """One row a layer: features and errors, how many were kept, and the kept ones' influence."""
-    nodes = pruned.graph.nodes
-    table = []
-    for layer in range(pruned.graph.info.n_layers):
-        row: dict[str, Any] = {"layer": layer}
-        for kind in (NodeKind.FEATURE, NodeKind.ERROR):
-            here = (nodes.layer == layer) & (nodes.kind == kind)
-            kept = here & pruned.node_kept
-            row[f"{kind.word}s"] = int(here.sum())
-            row[f"{kind.word}s_kept"] = int(kept.sum())
-            row[f"{kind.word}_influence"] = float(pruned.influence[kept].sum())
-        table.append(row)
-    return table
-
-
 def node_table(
     pruned: PrunedGraph, limit: int | None = 20, *, kinds: Sequence[NodeKind] = tuple(NodeKind)
 ) -> list[dict[str, Any]]:

@@ -50,8 +50,10 @@ def as_text(renderable: RenderableType, *, width: int = WIDTH, color: bool = Fal
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def summary(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -> RenderableType:
-    """The trace on one screen: tokens, targets, scores with their meaning, strongest routes."""
+def summary(
+    pruned: PrunedGraph, paths: Sequence[Path] | None, *, width: int = WIDTH
+) -> RenderableType:
+    """The trace on one screen: tokens, targets, scores, strongest routes (none if None)."""
     from rich.console import Group
     from rich.text import Text
 
@@ -60,10 +62,15 @@ def summary(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -
         ("Tokens", tokens(pruned.graph, width=width)),
         ("Targets", targets(pruned.graph)),
         ("Scores", scores(pruned)),
-        ("Strongest routes through features", routes(pruned, paths, width=width)),
     ):
         parts += [Text(name, style="bold"), part, Text("")]
-    parts.insert(-1, straight(pruned.graph))
+    if paths is not None:
+        parts += [
+            Text("Strongest routes through features", style="bold"),
+            routes(pruned, paths, width=width),
+            straight(pruned.graph),
+            Text(""),
+        ]
     return Group(*parts, counts(pruned))
 
 
@@ -133,8 +140,14 @@ def scores(pruned: PrunedGraph) -> Table:
     return table
 
 
-def routes(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) -> RenderableType:
-    """The strongest signed routes, one a line; a route that is too long goes on indented."""
+def routes(
+    pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH, origin: str = "tokens"
+) -> RenderableType:
+    """The strongest signed routes, one a line; a route that is too long goes on indented.
+
+    A gap parts the routes to one target from those to the next. `origin` says in words what the
+    paths' sources are, which their shares are of.
+    """
     from rich.text import Text
 
     if not paths:
@@ -143,12 +156,18 @@ def routes(pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH) ->
     room = max(len(share) for share in shares)
     shared = _shared_labels(pruned.graph)
     text = Text(no_wrap=True)
+    target = paths[0].rows[-1]
     for path, share in zip(paths, shares, strict=True):
+        if path.rows[-1] != target:
+            text.append("\n")
+            target = path.rows[-1]
         text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
         route = _route(pruned.graph, path, shared, width - room - 4, room + 4)
         text.append(route + "\n")
     text.append(
-        "  +/-: pushes the target up or down; share of all paths from tokens to it.", style="dim"
+        "  +/-: pushes the target up or down; share of all paths from "
+        f"{shorten(printable(origin), LABEL_CELLS)} to it.",
+        style="dim",
     )
     return text
 
@@ -203,7 +222,8 @@ def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
         return f"L{layer}/{nodes.feature[row]}{at}"
     is_shared = (int(layer), nodes.label[row]) in shared
     name = f"L{layer}/{nodes.feature[row]}" if is_shared else f"L{layer}"
-    return f'{name}{at} "{shorten(label, LABEL_CELLS)}"'
+    label = shorten(label, LABEL_CELLS)
+    return f"{name}{at} {label}" if '"' in label else f'{name}{at} "{label}"'
 
 
 def _shared_labels(graph: Graph) -> Set[_Called]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.graphs.exchange import cantor
 
 FILE = CARDS_FILE
 VERSION = "1"
@@ -190,11 +191,6 @@ class CardBook:
 def load_cards(path: Path) -> CardBook:
     """The cards in a `cards.parquet`, or in a dictionary's folder; nothing is read yet."""
     return CardBook(path / FILE if path.is_dir() else path)
-
-
-def cantor(layer: int, feature: int) -> int:
-    """(l + f)(l + f + 1) / 2 + f."""
-    return (layer + feature) * (layer + feature + 1) // 2 + feature
 
 
 def feature_json(card: Card, scan: str) -> dict[str, Any]:

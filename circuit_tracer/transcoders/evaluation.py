@@ -32,7 +32,7 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models.wiring import ReadPoint
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.rows import RowReader, Rows
+from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 from circuit_tracer.transcoders.source import ActivitySource
 
 ROWS_AT_ONCE = 32
@@ -124,6 +124,8 @@ def evaluate_rows(
 ) -> Evaluation:
     """The same, on a reader's rows; they are gone through twice (the mean comes first)."""
     start = reader.state()
+    check_known(reader)
+    reader.restore(start)
     mean, tokens = _mean_outputs(model, dictionary, _some_rows(reader, max_tokens))
     if tokens == 0:
         raise UsageError(f"the text {reader.path.name} holds no tokens to evaluate on")
@@ -154,9 +156,9 @@ def _mean_outputs(
     for rows in groups:
         outputs = model.mlp_activity(rows.token_ids, dictionary.reads).outputs
         real = rows.real().to(outputs.device)
-        total = total.to(outputs.device) + outputs[:, real].double().sum(1)
+        total += outputs[:, real].cpu().double().sum(1)  # not every device has float64
         tokens += int(real.sum())
-    return (total / max(tokens, 1)).float(), tokens
+    return (total / max(tokens, 1)).float().to(model.device), tokens
 
 
 class _Sums:
@@ -187,8 +189,8 @@ class _Sums:
             error = (outputs[layer] - r.float()).pow(2).sum(-1)
             variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
             self.ratios[layer].append((error / variance.clamp_min(1e-30)).cpu())
-            self.squares[layer] += float(error.double().sum())
-            self.variances[layer] += float(variance.double().sum())
+            self.squares[layer] += float(error.cpu().double().sum())
+            self.variances[layer] += float(variance.cpu().double().sum())
             self.active[layer] += float((acts > 0).sum())
             self.fired[layer] |= (acts > 0).any(0).cpu()
 
@@ -209,7 +211,7 @@ class _Sums:
         replacements = (None, replacement(dictionary, true_outputs), by_mean)
         for i, replace in enumerate(replacements):
             loss = model.loss(rows.token_ids, replace=replace, reads=dictionary.reads)
-            self.losses[i] += float(loss[predicted.to(loss.device)].double().sum())
+            self.losses[i] += float(loss[predicted.to(loss.device)].cpu().double().sum())
         self.predicted += int(predicted.sum())
 
     def result(self, tokens: int) -> Evaluation:

@@ -35,6 +35,14 @@ class DictionaryModel(Protocol):
     def d_model(self) -> int:
         """Width of the residual stream."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What it computes in."""
+
 
 class Place(NamedTuple):
     """A dictionary's folder and how its graphs will call it."""
@@ -49,11 +57,12 @@ def open_transcoders(
     reference: str | Path,
     model: DictionaryModel | None = None,
     *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Dictionary:
     """Open the dictionary `reference`, in `dtype` on `device`.
 
+    Both are the model's own unless told; float32 on the CPU without a model.
     Raises DictionaryError, one sentence that says what to do, when it is missing, damaged, of an
     unknown form, holds NaN, or has another width or depth than `model`.
     """
@@ -62,6 +71,10 @@ def open_transcoders(
     if model is not None:
         check_fits(config, model, place.name)
     native.check_headers(place.folder, config)
+    if device is None:
+        device = "cpu" if model is None else model.device
+    if dtype is None:
+        dtype = torch.float32 if model is None else model.torch_dtype
     return native.load_dictionary(
         place.folder, config, device=device, dtype=dtype, source=place.source, name=place.name
     )
@@ -72,6 +85,7 @@ def find_dictionary(reference: str | Path, model: DictionaryModel | None = None)
     text = str(reference)
     if not text.strip():
         raise DictionaryError("the dictionary's name is empty; give a bundled name or a folder")
+    text = text.rstrip("/") or "/"
     path = Path(text).expanduser()
     if path.suffix.lower() in PICKLES:
         raise DictionaryError(
@@ -134,5 +148,5 @@ def _not_found(text: str, model: DictionaryModel | None) -> str:
         )
     return (
         f'there is no dictionary "{text}": no such folder, and only bundled models come with named '
-        "ones (sprout/plt, sprout/clt); give a folder, or trace in the neuron basis"
+        "ones (sprout/plt, sprout/clt); give the folder of a dictionary made for this model"
     )

@@ -87,7 +87,7 @@ class RowReader:
     def restore(self, state: dict[str, Any]) -> None:
         """Put the reader where `state` was taken."""
         for name, value in state.items():
-            setattr(self, name, value)
+            setattr(self, name, list(value) if isinstance(value, list) else value)
 
     def next_rows(self, count: int) -> Rows | None:
         """The next `count` rows; fewer at the end of the text, None after it."""
@@ -173,6 +173,20 @@ def count_tokens(reader: RowReader, *, up_to: int | None) -> int:
         if up_to is not None and total * epochs >= up_to:
             return up_to
     return total * epochs
+
+
+def check_known(reader: RowReader, *, rows: int = 256) -> None:
+    """UsageError if the tokenizer does not know more than half of a fresh reader's first tokens."""
+    unknown = getattr(reader.tokenizer, "unk_token_id", None)
+    first = reader.next_rows(rows)
+    if unknown is None or unknown == reader.bos_id or first is None:
+        return
+    share = float((first.token_ids[first.real()] == unknown).float().mean())
+    if share > 0.5:
+        raise UsageError(
+            f"the model's tokenizer does not know {share:.0%} of the words of {reader.path.name}; "
+            "give text in the model's language"
+        )
 
 
 def check_text(path: Path) -> None:

@@ -42,6 +42,10 @@ class ActivitySource(Protocol):
         """Where its activity is, and where training happens."""
 
     @property
+    def torch_dtype(self) -> torch.dtype:
+        """What it computes in."""
+
+    @property
     def bos_id(self) -> int | None:
         """Token that begins every row, if the model has one."""
 

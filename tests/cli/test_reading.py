@@ -81,6 +81,18 @@ def test_feature_examples_are_written_in_the_viewers_form(banana: Banana, run: R
     assert run("export", str(banana[0]), "--to", "gexf", "--feature-examples").code == 2
 
 
+def test_pruning_in_place_leaves_the_users_own_files(run: Run, banana: Banana) -> None:
+    run("prune", str(banana[0]), "--out", "mine")
+    Path("mine/notes.txt").write_text("keep me")
+    Path("mine/features").mkdir()
+    assert run("render", "mine", "--format", "dot", "--out", "mine/paper.dot").code == 0
+    assert run("prune", "mine", "--node-threshold", "0.5").code == 0
+    assert Path("mine/notes.txt").read_text() == "keep me"
+    assert Path("mine/features").is_dir()
+    assert Path("mine/paper.dot").is_file()
+    assert load_graph(Path("mine")).node_threshold == 0.5
+
+
 def test_prune_again_changes_what_is_kept_and_nothing_else(banana: Banana, run: Run) -> None:
     outcome = run("prune", str(banana[0]), "--node-threshold", "0.5", "--out", "half")
     assert outcome.code == 0, outcome.err

@@ -118,9 +118,32 @@ BAD_CALLS = [
     (["trace", "a banana is", "--position", "9"], 2, "outside the prompt"),
     (["trace", "a banana is", "--slug", "taken"], 1, "--overwrite"),
     (["trace", "a banana is", "--out", "file/below"], 1, "cannot be written"),
+    (["trace", "a banana is", "--slug", "taken", "--overwrite"], 1, "no earlier trace"),
+    (["trace", "a banana is", "--position", "0"], 2, "--zero-positions"),
+    (["trace", "a banana is", "--coverage", "2"], 2, "--coverage"),
+    (["trace", "a banana is", "--model", "own-code"], 2, "cannot be read"),
+    (["trace", "a banana is", "--model", "half"], 2, "do not match"),
     (["show", "weights.pt"], 2, "weights.pt"),
+    (["trace", "a banana \udcff"], 2, "UTF-8"),
     (["trace", "a banana is", "--max-n-logits", "many"], 2, "max-n-logits"),
 ]
+
+
+def _model_folders(place: Path) -> None:
+    """A model that brings code of its own, and one without half of its weights."""
+    from safetensors.torch import load_file, save_file
+
+    for name in ("own-code", "half"):
+        model = tiny_llama()
+        model.module.save_pretrained(place / name)
+        model.tokenizer.save_pretrained(place / name)
+    config = json.loads((place / "own-code" / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    (place / "own-code" / "config.json").write_text(json.dumps(config))
+    (place / "own-code" / "evil.py").write_text("open('ran', 'w')\nclass Config: ...\n")
+    weights = load_file(place / "half" / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if ".mlp." not in name}
+    save_file(kept, place / "half" / "model.safetensors", {"format": "pt"})
 
 
 @pytest.fixture
@@ -142,6 +165,7 @@ def traps(tmp_path: Path) -> Path:
     broken = random_dictionary(tiny_llama(n_layers=6, d_model=128))
     broken.layers[2].W_enc[3, 5] = float("nan")
     save_dictionary(broken, tmp_path / "nan")
+    _model_folders(tmp_path)
     (tmp_path / "outputs" / "taken").mkdir(parents=True)
     (tmp_path / "outputs" / "taken" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("")

@@ -49,6 +49,17 @@ def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
     assert str(tiny) not in json.dumps(record["settings"])
 
 
+def test_a_finished_dictionary_is_only_replaced_when_asked(tiny: Path, run: Run) -> None:
+    assert run(*TRAIN, "--no-cards").code == 0
+    before = (tiny / "mine" / "dictionary.json").read_bytes()
+    refused = run(*TRAIN, "--no-cards", "--seed", "1")
+    assert refused.code == 1
+    assert "--overwrite" in refused.err
+    assert (tiny / "mine" / "dictionary.json").read_bytes() == before
+    assert run(*TRAIN, "--no-cards", "--seed", "1", "--overwrite").code == 0
+    assert (tiny / "mine" / "dictionary.json").read_bytes() != before
+
+
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
@@ -57,7 +68,7 @@ def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
         (["--activation", "jumprelu"], "k"),
         (["--k", "64"], "k"),
         (["--held-out", "nowhere.txt"], "nowhere.txt"),
-        (["--row-length", "999"], "row_length"),
+        (["--row-length", "999"], "--row-length"),
     ],
 )
 def test_training_that_cannot_be_is_refused(

@@ -63,6 +63,7 @@ def test_form_of_the_nodes() -> None:
     assert (error["feature"], error["activation"]) == (-1, None)
     embedding = by_type["embedding"][1]
     assert (embedding["node_id"], embedding["layer"]) == ("E_101_1", "E")
+    assert (embedding["jsNodeId"], embedding["feature"]) == ("E_101-1", 1)
     first, second, contrast = by_type["logit"]
     assert (first["node_id"], first["layer"]) == ("4_500_3", "4")
     assert first["clerp"] == 'Output "yellow" (p=0.600)'
@@ -71,14 +72,13 @@ def test_form_of_the_nodes() -> None:
 
 
 def test_form_of_the_metadata() -> None:
-    record = to_exchange(example(), slug="s", create_time_ms=5)
+    record = to_exchange(example(), slug="s")
     metadata = record["metadata"]
     assert metadata["slug"] == "s"
     assert metadata["scan"] == "tiny-plt"
     assert metadata["schema_version"] == 1
     assert metadata["pruning_settings"] == {"node_threshold": 0.9, "edge_threshold": 0.98}
     assert metadata["generation_settings"] == {"max_n_logits": 10, "desired_logit_prob": 0.95}
-    assert metadata["info"]["create_time_ms"] == 5
     assert record["qParams"]["linkType"] == "both"
 
 
@@ -92,15 +92,6 @@ def test_influence_is_cumulative_and_lower_is_more_important() -> None:
     order = sorted(competing, key=lambda i: -mine[i])
     assert [shares[i] for i in order] == sorted(shares[i] for i in competing)
     assert shares[order[0]] == pytest.approx(mine.max() / pruned.influence.sum())
-
-
-def test_texts_for_features_can_be_given() -> None:
-    pruned = example()
-    graph = pruned.graph
-    rows = [r for r in pruned.kept_rows if graph.nodes.kind[r] == NodeKind.FEATURE]
-    key = (int(graph.nodes.layer[rows[0]]), int(graph.nodes.feature[rows[0]]))
-    record = to_exchange(pruned, slug="s", features_info={key: "bananas"})
-    assert "bananas" in [node["clerp"] for node in record["nodes"]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -276,3 +267,17 @@ def test_links_are_the_kept_edges() -> None:
     kept: Edges = pruned.kept_edges
     record = to_exchange(pruned, slug="s")
     assert [link["weight"] for link in record["links"]] == kept.weight.tolist()
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_vocabulary_ids_of_embeddings_come_back(is_ours: bool) -> None:
+    pruned = prune(random_graph(), node_threshold=1.0)
+    record = through_json(to_exchange(pruned, slug="s"))
+    names = [n["node_id"] for n in record["nodes"] if n["feature_type"] == "embedding"]
+    ids = pruned.graph.info.token_ids
+    assert names == [f"E_{one}_{position}" for position, one in enumerate(ids)]
+    if not is_ours:
+        del record["metadata"]["circuit_tracer_cli"]
+    read = from_exchange(record).graph
+    embeddings = read.nodes.of_kind(NodeKind.EMBEDDING)
+    assert read.nodes.feature[embeddings].tolist() == list(ids) == list(read.info.token_ids)

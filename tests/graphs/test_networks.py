@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.graphs.graph import NodeKind, node_names, rows_named
+from circuit_tracer.graphs.graph import NodeKind, node_names
 from circuit_tracer.graphs.networks import Form, to_networkx, write
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.summary import counts, edge_table, layer_table, node_table
+from circuit_tracer.graphs.summary import counts, edge_table, node_table
 from tests.graphs.builders import random_graph
 
 
@@ -96,7 +96,6 @@ def test_two_targets_of_one_text_have_two_names() -> None:
     names = node_names(graph)
     assert len(set(names)) == len(names)
     assert names[-1] == names[-2] + "#2"
-    assert rows_named(graph, names[-2:]) == [len(names) - 2, len(names) - 1]
 
 
 def test_tables_are_plain_sorted_and_limited() -> None:
@@ -113,7 +112,7 @@ def test_tables_are_plain_sorted_and_limited() -> None:
     flows = [row["influence"] for row in edges]
     assert flows == sorted(flows, reverse=True)
     assert len(edge_table(pruned, 2)) == 2
-    json.dumps([nodes, edges, counts(pruned), layer_table(pruned)], allow_nan=False)
+    json.dumps([nodes, edges, counts(pruned)], allow_nan=False)
 
 
 def test_counts_add_up() -> None:
@@ -122,6 +121,4 @@ def test_counts_add_up() -> None:
     words = ("embeddings", "features", "errors", "logits")
     assert sum(found[word] for word in words) == found["nodes"] == len(pruned.graph.nodes)
     assert sum(found[f"{word}_kept"] for word in words) == found["nodes_kept"]
-    layers = layer_table(pruned)
-    assert sum(row["features_kept"] for row in layers) == found["features_kept"]
     assert found["features_unexpanded"] == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import prune
@@ -87,8 +87,9 @@ def test_bad_requests_are_one_sentence() -> None:
         best_paths(pruned, k=0)
     with pytest.raises(UsageError, match="no row"):
         best_paths(pruned, sources=[len(graph.nodes)])
-    with pytest.raises(UsageError, match="pruned away"):
-        best_paths(pruned, sources=[int(np.flatnonzero(~pruned.node_kept)[0])])
+    gone = int(np.flatnonzero(~pruned.node_kept)[0])
+    with pytest.raises(UsageError, match=f"source {node_name(graph, gone)} was pruned away"):
+        best_paths(pruned, sources=[gone])
 
 
 def test_direct_shares_are_the_single_edge_paths_of_all_paths() -> None:

@@ -89,6 +89,15 @@ def swap_ends(folder: Path) -> None:
     pq.write_table(table.rename_columns(names), folder / "edges.parquet")
 
 
+def edit_info(key: str, value: object, *, target: bool = False) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        record = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+        (record["info"]["targets"][0] if target else record["info"])[key] = value
+        (folder / "trace.json").write_text(json.dumps(record), encoding="utf-8")
+
+    return apply
+
+
 DAMAGES = {
     "no trace.json": (remove("trace.json"), "give the folder that"),
     "no nodes": (remove("nodes.parquet"), "missing: trace the prompt again"),
@@ -100,7 +109,21 @@ DAMAGES = {
     "a JSON list": (write("trace.json", b"[1]"), "not written by circuit-tracer"),
     "another schema": (edit("schema", "x"), "not written by circuit-tracer"),
     "newer version": (edit("schema_version", 99), "version 99.*reads version 1.*install"),
-    "no info": (edit("info", None), "damaged"),
+    "no info": (edit("info", None), "the facts of the run are missing"),
+    "no scores": (edit("scores", None), "the scores are missing"),
+    "a score in words": (edit("scores", {"replacement": "good"}), "replacement is"),
+    "a threshold of 7": (edit("node_threshold", 7), "node_threshold is no number from 0 to 1"),
+    "prompt 5": (edit_info("prompt", 5), "prompt is 5 where it needs text"),
+    "tokens that are numbers": (edit_info("tokens", [1, 2, 3]), "tokens is .* needs texts"),
+    "a token too few": (edit_info("token_ids", [1]), "as many token_ids as tokens"),
+    "layers in words": (edit_info("n_layers", "six"), "n_layers is .* a whole number"),
+    "settings gone": (edit_info("settings", None), "settings is null"),
+    "model is text": (edit_info("model", "sprout"), "model is .* a name, a source"),
+    "targets are text": (edit_info("targets", ["yes"]), "targets is .* objects"),
+    "a target without text": (edit_info("token", None, target=True), "token is null"),
+    "a probability of 7": (edit_info("probability", 7, target=True), "from 0 to 1"),
+    "a target without ids": (edit_info("vocabulary_ids", [], target=True), "one id, or two"),
+    "a target elsewhere": (edit_info("position", 99, target=True), "a place in the prompt"),
     "scores of another shape": (edit("scores", {"x": 1}), "damaged"),
     "other trace's tables": (edit("n_edges", 3), "different traces"),
     "no column": (drop_column("edges.parquet", "kept"), "damaged"),

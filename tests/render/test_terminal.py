@@ -106,6 +106,25 @@ def test_features_of_one_label_are_told_by_their_index_and_moves_by_position() -
     assert f'{start}L{layer[high]}/{feature[high]}@3 "same" ⟹ yellow' in text
 
 
+def test_routes_say_where_they_start_and_part_their_targets() -> None:
+    pruned = builders.small()
+    found = best_paths(pruned, k=2)
+    text = as_text(routes(pruned, found))
+    assert text.splitlines()[2] == ""
+    assert text.endswith("share of all paths from tokens to it.\n")
+    named = as_text(routes(pruned, found[:2], origin="banana"))
+    assert "" not in named.splitlines()
+    assert named.endswith("share of all paths from banana to it.\n")
+
+
+def test_a_label_with_quotes_gets_no_more_of_them() -> None:
+    graph = builders.story(labels=('"?"/"."',))
+    row = int(graph.nodes.of_kind(NodeKind.FEATURE)[0])
+    text = as_text(routes(prune(graph), [Path((1, row, int(graph.target_rows[0])), 0.5, 1, 0.5)]))
+    assert '"?"/"." ⟹' in text
+    assert '""' not in text
+
+
 def test_no_routes_is_said() -> None:
     assert "No route" in as_text(routes(builders.small(), []))
 

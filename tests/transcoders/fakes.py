@@ -23,6 +23,7 @@ class FakeSource:
     max_length = 64
     bos_id = 0
     device = torch.device("cpu")
+    torch_dtype = torch.float32
     identity = Identity(name="fake", source="memory", sha256="fake-weights", kind="fake")
 
     def __init__(self, seed: int = 0) -> None:

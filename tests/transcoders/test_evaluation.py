@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.evaluation import evaluate, replacement
 from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader
-from circuit_tracer.transcoders.training import train
+from circuit_tracer.transcoders.training import Progress, train
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.fakes import small_config, text_file
 
@@ -109,6 +109,41 @@ def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
     assert read_config(out)["model"]["name"] == model.identity.name
     with pytest.raises(UsageError, match="already holds something"):
         train(model, text_file(tmp_path), small_config(), tmp_path)
+
+
+def test_a_finished_dictionary_is_only_replaced_when_told_and_a_stopped_run_goes_on(
+    tmp_path: Path, model: Model
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.step >= 20:
+            raise StoppedError
+
+    out, text = tmp_path / "mine", text_file(tmp_path, documents=120)
+    config = small_config(checkpoint_steps=8, epochs=3)
+    train(model, text, config, out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is there already; add --overwrite to replace it"):
+        train(model, text, config, out, on_progress=stop)
+    with pytest.raises(StoppedError):
+        train(model, text, replace(config, seed=5), out, on_progress=stop, overwrite=True)
+    assert (out / "layer_0.safetensors").read_bytes() == before["layer_0.safetensors"]
+    steps: list[int] = []
+    seeded = replace(config, seed=5)
+    train(model, text, seeded, out, on_progress=lambda p: steps.append(p.step))
+    assert min(step for step in steps if step) >= 16  # from the checkpoint on
+    assert (out / "layer_0.safetensors").read_bytes() != before["layer_0.safetensors"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_text_of_unknown_words_is_refused(tmp_path: Path, model: Model) -> None:
+    path = tmp_path / "foreign.txt"
+    path.write_text("der Himmel ist the blau\n" * 9)
+    with pytest.raises(UsageError, match="does not know 80% of the words"):
+        evaluate(model, random_dictionary(model), path)
 
 
 def test_where_a_dictionary_reads_does_not_change_what_it_computes(

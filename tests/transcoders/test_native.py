@@ -166,6 +166,11 @@ def with_file(name: str, change: Callable[[bytes], bytes | None]) -> Damage:
         (with_config(n_features="many"), "a list with the number"),
         (with_config(k=...), "topk but not its k"),
         (with_config(reads="somewhere"), '"reads": "somewhere"'),
+        (with_config(model="gpt2"), '"model": "gpt2" where it needs an object'),
+        (with_config(evaluation=[1]), '"evaluation": .* where it needs an object'),
+        (with_config(evaluation={"layers": [{"fvu": "good"}]}), "needs figures of every layer"),
+        (with_file("more.pkl", lambda b: b"x"), "more.pkl is a pickle-based file"),
+        (with_file("layer_0.pt", lambda b: b"x"), "layer_0.pt is a pickle-based file"),
         (with_file("layer_1.safetensors", lambda b: None), "lacks layer_1.safetensors"),
         (
             with_file("layer_2.safetensors", lambda b: b"x"),
@@ -213,6 +218,26 @@ def test_pickles_are_refused_unopened(tmp_path: Path, name: str) -> None:
 def test_references_that_lead_nowhere(reference: str, words: str) -> None:
     with pytest.raises(DictionaryError, match=words):
         find_dictionary(reference, FakeSource())
+
+
+def test_a_slash_at_the_end_changes_nothing_and_advice_is_true() -> None:
+    sprout = FakeSource()
+    sprout.identity = Identity("sprout", "bundled", "x", "llama")
+    assert find_dictionary("clt/", sprout) == find_dictionary("clt", sprout)
+    assert find_dictionary("sprout/clt/").source == "bundled"
+    with pytest.raises(DictionaryError) as caught:
+        find_dictionary("nowhere", FakeSource())
+    assert "neuron" not in str(caught.value)
+
+
+def test_device_and_dtype_are_the_models_unless_told(tmp_path: Path) -> None:
+    save_dictionary(make(), tmp_path / "mine")
+    wide = FakeSource()
+    wide.torch_dtype = torch.float64
+    assert open_transcoders(tmp_path / "mine", wide).layers[0].W_enc.dtype == torch.float64
+    told = open_transcoders(tmp_path / "mine", wide, dtype=torch.bfloat16)
+    assert told.layers[0].W_enc.dtype == torch.bfloat16
+    assert open_transcoders(tmp_path / "mine").layers[0].W_enc.dtype == torch.float32
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -177,8 +177,20 @@ def test_a_text_shorter_than_a_batch_is_refused(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_the_model_takes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"row_length \(65\).*\(64\)"):
+    with pytest.raises(UsageError, match=r"--row-length \(65\).*\(64\)"):
         train_in_memory(FakeSource(), text_file(tmp_path), small_config(row_length=65))
+    path = text_file(tmp_path)
+    config = small_config(row_length=None, buffer_tokens=None, max_tokens=500)
+    dictionary = train_in_memory(FakeSource(), path, config)  # the model's own 64
+    assert dictionary.config["training"]["row_length"] == 64
+
+
+def test_text_of_unknown_words_is_refused_before_any_work(tmp_path: Path) -> None:
+    path, model = tmp_path / "foreign.txt", FakeSource()
+    path.write_text("der Himmel ist blau\n" * 200)
+    with pytest.raises(UsageError, match=r"does not know 100% of .* foreign\.txt"):
+        train_in_memory(model, path, small_config())
+    assert model.calls == 0
 
 
 def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -193,7 +205,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     others = {
         "another model": identity._replace(model="other"),
         "another text": identity._replace(text="other"),
-        "n_features 48 and this run has 49": identity._replace(config=small_config(n_features=49)),
+        "--features 48 and this run has 49": identity._replace(config=small_config(n_features=49)),
     }
     for words, other in others.items():
         with pytest.raises(TrainingError, match=words):

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from circuit_tracer.bundled import DICTIONARY_FILE, PICKLES, sha256_of
+from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, PICKLES, sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.graphs.graph import Identity
@@ -53,7 +53,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Identity:
     What `dictionary.config` holds (model, training, evaluation) goes into `dictionary.json`.
     Raises OutputError where it cannot be written.
     """
-    with new_folder(folder, overwrite=True, marker=CONFIG) as fresh:
+    with new_folder(folder, overwrite=True, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
             # save_file would make the file readable by its owner alone
             (fresh / layer_file(transcoder.layer)).write_bytes(save(_tensors(transcoder)))
@@ -61,6 +61,12 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> Identity:
         config = {**_described(dictionary), "sha256": sha256, **dictionary.config}
         (fresh / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return Identity(name=folder.name, source="folder", sha256=sha256, kind=dictionary.kind)
+
+
+def _our_files(folder: Path) -> list[str]:
+    """Names in the folder that a dictionary before may have left there."""
+    layers = [file.name for file in folder.glob("layer_*.safetensors")]
+    return [CONFIG, f".{CONFIG}.partial", CARDS_FILE, *layers]
 
 
 def in_storage_dtype(dictionary: Dictionary, dtype: torch.dtype) -> Dictionary:
@@ -164,6 +170,11 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
     for name, allowed in choices.items():
         if config.get(name) not in allowed:
             raise wrong(name, " or ".join(allowed))
+    for name in ("model", "training", "evaluation"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise wrong(name, "an object")
+    if not _are_figures((config.get("evaluation") or {}).get("layers") or []):
+        raise wrong("evaluation", "figures of every layer")
     features = config.get("n_features")
     if not isinstance(features, list) or not all(is_count(f) for f in features):
         raise wrong("n_features", "a list with the number of features of every layer")
@@ -179,14 +190,21 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def _are_figures(layers: Any) -> bool:
+    """Whether these are the evaluation's layers as they are printed: numbers under known names."""
+    names = ("fvu", "fvu_median", "fvu_pooled", "l0", "dead")
+    return isinstance(layers, list) and all(
+        isinstance(layer, dict) and all(isinstance(layer.get(name), (int, float)) for name in names)
+        for layer in layers
+    )
+
+
 def _refuse_pickles(folder: Path) -> None:
-    if (folder / CONFIG).exists():
-        return
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in PICKLES:
             raise DictionaryError(
                 f"{file.name} is a pickle-based file, which can run code when opened, so it is "
-                "refused; convert the dictionary to safetensors"
+                "refused; convert it to safetensors, or take it out of the dictionary's folder"
             )
 
 

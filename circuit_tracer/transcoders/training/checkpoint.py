@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.graphs.folder import new_folder
-from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.config import TrainingConfig, called
 from circuit_tracer.transcoders.training.trainer import Trainer
 
 FACTS = "checkpoint.json"
@@ -103,8 +103,8 @@ def load_checkpoint(
         theirs, ours = stored.config.as_json(), identity.config.as_json()
         name = next(n for n in ours if theirs[n] != ours[n])
         raise TrainingError(
-            f"the checkpoint in {folder} was made with {name} {theirs[name]} and this run has "
-            f"{ours[name]}; use the same settings or {again}"
+            f"the checkpoint in {folder} was made with {called(name)} {theirs[name]} and this run "
+            f"has {ours[name]}; use the same settings or {again}"
         )
     return Checkpoint(
         Trainer.restored(identity.config, tensors, facts["trainer"]), position, facts["seconds"]

@@ -9,6 +9,29 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.models.wiring import ReadPoint
 from circuit_tracer.transcoders.dictionary import Kind
 
+ROW_LENGTH = 128
+"""Tokens in a row of text where neither the settings nor the model's context say less."""
+_FLAGS = {
+    "activation": "--activation",
+    "batch_size": "--train-batch",
+    "checkpoint_steps": "--checkpoint-steps",
+    "epochs": "--epochs",
+    "k": "--k",
+    "kind": "--kind",
+    "learning_rate": "--learning-rate",
+    "max_tokens": "--max-tokens",
+    "n_features": "--features",
+    "row_length": "--row-length",
+    "seed": "--seed",
+    "skip": "--skip",
+    "target_l0": "--target-l0",
+}
+
+
+def called(name: str) -> str:
+    """How messages call a setting: by its flag, where the command line has one."""
+    return _FLAGS.get(name, name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -31,8 +54,8 @@ class TrainingConfig:
     """Stop after so many tokens (BOS not counted); the whole text if None."""
     epochs: int = 1
     """Passes over the text at most."""
-    row_length: int = 128
-    """Tokens in a row of text, BOS included; at most the model's context."""
+    row_length: int | None = None
+    """Tokens in a row of text, BOS included; 128, or the model's context if that is less."""
     pack: bool = True
     """Fill rows with several documents; without it every document is a row of its own."""
     rows_per_forward: int = 16
@@ -125,7 +148,8 @@ class TrainingConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 words = ", ".join(str(a) for a in allowed if a is not None)
-                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {words}")
+                value = getattr(self, name)
+                raise UsageError(f"{called(name)} is {value!r}; choose one of {words}")
         at_least = {
             "n_features": 1,
             "epochs": 1,
@@ -143,17 +167,18 @@ class TrainingConfig:
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UsageError(f"{name} is {value}; it has to be at least {least}")
+                raise UsageError(f"{called(name)} is {value}; it has to be at least {least}")
         for name in ("learning_rate", "bandwidth", "initial_threshold"):
             if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it has to be above 0")
+                value = getattr(self, name)
+                raise UsageError(f"{called(name)} is {value}; it has to be above 0")
         for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
         for name in ("aux_weight", "sparsity_weight", "target_l0"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
-                raise UsageError(f"{name} is {value}; it cannot be below 0")
+                raise UsageError(f"{called(name)} is {value}; it cannot be below 0")
 
     def _check_clashes(self) -> None:
         topk = self.activation == "topk"
@@ -161,22 +186,22 @@ class TrainingConfig:
             for name in ("sparsity", "target_l0", "sparsity_weight"):
                 if getattr(self, name) is not None:
                     raise UsageError(
-                        f"{name} and activation topk clash: TopK's sparsity is k; "
-                        f"leave {name} out or choose activation jumprelu"
+                        f"{called(name)} and --activation topk clash: TopK's sparsity is --k; "
+                        f"leave {called(name)} out or choose --activation jumprelu"
                     )
         elif self.k is not None:
             raise UsageError(
-                "k and activation jumprelu clash: JumpReLU's sparsity is target_l0 or "
-                "sparsity_weight; leave k out or choose activation topk"
+                "--k and --activation jumprelu clash: JumpReLU's sparsity is --target-l0 (or "
+                "sparsity_weight); leave --k out or choose --activation topk"
             )
         if self.target_l0 is not None and self.sparsity_weight is not None:
             raise UsageError(
-                "target_l0 and sparsity_weight clash: a target steers the weight itself; give one"
+                "--target-l0 and sparsity_weight clash: a target steers the weight itself; give one"
             )
         if topk and self.active > self.n_features:
             raise UsageError(
-                f"k ({self.active}) and n_features ({self.n_features}) clash: no more features can "
-                "be active than there are; lower k or raise n_features"
+                f"--k ({self.active}) and --features ({self.n_features}) clash: no more features "
+                "can be active than there are; lower --k or raise --features"
             )
         if self.warm_up > self.decay_from:
             raise UsageError(
@@ -185,6 +210,6 @@ class TrainingConfig:
             )
         if self.buffer_tokens is not None and self.buffer_tokens < self.batch_size:
             raise UsageError(
-                f"buffer_tokens ({self.buffer_tokens}) and batch_size ({self.batch_size}) clash: "
-                "the buffer has to hold a batch; raise buffer_tokens or lower batch_size"
+                f"buffer_tokens ({self.buffer_tokens}) and --train-batch ({self.batch_size}) "
+                "clash: the buffer has to hold a batch; raise buffer_tokens or lower --train-batch"
             )

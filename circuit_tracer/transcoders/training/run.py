@@ -15,21 +15,22 @@ from typing import Any, Literal
 
 import torch
 
-from circuit_tracer.errors import TrainingError, UsageError
+from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import EvaluatedModel, Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
-from circuit_tracer.transcoders.rows import RowReader, count_tokens, fingerprint
+from circuit_tracer.transcoders.rows import RowReader, check_known, count_tokens, fingerprint
 from circuit_tracer.transcoders.source import ActivitySource
 from circuit_tracer.transcoders.training.checkpoint import (
+    FACTS,
     Position,
     RunIdentity,
     load_checkpoint,
     save_checkpoint,
 )
-from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.config import ROW_LENGTH, TrainingConfig
 from circuit_tracer.transcoders.training.progress import OnProgress, Progress
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import StepFigures, Trainer
@@ -66,17 +67,20 @@ def train(
     held_out: Path | None = None,
     on_progress: OnProgress | None = None,
     stored_as: Literal["bfloat16", "float32"] = "bfloat16",
+    overwrite: bool = False,
 ) -> TrainingSummary:
     """Train a dictionary for `model` on `text` and write it to the folder `out`.
 
     The evaluation runs on `held_out`, or on documents of `text` kept from training. Checkpoints go
     to a folder beside `out` (`<out>.checkpoint`); a run with the same settings, model and text goes
-    on from there, and gives the very same weights as one that was never interrupted.
+    on from there, and gives the very same weights as one that was never interrupted. A finished
+    dictionary in `out` is only replaced with `overwrite`.
 
     Raises UsageError (text, settings), TrainingError (diverged, text too short, foreign
-    checkpoint), OutputError (`out` cannot be written or holds something else).
+    checkpoint), OutputError (`out` cannot be written or holds a finished dictionary).
     """
-    _check(model, text, config, out)
+    _check(model, config, out)
+    _check_unfinished(out, overwrite)
     run = _Run(model, text, config, out, held_out, on_progress)
     run.learn()
     return run.finish(DTYPES[stored_as])
@@ -95,21 +99,31 @@ def train_in_memory(
     on_progress: OnProgress | None = None,
 ) -> Dictionary:
     """Train without files: the dictionary in float32, not evaluated. For notebooks and tests."""
-    _check(model, text, config, None)
+    _check(model, config, None)
     run = _Run(model, text, config, None, None, on_progress)
     run.learn()
     return run.dictionary(torch.float32)
 
 
-def _check(model: ActivitySource, text: Path, config: TrainingConfig, out: Path | None) -> None:
-    if config.row_length > model.max_length:
+def _check_unfinished(out: Path, overwrite: bool) -> None:
+    """A run that was stopped goes on from its checkpoint; one that ended is not repeated."""
+    is_stopped = (checkpoint_folder(out) / FACTS).is_file()
+    if (out / CONFIG).is_file() and not is_stopped and not overwrite:
+        raise OutputError(
+            f"a dictionary in {out} is there already; add --overwrite to replace it, or choose "
+            "another --out"
+        )
+
+
+def _check(model: ActivitySource, config: TrainingConfig, out: Path | None) -> None:
+    if config.row_length is not None and config.row_length > model.max_length:
         raise UsageError(
-            f"row_length ({config.row_length}) is more than {model.identity.name} takes "
-            f"({model.max_length}); lower row_length"
+            f"--row-length ({config.row_length}) is more than {model.identity.name} takes "
+            f"({model.max_length}); lower --row-length, or leave it out"
         )
     if out is None or not out.exists() or (out / CONFIG).is_file():
         return
-    if out.is_file() or any(out.iterdir()):
+    if not out.is_dir() or any(out.iterdir()):
         raise UsageError(
             f"{out} already holds something that is no dictionary; give another folder"
         )
@@ -129,17 +143,21 @@ class _Run:
     ) -> None:
         self.model = model
         self.text = text
-        self.config = config
+        self.row_length = config.row_length or min(ROW_LENGTH, model.max_length)
+        self.config = config = replace(config, row_length=self.row_length)
         self.out = out
         self.held_out = held_out
         self.on_progress = on_progress or (lambda _: None)
         self.share = config.held_out_share if out is not None and held_out is None else 0.0
         self.on_progress(_nothing_yet("counting", model.n_layers))
+        check_known(self._reader("training"))
+        if held_out is not None:
+            check_known(replace_text(self._reader("held-out"), held_out))
         self.total = count_tokens(self._reader("training"), up_to=config.max_tokens)
         if self.total < config.batch_size:
             raise TrainingError(
                 f"the text {text.name} has {self.total} tokens to train on, fewer than one batch "
-                f"({config.batch_size}); give more text or lower batch_size"
+                f"({config.batch_size}); give more text or lower --train-batch"
             )
         self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
         self.seconds = 0.0
@@ -151,7 +169,7 @@ class _Run:
             self.text,
             self.model.tokenizer,
             bos_id=self.model.bos_id,
-            row_length=self.config.row_length,
+            row_length=self.row_length,
             pack=self.config.pack,
             epochs=self.config.epochs if part == "training" else 1,
             part=part,
@@ -232,7 +250,7 @@ class _Run:
         assert self.trainer is not None
         self.on_progress(self._stage("evaluating"))
         save_dictionary(self.dictionary(stored_as), self.out)
-        stored = open_transcoders(self.out.resolve(), self.model, device=self.model.device)
+        stored = open_transcoders(self.out.resolve(), self.model, dtype=torch.float32)
         reader = self._reader("held-out")
         if self.held_out is not None:
             reader = replace_text(reader, self.held_out)
