@@ -37,7 +37,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show a traced graph: scores, routes, a tree from the target down, nodes and edges."""
-    from circuit_tracer.graphs import best_paths, counts, edge_table, node_table, open_graph
+    from circuit_tracer.graphs import counts, edge_table, node_table, open_graph
 
     pruned = open_graph(graph)
     if json:
@@ -57,7 +57,7 @@ def show(
     from circuit_tracer.render import tables, terminal, tree
 
     print_rich(
-        terminal.summary(pruned, best_paths(pruned, k=5, direct=False)),
+        terminal.summary(pruned, terminal.leading_routes(pruned, 5)),
         tree.tree(pruned),
         tables.node_table(pruned, limit=nodes),
         tables.edge_table(pruned, limit=edges),

@@ -262,10 +262,9 @@ def _print(
     folder: Path,
     formats: list[str],
 ) -> None:
-    from circuit_tracer.graphs import best_paths
     from circuit_tracer.render import terminal
 
-    paths = best_paths(pruned, k=n_routes, direct=False) if n_routes > 0 else None
+    paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
     print_rich(terminal.summary(pruned, paths))
     files = ", ".join(FILE_NAMES[form] for form in formats)
     work = sum(seconds[stage] for stage in ("forward", "encode", "sweep", "prune"))

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.paths import Path, direct_shares
+from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.text import percent, printable, shorten, token_texts
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 LABEL_CELLS = 30
+ROUTED_TARGETS = 3
+"""Targets whose routes are listed; the others are far less likely."""
 UP, DOWN = "cyan", "yellow"
 
 _Called = tuple[int, str]  # (layer, label)
@@ -48,6 +50,12 @@ def as_text(renderable: RenderableType, *, width: int = WIDTH, color: bool = Fal
     console.print(renderable, end="")
     lines = out.getvalue().splitlines()
     return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
+    """The k strongest routes through features to each of the first `ROUTED_TARGETS` targets."""
+    targets = pruned.graph.target_rows[:ROUTED_TARGETS].tolist()
+    return best_paths(pruned, k=k, targets=targets, direct=False)
 
 
 def summary(
@@ -176,7 +184,7 @@ def straight(graph: Graph) -> Text:
     """One line on the routes that meet no feature: the listed ones in proportion."""
     from rich.text import Text
 
-    shares = zip(graph.info.targets, direct_shares(graph), strict=True)
+    shares = list(zip(graph.info.targets, direct_shares(graph), strict=True))[:ROUTED_TARGETS]
     named = [f"{printable(t.token).strip()} {percent(float(share))}" for t, share in shares]
     return Text(
         "  Straight from a token, through attention alone, go of all paths: " + ", ".join(named),

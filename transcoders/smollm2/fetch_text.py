@@ -21,7 +21,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
-DEFAULT_OUT = Path(__file__).parents[2] / "outputs" / "smollm2"
+DEFAULT_OUT = Path("outputs", "smollm2")
 DOCUMENT_WORDS = 300
 RUN_DOCUMENTS = 8
 """Neighbouring documents share a subject, so whole runs of them are held out."""

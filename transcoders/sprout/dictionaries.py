@@ -100,7 +100,9 @@ def build(kind: str, model: Model, config: TrainingConfig) -> None:
         rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1
         text = text_file("train", rows * (ROW_WORDS + 1))
         held_out = text_file("held_out", EVALUATION_TOKENS * 11 // 10)
-        summary = train(model, text, config, made, held_out=held_out, on_progress=show)
+        summary = train(
+            model, text, config, made, held_out=held_out, on_progress=show, overwrite=True
+        )
         print(f"{kind}: {summary.steps} steps in {summary.seconds:.0f} s", file=sys.stderr)
     started = time.perf_counter()
     make_cards(
