@@ -8,40 +8,15 @@ open_transcoders("outputs/mine", model)   a folder that `transcoders train` wrot
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 
 from circuit_tracer.bundled import PICKLES, bundled_dictionaries, bundled_folder
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.formats import native
-
-
-@runtime_checkable
-class DictionaryModel(Protocol):
-    """What opening needs of a model; `circuit_tracer.models.Model` is one."""
-
-    @property
-    def identity(self) -> Identity:
-        """Which weights these are."""
-
-    @property
-    def n_layers(self) -> int:
-        """Number of layers."""
-
-    @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """What it computes in."""
+from circuit_tracer.transcoders.source import DictionaryModel
 
 
 class Place(NamedTuple):

@@ -1,4 +1,4 @@
-"""What training, evaluation and cards need of a model."""
+"""What opening, training, evaluation and cards need of a model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from circuit_tracer.models.wiring import ReadPoint
 
 
 @runtime_checkable
-class ActivitySource(Protocol):
-    """What training needs of a model; `circuit_tracer.models.Model` is one."""
-
-    @property
-    def tokenizer(self) -> Any:
-        """Hugging Face tokenizer."""
+class DictionaryModel(Protocol):
+    """What opening needs of a model; `circuit_tracer.models.Model` is one."""
 
     @property
     def identity(self) -> Identity:
@@ -27,23 +23,32 @@ class ActivitySource(Protocol):
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """Number of layers."""
 
     @property
     def d_model(self) -> int:
-        """d."""
-
-    @property
-    def max_length(self) -> int:
-        """Longest row the model takes."""
+        """Width of the residual stream."""
 
     @property
     def device(self) -> torch.device:
-        """Where its activity is, and where training happens."""
+        """Where its weights are, and where training happens."""
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """What it computes in."""
+
+
+@runtime_checkable
+class ActivitySource(DictionaryModel, Protocol):
+    """What training needs of a model; `circuit_tracer.models.Model` is one."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Hugging Face tokenizer."""
+
+    @property
+    def max_length(self) -> int:
+        """Longest row the model takes."""
 
     @property
     def bos_id(self) -> int | None:
