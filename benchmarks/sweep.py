@@ -1,6 +1,6 @@
 """Rows per second of the sweep and of batched autograd on the same frozen model, in one run.
 
-    python -m benchmarks.sweep [--rows 2000] [--threads 1] [--seconds 60]
+    python benchmarks/sweep.py [--rows 2000] [--threads 1] [--repeat 5]
 
 Case B of the project's table: a random Llama of 8 layers, width 256, 8 heads / 4 key-value heads,
 4,096 features a layer of which about 20 fire per token and layer, 32 tokens. The baseline is what
@@ -12,10 +12,14 @@ machine's matrix-product rate is measured in the same run.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the oracle is in tests/
 
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Rows, Sweep, SweepTargets
