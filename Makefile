@@ -37,7 +37,7 @@ smollm2: .venv/.user
 	$(PIP) gguf accelerate
 
 .venv/.user: pyproject.toml constraints.txt | .venv
-	$(PIP) -e .
+	$(PIP) -e ".[figures]"
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv
