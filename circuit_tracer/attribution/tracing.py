@@ -17,7 +17,7 @@ from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.attribution.targets import choose_targets, resolve_position
 from circuit_tracer.errors import CircuitTracerError, DictionaryError, UsageError
-from circuit_tracer.graphs.graph import Graph, GraphInfo
+from circuit_tracer.graphs.graph import Edges, Graph, GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 
@@ -111,19 +111,53 @@ def trace(
     CircuitTracerError when memory runs out.
     """
     settings = settings or TraceSettings()
-    report = on_progress or (lambda progress: None)
     _check_together(dictionary, model)
-    seconds: dict[str, float] = {}
     ids = model.tokenize(prompt)
     at = resolve_position(settings.position, len(ids))
-    n_zeroed = settings.zeroed_positions
-    _check_zeroed(n_zeroed, at)
+    _check_zeroed(settings.zeroed_positions, at)
+    seconds: dict[str, float] = {}
+    # Nothing after the explained position can matter: the model is causal.
+    assembler, edges = _assembled(
+        model, dictionary, ids[: at + 1], settings, seconds, on_progress or (lambda progress: None)
+    )
+    dtype = str(model.torch_dtype).removeprefix("torch.")
+    residual, tolerance = assembler.check_conservation(dtype, _target_names(assembler))
+    info = GraphInfo(
+        prompt=prompt,
+        tokens=tuple(model.token_text(i) for i in ids),
+        token_ids=tuple(ids),
+        n_layers=model.n_layers,
+        targets=assembler.chosen.targets,
+        model=model.identity,
+        dictionary=dictionary.identity,
+        dtype=dtype,
+        conservation_residual=residual,
+        conservation_tolerance=tolerance,
+        settings=asdict(settings) | {"weights_dtype": model.weights_dtype},
+        versions=versions(),
+    )
+    nodes = assembler.nodes(_node_labels(assembler, info, labels))
+    return Trace(
+        graph=Graph(info, nodes, edges),
+        seconds=seconds,
+        n_active=len(assembler.model.features),
+        n_expanded=int(assembler.expanded[assembler.n_logits :].sum()),
+    )
 
+
+def _assembled(
+    model: Model,
+    dictionary: Dictionary,
+    ids: list[int],
+    settings: TraceSettings,
+    seconds: dict[str, float],
+    report: OnProgress,
+) -> tuple[Assembler, Edges]:
+    """The costly part: forward pass, encoding, sweep. Fills in `seconds`."""
     with _memory_remedy(), _exact_products(), torch.no_grad():
         report(Progress("forward", 0, 0, f"{len(ids)} tokens"))
         with _timed(seconds, "forward"):
-            # Nothing after the explained position can matter: the model is causal.
-            capture = model.capture(ids[: at + 1])
+            capture = model.capture(ids)
             chosen = choose_targets(
                 model,
                 capture,
@@ -134,7 +168,9 @@ def trace(
             )
         report(Progress("encode", 0, 0))
         with _timed(seconds, "encode"):
-            replacement = build_replacement(capture, model.wiring, dictionary, n_zeroed=n_zeroed)
+            replacement = build_replacement(
+                capture, model.wiring, dictionary, n_zeroed=settings.zeroed_positions
+            )
             assembler = Assembler(replacement, chosen)
         n_rows = min(settings.max_feature_nodes, len(replacement.features)) + assembler.n_logits
         report(Progress("sweep", 0, n_rows, _expectation(assembler, n_rows)))
@@ -147,32 +183,7 @@ def trace(
                 batch_size=settings.batch_size,
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
-            edges = assembler.edges()
-
-    dtype = str(model.torch_dtype).removeprefix("torch.")
-    residual, tolerance = assembler.check_conservation(dtype, _target_names(assembler))
-    info = GraphInfo(
-        prompt=prompt,
-        tokens=tuple(model.token_text(i) for i in ids),
-        token_ids=tuple(ids),
-        n_layers=model.n_layers,
-        targets=chosen.targets,
-        model=model.identity,
-        dictionary=dictionary.identity,
-        dtype=dtype,
-        conservation_residual=residual,
-        conservation_tolerance=tolerance,
-        settings=asdict(settings),
-        versions=versions(),
-    )
-    nodes = assembler.nodes(_node_labels(assembler, info, labels))
-    n_expanded = int(assembler.expanded[assembler.n_logits :].sum())
-    return Trace(
-        graph=Graph(info, nodes, edges),
-        seconds=seconds,
-        n_active=len(replacement.features),
-        n_expanded=n_expanded,
-    )
+            return assembler, assembler.edges()
 
 
 def versions() -> dict[str, str]:

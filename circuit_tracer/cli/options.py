@@ -35,7 +35,9 @@ Transcoders = Annotated[
     ),
 ]
 Device = Annotated[str, option("--device", help="cpu, cuda, cuda:1, mps, or auto.")]
-Dtype = Annotated[str, option("--dtype", help="float32, float64, bfloat16 or float16.")]
+Dtype = Annotated[
+    str, option("--dtype", help="float32 or float64; bfloat16 and float16 round weights.")
+]
 NodeThreshold = Annotated[
     float, option("--node-threshold", help="Share of influence the kept nodes carry.")
 ]

@@ -67,9 +67,18 @@ class Model:
     identity: Identity
     wrapped: Any
     """The nnsight view of the module."""
+    weights_dtype: str
+    """What the weights were rounded to ("bfloat16", ...); computing is in `torch_dtype`."""
 
     @classmethod
-    def from_module(cls, module: Any, tokenizer: Any, identity: Identity | None = None) -> Model:
+    def from_module(
+        cls,
+        module: Any,
+        tokenizer: Any,
+        identity: Identity | None = None,
+        *,
+        weights_dtype: torch.dtype | None = None,
+    ) -> Model:
         """Wire a module already in memory (a random one in tests, a fine-tuned one).
 
         The module itself is changed: eval mode, no gradients, eager attention, and in float64
@@ -83,7 +92,15 @@ class Model:
         found = identity or Identity(
             name=type(module).__name__, source="memory", sha256="", kind=wiring.family
         )
-        return cls(module, tokenizer, wiring, found, wrap(module, tokenizer))
+        rounded = weights_dtype or next(module.parameters()).dtype
+        return cls(
+            module,
+            tokenizer,
+            wiring,
+            found,
+            wrap(module, tokenizer),
+            str(rounded).removeprefix("torch."),
+        )
 
     @property
     def n_layers(self) -> int:
@@ -247,4 +264,5 @@ def open_model(
             )
     tokenizer = load_tokenizer(source)
     family = wiring_class(type(module).__name__).family
-    return Model.from_module(module, tokenizer, identity_of(source, family))
+    identity = identity_of(source, family)
+    return Model.from_module(module, tokenizer, identity, weights_dtype=torch_dtype)

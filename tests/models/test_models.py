@@ -186,6 +186,16 @@ def test_damaged_config_is_refused(tmp_path: Path) -> None:
         open_model(str(folder))
 
 
+def test_half_precision_rounds_the_weights_and_computes_in_float32(tmp_path: Path) -> None:
+    model = tiny_llama()
+    opened = open_model(str(saved(model, tmp_path / "m")), dtype="bfloat16", device="cpu")
+    assert opened.torch_dtype is torch.float32
+    assert opened.weights_dtype == "bfloat16"
+    rounded = model.unembedding.bfloat16().float()
+    assert torch.equal(opened.unembedding, rounded)
+    assert not torch.equal(rounded, model.unembedding)
+
+
 def test_dtypes_and_devices_have_names() -> None:
     assert parse_dtype("fp64") is torch.float64
     assert parse_dtype("bfloat16") is torch.bfloat16
