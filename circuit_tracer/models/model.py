@@ -227,10 +227,13 @@ class Model:
 
 
 def _unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
-    for word in prompt.split():
-        if unknown in tokenizer(word, add_special_tokens=False)["input_ids"]:
-            return word
-    return prompt
+    """The first part of the prompt that the vocabulary lacks, as it was typed."""
+    if not tokenizer.is_fast:
+        return prompt
+    encoded = tokenizer(prompt, verbose=False, return_offsets_mapping=True)
+    place = encoded["input_ids"].index(unknown)
+    start, end = encoded["offset_mapping"][place]
+    return prompt[start:end]
 
 
 def open_model(
