@@ -54,6 +54,20 @@ class FrozenAttention:
     n_groups: int
     """Q, query heads per key-value head."""
 
+    def push(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T T d"]:
+        """What each position j of a stream in front of the norm is behind attention at each i.
+
+        [j, i]: its own stream for i = j, plus what the heads at i fetch from j.
+        """
+        T, d = stream.shape
+        K = self.pattern.shape[0]
+        values = (stream @ self.W_V.T).view(T, K, -1)
+        heads = torch.einsum("kjqi,jkh->jikqh", self.pattern, values)
+        moved = (heads.reshape(T * T, -1) @ self.W_O.T).view(T, T, d)
+        own = torch.arange(T, device=stream.device)
+        moved[own, own] += stream
+        return moved
+
     def pull(self, cotangent: Float[Tensor, "B P d"]) -> None:
         """Turn cotangents behind attention into those in front of its norm, in place."""
         B, P, d = cotangent.shape

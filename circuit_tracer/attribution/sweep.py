@@ -9,8 +9,9 @@ walked down the residual stream, layer by layer:
 3. targets that read at this layer join with their encoder vectors;
 4. attention is pulled back through its frozen pattern.
 
-At the bottom the embeddings are read off. Targets are sorted by position and layer, so that a
-batch's products stop at its last position (the causal cone) and start at its highest layer.
+At the bottom the embeddings are read off; on short prompts above the lowest attention already,
+where each embedding's image is known beforehand. Targets are sorted by position and layer, so that
+a batch's products stop at its last position (the causal cone) and start at its highest layer.
 
 Shapes: B targets of a batch, P positions in the cone, T tokens, d model width, S source slots.
 """
@@ -63,6 +64,11 @@ class Sweep:
     def __init__(self, model: LocalReplacementModel) -> None:
         self.model = model
         self.n_columns, self._node, self._slot_range, self._blocks = _lay_out(model)
+        T, d = model.embeddings.shape
+        small = T * T * d <= LARGEST_IMAGE
+        self._image = model.layers[0].attention.push(model.embeddings) if small else None
+        """What the embeddings are behind the lowest attention: it need not be pulled back through
+        then, because only embeddings lie below it."""
 
     def run(
         self,
@@ -107,7 +113,8 @@ class Sweep:
                     constant[:joined] += torch.einsum(
                         "bpd,pd->b", cotangent[:joined], attention.constant[:P]
                     )
-                attention.pull(cotangent[:joined])
+                if layer > 0 or self._image is None:
+                    attention.pull(cotangent[:joined])
         return self._gather(chosen, cotangent, values, constant)
 
     def _read_sources(self, layer: int, cotangent: Tensor, values: Tensor) -> None:
@@ -130,7 +137,10 @@ class Sweep:
         B, P, S = values.shape
         node = self._node[:P].reshape(-1)
         flat = values.view(B, P * S)
-        embedded = torch.einsum("bpd,pd->bp", cotangent, self.model.embeddings[:P])
+        if self._image is None:
+            embedded = torch.einsum("bpd,pd->bp", cotangent, self.model.embeddings[:P])
+        else:
+            embedded = cotangent.view(B, -1) @ self._image[:P, :P].reshape(P, -1).T
         is_node = (node >= 0).nonzero().squeeze(1)
         is_constant = (node == CONSTANT).nonzero().squeeze(1)
         return Rows(
@@ -141,6 +151,8 @@ class Sweep:
         )
 
 
+LARGEST_IMAGE = 1 << 22
+"""Numbers of the embeddings' image behind the lowest attention that are worth holding."""
 CONSTANT = -2
 PADDING = -1
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from circuit_tracer.attribution import sweep
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets
 from circuit_tracer.models import Model
@@ -45,14 +46,14 @@ def every_target(model: Model, replacement: LocalReplacementModel) -> SweepTarge
 
 
 def dense_rows(replacement: LocalReplacementModel, targets: SweepTargets, batch: int) -> Tensor:
-    sweep = Sweep(replacement)
-    dense = targets.vector.new_zeros(len(targets), sweep.n_columns)
+    walk = Sweep(replacement)
+    dense = targets.vector.new_zeros(len(targets), walk.n_columns)
 
     def collect(rows: object) -> None:
         for row, weights in zip(rows.target, rows.weight, strict=True):  # type: ignore[attr-defined]
             dense[row, rows.column] = weights  # type: ignore[attr-defined]
 
-    sweep.run(targets, torch.arange(len(targets)), batch_size=batch, on_rows=collect)
+    walk.run(targets, torch.arange(len(targets)), batch_size=batch, on_rows=collect)
     return dense
 
 
@@ -78,6 +79,18 @@ def test_rows_equal_autograd_for_every_head_grouping_and_reading_point(
     targets = every_target(model, replacement)
     oracle = FrozenNetwork(model, capture, replacement).rows(targets, torch.arange(len(targets)))
     assert torch.allclose(dense_rows(replacement, targets, 50), oracle, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_rows_are_the_same_with_and_without_the_embeddings_image(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, replacement = frozen(kind=kind, skip=True, attention_bias=True)
+    targets = every_target(model, replacement)
+    expected = dense_rows(replacement, targets, 64)
+    monkeypatch.setattr(sweep, "LARGEST_IMAGE", 0)
+    assert Sweep(replacement)._image is None
+    assert torch.allclose(dense_rows(replacement, targets, 64), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
