@@ -67,7 +67,7 @@ class Assembler:
         at = torch.tensor([t.position for t in chosen.targets], device=device)
         level = torch.cat([torch.full_like(at, model.n_layers), features.layer])
         logit_vectors = chosen.direction * model.final_gain[at]
-        bias = model.encoder_biases(all_features)
+        bias = model.encoder_biases()
         count = self.columns.count
         logit_nodes = torch.arange(count, count + len(at), device=device)
         return RowTable(

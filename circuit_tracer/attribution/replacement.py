@@ -130,14 +130,10 @@ class LocalReplacementModel:
                 vectors[here] = self.dictionary.layers[layer].W_enc[index] * gain
         return vectors
 
-    def encoder_biases(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-        """Encoder biases of active features."""
-        features = self.features
-        biases = self.embeddings.new_empty(len(rows))
-        for layer in range(self.n_layers):
-            here = features.layer[rows] == layer
-            biases[here] = self.dictionary.layers[layer].b_enc[features.index[rows[here]]]
-        return biases
+    def encoder_biases(self) -> Float[Tensor, "N"]:
+        """Encoder biases of all active features, which are sorted by layer."""
+        features, layers = self.features, self.dictionary.layers
+        return torch.cat([t.b_enc[features.index[features.layer == t.layer]] for t in layers])
 
 
 def build_replacement(

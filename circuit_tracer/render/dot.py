@@ -6,9 +6,6 @@ minutes to place a few hundred nodes; the places are known, so nothing is left t
 
 from __future__ import annotations
 
-from typing import Literal
-
-from circuit_tracer.errors import CircuitTracerError, OutputError
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
@@ -114,20 +111,3 @@ def _node(pruned: PrunedGraph, layout: Layout, placed: Placed, largest: float) -
         "height": f"{(box.bottom - box.top + 4) / POINTS:.4f}",
         "tooltip": _escaped(node_lines(pruned, placed.row)),
     }
-
-
-def draw_dot(source: str, form: Literal["svg", "pdf", "png"]) -> bytes:
-    """DOT text drawn by Graphviz itself, which has to be installed."""
-    from graphviz import CalledProcessError, ExecutableNotFound, Source
-
-    try:
-        drawn = Source(source, engine="neato").pipe(format=form, quiet=True)
-    except ExecutableNotFound as error:
-        raise OutputError(
-            "Graphviz is not installed (there is no dot on the PATH): install it, or render the "
-            "graph with --format svg, pdf or png, which do not need it."
-        ) from error
-    except CalledProcessError as error:
-        said = " ".join(str(error.stderr).split())[:200]
-        raise CircuitTracerError(f"Graphviz could not draw the graph: {said}") from error
-    return bytes(drawn)

@@ -12,15 +12,15 @@ sampled places, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import FILE, write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.labels import REACH, Occurrence, Promotion, make_label
@@ -29,8 +29,6 @@ from circuit_tracer.transcoders.source import ActivitySource
 
 BEFORE, AFTER = 10, 3
 """Tokens shown in front of and behind a peak."""
-TOP_KEPT, SAMPLED = 24, 48
-"""Places kept of every feature: strongest, and sampled."""
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
 TOKENS_NAMED = 6
@@ -56,53 +54,6 @@ class Place(NamedTuple):
 
     row: int
     position: int
-
-
-@dataclass
-class _Kept:
-    """What pass 1 keeps of one layer; columns of empty places have value 0."""
-
-    top: Float[Tensor, "F n"]
-    top_places: Int[Tensor, "F n"]
-    """row * T + position."""
-    drawn: Float[Tensor, "F m"]
-    """Random numbers of the sampled places."""
-    drawn_places: Int[Tensor, "F m"]
-    drawn_values: Float[Tensor, "F m"]
-    active: Int[Tensor, "F"]
-
-    @classmethod
-    def empty(cls, n_features: int) -> _Kept:
-        def nothing(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(n_features, n, dtype=dtype)
-
-        return cls(
-            top=nothing(TOP_KEPT),
-            top_places=nothing(TOP_KEPT, torch.long),
-            drawn=nothing(SAMPLED),
-            drawn_places=nothing(SAMPLED, torch.long),
-            drawn_values=nothing(SAMPLED),
-            active=torch.zeros(n_features, dtype=torch.long),
-        )
-
-    def add(
-        self,
-        activations: Float[Tensor, "N F"],
-        places: Int[Tensor, "N"],
-        numbers: Float[Tensor, "N"],
-    ) -> None:
-        """Take in a group of tokens, each with its place and random number."""
-        values = activations.T.contiguous()
-        on = values > 0
-        self.active += on.sum(1)
-        everywhere = places.expand_as(values)
-        top = torch.cat([self.top, values], 1).topk(TOP_KEPT, dim=1)
-        self.top_places = torch.cat([self.top_places, everywhere], 1).gather(1, top.indices)
-        self.top = top.values
-        drawn = torch.cat([self.drawn, torch.where(on, numbers, 0.0)], 1).topk(SAMPLED, dim=1)
-        self.drawn_places = torch.cat([self.drawn_places, everywhere], 1).gather(1, drawn.indices)
-        self.drawn_values = torch.cat([self.drawn_values, values], 1).gather(1, drawn.indices)
-        self.drawn = drawn.values
 
 
 class _Chosen(NamedTuple):
@@ -173,8 +124,10 @@ def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
         yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths)
 
 
-def _first_pass(model: CardModel, dictionary: Dictionary, rows: Rows, seed: int) -> list[_Kept]:
-    kept = [_Kept.empty(t.n_features) for t in dictionary.layers]
+def _first_pass(
+    model: CardModel, dictionary: Dictionary, rows: Rows, seed: int
+) -> list[KeptPlaces]:
+    kept = [KeptPlaces.empty(t.n_features) for t in dictionary.layers]
     generator = torch.Generator().manual_seed(seed)
     width = rows.token_ids.shape[1]
     for start, group in _groups(rows):
@@ -189,7 +142,7 @@ def _first_pass(model: CardModel, dictionary: Dictionary, rows: Rows, seed: int)
     return kept
 
 
-def _choose(kept: _Kept, rows: Rows) -> list[_Chosen]:
+def _choose(kept: KeptPlaces, rows: Rows) -> list[_Chosen]:
     """Examples with different contexts: the strongest, then some from each third of the range."""
     width = rows.token_ids.shape[1]
     token_rows = rows.token_ids.tolist()
@@ -282,7 +235,7 @@ def _card_rows(
     model: CardModel,
     dictionary: Dictionary,
     rows: Rows,
-    kept: list[_Kept],
+    kept: list[KeptPlaces],
     chosen: list[list[_Chosen]],
     windows: list[Float[Tensor, "_M window"]],
     texts: _Texts,
@@ -360,7 +313,7 @@ def _promotions(
 
 
 def _occurrences(
-    kept: _Kept, feature: int, token_rows: list[list[int]], texts: _Texts
+    kept: KeptPlaces, feature: int, token_rows: list[list[int]], texts: _Texts
 ) -> list[Occurrence]:
     """The sampled places of a feature, as the label maker wants them."""
     width = len(token_rows[0])
@@ -379,7 +332,7 @@ def _occurrences(
 def _examples_by_feature(
     chosen: Sequence[_Chosen],
     windows: Float[Tensor, "M window"],
-    kept: _Kept,
+    kept: KeptPlaces,
     token_rows: list[list[int]],
     lengths: list[int],
 ) -> list[dict[str, list[int]]]:

@@ -16,7 +16,6 @@ from circuit_tracer.errors import DictionaryError, OutputError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.formats.native import (
-    in_storage_dtype,
     save_dictionary,
     update_config,
 )
@@ -82,7 +81,7 @@ def test_a_dictionary_comes_back_bit_for_bit(
 
 
 def test_matrices_can_be_stored_small_and_opened_wide(tmp_path: Path) -> None:
-    made = in_storage_dtype(make(), torch.bfloat16)
+    made = make().to(device="cpu", dtype=torch.bfloat16)
     save_dictionary(made, tmp_path / "mine")
     found = open_transcoders(tmp_path / "mine", dtype=torch.float64)
     assert found.layers[0].W_enc.dtype == torch.float64

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,25 +66,6 @@ def _our_files(folder: Path) -> list[str]:
     """Names in the folder that a dictionary before may have left there."""
     layers = [file.name for file in folder.glob("layer_*.safetensors")]
     return [CONFIG, f".{CONFIG}.partial", CARDS_FILE, *layers]
-
-
-def in_storage_dtype(dictionary: Dictionary, dtype: torch.dtype) -> Dictionary:
-    """Matrices in `dtype`; biases and thresholds, which are small, in float32."""
-    return replace(
-        dictionary,
-        layers=tuple(
-            replace(
-                t,
-                W_enc=t.W_enc.to(dtype),
-                W_dec=t.W_dec.to(dtype),
-                b_enc=t.b_enc.float(),
-                b_dec=t.b_dec.float(),
-                threshold=None if t.threshold is None else t.threshold.float(),
-                W_skip=None if t.W_skip is None else t.W_skip.to(dtype),
-            )
-            for t in dictionary.layers
-        ),
-    )
 
 
 def _tensors(transcoder: LayerTranscoder) -> dict[str, Tensor]:
