@@ -180,7 +180,7 @@ class FrozenNetwork:
             lowest = layer if replacement.dictionary.kind == "plt" else 0
             for reading in range(lowest, layer + 1):
                 here = (features.layer == reading).nonzero().squeeze(1)
-                decoder = replacement.dictionary.layers[reading].decoder(layer)
+                decoder = replacement.dictionary.layers[reading].W_dec[:, layer - reading]
                 source = decoder[features.index[here]] * features.activation[here, None]
                 edges = (at_layer[:, features.position[here]] * source).sum(-1)
                 dense[:, self.columns.feature[here]] += edges

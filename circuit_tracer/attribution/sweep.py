@@ -195,7 +195,8 @@ def _lay_out(
         block = model.embeddings.new_zeros(T, last - first, model.embeddings.shape[1])
         for reading in range(layer + 1) if across else [layer]:
             here, position, slot = where[reading]
-            decoder = model.dictionary.layers[reading].decoder(layer)[features.index[here]]
+            transcoder = model.dictionary.layers[reading]
+            decoder = transcoder.decoder_rows(features.index[here], layer)
             block[position, slot - first] = decoder * features.activation[here, None]
         block[:, last - first - 2] = model.layers[layer].error
         block[:, last - first - 1] = model.layers[layer].constant

@@ -21,6 +21,10 @@ ReadPoint = Literal["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
 """Where a dictionary reads: the MLP's input (normalised, with the norm's weight), the same without
 the norm's weight, or the residual stream before the norm (TransformerLens names, formats.md)."""
 
+WritePoint = Literal["mlp.hook_out", "hook_mlp_out"]
+"""Where a dictionary writes: the MLP module's output, or what is added to the residual stream. They
+differ in models with a norm behind the MLP (Gemma 2 and 3, OLMo 2)."""
+
 
 @dataclass(frozen=True)
 class AttentionWeights:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
 
 Activation = Literal["relu", "jumprelu", "topk"]
 Kind = Literal["plt", "clt"]
@@ -57,9 +57,20 @@ class LayerTranscoder:
             self.pre_activations(x), self.activation, threshold=self.threshold, k=self.k
         )
 
-    def decoder(self, written_layer: int) -> Float[Tensor, "F d"]:
-        """Decoder rows into the MLP output of `written_layer`."""
-        return self.W_dec[:, written_layer - self.layer]
+    def linear_rows(
+        self,
+        index: Int[Tensor, "n"],
+        x: Float[Tensor, "n d"],  # noqa: ARG002 - neurons need it
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+        """Vectors and biases with which features are linear in what they read: x @ vector + bias.
+
+        For a transcoder they are the encoder's own, whatever `x` was read.
+        """
+        return self.W_enc[index], self.b_enc[index]
+
+    def decoder_rows(self, index: Int[Tensor, "n"], written_layer: int) -> Float[Tensor, "n d"]:
+        """What features write to the MLP output of `written_layer`, per unit of activation."""
+        return self.W_dec[index, written_layer - self.layer]
 
     def skip(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """The linear skip's part of this layer's reconstruction (zeros without a skip)."""
@@ -96,6 +107,7 @@ class Dictionary:
     layers: tuple[LayerTranscoder, ...]
     reads: ReadPoint
     identity: Identity
+    writes: WritePoint = "mlp.hook_out"
     config: Mapping[str, Any] = field(default_factory=dict)
     """What its file says of it beyond the weights (training settings, figures)."""
 
