@@ -5,6 +5,7 @@ functions are not repeated here: `influence.influence`, which would hide its mod
 `networks.write`, whose name says little alone.
 """
 
+from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.exchange import open_graph, read_exchange, to_exchange, write_exchange
 from circuit_tracer.graphs.folder import new_file, new_folder
 from circuit_tracer.graphs.graph import (
@@ -20,20 +21,27 @@ from circuit_tracer.graphs.graph import (
 )
 from circuit_tracer.graphs.imports import from_exchange
 from circuit_tracer.graphs.influence import (
+    Dropped,
     Scores,
     cumulative_influence,
+    dropped_influence,
     edge_influence,
     flow,
+    flow_in_parts,
     row_totals,
     scores,
+    totals,
 )
 from circuit_tracer.graphs.networks import to_networkx
 from circuit_tracer.graphs.paths import Path, best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.sparse import Remainders, keep_strongest, remainders, strongest
 from circuit_tracer.graphs.storage import load_graph, save_graph
 from circuit_tracer.graphs.summary import counts, edge_table, node_table
 
 __all__ = [
+    "Dropped",
+    "EdgeStore",
     "Edges",
     "Graph",
     "GraphInfo",
@@ -42,16 +50,20 @@ __all__ = [
     "Nodes",
     "Path",
     "PrunedGraph",
+    "Remainders",
     "Scores",
     "Target",
     "best_paths",
     "counts",
     "cumulative_influence",
     "direct_shares",
+    "dropped_influence",
     "edge_influence",
     "edge_table",
     "flow",
+    "flow_in_parts",
     "from_exchange",
+    "keep_strongest",
     "load_graph",
     "new_file",
     "new_folder",
@@ -62,10 +74,13 @@ __all__ = [
     "path_mass",
     "prune",
     "read_exchange",
+    "remainders",
     "row_totals",
     "save_graph",
     "scores",
+    "strongest",
     "to_exchange",
     "to_networkx",
+    "totals",
     "write_exchange",
 ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind
 from circuit_tracer.graphs.imports import EXTRAS, from_exchange
 from circuit_tracer.graphs.plain import info_to_plain, plain, to_json
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -177,6 +177,11 @@ def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) 
         "creator_name": GENERATOR,
         "generator": {"name": GENERATOR, "version": version},
     }
+    if pruned.scores.dropped_share > 0:
+        about["description"] += (
+            f"; {pruned.scores.dropped_share:.2%} of the influence goes into edges that were too"
+            " small to keep"
+        )
     known = {key: info.settings[key] for key in _GENERATION_SETTINGS if key in info.settings}
     return {
         "slug": slug,
@@ -199,6 +204,7 @@ def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) 
 def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
     """What the form has no place for; columns run along `ids`."""
     nodes = pruned.graph.nodes.take(pruned.kept_rows)
+    sparse = bool(nodes.dropped_total.any())
     return {
         "version": 1,
         "info": info_to_plain(pruned.graph.info),
@@ -212,6 +218,7 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
         "weight": nodes.weight,
         "label": nodes.label,
         "influence": pruned.influence[pruned.kept_rows],
+        **({name: getattr(nodes, name) for name in DROPPED} if sparse else {}),
     }
 
 

@@ -160,8 +160,12 @@ def _translated(final: Path, *, only: Container[int] | None = None) -> Iterator[
         number = e.errno or 0
         if only is not None and number not in only:
             raise
-        reason = _REASONS.get(number, e.strerror or str(e))
-        raise OutputError(f"cannot write {final}: {reason}; choose another place") from e
+        raise OutputError(f"cannot write {final}: {reason(e)}; choose another place") from e
+
+
+def reason(error: OSError) -> str:
+    """Why the operating system refused, in a few words."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def _sibling(final: Path, ending: str) -> Path:

@@ -4,12 +4,16 @@ A `Graph` is plain numpy columns: a table of nodes, a table of edges and the fac
 It knows nothing of torch, models or dictionaries, so that reading, drawing and comparing graphs
 is instant. Node order is topological: embeddings first, then layer by layer the features and the
 error nodes, then the targets; every edge goes from a lower to a higher row of the node table.
+
+A node's incoming edges (its row) may be stored sparse: the strongest edges, and of the others
+nothing but sums, in the `dropped...` columns of the node. Those sums are exact, so the row's
+conservation and its absolute total are, too. Nodes that no kept edge reaches need not be there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -33,6 +37,14 @@ class NodeKind(IntEnum):
     def word(self) -> str:
         """The kind as a lower-case word: "embedding", "feature", "error" or "logit"."""
         return self.name.lower()
+
+
+DROPPED = ("dropped", "dropped_embeddings", "dropped_errors", "dropped_features")
+"""The columns of `Nodes` that hold what was not kept of a row."""
+
+
+def _nothing() -> Floats:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -61,9 +73,41 @@ class Nodes:
     """Weight of a target in the influence; 0 for every other node. Sums to 1."""
     label: tuple[str, ...]
     """Short text: a feature's automatic label, a token, a target's text; "" if there is none."""
+    dropped: Floats = field(default_factory=_nothing)
+    """Signed sum of the incoming edges that were not kept. Edges + dropped + constant = value.
+    This and the next three: 0 where nothing was dropped; left out, they are 0 everywhere."""
+    dropped_embeddings: Floats = field(default_factory=_nothing)
+    """Absolute sum of the incoming edges from embeddings that were not kept."""
+    dropped_errors: Floats = field(default_factory=_nothing)
+    """Absolute sum of the incoming edges from errors that were not kept."""
+    dropped_features: Floats = field(default_factory=_nothing)
+    """Absolute sum of the incoming edges from features that were not kept."""
+
+    def __post_init__(self) -> None:
+        """Fill in the `dropped...` columns that were not given."""
+        for name in DROPPED:
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros(len(self.kind)))
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @property
+    def dropped_total(self) -> Floats:
+        """(n,) absolute sum of all incoming edges that were not kept."""
+        total: Floats = self.dropped_embeddings + self.dropped_errors + self.dropped_features
+        return total
+
+    def with_nothing_dropped(self) -> Nodes:
+        """The table of a graph whose rows are just their edges."""
+        none = np.zeros(len(self))
+        return replace(
+            self,
+            dropped=none,
+            dropped_embeddings=none,
+            dropped_errors=none,
+            dropped_features=none,
+        )
 
     def of_kind(self, kind: NodeKind) -> Ints:
         """Row numbers of all nodes of one kind, ascending."""
@@ -83,12 +127,16 @@ class Nodes:
             expanded=self.expanded[rows],
             weight=self.weight[rows],
             label=labels,
+            **{name: getattr(self, name)[rows] for name in DROPPED},
         )
 
 
 @dataclass(frozen=True)
 class Edges:
-    """One row an edge, sorted by (target, source); every column has length m."""
+    """One row an edge, sorted by (target, source); every column has length m.
+
+    The columns of a graph past its memory budget are `np.memmap`s: read them in slices.
+    """
 
     source: NDArray[np.int32]
     """Row of the source node."""
@@ -99,6 +147,15 @@ class Edges:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def into(self, first: int, end: int) -> slice:
+        """Where the edges into the rows `first` to `end` (not included) of the node table lie."""
+        rows = np.array([first, end], dtype=self.target.dtype)  # another would copy the column
+        return slice(*np.searchsorted(self.target, rows).tolist())
+
+    def take(self, which: slice | Ints | Bools) -> Edges:
+        """Some of the edges: a view for a slice, else a copy in memory."""
+        return Edges(self.source[which], self.target[which], self.weight[which])
 
 
 @dataclass(frozen=True)
@@ -159,6 +216,9 @@ class GraphInfo:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Resolved settings of the run: plain JSON values."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    logit_softcap: float | None = None
+    """The cap c of a model that ends in c * tanh(logit / c), as Gemma 2 does. The targets' logits
+    and edges are then before the cap, their probabilities after it. None without one."""
 
 
 @dataclass(frozen=True)

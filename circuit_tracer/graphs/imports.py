@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.graph import Edges, Graph, GraphInfo, Identity, NodeKind, Nodes, Target
+from circuit_tracer.graphs.graph import (
+    DROPPED,
+    Edges,
+    Graph,
+    GraphInfo,
+    Identity,
+    NodeKind,
+    Nodes,
+    Target,
+)
 from circuit_tracer.graphs.influence import influence, scores
 from circuit_tracer.graphs.plain import info_from_plain, number, scores_from_plain, whole_text
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -261,17 +270,16 @@ def _with_pins(info: GraphInfo, record: Mapping[str, Any]) -> GraphInfo:
 
 
 def _with_extras(nodes: Nodes, extras: Mapping[str, Any], order: list[int]) -> Nodes:
-    columns = {
-        name: _numbers(extras[name])[order] for name in ("value", "constant", "weight", "expanded")
-    }
+    names = ["value", "constant", "weight", "expanded"]
+    names += [name for name in DROPPED if name in extras]  # only where edges were dropped
+    columns = {name: _numbers(extras[name])[order] for name in names}
     labels = extras["label"]
+    expanded = columns.pop("expanded") > 0
     return replace(
         nodes,
+        **columns,
         feature=np.array([extras["feature"][i] for i in order], dtype=np.int64),
-        value=columns["value"],
-        constant=columns["constant"],
-        expanded=columns["expanded"] > 0,
-        weight=columns["weight"],
+        expanded=expanded,
         label=tuple(str(labels[i]) for i in order),
     )
 

@@ -6,30 +6,46 @@ nilpotent because edges only go up in layers, so the series is one back-substitu
 levels from the top down, and let every node hand what it received on to its sources.
 (*Circuit Tracing*, Anthropic 2025, appendix "Graph pruning".)
 
-`flow` does this on bare arrays, for graphs that are still growing; the other functions do it on a
-`Graph`.
+A row's sum is that of all its edges, also of those that were not kept (graph.py), so what flows
+along a kept edge is never overstated. What flows into edges that were not kept ends there: for
+embeddings and errors, whose influence goes no further, it is known in sum; for features it is not
+known where it would have gone on to, and every result says by how much that matters (`Dropped`).
+
+`flow` and `flow_in_parts` work on bare arrays, for graphs that are still growing; the other
+functions on a `Graph`. Edges may lie on disk (`np.memmap`): nothing is read but in slices of
+`CHUNK` edges, and edges that are sorted by target are sorted by level already.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.graphs.graph import Bools, Floats, Graph, NodeKind
+from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, NodeKind
 
 IntColumn = NDArray[np.integer[Any]]
 FloatColumn = NDArray[np.floating[Any]]
+
+CHUNK = 1 << 22
+"""Edges looked at at a time: some 100 MiB of columns in float64."""
 
 
 @dataclass(frozen=True)
 class Scores:
     """How much of the graph is explained, computed on the unpruned graph. All in 0..1.
 
-    The four `..._share` fields sum to 1: they say where the targets' influence finally ends when
+    The five `..._share` fields sum to 1: they say where the targets' influence finally ends when
     each constant is counted as one more source of its node.
+
+    `hidden` = `dropped_share` + `unexpanded_share` bounds what is not known: had every edge been
+    kept and every feature a row, `error_share`, `constant_share` and `embedding_share` would each
+    be at least what they are and at most that plus `hidden`, and no feature's influence (constants
+    counted) could be higher by more than `hidden`. `dropped_share` alone bounds what keeping every
+    edge of the same rows would change. The two ranges bound the other two scores likewise.
     """
 
     replacement: float
@@ -44,11 +60,79 @@ class Scores:
     """Share that ends in features without a row: what could still be hiding (0 if all have one)."""
     embedding_share: float = 0.0
     """Share that ends in embeddings: what is traced all the way down to the prompt."""
+    dropped_share: float = 0.0
+    """Share that ends in edges from features that were not kept (0 if all were)."""
+    replacement_range: tuple[float, float] = (0.0, 1.0)
+    """Between which `replacement` of the whole graph lies (no edge dropped, no feature without a
+    row). With e and r the influence of embeddings and errors and h the hidden one, which ends in
+    either or in nothing: e / (e + r + h) to (e + h) / (e + r + h)."""
+    completeness_range: tuple[float, float] = (0.0, 1.0)
+    """The same for `completeness`: hidden influence would weight each layer of features below the
+    place where it is hidden at most once more, with a share of errors anywhere in 0..1."""
+
+
+class Dropped(NamedTuple):
+    """Influence that does not go into a stored edge's source; constants not counted as sources.
+
+    The true influence of a node is at least the stored one. It is at most that plus `hidden` for a
+    feature; for an embedding plus `hidden` and `embeddings`, for an error plus `hidden` and
+    `errors`, because it is not known which of them the sums belong to.
+    """
+
+    embeddings: float
+    """What goes into edges from embeddings that were not kept, and ends there."""
+    errors: float
+    """What goes into edges from errors that were not kept, and ends there."""
+    features: float
+    """What goes into edges from features that were not kept, and where it would go on from there is
+    not known."""
+    unexpanded: float
+    """What arrives at features that have no row."""
+
+    @property
+    def hidden(self) -> float:
+        """What could end anywhere."""
+        return self.features + self.unexpanded
+
+
+class Part(NamedTuple):
+    """Some of a graph's edges, with whole rows or not: the columns of `Edges`."""
+
+    source: IntColumn
+    target: IntColumn
+    weight: FloatColumn
+
+    def take(self, which: slice | IntColumn | Bools) -> Part:
+        """Some of them."""
+        return Part(self.source[which], self.target[which], self.weight[which])
 
 
 def row_totals(target: IntColumn, weight: FloatColumn, n: int) -> Floats:
-    """(n,) sum of the absolute weights that come into each node."""
-    return np.bincount(target, weights=np.abs(weight), minlength=n).astype(np.float64, copy=False)
+    """(n,) sum of the absolute weights of the given edges that come into each node.
+
+    Of a graph's rows as they were computed, `totals` has the sums.
+    """
+    totals = np.zeros(n)
+    _add_totals(totals, target, weight)
+    return totals
+
+
+def _add_totals(totals: Floats, target: IntColumn, weight: FloatColumn) -> None:
+    for part in chunks(0, len(target)):
+        arriving = np.bincount(target[part], weights=np.abs(weight[part]))
+        totals[: len(arriving)] += arriving
+
+
+def chunks(start: int, end: int) -> Iterator[slice]:
+    """Slices of at most `CHUNK` that make up start:end, from the front."""
+    return (slice(i, min(i + CHUNK, end)) for i in range(start, end, CHUNK))
+
+
+def totals(graph: Graph) -> Floats:
+    """(n,) absolute sum of all incoming edges of each node, kept or not."""
+    edges = graph.edges
+    kept = row_totals(edges.target, edges.weight, len(graph.nodes))
+    return kept + graph.nodes.dropped_total
 
 
 def _inverse(totals: Floats) -> Floats:
@@ -73,32 +157,82 @@ def flow(
     absolute sum if not given; larger totals let the difference end at the node.
     Nodes without incoming edges pass nothing on. Raises ValueError if an edge does not go up.
     """
+    part = Part(source, target, weight)
+    return flow_in_parts([part], level=level, target_weight=target_weight, totals=totals)
+
+
+def flow_in_parts(
+    parts: Sequence[Part],
+    *,
+    level: IntColumn,
+    target_weight: Floats,
+    totals: Floats | None = None,
+    renumbered: IntColumn | None = None,
+) -> Floats:
+    """`flow` through edges that lie in several places, such as those of `EdgeStore.unsorted`.
+
+    With `renumbered` the parts number the nodes in another way, and it gives the row (of n) of
+    each number that occurs in them. A part whose targets rise in level is read where it lies; of
+    another a sorted copy is made.
+    """
     n = len(target_weight)
-    edge_level = level[target]
-    if np.any(level[source] >= edge_level):
-        raise ValueError("every edge must go from a lower to a higher level")
-    if np.any(edge_level[1:] < edge_level[:-1]):
-        order = np.argsort(edge_level, kind="stable")
-        source, target, weight = source[order], target[order], weight[order]
-        edge_level = edge_level[order]
-    inverse = _inverse(row_totals(target, weight, n) if totals is None else totals)
+    rows = np.arange(n) if renumbered is None else renumbered
+    if totals is None:
+        of_numbers = np.zeros(len(rows))
+        for part in parts:
+            _add_totals(of_numbers, part.target, part.weight)
+        totals = np.zeros(n)
+        np.add.at(totals, rows, of_numbers)
+    levels, rank = np.unique(level, return_inverse=True)
+    rank_of = rank[rows]
+    ordered = [_by_level(part, rank_of) for part in parts]
+    bounds = [_bounds(part.target, rank_of, len(levels)) for part in ordered]
+    inverse = _inverse(totals)
     received = np.zeros(n)
-    levels = np.unique(level)
-    starts = np.searchsorted(edge_level, levels, side="left")
-    ends = np.searchsorted(edge_level, levels, side="right")
-    for start, end in zip(starts[::-1], ends[::-1], strict=True):
-        part = slice(start, end)
+    for step in range(len(levels))[::-1]:
         passed_on = (received + target_weight) * inverse
-        shares = passed_on[target[part]] * np.abs(weight[part])
-        received += np.bincount(source[part], weights=shares, minlength=n)
+        for part, bound in zip(ordered, bounds, strict=True):
+            for piece in chunks(int(bound[step]), int(bound[step + 1])):
+                some = part.take(piece)
+                if renumbered is not None:
+                    some = some._replace(source=rows[some.source], target=rows[some.target])
+                _hand_down(received, passed_on, some)
     return received
+
+
+def _hand_down(received: Floats, passed_on: Floats, part: Part) -> None:
+    shares = passed_on[part.target]
+    shares *= np.abs(part.weight)
+    handed = np.bincount(part.source, weights=shares)
+    received[: len(handed)] += handed
+
+
+def _by_level(part: Part, level: IntColumn) -> Part:
+    """The edges in the order of their targets' levels. ValueError if one does not go up."""
+    in_order, highest = True, -1
+    for piece in chunks(0, len(part.target)):
+        reached = level[part.target[piece]]
+        if np.any(level[part.source[piece]] >= reached):
+            raise ValueError("every edge must go from a lower to a higher level")
+        in_order &= bool(reached[0] >= highest) and not np.any(reached[1:] < reached[:-1])
+        highest = int(reached[-1])
+    return part if in_order else part.take(np.argsort(level[part.target], kind="stable"))
+
+
+def _bounds(target: IntColumn, level: IntColumn, n_levels: int) -> NDArray[np.int64]:
+    """(n_levels + 1,) where each level's edges begin in a part that is in their order."""
+    counts = np.zeros(n_levels + 1, dtype=np.int64)
+    for piece in chunks(0, len(target)):
+        counts[1:] += np.bincount(level[target[piece]], minlength=n_levels)
+    return np.cumsum(counts)
 
 
 def influence(graph: Graph) -> Floats:
     """(n,) influence of each node on the targets, directly and through others; targets 0.
 
     The weights of the targets sum to 1, so an influence is the share of the targets' absolute
-    input that passes through a node. Features without a row receive but pass nothing on.
+    input that passes through a node. Features without a row receive but pass nothing on, and
+    edges that were not kept carry nothing to anyone: `dropped_influence` says how much that is.
     """
     edges = graph.edges
     return flow(
@@ -107,22 +241,68 @@ def influence(graph: Graph) -> Floats:
         edges.weight,
         level=graph.nodes.layer,
         target_weight=graph.nodes.weight,
+        totals=totals(graph),
     )
 
 
-def edge_influence(graph: Graph, node_influence: Floats | None = None) -> Floats:
+def edge_influence(
+    graph: Graph, node_influence: Floats | None = None, which: NDArray[np.int64] | None = None
+) -> Floats:
     """(m,) influence that flows along each edge: its share of what its target hands down.
 
-    The incoming flows of a node sum to its influence (plus its weight, for a target).
-    `node_influence` is `influence(graph)`, computed if not given.
+    The incoming flows of a node, those of edges not kept included, sum to its influence (plus its
+    weight, for a target). `node_influence` is `influence(graph)`, computed if not given. With
+    `which` the flows of those edges alone, in that order.
     """
-    received = influence(graph) if node_influence is None else node_influence
+    passed_on = handed_down(graph, node_influence)
     edges = graph.edges
-    totals = row_totals(edges.target, edges.weight, len(graph.nodes))
-    passed_on = (received + graph.nodes.weight) * _inverse(totals)
-    flows: Floats = passed_on[edges.target]
-    flows *= np.abs(edges.weight)
+    if which is not None:
+        return edge_flows(edges, passed_on, which)
+    flows = np.empty(len(edges))
+    for part in chunks(0, len(edges)):
+        flows[part] = edge_flows(edges, passed_on, part)
     return flows
+
+
+def handed_down(graph: Graph, node_influence: Floats | None = None) -> Floats:
+    """(n,) influence that each node hands to its sources for each unit of |weight|."""
+    received = influence(graph) if node_influence is None else node_influence
+    passed_on: Floats = (received + graph.nodes.weight) * _inverse(totals(graph))
+    return passed_on
+
+
+def edge_flows(edges: Edges, passed_on: Floats, which: slice | NDArray[np.int64]) -> Floats:
+    """Influence along some of the edges; `passed_on` is `handed_down(graph)`."""
+    flows: Floats = passed_on[edges.target[which]]
+    flows *= np.abs(edges.weight[which])
+    return flows
+
+
+def edge_shares(graph: Graph, which: NDArray[np.int64]) -> Floats:
+    """(len(which),) |weight| of some edges over the absolute sum of their targets' whole rows."""
+    edges = graph.edges
+    size = np.abs(edges.weight[which].astype(np.float64))
+    whole = totals(graph)[edges.target[which]]
+    shares: Floats = np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
+    return shares
+
+
+def dropped_influence(graph: Graph, node_influence: Floats | None = None) -> Dropped:
+    """The influence that the stored edges do not carry, and with it what they bound."""
+    received = influence(graph) if node_influence is None else node_influence
+    nodes = graph.nodes
+    passed_on = handed_down(graph, received)
+    return Dropped(
+        embeddings=float((passed_on * nodes.dropped_embeddings).sum()),
+        errors=float((passed_on * nodes.dropped_errors).sum()),
+        features=float((passed_on * nodes.dropped_features).sum()),
+        unexpanded=float(received[_has_no_row(graph)].sum()),
+    )
+
+
+def _has_no_row(graph: Graph) -> Bools:
+    no_row: Bools = (graph.nodes.kind == NodeKind.FEATURE) & ~graph.nodes.expanded
+    return no_row
 
 
 def cumulative_influence(node_influence: Floats, ranked: Bools | None = None) -> Floats:
@@ -155,14 +335,18 @@ def scores(graph: Graph, node_influence: Floats | None = None) -> Scores:
         float(received[graph.nodes.of_kind(kind)].sum())
         for kind in (NodeKind.EMBEDDING, NodeKind.ERROR)
     )
-    shares = _final_shares(graph)
+    dropped = dropped_influence(graph, received)
+    embeddings += dropped.embeddings
+    errors += dropped.errors
+    hidden = dropped.hidden
+    whole = embeddings + errors + hidden
+    completeness, completeness_range = _completeness(graph, received)
     return Scores(
         replacement=_ratio(embeddings, embeddings + errors),
-        completeness=_completeness(graph, received),
-        error_share=shares["error"],
-        constant_share=shares["constant"],
-        unexpanded_share=shares["unexpanded"],
-        embedding_share=shares["embedding"],
+        completeness=completeness,
+        **_final_shares(graph),
+        replacement_range=(_ratio(embeddings, whole), _ratio(embeddings + hidden, whole)),
+        completeness_range=completeness_range,
     )
 
 
@@ -171,15 +355,25 @@ def _ratio(part: float, whole: float) -> float:
     return min(max(part / whole, 0.0), 1.0) if whole > 0 else 0.0
 
 
-def _completeness(graph: Graph, received: Floats) -> float:
+def _completeness(graph: Graph, received: Floats) -> tuple[float, tuple[float, float]]:
+    """The score and its range."""
     nodes, edges = graph.nodes, graph.edges
-    n = len(nodes)
-    totals = row_totals(edges.target, edges.weight, n)
-    from_error = nodes.kind[edges.source] == NodeKind.ERROR
-    error_totals = row_totals(edges.target[from_error], edges.weight[from_error], n)
-    importance = np.where(totals > 0, received + nodes.weight, 0.0)
-    explained = importance * (totals - error_totals) * _inverse(totals)
-    return _ratio(float(explained.sum()), float(importance.sum()))
+    kept_and_dropped = totals(graph)
+    error_totals = nodes.dropped_errors.copy()
+    for part in chunks(0, len(edges)):
+        from_error = nodes.kind[edges.source[part]] == NodeKind.ERROR
+        _add_totals(error_totals, edges.target[part][from_error], edges.weight[part][from_error])
+    inverse = _inverse(kept_and_dropped)
+    importance = np.where(kept_and_dropped > 0, received + nodes.weight, 0.0)
+    explained = float((importance * (kept_and_dropped - error_totals) * inverse).sum())
+    whole = float(importance.sum())
+    # One unit that is hidden below a node of layer l can pass one feature in each of the layers
+    # l-1 ... 0, so it adds at most l to the importance; at a feature without a row, l + 1.
+    below = np.maximum(nodes.layer, 0)
+    hidden = float((importance * inverse * nodes.dropped_features * below).sum())
+    hidden += float((received * (below + 1))[_has_no_row(graph)].sum())
+    outer = (_ratio(explained, whole + hidden), _ratio(explained + hidden, whole + hidden))
+    return _ratio(explained, whole), outer
 
 
 def _final_shares(graph: Graph) -> dict[str, float]:
@@ -189,21 +383,27 @@ def _final_shares(graph: Graph) -> dict[str, float]:
     """
     nodes, edges = graph.nodes, graph.edges
     constant = np.nan_to_num(np.abs(nodes.constant), nan=0.0)
-    totals = row_totals(edges.target, edges.weight, len(nodes)) + constant
+    with_constants = totals(graph) + constant
     arrived = nodes.weight + flow(
         edges.source,
         edges.target,
         edges.weight,
         level=nodes.layer,
         target_weight=nodes.weight,
-        totals=totals,
+        totals=with_constants,
     )
     whole = float(nodes.weight.sum())
-    sourceless = totals == 0
+    passed_on = arrived * _inverse(with_constants)
+    sourceless = with_constants == 0
+    unexplained = sourceless & np.isin(nodes.kind, (NodeKind.FEATURE, NodeKind.LOGIT))
     ends = {
         "embedding": arrived[nodes.kind == NodeKind.EMBEDDING],
         "error": arrived[nodes.kind == NodeKind.ERROR],
-        "constant": arrived * constant * _inverse(totals),
-        "unexpanded": arrived[sourceless & np.isin(nodes.kind, (NodeKind.FEATURE, NodeKind.LOGIT))],
+        "constant": arrived * constant * _inverse(with_constants),
+        "unexpanded": arrived[unexplained],
+        "dropped": passed_on * nodes.dropped_features,
     }
-    return {name: _ratio(float(part.sum()), whole) for name, part in ends.items()}
+    sums = {name: float(part.sum()) for name, part in ends.items()}
+    sums["embedding"] += float((passed_on * nodes.dropped_embeddings).sum())
+    sums["error"] += float((passed_on * nodes.dropped_errors).sum())
+    return {f"{name}_share": _ratio(part, whole) for name, part in sums.items()}

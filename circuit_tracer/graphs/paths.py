@@ -5,20 +5,24 @@ divided by the absolute sum of its target's row (the N of influence.py, with sig
 paths into a node are among the k best into each of its sources, extended by one edge, so walking
 the nodes in topological order and keeping k per node is exact. Summing instead of keeping the
 best gives the total mass of all paths, against which a path's share is measured.
+
+Rows are whole rows, so strengths do not depend on which edges a trace kept. Of the paths through
+edges it did not keep, only those that enter by such an edge from a token are known, in sum; the
+others are missing from the total mass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind, node_name
-from circuit_tracer.graphs.influence import row_totals
+from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.influence import chunks, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 
@@ -34,7 +38,8 @@ class Path:
     """+1 if the route pushes the target up, -1 if down (the product of the edges' signs)."""
     share: float
     """|strength| over the summed |strength| of all paths of the whole graph from the same
-    sources to this target. Pruned or not, the share of one path is the same."""
+    sources to this target. Pruned or not, the share of one path is the same. Where the trace left
+    out edges between features, at most by the paths through those too high."""
 
 
 @dataclass(frozen=True)
@@ -77,44 +82,51 @@ def best_paths(
     by source row. Raises UsageError for k < 1 or a row that is not in the graph or was pruned.
     """
     graph = pruned.graph if isinstance(pruned, PrunedGraph) else pruned
-    n, m = len(graph.nodes), len(graph.edges)
     if isinstance(pruned, PrunedGraph):
-        node_kept, edge_kept = pruned.node_kept, pruned.edge_kept
+        node_kept, which = pruned.node_kept, np.flatnonzero(pruned.edge_kept)
     else:
-        node_kept, edge_kept = np.ones(n, dtype=np.bool_), np.ones(m, dtype=np.bool_)
+        node_kept, which = np.ones(len(graph.nodes), dtype=np.bool_), np.arange(len(graph.edges))
     if k < 1:
         raise UsageError(f"The number of paths is {k}: ask for at least 1.")
     embeddings = graph.nodes.of_kind(NodeKind.EMBEDDING)
     starts = _checked(graph, embeddings if sources is None else sources, node_kept, "source")
     rows = graph.target_rows if targets is None else targets
     ends = _checked(graph, rows, node_kept, "target")
-    shares = _signed_shares(graph)
-    best = _k_best(graph, shares, edge_kept, starts, k)
+    steps = graph.edges.take(which)
+    shares = _signed_shares(steps, totals(graph))
+    best = _k_best(len(graph.nodes), steps, shares, starts, k)
     mass = path_mass(graph, sources=starts.tolist())
     found = []
     for end in ends.tolist():
-        into = np.flatnonzero((graph.edges.target == end) & edge_kept)
-        last_step = _extended(best, graph.edges.source[into], shares[into], k, direct=direct)
+        into = steps.into(end, end + 1)
+        last_step = _extended(best, steps.source[into], shares[into], k, direct=direct)
         found += [_trace_back(best, end, step, float(mass[end])) for step in last_step]
     return found
 
 
 def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
-    """(n,) summed absolute strength of all paths from the sources to each node, exactly.
+    """(n,) summed absolute strength of all paths from the sources to each node.
 
-    Every path of the whole graph counts, 1 for the empty path at a source itself.
+    Every path of the whole graph counts, 1 for the empty path at a source itself. With all
+    embeddings among the sources the edges from them that were not kept count, too; those from
+    other nodes never do.
     """
     nodes, edges = graph.nodes, graph.edges
     n = len(nodes)
-    shares = np.abs(_signed_shares(graph))
-    starting = np.zeros(n)
-    starting[np.asarray(sources, dtype=np.int64)] = 1.0
-    mass = starting.copy()
-    edge_layer = nodes.layer[edges.target]  # ascending: edges are sorted by their target
+    whole = totals(graph)
+    mass = np.zeros(n)
+    mass[np.asarray(sources, dtype=np.int64)] = 1.0
+    if np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
+        mass += _over(nodes.dropped_embeddings, whole)
     for layer in np.unique(nodes.layer):
-        start, end = np.searchsorted(edge_layer, [layer, layer + 1])
-        arriving = shares[start:end] * mass[edges.source[start:end]]
-        mass += np.bincount(edges.target[start:end], weights=arriving, minlength=n)
+        rows = np.flatnonzero(nodes.layer == layer)
+        into = edges.into(int(rows[0]), int(rows[-1]) + 1)  # rows of a layer lie together
+        arrived = np.zeros(n)
+        for part in chunks(into.start, into.stop):
+            some = edges.take(part)
+            arriving = np.abs(_signed_shares(some, whole)) * mass[some.source]
+            arrived += np.bincount(some.target, weights=arriving, minlength=n)
+        mass += arrived
     return mass
 
 
@@ -124,12 +136,14 @@ def direct_shares(graph: Graph) -> Floats:
     Such a path goes through attention alone and meets no feature.
     """
     nodes, edges, targets = graph.nodes, graph.edges, graph.target_rows
-    from_token = nodes.kind[edges.source] == NodeKind.EMBEDDING
-    sizes = np.where(from_token, np.abs(_signed_shares(graph)), 0.0)
-    direct = np.bincount(edges.target, weights=sizes, minlength=len(nodes))[targets]
+    whole = totals(graph)
+    direct = _over(nodes.dropped_embeddings, whole)[targets]
+    for i, row in enumerate(targets.tolist()):
+        steps = edges.take(edges.into(row, row + 1))
+        from_token = nodes.kind[steps.source] == NodeKind.EMBEDDING
+        direct[i] += np.abs(_signed_shares(steps, whole)[from_token]).sum()
     mass = path_mass(graph, sources=nodes.of_kind(NodeKind.EMBEDDING).tolist())[targets]
-    shares: Floats = np.divide(direct, mass, out=np.zeros(len(targets)), where=mass > 0)
-    return shares
+    return _over(direct, mass)
 
 
 def _checked(graph: Graph, rows: Sequence[int] | Ints, node_kept: Bools, role: str) -> Ints:
@@ -145,18 +159,19 @@ def _checked(graph: Graph, rows: Sequence[int] | Ints, node_kept: Bools, role: s
     return checked
 
 
-def _signed_shares(graph: Graph) -> Floats:
-    """(m,) weight / absolute sum of the target's whole row."""
-    edges = graph.edges
-    totals = row_totals(edges.target, edges.weight, len(graph.nodes))
-    divisor = totals[edges.target]
-    shares: Floats = np.divide(edges.weight, divisor, out=np.zeros(len(edges)), where=divisor > 0)
-    return shares
+def _signed_shares(edges: Edges, whole: Floats) -> Floats:
+    """Each edge's weight / absolute sum of its target's whole row; `whole` (n,) of all nodes."""
+    return _over(edges.weight, whole[edges.target])
 
 
-def _k_best(graph: Graph, shares: Floats, edge_kept: Bools, starts: Ints, k: int) -> _Best:
+def _over(part: NDArray[np.floating[Any]], whole: Floats) -> Floats:
+    """part / whole, 0 where there is no whole."""
+    ratio: Floats = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return ratio
+
+
+def _k_best(n: int, steps: Edges, shares: Floats, starts: Ints, k: int) -> _Best:
     """Fill in the best paths node by node, in row order (which is topological)."""
-    n = len(graph.nodes)
     best = _Best(
         size=np.zeros((n, k)),
         sign=np.zeros((n, k), dtype=np.int8),
@@ -167,12 +182,10 @@ def _k_best(graph: Graph, shares: Floats, edge_kept: Bools, starts: Ints, k: int
     is_start[starts] = True
     best.size[starts, 0] = 1.0
     best.sign[starts, 0] = 1
-    which = np.flatnonzero(edge_kept)
-    target, source, share = graph.edges.target[which], graph.edges.source[which], shares[which]
-    nodes, first = np.unique(target, return_index=True)
-    last = np.append(first[1:], len(target))
+    nodes, first = np.unique(steps.target, return_index=True)
+    last = np.append(first, len(steps))[1:]
     for node, start, end in zip(nodes.tolist(), first.tolist(), last.tolist(), strict=True):
-        _fill(best, node, source[start:end], share[start:end], bool(is_start[node]))
+        _fill(best, node, steps.source[start:end], shares[start:end], bool(is_start[node]))
     return best
 
 

@@ -69,6 +69,7 @@ def info_from_plain(record: Any) -> GraphInfo:
         conservation_tolerance=number(record["conservation_tolerance"]),
         settings=dict(record["settings"]),
         versions=dict(record["versions"]),
+        logit_softcap=record.get("logit_softcap"),
     )
 
 
@@ -87,6 +88,8 @@ def _check_info(record: Any) -> None:
         _check(record, name, lambda value: isinstance(value, Mapping), "an object")
     for name in ("model", "dictionary"):
         _check(record, name, _is_identity, "a name, a source and a sha256")
+    if "logit_softcap" in record:  # files before schema version 2 have none
+        _check(record, "logit_softcap", _is_number, "a number")
     n = len(record["tokens"])
     if len(record["token_ids"]) != n:
         raise ValueError("as many token_ids as tokens are needed")
@@ -130,6 +133,10 @@ def _is_share(value: Any) -> bool:
     return value is None or (_is_number(value) and 0 <= value <= 1)
 
 
+def _is_range(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_share, value))
+
+
 def _is_identity(value: Any) -> bool:
     names = {"name", "source", "sha256"}
     return (
@@ -147,9 +154,15 @@ def scores_from_plain(record: Any) -> Scores:
     """Back from `plain(asdict(scores))`; ValueError for a record of another shape."""
     if not isinstance(record, Mapping) or not record:
         raise ValueError("the scores are missing")
-    for name in record:
-        _check(record, name, _is_number, "a number")
-    return Scores(**{name: number(value) for name, value in record.items()})
+    scores: dict[str, Any] = {}
+    for name, value in record.items():
+        if name.endswith("_range"):
+            _check(record, name, _is_range, "two numbers from 0 to 1")
+            scores[name] = (number(value[0]), number(value[1]))
+        else:
+            _check(record, name, _is_number, "a number")
+            scores[name] = number(value)
+    return Scores(**scores)
 
 
 def number(value: float | None) -> float:

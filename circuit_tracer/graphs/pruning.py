@@ -7,24 +7,33 @@
 4. Drop what dangles, until nothing does: features and errors that lead nowhere, features that
    come from nowhere.
 
-The same order of steps as upstream's `prune_graph`, on edge lists: never an n x n matrix.
+The same order of steps as upstream's `prune_graph`, on edge lists: never an n x n matrix, and
+edges are chosen by threshold, never sorted. Step 1 takes the influence over whole rows, edges not
+kept in the trace included; step 2 leaves those out with the nodes. Step 4 drops the features
+without a row, since nothing is known to lead to them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.edge_store import edge_columns
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
+    Part,
     Scores,
+    chunks,
     cumulative_influence,
-    edge_influence,
+    edge_flows,
+    handed_down,
     influence,
     scores,
 )
+from circuit_tracer.graphs.sparse import strongest_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class PrunedGraph:
     @property
     def kept_edges(self) -> Edges:
         """The kept edges, their ends still rows of the whole graph's node table."""
-        return _take_edges(self.graph.edges, np.flatnonzero(self.edge_kept))
+        return self.graph.edges.take(np.flatnonzero(self.edge_kept))
 
     @property
     def cumulative(self) -> Floats:
@@ -79,18 +88,14 @@ def prune(
     """
     check_thresholds(node_threshold, edge_threshold)
     node_influence = influence(graph)
-    node_kept = _strongest(node_influence, node_threshold, _ranked(graph))
+    ranked = np.where(_ranked(graph), node_influence, 0.0)
+    node_kept = strongest_of(lambda: (ranked,), len(ranked), node_threshold)
     node_kept |= np.isin(graph.nodes.kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
 
-    inside = np.flatnonzero(node_kept[graph.edges.source] & node_kept[graph.edges.target])
-    edges = _take_edges(graph.edges, inside)
-    flows = edge_influence(replace(graph, edges=edges))
-    strong = _strongest(flows, edge_threshold)
-    inside, edges = inside[strong], _take_edges(edges, strong)
-
-    node_kept, alive = _drop_dangling(graph, edges, node_kept)
-    edge_kept = np.zeros(len(graph.edges), dtype=np.bool_)
-    edge_kept[inside[alive]] = True
+    edge_kept = _between(graph.edges, node_kept)
+    inner = _inner_graph(graph, edge_kept)
+    node_kept, inner_kept = _drop_dangling(inner, _strong_edges(inner, edge_threshold), node_kept)
+    edge_kept[edge_kept] = inner_kept
     return PrunedGraph(
         graph=graph,
         node_threshold=node_threshold,
@@ -117,42 +122,50 @@ def _ranked(graph: Graph) -> Bools:
     return ranked
 
 
-def _take_edges(edges: Edges, which: Ints | Bools) -> Edges:
-    return Edges(edges.source[which], edges.target[which], edges.weight[which])
+def _between(edges: Edges, node_kept: Bools) -> Bools:
+    """(m,) the edges whose two ends are kept."""
+    inside = np.empty(len(edges), dtype=np.bool_)
+    for part in chunks(0, len(edges)):
+        inside[part] = node_kept[edges.source[part]] & node_kept[edges.target[part]]
+    return inside
 
 
-def _strongest(values: Floats, threshold: float, ranked: Bools | None = None) -> Bools:
-    """The fewest positive values whose sum reaches `threshold` of the whole; ties by position."""
-    candidates = values > 0
-    if ranked is not None:
-        candidates &= ranked
-    if threshold >= 1 or not candidates.any():
-        return candidates
-    rows = np.flatnonzero(candidates)
-    rows = rows[np.argsort(-values[rows], kind="stable")]
-    running = np.cumsum(values[rows])
-    # The tolerance keeps a share that is reached exactly from being missed by rounding.
-    needed = int(np.searchsorted(running, (threshold - 1e-12) * running[-1])) + 1
-    kept = np.zeros(len(values), dtype=np.bool_)
-    kept[rows[:needed]] = True
-    return kept
+def _inner_graph(graph: Graph, inside: Bools) -> Graph:
+    """The graph of those edges alone: its rows sum to what they have, nothing is dropped."""
+    edges = graph.edges
+    columns = edge_columns(int(inside.sum()), edges.weight.dtype)
+    for part in chunks(0, len(edges)):
+        some = edges.take(part).take(inside[part])
+        columns.append(Part(some.source, some.target, some.weight))
+    return replace(graph, nodes=graph.nodes.with_nothing_dropped(), edges=columns.edges())
 
 
-def _drop_dangling(graph: Graph, edges: Edges, node_kept: Bools) -> tuple[Bools, Bools]:
+def _strong_edges(inner: Graph, threshold: float) -> Bools:
+    """The fewest edges whose influence reaches `threshold` of the whole; ties by position."""
+    passed_on, count = handed_down(inner), len(inner.edges)
+
+    def flows() -> Iterator[Floats]:
+        return (edge_flows(inner.edges, passed_on, part) for part in chunks(0, count))
+
+    return strongest_of(flows, count, threshold)
+
+
+def _drop_dangling(inner: Graph, alive: Bools, node_kept: Bools) -> tuple[Bools, Bools]:
     """Remove nodes that lead nowhere or come from nowhere, with their edges, until none is left.
 
-    Returns the nodes (n,) and which of `edges` are alive.
+    Returns the nodes (n,) and which edges are alive.
     """
-    kind = graph.nodes.kind
+    kind, edges = inner.nodes.kind, inner.edges
     needs_output = (kind == NodeKind.FEATURE) | (kind == NodeKind.ERROR)
     needs_input = kind == NodeKind.FEATURE
-    kept = node_kept.copy()
+    kept, alive = node_kept.copy(), alive.copy()
     while True:
-        alive = kept[edges.source] & kept[edges.target]
-        has_output = np.zeros(len(kept), dtype=np.bool_)
-        has_output[edges.source[alive]] = True
-        has_input = np.zeros(len(kept), dtype=np.bool_)
-        has_input[edges.target[alive]] = True
+        has_output, has_input = np.zeros_like(kept), np.zeros_like(kept)
+        for part in chunks(0, len(edges)):
+            source, target = edges.source[part], edges.target[part]
+            alive[part] &= kept[source] & kept[target]
+            has_output[source[alive[part]]] = True
+            has_input[target[alive[part]]] = True
         dangling = kept & ((needs_output & ~has_output) | (needs_input & ~has_input))
         if not dangling.any():
             return kept, alive

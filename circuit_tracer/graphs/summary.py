@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.graphs.graph import NodeKind, node_names
-from circuit_tracer.graphs.influence import edge_influence, row_totals
+from circuit_tracer.graphs.influence import edge_influence, totals
 from circuit_tracer.graphs.plain import plain
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -62,14 +62,14 @@ def node_table(
 def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, Any]]:
     """The kept edges that carry most influence, strongest first; `limit` None gives all.
 
-    `share` is |weight| over the absolute sum of the target's whole row, `influence` what flows
-    along the edge in the whole graph.
+    `share` is |weight| over the absolute sum of the target's whole row (edges the trace did not
+    keep included), `influence` what flows along the edge in the whole graph.
     """
     graph, edges = pruned.graph, pruned.graph.edges
     names = node_names(graph)
     which = np.flatnonzero(pruned.edge_kept)
-    flows = edge_influence(graph, pruned.influence)[which]
-    totals = row_totals(edges.target, edges.weight, len(graph.nodes))
+    flows = edge_influence(graph, pruned.influence, which)
+    whole = totals(graph)
     order = np.argsort(-flows, kind="stable")[:limit]
     table = []
     for i, flow in zip(which[order].tolist(), flows[order].tolist(), strict=True):
@@ -80,7 +80,7 @@ def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, An
                 "target": names[target],
                 "weight": weight,
                 "sign": (weight > 0) - (weight < 0),
-                "share": abs(weight) / float(totals[target]) if totals[target] > 0 else 0.0,
+                "share": abs(weight) / float(whole[target]) if whole[target] > 0 else 0.0,
                 "influence": flow,
             }
         )

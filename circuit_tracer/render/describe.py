@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
@@ -87,6 +88,7 @@ def score_lines(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
         _errors(pruned),
         _constants(pruned),
         *_unexpanded(pruned),
+        *_dropped(pruned),
         _conservation(pruned.graph),
     )
 
@@ -146,6 +148,37 @@ def _unexpanded(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
         return ()
     meaning = "Influence that ends at features whose inputs were not computed (the budget)."
     return (ScoreLine("unexpanded share", percent(share), meaning),)
+
+
+def _dropped(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
+    scores = pruned.scores
+    if scores.dropped_share <= 0:
+        return ()
+    low, high = scores.replacement_range
+    meaning = (
+        "Influence into edges too small to keep: with every edge and row, replacement is "
+        f"from {_floor(low)} to {_ceiling(high)}."
+    )
+    return (ScoreLine("dropped share", percent(scores.dropped_share), meaning),)
+
+
+def _floor(share: float) -> str:
+    return f"{math.floor(100 * share) / 100:.2f}"
+
+
+def _ceiling(share: float) -> str:
+    return f"{math.ceil(100 * share) / 100:.2f}"
+
+
+def features_there(graph: Graph) -> str:
+    """What the features of the node table are: those that no kept edge reaches may be missing."""
+    return "features with an edge" if graph.nodes.dropped_total.any() else "active features"
+
+
+def softcap_line(graph: Graph) -> str:
+    """What the targets' logits are where the model caps them; "" where it does not."""
+    cap = graph.info.logit_softcap
+    return f"Logits before the soft-cap of {cap:g}; probabilities after it." if cap else ""
 
 
 def _conservation(graph: Graph) -> ScoreLine:

@@ -7,12 +7,13 @@ minutes to place a few hundred nodes; the places are known, so nothing is left t
 from __future__ import annotations
 
 from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
 from circuit_tracer.render.describe import edge_lines, node_lines
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.places import Layout, Placed
-from circuit_tracer.render.selection import MAX_NODES, edge_shares, select
+from circuit_tracer.render.selection import MAX_NODES, select
 from circuit_tracer.render.shapes import stroke_width, token_shade
 from circuit_tracer.render.text import printable
 
@@ -57,10 +58,10 @@ def dot(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | Non
     largest = float(pruned.influence[features].max(initial=0.0))
     for placed in layout.placed.values():
         drawing.node(_name(placed.row), **_node(pruned, layout, placed, largest))
-    shares = edge_shares(pruned.graph)
+    shares = edge_shares(pruned.graph, selection.edges).tolist()
     edges = pruned.graph.edges
-    for edge in selection.edges.tolist():
-        share, negative = float(shares[edge]), float(edges.weight[edge]) < 0
+    for edge, share in zip(selection.edges.tolist(), shares, strict=True):
+        negative = float(edges.weight[edge]) < 0
         drawing.edge(
             _name(int(edges.source[edge])),
             _name(int(edges.target[edge])),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
-from circuit_tracer.render.describe import score_lines
+from circuit_tracer.render.describe import features_there, score_lines, softcap_line
 from circuit_tracer.render.markup import element, figure, text
 from circuit_tracer.render.selection import Selection
 from circuit_tracer.render.shapes import error_mark, feature_mark, stroke
@@ -46,7 +46,7 @@ def legend(pruned: PrunedGraph, selection: Selection, width: float) -> Legend:
     ]
     y = height + 6
     sentences = []
-    said = (READING, *selection.sentences())
+    said = (READING, *selection.sentences(), softcap_line(pruned.graph))
     for line in wrap(" ".join(said), SIZE, width):
         y += LINE - 2
         sentences.append(text(line, 0, y, font_size=SIZE, fill=palette.INK))
@@ -121,6 +121,6 @@ def _settings(pruned: PrunedGraph, selection: Selection) -> list[tuple[str, str]
         ("node threshold", f"{pruned.node_threshold:g}"),
         ("edge threshold", f"{pruned.edge_threshold:g}"),
         ("nodes kept", f"{int(pruned.node_kept.sum()):,} of {len(pruned.node_kept):,}"),
-        ("features active", f"{selection.active:,}"),
+        (features_there(pruned.graph), f"{selection.active:,}"),
         ("dtype", info.dtype),
     ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind
-from circuit_tracer.graphs.influence import edge_influence, row_totals
+from circuit_tracer.graphs.graph import Edges, Floats, Ints, NodeKind
+from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.text import percent
 
@@ -101,7 +101,7 @@ def select(
     between = np.flatnonzero(
         pruned.edge_kept & is_drawn[edges.source] & is_drawn[edges.target]
     ).astype(np.int64)
-    flow = edge_influence(pruned.graph, pruned.influence)[between]
+    flow = edge_influence(pruned.graph, pruned.influence, between)
     order = np.lexsort((between, -flow))
     between, flow = between[order], flow[order]
     limit = max(ALWAYS_EDGES, EDGES_PER_NODE * len(rows)) if max_edges is None else max_edges
@@ -120,13 +120,6 @@ def select(
         edges_between=len(between),
         edges_kept=int(pruned.edge_kept.sum()),
     )
-
-
-def edge_shares(graph: Graph) -> Floats:
-    """(m,) each edge's share of its target's absolute input from nodes, over the whole graph."""
-    size = np.abs(graph.edges.weight.astype(np.float64))
-    total = row_totals(graph.edges.target, size, len(graph.nodes))[graph.edges.target]
-    return np.divide(size, total, out=np.zeros_like(size), where=total > 0)
 
 
 def _most_influential(rows: Ints, influence: Floats, count: int) -> Ints:

@@ -7,6 +7,7 @@ a `<title>`.
 
 from __future__ import annotations
 
+from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
 from circuit_tracer.render.chips import TOKEN_SIZE
@@ -15,7 +16,7 @@ from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import legend
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.places import Layout
-from circuit_tracer.render.selection import MAX_NODES, Selection, edge_shares, select
+from circuit_tracer.render.selection import MAX_NODES, Selection, select
 from circuit_tracer.render.shapes import edge_shape, node_shape
 from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width
 
@@ -114,12 +115,12 @@ def _stripes(layout: Layout, n_layers: int) -> str:
 
 
 def _edges(pruned: PrunedGraph, selection: Selection, layout: Layout) -> str:
-    shares = edge_shares(pruned.graph)
+    shares = edge_shares(pruned.graph, selection.edges)
     drawn = curves(pruned.graph, selection, layout)
     strongest = max(selection.flow.max(initial=0.0), 1e-30)
     shapes = [
-        edge_shape(pruned.graph, curve, float(shares[curve.edge]), float(flow / strongest))
-        for curve, flow in zip(drawn, selection.flow, strict=True)
+        edge_shape(pruned.graph, curve, float(share), float(flow / strongest))
+        for curve, share, flow in zip(drawn, shares, selection.flow, strict=True)
     ][::-1]
     return element("g", *(f"\n{shape}" for shape in shapes), class_="edges")
 

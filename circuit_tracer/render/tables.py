@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
-from circuit_tracer.graphs.influence import edge_influence
+from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.selection import edge_shares
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     add_plain,
@@ -55,24 +54,25 @@ def edge_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     """The kept edges that carry most influence: from, to, weight, share of the target's input."""
     graph = pruned.graph
     edges = np.flatnonzero(pruned.edge_kept)
-    flow = edge_influence(graph, pruned.influence)
-    edges = edges[np.lexsort((edges, -flow[edges]))]
-    shares = edge_shares(graph)
+    flow = edge_influence(graph, pruned.influence, edges)
+    order = np.lexsort((edges, -flow))[:limit]
+    shares = edge_shares(graph, edges[order])
     table = plain_table(_caption(len(edges), limit, "kept edges, those that carry most influence"))
     table.add_column("from", no_wrap=True, overflow="ellipsis")
     table.add_column("to", no_wrap=True, overflow="ellipsis")
     table.add_column("weight", justify="right", no_wrap=True)
     table.add_column("of input", justify="right", no_wrap=True)
     table.add_column("influence", justify="right", no_wrap=True)
-    for edge in edges[:limit].tolist():
+    columns = (edges[order].tolist(), shares.tolist(), flow[order].tolist())
+    for edge, share, carried in zip(*columns, strict=True):
         weight = float(graph.edges.weight[edge])
         add_plain(
             table,
             _end(graph, int(graph.edges.source[edge])),
             _end(graph, int(graph.edges.target[edge])),
             f"{weight:+.3f}",
-            percent(float(shares[edge])),
-            percent(float(flow[edge])),
+            percent(share),
+            percent(carried),
             style=sign_style(1 if weight > 0 else -1),
         )
     return table

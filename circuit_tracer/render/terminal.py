@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.render.describe import score_lines
+from circuit_tracer.render.describe import features_there, score_lines, softcap_line
 from circuit_tracer.render.text import percent, printable, shorten, token_texts
 
 if TYPE_CHECKING:
@@ -66,12 +66,15 @@ def summary(
     from rich.text import Text
 
     parts: list[RenderableType] = []
-    for name, part in (
-        ("Tokens", tokens(pruned.graph, width=width)),
-        ("Targets", targets(pruned.graph)),
-        ("Scores", scores(pruned)),
+    capped = softcap_line(pruned.graph)
+    for name, part, note in (
+        ("Tokens", tokens(pruned.graph, width=width), ""),
+        ("Targets", targets(pruned.graph), capped),
+        ("Scores", scores(pruned), ""),
     ):
-        parts += [Text(name, style="bold"), part, Text("")]
+        parts += [Text(name, style="bold"), part]
+        parts += [Text(f"  {note}", style="dim")] if note else []
+        parts.append(Text(""))
     if paths is not None:
         parts += [
             Text("Strongest routes through features", style="bold"),
@@ -90,7 +93,7 @@ def counts(pruned: PrunedGraph) -> Text:
     features = kinds == NodeKind.FEATURE
     kept = int(pruned.node_kept[features].sum())
     return Text(
-        f"{kept:,} of {int(features.sum()):,} active features and "
+        f"{kept:,} of {int(features.sum()):,} {features_there(pruned.graph)} and "
         f"{int(pruned.edge_kept.sum()):,} of {len(pruned.edge_kept):,} edges kept "
         f"(thresholds {pruned.node_threshold:g}, {pruned.edge_threshold:g}).",
         style="dim",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, node_name
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
+from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.render.selection import edge_shares
 from circuit_tracer.render.terminal import WIDTH, cell_width, sign_style
 from circuit_tracer.render.text import percent, printable, shorten
 
@@ -29,10 +29,11 @@ def tree(
     from rich.text import Text
 
     graph = pruned.graph
-    shares = edge_shares(graph)
     into: dict[int, list[int]] = {}
     kept = np.flatnonzero(pruned.edge_kept)
-    for edge in kept[np.lexsort((kept, -shares[kept]))].tolist():
+    sizes = edge_shares(graph, kept)
+    shares = dict(zip(kept.tolist(), sizes.tolist(), strict=True))
+    for edge in kept[np.lexsort((kept, -sizes))].tolist():
         into.setdefault(int(graph.edges.target[edge]), []).append(edge)
     grown = _Tree(graph, shares, into, branches, width)
     for row in graph.target_rows.tolist():
@@ -48,7 +49,7 @@ class _Tree:
     def __init__(
         self,
         graph: Graph,
-        shares: Floats,
+        shares: Mapping[int, float],
         into: Mapping[int, Sequence[int]],
         branches: int,
         width: int,
@@ -71,7 +72,7 @@ class _Tree:
             if depth > 1 and not again:
                 self.grow(source, prefix + ("   " if is_last else "│  "), depth - 1)
         if left_out:
-            total = percent(float(self.shares[left_out].sum()))
+            total = percent(sum(self.shares[edge] for edge in left_out))
             inputs = "input" if len(left_out) == 1 else "inputs"
             self._add_line(f"{prefix}└─ {len(left_out):,} weaker kept {inputs}, {total} together")
 
@@ -80,7 +81,7 @@ class _Tree:
 
         sign = 1 if self.graph.edges.weight[edge] > 0 else -1
         line = Text(start, no_wrap=True)
-        share = f"{'+' if sign > 0 else '-'}{percent(float(self.shares[edge]))}"
+        share = f"{'+' if sign > 0 else '-'}{percent(self.shares[edge])}"
         line.append(f"{share:>7}  ", style=sign_style(sign))
         note = "  (above)" if again else ""
         room = self.width - len(line.plain) - len(note)

@@ -96,3 +96,38 @@ def all_paths(
 
     walk((source,), 1.0)
     return [(rows, strength) for rows, strength in found if len(rows) > 1]
+
+
+def strongest_by_sorting(row: Floats, mass: float, most: int) -> set[int]:
+    """Columns of one row: from the strongest down until the mass or the number is reached."""
+    order = sorted(range(len(row)), key=lambda i: (-abs(row[i]), i))
+    whole, running, kept = float(np.abs(row).sum()), 0.0, set[int]()
+    for i in order:
+        if len(kept) >= most or row[i] == 0 or (mass < 1 and running >= (mass - 1e-12) * whole):
+            break
+        kept.add(i)
+        running += abs(float(row[i]))
+    return kept
+
+
+def shares_with_constants(graph: Graph) -> dict[str, float]:
+    """Where influence ends, on dense matrices: constants and what was dropped as extra columns."""
+    nodes, n = graph.nodes, len(graph.nodes)
+    extra = {
+        "constant": np.nan_to_num(np.abs(nodes.constant)),
+        "embedding": nodes.dropped_embeddings,
+        "error": nodes.dropped_errors,
+        "dropped": nodes.dropped_features,
+    }
+    wide = np.zeros((n + 4, n + 4))
+    wide[:n, :n] = dense(graph)
+    wide[:n, n:] = np.stack(list(extra.values()), axis=1)
+    weight = np.concatenate([nodes.weight, np.zeros(4)])
+    arrived = influence_by_inverse(wide, weight) + weight
+    ends = {name: float(arrived[n + i]) for i, name in enumerate(extra)}
+    ends["embedding"] += float(arrived[:n][nodes.kind == NodeKind.EMBEDDING].sum())
+    ends["error"] += float(arrived[:n][nodes.kind == NodeKind.ERROR].sum())
+    sourceless = np.abs(wide).sum(axis=1)[:n] == 0
+    features = np.isin(nodes.kind, (NodeKind.FEATURE, NodeKind.LOGIT))
+    ends["unexpanded"] = float(arrived[:n][sourceless & features].sum())
+    return ends

@@ -20,9 +20,10 @@ from circuit_tracer.graphs.exchange import (
     to_exchange,
     write_exchange,
 )
-from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Target
+from circuit_tracer.graphs.graph import DROPPED, Edges, Graph, NodeKind, Target
 from circuit_tracer.graphs.imports import from_exchange, inverse_cantor
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.graphs.storage import save_graph
 from tests.graphs.builders import random_graph
 from tests.graphs.compare import assert_same_graph, assert_same_pruned
@@ -281,3 +282,27 @@ def test_vocabulary_ids_of_embeddings_come_back(is_ours: bool) -> None:
     read = from_exchange(record).graph
     embeddings = read.nodes.of_kind(NodeKind.EMBEDDING)
     assert read.nodes.feature[embeddings].tolist() == list(ids) == list(read.info.token_ids)
+
+
+def test_sparse_rows_come_back_and_the_description_says_what_they_leave_out() -> None:
+    graph = keep_strongest(random_graph(unexpanded=2), mass=0.7)
+    pruned = prune(graph, node_threshold=1, edge_threshold=1)
+    record = through_json(to_exchange(pruned, slug="x"))
+    share = f"{pruned.scores.dropped_share:.2%} of the influence"
+    assert share in record["metadata"]["info"]["description"]
+    again = from_exchange(record)
+    assert again.scores == pruned.scores
+    rows = pruned.kept_rows
+    for name in DROPPED:
+        np.testing.assert_array_equal(
+            getattr(again.graph.nodes, name), getattr(graph.nodes, name)[rows]
+        )
+    foreign = {**record, "metadata": {**record["metadata"]}}
+    del foreign["metadata"]["circuit_tracer_cli"]
+    assert not from_exchange(foreign).graph.nodes.dropped_total.any()
+
+
+def test_without_dropped_edges_nothing_is_said_of_them() -> None:
+    text = json.dumps(to_exchange(prune(random_graph()), slug="x"))
+    assert "too small" not in text
+    assert "dropped_errors" not in text

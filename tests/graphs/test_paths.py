@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,9 @@ def test_direct_shares_are_the_single_edge_paths_of_all_paths() -> None:
         single = sum(path.share for path in paths if len(path.rows) == 2)
         assert share == pytest.approx(single)
         assert 0 < share < 1
+
+
+def test_a_graph_of_which_no_edge_was_kept_has_no_paths() -> None:
+    pruned = prune(random_graph(seed=3), node_threshold=0.5)
+    none = np.zeros_like(pruned.edge_kept)
+    assert best_paths(replace(pruned, edge_kept=none), k=3) == []

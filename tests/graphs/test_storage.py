@@ -9,11 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs import storage
+from circuit_tracer.graphs.graph import DROPPED
+from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.graphs.storage import load_graph, save_graph
 from tests.graphs.builders import random_graph
 from tests.graphs.compare import assert_same_pruned
@@ -26,6 +31,61 @@ def test_numbers_come_back_bit_for_bit(tmp_path: Path, dtype: type) -> None:
     assert_same_pruned(load_graph(tmp_path), pruned)
     assert_same_pruned(load_graph(tmp_path / "trace.json"), pruned)
     assert_same_pruned(load_graph(str(tmp_path)), pruned)
+
+
+def test_sparse_rows_and_a_softcap_come_back(tmp_path: Path) -> None:
+    graph = keep_strongest(random_graph(unexpanded=2), mass=0.7)
+    pruned = prune(replace(graph, info=replace(graph.info, logit_softcap=30.0)))
+    save_graph(pruned, tmp_path)
+    again = load_graph(tmp_path)
+    assert_same_pruned(again, pruned)
+    assert again.graph.info.logit_softcap == 30
+    assert again.graph.nodes.dropped_features.any()
+    assert 0 < again.scores.dropped_share < 1
+
+
+def as_version_1(folder: Path) -> None:
+    """What a circuit-tracer before sparse rows would have written."""
+    table = pq.read_table(folder / "nodes.parquet")
+    pq.write_table(table.drop_columns(list(DROPPED)), folder / "nodes.parquet")
+    record = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+    record["schema_version"] = 1
+    del record["info"]["logit_softcap"]
+    for name in ("dropped_share", "replacement_range", "completeness_range"):
+        del record["scores"][name]
+    (folder / "trace.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_version_1_is_read_as_a_graph_with_nothing_dropped(tmp_path: Path) -> None:
+    pruned = prune(random_graph(unexpanded=2))
+    save_graph(pruned, tmp_path)
+    as_version_1(tmp_path)
+    again = load_graph(tmp_path)
+    vacuous = {"replacement_range": (0.0, 1.0), "completeness_range": (0.0, 1.0)}
+    assert_same_pruned(again, replace(pruned, scores=replace(pruned.scores, **vacuous)))
+    assert again.graph.info.logit_softcap is None
+    assert not any(getattr(again.graph.nodes, name).any() for name in DROPPED)
+
+
+def test_edges_are_written_and_read_in_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_ROW_GROUP", 37)
+    pruned = prune(random_graph())
+    save_graph(pruned, tmp_path)
+    metadata = pq.read_metadata(tmp_path / "edges.parquet")
+    assert metadata.num_row_groups == -(-len(pruned.graph.edges) // 37) > 2
+    assert_same_pruned(load_graph(tmp_path), pruned)
+    whole = pq.read_table(tmp_path / "edges.parquet")
+    flows = edge_influence(pruned.graph, pruned.influence).astype(np.float32)
+    np.testing.assert_array_equal(whole.column("influence").to_numpy(), flows)
+
+
+def test_a_graph_without_edges_comes_back(tmp_path: Path) -> None:
+    graph = random_graph()
+    pruned = prune(replace(graph, edges=graph.edges.take(slice(0))))
+    save_graph(pruned, tmp_path)
+    assert_same_pruned(load_graph(tmp_path), pruned)
 
 
 def test_tables_are_zstd_and_hold_kept_and_influence(tmp_path: Path) -> None:
@@ -89,6 +149,17 @@ def swap_ends(folder: Path) -> None:
     pq.write_table(table.rename_columns(names), folder / "edges.parquet")
 
 
+def change_column(name: str, column: str, value: float) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        table = pq.read_table(folder / name)
+        cells = table.column(column).to_numpy().copy()
+        cells[0] = value
+        at = table.column_names.index(column)
+        pq.write_table(table.set_column(at, column, pa.array(cells)), folder / name)
+
+    return apply
+
+
 def edit_info(key: str, value: object, *, target: bool = False) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         record = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
@@ -127,6 +198,12 @@ DAMAGES = {
     "scores of another shape": (edit("scores", {"x": 1}), "damaged"),
     "other trace's tables": (edit("n_edges", 3), "different traces"),
     "no column": (drop_column("edges.parquet", "kept"), "damaged"),
+    "no column of dropped edges": (drop_column("nodes.parquet", "dropped_errors"), "damaged"),
+    "a dropped sum below 0": (change_column("nodes.parquet", "dropped_errors", -1.0), "no sum"),
+    "a dropped sum of NaN": (change_column("nodes.parquet", "dropped", math.nan), "no sum"),
+    "a weight of infinity": (change_column("edges.parquet", "weight", math.inf), "finite"),
+    "a soft-cap in words": (edit_info("logit_softcap", "30"), "logit_softcap is"),
+    "a range of one": (edit("scores", {"replacement_range": [1]}), "two numbers from 0 to 1"),
     "edges upside down": (swap_ends, "does not go up"),
 }
 

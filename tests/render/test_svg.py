@@ -12,6 +12,7 @@ import pytest
 
 from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.render import palette
 from circuit_tracer.render.selection import select
 from circuit_tracer.render.svg import svg
@@ -188,3 +189,13 @@ def test_text_stands_inside_the_page() -> None:
     assert root.get("viewBox") == f"0 0 {root.get('width')} {root.get('height')}"
     backs = [float(r.get("x", 0)) + float(r.get("width", 0)) for r in root.iter(f"{SVG}rect")]
     assert max(backs) <= width
+
+
+def test_the_legend_tells_of_a_softcap_and_of_edges_too_small_to_keep() -> None:
+    graph = keep_strongest(builders.story(), mass=0.8)
+    page = parsed(prune(replace(graph, info=replace(graph.info, logit_softcap=30.0))))
+    words = " ".join(page.itertext())
+    assert "Logits before the soft-cap of 30; probabilities after it." in words
+    assert "dropped share" in words
+    assert "soft-cap" not in svg(builders.small())
+    assert "dropped share" not in svg(builders.small())

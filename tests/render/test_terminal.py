@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.paths import Path, best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.tables import edge_table, node_table
 from circuit_tracer.render.terminal import as_text, routes, summary
@@ -206,3 +207,26 @@ def test_what_a_budget_left_out_has_a_line_only_if_there_is_any() -> None:
     assert "unexpanded share" not in names
     budgeted = prune(random_graph(4, 6, 12, unexpanded=10))
     assert "unexpanded share" in [score.name for score in score_lines(budgeted)]
+
+
+def test_edges_too_small_to_keep_have_a_line_with_the_bound_only_if_there_are_any() -> None:
+    assert "dropped share" not in [score.name for score in score_lines(builders.small())]
+    pruned = prune(keep_strongest(builders.story(), mass=0.9))
+    line = next(score for score in score_lines(pruned) if score.name == "dropped share")
+    low, high = (float(number) for number in re.findall(r"0\.\d\d", line.meaning))
+    assert low <= pruned.scores.replacement_range[0]
+    assert pruned.scores.replacement_range[1] <= high
+    assert high - low < 0.5
+    text = as_text(summary(pruned, None))
+    assert "too small to keep" in text
+    assert "features with an edge" in text
+    assert max(cell_len(each) for each in text.splitlines()) <= 80
+
+
+def test_a_softcap_is_said_once() -> None:
+    pruned = builders.small()
+    info = replace(pruned.graph.info, logit_softcap=30.0)
+    capped = replace(pruned, graph=replace(pruned.graph, info=info))
+    said = "Logits before the soft-cap of 30; probabilities after it."
+    assert as_text(summary(capped, None)).count(said) == 1
+    assert "soft-cap" not in as_text(summary(pruned, None))
