@@ -22,7 +22,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the oracle is in tests/
 
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
-from circuit_tracer.attribution.sweep import Rows, Sweep, SweepTargets
+from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
+from tests.attribution.frozen import dense_rows
+from tests.attribution.frozen import feature_targets as targets_of
 from tests.oracle import FrozenNetwork
 from tests.tiny import random_dictionary, tiny_llama
 
@@ -37,30 +39,31 @@ def build(n_tokens: int) -> tuple[LocalReplacementModel, FrozenNetwork]:
     ids = [0, *torch.randint(2, 200, (n_tokens - 1,), generator=torch.Generator()).tolist()]
     capture = model.capture(ids)
     replacement = build_replacement(capture, model.wiring, dictionary)
-    return replacement, FrozenNetwork(model, capture, replacement)
+    return replacement, FrozenNetwork(model.module, capture.token_ids, dictionary)
 
 
 def feature_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
     """A random choice of active features, seeded."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randperm(len(model.features), generator=generator)[:n_rows].sort().values
-    features = model.features
-    return SweepTargets(features.layer[rows], features.position[rows], model.encoder_rows(rows))
+    return targets_of(model, rows)
 
 
 def sweep_rate(model: LocalReplacementModel, targets: SweepTargets, batch_size: int) -> float:
     """Rows per second of the sweep, its layout included."""
     everything = torch.arange(len(targets))
     start = time.perf_counter()
-    Sweep(model).run(targets, everything, batch_size=batch_size, on_rows=lambda rows: None)
+    walk = Sweep(model)
+    for batch in batches(targets, everything, batch_size):
+        walk.walk(targets, batch, lambda piece: None)
     return len(targets) / (time.perf_counter() - start)
 
 
 def autograd_rate(network: FrozenNetwork, targets: SweepTargets, batch_size: int) -> float:
     """Rows per second of batched autograd, over eight batches spread evenly over the layers."""
     order = torch.argsort(targets.level, stable=True)  # its best order: one layer per batch
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    spread = batches[:: max(1, len(batches) // 8)]
+    split = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    spread = split[:: max(1, len(split) // 8)]
     start = time.perf_counter()
     for batch in spread:
         network.rows(targets, batch)
@@ -72,10 +75,8 @@ def disagreement(
 ) -> float:
     """Largest difference between the two on 16 rows, relative to the largest edge."""
     sample = torch.arange(0, len(targets), max(1, len(targets) // 16))
-    rows: Rows = Sweep(model).batch(targets, sample)
-    dense = network.rows(targets, rows.target)
-    ours = torch.zeros_like(dense)
-    ours[:, rows.column] = rows.weight
+    dense = network.rows(targets, sample)
+    ours = dense_rows(model, targets.take(sample))
     return float((ours - dense).abs().max() / dense.abs().max())
 
 

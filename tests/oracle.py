@@ -1,187 +1,498 @@
 """The slow, obvious oracle: the Hugging Face model itself, frozen, run forwards, differentiated.
 
-Norm denominators and attention patterns are held at a captured pass, MLP outputs become leaves.
-It shares no code with the sweep: modules of the real model do the arithmetic, autograd the rest.
+It takes a copy of the real module and one prompt, and finds out for itself what is what:
+
+1. norms are replaced by ones that can hold their denominator (and are exact in float64);
+2. one pass records attention weights and what goes into and comes out of MLPs and norms; which norm
+   stands in front of an MLP and which behind it is read off the tensors that pass between them;
+3. attention is swapped for one that mixes the module's own values with the recorded weights, norms
+   hold their denominators, MLP outputs (or those of the norms behind them) become leaves;
+4. autograd does the rest.
+
+It shares no code with the sweep, the wiring or the capture. Node numbers are its own as well.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-
-from circuit_tracer.attribution.replacement import LocalReplacementModel
-from circuit_tracer.attribution.sweep import SweepTargets, source_columns
-from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Capture
+from transformers import AttentionInterface
 
 
-class _FrozenNorm(nn.Module):
-    def __init__(self, weight: Tensor, x: Tensor, epsilon: float) -> None:
+class Vectors(Protocol):
+    """Targets as vectors at the residual stream (`SweepTargets` is one)."""
+
+    level: Tensor
+    position: Tensor
+    vector: Tensor
+
+
+class _Norm(nn.Module):
+    """RMSNorm or LayerNorm, exact in its dtype; frozen, it keeps the last pass's denominator."""
+
+    def __init__(self, norm: Any) -> None:
         super().__init__()
-        self.weight = weight
-        self.scale = (x.double().pow(2).mean(-1, keepdim=True) + epsilon).rsqrt().to(x.dtype)
-        self.seen: Tensor = x
+        self.centred = isinstance(norm, nn.LayerNorm)
+        self.weight = norm.weight.detach()
+        self.bias = norm.bias.detach() if self.centred else torch.zeros_like(self.weight)
+        self.epsilon: float = (
+            norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+        )
+        # Does it multiply by its weight or by 1 + weight? Its answer to a constant vector tells.
+        if not self.centred:
+            ones = torch.ones_like(self.weight)
+            answer = norm(ones)
+            plain, gemma = (
+                (answer - self.weight).abs().max(),
+                (answer - 1 - self.weight).abs().max(),
+            )
+            assert min(plain, gemma) < 1e-4 < max(plain, gemma)
+            self.weight = self.weight if plain < gemma else ones + self.weight
+        self.frozen = False
+        self.scale = self.seen = self.normalised = self.out = self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = x[0]
-        return self.weight * (x * self.scale)
+        self.seen = x
+        centred = x - x.mean(-1, keepdim=True) if self.centred else x
+        if not self.frozen:
+            mean_square = centred.double().pow(2).mean(-1, keepdim=True)
+            self.scale = (mean_square + self.epsilon).rsqrt().to(x.dtype)
+        self.normalised = centred * self.scale
+        self.out = self.normalised * self.weight + self.bias
+        return self.out
 
 
-class _FrozenAttention(nn.Module):
-    def __init__(self, attention: Any, pattern: Tensor) -> None:
-        super().__init__()
-        self.attention, self.pattern = attention, pattern
-
-    def forward(self, hidden_states: Tensor, **_: Any) -> tuple[Tensor, None]:
-        own = self.attention
-        batch, T = hidden_states.shape[:2]
-        value = own.v_proj(hidden_states).view(batch, T, -1, own.head_dim).transpose(1, 2)
-        value = value.repeat_interleave(own.num_key_value_groups, dim=1)
-        mixed = (self.pattern @ value).transpose(1, 2).reshape(batch, T, -1)
-        return own.o_proj(mixed), None
+def _frozen_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> tuple[Tensor, None]:
+    """In place of softmax(query key) value: the recorded weights times the module's own values."""
+    pattern: Any = module.recorded_pattern
+    value = value.repeat_interleave(pattern.shape[1] // value.shape[1], dim=1)
+    return (pattern @ value).transpose(1, 2).contiguous(), None
 
 
-class _LeafMlp(nn.Module):
-    """Writes a leaf, and the dictionary's skip where there is one."""
+AttentionInterface.register("recorded", _frozen_attention)
+
+
+class _Leaf(nn.Module):
+    """Writes a leaf whatever it reads, and the dictionary's skip where there is one."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
-        self.leaf = output.clone()
-        self.seen = output
-        self.skip: Any = None
+        self.leaf = output
+        self.skip: Callable[[], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen = x[0]
         written = self.leaf if self.skip is None else self.leaf + self.skip()
         return written[None]
+
+
+class _Tap(nn.Module):
+    """Where an MLP stood: keeps what it would have read and goes on with `behind`."""
+
+    def __init__(self, seen: Tensor, behind: nn.Module) -> None:
+        super().__init__()
+        self.seen, self.behind = seen, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x
+        return self.behind(x)  # type: ignore[no-any-return]
+
+
+@dataclass
+class _Layer:
+    """The places of one frozen layer that the outside asks for."""
+
+    norm: _Norm | None
+    """In front of the MLP; none in OLMo 2."""
+    mlp: _Tap
+    leaf: _Leaf
+    neurons: _Neurons
+
+    @property
+    def stream(self) -> Tensor:
+        """(T, d) the residual stream in front of the MLP's norm, in the last pass."""
+        return (self.mlp if self.norm is None else self.norm).seen[0]
+
+    def read(self, where: str) -> Tensor:
+        """(T, d) at a reading point, in the last pass."""
+        if self.norm is None or where == "mlp.hook_in":
+            return self.mlp.seen[0]
+        return self.stream if where == "hook_resid_mid" else self.norm.normalised[0]
+
+
+class _Neurons:
+    """An MLP's neurons: activations, their linearisation, and what each writes."""
+
+    def __init__(self, mlp: Any) -> None:
+        self.act = mlp.act_fn if hasattr(mlp, "act_fn") else mlp.act
+        self.up = getattr(mlp, "up_proj", None)
+        names = [("gate_proj", "down_proj"), ("c_fc", "c_proj")]
+        names += [("dense_h_to_4h", "dense_4h_to_h")]
+        into, out = next(pair for pair in names if hasattr(mlp, pair[0]))
+        self.gate, self.down = getattr(mlp, into), getattr(mlp, out)
+
+    def activations(self, x: Tensor) -> Tensor:
+        """(T, F) as the model has them."""
+        held = self.act(self.gate(x))
+        return held if self.up is None else held * self.up(x)  # type: ignore[no-any-return]
+
+    def linearised(self, x: Tensor) -> Tensor:
+        """(T, F) the same values with act(g) / g held and a product's gradient in halves."""
+        g = self.gate(x)
+        c = (self.act(g) / g).detach()
+        if self.up is None:
+            return c * g  # type: ignore[no-any-return]
+        u = self.up(x)
+        return 0.5 * c * (g * u.detach() + g.detach() * u)  # type: ignore[no-any-return]
+
+    def decoder(self, n_neurons: int, like: Tensor) -> Tensor:
+        """(F, d) what a unit of each neuron writes."""
+        units = torch.eye(n_neurons, dtype=like.dtype)
+        return self.down(units) - self.down(torch.zeros_like(units))  # type: ignore[no-any-return]
+
+    def bias(self, like: Tensor) -> Tensor:
+        """(d,) what the MLP writes with every neuron silent."""
+        silent = self.activations(like).new_zeros(1, self.activations(like).shape[-1])
+        return self.down(silent)[0]  # type: ignore[no-any-return]
+
+
+@dataclass
+class Features:
+    """Active features by layer, position, index."""
+
+    layer: Tensor
+    position: Tensor
+    index: Tensor
+    activation: Tensor
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+
+@dataclass
+class Columns:
+    """Embeddings come first, then each layer's features and its errors by position."""
+
+    feature: Tensor
+    error: Tensor
+    """(L, T); -1 where there is no error node."""
+    count: int
+
+
+@dataclass
+class _Recording:
+    """What one unfrozen pass leaves behind."""
+
+    read: dict[str, Tensor] = field(default_factory=dict)
+    written: dict[str, Tensor] = field(default_factory=dict)
+    patterns: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class _Pass:
+    """A frozen pass that can be differentiated."""
+
+    inputs: list[Tensor]
+    """Embeddings and leaves."""
+    streams: list[Tensor]
+    """(T, d) in front of each MLP's norm, and of the final norm."""
+    reads: list[Tensor]
+    """(T, d) at the dictionary's reading points."""
+    logits: Tensor
 
 
 class FrozenNetwork:
     """A model frozen around one prompt: run it forwards, or differentiate it."""
 
-    def __init__(self, model: Model, capture: Capture, replacement: LocalReplacementModel) -> None:
-        self.capture, self.replacement = capture, replacement
-        self.columns = source_columns(replacement)
-        self.module = copy.deepcopy(model.module)
-        inner: Any = self.module.model
-        epsilon = model.module.config.rms_norm_eps
-        self.mid: list[_FrozenNorm] = []
-        self.mlps: list[_LeafMlp] = []
-        for i, layer in enumerate(inner.layers):
-            layer.input_layernorm = _FrozenNorm(
-                layer.input_layernorm.weight, capture.resid_pre[i], epsilon
-            )
-            layer.self_attn = _FrozenAttention(layer.self_attn, capture.patterns[i])
-            layer.post_attention_layernorm = _FrozenNorm(
-                layer.post_attention_layernorm.weight, capture.resid_mid[i], epsilon
-            )
-            layer.mlp = _LeafMlp(capture.mlp_out[i])
-            self.mid.append(layer.post_attention_layernorm)
-            self.mlps.append(layer.mlp)
-            self._install_skip(i)
-        inner.norm = _FrozenNorm(inner.norm.weight, capture.resid_final, epsilon)
-        self.final: _FrozenNorm = inner.norm
+    def __init__(
+        self, module: Any, token_ids: Tensor, dictionary: Any = None, *, n_zeroed: int = 1
+    ) -> None:
+        self.token_ids, self.dictionary, self.n_zeroed = token_ids, dictionary, n_zeroed
+        self.module: Any = copy.deepcopy(module).eval().requires_grad_(False)
+        self.embed = self.module.get_input_embeddings()
+        self.head = self.module.get_output_embeddings()
+        self.embeddings: Tensor = self.embed(token_ids)
+        self.reads = getattr(dictionary, "reads", "mlp.hook_in")
+        self.neuronal = getattr(dictionary, "kind", None) == "neurons"
+        self._logits: Tensor = self.embeddings
+        self._pass: _Pass | None = None
+        self.head.register_forward_hook(self._keep_logits)
+        norms = self._replace_norms()
+        self._freeze(norms, self._record())
+        self.forward()
+        if dictionary is not None:
+            self._encode()
 
-    def _install_skip(self, layer: int) -> None:
-        skip = self.replacement.dictionary.layers[layer].W_skip
+    # Freezing
+
+    def _replace_norms(self) -> dict[str, _Norm]:
+        """Every norm outside attention, by its name; those inside are frozen with the pattern."""
+        norms = {}
+        for name, child in list(self.module.named_modules()):
+            if not type(child).__name__.endswith("Norm") or "attn" in name or "attention." in name:
+                continue
+            norms[name] = _Norm(child)
+            self.module.set_submodule(name, norms[name])
+        return norms
+
+    def _record(self) -> _Recording:
+        """One pass of the model as it is."""
+        recording, handles = _Recording(), []
+        for name, child in self.module.named_modules():
+            if name.endswith(".mlp"):
+
+                def keep(_: Any, inputs: Any, output: Tensor, name: str = name) -> None:
+                    recording.read[name], recording.written[name] = inputs[0], output
+
+                handles.append(child.register_forward_hook(keep))
+            elif type(child).__name__.endswith("Attention"):
+
+                def keep_pattern(_: Any, __: Any, output: Any, name: str = name) -> None:
+                    recording.patterns[name] = output[1]
+
+                handles.append(child.register_forward_hook(keep_pattern))
+        self.module.set_attn_implementation("eager")
+        self.module(self.token_ids[None])
+        self.own_logits = self._logits
+        for handle in handles:
+            handle.remove()
+        return recording
+
+    def _freeze(self, norms: dict[str, _Norm], recording: _Recording) -> None:
+        for name, pattern in recording.patterns.items():
+            self.module.get_submodule(name).recorded_pattern = pattern
+        self.module.set_attn_implementation("recorded")
+        self.layers: list[_Layer] = []
+        for name, read in recording.read.items():
+            written = recording.written[name]
+            front = [norm for norm in norms.values() if norm.out is read]
+            behind = [key for key, norm in norms.items() if norm.seen is written]
+            leaf: nn.Module = _Leaf(written[0])
+            real = self.module.get_submodule(name)
+            tap = _Tap(read, leaf)
+            if behind and getattr(self.dictionary, "writes", "mlp.hook_out") == "hook_mlp_out":
+                leaf = _Leaf(norms[behind[0]].out[0])
+                tap = _Tap(read, nn.Identity())
+                self.module.set_submodule(behind[0], leaf)
+            self.module.set_submodule(name, tap)
+            norm = front[0] if front else None
+            self.layers.append(_Layer(norm, tap, leaf, _Neurons(real)))
+        self.final = list(norms.values())[-1]
+        for norm in norms.values():
+            norm.frozen = True
+
+    def _keep_logits(self, _: Any, __: Any, output: Tensor) -> None:
+        self._logits = output[0]
+
+    # The dictionary
+
+    def _encode(self) -> None:
+        """Features, errors and columns from what the dictionary reads."""
+        L, T = len(self.layers), len(self.token_ids)
+        acts, self.outputs = [], [layer.leaf.leaf for layer in self.layers]
+        for i, layer in enumerate(self.layers):
+            read = self.read(i)
+            found = (
+                layer.neurons.activations(read)
+                if self.neuronal
+                else self.dictionary.layers[i].encode(read)
+            )
+            acts.append(found.clone())
+            acts[i][: self.n_zeroed] = 0
+        alive = [found != 0 for found in acts]
+        if self.neuronal:  # every neuron is a node, also one that is silent
+            for of_layer in alive:
+                of_layer[self.n_zeroed :] = True
+        rows = [of_layer.nonzero() for of_layer in alive]
+        self.features = Features(
+            layer=torch.cat([torch.full_like(r[:, 0], i) for i, r in enumerate(rows)]),
+            position=torch.cat([r[:, 0] for r in rows]),
+            index=torch.cat([r[:, 1] for r in rows]),
+            activation=torch.cat([a[r[:, 0], r[:, 1]] for a, r in zip(acts, rows, strict=True)]),
+        )
+        self.errors = []
+        for i in range(L):
+            rebuilt = self._bias(i) + self._skipped(i)
+            for reading in range(i + 1):
+                decoder = self._decoder(reading, i)
+                if decoder is not None:
+                    rebuilt = rebuilt + acts[reading] @ decoder
+            error = self.outputs[i] - rebuilt
+            error[: self.n_zeroed] = 0
+            self.errors.append(error)
+        for i, layer in enumerate(self.layers):
+            if not self.neuronal and self.dictionary.layers[i].W_skip is not None:
+                layer.leaf.leaf = layer.leaf.leaf - self._skipped(i)
+                layer.leaf.skip = lambda i=i: self._skipped(i)
+        self.columns = self._number(L, T)
+
+    def _number(self, L: int, T: int) -> Columns:
+        error = torch.full((L, T), -1)
+        feature = torch.zeros_like(self.features.layer)
+        count = T
+        for i in range(L):
+            here = self.features.layer == i
+            feature[here] = count + torch.arange(int(here.sum()))
+            count += int(here.sum())
+            if not self.neuronal:
+                error[i, self.n_zeroed :] = count + torch.arange(T - self.n_zeroed)
+                count += T - self.n_zeroed
+        return Columns(feature, error, count)
+
+    def _bias(self, layer: int) -> Tensor:
+        if self.neuronal:
+            return self.layers[layer].neurons.bias(self.read(layer))
+        bias: Tensor = self.dictionary.layers[layer].b_dec
+        return bias
+
+    def _decoder(self, reading: int, written: int) -> Tensor | None:
+        """(F, d) of features that read at one layer and write at another."""
+        if self.neuronal:
+            neurons, seen = self.layers[reading].neurons, self.read(reading)
+            n = neurons.activations(seen).shape[-1]
+            return neurons.decoder(n, seen) if reading == written else None
+        decoder: Tensor = self.dictionary.layers[reading].W_dec
+        return decoder[:, written - reading] if written - reading < decoder.shape[1] else None
+
+    def _skipped(self, layer: int) -> Tensor:
+        """What the affine skip carries in the last pass; nothing at zeroed positions."""
+        read = self.read(layer)
+        skip = None if self.neuronal else self.dictionary.layers[layer].W_skip
         if skip is None:
-            return
-        mlp, start = self.mlps[layer], self.replacement.n_zeroed
+            return torch.zeros_like(read)
+        start = self.n_zeroed
+        return torch.cat([torch.zeros_like(read[:start]), read[start:] @ skip.T])
 
-        def carried() -> Tensor:
-            out = self.read(layer) @ skip.T
-            return torch.cat([torch.zeros_like(out[:start]), out[start:]])
-
-        mlp.seen, self.mid[layer].seen = self.capture.mlp_in[layer], self.capture.resid_mid[layer]
-        mlp.leaf = mlp.leaf - carried()
-        mlp.skip = carried
+    # Forwards
 
     def read(self, layer: int) -> Tensor:
         """(T, d) what the dictionary reads at a layer in the last forward pass."""
-        where = self.replacement.dictionary.reads
-        if where == "mlp.hook_in":
-            return self.mlps[layer].seen
-        stream = self.mid[layer].seen
-        return stream if where == "hook_resid_mid" else stream * self.mid[layer].scale
+        return self.layers[layer].read(self.reads)
 
+    @torch.no_grad()
     def forward(self, added: dict[int, Tensor] | None = None) -> Tensor:
-        """(T, V) logits, with `added[layer]` (T, d) on top of that layer's MLP output."""
-        leaves = [mlp.leaf for mlp in self.mlps]
+        """(T, V) logits before any soft-cap, with `added[layer]` (T, d) where the layer writes."""
+        leaves = [layer.leaf.leaf for layer in self.layers]
         for layer, extra in (added or {}).items():
-            self.mlps[layer].leaf = leaves[layer] + extra
-        logits: Tensor = self.module(self.capture.token_ids[None]).logits[0]
-        for mlp, leaf in zip(self.mlps, leaves, strict=True):
-            mlp.leaf = leaf
-        return logits
+            self.layers[layer].leaf.leaf = leaves[layer] + extra
+        self.module(self.token_ids[None])
+        for layer, leaf in zip(self.layers, leaves, strict=True):
+            layer.leaf.leaf = leaf
+        return self._logits
 
-    def pre_activations(self) -> Tensor:
-        """(N,) of every active feature, in the last forward pass."""
-        features, found = self.replacement.features, []
-        for layer, transcoder in enumerate(self.replacement.dictionary.layers):
-            here = (features.layer == layer).nonzero().squeeze(1)
-            pre = self.read(layer) @ transcoder.W_enc.T + transcoder.b_enc
+    def written_by(self, row: int, times: float = 1.0) -> dict[int, Tensor]:
+        """What an active feature writes at every layer, for `forward`."""
+        features, added = self.features, {}
+        reading, position = int(features.layer[row]), int(features.position[row])
+        for written in range(reading, len(self.layers)):
+            decoder = self._decoder(reading, written)
+            if decoder is not None:
+                added[written] = torch.zeros_like(self.embeddings)
+                vector = decoder[int(features.index[row])] * features.activation[row]
+                added[written][position] = times * vector
+        return added
+
+    def pre_activations(self, reads: list[Tensor] | None = None) -> Tensor:
+        """(N,) of every active feature, from what is read in the last forward pass or given."""
+        features, found = self.features, []
+        for i, layer in enumerate(self.layers):
+            here = (features.layer == i).nonzero().squeeze(1)
+            read = self.read(i) if reads is None else reads[i]
+            if self.neuronal:
+                pre = layer.neurons.linearised(read)
+            else:
+                transcoder = self.dictionary.layers[i]
+                pre = read @ transcoder.W_enc.T + transcoder.b_enc
             found.append(pre[features.position[here], features.index[here]])
         return torch.cat(found)
 
-    def rows(self, targets: SweepTargets, chosen: Tensor) -> Tensor:
+    # Backwards
+
+    def rows(self, targets: Vectors, chosen: Tensor) -> Tensor:
         """Dense rows (B, columns) of the chosen targets by batched autograd.
 
-        A target's vector acts on the stream in front of its MLP norm, or of the final norm.
+        A target's vector acts on the stream in front of its MLP's norm, or of the final norm.
         """
-        embed = self.module.model.embed_tokens
-        embedded: list[Tensor] = []
-
-        def leaf(_: Any, __: Any, output: Tensor) -> Tensor:
-            embedded.append(output.detach().requires_grad_(True))
-            return embedded[0]
-
-        handle = embed.register_forward_hook(leaf)
-        leaves = [mlp.leaf.detach().requires_grad_(True) for mlp in self.mlps]
-        for mlp, one in zip(self.mlps, leaves, strict=True):
-            mlp.leaf = one
+        streams = self._differentiable().streams
         with torch.enable_grad():
-            self.module.model(self.capture.token_ids[None])
-            streams = [norm.seen for norm in self.mid] + [self.final.seen]
-            values = torch.stack(
-                [
-                    streams[int(targets.level[i])][int(targets.position[i])] @ targets.vector[i]
-                    for i in chosen
-                ]
-            )
-            gradients = torch.autograd.grad(
-                values,
-                [embedded[0], *leaves],
-                torch.eye(len(chosen), dtype=values.dtype),
-                is_grads_batched=True,
-                allow_unused=True,
-            )
+            found = [
+                streams[int(targets.level[i])][int(targets.position[i])] @ targets.vector[i]
+                for i in chosen
+            ]
+            return self._differentiated(torch.stack(found))
+
+    def feature_rows(self, chosen: Tensor) -> Tensor:
+        """Rows of active features, from their own pre-activations; no vector is handed in."""
+        reads = self._differentiable().reads
+        with torch.enable_grad():
+            return self._differentiated(self.pre_activations(reads)[chosen])
+
+    def logit_rows(self, position: Tensor, token: Tensor) -> Tensor:
+        """Rows of single logits."""
+        logits = self._differentiable().logits
+        with torch.enable_grad():
+            return self._differentiated(logits[position, token])
+
+    def _differentiable(self) -> _Pass:
+        """The frozen pass with embeddings and leaves to differentiate by; made once, kept."""
+        if self._pass is not None:
+            return self._pass
+        embedded = self.embeddings[None].detach().clone().requires_grad_(True)
+        handle = self.embed.register_forward_hook(lambda *_: embedded)
+        kept = [layer.leaf.leaf for layer in self.layers]
+        leaves = [leaf.detach().clone().requires_grad_(True) for leaf in kept]
+        for layer, one in zip(self.layers, leaves, strict=True):
+            layer.leaf.leaf = one
+        with torch.enable_grad():
+            self.module(self.token_ids[None])
+        self._pass = _Pass(
+            inputs=[embedded, *leaves],
+            streams=[layer.stream for layer in self.layers] + [self.final.seen[0]],
+            reads=[self.read(i) for i in range(len(self.layers))],
+            logits=self._logits,
+        )
         handle.remove()
-        for mlp, one in zip(self.mlps, leaves, strict=True):
-            mlp.leaf = one.detach()
-        return self._products(gradients, len(chosen))
+        for layer, one in zip(self.layers, kept, strict=True):
+            layer.leaf.leaf = one
+        self.forward()
+        return self._pass
+
+    def _differentiated(self, values: Tensor) -> Tensor:
+        gradients = torch.autograd.grad(
+            values,
+            self._differentiable().inputs,
+            torch.eye(len(values), dtype=values.dtype),
+            is_grads_batched=True,
+            allow_unused=True,
+            retain_graph=True,
+        )
+        return self._products(gradients, len(values))
 
     def _products(self, gradients: tuple[Tensor | None, ...], n_rows: int) -> Tensor:
         """Gradients times what the sources write."""
-        replacement, features = self.replacement, self.replacement.features
-        T = replacement.n_tokens
-        dense = torch.zeros(n_rows, self.columns.count, dtype=replacement.embeddings.dtype)
-        embedding_gradient = gradients[0]
-        assert embedding_gradient is not None
-        dense[:, :T] = (embedding_gradient[:, 0] * self.capture.embeddings).sum(-1)
-        for layer, at_layer in enumerate(gradients[1:]):
+        features, columns = self.features, self.columns
+        dense = self.embeddings.new_zeros(n_rows, columns.count)
+        at_embedding = gradients[0]
+        assert at_embedding is not None
+        dense[:, : len(self.token_ids)] = (at_embedding[:, 0] * self.embeddings).sum(-1)
+        for written, at_layer in enumerate(gradients[1:]):
             if at_layer is None:  # above every target
                 continue
-            live = self.columns.error[layer] >= 0
-            error = (at_layer * replacement.layers[layer].error).sum(-1)
-            dense[:, self.columns.error[layer][live]] = error[:, live]
-            lowest = layer if replacement.dictionary.kind == "plt" else 0
-            for reading in range(lowest, layer + 1):
+            live = columns.error[written] >= 0
+            error = (at_layer * self.errors[written]).sum(-1)
+            dense[:, columns.error[written][live]] = error[:, live]
+            for reading in range(written + 1):
+                decoder = self._decoder(reading, written)
+                if decoder is None:
+                    continue
                 here = (features.layer == reading).nonzero().squeeze(1)
-                decoder = replacement.dictionary.layers[reading].W_dec[:, layer - reading]
                 source = decoder[features.index[here]] * features.activation[here, None]
                 edges = (at_layer[:, features.position[here]] * source).sum(-1)
-                dense[:, self.columns.feature[here]] += edges
+                dense[:, columns.feature[here]] += edges
         return dense

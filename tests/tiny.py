@@ -1,4 +1,4 @@
-"""Tiny random models and dictionaries for wiring tests: built in memory, seeded."""
+"""Tiny random models of every family, and dictionaries: built in memory, seeded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
@@ -28,7 +41,83 @@ def tiny_tokenizer(n_words: int = len(WORDS)) -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_llama(
+FAMILIES = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gpt2",
+    "gpt_neox",
+    "gpt_neox_serial",
+    "olmo2",
+)
+"""Every supported architecture, and the serial variant of GPT-NeoX."""
+
+WINDOW = 4
+"""Sliding windows of the tiny models, shorter than the tests' prompts."""
+
+
+def tiny_config(
+    family: str, *, n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, **overrides: Any
+) -> PreTrainedConfig:
+    """A config in which everything the family has is there and not at its neutral value."""
+    every = {"max_position_embeddings": 64, "tie_word_embeddings": False}
+    every |= {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None}
+    size = {
+        "hidden_size": d_model,
+        "intermediate_size": 2 * d_model,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+    }
+    gemma = {
+        "head_dim": 2 * d_model // n_heads,
+        "query_pre_attn_scalar": 10,
+        "sliding_window": WINDOW,
+        "layer_types": (["sliding_attention", "full_attention"] * n_layers)[:n_layers],
+        "tie_word_embeddings": True,
+    }
+    rope = {"rope_type": "default", "rope_theta": 100.0}
+    config, own = {
+        "llama": (LlamaConfig, {}),
+        "mistral": (MistralConfig, {"sliding_window": WINDOW}),
+        "qwen2": (Qwen2Config, {"tie_word_embeddings": True}),
+        "qwen3": (Qwen3Config, {"tie_word_embeddings": True, "head_dim": 2 * d_model // n_heads}),
+        "gemma2": (
+            Gemma2Config,
+            {**gemma, "attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.0},
+        ),
+        "gemma3": (
+            Gemma3TextConfig,
+            {
+                **gemma,
+                "rope_parameters": {
+                    "sliding_attention": rope,
+                    "full_attention": {**rope, "rope_theta": 10000.0},
+                },
+            },
+        ),
+        "gpt2": (GPT2Config, {"n_inner": 2 * d_model, "tie_word_embeddings": True}),
+        "gpt_neox": (GPTNeoXConfig, {"rope_parameters": {**rope, "partial_rotary_factor": 0.5}}),
+        "gpt_neox_serial": (
+            GPTNeoXConfig,
+            {
+                "rope_parameters": {**rope, "partial_rotary_factor": 0.5},
+                "use_parallel_residual": False,
+            },
+        ),
+        "olmo2": (Olmo2Config, {}),
+    }[family]
+    if family == "gpt2":
+        del size["intermediate_size"]
+    elif not family.startswith("gpt_neox"):
+        size["num_key_value_heads"] = n_kv_heads
+    return config(**{**every, **size, **own, **overrides})
+
+
+def tiny_module(
+    family: str,
     *,
     n_layers: int = 3,
     d_model: int = 16,
@@ -38,30 +127,43 @@ def tiny_llama(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     **overrides: Any,
-) -> Model:
-    """A random Llama with grouped queries, non-trivial norm weights and a word tokenizer."""
+) -> Any:
+    """The bare Hugging Face module, every parameter random: norms and biases are felt."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = tiny_config(
+        family,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
         vocab_size=n_words,
-        hidden_size=d_model,
-        intermediate_size=2 * d_model,
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        num_key_value_heads=n_kv_heads,
-        max_position_embeddings=64,
-        tie_word_embeddings=False,
         **overrides,
     )
-    module = LlamaForCausalLM(config)
+    module = AutoModelForCausalLM.from_config(config)
+    around = 0.0 if family.startswith("gemma") else 1.0  # Gemma's norms multiply by 1 + weight
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if "norm" in name:
-                parameter.copy_(1 + 0.3 * torch.randn_like(parameter))
-            elif "bias" in name:
-                parameter.copy_(0.3 * torch.randn_like(parameter))
+            random = torch.randn_like(parameter)
+            if name.endswith("bias"):
+                parameter.copy_(0.3 * random)
+            elif "norm" in name or ".ln_" in name:
+                parameter.copy_(around + 0.3 * random)
             else:
-                parameter.copy_(torch.randn_like(parameter) * parameter.shape[-1] ** -0.5)
-    return Model.from_module(module.to(dtype), tiny_tokenizer(n_words))
+                n_inputs = parameter.shape[0 if ".c_" in name else -1]  # Conv1D is (in, out)
+                parameter.copy_(random * n_inputs**-0.5)
+    return module.to(dtype)
+
+
+def tiny_model(family: str, *, n_words: int = 24, **options: Any) -> Model:
+    """A random model of any supported family, with a word tokenizer."""
+    return Model.from_module(
+        tiny_module(family, n_words=n_words, **options), tiny_tokenizer(n_words)
+    )
+
+
+def tiny_llama(**options: Any) -> Model:
+    """A random Llama with grouped queries and a word tokenizer."""
+    return tiny_model("llama", **options)
 
 
 def random_dictionary(
@@ -73,6 +175,7 @@ def random_dictionary(
     activation: Activation = "topk",
     skip: bool = False,
     reads: Any = "mlp.hook_in",
+    writes: Any = "mlp.hook_out",
     seed: int = 1,
 ) -> Dictionary:
     """Random weights with features that fire on about a third of the tokens."""
@@ -100,4 +203,6 @@ def random_dictionary(
             )
         )
     identity = Identity(name=f"random-{kind}", source="memory", sha256="", kind=kind)
-    return Dictionary(kind=kind, layers=tuple(layers), reads=reads, identity=identity)
+    return Dictionary(
+        kind=kind, layers=tuple(layers), reads=reads, writes=writes, identity=identity
+    )

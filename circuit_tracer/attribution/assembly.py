@@ -2,11 +2,14 @@
 
 Conservation (method.md section 3): the incoming edges of a node plus its constant are its value,
 and the value comes from the model's own forward pass, not from the sweep.
+
+Targets of the sweep are numbered: logits first, then features by their numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from circuit_tracer.attribution.collecting import CollectedRows, collector
+from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.replacement import LocalReplacementModel
-from circuit_tracer.attribution.sweep import Rows, SourceColumns, SweepTargets, source_columns
+from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.errors import ConservationError
+from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Edges, Floats, NodeKind, Nodes
+from circuit_tracer.graphs.influence import Part, flow_in_parts
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 """Largest relative conservation residual a graph may have, by dtype."""
@@ -27,187 +34,301 @@ GROSS_FLOOR = 0.01
 """A target's residual is relative to its value, or to this share of the absolute sum of what it
 receives where the value itself is smaller (it is a small difference of large parts then)."""
 
+_SUMS = ("value", "constant", "received", "gross", "dropped")
+_DROPPED_OF = {
+    NodeKind.EMBEDDING: "dropped_embeddings",
+    NodeKind.ERROR: "dropped_errors",
+    NodeKind.FEATURE: "dropped_features",
+}
+
 
 @dataclass
 class RowTable:
-    """Targets of the sweep (logits first, then all features) and what is known of their rows."""
+    """What is known of the rows so far, a batch behind the other; every column has length r."""
 
-    targets: SweepTargets
-    node: NDArray[np.int64]
-    """(n,) graph row of each target."""
-    value: Floats
-    """(n,) from the forward pass: centred logits, pre-activations."""
-    bias: Floats
-    """(n,) the target's own bias, part of the constant."""
-    constant: Floats
-    """(n,) NaN until the row is known."""
-    received: Floats
-    """(n,) sum of incoming edges."""
-    gross: Floats
-    """(n,) absolute sum of incoming edges."""
+    parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
+
+    def add(self, **columns: NDArray[Any]) -> None:
+        """Take a batch."""
+        for name, values in columns.items():
+            self.parts.setdefault(name, []).append(values)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """One column: "target", "column", or a sum by name."""
+        return np.concatenate(self.parts[name])
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts.get("target", ()))
 
 
 class Assembler:
-    """Collects rows of one prompt into columns of edges."""
+    """Sweeps rows of one prompt and collects them."""
 
-    def __init__(self, model: LocalReplacementModel, chosen: ChosenTargets) -> None:
+    def __init__(
+        self,
+        model: LocalReplacementModel,
+        chosen: ChosenTargets,
+        *,
+        edge_floor: float = 0.0,
+        store: EdgeStore | None = None,
+    ) -> None:
         self.model = model
         self.chosen = chosen
-        self.columns: SourceColumns = source_columns(model)
+        self.sweep = Sweep(model)
+        self.columns = self.sweep.columns
         self.n_logits = len(chosen.targets)
-        self.n_nodes = self.columns.count + self.n_logits
-        self.table = self._row_table()
-        self._edges: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+        self.n_targets = self.n_logits + len(model.features)
+        self.edge_floor = edge_floor
+        """Least share of the targets' influence that an edge must carry to be kept."""
+        self.store = store or EdgeStore()
+        self.table = RowTable()
 
-    def _row_table(self) -> RowTable:
-        """Logits first, then every active feature, as targets of the sweep."""
+    # Sweeping
+
+    def run(
+        self,
+        targets: NDArray[np.int64],
+        influence: Floats,
+        *,
+        batch_size: int,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Sweep the rows of these targets (n,), which have none yet; `influence` (n,) is theirs."""
+        numbers = torch.from_numpy(targets).to(self.model.embeddings.device)
+        wanted, value, bias = self._targets(numbers)
+        done = 0
+        for batch in batches(wanted, torch.arange(len(wanted), device=numbers.device), batch_size):
+            rows, which, constant = self._collect(wanted, batch, influence)
+            value_here, own = _floats(value)[which], _floats(bias)[which]
+            self._store(rows, targets[which], value_here, _floats(constant) + own)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done)
+
+    def _targets(self, numbers: Tensor) -> tuple[SweepTargets, Tensor, Tensor]:
+        """Places, vectors, values and own biases of targets (n,)."""
         model, chosen = self.model, self.chosen
-        features, device = model.features, model.embeddings.device
-        all_features = torch.arange(len(features), device=device)
-        at = torch.tensor([t.position for t in chosen.targets], device=device)
-        level = torch.cat([torch.full_like(at, model.n_layers), features.layer])
-        logit_vectors = chosen.direction * model.final_gain[at]
-        bias = model.encoder_biases()
-        count = self.columns.count
-        logit_nodes = torch.arange(count, count + len(at), device=device)
-        return RowTable(
-            targets=SweepTargets(
-                level=level,
-                position=torch.cat([at, features.position]),
-                vector=torch.cat([logit_vectors, model.encoder_rows(all_features)]),
-            ),
-            node=_numpy(torch.cat([logit_nodes, self.columns.feature])).astype(np.int64),
-            value=_floats(torch.cat([chosen.value, features.activation])),
-            bias=_floats(torch.cat([torch.zeros_like(chosen.value), bias])),
-            constant=np.full(len(level), np.nan),
-            received=np.zeros(len(level)),
-            gross=np.zeros(len(level)),
+        is_logit = numbers < self.n_logits
+        logit, feature = numbers[is_logit], numbers[~is_logit] - self.n_logits
+        at = torch.tensor([t.position for t in chosen.targets], device=numbers.device)[logit]
+        places = model.features.at(feature)
+        vectors, biases = model.linear_rows(feature)
+        direction = chosen.direction[logit]
+        own = chosen.bias[logit]
+        if model.final.bias is not None:
+            own = own + direction @ model.final.bias
+        order = torch.argsort(torch.cat([is_logit.nonzero(), (~is_logit).nonzero()]).squeeze(1))
+        targets = SweepTargets(
+            level=torch.cat([torch.full_like(at, model.n_layers), places.layer]),
+            position=torch.cat([at, places.position]),
+            vector=torch.cat([model.final.pull(direction, at), vectors]),
         )
+        value = torch.cat([chosen.value[logit], places.activation])
+        return targets.take(order), value[order], torch.cat([own, biases])[order]
 
-    def add(self, rows: Rows) -> None:
-        """Take a batch of rows from the sweep."""
-        target = _numpy(rows.target)
-        weight = rows.weight.cpu()
-        wide = weight.double()
-        self.table.received[target] = _numpy(wide.sum(1))
-        self.table.gross[target] = _numpy(wide.abs().sum(1))
-        self.table.constant[target] = _floats(rows.constant) + self.table.bias[target]
-        here, column = weight.nonzero(as_tuple=True)
-        nodes = self.table.node[target].astype(np.int32)
-        self._edges.append(
-            (
-                _numpy(rows.column.cpu()[column]).astype(np.int32),
-                nodes[_numpy(here)],
-                _numpy(weight[here, column]),
-            )
+    def _collect(
+        self, wanted: SweepTargets, batch: Tensor, influence: Floats
+    ) -> tuple[CollectedRows, NDArray[np.int64], Tensor]:
+        """One batch: its edges, which of the wanted targets its rows are, their constants."""
+        least = self.edge_floor / np.maximum(influence[_numpy(batch)], 1e-300)
+        device = self.model.embeddings.device
+        rows = collector(torch.from_numpy(np.minimum(least, 1.0)).to(device), self.columns.count)
+        constant = self.sweep.walk(wanted, batch, rows.take)
+        return rows.result(), _numpy(batch), constant
+
+    def _store(
+        self, rows: CollectedRows, target: NDArray[np.int64], value: Floats, constant: Floats
+    ) -> None:
+        column = self.column_of(target)
+        self.table.add(
+            target=target,
+            column=column,
+            value=value,
+            constant=constant,
+            received=rows.received,
+            gross=rows.gross,
+            dropped=rows.dropped,
+            **{name: rows.dropped_of[kind] for kind, name in _DROPPED_OF.items()},
         )
+        if len(rows.row):
+            self.store.add(rows.column, column[rows.row], rows.weight)
 
-    @property
-    def expanded(self) -> NDArray[np.bool_]:
-        """(n,) which targets have a row by now."""
-        return ~np.isnan(self.table.constant)
+    def column_of(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns of targets, logits behind all sources."""
+        is_logit = target < self.n_logits
+        features = self.columns.of_features(np.maximum(target - self.n_logits, 0))
+        return np.where(is_logit, self.columns.count + target, features)
+
+    # Conservation
 
     def residuals(self) -> Floats:
-        """(n,) relative conservation residual of every known row, NaN for the others."""
-        table = self.table
-        gross = table.gross + np.abs(table.constant)
-        scale = np.maximum(np.abs(table.value), GROSS_FLOOR * gross)
-        residual = np.abs(table.received + table.constant - table.value)
-        return residual / np.maximum(scale, np.finfo(np.float64).tiny)
+        """(r,) relative conservation residual of every known row."""
+        value, constant, received, gross, _ = (self.table[name] for name in _SUMS)
+        scale = np.maximum(np.abs(value), GROSS_FLOOR * (gross + np.abs(constant)))
+        residual: Floats = np.abs(received + constant - value)
+        residual /= np.maximum(scale, np.finfo(np.float64).tiny)
+        return residual
 
-    def check_conservation(self, dtype: str, names: list[str]) -> tuple[float, float]:
-        """Largest residual and the dtype's tolerance; `names` are the targets' (n,) in words.
+    def check_conservation(self, dtype: str) -> tuple[float, float]:
+        """Largest residual and the dtype's tolerance.
 
         Raises ConservationError naming the worst target when it lies above the tolerance.
         """
-        residuals, tolerance = self.residuals(), TOLERANCE[dtype]
-        known = np.flatnonzero(self.expanded)
-        finite = np.nan_to_num(residuals[known], nan=np.inf)
-        worst = int(known[np.argmax(finite)])
-        largest = float(finite.max())
+        tolerance = TOLERANCE[dtype]
+        finite = np.nan_to_num(self.residuals(), nan=np.inf)
+        worst = int(np.argmax(finite))
+        largest = float(finite[worst])
         if largest > tolerance:
             raise ConservationError(
-                f"the edges into {names[worst]} and its constant miss its value by a share of "
-                f"{largest:.2g}, and {dtype} allows {tolerance:.0e}; the graph is refused (a "
-                "higher --dtype helps if it is rounding; otherwise the wiring of this model is "
-                "wrong)"
+                f"the edges into {self._name(int(self.table['target'][worst]))} and its constant "
+                f"miss its value by a share of {largest:.2g}, and {dtype} allows {tolerance:.0e}; "
+                "the graph is refused (a higher --dtype helps if it is rounding; otherwise the "
+                "wiring of this model is wrong)"
             )
         return largest, tolerance
 
-    def unsorted_edges(self) -> Edges:
-        """All edges known so far, in the order of the sweep."""
-        source, target, weight = (np.concatenate(parts) for parts in zip(*self._edges, strict=True))
-        return Edges(source=source, target=target, weight=weight)
+    def _name(self, target: int) -> str:
+        if target < self.n_logits:
+            return f'the target "{self.chosen.targets[target].token}"'
+        number = torch.tensor([target - self.n_logits], device=self.model.embeddings.device)
+        place = self.model.features.at(number)
+        return f"feature L{int(place.layer)}/{int(place.index)}@{int(place.position)}"
 
-    def edges(self) -> Edges:
-        """All edges known so far, sorted by target, then source."""
-        edges = self.unsorted_edges()
-        order = np.lexsort((edges.source, edges.target))
-        return Edges(edges.source[order], edges.target[order], edges.weight[order])
+    # Influence while the graph grows
 
-    def nodes(self, labels: tuple[str, ...]) -> Nodes:
-        """The node table; `labels` (n_nodes,) in its order."""
-        n, columns, table = self.n_nodes, self.columns, self.table
-        features = self.model.features
-        kind = np.full(n, NodeKind.LOGIT, dtype=np.int8)
-        layer = np.full(n, self.model.n_layers, dtype=np.int32)
+    def waiting(self) -> tuple[NDArray[np.int64], Floats]:
+        """Features without a row that are reached, as targets, and the influence on each."""
+        nodes, row, influence, _ = self._influence(with_constants=False)
+        described = self.columns.describe(nodes)
+        reached = (influence > 0) & (described.kind == NodeKind.FEATURE)
+        reached &= nodes < self.columns.count
+        reached[row] = False
+        return described.number[reached] + self.n_logits, influence[reached]
+
+    def hidden_share(self) -> float:
+        """Share of the influence that ends in features without a row or in edges from features
+        that were not kept, constants counted as sources: as the scores have it."""
+        nodes, row, influence, passed_on = self._influence(with_constants=True)
+        described = self.columns.describe(nodes)
+        ends = (described.kind == NodeKind.FEATURE) & (nodes < self.columns.count)
+        ends[row] = False
+        dropped = float((passed_on * self.table["dropped_features"]).sum())
+        return float(influence[ends].sum()) + dropped
+
+    def _influence(
+        self, *, with_constants: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats, Floats]:
+        """Columns that are nodes by now, the known rows among them, the influence on each node,
+        and what each known row hands on for each unit of weight."""
+        nodes = self._nodes(everything=False)
+        table = self._lookup(nodes)
+        parts = [
+            Part(table[part.source], table[part.target], part.weight)
+            for part in self.store.unsorted()
+        ]
+        row = table[self.table["column"]]
+        totals, weight = np.zeros(len(nodes)), np.zeros(len(nodes))
+        totals[row] = self.table["gross"]
+        if with_constants:
+            totals[row] += np.abs(self.table["constant"])
+        weight[len(nodes) - self.n_logits :] = _floats(self.chosen.weight)
+        influence = flow_in_parts(
+            parts, level=self._levels(nodes), target_weight=weight, totals=totals
+        )
+        sums = totals[row]
+        passed_on = np.divide(
+            influence[row] + weight[row], sums, out=np.zeros(len(row)), where=sums > 0
+        )
+        return nodes, row, influence, passed_on
+
+    def _nodes(self, *, everything: bool) -> NDArray[np.int64]:
+        """Columns that are nodes, ascending: all, or those that an edge or a row makes one."""
+        n = self.columns.count
+        occurs = np.zeros(n + self.n_logits, dtype=np.bool_)
+        occurs[: self.columns.n_tokens] = True
+        occurs[n:] = True
+        if everything:
+            occurs[:] = True
+        for layer in range(self.columns.n_layers):
+            first = self.columns.first_error(layer)
+            occurs[first : first + self.columns.n_errors] = True
+        for part in self.store.unsorted():
+            occurs[part.source] = True
+        if len(self.table):
+            occurs[self.table["column"]] = True
+        return np.flatnonzero(occurs)
+
+    def _lookup(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(columns,) row of each column that is a node."""
+        table = np.zeros(self.columns.count + self.n_logits, dtype=np.int32)
+        table[nodes] = np.arange(len(nodes), dtype=np.int32)
+        return table
+
+    def _levels(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
+        level = self.columns.describe(nodes).layer
+        return np.where(nodes >= self.columns.count, self.model.n_layers, level).astype(np.int32)
+
+    # The graph
+
+    def graph(
+        self, labels: Callable[[NDArray[np.int8], NDArray[np.int32], Any], tuple[str, ...]]
+    ) -> tuple[Nodes, Edges]:
+        """Nodes and edges; `labels` gives texts for kinds, layers and the feature column."""
+        everything = isinstance(self.model.features, ActiveFeatures)
+        columns = self._nodes(everything=everything)
+        lookup = self._lookup(columns)
+        return self._node_table(columns, lookup, labels), self.store.edges(lookup)
+
+    def _node_table(
+        self, columns: NDArray[np.int64], lookup: NDArray[np.int32], labels: Any
+    ) -> Nodes:
+        n, found = len(columns), self.columns.describe(columns)
+        kind, layer = found.kind, self._levels(columns)
         position, feature = np.zeros(n, dtype=np.int32), np.full(n, -1, dtype=np.int64)
-        T = self.model.n_tokens
-        kind[:T], layer[:T], position[:T] = NodeKind.EMBEDDING, -1, np.arange(T)
-        feature[:T] = _numpy(self.model.token_ids)
-        row = _numpy(columns.feature)
-        kind[row], layer[row] = NodeKind.FEATURE, _numpy(features.layer)
-        position[row], feature[row] = _numpy(features.position), _numpy(features.index)
-        error = _numpy(columns.error)
-        error_layer, error_position = np.nonzero(error >= 0)
-        row = error[error_layer, error_position]
-        kind[row], layer[row], position[row] = NodeKind.ERROR, error_layer, error_position
+        T, logits = self.model.n_tokens, n - self.n_logits
+        kind[logits:] = NodeKind.LOGIT
+        position[:T], feature[:T] = np.arange(T), _numpy(self.model.token_ids)
+        errors = kind == NodeKind.ERROR
+        position[errors] = found.error_position[errors] + self.model.n_zeroed
+        fires = kind == NodeKind.FEATURE
+        numbers = torch.from_numpy(found.number[fires]).to(self.model.embeddings.device)
+        places = self.model.features.at(numbers)
+        position[fires], feature[fires] = _numpy(places.position), _numpy(places.index)
         for i, target in enumerate(self.chosen.targets):
-            position[columns.count + i] = target.position
+            position[logits + i] = target.position
             if not target.is_contrast:
-                feature[columns.count + i] = target.vocabulary_ids[0]
+                feature[logits + i] = target.vocabulary_ids[0]
+        row = lookup[self.table["column"]]
+        expanded = np.zeros(n, dtype=np.bool_)
+        expanded[row] = True
+
+        def scattered(name: str, empty: float) -> Floats:
+            column = np.full(n, empty, dtype=np.float64)
+            column[row] = self.table[name]
+            return column
+
+        activation, weight = np.full(n, np.nan), np.zeros(n)
+        activation[fires] = _floats(places.activation)
+        weight[logits:] = _floats(self.chosen.weight)
         return Nodes(
             kind=kind,
             layer=layer,
             position=position,
             feature=feature,
-            activation=_scattered(n, _numpy(columns.feature), _floats(features.activation)),
-            value=np.where(self._known_nodes(), _scattered(n, table.node, table.value), np.nan),
-            constant=_scattered(n, table.node, table.constant),
-            expanded=self._known_nodes(),
-            weight=np.nan_to_num(
-                _scattered(n, table.node[: self.n_logits], _floats(self.chosen.weight))
-            ),
-            label=labels,
+            activation=activation,
+            value=scattered("value", np.nan),
+            constant=scattered("constant", np.nan),
+            expanded=expanded,
+            weight=weight,
+            label=labels(kind, layer, feature),
+            dropped=scattered("dropped", 0),
+            **{name: scattered(name, 0) for name in _DROPPED_OF.values()},
         )
-
-    def levels(self) -> NDArray[np.int32]:
-        """(n_nodes,) layer of each node, for the influence of a graph still growing."""
-        level = np.full(self.n_nodes, self.model.n_layers, dtype=np.int32)
-        level[: self.model.n_tokens] = -1
-        level[_numpy(self.columns.feature)] = _numpy(self.model.features.layer)
-        error = _numpy(self.columns.error)
-        error_layer, error_position = np.nonzero(error >= 0)
-        level[error[error_layer, error_position]] = error_layer
-        return level
-
-    def _known_nodes(self) -> NDArray[np.bool_]:
-        known = np.zeros(self.n_nodes, dtype=np.bool_)
-        known[self.table.node[self.expanded]] = True
-        return known
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
     return tensor.detach().cpu().numpy()
 
 
 def _floats(tensor: Tensor) -> Floats:
     return tensor.detach().cpu().double().numpy()  # some devices have no float64
-
-
-def _scattered(n: int, rows: NDArray[np.int64], values: Floats) -> Floats:
-    column = np.full(n, np.nan)
-    column[rows] = values
-    return column

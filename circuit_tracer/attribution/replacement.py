@@ -5,8 +5,7 @@ Attention patterns and norm denominators are held; every MLP output is (active f
 per (layer, position). By construction it reproduces the model. Source: method.md section 2;
 "Circuit Tracing" (Anthropic, March 2025), local replacement model.
 
-Shapes: T tokens, L layers, d model width, H heads, K key-value heads, Q = H / K, h head width,
-N active features.
+Shapes: T tokens, L layers, d model width, N active features.
 """
 
 from __future__ import annotations
@@ -17,66 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron, Features
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.capture import Capture
-from circuit_tracer.models.wiring import AttentionWeights, Wiring
-from circuit_tracer.transcoders.dictionary import Dictionary
-
-
-@dataclass(frozen=True)
-class ActiveFeatures:
-    """The features that fire on the prompt, sorted by layer, position, index."""
-
-    layer: Int[Tensor, "N"]
-    position: Int[Tensor, "N"]
-    index: Int[Tensor, "N"]
-    activation: Float[Tensor, "N"]
-
-    def __len__(self) -> int:
-        return len(self.layer)
-
-
-@dataclass(frozen=True)
-class FrozenAttention:
-    """One layer's attention as a linear map of the residual stream in front of its norm.
-
-    The norm's weight is folded into the values, its frozen scale into the pattern's keys.
-    """
-
-    pattern: Float[Tensor, "K j Q i"]
-    """scale[j] x pattern[i, j] of query head (K, Q), transposed for the walk downwards."""
-    W_O: Float[Tensor, "d Khq"]
-    """(d, K * Q * h)"""
-    W_V: Float[Tensor, "Kh d"]
-    """(K * h, d), times the norm's weight."""
-    constant: Float[Tensor, "T d"] | None
-    """What the biases add to the residual stream, where there are any."""
-    n_groups: int
-    """Q, query heads per key-value head."""
-
-    def push(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T T d"]:
-        """What each position j of a stream in front of the norm is behind attention at each i.
-
-        [j, i]: its own stream for i = j, plus what the heads at i fetch from j.
-        """
-        T, d = stream.shape
-        K = self.pattern.shape[0]
-        values = (stream @ self.W_V.T).view(T, K, -1)
-        heads = torch.einsum("kjqi,jkh->jikqh", self.pattern, values)
-        moved = (heads.reshape(T * T, -1) @ self.W_O.T).view(T, T, d)
-        own = torch.arange(T, device=stream.device)
-        moved[own, own] += stream
-        return moved
-
-    def pull(self, cotangent: Float[Tensor, "B P d"]) -> None:
-        """Turn cotangents behind attention into those in front of its norm, in place."""
-        B, P, d = cotangent.shape
-        K, Q = self.pattern.shape[0], self.n_groups
-        heads = (cotangent.view(B * P, d) @ self.W_O).view(B, P, K, Q, -1)
-        heads = heads.permute(2, 3, 1, 0, 4).reshape(K, Q * P, -1)
-        pattern = self.pattern[:, :P, :, :P].reshape(K, P, Q * P)
-        values = torch.bmm(pattern, heads).view(K, P, B, -1).permute(2, 1, 0, 3)
-        cotangent.view(B * P, d).addmm_(values.reshape(B * P, -1), self.W_V)
+from circuit_tracer.models.frozen import FrozenAttention, freeze_attention
+from circuit_tracer.models.norms import FrozenNorm
+from circuit_tracer.models.wiring import ReadPoint, Wiring
+from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 
 @dataclass(frozen=True)
@@ -84,14 +30,25 @@ class FrozenLayer:
     """One decoder layer of the local replacement model."""
 
     attention: FrozenAttention
-    read_gain: Float[Tensor, "T d"]
-    """Residual stream in front of the MLP norm -> what the dictionary reads."""
+    read: FrozenNorm
+    """Residual stream in front of the MLP's norm -> what the dictionary reads."""
+    write: FrozenNorm | None
+    """What the dictionary writes -> residual stream; None where it writes there itself."""
+    seen: Float[Tensor, "T d"]
+    """What the dictionary reads."""
     skip: Float[Tensor, "d d"] | None
-    """(d_out, d_in) affine skip from the reading point to the MLP's output."""
-    error: Float[Tensor, "T d"]
-    """True MLP output minus reconstruction; zero at zeroed positions."""
+    """(d_out, d_in) affine skip from the reading to the writing point."""
+    error: Float[Tensor, "T d"] | None
+    """True output minus reconstruction, in the residual stream; zero at zeroed positions. None for
+    neurons, which reconstruct everything."""
     constant: Float[Tensor, "T d"]
-    """Decoder bias; the whole MLP output at zeroed positions."""
+    """Biases, in the residual stream; the whole MLP output at zeroed positions."""
+
+    def pull_write(
+        self, cotangent: Float[Tensor, "*batch n d"], position: slice
+    ) -> Float[Tensor, "*batch n d"]:
+        """Cotangents at the residual stream as cotangents where the dictionary writes."""
+        return cotangent if self.write is None else self.write.pull(cotangent, position)
 
 
 @dataclass(frozen=True)
@@ -99,12 +56,16 @@ class LocalReplacementModel:
     """Everything the sweep needs, on one device and in one dtype."""
 
     layers: tuple[FrozenLayer, ...]
-    features: ActiveFeatures
-    dictionary: Dictionary
+    features: Features
+    dictionary: AnyDictionary
     token_ids: Int[Tensor, "T"]
     embeddings: Float[Tensor, "T d"]
-    final_gain: Float[Tensor, "T d"]
+    beneath: Float[Tensor, "T d"] | None
+    """What else is at the bottom of the residual stream (position embeddings): no node."""
+    final: FrozenNorm
     """Residual stream in front of the final norm -> what the unembedding reads."""
+    parallel: bool
+    """Whether attention and MLP of a layer read the same stream."""
     n_zeroed: int
     """How many leading positions carry no features and no errors (1 for BOS)."""
 
@@ -118,26 +79,34 @@ class LocalReplacementModel:
         """T, BOS included."""
         return self.embeddings.shape[0]
 
-    def encoder_rows(self, rows: Int[Tensor, "n"]) -> Float[Tensor, "n d"]:
-        """Encoder vectors of active features, pulled back to the residual stream."""
-        features = self.features
-        vectors = self.embeddings.new_empty(len(rows), self.embeddings.shape[1])
-        for layer, frozen in enumerate(self.layers):
-            here = (features.layer[rows] == layer).nonzero().squeeze(1)
-            if len(here):
-                index = features.index[rows[here]]
-                gain = frozen.read_gain[features.position[rows[here]]]
-                vectors[here] = self.dictionary.layers[layer].W_enc[index] * gain
-        return vectors
+    @property
+    def has_errors(self) -> bool:
+        """Whether there are error nodes: neurons have none."""
+        return self.layers[0].error is not None
 
-    def encoder_biases(self) -> Float[Tensor, "N"]:
-        """Encoder biases of all active features, which are sorted by layer."""
-        features, layers = self.features, self.dictionary.layers
-        return torch.cat([t.b_enc[features.index[features.layer == t.layer]] for t in layers])
+    def linear_rows(
+        self, numbers: Int[Tensor, "n"]
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+        """Features' vectors, pulled back to the residual stream, and their own biases."""
+        places = self.features.at(numbers)
+        vectors = self.embeddings.new_empty(len(numbers), self.embeddings.shape[1])
+        biases = self.embeddings.new_empty(len(numbers))
+        for layer, frozen in enumerate(self.layers):
+            here = (places.layer == layer).nonzero().squeeze(1)
+            if not len(here):
+                continue
+            position = places.position[here]
+            vector, bias = self.dictionary.layers[layer].linear_rows(
+                places.index[here], frozen.seen[position], places.activation[here]
+            )
+            if frozen.read.bias is not None:
+                bias = bias + vector @ frozen.read.bias
+            vectors[here], biases[here] = frozen.read.pull(vector, position), bias
+        return vectors, biases
 
 
 def build_replacement(
-    capture: Capture, wiring: Wiring, dictionary: Dictionary, *, n_zeroed: int = 1
+    capture: Capture, wiring: Wiring, dictionary: AnyDictionary, *, n_zeroed: int = 1
 ) -> LocalReplacementModel:
     """Freeze a captured forward pass around a dictionary.
 
@@ -145,42 +114,84 @@ def build_replacement(
     constants (method.md section 3). The dictionary must fit the model (`check_fits`).
     """
     L = wiring.n_layers
-    reads = [
+    seen = [
         wiring.read(dictionary.reads, i, capture.resid_mid[i], capture.mlp_in[i]) for i in range(L)
     ]
-    activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
+    activations = [dictionary.layers[i].encode(seen[i]) for i in range(L)]
     for acts in activations:
         acts[:n_zeroed] = 0
-    reconstructions = dictionary.reconstruct(reads, activations)
-    layers = []
-    for i in range(L):
-        constant = dictionary.layers[i].b_dec.expand_as(capture.mlp_out[i]).clone()
-        error = capture.mlp_out[i] - reconstructions[i]
-        # A zeroed position still receives what the skip would carry there: hold its true output.
-        constant[:n_zeroed] = capture.mlp_out[i][:n_zeroed]
-        error[:n_zeroed] = 0
-        layers.append(
-            FrozenLayer(
-                attention=freeze_attention(capture, wiring, i),
-                read_gain=wiring.read_gain(dictionary.reads, i, capture.resid_mid[i]),
-                skip=dictionary.layers[i].W_skip,
-                error=error,
-                constant=constant,
-            )
-        )
-    scale = wiring.norm_scale(capture.resid_final)
+    given: list[Tensor] | list[None] = [None] * L  # neurons leave nothing over
+    features: Features = EveryNeuron.of(activations, n_zeroed)
+    if not isinstance(dictionary, Neurons):
+        given = dictionary.reconstruct(seen, activations)
+        features = ActiveFeatures.listed(activations)
+    beneath = capture.resid_pre[0] - capture.embeddings
     return LocalReplacementModel(
-        layers=tuple(layers),
-        features=_active(activations),
+        layers=tuple(
+            _frozen_layer(capture, wiring, dictionary, i, seen[i], given[i], n_zeroed)
+            for i in range(L)
+        ),
+        features=features,
         dictionary=dictionary,
         token_ids=capture.token_ids,
         embeddings=capture.embeddings,
-        final_gain=scale[:, None] * wiring.final_norm_weight(),
+        beneath=beneath if bool(beneath.any()) else None,
+        final=wiring.final_norm().freeze(capture.resid_final),
+        parallel=wiring.parallel,
         n_zeroed=n_zeroed,
     )
 
 
-def check_fits(dictionary: Dictionary, wiring: Wiring) -> None:
+def _frozen_layer(
+    capture: Capture,
+    wiring: Wiring,
+    dictionary: AnyDictionary,
+    layer: int,
+    seen: Float[Tensor, "T d"],
+    reconstruction: Float[Tensor, "T d"] | None,
+    n_zeroed: int,
+) -> FrozenLayer:
+    """One layer around what the dictionary reads and gives there."""
+    transcoder, behind = dictionary.layers[layer], wiring.mlp_post_norm(layer)
+    written = capture.mlp_out[layer]
+    in_front = None if behind is None else behind.freeze(written)
+    added = written if in_front is None else in_front.apply(written)
+    if dictionary.writes == "hook_mlp_out":
+        written, in_front = added, None
+    read = freeze_read(wiring, dictionary.reads, layer, capture.resid_mid[layer])
+    constant = transcoder.b_dec.expand_as(written)
+    if transcoder.W_skip is not None and read.bias is not None:
+        constant = constant + transcoder.W_skip @ read.bias
+    error = None if reconstruction is None else written - reconstruction
+    if in_front is not None:
+        constant = in_front.apply(constant)
+        error = None if error is None else in_front.push(error, slice(None))
+    # A zeroed position still receives what the skip would carry there: hold its true output.
+    constant = torch.cat([added[:n_zeroed], constant[n_zeroed:]])
+    if error is not None:
+        error[:n_zeroed] = 0
+    return FrozenLayer(
+        attention=freeze_attention(capture, wiring, layer),
+        read=read,
+        write=in_front,
+        seen=seen,
+        skip=transcoder.W_skip,
+        error=error,
+        constant=constant,
+    )
+
+
+def freeze_read(
+    wiring: Wiring, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "T d"]
+) -> FrozenNorm:
+    """From the residual stream in front of the MLP's norm to the reading point."""
+    norm = wiring.mlp_norm(layer)
+    if norm is None or reads == "hook_resid_mid":
+        return FrozenNorm.identity(resid_mid)
+    return norm.freeze(resid_mid, weighted=reads == "mlp.hook_in")
+
+
+def check_fits(dictionary: AnyDictionary, wiring: Wiring) -> None:
     """Raise DictionaryError when a dictionary's layers or width are not the model's."""
     name = dictionary.identity.name
     if dictionary.n_layers != wiring.n_layers:
@@ -188,58 +199,8 @@ def check_fits(dictionary: Dictionary, wiring: Wiring) -> None:
             f"the dictionary {name} has {dictionary.n_layers} layers and the model "
             f"{wiring.n_layers}; it was made for another model"
         )
-    width = dictionary.layers[0].W_enc.shape[1]
-    if width != wiring.d_model:
+    if dictionary.width != wiring.d_model:
         raise DictionaryError(
-            f"the dictionary {name} reads vectors of width {width} and the model's are "
+            f"the dictionary {name} reads vectors of width {dictionary.width} and the model's are "
             f"{wiring.d_model} wide; it was made for another model"
         )
-
-
-def freeze_attention(capture: Capture, wiring: Wiring, layer: int) -> FrozenAttention:
-    """One layer's attention with its pattern and its norm's denominator held."""
-    weights = wiring.attention_weights(layer)
-    K, h, d = weights.W_V.shape
-    H = weights.W_O.shape[0]
-    scale = wiring.norm_scale(capture.resid_pre[layer])
-    pattern = capture.patterns[layer] * scale  # (H, i, j), keys scaled
-    norm_weight = wiring.attention_norm_weight(layer)
-    return FrozenAttention(
-        pattern=pattern.view(K, H // K, *pattern.shape[1:]).permute(0, 3, 1, 2).contiguous(),
-        W_O=weights.W_O.permute(1, 0, 2).reshape(d, H * h).contiguous(),
-        W_V=(weights.W_V * norm_weight).reshape(K * h, d).contiguous(),
-        constant=_attention_constant(weights, capture.patterns[layer]),
-        n_groups=H // K,
-    )
-
-
-def _attention_constant(
-    weights: AttentionWeights, pattern: Float[Tensor, "H T T"]
-) -> Float[Tensor, "T d"] | None:
-    """What value and output biases add at every position."""
-    if weights.b_V is None and weights.b_O is None:
-        return None
-    T, d = pattern.shape[-1], weights.W_V.shape[-1]
-    constant = pattern.new_zeros(T, d)
-    if weights.b_V is not None:
-        H, K = weights.W_O.shape[0], weights.b_V.shape[0]
-        bias = weights.b_V.repeat_interleave(H // K, dim=0)
-        per_head = torch.einsum("hdk,hk->hd", weights.W_O, bias)
-        constant = constant + torch.einsum("hij,hd->id", pattern, per_head)
-    if weights.b_O is not None:
-        constant = constant + weights.b_O
-    return constant
-
-
-def _active(activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
-    found = [acts.nonzero() for acts in activations]  # rows (position, index), sorted
-    layers = [torch.full_like(rows[:, 0], layer) for layer, rows in enumerate(found)]
-    rows = torch.cat(found)
-    return ActiveFeatures(
-        layer=torch.cat(layers),
-        position=rows[:, 0],
-        index=rows[:, 1],
-        activation=torch.cat(
-            [a[f[:, 0], f[:, 1]] for a, f in zip(activations, found, strict=True)]
-        ),
-    )

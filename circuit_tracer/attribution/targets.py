@@ -22,7 +22,9 @@ class ChosenTargets:
     direction: Float[Tensor, "n d"]
     """Unembedding row minus the mean row; the difference of two rows for a contrast."""
     value: Float[Tensor, "n"]
-    """Logit minus the mean logit; difference of logits for a contrast."""
+    """Logit minus the mean logit; difference of logits for a contrast. Before a soft-cap."""
+    bias: Float[Tensor, "n"]
+    """The unembedding's own bias in `value`: no node's."""
     weight: Float[Tensor, "n"]
     """Weight in the influence: probability for targets the model chose, equal for given ones."""
 
@@ -38,12 +40,14 @@ def choose_targets(
 ) -> ChosenTargets:
     """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
 
-    They are explained at the last captured position. Raises PromptError (not one token).
+    They are explained at the last captured position. Where the model caps its logits, their
+    probabilities are those behind the cap. Raises PromptError (not one token).
     """
     at = len(capture.token_ids) - 1
     logits = capture.logits[at]
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    probability = wide.softmax(-1)
+    cap = model.wiring.logit_softcap
+    probability = (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
     rank = torch.empty_like(probability, dtype=torch.long)
     ranked = torch.argsort(probability, descending=True, stable=True)
     rank[ranked] = torch.arange(len(ranked), device=ranked.device)
@@ -59,7 +63,8 @@ def choose_targets(
             rank=int(rank[ids[0]]),
         )
 
-    unembedding = model.unembedding
+    unembedding, given = model.unembedding, model.wiring.unembedding_bias()
+    bias = logits.new_zeros(len(logits)) if given is None else given
     if contrast is not None:
         plus, minus = _contrast_ids(model, contrast)
         text = f"{_bare(model, plus)} - {_bare(model, minus)}"
@@ -67,6 +72,7 @@ def choose_targets(
             targets=(target(text, plus, minus),),
             direction=(unembedding[plus] - unembedding[minus])[None],
             value=(logits[plus] - logits[minus])[None],
+            bias=(bias[plus] - bias[minus])[None],
             weight=torch.ones_like(logits[:1]),
         )
     if tokens:
@@ -80,6 +86,7 @@ def choose_targets(
         targets=tuple(target(model.token_text(i), i) for i in ids),
         direction=unembedding[ids] - unembedding.mean(0),
         value=logits[ids] - logits.mean(),
+        bias=bias[ids] - bias.mean(),
         weight=weight,
     )
 

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.models.wiring import ReadPoint, Wiring
+from circuit_tracer.models.parallel import whole_heads
+from circuit_tracer.models.wiring import ReadPoint, Wiring, WritePoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,22 +32,27 @@ class Capture:
 
     token_ids: Int[Tensor, "T"]
     embeddings: Float[Tensor, "T d"]
+    """What the embedding module gives: position embeddings are not in it."""
     resid_pre: Float[Tensor, "L T d"]
-    """Residual stream in front of each attention norm."""
-    patterns: Float[Tensor, "L H T T"]
-    """Attention patterns [query, key], as the model applied them."""
+    """Residual stream at each layer's input."""
+    patterns: tuple[Float[Tensor, "H T T"], ...]
+    """Attention patterns [query, key] by layer, as the model applied them."""
+    attention_out: Float[Tensor, "L T d"]
+    """Attention's output, in front of a post-norm."""
     resid_mid: Float[Tensor, "L T d"]
-    """Residual stream in front of each MLP norm."""
+    """Residual stream in front of each MLP's norm (or of the MLP, where it has none)."""
     mlp_in: Float[Tensor, "L T d"]
     """Normalised, with the norm's weight."""
     mlp_out: Float[Tensor, "L T d"]
+    """The MLP module's output, in front of a post-norm."""
     resid_final: Float[Tensor, "T d"]
     """Residual stream in front of the final norm."""
     logits: Float[Tensor, "T V"]
+    """In front of a soft-cap, where the model has one."""
 
 
 class MlpActivity(NamedTuple):
-    """What goes into and comes out of every MLP, for a batch of rows."""
+    """What a dictionary reads and what it must write at every MLP, for a batch of rows."""
 
     inputs: Float[Tensor, "L B T d"]
     outputs: Float[Tensor, "L B T d"]
@@ -73,6 +79,17 @@ def _envoys(wrapped: Any, wiring: Wiring) -> list[Any]:
     return [wrapped.get(wiring.paths.layer.format(i)) for i in range(wiring.n_layers)]
 
 
+def _mid(layer: Any, wiring: Wiring) -> Any:
+    """Residual stream in front of the MLP's norm, inside a trace."""
+    return layer.get(wiring.paths.mlp_norm or wiring.paths.mlp).input
+
+
+def _written(layer: Any, wiring: Wiring, writes: WritePoint) -> Any:
+    """The module whose output a dictionary replaces."""
+    behind = wiring.paths.mlp_post_norm
+    return layer.get(behind if behind and writes == "hook_mlp_out" else wiring.paths.mlp)
+
+
 @torch.no_grad()
 def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
     """One forward pass of one prompt; `token_ids` (T,)."""
@@ -82,35 +99,51 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
     head = wrapped.get(paths.head)
     pre: list[Any] = []
     patterns: list[Any] = []
+    attention_out: list[Any] = []
     mid: list[Any] = []
     mlp_in: list[Any] = []
     mlp_out: list[Any] = []
-    with wrapped.trace(token_ids[None]):
+    with wrapped.trace(token_ids[None], use_cache=False):
         embeddings = embed.output.save()
         for layer in layers:
-            pre.append(layer.get(paths.attention_norm).input.save())
-            patterns.append(layer.get(paths.attention).output[1].save())
-            mid.append(layer.get(paths.mlp_norm).input.save())
+            pre.append(layer.input.save())
+            attended = layer.get(paths.attention).output
+            attention_out.append(attended[0].save())
+            patterns.append(attended[1].save())
+            mid.append(_mid(layer, wiring).save())
             mlp_in.append(layer.get(paths.mlp).input.save())
             mlp_out.append(layer.get(paths.mlp).output.save())
         resid_final = final.input.save()
         logits = head.output.save()
+    here = token_ids.device
     return Capture(
         token_ids=token_ids,
-        embeddings=embeddings[0],
-        resid_pre=torch.cat(pre),
-        patterns=torch.cat(patterns),
-        resid_mid=torch.cat(mid),
-        mlp_in=torch.cat(mlp_in),
-        mlp_out=torch.cat(mlp_out),
-        resid_final=resid_final[0],
-        logits=logits[0],
+        embeddings=embeddings[0].to(here),
+        resid_pre=_by_layer(pre, here),
+        patterns=tuple(
+            whole_heads(one[0], wiring.module, wiring.n_heads).to(here) for one in patterns
+        ),
+        attention_out=_by_layer(attention_out, here),
+        resid_mid=_by_layer(mid, here),
+        mlp_in=_by_layer(mlp_in, here),
+        mlp_out=_by_layer(mlp_out, here),
+        resid_final=resid_final[0].to(here),
+        logits=logits[0].to(here),
     )
+
+
+def _by_layer(parts: list[Tensor], device: torch.device) -> Float[Tensor, "L T d"]:
+    """One prompt's (1, T, d) of every layer on one device: layers may be spread over several."""
+    return torch.cat([part.to(device) for part in parts])
 
 
 @torch.no_grad()
 def capture_mlps(
-    wrapped: Any, wiring: Wiring, token_ids: Tensor, reads: ReadPoint = "mlp.hook_in"
+    wrapped: Any,
+    wiring: Wiring,
+    token_ids: Tensor,
+    reads: ReadPoint = "mlp.hook_in",
+    writes: WritePoint = "mlp.hook_out",
 ) -> MlpActivity:
     """What a dictionary reads and must write at every layer, for rows of tokens (B, T).
 
@@ -121,13 +154,17 @@ def capture_mlps(
     outputs: list[Any] = []
     with wrapped.trace(token_ids) as tracer:
         for i, layer in enumerate(layers):
-            mid = layer.get(wiring.paths.mlp_norm).input
+            mid = _mid(layer, wiring)
             mlp_in = layer.get(wiring.paths.mlp).input
             seen: Any = wiring.read(reads, i, mid, mlp_in)
             inputs.append(seen.save())
-            outputs.append(layer.get(wiring.paths.mlp).output.save())
+            outputs.append(_written(layer, wiring, writes).output.save())
         tracer.stop()
-    return MlpActivity(torch.stack(inputs), torch.stack(outputs))
+    here = token_ids.device
+    return MlpActivity(
+        torch.stack([one.to(here) for one in inputs]),
+        torch.stack([one.to(here) for one in outputs]),
+    )
 
 
 @torch.no_grad()
@@ -137,15 +174,21 @@ def run_with_mlps(
     token_ids: Tensor,
     replace: Replacement | None,
     reads: ReadPoint = "mlp.hook_in",
+    writes: WritePoint = "mlp.hook_out",
 ) -> Float[Tensor, "B T V"]:
-    """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked."""
+    """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked.
+
+    They are the model's own, behind a soft-cap where there is one.
+    """
     layers, head = _envoys(wrapped, wiring), wrapped.get(wiring.paths.head)
     with wrapped.trace(token_ids):
         if replace is not None:
             for i, layer in enumerate(layers):
-                mid = layer.get(wiring.paths.mlp_norm).input
-                mlp = layer.get(wiring.paths.mlp)
-                mlp.output = replace(i, wiring.read(reads, i, mid, mlp.input))
+                mid = _mid(layer, wiring)
+                mlp_in = layer.get(wiring.paths.mlp).input
+                written = _written(layer, wiring, writes)
+                written.output = replace(i, wiring.read(reads, i, mid, mlp_in))
         logits = head.output.save()
     result: Tensor = logits
-    return result
+    cap = wiring.logit_softcap
+    return result if cap is None else cap * torch.tanh(result / cap)

@@ -1,21 +1,24 @@
 """One small class per architecture: where things are, and what is linear once frozen.
 
 The sweep, the capture and the interventions never name a module of a particular model; they ask
-its wiring. A new family is one subclass of `Wiring` and one line in `WIRINGS`.
+its wiring. A new family is one subclass of `Wiring` and one line in `WIRINGS`; `models/check.py`
+tells whether it is right.
 
-Shapes: T tokens, d model width, H query heads, K key-value heads, h head width.
+Shapes: T tokens, d model width, H query heads, K key-value heads, h head width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from circuit_tracer.errors import ModelError
+from circuit_tracer.models.norms import Norm, exact_norm
+from circuit_tracer.models.parallel import whole
 
 ReadPoint = Literal["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
 """Where a dictionary reads: the MLP's input (normalised, with the norm's weight), the same without
@@ -37,17 +40,36 @@ class AttentionWeights:
 
 
 @dataclass(frozen=True)
+class MlpWeights:
+    """One MLP as neurons: down @ (act(gate x) * (up x)), or down @ act(gate x) without an `up`."""
+
+    gate: Float[Tensor, "F d"]
+    gate_bias: Float[Tensor, "F"] | None
+    up: Float[Tensor, "F d"] | None
+    up_bias: Float[Tensor, "F"] | None
+    down: Float[Tensor, "d F"]
+    down_bias: Float[Tensor, "d"] | None
+    act: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Paths:
-    """Module paths of one architecture, relative to the model; `layer` holds a `{}`."""
+    """Module paths of one architecture, relative to the model; `layer` holds a `{}`.
+
+    Norms are None where the architecture has none.
+    """
 
     embedding: str
     layer: str
-    attention_norm: str
+    attention_norm: str | None
     attention: str
-    mlp_norm: str
+    mlp_norm: str | None
     mlp: str
     final_norm: str
     head: str
+    attention_post_norm: str | None = None
+    """Applied to attention's output before it is added to the residual stream."""
+    mlp_post_norm: str | None = None
 
 
 class Wiring:
@@ -67,25 +89,66 @@ class Wiring:
         final_norm="model.norm",
         head="lm_head",
     )
+    weight_offset = 0.0
+    """What is added to a stored norm weight (Gemma stores weight - 1)."""
+    centred = False
+    """Whether norms subtract the mean first (LayerNorm)."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        config: Any = module.config
+        outer: Any = module.config
+        config: Any = outer.get_text_config()
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
         self.n_heads: int = config.num_attention_heads
-        self.n_kv_heads: int = config.num_key_value_heads or config.num_attention_heads
-        self.d_head: int = (
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        )
+        self.n_kv_heads: int = getattr(config, "num_key_value_heads", None) or self.n_heads
+        self.d_head: int = getattr(config, "head_dim", None) or self.d_model // self.n_heads
         self.n_vocabulary: int = config.vocab_size
         self.max_length: int = config.max_position_embeddings
-        self.epsilon: float = config.rms_norm_eps
+        self.parallel = False
+        """Whether attention and MLP read the same stream, the layer's input."""
+        self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        """Logits are capped to +-this by tanh; attribution explains them before that."""
 
-    def submodule(self, layer: int, name: str = "") -> Any:
-        """A part of one decoder layer, e.g. `submodule(3, paths.mlp)`."""
-        path = self.paths.layer.format(layer)
-        return self.module.get_submodule(f"{path}.{name}" if name else path)
+    # Norms
+
+    def attention_norm(self, layer: int) -> Norm | None:
+        """The norm in front of attention."""
+        return self._norm(layer, self.paths.attention_norm)
+
+    def attention_post_norm(self, layer: int) -> Norm | None:
+        """The norm behind attention, in front of the residual stream."""
+        return self._norm(layer, self.paths.attention_post_norm)
+
+    def mlp_norm(self, layer: int) -> Norm | None:
+        """The norm in front of the MLP."""
+        return self._norm(layer, self.paths.mlp_norm)
+
+    def mlp_post_norm(self, layer: int) -> Norm | None:
+        """The norm behind the MLP, in front of the residual stream."""
+        return self._norm(layer, self.paths.mlp_post_norm)
+
+    def final_norm(self) -> Norm:
+        """The norm in front of the unembedding."""
+        return self._as_norm(self.module.get_submodule(self.paths.final_norm))
+
+    def _norm(self, layer: int, name: str | None) -> Norm | None:
+        return None if name is None else self._as_norm(self.submodule(layer, name))
+
+    def _as_norm(self, module: Any) -> Norm:
+        offset = 0.0 if isinstance(module, nn.RMSNorm) else self.weight_offset
+        epsilon = next(
+            getattr(module, name)
+            for name in ("variance_epsilon", "eps", "epsilon")
+            if hasattr(module, name)
+        )
+        bias = getattr(module, "bias", None)
+        return Norm(
+            weight=self._held(module.weight) + offset,
+            bias=self._held_if_any(bias),
+            epsilon=float(epsilon),
+            centred=self.centred,
+        )
 
     def make_exact(self) -> None:
         """In float64, replace norms that compute in float32 by torch's own, which do not.
@@ -94,40 +157,15 @@ class Wiring:
         """
         for parent in list(self.module.modules()):
             for name, child in list(parent.named_children()):
-                if not type(child).__name__.endswith("RMSNorm") or isinstance(child, nn.RMSNorm):
-                    continue
-                weight = child.get_parameter("weight")
-                exact = nn.RMSNorm(len(weight), eps=self.epsilon, dtype=weight.dtype)
-                exact.weight = weight
-                setattr(parent, name, exact)
+                if type(child).__name__.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
+                    setattr(parent, name, exact_norm(self._as_norm(child)))
 
-    def norm_scale(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """What a norm multiplies its input by (before its weight): 1 / rms."""
-        wide = x if x.dtype == torch.float64 else x.float()
-        return (wide.pow(2).mean(-1) + self.epsilon).rsqrt().to(x.dtype)
+    # Places
 
-    def attention_norm_weight(self, layer: int) -> Float[Tensor, "d"]:
-        """Weight of the norm in front of attention."""
-        return self._weight(layer, self.paths.attention_norm)
-
-    def mlp_norm_weight(self, layer: int) -> Float[Tensor, "d"]:
-        """Weight of the norm in front of the MLP."""
-        return self._weight(layer, self.paths.mlp_norm)
-
-    def final_norm_weight(self) -> Float[Tensor, "d"]:
-        """Weight of the norm in front of the unembedding."""
-        norm: Any = self.module.get_submodule(self.paths.final_norm)
-        weight: Tensor = norm.weight
-        return weight.detach()
-
-    def read_gain(
-        self, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch d"]:
-        """Frozen gain from the residual stream before the MLP norm to the reading point."""
-        if reads == "hook_resid_mid":
-            return torch.ones_like(resid_mid)
-        gain = self.norm_scale(resid_mid)[..., None].expand_as(resid_mid)
-        return gain if reads == "ln2.hook_normalized" else gain * self.mlp_norm_weight(layer)
+    def submodule(self, layer: int, name: str = "") -> Any:
+        """A part of one decoder layer, e.g. `submodule(3, paths.mlp)`."""
+        path = self.paths.layer.format(layer)
+        return self.module.get_submodule(f"{path}.{name}" if name else path)
 
     def read(
         self,
@@ -136,35 +174,253 @@ class Wiring:
         resid_mid: Float[Tensor, "*batch d"],
         mlp_in: Float[Tensor, "*batch d"],
     ) -> Float[Tensor, "*batch d"]:
-        """What a dictionary sees; the model's own tensor where there is one."""
-        if reads == "mlp.hook_in":
+        """What a dictionary sees; the model's own tensor where there is one.
+
+        Without a norm in front of the MLP (OLMo 2) the three reading points are one.
+        """
+        norm = self.mlp_norm(layer)
+        if reads == "mlp.hook_in" or norm is None:
             return mlp_in
-        return resid_mid * self.read_gain(reads, layer, resid_mid)
+        if reads == "hook_resid_mid":
+            return resid_mid
+        return norm.normalized(resid_mid)
+
+    def read_path(self, reads: ReadPoint, layer: int) -> str:
+        """Where a dictionary reads as a Hugging Face module path."""
+        place, norm = self.paths.layer.format(layer), self.paths.mlp_norm
+        if norm is None:
+            return f"{place}.{self.paths.mlp}.input"
+        if reads == "hook_resid_mid":
+            return f"{place}.{norm}.input"
+        without = " without its weight" if reads == "ln2.hook_normalized" else ""
+        return f"{place}.{norm}.output{without}"
+
+    def write_path(self, writes: WritePoint, layer: int) -> str:
+        """Where a dictionary writes as a Hugging Face module path."""
+        behind = self.paths.mlp_post_norm
+        last = behind if behind is not None and writes == "hook_mlp_out" else self.paths.mlp
+        return f"{self.paths.layer.format(layer)}.{last}.output"
+
+    # Weights
 
     def unembedding(self) -> Float[Tensor, "V d"]:
         """Rows are the output directions of the vocabulary (tied or not)."""
-        head: Any = self.module.get_output_embeddings()  # type: ignore[operator]
-        weight: Tensor = head.weight
-        return weight.detach()
+        return self._held(self._head().weight)
+
+    def unembedding_bias(self) -> Float[Tensor, "V"] | None:
+        """What is added to the logits whatever the prompt."""
+        return self._held_if_any(getattr(self._head(), "bias", None))
 
     def attention_weights(self, layer: int) -> AttentionWeights:
         """Value and output projections, split by head."""
         attention = self.submodule(layer, self.paths.attention)
         value, output = attention.v_proj, attention.o_proj
-        K, H, h = self.n_kv_heads, self.n_heads, self.d_head
-        return AttentionWeights(
-            W_V=value.weight.detach().view(K, h, self.d_model),
-            W_O=output.weight.detach().view(self.d_model, H, h).transpose(0, 1),
-            b_V=None if value.bias is None else value.bias.detach().view(K, h),
-            b_O=None if output.bias is None else output.bias.detach(),
+        return self._by_head(value.weight, value.bias, output.weight, output.bias)
+
+    def mlp_weights(self, layer: int) -> MlpWeights:
+        """The MLP's neurons."""
+        mlp = self.submodule(layer, self.paths.mlp)
+        return MlpWeights(
+            gate=self._held(mlp.gate_proj.weight),
+            gate_bias=self._held_if_any(mlp.gate_proj.bias),
+            up=self._held(mlp.up_proj.weight),
+            up_bias=self._held_if_any(mlp.up_proj.bias),
+            down=self._held(mlp.down_proj.weight),
+            down_bias=self._held_if_any(mlp.down_proj.bias),
+            act=mlp.act_fn,
         )
 
-    def _weight(self, layer: int, name: str) -> Tensor:
-        weight: Tensor = self.submodule(layer, name).weight
-        return weight.detach()
+    def _held(self, tensor: Tensor) -> Tensor:
+        """A weight as attribution reads it: whole, without gradient, where prompts go in."""
+        embedding: Any = self.module.get_submodule(self.paths.embedding)
+        return whole(tensor).to(embedding.weight.device)
+
+    def _held_if_any(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else self._held(tensor)
+
+    def _head(self) -> Any:
+        return self.module.get_submodule(self.paths.head)
+
+    def _by_head(
+        self,
+        value: Float[Tensor, "Kh d"],
+        value_bias: Float[Tensor, "Kh"] | None,
+        output: Float[Tensor, "d Hh"],
+        output_bias: Float[Tensor, "d"] | None,
+    ) -> AttentionWeights:
+        K, H, h, d = self.n_kv_heads, self.n_heads, self.d_head, self.d_model
+        return AttentionWeights(
+            W_V=self._held(value).reshape(K, h, d),
+            W_O=self._held(output).reshape(d, H, h).transpose(0, 1),
+            b_V=None if value_bias is None else self._held(value_bias).reshape(K, h),
+            b_O=self._held_if_any(output_bias),
+        )
 
 
-WIRINGS: dict[str, type[Wiring]] = {"LlamaForCausalLM": Wiring}
+class Mistral(Wiring):
+    """Llama with a sliding window, which the frozen pattern holds."""
+
+    family = "mistral"
+
+
+class Qwen2(Wiring):
+    """Llama with biases on queries, keys and values."""
+
+    family = "qwen2"
+
+
+class Qwen3(Wiring):
+    """Llama with norms on queries and keys, which the frozen pattern holds."""
+
+    family = "qwen3"
+
+
+class Gemma2(Wiring):
+    """Norms stored as weight - 1, in front of and behind attention and MLP; soft-caps.
+
+    The embedding module scales by sqrt(d) itself. The soft-cap of attention scores is inside the
+    frozen pattern; that of the logits comes after what is explained.
+    """
+
+    family = "gemma2"
+    weight_offset = 1.0
+    paths = Paths(
+        embedding="model.embed_tokens",
+        layer="model.layers.{}",
+        attention_norm="input_layernorm",
+        attention="self_attn",
+        attention_post_norm="post_attention_layernorm",
+        mlp_norm="pre_feedforward_layernorm",
+        mlp="mlp",
+        mlp_post_norm="post_feedforward_layernorm",
+        final_norm="model.norm",
+        head="lm_head",
+    )
+
+
+class Gemma3(Gemma2):
+    """Gemma 2 with norms on queries and keys, local and global rotary positions, no soft-cap."""
+
+    family = "gemma3"
+
+
+class Olmo2(Wiring):
+    """Norms only behind attention and MLP; norms on whole query and key projections."""
+
+    family = "olmo2"
+    paths = Paths(
+        embedding="model.embed_tokens",
+        layer="model.layers.{}",
+        attention_norm=None,
+        attention="self_attn",
+        attention_post_norm="post_attention_layernorm",
+        mlp_norm=None,
+        mlp="mlp",
+        mlp_post_norm="post_feedforward_layernorm",
+        final_norm="model.norm",
+        head="lm_head",
+    )
+
+
+class GPT2(Wiring):
+    """LayerNorm, one fused projection stored (in, out), plain MLP, learned positions.
+
+    Position embeddings are no node; they arrive in the constant.
+    """
+
+    family = "gpt2"
+    centred = True
+    paths = Paths(
+        embedding="transformer.wte",
+        layer="transformer.h.{}",
+        attention_norm="ln_1",
+        attention="attn",
+        mlp_norm="ln_2",
+        mlp="mlp",
+        final_norm="transformer.ln_f",
+        head="lm_head",
+    )
+
+    def attention_weights(self, layer: int) -> AttentionWeights:
+        """The last third of `c_attn` holds the values."""
+        attention = self.submodule(layer, self.paths.attention)
+        value = attention.c_attn.weight[:, 2 * self.d_model :]
+        bias = attention.c_attn.bias[2 * self.d_model :]
+        return self._by_head(value.T, bias, attention.c_proj.weight.T, attention.c_proj.bias)
+
+    def mlp_weights(self, layer: int) -> MlpWeights:
+        """Stored (in, out), without a gate."""
+        mlp = self.submodule(layer, self.paths.mlp)
+        return MlpWeights(
+            gate=self._held(mlp.c_fc.weight).T,
+            gate_bias=self._held_if_any(mlp.c_fc.bias),
+            up=None,
+            up_bias=None,
+            down=self._held(mlp.c_proj.weight).T,
+            down_bias=self._held_if_any(mlp.c_proj.bias),
+            act=mlp.act,
+        )
+
+
+class GPTNeoX(Wiring):
+    """LayerNorm, queries, keys and values of a head side by side, plain MLP, mostly parallel."""
+
+    family = "gpt_neox"
+    centred = True
+    paths = Paths(
+        embedding="gpt_neox.embed_in",
+        layer="gpt_neox.layers.{}",
+        attention_norm="input_layernorm",
+        attention="attention",
+        mlp_norm="post_attention_layernorm",
+        mlp="mlp",
+        final_norm="gpt_neox.final_layer_norm",
+        head="lm_head",
+    )
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        config: Any = module.config
+        self.parallel = bool(config.use_parallel_residual)
+        if hasattr(module, "embed_out"):  # its name before transformers 5
+            self.paths = replace(self.paths, head="embed_out")
+
+    def attention_weights(self, layer: int) -> AttentionWeights:
+        """Each head's rows are its query's, its key's and its value's."""
+        attention = self.submodule(layer, self.paths.attention)
+        fused, output = attention.query_key_value, attention.dense
+        shape = (self.n_heads, 3, self.d_head)
+        value = self._held(fused.weight).view(*shape, self.d_model)[:, 2].flatten(0, 1)
+        bias = None
+        if fused.bias is not None:
+            bias = self._held(fused.bias).view(shape)[:, 2].flatten()
+        return self._by_head(value, bias, output.weight, output.bias)
+
+    def mlp_weights(self, layer: int) -> MlpWeights:
+        """Without a gate."""
+        mlp = self.submodule(layer, self.paths.mlp)
+        return MlpWeights(
+            gate=self._held(mlp.dense_h_to_4h.weight),
+            gate_bias=self._held_if_any(mlp.dense_h_to_4h.bias),
+            up=None,
+            up_bias=None,
+            down=self._held(mlp.dense_4h_to_h.weight),
+            down_bias=self._held_if_any(mlp.dense_4h_to_h.bias),
+            act=mlp.act,
+        )
+
+
+WIRINGS: dict[str, type[Wiring]] = {
+    "LlamaForCausalLM": Wiring,
+    "MistralForCausalLM": Mistral,
+    "Qwen2ForCausalLM": Qwen2,
+    "Qwen3ForCausalLM": Qwen3,
+    "Gemma2ForCausalLM": Gemma2,
+    "Gemma3ForCausalLM": Gemma3,
+    "GPT2LMHeadModel": GPT2,
+    "GPTNeoXForCausalLM": GPTNeoX,
+    "Olmo2ForCausalLM": Olmo2,
+}
 """Hugging Face architecture class -> its wiring."""
 
 

@@ -22,8 +22,9 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import FILE, write_cards
-from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
-from circuit_tracer.transcoders.labels import REACH, Occurrence, Promotion, make_label
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.labels import REACH, Occurrence, make_label
+from circuit_tracer.transcoders.promotions import UnembeddingModel, promotions
 from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.source import ActivitySource
 
@@ -31,22 +32,12 @@ BEFORE, AFTER = 10, 3
 """Tokens shown in front of and behind a peak."""
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
-TOKENS_NAMED = 6
-"""Promoted and suppressed tokens on a card."""
 ROWS_AT_ONCE = 64
 
 
 @runtime_checkable
-class CardModel(ActivitySource, Protocol):
+class CardModel(ActivitySource, UnembeddingModel, Protocol):
     """What cards need of a model; `circuit_tracer.models.Model` is one."""
-
-    @property
-    def unembedding(self) -> Float[Tensor, "V d"]:
-        """Output directions."""
-
-    @property
-    def wiring(self) -> Any:
-        """Knows the final norm's weight."""
 
 
 class Place(NamedTuple):
@@ -243,12 +234,12 @@ def _card_rows(
     total = int(rows.real().sum())
     token_rows, lengths = rows.token_ids.tolist(), rows.lengths.tolist()
     for layer, transcoder in enumerate(dictionary.layers):
-        promotions = _promotions(model, transcoder, texts)
+        effects = promotions(model, transcoder.summed_decoder(), texts.ids, texts)
         examples = _examples_by_feature(
             chosen[layer], windows[layer], kept[layer], token_rows, lengths
         )
         table = []
-        for feature, effect in enumerate(promotions):
+        for feature, effect in enumerate(effects):
             occurrences = _occurrences(kept[layer], feature, token_rows, texts)
             table.append(
                 {
@@ -265,51 +256,6 @@ def _card_rows(
                 }
             )
         yield table
-
-
-class _Promotions(NamedTuple):
-    """What one feature does to the logits, strongest first."""
-
-    promotes: list[str]
-    suppresses: list[str]
-    stand_out: list[Promotion]
-    stand_out_down: list[Promotion]
-
-
-def _promotions(
-    model: CardModel, transcoder: LayerTranscoder, texts: _Texts
-) -> Iterator[_Promotions]:
-    """Most promoted and most suppressed tokens of every feature, among those of the text.
-
-    The direct effect: decoder rows, summed over the layers written to, times the final norm's
-    weight, into the unembedding. For the label the same with directions of unit length.
-    """
-    norm = model.wiring.final_norm_weight().float()
-    ids = torch.tensor(texts.ids, device=norm.device)
-    directions = model.unembedding.float()[ids] * norm
-    directions = directions - directions.mean(0)
-    units = directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    rows = transcoder.W_dec.float().sum(1).to(norm.device)
-    k = min(TOKENS_NAMED, len(ids))
-
-    def named(places: Tensor) -> list[list[str]]:
-        return [[texts(i) for i in row] for row in ids[places].tolist()]
-
-    def standing_out(cosines: Tensor) -> list[list[Promotion]]:
-        spread, mean = torch.std_mean(cosines, dim=-1, keepdim=True)
-        found = ((cosines - mean) / spread.clamp_min(1e-12)).topk(k)
-        pairs = zip(named(found.indices), found.values.tolist(), strict=True)
-        return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
-
-    for part in rows.split(256):
-        logits, cosines = part @ directions.T, part @ units.T
-        yield from map(
-            _Promotions,
-            named(logits.topk(k).indices),
-            named((-logits).topk(k).indices),
-            standing_out(cosines),
-            standing_out(-cosines),
-        )
 
 
 def _occurrences(

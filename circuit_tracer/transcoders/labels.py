@@ -52,20 +52,23 @@ def make_label(
     """
     if not occurrences:
         return ""
-    effect = _effect(promoted, suppressed)
+    effect = effect_label(promoted, suppressed)
     for places in (3, 2, 1):
         where = _place(occurrences, frequencies, places)
         label = f"{where} {effect}" if effect else where
         if len(label) <= LONGEST:
             return label
-    short_effect = _effect(promoted[:1], suppressed[:1])
+    short_effect = effect_label(promoted[:1], suppressed[:1])
     room = LONGEST - len(short_effect) - 1 if short_effect else LONGEST
     label = f"{_cut(where, max(room, 8))} {short_effect}".strip()
     return _cut(label, LONGEST)
 
 
-def _effect(promoted: Sequence[Promotion], suppressed: Sequence[Promotion]) -> str:
-    """ "→ yes", "→ red/blue", "→ not red", or nothing if no token stands out."""
+def effect_label(promoted: Sequence[Promotion], suppressed: Sequence[Promotion]) -> str:
+    """ "→ yes", "→ red/blue", "→ not red", or nothing if no token stands out.
+
+    Both are sorted, strongest first.
+    """
     up = promoted[0].deviations if promoted else 0.0
     down = suppressed[0].deviations if suppressed else 0.0
     if down > STANDS_OUT and down > 1.3 * up:

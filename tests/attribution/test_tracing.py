@@ -16,11 +16,13 @@ from circuit_tracer.errors import (
     CircuitTracerError,
     ConservationError,
     DictionaryError,
+    ModelError,
     PromptError,
     UsageError,
 )
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
 from tests.tiny import random_dictionary, tiny_llama
 
@@ -209,10 +211,23 @@ def test_dictionary_for_another_model_is_refused() -> None:
         trace(model, random_dictionary(tiny_llama(n_layers=2)), PROMPT)
 
 
-def test_broken_wiring_is_an_error_that_names_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        Wiring, "attention_norm_weight", lambda self, layer: 1.01 + self.mlp_norm_weight(layer) * 0
-    )
+def test_a_wrong_wiring_refuses_to_trace_and_names_the_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Wiring, "weight_offset", 0.01)
+    with pytest.raises(ModelError, match=r"llama family, but its .* comes out wrong"):
+        traced(dtype=torch.float32)
+
+
+def test_a_wrong_sweep_is_an_error_that_names_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    pull = FrozenAttention.pull
+
+    def wrong(self: FrozenAttention, cotangent: torch.Tensor) -> None:
+        before = cotangent.clone()
+        pull(self, cotangent)
+        cotangent.add_(cotangent - before, alpha=0.01)
+
+    monkeypatch.setattr(FrozenAttention, "pull", wrong)
     with pytest.raises(ConservationError, match=r"edges into (the target|feature L\d)"):
         traced()
 
@@ -221,7 +236,7 @@ def test_running_out_of_memory_names_the_flags_that_help(monkeypatch: pytest.Mon
     def exhausted(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Sweep, "run", exhausted)
+    monkeypatch.setattr(Sweep, "walk", exhausted)
     with pytest.raises(CircuitTracerError, match="--max-feature-nodes"):
         traced()
 

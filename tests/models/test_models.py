@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM
 
+from circuit_tracer.attribution.replacement import freeze_read
 from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.model import parse_device, parse_dtype
@@ -31,7 +32,7 @@ def test_capture_is_what_the_model_computes() -> None:
     output = model.module(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
     assert torch.equal(capture.logits, output.logits[0])
     assert torch.equal(capture.embeddings, output.hidden_states[0][0])
-    assert torch.equal(capture.patterns, torch.cat(output.attentions))
+    assert torch.equal(torch.stack(capture.patterns), torch.cat(output.attentions))
     following = torch.cat([*output.hidden_states[1:-1]])
     assert torch.equal(capture.resid_pre[1:], following)
     rebuilt = capture.resid_mid + capture.mlp_out
@@ -63,8 +64,8 @@ def test_reading_points_are_the_same_in_both_kinds_of_pass(reads: str) -> None:
             capture.mlp_in[layer],
         )
         assert torch.allclose(activity.inputs[layer, 0], seen)
-        gain = model.wiring.read_gain(reads, layer, capture.resid_mid[layer])  # type: ignore[arg-type]
-        assert torch.allclose(capture.resid_mid[layer] * gain, seen, atol=1e-12)
+        frozen = freeze_read(model.wiring, reads, layer, capture.resid_mid[layer])  # type: ignore[arg-type]
+        assert torch.allclose(frozen.apply(capture.resid_mid[layer]), seen, atol=1e-12)
 
 
 def test_loss_with_mlps_replaced_by_themselves_and_by_nothing() -> None:
@@ -83,8 +84,10 @@ def test_loss_with_mlps_replaced_by_themselves_and_by_nothing() -> None:
 def test_float64_computes_norms_in_float64() -> None:
     model = tiny_llama(dtype=torch.float64)
     capture = model.capture(model.tokenize(PROMPT))
-    scale = (capture.resid_mid[0].pow(2).mean(-1, keepdim=True) + model.wiring.epsilon).rsqrt()
-    exact = capture.resid_mid[0] * scale * model.wiring.mlp_norm_weight(0)
+    norm = model.wiring.mlp_norm(0)
+    assert norm is not None
+    scale = (capture.resid_mid[0].pow(2).mean(-1, keepdim=True) + norm.epsilon).rsqrt()
+    exact = capture.resid_mid[0] * scale * norm.weight
     assert (capture.mlp_in[0] - exact).abs().max() < 1e-14
 
 
@@ -157,10 +160,10 @@ def test_references_that_are_no_model_get_a_sentence(
 
 
 def test_an_unsupported_architecture_is_named(tmp_path: Path) -> None:
-    module = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=24))
+    module = BloomForCausalLM(BloomConfig(n_layer=1, hidden_size=8, n_head=2, vocab_size=24))
     module.save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="GPT2LMHeadModel are not supported yet"):
+    with pytest.raises(ModelError, match=r"Bloom.* not supported yet.*Olmo2.*Wiring"):
         open_model(str(tmp_path))
 
 

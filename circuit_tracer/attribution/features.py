@@ -1,0 +1,105 @@
+"""The features that fire on a prompt, numbered by layer, position and index.
+
+A transcoder's are few and listed one by one. Of the neuron basis every neuron at every position
+is one (94 million for 2,048 tokens of a 135M-parameter model), so their numbers are arithmetic.
+
+Shapes: T tokens, L layers, N features, F features of a layer, n features asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Places:
+    """Some features: where they fire, which they are and how strongly."""
+
+    layer: Int[Tensor, "n"]
+    position: Int[Tensor, "n"]
+    index: Int[Tensor, "n"]
+    activation: Float[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class ActiveFeatures:
+    """Features listed one by one, sorted by layer, position, index."""
+
+    layer: Int[Tensor, "N"]
+    position: Int[Tensor, "N"]
+    index: Int[Tensor, "N"]
+    activation: Float[Tensor, "N"]
+    layer_start: tuple[int, ...]
+    """Number of the first feature of each layer, and N at the end."""
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+    def at(self, numbers: Int[Tensor, "n"]) -> Places:
+        """The features with these numbers."""
+        return Places(
+            self.layer[numbers],
+            self.position[numbers],
+            self.index[numbers],
+            self.activation[numbers],
+        )
+
+    @classmethod
+    def listed(cls, activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
+        """All that is not zero, by layer."""
+        found = [acts.nonzero() for acts in activations]  # rows (position, index), sorted
+        layers = [torch.full_like(rows[:, 0], layer) for layer, rows in enumerate(found)]
+        rows = torch.cat(found)
+        starts = [0]
+        for of_layer in found:
+            starts.append(starts[-1] + len(of_layer))
+        return cls(
+            layer=torch.cat(layers),
+            position=rows[:, 0],
+            index=rows[:, 1],
+            activation=torch.cat(
+                [a[f[:, 0], f[:, 1]] for a, f in zip(activations, found, strict=True)]
+            ),
+            layer_start=tuple(starts),
+        )
+
+
+@dataclass(frozen=True)
+class EveryNeuron:
+    """All neurons of all layers at all positions but the zeroed ones."""
+
+    activations: tuple[Float[Tensor, "T F"], ...]
+    n_zeroed: int
+    layer_start: tuple[int, ...]
+    """Number of the first neuron of each layer, and N at the end."""
+
+    def __len__(self) -> int:
+        return self.layer_start[-1]
+
+    def at(self, numbers: Int[Tensor, "n"]) -> Places:
+        """The neurons with these numbers."""
+        starts = torch.tensor(self.layer_start, device=numbers.device)
+        layer = torch.searchsorted(starts, numbers, right=True) - 1
+        widths = torch.tensor([a.shape[1] for a in self.activations], device=numbers.device)
+        within, width = numbers - starts[layer], widths[layer]
+        position, index = within // width + self.n_zeroed, within % width
+        activation = self.activations[0].new_empty(len(numbers))
+        for i, acts in enumerate(self.activations):
+            here = layer == i
+            activation[here] = acts[position[here], index[here]]
+        return Places(layer, position, index, activation)
+
+    @classmethod
+    def of(cls, activations: list[Float[Tensor, "T F"]], n_zeroed: int) -> EveryNeuron:
+        """Number them."""
+        starts = [0]
+        for acts in activations:
+            starts.append(starts[-1] + (acts.shape[0] - n_zeroed) * acts.shape[1])
+        return cls(tuple(activations), n_zeroed, tuple(starts))
+
+
+Features = ActiveFeatures | EveryNeuron

@@ -1,0 +1,169 @@
+"""What the nodes write to the residual stream, laid out to be read off cotangents.
+
+Shapes: b cotangents, P positions in the cone, T tokens, d model width, S slots of a position, F
+neurons of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.attribution.columns import SourceColumns
+from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron
+from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.graphs.graph import NodeKind
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a batch's rows: neighbouring columns of one kind."""
+
+    kind: NodeKind
+    first: int
+    """Column of the first weight; the others follow."""
+    weight: Float[Tensor, "b C"]
+    """Edges into the first b targets of the batch; the others have none here."""
+
+
+OnPiece = Callable[[Piece], None]
+LARGEST_PIECE = 1 << 24
+"""Numbers of a piece of neurons: it is looked at several times, so it should stay in reach."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """One batch's walk down."""
+
+    def read(
+        self, layer: int, cotangent: Float[Tensor, "b P d"], on_piece: OnPiece
+    ) -> Float[Tensor, "b"]:
+        """Hand out the weights of all nodes of a layer; returns what comes from no node."""
+
+
+@runtime_checkable
+class Sources(Protocol):
+    """All that is written, of one prompt."""
+
+    def start(self, n_rows: int, n_positions: int) -> Reading:
+        """Begin a batch of `n_rows` targets in a cone of `n_positions`."""
+
+
+class ListedSources:
+    """Transcoder features: per position and layer, slots [features, error, constant].
+
+    Slots are padded to equal counts, so that one batched product over positions reads them all.
+    """
+
+    def __init__(self, model: LocalReplacementModel, columns: SourceColumns) -> None:
+        assert isinstance(model.features, ActiveFeatures)
+        self.columns = columns
+        self.n_zeroed = model.n_zeroed
+        self.across = model.dictionary.kind == "clt"
+        features, T, d = model.features, model.n_tokens, model.embeddings.shape[1]
+        places, self.starts = [], [0]
+        self._gather: list[Tensor] = []
+        self._before: list[list[int]] = []
+        """Of each layer, how many features lie in a cone of P positions."""
+        for layer in range(model.n_layers):
+            here = slice(features.layer_start[layer], features.layer_start[layer + 1])
+            position = features.position[here]
+            counts = torch.bincount(position, minlength=T)
+            width = int(counts.max()) if len(position) else 0
+            slot = torch.arange(len(position), device=position.device)
+            slot = slot - (counts.cumsum(0) - counts)[position]
+            places.append((here, position, slot))
+            self._gather.append(position * (width + 2) + slot)
+            self._before.append([0, *counts.cumsum(0).tolist()])
+            self.starts.append(self.starts[-1] + width + 2)
+        self.blocks = []
+        for layer in range(model.n_layers):
+            first, last = self.first_slot(layer), self.starts[layer + 1]
+            block = model.embeddings.new_zeros(T, last - first, d)
+            write = model.layers[layer].write
+            for reading in range(layer + 1) if self.across else [layer]:
+                here, position, slot = places[reading]
+                transcoder = model.dictionary.layers[reading]
+                rows = transcoder.decoder_rows(features.index[here], layer)
+                rows = rows * features.activation[here, None]
+                rows = rows if write is None else write.push(rows, position)
+                block[position, slot + self.starts[reading] - first] = rows
+            error = model.layers[layer].error
+            assert error is not None
+            block[:, -2], block[:, -1] = error, model.layers[layer].constant
+            self.blocks.append(block)
+
+    def first_slot(self, layer: int) -> int:
+        """First slot that writes at a layer: lower layers' features do in a cross-layer set."""
+        return 0 if self.across else self.starts[layer]
+
+    def start(self, n_rows: int, n_positions: int) -> ListedReading:
+        """Begin a batch."""
+        return ListedReading(self, n_rows, n_positions)
+
+    def gather(self, layer: int, n_positions: int) -> Int[Tensor, "n"]:
+        """Where a layer's features inside the cone stand among its slots, in column order."""
+        return self._gather[layer][: self._before[layer][n_positions]]
+
+
+class ListedReading:
+    """One batch's values; a cross-layer feature's grow until its own layer is reached."""
+
+    def __init__(self, sources: ListedSources, n_rows: int, n_positions: int) -> None:
+        self.sources = sources
+        self.values: Tensor | None = None
+        if sources.across:
+            block = sources.blocks[0]
+            self.values = block.new_zeros(n_rows, n_positions, sources.starts[-1])
+
+    def read(self, layer: int, cotangent: Tensor, on_piece: OnPiece) -> Tensor:
+        """values[b, p, slot] += cotangent[b, p] . what the slot writes at this layer."""
+        sources, (b, P, _) = self.sources, cotangent.shape
+        block = sources.blocks[layer][:P].transpose(1, 2)
+        values = torch.bmm(cotangent.transpose(0, 1), block).transpose(0, 1)  # (b, P, slots)
+        own = sources.starts[layer] - sources.first_slot(layer)
+        if self.values is not None:
+            self.values[:b, :, : sources.starts[layer + 1]] += values
+            values = self.values[:b, :, : sources.starts[layer + 1]]
+        values = values[:, :, own:]
+        columns, zeroed = sources.columns, sources.n_zeroed
+        if zeroed < P:
+            errors = values[:, zeroed:, -2]
+            on_piece(Piece(NodeKind.ERROR, columns.first_error(layer), errors))
+        features = values.reshape(b, -1)[:, sources.gather(layer, P)]
+        on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), features))
+        constant: Tensor = values[:, :, -1].sum(1)
+        return constant
+
+
+class NeuronSources:
+    """All neurons of a layer: the down projection times their activations."""
+
+    def __init__(self, model: LocalReplacementModel, columns: SourceColumns) -> None:
+        self.model, self.columns = model, columns
+
+    def start(self, n_rows: int, n_positions: int) -> NeuronSources:
+        """Nothing is carried from layer to layer."""
+        return self
+
+    def read(self, layer: int, cotangent: Tensor, on_piece: OnPiece) -> Tensor:
+        """cotangent[b, p] . down[:, f] x activation[p, f], positions from the last to the first."""
+        model, (b, P, _) = self.model, cotangent.shape
+        frozen, features = model.layers[layer], model.features
+        assert isinstance(features, EveryNeuron)
+        activation = features.activations[layer]
+        down = model.dictionary.layers[layer].weights.down  # type: ignore[union-attr]
+        F, zeroed = activation.shape[1], model.n_zeroed
+        step = max(1, LARGEST_PIECE // (b * F))
+        for end in range(P, zeroed, -step):
+            here = slice(max(zeroed, end - step), end)
+            weight = frozen.pull_write(cotangent[:, here], here) @ down
+            weight *= activation[here]
+            first = self.columns.first_feature(layer) + (here.start - zeroed) * F
+            on_piece(Piece(NodeKind.FEATURE, first, weight.view(b, -1)))
+        return torch.einsum("bpd,pd->b", cotangent, frozen.constant[:P])

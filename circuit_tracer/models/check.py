@@ -1,0 +1,79 @@
+"""Does a wiring describe its model? The frozen linear maps against the model's own pass.
+
+From what was captured in front of each part, the wiring's maps must give what was captured behind
+it, layer by layer: a norm weight read wrongly or a projection cut wrongly shows here, whatever the
+dictionary. It is the conservation check of method.md section 3 for the model itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import ModelError
+from circuit_tracer.models.capture import Capture
+from circuit_tracer.models.frozen import freeze_attention
+from circuit_tracer.models.wiring import Wiring
+
+LARGEST_MISS = {torch.float64: 1e-5, torch.float32: 1e-3}
+"""A wrong wiring misses by tenths; float64 attention patterns are rounded to float32 by most
+families, and random weights amplify."""
+
+
+class Miss(NamedTuple):
+    """How far one part of the wiring is from the model."""
+
+    part: str
+    """"attention of layer 3", ..."""
+    share: float
+    """Largest difference over the largest value."""
+
+
+def check_wiring(capture: Capture, wiring: Wiring) -> Miss:
+    """The worst part; raises ModelError, naming it and the family, if it misses by too much."""
+    misses = list(_misses(capture, wiring))
+    worst = max(misses, key=lambda miss: _number(miss.share))
+    tolerance = LARGEST_MISS.get(capture.resid_final.dtype, 1e-1)
+    if not worst.share <= tolerance:  # also for NaN
+        raise ModelError(
+            f"this model was taken for one of the {wiring.family} family, but its {worst.part} "
+            f"comes out wrong by a share of {worst.share:.1g}; it computes something that "
+            "circuit_tracer/models/wiring.py does not describe, so its graphs would be wrong"
+        )
+    return worst
+
+
+def _number(share: float) -> float:
+    return share if share == share else float("inf")
+
+
+def _misses(capture: Capture, wiring: Wiring) -> list[Miss]:
+    found = []
+    for layer in range(wiring.n_layers):
+        pre, mid = capture.resid_pre[layer], capture.resid_mid[layer]
+        attended = pre + freeze_attention(capture, wiring, layer).add(pre)
+        norm, behind = wiring.mlp_norm(layer), wiring.mlp_post_norm(layer)
+        stream = pre if wiring.parallel else attended
+        read = stream if norm is None else norm.freeze(stream).apply(stream)
+        written = capture.mlp_out[layer]
+        if behind is not None:
+            written = behind.freeze(written).apply(written)
+        last = layer + 1 == wiring.n_layers
+        after = capture.resid_final if last else capture.resid_pre[layer + 1]
+        found += [
+            _miss(f"stream in front of the MLP of layer {layer}", stream, mid),
+            _miss(f"MLP input of layer {layer}", read, capture.mlp_in[layer]),
+            _miss(f"output of layer {layer}", attended + written, after),
+        ]
+    final = wiring.final_norm().freeze(capture.resid_final).apply(capture.resid_final)
+    logits, bias = final @ wiring.unembedding().T, wiring.unembedding_bias()
+    found.append(_miss("logits", logits if bias is None else logits + bias, capture.logits))
+    return found
+
+
+def _miss(part: str, ours: Float[Tensor, "T n"], theirs: Float[Tensor, "T n"]) -> Miss:
+    largest = theirs.abs().max().clamp_min(torch.finfo(theirs.dtype).tiny)
+    return Miss(part, float((ours - theirs).abs().max() / largest))

@@ -1,0 +1,81 @@
+"""What features do to the logits directly: the tokens they promote and suppress most.
+
+The direct effect of what is written to the residual stream: times the final norm's weight, into
+the unembedding. For labels the same with directions of unit length, where no token stands out for
+its norm alone.
+
+Shapes: n features, d model width, V tokens considered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.transcoders.labels import Promotion
+
+TOKENS_NAMED = 6
+"""Promoted and suppressed tokens of a feature."""
+ROWS_AT_ONCE = 256
+
+
+@runtime_checkable
+class UnembeddingModel(Protocol):
+    """What promotions need of a model; `circuit_tracer.models.Model` is one."""
+
+    @property
+    def unembedding(self) -> Float[Tensor, "V d"]:
+        """Output directions."""
+
+    @property
+    def wiring(self) -> Any:
+        """Knows the final norm's weight."""
+
+
+class Promotions(NamedTuple):
+    """What one feature does to the logits, strongest first."""
+
+    promotes: list[str]
+    suppresses: list[str]
+    stand_out: list[Promotion]
+    stand_out_down: list[Promotion]
+
+
+@torch.no_grad()
+def promotions(
+    model: UnembeddingModel,
+    written: Float[Tensor, "n d"],
+    ids: Sequence[int] | None,
+    text: Callable[[int], str],
+) -> Iterator[Promotions]:
+    """Of each vector written, among the tokens `ids` (None: all of them)."""
+    norm = model.wiring.final_norm().weight.float()
+    chosen = torch.arange(len(model.unembedding)) if ids is None else torch.tensor(list(ids))
+    chosen = chosen.to(norm.device)
+    directions = model.unembedding.float()[chosen] * norm
+    directions = directions - directions.mean(0)
+    units = directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    k = min(TOKENS_NAMED, len(chosen))
+
+    def named(places: Tensor) -> list[list[str]]:
+        return [[text(i) for i in row] for row in chosen[places].tolist()]
+
+    def standing_out(cosines: Tensor) -> list[list[Promotion]]:
+        spread, mean = torch.std_mean(cosines, dim=-1, keepdim=True)
+        found = ((cosines - mean) / spread.clamp_min(1e-12)).topk(k)
+        pairs = zip(named(found.indices), found.values.tolist(), strict=True)
+        return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
+
+    for part in written.float().to(norm.device).split(ROWS_AT_ONCE):
+        logits, cosines = part @ directions.T, part @ units.T
+        yield from map(
+            Promotions,
+            named(logits.topk(k).indices),
+            named((-logits).topk(k).indices),
+            standing_out(cosines),
+            standing_out(-cosines),
+        )

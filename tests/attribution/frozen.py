@@ -1,0 +1,116 @@
+"""One prompt frozen twice: by the tool, and by the oracle, which shares no code with it.
+
+The adapters to the sweep's own interface stand here and nowhere else in the tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
+from circuit_tracer.attribution.sweep import Piece, Sweep, SweepTargets, batches
+from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Capture
+from tests.oracle import FrozenNetwork
+from tests.tiny import random_dictionary, tiny_model
+
+PROMPT = "the banana is yellow yes a lemon is blue"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A model, one pass, and the two frozen models made from it."""
+
+    model: Model
+    capture: Capture
+    replacement: LocalReplacementModel
+    network: FrozenNetwork
+
+
+@cache
+def captured(family: str, dtype: torch.dtype, **options: Any) -> tuple[Model, Capture]:
+    """A tiny model and its pass; made once."""
+    model = tiny_model(family, dtype=dtype, **options)
+    return model, model.capture(model.tokenize(PROMPT))
+
+
+def frozen(
+    family: str = "llama",
+    *,
+    dtype: torch.dtype = torch.float64,
+    n_zeroed: int = 1,
+    model_options: dict[str, Any] | None = None,
+    dictionary: Any = None,
+    **options: Any,
+) -> Frozen:
+    """`options` are those of `random_dictionary`, unless a dictionary is given."""
+    model, capture = captured(family, dtype, **(model_options or {}))
+    chosen = random_dictionary(model, **options) if dictionary is None else dictionary(model)
+    return Frozen(
+        model,
+        capture,
+        build_replacement(capture, model.wiring, chosen, n_zeroed=n_zeroed),
+        FrozenNetwork(model.module, capture.token_ids, chosen, n_zeroed=n_zeroed),
+    )
+
+
+def feature_targets(replacement: LocalReplacementModel, numbers: Tensor) -> SweepTargets:
+    """Active features by number."""
+    places = replacement.features.at(numbers)
+    return SweepTargets(places.layer, places.position, replacement.linear_rows(numbers)[0])
+
+
+def logit_targets(
+    model: Model, replacement: LocalReplacementModel, position: Tensor, token: Tensor
+) -> SweepTargets:
+    """Single logits, one for each pair of position and token."""
+    vectors = replacement.final.pull(model.unembedding[token], position)
+    return SweepTargets(torch.full_like(position, replacement.n_layers), position, vectors)
+
+
+def every_target(
+    model: Model, replacement: LocalReplacementModel, *, step: int = 1
+) -> SweepTargets:
+    """Every vocabulary row (or every so many) at every position, then all active features."""
+    position, token = every_logit(model, replacement.n_tokens, step=step)
+    logits = logit_targets(model, replacement, position, token)
+    features = feature_targets(replacement, torch.arange(len(replacement.features)))
+    return SweepTargets(
+        torch.cat([logits.level, features.level]),
+        torch.cat([logits.position, features.position]),
+        torch.cat([logits.vector, features.vector]),
+    )
+
+
+def every_logit(model: Model, n_tokens: int, *, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Positions and tokens of all logits, or of those of every so many tokens."""
+    tokens = torch.arange(0, len(model.unembedding), step)
+    return torch.arange(n_tokens).repeat_interleave(len(tokens)), tokens.repeat(n_tokens)
+
+
+def dense_rows(
+    replacement: LocalReplacementModel,
+    targets: SweepTargets,
+    batch: int = 64,
+    walk: Sweep | None = None,
+) -> Tensor:
+    """(targets, columns) of the sweep, zeros outside the causal cones."""
+    walk = walk or Sweep(replacement)
+    dense = targets.vector.new_zeros(len(targets), walk.columns.count)
+    for chosen in batches(targets, torch.arange(len(targets)), batch):
+        pieces: list[Piece] = []
+        walk.walk(targets, chosen, pieces.append)
+        for piece in pieces:
+            b, n = piece.weight.shape
+            dense[chosen[:b], piece.first : piece.first + n] += piece.weight
+    return dense
+
+
+def off(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference relative to the largest value."""
+    return float((ours - theirs).abs().max() / theirs.abs().max())
