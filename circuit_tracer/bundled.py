@@ -27,6 +27,11 @@ def bundled_dictionaries(model: str) -> list[str]:
     return sorted(p.parent.name for p in (bundled_folder() / model).glob(f"*/{DICTIONARY_FILE}"))
 
 
+def default_dictionary(model: str, source: str) -> str:
+    """What a model is traced with unless told: its bundled transcoders, or its own neurons."""
+    return "plt" if source == "bundled" and "plt" in bundled_dictionaries(model) else "neurons"
+
+
 def list_bundled() -> list[dict[str, Any]]:
     """One row per bundled model, read from its config without opening the weights."""
     rows = []

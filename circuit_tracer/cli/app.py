@@ -16,6 +16,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer.processes import is_first
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,8 +33,9 @@ def set_debug(on: bool) -> None:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then exit."""
-    print(f"error: {message}", file=sys.stderr)
+    """One line on stderr, then exit; what was asked wrongly is wrong in every process."""
+    if is_first() or code != UsageError.exit_code:
+        print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -27,14 +27,26 @@ Model = Annotated[
     str, option("--model", "-m", help="Bundled name, folder, GGUF file or hub name of the model.")
 ]
 Transcoders = Annotated[
-    str,
+    str | None,
     option(
         "--transcoders",
         "-t",
-        help="The dictionary: plt or clt (bundled with the model), or a folder.",
+        help="The dictionary: plt or clt (bundled with the model), neurons (the model's own), a "
+        "folder, or a hub name. plt by default for bundled models, neurons for all others.",
+    ),
+]
+TranscodersFormat = Annotated[
+    str | None,
+    option(
+        "--transcoders-format",
+        help="Its file format, where the files do not tell: ours, circuit-tracer, saelens, ...",
     ),
 ]
 Device = Annotated[str, option("--device", help="cpu, cuda, cuda:1, mps, or auto.")]
+DeviceMap = Annotated[
+    str | None,
+    option("--device-map", help="auto: spread the layers over all GPUs (needs accelerate)."),
+]
 Dtype = Annotated[
     str, option("--dtype", help="float32 or float64; bfloat16 and float16 round weights.")
 ]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from circuit_tracer.processes import is_first
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -38,8 +40,9 @@ def print_rich(*renderables: RenderableType) -> None:
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal, on stderr."""
-    print(line, file=sys.stderr)
+    """A line for the person at the terminal, on stderr; once, however many processes run."""
+    if is_first():
+        print(line, file=sys.stderr)
 
 
 def set_threads(threads: int | None) -> None:
@@ -53,7 +56,7 @@ def set_threads(threads: int | None) -> None:
 @contextmanager
 def progress_line() -> Iterator[Callable[[str, int, int], None]]:
     """A live line `report(text, done, total)` on stderr with the time left; gone at the end."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not is_first():
         yield lambda text, done, total: None
         return
     from rich.console import Console

