@@ -27,14 +27,13 @@ from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Edges, Floats, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
-"""Largest relative conservation residual a graph may have, by dtype."""
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
+"""Largest relative conservation residual a graph may have, by what the sweep computes in."""
 
 GROSS_FLOOR = 0.01
 """A target's residual is relative to its value, or to this share of the absolute sum of what it
 receives where the value itself is smaller (it is a small difference of large parts then)."""
 
-_SUMS = ("value", "constant", "received", "gross", "dropped")
 _DROPPED_OF = {
     NodeKind.EMBEDDING: "dropped_embeddings",
     NodeKind.ERROR: "dropped_errors",
@@ -70,11 +69,12 @@ class Assembler:
         chosen: ChosenTargets,
         *,
         edge_floor: float = 0.0,
+        cotangents: torch.dtype | None = None,
         store: EdgeStore | None = None,
     ) -> None:
         self.model = model
         self.chosen = chosen
-        self.sweep = Sweep(model)
+        self.sweep = Sweep(model, cotangents)
         self.columns = self.sweep.columns
         self.n_logits = len(chosen.targets)
         self.n_targets = self.n_logits + len(model.features)
@@ -98,9 +98,15 @@ class Assembler:
         wanted, value, bias = self._targets(numbers)
         done = 0
         for batch in batches(wanted, torch.arange(len(wanted), device=numbers.device), batch_size):
-            rows, which, constant = self._collect(wanted, batch, influence)
-            value_here, own = _floats(value)[which], _floats(bias)[which]
-            self._store(rows, targets[which], value_here, _floats(constant) + own)
+            rows, constant = self._collect(wanted, batch, influence)
+            which = _numpy(batch)
+            self._store(
+                rows,
+                target=targets[which],
+                value=_floats(value)[which],
+                constant=_floats(constant) + _floats(bias)[which],
+                influence=influence[which],
+            )
             done += len(batch)
             if on_progress is not None:
                 on_progress(done)
@@ -128,23 +134,26 @@ class Assembler:
 
     def _collect(
         self, wanted: SweepTargets, batch: Tensor, influence: Floats
-    ) -> tuple[CollectedRows, NDArray[np.int64], Tensor]:
-        """One batch: its edges, which of the wanted targets its rows are, their constants."""
+    ) -> tuple[CollectedRows, Tensor]:
+        """One batch: its edges, and what arrives at its targets from no node."""
         least = self.edge_floor / np.maximum(influence[_numpy(batch)], 1e-300)
         device = self.model.embeddings.device
         rows = collector(torch.from_numpy(np.minimum(least, 1.0)).to(device), self.columns.count)
         constant = self.sweep.walk(wanted, batch, rows.take)
-        return rows.result(), _numpy(batch), constant
+        return rows.result(), constant
+
+    def in_full_precision(self) -> Assembler:
+        """A new one for the same prompt, whose sweep computes in the model's own dtype."""
+        return Assembler(self.model, self.chosen, edge_floor=self.edge_floor)
 
     def _store(
-        self, rows: CollectedRows, target: NDArray[np.int64], value: Floats, constant: Floats
+        self, rows: CollectedRows, target: NDArray[np.int64], **known: NDArray[np.float64]
     ) -> None:
         column = self.column_of(target)
         self.table.add(
             target=target,
             column=column,
-            value=value,
-            constant=constant,
+            **known,
             received=rows.received,
             gross=rows.gross,
             dropped=rows.dropped,
@@ -161,21 +170,25 @@ class Assembler:
 
     # Conservation
 
-    def residuals(self) -> Floats:
+    def residuals(self, gross_floor: float = GROSS_FLOOR) -> Floats:
         """(r,) relative conservation residual of every known row."""
-        value, constant, received, gross, _ = (self.table[name] for name in _SUMS)
-        scale = np.maximum(np.abs(value), GROSS_FLOOR * (gross + np.abs(constant)))
+        value, constant, received, gross = (
+            self.table[name] for name in ("value", "constant", "received", "gross")
+        )
+        scale = np.maximum(np.abs(value), gross_floor * (gross + np.abs(constant)))
         residual: Floats = np.abs(received + constant - value)
         residual /= np.maximum(scale, np.finfo(np.float64).tiny)
         return residual
 
     def check_conservation(self, dtype: str) -> tuple[float, float]:
-        """Largest residual and the dtype's tolerance.
+        """Largest residual and the tolerance, for a sweep in `dtype`.
 
-        Raises ConservationError naming the worst target when it lies above the tolerance.
+        Cotangents of lower precision are held to a share of all that a target receives. Raises
+        ConservationError naming the worst target when it lies above the tolerance.
         """
         tolerance = TOLERANCE[dtype]
-        finite = np.nan_to_num(self.residuals(), nan=np.inf)
+        floor = 1.0 if dtype in ("bf16", "tf32") else GROSS_FLOOR
+        finite = np.nan_to_num(self.residuals(floor), nan=np.inf)
         worst = int(np.argmax(finite))
         largest = float(finite[worst])
         if largest > tolerance:

@@ -6,6 +6,9 @@ All edges of a graph then number at most (sum of its nodes' influences) / floor.
 basis can have millions of columns; of those every piece is looked at once: what lies above the
 share of the row's sum so far stays as a candidate, and the whole sum decides at the end.
 
+Sums are taken in float64, in long pieces in the dtype of the rows (torch adds pairwise: an error of
+some 1e-7 of the absolute sum in float32).
+
 Shapes: B targets of a batch, b <= B of them in a piece, C columns, m edges.
 """
 
@@ -23,8 +26,8 @@ from torch import Tensor
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.graphs.graph import Floats, NodeKind
 
-WHOLE_BATCH = 1 << 25
-"""Numbers of a batch's rows that are put side by side (128 MB in float32)."""
+WHOLE_BATCH = 1 << 23
+"""Numbers of a batch's rows that are put side by side (32 MB in float32)."""
 KINDS = (NodeKind.EMBEDDING, NodeKind.ERROR, NodeKind.FEATURE)
 
 
@@ -104,10 +107,11 @@ class LongRows:
     def take(self, piece: Piece) -> None:
         """Add a piece up and keep what carries enough of the sum so far."""
         b, size = len(piece.weight), piece.weight.abs()
-        self.received[:b] += piece.weight.sum(1, dtype=torch.float64)
-        self.gross[piece.kind][:b] += size.sum(1, dtype=torch.float64)
+        self.received[:b] += piece.weight.sum(1)
+        self.gross[piece.kind][:b] += size.sum(1)
         cut = (self.least * sum(self.gross.values())).to(size.dtype)
-        row, place = ((size >= cut[:b, None]) & (size > 0)).nonzero(as_tuple=True)
+        cut = cut.clamp_min(torch.finfo(size.dtype).tiny)  # zeros are no edges
+        row, place = (size >= cut[:b, None]).nonzero(as_tuple=True)
         self.candidates.append((piece.kind, row, place + piece.first, piece.weight[row, place]))
 
     def result(self) -> CollectedRows:

@@ -10,7 +10,8 @@ Shapes: T tokens, L layers, d model width, N active features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -179,6 +180,26 @@ def _frozen_layer(
         error=error,
         constant=constant,
     )
+
+
+def lowered(model: LocalReplacementModel, dtype: torch.dtype) -> LocalReplacementModel:
+    """All that cotangents meet in another dtype; features and dictionary stay as they are."""
+    return replace(
+        model,
+        layers=tuple(_cast(layer, dtype) for layer in model.layers),
+        embeddings=model.embeddings.to(dtype),
+        beneath=None if model.beneath is None else model.beneath.to(dtype),
+        final=_cast(model.final, dtype),
+    )
+
+
+def _cast(thing: Any, dtype: torch.dtype) -> Any:
+    """Tensors in a dataclass, and in those it holds."""
+    if isinstance(thing, Tensor):
+        return thing.to(dtype)
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    return replace(thing, **{f.name: _cast(getattr(thing, f.name), dtype) for f in fields(thing)})
 
 
 def freeze_read(

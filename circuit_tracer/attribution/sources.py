@@ -18,6 +18,7 @@ from circuit_tracer.attribution.columns import SourceColumns
 from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.transcoders.neurons import Neurons
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,27 @@ class ListedReading:
         columns, zeroed = sources.columns, sources.n_zeroed
         if zeroed < P:
             errors = values[:, zeroed:, -2]
-            on_piece(Piece(NodeKind.ERROR, columns.first_error(layer), errors))
+            on_piece(Piece(NodeKind.ERROR, columns.first_error(layer), widened(errors)))
         features = values.reshape(b, -1)[:, sources.gather(layer, P)]
-        on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), features))
+        on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), widened(features)))
         constant: Tensor = values[:, :, -1].sum(1)
         return constant
+
+
+def widened(weight: Tensor) -> Tensor:
+    """Edges are float32 at least, whatever the cotangents were."""
+    return weight.float() if weight.dtype == torch.bfloat16 else weight
 
 
 class NeuronSources:
     """All neurons of a layer: the down projection times their activations."""
 
     def __init__(self, model: LocalReplacementModel, columns: SourceColumns) -> None:
+        neurons = model.dictionary
+        assert isinstance(neurons, Neurons)
         self.model, self.columns = model, columns
+        dtype = model.embeddings.dtype
+        self.down = [t.weights.down.to(dtype) for t in neurons.layers]
 
     def start(self, n_rows: int, n_positions: int) -> NeuronSources:
         """Nothing is carried from layer to layer."""
@@ -153,16 +163,17 @@ class NeuronSources:
 
     def read(self, layer: int, cotangent: Tensor, on_piece: OnPiece) -> Tensor:
         """cotangent[b, p] . down[:, f] x activation[p, f], positions from the last to the first."""
-        model, (b, P, _) = self.model, cotangent.shape
+        model, (b, P, d) = self.model, cotangent.shape
         frozen, features = model.layers[layer], model.features
         assert isinstance(features, EveryNeuron)
         activation = features.activations[layer]
-        down = model.dictionary.layers[layer].weights.down  # type: ignore[union-attr]
         F, zeroed = activation.shape[1], model.n_zeroed
         step = max(1, LARGEST_PIECE // (b * F))
         for end in range(P, zeroed, -step):
             here = slice(max(zeroed, end - step), end)
-            weight = frozen.pull_write(cotangent[:, here], here) @ down
+            # As one product: of a slice in three dimensions torch would make many small ones.
+            written = frozen.pull_write(cotangent[:, here], here).reshape(-1, d)
+            weight = widened(written @ self.down[layer]).view(b, -1, F)
             weight *= activation[here]
             first = self.columns.first_feature(layer) + (here.start - zeroed) * F
             on_piece(Piece(NodeKind.FEATURE, first, weight.view(b, -1)))

@@ -29,8 +29,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.attribution.columns import SourceColumns
-from circuit_tracer.attribution.replacement import LocalReplacementModel
-from circuit_tracer.attribution.sources import ListedSources, NeuronSources, Piece, Sources
+from circuit_tracer.attribution.replacement import LocalReplacementModel, lowered
+from circuit_tracer.attribution.sources import ListedSources, NeuronSources, Piece, Sources, widened
 from circuit_tracer.graphs.graph import NodeKind
 
 
@@ -57,9 +57,11 @@ class SweepTargets:
 class Sweep:
     """The frozen network laid out for row after row; made once per prompt."""
 
-    def __init__(self, model: LocalReplacementModel) -> None:
-        self.model = model
+    def __init__(self, model: LocalReplacementModel, cotangents: torch.dtype | None = None) -> None:
+        """`cotangents` is the dtype in which they are walked down, the model's own if not told."""
         self.columns = SourceColumns.of(model)
+        model = model if cotangents is None else lowered(model, cotangents)
+        self.model = model
         self.sources: Sources = (
             ListedSources(model, self.columns)
             if model.has_errors
@@ -91,8 +93,8 @@ class Sweep:
         levels, position = targets.level[batch], targets.position[batch]
         vector = targets.vector[batch]
         B, P = len(batch), int(position.max()) + 1
-        cotangent = vector.new_zeros(B, P, vector.shape[1])
-        cotangent[torch.arange(B, device=vector.device), position] = vector
+        cotangent = model.embeddings.new_zeros(B, P, vector.shape[1])
+        cotangent[torch.arange(B, device=vector.device), position] = vector.to(cotangent.dtype)
         constant = vector.new_zeros(B)
         reading = self.sources.start(B, P)
         # Highest levels come first, so the targets on their way at any layer are the first rows.
@@ -133,11 +135,12 @@ class Sweep:
 
     def _pulled_skip(self, layer: int, cotangent: Tensor) -> Tensor | None:
         """What the skip carries down, from the first position that is not zeroed on."""
-        frozen, start, P = self.model.layers[layer], self.model.n_zeroed, cotangent.shape[1]
+        frozen, start, (b, P, d) = self.model.layers[layer], self.model.n_zeroed, cotangent.shape
         if frozen.skip is None or start >= P:
             return None
         here = slice(start, P)
-        return frozen.read.pull(frozen.pull_write(cotangent[:, here], here) @ frozen.skip, here)
+        written = frozen.pull_write(cotangent[:, here], here).reshape(-1, d)
+        return frozen.read.pull((written @ frozen.skip).view(b, -1, d), here)
 
     def _read_bottom(self, cotangent: Tensor, on_piece: Callable[[Piece], None]) -> Tensor:
         """Embeddings, and the constant from what else is at the bottom."""
@@ -146,7 +149,7 @@ class Sweep:
             embedded = torch.einsum("bpd,pd->bp", cotangent, self.model.embeddings[:P])
         else:
             embedded = cotangent.view(B, -1) @ self._image[:P, :P].reshape(P, -1).T
-        on_piece(Piece(NodeKind.EMBEDDING, 0, embedded))
+        on_piece(Piece(NodeKind.EMBEDDING, 0, widened(embedded)))
         if self._beneath is None:
             return cotangent.new_zeros(B)
         return torch.einsum("bpd,pd->b", cotangent, self._beneath[:P])

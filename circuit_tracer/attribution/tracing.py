@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
+from circuit_tracer.attribution.audit import audit
+from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (
-    LocalReplacementModel,
     build_replacement,
     check_fits,
 )
 from circuit_tracer.attribution.selection import expand
+from circuit_tracer.attribution.settings import Cotangents, TraceSettings
 from circuit_tracer.attribution.targets import choose_targets, resolve_position
 from circuit_tracer.errors import CircuitTracerError, DictionaryError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
@@ -27,72 +29,9 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
-MANY_EDGES = 20_000_000
-"""Graphs of up to so many edges are kept whole unless told otherwise (240 MB in float32)."""
-DEFAULT_FLOOR = 2e-7
-"""The edge floor of larger graphs."""
-USUAL_DEPTH = 4
-"""Nodes on an average path: what all influences sum to. For the expected number of edges."""
-
 OnProgress = Callable[["Progress"], None]
 Labels = Callable[[list[tuple[int, int]]], list[str]]
 """Short texts of (layer, feature) pairs, in their order."""
-
-
-@dataclass(frozen=True)
-class TraceSettings:
-    """What a trace can be told; every field is stored with the graph."""
-
-    targets: tuple[str, ...] = ()
-    """Tokens to explain; empty means the model's own first choices."""
-    contrast: str | None = None
-    """"yes,no": explain logit(yes) - logit(no) instead."""
-    position: int = -1
-    """Position whose output is explained."""
-    max_n_logits: int = 10
-    """Most tokens the model's own choice may take."""
-    desired_logit_prob: float = 0.95
-    """Probability these tokens should reach together."""
-    max_feature_nodes: int = 7500
-    """Most features that get a row."""
-    coverage: float | None = None
-    """Stop expanding when the influence hidden in features without a row is below 1 - coverage."""
-    batch_size: int = 64
-    """Rows per walk through the layers; changes time and memory, not the graph."""
-    edge_floor: float | None = None
-    """Least share of the targets' influence that an edge must carry to be kept one by one; of
-    smaller ones exact sums stay. None: 0 for graphs of up to `MANY_EDGES` edges, else
-    `DEFAULT_FLOOR`."""
-    zeroed_positions: int | None = None
-    """Leading positions without features and errors; None takes the model's own (1 for BOS, 4 for
-    chats with Gemma 3), 0 keeps everything."""
-    chat: bool = False
-    """Put the prompt into the model's chat template as one user turn."""
-    system: str | None = None
-    """The system turn in front of it."""
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for what cannot be, before anything is opened."""
-        if self.system is not None and not self.chat:
-            raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
-        if self.targets and self.contrast:
-            raise UsageError("--target and --contrast exclude each other; give one of them")
-        if not 0 < self.desired_logit_prob <= 1:
-            raise UsageError(
-                f"--desired-logit-prob {self.desired_logit_prob} must lie above 0 and at most at 1"
-            )
-        if self.edge_floor is not None and not 0 <= self.edge_floor < 1:
-            raise UsageError(f"--edge-floor {self.edge_floor} must be at least 0 and below 1")
-        if self.coverage is not None and not 0 < self.coverage <= 1:
-            raise UsageError(f"--coverage {self.coverage} must lie above 0 and at most at 1")
-        for flag, value, least in (
-            ("--max-n-logits", self.max_n_logits, 1),
-            ("--batch-size", self.batch_size, 1),
-            ("--max-feature-nodes", self.max_feature_nodes, 0),
-            ("--zero-positions", self.zeroed_positions or 0, 0),
-        ):
-            if value < least:
-                raise UsageError(f"{flag} {value} must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -140,16 +79,16 @@ def trace(
     _check_together(dictionary, model)
     ids = model.tokenize(prompt, chat=settings.chat, system=settings.system)
     at = resolve_position(settings.position, len(ids))
-    if settings.zeroed_positions is None:
-        settings = replace(settings, zeroed_positions=model.zeroed_positions(ids))
+    settings = settings.resolved(model, ids)
     _check_zeroed(settings.zeroed_positions or 0, at)
     seconds: dict[str, float] = {}
     # Nothing after the explained position can matter: the model is causal.
     assembler = _assembled(
         model, dictionary, ids[: at + 1], settings, seconds, on_progress or (lambda progress: None)
     )
-    dtype = str(model.torch_dtype).removeprefix("torch.")
+    dtype = settings.cotangents or str(model.torch_dtype).removeprefix("torch.")
     residual, tolerance = assembler.check_conservation(dtype)
+    audited = {"audit": asdict(audit(assembler))} if settings.cotangents else {}
     info = GraphInfo(
         prompt=prompt,
         tokens=tuple(model.token_text(i) for i in ids),
@@ -161,7 +100,7 @@ def trace(
         dtype=dtype,
         conservation_residual=residual,
         conservation_tolerance=tolerance,
-        settings=asdict(settings) | {"weights_dtype": model.weights_dtype},
+        settings=asdict(settings) | {"weights_dtype": model.weights_dtype} | audited,
         versions=versions(),
         logit_softcap=model.wiring.logit_softcap,
     )
@@ -183,7 +122,7 @@ def _assembled(
     report: OnProgress,
 ) -> Assembler:
     """The costly part: forward pass, encoding, sweep. Fills in `seconds`."""
-    with _memory_remedy(), _exact_products(), torch.no_grad():
+    with _memory_remedy(), _products(), torch.no_grad():
         report(Progress("forward", 0, 0, f"{len(ids)} tokens"))
         with _timed(seconds, "forward"):
             capture = model.capture(ids)
@@ -202,29 +141,25 @@ def _assembled(
                 capture, model.wiring, dictionary, n_zeroed=settings.zeroed_positions or 0
             )
             del capture
-            n_rows = min(settings.max_feature_nodes, len(replacement.features))
-            n_rows += len(chosen.targets)
+            budget = settings.max_feature_nodes or 0
+            n_rows = min(budget, len(replacement.features)) + len(chosen.targets)
             assembler = Assembler(
-                replacement, chosen, edge_floor=_edge_floor(replacement, n_rows, settings)
+                replacement,
+                chosen,
+                edge_floor=settings.edge_floor_for(n_rows, len(replacement.features)),
+                cotangents=torch.bfloat16 if settings.cotangents == "bf16" else None,
             )
-        report(Progress("sweep", 0, n_rows, _expectation(assembler, n_rows)))
-        with _timed(seconds, "sweep"):
+        expected = estimate(assembler, n_rows, settings.batch_size)
+        report(Progress("sweep", 0, n_rows, str(expected)))
+        with _timed(seconds, "sweep"), _products(settings.cotangents):
             expand(
                 assembler,
-                max_feature_nodes=settings.max_feature_nodes,
+                max_feature_nodes=budget,
                 coverage=settings.coverage,
                 batch_size=settings.batch_size,
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
             return assembler
-
-
-def _edge_floor(model: LocalReplacementModel, n_rows: int, settings: TraceSettings) -> float:
-    """The floor given, or one that fits the size of the graph."""
-    if settings.edge_floor is not None:
-        return settings.edge_floor
-    # A target has, on average, half of all nodes below it.
-    return DEFAULT_FLOOR if n_rows * len(model.features) / 2 > MANY_EDGES else 0.0
 
 
 def versions() -> dict[str, str]:
@@ -256,18 +191,6 @@ def _check_zeroed(zeroed: int, at: int) -> None:
             f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
             f"later position, or lower --zero-positions to {at} or less"
         )
-
-
-def _expectation(assembler: Assembler, n_rows: int) -> str:
-    """How large the sweep will be: a target has, on average, half of all nodes below it."""
-    n_edges = n_rows * assembler.columns.count // 2
-    if assembler.edge_floor:
-        n_edges = min(n_edges, int(USUAL_DEPTH / assembler.edge_floor))
-    megabytes = 3 * 12 * n_edges / 2**20  # three columns, held about three times while sorting
-    return (
-        f"{len(assembler.model.features):,} active features, {n_rows:,} rows, "
-        f"up to {n_edges:,} edges, about {max(megabytes, 1):,.0f} MB"
-    )
 
 
 @dataclass(frozen=True)
@@ -304,10 +227,10 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 @contextmanager
-def _exact_products() -> Iterator[None]:
-    """Hold matrix products to full float32 on GPUs: TF32 would break conservation."""
+def _products(cotangents: Cotangents | None = None) -> Iterator[None]:
+    """Hold float32 products to full precision on GPUs, or let them be TF32 where asked for."""
     before: Any = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision("high" if cotangents == "tf32" else "highest")
     try:
         yield
     finally:

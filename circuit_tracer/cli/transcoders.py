@@ -1,4 +1,4 @@
-"""`circuit-tracer transcoders list|inspect|evaluate|train`."""
+"""`circuit-tracer transcoders list|inspect|validate|convert|evaluate|train`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from circuit_tracer.errors import UsageError
 if TYPE_CHECKING:
     from circuit_tracer.models import Model
     from circuit_tracer.transcoders.evaluation import Evaluation
+    from circuit_tracer.transcoders.formats.plan import Plan
     from circuit_tracer.transcoders.training.progress import Progress
 
 app = typer.Typer(
-    no_args_is_help=True, help="Dictionaries: look at them, measure them, train them."
+    no_args_is_help=True, help="Dictionaries: look at them, check, convert, measure, train them."
 )
 
+Dictionary = Annotated[
+    str,
+    typer.Argument(
+        metavar="DICTIONARY", help="sprout/plt, sprout/clt, a folder, or a hub name (org/repo)."
+    ),
+]
+Format = Annotated[
+    str | None,
+    own("--format", help="Its file format, where the files do not tell (ours, saelens, ...)."),
+]
 Text = Annotated[
     Path, typer.Argument(help="A text file, one document a line.", metavar="TEXT", exists=False)
 ]
@@ -74,36 +85,124 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
 @app.command("inspect")
 @explained
 def inspect_transcoders(
-    dictionary: Annotated[
-        str, typer.Argument(metavar="DICTIONARY", help="sprout/plt, sprout/clt, or a folder.")
-    ],
-    json: options.Json = False,
+    dictionary: Dictionary, format: Format = None, json: options.Json = False
 ) -> None:
-    """Show a dictionary's kind, sizes, reading point and figures, from its headers alone."""
-    from circuit_tracer.transcoders.formats.native import check_headers, read_config
-    from circuit_tracer.transcoders.opening import find_dictionary
+    """Show a dictionary's format, sizes, and where it reads and writes, from its headers alone."""
+    from circuit_tracer.transcoders.opening import find_dictionary, plan_dictionary
 
-    place = find_dictionary(dictionary)
-    config = read_config(place.folder)
-    check_headers(place.folder, config)
-    facts = {"name": place.name, "source": place.source, **_facts(config)}
-    size = sum(file.stat().st_size for file in place.folder.glob("*.safetensors"))
-    facts["megabytes"] = round(size / 1e6, 2)
-    layers = (config.get("evaluation") or {}).get("layers") or []
+    place = find_dictionary(dictionary, format=format)
+    plan = plan_dictionary(place)
+    facts = {"name": place.name, "source": place.source, **_plan_facts(plan)}
+    evaluation = plan.config.get("evaluation")
     if json:
-        print_json({**facts, "evaluation": config.get("evaluation")})
+        print_json({**facts, "evaluation": evaluation, "notes": list(plan.notes)})
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):20} {value}")
-    _print_layers(layers)
+        if value not in (None, ""):
+            print(f"{name.replace('_', ' '):20} {value}")
+    _print_layers((evaluation or {}).get("layers") or [])
+    _say_notes(plan.notes)
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    """What the headers of a dictionary say, with its places in both vocabularies."""
+    from circuit_tracer.transcoders.formats.hooks import read_places, write_places
+
+    features = [layer.n_features for layer in plan.layers]
+    ks = [layer.k for layer in plan.layers] if plan.activation == "topk" else [None]
+    reads = read_places(plan.reads, plan.model_name)
+    writes = write_places(plan.writes, plan.model_name)
+    figures = plan.config.get("evaluation") or {}
+    return {
+        "format": plan.format,
+        "kind": plan.kind,
+        "layers": plan.n_layers,
+        "d_model": plan.d_model,
+        "features_per_layer": features[0] if len(set(features)) == 1 else features,
+        "activation": plan.activation + ("" if plan.rectified else " without ReLU"),
+        "k": ks[0] if len(set(ks)) == 1 else ks,
+        "skip": plan.layers[0].W_skip is not None,
+        "reads": reads.transformer_lens,
+        "reads_module": reads.module,
+        "reads_in_the_files": plan.reads_as,
+        "writes": writes.transformer_lens,
+        "writes_module": writes.module,
+        "writes_in_the_files": plan.writes_as,
+        "made_for": plan.facts["model"].get("name"),
+        "megabytes": round(plan.bytes / 1e6, 2),
+        "recovered": figures.get("recovered"),
+    }
+
+
+def _say_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        say(f"note: {note}")
+
+
+@app.command("validate")
+@explained
+def validate_transcoders(
+    dictionary: Dictionary,
+    model: options.Model = "sprout",
+    text: Annotated[
+        Path | None, own("--text", help="Text to run; some sentences of our own by default.")
+    ] = None,
+    format: Format = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
+    from circuit_tracer.models import open_model
+    from circuit_tracer.transcoders.opening import open_transcoders
+    from circuit_tracer.transcoders.validation import TEXT, validate
+
+    if text is not None:
+        _check_text(text)
+    opened = open_model(model, device=device)
+    found = open_transcoders(dictionary, model=opened, format=format)
+    _say_notes(found.notes)
+    lines = tuple(_lines(text)) if text is not None else TEXT
+    result = validate(opened, found, lines)
+    if json:
+        print_json(result.as_json())
+        return
+    print("layer    FVU     L0")
+    for layer in result.layers:
+        print(f"{layer.layer:5} {layer.fvu:6.3f} {layer.l0:6.1f}")
+    print(f"({result.tokens} tokens)")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+
+
+def _lines(text: Path, most: int = 64) -> list[str]:
+    """The first lines of a text that say something."""
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if line.strip()][:most]
+
+
+@app.command("convert")
+@explained
+def convert_transcoders(
+    dictionary: Dictionary,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new dictionary's folder.")],
+    to: Annotated[str, own("--to", help="ours or circuit-tracer.")] = "ours",
+    from_format: Annotated[
+        str | None, own("--from-format", help="The format it is in, where files do not tell.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Write a dictionary of any readable format in ours or in circuit-tracer's layout."""
+    from circuit_tracer.transcoders.converting import convert
+
+    notes = convert(dictionary, out, to, from_format=from_format, overwrite=overwrite)
+    _say_notes(notes)
+    print(f"{out}: in {'our format' if to == 'ours' else 'the layout of circuit-tracer'}")
 
 
 @app.command("evaluate")
 @explained
 def evaluate(
-    dictionary: Annotated[
-        str, typer.Argument(metavar="DICTIONARY", help="sprout/plt, sprout/clt, or a folder.")
-    ],
+    dictionary: Dictionary,
     text: Text,
     model: options.Model = "sprout",
     max_tokens: Annotated[
@@ -112,6 +211,7 @@ def evaluate(
     row_length: Annotated[
         int, option("--row-length", help="Tokens in a row; the model's context bounds it.")
     ] = 128,
+    format: Format = None,
     device: options.Device = "auto",
     cards: Annotated[
         bool, option("--cards", help="Also make feature cards from the text, into its folder.")
@@ -125,22 +225,23 @@ def evaluate(
 
     _check_text(text)
     opened = open_model(model, device=device)
-    found = open_transcoders(
-        dictionary, model=opened, device=opened.device, dtype=opened.torch_dtype
-    )
+    found = open_transcoders(dictionary, model=opened, format=format)
+    _say_notes(found.notes)
     figures = measure(opened, found, text, max_tokens=max_tokens, row_length=row_length)
     if cards:
-        _make_cards(opened, dictionary, text, row_length)
+        _make_cards(opened, dictionary, text, row_length, format)
     _print_evaluation(figures, json)
 
 
-def _make_cards(model: Model, dictionary: str, text: Path, row_length: int) -> None:
+def _make_cards(
+    model: Model, dictionary: str, text: Path, row_length: int, format: str | None = None
+) -> None:
     """Feature cards beside the dictionary's weights."""
     from circuit_tracer.transcoders.card_making import make_cards
     from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
 
-    found = open_transcoders(dictionary, model=model, device=model.device, dtype=model.torch_dtype)
-    folder = find_dictionary(dictionary, model).folder
+    found = open_transcoders(dictionary, model=model, format=format)
+    folder = find_dictionary(dictionary, model, format=format).folder
     path = make_cards(model, found, text, folder, row_length=row_length)
     say(f"feature cards: {path}")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.transcoders.decoders import DecoderFile
 
 Activation = Literal["relu", "jumprelu", "topk"]
 Kind = Literal["plt", "clt"]
@@ -30,8 +31,8 @@ class LayerTranscoder:
     layer: int
     W_enc: Float[Tensor, "F d"]
     b_enc: Float[Tensor, "F"]
-    W_dec: Float[Tensor, "F W d"]
-    """`W_dec[:, m - layer]` writes to the MLP output of layer m."""
+    W_dec: Float[Tensor, "F W d"] | DecoderFile
+    """`W_dec[:, m - layer]` writes to the MLP output of layer m; a file if it stays on disk."""
     b_dec: Float[Tensor, "d"]
     """Bias of the reconstruction of this layer's MLP output."""
     activation: Activation
@@ -41,11 +42,19 @@ class LayerTranscoder:
     """How many features TopK keeps per token."""
     W_skip: Float[Tensor, "d d"] | None = None
     """Affine skip (d_out, d_in), used as x @ W_skip.T, into the same layer's MLP output."""
+    rectified: bool = True
+    """Whether ReLU comes before TopK or the thresholds; some published sets leave it out, and a
+    feature may then be active with a negative value."""
 
     @property
     def n_features(self) -> int:
         """F, the number of features that read here."""
         return self.W_enc.shape[0]
+
+    @property
+    def n_written(self) -> int:
+        """W, the number of layers that are written to, from this one on."""
+        return self.W_dec.shape[1]
 
     def pre_activations(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
         """Linear part of the encoder."""
@@ -54,23 +63,49 @@ class LayerTranscoder:
     def encode(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
         """Feature activations, zero where a feature is silent."""
         return activate(
-            self.pre_activations(x), self.activation, threshold=self.threshold, k=self.k
+            self.pre_activations(x),
+            self.activation,
+            threshold=self.threshold,
+            k=self.k,
+            rectified=self.rectified,
         )
 
     def linear_rows(
         self,
         index: Int[Tensor, "n"],
-        x: Float[Tensor, "n d"],  # noqa: ARG002 - neurons need it
+        x: Float[Tensor, "n d"],
+        activation: Float[Tensor, "n"],
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Vectors and biases with which features are linear in what they read: x @ vector + bias.
 
-        For a transcoder they are the encoder's own, whatever `x` was read.
+        For a transcoder they are the encoder's own, whatever `x` was read and how strongly they
+        fired.
         """
         return self.W_enc[index], self.b_enc[index]
 
     def decoder_rows(self, index: Int[Tensor, "n"], written_layer: int) -> Float[Tensor, "n d"]:
         """What features write to the MLP output of `written_layer`, per unit of activation."""
+        if isinstance(self.W_dec, DecoderFile):
+            return self.W_dec.rows(index, written_layer - self.layer)
         return self.W_dec[index, written_layer - self.layer]
+
+    def write(
+        self, activations: Float[Tensor, "*batch F"], written_layer: int
+    ) -> Float[Tensor, "*batch d"]:
+        """What activations add to the MLP output of `written_layer`.
+
+        Of a decoder on disk only the rows of active features are read.
+        """
+        if not isinstance(self.W_dec, DecoderFile):
+            return activations @ self.W_dec[:, written_layer - self.layer]
+        active = activations.reshape(-1, self.n_features).ne(0).any(0).nonzero().squeeze(1)
+        return activations[..., active] @ self.decoder_rows(active, written_layer)
+
+    def summed_decoder(self) -> Float[Tensor, "F d"]:
+        """Decoder rows summed over the layers written to, in float32."""
+        if isinstance(self.W_dec, DecoderFile):
+            return torch.cat([part.float().sum(1) for part in self.W_dec.chunks()])
+        return self.W_dec.float().sum(1)
 
     def skip(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """The linear skip's part of this layer's reconstruction (zeros without a skip)."""
@@ -85,17 +120,23 @@ def activate(
     *,
     threshold: Float[Tensor, "F"] | None = None,
     k: int | None = None,
+    rectified: bool = True,
 ) -> Float[Tensor, "*batch F"]:
-    """ReLU, JumpReLU (x where x > threshold) or TopK (ReLU first, then the k largest)."""
+    """ReLU, JumpReLU (x where x > threshold) or TopK (ReLU first, then the k largest).
+
+    Without `rectified`, JumpReLU and TopK let negative values pass.
+    """
     if activation == "relu":
         return pre.relu()
     if activation == "jumprelu":
         if threshold is None:
             raise DictionaryError("a JumpReLU dictionary needs thresholds; this one has none")
-        return torch.where(pre > threshold, pre, torch.zeros_like(pre)).relu()
+        passed = torch.where(pre > threshold, pre, torch.zeros_like(pre))
+        return passed.relu() if rectified else passed
     if k is None:
         raise DictionaryError("a TopK dictionary must say its k; this one does not")
-    values, indices = pre.relu().topk(min(k, pre.shape[-1]), dim=-1)
+    positive = pre.relu() if rectified else pre
+    values, indices = positive.topk(min(k, pre.shape[-1]), dim=-1)
     return torch.zeros_like(pre).scatter(-1, indices, values)
 
 
@@ -110,11 +151,18 @@ class Dictionary:
     writes: WritePoint = "mlp.hook_out"
     config: Mapping[str, Any] = field(default_factory=dict)
     """What its file says of it beyond the weights (training settings, figures)."""
+    notes: tuple[str, ...] = ()
+    """What was chosen or assumed when it was opened, in sentences for the user."""
 
     @property
     def n_layers(self) -> int:
         """Number of layers, equal to the model's."""
         return len(self.layers)
+
+    @property
+    def width(self) -> int:
+        """Width of what is read."""
+        return self.layers[0].W_enc.shape[1]
 
     def to(self, *, device: torch.device | str, dtype: torch.dtype) -> Dictionary:
         """The same dictionary on another device and in another dtype."""
@@ -130,9 +178,8 @@ class Dictionary:
             activations = [t.encode(x) for t, x in zip(self.layers, inputs, strict=True)]
         outputs = [t.b_dec + t.skip(x) for t, x in zip(self.layers, inputs, strict=True)]
         for transcoder, acts in zip(self.layers, activations, strict=True):
-            for offset in range(transcoder.W_dec.shape[1]):
-                written = transcoder.layer + offset
-                outputs[written] = outputs[written] + acts @ transcoder.W_dec[:, offset]
+            for written in range(transcoder.layer, transcoder.layer + transcoder.n_written):
+                outputs[written] = outputs[written] + transcoder.write(acts, written)
         return outputs
 
 
@@ -144,7 +191,7 @@ def _moved(t: LayerTranscoder, device: torch.device | str, dtype: torch.dtype) -
         t,
         W_enc=t.W_enc.to(device=device, dtype=dtype),
         b_enc=t.b_enc.to(device=device, dtype=dtype),
-        W_dec=t.W_dec.to(device=device, dtype=dtype),
+        W_dec=t.W_dec.to(device=device, dtype=dtype),  # a decoder on disk stays there
         b_dec=t.b_dec.to(device=device, dtype=dtype),
         threshold=moved(t.threshold),
         W_skip=moved(t.W_skip),

@@ -1,8 +1,8 @@
 """How good a dictionary is: reconstruction by layer, and the language model's loss with it.
 
-Definitions. Let y(t) be a layer's true MLP output at token t, r(t) the dictionary's, m the mean of
-y over the evaluated tokens. Every row's first position (BOS) is left out everywhere and passes
-its true output through.
+Definitions. Let y(t) be a layer's true MLP output (where the dictionary writes) at token t, r(t)
+the dictionary's, m the mean of y over the evaluated tokens. Every row's first position (BOS) is
+left out everywhere and passes its true output through.
 
 * **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
   token whose output is close to the mean has a small denominator and can weigh much; where that
@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 from circuit_tracer.transcoders.source import ActivitySource
@@ -47,6 +47,7 @@ class EvaluatedModel(ActivitySource, Protocol):
         token_ids: Int[Tensor, "B T"],
         replace: Callable[[int, Tensor], Tensor] | None = None,
         reads: ReadPoint = ...,
+        writes: WritePoint = ...,
     ) -> Float[Tensor, "B T-1"]:
         """Next-token cross-entropy in nats, every MLP replaced in layer order if asked."""
 
@@ -132,7 +133,7 @@ def evaluate_rows(
     reader.restore(start)
     sums = _Sums(dictionary)
     for rows in _some_rows(reader, max_tokens):
-        activity = model.mlp_activity(rows.token_ids, dictionary.reads)
+        activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
         real = rows.real().to(mean.device)
         sums.add_reconstruction(
             dictionary, activity.inputs[:, real].float(), activity.outputs[:, real].float(), mean
@@ -154,7 +155,7 @@ def _mean_outputs(
 ) -> tuple[Float[Tensor, "L d"], int]:
     total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64), 0
     for rows in groups:
-        outputs = model.mlp_activity(rows.token_ids, dictionary.reads).outputs
+        outputs = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes).outputs
         real = rows.real().to(outputs.device)
         total += outputs[:, real].cpu().double().sum(1)  # not every device has float64
         tokens += int(real.sum())
@@ -191,8 +192,8 @@ class _Sums:
             self.ratios[layer].append((error / variance.clamp_min(1e-30)).cpu())
             self.squares[layer] += float(error.cpu().double().sum())
             self.variances[layer] += float(variance.cpu().double().sum())
-            self.active[layer] += float((acts > 0).sum())
-            self.fired[layer] |= (acts > 0).any(0).cpu()
+            self.active[layer] += float((acts != 0).sum())
+            self.fired[layer] |= (acts != 0).any(0).cpu()
 
     def add_losses(
         self,
@@ -210,7 +211,12 @@ class _Sums:
         predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
         replacements = (None, replacement(dictionary, true_outputs), by_mean)
         for i, replace in enumerate(replacements):
-            loss = model.loss(rows.token_ids, replace=replace, reads=dictionary.reads)
+            loss = model.loss(
+                rows.token_ids,
+                replace=replace,
+                reads=dictionary.reads,
+                writes=dictionary.writes,
+            )
             self.losses[i] += float(loss[predicted.to(loss.device)].cpu().double().sum())
         self.predicted += int(predicted.sum())
 
@@ -247,10 +253,10 @@ def replacement(
         transcoder = dictionary.layers[layer]
         x = mlp_in.to(transcoder.W_enc.dtype)
         activations = transcoder.encode(x)
-        for offset in range(transcoder.W_dec.shape[1]):
-            part = activations @ transcoder.W_dec[:, offset]
-            before = written.get(layer + offset)
-            written[layer + offset] = part if before is None else before + part
+        for later in range(layer, layer + transcoder.n_written):
+            part = transcoder.write(activations, later)
+            before = written.get(later)
+            written[later] = part if before is None else before + part
         out = written.pop(layer) + transcoder.b_dec + transcoder.skip(x)
         out = out.to(mlp_in.dtype)
         out[:, 0] = true_outputs[layer, :, 0]

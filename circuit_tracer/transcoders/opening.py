@@ -1,31 +1,52 @@
-"""Open a dictionary by bundled name or folder, or say in one sentence why not.
+"""Open a dictionary by bundled name, folder or hub reference, or say in one sentence why not.
 
 open_transcoders("plt", model)            the bundled per-layer transcoders of a bundled model
 open_transcoders("sprout/clt")            the same by full name, for a model derived from it
-open_transcoders("outputs/mine", model)   a folder that `transcoders train` wrote
+open_transcoders("outputs/mine", model)   a folder in any known format (formats/registry.py)
+open_transcoders("org/repo/sub@v2")       a repository on the hub, or hf://org/repo/sub?revision=v2
+
+Names with wildcards choose among several: outputs/scope/layer_*/width_16k/average_l0_7?
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from circuit_tracer.bundled import PICKLES, bundled_dictionaries, bundled_folder
+from circuit_tracer.bundled import (
+    BUNDLED_MODELS,
+    PICKLES,
+    bundled_dictionaries,
+    bundled_folder,
+)
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.models.wiring import Wiring
+from circuit_tracer.transcoders import hub
+from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.formats import native
+from circuit_tracer.transcoders.formats.files import list_files
+from circuit_tracer.transcoders.formats.plan import Plan, check_plan, load_plan
+from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.registry import READERS, reader_named, recognise
 from circuit_tracer.transcoders.source import DictionaryModel
 
 
 class Place(NamedTuple):
-    """A dictionary's folder and how its graphs will call it."""
+    """A dictionary's files and how its graphs will call it."""
 
     folder: Path
     name: str
     source: str
-    """"bundled" or "folder"."""
+    """"bundled", "folder" or "hub:org/repo/sub@commit"."""
+    format: str
+    """Name of the reader that knows its files."""
+    files: Mapping[str, Path]
+    """By their path relative to the folder."""
 
 
 def open_transcoders(
@@ -34,32 +55,75 @@ def open_transcoders(
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    format: str | None = None,
+    lazy: bool | None = None,
 ) -> Dictionary:
     """Open the dictionary `reference`, in `dtype` on `device`.
 
-    Both are the model's own unless told; float32 on the CPU without a model.
+    Both are the model's own unless told; float32 on the CPU without a model. The format is found
+    by the files unless `format` names it. Decoders stay on disk, where rows are read as they are
+    needed, with `lazy`, and by themselves where they would take half of the free memory.
     Raises DictionaryError, one sentence that says what to do, when it is missing, damaged, of an
     unknown form, holds NaN, or has another width or depth than `model`.
     """
-    place = find_dictionary(reference, model)
-    config = native.read_config(place.folder)
-    if model is not None:
-        check_fits(config, model, place.name)
-    native.check_headers(place.folder, config)
+    place = find_dictionary(reference, model, format=format)
+    plan = plan_dictionary(place, model)
     if device is None:
         device = "cpu" if model is None else model.device
     if dtype is None:
         dtype = torch.float32 if model is None else model.torch_dtype
-    return native.load_dictionary(
-        place.folder, config, device=device, dtype=dtype, source=place.source, name=place.name
+    return load_plan(
+        plan,
+        name=place.name,
+        source=place.source,
+        device=device,
+        dtype=dtype,
+        lazy=_stays_on_disk(plan, lazy, device, dtype),
     )
 
 
-def find_dictionary(reference: str | Path, model: DictionaryModel | None = None) -> Place:
-    """The folder behind a reference, whose content is not looked at yet."""
+def plan_dictionary(place: Place, model: DictionaryModel | None = None) -> Plan:
+    """What a dictionary's headers say; checked to be whole and to fit `model`, no weight read."""
+    wiring = getattr(model, "wiring", None)
+    hub_name = re.match(r"hub:([^/]+/[^/@]+)", place.source)
+    folder = Folder(
+        name=place.name,
+        files=place.files,
+        repository=hub_name[1] if hub_name else place.name,
+        wiring=wiring if isinstance(wiring, Wiring) else None,
+        fetch=hub.fetch_file,
+    )
+    plan = check_plan(READERS[place.format].plan(folder), place.name)
+    if model is not None:
+        check_fits(plan.facts, model, place.name)
+    return plan
+
+
+def _stays_on_disk(
+    plan: Plan, lazy: bool | None, device: torch.device | str, dtype: torch.dtype
+) -> bool:
+    able = all(layer.can_stay_on_disk for layer in plan.layers)
+    if lazy is None:
+        needed = sum(layer.decoder_bytes(dtype) for layer in plan.layers)
+        return able and needed > memory_budget(device)
+    if lazy and not able:
+        raise DictionaryError(
+            f"the decoders of {plan.format} dictionaries of this kind cannot be read row by row "
+            "(they are packed, stored by columns or have factors to be folded in); convert the "
+            "dictionary first: circuit-tracer transcoders convert"
+        )
+    return lazy
+
+
+def find_dictionary(
+    reference: str | Path, model: DictionaryModel | None = None, *, format: str | None = None
+) -> Place:
+    """The files behind a reference, downloaded if they are on the hub, and their format."""
     text = str(reference)
     if not text.strip():
         raise DictionaryError("the dictionary's name is empty; give a bundled name or a folder")
+    if format is not None:
+        reader_named(format)
     text = text.rstrip("/") or "/"
     path = Path(text).expanduser()
     if path.suffix.lower() in PICKLES:
@@ -69,12 +133,53 @@ def find_dictionary(reference: str | Path, model: DictionaryModel | None = None)
         )
     bundled = _bundled(text, model)
     if bundled is not None:
-        return bundled
+        return _place(*bundled, "bundled", format)
     if path.is_dir():
-        return Place(path, path.resolve().name, "folder")
+        return _place(path, path.resolve().name, "folder", format)
     if path.is_file():
         raise DictionaryError(f"{path.name} is a file; give the folder with {native.CONFIG} in it")
-    raise DictionaryError(_not_found(text, model))
+    found = _pattern(path, format) or _on_hub(text, format)
+    if found is None:
+        raise DictionaryError(_not_found(text, model))
+    return found
+
+
+def _place(folder: Path, name: str, source: str, format: str | None, pattern: str = "") -> Place:
+    files = list_files(folder)
+    if pattern:
+        files = {short: files[full] for short, full in hub.select(files, pattern).items()}
+    chosen = format or recognise(files, name).name
+    return Place(folder, name, source, chosen, files)
+
+
+def _pattern(path: Path, format: str | None) -> Place | None:
+    """A local folder and a pattern that chooses among its files."""
+    fixed, pattern = Path(path.anchor), list[str]()
+    for part in path.parts[bool(path.anchor) :]:
+        if pattern or re.search(r"[*?\[]", part):
+            pattern.append(part)
+        else:
+            fixed /= part
+    if not pattern or not fixed.is_dir():
+        return None
+    return _place(fixed, fixed.resolve().name, "folder", format, "/".join(pattern))
+
+
+def _on_hub(text: str, format: str | None) -> Place | None:
+    reference = hub.parse_reference(text)
+    if reference is None or reference.repository.partition("/")[0] in BUNDLED_MODELS:
+        return None
+
+    def chosen(names: list[str]) -> list[str]:
+        reader = reader_named(format) if format else recognise(names, reference.name)
+        return list(reader.choose(names))
+
+    found = hub.fetch(reference, chosen)
+    name = format or recognise(found.files, reference.name).name
+    first = next(iter(found.files.items()))
+    folder = first[1].parents[first[0].count("/")]
+    source = f"hub:{reference.name}@{found.commit}"
+    return Place(folder, reference.name, source, name, found.files)
 
 
 def check_fits(config: dict[str, Any], model: DictionaryModel, name: str) -> None:
@@ -100,7 +205,7 @@ def is_made_for(dictionary: Dictionary, model: DictionaryModel) -> bool:
     return not stored or not model.identity.sha256 or stored == model.identity.sha256
 
 
-def _bundled(text: str, model: DictionaryModel | None) -> Place | None:
+def _bundled(text: str, model: DictionaryModel | None) -> tuple[Path, str] | None:
     model_name, slash, name = text.rpartition("/")
     if not slash:
         if model is None or model.identity.source != "bundled":
@@ -111,7 +216,7 @@ def _bundled(text: str, model: DictionaryModel | None) -> Place | None:
     folder = bundled_folder() / model_name / name
     if not (folder / native.CONFIG).is_file():
         return None
-    return Place(folder, f"{model_name}/{name}" if slash else name, "bundled")
+    return folder, f"{model_name}/{name}" if slash else name
 
 
 def _not_found(text: str, model: DictionaryModel | None) -> str:
@@ -123,5 +228,5 @@ def _not_found(text: str, model: DictionaryModel | None) -> str:
         )
     return (
         f'there is no dictionary "{text}": no such folder, and only bundled models come with named '
-        "ones (sprout/plt, sprout/clt); give the folder of a dictionary made for this model"
+        "ones (sprout/plt, sprout/clt); give a folder, or a repository on the hub as org/repo"
     )

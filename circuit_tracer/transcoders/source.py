@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import MlpActivity
-from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
 
 
 @runtime_checkable
@@ -54,5 +54,10 @@ class ActivitySource(DictionaryModel, Protocol):
     def bos_id(self) -> int | None:
         """Token that begins every row, if the model has one."""
 
-    def mlp_activity(self, token_ids: Int[Tensor, "B T"], reads: ReadPoint = ...) -> MlpActivity:
-        """What goes into (at the read point) and comes out of every MLP."""
+    def mlp_activity(
+        self,
+        token_ids: Int[Tensor, "B T"],
+        reads: ReadPoint = ...,
+        writes: WritePoint = ...,
+    ) -> MlpActivity:
+        """What is read and what has to be written at every MLP, at these points."""

@@ -11,7 +11,7 @@ import torch
 
 from circuit_tracer.attribution import selection
 from circuit_tracer.attribution.sweep import Sweep
-from circuit_tracer.attribution.tracing import TraceSettings, trace
+from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.errors import (
     CircuitTracerError,
     ConservationError,

@@ -39,7 +39,9 @@ class FakeSource:
         self.up, self.down = random_tensor(L, 24, d) / d**0.5, random_tensor(L, d, 24)
         self.calls = 0
 
-    def mlp_activity(self, token_ids: Tensor, reads: str = "mlp.hook_in") -> MlpActivity:
+    def mlp_activity(
+        self, token_ids: Tensor, reads: str = "mlp.hook_in", writes: str = "mlp.hook_out"
+    ) -> MlpActivity:
         """Inputs and outputs (L, B, T, d)."""
         self.calls += 1
         before = token_ids.roll(1, dims=1)

@@ -88,7 +88,7 @@ def test_examples_show_the_true_activations_strongest_first(made: Made) -> None:
 def test_promoted_tokens_are_those_of_the_summed_decoder(made: Made) -> None:
     model, transcoder = made.model, made.dictionary.layers[0]
     seen = sorted(set(made.rows.token_ids[made.rows.real()].tolist()))
-    direction = transcoder.W_dec[3].sum(0) * model.wiring.final_norm_weight()
+    direction = transcoder.W_dec[3].sum(0) * model.wiring.final_norm().weight
     logits = (model.unembedding @ direction)[seen]
     order = [model.tokenizer.decode([seen[int(i)]]) for i in logits.argsort(descending=True)]
     card = made.book.card(0, 3)

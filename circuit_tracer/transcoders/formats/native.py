@@ -5,37 +5,38 @@ is. Each weight file holds `W_enc (F, d)`, `b_enc (F)`, `W_dec (F, W, d)` with W
 L - i (cross-layer, `W_dec[:, m - i]` writes to layer m), `b_dec (d)` and, where there are any,
 `threshold (F)` and `W_skip (d, d)`, used as x @ W_skip.T.
 
-Headers (names, shapes, dtypes, length) are checked before weights are read. Nothing that can run
-code is opened: no pickle, whatever it is called.
+`k` is one number or one a layer; `writes` says whether the MLP module's output is written or what
+is added to the residual stream; `rectified: false` says that TopK or JumpReLU come without ReLU.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
-from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, PICKLES, sha256_of
+from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.transcoders.formats.files import GET_AGAIN, read_json, refuse_pickles
+from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
+from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.settings import is_count
+from circuit_tracer.transcoders.formats.tensors import (
+    find_tensor,
+    refuse_others,
+    safetensors_headers,
+)
+from circuit_tracer.transcoders.formats.writing import Writable, write_safetensors
 
 FORMAT = "circuit-tracer-dictionary"
 VERSION = 1
 CONFIG = DICTIONARY_FILE
-READABLE = ("F64", "F32", "F16", "BF16")
-"""safetensors dtypes a weight may have."""
-GET_AGAIN = "get the files again, or train the dictionary anew"
-
-Shape = tuple[int, ...]
+_FILE = re.compile(r"layer_(\d+)\.safetensors")
 
 
 def layer_file(layer: int) -> str:
@@ -46,18 +47,19 @@ def layer_file(layer: int) -> str:
 # Writing
 
 
-def save_dictionary(dictionary: Dictionary, folder: Path) -> Identity:
+def save_dictionary(dictionary: Dictionary, folder: Path, *, overwrite: bool = True) -> Identity:
     """Write `folder` as a whole, each tensor in the dtype it has; the identity it now has.
 
-    What `dictionary.config` holds (model, training, evaluation) goes into `dictionary.json`.
+    An earlier dictionary there is replaced unless told not to. What `dictionary.config` holds
+    (model, training, evaluation) goes into `dictionary.json`.
     Raises OutputError where it cannot be written.
     """
-    with new_folder(folder, overwrite=True, marker=CONFIG, ours=_our_files(folder)) as fresh:
+    with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
-            # save_file would make the file readable by its owner alone
-            (fresh / layer_file(transcoder.layer)).write_bytes(save(_tensors(transcoder)))
+            write_safetensors(fresh / layer_file(transcoder.layer), _tensors(transcoder))
         sha256 = weights_sha256(fresh, dictionary.n_layers)
-        config = {**_described(dictionary), "sha256": sha256, **dictionary.config}
+        said = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
+        config = {**_described(dictionary), "sha256": sha256, **said}
         (fresh / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return Identity(name=folder.name, source="folder", sha256=sha256, kind=dictionary.kind)
 
@@ -68,14 +70,15 @@ def _our_files(folder: Path) -> list[str]:
     return [CONFIG, f".{CONFIG}.partial", CARDS_FILE, *layers]
 
 
-def _tensors(transcoder: LayerTranscoder) -> dict[str, Tensor]:
+def _tensors(transcoder: LayerTranscoder) -> dict[str, Writable]:
     names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
     found = {name: getattr(transcoder, name) for name in names}
-    return {name: t.detach().cpu().contiguous() for name, t in found.items() if t is not None}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _described(dictionary: Dictionary) -> dict[str, Any]:
     first = dictionary.layers[0]
+    ks = [t.k for t in dictionary.layers]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -84,10 +87,11 @@ def _described(dictionary: Dictionary) -> dict[str, Any]:
         "d_model": first.W_enc.shape[1],
         "n_features": [t.n_features for t in dictionary.layers],
         "activation": first.activation,
-        "k": first.k,
+        "k": first.k if len(set(ks)) == 1 else ks,
         "skip": first.W_skip is not None,
         "reads": dictionary.reads,
-        "writes": "mlp.hook_out",
+        "writes": dictionary.writes,
+        **({} if first.rectified else {"rectified": False}),
     }
 
 
@@ -101,19 +105,19 @@ def weights_sha256(folder: Path, n_layers: int) -> str:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """`dictionary.json`, checked for everything the loader relies on."""
-    path = folder / CONFIG
-    _refuse_pickles(folder)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DictionaryError(
-            f"the folder {folder.name} holds no dictionary: {CONFIG} is missing; give a folder "
-            f"with {CONFIG} and {layer_file(0)}, {layer_file(1)}, ..."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DictionaryError(
-            f"{folder.name}/{CONFIG} cannot be read as JSON; {GET_AGAIN}"
-        ) from error
+    if not (folder / CONFIG).is_file():
+        raise DictionaryError(_no_config(folder.name))
+    return _checked_config(read_json(folder / CONFIG), folder)
+
+
+def _no_config(name: str) -> str:
+    return (
+        f"the folder {name} holds no dictionary: {CONFIG} is missing; give a folder with {CONFIG} "
+        f"and {layer_file(0)}, {layer_file(1)}, ..."
+    )
+
+
+def _checked_config(config: Any, folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise DictionaryError(
             f'{folder.name}/{CONFIG} does not say "format": "{FORMAT}", so it is not one of ours; '
@@ -129,9 +133,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
-    def is_count(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
     def wrong(name: str, expected: str) -> DictionaryError:
         return DictionaryError(
             f'{folder.name}/{CONFIG} has "{name}": {json.dumps(config.get(name))} where it needs '
@@ -145,7 +146,7 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
         "kind": ("plt", "clt"),
         "activation": ("relu", "jumprelu", "topk"),
         "reads": ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"),
-        "writes": ("mlp.hook_out",),
+        "writes": ("mlp.hook_out", "hook_mlp_out"),
     }
     for name, allowed in choices.items():
         if config.get(name) not in allowed:
@@ -163,7 +164,11 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder.name}/{CONFIG} has {config['n_layers']} layers but {len(features)} numbers "
             f"of features; {GET_AGAIN}"
         )
-    if config["activation"] == "topk" and not is_count(config.get("k")):
+    if not isinstance(config.get("rectified", True), bool):
+        raise wrong("rectified", "true or false")
+    k = config.get("k")
+    ks = k if isinstance(k, list) and len(k) == config["n_layers"] else [k]
+    if config["activation"] == "topk" and not all(is_count(one) for one in ks):
         raise DictionaryError(
             f"{folder.name}/{CONFIG} says topk but not its k (how many features a token keeps); "
             'add "k"'
@@ -179,156 +184,93 @@ def _are_figures(layers: Any) -> bool:
     )
 
 
-def _refuse_pickles(folder: Path) -> None:
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in PICKLES:
-            raise DictionaryError(
-                f"{file.name} is a pickle-based file, which can run code when opened, so it is "
-                "refused; convert it to safetensors, or take it out of the dictionary's folder"
-            )
+class Native:
+    """Reads our own folders."""
 
+    name = "ours"
 
-def check_headers(folder: Path, config: Mapping[str, Any]) -> None:
-    """Every weight file is there, whole, and holds what the config says; no weight is read."""
-    n_layers, d = config["n_layers"], config["d_model"]
-    _check_files(folder, n_layers)
-    for layer in range(n_layers):
-        F = config["n_features"][layer]
-        written = 1 if config["kind"] == "plt" else n_layers - layer
-        expected: dict[str, Shape] = {
-            "W_enc": (F, d),
-            "b_enc": (F,),
-            "W_dec": (F, written, d),
-            "b_dec": (d,),
-        }
-        if config["activation"] == "jumprelu":
-            expected["threshold"] = (F,)
-        if config.get("skip"):
-            expected["W_skip"] = (d, d)
-        _check_header(folder / layer_file(layer), expected)
+    def recognises(self, names: Collection[str]) -> bool:
+        """By `dictionary.json`."""
+        return CONFIG in names
 
+    def choose(self, names: Collection[str]) -> list[str]:
+        """The config, the weights and the feature cards."""
+        return sorted(n for n in names if n in (CONFIG, CARDS_FILE) or _FILE.fullmatch(n))
 
-def _check_files(folder: Path, n_layers: int) -> None:
-    pattern = re.compile(r"layer_(\d+)\.safetensors")
-    there = {int(m[1]) for f in folder.iterdir() if (m := pattern.fullmatch(f.name))}
-    missing = sorted(set(range(n_layers)) - there)
-    if missing:
-        names = ", ".join(layer_file(i) for i in missing[:5])
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise DictionaryError(f"{folder.name} lacks {names}{more}; {GET_AGAIN}")
-    extra = sorted(there - set(range(n_layers)))
-    if extra:
-        raise DictionaryError(
-            f"{folder.name} has {layer_file(extra[0])} but its {CONFIG} speaks of {n_layers} "
-            "layers; remove the file or put the right config beside it"
+    def plan(self, folder: Folder) -> Plan:
+        """From the config and headers; every file is there, whole, and holds what it says."""
+        if CONFIG not in folder.files:
+            raise DictionaryError(_no_config(folder.name))
+        path = folder.files[CONFIG]
+        refuse_pickles(folder.files)
+        config = _checked_config(read_json(path), path.parent)
+        files = [folder.files.get(layer_file(i)) for i in range(config["n_layers"])]
+        _check_files(folder.name, config["n_layers"], folder.files)
+        layers = tuple(_layer_plan(i, file, config) for i, file in enumerate(files) if file)
+        return Plan(
+            format=self.name,
+            kind=config["kind"],
+            layers=layers,
+            activation=config["activation"],
+            rectified=config.get("rectified", True),
+            reads=config["reads"],
+            writes=config["writes"],
+            model_name=(config.get("model") or {}).get("name"),
+            config={k: v for k, v in config.items() if k not in _STRUCTURE},
+            sha256=config.get("sha256"),
+            hash_weights=lambda: sha256_of(file for file in files if file),
         )
 
 
-def _check_header(path: Path, expected: Mapping[str, Shape]) -> None:
-    place = f"{path.parent.name}/{path.name}"
-    try:
-        with safe_open(path, framework="pt") as file:
-            headers = {
-                name: (tuple(part.get_shape()), part.get_dtype())
-                for name in file.keys()  # noqa: SIM118 - not a mapping
-                for part in [file.get_slice(name)]
-            }
-    except (SafetensorError, OSError) as error:
-        raise DictionaryError(
-            f"{place} is cut off or damaged ({str(error)[:80]}); {GET_AGAIN}"
-        ) from error
-    for name, shape in expected.items():
-        if name not in headers:
-            raise DictionaryError(f"{place} lacks the tensor {name}; {GET_AGAIN}")
-        found, dtype = headers[name]
-        if found != shape:
-            hint = (
-                "; it is stored the other way round, transpose it"
-                if len(shape) == 2 and found == shape[::-1]
-                else f"; {GET_AGAIN}"
-            )
-            raise DictionaryError(
-                f"{name} in {place} has shape {list(found)} where {list(shape)} is needed{hint}"
-            )
-        if dtype not in READABLE:
-            raise DictionaryError(
-                f"{name} in {place} has dtype {dtype}; store it as one of {', '.join(READABLE)}"
-            )
-    for name in headers:
-        if name not in expected:
-            raise DictionaryError(
-                f"{place} holds a tensor {name} that {CONFIG} does not announce; {GET_AGAIN}"
-            )
-
-
-def load_dictionary(
-    folder: Path,
-    config: Mapping[str, Any],
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    source: str = "folder",
-    name: str | None = None,
-) -> Dictionary:
-    """The dictionary in `folder`, whose config has been read and whose headers are checked."""
-    sha256 = weights_sha256(folder, config["n_layers"])
-    if config.get("sha256") not in (None, sha256):
-        raise DictionaryError(
-            f"the weights in {folder.name} are not those {CONFIG} was written with (their sha256 "
-            f"differs): they were damaged or changed; {GET_AGAIN}"
-        )
-    layers = tuple(
-        _load_layer(folder, layer, config, device, dtype) for layer in range(config["n_layers"])
-    )
-    return Dictionary(
-        kind=config["kind"],
-        layers=layers,
-        reads=config["reads"],
-        identity=Identity(
-            name=name or folder.name, source=source, sha256=sha256, kind=config["kind"]
-        ),
-        config={k: v for k, v in config.items() if k not in _STRUCTURE},
-    )
-
+READER = Native()
 
 _STRUCTURE = (
     *("format", "version", "kind", "n_layers", "d_model", "n_features", "activation", "k"),
-    *("skip", "reads", "writes", "sha256"),
+    *("skip", "reads", "writes", "rectified", "sha256"),
 )
 """Keys of the config that the weights and fields of a `Dictionary` already say."""
 
 
-def _load_layer(
-    folder: Path,
-    layer: int,
-    config: Mapping[str, Any],
-    device: torch.device | str,
-    dtype: torch.dtype,
-) -> LayerTranscoder:
-    path = folder / layer_file(layer)
-    tensors: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt", device=str(device)) as file:
-        for name in file.keys():  # noqa: SIM118 - not a mapping
-            tensors[name] = file.get_tensor(name).to(dtype)
-    check_finite(tensors, f"{folder.name}/{path.name}")
-    return LayerTranscoder(
+def _check_files(name: str, n_layers: int, files: Collection[str]) -> None:
+    there = {int(match[1]) for file in files if (match := _FILE.fullmatch(file))}
+    missing = sorted(set(range(n_layers)) - there)
+    if missing:
+        names = ", ".join(layer_file(i) for i in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DictionaryError(f"{name} lacks {names}{more}; {GET_AGAIN}")
+    extra = sorted(there - set(range(n_layers)))
+    if extra:
+        raise DictionaryError(
+            f"{name} has {layer_file(extra[0])} but its {CONFIG} speaks of {n_layers} "
+            "layers; remove the file or put the right config beside it"
+        )
+
+
+def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
+    headers = safetensors_headers(path)
+    known = ["W_enc", "b_enc", "W_dec", "b_dec"]
+    if config["activation"] == "jumprelu":
+        known.append("threshold")
+    if config.get("skip"):
+        known.append("W_skip")
+    found = {name: find_tensor(headers, name, path) for name in known}
+    k = config.get("k")
+    plan = LayerPlan(
         layer=layer,
-        W_enc=tensors["W_enc"],
-        b_enc=tensors["b_enc"],
-        W_dec=tensors["W_dec"],
-        b_dec=tensors["b_dec"],
-        activation=config["activation"],
-        threshold=tensors.get("threshold"),
-        k=config["k"] if config["activation"] == "topk" else None,
-        W_skip=tensors.get("W_skip"),
+        n_features=config["n_features"][layer],
+        d_model=config["d_model"],
+        n_written=1 if config["kind"] == "plt" else config["n_layers"] - layer,
+        W_enc=Slot(found["W_enc"]),
+        W_dec=found["W_dec"],
+        decoder="written",
+        b_enc=found["b_enc"],
+        b_dec=found["b_dec"],
+        threshold=found.get("threshold"),
+        k=k[layer] if isinstance(k, list) else k,
+        W_skip=Slot(found["W_skip"]) if "W_skip" in found else None,
     )
-
-
-def check_finite(tensors: Mapping[str, Tensor], place: str) -> None:
-    """DictionaryError naming the first tensor with NaN or infinity."""
-    bad: Iterable[str] = (n for n, t in tensors.items() if not bool(torch.isfinite(t).all()))
-    for name in bad:
-        raise DictionaryError(f"{name} in {place} holds NaN or infinite numbers; {GET_AGAIN}")
+    refuse_others(headers, known, path, CONFIG)
+    return plan
 
 
 def update_config(folder: Path, **entries: Any) -> None:

@@ -1,0 +1,303 @@
+"""circuit-tracer's own layout, read and written: `config.yaml` and safetensors.
+
+Per layer (`model_kind: transcoder_set`), `layer_{i}.safetensors`:
+    W_enc (F, d), W_dec (F, d), b_enc, b_dec, [activation_function.threshold (F) or a scalar],
+    [W_skip (out, in), used as x @ W_skip.T], [k, a scalar]
+or `transcoders:`, a list of hf:// paths, one a layer, which may be Gemma Scope's npz files.
+
+Cross-layer (`model_kind: cross_layer_transcoder`), `W_enc_{i}` and `W_dec_{i}.safetensors`:
+    W_enc_{i} (F, d), b_enc_{i}, b_dec_{i}, [threshold_{i} (F)], [W_skip_{i} (in, out)];
+    W_dec_{i} (F, L - i, d)
+The skip is the other way round here than in a transcoder_set: used as x @ W_skip.
+
+`activation` is relu, topk (`k` says how many; without it that is an error, never a silent ReLU) or
+unsaid: JumpReLU where there are thresholds. circuit-tracer's TopK and JumpReLU leave ReLU out, so
+that negative values may pass; `rectified: true`, which only we write, says that ReLU comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.files import (
+    by_layer,
+    check_contiguous,
+    place_of,
+    read_table,
+)
+from circuit_tracer.transcoders.formats.gemma_scope import npz_layer
+from circuit_tracer.transcoders.formats.gemma_scope_2 import safetensors_layer
+from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point
+from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
+from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.settings import is_count, text_of
+from circuit_tracer.transcoders.formats.tensors import (
+    Headers,
+    Stored,
+    find_tensor,
+    length_of,
+    read_headers,
+    refuse_others,
+    safetensors_headers,
+)
+
+CONFIG = "config.yaml"
+_LAYER, _ENCODER, _DECODER = (
+    r"layer_(\d+)\.safetensors",
+    r"W_enc_(\d+)\.safetensors",
+    r"W_dec_(\d+)\.safetensors",
+)
+KNOWN_K = {"facebook/crv-8b-instruct-transcoders": 128}
+"""TopK sets whose files do not say their k; circuit-tracer has it built in, too."""
+
+
+class CircuitTracer:
+    """Reads circuit-tracer's folders, per-layer and cross-layer."""
+
+    name = "circuit-tracer"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """By `config.yaml`, or `W_enc_{i}.safetensors` at the top."""
+        return CONFIG in names or any(re.fullmatch(_ENCODER, name) for name in names)
+
+    def choose(self, names: Collection[str]) -> list[str]:
+        """The config and the weights at the top."""
+        patterns = (_LAYER, _ENCODER, _DECODER)
+        return sorted(n for n in names if n == CONFIG or any(re.fullmatch(p, n) for p in patterns))
+
+    def plan(self, folder: Folder) -> Plan:
+        """From headers and the config."""
+        if CONFIG not in folder.files:
+            raise DictionaryError(
+                f"{folder.name} lacks {CONFIG}, which says where the dictionary reads and writes; "
+                "write one with model_kind, model_name, feature_input_hook, feature_output_hook"
+            )
+        path = folder.files[CONFIG]
+        config = read_table(path)
+        kinds = {"transcoder_set": False, "cross_layer_transcoder": True}
+        kind = config.get("model_kind", "transcoder_set")
+        if kind not in kinds:
+            raise DictionaryError(
+                f'{place_of(path)} has "model_kind": {str(kind)[:40]} where transcoder_set and '
+                "cross_layer_transcoder are known; correct it"
+            )
+        crossing = kinds[kind]
+        if "transcoders" in config:
+            layers = _listed_layers(folder, config, crossing, path)
+        else:
+            layers = _cross_layers(folder) if crossing else _single_layers(folder)
+        return _plan(self.name, folder, config, layers, crossing, path)
+
+
+def _plan(
+    name: str,
+    folder: Folder,
+    config: Mapping[str, Any],
+    layers: list[LayerPlan],
+    crossing: bool,
+    path: Path,
+) -> Plan:
+    model = text_of(config, "model_name")
+    reads_as, writes_as = config.get("feature_input_hook"), config.get("feature_output_hook")
+    for key, value in (("feature_input_hook", reads_as), ("feature_output_hook", writes_as)):
+        if not isinstance(value, str):
+            raise DictionaryError(
+                f"{place_of(path)} does not say the {key}, so it is unknown where the dictionary "
+                f"{'reads' if 'input' in key else 'writes'}; add it"
+            )
+    activation, notes = _activation(folder, config, layers, path)
+    if activation == "topk":
+        layers = [_with_k(layer, folder, config, path) for layer in layers]
+    return Plan(
+        format=name,
+        kind="clt" if crossing else "plt",
+        layers=tuple(layers),
+        activation=activation,
+        rectified=activation == "relu" or config.get("rectified") is True,
+        reads=read_point(reads_as, wiring=folder.wiring, model=model),
+        writes=write_point(writes_as),
+        reads_as=str(reads_as),
+        writes_as=str(writes_as),
+        model_name=model,
+        config={"scan": config["scan"]} if isinstance(config.get("scan"), str) else {},
+        notes=(*notes, *ambiguity(reads_as)),
+    )
+
+
+# Layers
+
+
+def _single_layers(folder: Folder) -> list[LayerPlan]:
+    files = by_layer(folder.files, _LAYER)
+    if not files:
+        raise DictionaryError(f"{folder.name} lacks layer_0.safetensors; give a whole dictionary")
+    check_contiguous(files, folder.name, "layer_{}.safetensors")
+    return [_single_layer(layer, path) for layer, (_, path) in files.items()]
+
+
+def _single_layer(layer: int, path: Path) -> LayerPlan:
+    headers = safetensors_headers(path)
+    threshold = "activation_function.threshold"
+    known = ("W_enc", "W_dec", "b_enc", "b_dec", threshold, "W_skip", "k")
+    refuse_others(headers, known, path, "circuit-tracer's layout")
+    return LayerPlan(
+        layer=layer,
+        n_features=length_of(headers, "b_enc", path),
+        d_model=length_of(headers, "b_dec", path),
+        n_written=1,
+        W_enc=Slot(find_tensor(headers, "W_enc", path)),
+        W_dec=find_tensor(headers, "W_dec", path),
+        decoder="rows",
+        b_enc=headers["b_enc"],
+        b_dec=headers["b_dec"],
+        threshold=headers.get(threshold),
+        k=_scalar_k(headers),
+        W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
+    )
+
+
+def _cross_layers(folder: Folder) -> list[LayerPlan]:
+    encoders, decoders = by_layer(folder.files, _ENCODER), by_layer(folder.files, _DECODER)
+    if not encoders:
+        raise DictionaryError(f"{folder.name} lacks W_enc_0.safetensors; give a whole dictionary")
+    check_contiguous(encoders, folder.name, "W_enc_{}.safetensors")
+    check_contiguous({*decoders, *encoders}, folder.name, "W_dec_{}.safetensors")
+    for layer in encoders:
+        if layer not in decoders:
+            raise DictionaryError(f"{folder.name} lacks W_dec_{layer}.safetensors; get it again")
+    n_layers = len(encoders)
+    return [
+        _cross_layer(layer, n_layers, encoders[layer][1], decoders[layer][1]) for layer in encoders
+    ]
+
+
+def _cross_layer(layer: int, n_layers: int, encoder: Path, decoder: Path) -> LayerPlan:
+    headers, written = safetensors_headers(encoder), safetensors_headers(decoder)
+
+    def named(name: str) -> str:
+        return f"{name}_{layer}"
+
+    known = [named(n) for n in ("W_enc", "b_enc", "b_dec", "threshold", "W_skip", "k")]
+    refuse_others(headers, known, encoder, "circuit-tracer's layout")
+    refuse_others(written, [named("W_dec")], decoder, "circuit-tracer's layout")
+    skip = headers.get(named("W_skip"))
+    return LayerPlan(
+        layer=layer,
+        n_features=length_of(headers, named("b_enc"), encoder),
+        d_model=length_of(headers, named("b_dec"), encoder),
+        n_written=n_layers - layer,
+        W_enc=Slot(find_tensor(headers, named("W_enc"), encoder)),
+        W_dec=find_tensor(written, named("W_dec"), decoder),
+        decoder="written",
+        b_enc=headers[named("b_enc")],
+        b_dec=headers[named("b_dec")],
+        threshold=headers.get(named("threshold")),
+        k=_scalar_k(headers, named("k")),
+        W_skip=None if skip is None else Slot(skip, transposed=True),
+    )
+
+
+def _listed_layers(
+    folder: Folder, config: Mapping[str, Any], crossing: bool, path: Path
+) -> list[LayerPlan]:
+    """Layers whose files the config lists, in repositories of their own or beside it."""
+    entries = config["transcoders"]
+    if not isinstance(entries, list) or not entries:
+        raise DictionaryError(f"{place_of(path)} has an empty list of transcoders; name them there")
+    layers = {}
+    for position, entry in enumerate(entries):
+        said = entry if isinstance(entry, dict) else {"filepath": entry}
+        layer, reference = said.get("layer", position), said.get("filepath")
+        if not isinstance(reference, str) or not (is_count(layer) or layer == 0):
+            raise DictionaryError(
+                f"{place_of(path)} has an entry in its list of transcoders that names no file; "
+                "give one path a layer"
+            )
+        if reference.startswith("hf://"):
+            file = folder.fetch(reference)
+        elif reference in folder.files:
+            file = folder.files[reference]
+        else:
+            raise DictionaryError(
+                f'{place_of(path)} names "{reference[:80]}", which is not in the folder; put it '
+                "there, or name it by hf://"
+            )
+        layers[layer] = _any_layer(layer, file, len(entries) if crossing else None)
+    check_contiguous(layers, folder.name, "layer {}")
+    return [layers[layer] for layer in sorted(layers)]
+
+
+def _any_layer(layer: int, path: Path, n_layers: int | None) -> LayerPlan:
+    """A file by what is in it: Gemma Scope's npz, Gemma Scope 2's tensors or circuit-tracer's."""
+    headers = read_headers(path)
+    if path.suffix.lower() == ".npz":
+        return npz_layer(layer, path)
+    if "w_enc" in headers:
+        return safetensors_layer(layer, path, n_layers)
+    return _single_layer(layer, path)
+
+
+# Activation
+
+
+def _activation(
+    folder: Folder, config: Mapping[str, Any], layers: list[LayerPlan], path: Path
+) -> tuple[Activation, tuple[str, ...]]:
+    said = config.get("activation")
+    name = str(said).lower().replace("_", "").replace("-", "") if said is not None else None
+    thresholds = [layer.threshold is not None for layer in layers]
+    if name is None and (any(layer.k for layer in layers) or folder.repository in KNOWN_K):
+        name = "topk"
+    if name is None:
+        name = "jumprelu" if any(thresholds) else "relu"
+    if name not in ("relu", "topk", "jumprelu"):
+        raise DictionaryError(
+            f'{place_of(path)} has "activation": {str(said)[:40]}, which is none of relu, topk and '
+            "jumprelu; correct it"
+        )
+    if name == "jumprelu" and not all(thresholds):
+        missing = thresholds.index(False)
+        raise DictionaryError(f"layer {missing} of {folder.name} has no thresholds; get it again")
+    if name != "jumprelu" and any(thresholds):
+        raise DictionaryError(
+            f"{place_of(path)} says {name} and the weights have JumpReLU thresholds; correct it"
+        )
+    silent = name == "topk" and config.get("k") is None and not any(x.k for x in layers)
+    notes: tuple[str, ...] = ()
+    if silent and folder.repository in KNOWN_K:
+        notes = (f"its files do not say k; {KNOWN_K[folder.repository]} is known to be right",)
+    return ("jumprelu" if name == "jumprelu" else "topk" if name == "topk" else "relu"), notes
+
+
+def _with_k(layer: LayerPlan, folder: Folder, config: Mapping[str, Any], path: Path) -> LayerPlan:
+    k = layer.k or config.get("k") or KNOWN_K.get(folder.repository)
+    if not is_count(k):
+        raise DictionaryError(
+            f"{place_of(path)} is a TopK dictionary and does not say its k (how many features a "
+            "token keeps), without which features mean nothing; add k to it"
+        )
+    return replace(layer, k=k)
+
+
+def _scalar_k(headers: Headers, name: str = "k") -> int | None:
+    stored: Stored | None = headers.get(name)
+    if stored is None:
+        return None
+    whole = stored.dtype[0] in "IU" or stored.dtype in ("F32", "F64")
+    if stored.shape not in ((), (1,)) or not whole:
+        raise DictionaryError(
+            f"{name} in {stored.place} is not one whole number; write it as a scalar"
+        )
+    value = float(stored.read().item())
+    if value < 1 or value != int(value):
+        raise DictionaryError(f"{name} in {stored.place} is {value}, not a whole number above 0")
+    return int(value)
+
+
+READER = CircuitTracer()

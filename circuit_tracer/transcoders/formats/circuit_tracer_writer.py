@@ -1,0 +1,108 @@
+"""Write a dictionary in circuit-tracer's layout (circuit_tracer_sets.py says what that is)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.transcoders.decoders import DecoderFile
+from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG
+from circuit_tracer.transcoders.formats.writing import Flat, Writable, write_safetensors
+
+
+def save_circuit_tracer(
+    dictionary: Dictionary, folder: Path, *, overwrite: bool = False
+) -> tuple[str, ...]:
+    """Write `folder` as a whole, each tensor in the dtype it has.
+
+    Returns what circuit-tracer itself would read otherwise than we do, in sentences.
+    Raises OutputError where it cannot be written.
+    """
+    import yaml
+
+    write = _write_cross_layer if dictionary.kind == "clt" else _write_layer
+    with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
+        for transcoder in dictionary.layers:
+            write(fresh, transcoder, several_k=_several_k(dictionary))
+        text = yaml.safe_dump(_config(dictionary, folder.name), sort_keys=False)
+        (fresh / CONFIG).write_text(text, encoding="utf-8")
+    return _warnings(dictionary)
+
+
+def _our_files(folder: Path) -> list[str]:
+    """Names in the folder that a dictionary before may have left there."""
+    patterns = ("layer_*.safetensors", "W_enc_*.safetensors", "W_dec_*.safetensors")
+    return [CONFIG, *(file.name for pattern in patterns for file in folder.glob(pattern))]
+
+
+def _config(dictionary: Dictionary, name: str) -> dict[str, Any]:
+    first = dictionary.layers[0]
+    model = (dictionary.config.get("model") or {}).get("name")
+    config: dict[str, Any] = {
+        "model_kind": "cross_layer_transcoder" if dictionary.kind == "clt" else "transcoder_set",
+        "model_name": model or "unknown",
+        "feature_input_hook": dictionary.reads,
+        "feature_output_hook": dictionary.writes,
+        "scan": str(dictionary.config.get("scan") or name),
+    }
+    if first.activation != "jumprelu":
+        config["activation"] = first.activation
+    if first.k is not None and not _several_k(dictionary):
+        config["k"] = first.k
+    if first.activation != "relu" and first.rectified:
+        config["rectified"] = True
+    return config
+
+
+def _several_k(dictionary: Dictionary) -> bool:
+    return len({t.k for t in dictionary.layers}) > 1
+
+
+def _write_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> None:
+    decoder: Writable = Flat(t.W_dec) if isinstance(t.W_dec, DecoderFile) else t.W_dec[:, 0]
+    tensors: dict[str, Writable] = {
+        "W_enc": t.W_enc,
+        "W_dec": decoder,
+        "b_enc": t.b_enc,
+        "b_dec": t.b_dec,
+    }
+    if t.threshold is not None:
+        tensors["activation_function.threshold"] = t.threshold
+    if t.W_skip is not None:
+        tensors["W_skip"] = t.W_skip
+    if several_k and t.k is not None:
+        tensors["k"] = torch.tensor(t.k)
+    write_safetensors(folder / f"layer_{t.layer}.safetensors", tensors)
+
+
+def _write_cross_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> None:
+    i = t.layer
+    tensors: dict[str, Writable] = {
+        f"W_enc_{i}": t.W_enc,
+        f"b_enc_{i}": t.b_enc,
+        f"b_dec_{i}": t.b_dec,
+    }
+    if t.threshold is not None:
+        tensors[f"threshold_{i}"] = t.threshold
+    if t.W_skip is not None:
+        tensors[f"W_skip_{i}"] = t.W_skip.T  # used as x @ W_skip there
+    if several_k and t.k is not None:
+        tensors[f"k_{i}"] = torch.tensor(t.k)
+    write_safetensors(folder / f"W_enc_{i}.safetensors", tensors)
+    write_safetensors(folder / f"W_dec_{i}.safetensors", {f"W_dec_{i}": t.W_dec})
+
+
+def _warnings(dictionary: Dictionary) -> tuple[str, ...]:
+    first = dictionary.layers[0]
+    found = []
+    if dictionary.kind == "clt" and first.activation == "topk":
+        found.append("circuit-tracer reads cross-layer dictionaries as ReLU; this one is TopK")
+    if _several_k(dictionary):
+        found.append("circuit-tracer knows one k for all layers; here they differ")
+    if not (dictionary.config.get("model") or {}).get("name"):
+        found.append(f"the model's name is not known; write it into {CONFIG}")
+    return tuple(found)

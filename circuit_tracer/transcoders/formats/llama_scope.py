@@ -1,0 +1,230 @@
+"""Llama Scope's transcoders (fnlp/Llama3_1-8B-Base-LXTC-8x): one folder a layer.
+
+    .../Llama3_1-8B-Base-L{i}TC-8x/hyperparams.json
+    .../Llama3_1-8B-Base-L{i}TC-8x/checkpoints/final.safetensors
+        encoder.weight (F, d), encoder.bias, decoder.weight (d, F), decoder.bias
+
+They were trained on normalised activations: what is read times i = sqrt(d) / in, what is written
+times o = sqrt(d) / out, where in and out are the average norms that the config gives
+(`norm_activation: dataset-wise`). When read, as the authors' own loader does, in this order:
+
+1. both factors go into the weights: b_enc / i, W_dec i / o, b_dec / o. A feature's activation is
+   now 1 / i of the trained one. (One factor for both would inflate the output about 19 times.)
+2. with `sparsity_include_decoder_norm`, decoder rows get length 1 and encoder and bias take their
+   length n up, so that an activation is the length of what it adds to the MLP's output;
+3. only then does `jump_relu_threshold`, one number for all features, compare: it was measured on
+   exactly these pre-activations.
+
+Source: OpenMOSS Language-Model-SAEs at the release (October 2024), He et al. 2024.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
+from circuit_tracer.transcoders.formats.hooks import read_point, write_point
+from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
+from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.settings import (
+    all_equal,
+    count_of,
+    number_of,
+    plain_sae,
+    text_of,
+)
+from circuit_tracer.transcoders.formats.tensors import (
+    find_tensor,
+    length_of,
+    refuse_others,
+    safetensors_headers,
+)
+
+CONFIG, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
+
+
+class _Layer(NamedTuple):
+    """One folder, read."""
+
+    plan: LayerPlan
+    activation: Activation
+    reads: ReadPoint
+    writes: WritePoint
+    reads_as: str
+    writes_as: str
+
+
+class LlamaScope:
+    """Reads Llama Scope's folders."""
+
+    name = "llama-scope"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """By `hyperparams.json`."""
+        return any(name.rpartition("/")[2] == CONFIG for name in names)
+
+    def choose(self, names: Collection[str]) -> list[str]:
+        """Configs and final checkpoints."""
+        return sorted(n for n in names if n.endswith((CONFIG, WEIGHTS)))
+
+    def plan(self, folder: Folder) -> Plan:
+        """From headers and configs; the layer of a folder is what its config says."""
+        found: dict[int, _Layer] = {}
+        for name, config in folder.files.items():
+            home, slash, last = name.rpartition("/")
+            if last != CONFIG:
+                continue
+            weights = folder.files.get(f"{home}{slash}{WEIGHTS}")
+            if weights is None:
+                raise DictionaryError(
+                    f"{place_of(config)} has no {WEIGHTS} beside it; put it there"
+                )
+            layer = _layer(weights, config, folder)
+            if layer.plan.layer in found:
+                raise DictionaryError(
+                    f"two folders of {folder.name} are layer {layer.plan.layer} (one is "
+                    f"{home or '.'}); give the folder of one dictionary"
+                )
+            found[layer.plan.layer] = layer
+        check_contiguous(found, folder.name, f"a {CONFIG} that reads at layer {{}}")
+        layers = [found[number] for number in sorted(found)]
+        made_for = re.search(
+            r"Llama3_1-8B-(Base|Instruct)", "/".join([folder.repository, *folder.files])
+        )
+        instruct = "-Instruct" if made_for and made_for[1] == "Instruct" else ""
+        return Plan(
+            format=self.name,
+            kind="plt",
+            layers=tuple(layer.plan for layer in layers),
+            activation=all_equal((x.activation for x in layers), "activation", folder.name),
+            reads=all_equal((x.reads for x in layers), "reading points", folder.name),
+            writes=all_equal((x.writes for x in layers), "writing points", folder.name),
+            reads_as=layers[0].reads_as,
+            writes_as=layers[0].writes_as,
+            model_name=f"meta-llama/Llama-3.1-8B{instruct}" if made_for else None,
+        )
+
+
+def _layer(path: Path, config_path: Path, folder: Folder) -> _Layer:
+    config = read_table(config_path)
+    reads_as, writes_as = text_of(config, "hook_point_in"), text_of(config, "hook_point_out")
+    if reads_as is None or writes_as is None:
+        raise DictionaryError(
+            f"{place_of(config_path)} lacks hook_point_in or hook_point_out; add it"
+        )
+    if reads_as == writes_as:
+        raise plain_sae(place_of(config_path))
+    number = re.search(r"blocks\.(\d+)\.", reads_as)
+    if number is None:
+        raise DictionaryError(
+            f'{place_of(config_path)} has "hook_point_in": "{reads_as[:60]}", which names no '
+            "layer; write it as blocks.0.ln2.hook_normalized"
+        )
+    layer = int(number[1])
+    activation = _activation(config, config_path)
+    headers = safetensors_headers(path)
+    known = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
+    refuse_others(headers, known, path, "Llama Scope's layout")
+    weight = find_tensor(headers, "decoder.weight", path)
+    d = length_of(headers, "decoder.bias", path) if "decoder.bias" in headers else weight.shape[0]
+    plan = LayerPlan(
+        layer=layer,
+        n_features=length_of(headers, "encoder.bias", path),
+        d_model=d,
+        n_written=1,
+        W_enc=Slot(find_tensor(headers, "encoder.weight", path)),
+        W_dec=weight,
+        decoder="columns",
+        b_enc=headers["encoder.bias"],
+        b_dec=headers.get("decoder.bias"),
+        k=count_of(config, "top_k", config_path) if activation == "topk" else None,
+        fold=_fold(config, d, activation == "jumprelu", config_path),
+    )
+    return _Layer(
+        plan=plan,
+        activation=activation,
+        reads=read_point(reads_as, layer=layer, wiring=folder.wiring),
+        writes=write_point(writes_as, layer=layer),
+        reads_as=reads_as,
+        writes_as=writes_as,
+    )
+
+
+def _activation(config: Mapping[str, Any], path: Path) -> Activation:
+    """TopK with a threshold was turned into JumpReLU for inference."""
+    name = str(config.get("act_fn", "relu")).lower()
+    if name == "topk" and config.get("jump_relu_threshold"):
+        name = "jumprelu"
+    if config.get("use_glu_encoder"):
+        raise DictionaryError(
+            f"{place_of(path)} has a gated encoder (use_glu_encoder), which is no linear encoder "
+            "and is not supported; give transcoders without one"
+        )
+    if name == "jumprelu":
+        return "jumprelu"
+    if name in ("relu", "topk"):
+        return "relu" if name == "relu" else "topk"
+    raise DictionaryError(
+        f'{place_of(path)} has the activation "{name}", which is none of jumprelu, topk and relu; '
+        "ask for support of it"
+    )
+
+
+def _fold(config: Mapping[str, Any], d: int, thresholds: bool, path: Path) -> Fold:
+    """The three steps at the top of this file."""
+    factor_in, factor_out = _factors(config, d, path)
+    threshold = number_of(config, "jump_relu_threshold", path) if thresholds else None
+    centred = config.get("apply_decoder_bias_to_pre_encoder") is True
+    by_length = config.get("sparsity_include_decoder_norm", True) is True
+
+    def fold(weights: Weights) -> Weights:
+        found = dict(weights)
+        if centred:
+            found["b_enc"] = found["b_enc"] - found["W_enc"] @ found["b_dec"]
+        found["b_enc"] = found["b_enc"] / factor_in
+        found["b_dec"] = found["b_dec"] / factor_out
+        found["W_dec"] = found["W_dec"] * (factor_in / factor_out)
+        if by_length:
+            lengths = found["W_dec"].norm(dim=-1).squeeze(1)
+            lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
+            found["W_dec"] = found["W_dec"] / lengths[:, None, None]
+            found["W_enc"] = found["W_enc"] * lengths[:, None]
+            found["b_enc"] = found["b_enc"] * lengths
+        if threshold is not None:
+            found["threshold"] = torch.full_like(found["b_enc"], threshold)
+        return found
+
+    return fold
+
+
+def _factors(config: Mapping[str, Any], d: int, path: Path) -> tuple[float, float]:
+    way = config.get("norm_activation", "dataset-wise")
+    if way in ("inference", "none", None):
+        return 1.0, 1.0
+    norms = config.get("dataset_average_activation_norm")
+    if way != "dataset-wise":
+        raise DictionaryError(
+            f'{place_of(path)} normalises activations "{way}", token by token, which is no linear '
+            "map and cannot be folded into the weights; give transcoders with dataset-wise norms"
+        )
+    if not isinstance(norms, dict):
+        raise DictionaryError(
+            f"{place_of(path)} lacks dataset_average_activation_norm with in and out, without "
+            "which its scale is unknown; add it"
+        )
+    norm_in, norm_out = number_of(norms, "in", path), number_of(norms, "out", path)
+    if norm_in <= 0 or norm_out <= 0:
+        raise DictionaryError(f"{place_of(path)} has an average norm of 0 or less; correct it")
+    return math.sqrt(d) / norm_in, math.sqrt(d) / norm_out
+
+
+READER = LlamaScope()

@@ -1,0 +1,314 @@
+"""What a reader finds in a dictionary's headers, and how weights are read by it.
+
+Every format differs in names, orientation and settings only, so a reader's whole work is a `Plan`:
+for each layer where its tensors lie and which way round they are. Checking the plan, reading the
+weights, leaving decoders on disk and hashing files is then the same for all of them, here.
+
+Shapes: F features of a layer, W layers written to, L layers, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from circuit_tracer.bundled import sha256_of
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.transcoders.decoders import DecoderFile
+from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
+from circuit_tracer.transcoders.formats.files import GET_AGAIN
+from circuit_tracer.transcoders.formats.tensors import (
+    Stored,
+    check_dtype,
+    check_finite,
+    check_shape,
+)
+
+Weights = dict[str, Tensor]
+Fold = Callable[[Weights], Weights]
+Rows = Literal["rows", "columns", "written", "all layers"]
+"""How a decoder is stored: (F, d); (d, F); (F, W, d); (F, L, d), of which the last W count."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor of the internal form and where it lies."""
+
+    stored: Stored
+    transposed: bool = False
+    """Whether the file has it the other way round."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer: its sizes and where its tensors lie. Shapes are asserted when it is made."""
+
+    layer: int
+    n_features: int
+    d_model: int
+    n_written: int
+    W_enc: Slot
+    W_dec: Stored
+    decoder: Rows
+    b_enc: Stored | None
+    """None where the file has none: zeros."""
+    b_dec: Stored | None
+    threshold: Stored | None = None
+    k: int | None = None
+    W_skip: Slot | None = None
+    fold: Fold | None = None
+    """What is multiplied into the weights when they are read (norm factors); in float64."""
+    extra: Mapping[str, Stored] = field(default_factory=dict)
+    """Further tensors that `fold` takes."""
+
+    def __post_init__(self) -> None:
+        F, d, W = self.n_features, self.d_model, self.n_written
+        check_shape(self.W_enc.stored, (d, F) if self.W_enc.transposed else (F, d))
+        if self.decoder == "all layers":
+            check_shape(self.W_dec, (F, self.layer + W, d))
+        else:
+            forms = {"rows": (F, d), "columns": (d, F), "written": (F, W, d)}
+            check_shape(self.W_dec, forms[self.decoder])
+        if self.threshold is not None and self.threshold.shape not in ((), (1,)):
+            check_shape(self.threshold, (F,))  # or one number for all features
+        vectors = ((self.b_enc, F), (self.b_dec, d))
+        for vector, length in vectors:
+            if vector is not None:
+                check_shape(vector, (length,))
+        if self.W_skip is not None:
+            check_shape(self.W_skip.stored, (d, d))
+        for stored in self.tensors().values():
+            check_dtype(stored)
+
+    def tensors(self) -> dict[str, Stored]:
+        """All tensors by internal name."""
+        found: dict[str, Stored | None] = {
+            "W_enc": self.W_enc.stored,
+            "b_enc": self.b_enc,
+            "W_dec": self.W_dec,
+            "b_dec": self.b_dec,
+            "threshold": self.threshold,
+            "W_skip": None if self.W_skip is None else self.W_skip.stored,
+            **self.extra,
+        }
+        return {name: stored for name, stored in found.items() if stored is not None}
+
+    @property
+    def can_stay_on_disk(self) -> bool:
+        """Whether decoder rows can be read singly: they lie in order and nothing is folded in."""
+        return self.W_dec.offset is not None and self.decoder != "columns" and self.fold is None
+
+    def decoder_bytes(self, dtype: torch.dtype | None) -> int:
+        """What the decoder takes in memory."""
+        itemsize = (dtype or self.W_dec.torch_dtype).itemsize
+        return self.n_features * self.n_written * self.d_model * itemsize
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole dictionary by its headers."""
+
+    format: str
+    kind: Kind
+    layers: tuple[LayerPlan, ...]
+    activation: Activation
+    reads: ReadPoint
+    writes: WritePoint
+    rectified: bool = True
+    reads_as: str = ""
+    """What the files themselves call the reading point; empty if they do not say."""
+    writes_as: str = ""
+    model_name: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was chosen or assumed, in sentences for the user."""
+    sha256: str | None = None
+    """What the files' config says the weights' hash is (our format only)."""
+    hash_weights: Callable[[], str] | None = None
+    """How that hash is taken, where it is not the hash of the files' hashes."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def d_model(self) -> int:
+        """Width of what is read and written."""
+        return self.layers[0].d_model
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Weight files in layer order, each once."""
+        found: dict[Path, None] = {}
+        for layer in self.layers:
+            found.update({stored.path: None for stored in layer.tensors().values()})
+        return tuple(found)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weight files."""
+        return sum(path.stat().st_size for path in self.files)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Depth, width and model, as `opening.check_fits` compares them with a model."""
+        name = {"name": self.model_name} if self.model_name else {}
+        return {
+            "n_layers": self.n_layers,
+            "d_model": self.d_model,
+            "model": {**name, **(self.config.get("model") or {})},
+        }
+
+
+def check_plan(plan: Plan, place: str) -> Plan:
+    """The plan if its layers make one dictionary: all there, equally wide, with what they need."""
+    numbers = [layer.layer for layer in plan.layers]
+    if numbers != list(range(len(numbers))) or not numbers:
+        raise DictionaryError(
+            f"{place} has layers {numbers[:8]}, not every layer from 0 to the last; {GET_AGAIN}"
+        )
+    for layer in plan.layers:
+        if layer.d_model != plan.d_model:
+            raise DictionaryError(
+                f"layer {layer.layer} of {place} has width {layer.d_model} and layer 0 has "
+                f"{plan.d_model}; {GET_AGAIN}"
+            )
+        if (layer.W_skip is None) != (plan.layers[0].W_skip is None):
+            raise DictionaryError(
+                f"some layers of {place} have a skip connection and layer {layer.layer} "
+                f"{'lacks' if layer.W_skip is None else 'has'} one; give layers of one kind"
+            )
+        if plan.activation == "topk" and layer.k is None:
+            raise DictionaryError(
+                f"{place} is a TopK dictionary and does not say its k (how many features a token "
+                "keeps), without which features mean nothing; add k to its config"
+            )
+    return plan
+
+
+# Reading weights
+
+
+def load_plan(
+    plan: Plan,
+    *,
+    name: str,
+    source: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    lazy: bool = False,
+) -> Dictionary:
+    """The dictionary of a plan. `dtype` None keeps what is stored; `lazy` leaves decoders on disk.
+
+    Raises DictionaryError for NaN, and for weights that are not those their config speaks of.
+    """
+    found = (plan.hash_weights or (lambda: hash_files(plan.files)))()
+    if plan.sha256 not in (None, found):
+        raise DictionaryError(
+            f"the weights in {plan.files[0].parent.name} are not those its config was written "
+            f"with (their sha256 differs): they were damaged or changed; {GET_AGAIN}"
+        )
+    layers = tuple(_load_layer(plan, layer, device, dtype, lazy) for layer in plan.layers)
+    model = {"model": {"name": plan.model_name}} if plan.model_name else {}
+    return Dictionary(
+        kind=plan.kind,
+        layers=layers,
+        reads=plan.reads,
+        writes=plan.writes,
+        identity=Identity(name=name, source=source, sha256=found, kind=plan.kind),
+        config={**model, **plan.config},
+        notes=plan.notes,
+    )
+
+
+def hash_files(files: tuple[Path, ...]) -> str:
+    """sha256 over the files' own sha256 sums, in order.
+
+    The blobs of a Hugging Face cache are named by theirs, so that many gigabytes need no reading.
+    """
+    digest = sha256()
+    for file in files:
+        real = file.resolve()
+        named = real.parent.name == "blobs" and len(real.name) == 64
+        digest.update((real.name if named else sha256_of([file])).encode())
+    return digest.hexdigest()
+
+
+def _load_layer(
+    plan: Plan,
+    layer: LayerPlan,
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    lazy: bool,
+) -> LayerTranscoder:
+    stays = lazy and layer.can_stay_on_disk
+    tensors = {
+        name: stored.read()
+        for name, stored in layer.tensors().items()
+        if not (stays and name == "W_dec")
+    }
+    check_finite(tensors, layer.W_enc.stored.place)
+    tensors = _oriented(layer, tensors)
+    if layer.fold is not None:
+        stored_dtype = torch.promote_types(tensors["W_enc"].dtype, torch.float32)
+        folded = layer.fold({name: tensor.double() for name, tensor in tensors.items()})
+        tensors = {name: tensor.to(dtype or stored_dtype) for name, tensor in folded.items()}
+    moved = {
+        name: tensor.to(device=device, dtype=dtype or tensor.dtype).contiguous()
+        for name, tensor in tensors.items()
+    }
+    file = _decoder_file(layer).to(device=device, dtype=dtype) if stays else None
+    return LayerTranscoder(
+        layer=layer.layer,
+        W_enc=moved["W_enc"],
+        b_enc=moved["b_enc"],
+        W_dec=file or moved["W_dec"],
+        b_dec=moved["b_dec"],
+        activation=plan.activation,
+        threshold=moved.get("threshold"),
+        k=layer.k if plan.activation == "topk" else None,
+        W_skip=moved.get("W_skip"),
+        rectified=plan.rectified,
+    )
+
+
+def _oriented(layer: LayerPlan, tensors: Weights) -> Weights:
+    """The same tensors the way round that the internal form has them."""
+    found = dict(tensors)
+    if layer.W_enc.transposed:
+        found["W_enc"] = found["W_enc"].T
+    if layer.W_skip is not None and layer.W_skip.transposed:
+        found["W_skip"] = found["W_skip"].T
+    for name, length in (("b_enc", layer.n_features), ("b_dec", layer.d_model)):
+        found.setdefault(name, torch.zeros(length, dtype=found["W_enc"].dtype))
+    if "threshold" in found:
+        found["threshold"] = found["threshold"].reshape(-1).expand(layer.n_features)
+    if "W_dec" in found:
+        forms: dict[Rows, Callable[[Tensor], Tensor]] = {
+            "rows": lambda t: t[:, None],
+            "columns": lambda t: t.T[:, None],
+            "written": lambda t: t,
+            "all layers": lambda t: t[:, layer.layer :],
+        }
+        found["W_dec"] = forms[layer.decoder](found["W_dec"])
+    return found
+
+
+def _decoder_file(layer: LayerPlan) -> DecoderFile:
+    stored, first = layer.W_dec, layer.layer if layer.decoder == "all layers" else 0
+    return DecoderFile(
+        path=stored.path,
+        offset=stored.offset or 0,
+        stored_shape=(layer.n_features, layer.n_written + first, layer.d_model),
+        stored_dtype=stored.torch_dtype,
+        first=first,
+    )

@@ -1,0 +1,257 @@
+"""SAELens transcoders: a folder a layer with `cfg.json` and `sae_weights.safetensors`.
+
+    W_enc (d_in, F), W_dec (F, d_out), b_enc, b_dec, [threshold (F)], [W_skip (d_out, d_in)]
+
+`architecture` is transcoder, skip_transcoder, jumprelu_transcoder or jumprelu_skip_transcoder;
+hooks are under `metadata` (from version 6 on) or in the config itself (older, flat). Where a
+Hugging Face path stands beside a TransformerLens name, the path decides: published configs have
+named the wrong TransformerLens hook.
+
+Folded in when read: `apply_b_dec_to_input` (b_enc - W_enc b_dec), a known scaling factor s of
+`normalize_activations: expected_average_only_in` (W_enc s, W_dec / s, b_dec / s, as SAELens does)
+and a `scaling_factor` tensor (a factor for every decoder row). A normalisation by each token's own
+norm is no linear map and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
+from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point
+from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
+from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.settings import (
+    all_equal,
+    is_count,
+    number_of,
+    plain_sae,
+    text_of,
+)
+from circuit_tracer.transcoders.formats.tensors import (
+    Headers,
+    check_shape,
+    find_tensor,
+    length_of,
+    refuse_others,
+    safetensors_headers,
+)
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+ARCHITECTURES: dict[str, bool] = {
+    "transcoder": False,
+    "skip_transcoder": False,
+    "jumprelu_transcoder": True,
+    "jumprelu_skip_transcoder": True,
+}
+"""Name -> whether it has thresholds."""
+_FACTORS = ("norm_scaling_factor", "activation_norm_scaling_factor", "scaling_factor")
+
+
+class _Layer(NamedTuple):
+    """One folder, read."""
+
+    plan: LayerPlan
+    activation: Activation
+    reads: ReadPoint
+    writes: WritePoint
+    reads_as: str
+    writes_as: str
+    model: str | None
+    notes: tuple[str, ...]
+
+
+class SaeLens:
+    """Reads SAELens' folders."""
+
+    name = "saelens"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """By `sae_weights.safetensors`."""
+        return any(name.rpartition("/")[2] == WEIGHTS for name in names)
+
+    def choose(self, names: Collection[str]) -> list[str]:
+        """Configs and weights of every layer."""
+        return sorted(n for n in names if n.rpartition("/")[2] in (CONFIG, WEIGHTS))
+
+    def plan(self, folder: Folder) -> Plan:
+        """From headers and configs; the layer of a folder is what its config says."""
+        found: dict[int, _Layer] = {}
+        for name, path in folder.files.items():
+            home, slash, last = name.rpartition("/")
+            if last != WEIGHTS:
+                continue
+            config = folder.files.get(f"{home}{slash}{CONFIG}")
+            if config is None:
+                raise DictionaryError(f"{place_of(path)} has no {CONFIG} beside it; put it there")
+            layer = _layer(path, config, folder, home)
+            number = layer.plan.layer
+            if number in found:
+                raise DictionaryError(
+                    f"two folders of {folder.name} are layer {number} (one is {home or '.'}); give "
+                    "the folder of one dictionary"
+                )
+            found[number] = layer
+        check_contiguous(found, folder.name, "a folder whose config reads at layer {}")
+        layers = [found[number] for number in sorted(found)]
+
+        return Plan(
+            format=self.name,
+            kind="plt",
+            layers=tuple(layer.plan for layer in layers),
+            activation=all_equal((x.activation for x in layers), "activation", folder.name),
+            reads=all_equal((x.reads for x in layers), "reading points", folder.name),
+            writes=all_equal((x.writes for x in layers), "writing points", folder.name),
+            reads_as=layers[0].reads_as,
+            writes_as=layers[0].writes_as,
+            model_name=layers[0].model,
+            notes=layers[0].notes,
+        )
+
+
+def _layer(path: Path, config_path: Path, folder: Folder, home: str) -> _Layer:
+    config = read_table(config_path)
+    metadata = config.get("metadata")
+    said = {**config, **(metadata if isinstance(metadata, dict) else {})}
+    architecture = said.get("architecture")
+    if architecture not in ARCHITECTURES:
+        raise plain_sae(f'{place_of(config_path)} with the architecture "{architecture}"')
+    model = text_of(said, "model_name")
+    reads_as, writes_as, notes = _hooks(said, config_path)
+    layer = _number(reads_as, home)
+    return _Layer(
+        plan=_plan(path, config_path, said, layer, ARCHITECTURES[str(architecture)]),
+        activation=_activation(said, ARCHITECTURES[str(architecture)], config_path),
+        reads=read_point(reads_as, layer=layer, wiring=folder.wiring, model=model),
+        writes=write_point(writes_as, layer=layer),
+        reads_as=reads_as,
+        writes_as=writes_as,
+        model=model,
+        notes=notes,
+    )
+
+
+def _hooks(said: Mapping[str, Any], path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """Names of the reading and the writing point; Hugging Face's where both are there."""
+    lens_in = text_of(said, "hook_name", "hook_point")
+    lens_out = text_of(said, "hook_name_out", "hook_point_out", "out_hook_point")
+    reads_as = text_of(said, "hf_hook_name") or lens_in
+    writes_as = text_of(said, "hf_hook_name_out") or lens_out
+    if reads_as is None or writes_as is None:
+        missing = "hook_name" if reads_as is None else "hook_name_out"
+        raise DictionaryError(
+            f"{place_of(path)} does not say where the transcoder "
+            f"{'reads' if reads_as is None else 'writes'}; add {missing} to it"
+        )
+    if reads_as == writes_as:
+        raise plain_sae(place_of(path))
+    notes = ambiguity(reads_as)
+    if lens_in and reads_as != lens_in and read_point(lens_in) != read_point(reads_as):
+        notes += (
+            f'the config says "{lens_in}" and "{reads_as}", which differ; the latter is used',
+        )
+    return reads_as, writes_as, notes
+
+
+def _number(reads_as: str, home: str) -> int:
+    """The layer of a folder: what its reading point says, or else the last number of its path."""
+    numbers = re.findall(r"(?:blocks|layers|h)[.\[](\d+)", reads_as) or re.findall(r"\d+", home)
+    if not numbers:
+        raise DictionaryError(
+            f'"{reads_as}" in {home or "the folder"} does not say which layer it belongs to; '
+            "write the layer into the config's hook name (blocks.0.mlp.hook_in)"
+        )
+    return int(numbers[-1])
+
+
+def _activation(said: Mapping[str, Any], thresholds: bool, path: Path) -> Activation:
+    if thresholds:
+        return "jumprelu"
+    name = text_of(said, "activation_fn_str", "activation_fn") or "relu"
+    if name == "topk":
+        return "topk"
+    if name != "relu":
+        raise DictionaryError(
+            f'{place_of(path)} names the activation "{name}", which is none of relu, topk and '
+            "jumprelu; ask for support of it"
+        )
+    return "relu"
+
+
+def _plan(
+    path: Path, config_path: Path, said: Mapping[str, Any], layer: int, thresholds: bool
+) -> LayerPlan:
+    headers = safetensors_headers(path)
+    optional = [n for n in ("threshold", "W_skip", "scaling_factor") if n in headers]
+    known = ("W_enc", "W_dec", "b_enc", "b_dec", *optional)
+    refuse_others(headers, known, path, "SAELens' layout")
+    F, d = length_of(headers, "b_enc", path), length_of(headers, "b_dec", path)
+    extra = {}
+    if "scaling_factor" in headers:
+        extra["scaling_factor"] = check_shape(headers["scaling_factor"], (F,))
+    kwargs = said.get("activation_fn_kwargs")
+    k = kwargs.get("k") if isinstance(kwargs, dict) else said.get("k")
+    return LayerPlan(
+        layer=layer,
+        n_features=F,
+        d_model=d,
+        n_written=1,
+        W_enc=Slot(find_tensor(headers, "W_enc", path), transposed=True),
+        W_dec=find_tensor(headers, "W_dec", path),
+        decoder="rows",
+        b_enc=headers["b_enc"],
+        b_dec=headers["b_dec"],
+        threshold=find_tensor(headers, "threshold", path) if thresholds else None,
+        k=k if isinstance(k, int) and is_count(k) else None,
+        W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
+        fold=_fold(said, headers, config_path),
+        extra=extra,
+    )
+
+
+def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
+    """What the config asks to be done to activations, as a change of the weights."""
+    factor = _factor(said, path)
+    centred = said.get("apply_b_dec_to_input") is True
+    if factor == 1.0 and not centred and "scaling_factor" not in headers:
+        return None
+
+    def fold(weights: Weights) -> Weights:
+        found = dict(weights)
+        if centred:
+            found["b_enc"] = found["b_enc"] - found["W_enc"] @ found["b_dec"]
+        rows = found.pop("scaling_factor", None)
+        if rows is not None:
+            found["W_dec"] = found["W_dec"] * rows[:, None, None]
+        found["W_enc"] = found["W_enc"] * factor
+        found["W_dec"], found["b_dec"] = found["W_dec"] / factor, found["b_dec"] / factor
+        return found
+
+    return fold
+
+
+def _factor(said: Mapping[str, Any], path: Path) -> float:
+    way = said.get("normalize_activations")
+    if way in (None, False, "none"):
+        return 1.0
+    key = next((key for key in _FACTORS if key in said), None)
+    if way in (True, "expected_average_only_in") and key is not None:
+        return number_of(said, key, path)
+    why = (
+        "without saying its factor"
+        if way in (True, "expected_average_only_in")
+        else "token by token, which is no linear map"
+    )
+    raise DictionaryError(
+        f"{place_of(path)} normalises activations ({way}) {why}, so it cannot be folded into the "
+        "weights; fold it before saving, and set normalize_activations to none"
+    )
+
+
+READER = SaeLens()

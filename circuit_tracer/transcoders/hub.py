@@ -1,0 +1,175 @@
+"""Dictionaries on the Hugging Face hub: what a reference means, and getting only its files.
+
+org/repo    org/repo/sub/folder    org/repo@revision    org/repo/layer_*/width_16k/average_l0_7?
+hf://org/repo/sub/folder?revision=...
+
+`HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured by the library that does the fetching.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.transcoders.formats.files import list_files
+
+HUB_SECONDS = 10
+"""How long the hub may take to list a repository before the cache is used."""
+_PART = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
+class HubReference(NamedTuple):
+    """A place in a hub repository."""
+
+    repository: str
+    """org/name"""
+    path: str
+    """Folder, file or pattern inside; empty for the whole."""
+    revision: str | None
+
+    @property
+    def name(self) -> str:
+        """Repository and path."""
+        return f"{self.repository}/{self.path}" if self.path else self.repository
+
+
+class Snapshot(NamedTuple):
+    """Fetched files of a repository."""
+
+    files: dict[str, Path]
+    """By their path relative to what the reference names."""
+    commit: str
+
+
+def parse_reference(text: str) -> HubReference | None:
+    """What a hub reference names; None for a text that cannot be one."""
+    if text.startswith("hf://"):
+        parsed = urlsplit(text)
+        path = f"{parsed.netloc}{unquote(parsed.path)}"
+        revision = parse_qs(parsed.query).get("revision", [None])[0]
+    else:
+        path, _, after = text.partition("@")
+        revision = after or None
+    parts = path.strip("/").split("/")
+    if len(parts) < 2 or not all(_PART.fullmatch(part) for part in parts[:2]):
+        return None
+    if any(part in ("", ".", "..") for part in parts) or path.startswith(("/", ".", "~")):
+        return None
+    return HubReference("/".join(parts[:2]), "/".join(parts[2:]), revision)
+
+
+def fetch(
+    reference: HubReference, choose: Callable[[list[str]], Iterable[str]] = lambda names: names
+) -> Snapshot:
+    """Download (or find in the cache) what `choose` takes of the files a reference names.
+
+    `choose` is given relative paths and returns those that are needed. Raises DictionaryError.
+    """
+    from huggingface_hub import snapshot_download
+
+    from circuit_tracer.models.loading import quiet_libraries
+
+    quiet_libraries()
+    with _explained(reference):
+        names = _listing(reference)
+        if names is None:
+            folder = snapshot_download(
+                reference.repository, revision=reference.revision, local_files_only=True
+            )
+        else:
+            inside = select(names, reference.path)
+            wanted = set(choose(list(inside)))
+            patterns = [full for name, full in inside.items() if name in wanted]
+            if not patterns:
+                raise DictionaryError(_nothing(reference))
+            folder = snapshot_download(
+                reference.repository, revision=reference.revision, allow_patterns=patterns
+            )
+    root = Path(folder)
+    cached = list_files(root, depth=8)
+    inside = select(cached, reference.path)
+    wanted = set(choose(list(inside)))
+    files = {name: cached[full] for name, full in inside.items() if name in wanted}
+    if not files:
+        raise DictionaryError(_nothing(reference))
+    return Snapshot(files, root.name)
+
+
+def fetch_file(text: str) -> Path:
+    """One file that a config names by hf://."""
+    reference = parse_reference(text)
+    if reference is None or not reference.path:
+        raise DictionaryError(
+            f'"{text[:100]}" names no file of a repository; write hf://org/repo/path?revision=...'
+        )
+    home, _, last = reference.path.rpartition("/")
+    files = fetch(
+        reference._replace(path=home), lambda names: [n for n in names if n == last]
+    ).files
+    return files[last]
+
+
+def select(names: Iterable[str], path: str) -> dict[str, str]:
+    """Files under a path or pattern: relative path -> full path.
+
+    Relative to the part of the path in front of its first wildcard, so that a pattern such as
+    layer_*/width_16k keeps the layers' own folders.
+    """
+    parts = path.split("/") if path else []
+    fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts))
+    found = {}
+    for name in names:
+        pieces = name.split("/")
+        if len(pieces) < len(parts) + (fixed == len(parts)):
+            continue
+        if all(fnmatch.fnmatchcase(a, b) for a, b in zip(pieces, parts, strict=False)):
+            found["/".join(pieces[fixed:])] = name
+    return found
+
+
+def _listing(reference: HubReference) -> list[str] | None:
+    """Files of a repository; None where the hub cannot be asked and the cache has to do."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        info = HfApi().model_info(
+            reference.repository, revision=reference.revision, timeout=HUB_SECONDS
+        )
+    except (RepositoryNotFoundError, HfHubHTTPError):
+        raise  # the hub answers, and knows better than the cache
+    except Exception:  # no network, in as many ways as there are
+        return None
+    return [file.rfilename for file in info.siblings or ()]
+
+
+def _nothing(reference: HubReference) -> str:
+    where = f'under "{reference.path}" ' if reference.path else ""
+    return (
+        f"the repository {reference.repository} has no dictionary's files {where}(in the revision "
+        f"{reference.revision or 'main'} as it can be seen from here); check the path"
+    )
+
+
+@contextmanager
+def _explained(reference: HubReference) -> Any:
+    """Turn the library's many exceptions into one sentence."""
+    try:
+        yield
+    except DictionaryError:
+        raise
+    except Exception as error:
+        raise DictionaryError(
+            f'there is no dictionary "{reference.name}": it is no bundled name, no folder here, '
+            f"and the model hub gave nothing for {reference.repository}"
+            f"{f' at {reference.revision}' if reference.revision else ''} "
+            f"({type(error).__name__}); check the name, the network, HF_TOKEN and HF_HUB_OFFLINE"
+        ) from error

@@ -1,0 +1,202 @@
+"""Does a dictionary do on a model what its files claim? Run a few tokens and see.
+
+A reading point that is off by a norm's weight, a skip that is stored the other way round or a lost
+factor gives no error, only a worse reconstruction. So where one is bad, the alternatives are tried:
+every reading and writing point, the skip transposed, and the output multiplied by one factor.
+
+FVU is `evaluation.py`'s, per token, over few tokens: good enough to tell right from wrong.
+
+Shapes: L layers, N tokens (the first position of every row left out), d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.source import ActivitySource
+
+BAD_FVU = 0.4
+"""From here on the alternatives are tried."""
+CLEARLY = 0.75
+"""An alternative is worth a warning if it leaves at most this share of the FVU, and less than 1."""
+LOST_FACTOR = 3.0
+"""Reconstructions off by this factor or more have lost a scale."""
+TEXT = (
+    "A banana is yellow and the sky is blue. The capital of France is Paris, and the capital of "
+    "Italy is Rome.",
+    "In 1969 two people walked on the moon while a third one stayed in orbit. Water boils at a "
+    "hundred degrees.",
+    "def add(a, b):\n    return a + b\n\nThe function adds two numbers and returns their sum.",
+    "She said that she would come back on Tuesday, but nobody at the office believed her.",
+)
+"""What is run when the user gives no text."""
+
+
+@dataclass(frozen=True)
+class Better:
+    """Something under which a layer is reconstructed better than as its files say."""
+
+    what: str
+    fvu: float
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One layer on these tokens."""
+
+    layer: int
+    fvu: float
+    """Fraction of variance unexplained, mean over tokens."""
+    l0: float
+    """Active features a token."""
+    factor: float
+    """What the reconstruction would best be multiplied by."""
+    better: Better | None
+    """The best alternative, if one is clearly better."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What `validate` finds."""
+
+    tokens: int
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """One plain sentence for every layer that looks wrong."""
+        found = []
+        for layer in self.layers:
+            if layer.better is not None:
+                found.append(
+                    f"layer {layer.layer} reads better {layer.better.what} (FVU "
+                    f"{layer.better.fvu:.3f} instead of {layer.fvu:.3f}): the "
+                    f"{_suspect(layer.better.what)} looks wrong"
+                )
+            elif layer.fvu > BAD_FVU and not 1 / LOST_FACTOR < layer.factor < LOST_FACTOR:
+                found.append(
+                    f"layer {layer.layer} would fit best multiplied by {layer.factor:.3g} (FVU "
+                    f"{layer.fvu:.3f}): a normalisation factor looks lost"
+                )
+            elif layer.fvu > 1:
+                found.append(
+                    f"layer {layer.layer} explains less than the mean does (FVU {layer.fvu:.3f}): "
+                    "the dictionary looks made for another model"
+                )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures as plain values."""
+        return {**asdict(self), "warnings": self.warnings}
+
+
+def _suspect(what: str) -> str:
+    if "skip" in what:
+        return "orientation of the skip"
+    return "writing point" if "writing" in what and "reading" not in what else "reading point"
+
+
+@torch.no_grad()
+def validate(
+    model: ActivitySource, dictionary: Dictionary, texts: Sequence[str] = TEXT
+) -> Validation:
+    """Run `texts` through the model and compare the dictionary with its MLPs."""
+    rows = [row for text in texts if len(row := _tokens(model, text)) > 1]
+    tokens = sum(len(row) - 1 for row in rows)
+    if tokens < 2:
+        raise UsageError("the text holds no tokens of this model to validate on; give another")
+    fvu, l0, factors = _figures(model, dictionary, rows)
+    best: list[Better | None] = [None] * dictionary.n_layers
+    if max(fvu) > BAD_FVU:
+        for what, other in _alternatives(model, dictionary):
+            for layer, value in enumerate(_figures(model, other, rows)[0]):
+                known = best[layer]
+                limit = min(CLEARLY * fvu[layer], 1.0) if known is None else known.fvu
+                if fvu[layer] > BAD_FVU and value < limit:
+                    best[layer] = Better(what, value)
+    layers = (LayerCheck(i, fvu[i], l0[i], factors[i], best[i]) for i in range(dictionary.n_layers))
+    return Validation(tokens, tuple(layers))
+
+
+def _tokens(model: ActivitySource, text: str) -> Int[Tensor, "T"]:
+    """BOS and the text's tokens that the vocabulary knows."""
+    unknown = model.tokenizer.unk_token_id
+    ids = [
+        i
+        for i in model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if i != unknown
+    ]
+    start = [] if model.bos_id is None else [model.bos_id]
+    return torch.tensor([*start, *ids][: model.max_length], dtype=torch.long)
+
+
+def _alternatives(
+    model: ActivitySource, dictionary: Dictionary
+) -> Iterator[tuple[str, Dictionary]]:
+    """The same weights read otherwise, and how that is called."""
+    wiring = getattr(model, "wiring", None)
+    paths = getattr(wiring, "paths", None)
+    writes: tuple[WritePoint, ...] = (
+        get_args(WritePoint) if paths is None or paths.mlp_post_norm else (dictionary.writes,)
+    )
+    flips = (False, True) if dictionary.layers[0].W_skip is not None else (False,)
+    for flip in flips:
+        for reading in get_args(ReadPoint):
+            for writing in writes:
+                same = reading == dictionary.reads, writing == dictionary.writes, not flip
+                if all(same):
+                    continue
+                yield (
+                    _called(reading, writing, same),
+                    _otherwise(dictionary, reading, writing, flip),
+                )
+
+
+def _called(reads: ReadPoint, writes: WritePoint, same: tuple[bool, bool, bool]) -> str:
+    parts = []
+    if not same[0]:
+        parts.append(f"reading at {reads}")
+    if not same[1]:
+        parts.append(f"writing at {writes}")
+    if not same[2]:
+        parts.append("with its skip transposed")
+    return " and ".join(parts)
+
+
+def _otherwise(
+    dictionary: Dictionary, reads: ReadPoint, writes: WritePoint, flip: bool
+) -> Dictionary:
+    layers = dictionary.layers
+    if flip:
+        layers = tuple(replace(t, W_skip=None if t.W_skip is None else t.W_skip.T) for t in layers)
+    return replace(dictionary, layers=layers, reads=reads, writes=writes)
+
+
+def _figures(
+    model: ActivitySource, dictionary: Dictionary, rows: list[Tensor]
+) -> tuple[list[float], list[float], list[float]]:
+    """FVU, L0 and the best factor of every layer; rows are of different lengths."""
+    inputs, outputs = [], []
+    for row in rows:
+        activity = model.mlp_activity(row[None], dictionary.reads, dictionary.writes)
+        inputs.append(activity.inputs[:, 0, 1:])
+        outputs.append(activity.outputs[:, 0, 1:])
+    dtype = dictionary.layers[0].W_enc.dtype
+    reads = list(torch.cat(inputs, dim=1).to(dtype))
+    activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
+    found = torch.stack(dictionary.reconstruct(reads, activations)).float()
+    true = torch.cat(outputs, dim=1).float()
+    mean = true.mean(1, keepdim=True)
+    ratios = (true - found).pow(2).sum(-1) / (true - mean).pow(2).sum(-1).clamp_min(1e-30)
+    factors = (true * found).sum((1, 2)) / found.pow(2).sum((1, 2)).clamp_min(1e-30)
+    l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
+    return ratios.mean(-1).tolist(), l0, factors.tolist()
