@@ -24,6 +24,7 @@ _HOME = {
     "best_paths": "circuit_tracer.graphs",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
+    "open_neurons": "circuit_tracer.transcoders.neurons",
     "open_transcoders": "circuit_tracer.transcoders.opening",
     "prune": "circuit_tracer.graphs",
     "save_graph": "circuit_tracer.graphs",
@@ -39,6 +40,7 @@ __all__ = [
     "best_paths",
     "load_graph",
     "open_model",
+    "open_neurons",
     "open_transcoders",
     "prune",
     "save_graph",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     )
     from circuit_tracer.models import Model, open_model
     from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
 
 

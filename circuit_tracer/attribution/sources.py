@@ -93,7 +93,7 @@ class ListedSources:
                 rows = transcoder.decoder_rows(features.index[here], layer)
                 rows = rows * features.activation[here, None]
                 rows = rows if write is None else write.push(rows, position)
-                block[position, slot + self.starts[reading] - first] = rows
+                block[position, slot + self.starts[reading] - first] = rows.to(block.dtype)
             error = model.layers[layer].error
             assert error is not None
             block[:, -2], block[:, -1] = error, model.layers[layer].constant

@@ -44,7 +44,9 @@ class Progress:
     total: int
     """Rows, in the sweep; otherwise 0."""
     note: str = ""
-    """Said once when a stage starts, e.g. how many features are active."""
+    """Said once when a stage starts: how many tokens, what the sweep will take."""
+    seconds: float = 0.0
+    """With the sweep's note: how long it is expected to take."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _assembled(
                 cotangents=torch.bfloat16 if settings.cotangents == "bf16" else None,
             )
         expected = estimate(assembler, n_rows, settings.batch_size)
-        report(Progress("sweep", 0, n_rows, str(expected)))
+        report(Progress("sweep", 0, n_rows, str(expected), expected.seconds))
         with _timed(seconds, "sweep"), _products(settings.cotangents):
             expand(
                 assembler,

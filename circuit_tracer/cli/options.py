@@ -48,7 +48,10 @@ DeviceMap = Annotated[
     option("--device-map", help="auto: spread the layers over all GPUs (needs accelerate)."),
 ]
 Dtype = Annotated[
-    str, option("--dtype", help="float32 or float64; bfloat16 and float16 round weights.")
+    str,
+    option(
+        "--dtype", help="float32 or float64; bf16 and tf32 lower the sweep alone, with an audit."
+    ),
 ]
 NodeThreshold = Annotated[
     float, option("--node-threshold", help="Share of influence the kept nodes carry.")

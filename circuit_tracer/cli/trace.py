@@ -22,21 +22,20 @@ from circuit_tracer.cli.files import (
     slug_of,
     write_trace,
 )
+from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
-from circuit_tracer.cli.output import print_json, print_rich, progress_line, say, set_threads
+from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
 from circuit_tracer.errors import PromptError
 from circuit_tracer.processes import is_first, processes
 
-LONG_SWEEP = 2000
-"""Rows from which it is worth saying beforehand what a sweep will take."""
+LONG_SWEEP = 5.0
+"""Seconds from which it is worth saying beforehand what a sweep will take."""
 
 if TYPE_CHECKING:
-    from circuit_tracer.attribution import Progress, Trace
-    from circuit_tracer.attribution.tracing import Labels
+    from collections.abc import Callable
+
+    from circuit_tracer.attribution import Progress, Trace, TraceSettings
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.models import Model
-    from circuit_tracer.transcoders.dictionary import Dictionary
-    from circuit_tracer.transcoders.neurons import AnyDictionary
 
 
 @explained
@@ -77,14 +76,27 @@ def trace(
         float, option("--desired-logit-prob", help="Probability these targets reach together.")
     ] = 0.95,
     max_feature_nodes: Annotated[
-        int, option("--max-feature-nodes", min=0, help="Most features whose inputs are computed.")
-    ] = 7500,
+        int | None,
+        option(
+            "--max-feature-nodes",
+            min=0,
+            help="Most features whose inputs are computed; by default 7500, or 3,000,000 / tokens.",
+        ),
+    ] = None,
     coverage: Annotated[
         float | None,
         option("--coverage", help="Stop when less than 1 - this influence can still hide."),
     ] = None,
     node_threshold: options.NodeThreshold = 0.8,
     edge_threshold: options.EdgeThreshold = 0.98,
+    edge_floor: Annotated[
+        float | None,
+        option(
+            "--edge-floor",
+            help="Edges with less of the influence stay as exact sums; by default none, or 2e-7 "
+            "from 20 million edges on.",
+        ),
+    ] = None,
     zero_positions: Annotated[
         int | None,
         option(
@@ -127,6 +139,7 @@ def trace(
 
     check_thresholds(node_threshold, edge_threshold)
 
+    computed_in, cotangents = parse_dtype(dtype)
     settings = TraceSettings(
         targets=tuple(target or ()),
         contrast=contrast,
@@ -136,29 +149,32 @@ def trace(
         max_feature_nodes=max_feature_nodes,
         coverage=coverage,
         batch_size=batch_size,
+        edge_floor=edge_floor,
+        cotangents=cotangents,
         zeroed_positions=zero_positions,
         chat=chat,
         system=system,
     )
     with progress_line() as report:
         report(f"opening {model}", 0, 0)
-        traced, load_seconds = _traced(
-            text,
-            settings,
+        clock = time.perf_counter()
+        opened = open_pair(
             model,
             transcoders,
-            transcoders_format,
-            dtype,
-            device,
-            device_map,
-            threads,
-            report,
+            transcoders_format=transcoders_format,
+            dtype=computed_in,
+            device=device,
+            device_map=device_map,
+            threads=threads,
         )
+        load_seconds = time.perf_counter() - clock
+        traced = _traced(opened, text, settings, report)
         if not is_first():
             return  # the first process prints and writes, the others only computed
         report("pruning", 0, 0)
         clock = time.perf_counter()
         pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+        pruned = opened.relabel(pruned)
         prune_seconds = time.perf_counter() - clock
         report("writing", 0, 0)
         clock = time.perf_counter()
@@ -186,83 +202,23 @@ def _prompt(argument: str) -> str:
 
 
 def _traced(
-    text: str,
-    settings: Any,
-    model_name: str,
-    transcoders: str | None,
-    transcoders_format: str | None,
-    dtype: str,
-    device: str,
-    device_map: str | None,
-    threads: int | None,
-    report: Any,
-) -> tuple[Trace, float]:
-    clock = time.perf_counter()
+    opened: Opened, text: str, settings: TraceSettings, report: Callable[[str, int, int], None]
+) -> Trace:
     from circuit_tracer.attribution import trace as trace_prompt
-    from circuit_tracer.bundled import default_dictionary
-    from circuit_tracer.models import open_model
-
-    set_threads(threads)
-    model = open_model(
-        model_name,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        tensor_parallel=processes().count > 1,
-    )
-    identity = model.identity
-    dictionary_name = transcoders or default_dictionary(identity.name, identity.source)
-    dictionary, labels = _dictionary(dictionary_name, model, transcoders_format)
-    seconds = time.perf_counter() - clock
 
     def progress(now: Progress) -> None:
-        if now.note and now.total > LONG_SWEEP:
+        if now.note and now.seconds > LONG_SWEEP:
             say(now.note)  # stays to be read, also where there is no terminal
         report(now.stage, now.done, now.total)
 
-    traced = trace_prompt(
-        model,
-        dictionary,
+    return trace_prompt(
+        opened.model,
+        opened.dictionary,
         text,
         settings,
-        labels=labels,
+        labels=opened.labels,
         on_progress=progress,
     )
-    return traced, seconds
-
-
-def _dictionary(name: str, model: Model, format: str | None) -> tuple[AnyDictionary, Labels | None]:
-    """The dictionary behind a name, and the labels of its features where it has cards."""
-    if name == "neurons":
-        from circuit_tracer.transcoders.neurons import open_neurons
-
-        return open_neurons(model.wiring, model.identity), None
-    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
-
-    dictionary = open_transcoders(name, model=model, format=format)
-    for note in dictionary.notes:
-        say(f"note: {note}")
-    if not is_made_for(dictionary, model):
-        say(
-            f"note: {dictionary.identity.name} was trained on other weights than "
-            f"{model.identity.name}; look at the error share before you believe the graph"
-        )
-    return dictionary, _labels(name, dictionary, model, format)
-
-
-def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
-    """The labels on the dictionary's feature cards, where it has cards of these very weights."""
-    from circuit_tracer.transcoders.cards import FILE, CardBook
-    from circuit_tracer.transcoders.opening import find_dictionary
-
-    path = find_dictionary(name, model, format=format).folder / FILE
-    if not path.is_file():
-        return None
-    book = CardBook(path)
-    if book.dictionary_sha256 != dictionary.identity.sha256:
-        say("note: the feature cards were made for other weights; features go without labels")
-        return None
-    return book.labels
 
 
 def _record(

@@ -15,7 +15,7 @@ without a row, since nothing is known to lead to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +66,14 @@ class PrunedGraph:
     def cumulative(self) -> Floats:
         """(n,) cumulative share of influence, lower = more important; targets 0."""
         return cumulative_influence(self.influence, _ranked(self.graph))
+
+    def with_labels(self, rows: Ints, labels: Sequence[str]) -> PrunedGraph:
+        """The same graph with other labels at some rows of the node table."""
+        texts = list(self.graph.nodes.label)
+        for row, label in zip(rows.tolist(), labels, strict=True):
+            texts[row] = label
+        nodes = replace(self.graph.nodes, label=tuple(texts))
+        return replace(self, graph=replace(self.graph, nodes=nodes))
 
     def kept_graph(self) -> Graph:
         """The kept nodes and edges as a graph of their own, rows renumbered in the same order."""

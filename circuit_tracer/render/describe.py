@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
@@ -90,6 +91,7 @@ def score_lines(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
         *_unexpanded(pruned),
         *_dropped(pruned),
         _conservation(pruned.graph),
+        *_audit(pruned.graph),
     )
 
 
@@ -188,3 +190,15 @@ def _conservation(graph: Graph) -> ScoreLine:
     else:
         meaning = f"Edges do NOT add up to the nodes' values (tolerance {tolerance:.0e})."
     return ScoreLine("conservation", f"{residual:.0e}", meaning)
+
+
+def _audit(graph: Graph) -> tuple[ScoreLine, ...]:
+    """What a sweep of lower precision lost, as it was measured on some of its rows."""
+    found = graph.info.settings.get("audit")
+    if not isinstance(found, Mapping):
+        return ()
+    meaning = (
+        f"Relative error of {found['rows']} rows swept again in float32: the median; the worst "
+        f"{found['worst']:.0e}."
+    )
+    return (ScoreLine(f"{graph.info.dtype} audit", f"{found['median']:.0e}", meaning),)

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.wiring import MlpWeights, ReadPoint, Wiring, WritePoint
+from circuit_tracer.models import Model
+from circuit_tracer.models.wiring import MlpWeights, ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 SMALLEST_GATE = 1e-30
@@ -122,8 +123,10 @@ AnyDictionary = Dictionary | Neurons
 """What a prompt can be traced with."""
 
 
-def open_neurons(wiring: Wiring, model: Identity) -> Neurons:
+def open_neurons(model: Model) -> Neurons:
     """The neuron basis of a model; its identity is the model's own weights."""
+    wiring = model.wiring
     layers = tuple(NeuronLayer(i, wiring.mlp_weights(i)) for i in range(wiring.n_layers))
-    identity = Identity(name="neurons", source="model", sha256=model.sha256, kind="neurons")
+    sha256 = model.identity.sha256
+    identity = Identity(name="neurons", source="model", sha256=sha256, kind="neurons")
     return Neurons(layers, identity)

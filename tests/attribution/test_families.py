@@ -235,9 +235,7 @@ def test_parallel_layers_pass_a_write_on_unchanged_in_the_real_model() -> None:
 @each_family
 @pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
 def test_rows_of_neurons_equal_autograd(family: str, dtype: torch.dtype, tolerance: float) -> None:
-    both = frozen(
-        family, dtype=dtype, dictionary=lambda m: open_neurons(m.wiring, m.identity), n_zeroed=1
-    )
+    both = frozen(family, dtype=dtype, dictionary=open_neurons, n_zeroed=1)
     assert same_features(both)
     network, replacement = both.network, both.replacement
     chosen = torch.arange(len(network.features))
@@ -254,7 +252,7 @@ def test_edges_between_neurons_sum_to_every_value(
     family: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     model, _ = captured(family, dtype)
-    neurons = open_neurons(model.wiring, model.identity)
+    neurons = open_neurons(model)
     graph = trace(model, neurons, PROMPT, TraceSettings()).graph
     assert graph.info.conservation_residual < tolerance
     assert not len(graph.nodes.of_kind(NodeKind.ERROR))

@@ -99,7 +99,7 @@ def test_rows_are_the_same_whatever_queries_are_mixed_at_a_time(
 
 
 def test_rows_of_neurons_are_the_same_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = frozen("gemma2", dictionary=lambda model: open_neurons(model.wiring, model.identity))
+    both = frozen("gemma2", dictionary=open_neurons)
     chosen = torch.arange(0, len(both.network.features), 9)
     targets = feature_targets(both.replacement, chosen)
     expected = dense_rows(both.replacement, targets)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_tracer.attribution import selection
+from circuit_tracer.attribution import TraceSettings, selection, trace
 from circuit_tracer.attribution.sweep import Sweep
-from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.errors import (
     CircuitTracerError,
     ConservationError,

@@ -1,0 +1,124 @@
+"""Open what a command works with: a model and a dictionary, as the shared options name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from circuit_tracer.cli.output import say, set_threads
+from circuit_tracer.errors import UsageError
+from circuit_tracer.processes import processes
+
+if TYPE_CHECKING:
+    from circuit_tracer.attribution.settings import Cotangents
+    from circuit_tracer.attribution.tracing import Labels
+    from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.models import Model
+    from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
+
+LABELLED_NEURONS = 1000
+"""Neurons of most influence that get a label whether they are kept or not: a label costs a look at
+the whole vocabulary."""
+
+
+class Opened(NamedTuple):
+    """A model, what replaces its MLPs, and how features are called."""
+
+    model: Model
+    dictionary: AnyDictionary
+    labels: Labels | None
+    """Of feature cards, where the dictionary has some."""
+    relabel: Callable[[PrunedGraph], PrunedGraph]
+    """Labels that are made for the features of a finished graph alone."""
+
+
+def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
+    """`--dtype` as what the model computes in, and the precision of cotangents if it is lower."""
+    if name in ("bf16", "bfloat16"):
+        return "float32", "bf16"
+    if name == "tf32":
+        return "float32", "tf32"
+    full = {"fp32": "float32", "fp64": "float64"}.get(name, name)
+    if full not in ("float32", "float64"):
+        raise UsageError(f'unknown dtype "{name}"; choose one of float32, float64, bf16, tf32')
+    return full, None
+
+
+def open_pair(
+    model_name: str,
+    transcoders: str | None,
+    *,
+    transcoders_format: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: str | None = None,
+    threads: int | None = None,
+) -> Opened:
+    """The model and its dictionary; the bundled one or the model's neurons by default."""
+    from circuit_tracer.bundled import default_dictionary
+    from circuit_tracer.models import open_model
+
+    set_threads(threads)
+    model = open_model(
+        model_name,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        tensor_parallel=processes().count > 1,
+    )
+    name = transcoders or default_dictionary(model.identity.name, model.identity.source)
+    if name == "neurons":
+        from circuit_tracer.transcoders.neurons import open_neurons
+
+        neurons = open_neurons(model)
+        return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
+    dictionary = _open_dictionary(name, model, transcoders_format)
+    labels = _labels(name, dictionary, model, transcoders_format)
+    return Opened(model, dictionary, labels, lambda graph: graph)
+
+
+def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
+    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
+
+    dictionary = open_transcoders(name, model=model, format=format)
+    for note in dictionary.notes:
+        say(f"note: {note}")
+    if not is_made_for(dictionary, model):
+        say(
+            f"note: {dictionary.identity.name} was trained on other weights than "
+            f"{model.identity.name}; look at the error share before you believe the graph"
+        )
+    return dictionary
+
+
+def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
+    """The labels on the dictionary's feature cards, where it has cards of these very weights."""
+    from circuit_tracer.transcoders.cards import FILE, CardBook
+    from circuit_tracer.transcoders.opening import find_dictionary
+
+    path = find_dictionary(name, model, format=format).folder / FILE
+    if not path.is_file():
+        return None
+    book = CardBook(path)
+    if book.dictionary_sha256 != dictionary.identity.sha256:
+        say("note: the feature cards were made for other weights; features go without labels")
+        return None
+    return book.labels
+
+
+def _with_labels(pruned: PrunedGraph, model: Model, neurons: Neurons) -> PrunedGraph:
+    """Kept neurons and the most influential others labelled by what they do to the logits."""
+    import numpy as np
+
+    from circuit_tracer.graphs import NodeKind
+    from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
+
+    nodes = pruned.graph.nodes
+    is_neuron = nodes.kind == NodeKind.FEATURE
+    ranked = np.argsort(-np.where(is_neuron, pruned.influence, -1), kind="stable")
+    rows = np.union1d(np.flatnonzero(is_neuron & pruned.node_kept), ranked[:LABELLED_NEURONS])
+    rows = rows[is_neuron[rows]]
+    columns = nodes.layer[rows], nodes.feature[rows], nodes.activation[rows]
+    firing = [Firing(*values) for values in zip(*(c.tolist() for c in columns), strict=True)]
+    return pruned.with_labels(rows, neuron_labels(model, neurons, firing))
