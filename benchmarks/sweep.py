@@ -1,83 +1,175 @@
-"""Rows per second of the sweep and of batched autograd on the same frozen model, in one run.
+"""How fast rows are: the sweep alone, the whole way of a prompt, and batched autograd, in one run.
 
-    python benchmarks/sweep.py [--rows 2000] [--threads 1] [--repeat 5]
+    python -m benchmarks.sweep [--cases ABCD] [--threads 1] [--repeat 5] [--write]
 
-Case B of the project's table: a random Llama of 8 layers, width 256, 8 heads / 4 key-value heads,
-4,096 features a layer of which about 20 fire per token and layer, 32 tokens. The baseline is what
-a straightforward implementation does: the frozen network in torch, gradients of a batch of targets
-by `is_grads_batched`, products with all source vectors. Both are checked to agree first. The
-machine's matrix-product rate is measured in the same run.
+| case | model | dictionary | tokens | rows |
+| --- | --- | --- | --- | --- |
+| A | Llama, 4 x 128 | 1,024 features a layer, 16 active | 16 | all 960 |
+| B | Llama, 8 x 256, 8 heads, 4 key-value heads | 4,096, 20 active | 32 | 2,000 |
+| C | GPT-2, 12 x 768, vocabulary 5,000 | 8,192, 32 active | 32 | 1,000 |
+| D | SmolLM2-135M-Instruct | its own neurons | 64 | 500 |
+| E | SmolLM2-135M-Instruct | its own neurons, coverage 0.9 | 2,048 | as it comes |
+
+"Sweep" is the walk of the rows with its layout, its pieces thrown away. "Whole" is everything from
+tokens to the unpruned graph: forward pass, encoding, choice of rows, sweep, assembly. The baseline
+is what a straightforward implementation does: the frozen network in torch, gradients of a batch of
+targets by `is_grads_batched`, products with all source vectors, at the better of two batch sizes;
+both are checked to agree first. The share is that of the rate of a large matrix product, measured
+in turn with the sweep. Every case runs in a process of its own, so that its peak memory is its
+own. E takes half an hour and has no baseline; ask for it by name. `--write` writes sweep.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the oracle is in tests/
-
+from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
-from tests.attribution.frozen import dense_rows
-from tests.attribution.frozen import feature_targets as targets_of
+from circuit_tracer.models import Model, open_model
+from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
+from tests.attribution.frozen import dense_rows, feature_targets
 from tests.oracle import FrozenNetwork
-from tests.tiny import random_dictionary, tiny_llama
+from tests.tiny import random_dictionary, tiny_llama, tiny_model
 
-AUTOGRAD_BATCHES = (8, 16, 32, 64)
-"""The baseline is quoted at its best batch size."""
-
-
-def build(n_tokens: int) -> tuple[LocalReplacementModel, FrozenNetwork]:
-    """Case B, frozen around one random prompt: for the sweep and for autograd."""
-    model = tiny_llama(n_layers=8, d_model=256, n_heads=8, n_kv_heads=4, n_words=200)
-    dictionary = random_dictionary(model, n_features=4096, k=20)
-    ids = [0, *torch.randint(2, 200, (n_tokens - 1,), generator=torch.Generator()).tolist()]
-    capture = model.capture(ids)
-    replacement = build_replacement(capture, model.wiring, dictionary)
-    return replacement, FrozenNetwork(model.module, capture.token_ids, dictionary)
+HERE = Path(__file__).resolve().parent
+BATCH = 64
+AUTOGRAD_BATCHES = (8, 32)
 
 
-def feature_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
+@dataclass(frozen=True)
+class Case:
+    """A model, a dictionary, a prompt, and how many rows are asked for."""
+
+    model: Model
+    dictionary: AnyDictionary
+    ids: list[int]
+    rows: int | None
+    coverage: float | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One line of the table; None where a figure was not measured."""
+
+    case: str
+    rows: int
+    whole: float
+    """Rows a second from tokens to the unpruned graph."""
+    seconds: float
+    """The whole way."""
+    expected_seconds: float
+    """What the estimate said of the sweep before it began."""
+    expected_megabytes: float
+    gigabytes: float
+    """Peak of the process at the end of the whole way, before the baseline runs."""
+    sweep: float | None = None
+    gemm: float | None = None
+    """GFLOP/s."""
+    share: float | None = None
+    autograd: float | None = None
+    difference: float | None = None
+    """Largest difference from autograd, relative to the largest edge."""
+
+
+def build(case: str) -> Case:
+    """One of the cases."""
+    if case in "DE":
+        model = open_model("smollm2", device="cpu")
+        ids = model.tokenize((HERE.parent / "LICENSE").read_text(encoding="utf-8"))
+        neurons = open_neurons(model)
+        if case == "D":
+            return Case(model, neurons, ids[:64], 500)
+        return Case(model, neurons, ids[:2048], None, coverage=0.9)
+    n_tokens, rows = {"A": (16, 960), "B": (32, 2000), "C": (32, 1000)}[case]
+    if case == "A":
+        model = tiny_llama(n_layers=4, d_model=128, n_words=200)
+        dictionary = random_dictionary(model, n_features=1024, k=16)
+    elif case == "B":
+        model = tiny_llama(n_layers=8, d_model=256, n_heads=8, n_kv_heads=4, n_words=200)
+        dictionary = random_dictionary(model, n_features=4096, k=20)
+    else:
+        model = tiny_model("gpt2", n_layers=12, d_model=768, n_heads=12, n_words=5000)
+        dictionary = random_dictionary(model, n_features=8192, k=32)
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(2, model.wiring.n_vocabulary, (n_tokens - 1,), generator=generator)
+    return Case(model, dictionary, [0, *words.tolist()], rows)
+
+
+def whole_way(case: Case) -> tuple[int, float, str]:
+    """Rows, seconds and the estimate of one trace."""
+    said = []
+    settings = TraceSettings(
+        max_feature_nodes=case.rows, coverage=case.coverage, batch_size=BATCH, zeroed_positions=1
+    )
+    # Random models have no text for their tokens; the tokenizer is not what is measured.
+    with patch.object(Model, "tokenize", lambda *_, **__: case.ids):
+        start = time.perf_counter()
+        done = trace(
+            case.model,
+            case.dictionary,
+            "a prompt",
+            settings,
+            on_progress=lambda now: said.append(now.note) if now.note else None,
+        )
+        return done.n_expanded, time.perf_counter() - start, said[-1]
+
+
+def some_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
     """A random choice of active features, seeded."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.randperm(len(model.features), generator=generator)[:n_rows].sort().values
-    return targets_of(model, rows)
+    return feature_targets(model, rows)
 
 
-def sweep_rate(model: LocalReplacementModel, targets: SweepTargets, batch_size: int) -> float:
-    """Rows per second of the sweep, its layout included."""
-    everything = torch.arange(len(targets))
-    start = time.perf_counter()
+def sweep(model: LocalReplacementModel, targets: SweepTargets) -> None:
+    """All rows, their pieces thrown away."""
     walk = Sweep(model)
-    for batch in batches(targets, everything, batch_size):
+    for batch in batches(targets, torch.arange(len(targets)), BATCH):
         walk.walk(targets, batch, lambda piece: None)
-    return len(targets) / (time.perf_counter() - start)
 
 
-def autograd_rate(network: FrozenNetwork, targets: SweepTargets, batch_size: int) -> float:
-    """Rows per second of batched autograd, over eight batches spread evenly over the layers."""
+def autograd(network: FrozenNetwork, targets: SweepTargets, size: int) -> int:
+    """Four batches spread evenly over the layers; returns how many rows they were."""
     order = torch.argsort(targets.level, stable=True)  # its best order: one layer per batch
-    split = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    spread = split[:: max(1, len(split) // 8)]
-    start = time.perf_counter()
+    groups = [order[i : i + size] for i in range(0, len(order), size)]
+    spread = groups[:: max(1, len(groups) // 4)][:4]
     for batch in spread:
         network.rows(targets, batch)
-    return sum(len(batch) for batch in spread) / (time.perf_counter() - start)
+    return sum(len(batch) for batch in spread)
 
 
-def disagreement(
-    model: LocalReplacementModel, network: FrozenNetwork, targets: SweepTargets
-) -> float:
-    """Largest difference between the two on 16 rows, relative to the largest edge."""
-    sample = torch.arange(0, len(targets), max(1, len(targets) // 16))
-    dense = network.rows(targets, sample)
-    ours = dense_rows(model, targets.take(sample))
-    return float((ours - dense).abs().max() / dense.abs().max())
+def flops_of(work: Callable[[], None]) -> int:
+    """Multiplications and additions of matrix products."""
+
+    def addmm_(_: Any, a: Any, b: Any, **__: Any) -> int:
+        return 2 * int(a[0]) * int(a[1]) * int(b[1])
+
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm_})
+    with counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def gemm_rate(seconds: float = 0.5) -> float:
@@ -90,39 +182,121 @@ def gemm_rate(seconds: float = 0.5) -> float:
     return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--repeat", type=int, default=5)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    model, network = build(arguments.tokens)
-    targets = feature_targets(model, arguments.rows)
-    active = len(model.features) / model.n_layers / (model.n_tokens - 1)
-    print(f"8 layers x 256, {model.n_tokens} tokens, {active:.1f} active per token and layer,")
-    print(f"{len(targets)} rows, {arguments.threads} thread(s), float32")
+def disagreement(
+    model: LocalReplacementModel, network: FrozenNetwork, targets: SweepTargets
+) -> float:
+    """Largest difference between the two on 16 rows, relative to the largest edge."""
+    sample = targets.take(torch.arange(0, len(targets), max(1, len(targets) // 16)))
+    theirs = network.rows(sample, torch.arange(len(sample)))
+    return float((dense_rows(model, sample) - theirs).abs().max() / theirs.abs().max())
+
+
+def measure(name: str, repeat: int) -> Figures:
+    """One case in this process."""
+    case = build(name)
+    again = 1 if name == "E" else max(1, repeat // 2)
+    runs = [whole_way(case) for _ in range(again)]
+    rows, seconds = runs[0][0], median(run[1] for run in runs)
+    expected_seconds, megabytes = _expected(runs[0][2])
+    figures = Figures(
+        case=name,
+        rows=rows,
+        whole=rows / seconds,
+        seconds=seconds,
+        expected_seconds=expected_seconds,
+        expected_megabytes=megabytes,
+        gigabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    )
+    if name in "DE":
+        return figures
+    capture = case.model.capture(case.ids)
+    model = build_replacement(capture, case.model.wiring, case.dictionary)
+    network = FrozenNetwork(case.model.module, capture.token_ids, case.dictionary)
+    targets = some_targets(model, rows)
     difference = disagreement(model, network, targets)
-    print(f"largest relative difference from autograd  {difference:.1e}")
+    flops = flops_of(lambda: sweep(model, targets))
     sweeps, gemms = [], []
     baselines: dict[int, list[float]] = {size: [] for size in AUTOGRAD_BATCHES}
-    for _ in range(arguments.repeat):  # in turn, so that a drifting machine hits all alike
-        sweeps.append(sweep_rate(model, targets, arguments.batch_size))
+    for _ in range(repeat):  # in turn, so that a drifting machine hits all alike
+        sweeps.append(rows / seconds_of(lambda: sweep(model, targets)))
         gemms.append(gemm_rate())
         for size, rates in baselines.items():
-            rates.append(autograd_rate(network, targets, size))
-    best = max(baselines, key=lambda size: median(baselines[size]))
-    baseline = median(baselines[best])
-    print(f"medians of {arguments.repeat} runs in turn:")
-    print(f"matrix products    {median(gemms):10.1f} GFLOP/s")
-    print(f"sweep              {median(sweeps):10.0f} rows/s")
-    for size, rates in baselines.items():
-        print(f"autograd, batch {size:<3}{median(rates):10.0f} rows/s")
-    ratio = median(sweeps) / baseline
-    print(f"ratio              {ratio:10.1f}  (to autograd at batch {best}, its best)")
+            start = time.perf_counter()
+            done = autograd(network, targets, size)
+            rates.append(done / (time.perf_counter() - start))
+    rate = median(sweeps)
+    return Figures(
+        **{
+            **asdict(figures),
+            "sweep": rate,
+            "gemm": median(gemms),
+            "share": rate / rows * flops / 1e9 / median(gemms),
+            "autograd": max(median(rates) for rates in baselines.values()),
+            "difference": difference,
+        }
+    )
+
+
+def _expected(note: str) -> tuple[float, float]:
+    """Seconds and megabytes out of what a trace says before its sweep."""
+    time_words, memory = note.split("about ")[1].split(" and ")
+    amount, unit = time_words.split()
+    return float(amount) * (60 if unit == "min" else 1), float(memory.split()[0].replace(",", ""))
+
+
+def table(found: list[Figures], threads: int) -> str:
+    """Markdown."""
+    lines = [
+        f"Rows a second, {threads} thread(s), float32. Medians of runs in turn; see sweep.py.",
+        "",
+        "| case | rows | sweep | share of GEMM rate | autograd | ratio | difference | whole way | "
+        "seconds (estimate) | peak GB (estimate) |",
+        "| --- " * 10 + "|",
+    ]
+    for f in found:
+        sweeps = ["", "", "", "", ""]
+        if f.sweep and f.gemm and f.share and f.autograd and f.difference is not None:
+            sweeps = [
+                f"{f.sweep:,.0f}",
+                f"{f.share:.0%} of {f.gemm:.0f} GFLOP/s",
+                f"{f.autograd:,.0f}",
+                f"{f.sweep / f.autograd:.1f}",
+                f"{f.difference:.0e}",
+            ]
+        cells = [
+            f.case,
+            f"{f.rows:,}",
+            *sweeps,
+            f"{f.whole:,.1f}",
+            f"{f.seconds:,.1f} ({f.expected_seconds:,.0f})",
+            f"{f.gigabytes:.2f} ({f.expected_megabytes / 1024:.2f})",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure the cases, each in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--cases", default="ABCD")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.here:
+        print(json.dumps(asdict(measure(arguments.here, arguments.repeat))))
+        return
+    found = []
+    for case in arguments.cases:
+        options = ("--threads", str(arguments.threads), "--repeat", str(arguments.repeat))
+        command = [sys.executable, "-m", "benchmarks.sweep", "--here", case, *options]
+        done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
+        found.append(Figures(**json.loads(done.stdout.splitlines()[-1])))
+        print(table(found[-1:], arguments.threads).splitlines()[-1], flush=True)
+    if arguments.write:
+        (HERE / "sweep.md").write_text(table(found, arguments.threads), encoding="utf-8")
 
 
 if __name__ == "__main__":

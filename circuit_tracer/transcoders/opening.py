@@ -122,6 +122,11 @@ def find_dictionary(
     text = str(reference)
     if not text.strip():
         raise DictionaryError("the dictionary's name is empty; give a bundled name or a folder")
+    if text == "neurons":
+        raise DictionaryError(
+            "a model's neurons are no files; `trace --transcoders neurons` takes them, and in "
+            "Python open_neurons(model)"
+        )
     if format is not None:
         reader_named(format)
     text = text.rstrip("/") or "/"
