@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tracer.bundled import bundled_folder
+from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.pruning import PrunedGraph
     from circuit_tracer.transcoders.cards import CardBook
+    from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")
 FILE_NAMES = {
@@ -100,8 +102,12 @@ def write_form(
     slug: str,
     max_nodes: int,
     overwrite: bool = False,
+    beside: Path | None = None,
 ) -> None:
-    """One form of a graph to one file (a folder, for tables), whole or not at all."""
+    """One form of a graph to one file (a folder, for tables), whole or not at all.
+
+    The exchange form gets the supernodes that lie in the folder `beside`.
+    """
     from circuit_tracer.graphs import new_file, to_exchange, write_exchange
     from circuit_tracer.graphs.networks import write
 
@@ -110,9 +116,23 @@ def write_form(
         return
     with new_file(path, overwrite) as file:
         if form == "json":
-            write_exchange(to_exchange(pruned, slug=slug, scan=scan_of(pruned)), file)
+            groups = None if beside is None else _supernodes_in(beside, pruned)
+            record = to_exchange(pruned, slug=slug, scan=scan_of(pruned), supernodes=groups)
+            write_exchange(record, file)
         else:
             file.write_bytes(_drawn(pruned, form, max_nodes))
+
+
+def _supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
+    """The supernodes of a folder's supernodes.toml as far as their nodes are kept."""
+    from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
+
+    path = folder / SUPERNODES_FILE
+    if not path.is_file():
+        return None
+    groups = read_supernodes(pruned, path, pruned_away="leave out")
+    say(f"note: with the {len(groups)} supernodes of {path}")
+    return [(group.name, group.rows) for group in groups]
 
 
 def scan_of(pruned: PrunedGraph) -> str:
@@ -121,15 +141,22 @@ def scan_of(pruned: PrunedGraph) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
 
 
-def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook:
+def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCards:
     """The feature cards of a graph's dictionary; bundled ones are found without `cards`.
 
-    `cards` is a card file or a dictionary's folder. Raises UsageError when there are none, or only
-    those of another dictionary.
+    `cards` is a card file or a dictionary's folder; those of neurons are made from the model.
+    Raises UsageError when there are none, or only those of another dictionary.
     """
     from circuit_tracer.transcoders.cards import load_cards
 
     info = pruned.graph.info
+    if info.dictionary.kind == "neurons":
+        from circuit_tracer.cli.opening import reopen
+        from circuit_tracer.transcoders.neuron_cards import NeuronCards
+        from circuit_tracer.transcoders.neurons import open_neurons
+
+        model = reopen(pruned)[0].model
+        return NeuronCards(model, open_neurons(model))
     if cards is None:
         if info.dictionary.source != "bundled":
             raise UsageError(
@@ -146,7 +173,7 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook:
     return book
 
 
-def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook) -> int:
+def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards) -> int:
     """The cards of all kept features as `features/SCAN/INDEX.json`; returns how many."""
     from circuit_tracer.graphs import NodeKind, new_file
     from circuit_tracer.graphs.plain import to_json
@@ -184,8 +211,12 @@ def write_trace(
     slug: str,
     max_nodes: int,
     overwrite: bool,
+    beside: Path | None = None,
 ) -> dict[str, str]:
-    """All files of one traced prompt, whole or not at all; returns what was written where."""
+    """All files of one traced prompt, whole or not at all; returns what was written where.
+
+    The exchange form gets the supernodes that lie in the folder `beside`.
+    """
     from circuit_tracer.graphs import new_folder, save_graph
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
 
@@ -194,7 +225,7 @@ def write_trace(
         save_graph(pruned, partial)
         for form in formats:
             path = partial / FILE_NAMES[form]
-            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes)
+            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes, beside=beside)
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
     names |= {form: FILE_NAMES[form] for form in formats}
     return {name: os.path.join(folder, file) for name, file in names.items()}

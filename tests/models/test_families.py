@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
+from circuit_tracer.attribution import trace
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from tests.oracle import FrozenNetwork
@@ -149,3 +152,25 @@ def test_a_neox_mlp_in_parallel_reads_the_layers_input(family: str) -> None:
         torch.equal(pre, mid) for pre, mid in zip(capture.resid_pre, capture.resid_mid, strict=True)
     ]
     assert same == [family == "gpt_neox"] * 3
+
+
+def test_the_language_half_of_a_gemma3_with_vision_is_a_gemma3() -> None:
+    base, capture = opened("gemma3", torch.float32)
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    vision = {**small, "num_attention_heads": 1, "image_size": 8, "patch_size": 4}
+    config = Gemma3Config(
+        text_config=base.module.config.to_dict(), vision_config=vision, mm_tokens_per_image=4
+    )
+    module = Gemma3ForConditionalGeneration(config)
+    weights = {
+        name.replace("model.", "model.language_model.", 1): tensor
+        for name, tensor in base.module.state_dict().items()
+    }
+    assert not module.load_state_dict(weights, strict=False).unexpected_keys
+    whole = Model.from_module(module, base.tokenizer)
+    again = whole.capture(base.tokenize(PROMPT))
+    assert torch.equal(again.logits, capture.logits)
+    edges = [
+        trace(model, random_dictionary(model), PROMPT).graph.edges.weight for model in (base, whole)
+    ]
+    assert np.array_equal(*edges)
