@@ -33,7 +33,7 @@ docs: .venv/.dev
 	$(BIN)/python docs/generate.py --write
 
 bench: .venv/.dev
-	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python -m benchmarks.sweep
 
 smollm2: .venv/.smollm2
 

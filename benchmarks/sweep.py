@@ -41,6 +41,7 @@ from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.models import Model, open_model
+from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from tests.attribution.frozen import dense_rows, feature_targets
 from tests.oracle import FrozenNetwork
@@ -192,7 +193,8 @@ def disagreement(
 
 
 def measure(name: str, repeat: int) -> Figures:
-    """One case in this process."""
+    """One case in this process, its memory handled as on the command line."""
+    reuse_memory()
     case = build(name)
     again = 1 if name == "E" else max(1, repeat // 2)
     runs = [whole_way(case) for _ in range(again)]

@@ -33,7 +33,7 @@ class Piece:
 
 
 OnPiece = Callable[[Piece], None]
-LARGEST_PIECE = 1 << 24
+LARGEST_PIECE = 1 << 21
 """Numbers of a piece of neurons: it is looked at several times, so it should stay in reach."""
 
 

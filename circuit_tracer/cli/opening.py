@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuit_tracer.cli.output import say, set_threads
 from circuit_tracer.errors import UsageError
-from circuit_tracer.processes import processes
+from circuit_tracer.processes import processes, reuse_memory
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import Cotangents
@@ -61,6 +61,7 @@ def open_pair(
     from circuit_tracer.models import open_model
 
     set_threads(threads)
+    reuse_memory()
     model = open_model(
         model_name,
         dtype=dtype,
