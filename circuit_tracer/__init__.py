@@ -22,12 +22,16 @@ _HOME = {
     "PrunedGraph": "circuit_tracer.graphs",
     "TraceSettings": "circuit_tracer.attribution",
     "best_paths": "circuit_tracer.graphs",
+    "explain_score": "circuit_tracer.attribution.qk",
+    "head_loadings": "circuit_tracer.attribution.heads",
+    "intervene": "circuit_tracer.interventions.engine",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
     "open_neurons": "circuit_tracer.transcoders.neurons",
     "open_transcoders": "circuit_tracer.transcoders.opening",
     "prune": "circuit_tracer.graphs",
     "save_graph": "circuit_tracer.graphs",
+    "steer": "circuit_tracer.interventions.steering",
     "trace": "circuit_tracer.attribution",
 }
 
@@ -38,17 +42,23 @@ __all__ = [
     "PrunedGraph",
     "TraceSettings",
     "best_paths",
+    "explain_score",
+    "head_loadings",
+    "intervene",
     "load_graph",
     "open_model",
     "open_neurons",
     "open_transcoders",
     "prune",
     "save_graph",
+    "steer",
     "trace",
 ]
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution import TraceSettings, trace
+    from circuit_tracer.attribution.heads import head_loadings
+    from circuit_tracer.attribution.qk import explain_score
     from circuit_tracer.graphs import (
         Graph,
         PrunedGraph,
@@ -57,6 +67,8 @@ if TYPE_CHECKING:
         prune,
         save_graph,
     )
+    from circuit_tracer.interventions.engine import intervene
+    from circuit_tracer.interventions.steering import steer
     from circuit_tracer.models import Model, open_model
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import open_neurons

@@ -15,7 +15,8 @@ It shares no code with the sweep, the wiring or the capture. Node numbers are it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,8 +71,13 @@ class _Norm(nn.Module):
 def _frozen_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
 ) -> tuple[Tensor, None]:
-    """In place of softmax(query key) value: the recorded weights times the module's own values."""
+    """In place of softmax(query key) value: the recorded weights times the module's own values.
+
+    Queries and keys are kept as they come: norms and rotation applied, each head its own.
+    """
     pattern: Any = module.recorded_pattern
+    holder: Any = module
+    holder.query, holder.key = query, key.repeat_interleave(pattern.shape[1] // key.shape[1], dim=1)
     value = value.repeat_interleave(pattern.shape[1] // value.shape[1], dim=1)
     return (pattern @ value).transpose(1, 2).contiguous(), None
 
@@ -205,6 +211,9 @@ class _Pass:
     reads: list[Tensor]
     """(T, d) at the dictionary's reading points."""
     logits: Tensor
+    queries: list[Tensor]
+    """(H, T, h) by layer, not yet scaled."""
+    keys: list[Tensor]
 
 
 class FrozenNetwork:
@@ -232,13 +241,18 @@ class FrozenNetwork:
     # Freezing
 
     def _replace_norms(self) -> dict[str, _Norm]:
-        """Every norm outside attention, by its name; those inside are frozen with the pattern."""
+        """Every norm outside attention, by its name; those on queries and keys are set apart."""
         norms = {}
+        self.inner_norms: list[_Norm] = []
         for name, child in list(self.module.named_modules()):
-            if not type(child).__name__.endswith("Norm") or "attn" in name or "attention." in name:
+            if not type(child).__name__.endswith("Norm"):
                 continue
-            norms[name] = _Norm(child)
-            self.module.set_submodule(name, norms[name])
+            norm = _Norm(child)
+            self.module.set_submodule(name, norm)
+            if "attn" in name or "attention." in name:
+                self.inner_norms.append(norm)
+            else:
+                norms[name] = norm
         return norms
 
     def _record(self) -> _Recording:
@@ -284,8 +298,13 @@ class FrozenNetwork:
             norm = front[0] if front else None
             self.layers.append(_Layer(norm, tap, leaf, _Neurons(real)))
         self.final = list(norms.values())[-1]
-        for norm in norms.values():
+        for norm in [*norms.values(), *self.inner_norms]:
             norm.frozen = True
+
+    @property
+    def attentions(self) -> list[Any]:
+        """The attention modules, with `recorded_pattern`, `query` and `key` of the last pass."""
+        return [m for m in self.module.modules() if hasattr(m, "recorded_pattern")]
 
     def _keep_logits(self, _: Any, __: Any, output: Tensor) -> None:
         self._logits = output[0]
@@ -439,6 +458,30 @@ class FrozenNetwork:
         with torch.enable_grad():
             return self._differentiated(logits[position, token])
 
+    def query_rows(self, layer: int, head: int, position: int) -> Tensor:
+        """Rows (h, columns) of one head's query numbers, not yet scaled."""
+        query = self._differentiable().queries[layer][head, position]
+        with torch.enable_grad():
+            return self._differentiated(query)
+
+    def key_rows(self, layer: int, head: int, position: int) -> Tensor:
+        """Rows (h, columns) of one head's key numbers."""
+        key = self._differentiable().keys[layer][head, position]
+        with torch.enable_grad():
+            return self._differentiated(key)
+
+    @contextmanager
+    def without(self, layer: int, *part: Any) -> Iterator[None]:
+        """Inside the block a part of one layer's pattern is zero: [head], [head, query, key]."""
+        attention = self.attentions[layer]
+        kept, whole = attention.recorded_pattern, self._pass
+        attention.recorded_pattern, self._pass = kept.clone(), None
+        attention.recorded_pattern[(0, *part)] = 0
+        try:
+            yield
+        finally:
+            attention.recorded_pattern, self._pass = kept, whole
+
     def _differentiable(self) -> _Pass:
         """The frozen pass with embeddings and leaves to differentiate by; made once, kept."""
         if self._pass is not None:
@@ -456,6 +499,8 @@ class FrozenNetwork:
             streams=[layer.stream for layer in self.layers] + [self.final.seen[0]],
             reads=[self.read(i) for i in range(len(self.layers))],
             logits=self._logits,
+            queries=[attention.query[0] for attention in self.attentions],
+            keys=[attention.key[0] for attention in self.attentions],
         )
         handle.remove()
         for layer, one in zip(self.layers, kept, strict=True):

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron, Features
+from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron, Features, Places
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.frozen import FrozenAttention, freeze_attention
@@ -50,6 +50,30 @@ class FrozenLayer:
     ) -> Float[Tensor, "*batch n d"]:
         """Cotangents at the residual stream as cotangents where the dictionary writes."""
         return cotangent if self.write is None else self.write.pull(cotangent, position)
+
+    def push_write(
+        self, x: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
+    ) -> Float[Tensor, "*batch n d"]:
+        """What is written at these positions as what is added to the residual stream."""
+        return x if self.write is None else self.write.push(x, position)
+
+    def pull_skip(
+        self, cotangent: Float[Tensor, "b P d"], start: int
+    ) -> Float[Tensor, "b p d"] | None:
+        """What the skip carries down, from position `start` on; None where there is nothing."""
+        b, P, d = cotangent.shape
+        if self.skip is None or start >= P:
+            return None
+        here = slice(start, P)
+        written = self.pull_write(cotangent[:, here], here).reshape(-1, d)
+        return self.read.pull((written @ self.skip).view(b, P - start, d), here)
+
+    def push_skip(self, streams: Float[Tensor, "b P d"], start: int) -> Float[Tensor, "b p d"]:
+        """What the skip adds to streams in front of the MLP's norm, from `start` on."""
+        here = slice(start, streams.shape[1])
+        if self.skip is None:
+            return torch.zeros_like(streams[:, here])
+        return self.push_write(self.read.push(streams[:, here], here) @ self.skip.T, here)
 
 
 @dataclass(frozen=True)
@@ -89,9 +113,12 @@ class LocalReplacementModel:
         self, numbers: Int[Tensor, "n"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Features' vectors, pulled back to the residual stream, and their own biases."""
-        places = self.features.at(numbers)
-        vectors = self.embeddings.new_empty(len(numbers), self.embeddings.shape[1])
-        biases = self.embeddings.new_empty(len(numbers))
+        return self.linear_rows_at(self.features.at(numbers))
+
+    def linear_rows_at(self, places: Places) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+        """The same of features by where they fire."""
+        vectors = self.embeddings.new_empty(len(places.layer), self.embeddings.shape[1])
+        biases = self.embeddings.new_empty(len(places.layer))
         for layer, frozen in enumerate(self.layers):
             here = (places.layer == layer).nonzero().squeeze(1)
             if not len(here):

@@ -33,6 +33,8 @@ class TraceSettings:
     """Tokens to explain; empty means the model's own first choices."""
     contrast: str | None = None
     """"yes,no": explain logit(yes) - logit(no) instead."""
+    why_not: str | None = None
+    """A token that was not chosen: explain its logit, and by how much the first choice beats it."""
     position: int = -1
     """Position whose output is explained."""
     max_n_logits: int = 10
@@ -66,6 +68,9 @@ class TraceSettings:
             raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
         if self.targets and self.contrast:
             raise UsageError("--target and --contrast exclude each other; give one of them")
+        if self.why_not is not None and (self.targets or self.contrast):
+            other = "--target" if self.targets else "--contrast"
+            raise UsageError(f"{other} and --why-not exclude each other; give one of them")
         if not 0 < self.desired_logit_prob <= 1:
             raise UsageError(
                 f"--desired-logit-prob {self.desired_logit_prob} must lie above 0 and at most at 1"

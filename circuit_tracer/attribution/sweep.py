@@ -7,9 +7,10 @@ walked down the residual stream, layer by layer:
    constant are columns of the same block; of neurons, which are all active, the down projection
    itself is the block);
 2. an affine skip adds its pull to the residual stream in front of the MLP's norm;
-3. targets that read at this layer join with their vectors;
+3. targets that read at this layer's MLP join with their vectors;
 4. attention is pulled back through its frozen pattern (before 3 where attention and MLP read the
-   same stream).
+   same stream);
+5. targets that read what attention reads join (queries and keys).
 
 At the bottom the embeddings are read off; on short prompts above the lowest attention already,
 where each embedding's image is known beforehand. Targets are sorted by position and layer, so that
@@ -22,7 +23,7 @@ tokens, d model width, F neurons of a layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -38,20 +39,33 @@ from circuit_tracer.graphs.graph import NodeKind
 class SweepTargets:
     """What rows are wanted of: vectors at the residual stream.
 
-    A target at level l < L reads the stream in front of layer l's MLP norm; one at level L the
-    stream in front of the final norm.
+    A target at level l < L reads the stream in front of layer l's MLP norm, or, with
+    `at_attention`, the one in front of its attention; one at level L the stream in front of the
+    final norm.
     """
 
     level: Int[Tensor, "n"]
     position: Int[Tensor, "n"]
     vector: Float[Tensor, "n d"]
+    at_attention: bool = False
+    """Of all of them. Where attention and MLP read the same stream it makes no difference."""
+
+    @property
+    def height(self) -> Int[Tensor, "n"]:
+        """Order from the bottom up: 2 l in front of layer l's attention, 2 l + 1 of its MLP."""
+        return 2 * self.level + (0 if self.at_attention else 1)
 
     def __len__(self) -> int:
         return len(self.level)
 
     def take(self, chosen: Int[Tensor, "m"]) -> SweepTargets:
         """Some of them."""
-        return SweepTargets(self.level[chosen], self.position[chosen], self.vector[chosen])
+        return replace(
+            self,
+            level=self.level[chosen],
+            position=self.position[chosen],
+            vector=self.vector[chosen],
+        )
 
 
 class Sweep:
@@ -90,38 +104,39 @@ class Sweep:
         Returns what arrives at each target from no node (without the target's own bias).
         """
         model = self.model
-        levels, position = targets.level[batch], targets.position[batch]
+        heights, position = targets.height[batch], targets.position[batch]
         vector = targets.vector[batch]
         B, P = len(batch), int(position.max()) + 1
         cotangent = model.embeddings.new_zeros(B, P, vector.shape[1])
         cotangent[torch.arange(B, device=vector.device), position] = vector.to(cotangent.dtype)
         constant = vector.new_zeros(B)
         reading = self.sources.start(B, P)
-        # Highest levels come first, so the targets on their way at any layer are the first rows.
-        level_list: list[int] = levels.tolist()  # the device is read here once, not per layer
+        # Highest ones come first, so the targets on their way at any layer are the first rows.
+        height_list: list[int] = heights.tolist()  # the device is read here once, not per layer
         joined = 0
 
-        def join(layer: int) -> None:
+        def join(height: int) -> None:
             nonlocal joined
-            while joined < B and level_list[joined] >= layer:
+            while joined < B and height_list[joined] >= height:
                 joined += 1
 
-        join(model.n_layers)
-        for layer in range(min(level_list[0], model.n_layers - 1), -1, -1):
+        join(2 * model.n_layers)
+        for layer in range(min(height_list[0] // 2, model.n_layers - 1), -1, -1):
             on_way = cotangent[:joined]
             skipped = None
             if joined:
                 constant[:joined] += reading.read(layer, on_way, on_piece)
-                skipped = self._pulled_skip(layer, on_way)
+                skipped = model.layers[layer].pull_skip(on_way, model.n_zeroed)
             if model.parallel:
                 self._pull_attention(layer, on_way, constant)
                 _add(on_way, skipped, model.n_zeroed)
-                join(layer)
             else:
                 _add(on_way, skipped, model.n_zeroed)
-                join(layer)
+                join(2 * layer + 1)
                 self._pull_attention(layer, cotangent[:joined], constant)
-        constant += self._read_bottom(cotangent, on_piece)
+            pulled = joined
+            join(2 * layer)
+        constant += self._read_bottom(cotangent, pulled, on_piece)
         return constant
 
     def _pull_attention(self, layer: int, cotangent: Tensor, constant: Tensor) -> None:
@@ -133,37 +148,39 @@ class Sweep:
         if layer > 0 or self._image is None:
             attention.pull(cotangent)
 
-    def _pulled_skip(self, layer: int, cotangent: Tensor) -> Tensor | None:
-        """What the skip carries down, from the first position that is not zeroed on."""
-        frozen, start, (b, P, d) = self.model.layers[layer], self.model.n_zeroed, cotangent.shape
-        if frozen.skip is None or start >= P:
-            return None
-        here = slice(start, P)
-        written = frozen.pull_write(cotangent[:, here], here).reshape(-1, d)
-        return frozen.read.pull((written @ frozen.skip).view(b, -1, d), here)
+    def _read_bottom(
+        self, cotangent: Tensor, pulled: int, on_piece: Callable[[Piece], None]
+    ) -> Tensor:
+        """Embeddings, and the constant from what else is at the bottom.
 
-    def _read_bottom(self, cotangent: Tensor, on_piece: Callable[[Piece], None]) -> Tensor:
-        """Embeddings, and the constant from what else is at the bottom."""
+        The first `pulled` cotangents come from above the lowest attention, the others do not.
+        """
         B, P, _ = cotangent.shape
+        model, beneath = self.model, self._beneath
         if self._image is None:
-            embedded = torch.einsum("bpd,pd->bp", cotangent, self.model.embeddings[:P])
-        else:
-            embedded = cotangent.view(B, -1) @ self._image[:P, :P].reshape(P, -1).T
-        on_piece(Piece(NodeKind.EMBEDDING, 0, widened(embedded)))
-        if self._beneath is None:
+            pulled = 0  # through attention like all others by now
+        parts = [torch.einsum("bpd,pd->bp", cotangent[pulled:], model.embeddings[:P])]
+        if self._image is not None and pulled:
+            image = self._image[:P, :P].reshape(P, -1)
+            parts.insert(0, cotangent[:pulled].reshape(pulled, -1) @ image.T)
+        on_piece(Piece(NodeKind.EMBEDDING, 0, widened(torch.cat(parts))))
+        if beneath is None or model.beneath is None:
             return cotangent.new_zeros(B)
-        return torch.einsum("bpd,pd->b", cotangent, self._beneath[:P])
+        above = torch.einsum("bpd,pd->b", cotangent[:pulled], beneath[:P])
+        below = torch.einsum("bpd,pd->b", cotangent[pulled:], model.beneath[:P])
+        return torch.cat([above, below])
 
 
 def batches(targets: SweepTargets, chosen: Int[Tensor, "n"], size: int) -> list[Int[Tensor, "B"]]:
-    """Targets by position, then by level: neighbours share a cone and a starting layer.
+    """Targets by position, then by height: neighbours share a cone and a starting layer.
 
-    Within a batch the highest levels come first.
+    Within a batch the highest ones come first.
     """
-    key = targets.position * (int(targets.level.max()) + 1) + targets.level
+    height = targets.height
+    key = targets.position * (int(height.max()) + 1) + height
     order = chosen[torch.argsort(key[chosen], stable=True)]
     found = [order[start : start + size] for start in range(0, len(order), size)]
-    return [b[torch.argsort(targets.level[b], descending=True, stable=True)] for b in found]
+    return [b[torch.argsort(height[b], descending=True, stable=True)] for b in found]
 
 
 def _add(cotangent: Tensor, pulled: Tensor | None, start: int) -> None:

@@ -35,13 +35,15 @@ def choose_targets(
     *,
     tokens: tuple[str, ...] = (),
     contrast: str | None = None,
+    why_not: str | None = None,
     max_n_logits: int = 10,
     desired_logit_prob: float = 0.95,
 ) -> ChosenTargets:
     """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
 
-    They are explained at the last captured position. Where the model caps its logits, their
-    probabilities are those behind the cap. Raises PromptError (not one token).
+    With `why_not`, a token that was not chosen, two: its logit, and the contrast of what the model
+    says and it. They are explained at the last captured position. Where the model caps its
+    logits, their probabilities are those behind the cap. Raises PromptError (not one token).
     """
     at = len(capture.token_ids) - 1
     logits = capture.logits[at]
@@ -74,6 +76,18 @@ def choose_targets(
             value=(logits[plus] - logits[minus])[None],
             bias=(bias[plus] - bias[minus])[None],
             weight=torch.ones_like(logits[:1]),
+        )
+    if why_not is not None:
+        first, other = int(ranked[0]), _competitor_id(model, why_not, int(ranked[0]))
+        text = f"{_bare(model, first)} - {_bare(model, other)}"
+        return ChosenTargets(
+            targets=(target(model.token_text(other), other), target(text, first, other)),
+            direction=torch.stack(
+                [unembedding[other] - unembedding.mean(0), unembedding[first] - unembedding[other]]
+            ),
+            value=torch.stack([logits[other] - logits.mean(), logits[first] - logits[other]]),
+            bias=torch.stack([bias[other] - bias.mean(), bias[first] - bias[other]]),
+            weight=torch.full_like(logits[:2], 0.5),
         )
     if tokens:
         ids = list(dict.fromkeys(model.token_id(token) for token in tokens))
@@ -114,6 +128,17 @@ def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
     if plus == minus:
         raise PromptError(f'--contrast "{contrast}" names the same token twice')
     return plus, minus
+
+
+def _competitor_id(model: Model, why_not: str, first: int) -> int:
+    """The token's id; PromptError if it is what the model says."""
+    other = model.token_id(why_not)
+    if other == first:
+        raise PromptError(
+            f'"{_bare(model, first)}" is what the model says here, so --why-not has nothing to '
+            "explain; name a token that it did not choose"
+        )
+    return other
 
 
 def _bare(model: Model, token_id: int) -> str:

@@ -134,6 +134,7 @@ def _assembled(
                 capture,
                 tokens=settings.targets,
                 contrast=settings.contrast,
+                why_not=settings.why_not,
                 max_n_logits=settings.max_n_logits,
                 desired_logit_prob=settings.desired_logit_prob,
             )

@@ -14,6 +14,7 @@ from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from circuit_tracer.graphs.heads import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
@@ -211,6 +212,7 @@ def write_trace(
     slug: str,
     max_nodes: int,
     overwrite: bool,
+    heads: HeadLoadings | None = None,
     beside: Path | None = None,
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
@@ -218,15 +220,19 @@ def write_trace(
     The exchange form gets the supernodes that lie in the folder `beside`.
     """
     from circuit_tracer.graphs import new_folder, save_graph
+    from circuit_tracer.graphs.heads import HEADS_FILE, save_heads
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
 
-    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, *FILE_NAMES.values()}
+    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
+        if heads is not None:
+            save_heads(heads, partial)
         for form in formats:
             path = partial / FILE_NAMES[form]
             write_form(pruned, form, path, slug=slug, max_nodes=max_nodes, beside=beside)
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
+    names |= {} if heads is None else {"heads": HEADS_FILE}
     names |= {form: FILE_NAMES[form] for form in formats}
     return {name: os.path.join(folder, file) for name, file in names.items()}
 

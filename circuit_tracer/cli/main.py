@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import doctor, models, reading, trace, transcoders
+from circuit_tracer.cli import (
+    ablate,
+    attention,
+    compare,
+    doctor,
+    features,
+    models,
+    reading,
+    steer,
+    supernodes,
+    trace,
+    transcoders,
+    trust,
+)
 from circuit_tracer.cli.app import ENVIRONMENT, fail, file_defaults, set_debug
 from circuit_tracer.errors import CircuitTracerError
 
@@ -54,9 +67,17 @@ def main_options(
 app.command()(trace.trace)
 app.command()(reading.show)
 app.command()(reading.paths)
+app.command()(attention.heads)
+app.command()(attention.qk)
 app.command()(reading.render)
 app.command()(reading.export)
 app.command()(reading.prune)
+app.command()(supernodes.supernodes)
+app.command()(compare.compare)
+app.command()(ablate.ablate)
+app.command()(steer.steer)
+app.command()(trust.trust)
+app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")
 app.command()(doctor.doctor)

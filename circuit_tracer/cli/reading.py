@@ -22,11 +22,13 @@ from circuit_tracer.cli.files import (
     write_trace,
 )
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.cli.output import print_json, print_rich, say
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import Graph, PrunedGraph
+    from circuit_tracer.graphs.paths import Path as Route
+    from circuit_tracer.graphs.paths import Sign
 
 
 @explained
@@ -54,10 +56,11 @@ def show(
             }
         )
         return
-    from circuit_tracer.render import tables, terminal, tree
+    from circuit_tracer.render import signed, tables, terminal, tree
 
+    routes = terminal.leading_routes(pruned, 5)
     print_rich(
-        terminal.summary(pruned, terminal.leading_routes(pruned, 5)),
+        terminal.summary(pruned, routes, section=signed.why_not(pruned, 5)),
         tree.tree(pruned),
         tables.node_table(pruned, limit=nodes),
         tables.edge_table(pruned, limit=edges),
@@ -72,39 +75,69 @@ def paths(
     ] = None,
     target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
     k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 10,
+    sign: Annotated[
+        str, own("--sign", help="+ for routes that push the target up, - for down, or any.")
+    ] = "any",
     json: options.Json = False,
 ) -> None:
     """The k best signed routes from tokens to a target, with their shares of all routes."""
-    from circuit_tracer.graphs import best_paths, node_names, open_graph
+    from circuit_tracer.graphs import best_paths, open_graph
 
     pruned = open_graph(graph)
     if k < 1:
         raise UsageError(f"-k {k} must be at least 1")
-    found = best_paths(
-        pruned,
-        sources=None if source is None else _rows(pruned.graph, source, at_target=False),
-        targets=None if target is None else _rows(pruned.graph, target, at_target=True),
-        k=k,
-    )
+    wanted = _sign(sign)
+    starts = None if source is None else _rows(pruned.graph, source, at_target=False)
+    ends = None if target is None else _rows(pruned.graph, target, at_target=True)
+    found = best_paths(pruned, sources=starts, targets=ends, k=k, sign=wanted)
+    ends = pruned.graph.target_rows.tolist() if ends is None else ends
     if json:
-        names = node_names(pruned.graph)
-        labels = pruned.graph.nodes.label
-        print_json(
-            [
-                {
-                    "nodes": [names[row] for row in path.rows],
-                    "labels": [labels[row] for row in path.rows],
-                    "strength": path.strength,
-                    "sign": path.sign,
-                    "share": path.share,
-                }
-                for path in found
-            ]
-        )
+        print_json(_routes_record(pruned.graph, found, starts, ends))
         return
-    from circuit_tracer.render import terminal
+    from circuit_tracer.render import signed, terminal
 
-    print_rich(terminal.routes(pruned, found, origin=source or "tokens"))
+    shown = terminal.routes(pruned, found, origin=source or "tokens", sign=wanted)
+    print_rich(shown, signed.totals(pruned.graph, ends, starts))
+
+
+def _sign(text: str) -> Sign:
+    """`--sign` as the library has it; words are understood, too."""
+    signs: dict[str, Sign] = {"any": "any", "+": "+", "up": "+", "-": "-", "down": "-"}
+    if text not in signs:
+        raise UsageError(f'--sign "{text}" is none; give + (pushes up), - (pushes down) or any')
+    return signs[text]
+
+
+def _routes_record(
+    graph: Graph, found: list[Route], sources: list[int] | None, targets: list[int]
+) -> dict[str, Any]:
+    """What `paths --json` prints."""
+    from circuit_tracer.graphs import NodeKind, node_names, signed_mass
+
+    names, labels = node_names(graph), graph.nodes.label
+    starts = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist() if sources is None else sources
+    mass = signed_mass(graph, sources=starts)
+    return {
+        "routes": [
+            {
+                "nodes": [names[row] for row in path.rows],
+                "labels": [labels[row] for row in path.rows],
+                "strength": path.strength,
+                "sign": path.sign,
+                "share": path.share,
+            }
+            for path in found
+        ],
+        "all_routes": [
+            {
+                "target": names[row],
+                "up": float(mass.up[row]),
+                "down": float(mass.down[row]),
+                "unsigned": float(mass.unsigned[row]),
+            }
+            for row in targets
+        ],
+    }
 
 
 def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
@@ -192,9 +225,12 @@ def _write_one(
         raise UsageError(f'"{form}" is not one format; choose one of {", ".join(allowed)}')
     form = forms[0]
     pruned = open_graph(graph)
-    final = out or (graph if graph.is_dir() else graph.parent) / FILE_NAMES[form]
+    folder = graph if graph.is_dir() else graph.parent
+    final = out or folder / FILE_NAMES[form]
     slug = graph.stem if graph.is_file() else graph.resolve().name
-    write_form(pruned, form, final, slug=slug, max_nodes=max_nodes, overwrite=overwrite)
+    write_form(
+        pruned, form, final, slug=slug, max_nodes=max_nodes, overwrite=overwrite, beside=folder
+    )
     print(final)
     return pruned, final
 
@@ -215,11 +251,19 @@ def prune(
     """Prune a traced graph again with other thresholds and write its files anew."""
     from circuit_tracer.graphs import counts, load_graph
     from circuit_tracer.graphs import prune as prune_graph
+    from circuit_tracer.graphs.heads import load_heads, loadings_after
 
     before = load_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
     after = prune_graph(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     final = out or folder
+    loadings = load_heads(before, folder)
+    heads = None if loadings is None else loadings_after(loadings, before, after)
+    if loadings is not None and heads is None:
+        say(
+            "note: edges are kept of whose heads nothing was stored; `circuit-tracer heads "
+            f"{final} --save` takes them apart"
+        )
     files = write_trace(
         after,
         final,
@@ -227,6 +271,8 @@ def prune(
         slug=final.resolve().name or slug_of(after.graph.info.prompt),
         max_nodes=max_nodes,
         overwrite=overwrite or out is None,
+        heads=heads,
+        beside=folder,
     )
     now, then = counts(after), counts(before)
     if json:

@@ -25,9 +25,11 @@ from circuit_tracer.cli.files import (
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
-from circuit_tracer.errors import PromptError
+from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.processes import is_first, processes
 
+_WORK = ("forward", "encode", "sweep", "prune", "heads")
+"""Stages that are tracing; the others open and write files."""
 LONG_SWEEP = 5.0
 """Seconds from which it is worth saying beforehand what a sweep will take."""
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from circuit_tracer.attribution import Progress, Trace, TraceSettings
     from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.graphs.heads import HeadLoadings
 
 
 @explained
@@ -65,6 +68,10 @@ def trace(
     ] = None,
     contrast: Annotated[
         str | None, option("--contrast", help='"yes,no": explain logit(yes) - logit(no).')
+    ] = None,
+    why_not: Annotated[
+        str | None,
+        option("--why-not", help="A token the model did not choose: explain what held it down."),
     ] = None,
     position: Annotated[
         int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
@@ -119,6 +126,9 @@ def trace(
         option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
     ] = None,
     max_nodes: options.MaxNodes = 60,
+    heads: Annotated[
+        bool, option("--heads", help="Store through which attention heads every kept edge passes.")
+    ] = False,
     routes: Annotated[
         int, option("--routes", "-k", min=0, help="How many routes to print per target.")
     ] = 5,
@@ -132,6 +142,11 @@ def trace(
     folder = out / name
     check_place(folder, overwrite)
     check_drawing(formats)
+    if heads and processes().count > 1:
+        raise UsageError(
+            "--heads does not work under torchrun; trace without it, then run circuit-tracer "
+            "heads GRAPH --save in one process"
+        )
 
     from circuit_tracer.attribution import TraceSettings
     from circuit_tracer.graphs import prune
@@ -143,6 +158,7 @@ def trace(
     settings = TraceSettings(
         targets=tuple(target or ()),
         contrast=contrast,
+        why_not=why_not,
         position=position,
         max_n_logits=max_n_logits,
         desired_logit_prob=desired_logit_prob,
@@ -175,19 +191,25 @@ def trace(
         clock = time.perf_counter()
         pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
         pruned = opened.relabel(pruned)
-        prune_seconds = time.perf_counter() - clock
+        seconds = {"load": load_seconds, **traced.seconds, "prune": time.perf_counter() - clock}
+        loadings = _loadings(opened, pruned, seconds, report) if heads else None
         report("writing", 0, 0)
         clock = time.perf_counter()
         files = write_trace(
-            pruned, folder, formats, slug=name, max_nodes=max_nodes, overwrite=overwrite
+            pruned,
+            folder,
+            formats,
+            slug=name,
+            max_nodes=max_nodes,
+            overwrite=overwrite,
+            heads=loadings,
         )
-    seconds = {"load": load_seconds, **traced.seconds, "prune": prune_seconds}
     seconds["write"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - started
     if json:
         print_json(_record(traced, pruned, seconds, files))
     else:
-        _print(pruned, routes, seconds, folder, formats)
+        _print(pruned, routes, seconds, folder, files)
 
 
 def _prompt(argument: str) -> str:
@@ -219,6 +241,22 @@ def _traced(
         labels=opened.labels,
         on_progress=progress,
     )
+
+
+def _loadings(
+    opened: Opened,
+    pruned: PrunedGraph,
+    seconds: dict[str, float],
+    report: Callable[[str, int, int], None],
+) -> HeadLoadings:
+    """Every kept edge by head; fills in `seconds`."""
+    from circuit_tracer.attribution.heads import head_loadings
+
+    report("taking edges apart by head", 0, 0)
+    clock = time.perf_counter()
+    loadings = head_loadings(opened.model, opened.dictionary, pruned)
+    seconds["heads"] = time.perf_counter() - clock
+    return loadings
 
 
 def _record(
@@ -270,13 +308,13 @@ def _print(
     n_routes: int,
     seconds: dict[str, float],
     folder: Path,
-    formats: list[str],
+    files: dict[str, str],
 ) -> None:
-    from circuit_tracer.render import terminal
+    from circuit_tracer.render import signed, terminal
 
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
-    print_rich(terminal.summary(pruned, paths))
-    files = ", ".join(FILE_NAMES[form] for form in formats)
-    work = sum(seconds[stage] for stage in ("forward", "encode", "sweep", "prune"))
-    print(f"\n{folder}: trace.json, nodes.parquet, edges.parquet{', ' if files else ''}{files}")
+    section = signed.why_not(pruned, n_routes) if n_routes > 0 else None
+    print_rich(terminal.summary(pruned, paths, section=section))
+    work = sum(seconds.get(stage, 0) for stage in _WORK)
+    print(f"\n{folder}: {', '.join(Path(file).name for file in files.values())}")
     print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")

@@ -33,9 +33,15 @@ from circuit_tracer.graphs.influence import (
     totals,
 )
 from circuit_tracer.graphs.networks import to_networkx
-from circuit_tracer.graphs.paths import Path, best_paths, direct_shares, path_mass
+from circuit_tracer.graphs.paths import (
+    Path,
+    SignedMass,
+    best_paths,
+    direct_shares,
+    path_mass,
+    signed_mass,
+)
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.sparse import Remainders, keep_strongest, remainders, strongest
 from circuit_tracer.graphs.storage import load_graph, save_graph
 from circuit_tracer.graphs.summary import counts, edge_table, node_table
 
@@ -50,8 +56,8 @@ __all__ = [
     "Nodes",
     "Path",
     "PrunedGraph",
-    "Remainders",
     "Scores",
+    "SignedMass",
     "Target",
     "best_paths",
     "counts",
@@ -63,7 +69,6 @@ __all__ = [
     "flow",
     "flow_in_parts",
     "from_exchange",
-    "keep_strongest",
     "load_graph",
     "new_file",
     "new_folder",
@@ -74,11 +79,10 @@ __all__ = [
     "path_mass",
     "prune",
     "read_exchange",
-    "remainders",
     "row_totals",
     "save_graph",
     "scores",
-    "strongest",
+    "signed_mass",
     "to_exchange",
     "to_networkx",
     "totals",

@@ -9,7 +9,7 @@ form is the cumulative share: lower is more important. Facts of the form: format
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,22 @@ def cantor(layer: int, feature: int) -> int:
     return (layer + feature) * (layer + feature + 1) // 2 + feature
 
 
-def to_exchange(pruned: PrunedGraph, *, slug: str, scan: str | None = None) -> dict[str, Any]:
+def to_exchange(
+    pruned: PrunedGraph,
+    *,
+    slug: str,
+    scan: str | None = None,
+    supernodes: Sequence[tuple[str, Sequence[int]]] | None = None,
+) -> dict[str, Any]:
     """The kept graph as a JSON-ready dict.
 
     `scan` is the model id for Neuronpedia and the dictionary's repository for circuit-tracer's own
-    page (default: the dictionary's name). Raises GraphFileError if two nodes had the same id.
+    page (default: the dictionary's name). `supernodes` are names with rows of kept nodes; without
+    them those of an imported graph are passed on. Raises GraphFileError if two nodes had the same
+    id.
     """
     graph = pruned.graph
-    ids = [_node_id(graph, row) for row in pruned.kept_rows.tolist()]
+    ids = [exchange_id(graph, row) for row in pruned.kept_rows.tolist()]
     if len(set(ids)) != len(ids):
         twice = next(one for one in ids if ids.count(one) > 1)
         raise GraphFileError(
@@ -52,7 +60,7 @@ def to_exchange(pruned: PrunedGraph, *, slug: str, scan: str | None = None) -> d
         )
     record = {
         "metadata": _metadata(pruned, ids, slug, scan),
-        "qParams": _q_params(graph),
+        "qParams": _q_params(graph, supernodes),
         "nodes": _nodes(pruned, ids),
         "links": _links(pruned, ids),
     }
@@ -81,7 +89,8 @@ def open_graph(path: Path | str) -> PrunedGraph:
     return read_exchange(path) if is_exchange else load_graph(path)
 
 
-def _node_id(graph: Graph, row: int) -> str:
+def exchange_id(graph: Graph, row: int) -> str:
+    """The `node_id` of a node in this form."""
     nodes = graph.nodes
     kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
     feature, position = int(nodes.feature[row]), int(nodes.position[row])
@@ -103,7 +112,7 @@ def _target(graph: Graph, row: int) -> Any:
     return graph.info.targets[row - (len(graph.nodes) - len(graph.info.targets))]
 
 
-def _js_node_id(graph: Graph, row: int) -> str:
+def _jsexchange_id(graph: Graph, row: int) -> str:
     nodes = graph.nodes
     kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
     feature, position = int(nodes.feature[row]), int(nodes.position[row])
@@ -132,7 +141,7 @@ def _nodes(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
             "is_target_logit": False,
             "run_idx": 0,
             "reverse_ctx_idx": 0,
-            "jsNodeId": _js_node_id(graph, row),
+            "jsNodeId": _jsexchange_id(graph, row),
             "clerp": nodes.label[row],
             "influence": cumulative[row],
             "activation": nodes.activation[row],
@@ -222,8 +231,18 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
     }
 
 
-def _q_params(graph: Graph) -> dict[str, Any]:
+def _q_params(
+    graph: Graph, supernodes: Sequence[tuple[str, Sequence[int]]] | None
+) -> dict[str, Any]:
     """The viewer's own state; pins and supernodes of an imported graph are passed on."""
-    empty: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
-    empty |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
-    return empty | dict(graph.info.settings.get("qParams", {}))
+    state: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
+    state |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
+    state |= dict(graph.info.settings.get("qParams", {}))
+    if supernodes is not None:
+        state["supernodes"] = [
+            [name, *(exchange_id(graph, row) for row in rows)] for name, rows in supernodes
+        ]
+        members = [one for _, *ids in state["supernodes"] for one in ids]
+        # A viewer's subgraph is made of pinned nodes, supernodes or not.
+        state["pinnedIds"] = list(dict.fromkeys([*state["pinnedIds"], *members]))
+    return state

@@ -6,6 +6,11 @@ paths into a node are among the k best into each of its sources, extended by one
 the nodes in topological order and keeping k per node is exact. Summing instead of keeping the
 best gives the total mass of all paths, against which a path's share is measured.
 
+The k best that push a target up, or down, are not among the k best of all, so they have a walk of
+their own: over (node, sign) instead of nodes, where a negative edge leads to the other sign. That
+is a graph of twice the size and as exact. The masses of both signs follow from two sums, of the
+strengths and of their absolute values.
+
 Rows are whole rows, so strengths do not depend on which edges a trace kept. Of the paths through
 edges it did not keep, only those that enter by such an edge from a token are known, in sum; the
 others are missing from the total mass.
@@ -14,8 +19,8 @@ others are missing from the total mass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +29,9 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import chunks, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
+
+Sign = Literal["any", "+", "-"]
+"""Which paths are asked for: all, those that push the target up, or those that push it down."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,24 @@ class _Best:
     """Which of the source's best paths it extends."""
 
 
+class SignedMass(NamedTuple):
+    """Summed absolute strength of all paths to each node, by sign; (n,) each."""
+
+    up: Floats
+    """Paths of positive strength; 1 for the empty path at a source itself."""
+    down: Floats
+    """Paths of negative strength."""
+    unsigned: Floats
+    """Paths that start with an edge from a token that was not kept: those are known in absolute
+    sum alone. 0 where a trace kept every edge."""
+
+    @property
+    def total(self) -> Floats:
+        """(n,) all of them: `path_mass`."""
+        total: Floats = self.up + self.down + self.unsigned
+        return total
+
+
 class _Step(NamedTuple):
     """A path's last edge: the columns of one cell of `_Best`."""
 
@@ -71,15 +97,20 @@ def best_paths(
     sources: Sequence[int] | None = None,
     targets: Sequence[int] | None = None,
     direct: bool = True,
+    sign: Sign = "any",
 ) -> list[Path]:
     """The k strongest paths into each target: targets in the given order, strongest first.
+
+    `sign` "+" gives the k strongest of those that push the target up, "-" of those that push it
+    down: what suppressed it.
 
     Walks the kept nodes and edges of a `PrunedGraph`, everything of a `Graph`; shares are of the
     whole graph's rows either way, so strengths do not depend on the pruning. `sources` and
     `targets` are rows, by default all embeddings and all targets; any kind of node may be either.
     A path may pass through another source. `direct=False` leaves out routes of a single edge, so
     that every route passes through a feature (shares are still of all paths). Equal strengths go
-    by source row. Raises UsageError for k < 1 or a row that is not in the graph or was pruned.
+    by source row. Raises UsageError for k < 1, another sign, or a row that is not in the graph or
+    was pruned.
     """
     graph = pruned.graph if isinstance(pruned, PrunedGraph) else pruned
     if isinstance(pruned, PrunedGraph):
@@ -89,19 +120,39 @@ def best_paths(
     if k < 1:
         raise UsageError(f"The number of paths is {k}: ask for at least 1.")
     embeddings = graph.nodes.of_kind(NodeKind.EMBEDDING)
+    if sign not in get_args(Sign):
+        raise UsageError(f'The sign of paths is "{sign}": give one of {", ".join(get_args(Sign))}.')
     starts = _checked(graph, embeddings if sources is None else sources, node_kept, "source")
     rows = graph.target_rows if targets is None else targets
     ends = _checked(graph, rows, node_kept, "target")
     steps = graph.edges.take(which)
     shares = _signed_shares(steps, totals(graph))
-    best = _k_best(len(graph.nodes), steps, shares, starts, k)
     mass = path_mass(graph, sources=starts.tolist())
+    states = 1 if sign == "any" else 2
+    if states == 2:
+        steps, shares = _by_sign(steps, shares)
+    best = _k_best(states * len(graph.nodes), steps, shares, states * starts, k)
     found = []
     for end in ends.tolist():
-        into = steps.into(end, end + 1)
+        state = states * end + (sign == "-")
+        into = steps.into(state, state + 1)
         last_step = _extended(best, steps.source[into], shares[into], k, direct=direct)
-        found += [_trace_back(best, end, step, float(mass[end])) for step in last_step]
+        paths = [_trace_back(best, state, step, float(mass[end])) for step in last_step]
+        found += [replace(path, rows=tuple(at // states for at in path.rows)) for path in paths]
     return found
+
+
+def _by_sign(steps: Edges, shares: Floats) -> tuple[Edges, Floats]:
+    """The edges between (node, sign), which are numbered 2 node + (0 for up, 1 for down).
+
+    A positive edge keeps the sign of what it extends, a negative one turns it. Sorted by target.
+    """
+    turns = shares < 0
+    source = np.concatenate([2 * steps.source + turns, 2 * steps.source + ~turns])
+    target = np.concatenate([2 * steps.target, 2 * steps.target + 1])
+    order = np.argsort(target, kind="stable")  # within a target the sources stay sorted
+    doubled = Edges(source[order], target[order], np.tile(steps.weight, 2)[order])
+    return doubled, np.tile(shares, 2)[order]
 
 
 def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
@@ -111,20 +162,59 @@ def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
     embeddings among the sources the edges from them that were not kept count, too; those from
     other nodes never do.
     """
+    start = np.zeros(len(graph.nodes))
+    start[np.asarray(sources, dtype=np.int64)] = 1.0
+    return _carried(graph, start + _from_dropped(graph, sources))
+
+
+def restricted(graph: Graph, which: Ints) -> Graph:
+    """The graph with some of its edges alone, its rows still as whole as before.
+
+    What is left out goes to `dropped_features`, so that every other share stays and nothing of
+    what is left out counts as a path from a token.
+    """
+    nodes, edges = graph.nodes.with_nothing_dropped(), graph.edges.take(which)
+    inner = replace(graph, nodes=nodes, edges=edges)
+    missing = np.maximum(totals(graph) - totals(inner), 0.0)
+    return replace(inner, nodes=replace(nodes, dropped_features=missing))
+
+
+def signed_mass(graph: Graph, *, sources: Sequence[int]) -> SignedMass:
+    """`path_mass` by sign: what pushes each node up, and what pushes it down."""
+    start = np.zeros(len(graph.nodes))
+    start[np.asarray(sources, dtype=np.int64)] = 1.0
+    absolute, signed = _carried(graph, start), _carried(graph, start, signed=True)
+    from_dropped = _from_dropped(graph, sources)
+    return SignedMass(
+        up=np.maximum(absolute + signed, 0.0) / 2,
+        down=np.maximum(absolute - signed, 0.0) / 2,
+        unsigned=_carried(graph, from_dropped) if from_dropped.any() else from_dropped,
+    )
+
+
+def _from_dropped(graph: Graph, sources: Sequence[int]) -> Floats:
+    """(n,) share of each row that came in by edges from tokens that were not kept.
+
+    0 unless all tokens are among the sources: it is not known which of them the edges are from.
+    """
+    nodes = graph.nodes
+    if not np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
+        return np.zeros(len(nodes))
+    return _over(nodes.dropped_embeddings, totals(graph))
+
+
+def _carried(graph: Graph, start: Floats, *, signed: bool = False) -> Floats:
+    """(n,) what starts at the nodes, (n,), with all that comes to each by way of the edges."""
     nodes, edges = graph.nodes, graph.edges
-    n = len(nodes)
-    whole = totals(graph)
-    mass = np.zeros(n)
-    mass[np.asarray(sources, dtype=np.int64)] = 1.0
-    if np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
-        mass += _over(nodes.dropped_embeddings, whole)
+    n, whole, mass = len(nodes), totals(graph), start.copy()
     for layer in np.unique(nodes.layer):
         rows = np.flatnonzero(nodes.layer == layer)
         into = edges.into(int(rows[0]), int(rows[-1]) + 1)  # rows of a layer lie together
         arrived = np.zeros(n)
         for part in chunks(into.start, into.stop):
             some = edges.take(part)
-            arriving = np.abs(_signed_shares(some, whole)) * mass[some.source]
+            shares = _signed_shares(some, whole)
+            arriving = (shares if signed else np.abs(shares)) * mass[some.source]
             arrived += np.bincount(some.target, weights=arriving, minlength=n)
         mass += arrived
     return mass

@@ -33,7 +33,7 @@ from circuit_tracer.graphs.influence import (
     influence,
     scores,
 )
-from circuit_tracer.graphs.sparse import strongest_of
+from circuit_tracer.graphs.strongest import strongest
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prune(
     check_thresholds(node_threshold, edge_threshold)
     node_influence = influence(graph)
     ranked = np.where(_ranked(graph), node_influence, 0.0)
-    node_kept = strongest_of(lambda: (ranked,), len(ranked), node_threshold)
+    node_kept = strongest(lambda: (ranked,), len(ranked), node_threshold)
     node_kept |= np.isin(graph.nodes.kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
 
     edge_kept = _between(graph.edges, node_kept)
@@ -155,7 +155,7 @@ def _strong_edges(inner: Graph, threshold: float) -> Bools:
     def flows() -> Iterator[Floats]:
         return (edge_flows(inner.edges, passed_on, part) for part in chunks(0, count))
 
-    return strongest_of(flows, count, threshold)
+    return strongest(flows, count, threshold)
 
 
 def _drop_dangling(inner: Graph, alive: Bools, node_kept: Bools) -> tuple[Bools, Bools]:

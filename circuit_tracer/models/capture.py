@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,44 @@ if TYPE_CHECKING:
 
 Replacement = Callable[[int, Tensor], Tensor]
 """(layer, what a dictionary reads there (B, T, d)) -> MLP output (B, T, d)."""
+
+Place = Literal[
+    "embedding",
+    "attention_norm",
+    "attention",
+    "attention_post_norm",
+    "mlp_norm",
+    "mlp",
+    "mlp_post_norm",
+    "final_norm",
+]
+"""A module whose output can be edited, as `Paths` calls it."""
+IN_LAYER: tuple[Place, ...] = (
+    "attention_norm",
+    "attention",
+    "attention_post_norm",
+    "mlp_norm",
+    "mlp",
+    "mlp_post_norm",
+)
+"""Those of a decoder layer, in the order they run."""
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """What an edited pass asks at every place of the model, in the order of its layers.
+
+    The embedding counts to layer 0, the final norm to the layer behind the last.
+    """
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """Whether `edit` is to be called there."""
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """The module's output (B, T, d) from what it read and what it gave itself.
+
+        `given` itself leaves it as it is. At the embedding `seen` is what it gave.
+        """
 
 
 @dataclass(frozen=True)
@@ -192,3 +230,59 @@ def run_with_mlps(
     result: Tensor = logits
     cap = wiring.logit_softcap
     return result if cap is None else cap * torch.tanh(result / cap)
+
+
+@torch.no_grad()
+def run_edited(
+    wrapped: Any,
+    wiring: Wiring,
+    token_ids: Int[Tensor, "B T"],
+    edits: Edits,
+    *,
+    positions: Int[Tensor, "P"] | None = None,
+    cache: Any = None,
+) -> Float[Tensor, "B P V"]:
+    """Logits in front of a soft-cap, at all positions or some, with modules' outputs edited.
+
+    With `cache` (transformers' `DynamicCache`) the tokens go on from those of earlier calls.
+    """
+    layers, here = _envoys(wrapped, wiring), token_ids.device
+    options: dict[str, Any] = {"use_cache": cache is not None, "past_key_values": cache}
+    if cache is not None:  # nnsight would make a mask for the new tokens alone
+        length = cache.get_seq_length() + token_ids.shape[1]
+        options["attention_mask"] = torch.ones(len(token_ids), length, device=here)
+    if positions is not None:
+        options["logits_to_keep"] = positions
+    with wrapped.trace(token_ids, **options):
+        if edits.wants("embedding", 0):
+            embed = wrapped.get(wiring.paths.embedding)
+            embed.output = _edited(edits, "embedding", 0, embed.output, embed.output, here)
+        for i, layer in enumerate(layers):
+            for place in IN_LAYER:
+                name = getattr(wiring.paths, place)
+                if name is not None and edits.wants(place, i):
+                    _edit_module(layer.get(name), edits, place, i, here)
+        if edits.wants("final_norm", len(layers)):
+            final = wrapped.get(wiring.paths.final_norm)
+            _edit_module(final, edits, "final_norm", len(layers), here)
+        logits = wrapped.get(wiring.paths.head).output.save()
+    result: Tensor = logits
+    return result.to(here)
+
+
+def _edit_module(module: Any, edits: Edits, place: Place, layer: int, here: torch.device) -> None:
+    """Ask for one module's output and set it, inside a trace."""
+    seen, output = module.input, module.output
+    given = output[0] if isinstance(output, tuple) else output
+    edited = _edited(edits, place, layer, seen, given, here)
+    if edited is not given:
+        module.output = (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+
+def _edited(
+    edits: Edits, place: Place, layer: int, seen: Tensor, given: Tensor, here: torch.device
+) -> Tensor:
+    """The edit on the device where prompts go in; layers may be spread over several."""
+    if given.device == here:
+        return edits.edit(place, layer, seen, given)
+    return edits.edit(place, layer, seen.to(here), given.to(here)).to(given.device)

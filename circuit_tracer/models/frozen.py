@@ -91,6 +91,31 @@ class FrozenAttention:
         values = values.view(K, P, B, -1).permute(2, 1, 0, 3).reshape(B * P, -1)
         cotangent.view(B * P, d).addmm_(values, self.W_V)
 
+    def worth(self, cotangent: Float[Tensor, "B P d"]) -> Float[Tensor, "B P H h"]:
+        """Cotangents behind attention as those of what each head fetches to each position."""
+        B, P, d = cotangent.shape
+        H, n = len(self.pattern), self.W_O.shape[1]
+        heads = (cotangent.reshape(B * P, d) @ self.W_O).view(B, P, H, n // H)
+        return heads if self.query_scale is None else heads * self.query_scale[:P, None, None]
+
+    def values(self, streams: Float[Tensor, "S T d"]) -> Float[Tensor, "S T K h"]:
+        """What the key-value heads read at each position; biases are left out."""
+        (S, T, d), K, n = streams.shape, self.n_kv_heads, len(self.W_V)
+        values = (streams.reshape(S * T, d) @ self.W_V.T).view(S, T, K, n // K)
+        return values if self.key_scale is None else values * self.key_scale[:, None, None]
+
+    def fetched(self, values: Float[Tensor, "S T K h"]) -> Float[Tensor, "S T H h"]:
+        """What each head fetches to each position, in front of the output projection."""
+        S, T, K, h = values.shape
+        mixing = self.pattern.view(K, -1, T)  # (K, Q * T, T)
+        mixed = torch.bmm(mixing, values.permute(2, 1, 0, 3).reshape(K, T, S * h))
+        return mixed.view(len(self.pattern), T, S, h).permute(2, 1, 0, 3)
+
+    def written(self, fetched: Float[Tensor, "S T H h"]) -> Float[Tensor, "S T d"]:
+        """What is added to the streams; biases are left out."""
+        out = fetched.flatten(2) @ self.W_O.T
+        return out if self.query_scale is None else out * self.query_scale[:, None]
+
     def _unmix(self, heads: Float[Tensor, "K Q P Bh"]) -> Float[Tensor, "K P Bh"]:
         """Cotangents of mixed values as those of the values at their keys."""
         K, Q, P, _ = heads.shape

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import (
     Capture,
+    Edits,
     MlpActivity,
     Replacement,
     capture_forward,
     capture_mlps,
+    run_edited,
     run_with_mlps,
     wrap,
 )
@@ -235,6 +237,30 @@ class Model:
     ) -> MlpActivity:
         """What a dictionary reads and has to write at every MLP, for rows of token ids (B, T)."""
         return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads, writes)
+
+    def edited(
+        self,
+        token_ids: Int[Tensor, "B T"],
+        edits: Edits,
+        *,
+        positions: Int[Tensor, "P"] | None = None,
+        cache: Any = None,
+    ) -> Float[Tensor, "B P V"]:
+        """Logits in front of a soft-cap of a pass in which modules' outputs are edited."""
+        return run_edited(
+            self.wrapped,
+            self.wiring,
+            token_ids.to(self.device),
+            edits,
+            positions=positions,
+            cache=cache,
+        )
+
+    def probabilities(self, logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
+        """From logits in front of a soft-cap; at least in float32."""
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        cap = self.wiring.logit_softcap
+        return (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
 
     def loss(
         self,

@@ -66,8 +66,8 @@ class FrozenNorm:
         return out if self.bias is None else out + self.bias
 
     def push(
-        self, x: Float[Tensor, "n d"], position: Int[Tensor, "n"] | slice
-    ) -> Float[Tensor, "n d"]:
+        self, x: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
+    ) -> Float[Tensor, "*batch n d"]:
         """What vectors at these positions are behind the norm, its bias left out."""
         return self._centre(x) * self.gain[position]
 

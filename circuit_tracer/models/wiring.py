@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -37,6 +38,32 @@ class AttentionWeights:
     W_O: Float[Tensor, "H d h"]
     b_V: Float[Tensor, "K h"] | None
     b_O: Float[Tensor, "d"] | None
+
+
+@dataclass(frozen=True)
+class QueryKeyWeights:
+    """The query and key maps of one layer, and what turns their products into scores."""
+
+    W_Q: Float[Tensor, "H h d"]
+    W_K: Float[Tensor, "K h d"]
+    b_Q: Float[Tensor, "H h"] | None
+    b_K: Float[Tensor, "K h"] | None
+    q_norm: Norm | None
+    """On queries, in front of the rotation: over each head's h numbers or over all H * h of them,
+    as wide as its weight is."""
+    k_norm: Norm | None
+    scaling: float
+    """What the product of query and key is multiplied by."""
+    softcap: float | None
+    """Scores are capped to +-this by tanh in front of the softmax."""
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions of one layer: the first r numbers of a query or key are turned."""
+
+    cos: Float[Tensor, "T r"]
+    sin: Float[Tensor, "T r"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +97,8 @@ class Paths:
     attention_post_norm: str | None = None
     """Applied to attention's output before it is added to the residual stream."""
     mlp_post_norm: str | None = None
+    rotary: str | None = None
+    """What turns queries and keys by their positions."""
 
 
 class Wiring:
@@ -88,6 +117,7 @@ class Wiring:
         mlp="mlp",
         final_norm="model.norm",
         head="lm_head",
+        rotary="model.rotary_emb",
     )
     weight_offset = 0.0
     """What is added to a stored norm weight (Gemma stores weight - 1)."""
@@ -109,6 +139,8 @@ class Wiring:
         """Whether attention and MLP read the same stream, the layer's input."""
         self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
         """Logits are capped to +-this by tanh; attribution explains them before that."""
+        self.score_softcap: float | None = None
+        """Attention scores are capped to +-this by tanh; QK attribution explains them before."""
 
     # Norms
 
@@ -217,6 +249,37 @@ class Wiring:
         value, output = attention.v_proj, attention.o_proj
         return self._by_head(value.weight, value.bias, output.weight, output.bias)
 
+    def query_key_weights(self, layer: int) -> QueryKeyWeights:
+        """Query and key projections, split by head, with the norms on them if there are any."""
+        attention = self.submodule(layer, self.paths.attention)
+        query, key = attention.q_proj, attention.k_proj
+        q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+        return self._queries_and_keys(
+            self._held(query.weight),
+            self._held(key.weight),
+            self._held_if_any(query.bias),
+            self._held_if_any(key.bias),
+            scaling=float(attention.scaling),
+            q_norm=None if q_norm is None else self._as_norm(q_norm),
+            k_norm=None if k_norm is None else self._as_norm(k_norm),
+        )
+
+    def rotary(self, layer: int, n_tokens: int) -> Rotary | None:
+        """The rotations of positions 0 to `n_tokens` - 1; None where positions are learned."""
+        if self.paths.rotary is None:
+            return None
+        embedding: Any = self.module.get_submodule(self.paths.embedding)
+        like = embedding.weight
+        positions = torch.arange(n_tokens, device=like.device)[None]
+        module: Any = self.module.get_submodule(self.paths.rotary)
+        with torch.no_grad():
+            cos, sin = module(like, positions, *self._rotary_arguments(layer))
+        return Rotary(cos[0].to(like), sin[0].to(like))
+
+    def _rotary_arguments(self, layer: int) -> tuple[str, ...]:
+        """What else the rotary module is asked with."""
+        return ()
+
     def mlp_weights(self, layer: int) -> MlpWeights:
         """The MLP's neurons."""
         mlp = self.submodule(layer, self.paths.mlp)
@@ -254,6 +317,29 @@ class Wiring:
             W_O=self._held(output).reshape(d, H, h).transpose(0, 1),
             b_V=None if value_bias is None else self._held(value_bias).reshape(K, h),
             b_O=self._held_if_any(output_bias),
+        )
+
+    def _queries_and_keys(
+        self,
+        query: Float[Tensor, "Hh d"],
+        key: Float[Tensor, "Kh d"],
+        query_bias: Float[Tensor, "Hh"] | None,
+        key_bias: Float[Tensor, "Kh"] | None,
+        *,
+        scaling: float,
+        q_norm: Norm | None = None,
+        k_norm: Norm | None = None,
+    ) -> QueryKeyWeights:
+        K, H, h, d = self.n_kv_heads, self.n_heads, self.d_head, self.d_model
+        return QueryKeyWeights(
+            W_Q=query.reshape(H, h, d),
+            W_K=key.reshape(K, h, d),
+            b_Q=None if query_bias is None else query_bias.reshape(H, h),
+            b_K=None if key_bias is None else key_bias.reshape(K, h),
+            q_norm=q_norm,
+            k_norm=k_norm,
+            scaling=scaling,
+            softcap=self.score_softcap,
         )
 
 
@@ -295,13 +381,38 @@ class Gemma2(Wiring):
         mlp_post_norm="post_feedforward_layernorm",
         final_norm="model.norm",
         head="lm_head",
+        rotary="model.rotary_emb",
     )
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        outer: Any = module.config
+        self.score_softcap = outer.get_text_config().attn_logit_softcapping
 
 
 class Gemma3(Gemma2):
     """Gemma 2 with norms on queries and keys, local and global rotary positions, no soft-cap."""
 
     family = "gemma3"
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.score_softcap = None  # its config has one, which the model does not apply
+
+    def _rotary_arguments(self, layer: int) -> tuple[str, ...]:
+        """Local and global layers turn by other angles."""
+        return (str(self.submodule(layer, self.paths.attention).layer_type),)
+
+
+class Gemma3WithVision(Gemma3):
+    """The language half of the larger Gemma 3 checkpoints."""
+
+    paths = replace(
+        Gemma3.paths,
+        embedding="model.language_model.embed_tokens",
+        layer="model.language_model.layers.{}",
+        final_norm="model.language_model.norm",
+    )
 
 
 class Olmo2(Wiring):
@@ -319,6 +430,7 @@ class Olmo2(Wiring):
         mlp_post_norm="post_feedforward_layernorm",
         final_norm="model.norm",
         head="lm_head",
+        rotary="model.rotary_emb",
     )
 
 
@@ -348,6 +460,18 @@ class GPT2(Wiring):
         bias = attention.c_attn.bias[2 * self.d_model :]
         return self._by_head(value.T, bias, attention.c_proj.weight.T, attention.c_proj.bias)
 
+    def query_key_weights(self, layer: int) -> QueryKeyWeights:
+        """The first two thirds of `c_attn`; the scaling as the config has it."""
+        attention, d = self.submodule(layer, self.paths.attention), self.d_model
+        fused, bias = self._held(attention.c_attn.weight), self._held(attention.c_attn.bias)
+        config: Any = self.module.config
+        scaling = self.d_head**-0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            scaling /= layer + 1
+        return self._queries_and_keys(
+            fused[:, :d].T, fused[:, d : 2 * d].T, bias[:d], bias[d : 2 * d], scaling=scaling
+        )
+
     def mlp_weights(self, layer: int) -> MlpWeights:
         """Stored (in, out), without a gate."""
         mlp = self.submodule(layer, self.paths.mlp)
@@ -376,6 +500,7 @@ class GPTNeoX(Wiring):
         mlp="mlp",
         final_norm="gpt_neox.final_layer_norm",
         head="lm_head",
+        rotary="gpt_neox.rotary_emb",
     )
 
     def __init__(self, module: nn.Module) -> None:
@@ -386,15 +511,27 @@ class GPTNeoX(Wiring):
             self.paths = replace(self.paths, head="embed_out")
 
     def attention_weights(self, layer: int) -> AttentionWeights:
-        """Each head's rows are its query's, its key's and its value's."""
-        attention = self.submodule(layer, self.paths.attention)
-        fused, output = attention.query_key_value, attention.dense
-        shape = (self.n_heads, 3, self.d_head)
-        value = self._held(fused.weight).view(*shape, self.d_model)[:, 2].flatten(0, 1)
-        bias = None
-        if fused.bias is not None:
-            bias = self._held(fused.bias).view(shape)[:, 2].flatten()
+        """The last third of each head's rows."""
+        output = self.submodule(layer, self.paths.attention).dense
+        value, bias = self._third(layer, 2)
         return self._by_head(value, bias, output.weight, output.bias)
+
+    def query_key_weights(self, layer: int) -> QueryKeyWeights:
+        """The first two thirds of each head's rows."""
+        (query, query_bias), (key, key_bias) = self._third(layer, 0), self._third(layer, 1)
+        scaling = float(self.submodule(layer, self.paths.attention).scaling)
+        return self._queries_and_keys(query, key, query_bias, key_bias, scaling=scaling)
+
+    def _third(
+        self, layer: int, which: int
+    ) -> tuple[Float[Tensor, "Hh d"], Float[Tensor, "Hh"] | None]:
+        """Each head's rows are its query's, its key's and its value's."""
+        fused = self.submodule(layer, self.paths.attention).query_key_value
+        shape = (self.n_heads, 3, self.d_head)
+        rows = self._held(fused.weight).view(*shape, self.d_model)[:, which].flatten(0, 1)
+        if fused.bias is None:
+            return rows, None
+        return rows, self._held(fused.bias).view(shape)[:, which].flatten()
 
     def mlp_weights(self, layer: int) -> MlpWeights:
         """Without a gate."""
@@ -417,6 +554,7 @@ WIRINGS: dict[str, type[Wiring]] = {
     "Qwen3ForCausalLM": Qwen3,
     "Gemma2ForCausalLM": Gemma2,
     "Gemma3ForCausalLM": Gemma3,
+    "Gemma3ForConditionalGeneration": Gemma3WithVision,
     "GPT2LMHeadModel": GPT2,
     "GPTNeoXForCausalLM": GPTNeoX,
     "Olmo2ForCausalLM": Olmo2,

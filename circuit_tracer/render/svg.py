@@ -7,6 +7,8 @@ a `<title>`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
@@ -40,19 +42,24 @@ def svg(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | Non
     parts = [
         title(f"Attribution graph: {pruned.graph.info.prompt}"),
         element("rect", width=width + 2 * MARGIN, height=height + 2 * MARGIN, fill=palette.PAPER),
-        _shift(MARGIN, MARGIN, _header(pruned, width)),
-        _shift(
+        shift(MARGIN, MARGIN, _header(pruned, width)),
+        shift(
             MARGIN,
             MARGIN + HEADER,
-            _stripes(layout, pruned.graph.info.n_layers),
+            stripes(layout, pruned.graph.info.n_layers),
             _edges(pruned, selection, layout),
             _nodes(pruned, layout),
-            _axis(pruned, layout),
+            axis(pruned, layout),
         ),
-        _shift(MARGIN, MARGIN + HEADER + layout.height + FOOTER, key.markup),
+        shift(MARGIN, MARGIN + HEADER + layout.height + FOOTER, key.markup),
     ]
+    return document(width, height, parts)
+
+
+def document(width: float, height: float, parts: Sequence[str]) -> str:
+    """An SVG page around markup that leaves `MARGIN` on every side of width x height."""
     size = (figure(width + 2 * MARGIN), figure(height + 2 * MARGIN))
-    document = element(
+    page = element(
         "svg",
         *(f"\n{part}" for part in parts),
         "\n",
@@ -63,10 +70,11 @@ def svg(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | Non
         role="img",
         font_family=palette.FONT,
     )
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{page}\n'
 
 
-def _shift(x: float, y: float, *parts: str) -> str:
+def shift(x: float, y: float, *parts: str) -> str:
+    """Markup moved to (x, y)."""
     return element("g", *parts, transform=f"translate({figure(x)} {figure(y)})")
 
 
@@ -79,7 +87,7 @@ def _header(pruned: PrunedGraph, width: float) -> str:
     )
 
 
-def _stripes(layout: Layout, n_layers: int) -> str:
+def stripes(layout: Layout, n_layers: int) -> str:
     """Every second layer on grey, layer names at the left, hairlines between the tokens."""
     parts = []
     for i, band in enumerate(layout.bands):
@@ -130,7 +138,7 @@ def _nodes(pruned: PrunedGraph, layout: Layout) -> str:
     return element("g", *(f"\n{shape}" for shape in shapes), class_="nodes")
 
 
-def _axis(pruned: PrunedGraph, layout: Layout) -> str:
+def axis(pruned: PrunedGraph, layout: Layout) -> str:
     """Token positions under the columns; the text of tokens that have no node of their own."""
     nodes = pruned.graph.nodes
     boxed = {int(nodes.position[row]) for row in layout.placed if nodes.layer[row] < 0}

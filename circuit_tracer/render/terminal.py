@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
+from circuit_tracer.graphs.paths import Path, Sign, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line
 from circuit_tracer.render.text import percent, printable, shorten, token_texts
@@ -59,9 +59,16 @@ def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
 
 
 def summary(
-    pruned: PrunedGraph, paths: Sequence[Path] | None, *, width: int = WIDTH
+    pruned: PrunedGraph,
+    paths: Sequence[Path] | None,
+    *,
+    width: int = WIDTH,
+    section: RenderableType | None = None,
 ) -> RenderableType:
-    """The trace on one screen: tokens, targets, scores, strongest routes (none if None)."""
+    """The trace on one screen: tokens, targets, scores, strongest routes (none if None).
+
+    `section` is shown in place of the routes, where it is given.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -75,7 +82,9 @@ def summary(
         parts += [Text(name, style="bold"), part]
         parts += [Text(f"  {note}", style="dim")] if note else []
         parts.append(Text(""))
-    if paths is not None:
+    if section is not None:
+        parts += [section, Text("")]
+    elif paths is not None:
         parts += [
             Text("Strongest routes through features", style="bold"),
             routes(pruned, paths, width=width),
@@ -152,17 +161,25 @@ def scores(pruned: PrunedGraph) -> Table:
 
 
 def routes(
-    pruned: PrunedGraph, paths: Sequence[Path], *, width: int = WIDTH, origin: str = "tokens"
+    pruned: PrunedGraph,
+    paths: Sequence[Path],
+    *,
+    width: int = WIDTH,
+    origin: str = "tokens",
+    sign: Sign = "any",
+    explained: bool = True,
 ) -> RenderableType:
     """The strongest signed routes, one a line; a route that is too long goes on indented.
 
     A gap parts the routes to one target from those to the next. `origin` says in words what the
-    paths' sources are, which their shares are of.
+    paths' sources are, which their shares are of; the line that says so is left out unless
+    `explained`. `sign` is what was asked for.
     """
     from rich.text import Text
 
     if not paths:
-        return Text("  No route from a token to a target was kept: lower the pruning.")
+        kind = {"+": " that pushes it up", "-": " that pushes it down"}.get(sign, "")
+        return Text(f"  No route from a token to a target{kind} was kept: lower the pruning.")
     shares = [f"{'+' if path.sign > 0 else '-'}{percent(path.share)}" for path in paths]
     room = max(len(share) for share in shares)
     shared = _shared_labels(pruned.graph)
@@ -175,6 +192,8 @@ def routes(
         text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
         route = _route(pruned.graph, path, shared, width - room - 4, room + 4)
         text.append(route + "\n")
+    if not explained:
+        return text
     text.append(
         "  +/-: pushes the target up or down; share of all paths from "
         f"{shorten(printable(origin), LABEL_CELLS)} to it.",

@@ -98,6 +98,21 @@ def test_contrast_is_the_difference_of_its_two_targets() -> None:
     assert contrast.info.targets[0].token == "yes - no"
 
 
+def test_why_not_explains_a_token_and_what_beat_it() -> None:
+    first = traced(TraceSettings(max_n_logits=1)).info.targets[0].token.strip()
+    other = "no" if first != "no" else "yes"
+    graph = traced(TraceSettings(why_not=other))
+    both = traced(TraceSettings(targets=(first, other)))
+    rows = [_dense_row(both, int(row)) for row in both.target_rows]
+    found = [_dense_row(graph, int(row)) for row in graph.target_rows]
+    assert np.allclose(found[0], rows[1])
+    assert np.allclose(found[1], rows[0] - rows[1])
+    assert [t.is_contrast for t in graph.info.targets] == [False, True]
+    assert graph.info.targets[1].logit > 0
+    with pytest.raises(PromptError, match="nothing to explain"):
+        traced(TraceSettings(why_not=first))
+
+
 def _dense_row(graph: Graph, target: int) -> np.ndarray:
     dense = np.zeros(int(graph.target_rows[0]))
     here = graph.edges.target == target

@@ -26,7 +26,7 @@ def test_show_lists_what_was_traced(banana: Banana, run: Run) -> None:
 
 def test_paths_go_from_the_token_to_the_target(banana: Banana, run: Run) -> None:
     arguments = ("paths", str(banana[0]), "--from", "banana", "--to", "yellow", "-k", "3", "--json")
-    routes = json.loads(run(*arguments).out)
+    routes = json.loads(run(*arguments).out)["routes"]
     assert len(routes) == 3
     for route in routes:
         assert route["nodes"][0] == "embedding@2"

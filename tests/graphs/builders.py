@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from circuit_tracer.graphs.graph import (
+    DROPPED,
     Edges,
     Graph,
     GraphInfo,
@@ -195,3 +197,28 @@ def hand_graph() -> Graph:
         for source in sources
     ]
     return graph_from_edges(kinds, layers, edges)
+
+
+def thinned(graph: Graph, *, mass: float, most: int | None = None) -> Graph:
+    """The graph with each row cut down to its strongest edges; the sums go to its node.
+
+    Kept are the fewest that reach `mass` of the row's absolute sum, at most `most`; ties by source.
+    """
+    nodes, edges = graph.nodes, graph.edges
+    n = len(nodes)
+    kept = np.zeros(len(edges), dtype=np.bool_)
+    for target in np.unique(edges.target):
+        row = np.flatnonzero(edges.target == target)
+        size = np.abs(edges.weight[row].astype(np.float64))
+        order = np.argsort(-size, kind="stable")
+        before = np.cumsum(size[order]) - size[order]
+        chosen = order[(before < mass * size.sum() * (1 - 1e-12)) & (size[order] > 0)]
+        kept[row[chosen if most is None else chosen[:most]]] = True
+    left = edges.take(~kept)
+    weight = left.weight.astype(np.float64)
+    sums = [np.bincount(left.target, weights=weight, minlength=n)]
+    for kind in (NodeKind.EMBEDDING, NodeKind.ERROR, NodeKind.FEATURE):
+        size = np.abs(weight) * (nodes.kind[left.source] == kind)
+        sums.append(np.bincount(left.target, weights=size, minlength=n))
+    columns = {name: getattr(nodes, name) + s for name, s in zip(DROPPED, sums, strict=True)}
+    return replace(graph, nodes=replace(nodes, **columns), edges=edges.take(kept))

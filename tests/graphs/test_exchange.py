@@ -23,9 +23,8 @@ from circuit_tracer.graphs.exchange import (
 from circuit_tracer.graphs.graph import DROPPED, Edges, Graph, NodeKind, Target
 from circuit_tracer.graphs.imports import from_exchange, inverse_cantor
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.graphs.storage import save_graph
-from tests.graphs.builders import random_graph
+from tests.graphs.builders import random_graph, thinned
 from tests.graphs.compare import assert_same_graph, assert_same_pruned
 
 
@@ -285,7 +284,7 @@ def test_vocabulary_ids_of_embeddings_come_back(is_ours: bool) -> None:
 
 
 def test_sparse_rows_come_back_and_the_description_says_what_they_leave_out() -> None:
-    graph = keep_strongest(random_graph(unexpanded=2), mass=0.7)
+    graph = thinned(random_graph(unexpanded=2), mass=0.7)
     pruned = prune(graph, node_threshold=1, edge_threshold=1)
     record = through_json(to_exchange(pruned, slug="x"))
     share = f"{pruned.scores.dropped_share:.2%} of the influence"

@@ -19,8 +19,8 @@ from circuit_tracer.graphs.influence import (
 )
 from circuit_tracer.graphs.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import prune
-from circuit_tracer.graphs.sparse import keep_strongest, remainders, strongest
-from tests.graphs.builders import graph_from_edges, random_graph
+from circuit_tracer.graphs.strongest import strongest
+from tests.graphs.builders import graph_from_edges, random_graph, thinned
 from tests.graphs.compare import assert_same_graph
 from tests.graphs.oracles import (
     dense,
@@ -52,53 +52,24 @@ def rows(seed: int, dtype: type, n_columns: int = 300) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mass", [1e-9, 0.3, 0.5, 0.75, 0.9, 0.999, 1.0])
-@pytest.mark.parametrize("most", [0, 1, 7, 150, 300, 10**9])
-def test_the_strongest_are_those_that_sorting_finds(dtype: type, mass: float, most: int) -> None:
+def test_the_strongest_are_those_that_sorting_finds(dtype: type, mass: float) -> None:
     for seed in range(3):
-        weights = rows(seed, dtype)
-        kept = strongest(weights, mass, most)
-        for row, mask in zip(weights.astype(np.float64), kept, strict=True):
-            assert set(np.flatnonzero(mask).tolist()) == strongest_by_sorting(row, mass, most)
+        for row in rows(seed, dtype):
+            size = np.abs(row)
+            kept = strongest(lambda size=size: (size[:130], size[130:]), len(size), mass)
+            expected = strongest_by_sorting(row.astype(np.float64), mass, len(row))
+            assert set(np.flatnonzero(kept).tolist()) == expected
 
 
-def test_a_share_that_is_reached_exactly_needs_no_more_and_ties_go_by_column() -> None:
-    weights = np.array([[1.0, -3, 3, 3, 0, 2], [5, 5, -5, 5, 0, 0]])
-    assert strongest(weights, 0.5, 9).tolist() == [
-        [False, True, True, False, False, False],
-        [True, True, False, False, False, False],
-    ]
-
-
-def test_a_row_does_not_depend_on_the_others() -> None:
-    weights = np.concatenate([rows(seed, np.float32) for seed in range(5)])
-    kinds = np.random.default_rng(0).integers(3, size=300).astype(np.int8)
-    kept = strongest(weights, 0.9, 100)
-    sums = remainders(weights, kept, kinds)
-    for i in range(len(weights)):
-        np.testing.assert_array_equal(strongest(weights[i : i + 1], 0.9, 100)[0], kept[i])
-        alone = remainders(weights[i : i + 1], kept[i : i + 1], kinds)
-        assert [float(s[0]) for s in alone] == [float(s[i]) for s in sums]
+def test_a_share_that_is_reached_exactly_needs_no_more_and_ties_go_by_place() -> None:
+    for size, expected in (([1.0, 3, 3, 3, 0, 2], [1, 2]), ([5.0, 5, 5, 5, 0, 0], [0, 1])):
+        kept = strongest(lambda size=size: (np.array(size),), len(size), 0.5)
+        assert np.flatnonzero(kept).tolist() == expected
 
 
 def test_nothing_to_choose_from() -> None:
-    assert strongest(np.zeros((0, 5), dtype=np.float32), 0.9, 3).shape == (0, 5)
-    assert strongest(np.zeros((2, 0), dtype=np.float32), 0.9, 3).shape == (2, 0)
-
-
-def test_remainders_add_up_by_kind() -> None:
-    rng = np.random.default_rng(3)
-    weights = rng.normal(size=(6, 40)).astype(np.float32)
-    kind = rng.integers(3, size=40).astype(np.int8)
-    kept = strongest(weights, 0.6, 40)
-    sums = remainders(weights, kept, kind)
-    wide = np.where(kept, 0, weights.astype(np.float64))
-    np.testing.assert_allclose(sums.dropped, wide.sum(1), rtol=1e-12)
-    for found, of in (
-        (sums.dropped_embeddings, NodeKind.EMBEDDING),
-        (sums.dropped_errors, NodeKind.ERROR),
-        (sums.dropped_features, NodeKind.FEATURE),
-    ):
-        np.testing.assert_allclose(found, np.abs(wide[:, kind == of]).sum(1), rtol=1e-12)
+    assert strongest(lambda: (), 0, 0.9).shape == (0,)
+    assert not strongest(lambda: (np.zeros(3),), 3, 0.9).any()
 
 
 def sparse_pairs(*, unexpanded: int = 0) -> list[tuple[Graph, Graph]]:
@@ -106,7 +77,7 @@ def sparse_pairs(*, unexpanded: int = 0) -> list[tuple[Graph, Graph]]:
     pairs = []
     for seed, shape in enumerate(SHAPES):
         graph = random_graph(*shape, seed=seed, dtype=np.float64, unexpanded=unexpanded)
-        pairs += [(graph, keep_strongest(graph, mass=mass, most=most)) for mass, most in CUTS]
+        pairs += [(graph, thinned(graph, mass=mass, most=most)) for mass, most in CUTS]
     return pairs
 
 
@@ -124,7 +95,7 @@ def test_sparse_rows_conserve_and_keep_their_totals() -> None:
 
 def test_with_nothing_dropped_nothing_changes() -> None:
     graph = random_graph(4, 5, 8, unexpanded=3)
-    same = keep_strongest(graph, mass=1.0)
+    same = thinned(graph, mass=1.0)
     assert_same_graph(same, graph)
     found = dropped_influence(graph)
     assert (found.embeddings, found.errors, found.features) == (0, 0, 0)
@@ -140,7 +111,7 @@ def test_with_nothing_dropped_nothing_changes() -> None:
     np.testing.assert_array_equal(
         totals(graph), row_totals(graph.edges.target, graph.edges.weight, len(graph.nodes))
     )
-    everywhere = scores(keep_strongest(random_graph(4, 5, 8), mass=1.0))
+    everywhere = scores(thinned(random_graph(4, 5, 8), mass=1.0))
     assert everywhere.replacement_range == (everywhere.replacement, everywhere.replacement)
     assert everywhere.completeness_range == (everywhere.completeness, everywhere.completeness)
 
@@ -189,7 +160,7 @@ def test_ranges_hold_for_rows_that_a_budget_left_out_too() -> None:
         nan = np.where(expanded, whole.nodes.constant, np.nan)
         nodes = replace(whole.nodes, expanded=expanded, constant=nan)
         stays = ~np.isin(whole.edges.target, left)
-        part = keep_strongest(replace(whole, nodes=nodes, edges=whole.edges.take(stays)), mass=0.8)
+        part = thinned(replace(whole, nodes=nodes, edges=whole.edges.take(stays)), mass=0.8)
         found = scores(part)
         replacement, completeness = upstream_scores(whole)
         assert found.replacement_range[0] <= replacement <= found.replacement_range[1]
@@ -252,7 +223,7 @@ def test_flows_along_kept_edges_and_into_dropped_ones_sum_to_what_a_node_has() -
 
 def test_a_route_is_as_strong_in_a_sparse_graph() -> None:
     whole = random_graph(4, 5, 8, dtype=np.float64)
-    sparse = keep_strongest(whole, mass=0.7)
+    sparse = thinned(whole, mass=0.7)
     strengths = {path.rows: path.strength for path in best_paths(whole, k=10**4)}
     found = best_paths(sparse, k=20)
     assert len(found) > 10

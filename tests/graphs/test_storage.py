@@ -18,9 +18,8 @@ from circuit_tracer.graphs import storage
 from circuit_tracer.graphs.graph import DROPPED
 from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import prune
-from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.graphs.storage import load_graph, save_graph
-from tests.graphs.builders import random_graph
+from tests.graphs.builders import random_graph, thinned
 from tests.graphs.compare import assert_same_pruned
 
 
@@ -34,7 +33,7 @@ def test_numbers_come_back_bit_for_bit(tmp_path: Path, dtype: type) -> None:
 
 
 def test_sparse_rows_and_a_softcap_come_back(tmp_path: Path) -> None:
-    graph = keep_strongest(random_graph(unexpanded=2), mass=0.7)
+    graph = thinned(random_graph(unexpanded=2), mass=0.7)
     pruned = prune(replace(graph, info=replace(graph.info, logit_softcap=30.0)))
     save_graph(pruned, tmp_path)
     again = load_graph(tmp_path)

@@ -12,12 +12,11 @@ import pytest
 
 from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.render import palette
 from circuit_tracer.render.selection import select
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import printable
-from tests.graphs.builders import random_graph
+from tests.graphs.builders import random_graph, thinned
 from tests.render import builders
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -192,7 +191,7 @@ def test_text_stands_inside_the_page() -> None:
 
 
 def test_the_legend_tells_of_a_softcap_and_of_edges_too_small_to_keep() -> None:
-    graph = keep_strongest(builders.story(), mass=0.8)
+    graph = thinned(builders.story(), mass=0.8)
     page = parsed(prune(replace(graph, info=replace(graph.info, logit_softcap=30.0))))
     words = " ".join(page.itertext())
     assert "Logits before the soft-cap of 30; probabilities after it." in words

@@ -10,12 +10,11 @@ from rich.cells import cell_len
 from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.paths import Path, best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.sparse import keep_strongest
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.tables import edge_table, node_table
 from circuit_tracer.render.terminal import as_text, routes, summary
 from circuit_tracer.render.tree import tree
-from tests.graphs.builders import random_graph
+from tests.graphs.builders import random_graph, thinned
 from tests.render import builders
 
 CASES = [builders.small, builders.middle, builders.large, builders.hostile]
@@ -211,7 +210,7 @@ def test_what_a_budget_left_out_has_a_line_only_if_there_is_any() -> None:
 
 def test_edges_too_small_to_keep_have_a_line_with_the_bound_only_if_there_are_any() -> None:
     assert "dropped share" not in [score.name for score in score_lines(builders.small())]
-    pruned = prune(keep_strongest(builders.story(), mass=0.9))
+    pruned = prune(thinned(builders.story(), mass=0.9))
     line = next(score for score in score_lines(pruned) if score.name == "dropped share")
     low, high = (float(number) for number in re.findall(r"0\.\d\d", line.meaning))
     assert low <= pruned.scores.replacement_range[0]

@@ -1,0 +1,360 @@
+"""`heads` and `qk`: through which heads influence flows, and why a head looks where it looks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import Edges, Graph, PrunedGraph
+    from circuit_tracer.graphs.heads import HeadLoadings, LeadingHead
+    from circuit_tracer.graphs.qk import Parts, QkAttribution, Term
+
+Model = Annotated[
+    str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
+]
+Transcoders = Annotated[
+    str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
+]
+Threads = Annotated[
+    int | None, option("--threads", help="Threads for torch; all cores by default.")
+]
+
+
+@explained
+def heads(
+    graph: options.GraphPath,
+    edge: Annotated[
+        tuple[str, str] | None,
+        own("--edge", metavar="SOURCE TARGET", help="One edge: two tokens or node names."),
+    ] = None,
+    route: Annotated[
+        int | None, own("--route", help="Every edge of the n-th best route; 1 is the best.")
+    ] = None,
+    top: Annotated[int, own("--top", "-k", min=1, help="How many heads to list.")] = 15,
+    save: Annotated[
+        bool, own("--save", help="Store the loadings with the graph, as trace --heads does.")
+    ] = False,
+    model: Model = None,
+    transcoders: Transcoders = None,
+    device: options.Device = "auto",
+    threads: Threads = None,
+    json: options.Json = False,
+) -> None:
+    """The attention heads that carry a graph's influence, or the parts of one edge by head."""
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.heads import leading_heads, load_heads, save_heads
+
+    if (edge is not None) + (route is not None) + save > 1:
+        raise UsageError("--edge, --route and --save exclude each other; give one of them")
+    if save and not graph.is_dir():
+        raise UsageError("--save stores into the folder of a trace; give that folder")
+    pruned = open_graph(graph)
+    wanted = _wanted(pruned, edge, route)
+    loadings = load_heads(pruned, graph) if graph.is_dir() and not save else None
+    if loadings is None or not _all_stored(pruned, wanted):
+        loadings = _computed(pruned, wanted, model, transcoders, device, threads)
+    if save:
+        save_heads(loadings, graph)
+    if wanted is not None:
+        _print_edges(pruned.graph, wanted, loadings, top, json)
+        return
+    leading = leading_heads(pruned, loadings, most=top)
+    if json:
+        print_json(_leading_record(pruned, leading))
+        return
+    from circuit_tracer.render.attention import leading_table
+
+    print_rich(leading_table(pruned, leading))
+    if save:
+        from circuit_tracer.graphs.heads import HEADS_FILE
+
+        print(f"\n{graph / HEADS_FILE}")
+
+
+def _leading_record(pruned: PrunedGraph, leading: list[LeadingHead]) -> dict[str, Any]:
+    from circuit_tracer.graphs.heads import influence_share, strongest_edges
+
+    edges = strongest_edges(pruned)
+    return {
+        "kept_edges": int(pruned.edge_kept.sum()),
+        "edges_taken_apart": len(edges),
+        "influence_share_of_these": influence_share(pruned, edges),
+        "heads": [
+            asdict(head) | {"moves": [move._asdict() for move in head.moves]} for head in leading
+        ],
+    }
+
+
+def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None) -> Edges | None:
+    """The edges asked for; None for all kept ones."""
+    graph = pruned.graph
+    if edge is not None:
+        source, target = node_row(graph, edge[0]), node_row(graph, edge[1])
+        return _between(graph, [(source, target)])
+    if route is None:
+        return None
+    from circuit_tracer.graphs import best_paths
+
+    first = int(graph.target_rows[0])
+    paths = best_paths(pruned, k=max(1, route), targets=[first], direct=False)
+    if not 1 <= route <= len(paths):
+        raise UsageError(
+            f"--route {route}: the kept graph has {len(paths)} route(s) through features to its "
+            "first target; choose one of them, from 1"
+        )
+    rows = paths[route - 1].rows
+    return _between(graph, list(pairwise(rows)))
+
+
+def _between(graph: Graph, ends: list[tuple[int, int]]) -> Edges:
+    from circuit_tracer.graphs import node_name
+
+    found = []
+    for source, target in ends:
+        into = graph.edges.into(target, target + 1)
+        at = np.flatnonzero(graph.edges.source[into] == source)
+        if not len(at):
+            raise UsageError(
+                f"there is no edge from {node_name(graph, source)} to {node_name(graph, target)}; "
+                "circuit-tracer show lists the strongest"
+            )
+        found.append(into.start + int(at[0]))
+    return graph.edges.take(np.array(found))
+
+
+def _all_stored(pruned: PrunedGraph, wanted: Edges | None) -> bool:
+    """Whether stored loadings have all that is wanted."""
+    if wanted is None:
+        return True
+    from circuit_tracer.graphs.heads import strongest_edges
+
+    stored = strongest_edges(pruned)
+    pairs = set(zip(stored.source.tolist(), stored.target.tolist(), strict=True))
+    return all(
+        pair in pairs for pair in zip(wanted.source.tolist(), wanted.target.tolist(), strict=True)
+    )
+
+
+def _computed(
+    pruned: PrunedGraph,
+    wanted: Edges | None,
+    model: str | None,
+    transcoders: str | None,
+    device: str,
+    threads: int | None,
+) -> HeadLoadings:
+    from circuit_tracer.cli.opening import reopen
+
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("taking edges apart", 0, 0)
+        from circuit_tracer.attribution.heads import head_loadings
+
+        return head_loadings(opened.model, opened.dictionary, pruned, wanted)
+
+
+def _print_edges(graph: Graph, wanted: Edges, loadings: HeadLoadings, top: int, json: bool) -> None:
+    ends = list(zip(wanted.source.tolist(), wanted.target.tolist(), strict=True))
+    weights = wanted.weight.tolist()
+    parts = [loadings.of_edge(*pair) for pair in ends]
+    if json:
+        print_json(
+            [
+                _edge_record(graph, *pair, weight, part)
+                for pair, weight, part in zip(ends, weights, parts, strict=True)
+            ]
+        )
+        return
+    from circuit_tracer.render.attention import edge_heads
+
+    for number, (pair, weight, part) in enumerate(zip(ends, weights, parts, strict=True)):
+        if number:
+            print()
+        print_rich(*edge_heads(graph, *pair, weight, part, most=top))
+
+
+def _edge_record(
+    graph: Graph, source: int, target: int, weight: float, part: HeadLoadings
+) -> dict[str, Any]:
+    from circuit_tracer.graphs import node_name
+    from circuit_tracer.graphs.heads import OTHERS, RESIDUAL
+
+    layers = []
+    for layer in np.unique(part.layer).tolist():
+        here = part.take(part.layer == layer)
+        own = here.take(here.head >= 0)
+        names = ("head", "loading", "key", "query", "peak")
+        columns = zip(*(getattr(own, name).tolist() for name in names), strict=True)
+        layers.append(
+            {
+                "layer": layer,
+                "residual": float(here.loading[here.head == RESIDUAL].sum()),
+                "others": float(here.loading[here.head == OTHERS].sum()),
+                "heads": [dict(zip(names, row, strict=True)) for row in columns],
+            }
+        )
+    ends = {"source": node_name(graph, source), "target": node_name(graph, target)}
+    return ends | {"weight": weight, "layers": layers}
+
+
+def node_row(graph: Graph, text: str) -> int:
+    """The one node a user means by its name, a prompt token, a position or a target's token."""
+    from circuit_tracer.graphs import NodeKind, node_names
+
+    names = node_names(graph)
+    if text in names:
+        return names.index(text)
+    nodes = graph.nodes
+    tokens = [int(row) for row in nodes.of_kind(NodeKind.EMBEDDING)]
+    found = [
+        row
+        for row in [*tokens, *graph.target_rows.tolist()]
+        if text.strip() == nodes.label[row].strip()
+        or (row in tokens and text == str(nodes.position[row]))
+    ]
+    if len(found) == 1:
+        return int(found[0])
+    if found:
+        several = ", ".join(names[row] for row in found)
+        raise UsageError(f'"{text}" can be several nodes; give one of {several}')
+    raise UsageError(
+        f'"{text}" is no node of this graph; give a name such as those that circuit-tracer show '
+        "lists (L3/117@4), a prompt token or a target"
+    )
+
+
+@explained
+def qk(
+    graph: options.GraphPath,
+    head: Annotated[str, own("--head", help="The head as LAYER.HEAD: 3.2 or L3.H2.")],
+    query: Annotated[
+        str, own("--query", help="Position that looks: a number (-1 the last) or its token.")
+    ],
+    key: Annotated[str, own("--key", help="Position that is looked at.")],
+    against: Annotated[
+        list[str] | None,
+        own(
+            "--against",
+            help="A competing key position; repeatable. Those with most attention by default.",
+        ),
+    ] = None,
+    top: Annotated[int, own("--top", "-k", min=1, help="How many terms of each sign.")] = 5,
+    model: Model = None,
+    transcoders: Transcoders = None,
+    device: options.Device = "auto",
+    threads: Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Why a head looks where it looks: its score in exact source x source terms."""
+    from circuit_tracer.graphs import open_graph
+
+    pruned = open_graph(graph)
+    layer, number = _head(head)
+    at = _position(pruned.graph, "--query", query), _position(pruned.graph, "--key", key)
+    others = [_position(pruned.graph, "--against", text) for text in against or ()]
+    from circuit_tracer.cli.opening import reopen
+
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("taking the score apart", 0, 0)
+        from circuit_tracer.attribution.qk import explain_score
+
+        found = explain_score(
+            opened.model,
+            opened.dictionary,
+            pruned,
+            layer=layer,
+            head=number,
+            query=at[0],
+            key=at[1],
+            against=others or None,
+            n_terms=top,
+        )
+    if json:
+        print_json(_qk_record(found))
+        return
+    from circuit_tracer.render.attention import qk_parts
+
+    print_rich(*qk_parts(pruned.graph, found, top=top))
+
+
+def _head(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f'--head "{text}" is no head; give LAYER.HEAD, such as 3.2')
+    return int(match[1]), int(match[2])
+
+
+def _position(graph: Graph, flag: str, text: str) -> int:
+    """A position by its number or by the only token that reads so."""
+    info = graph.info
+    n = max(target.position for target in info.targets) + 1
+    if re.fullmatch(r"-?\d+", text.strip()):
+        position = int(text)
+        if not -n <= position < n:
+            raise UsageError(
+                f"{flag} {position} is outside what was traced (0 to {n - 1}, or -1 for the last)"
+            )
+        return position % n
+    found = [i for i, token in enumerate(info.tokens[:n]) if token.strip() == text.strip()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f'{flag} "{text}" stands at positions {", ".join(map(str, found))}; give one of them'
+        )
+    raise UsageError(
+        f'{flag} "{text}" is no token of the prompt; give a position from 0 to {n - 1}, or one of '
+        + ", ".join(token.strip() for token in info.tokens[:n])
+    )
+
+
+def _qk_record(found: QkAttribution) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "layer": found.layer,
+        "head": found.head,
+        "query": found.query,
+        "key": found.key,
+        "attention": found.attention,
+        "softcap": found.softcap,
+        **_parts_record(found.parts),
+        "keys": [key._asdict() for key in found.keys],
+        "against": [{"key": one.key, **_parts_record(one.parts)} for one in found.against],
+    }
+
+
+def _parts_record(parts: Parts) -> dict[str, Any]:
+    from circuit_tracer.graphs.qk import KINDS
+
+    return {
+        "score": parts.value,
+        "feature_share": parts.feature_share,
+        "residual": parts.residual,
+        "by_kind": {
+            query: dict(zip(KINDS, row, strict=True))
+            for query, row in zip(KINDS, parts.by_kind.tolist(), strict=True)
+        },
+        "positive": [_term(term) for term in parts.positive],
+        "negative": [_term(term) for term in parts.negative],
+        "complete": parts.complete,
+        "query_sources": [{"source": s.source.name, "value": s.value} for s in parts.query_sources],
+        "key_sources": [{"source": s.source.name, "value": s.value} for s in parts.key_sources],
+    }
+
+
+def _term(term: Term) -> dict[str, Any]:
+    return {"query": term.query.name, "key": term.key.name, "value": term.value}

@@ -1,0 +1,210 @@
+"""`supernodes`: group the features of a traced graph that do the same, and keep the groups."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.files import open_cards
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.graphs.graph import Floats
+    from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
+    from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
+    from circuit_tracer.graphs.supernodes import Reading, Supernode
+    from circuit_tracer.transcoders.cards import Card
+
+PROMOTED = 10
+"""Tokens of a card that count as promoted."""
+
+
+@explained
+def supernodes(
+    graph: options.GraphPath,
+    edit: Annotated[
+        Path | None, own("--edit", help="Take the groups from this TOML file, as you edited it.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        own("--out", "-o", help="Write them here; GRAPH/supernodes.toml is found by export."),
+    ] = None,
+    threshold: Annotated[
+        float, own("--threshold", help="How alike groups must be to be joined, 0 to 1.")
+    ] = 0.5,
+    across: Annotated[
+        bool, own("--across-tokens", help="Join features at different tokens, too.")
+    ] = False,
+    cards: Annotated[
+        Path | None, own("--cards", help="Dictionary folder whose feature cards to use.")
+    ] = None,
+    decoders: Annotated[
+        str | None,
+        own("--decoders", help="Compare what features write, too: the dictionary's name."),
+    ] = None,
+    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 5,
+    seed: Annotated[int, own("--seed", help="Seed of the random groupings.")] = 0,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Group kept features that do the same; score, name and keep the groups, with their routes."""
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.supernode_file import read_supernodes, write_supernodes
+    from circuit_tracer.graphs.supernode_graph import group_paths, supernode_graph
+    from circuit_tracer.graphs.supernode_scores import against_random, group_scores
+    from circuit_tracer.graphs.supernodes import find_supernodes, similarity
+
+    pruned = open_graph(graph)
+    edited = None if edit is None else read_supernodes(pruned, edit)
+    readings = _readings(pruned, cards)
+    alike = similarity(
+        pruned,
+        decoders=None if decoders is None else _decoders(pruned, decoders),
+        readings=readings,
+        same_position=not across,
+    )
+    groups = find_supernodes(pruned, alike, threshold=threshold) if edited is None else edited
+    scores = group_scores(groups, alike, readings=readings)
+    figures = against_random(pruned, groups, alike, readings=readings, seed=seed)
+    whole = supernode_graph(pruned, groups)
+    paths = group_paths(pruned, whole, k=k)
+    if out is not None:
+        write_supernodes(pruned, groups, out, overwrite=overwrite)
+    if json:
+        print_json(_record(pruned, groups, scores, figures, whole, paths))
+        return
+    _print(pruned, groups, scores, figures, whole, paths)
+    print(f"\n{out}" if out else f"\nKeep them with --out {graph / 'supernodes.toml'}")
+
+
+def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
+    """What the cards of the kept features say; None for a dictionary without cards."""
+    from circuit_tracer.graphs.supernodes import feature_rows
+
+    dictionary = pruned.graph.info.dictionary
+    if cards is None and (dictionary.source != "bundled" or dictionary.kind == "neurons"):
+        return None
+    nodes, rows = pruned.graph.nodes, feature_rows(pruned)
+    wanted = [(int(nodes.layer[row]), int(nodes.feature[row])) for row in rows.tolist()]
+    return [_reading(card) for card in open_cards(pruned, cards).cards(wanted)]
+
+
+def _reading(card: Card) -> Reading:
+    """The tokens of its examples by activation, and the promoted ones, the first most of all."""
+    from circuit_tracer.graphs.supernodes import Reading
+
+    fires_on: dict[str, float] = {}
+    for example in card.examples:
+        for token, activation in zip(example.tokens, example.activations, strict=True):
+            if activation > 0:
+                fires_on[token] = fires_on.get(token, 0.0) + activation
+    promotes = {token: 1 / (rank + 1) for rank, token in enumerate(card.promotes[:PROMOTED])}
+    return Reading(_shares(fires_on), _shares(promotes))
+
+
+def _shares(weights: dict[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {word: weight / total for word, weight in weights.items()} if total > 0 else {}
+
+
+def _decoders(pruned: PrunedGraph, name: str) -> Floats:
+    """(n, d) what the kept features write, summed over the layers they write to."""
+    import numpy as np
+    import torch
+
+    from circuit_tracer.cli.opening import open_pair
+    from circuit_tracer.graphs.supernodes import feature_rows
+    from circuit_tracer.transcoders.dictionary import Dictionary
+
+    info = pruned.graph.info
+    dictionary = open_pair(info.model.name, name).dictionary
+    if not isinstance(dictionary, Dictionary):
+        raise UsageError("--decoders is for transcoders; neurons have none, leave it out")
+    if dictionary.identity.sha256 != info.dictionary.sha256:
+        raise UsageError(
+            f"--decoders {name} is not the dictionary of this graph, which is "
+            f"{info.dictionary.name}"
+        )
+    nodes, rows = pruned.graph.nodes, feature_rows(pruned)
+    table = np.zeros((len(rows), dictionary.layers[0].b_dec.shape[-1]))
+    for layer in dictionary.layers:
+        at = np.flatnonzero(nodes.layer[rows] == layer.layer)
+        index = torch.from_numpy(nodes.feature[rows[at]])
+        for written in range(layer.layer, layer.layer + layer.n_written):
+            table[at] += layer.decoder_rows(index, written).double().cpu().numpy()
+    return table
+
+
+def _print(
+    pruned: PrunedGraph,
+    groups: list[Supernode],
+    scores: list[GroupScores],
+    figures: dict[str, Figure],
+    whole: SupernodeGraph,
+    paths: list[GroupPath],
+) -> None:
+    from rich.text import Text
+
+    from circuit_tracer.render.groups import figures_table, group_routes, group_table, members
+
+    if not groups:
+        print("No two kept features are alike enough; lower --threshold, or prune less.")
+        return
+    print_rich(
+        group_table(pruned, groups, scores),
+        members(pruned, groups),
+        Text("Against random groups of the same sizes", style="bold"),
+        figures_table(figures),
+        Text("Strongest routes between supernodes", style="bold"),
+        group_routes(pruned, whole, paths),
+    )
+
+
+def _record(
+    pruned: PrunedGraph,
+    groups: list[Supernode],
+    scores: list[GroupScores],
+    figures: dict[str, Figure],
+    whole: SupernodeGraph,
+    paths: list[GroupPath],
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    from circuit_tracer.graphs import node_names
+
+    names = node_names(pruned.graph)
+    return {
+        "supernodes": [
+            {
+                "name": group.name,
+                "nodes": [names[row] for row in group.rows],
+                "influence": float(pruned.influence[list(group.rows)].sum()),
+                **asdict(score),
+            }
+            for group, score in zip(groups, scores, strict=True)
+        ],
+        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "edges": [
+            {
+                "source": whole.nodes[edge.source].name,
+                "target": whole.nodes[edge.target].name,
+                "weight": edge.weight,
+                "share": edge.share,
+                "influence": edge.influence,
+            }
+            for edge in whole.edges
+        ],
+        "routes": [
+            {
+                "nodes": [whole.nodes[node].name for node in path.nodes],
+                "up": path.up,
+                "down": path.down,
+            }
+            for path in paths
+        ],
+    }

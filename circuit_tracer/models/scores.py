@@ -1,0 +1,155 @@
+"""One head's queries and keys as the affine maps they are once their norms are held.
+
+A pre-softmax score is query_i . key_j, the model's scaling counted to the query. Both are linear in
+the residual stream in front of attention, up to biases, when the norm in front of attention and the
+norms on queries and keys keep their denominators; the rotation by position is linear as it is.
+Source: method.md section 6; "Tracing Attention Computation Through Feature Interactions"
+(Anthropic, July 2025).
+
+Shapes: T tokens, d model width, H query heads, K key-value heads, h head width, r rotated numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import ModelError
+from circuit_tracer.models.capture import Capture
+from circuit_tracer.models.norms import FrozenNorm, Norm
+from circuit_tracer.models.wiring import Rotary, Wiring
+
+LARGEST_MISS = 1e-3
+"""Most that a pattern made of the wiring's own scores may differ from the model's. A rotation or a
+norm read wrongly moves it by tenths."""
+
+
+@dataclass(frozen=True)
+class FrozenProjection:
+    """The queries (or keys) of one head: stream in front of attention -> (h,) at each position."""
+
+    W: Float[Tensor, "h d"]
+    bias: Float[Tensor, "h"] | None
+    front: FrozenNorm
+    """In front of attention; identity where there is none."""
+    gain: Float[Tensor, "T h"]
+    """Weight and frozen scale of the norm on queries or keys, times the scaling of scores."""
+    rotary: Rotary | None
+
+    def rows(self, position: int) -> Float[Tensor, "h d"]:
+        """The vectors at the residual stream whose products with it are the h numbers."""
+        rows = self._turned((self.gain[position][:, None] * self.W).T, position).T
+        return self.front.pull(rows, slice(position, position + 1))
+
+    def own(self, position: int) -> Float[Tensor, "h"]:
+        """What biases give: no node's."""
+        own = torch.zeros_like(self.W[:, 0]) if self.bias is None else self.bias
+        if self.front.bias is not None:
+            own = own + self.W @ self.front.bias
+        return self._turned(self.gain[position] * own, position)
+
+    def apply(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T h"]:
+        """The whole affine map at every position."""
+        raw = self.front.apply(stream) @ self.W.T
+        raw = raw if self.bias is None else raw + self.bias
+        return self._turned(raw * self.gain, slice(None))
+
+    def _turned(self, x: Float[Tensor, "*batch h"], at: int | slice) -> Float[Tensor, "*batch h"]:
+        """`x` turned by its position: number c with number c + r / 2, those behind r not at all."""
+        if self.rotary is None:
+            return x
+        cos, sin = self.rotary.cos[at], self.rotary.sin[at]
+        turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+        first, second = turned.chunk(2, dim=-1)
+        crossed = torch.cat([-second, first], dim=-1)
+        return torch.cat([turned * cos + crossed * sin, rest], dim=-1)
+
+
+@dataclass(frozen=True)
+class FrozenHead:
+    """One head's two projections, and its scores on the captured prompt."""
+
+    query: FrozenProjection
+    key: FrozenProjection
+    queries: Float[Tensor, "T h"]
+    """On the captured prompt, rotation, norms and scaling applied."""
+    keys: Float[Tensor, "T h"]
+    softcap: float | None
+    """The model caps scores to +-this by tanh behind what is explained."""
+
+    def scores(self, position: int) -> Float[Tensor, "T"]:
+        """Of one query with all keys, the model's own up to a soft-cap; masked ones as well."""
+        return self.keys @ self.queries[position]
+
+
+def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> FrozenHead:
+    """One head's queries and keys with the denominators of all norms held.
+
+    Raises ModelError when the softmax of the scores is not the pattern that the model applied.
+    """
+    weights, stream = wiring.query_key_weights(layer), capture.resid_pre[layer]
+    norm, rotary = wiring.attention_norm(layer), wiring.rotary(layer, len(stream))
+    front = FrozenNorm.identity(stream) if norm is None else norm.freeze(stream)
+    seen = front.apply(stream)
+
+    def projection(
+        W: Tensor, bias: Tensor | None, norm: Norm | None, head: int, scaling: float
+    ) -> FrozenProjection:
+        return FrozenProjection(
+            W=W[head],
+            bias=None if bias is None else bias[head],
+            front=front,
+            gain=_gain(seen, W, bias, norm, head) * scaling,
+            rotary=rotary,
+        )
+
+    kv_head = head // (wiring.n_heads // wiring.n_kv_heads)
+    query = projection(weights.W_Q, weights.b_Q, weights.q_norm, head, weights.scaling)
+    key = projection(weights.W_K, weights.b_K, weights.k_norm, kv_head, 1.0)
+    frozen = FrozenHead(query, key, query.apply(stream), key.apply(stream), weights.softcap)
+    _check_pattern(frozen, capture.patterns[layer][head], wiring, f"L{layer}.H{head}")
+    return frozen
+
+
+def _gain(
+    seen: Float[Tensor, "T d"],
+    W: Float[Tensor, "n h d"],
+    bias: Float[Tensor, "n h"] | None,
+    norm: Norm | None,
+    head: int,
+) -> Float[Tensor, "T h"]:
+    """What a norm on queries or keys multiplies those of one head by, its denominator held."""
+    h = W.shape[1]
+    if norm is None:
+        return seen.new_ones(len(seen), h)
+    if norm.centred or norm.bias is not None:
+        raise ModelError(
+            "norms on queries and keys that subtract the mean or add a bias are not supported in "
+            "QK attribution; extend circuit_tracer/models/scores.py"
+        )
+    of_one = len(norm.weight) == h
+    which = slice(head, head + 1) if of_one else slice(None)
+    raw = seen @ W[which].flatten(0, 1).T
+    raw = raw if bias is None else raw + bias[which].flatten()
+    weight = norm.weight if of_one else norm.weight[head * h : (head + 1) * h]
+    return norm.scale(raw)[:, None] * weight
+
+
+def _check_pattern(
+    head: FrozenHead, pattern: Float[Tensor, "T T"], wiring: Wiring, name: str
+) -> None:
+    """The scores' softmax over the keys that the model looked at must be its pattern."""
+    scores = head.queries @ head.keys.T
+    if head.softcap is not None:
+        scores = head.softcap * torch.tanh(scores / head.softcap)
+    off = scores.masked_fill(pattern == 0, -torch.inf).softmax(-1) - pattern
+    largest = float(off.abs().max())
+    if not largest <= LARGEST_MISS:  # also for NaN
+        raise ModelError(
+            f"this model was taken for one of the {wiring.family} family, but the attention "
+            f"pattern of {name} comes out wrong by {largest:.1g} from its queries and keys; it "
+            "computes something that circuit_tracer/models/wiring.py does not describe"
+        )

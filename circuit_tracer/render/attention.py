@@ -1,0 +1,266 @@
+"""Attention in the terminal: heads that carry influence or edges, and what a score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name, node_names
+from circuit_tracer.graphs.heads import (
+    OTHERS,
+    RESIDUAL,
+    HeadLoadings,
+    LeadingHead,
+    Move,
+    influence_share,
+    strongest_edges,
+    strongest_heads,
+)
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.qk import KINDS, Parts, QkAttribution, Share, Source, Term
+from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
+from circuit_tracer.render.text import percent, printable, shorten, token_texts
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+TOKEN_CELLS = 14
+
+
+def leading_table(pruned: PrunedGraph, heads: Sequence[LeadingHead]) -> RenderableType:
+    """The heads that carry most influence, and from where to where."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if not heads:
+        return Text("No head carries any of the kept edges.")
+    table = plain_table()
+    table.add_column("head", no_wrap=True)
+    table.add_column("influence", justify="right", no_wrap=True)
+    table.add_column("from → to, with its share of the head")
+    for head in heads:
+        moves = [f"{_move(pruned.graph, move)} {percent(move.share)}" for move in head.moves]
+        add_plain(table, head.name, percent(head.share), ",  ".join(moves))
+    return Group(table, Text(_of_what(pruned), style="dim"))
+
+
+def _of_what(pruned: PrunedGraph) -> str:
+    """What the shares in the table are of."""
+    count, edges = int(pruned.edge_kept.sum()), strongest_edges(pruned)
+    note = (
+        "influence: what passes through the head, of all along the kept edges. An edge passes "
+        "heads in every layer between its ends, so heads of several layers can carry the same part."
+    )
+    if len(edges) < count:
+        share = percent(influence_share(pruned, edges))
+        note += (
+            f" Taken apart were the {len(edges):,} strongest of {count:,} kept edges, which carry "
+            f"{share} of it."
+        )
+    return note
+
+
+def _move(graph: Graph, move: Move) -> str:
+    if move.key == move.query:
+        return f"{_token(graph, move.key)} itself"
+    return f"{_token(graph, move.key)} → {_token(graph, move.query)}"
+
+
+def _token(graph: Graph, position: int) -> str:
+    words = token_texts(graph.info.tokens)[position]
+    return f"{shorten(words, TOKEN_CELLS)}@{position}"
+
+
+def edge_heads(
+    graph: Graph, source: int, target: int, weight: float, part: HeadLoadings, *, most: int = 8
+) -> list[RenderableType]:
+    """One edge: its heads of all layers, strongest first, then every layer's sum."""
+    from rich.console import Group
+    from rich.text import Text
+
+    title = Text(f"{_end(graph, source)} → {_end(graph, target)}", style="bold")
+    title.append(f"   weight {weight:+.4g}", style=sign_style(1 if weight > 0 else -1))
+    if not len(part):
+        nothing = "  No attention lies between the two: it all stays in the residual stream."
+        return [Group(title, Text(nothing))]
+    heads = plain_table()
+    heads.add_column("head", no_wrap=True)
+    heads.add_column("loading", justify="right", no_wrap=True)
+    heads.add_column("of edge", justify="right", no_wrap=True)
+    heads.add_column("mostly from → to", no_wrap=True)
+    for head in strongest_heads(part)[:most]:
+        move = _move(graph, Move(head.key, head.query, 1.0))
+        style = sign_style(1 if head.loading > 0 else -1)
+        cells = (f"{head.loading:+.4g}", percent(head.share), move)
+        add_plain(heads, head.name, *cells, style=style)
+    return [Group(title, heads), _layers(part, weight)]
+
+
+def _layers(part: HeadLoadings, weight: float) -> Table:
+    table = plain_table("At every layer the heads and what stays sum to the edge's weight.")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("through heads", justify="right", no_wrap=True)
+    table.add_column("stays in the stream", justify="right", no_wrap=True)
+    table.add_column("each head, strongest first")
+    for layer in np.unique(part.layer).tolist():
+        here = part.take(part.layer == layer)
+        stays = float(here.loading[here.head == RESIDUAL].sum())
+        rows = sorted(
+            zip(here.head.tolist(), here.loading.tolist(), strict=True),
+            key=lambda row: -abs(row[1]),
+        )
+        each = [
+            f"{'others' if head == OTHERS else f'H{head}'} {loading:+.3g}"
+            for head, loading in rows
+            if head != RESIDUAL
+        ]
+        through = float(here.loading.sum()) - stays
+        cells = (f"{through:+.4g}", f"{stays:+.4g}", "  ".join(each[:6]))
+        add_plain(table, f"L{layer}", *cells)
+    return table
+
+
+def _end(graph: Graph, row: int) -> str:
+    """A node's name and its label or token."""
+    name, label = printable(node_name(graph, row)), printable(short_label(graph, row)).strip()
+    if graph.nodes.kind[row] == NodeKind.ERROR or label in name:
+        return name
+    quoted = shorten(label, LABEL_CELLS)
+    return f"{name} {quoted}" if '"' in quoted else f'{name} "{quoted}"'
+
+
+def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[RenderableType]:
+    """What a head's score is made of, and what sets its key apart from the strongest other."""
+    from rich.text import Text
+
+    labels = _labels(graph)
+    key, query = _token(graph, found.key), _token(graph, found.query)
+    title = (
+        f"L{found.layer}.H{found.head} at {query} looks at {key} with {percent(found.attention)} "
+        "of its attention"
+    )
+    lines = [_explained(found.parts)]
+    if found.softcap is not None:
+        lines.append(
+            f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those in "
+            "front of the cap."
+        )
+    parts: list[RenderableType] = [
+        _titled(title, Text("\n".join(lines))),
+        _keys(graph, found),
+        _titled("Sums of terms: the query's sources down, the key's across", _by_kind(found.parts)),
+        _titled(
+            "Strongest terms for and against the score", _terms(found.parts, labels, graph, top)
+        ),
+        _titled(
+            "Single sources times the whole other side", _single(found.parts, labels, graph, top)
+        ),
+    ]
+    for other in found.against[:1]:
+        title = f"Why {key} and not {_token(graph, other.key)}: {other.parts.value:+.3f}"
+        note = Text(_explained(other.parts))
+        parts += [_titled(title, note), _terms(other.parts, labels, graph, top)]
+        parts.append(_single(other.parts, labels, graph, top))
+    return parts
+
+
+def _titled(title: str, part: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, style="bold"), part)
+
+
+def _explained(parts: Parts) -> str:
+    both = float(parts.by_kind[0, 0])
+    one_side = float(parts.by_kind[0].sum() + parts.by_kind[:, 0].sum()) - both
+    return (
+        f"Explained by features on both sides: {percent(parts.feature_share)} of what adds up to "
+        f"{parts.value:+.3f}, signs aside.\n"
+        f"Features on both sides give {both:+.3f}, on one side at least {one_side:+.3f}."
+    )
+
+
+def _keys(graph: Graph, found: QkAttribution, most: int = 6) -> Table:
+    ranked = sorted(found.keys, key=lambda key: -key.attention)
+    shown = [key for i, key in enumerate(ranked) if i < most or key.position == found.key]
+    left = len(ranked) - len(shown)
+    table = plain_table(f"{left} more keys with less attention." if left > 0 else "")
+    table.add_column("key", no_wrap=True)
+    table.add_column("attention", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    for key in shown:
+        mark = "  ←" if key.position == found.key else ""
+        name = _token(graph, key.position) + mark
+        add_plain(table, name, percent(key.attention), f"{key.score:+.3f}")
+    return table
+
+
+def _by_kind(parts: Parts) -> Table:
+    table = plain_table(
+        "constant: biases, and all that is no node (features zeroed at BOS). The sum misses the "
+        f"model's own score by a share of {parts.residual:.0e}."
+    )
+    table.add_column("query \\ key", no_wrap=True)
+    for kind in (*KINDS, "sum"):
+        table.add_column(kind, justify="right", no_wrap=True)
+    whole = np.vstack([parts.by_kind, parts.by_kind.sum(0)])
+    for name, row in zip((*KINDS, "sum"), whole, strict=True):
+        add_plain(table, name, *(f"{value:+.3f}" for value in (*row.tolist(), float(row.sum()))))
+    return table
+
+
+def _terms(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
+    note = "Weak sources were only summed; a stronger term may be among them."
+    table = plain_table("" if parts.complete else note)
+    table.add_column("term", justify="right", no_wrap=True)
+    table.add_column("source of the query", no_wrap=True, overflow="ellipsis")
+    table.add_column("source of the key", no_wrap=True, overflow="ellipsis")
+    for terms in (parts.positive[:top], parts.negative[:top]):
+        for term in terms:
+            _add_term(table, term, labels, graph)
+    return table
+
+
+def _single(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
+    table = plain_table()
+    for side in ("of the query", "of the key"):
+        table.add_column(side, no_wrap=True, overflow="ellipsis")
+        table.add_column("", justify="right", no_wrap=True)
+    ours, theirs = (
+        _cells(side, labels, graph, top) for side in (parts.query_sources, parts.key_sources)
+    )
+    for query, key in zip_longest(ours, theirs, fillvalue=("", "")):
+        add_plain(table, *query, *key)
+    return table
+
+
+def _cells(
+    shares: Sequence[Share], labels: Mapping[str, str], graph: Graph, top: int
+) -> list[tuple[str, str]]:
+    return [(_source(s.source, labels, graph), f"{s.value:+.3f}") for s in shares[:top]]
+
+
+def _add_term(table: Table, term: Term, labels: Mapping[str, str], graph: Graph) -> None:
+    ends = (_source(term.query, labels, graph), _source(term.key, labels, graph))
+    add_plain(table, f"{term.value:+.4f}", *ends, style=sign_style(1 if term.value > 0 else -1))
+
+
+def _source(source: Source, labels: Mapping[str, str], graph: Graph) -> str:
+    if source.kind == "embedding":
+        return f"embedding {_token(graph, source.position)}"
+    label = labels.get(source.name, "")
+    return f"{source.name} {shorten(label, LABEL_CELLS)}" if label else source.name
+
+
+def _labels(graph: Graph) -> dict[str, str]:
+    """Labels of features by their names."""
+    texts = zip(node_names(graph), graph.nodes.label, graph.nodes.kind.tolist(), strict=True)
+    return {
+        name: printable(label).strip() for name, label, kind in texts if kind == NodeKind.FEATURE
+    }

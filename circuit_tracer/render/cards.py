@@ -1,0 +1,108 @@
+"""Feature cards as tables in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circuit_tracer.render.terminal import add_plain, plain_table
+from circuit_tracer.render.text import number, percent, printable, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from circuit_tracer.transcoders.card_search import Match
+    from circuit_tracer.transcoders.cards import Card, Example
+
+BINS = 10
+BAR = 30
+CONTEXT_CELLS = 80
+
+
+def found_table(found: Sequence[Match], limit: int) -> Table:
+    """Features that were found: name, label, frequency, maximum, promoted tokens."""
+    left = len(found) - limit
+    table = plain_table(f"{limit:,} of {len(found):,} features." if left > 0 else "")
+    table.add_column("feature", no_wrap=True)
+    table.add_column("label", no_wrap=True)
+    table.add_column("fires", justify="right", no_wrap=True)
+    table.add_column("maximum", justify="right", no_wrap=True)
+    table.add_column("promotes", no_wrap=True, overflow="ellipsis")
+    for match in found[:limit]:
+        card = match.card
+        add_plain(
+            table,
+            f"L{card.layer}/{card.feature}",
+            shorten(printable(card.label), 28),
+            percent(card.frequency),
+            number(card.max_activation),
+            shorten(_listed(card.promotes[:5]), 34),
+        )
+    return table
+
+
+def card_tables(card: Card, contexts: int) -> list[RenderableType]:
+    """One feature: facts, a histogram of its examples' activations, contexts."""
+    facts = plain_table(header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    lines = [("feature", f"L{card.layer}/{card.feature}"), ("label", card.label or "(none)")]
+    if card.examples:
+        lines += [
+            ("fires on", f"{percent(card.frequency)} of tokens"),
+            ("maximum", number(card.max_activation)),
+        ]
+    lines += [("promotes", _listed(card.promotes)), ("suppresses", _listed(card.suppresses))]
+    for name, text in lines:
+        add_plain(facts, name, printable(text))
+    parts: list[RenderableType] = [facts]
+    if card.examples:
+        parts.append(_histogram(card))
+        if contexts:
+            parts.append(_contexts(card, contexts))
+    return parts
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    return ", ".join(printable(token).strip() for token in tokens)
+
+
+def _histogram(card: Card) -> Table:
+    """Of the activations in the stored examples: cards do not hold one of the whole text."""
+    values = [a for example in card.examples for a in example.activations if a > 0]
+    counts = [0] * BINS
+    for value in values:
+        counts[min(int(BINS * value / card.max_activation), BINS - 1)] += 1
+    table = plain_table("Activations in the examples on the card, chosen by quantiles.")
+    table.add_column("activation", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("tokens", no_wrap=True, justify="right")
+    step = card.max_activation / BINS
+    for i, count in enumerate(counts):
+        bar = "█" * round(BAR * count / max(*counts, 1))
+        add_plain(table, f"{i * step:.2f} to {(i + 1) * step:.2f}", bar, str(count))
+    return table
+
+
+def _contexts(card: Card, most: int) -> Table:
+    table = plain_table("The token at which it fires most stands in square brackets.")
+    table.add_column("quantile", no_wrap=True)
+    table.add_column("activation", justify="right", no_wrap=True)
+    table.add_column("context", no_wrap=True, overflow="ellipsis")
+    shown: dict[str, int] = {}
+    for example in card.examples:
+        shown[example.quantile] = shown.get(example.quantile, 0) + 1
+        if shown[example.quantile] <= most:
+            strongest = max(example.activations, default=0.0)
+            add_plain(table, example.quantile, number(strongest), _context(example))
+    return table
+
+
+def _context(example: Example) -> str:
+    """Its text around the peak."""
+    at = max(range(len(example.tokens)), key=lambda i: example.activations[i], default=0)
+    words = [printable(token).strip() for token in example.tokens]
+    words[at] = f"[{words[at]}]"
+    return shorten(" ".join(words), CONTEXT_CELLS)

@@ -1,0 +1,125 @@
+"""A comparison of graphs in the terminal: overlaps, and the features that are shared or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.merging import MergedGraph, Owner
+from circuit_tracer.graphs.overlap import Overlap
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
+from circuit_tracer.render.text import percent, printable, shorten, token_texts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+PROMPT_CELLS = 56
+EXPLAINED = (
+    "Overlap of what two graphs give their influence to: 100 % for equal ones. features: the same "
+    "at the same place; anywhere: at any place; edges: between the same nodes; paths: share of all "
+    "paths through features that runs along shared edges; places: layers and positions, whatever "
+    "the features; tokens: words of the prompts. p: random labels overlap as much so often."
+)
+
+
+TWO_DICTIONARIES = (
+    "The graphs are of different dictionaries, whose features have nothing to do with each other: "
+    "only places and tokens can be compared."
+)
+
+
+def letters(count: int) -> list[str]:
+    """What graphs are called in tables: A, B, ... Z, G27, ..."""
+    return [chr(65 + i) if i < 26 else f"G{i + 1}" for i in range(count)]
+
+
+def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
+    """One line a graph: its letter, prompt, first target, scores."""
+    table = plain_table()
+    dictionaries = {one.graph.info.dictionary.name for one in graphs}
+    for name in ("", "prompt", "target"):
+        table.add_column(name, no_wrap=True)
+    for name in ("features kept", "replacement", "completeness"):
+        table.add_column(name, justify="right")
+    for name, one in zip(names, graphs, strict=True):
+        target = one.graph.info.targets[0]
+        features = one.graph.nodes.kind[one.node_kept] == NodeKind.FEATURE
+        value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
+        through = f" ({one.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
+        add_plain(
+            table,
+            name,
+            f"{shorten(printable(one.graph.info.prompt).strip(), 36)}{through}",
+            shorten(f"{printable(target.token).strip()} {value}", 18),
+            str(int(features.sum())),
+            f"{one.scores.replacement:.2f}",
+            f"{one.scores.completeness:.2f}",
+        )
+    return table
+
+
+def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: int = -1) -> Table:
+    """One line an overlap: what it is of, its figures, its p; line `place` holds plain numbers."""
+    table = plain_table()
+    table.add_column("overlap", no_wrap=True)
+    names = [field.name for field in fields(Overlap)]
+    for name in [*names, "p"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, (name, overlap, p) in enumerate(rows):
+        values = [getattr(overlap, one) for one in names]
+        shown = [_figure(value, as_place=number == place) for value in values]
+        add_plain(table, name, *shown, "" if p is None else f"{p:.3f}")
+    return table
+
+
+def explained(overlaps: Sequence[Overlap]) -> Text:
+    """What the figures of `overlap_table` mean."""
+    from rich.text import Text
+
+    differ = any(one.features is None and one.places is not None for one in overlaps)
+    return Text(f" {EXPLAINED}{f' {TWO_DICTIONARIES}' if differ else ''}", style="dim")
+
+
+def features_table(
+    merged: MergedGraph, owner: Owner, graphs: Sequence[PrunedGraph], *, limit: int
+) -> Table:
+    """The features of most influence that both graphs, or one of them alone, keep."""
+    pruned, nodes = merged.pruned, merged.pruned.graph.nodes
+    rows = [
+        row
+        for row in nodes.of_kind(NodeKind.FEATURE).tolist()
+        if int(merged.node_owner[row]) == owner
+    ]
+    rows.sort(key=lambda row: (-float(pruned.influence[row]), row))
+    more = f"{len(rows):,} in all." if len(rows) > limit else ""
+    table = plain_table(more)
+    words = token_texts(pruned.graph.info.tokens)
+    table.add_column("feature", no_wrap=True, min_width=8)
+    table.add_column("label", no_wrap=True, min_width=24)
+    table.add_column("token", no_wrap=True)
+    table.add_column("influence in A", justify="right", no_wrap=True)
+    table.add_column("in B", justify="right", no_wrap=True)
+    for row in rows[:limit]:
+        values = [
+            percent(float(one.influence[at])) if at >= 0 else "-"
+            for one, at in zip(graphs, merged.rows[row], strict=True)
+        ]
+        add_plain(
+            table,
+            f"L{nodes.layer[row]}/{nodes.feature[row]}",
+            shorten(short_label(pruned.graph, row), LABEL_CELLS),
+            shorten(words[int(nodes.position[row])], 18),
+            *values,
+        )
+    return table
+
+
+def _figure(value: float | None, *, as_place: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if as_place else percent(value)

@@ -1,0 +1,102 @@
+"""What interventions did, as tables in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
+from circuit_tracer.render.text import number, percent, printable, shorten, token_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from circuit_tracer.interventions.ablation import Ablation, AblationRow
+    from circuit_tracer.interventions.steering import Steering
+
+NAME_CELLS, LABEL_CELLS = 22, 22
+SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
+
+
+def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Table]:
+    """One line an intervention: changes of one target's logit, foretold and measured."""
+    from rich.text import Text
+
+    target = found.targets[which]
+    lines = Text(
+        f"{token_text(target.token)} at position {target.position}: "
+        f"{percent(found.probabilities[which])}, the model says {token_text(found.top)}; "
+        f"changed: {how}"
+    )
+    modes = list(found.rows[0].measured)
+    table = plain_table(
+        "Changes of the target's logit minus the mean logit. edge, routes: foretold by the graph, "
+        "directly and through all its features; the others measured. Then what the model gives "
+        f"and says in the {modes[-1]} mode."
+    )
+    table.add_column("changed", no_wrap=True)
+    table.add_column("label", no_wrap=True)
+    for name in ("edge", "routes", *(SHORT[mode] for mode in modes), "gives"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("says", no_wrap=True)
+    for row in found.rows:
+        last = row.measured[modes[-1]]
+        changes = [row.measured[mode].logits[which] for mode in modes]
+        add_plain(
+            table,
+            shorten(printable(row.name), NAME_CELLS),
+            shorten(printable(row.label).strip(), LABEL_CELLS),
+            *_foretold(row, which),
+            *(f"{change:+.3f}" for change in changes),
+            percent(last.probabilities[which]),
+            token_text(last.top),
+            style=sign_style(1 if changes[-1] > 0 else -1),
+        )
+    return lines, table
+
+
+def _foretold(row: AblationRow, which: int) -> tuple[str, str]:
+    if row.predicted_direct is None or row.predicted_total is None:
+        return "?", "?"
+    return f"{row.predicted_direct[which]:+.3f}", f"{row.predicted_total[which]:+.3f}"
+
+
+def steering_tables(
+    prompt: str, steering: Steering, asked: float, *, unit: str, target: str
+) -> tuple[Table, Table]:
+    """The texts before and after side by side, and the dose curve."""
+    after = steering.at(asked).text
+    texts = plain_table()
+    texts.add_column("before", ratio=1, overflow="fold")
+    texts.add_column(f"{unit} {asked:g}", ratio=1, overflow="fold")
+    add_plain(
+        texts,
+        f"{printable(prompt)}{_behind(steering.before.text)}",
+        f"{printable(prompt)}{_behind(after.text)}",
+    )
+    followed = f"first, mean: probability of {printable(target)} as the next token, and over the "
+    curve = plain_table(
+        f"dose: {unit}; {f'{followed}new tokens; ' if target else ''}perplexity: of the new text "
+        "under the unchanged model."
+    )
+    for name in ("dose", "first", "mean", "perplexity"):
+        curve.add_column(name, justify="right", no_wrap=True)
+    curve.add_column("text", no_wrap=True, overflow="ellipsis")
+    points = [("none", steering.before), *((f"{d.strength:g}", d.text) for d in steering.doses)]
+    for name, text in points:
+        chances = text.target
+        add_plain(
+            curve,
+            name,
+            percent(chances[0]) if chances else "",
+            percent(sum(chances) / len(chances)) if chances else "",
+            number(text.perplexity),
+            shorten(printable(text.text).strip(), 48),
+        )
+    return texts, curve
+
+
+def _behind(text: str) -> str:
+    """New text behind a prompt: word tokenizers leave out the blank."""
+    shown = printable(text)
+    return shown if shown[:1] in ("", " ", "\n", ".", ",") else f" {shown}"

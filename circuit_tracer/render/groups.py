@@ -1,0 +1,169 @@
+"""Supernodes in the terminal: the groups with their scores, and the routes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
+from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
+from circuit_tracer.graphs.supernodes import Supernode
+from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, add_plain, cell_width, plain_table
+from circuit_tracer.render.text import percent, printable, shorten, token_texts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+MEANINGS = {
+    "consistency": "members fire on the same tokens (0 to 1)",
+    "silhouette": "edges more alike inside than to the next group (-1 to 1)",
+    "coherence": "members move together when intervened on (-1 to 1)",
+}
+
+
+def group_table(
+    pruned: PrunedGraph, groups: Sequence[Supernode], scores: Sequence[GroupScores]
+) -> Table:
+    """One line a supernode: name, token, members, layers, influence, scores."""
+    nodes = pruned.graph.nodes
+    words = token_texts(pruned.graph.info.tokens)
+    grouped = {row for group in groups for row in group.rows}
+    table = plain_table(
+        f"{len(groups)} supernodes of {len(grouped)} nodes; influence: summed over the members."
+    )
+    table.add_column("supernode", no_wrap=True)
+    table.add_column("at token", no_wrap=True)
+    table.add_column("nodes", justify="right")
+    table.add_column("layers", no_wrap=True)
+    table.add_column("influence", justify="right", no_wrap=True)
+    shown = [name for name in MEANINGS if any(getattr(s, name) is not None for s in scores)]
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for group, score in zip(groups, scores, strict=True):
+        rows = list(group.rows)
+        positions = sorted({int(nodes.position[row]) for row in rows})
+        layers = sorted({int(nodes.layer[row]) for row in rows})
+        ends = sorted({layers[0], layers[-1]})
+        add_plain(
+            table,
+            shorten(printable(group.name), LABEL_CELLS),
+            shorten(" ".join(f"{words[at]}@{at}" for at in positions), 18),
+            str(len(rows)),
+            "-".join(f"L{layer}" for layer in ends),
+            percent(float(pruned.influence[rows].sum())),
+            *(_score(getattr(score, name)) for name in shown),
+        )
+    return table
+
+
+def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WIDTH) -> Text:
+    """The nodes of each supernode with their labels."""
+    from rich.text import Text
+
+    nodes = pruned.graph.nodes
+    text = Text()
+    for group in groups:
+        names = []
+        for row in group.rows:
+            name = f"L{nodes.layer[row]}/{nodes.feature[row]}"
+            label = shorten(short_label(pruned.graph, row), LABEL_CELLS)
+            names.append(name if label == name else f"{name} {label}")
+        text.append(f"{printable(group.name)}\n", style="bold")
+        text.append("\n".join(_lines(names, width)) + "\n")
+    return text
+
+
+def _lines(names: Sequence[str], width: int) -> list[str]:
+    lines = ["  "]
+    for name in names:
+        longer = f"{lines[-1]}{name}; "
+        if lines[-1].strip() and cell_width(longer) > width:
+            lines.append(f"  {name}; ")
+        else:
+            lines[-1] = longer
+    return [line.rstrip("; ") for line in lines]
+
+
+def figures_table(figures: Mapping[str, Figure]) -> Table:
+    """The grouping beside random ones of the same sizes."""
+    table = plain_table()
+    table.add_column("score", no_wrap=True)
+    table.add_column("here", justify="right")
+    table.add_column("random", justify="right")
+    table.add_column("p", justify="right")
+    table.add_column("")
+    for name, figure in figures.items():
+        add_plain(
+            table,
+            name,
+            f"{figure.value:.2f}",
+            f"{figure.random:.2f}",
+            f"{figure.p:.3f}",
+            MEANINGS[name],
+        )
+    return table
+
+
+def group_routes(
+    pruned: PrunedGraph,
+    whole: SupernodeGraph,
+    paths: Sequence[GroupPath],
+    *,
+    width: int = WIDTH,
+) -> Text:
+    """Routes between groups, one a line, with the shares that push the target up and down."""
+    from rich.text import Text
+
+    if not paths:
+        return Text("  No route from a token to a target was kept: lower the pruning.")
+    text = Text(no_wrap=True)
+    target = paths[0].nodes[-1]
+    for path in paths:
+        if path.nodes[-1] != target:
+            text.append("\n")
+            target = path.nodes[-1]
+        text.append(f"  {_signed('+', path.up):>8} {_signed('-', path.down):>8}  ")
+        names = [_called(pruned.graph, whole.nodes[node]) for node in path.nodes]
+        text.append(_broken(names, width - 20, 20) + "\n")
+    text.append(
+        "  Share of all paths from tokens to the target that push it up, and down; [supernode].",
+        style="dim",
+    )
+    return text
+
+
+def _called(graph: Graph, node: Supernode) -> str:
+    """A supernode by its name, a token or target by its text, any other node by its label."""
+    if len(node.rows) > 1:
+        return shorten(f"[{printable(node.name)}]", LABEL_CELLS)
+    row = node.rows[0]
+    words = shorten(short_label(graph, row).strip(), LABEL_CELLS)
+    if graph.nodes.kind[row] in (NodeKind.EMBEDDING, NodeKind.LOGIT):
+        tokens = graph.info.tokens
+        is_unique = tokens.count(graph.token_of(row)) == 1
+        is_target = graph.nodes.kind[row] == NodeKind.LOGIT
+        return words if is_target or is_unique else f"{words}@{graph.nodes.position[row]}"
+    return f"L{graph.nodes.layer[row]} {words}"
+
+
+def _broken(names: Sequence[str], width: int, indent: int) -> str:
+    lines = [names[0]]
+    for i, name in enumerate(names[1:], start=1):
+        arrow = "⟹" if i == len(names) - 1 else "→"
+        if cell_width(f"{lines[-1]} {arrow} {name}") > width:
+            lines.append(f"  {arrow} {name}")
+        else:
+            lines[-1] += f" {arrow} {name}"
+    return ("\n" + " " * indent).join(lines)
+
+
+def _signed(sign: str, share: float) -> str:
+    return f"{sign}{percent(share)}" if share > 0 else ""
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

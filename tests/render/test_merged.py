@@ -1,0 +1,91 @@
+"""The merged figure: whole XML, all on the page, whose a node is told by shape and colour."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from circuit_tracer.graphs import NodeKind, PrunedGraph, prune
+from circuit_tracer.graphs.comparison import compare
+from circuit_tracer.graphs.merging import MergedGraph, Owner, merge
+from circuit_tracer.render import comparing
+from circuit_tracer.render.merged import COLORS, merged_svg, owner_mark
+from circuit_tracer.render.terminal import as_text
+from tests.render import builders
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def pair(first: PrunedGraph, second: PrunedGraph) -> tuple[MergedGraph, str]:
+    merged = merge(first, second, compare(first, second, shuffles=0).columns)
+    return merged, merged_svg(merged, first, second, overlap="Half is shared.")
+
+
+def other() -> PrunedGraph:
+    tokens = ("[BOS]", *builders.BANANA[1:-1], "blue", "?")
+    return prune(builders.story(tokens=tokens, seed=5), node_threshold=0.95)
+
+
+def test_the_figure_is_whole_and_the_same_each_time() -> None:
+    first, second = builders.small(), other()
+    merged, drawn = pair(first, second)
+    assert drawn == pair(first, second)[1]
+    root = ElementTree.fromstring(drawn)
+    nodes = [g for g in root.iter(f"{SVG}g") if g.get("class", "").startswith("node ")]
+    assert len(nodes) == len(merged.rows)
+    words = " ".join("".join(text.itertext()) for text in root.iter(f"{SVG}text"))
+    assert "Half is shared." in words
+    assert "in both" in words
+    shared = int(
+        ((merged.node_owner == 0) & (merged.pruned.graph.nodes.kind == NodeKind.FEATURE)).sum()
+    )
+    assert f"in both: {shared} features" in words
+    for owner in {Owner(int(one)) for one in merged.node_owner}:
+        assert COLORS[owner] in drawn
+
+
+def test_nothing_leaves_the_page() -> None:
+    _, drawn = pair(builders.small(), other())
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
+    assert size is not None
+    root = ElementTree.fromstring(drawn)
+    for box in root.iter(f"{SVG}rect"):
+        assert float(box.get("width", 0)) <= float(size[1])
+
+
+def test_owners_differ_in_shape_not_only_in_colour() -> None:
+    marks = [re.sub("#[0-9a-f]{6}", "", owner_mark(0, 0, 5, owner)) for owner in Owner]
+    assert len(set(marks)) == 3
+
+
+def test_a_graph_with_itself_is_of_one_colour() -> None:
+    _, drawn = pair(builders.small(), builders.small())
+    body = drawn[drawn.index('class="nodes"') :]
+    body = body[: body.index("token</text>")]
+    assert COLORS[Owner.FIRST] not in body
+    assert COLORS[Owner.SECOND] not in body
+
+
+def test_hostile_text_stays_text() -> None:
+    _, drawn = pair(builders.hostile(), builders.hostile())
+    ElementTree.fromstring(drawn)
+    assert "<script" not in drawn
+
+
+@pytest.mark.parametrize("owner", list(Owner))
+def test_tables_fit_the_terminal(owner: Owner) -> None:
+    graphs = (builders.small(), other())
+    compared = compare(*graphs, shuffles=10)
+    merged = merge(*graphs, compared.columns)
+    table = comparing.features_table(merged, owner, graphs, limit=3)
+    rows = [("A, B after pruning", compared.kept, 0.01)]
+    texts = [
+        as_text(table, width=100),
+        as_text(comparing.overlap_table(rows), width=100),
+        as_text(comparing.graphs_table(graphs, comparing.letters(2)), width=100),
+    ]
+    assert all(len(line) <= 100 for text in texts for line in text.splitlines())
+    assert "A, B after pruning" in texts[1]
+    assert comparing.letters(28)[-2:] == ["G27", "G28"]
