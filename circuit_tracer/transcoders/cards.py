@@ -108,6 +108,11 @@ class CardBook:
         tables = {layer: self._table(layer) for layer in {layer for layer, _ in wanted}}
         return [self._card(tables[layer], layer, feature) for layer, feature in wanted]
 
+    def layer_cards(self, layer: int) -> list[Card]:
+        """All cards of a layer, by feature; DictionaryError if it has none."""
+        rows = self._table(layer).to_pylist()
+        return [self._made(row, layer, feature) for feature, row in enumerate(rows)]
+
     @property
     def dictionary_sha256(self) -> str:
         """Hash of the weights the cards were made from."""
@@ -164,7 +169,9 @@ class CardBook:
             raise DictionaryError(
                 f"layer {layer} has cards for features 0 to {table.num_rows - 1}, not for {feature}"
             )
-        row = table.slice(feature, 1).to_pylist()[0]
+        return self._made(table.slice(feature, 1).to_pylist()[0], layer, feature)
+
+    def _made(self, row: dict[str, Any], layer: int, feature: int) -> Card:
         return Card(
             layer=layer,
             feature=feature,

@@ -1,0 +1,278 @@
+"""`circuit-tracer ablate GRAPH`: change what a graph names, and see what the model does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circuit_tracer.cli.opening import Opened
+    from circuit_tracer.graphs import Graph, PrunedGraph
+    from circuit_tracer.interventions.ablation import Ablation, Item
+    from circuit_tracer.interventions.selection import NodeRef
+    from circuit_tracer.interventions.spec import Mode, Strength
+
+UNITS = ("--times", "--value", "--of-max")
+
+Times = Annotated[
+    float | None,
+    own(
+        "--times", help="Multiple of the natural activation: 0 ablates, -1 turns round, 2 doubles."
+    ),
+]
+Value = Annotated[float | None, own("--value", help="An activation, in the feature's own units.")]
+OfMax = Annotated[
+    float | None, own("--of-max", help="Multiple of the feature's maximum, from its card.")
+]
+Attention = Annotated[
+    str | None,
+    own("--attention", help="frozen or free; by default free in the free mode alone."),
+]
+
+
+@explained
+def ablate(
+    graph: options.GraphPath,
+    features: Annotated[
+        list[str] | None,
+        own(
+            "--features",
+            "-f",
+            help="L3/117@4, or L3/117 wherever it fires; also L3/error@4 and embedding@4. "
+            "Repeatable, or with commas.",
+        ),
+    ] = None,
+    find: Annotated[
+        str | None, own("--find", help="Every feature with this text in its label.")
+    ] = None,
+    route: Annotated[
+        int | None, own("--route", help="What the n-th best route passes; 1 is the best.")
+    ] = None,
+    top: Annotated[
+        int | None, own("--top", min=1, help="So many features of most influence.")
+    ] = None,
+    together: Annotated[
+        bool, own("--together", help="Change all of them at once, instead of one by one.")
+    ] = False,
+    times: Times = None,
+    value: Value = None,
+    of_max: OfMax = None,
+    mode: Annotated[
+        list[str] | None,
+        own("--mode", help="direct, constrained or free; repeatable. All three by default."),
+    ] = None,
+    end_layer: Annotated[
+        int | None,
+        own(
+            "--end-layer",
+            help="Constrained: the last layer whose MLP is held; the highest changed by default.",
+        ),
+    ] = None,
+    attention: Attention = None,
+    target: Annotated[
+        str | None, own("--target", help="The target of the table; the graph's first by default.")
+    ] = None,
+    model: Annotated[
+        str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
+    ] = None,
+    transcoders: Annotated[
+        str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
+    ] = None,
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None, option("--threads", help="Threads for torch; all cores by default.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Change features of a graph: the effect on its targets, foretold and measured in each mode."""
+    unit, amount = chosen_unit(times, value, of_max, default=("--times", 0.0))
+    modes = chosen_modes(mode)
+    frozen = chosen_attention(attention)
+
+    from circuit_tracer.cli.opening import reopen
+    from circuit_tracer.graphs import open_graph
+
+    pruned = open_graph(graph)
+    which = _target(pruned.graph, target)
+    rows, refs = _chosen(pruned, features, find, route, top)
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("running interventions", 0, 0)
+        folder = Path(transcoders) if transcoders and Path(transcoders).is_dir() else None
+        items = _items(pruned.graph, opened, rows, refs, (unit, amount, folder))
+        from circuit_tracer.interventions.ablation import ablate as run
+        from circuit_tracer.interventions.ablation import item_together
+
+        found = run(
+            opened.model,
+            opened.dictionary,
+            pruned.graph,
+            [item_together(items)] if together else items,
+            modes=modes,
+            end_layer=end_layer,
+            freeze_attention=frozen,
+        )
+    if opened.dictionary.kind == "clt" and end_layer is None and modes != ["direct"]:
+        say(
+            "note: where later MLPs are computed anew, they answer to a cross-layer feature while "
+            "its own writes there count as well; "
+            f"--end-layer {opened.model.n_layers - 1} holds all of them"
+        )
+    if json:
+        print_json(_record(found, unit, amount))
+        return
+    from circuit_tracer.render.effects import ablation_table
+
+    print_rich(*ablation_table(found, which, how=f"{unit.removeprefix('--')} {amount:g}"))
+
+
+def chosen_unit(
+    times: float | None,
+    value: float | None,
+    of_max: float | None,
+    *,
+    default: tuple[str, float],
+) -> tuple[str, float]:
+    """Which of the three strengths was given; UsageError for several."""
+    given = [
+        (unit, amount)
+        for unit, amount in zip(UNITS, (times, value, of_max), strict=True)
+        if amount is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{given[0][0]} and {given[1][0]} exclude each other; give one of them")
+    from circuit_tracer.interventions.spec import Strength
+
+    unit, amount = given[0] if given else default
+    Strength(amount)  # refuses what overflows before anything is opened
+    return unit, amount
+
+
+def chosen_modes(given: Sequence[str] | None) -> list[Mode]:
+    """The modes asked for; all for none."""
+    from circuit_tracer.interventions.spec import MODES
+
+    asked = [part.strip() for entry in given or () for part in entry.split(",")]
+    for name in asked:
+        if name not in MODES:
+            raise UsageError(f'unknown mode "{name}"; choose from {", ".join(MODES)}')
+    return [mode for mode in MODES if not asked or mode in asked]
+
+
+def chosen_attention(given: str | None) -> bool | None:
+    """Whether attention is held; None leaves it to the mode."""
+    if given not in (None, "frozen", "free"):
+        raise UsageError(f'--attention "{given}" is neither frozen nor free')
+    return None if given is None else given == "frozen"
+
+
+def _target(graph: Graph, text: str | None) -> int:
+    """Which target the table is about."""
+    names = [target.token.strip() for target in graph.info.targets]
+    if text is None:
+        return 0
+    if text.strip() not in names:
+        raise UsageError(f'--target "{text}" is none of this graph\'s; it has {", ".join(names)}')
+    return names.index(text.strip())
+
+
+def _chosen(
+    pruned: PrunedGraph,
+    features: list[str] | None,
+    find: str | None,
+    route: int | None,
+    top: int | None,
+) -> tuple[list[int], list[NodeRef]]:
+    """Rows of the node table, and nodes that were typed."""
+    from circuit_tracer.interventions import selection
+
+    refs = [selection.parse_node(name) for name in selection.split_names(features or [])]
+    rows: list[int] = []
+    if find is not None:
+        rows += selection.rows_labelled(pruned.graph, find)
+    if route is not None:
+        rows += selection.rows_of_route(pruned, route)
+    if top is not None:
+        rows += selection.rows_of_influence(pruned, top)
+    if not rows and not refs:
+        raise UsageError(
+            "nothing is to be changed; name features (--features L3/117@4), a label (--find "
+            "yellow), a route (--route 1) or a number of the most influential (--top 10)"
+        )
+    return list(dict.fromkeys(rows)), refs
+
+
+def _items(
+    graph: Graph,
+    opened: Opened,
+    rows: list[int],
+    refs: list[NodeRef],
+    how: tuple[str, float, Path | None],
+) -> list[Item]:
+    """One intervention for each of them, each node once; `how` as in `_strengths`."""
+    from circuit_tracer.graphs import NodeKind
+    from circuit_tracer.interventions.ablation import item_named, item_of
+    from circuit_tracer.interventions.plan import check_node
+
+    for ref in refs:
+        check_node(ref.change(), opened.dictionary)
+    nodes = graph.nodes
+    pairs = {(ref.layer, ref.feature) for ref in refs if ref.kind == NodeKind.FEATURE}
+    pairs |= {
+        (int(nodes.layer[row]), int(nodes.feature[row]))
+        for row in rows
+        if nodes.kind[row] == NodeKind.FEATURE
+    }
+    strengths = _strengths(opened, sorted(pairs), *how)
+    unit, amount, _ = how
+
+    def strength(layer: int, feature: int) -> Strength:
+        from circuit_tracer.interventions.spec import Strength
+
+        found = strengths.get((layer, feature))
+        return found or Strength(amount, is_multiple=unit == "--times")
+
+    items = [item_named(graph, ref, strength(ref.layer, ref.feature)) for ref in refs]
+    named = {row for item in items for row in item.shares or ()}
+    items += [
+        item_of(graph, [row], strength(int(nodes.layer[row]), int(nodes.feature[row])))
+        for row in rows
+        if row not in named
+    ]
+    return items
+
+
+def _strengths(
+    opened: Opened, pairs: list[tuple[int, int]], unit: str, amount: float, folder: Path | None
+) -> dict[tuple[int, int], Strength]:
+    """Of every feature, where it depends on the feature: on its card, in the folder if told."""
+    if unit != "--of-max":
+        return {}
+    from circuit_tracer.cli.features import known_features
+    from circuit_tracer.interventions.steering import strength_of
+
+    known = known_features(opened, pairs, folder)
+    return {(one.layer, one.index): strength_of(one, amount, "of-max") for one in known}
+
+
+def _record(found: Ablation, unit: str, amount: float) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "strength": {"unit": unit.removeprefix("--"), "amount": amount},
+        "targets": [
+            {"token": target.token, "position": target.position, "probability": probability}
+            for target, probability in zip(found.targets, found.probabilities, strict=True)
+        ],
+        "top": found.top,
+        "interventions": [asdict(row) for row in found.rows],
+    }

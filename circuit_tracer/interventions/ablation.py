@@ -1,0 +1,210 @@
+"""Change nodes of a traced graph and set beside each other what it foretold and what happened.
+
+One row of the table is one intervention: a feature at its position, or several at once. For every
+target it holds the change of its logit (minus the mean logit, as in the graph) by the graph's edge,
+by all of the graph's routes, and as measured in each mode; and the probability it ends with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Graph, NodeKind, Target, node_name
+from circuit_tracer.interventions.engine import Effects, intervene
+from circuit_tracer.interventions.original import run_original
+from circuit_tracer.interventions.prediction import Prediction, predict
+from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
+from circuit_tracer.interventions.selection import NodeRef, change_of, rows_named, share_of
+from circuit_tracer.interventions.spec import (
+    MODES,
+    Intervention,
+    Mode,
+    Strength,
+)
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is changed together, and what the graph calls it."""
+
+    name: str
+    label: str
+    changes: Intervention
+    shares: dict[int, float] | None
+    """By which share rows of the node table change; None where the graph has no such node."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one intervention did in one mode; tuples go by target."""
+
+    logits: tuple[float, ...]
+    """Changes of the targets' logits minus the mean logit (differences, for contrasts)."""
+    probabilities: tuple[float, ...]
+    """Of the targets' (first) tokens, with the change."""
+    top: str
+    """The model's first choice, with the change."""
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One intervention's line in the table."""
+
+    name: str
+    label: str
+    predicted_direct: tuple[float, ...] | None
+    """Along the graph's edges to the targets alone; None where the graph does not hold it."""
+    predicted_total: tuple[float, ...] | None
+    """Along all routes of the graph."""
+    measured: dict[Mode, Measured]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The whole table."""
+
+    targets: tuple[Target, ...]
+    probabilities: tuple[float, ...]
+    """Of the targets' (first) tokens, with nothing changed."""
+    top: str
+    """The model's first choice, with nothing changed."""
+    rows: tuple[AblationRow, ...]
+
+
+def item_of(graph: Graph, rows: Sequence[int], strength: Strength, name: str = "") -> Item:
+    """An intervention on nodes of the graph, all with one strength."""
+    labels = list(dict.fromkeys(graph.nodes.label[row] for row in rows))
+    shares = {row: share_of(graph, row, strength) for row in rows}
+    is_known = all(math.isfinite(share) for share in shares.values())
+    return Item(
+        name=name or " + ".join(node_name(graph, row) for row in rows),
+        label=labels[0] if len(labels) == 1 else "",
+        changes=tuple(change_of(graph, row, strength) for row in rows),
+        shares=shares if is_known else None,
+    )
+
+
+def item_named(graph: Graph, ref: NodeRef, strength: Strength) -> Item:
+    """An intervention on a node by name, wherever it fires if no position was given.
+
+    Raises UsageError for one that does not fire, unless a value is to be set.
+    """
+    rows = rows_named(graph, ref)
+    if rows:
+        return item_of(graph, rows, strength, ref.name)
+    if strength.is_multiple or ref.kind != NodeKind.FEATURE:
+        at = "on this prompt" if ref.position is None else f"at position {ref.position}"
+        raise UsageError(
+            f"{ref.name} is not in this graph: it does not fire {at}, so there is nothing to "
+            "multiply; choose a node that `circuit-tracer show` lists, or set it with --value"
+        )
+    return Item(ref.name, "", (ref.change(strength),), None)
+
+
+def item_together(items: Sequence[Item]) -> Item:
+    """All items as one intervention, each node once."""
+    changes = tuple(dict.fromkeys(change for item in items for change in item.changes))
+    known = [item.shares for item in items if item.shares is not None]
+    shares = {row: share for one in known for row, share in one.items()}
+    name = items[0].name if len(items) == 1 else f"all {len(items)} together"
+    return Item(name, "", changes, shares if len(known) == len(items) else None)
+
+
+def ablate(
+    model: Model,
+    dictionary: AnyDictionary,
+    graph: Graph,
+    items: Sequence[Item],
+    *,
+    modes: Sequence[Mode] = MODES,
+    end_layer: int | None = None,
+    freeze_attention: bool | None = None,
+) -> Ablation:
+    """Measure what items do to the graph's targets, beside what the graph foretold.
+
+    `end_layer` counts for the constrained mode, `freeze_attention` for all but the direct one.
+    Raises UsageError for a graph of another model, dictionary or tokenizer, and as `intervene`.
+    """
+    info = graph.info
+    check_same(info, model, dictionary)
+    if not items:
+        raise UsageError("nothing is to be changed; name features, a label or a route")
+    ids = prompt_ids(info, model)
+    original = run_original(model, dictionary, ids, n_zeroed=zeroed_positions(info))
+    measured: dict[Mode, Effects] = {
+        mode: intervene(
+            model,
+            dictionary,
+            ids,
+            [item.changes for item in items],
+            mode=mode,
+            end_layer=end_layer if mode == "constrained" else None,
+            freeze_attention=None if mode == "direct" else freeze_attention,
+            positions=[-1],
+            original=original,
+        )
+        for mode in modes
+    }
+    foretold = [item.shares or {} for item in items]
+    prediction = predict(graph, foretold)
+    baseline = next(iter(measured.values()))
+    return Ablation(
+        targets=info.targets,
+        probabilities=_of_targets(baseline.baseline_probabilities()[0], info.targets),
+        top=model.token_text(int(baseline.baseline[0].argmax())),
+        rows=tuple(
+            AblationRow(
+                name=item.name,
+                label=item.label,
+                predicted_direct=_foretold(item, prediction, i, total=False),
+                predicted_total=_foretold(item, prediction, i, total=True),
+                measured={
+                    mode: _measured(model, effects, i, info.targets)
+                    for mode, effects in measured.items()
+                },
+            )
+            for i, item in enumerate(items)
+        ),
+    )
+
+
+def _foretold(
+    item: Item, prediction: Prediction, row: int, *, total: bool
+) -> tuple[float, ...] | None:
+    if item.shares is None:
+        return None
+    found = (prediction.total if total else prediction.direct)[row]
+    return tuple(float(value) for value in found)
+
+
+def _measured(model: Model, effects: Effects, row: int, targets: tuple[Target, ...]) -> Measured:
+    after, before = effects.logits[row, 0], effects.baseline[0]
+    change = target_logits(after, targets) - target_logits(before, targets)
+    return Measured(
+        logits=tuple(change.tolist()),
+        probabilities=_of_targets(effects.probabilities()[row, 0], targets),
+        top=model.token_text(int(after.argmax())),
+    )
+
+
+def target_logits(logits: Float[Tensor, "V"], targets: Sequence[Target]) -> Float[Tensor, "t"]:
+    """Targets' logits minus the mean logit; differences of two for contrasts."""
+    mean = logits.mean()
+    found = []
+    for target in targets:
+        first = logits[target.vocabulary_ids[0]]
+        found.append(first - (logits[target.vocabulary_ids[1]] if target.is_contrast else mean))
+    return torch.stack(found)
+
+
+def _of_targets(probabilities: Float[Tensor, "V"], targets: Sequence[Target]) -> tuple[float, ...]:
+    return tuple(float(probabilities[target.vocabulary_ids[0]]) for target in targets)

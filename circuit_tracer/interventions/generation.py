@@ -1,0 +1,169 @@
+"""Let a model write on while features are held: several arms at once, one row each.
+
+Tokens are generated one by one with the model's own cache of keys and values. A multiple is of the
+activation the feature has in that very text, since a text still being written has no original; a
+value holds it there whatever the text does.
+
+Shapes: A arms, T tokens of the prompt, n new tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.interventions.edits import EditedRun, check_finite
+from circuit_tracer.interventions.plan import Plan, check_places
+from circuit_tracer.interventions.spec import Intervention
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What one arm wrote."""
+
+    token_ids: tuple[int, ...]
+    """New tokens, up to and without an end token."""
+    text: str
+    target: tuple[float, ...]
+    """Probability of the watched token in front of every new token; empty if none is watched."""
+    perplexity: float
+    """Of the new tokens under the model with nothing changed; NaN if there are none."""
+
+
+@torch.no_grad()
+def write_on(
+    model: Model,
+    dictionary: AnyDictionary,
+    token_ids: list[int],
+    arms: Sequence[Intervention],
+    *,
+    max_new_tokens: int,
+    target: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    n_zeroed: int | None = None,
+) -> list[Continuation]:
+    """Continue a prompt under each arm's changes (an empty arm changes nothing).
+
+    At most `max_new_tokens`, and no more than the model's context holds. With a temperature of 0
+    the most likely token is taken, else one is drawn by `seed`. Raises UsageError for features
+    that are not there and strengths that overflow, PromptError for a prompt that fills the context.
+    """
+    T = len(token_ids)
+    room = model.max_length - T
+    if room < 1:
+        raise PromptError(
+            f"the prompt fills the {model.max_length} tokens that {model.identity.name} takes, so "
+            "nothing can be written behind it; shorten it"
+        )
+    if n_zeroed is None:
+        n_zeroed = model.zeroed_positions(token_ids)
+    count = min(max_new_tokens, room)
+    check_places(arms, dictionary, n_tokens=T + max_new_tokens, n_zeroed=n_zeroed)
+    _check_kinds(arms)
+    rows, probabilities = _generate(
+        model,
+        dictionary,
+        torch.tensor([token_ids] * len(arms), device=model.device),
+        Plan.of(arms, model.unembedding),
+        count=count,
+        target=target,
+        pick=_picker(temperature, seed, model.device),
+        n_zeroed=n_zeroed,
+    )
+    losses = model.loss(rows)[:, T - 1 :]
+    ends = end_tokens(model)
+    found = []
+    for row, loss, chances in zip(rows[:, T:].tolist(), losses, probabilities, strict=True):
+        length = next((i for i, token in enumerate(row) if token in ends), len(row))
+        written = row[:length]
+        found.append(
+            Continuation(
+                token_ids=tuple(written),
+                text=str(model.tokenizer.decode(written, clean_up_tokenization_spaces=False)),
+                target=tuple(chances[:length]),
+                perplexity=float(loss[:length].mean().exp()) if length else float("nan"),
+            )
+        )
+    return found
+
+
+def _check_kinds(arms: Sequence[Intervention]) -> None:
+    for change in (change for arm in arms for change in arm):
+        if change.kind != NodeKind.FEATURE:
+            raise UsageError(f"{change.name}: only features can be held while text is written")
+
+
+class _Picker:
+    """The next token of every row."""
+
+    def __init__(self, temperature: float, generator: torch.Generator) -> None:
+        self.temperature, self.generator = temperature, generator
+
+    def __call__(self, probabilities: Float[Tensor, "A V"]) -> Int[Tensor, "A"]:
+        if self.temperature == 0:
+            return probabilities.argmax(-1)
+        sharpened = (probabilities.clamp_min(1e-30).log() / self.temperature).softmax(-1)
+        return torch.multinomial(sharpened, 1, generator=self.generator).squeeze(1)
+
+
+def _picker(temperature: float, seed: int, device: torch.device) -> _Picker:
+    if not 0 <= temperature <= 100:
+        raise UsageError(f"--temperature {temperature:g} must lie between 0 (greedy) and 100")
+    return _Picker(temperature, torch.Generator(device=device).manual_seed(seed))
+
+
+def _generate(
+    model: Model,
+    dictionary: AnyDictionary,
+    prompts: Int[Tensor, "A T"],
+    plan: Plan,
+    *,
+    count: int,
+    target: int | None,
+    pick: _Picker,
+    n_zeroed: int,
+) -> tuple[Int[Tensor, "A Tn"], list[list[float]]]:
+    """Whole rows of tokens, and the watched token's probability at every step of every row."""
+    from transformers import DynamicCache
+
+    cache: Any = DynamicCache()
+    rows, new, start = prompts, prompts, 0
+    watched: list[Tensor] = []
+    ends = torch.tensor(sorted(end_tokens(model)), device=model.device)
+    ended = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)
+    for _ in range(count):
+        run = EditedRun(model, dictionary, plan, n_zeroed=n_zeroed, start=start)
+        last = torch.tensor([new.shape[1] - 1], device=model.device)
+        logits = model.edited(new, run, positions=last, cache=cache)[:, 0]
+        check_finite(logits, run)
+        probabilities = model.probabilities(logits)
+        if target is not None:
+            watched.append(probabilities[:, target])
+        start += new.shape[1]
+        new = pick(probabilities)[:, None]
+        rows = torch.cat([rows, new], 1)
+        ended |= torch.isin(new[:, 0], ends)
+        if bool(ended.all()):
+            break
+    if not watched:
+        return rows, [[] for _ in range(len(rows))]
+    return rows, torch.stack(watched, 1).tolist()
+
+
+def end_tokens(model: Model) -> set[int]:
+    """Vocabulary ids that end a text: the tokenizer's, and those its generation settings name."""
+    settings = getattr(model.module, "generation_config", None)
+    named = getattr(settings, "eos_token_id", None)
+    found = {model.tokenizer.eos_token_id}
+    found |= set(named) if isinstance(named, list | tuple) else {named}
+    return {int(token) for token in found if token is not None}

@@ -1,0 +1,88 @@
+"""The prompt's own pass, that interventions are measured against and hold on to.
+
+Shapes: T tokens, L layers, d model width, F features of a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.attribution.replacement import check_fits
+from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Capture
+from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
+
+
+@dataclass(frozen=True)
+class Original:
+    """One prompt's pass with nothing changed. Made by `run_original`."""
+
+    capture: Capture
+    seen: tuple[Float[Tensor, "T d"], ...]
+    """What the dictionary reads, by layer."""
+    activations: tuple[Float[Tensor, "T F"], ...]
+    """Zero at zeroed positions, which carry no features."""
+    written: tuple[Float[Tensor, "T d"], ...]
+    """The true output where the dictionary writes, by layer."""
+    dictionary: AnyDictionary
+    n_zeroed: int
+    """Leading positions without features and errors (1 for BOS)."""
+
+    @property
+    def n_tokens(self) -> int:
+        """T."""
+        return len(self.capture.token_ids)
+
+    @cached_property
+    def errors(self) -> list[Float[Tensor, "T d"]]:
+        """True output minus reconstruction where the dictionary writes; none for neurons."""
+        if isinstance(self.dictionary, Neurons):
+            return []
+        rebuilt = self.dictionary.reconstruct(self.seen, self.activations)
+        errors = [true - given for true, given in zip(self.written, rebuilt, strict=True)]
+        for error in errors:
+            error[: self.n_zeroed] = 0
+        return errors
+
+
+@torch.no_grad()
+def run_original(
+    model: Model, dictionary: AnyDictionary, token_ids: list[int], *, n_zeroed: int | None = None
+) -> Original:
+    """Run a prompt; `n_zeroed` is the model's own choice unless told.
+
+    Raises DictionaryError for a dictionary of another model.
+    """
+    check_fits(dictionary, model.wiring)
+    if n_zeroed is None:
+        n_zeroed = model.zeroed_positions(token_ids)
+    wiring, capture = model.wiring, model.capture(token_ids)
+    layers = range(model.n_layers)
+    seen = [
+        wiring.read(dictionary.reads, i, capture.resid_mid[i], capture.mlp_in[i]) for i in layers
+    ]
+    activations = [dictionary.layers[i].encode(seen[i]) for i in layers]
+    for found in activations:
+        found[:n_zeroed] = 0
+    return Original(
+        capture=capture,
+        seen=tuple(seen),
+        activations=tuple(activations),
+        written=tuple(_written(model, dictionary, capture, i) for i in layers),
+        dictionary=dictionary,
+        n_zeroed=n_zeroed,
+    )
+
+
+def _written(
+    model: Model, dictionary: AnyDictionary, capture: Capture, layer: int
+) -> Float[Tensor, "T d"]:
+    behind, out = model.wiring.mlp_post_norm(layer), capture.mlp_out[layer]
+    if behind is None or dictionary.writes == "mlp.hook_out":
+        return out
+    return behind.freeze(out).apply(out)

@@ -1,0 +1,141 @@
+"""Which nodes of a graph a user means: names, labels, routes, the most influential ones.
+
+A node is written as `show` and `paths` print it: L3/117@4, L3/117 (wherever it fires), 3/117@4,
+L3/error@4, embedding@4.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
+from circuit_tracer.graphs.paths import best_paths
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.interventions.spec import ABLATED, Change, Strength
+
+_NAME = re.compile(r"L?(\d+)/(error|\d+)(?:@(\d+))?")
+_EMBEDDING = re.compile(r"embedding@(\d+)")
+
+
+@dataclass(frozen=True)
+class NodeRef:
+    """A node as it was typed."""
+
+    kind: NodeKind
+    layer: int
+    feature: int
+    position: int | None
+    """None where none was typed."""
+
+    @property
+    def name(self) -> str:
+        """As it is printed: "L3/117@4", "L3/117"."""
+        return self.change().name
+
+    def change(self, strength: Strength = ABLATED) -> Change:
+        """A change of it; at every position, for a feature without one."""
+        return Change(self.kind, self.layer, self.position, self.feature, strength)
+
+
+def parse_node(text: str) -> NodeRef:
+    """A node's name; raises UsageError with the forms that are known."""
+    embedding = _EMBEDDING.fullmatch(text.strip())
+    if embedding:
+        return NodeRef(NodeKind.EMBEDDING, -1, -1, int(embedding[1]))
+    found = _NAME.fullmatch(text.strip())
+    if found is None or (found[2] == "error" and found[3] is None):
+        raise UsageError(
+            f'"{text}" names no node; write L3/117@4 (layer, feature, position), L3/117 (wherever '
+            "it fires), L3/error@4 or embedding@4"
+        )
+    layer, position = int(found[1]), None if found[3] is None else int(found[3])
+    if found[2] == "error":
+        return NodeRef(NodeKind.ERROR, layer, -1, position)
+    return NodeRef(NodeKind.FEATURE, layer, int(found[2]), position)
+
+
+def split_names(texts: Sequence[str]) -> list[str]:
+    """Names given one by one or with commas, each once."""
+    found = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(found))
+
+
+def rows_named(graph: Graph, ref: NodeRef) -> list[int]:
+    """Rows of the node table; several for a feature without a position. Empty: not in the graph."""
+    nodes = graph.nodes
+    found = (nodes.kind == ref.kind) & (nodes.layer == ref.layer)
+    if ref.kind == NodeKind.FEATURE:
+        found &= nodes.feature == ref.feature
+    if ref.position is not None:
+        found &= nodes.position == ref.position
+    return [int(row) for row in np.flatnonzero(found)]
+
+
+def rows_labelled(graph: Graph, query: str) -> list[int]:
+    """Features whose label holds a text, whatever its case; UsageError for none."""
+    wanted, nodes = query.strip().casefold(), graph.nodes
+    if not wanted:
+        raise UsageError("--find is empty; give a word of the labels that `show` prints")
+    rows = [
+        row
+        for row in nodes.of_kind(NodeKind.FEATURE).tolist()
+        if wanted in nodes.label[row].casefold()
+    ]
+    if not rows:
+        raise UsageError(
+            f'no feature of this graph has "{query}" in its label; `circuit-tracer show` lists them'
+        )
+    return rows
+
+
+def rows_of_route(pruned: PrunedGraph, number: int) -> list[int]:
+    """Features and errors of the graph's n-th best route, 1 being the best; UsageError."""
+    if number < 1:
+        raise UsageError(f"--route {number} must be at least 1, the best route")
+    target = int(pruned.graph.target_rows[0])
+    paths = best_paths(pruned, k=number, targets=[target], direct=False)
+    if len(paths) < number:
+        raise UsageError(
+            f"--route {number}: the kept graph has {len(paths)} route(s) through features to its "
+            "first target; choose one of them"
+        )
+    kinds = pruned.graph.nodes.kind
+    return [
+        row for row in paths[number - 1].rows if kinds[row] in (NodeKind.FEATURE, NodeKind.ERROR)
+    ]
+
+
+def rows_of_influence(pruned: PrunedGraph, count: int) -> list[int]:
+    """The features of most influence on the targets, strongest first."""
+    nodes = pruned.graph.nodes
+    rows = nodes.of_kind(NodeKind.FEATURE)
+    order = np.lexsort((rows, -pruned.influence[rows]))
+    return [int(row) for row in rows[order[:count]]]
+
+
+def change_of(graph: Graph, row: int, strength: Strength) -> Change:
+    """A change of one node of the graph."""
+    nodes, kind = graph.nodes, NodeKind(int(graph.nodes.kind[row]))
+    if kind == NodeKind.LOGIT:
+        raise UsageError(f"{node_name(graph, row)} is a target and no cause; change features")
+    return Change(
+        kind,
+        -1 if kind == NodeKind.EMBEDDING else int(nodes.layer[row]),
+        int(nodes.position[row]),
+        int(nodes.feature[row]) if kind == NodeKind.FEATURE else -1,
+        strength,
+    )
+
+
+def share_of(graph: Graph, row: int, strength: Strength) -> float:
+    """By which share of itself a node changes: times - 1; NaN for a silent one set to a value."""
+    if strength.is_multiple:
+        return strength.amount - 1
+    activation = float(graph.nodes.activation[row])
+    return strength.amount / activation - 1 if activation else math.nan

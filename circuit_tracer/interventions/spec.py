@@ -1,0 +1,113 @@
+"""What is changed: nodes of the local replacement model, where they are, and how strongly.
+
+A change takes hold of one feature, error or embedding. Its strength is a multiple of what is there
+naturally (0 ablates, -1 turns round, 2 doubles), or an activation in the feature's own units.
+Source: method.md section 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import NodeKind
+
+Mode = Literal["direct", "constrained", "free"]
+"""What answers to a change.
+
+direct: nothing but what is linear once attention, norms, features and errors are held; equal to the
+graph's edges. constrained: attention patterns are held, and MLP outputs up to an end layer but for
+the change itself. free: everything is computed anew.
+"""
+MODES: tuple[Mode, ...] = ("direct", "constrained", "free")
+
+LARGEST = 1e15
+"""Activations beyond this, times a decoder, overflow float32 in the next norm."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly a node is to act."""
+
+    amount: float
+    """A multiple of the natural activation, or an activation."""
+    is_multiple: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what no model could compute with."""
+        if not math.isfinite(self.amount) or abs(self.amount) > LARGEST:
+            raise UsageError(
+                f"a strength of {self.amount:g} overflows; give one between -{LARGEST:g} and "
+                f"{LARGEST:g}"
+            )
+
+
+ABLATED = Strength(0.0)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One node at one position, or a feature at every position."""
+
+    kind: NodeKind
+    layer: int
+    """-1 for an embedding."""
+    position: int | None
+    """None: every position that is not zeroed, those of generated tokens as well."""
+    feature: int = -1
+    """-1 for errors and embeddings."""
+    strength: Strength = ABLATED
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what cannot be changed that way."""
+        if self.kind == NodeKind.LOGIT:
+            raise UsageError("a target is no cause of anything; change features instead")
+        if self.kind != NodeKind.FEATURE and not self.strength.is_multiple:
+            raise UsageError(
+                f"{self.name} has no activation that --value could set; give a multiple (--times)"
+            )
+        if self.kind != NodeKind.FEATURE and self.position is None:
+            raise UsageError(f"{self.name} needs a position")
+
+    @property
+    def name(self) -> str:
+        """As graphs call the node: "L3/117@4"; without @ for every position."""
+        at = "" if self.position is None else f"@{self.position}"
+        if self.kind == NodeKind.EMBEDDING:
+            return f"embedding{at}"
+        what = "error" if self.kind == NodeKind.ERROR else str(self.feature)
+        return f"L{self.layer}/{what}{at}"
+
+
+Intervention = tuple[Change, ...]
+"""What is changed together in one row of a batch; nothing, for an empty one."""
+
+
+def change_feature(
+    layer: int, feature: int, position: int | None = None, strength: Strength = ABLATED
+) -> Change:
+    """A feature at one position, or at every one."""
+    return Change(NodeKind.FEATURE, layer, position, feature, strength)
+
+
+def check_intervention(changes: Sequence[Change]) -> None:
+    """Raise UsageError where one intervention takes hold of a node twice."""
+    seen: set[tuple[int, int, int, int | None]] = set()
+    for change in changes:
+        key = (change.kind, change.layer, change.feature)
+        if (*key, change.position) in seen or (*key, None) in seen:
+            raise UsageError(f"{change.name} is changed twice in one intervention; name it once")
+        seen.add((*key, change.position))
+    everywhere = {key[:3] for key in seen if key[3] is None}
+    for change in changes:
+        key = (change.kind, change.layer, change.feature)
+        if change.position is not None and key in everywhere:
+            raise UsageError(f"{change.name} is changed twice in one intervention; name it once")
+
+
+def highest_layer(changes: Sequence[Change]) -> int:
+    """The highest layer at which something is changed; -1 for embeddings alone and for nothing."""
+    return max((change.layer for change in changes), default=-1)

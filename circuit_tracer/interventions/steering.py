@@ -1,0 +1,171 @@
+"""Hold a feature at a multiple of its maximum and read what the model writes (method.md section 7).
+
+"Golden Gate Claude" held one feature at ten times its maximum, the error term kept. A dose curve
+says how much is enough and what it costs: with the strength rise the probability of what the
+feature stands for and, sooner or later, the perplexity of the text under the unchanged model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from circuit_tracer.bundled import bundled_folder
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.interventions.generation import Continuation, write_on
+from circuit_tracer.interventions.original import run_original
+from circuit_tracer.interventions.spec import Change, Intervention, Strength, change_feature
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature to be held."""
+
+    layer: int
+    index: int
+    label: str = ""
+    maximum: float | None = None
+    """Its largest activation on text (signed, for neurons); None where it is not known."""
+
+    @property
+    def name(self) -> str:
+        """ "L3/117"."""
+        return f"L{self.layer}/{self.index}"
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One point of a dose curve."""
+
+    strength: float
+    """In the unit that was asked for: times the maximum, an activation, or times the natural."""
+    text: Continuation
+
+    @property
+    def first(self) -> float:
+        """Probability of the target as the first new token; NaN without a target."""
+        return self.text.target[0] if self.text.target else float("nan")
+
+    @property
+    def mean(self) -> float:
+        """Mean probability of the target over the new tokens; NaN without a target."""
+        found = self.text.target
+        return sum(found) / len(found) if found else float("nan")
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What one prompt became."""
+
+    before: Continuation
+    """With nothing changed."""
+    doses: tuple[Dose, ...]
+    """By rising strength."""
+
+    def at(self, strength: float) -> Dose:
+        """The dose of a strength that was asked for."""
+        return next(dose for dose in self.doses if dose.strength == strength)
+
+
+def steer(
+    model: Model,
+    dictionary: AnyDictionary,
+    token_ids: list[int],
+    features: Sequence[Feature],
+    strengths: Sequence[float],
+    *,
+    unit: str = "of-max",
+    positions: Sequence[int] | None = None,
+    max_new_tokens: int = 20,
+    target: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    n_zeroed: int | None = None,
+) -> Steering:
+    """Continue a prompt with features held at each strength, and with nothing held: all at once.
+
+    `unit` is "of-max" (times each feature's maximum), "value" (an activation) or "times" (of the
+    activation in that very text). `positions` limits where, those of new tokens included; None is
+    everywhere but zeroed positions. `target` is the vocabulary id whose probability is followed.
+    Raises UsageError for a feature without a known maximum, and as `write_on`.
+    """
+    doses = sorted(set(strengths))
+    arms: list[Intervention] = [()]
+    arms += [held(features, dose, unit=unit, positions=positions) for dose in doses]
+    before, *after = write_on(
+        model,
+        dictionary,
+        token_ids,
+        arms,
+        max_new_tokens=max_new_tokens,
+        target=target,
+        temperature=temperature,
+        seed=seed,
+        n_zeroed=n_zeroed,
+    )
+    return Steering(before, tuple(Dose(s, text) for s, text in zip(doses, after, strict=True)))
+
+
+def held(
+    features: Sequence[Feature],
+    amount: float,
+    *,
+    unit: str = "of-max",
+    positions: Sequence[int] | None = None,
+) -> Intervention:
+    """Features held at one strength, everywhere or at some positions."""
+    changes: list[Change] = []
+    for feature in features:
+        strength = strength_of(feature, amount, unit)
+        for position in [None] if positions is None else positions:
+            changes.append(change_feature(feature.layer, feature.index, position, strength))
+    return tuple(changes)
+
+
+def strength_of(feature: Feature, amount: float, unit: str) -> Strength:
+    """An amount in one of the three units as a strength; UsageError without a known maximum."""
+    if unit != "of-max":
+        return Strength(amount, is_multiple=unit == "times")
+    if feature.maximum is None:
+        raise UsageError(
+            f"the maximum of {feature.name} is not known (it has no card, or never fired); give "
+            "an activation with --value"
+        )
+    return Strength(amount * feature.maximum, is_multiple=False)
+
+
+@torch.no_grad()
+def measured_maxima(
+    model: Model,
+    dictionary: AnyDictionary,
+    features: Sequence[tuple[int, int]],
+    texts: Sequence[list[int]],
+) -> list[float]:
+    """The activation largest in size of each (layer, feature) over some texts, with its sign."""
+    largest = [0.0] * len(features)
+    for ids in texts:
+        activations = run_original(model, dictionary, ids).activations
+        for i, (layer, index) in enumerate(features):
+            column = activations[layer][:, index]
+            found = float(column[column.abs().argmax()])
+            if abs(found) > abs(largest[i]):
+                largest[i] = found
+    return largest
+
+
+def shipped_texts(model: Model) -> list[list[int]]:
+    """The prompts that ship with the tool, with their answers, that the model's tokenizer knows."""
+    found = []
+    for file in sorted((bundled_folder().parent / "prompts").glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            try:
+                found.append(model.tokenize(f"{record['prompt']} {record.get('answer', '')}"))
+            except PromptError:  # a word it does not know
+                continue
+    return found
