@@ -22,7 +22,8 @@ from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.frozen import FrozenAttention, freeze_attention
 from circuit_tracer.models.norms import FrozenNorm
-from circuit_tracer.models.wiring import ReadPoint, Wiring
+from circuit_tracer.models.parts import ReadPoint
+from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models.parallel import whole_heads
-from circuit_tracer.models.wiring import ReadPoint, Wiring, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

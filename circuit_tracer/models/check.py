@@ -41,7 +41,7 @@ def check_wiring(capture: Capture, wiring: Wiring) -> Miss:
         raise ModelError(
             f"this model was taken for one of the {wiring.family} family, but its {worst.part} "
             f"comes out wrong by a share of {worst.share:.1g}; it computes something that "
-            "circuit_tracer/models/wiring.py does not describe, so its graphs would be wrong"
+            "circuit_tracer/models/families.py does not describe, so its graphs would be wrong"
         )
     return worst
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.norms import Norm
-from circuit_tracer.models.wiring import AttentionWeights, Wiring
+from circuit_tracer.models.parts import AttentionWeights
+from circuit_tracer.models.wiring import Wiring
 
 QUERY_BLOCK = 256
 """Queries mixed at a time: keys behind a block's last query are not looked at (causality)."""

@@ -28,9 +28,11 @@ from circuit_tracer.models.chat import (
     leading_id,
     starts_whole,
 )
+from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
-from circuit_tracer.models.wiring import ReadPoint, Wiring, WritePoint, wiring_class
+from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.wiring import Wiring
 
 DTYPES = {
     "float32": torch.float32,

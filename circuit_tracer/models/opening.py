@@ -82,7 +82,7 @@ def _hub_source(reference: str) -> ModelSource:
 
 def _check_architecture(folder: Path) -> None:
     """ModelError for a config of an architecture without wiring, before weights are fetched."""
-    from circuit_tracer.models.wiring import wiring_class
+    from circuit_tracer.models.families import wiring_class
 
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -132,7 +132,7 @@ def load_module(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from circuit_tracer.models import parallel
-    from circuit_tracer.models.wiring import wiring_class
+    from circuit_tracer.models.families import wiring_class
 
     quiet_libraries()
     with _foreign_errors(source):

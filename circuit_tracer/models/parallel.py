@@ -24,7 +24,7 @@ from circuit_tracer.errors import ModelError, UsageError
 from circuit_tracer.processes import processes
 
 if TYPE_CHECKING:
-    from circuit_tracer.models.wiring import Paths
+    from circuit_tracer.models.parts import Paths
 
 _WHOLE = "replicated_with_grad_allreduce"
 """transformers' name for a module of which every process keeps all; without gradients that is all

@@ -20,7 +20,8 @@ from torch import Tensor
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.norms import FrozenNorm, Norm
-from circuit_tracer.models.wiring import Rotary, Wiring
+from circuit_tracer.models.parts import Rotary
+from circuit_tracer.models.wiring import Wiring
 
 LARGEST_MISS = 1e-3
 """Most that a pattern made of the wiring's own scores may differ from the model's. A rotation or a
@@ -151,5 +152,5 @@ def _check_pattern(
         raise ModelError(
             f"this model was taken for one of the {wiring.family} family, but the attention "
             f"pattern of {name} comes out wrong by {largest:.1g} from its queries and keys; it "
-            "computes something that circuit_tracer/models/wiring.py does not describe"
+            "computes something that circuit_tracer/models/families.py does not describe"
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.decoders import DecoderFile
 
 Activation = Literal["relu", "jumprelu", "topk"]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
-from circuit_tracer.models.wiring import MlpWeights, ReadPoint, WritePoint
+from circuit_tracer.models.parts import MlpWeights, ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 SMALLEST_GATE = 1e-30

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import MlpActivity
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.source import ActivitySource
 

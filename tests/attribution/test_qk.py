@@ -16,7 +16,8 @@ from circuit_tracer.attribution.pairs import strongest_pairs
 from circuit_tracer.attribution.qk import qk_attribution
 from circuit_tracer.errors import ModelError, UsageError
 from circuit_tracer.graphs.qk import Parts, QkAttribution, Source
-from circuit_tracer.models.wiring import Rotary, Wiring
+from circuit_tracer.models.parts import Rotary
+from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import Frozen, frozen
 from tests.attribution.spying import spied

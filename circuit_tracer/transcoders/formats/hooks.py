@@ -18,7 +18,9 @@ import re
 from typing import NamedTuple
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.wiring import WIRINGS, Paths, ReadPoint, Wiring, WritePoint
+from circuit_tracer.models.families import WIRINGS
+from circuit_tracer.models.parts import Paths, ReadPoint, WritePoint
+from circuit_tracer.models.wiring import Wiring
 
 READ_NAMES: dict[str, ReadPoint] = {
     "mlp.hook_in": "mlp.hook_in",

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
 from circuit_tracer.transcoders.formats.hooks import read_point, write_point

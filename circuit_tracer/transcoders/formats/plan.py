@@ -21,7 +21,7 @@ from torch import Tensor
 from circuit_tracer.bundled import sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.decoders import DecoderFile
 from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
 from circuit_tracer.transcoders.formats.files import GET_AGAIN

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.wiring import ReadPoint, WritePoint
+from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
 from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.transcoders.dictionary import Kind
 
 ROW_LENGTH = 128

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
-from circuit_tracer.models.wiring import ReadPoint
+from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.source import ActivitySource
 

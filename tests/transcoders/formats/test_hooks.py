@@ -7,7 +7,7 @@ import re
 import pytest
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.wiring import Gemma2, GPTNeoX, Olmo2
+from circuit_tracer.models.families import Gemma2, GPTNeoX, Olmo2
 from circuit_tracer.transcoders.formats.hooks import (
     ambiguity,
     read_places,

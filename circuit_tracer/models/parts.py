@@ -1,0 +1,94 @@
+"""What a wiring tells of a model: places, weights, module paths.
+
+Shapes: d model width, H query heads, K key-value heads, h head width, F neurons of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.models.norms import Norm
+
+ReadPoint = Literal["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
+"""Where a dictionary reads: the MLP's input (normalised, with the norm's weight), the same without
+the norm's weight, or the residual stream before the norm (TransformerLens names, formats.md)."""
+
+WritePoint = Literal["mlp.hook_out", "hook_mlp_out"]
+"""Where a dictionary writes: the MLP module's output, or what is added to the residual stream. They
+differ in models with a norm behind the MLP (Gemma 2 and 3, OLMo 2)."""
+
+
+@dataclass(frozen=True)
+class AttentionWeights:
+    """The value and output maps of one layer; queries and keys are frozen into the pattern."""
+
+    W_V: Float[Tensor, "K h d"]
+    W_O: Float[Tensor, "H d h"]
+    b_V: Float[Tensor, "K h"] | None
+    b_O: Float[Tensor, "d"] | None
+
+
+@dataclass(frozen=True)
+class QueryKeyWeights:
+    """The query and key maps of one layer, and what turns their products into scores."""
+
+    W_Q: Float[Tensor, "H h d"]
+    W_K: Float[Tensor, "K h d"]
+    b_Q: Float[Tensor, "H h"] | None
+    b_K: Float[Tensor, "K h"] | None
+    q_norm: Norm | None
+    """On queries, in front of the rotation: over each head's h numbers or over all H * h of them,
+    as wide as its weight is."""
+    k_norm: Norm | None
+    scaling: float
+    """What the product of query and key is multiplied by."""
+    softcap: float | None
+    """Scores are capped to +-this by tanh in front of the softmax."""
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions of one layer: the first r numbers of a query or key are turned."""
+
+    cos: Float[Tensor, "T r"]
+    sin: Float[Tensor, "T r"]
+
+
+@dataclass(frozen=True)
+class MlpWeights:
+    """One MLP as neurons: down @ (act(gate x) * (up x)), or down @ act(gate x) without an `up`."""
+
+    gate: Float[Tensor, "F d"]
+    gate_bias: Float[Tensor, "F"] | None
+    up: Float[Tensor, "F d"] | None
+    up_bias: Float[Tensor, "F"] | None
+    down: Float[Tensor, "d F"]
+    down_bias: Float[Tensor, "d"] | None
+    act: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Module paths of one architecture, relative to the model; `layer` holds a `{}`.
+
+    Norms are None where the architecture has none.
+    """
+
+    embedding: str
+    layer: str
+    attention_norm: str | None
+    attention: str
+    mlp_norm: str | None
+    mlp: str
+    final_norm: str
+    head: str
+    attention_post_norm: str | None = None
+    """Applied to attention's output before it is added to the residual stream."""
+    mlp_post_norm: str | None = None
+    rotary: str | None = None
+    """What turns queries and keys by their positions."""
