@@ -94,6 +94,8 @@ def reopen(
     Found by the graph's own identities unless they are told; raises UsageError where they are not
     the very same weights, or cannot be found because they lay in a folder.
     """
+    from circuit_tracer.interventions.reopening import check_same
+
     info = pruned.graph.info
     opened = open_pair(
         model_name or _reference(info.model, "--model"),
@@ -103,15 +105,7 @@ def reopen(
         device_map=device_map,
         threads=threads,
     )
-    for flag, stored, found in (
-        ("--model", info.model, opened.model.identity),
-        ("--transcoders", info.dictionary, opened.dictionary.identity),
-    ):
-        if stored.sha256 != found.sha256:
-            raise UsageError(
-                f"the graph was traced with other weights than those of {found.name} (their "
-                f"sha256 differ); give the right ones with {flag}, or trace the prompt again"
-            )
+    check_same(info, opened.model, opened.dictionary)
     positions = [target.position for target in info.targets]
     return opened, list(info.token_ids[: max(positions) + 1])
 
