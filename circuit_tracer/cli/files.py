@@ -16,6 +16,7 @@ from circuit_tracer.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from circuit_tracer.graphs.heads import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.interventions.trust.report import Trust
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
@@ -104,10 +105,12 @@ def write_form(
     max_nodes: int,
     overwrite: bool = False,
     beside: Path | None = None,
+    note: str = "",
 ) -> None:
     """One form of a graph to one file (a folder, for tables), whole or not at all.
 
-    The exchange form gets the supernodes that lie in the folder `beside`.
+    The exchange form gets the supernodes that lie in the folder `beside`, a figure the `note` (by
+    default the verdict of the trust report that lies there).
     """
     from circuit_tracer.graphs import new_file, to_exchange, write_exchange
     from circuit_tracer.graphs.networks import write
@@ -121,7 +124,16 @@ def write_form(
             record = to_exchange(pruned, slug=slug, scan=scan_of(pruned), supernodes=groups)
             write_exchange(record, file)
         else:
-            file.write_bytes(_drawn(pruned, form, max_nodes))
+            said = note or ("" if beside is None else _verdict_in(beside, pruned))
+            file.write_bytes(_drawn(pruned, form, max_nodes, said))
+
+
+def _verdict_in(folder: Path, pruned: PrunedGraph) -> str:
+    """What the trust report of this very graph says in one line; "" without one."""
+    from circuit_tracer.graphs.trust_file import read_verdict
+
+    verdict = read_verdict(folder, pruned)
+    return "" if verdict is None else f"Trust: {verdict.headline}"
 
 
 def _supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
@@ -191,14 +203,14 @@ def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | N
     return len(features)
 
 
-def _drawn(pruned: PrunedGraph, form: str, max_nodes: int) -> bytes:
+def _drawn(pruned: PrunedGraph, form: str, max_nodes: int, note: str) -> bytes:
     from circuit_tracer.render.dot import dot
     from circuit_tracer.render.raster import pdf, png
     from circuit_tracer.render.svg import svg
 
     if form == "dot":
         return dot(pruned, max_nodes=max_nodes).encode()
-    figure = svg(pruned, max_nodes=max_nodes)
+    figure = svg(pruned, max_nodes=max_nodes, note=note)
     if form == "svg":
         return figure.encode()
     return pdf(figure) if form == "pdf" else png(figure)
@@ -213,28 +225,53 @@ def write_trace(
     max_nodes: int,
     overwrite: bool,
     heads: HeadLoadings | None = None,
+    trust: Trust | None = None,
     beside: Path | None = None,
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
 
-    The exchange form gets the supernodes that lie in the folder `beside`.
+    The exchange form gets the supernodes that lie in the folder `beside`. What an earlier graph
+    was found to be worth (`trust`) goes with it.
     """
     from circuit_tracer.graphs import new_folder, save_graph
     from circuit_tracer.graphs.heads import HEADS_FILE, save_heads
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
+    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
 
-    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
+    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, TRUST_FILE, TRUST_FIGURE}
+    ours |= set(FILE_NAMES.values())
+    note = "" if trust is None else f"Trust: {trust.verdict.headline}"
     with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
         if heads is not None:
             save_heads(heads, partial)
         for form in formats:
             path = partial / FILE_NAMES[form]
-            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes, beside=beside)
+            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes, beside=beside, note=note)
+        if trust is not None:
+            write_report(trust, partial)
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
     names |= {} if heads is None else {"heads": HEADS_FILE}
+    names |= {} if trust is None else {"trust": TRUST_FILE}
     names |= {form: FILE_NAMES[form] for form in formats}
     return {name: os.path.join(folder, file) for name, file in names.items()}
+
+
+def write_report(found: Trust, folder: Path) -> None:
+    """trust.json and, of a full report, trust.svg, in place of earlier ones."""
+    from circuit_tracer.graphs import new_file
+    from circuit_tracer.graphs.plain import to_json
+    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
+
+    with new_file(folder / TRUST_FILE, overwrite=True) as file:
+        file.write_text(to_json(found.to_json(), indent=2) + "\n", encoding="utf-8")
+    if found.settings.quick:
+        (folder / TRUST_FIGURE).unlink(missing_ok=True)  # of an earlier report
+        return
+    from circuit_tracer.render.trust_figure import trust_svg
+
+    with new_file(folder / TRUST_FIGURE, overwrite=True) as file:
+        file.write_text(trust_svg(found), encoding="utf-8")
 
 
 def formats_in(folder: Path) -> list[str]:

@@ -56,10 +56,13 @@ def show(
             }
         )
         return
-    from circuit_tracer.render import signed, tables, terminal, tree
+    from circuit_tracer.graphs.trust_file import read_verdict
+    from circuit_tracer.render import signed, tables, terminal, tree, trust
 
     routes = terminal.leading_routes(pruned, 5)
+    verdict = read_verdict(graph if graph.is_dir() else graph.parent, pruned)
     print_rich(
+        *([] if verdict is None else [trust.stored_verdict(verdict)]),
         terminal.summary(pruned, routes, section=signed.why_not(pruned, 5)),
         tree.tree(pruned),
         tables.node_table(pruned, limit=nodes),
@@ -252,6 +255,7 @@ def prune(
     from circuit_tracer.graphs import counts, load_graph
     from circuit_tracer.graphs import prune as prune_graph
     from circuit_tracer.graphs.heads import load_heads, loadings_after
+    from circuit_tracer.graphs.trust_file import TRUST_FILE
 
     before = load_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
@@ -264,6 +268,8 @@ def prune(
             "note: edges are kept of whose heads nothing was stored; `circuit-tracer heads "
             f"{final} --save` takes them apart"
         )
+    if out is None and (folder / TRUST_FILE).is_file():
+        say("note: the trust report is of other thresholds; `circuit-tracer trust` makes a new one")
     files = write_trace(
         after,
         final,

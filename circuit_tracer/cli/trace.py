@@ -30,6 +30,8 @@ from circuit_tracer.processes import is_first, processes
 
 _WORK = ("forward", "encode", "sweep", "prune", "heads")
 """Stages that are tracing; the others open and write files."""
+SMALL_GRAPH = 3000
+"""Nodes up to which the graph of a bundled model is tested without being asked."""
 LONG_SWEEP = 5.0
 """Seconds from which it is worth saying beforehand what a sweep will take."""
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from circuit_tracer.attribution import Progress, Trace, TraceSettings
     from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.graphs.heads import HeadLoadings
+    from circuit_tracer.interventions.trust.report import Trust
 
 
 @explained
@@ -132,6 +135,13 @@ def trace(
     routes: Annotated[
         int, option("--routes", "-k", min=0, help="How many routes to print per target.")
     ] = 5,
+    trust: Annotated[
+        bool | None,
+        option(
+            "--trust/--no-trust",
+            help="Test the graph by intervening, in full; by default briefly with bundled models.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
@@ -146,6 +156,11 @@ def trace(
         raise UsageError(
             "--heads does not work under torchrun; trace without it, then run circuit-tracer "
             "heads GRAPH --save in one process"
+        )
+    if trust and processes().count > 1:
+        raise UsageError(
+            "--trust does not work under torchrun; trace without it, then run circuit-tracer trust "
+            "GRAPH in one process"
         )
 
     from circuit_tracer.attribution import TraceSettings
@@ -193,6 +208,7 @@ def trace(
         pruned = opened.relabel(pruned)
         seconds = {"load": load_seconds, **traced.seconds, "prune": time.perf_counter() - clock}
         loadings = _loadings(opened, pruned, seconds, report) if heads else None
+        found = _trust(opened, pruned, seconds, report, asked=trust)
         report("writing", 0, 0)
         clock = time.perf_counter()
         files = write_trace(
@@ -203,13 +219,14 @@ def trace(
             max_nodes=max_nodes,
             overwrite=overwrite,
             heads=loadings,
+            trust=found,
         )
     seconds["write"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - started
     if json:
-        print_json(_record(traced, pruned, seconds, files))
+        print_json(_record(traced, pruned, seconds, files, found))
     else:
-        _print(pruned, routes, seconds, folder, files)
+        _print(pruned, routes, seconds, folder, files, found)
 
 
 def _prompt(argument: str) -> str:
@@ -259,8 +276,41 @@ def _loadings(
     return loadings
 
 
+def _trust(
+    opened: Opened,
+    pruned: PrunedGraph,
+    seconds: dict[str, float],
+    report: Callable[[str, int, int], None],
+    *,
+    asked: bool | None,
+) -> Trust | None:
+    """The trust report: in full where it was asked for, a brief one of bundled models, or none."""
+    if asked is False or (asked is None and not _is_brief(pruned)):
+        return None
+    from circuit_tracer.cli.trust import LONG, measure, other_dictionary
+    from circuit_tracer.interventions.trust.report import TrustSettings
+
+    settings = TrustSettings(quick=not asked)
+    clock = time.perf_counter()
+    other = other_dictionary(opened, pruned, "auto") if asked else None
+    found = measure(opened, pruned, settings, other, report, least_said=LONG)
+    seconds["trust"] = time.perf_counter() - clock
+    return found
+
+
+def _is_brief(pruned: PrunedGraph) -> bool:
+    """Whether a brief report takes a second or so: a bundled model, a prompt of some words."""
+    info = pruned.graph.info
+    small = len(pruned.graph.nodes) <= SMALL_GRAPH
+    return small and info.model.source == "bundled" and processes().count == 1
+
+
 def _record(
-    traced: Trace, pruned: PrunedGraph, seconds: dict[str, float], files: dict[str, str]
+    traced: Trace,
+    pruned: PrunedGraph,
+    seconds: dict[str, float],
+    files: dict[str, str],
+    found: Trust | None,
 ) -> dict[str, Any]:
     """What `--json` prints."""
     info = pruned.graph.info
@@ -299,6 +349,7 @@ def _record(
             "edge_threshold": pruned.edge_threshold,
             "versions": dict(info.versions),
         },
+        "trust": None if found is None else asdict(found.verdict),
         "files": files,
     }
 
@@ -309,12 +360,15 @@ def _print(
     seconds: dict[str, float],
     folder: Path,
     files: dict[str, str],
+    found: Trust | None,
 ) -> None:
     from circuit_tracer.render import signed, terminal
+    from circuit_tracer.render.trust import verdict
 
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
     section = signed.why_not(pruned, n_routes) if n_routes > 0 else None
-    print_rich(terminal.summary(pruned, paths, section=section))
+    tested = [] if found is None else [verdict(found.verdict, brief=found.settings.quick)]
+    print_rich(terminal.summary(pruned, paths, section=section), *tested)
     work = sum(seconds.get(stage, 0) for stage in _WORK)
     print(f"\n{folder}: {', '.join(Path(file).name for file in files.values())}")
     print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_tracer.graphs.graph import Graph
+from circuit_tracer.graphs.pruning import PrunedGraph
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
@@ -24,8 +24,10 @@ class StoredVerdict:
     headline: str
 
 
-def fingerprint(graph: Graph) -> str:
-    """What tells one graph from another: prompt, weights, targets, size and the targets' values."""
+def fingerprint(pruned: PrunedGraph) -> str:
+    """What tells one graph from another: prompt, weights, targets and their values, size, and
+    what was kept."""
+    graph = pruned.graph
     info, nodes = graph.info, graph.nodes
     values = np.nan_to_num(nodes.value[graph.target_rows])
     facts = (
@@ -36,18 +38,20 @@ def fingerprint(graph: Graph) -> str:
         [target.vocabulary_ids for target in info.targets],
         len(nodes),
         len(graph.edges),
+        int(pruned.node_kept.sum()),
+        int(pruned.edge_kept.sum()),
         [f"{value:.6g}" for value in values.tolist()],
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def read_verdict(folder: Path, graph: Graph) -> StoredVerdict | None:
+def read_verdict(folder: Path, pruned: PrunedGraph) -> StoredVerdict | None:
     """The verdict in a traced folder; None where there is none, or only one of another graph."""
     try:
         record = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
         verdict = record["verdict"]
         level, headline = verdict["level"], verdict["headline"]
-        if record["fingerprint"] != fingerprint(graph):
+        if record["fingerprint"] != fingerprint(pruned):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -30,7 +30,7 @@ class Legend:
     height: float
 
 
-def legend(pruned: PrunedGraph, selection: Selection, width: float) -> Legend:
+def legend(pruned: PrunedGraph, selection: Selection, width: float, *, note: str = "") -> Legend:
     """Three blocks side by side, then the sentences on what is drawn."""
     scores = [(score.name, score.value) for score in score_lines(pruned)]
     side = min((width - SIGNS_WIDTH) / 2, 280.0)
@@ -46,7 +46,7 @@ def legend(pruned: PrunedGraph, selection: Selection, width: float) -> Legend:
     ]
     y = height + 6
     sentences = []
-    said = (READING, *selection.sentences(), softcap_line(pruned.graph))
+    said = (READING, *selection.sentences(), softcap_line(pruned.graph), note)
     for line in wrap(" ".join(said), SIZE, width):
         y += LINE - 2
         sentences.append(text(line, 0, y, font_size=SIZE, fill=palette.INK))

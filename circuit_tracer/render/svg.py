@@ -28,16 +28,23 @@ FOOTER = 22.0
 BOLD = 1.14  # bold letters are wider by about this
 
 
-def svg(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | None = None) -> str:
+def svg(
+    pruned: PrunedGraph,
+    *,
+    max_nodes: int = MAX_NODES,
+    max_edges: int | None = None,
+    note: str = "",
+) -> str:
     """The pruned graph as an SVG document.
 
     Draws at most `max_nodes` features and errors (those with most influence) and `max_edges`
-    edges (default: two per node); the page says what was left out.
+    edges (default: two per node); the page says what was left out. `note` is a sentence of the
+    caller's, for the legend.
     """
     selection = select(pruned, max_nodes=max_nodes, max_edges=max_edges)
     layout = lay_out(pruned, selection)
     width = layout.width
-    key = legend(pruned, selection, width)
+    key = legend(pruned, selection, width, note=note)
     height = HEADER + layout.height + FOOTER + key.height
     parts = [
         title(f"Attribution graph: {pruned.graph.info.prompt}"),

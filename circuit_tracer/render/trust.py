@@ -31,12 +31,14 @@ HELD = {
 }
 
 
-def verdict(found: Verdict, *, width: int = WIDTH) -> Text:
+def verdict(found: Verdict, *, width: int = WIDTH, brief: bool = False) -> Text:
     """The headline and its reasons: + speaks for the graph, - against, ~ keep in mind."""
     from rich.text import Text
 
     text = Text()
-    text.append(f"Trust: {found.headline}\n", style=STYLES[found.level])
+    tested = "Trust (brief test)" if brief else "Trust"
+    headline = "\n".join(_wrapped(f"{tested}: {found.headline}", width))
+    text.append(f"{headline}\n", style=STYLES[found.level])
     for reason in found.reasons:
         text.append(f"  {reason.mark} ", style=MARKS[reason.mark])
         text.append("\n    ".join(_wrapped(reason.text, width - 4)) + "\n")
@@ -55,7 +57,8 @@ def stored_verdict(found: StoredVerdict) -> Text:
 def _wrapped(words: str, width: int) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(printable(words), width)
+    together = printable(words).replace(" %", "\u00a0%")
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, width)]
 
 
 def page(report: Trust, *, width: int = WIDTH) -> RenderableType:
@@ -64,7 +67,10 @@ def page(report: Trust, *, width: int = WIDTH) -> RenderableType:
     from rich.text import Text
 
     found = report.measured
-    parts: list[RenderableType] = [verdict(report.verdict, width=width), Text("")]
+    parts: list[RenderableType] = [
+        verdict(report.verdict, width=width, brief=report.settings.quick),
+        Text(""),
+    ]
     for name, part in _sections(report):
         parts += [Text(name, style="bold"), part, Text("")]
     seconds = sum(report.seconds.values())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from circuit_tracer.interventions.trust.sufficiency import Sufficiency
 
 WIDTH = 900.0
-MARGIN, TOP, PANEL, BOTTOM = 20.0, 92.0, 210.0, 44.0
+MARGIN, TOP, PANEL, BOTTOM = 20.0, 84.0, 210.0, 44.0
 SIZE = 10.0
 NAMES = {"held": "attention, norms held", "constrained": "attention held", "free": "nothing held"}
 COLORS = {"held": palette.FEATURE, "constrained": palette.POSITIVE, "free": palette.NEGATIVE}
@@ -130,20 +130,23 @@ def _band(axes: _Axes, edges: Sequence[tuple[float, float, float]], color: str) 
     there = [axes.at(x, low) for x, low, _ in known]
     back = [axes.at(x, high) for x, _, high in reversed(known)]
     path = " ".join(f"{figure(x)},{figure(y)}" for x, y in (*there, *back))
-    return element("polygon", points=path, fill=palette.mixed(color, 0.18)) if known else ""
+    return element("polygon", points=path, fill=color, fill_opacity=0.16) if known else ""
 
 
 def _sufficiency(found: Sufficiency, own: float) -> list[str]:
     axes = _Axes(58.0, 312.0, (0.0, len(found.points) - 1.0), (0.0, 1.05))
     parts = _frame(axes, "What stays of the target", (0, 0.25, 0.5, 0.75, 1), percent=True)
+    bands: list[str] = []
+    lines: list[str] = []
     for name, color, dash in (
         ("sufficiency", palette.FEATURE, ""),
         ("necessity", palette.NEGATIVE, "6 3"),
     ):
         values = [getattr(point, name) for point in found.points]
         random = [getattr(point, f"random_{name}") for point in found.points]
-        parts.append(_band(axes, [(i, r.low, r.high) for i, r in enumerate(random)], color))
-        parts += _line(axes, list(enumerate(values)), color, dash)
+        bands.append(_band(axes, [(i, r.low, r.high) for i, r in enumerate(random)], color))
+        lines += _line(axes, list(enumerate(values)), color, dash)
+    parts += [*bands, *lines]
     parts += _key(axes, [("kept features alone", palette.FEATURE, "")], 0)
     parts += _key(axes, [("without them", palette.NEGATIVE, "6 3")], 1)
     labels = [

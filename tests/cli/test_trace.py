@@ -24,6 +24,7 @@ def test_the_model_says_yellow_and_the_folder_is_whole(banana: Banana) -> None:
     assert outcome.code == 0, outcome.err
     assert {file.name for file in folder.iterdir()} == {
         "trace.json",
+        "trust.json",
         "nodes.parquet",
         "edges.parquet",
         "graph.json",
@@ -52,7 +53,7 @@ def test_json_has_the_promised_keys(run: Run) -> None:
     record = json.loads(outcome.out)
     assert set(record) == {
         *("prompt", "tokens", "targets", "scores", "conservation", "counts"),
-        *("seconds", "settings", "files"),
+        *("seconds", "settings", "trust", "files"),
     }
     assert set(record["targets"][0]) == {"token", "position", "probability", "logit"}
     assert {"replacement", "completeness", "error_share", "constant_share"} <= set(record["scores"])
@@ -61,9 +62,9 @@ def test_json_has_the_promised_keys(run: Run) -> None:
         *("active_features", "expanded_features", "nodes", "edges", "kept_nodes", "kept_edges"),
     }
     assert set(record["seconds"]) == {
-        *("load", "forward", "encode", "sweep", "prune", "write", "total"),
+        *("load", "forward", "encode", "sweep", "prune", "trust", "write", "total"),
     }
-    assert set(record["files"]) == {"trace", "nodes", "edges", "svg"}
+    assert set(record["files"]) == {"trace", "nodes", "edges", "trust", "svg"}
     assert all(Path(file).is_file() for file in record["files"].values())
     assert record["settings"]["model"]["sha256"]
     assert record["settings"]["dictionary"]["sha256"]

@@ -1,0 +1,156 @@
+"""`circuit-tracer trust GRAPH`: how far a traced graph can be believed, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.files import write_report
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
+from circuit_tracer.errors import UsageError
+from circuit_tracer.processes import is_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from circuit_tracer.cli.opening import Opened
+    from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.interventions.trust.report import Estimate, Trust, TrustSettings
+    from circuit_tracer.transcoders.dictionary import Dictionary
+
+LONG = 5.0
+"""Seconds from which it is worth saying beforehand what a report takes, where it was not asked."""
+
+
+@explained
+def trust(
+    graph: options.GraphPath,
+    features: Annotated[
+        int, own("--features", help="Features ablated one by one, weak ones among them.")
+    ] = 40,
+    random_sets: Annotated[
+        int, own("--random-sets", help="Matched random sets at every node threshold.")
+    ] = 20,
+    draws: Annotated[
+        int, own("--draws", help="Perturbations of each layer for the response by distance.")
+    ] = 4,
+    seed: Annotated[int, own("--seed", help="Of everything that is drawn at random.")] = 0,
+    quick: Annotated[
+        bool,
+        own("--quick", help="Sums, direct edges, scores and knock-on effects alone, as in trace."),
+    ] = False,
+    other: Annotated[
+        str,
+        own(
+            "--other",
+            help="Dictionary to compare stories with: a name or folder; auto takes the bundled "
+            "one, none leaves it out.",
+        ),
+    ] = "auto",
+    model: Annotated[
+        str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
+    ] = None,
+    transcoders: Annotated[
+        str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
+    ] = None,
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None, option("--threads", help="Threads for torch; all cores by default.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Test a graph by intervening, and say in words how far to believe it; writes trust.json."""
+    from circuit_tracer.cli.opening import reopen
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.storage import TRACE_FILE
+
+    if graph.is_file() and graph.name != TRACE_FILE:
+        raise UsageError(
+            f"{graph.name} holds the kept graph alone, and trust needs all of it; give a folder "
+            "that `circuit-tracer trace` wrote"
+        )
+    folder = graph if graph.is_dir() else graph.parent
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        pruned = open_graph(graph)
+        settings = settings_for(features, random_sets, draws, seed, quick)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        second = None if quick else other_dictionary(opened, pruned, other)
+        found = measure(opened, pruned, settings, second, report, least_said=0.0)
+        if not is_first():
+            return
+        write_report(found, folder)
+    if json:
+        print_json(found.to_json())
+        return
+    from circuit_tracer.render.trust import page
+
+    print_rich(page(found, width=MOST_COLUMNS))
+    if not quick:
+        print(f"\n{folder}: trust.json, trust.svg")
+
+
+def settings_for(
+    features: int, random_sets: int, draws: int, seed: int, quick: bool
+) -> TrustSettings:
+    """The settings, checked before anything is opened."""
+    from circuit_tracer.interventions.trust.report import TrustSettings
+
+    return TrustSettings(
+        features=features, random_sets=random_sets, draws=draws, seed=seed, quick=quick
+    )
+
+
+def measure(
+    opened: Opened,
+    pruned: PrunedGraph,
+    settings: TrustSettings,
+    other: Dictionary | None,
+    report: Callable[[str, int, int], None],
+    *,
+    least_said: float,
+) -> Trust:
+    """The report; time and memory are said before where they are more than `least_said` seconds."""
+    from circuit_tracer.interventions.trust.report import trust as measured
+
+    def estimated(expected: Estimate) -> None:
+        if expected.seconds >= least_said:
+            say(f"trust: {expected}")
+
+    return measured(
+        opened.model,
+        opened.dictionary,
+        pruned,
+        settings,
+        other=other,
+        on_stage=lambda words: report(words, 0, 0),
+        on_estimate=estimated,
+    )
+
+
+def other_dictionary(opened: Opened, pruned: PrunedGraph, name: str) -> Dictionary | None:
+    """A second dictionary of the model: the one named, or the bundled one; None for neurons.
+
+    Raises DictionaryError for one that cannot be opened, UsageError for the graph's own.
+    """
+    from circuit_tracer.bundled import bundled_dictionaries
+    from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.opening import open_transcoders
+
+    info = pruned.graph.info
+    if name == "none" or not isinstance(opened.dictionary, Dictionary):
+        return None
+    if name == "auto":
+        own_name = info.dictionary.name.rpartition("/")[2]
+        bundled = info.model.source == "bundled"
+        names = bundled_dictionaries(info.model.name) if bundled else []
+        others = [one for one in names if one != own_name]
+        if not others:
+            return None
+        name = others[0]
+    found = open_transcoders(name, model=opened.model)
+    if found.identity.sha256 == opened.dictionary.identity.sha256:
+        raise UsageError(f"--other {name} is the graph's own dictionary; name another one, or none")
+    return found

@@ -1,0 +1,211 @@
+"""The model's own answer to many interventions, read off at every node of a graph.
+
+What answers depends on what is held, from most to least:
+
+* still: attention patterns, norm denominators and all MLP outputs but for the change itself. The
+  model is then what the graph's edges describe; what is measured must equal them.
+* held: attention patterns and norm denominators, as in the graph; MLPs above the change answer.
+  What the graph claims of routes, tested on the model's own MLPs.
+* constrained: attention patterns alone; norms answer as well.
+* free: nothing.
+
+A feature's value is what its encoder reads linearly (its pre-activation, whose parts the edges
+are), so a feature that falls silent counts with the whole of its fall. A neuron's value is its
+activation. A target's is its logit minus the mean logit, or the difference of two.
+
+Shapes: n nodes, k interventions, T tokens, L layers, d model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
+from circuit_tracer.interventions.edits import EditedRun, check_finite
+from circuit_tracer.interventions.engine import rows_at_once
+from circuit_tracer.interventions.holding import hold_norms
+from circuit_tracer.interventions.original import Original, run_original
+from circuit_tracer.interventions.plan import Plan
+from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
+from circuit_tracer.interventions.selection import change_of
+from circuit_tracer.interventions.spec import Intervention, Strength, highest_layer
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
+
+Held = Literal["still", "held", "constrained", "free"]
+ANSWERS: tuple[Held, ...] = ("held", "constrained", "free")
+"""Ways in which something beyond the change itself answers."""
+
+MOST_ENTRIES = 20_000
+"""Changed features in one pass: each costs a look at its layer's whole encoder."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A graph with what it was traced from, and the pass it was traced on."""
+
+    graph: Graph
+    model: Model
+    dictionary: AnyDictionary
+    original: Original
+
+    @classmethod
+    def of(cls, graph: Graph, model: Model, dictionary: AnyDictionary) -> Subject:
+        """Run the graph's prompt again. UsageError for another model, dictionary or tokenizer."""
+        check_same(graph.info, model, dictionary)
+        ids = prompt_ids(graph.info, model)
+        original = run_original(model, dictionary, ids, n_zeroed=zeroed_positions(graph.info))
+        return cls(graph, model, dictionary, original)
+
+    @property
+    def has_gates(self) -> bool:
+        """Whether features are neurons, whose edges are no tangents (method.md section 1)."""
+        return isinstance(self.dictionary, Neurons)
+
+    def change(self, row: int, times: float = 0.0) -> Intervention:
+        """One node of the graph at a multiple of itself; 0 ablates."""
+        return (change_of(self.graph, row, Strength(times)),)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a batch of interventions did."""
+
+    values: Floats
+    """(n, k) changes of the features' and targets' values; 0 for other nodes."""
+    targets: Floats
+    """(k, t) values of the targets with the change, in the order of the graph's."""
+
+
+@torch.no_grad()
+def answers(
+    subject: Subject,
+    interventions: Sequence[Intervention],
+    held: Held,
+    *,
+    linear: bool = True,
+    every_node: bool = True,
+    mlps_held: bool = False,
+) -> Answers:
+    """Carry out interventions, one a column. UsageError where the numbers overflow.
+
+    Without `linear` features are encoded as the model would have them (neurons always differ).
+    Without `every_node` only targets are read. `mlps_held` keeps all MLP outputs as they were but
+    for the change, whatever else answers: what is then missing went through an MLP.
+    """
+    model, original = subject.model, subject.original
+    rows: list[Intervention] = [(), *interventions]
+    T = original.n_tokens
+    at = torch.tensor(sorted({t.position for t in subject.graph.info.targets}), device=model.device)
+    norms = hold_norms(model.wiring, original.capture) if held in ("still", "held") else {}
+    values = np.zeros((len(subject.graph.nodes), len(rows)))
+    targets = np.zeros((len(rows), len(subject.graph.info.targets)))
+    for start, end in _spans(rows, rows_at_once(model, T, len(at), keep_inside=every_node)):
+        some = [(), *rows[start:end]]  # each pass has its own baseline: batches round alike
+        run = EditedRun(
+            model,
+            subject.dictionary,
+            Plan.of(some, original.capture.embeddings),
+            original=original,
+            end=torch.tensor(
+                [_end(one, held, mlps_held, model.n_layers) for one in some], device=model.device
+            ),
+            freeze_attention=held != "free",
+            norms=norms,
+            keep_inside=every_node,
+            n_zeroed=original.n_zeroed,
+        )
+        ids = original.capture.token_ids.expand(len(some), T)
+        logits = model.edited(ids, run, positions=at)
+        check_finite(logits, run)
+        found = _targets(subject, logits, at)
+        targets[start:end] = found[1:]
+        if every_node:
+            _read_features(subject, run.inside().seen, values[:, start:end], linear=linear)
+            values[subject.graph.target_rows, start:end] = (found[1:] - found[:1]).T
+    return Answers(values[:, 1:], targets[1:])
+
+
+def knock_on_of(subject: Subject, interventions: Sequence[Intervention], held: Held) -> Floats:
+    """(n, k) what came about through at least one further MLP: the change with MLPs answering
+    minus the change with all MLP outputs held, all else alike."""
+    linear = not subject.has_gates
+    whole = answers(subject, interventions, held, linear=linear)
+    rest = answers(subject, interventions, held, linear=linear, mlps_held=True)
+    found: Floats = whole.values - rest.values
+    return found
+
+
+def _end(changes: Intervention, held: Held, mlps_held: bool, n_layers: int) -> int:
+    """Last layer whose MLP output is held."""
+    if held == "still" or mlps_held:
+        return n_layers - 1
+    return -1 if held == "free" else highest_layer(changes)
+
+
+def _spans(rows: Sequence[Intervention], most: int) -> list[tuple[int, int]]:
+    """Batches of rows, none with too many rows or too many changes."""
+    spans, start, entries = [], 0, 0
+    for i, changes in enumerate(rows):
+        if i > start and (i - start >= most or entries + len(changes) > MOST_ENTRIES):
+            spans.append((start, i))
+            start, entries = i, 0
+        entries += len(changes)
+    return [*spans, (start, len(rows))]
+
+
+def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Floats:
+    """(B, t) values of the graph's targets."""
+    where = {int(position): i for i, position in enumerate(at)}
+    columns = []
+    for target in subject.graph.info.targets:
+        here = logits[:, where[target.position]]
+        plus = here[:, target.vocabulary_ids[0]]
+        minus = here[:, target.vocabulary_ids[1]] if target.is_contrast else here.mean(-1)
+        columns.append((plus - minus).double().cpu().numpy())
+    return np.stack(columns, axis=1)
+
+
+def _read_features(
+    subject: Subject, seen: Float[Tensor, "L B T d"], into: Floats, *, linear: bool
+) -> None:
+    """Fill in the changes of all features against the first row of the batch."""
+    nodes = subject.graph.nodes
+    fires = nodes.kind == NodeKind.FEATURE
+    for layer in np.unique(nodes.layer[fires]).tolist():
+        of_layer = np.flatnonzero(fires & (nodes.layer == layer))
+        for position in np.unique(nodes.position[of_layer]).tolist():
+            rows = of_layer[nodes.position[of_layer] == position]
+            into[rows] = _changes(subject, rows, layer, position, seen[layer, :, position], linear)
+
+
+def _changes(
+    subject: Subject,
+    rows: Ints,
+    layer: int,
+    position: int,
+    seen: Float[Tensor, "B d"],
+    linear: bool,
+) -> Floats:
+    """(rows, B - 1) changes of features of one layer at one position."""
+    transcoder = subject.dictionary.layers[layer]
+    index = torch.from_numpy(subject.graph.nodes.feature[rows]).to(seen.device)
+    if not linear:
+        fired = transcoder.encode(seen)[:, index]
+        return _numpy(fired[1:] - fired[:1]).T
+    x = subject.original.seen[layer][position].expand(len(index), -1)
+    natural = subject.original.activations[layer][position, index]
+    vectors, _ = transcoder.linear_rows(index, x, natural)
+    return _numpy((seen[1:] - seen[:1]) @ vectors.T).T
+
+
+def _numpy(tensor: Tensor) -> Floats:
+    found: Floats = tensor.double().cpu().numpy()
+    return found

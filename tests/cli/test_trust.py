@@ -1,0 +1,111 @@
+"""`trust`, `trace --trust` and what `show` and `prune` do with a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Outcome, Run
+
+
+@pytest.fixture
+def traced(banana: tuple[Path, Outcome], tmp_path: Path) -> Path:
+    """A copy of the traced folder that a test may change."""
+    folder = tmp_path / "a-banana-is"
+    shutil.copytree(banana[0], folder)
+    return folder
+
+
+def test_a_trace_of_the_bundled_model_is_tested_briefly(banana: tuple[Path, Outcome]) -> None:
+    folder, outcome = banana
+    assert "Trust (brief test): " in outcome.out
+    record = json.loads((folder / "trust.json").read_text())
+    assert record["settings"]["quick"] is True
+    assert "interventions.</text>" in (folder / "graph.svg").read_text()
+    assert record["verdict"]["headline"].startswith("Believe")
+    assert not (folder / "trust.svg").exists()
+
+
+def test_a_trace_can_go_untested(run: Run, tmp_path: Path) -> None:
+    outcome = run("trace", "a lemon is", "--out", "o", "--no-trust", "--json", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["trust"] is None
+    assert not (tmp_path / "o" / "a-lemon-is" / "trust.json").exists()
+
+
+def test_the_full_report_is_printed_and_written(run: Run, traced: Path) -> None:
+    outcome = run(
+        "trust", str(traced), "--features", "10", "--random-sets", "2", "--draws", "1", "--device",
+        "cpu",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("Trust: ")
+    assert "interventions, about" in outcome.err
+    record = json.loads((traced / "trust.json").read_text())
+    assert record["settings"]["features"] == 10
+    assert (traced / "trust.svg").read_text().startswith("<svg")
+    shown = run("show", str(traced))
+    assert shown.out.replace("\n", " ").startswith(f"Trust: {record['verdict']['headline']}")
+
+
+def test_the_report_as_json(run: Run, traced: Path) -> None:
+    outcome = run("trust", str(traced), "--quick", "--json", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert record["verdict"]["level"] in ("sound", "care")
+    assert record["measured"]["conservation"]["residual"] < 1e-4
+    assert record == json.loads((traced / "trust.json").read_text())
+
+
+def test_another_graph_s_report_is_not_shown(run: Run, traced: Path) -> None:
+    path = traced / "trust.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"fingerprint": "0" * 16}))
+    assert "Trust" not in run("show", str(traced)).out
+    path.write_text('{"verdict": 3}')
+    assert "Trust" not in run("show", str(traced)).out
+    path.write_text("no json")
+    assert run("show", str(traced)).code == 0
+
+
+def test_pruning_again_drops_the_report(run: Run, traced: Path) -> None:
+    outcome = run("prune", str(traced), "--node-threshold", "0.6")
+    assert outcome.code == 0, outcome.err
+    assert "trust report is of other thresholds" in outcome.err
+    assert not (traced / "trust.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--features", "1"], "--features 1 must be at least 2"),
+        (["--random-sets", "0"], "--random-sets 0 must be at least 1"),
+        (["--other", "plt"], "is the graph's own dictionary"),
+        (["--other", "nowhere"], "nowhere"),
+        (["--transcoders", "clt"], "traced with another dictionary"),
+        (["--model", "nowhere/at-all"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    run: Run, traced: Path, arguments: list[str], words: str
+) -> None:
+    outcome = run("trust", str(traced), *arguments, "--device", "cpu")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.err.count("error:") == 1
+
+
+def test_an_exchanged_graph_is_refused(run: Run, traced: Path) -> None:
+    outcome = run("trust", str(traced / "graph.json"))
+    assert outcome.code == 2
+    assert "give a folder that `circuit-tracer trace` wrote" in outcome.err
+
+
+def test_a_missing_graph_is_refused(run: Run) -> None:
+    outcome = run("trust", "nowhere")
+    assert outcome.code == 2
+    assert "nowhere" in outcome.err
