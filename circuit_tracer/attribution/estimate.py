@@ -1,8 +1,8 @@
 """What a sweep will take, said before it starts: rows, edges, memory and time.
 
-Time is the number of multiplications over the machine's own rate, measured for a moment. Rows that
-are chosen by influence lie late in the prompt and high in the model; when all features get one they
-are spread evenly, and a row sees half of the positions and half of the layers.
+Time is the number of multiplications over the machine's own rate, measured for a moment. Which
+rows are coming is guessed from the targets' own rows: the features that these name first, at their
+positions and layers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import sys
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.sources import ListedSources
 
 USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
-EFFICIENCY = 0.6
+EFFICIENCY = 0.75
 """Share of the rate of large matrix products that a sweep reaches."""
 
 
@@ -43,15 +45,15 @@ class Expectation:
         )
 
 
-def estimate(assembler: Assembler, n_rows: int, batch_size: int) -> Expectation:
-    """What sweeping `n_rows` rows will take."""
+def estimate(
+    assembler: Assembler, coming: NDArray[np.int64], n_rows: int, batch_size: int
+) -> Expectation:
+    """What sweeping `n_rows` rows will take, if they are like those of the targets `coming`."""
     n_features = len(assembler.model.features)
     n_edges = n_rows * assembler.columns.count // 2
     if assembler.edge_floor:
         n_edges = min(n_edges, int(USUAL_DEPTH / assembler.edge_floor))
-    spread = n_rows / max(n_features, 1)
-    extent = (1 - min(spread, 1.0) / 2) ** 2  # of positions and of layers
-    seconds = n_rows * _row_flops(assembler) * extent / (EFFICIENCY * _rate(assembler))
+    seconds = n_rows * _row_flops(assembler, coming) / (EFFICIENCY * _rate(assembler))
     size = assembler.model.embeddings.element_size()
     model, rows = assembler.model, min(batch_size, n_rows)
     buffers = 5 * rows * model.n_tokens * model.embeddings.shape[1] * size
@@ -65,21 +67,27 @@ def estimate(assembler: Assembler, n_rows: int, batch_size: int) -> Expectation:
     )
 
 
-def _row_flops(assembler: Assembler) -> float:
-    """Multiplications and additions of a row that sees all positions and layers."""
+def _row_flops(assembler: Assembler, coming: NDArray[np.int64]) -> float:
+    """Multiplications and additions of a mean row: those of its layers, in its cone."""
     model, sources = assembler.model, assembler.sweep.sources
-    T, d = model.embeddings.shape
+    d, n_logits = model.embeddings.shape[1], assembler.n_logits
     attention = model.layers[0].attention
+    reads = [
+        sources.blocks[layer].shape[1]
+        if isinstance(sources, ListedSources)
+        else model.dictionary.layers[layer].n_features
+        for layer in range(model.n_layers)
+    ]
     projections = 2 * d * (attention.W_O.shape[1] + attention.W_V.shape[0])
-    mixing = 2 * T * attention.W_O.shape[1]
-    flops = 0.0
-    for layer in range(model.n_layers):
-        if isinstance(sources, ListedSources):
-            read = 2 * d * sources.blocks[layer].shape[1]
-        else:
-            read = 2 * d * model.dictionary.layers[layer].n_features
-        flops += T * (projections + mixing + read)
-    return flops
+    a_layer = np.array([projections + 2 * d * read for read in reads])
+    below = np.concatenate([[0], np.cumsum(a_layer)])  # all layers under a level
+    features = torch.from_numpy(coming[coming >= n_logits] - n_logits).to(model.embeddings.device)
+    if not len(features):
+        return float(below[-1]) * model.n_tokens
+    places = model.features.at(features)
+    level, cone = places.layer.cpu().numpy(), places.position.cpu().numpy() + 1.0
+    mixing = attention.W_O.shape[1] * cone  # half of the pattern, by causality
+    return float((cone * (below[level] + mixing * level)).mean())
 
 
 def _rate(assembler: Assembler) -> float:

@@ -25,10 +25,12 @@ def expand(
     max_feature_nodes: int,
     coverage: float | None,
     batch_size: int,
+    on_plan: Callable[[NDArray[np.int64]], None] | None = None,
     on_progress: Progress | None = None,
 ) -> None:
     """Sweep the rows of the targets and of the features that matter most to them.
 
+    `on_plan` hears of the targets that look like getting rows, once, before the long part.
     Without a coverage, an edge floor or a budget below all active features there is one round.
     """
     n_logits, n_targets = assembler.n_logits, assembler.n_targets
@@ -44,9 +46,14 @@ def expand(
         assembler.run(targets, influence, batch_size=batch_size, on_progress=progress)
 
     if coverage is None and assembler.edge_floor == 0 and budget == n_targets - n_logits:
+        if on_plan is not None:
+            on_plan(np.arange(n_targets))
         run(np.arange(n_targets), np.ones(n_targets))
         return
     run(np.arange(n_logits), assembler.chosen.weight.cpu().double().numpy())
+    if on_plan is not None:
+        waiting, influence = assembler.waiting()
+        on_plan(waiting[np.argsort(-influence, kind="stable")[:budget]])
     while (left := budget - (len(assembler.table) - n_logits)) > 0:
         if coverage is not None and assembler.hidden_share() <= 1 - coverage:
             return

@@ -152,14 +152,18 @@ def _assembled(
                 edge_floor=settings.edge_floor_for(n_rows, len(replacement.features)),
                 cotangents=torch.bfloat16 if settings.cotangents == "bf16" else None,
             )
-        expected = estimate(assembler, n_rows, settings.batch_size)
-        report(Progress("sweep", 0, n_rows, str(expected), expected.seconds))
+
+        def plan(coming: NDArray[np.int64]) -> None:
+            expected = estimate(assembler, coming, n_rows, settings.batch_size)
+            report(Progress("sweep", 0, n_rows, str(expected), expected.seconds))
+
         with _timed(seconds, "sweep"), _products(settings.cotangents):
             expand(
                 assembler,
                 max_feature_nodes=budget,
                 coverage=settings.coverage,
                 batch_size=settings.batch_size,
+                on_plan=plan,
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
             return assembler
