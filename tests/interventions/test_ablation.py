@@ -94,7 +94,7 @@ def test_prediction_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, pruned = sprout("plt")
     shares = [{row: -1.0} for row in rows_of_influence(pruned, 5)]
     whole = predict(pruned.graph, shares)
-    monkeypatch.setattr("circuit_tracer.interventions.prediction.CHUNK", 97)
+    monkeypatch.setattr("circuit_tracer.interventions.routes.CHUNK", 97)
     assert np.allclose(predict(pruned.graph, shares).total, whole.total, rtol=0, atol=1e-6)
 
 

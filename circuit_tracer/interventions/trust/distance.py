@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
+from circuit_tracer.interventions.routes import foretell
 from circuit_tracer.interventions.trust.passes import Held, Subject, answers
-from circuit_tracer.interventions.trust.routes import foretell
 
 
 @dataclass(frozen=True)

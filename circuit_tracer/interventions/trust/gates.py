@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
+from circuit_tracer.interventions.routes import arriving
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import Strength
 from circuit_tracer.interventions.trust.passes import Subject, answers
-from circuit_tracer.interventions.trust.routes import arriving
 from circuit_tracer.interventions.trust.statistics import spearman
 
 CHANGES = (-0.01, -0.1, -0.5, -1.0, -2.0)

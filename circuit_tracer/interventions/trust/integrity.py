@@ -13,8 +13,8 @@ import numpy as np
 
 from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import chunks, totals
+from circuit_tracer.interventions.routes import arriving
 from circuit_tracer.interventions.trust.passes import Subject, answers
-from circuit_tracer.interventions.trust.routes import arriving
 
 GROSS_FLOOR = 0.01
 """Residuals are relative to a node's value, or to this share of all it receives if that is more."""

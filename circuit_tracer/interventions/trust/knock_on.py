@@ -21,8 +21,8 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.interventions.routes import foretell
 from circuit_tracer.interventions.trust.passes import ANSWERS, Held, Subject, knock_on_of
-from circuit_tracer.interventions.trust.routes import foretell
 from circuit_tracer.interventions.trust.statistics import Likeness, likeness, spearman
 
 STRATA = 5

@@ -10,6 +10,7 @@ import pytest
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.interventions.routes import foretell
 from circuit_tracer.interventions.trust import sufficiency as sufficiency_module
 from circuit_tracer.interventions.trust.agreement import agreement
 from circuit_tracer.interventions.trust.distance import by_distance
@@ -19,7 +20,6 @@ from circuit_tracer.interventions.trust.knock_on import draw_features, knock_on
 from circuit_tracer.interventions.trust.number_format import number_format
 from circuit_tracer.interventions.trust.passes import answers, knock_on_of
 from circuit_tracer.interventions.trust.places import places
-from circuit_tracer.interventions.trust.routes import foretell
 from circuit_tracer.interventions.trust.statistics import likeness, ranks, spearman
 from circuit_tracer.interventions.trust.sufficiency import sufficiency
 from tests.graphs.builders import random_graph

@@ -47,14 +47,14 @@ def foretell(graph: Graph, moved: Floats) -> Foretold:
     """
     n = len(graph.nodes)
     answers = moved.copy()
-    _let_answer(graph, answers)
+    let_answer(graph, answers)
     return Foretold(
         direct=arriving(graph, moved, 0, n),
         total=arriving(graph, answers, 0, n),
     )
 
 
-def _let_answer(graph: Graph, moved: Floats) -> None:
+def let_answer(graph: Graph, moved: Floats) -> None:
     """Fill in by which share every other expanded feature changes, layer by layer."""
     nodes, fixed = graph.nodes, moved != 0
     able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
