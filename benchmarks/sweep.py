@@ -16,7 +16,8 @@ is what a straightforward implementation does: the frozen network in torch, grad
 targets by `is_grads_batched`, products with all source vectors, at the better of two batch sizes;
 both are checked to agree first. The share is that of the rate of a large matrix product, measured
 in turn with the sweep. Every case runs in a process of its own, so that its peak memory is its
-own. E takes half an hour and has no baseline; ask for it by name. `--write` writes sweep.md.
+own. E takes half an hour and has no baseline; ask for it by name, with two threads. `--write`
+puts the cases' lines into sweep.md and leaves those of other cases.
 """
 
 from __future__ import annotations
@@ -246,35 +247,45 @@ def _expected(note: str) -> tuple[float, float]:
     return float(amount) * (60 if unit == "min" else 1), float(memory.split()[0].replace(",", ""))
 
 
-def table(found: list[Figures], threads: int) -> str:
-    """Markdown."""
-    lines = [
-        f"Rows a second, {threads} thread(s), float32. Medians of runs in turn; see sweep.py.",
-        "",
-        "| case | rows | sweep | share of GEMM rate | autograd | ratio | difference | whole way | "
-        "seconds (estimate) | peak GB (estimate) |",
-        "| --- " * 10 + "|",
-    ]
-    for f in found:
-        sweeps = ["", "", "", "", ""]
-        if f.sweep and f.gemm and f.share and f.autograd and f.difference is not None:
-            sweeps = [
-                f"{f.sweep:,.0f}",
-                f"{f.share:.0%} of {f.gemm:.0f} GFLOP/s",
-                f"{f.autograd:,.0f}",
-                f"{f.sweep / f.autograd:.1f}",
-                f"{f.difference:.0e}",
-            ]
-        cells = [
-            f.case,
-            f"{f.rows:,}",
-            *sweeps,
-            f"{f.whole:,.1f}",
-            f"{f.seconds:,.1f} ({f.expected_seconds:,.0f})",
-            f"{f.gigabytes:.2f} ({f.expected_megabytes / 1024:.2f})",
+HEAD = (
+    "Rows a second, float32. Medians of runs in turn; see sweep.py.",
+    "",
+    "| case | threads | rows | sweep | share of GEMM rate | autograd | ratio | difference | "
+    "whole way | seconds (estimate) | peak GB (estimate) |",
+    "| --- " * 11 + "|",
+)
+
+
+def row(f: Figures, threads: int) -> str:
+    """A line of the Markdown table."""
+    sweeps = ["", "", "", "", ""]
+    if f.sweep and f.gemm and f.share and f.autograd and f.difference is not None:
+        sweeps = [
+            f"{f.sweep:,.0f}",
+            f"{f.share:.0%} of {f.gemm:.0f} GFLOP/s",
+            f"{f.autograd:,.0f}",
+            f"{f.sweep / f.autograd:.1f}",
+            f"{f.difference:.0e}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    cells = [
+        f.case,
+        str(threads),
+        f"{f.rows:,}",
+        *sweeps,
+        f"{f.whole:,.1f}",
+        f"{f.seconds:,.1f} ({f.expected_seconds:,.0f})",
+        f"{f.gigabytes:.2f} ({f.expected_megabytes / 1024:.2f})",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def write_rows(rows: dict[str, str]) -> None:
+    """Put lines into sweep.md, by case."""
+    path = HERE / "sweep.md"
+    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = {line[2]: line for line in old if line.startswith("| ") and line[3:5] == " |"}
+    lines = [*HEAD, *(line for _, line in sorted((kept | rows).items()))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -290,15 +301,16 @@ def main() -> None:
     if arguments.here:
         print(json.dumps(asdict(measure(arguments.here, arguments.repeat))))
         return
-    found = []
+    rows = {}
     for case in arguments.cases:
         options = ("--threads", str(arguments.threads), "--repeat", str(arguments.repeat))
         command = [sys.executable, "-m", "benchmarks.sweep", "--here", case, *options]
         done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
-        found.append(Figures(**json.loads(done.stdout.splitlines()[-1])))
-        print(table(found[-1:], arguments.threads).splitlines()[-1], flush=True)
+        figures = Figures(**json.loads(done.stdout.splitlines()[-1]))
+        rows[case] = row(figures, arguments.threads)
+        print(rows[case], flush=True)
     if arguments.write:
-        (HERE / "sweep.md").write_text(table(found, arguments.threads), encoding="utf-8")
+        write_rows(rows)
 
 
 if __name__ == "__main__":
