@@ -17,6 +17,10 @@ class UsageError(CircuitTracerError):
     exit_code = 2
 
 
+class StrengthError(UsageError):
+    """A change so strong that the model's numbers overflow."""
+
+
 class PromptError(UsageError):
     """A prompt that cannot be traced: empty, too long, or with words the tokenizer lacks."""
 

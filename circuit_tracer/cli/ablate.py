@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circuit_tracer.graphs import Graph, PrunedGraph
     from circuit_tracer.interventions.ablation import Ablation, Item
     from circuit_tracer.interventions.selection import NodeRef
-    from circuit_tracer.interventions.spec import Mode, Strength
+    from circuit_tracer.interventions.spec import Mode, Strength, Writes
 
 UNITS = ("--times", "--value", "--of-max")
 
@@ -36,6 +36,18 @@ OfMax = Annotated[
 Attention = Annotated[
     str | None,
     own("--attention", help="frozen or free; by default free in the free mode alone."),
+]
+Norms = Annotated[
+    str | None,
+    own("--norms", help="frozen or free; by default frozen in the direct mode alone."),
+]
+WritesOption = Annotated[
+    str,
+    own(
+        "--writes",
+        help="Cross-layer features: all counts their later decoders also where the MLP there "
+        "answers by itself; held leaves them out there.",
+    ),
 ]
 
 
@@ -78,25 +90,23 @@ def ablate(
         ),
     ] = None,
     attention: Attention = None,
+    norms: Norms = None,
+    writes: WritesOption = "all",
     target: Annotated[
         str | None, own("--target", help="The target of the table; the graph's first by default.")
     ] = None,
-    model: Annotated[
-        str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
-    ] = None,
-    transcoders: Annotated[
-        str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
-    ] = None,
+    model: options.GraphsModel = None,
+    transcoders: options.GraphsTranscoders = None,
     device: options.Device = "auto",
-    threads: Annotated[
-        int | None, option("--threads", help="Threads for torch; all cores by default.")
-    ] = None,
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Change features of a graph: the effect on its targets, foretold and measured in each mode."""
     unit, amount = chosen_unit(times, value, of_max, default=("--times", 0.0))
     modes = chosen_modes(mode)
-    frozen = chosen_attention(attention)
+    frozen, frozen_norms = _frozen("--attention", attention), _frozen("--norms", norms)
+    where = _writes(writes)
+    _check_modes(modes, end_layer, frozen, frozen_norms)
 
     from circuit_tracer.cli.opening import reopen
     from circuit_tracer.graphs import open_graph
@@ -121,12 +131,15 @@ def ablate(
             modes=modes,
             end_layer=end_layer,
             freeze_attention=frozen,
+            freeze_norms=frozen_norms,
+            writes=where,
         )
-    if opened.dictionary.kind == "clt" and end_layer is None and modes != ["direct"]:
+    counts_twice = opened.dictionary.kind == "clt" and where == "all" and end_layer is None
+    if counts_twice and modes != ["direct"]:
         say(
             "note: where later MLPs are computed anew, they answer to a cross-layer feature while "
-            "its own writes there count as well; "
-            f"--end-layer {opened.model.n_layers - 1} holds all of them"
+            "its own writes there count as well; --writes held leaves those out, --end-layer "
+            f"{opened.model.n_layers - 1} holds these MLPs"
         )
     if json:
         print_json(_record(found, unit, amount))
@@ -169,11 +182,29 @@ def chosen_modes(given: Sequence[str] | None) -> list[Mode]:
     return [mode for mode in MODES if not asked or mode in asked]
 
 
-def chosen_attention(given: str | None) -> bool | None:
-    """Whether attention is held; None leaves it to the mode."""
+def _frozen(flag: str, given: str | None) -> bool | None:
+    """Whether attention or norms are held; None leaves it to the mode."""
     if given not in (None, "frozen", "free"):
-        raise UsageError(f'--attention "{given}" is neither frozen nor free')
+        raise UsageError(f'{flag} "{given}" is neither frozen nor free')
     return None if given is None else given == "frozen"
+
+
+def _check_modes(
+    modes: list[Mode], end_layer: int | None, frozen: bool | None, frozen_norms: bool | None
+) -> None:
+    """Refuse options that no mode asked for would heed."""
+    if end_layer is not None and "constrained" not in modes:
+        raise UsageError("--end-layer is for constrained runs; add --mode constrained")
+    for flag, given in (("--attention", frozen), ("--norms", frozen_norms)):
+        if given is False and modes == ["direct"]:
+            raise UsageError(f"a direct run holds everything; {flag} free is for the other modes")
+
+
+def _writes(given: str) -> Writes:
+    """Where cross-layer features write."""
+    if given not in ("all", "held"):
+        raise UsageError(f'--writes "{given}" is neither all nor held')
+    return "all" if given == "all" else "held"
 
 
 def _target(graph: Graph, text: str | None) -> int:

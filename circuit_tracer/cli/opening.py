@@ -55,8 +55,12 @@ def open_pair(
     device: str = "auto",
     device_map: str | None = None,
     threads: int | None = None,
+    together: bool = True,
 ) -> Opened:
-    """The model and its dictionary; the bundled one or the model's neurons by default."""
+    """The model and its dictionary; the bundled one or the model's neurons by default.
+
+    Processes of `torchrun` share one model, unless they do not work `together`.
+    """
     from circuit_tracer.bundled import default_dictionary
     from circuit_tracer.models import open_model
 
@@ -67,7 +71,7 @@ def open_pair(
         dtype=dtype,
         device=device,
         device_map=device_map,
-        tensor_parallel=processes().count > 1,
+        tensor_parallel=together and processes().count > 1,
     )
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
     if name == "neurons":

@@ -63,6 +63,15 @@ Json = Annotated[bool, own("--json", help="Print one JSON object instead of text
 Overwrite = Annotated[
     bool, option("--overwrite", help="Replace what is there from an earlier run.")
 ]
+Threads = Annotated[
+    int | None, option("--threads", help="Threads for torch; all cores by default.")
+]
+GraphsModel = Annotated[
+    str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
+]
+GraphsTranscoders = Annotated[
+    str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
+]
 GraphPath = Annotated[
     Path,
     typer.Argument(
@@ -72,6 +81,9 @@ GraphPath = Annotated[
 MaxNodes = Annotated[
     int,
     option(
-        "--max-nodes", min=1, help="Most features and errors drawn; the page says what is left."
+        "--max-nodes",
+        "--top-n",
+        min=1,
+        help="Most features and errors drawn, by influence; the page says what is left.",
     ),
 ]

@@ -78,9 +78,7 @@ def steer(
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
     device: options.Device = "auto",
-    threads: Annotated[
-        int | None, option("--threads", help="Threads for torch; all cores by default.")
-    ] = None,
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Hold features at a multiple of their maximum: the text before and after, a dose curve."""

@@ -27,6 +27,7 @@ from circuit_tracer.interventions.spec import (
     Intervention,
     Mode,
     Strength,
+    Writes,
 )
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -101,7 +102,14 @@ def item_named(graph: Graph, ref: NodeRef, strength: Strength) -> Item:
     rows = rows_named(graph, ref)
     if rows:
         return item_of(graph, rows, strength, ref.name)
-    if strength.is_multiple or ref.kind != NodeKind.FEATURE:
+    last = max(target.position for target in graph.info.targets)
+    if ref.position is not None and ref.position > last:
+        raise UsageError(f"{ref.name}: there are positions 0 to {last}; choose one of them")
+    if ref.kind != NodeKind.FEATURE:
+        raise UsageError(
+            f"{ref.name} is not in this graph; choose a node that `circuit-tracer show` lists"
+        )
+    if strength.is_multiple:
         at = "on this prompt" if ref.position is None else f"at position {ref.position}"
         raise UsageError(
             f"{ref.name} is not in this graph: it does not fire {at}, so there is nothing to "
@@ -128,11 +136,14 @@ def ablate(
     modes: Sequence[Mode] = MODES,
     end_layer: int | None = None,
     freeze_attention: bool | None = None,
+    freeze_norms: bool | None = None,
+    writes: Writes = "all",
 ) -> Ablation:
     """Measure what items do to the graph's targets, beside what the graph foretold.
 
-    `end_layer` counts for the constrained mode, `freeze_attention` for all but the direct one.
-    Raises UsageError for a graph of another model, dictionary or tokenizer, and as `intervene`.
+    `end_layer` counts for the constrained mode; `freeze_attention`, `freeze_norms` and `writes`,
+    as in `intervene`, for all but the direct one. Raises UsageError for a graph of another model,
+    dictionary or tokenizer, and as `intervene`.
     """
     info = graph.info
     check_same(info, model, dictionary)
@@ -149,6 +160,8 @@ def ablate(
             mode=mode,
             end_layer=end_layer if mode == "constrained" else None,
             freeze_attention=None if mode == "direct" else freeze_attention,
+            freeze_norms=None if mode == "direct" else freeze_norms,
+            writes=writes,
             positions=[-1],
             original=original,
         )

@@ -10,8 +10,9 @@ Every pass runs the model's own modules; what a mode holds is put back in as it 
    that minus what the MLP output there already holds of it: the original activation where the MLP
    output is held, the activation in this very pass where it is computed anew. So a feature that is
    clamped at many positions and layers ends at the value asked for, whatever the others did to it;
-4. (change x decoder) is added where the dictionary writes, at every layer it writes to. All else in
-   the MLP's output stays, the error term included.
+4. (change x decoder) is added where the dictionary writes, at the layers `Writes` says. All else in
+   the MLP's output stays, the error term included;
+5. with `features`, a graph's other features answer linearly on top of what is held (`linear.py`).
 
 Shapes: B rows (one intervention each), T tokens, L layers, d model width, n entries.
 """
@@ -25,14 +26,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import StrengthError
 from circuit_tracer.interventions.holding import HeldNorm, mix_values
+from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original
 from circuit_tracer.interventions.plan import Entries, Plan
-from circuit_tracer.interventions.spec import LARGEST
+from circuit_tracer.interventions.spec import LARGEST, Writes
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer, Neurons
+
+MOST_ENCODED = 1 << 25
+"""Feature activations computed at a time where changed features are read."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class Inside:
 
 
 def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
-    """Raise UsageError where a pass overflowed; norms could hide that from the logits."""
+    """Raise StrengthError where a pass overflowed; norms could hide that from the logits."""
     if not bool(torch.isfinite(logits).all()) or run.largest_change() > LARGEST:
-        raise UsageError(
+        raise StrengthError(
             "the model's numbers overflow under these strengths; give smaller ones "
             "(--times, --value, --of-max)"
         )
@@ -64,6 +69,8 @@ class _Pass:
     streams: list[Tensor] = field(default_factory=list)
     changed: dict[int, tuple[Entries, Tensor]] = field(default_factory=dict)
     """By reading layer: entries and the changes of their activations (n,)."""
+    answered: dict[int, Tensor] = field(default_factory=dict)
+    """By reading layer: changes of the activations of features that answer linearly (B, n)."""
 
 
 class EditedRun:
@@ -79,20 +86,29 @@ class EditedRun:
         end: Int[Tensor, "B"] | None = None,
         freeze_attention: bool = False,
         norms: dict[tuple[Place, int], HeldNorm] | None = None,
+        carry_skips: bool | None = None,
+        writes: Writes = "all",
+        features: LinearFeatures | None = None,
         keep_inside: bool = False,
         n_zeroed: int = 1,
         start: int = 0,
     ) -> None:
         """Without `original` nothing can be held, and "natural" is what this pass computes.
 
+        `end` is the last layer whose MLP output is held, for each row (-1: none). With `norms`
+        every norm is held. Where outputs are held, an affine skip carries on, being linear, if
+        `carry_skips` says so (by default where norms are held). `writes` says at which layers
+        cross-layer features are written. `features` answer linearly on top of held outputs.
         `start` is the position of the first token of the pass, for text that is being generated.
-        With `norms` (direct mode) every norm is held, and skips carry on.
         """
         self.model, self.wiring, self.dictionary, self.plan = model, model.wiring, dictionary, plan
         self.original, self.norms = original, norms or {}
         self.end = torch.full((plan.n_rows,), -1, device=model.device) if end is None else end
         self.highest_end = int(self.end.max())
         self.freeze_attention, self.keep_inside = freeze_attention, keep_inside
+        self.carry_skips = bool(self.norms) if carry_skips is None else carry_skips
+        self.writes, self.features = writes, features
+        self.keeps_reading = keep_inside or self.carry_skips or features is not None
         self.n_zeroed, self.start = n_zeroed, start
         self.kept = _Pass()
         behind = self.wiring.paths.mlp_post_norm is not None
@@ -108,7 +124,7 @@ class EditedRun:
             return bool(self.plan.embeddings)
         if place == "attention":
             return self.freeze_attention
-        reads = self.keep_inside or bool(self.norms) or layer in self.plan.features
+        reads = self.keeps_reading or layer in self.plan.features
         if place == "mlp_norm" or (place == "mlp" and reads):
             return reads
         if place == "final_norm":
@@ -168,7 +184,7 @@ class EditedRun:
     def _read(self, layer: int, mlp_in: Tensor) -> None:
         mid = mlp_in if self.kept.mid is None or not self.has_mlp_norm else self.kept.mid
         read = self.wiring.read(self.dictionary.reads, layer, mid, mlp_in)
-        if self.keep_inside or self.norms:
+        if self.keeps_reading:
             self.kept.seen.append(read)
         if self.keep_inside:
             self.kept.streams.append(mid)
@@ -176,6 +192,8 @@ class EditedRun:
             first = max(self.start, self.n_zeroed)
             entries = self.plan.features[layer].between(first, self.start + read.shape[1])
             self.kept.changed[layer] = (entries, self._changes(layer, entries, read))
+        if self.features is not None:
+            self.kept.answered[layer] = self._answers(self.features, layer, read)
 
     def _changes(
         self, layer: int, entries: Entries, read: Float[Tensor, "B T d"]
@@ -188,11 +206,38 @@ class EditedRun:
         current = read.new_zeros(len(entries)) if first is None else first.clone()
         anew = (~held).nonzero().squeeze(1)
         if len(anew):
-            x = read[entries.row[anew], entries.position[anew] - self.start]
-            acts = self.dictionary.layers[layer].encode(x)
-            current[anew] = acts.gather(1, entries.index[anew, None]).squeeze(1)
+            place = entries.row[anew] * read.shape[1] + entries.position[anew] - self.start
+            current[anew] = self._encoded(layer, read.flatten(0, 1), place, entries.index[anew])
         natural = current if first is None else first
         return torch.where(entries.is_multiple, entries.amount * natural, entries.amount) - current
+
+    def _encoded(
+        self,
+        layer: int,
+        read: Float[Tensor, "BT d"],
+        place: Int[Tensor, "n"],
+        index: Int[Tensor, "n"],
+    ) -> Float[Tensor, "n"]:
+        """Activations of features at places; a place is encoded once, whatever is asked of it."""
+        transcoder = self.dictionary.layers[layer]
+        places, which = torch.unique(place, return_inverse=True)
+        found = read.new_empty(len(place))
+        step = max(1, MOST_ENCODED // transcoder.n_features)
+        for start in range(0, len(places), step):
+            here = ((which >= start) & (which < start + step)).nonzero().squeeze(1)
+            acts = transcoder.encode(read[places[start : start + step]])
+            found[here] = acts[which[here] - start, index[here]]
+        return found
+
+    def _answers(
+        self, features: LinearFeatures, layer: int, read: Float[Tensor, "B T d"]
+    ) -> Float[Tensor, "B n"]:
+        """By how much features that answer linearly change; those that are set do not answer."""
+        assert self.original is not None, "features answer to a change of the original pass"
+        found = features.layers[layer].changes(read - self.original.seen[layer])
+        if layer in self.kept.changed:
+            found[features.layers[layer].places(self.kept.changed[layer][0])] = 0
+        return found
 
     # Writing: what is held of an MLP's output, and what is added to it
 
@@ -202,23 +247,36 @@ class EditedRun:
         if len(held):
             assert self.original is not None, "only an output that was seen can be held"
             out[held] = self.original.written[layer].to(out.dtype)
-            if self.norms:
-                self._carry_skip(layer, out)
+            if self.carry_skips:
+                self._carry_skip(layer, out, held)
         for reading, (entries, change) in self.kept.changed.items():
             if self._reaches(reading, layer):
-                rows = self.dictionary.layers[reading].decoder_rows(entries.index, layer)
-                places = (entries.row, entries.position - self.start)
-                out.index_put_(places, change[:, None] * rows, accumulate=True)
+                self._write(reading, layer, entries, change, out)
+        for reading, answered in self.kept.answered.items():
+            if self.features is not None and self._reaches(reading, layer):
+                self.features.write(reading, layer, answered, out)
         for row, position, amount in self.plan.errors.get(layer, ()):
             assert self.original is not None, "errors are those of the original pass"
             out[row, position] += (amount - 1) * self.original.errors[layer][position]
         return out
 
-    def _carry_skip(self, layer: int, out: Tensor) -> None:
-        """What an affine skip makes of the change in what it reads, in direct runs."""
+    def _write(
+        self, reading: int, layer: int, entries: Entries, change: Float[Tensor, "n"], out: Tensor
+    ) -> None:
+        """Add what changed features of one layer write to the MLP output of another."""
+        if reading < layer and self.writes == "own":
+            return
+        if reading < layer and self.writes == "held":
+            change = torch.where(self.end[entries.row] >= layer, change, torch.zeros_like(change))
+        rows = self.dictionary.layers[reading].decoder_rows(entries.index, layer)
+        places = (entries.row, entries.position - self.start)
+        out.index_put_(places, change[:, None] * rows, accumulate=True)
+
+    def _carry_skip(self, layer: int, out: Tensor, held: Int[Tensor, "n"]) -> None:
+        """What an affine skip makes of the change in what it reads, where outputs are held."""
         W_skip: Any = self.dictionary.layers[layer].W_skip
         if W_skip is None or self.original is None or isinstance(self.dictionary, Neurons):
             return
-        moved = self.kept.seen[layer] - self.original.seen[layer]
+        moved = self.kept.seen[layer][held] - self.original.seen[layer]
         moved[:, : self.n_zeroed] = 0  # zeroed positions hold their true outputs
-        out += moved @ W_skip.T
+        out[held] += moved @ W_skip.T

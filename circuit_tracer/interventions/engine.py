@@ -4,10 +4,10 @@ What happens inside a pass is in `edits.py`; here is what a mode holds.
 
 direct: attention, norms and MLP outputs are held; an affine skip carries on, being linear.
 constrained: MLP outputs are held up to the end layer (by default the highest changed one),
-attention patterns everywhere; norms are computed anew. free: nothing is held. A cross-layer
-feature's decoder at a later layer stands for what that layer's MLP makes of it: where that MLP is
-computed anew, both count, so cross-layer features are best measured with the last layer as end
-layer.
+attention patterns everywhere; norms are computed anew unless they are to be held. free: nothing is
+held. A cross-layer feature's decoder at a later layer stands for what that layer's MLP makes of
+it: where that MLP is computed anew, both count, unless `writes` leaves the decoder out there
+(`spec.Writes`).
 Source: method.md section 7; "Circuit Tracing" (Anthropic, March 2025), interventions.
 
 Shapes: B rows (one intervention each), T tokens, P positions asked for, L layers, d model width,
@@ -16,8 +16,9 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,15 +27,18 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions.edits import EditedRun, Inside, check_finite
 from circuit_tracer.interventions.holding import hold_norms
+from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original, run_original
 from circuit_tracer.interventions.plan import Plan, check_places
-from circuit_tracer.interventions.spec import Intervention, Mode, highest_layer
+from circuit_tracer.interventions.spec import Intervention, Mode, Writes, highest_layer
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_ROWS = 512
 """Rows of one pass, however much memory there is."""
+MOST_ENTRIES = 20_000
+"""Changed features in one pass: each has a decoder row added for every layer it writes to."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def intervene(
     mode: Mode = "constrained",
     end_layer: int | None = None,
     freeze_attention: bool | None = None,
+    freeze_norms: bool | None = None,
+    writes: Writes = "all",
     positions: Sequence[int] | None = None,
     keep_inside: bool = False,
     n_zeroed: int | None = None,
@@ -84,59 +90,48 @@ def intervene(
     """Run one prompt once for every intervention, in as few passes as memory allows.
 
     `end_layer` is for constrained runs: the last layer whose MLP output is held, for every row the
-    highest changed layer unless told (-1 holds none). `freeze_attention` holds attention patterns;
-    unless told, all modes but free do. `positions` limits the logits. `keep_inside` keeps what
-    later features read. `original` spares the prompt's own pass. Raises UsageError for layers,
-    features and positions that are not there, for options that do not go together, and where the
-    result is not finite.
+    highest changed layer unless told (-1 holds none). `freeze_attention` holds attention patterns
+    (unless told, in all modes but free), `freeze_norms` norm denominators (unless told, in direct
+    runs alone). `writes` says at which layers cross-layer features are written (`spec.Writes`).
+    `positions` limits the logits. `keep_inside` keeps what later features read. `original` spares
+    the prompt's own pass. Raises UsageError for layers, features and positions that are not there,
+    for options that do not go together, and where the result is not finite.
     """
     if original is None:
         original = run_original(model, dictionary, token_ids, n_zeroed=n_zeroed)
     T = original.n_tokens
     check_places(interventions, dictionary, n_tokens=T, n_zeroed=original.n_zeroed)
-    if freeze_attention is None:
-        freeze_attention = mode != "free"
-    _check_together(mode, end_layer, freeze_attention, model.n_layers)
+    hold = Hold(
+        attention=mode != "free" if freeze_attention is None else freeze_attention,
+        norms=mode == "direct" if freeze_norms is None else freeze_norms,
+        skips_carry=mode == "direct",
+        writes=writes,
+    )
+    _check_together(mode, end_layer, hold, model.n_layers)
     at = torch.tensor(range(T) if positions is None else positions, device=model.device)
     at = torch.where(at < 0, at + T, at)
-    rows: list[Intervention] = [(), *interventions]
-    ends = [_end(changes, mode, end_layer, model.n_layers) for changes in rows]
-    size = rows_at_once(model, T, len(at), keep_inside=keep_inside)
-    norms = hold_norms(model.wiring, original.capture) if mode == "direct" else {}
-    logits, insides = [], []
-    for start in range(0, len(rows), size):
-        some = slice(start, start + size)
-        run = EditedRun(
-            model,
-            dictionary,
-            Plan.of(rows[some], original.capture.embeddings),
-            original=original,
-            end=torch.tensor(ends[some], device=model.device),
-            freeze_attention=freeze_attention,
-            norms=norms,
-            keep_inside=keep_inside,
-            n_zeroed=original.n_zeroed,
+    ends = [_end(changes, mode, end_layer, model.n_layers) for changes in interventions]
+    found = [
+        *passes(
+            model, dictionary, original, interventions, ends, hold, at=at, keep_inside=keep_inside
         )
-        batch = original.capture.token_ids.expand(len(rows[some]), T)
-        logits.append(model.edited(batch, run, positions=at))
-        check_finite(logits[-1], run)
-        if keep_inside:
-            insides.append(run.inside())
-    found = torch.cat(logits)
-    inside = _joined(insides) if keep_inside else None
+    ]
+    insides = [one.inside for one in found if one.inside is not None]
     return Effects(
-        logits=found[1:],
-        baseline=found[0],
+        logits=torch.cat([one.logits[1:] for one in found]),
+        baseline=found[0].logits[0],
         positions=at,
         softcap=model.wiring.logit_softcap,
-        inside=None if inside is None else _rows(inside, slice(1, None)),
-        baseline_inside=None if inside is None else _rows(inside, slice(0, 1)),
+        inside=_joined(insides) if insides else None,
+        baseline_inside=_rows(insides[0], slice(0, 1)) if insides else None,
     )
 
 
 def _joined(insides: list[Inside]) -> Inside:
+    """Of all passes, without the row of each in which nothing is changed."""
+    changed = [_rows(one, slice(1, None)) for one in insides]
     return Inside(
-        torch.cat([one.seen for one in insides], 1), torch.cat([one.streams for one in insides], 1)
+        torch.cat([one.seen for one in changed], 1), torch.cat([one.streams for one in changed], 1)
     )
 
 
@@ -153,9 +148,7 @@ def _end(changes: Intervention, mode: Mode, end_layer: int | None, n_layers: int
     return highest_layer(changes) if end_layer is None else end_layer
 
 
-def _check_together(
-    mode: Mode, end_layer: int | None, freeze_attention: bool, n_layers: int
-) -> None:
+def _check_together(mode: Mode, end_layer: int | None, hold: Hold, n_layers: int) -> None:
     if end_layer is not None and mode != "constrained":
         raise UsageError(f"--end-layer is for constrained runs, not for {mode} ones; leave it out")
     if end_layer is not None and not -1 <= end_layer < n_layers:
@@ -163,8 +156,90 @@ def _check_together(
             f"--end-layer {end_layer} is no layer of this model; give 0 to {n_layers - 1}, or -1 "
             "to hold no MLP"
         )
-    if mode == "direct" and not freeze_attention:
+    if mode == "direct" and not hold.attention:
         raise UsageError("a direct run holds everything; let attention go in another mode")
+    if mode == "direct" and not hold.norms:
+        raise UsageError("a direct run holds everything; let norms go in another mode")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What is held in a batch of passes, MLP outputs apart."""
+
+    attention: bool
+    """Attention patterns."""
+    norms: bool
+    """Denominators of norms."""
+    skips_carry: bool = False
+    """Whether an affine skip carries on where an MLP's output is held, being linear."""
+    writes: Writes = "all"
+    """Where cross-layer features write."""
+    features: LinearFeatures | None = None
+    """A graph's features, which answer linearly where MLP outputs are held."""
+
+
+class Batch(NamedTuple):
+    """What came of some interventions in one pass."""
+
+    start: int
+    end: int
+    """Which of the interventions."""
+    logits: Float[Tensor, "B P V"]
+    """In front of a soft-cap. The first row is the pass with nothing changed, the others follow."""
+    inside: Inside | None
+    """Of the same rows, where it was asked for."""
+
+
+def passes(
+    model: Model,
+    dictionary: AnyDictionary,
+    original: Original,
+    interventions: Sequence[Intervention],
+    ends: Sequence[int],
+    hold: Hold,
+    *,
+    at: Int[Tensor, "P"],
+    keep_inside: bool,
+) -> Iterator[Batch]:
+    """Carry out interventions in as few passes as memory allows, at least one.
+
+    `ends` gives for each the last layer whose MLP output is held (-1: none). Every pass has its own
+    row with nothing changed, since sums of other batches round otherwise. Raises UsageError where
+    the numbers overflow.
+    """
+    norms = hold_norms(model.wiring, original.capture) if hold.norms else {}
+    most = rows_at_once(model, original.n_tokens, len(at), keep_inside=keep_inside)
+    for start, end in _spans(interventions, most - 1):
+        rows: list[Intervention] = [(), *interventions[start:end]]
+        run = EditedRun(
+            model,
+            dictionary,
+            Plan.of(rows, original.capture.embeddings),
+            original=original,
+            end=torch.tensor([min(ends[start:end], default=-1), *ends[start:end]]).to(model.device),
+            freeze_attention=hold.attention,
+            norms=norms,
+            carry_skips=hold.skips_carry,
+            writes=hold.writes,
+            features=hold.features,
+            keep_inside=keep_inside,
+            n_zeroed=original.n_zeroed,
+        )
+        ids = original.capture.token_ids.expand(len(rows), original.n_tokens)
+        logits = model.edited(ids, run, positions=at)
+        check_finite(logits, run)
+        yield Batch(start, end, logits, run.inside() if keep_inside else None)
+
+
+def _spans(interventions: Sequence[Intervention], most: int) -> list[tuple[int, int]]:
+    """Batches of interventions, none with too many rows or too many changes."""
+    spans, start, entries = [], 0, 0
+    for i, changes in enumerate(interventions):
+        if i > start and (i - start >= most or entries + len(changes) > MOST_ENTRIES):
+            spans.append((start, i))
+            start, entries = i, 0
+        entries += len(changes)
+    return [*spans, (start, len(interventions))]
 
 
 def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_inside: bool) -> int:
@@ -176,4 +251,4 @@ def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_inside: 
         a_token += 3 * wiring.n_layers * wiring.d_model
     numbers = n_tokens * a_token + 4 * n_positions * wiring.n_vocabulary
     size = numbers * torch.empty((), dtype=model.torch_dtype).element_size()
-    return int(max(1, min(MOST_ROWS, memory_budget(model.device) // 4 // size)))
+    return int(max(2, min(MOST_ROWS, memory_budget(model.device) // 4 // size)))

@@ -24,6 +24,14 @@ the change itself. free: everything is computed anew.
 """
 MODES: tuple[Mode, ...] = ("direct", "constrained", "free")
 
+Writes = Literal["all", "held", "own"]
+"""Where a changed cross-layer feature writes.
+
+all: wherever its decoder reaches. held: at its own layer, and at later ones whose MLP output is
+held; an MLP that is computed anew answers itself, and the decoder there stands for that answer, so
+both would count. own: at its own layer alone.
+"""
+
 LARGEST = 1e15
 """Activations beyond this, times a decoder, overflow float32 in the next norm."""
 
@@ -38,6 +46,8 @@ class Strength:
 
     def __post_init__(self) -> None:
         """Raise UsageError for what no model could compute with."""
+        if math.isnan(self.amount):
+            raise UsageError("a strength of nan is no number; give one, such as 0 or 2.5")
         if not math.isfinite(self.amount) or abs(self.amount) > LARGEST:
             raise UsageError(
                 f"a strength of {self.amount:g} overflows; give one between -{LARGEST:g} and "

@@ -51,16 +51,46 @@ def test_ablate_by_name_and_route_together_and_by_maximum(banana: Banana, run: R
     assert run("ablate", folder, "--route", "1", "--mode", "free").code == 0
 
 
+def test_ablate_can_hold_norms_while_mlps_answer(banana: Banana, run: Run) -> None:
+    call = ("ablate", str(banana[0]), "--top", "3", "--mode", "constrained", "--json")
+    held, free = (json.loads(run(*call, *more).out) for more in (("--norms", "frozen"), ()))
+    for one, other in zip(held["interventions"], free["interventions"], strict=True):
+        first, second = (row["measured"]["constrained"]["logits"][0] for row in (one, other))
+        assert abs(first - second) > 1e-3
+
+
+def test_ablate_can_leave_later_layers_to_their_mlps(run: Run) -> None:
+    traced = run("trace", "a lemon is", "-t", "clt", "--no-trust", "--out", ".", "--format", "json")
+    assert traced.code == 0, traced.err
+    call = ("ablate", "a-lemon-is", "--top", "40", "--mode", "free", "--json")
+    both, own = run(*call), run(*call, "--writes", "held")
+    assert "its own writes there count as well" in both.err
+    assert own.err == ""
+    rows = [json.loads(one.out)["interventions"] for one in (both, own)]
+    differ = [one["name"] for one, other in zip(*rows, strict=True) if one != other]
+    assert differ
+    assert not any(name.startswith("L5/") for name in differ)  # the last layer has no later one
+
+
 BAD_ABLATIONS = [
     ([], 2, "nothing is to be changed"),
     (["-f", "L9/3@2"], 2, "layers 0 to 5"),
     (["-f", "L2/5000@2"], 2, "features 0 to 1023"),
     (["-f", "L2/5@77", "--value", "1"], 2, "positions 0 to 3"),
+    (["-f", "L2/5@77"], 2, "positions 0 to 3"),
+    (["-f", "embedding@9"], 2, "positions 0 to 3"),
+    (["-f", "L0/error@0"], 2, "not in this graph"),
+    (["--top", "1", "--times", "nan"], 2, "no number"),
+    (["--top", "1", "--mode", "free", "--end-layer", "2"], 2, "for constrained runs"),
+    (["--top", "1", "--mode", "direct", "--norms", "free"], 2, "holds everything"),
+    (["--top", "1", "--mode", "direct", "--attention", "free"], 2, "holds everything"),
     (["-f", "banana"], 2, "names no node"),
     (["--top", "1", "--times", "1", "--value", "2"], 2, "exclude each other"),
     (["--top", "1", "--times", "1e30"], 2, "overflows"),
     (["--top", "1", "--mode", "gentle"], 2, "unknown mode"),
     (["--top", "1", "--attention", "sometimes"], 2, "neither frozen nor free"),
+    (["--top", "1", "--norms", "held"], 2, "neither frozen nor free"),
+    (["--top", "1", "--writes", "none"], 2, "neither all nor held"),
     (["--top", "1", "--end-layer", "9"], 2, "no layer of this model"),
     (["--top", "1", "--target", "purple"], 2, "none of this graph's"),
     (["--find", "zebra crossing"], 2, "in its label"),

@@ -23,6 +23,7 @@ from circuit_tracer.interventions.selection import (
     rows_of_route,
 )
 from circuit_tracer.interventions.spec import ABLATED, Strength
+from circuit_tracer.interventions.trust.passes import Subject, answers
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.neurons import open_neurons
@@ -88,6 +89,20 @@ def test_total_effects_are_those_of_the_frozen_network_with_features_that_answer
         found = predict(graph, [{row: -1.0}])
         assert np.allclose(found.total[0], expected, rtol=0, atol=1e-9)
         assert np.allclose(found.direct[0], -dense[graph.target_rows, row], rtol=0, atol=1e-12)
+
+
+def test_with_norms_held_it_measures_what_the_trust_report_does() -> None:
+    model, dictionary, pruned = sprout("plt")
+    rows = rows_of_influence(pruned, 20)
+    items = [item_of(pruned.graph, [row], ABLATED) for row in rows]
+    table = ablate(model, dictionary, pruned.graph, items, modes=["constrained"], freeze_norms=True)
+    found = np.array([row.measured["constrained"].logits for row in table.rows])
+    subject = Subject.of(pruned.graph, model, dictionary)
+    held = answers(subject, [item.changes for item in items], "held", every_node=False).moved
+    assert np.abs(found - held).max() < 1e-4
+    total = np.array([row.predicted_total for row in table.rows], dtype=float)
+    free = answers(subject, [item.changes for item in items], "constrained", every_node=False).moved
+    assert np.abs(found - total).mean() < np.abs(free - total).mean()
 
 
 def test_prediction_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.interventions import engine
+from circuit_tracer.interventions import edits, engine
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.spec import Change, Intervention, Strength, change_feature
 from circuit_tracer.models import Model
+from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import captured
 from tests.tiny import random_dictionary
@@ -192,6 +193,102 @@ def test_free_with_held_attention(family: str) -> None:
     assert torch.allclose(effects.logits[0], expected, rtol=0, atol=1e-10)
 
 
+@contextmanager
+def norms_held(module: Any, ids: list[int]) -> Iterator[None]:
+    """Every RMSNorm multiplies its input by what it multiplied it by in the pass of `ids`."""
+    norms = [child for name, child in module.named_modules() if name.endswith("norm")]
+    factors: dict[Any, Tensor] = {}
+
+    def record(norm: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        factors[norm] = output / inputs[0]
+
+    handles = [norm.register_forward_hook(record) for norm in norms]
+    module(torch.tensor([ids]))
+    for handle in handles:
+        handle.remove()
+    handles = [
+        norm.register_forward_hook(lambda norm, inputs, _: inputs[0] * factors[norm])
+        for norm in norms
+    ]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_norms_can_be_held_while_mlps_answer(family: str) -> None:
+    model, ids, capture = opened(family)
+    dictionary = random_dictionary(model)
+    feature = active(dictionary, model, capture, 0, 3)[0]
+    natural = dictionary.layers[0].encode(capture.mlp_in[0])[3, feature]
+
+    def on_mlp(layer: int, read: Tensor, output: Tensor) -> Tensor:
+        out = (capture.mlp_out[0] if layer == 0 else output).clone()
+        if layer == 0:
+            out[3] += natural * dictionary.layers[0].W_dec[feature, 0]
+        return out
+
+    module = with_patterns(model, capture)
+    with norms_held(module, ids), mlps_edited(module, on_mlp):
+        expected = raw_logits(module, ids)
+    change = (change_feature(0, feature, 3, Strength(2.0)),)
+    effects = intervene(model, dictionary, ids, [change], freeze_norms=True)
+    assert torch.allclose(effects.logits[0], expected, rtol=0, atol=1e-10)
+    free = intervene(model, dictionary, ids, [change])
+    assert (free.logits[0] - expected).abs().max() > 1e-3
+
+
+@each_family
+@pytest.mark.parametrize(("writes", "end", "written"), [("held", 1, (0, 1)), ("own", 2, (0,))])
+def test_a_cross_layer_feature_can_leave_later_layers_to_their_own_mlps(
+    family: str, writes: Any, end: int, written: tuple[int, ...]
+) -> None:
+    model, ids, capture = opened(family)
+    dictionary = random_dictionary(model, kind="clt")
+    feature = active(dictionary, model, capture, 0, 3)[0]
+    natural = dictionary.layers[0].encode(capture.mlp_in[0])[3, feature]
+
+    def on_mlp(layer: int, read: Tensor, output: Tensor) -> Tensor:
+        out = (capture.mlp_out[layer] if layer <= end else output).clone()
+        if layer in written:
+            out[3] -= natural * dictionary.layers[0].W_dec[feature, layer]
+        return out
+
+    module = with_patterns(model, capture)
+    with mlps_edited(module, on_mlp):
+        expected = raw_logits(module, ids)
+    change = (change_feature(0, feature, 3),)
+    effects = intervene(model, dictionary, ids, [change], end_layer=end, writes=writes)
+    assert torch.allclose(effects.logits[0], expected, rtol=0, atol=1e-10)
+    everywhere = intervene(model, dictionary, ids, [change], end_layer=end)
+    assert (everywhere.logits[0] - expected).abs().max() > 1e-4
+
+
+def test_a_place_is_encoded_once_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids, capture = opened("llama")
+    dictionary = random_dictionary(model)
+    rows: list[Intervention] = [
+        tuple(change_feature(layer, i, at) for i in active(dictionary, model, capture, layer, at))
+        for layer in (1, 2)
+        for at in (3, 6, 7)
+    ]
+    whole = intervene(model, dictionary, ids, rows, mode="free")
+    encoded: list[int] = []
+    encode = LayerTranscoder.encode
+
+    def counted(self: LayerTranscoder, x: Tensor) -> Tensor:
+        encoded.append(x[..., 0].numel())
+        return encode(self, x)
+
+    original = engine.run_original(model, dictionary, ids)
+    monkeypatch.setattr(LayerTranscoder, "encode", counted)
+    monkeypatch.setattr(edits, "MOST_ENCODED", 2 * dictionary.layers[0].n_features)
+    parts = intervene(model, dictionary, ids, rows, mode="free", original=original)
+    assert torch.allclose(parts.logits, whole.logits, rtol=0, atol=1e-12)
+    assert sum(encoded) == len(rows)
+    assert max(encoded) == 2
+
+
 @each_family
 def test_a_neuron_is_set_in_front_of_the_down_projection(family: str) -> None:
     model, ids, _ = opened(family)
@@ -254,6 +351,7 @@ WRONG: list[tuple[Callable[[], Change], dict[str, Any], str]] = [
     (lambda: change_feature(0, 3, 3), {"end_layer": 5}, "no layer of this model"),
     (lambda: change_feature(0, 3, 3), {"mode": "free", "end_layer": 1}, "constrained runs"),
     (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_attention": False}, "holds"),
+    (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_norms": False}, "let norms go"),
 ]
 
 
