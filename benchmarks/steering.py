@@ -7,7 +7,7 @@ whose cards speak for the colour; the dose must leave the text's perplexity unde
 model below `MOST_PERPLEXITY`); the other prompts test that choice. Controls are random features of
 the same layer, held at the same multiple of their own maximum. `--smollm2` adds one neuron of
 SmolLM2-135M-Instruct (`NEURON`, found by looking at what neurons write) with the same controls.
-`--write` puts the tables into benchmarks/steering.md.
+`--write` puts the tables into benchmarks/steering.md, in place of those of the same names.
 """
 
 from __future__ import annotations
@@ -317,6 +317,15 @@ of each other; and a control that promotes a word which leads to talk of colours
 """
 
 
+def page(before: str, parts: Sequence[str]) -> str:
+    """The file with these sections in place of those of the same names; others stay."""
+    sections = {section.splitlines()[0]: section for section in before.split("\n### ")[1:]}
+    for part in parts:
+        section = part.removeprefix("### ")
+        sections[section.splitlines()[0]] = section
+    return "".join([HEAD, *(f"\n### {section.rstrip()}\n" for section in sections.values())])
+
+
 def main() -> None:
     """Print the tables, or write them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -326,17 +335,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = open_model("sprout", device="cpu")
-    parts = [HEAD]
+    parts = []
     for name in arguments.transcoders:
         dictionary = open_transcoders(name, model=model)
         book = load_cards(find_dictionary(f"sprout/{name}").folder)
         parts.append(report(Bench(model, dictionary, book)) + "\n")
     if arguments.smollm2:
         parts.append(neuron_report() + "\n")
-    page = "\n".join(parts)
-    print(page)
+    print(*parts, sep="\n")
     if arguments.write:
-        (ROOT / "benchmarks" / "steering.md").write_text(page, encoding="utf-8")
+        path = ROOT / "benchmarks" / "steering.md"
+        path.write_text(page(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -92,11 +92,11 @@ def _best_curve(
     # A cubic reaches three quarters of the way to its control points: bend them by 4/3.
     control[:, 1, 0], control[:, 1, 1] = start[0] + bends * 4 / 3, start[1] - pull
     control[:, 2, 0], control[:, 2, 1] = end[0] + bends * 4 / 3, end[1] + pull
-    points = _sample(control)
+    points = sample(control)
     outside = (points[..., 0] < 0) | (points[..., 0] > layout.width)
     cost = (
-        1.0 * _hits(points, marks, CLEARANCE)
-        + 0.3 * _hits(points, boxes, 0.0)
+        1.0 * hits(points, marks, CLEARANCE)
+        + 0.3 * hits(points, boxes, 0.0)
         + 2.0 * outside.sum(axis=1)
         + 0.025 * np.abs(bends)
     )
@@ -104,7 +104,7 @@ def _best_curve(
     return tuple((float(x), float(y)) for x, y in control[best])
 
 
-def _sample(control: Floats) -> Floats:
+def sample(control: Floats) -> Floats:
     """(variants, 4, 2) control points to (variants, SAMPLES, 2) points along the curves."""
     t = np.linspace(0.0, 1.0, SAMPLES + 2)[1:-1]
     basis = np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
@@ -112,7 +112,7 @@ def _sample(control: Floats) -> Floats:
     return points
 
 
-def _hits(points: Floats, boxes: Floats, clearance: float) -> Floats:
+def hits(points: Floats, boxes: Floats, clearance: float) -> Floats:
     """(variants,) how many sampled points lie in a box, each box grown by `clearance`."""
     x, y = points[..., 0, None], points[..., 1, None]
     left, top, right, bottom = boxes.T

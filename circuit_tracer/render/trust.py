@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from circuit_tracer.graphs.trust_file import StoredVerdict
     from circuit_tracer.interventions.trust.distance import ByDistance
-    from circuit_tracer.interventions.trust.report import Measurements, Trust
-    from circuit_tracer.interventions.trust.statistics import Figure
+    from circuit_tracer.interventions.trust.measurements import Measurements
+    from circuit_tracer.interventions.trust.ranking import Ranking
+    from circuit_tracer.interventions.trust.report import Trust
+    from circuit_tracer.interventions.trust.statistics import Figure, Likeness
     from circuit_tracer.interventions.trust.sufficiency import Sufficiency
     from circuit_tracer.interventions.trust.verdict import Verdict
 
@@ -86,6 +88,8 @@ def _sections(report: Trust) -> Iterator[tuple[str, RenderableType]]:
     yield "Is it what the model computes?", _integrity(found)
     if found.knock_on is not None:
         yield "Knock-on effects: ablations, foretold against measured", _knock_on(found)
+    if found.ranking is not None:
+        yield "Influence against ablation, over features", _ranking(found.ranking)
     yield "Where", _layers(found)
     if found.distance:
         yield "Response by distance: half of a layer's features ablated", _distance(found.distance)
@@ -146,21 +150,49 @@ def _integrity(found: Measurements) -> Table:
 def _knock_on(found: Measurements) -> Table:
     assert found.knock_on is not None
     pairs = found.knock_on.by_held[0].everything.pairs
+    ways = found.knock_on.by_held
+    named: list[tuple[str, Likeness]] = [(HELD[one.held], one.everything) for one in ways]
+    named += [(f"{HELD[one.held]} *", one.answering) for one in ways if one.held != "held"]
+    on_its_own = [(HELD[one.held], one.on_its_own) for one in ways]
+    named += [(f"{held} **", one) for held, one in on_its_own if one is not None]
+    alone = (
+        " ** Written at its own layer alone; later MLPs answer for its later decoders."
+        if any(one is not None for _, one in on_its_own)
+        else ""
+    )
     table = plain_table(
         f"Routes through at least one further feature; {pairs:,} pairs of an ablated feature and a "
-        "later node. [95 % of bootstrap draws]"
+        "later node. [95 % of bootstrap draws] * Forecast with the graph's features, in which "
+        f"norms (and attention) answer where they are not held.{alone}"
     )
     table.add_column("held", no_wrap=True)
-    for name in ("Spearman", "Pearson", "same sign", "on targets"):
+    for name in ("Spearman", "Pearson", "same sign"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in found.knock_on.by_held:
+    for name, one in named:
+        add_plain(table, name, _figure(one.spearman), _figure(one.pearson), _figure(one.signs))
+    return table
+
+
+def _ranking(found: Ranking) -> Table:
+    table = plain_table(
+        f"Spearman over {found.features} features: influence against the size of an ablation's "
+        f"effect on the targets (Anthropic: 0.72), the same through further features alone "
+        f"({found.beyond} features), and signed sums of routes against signed effects (* norms "
+        "and attention answer in the forecast, too). edge: the direct edge alone, for comparison."
+    )
+    table.add_column("held", no_wrap=True)
+    for name in ("influence", "edge", "further", "edge", "signed", "signed *"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found.by_held:
         add_plain(
             table,
             HELD[one.held],
-            _figure(one.everything.spearman),
-            _figure(one.everything.pearson),
-            _figure(one.everything.signs),
-            f"{_number(one.targets.spearman.value)}",
+            _figure(one.influence),
+            _number(one.direct.value),
+            _figure(one.influence_beyond),
+            _number(one.direct_beyond.value),
+            _number(one.signed.value),
+            _number(one.signed_answering.value),
         )
     return table
 

@@ -2,7 +2,8 @@
 
 Left: what stays of the target with the kept features alone and without them, by node threshold,
 over the band of matched random sets. Middle: the cosine of foretold and measured responses, by
-distance in layers. Right: the knock-on test's rank correlations with their intervals.
+distance in layers. Right: rank correlations with their intervals: of knock-on effects (discs;
+rings: norms and attention answer in the forecast, too), and of influence with ablations (diamonds).
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuit_tracer.render import palette
 from circuit_tracer.render.legend import wrap
-from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.markup import Attribute, element, figure, text, title
 from circuit_tracer.render.text import printable, shorten_to_width
 
 if TYPE_CHECKING:
-    from circuit_tracer.interventions.trust.knock_on import KnockOn
     from circuit_tracer.interventions.trust.report import Trust
+    from circuit_tracer.interventions.trust.statistics import Figure
     from circuit_tracer.interventions.trust.sufficiency import Sufficiency
 
 WIDTH = 900.0
@@ -71,8 +72,7 @@ def trust_svg(report: Trust) -> str:
         if one.held == "free":
             parts += _sufficiency(one, found.node_threshold)
     parts += _distance(report)
-    if found.knock_on is not None:
-        parts += _knock_on(found.knock_on.by_held)
+    parts += _correlations(report)
     height = TOP + PANEL + BOTTOM + 40
     document = element(
         "svg",
@@ -189,28 +189,82 @@ def _distance(report: Trust) -> list[str]:
     return [*parts, *_x_labels(axes, labels, "layers on")]
 
 
-def _knock_on(found: Sequence[KnockOn]) -> list[str]:
-    axes = _Axes(676.0, 880.0, (0.0, float(len(found))), (-0.5, 1.05))
-    ticks = (-0.5, 0, 0.5, 1)
-    parts = _frame(axes, "Knock-on effects, Spearman", ticks, percent=False)
+@dataclass(frozen=True)
+class _Point:
+    """One rank correlation of the right panel."""
+
+    across: float
+    figure: Figure
+    shape: Literal["disc", "ring", "diamond"]
+    color: str
+
+
+def _correlations(report: Trust) -> list[str]:
+    """Knock-on effects as discs, with norms answering in the forecast as rings; influence against
+    ablation as diamonds."""
+    knock_on, ranked = report.measured.knock_on, report.measured.ranking
+    if knock_on is None:
+        return []
+    ways = knock_on.by_held
+    axes = _Axes(676.0, 866.0, (0.0, float(len(ways))), (-0.5, 1.05))
+    parts = _frame(axes, "Rank correlations (Spearman)", (-0.5, 0, 0.5, 1), percent=False)
     left, y = axes.at(0, 0.72)
-    right, _ = axes.at(len(found), 0.72)
+    right, _ = axes.at(len(ways), 0.72)
     parts.append(
         element("line", x1=left, y1=y, x2=right, y2=y, stroke=palette.QUIET, stroke_dasharray="2 3")
     )
-    parts.append(text("0.72 Anthropic", right, y - 4, text_anchor="end", fill=palette.QUIET))
-    for i, one in enumerate(found):
-        figures = one.everything.spearman
-        if math.isnan(figures.value):
-            continue
-        x, y = axes.at(i + 0.5, figures.value)
+    parts.append(text("0.72", right + 2, y + 3.5, fill=palette.QUIET))
+    beside = {} if ranked is None else {one.held: one.influence for one in ranked.by_held}
+    for i, one in enumerate(ways):
         color = COLORS[one.held]
-        if math.isfinite(figures.low):
-            _, low = axes.at(0, figures.low)
-            _, high = axes.at(0, figures.high)
-            parts.append(element("line", x1=x, y1=low, x2=x, y2=high, stroke=color, stroke_width=2))
-        parts.append(element("circle", title(f"{figures.value:.2f}"), cx=x, cy=y, r=4, fill=color))
-        parts.append(text(f"{figures.value:.2f}", x + 8, y + 3.5, fill=palette.INK))
+        points = [_Point(i + 0.18, one.everything.spearman, "disc", color)]
+        if one.held != "held":
+            points.append(_Point(i + 0.5, one.answering.spearman, "ring", color))
+        if one.held in beside:
+            points.append(_Point(i + 0.82, beside[one.held], "diamond", color))
+        parts += [mark for point in points for mark in _point(axes, point)]
     words = {"held": "attn., norms", "constrained": "attention", "free": "nothing"}
-    labels = [(i + 0.5, words[one.held]) for i, one in enumerate(found)]
-    return [*parts, *_x_labels(axes, labels, "held; lines: 95 % of bootstrap draws")]
+    labels = [(i + 0.5, words[one.held]) for i, one in enumerate(ways)]
+    parts += _x_labels(axes, labels, "held; lines: 95 % of bootstrap draws")
+    return [*parts, *_shapes_key(axes, ranked is not None)]
+
+
+def _point(axes: _Axes, point: _Point) -> list[str]:
+    value = point.figure.value
+    if math.isnan(value):
+        return []
+    x, y = axes.at(point.across, value)
+    parts = []
+    if math.isfinite(point.figure.low):
+        _, low = axes.at(0, point.figure.low)
+        _, high = axes.at(0, point.figure.high)
+        line: dict[str, Attribute] = {"stroke": point.color, "stroke_width": 1.6}
+        parts.append(element("line", x1=x, y1=low, x2=x, y2=high, **line))
+    parts.append(_shape(point.shape, x, y, point.color, title(f"{value:.2f}")))
+    _, below = axes.at(
+        0, min(value, point.figure.low) if math.isfinite(point.figure.low) else value
+    )
+    label = text(f"{value:.2f}", x, below + 13, text_anchor="middle", font_size=9, fill=palette.INK)
+    return [*parts, label]
+
+
+def _shape(shape: str, x: float, y: float, color: str, *inside: str) -> str:
+    if shape == "diamond":
+        corners = ((x, y - 5), (x + 5, y), (x, y + 5), (x - 5, y))
+        path = " ".join(f"{figure(a)},{figure(b)}" for a, b in corners)
+        return element("polygon", *inside, points=path, fill=color)
+    if shape == "ring":
+        style: dict[str, Attribute] = {"fill": palette.PAPER, "stroke": color, "stroke_width": 1.8}
+        return element("circle", *inside, cx=x, cy=y, r=3.6, **style)
+    return element("circle", *inside, cx=x, cy=y, r=4, fill=color)
+
+
+def _shapes_key(axes: _Axes, has_ranking: bool) -> list[str]:
+    rows = [("disc", "knock-on effects"), ("ring", "the same, norms answer in the forecast")]
+    rows += [("diamond", "influence against ablation")] if has_ranking else []
+    parts = []
+    for i, (shape, words) in enumerate(rows):
+        y = TOP + PANEL + 48 + 13 * i
+        parts.append(_shape(shape, axes.left - 14, y - 3, palette.QUIET))
+        parts.append(text(words, axes.left - 4, y, fill=palette.QUIET))
+    return parts

@@ -24,7 +24,9 @@ def test_a_trace_of_the_bundled_model_is_tested_briefly(banana: tuple[Path, Outc
     assert "Trust (brief test): " in outcome.out
     record = json.loads((folder / "trust.json").read_text())
     assert record["settings"]["quick"] is True
-    assert "interventions.</text>" in (folder / "graph.svg").read_text()
+    figure = (folder / "graph.svg").read_text()
+    assert 'class="trust"' in figure
+    assert "Trust, tested briefly: Believe" in figure
     assert record["verdict"]["headline"].startswith("Believe")
     assert not (folder / "trust.svg").exists()
 
@@ -47,6 +49,10 @@ def test_the_full_report_is_printed_and_written(run: Run, traced: Path) -> None:
     record = json.loads((traced / "trust.json").read_text())
     assert record["settings"]["features"] == 10
     assert (traced / "trust.svg").read_text().startswith("<svg")
+    assert "trust.svg, graph.svg" in outcome.out.replace("\n", " ")
+    figure = (traced / "graph.svg").read_text()
+    for words in ("Trust: ", "influence against ablation", "target, by kept features"):
+        assert words in figure
     shown = run("show", str(traced))
     assert shown.out.replace("\n", " ").startswith(f"Trust: {record['verdict']['headline']}")
 
@@ -65,6 +71,9 @@ def test_another_graph_s_report_is_not_shown(run: Run, traced: Path) -> None:
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"fingerprint": "0" * 16}))
     assert "Trust" not in run("show", str(traced)).out
+    drawn = run("render", str(traced), "--out", "again.svg")
+    assert drawn.code == 0
+    assert 'class="trust"' not in Path("again.svg").read_text()
     path.write_text('{"verdict": 3}')
     assert "Trust" not in run("show", str(traced)).out
     path.write_text("no json")

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from circuit_tracer.errors import StrengthError
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
 from circuit_tracer.interventions.routes import foretell
-from circuit_tracer.interventions.trust.passes import Held, Subject, answers
+from circuit_tracer.interventions.trust.passes import ANSWERS, Held, Subject, answers
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,15 @@ class ByDistance:
 def by_distance(
     subject: Subject,
     *,
-    ways: Sequence[Held] = ("held", "constrained", "free"),
+    ways: Sequence[Held] = ANSWERS,
     draws: int = 4,
     seed: int = 0,
 ) -> tuple[ByDistance, ...]:
-    """Ablate half of each layer's features, `draws` times a layer; nothing where no later layer
-    has a feature with a row."""
+    """Ablate half of each layer's features, `draws` times a layer.
+
+    A way is left out where no later layer has a feature with a row, and where the numbers overflow:
+    with norm denominators held, large changes can grow from layer to layer.
+    """
     graph = subject.graph
     sets = _draws(subject, draws, seed)
     moved = np.zeros((len(graph.nodes), len(sets)))
@@ -61,7 +65,10 @@ def by_distance(
     starts = [int(graph.nodes.layer[rows[0]]) for rows in sets]
     found = []
     for held in ways:
-        measured = answers(subject, interventions, held, linear=not subject.has_gates).values
+        try:
+            measured = answers(subject, interventions, held, linear=not subject.has_gates).values
+        except StrengthError:
+            continue
         found.append(ByDistance(held, _points(subject, starts, foretold, measured)))
     return tuple(one for one in found if one.points)
 

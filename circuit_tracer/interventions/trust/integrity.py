@@ -18,6 +18,8 @@ from circuit_tracer.interventions.trust.passes import Subject, answers
 
 GROSS_FLOOR = 0.01
 """Residuals are relative to a node's value, or to this share of all it receives if that is more."""
+MOST_CHECKED = 150
+"""Kept nodes whose edges are checked one by one, those of most influence."""
 TOLERANCES = {"float64": 1e-8, "float32": 2e-3, "tf32": 5e-2, "bf16": 2e-1}
 """How far direct effects may be from the edges, by what the sweep computed in: relative to the
 largest edge of the target. Each is a difference of two passes, so float32 loses some digits."""
@@ -95,8 +97,8 @@ def direct_check(subject: Subject, rows: Ints) -> DirectCheck:
     known = (comparable & _whole(graph))[:, None] | (comparable[:, None] & (edges != 0))
     whole = np.abs(np.where(np.isfinite(graph.nodes.value), graph.nodes.value, 0.0))
     size = np.maximum(np.abs(edges).max(1), np.maximum(GROSS_FLOOR * totals(graph), 1e-3 * whole))
-    off = np.abs(measured - edges) / np.maximum(size, np.finfo(np.float64).tiny)[:, None]
-    off[~known] = 0.0
+    scale = np.maximum(size, np.finfo(np.float64).tiny)[:, None]
+    off = np.divide(np.abs(measured - edges), scale, out=np.zeros_like(edges), where=known)
     target, source = np.unravel_index(int(np.argmax(off)), off.shape)
     reached = known & (edges != 0)
     name = f"{node_name(graph, int(rows[source]))} -> {node_name(graph, int(target))}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import trace
-from circuit_tracer.graphs.graph import Graph, GraphInfo
+from circuit_tracer.graphs.graph import Floats, Graph, GraphInfo, Ints
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -50,34 +50,52 @@ def number_format(model: Model, dictionary: AnyDictionary, pruned: PrunedGraph) 
     settings = replace(settings_of(info), cotangents="bf16")
     lower = trace(model, dictionary, info.prompt, settings).graph
     again = prune(lower, node_threshold=pruned.node_threshold, edge_threshold=pruned.edge_threshold)
-    ours = _keyed(pruned.graph, np.flatnonzero(pruned.edge_kept))
-    theirs = _keyed(lower, np.arange(len(lower.edges)))
-    kept = set(_keyed(lower, np.flatnonzero(again.edge_kept)))
-    exact = np.array(list(ours.values()))
-    found = np.array([theirs.get(key, 0.0) for key in ours])
-    moved = np.abs(found - exact) / np.maximum(np.abs(exact), np.finfo(np.float64).tiny)
-    if not len(moved):
+    kept = pruned.kept_edges
+    if not len(kept):
         return NumberFormat(0.0, 0.0, 0.0, 0, 1.0, 0)
+    there = edges_in(pruned.graph, np.flatnonzero(pruned.edge_kept), lower)
+    exact = kept.weight.astype(np.float64)
+    found: Floats = np.where(there >= 0, lower.edges.weight[there], 0.0)
+    moved = np.abs(found - exact) / np.maximum(np.abs(exact), np.finfo(np.float64).tiny)
     return NumberFormat(
         median=float(np.median(moved)),
         ninth_decile=float(np.quantile(moved, 0.9)),
         far_off=float(np.mean(moved > FAR)),
         turned=int(np.sum(np.sign(found) != np.sign(exact))),
-        still_kept=float(np.mean([key in kept for key in ours])),
+        still_kept=float(np.mean((there >= 0) & again.edge_kept[there])),
         edges=len(moved),
     )
 
 
-_Key = tuple[int, int, int, int]
+def edges_in(graph: Graph, which: Ints, other: Graph) -> Ints:
+    """Where edges of a graph stand in another of the same prompt; -1 for those it lacks."""
+    rows, edges, n = _rows_in(graph, other), graph.edges.take(which), len(other.nodes)
+    source, target = rows[edges.source], rows[edges.target]
+    keys = other.edges.target.astype(np.int64) * n + other.edges.source  # ascending
+    return _places(keys, np.where((source < 0) | (target < 0), -1, target * n + source))
 
 
-def _keyed(graph: Graph, which: Any) -> dict[tuple[_Key, _Key], float]:
-    """Weights by the places of their two ends, which do not depend on the node table."""
-    nodes, edges = graph.nodes, graph.edges.take(which)
-    columns = (nodes.kind, nodes.layer, nodes.position, nodes.feature)
+def _rows_in(graph: Graph, other: Graph) -> Ints:
+    """Rows of the same nodes in the other graph's table; -1 for those it lacks."""
+    theirs, ours = _keys(other), _keys(graph)
+    order = np.argsort(theirs, kind="stable")
+    found = _places(theirs[order], ours)
+    rows: Ints = np.where(found >= 0, order[found], -1)
+    return rows
 
-    def keys(rows: Any) -> list[_Key]:
-        return list(zip(*(column[rows].tolist() for column in columns), strict=True))
 
-    ends = zip(keys(edges.source), keys(edges.target), strict=True)
-    return dict(zip(ends, edges.weight.astype(np.float64).tolist(), strict=True))
+def _places(ascending: Ints, wanted: Ints) -> Ints:
+    found = np.minimum(np.searchsorted(ascending, wanted), max(len(ascending) - 1, 0))
+    if not len(ascending):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    places: Ints = np.where(ascending[found] == wanted, found, -1)
+    return places
+
+
+def _keys(graph: Graph) -> Ints:
+    """(n,) one number for kind, layer, position and feature; the same in every graph."""
+    nodes = graph.nodes
+    found: Ints = nodes.kind.astype(np.int64)
+    for column, bits in ((nodes.layer, 10), (nodes.position, 20), (nodes.feature, 31)):
+        found = (found << bits) + (column.astype(np.int64) + 1)
+    return found

@@ -9,6 +9,9 @@ What answers depends on what is held, from most to least:
 * constrained: attention patterns alone; norms answer as well.
 * free: nothing.
 
+A cross-layer feature writes wherever its decoder reaches, as in the graph, unless told otherwise:
+its later decoders stand for what later MLPs make of it, and count twice where these answer.
+
 A feature's value is what its encoder reads linearly (its pre-activation, whose parts the edges
 are), so a feature that falls silent counts with the whole of its fall. A neuron's value is its
 activation. A target's is its logit minus the mean logit, or the difference of two.
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -28,23 +32,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
-from circuit_tracer.interventions.edits import EditedRun, check_finite
-from circuit_tracer.interventions.engine import rows_at_once
-from circuit_tracer.interventions.holding import hold_norms
+from circuit_tracer.interventions.engine import Hold, passes
+from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original, run_original
-from circuit_tracer.interventions.plan import Plan
 from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
 from circuit_tracer.interventions.selection import change_of
-from circuit_tracer.interventions.spec import Intervention, Strength, highest_layer
+from circuit_tracer.interventions.spec import Intervention, Strength, Writes, highest_layer
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 Held = Literal["still", "held", "constrained", "free"]
 ANSWERS: tuple[Held, ...] = ("held", "constrained", "free")
 """Ways in which something beyond the change itself answers."""
-
-MOST_ENTRIES = 20_000
-"""Changed features in one pass: each costs a look at its layer's whole encoder."""
+QUICK_ANSWERS: tuple[Held, ...] = ("held", "free")
+"""Those of a brief report."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Subject:
         """Whether features are neurons, whose edges are no tangents (method.md section 1)."""
         return isinstance(self.dictionary, Neurons)
 
+    @cached_property
+    def features(self) -> LinearFeatures:
+        """The graph's features as they answer in its own terms."""
+        return LinearFeatures.of(self.graph, self.dictionary, self.original)
+
     def change(self, row: int, times: float = 0.0) -> Intervention:
         """One node of the graph at a multiple of itself; 0 ablates."""
         return (change_of(self.graph, row, Strength(times)),)
@@ -82,6 +88,8 @@ class Answers:
     """(n, k) changes of the features' and targets' values; 0 for other nodes."""
     targets: Floats
     """(k, t) values of the targets with the change, in the order of the graph's."""
+    moved: Floats
+    """(k, t) by how much they changed."""
 
 
 @torch.no_grad()
@@ -93,44 +101,49 @@ def answers(
     linear: bool = True,
     every_node: bool = True,
     mlps_held: bool = False,
+    writes: Writes = "all",
+    graph_answers: bool = False,
 ) -> Answers:
     """Carry out interventions, one a column. UsageError where the numbers overflow.
 
     Without `linear` features are encoded as the model would have them (neurons always differ).
     Without `every_node` only targets are read. `mlps_held` keeps all MLP outputs as they were but
-    for the change, whatever else answers: what is then missing went through an MLP.
+    for the change, whatever else answers: what is then missing went through an MLP. `writes`
+    says at which layers cross-layer features are written (`spec.Writes`). With
+    `graph_answers` the graph's own features answer in the MLPs' place, linearly: a forecast, in
+    which norms and attention that are not held do what they do in the model.
     """
-    model, original = subject.model, subject.original
-    rows: list[Intervention] = [(), *interventions]
-    T = original.n_tokens
-    at = torch.tensor(sorted({t.position for t in subject.graph.info.targets}), device=model.device)
-    norms = hold_norms(model.wiring, original.capture) if held in ("still", "held") else {}
-    values = np.zeros((len(subject.graph.nodes), len(rows)))
-    targets = np.zeros((len(rows), len(subject.graph.info.targets)))
-    for start, end in _spans(rows, rows_at_once(model, T, len(at), keep_inside=every_node)):
-        some = [(), *rows[start:end]]  # each pass has its own baseline: batches round alike
-        run = EditedRun(
-            model,
-            subject.dictionary,
-            Plan.of(some, original.capture.embeddings),
-            original=original,
-            end=torch.tensor(
-                [_end(one, held, mlps_held, model.n_layers) for one in some], device=model.device
-            ),
-            freeze_attention=held != "free",
-            norms=norms,
-            keep_inside=every_node,
-            n_zeroed=original.n_zeroed,
-        )
-        ids = original.capture.token_ids.expand(len(some), T)
-        logits = model.edited(ids, run, positions=at)
-        check_finite(logits, run)
-        found = _targets(subject, logits, at)
-        targets[start:end] = found[1:]
-        if every_node:
-            _read_features(subject, run.inside().seen, values[:, start:end], linear=linear)
-            values[subject.graph.target_rows, start:end] = (found[1:] - found[:1]).T
-    return Answers(values[:, 1:], targets[1:])
+    graph, model, original = subject.graph, subject.model, subject.original
+    at = torch.tensor(sorted({t.position for t in graph.info.targets}), device=model.device)
+    all_held = held == "still" or mlps_held or graph_answers
+    hold = Hold(
+        attention=held != "free",
+        norms=held in ("still", "held"),
+        skips_carry=all_held,
+        writes=writes,
+        features=subject.features if graph_answers else None,
+    )
+    ends = [_end(one, held, all_held, model.n_layers) for one in interventions]
+    values = np.zeros((len(graph.nodes), len(interventions)))
+    targets = np.zeros((len(interventions), len(graph.info.targets)))
+    moved = np.zeros_like(targets)
+    for batch in passes(
+        model,
+        subject.dictionary,
+        original,
+        interventions,
+        ends,
+        hold,
+        at=at,
+        keep_inside=every_node,
+    ):
+        here = slice(batch.start, batch.end)
+        found = _targets(subject, batch.logits, at)
+        targets[here], moved[here] = found[1:], found[1:] - found[:1]
+        if batch.inside is not None:
+            _read_features(subject, batch.inside.seen, values[:, here], linear=linear)
+            values[graph.target_rows, here] = moved[here].T
+    return Answers(values, targets, moved)
 
 
 def knock_on_of(subject: Subject, interventions: Sequence[Intervention], held: Held) -> Floats:
@@ -143,22 +156,11 @@ def knock_on_of(subject: Subject, interventions: Sequence[Intervention], held: H
     return found
 
 
-def _end(changes: Intervention, held: Held, mlps_held: bool, n_layers: int) -> int:
+def _end(changes: Intervention, held: Held, all_held: bool, n_layers: int) -> int:
     """Last layer whose MLP output is held."""
-    if held == "still" or mlps_held:
+    if all_held:
         return n_layers - 1
     return -1 if held == "free" else highest_layer(changes)
-
-
-def _spans(rows: Sequence[Intervention], most: int) -> list[tuple[int, int]]:
-    """Batches of rows, none with too many rows or too many changes."""
-    spans, start, entries = [], 0, 0
-    for i, changes in enumerate(rows):
-        if i > start and (i - start >= most or entries + len(changes) > MOST_ENTRIES):
-            spans.append((start, i))
-            start, entries = i, 0
-        entries += len(changes)
-    return [*spans, (start, len(rows))]
 
 
 def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Floats:

@@ -14,107 +14,30 @@ import torch
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Ints, NodeKind
-from circuit_tracer.graphs.influence import Scores
 from circuit_tracer.graphs.plain import plain
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.trust_file import fingerprint
-from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.interventions.trust.agreement import DictionaryAgreement, agreement
-from circuit_tracer.interventions.trust.distance import ByDistance, by_distance
-from circuit_tracer.interventions.trust.gates import Departure, departures
-from circuit_tracer.interventions.trust.integrity import (
-    Conservation,
-    DirectCheck,
-    conservation,
-    direct_check,
-)
-from circuit_tracer.interventions.trust.knock_on import KnockOnEffects, draw_features, knock_on
-from circuit_tracer.interventions.trust.number_format import (
-    NumberFormat,
-    number_format,
-    settings_of,
-)
-from circuit_tracer.interventions.trust.passes import ANSWERS, Held, Subject, answers
-from circuit_tracer.interventions.trust.places import Places, places
-from circuit_tracer.interventions.trust.sufficiency import (
-    THRESHOLDS,
-    Sufficiency,
-    sufficiency,
-)
+from circuit_tracer.interventions.trust.distance import by_distance
+from circuit_tracer.interventions.trust.estimate import Estimate, expected
+from circuit_tracer.interventions.trust.gates import departures
+from circuit_tracer.interventions.trust.integrity import MOST_CHECKED, conservation, direct_check
+from circuit_tracer.interventions.trust.knock_on import draw_features, knock_on
+from circuit_tracer.interventions.trust.measurements import Measurements, TrustSettings
+from circuit_tracer.interventions.trust.number_format import number_format, settings_of
+from circuit_tracer.interventions.trust.passes import ANSWERS, QUICK_ANSWERS, Subject
+from circuit_tracer.interventions.trust.places import places
+from circuit_tracer.interventions.trust.ranking import RANKED, ranking
+from circuit_tracer.interventions.trust.sufficiency import sufficiency
 from circuit_tracer.interventions.trust.verdict import Verdict, judge
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
-MOST_CHECKED = 150
-"""Kept nodes whose edges are checked one by one, those of most influence."""
-QUICK_ANSWERS: tuple[Held, ...] = ("held", "free")
-PROBE = 8
-"""Rows of the passes that tell how long a row takes."""
 SMALL_WIDTH = 512
 
 OnStage = Callable[[str], None]
 """Told what is done next."""
-
-
-@dataclass(frozen=True)
-class TrustSettings:
-    """What is measured, and how much of it."""
-
-    features: int = 40
-    """Features ablated one by one."""
-    random_sets: int = 20
-    """Matched random sets at every node threshold."""
-    draws: int = 4
-    """Perturbations of each layer for the response by distance."""
-    seed: int = 0
-    quick: bool = False
-    """Only what takes a second on a small model: sums, direct edges, scores, knock-on effects."""
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for too few."""
-        for flag, value, least in (
-            ("--features", self.features, 2),
-            ("--random-sets", self.random_sets, 1),
-            ("--draws", self.draws, 1),
-            ("--seed", self.seed, 0),
-        ):
-            if value < least:
-                raise UsageError(f"{flag} {value} must be at least {least}")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a report will take; tracing again (other dictionary, number format) not counted."""
-
-    rows: int
-    """Interventions to be run."""
-    seconds: float
-    memory: int
-    """Bytes, beside the model and the graph."""
-
-    def __str__(self) -> str:
-        size = self.memory / 1e9
-        return f"{self.rows:,} interventions, about {self.seconds:.0f} s and {size:.1f} GB"
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What was found; None for what was not measured."""
-
-    has_errors: bool
-    """Whether the dictionary leaves errors (neurons do not)."""
-    node_threshold: float
-    conservation: Conservation
-    direct: DirectCheck | None
-    scores: Scores
-    places: Places
-    knock_on: KnockOnEffects | None = None
-    distance: tuple[ByDistance, ...] = ()
-    sufficiency: tuple[Sufficiency, ...] = ()
-    gates: tuple[Departure, ...] = ()
-    agreement: DictionaryAgreement | None = None
-    number_format: NumberFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -153,13 +76,13 @@ def trust(
     """Measure a graph with the model and dictionary it was traced with.
 
     `other` is another dictionary of the model, to compare stories with. `on_estimate` is told
-    beforehand what it will take. Raises UsageError for a
-    graph of another model, dictionary or tokenizer, or one without features to test.
+    beforehand what it will take. Raises UsageError for a graph of another model, dictionary or
+    tokenizer.
     """
     settings = settings or TrustSettings()
     with _threads(model):
         run = _Run(Subject.of(pruned.graph, model, dictionary), pruned, settings, on_stage)
-        on_estimate(expected(run.subject, pruned, settings))
+        on_estimate(expected(run.subject, pruned, settings, sweeps=run.sweeps(other)))
         found = run.measure(other)
     info = pruned.graph.info
     return Trust(
@@ -188,36 +111,6 @@ def _threads(model: Model) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def expected(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> Estimate:
-    """Time from a few passes that are run for it; memory from the sizes of a pass and of tables."""
-    L, n = pruned.graph.info.n_layers, len(pruned.graph.nodes)
-    ways = 2 if settings.quick else 3
-    rows = settings.features + MOST_CHECKED + 2 * ways * settings.features
-    if not settings.quick:
-        points = len(THRESHOLDS) + 1
-        rows += 3 * settings.draws * (L - 1) + 2 * points * (3 + 2 * settings.random_sets)
-    one, several = (_fastest(subject, count) for count in (1, PROBE))
-    a_row = max((several - one) / (PROBE - 1), several / (20 * PROBE))
-    wiring, T = subject.model.wiring, subject.original.n_tokens
-    at_once = min(rows, rows_at_once(subject.model, T, 1, keep_inside=True))
-    passes = (4 if settings.quick else 14) + rows // at_once
-    width = wiring.mlp_weights(0).gate.shape[0]
-    a_token = 16 * wiring.d_model + 4 * width + 3 * (wiring.n_heads * T + L * wiring.d_model)
-    numbers = at_once * T * a_token * subject.original.capture.embeddings.element_size()
-    tables = 8 * 5 * n * max(settings.features, MOST_CHECKED)
-    return Estimate(rows, passes * one + rows * a_row, numbers + tables)
-
-
-def _fastest(subject: Subject, count: int) -> float:
-    """Seconds of a pass of so many rows, the first of which warms up."""
-    found = []
-    for _ in range(2):
-        start = time.perf_counter()
-        answers(subject, [()] * count, "constrained")
-        found.append(time.perf_counter() - start)
-    return min(found)
-
-
 class _Run:
     """One report in the making."""
 
@@ -236,6 +129,19 @@ class _Run:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+
+    def sweeps(self, other: Dictionary | None) -> int:
+        """How often the prompt is swept again."""
+        if self.settings.quick:
+            return 0
+        return int(self._compares(other)) + int(self._lowers)
+
+    def _compares(self, other: Dictionary | None) -> bool:
+        return other is not None and isinstance(self.subject.dictionary, Dictionary)
+
+    @property
+    def _lowers(self) -> bool:
+        return self.pruned.graph.info.dtype == "float32"
 
     def measure(self, other: Dictionary | None) -> Measurements:
         """Everything that was asked for."""
@@ -259,22 +165,32 @@ class _Run:
                 found = replace(found, knock_on=tested)
         if has_gates:
             with self.stage("gates"):
-                found = replace(found, gates=departures(subject, checked[:20]))
+                found = replace(found, gates=departures(subject, checked))
         return found if settings.quick else self._rest(found, other)
 
     def _rest(self, found: Measurements, other: Dictionary | None) -> Measurements:
         subject, pruned, settings = self.subject, self.pruned, self.settings
+        if found.knock_on is not None:
+            with self.stage("ranking by influence"):
+                rows = draw_features(pruned, RANKED, seed=settings.seed, last_layer=True)
+                ranked = ranking(subject, pruned, rows, seed=settings.seed)
+                found = replace(found, ranking=ranked)
         with self.stage("response by distance"):
             distance = by_distance(subject, draws=settings.draws, seed=settings.seed)
         with self.stage("sufficiency and necessity"):
             curves = sufficiency(subject, pruned, n_random=settings.random_sets, seed=settings.seed)
         found = replace(found, distance=distance, sufficiency=curves)
+        if distance and all(one.held != "held" for one in distance):
+            self.notes.append(
+                "with norm denominators held the response to half of a layer's features grows "
+                "until the numbers overflow, so it has no curve"
+            )
         if other is not None and isinstance(subject.dictionary, Dictionary):
             with self.stage("the other dictionary"):
                 found = replace(found, agreement=self._agreement(subject.dictionary, other))
         elif not subject.has_gates:
             self.notes.append("there is no second dictionary of this model to compare with")
-        if pruned.graph.info.dtype == "float32":
+        if self._lowers:
             with self.stage("number format"):
                 moved = number_format(subject.model, subject.dictionary, pruned)
                 found = replace(found, number_format=moved)

@@ -74,18 +74,68 @@ def likeness(foretold: Floats, measured: Floats, source: Ints, *, seed: int) -> 
     generator = np.random.default_rng(seed)
     n_pairs, n_sources = len(source), len(np.unique(source))
     foretold, measured, source = _thinned(MOST_PAIRS, generator, foretold, measured, source)
-    values = _three(foretold, measured)
+    values = (
+        spearman(foretold, measured),
+        pearson(foretold, measured),
+        signs_agree(foretold, measured),
+    )
     foretold, measured, source = _thinned(MOST_DRAWN, generator, foretold, measured, source)
-    groups = [np.flatnonzero(source == one) for one in np.unique(source)]
-    draws = []
-    for _ in range(RESAMPLES if len(groups) > 1 else 0):
-        again = generator.integers(len(groups), size=len(groups))
-        rows = np.concatenate([groups[i] for i in again])
-        draws.append(_three(foretold[rows], measured[rows]))
+    groups, group = np.unique(source, return_inverse=True)
+    counts = _drawn(len(groups), generator)[:, group]
+    drawn = (
+        _spearmans(foretold, measured, counts),
+        _pearsons(foretold[None], measured[None], counts),
+        counts @ (np.sign(foretold) == np.sign(measured)) / np.maximum(counts.sum(1), 1),
+    )
     rank, linear, signs = (
-        _figure(value, [draw[i] for draw in draws]) for i, value in enumerate(values)
+        _figure(value, draws if len(groups) > 1 else draws[:0])
+        for value, draws in zip(values, drawn, strict=True)
     )
     return Likeness(rank, linear, signs, n_pairs, n_sources)
+
+
+def rank_figure(foretold: Floats, measured: Floats, *, seed: int) -> Figure:
+    """Rank correlation over single things (m,), each drawn again by itself."""
+    counts = _drawn(len(foretold), np.random.default_rng(seed))
+    return _figure(spearman(foretold, measured), _spearmans(foretold, measured, counts))
+
+
+def _drawn(count: int, generator: np.random.Generator) -> Floats:
+    """(RESAMPLES, count) how often each of so many things is drawn."""
+    found = np.zeros((RESAMPLES, count))
+    for row, drawn in zip(
+        found, generator.integers(max(count, 1), size=(RESAMPLES, count)), strict=True
+    ):
+        row += np.bincount(drawn, minlength=count)
+    return found
+
+
+def _spearmans(x: Floats, y: Floats, counts: Floats) -> Floats:
+    """(draws,) rank correlations where pair i is there counts[draw, i] times."""
+    return _pearsons(_ranks(x, counts), _ranks(y, counts), counts)
+
+
+def _ranks(values: Floats, counts: Floats) -> Floats:
+    """(draws, m) as `ranks`, each value there so many times."""
+    _, place = np.unique(values, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    if not len(starts):
+        return counts
+    of_value = np.add.reduceat(counts[:, order], starts, axis=1)
+    found: Floats = (of_value.cumsum(1) - (of_value + 1) / 2.0)[:, place]
+    return found
+
+
+def _pearsons(x: Floats, y: Floats, counts: Floats) -> Floats:
+    """(draws,) linear correlations; NaN where one of the two does not vary."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    x = x - (share * x).sum(1, keepdims=True)
+    y = y - (share * y).sum(1, keepdims=True)
+    size = np.sqrt((share * x * x).sum(1) * (share * y * y).sum(1))
+    found: Floats = np.full(len(counts), np.nan)
+    np.divide((share * x * y).sum(1), size, out=found, where=size > 0)
+    return found
 
 
 def _thinned(
@@ -97,12 +147,8 @@ def _thinned(
     return x[some], y[some], source[some]
 
 
-def _three(x: Floats, y: Floats) -> tuple[float, float, float]:
-    return spearman(x, y), pearson(x, y), signs_agree(x, y)
-
-
-def _figure(value: float, draws: list[float]) -> Figure:
-    known = np.array([draw for draw in draws if np.isfinite(draw)])
+def _figure(value: float, draws: Floats) -> Figure:
+    known = draws[np.isfinite(draws)]
     if not len(known):
         return Figure(value, float("nan"), float("nan"))
     low, high = np.quantile(known, (0.025, 0.975)).tolist()

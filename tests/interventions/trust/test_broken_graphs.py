@@ -14,7 +14,8 @@ from circuit_tracer.attribution import assembly, trace
 from circuit_tracer.errors import ConservationError, UsageError
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.interventions.trust.report import Trust, TrustSettings, trust
+from circuit_tracer.interventions.trust.measurements import TrustSettings
+from circuit_tracer.interventions.trust.report import Trust, trust
 from circuit_tracer.models.norms import FrozenNorm, Norm
 from circuit_tracer.transcoders.dictionary import Dictionary
 from tests.interventions.trust.subjects import PROMPT, bundled, sprout, sprout_dictionary

@@ -11,15 +11,21 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.trust import ranking as ranking_module
+from circuit_tracer.interventions.trust import statistics
 from circuit_tracer.interventions.trust import sufficiency as sufficiency_module
 from circuit_tracer.interventions.trust.agreement import agreement
 from circuit_tracer.interventions.trust.distance import by_distance
+from circuit_tracer.interventions.trust.estimate import Estimate, expected
 from circuit_tracer.interventions.trust.gates import departures
 from circuit_tracer.interventions.trust.integrity import conservation, direct_check
 from circuit_tracer.interventions.trust.knock_on import draw_features, knock_on
-from circuit_tracer.interventions.trust.number_format import number_format
+from circuit_tracer.interventions.trust.measurements import TrustSettings
+from circuit_tracer.interventions.trust.number_format import edges_in, number_format
 from circuit_tracer.interventions.trust.passes import answers, knock_on_of
 from circuit_tracer.interventions.trust.places import places
+from circuit_tracer.interventions.trust.ranking import ranking
+from circuit_tracer.interventions.trust.report import trust
 from circuit_tracer.interventions.trust.statistics import likeness, ranks, spearman
 from circuit_tracer.interventions.trust.sufficiency import sufficiency
 from tests.graphs.builders import random_graph
@@ -200,6 +206,79 @@ def test_errors_by_place_are_those_of_the_scores() -> None:
     weighted = sum(place.importance * place.error_share for place in found.layers)
     whole = sum(place.importance for place in found.layers)
     assert 1 - weighted / whole == pytest.approx(pruned.scores.completeness)
+
+
+def test_kept_edges_are_found_again_in_another_node_table() -> None:
+    graph = bundled().pruned.graph
+    again = bundled().pruned.kept_graph()
+    which = np.flatnonzero(bundled().pruned.edge_kept)
+    assert edges_in(graph, which, again).tolist() == list(range(len(again.edges)))
+    assert edges_in(again, np.arange(len(again.edges)), graph).tolist() == which.tolist()
+    left_out = np.flatnonzero(~bundled().pruned.edge_kept)
+    assert (edges_in(graph, left_out, again) == -1).all()
+
+
+def test_of_linear_neurons_the_forecast_ranks_effects_exactly() -> None:
+    traced = linear_neurons()
+    rows = draw_features(traced.pruned, 30, seed=0, last_layer=True)
+    for one in ranking(traced.subject, traced.pruned, rows).by_held:
+        assert one.signed_answering.value > 0.999
+        assert one.signed.value < 0.999
+    held = ranking(traced.subject, traced.pruned, rows, ways=("held",)).by_held[0]
+    assert held.signed.value > 0.999
+
+
+def test_influence_ranks_what_ablations_do_and_says_more_than_direct_edges() -> None:
+    traced = bundled("plt", "is a banana yellow ?")
+    rows = draw_features(traced.pruned, 100, seed=0, last_layer=True)
+    assert traced.pruned.graph.nodes.layer[rows].max() == 5
+    found = ranking(traced.subject, traced.pruned, rows)
+    for one in found.by_held:
+        assert one.influence.low < one.influence.value < one.influence.high
+        assert one.influence.value > 0.72
+        assert one.influence.value > one.direct.value
+        assert one.influence_beyond.value > one.direct_beyond.value
+    assert 50 < found.beyond < found.features == 100
+
+
+def test_influence_through_further_features_is_what_direct_edges_leave_over() -> None:
+    """Against a walk over the dense, normalised matrix: w (N + N^2 + ...) less w N."""
+    graph = random_graph(per_layer=4, dtype=np.float64)
+    pruned, n = prune(graph), len(graph.nodes)
+    dense = np.zeros((n, n))
+    dense[graph.edges.target, graph.edges.source] = np.abs(graph.edges.weight)
+    N = dense / np.maximum(dense.sum(1, keepdims=True), 1e-300)
+    first = graph.nodes.weight @ N
+    np.testing.assert_allclose(ranking_module._direct_influence(graph), first, atol=1e-12)
+    everything, step = np.zeros(n), graph.nodes.weight
+    for _ in range(n):
+        step = step @ N
+        everything += step
+    np.testing.assert_allclose(pruned.influence, everything, atol=1e-9)
+
+
+def test_a_time_said_beforehand_is_about_what_it_takes() -> None:
+    """Loosely: the machine may be busy with something else."""
+    traced = bundled()
+    said: list[Estimate] = []
+    settings = TrustSettings(features=20, random_sets=4)
+    report = trust(
+        traced.model, traced.dictionary, traced.pruned, settings, on_estimate=said.append
+    )
+    taken = sum(report.seconds.values())
+    assert taken / 6 < said[0].seconds < taken * 6
+    assert 1e6 < said[0].memory < 1e9
+    many = expected(traced.subject, traced.pruned, TrustSettings(features=10**6), sweeps=0)
+    assert many.rows < 10_000  # there are no more features than that
+
+
+def test_bootstrap_draws_are_those_of_repeated_pairs() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(2, 30)).round(1)  # some are equal
+    counts = generator.integers(4, size=(5, 30)).astype(float)
+    for found, row in zip(statistics._spearmans(x, y, counts), counts, strict=True):
+        again = np.repeat(np.arange(30), row.astype(int))
+        assert found == pytest.approx(spearman(x[again], y[again]))
 
 
 def test_rank_correlation_by_hand() -> None:

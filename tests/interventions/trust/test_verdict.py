@@ -14,10 +14,13 @@ from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.trust.gates import Departure
 from circuit_tracer.interventions.trust.knock_on import KnockOn, KnockOnEffects
+from circuit_tracer.interventions.trust.marks import Mark
+from circuit_tracer.interventions.trust.measurements import Measurements, TrustSettings
 from circuit_tracer.interventions.trust.places import TokenPlace
-from circuit_tracer.interventions.trust.report import Measurements, Trust, TrustSettings, trust
+from circuit_tracer.interventions.trust.ranking import RankedHeld, Ranking
+from circuit_tracer.interventions.trust.report import Trust, trust
 from circuit_tracer.interventions.trust.statistics import Figure, Likeness
-from circuit_tracer.interventions.trust.verdict import Mark, judge, spans
+from circuit_tracer.interventions.trust.verdict import judge, spans
 from circuit_tracer.render import trust as page
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.trust_figure import trust_svg
@@ -49,13 +52,21 @@ def found(
     replacement: float = 0.9,
     hidden: float = 0.0,
     layers: Any = LAYERS,
+    answering: float = 0.6,
+    ranked: float = 0.8,
     **more: Any,
 ) -> Measurements:
     """Measurements in which all is well unless told."""
     like = report().measured
     ways = (
-        KnockOn("held", likeness(held), likeness(held)),
-        KnockOn("free", likeness(free), likeness(free)),
+        KnockOn("held", likeness(held), likeness(held), likeness(held)),
+        KnockOn("constrained", likeness(free), likeness(free), likeness(answering)),
+        KnockOn("free", likeness(free), likeness(free), likeness(answering)),
+    )
+    figure = likeness(ranked).spearman
+    by_held = tuple(
+        RankedHeld(way, figure, figure, figure, figure, figure, figure)
+        for way in ("constrained", "free")
     )
     curve = like.sufficiency[-1]
     point = curve.at(0.8)
@@ -70,6 +81,7 @@ def found(
         scores=scores,
         places=places,
         knock_on=KnockOnEffects((1, 2), ways, layers),
+        ranking=Ranking(100, 90, by_held),  # type: ignore[arg-type]
         sufficiency=(replace(curve, points=(point,)),),
         agreement=None,
     )
@@ -84,6 +96,9 @@ def found(
         ({"held": 0.49}, "doubtful"),
         ({"free": 0.49}, "care"),
         ({"free": -0.9}, "care"),
+        ({"ranked": 0.71}, "care"),
+        ({"ranked": -0.5}, "care"),
+        ({"ranking": None}, "sound"),
         ({"sufficient": 0.79}, "care"),
         ({"sufficient": 0.49}, "doubtful"),
         ({"sufficient": 0.9, "random": 0.95}, "care"),
@@ -112,6 +127,22 @@ def test_a_graph_that_foretells_no_intervention_is_said_to_be_an_account_alone()
     assert any("measure with `ablate`" in reason.text for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(
+    ("answering", "words"),
+    [
+        (
+            0.75,
+            "It is norms, not features: where they answer in the forecast, too, it reaches",
+        ),
+        (0.60, "A forecast in which norms answer, too, comes closer (0.60)"),
+        (0.30, "A forecast in which norms answer, too, does little better (0.30)"),
+    ],
+)
+def test_why_interventions_are_not_foretold_is_said(answering: float, words: str) -> None:
+    verdict = judge(found(free=0.2, answering=answering))
+    assert any(words in reason.text for reason in verdict.reasons)
+
+
 def test_layers_to_believe_are_named() -> None:
     layers = ((0, 0.9, 99), (1, 0.5, 99), (2, 0.8, 99), (3, 0.9, 99), (4, 1.0, 5))
     assert "through layers 0 and 2-3;" in judge(found(layers=layers)).headline
@@ -136,8 +167,30 @@ def test_constants_and_disagreement_are_said() -> None:
     verdict = judge(found(scores=scores, agreement=replace(other, token_overlap=0.5)))
     marks: dict[str, Mark] = {reason.text: reason.mark for reason in verdict.reasons}
     assert any("45 % of the influence ends in constants" in text for text in marks)
-    assert any("clt sees 50 %" in text for text in marks)
+    assert any("clt tells another story: 50 %" in text for text in marks)
     assert verdict.level == "sound"  # said, not graded
+
+
+@pytest.mark.parametrize(
+    ("overlap", "cosine", "chance", "mark", "words"),
+    [
+        (0.9, 0.5, 0.2, "+", "same story: 90 % of the influence"),
+        (0.9, 0.25, 0.2, "~", "no more alike than chance (cosine 0.25, by chance 0.20)"),
+        (0.6, 0.9, 0.2, "~", "another story: 60 %"),
+        (0.9, float("nan"), float("nan"), "+", "same story"),
+    ],
+)
+def test_another_dictionary_must_agree_on_tokens_and_on_features(
+    overlap: float, cosine: float, chance: float, mark: Mark, words: str
+) -> None:
+    other = report().measured.agreement
+    assert other is not None
+    other = replace(
+        other, token_overlap=overlap, decoder_cosine=cosine, decoder_cosine_by_chance=chance
+    )
+    (said,) = [one for one in judge(found(agreement=other)).reasons if "dictionary" in one.text]
+    assert said.mark == mark
+    assert words in said.text
 
 
 def test_the_same_seed_gives_the_same_report() -> None:
@@ -163,6 +216,8 @@ def test_the_page_tells_all_and_fits() -> None:
         "Is it what the model computes?",
         "attention, norms",
         "nothing",
+        "Influence against ablation",
+        "attention *",
         "errors in its input",
         "layers on",
         "they alone",
@@ -178,7 +233,12 @@ def test_the_figure_is_xml_with_all_panels_and_never_markup_of_prompts() -> None
     figure = trust_svg(hostile)
     root = ElementTree.fromstring(figure)
     texts = "".join(root.itertext())
-    for words in ("What stays of the target", "Cosine of", "Knock-on effects", "0.72 Anthropic"):
+    for words in (
+        "What stays of the target",
+        "Cosine of",
+        "Rank correlations",
+        "influence against",
+    ):
         assert words in texts
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
     assert figure == trust_svg(hostile)

@@ -1,0 +1,103 @@
+"""A graph's features inside the model's own pass, answering as linearly as the graph has it.
+
+Every expanded feature moves by (its vector in the graph) . (what its encoder reads now - what it
+read); what it writes is added to MLP outputs that are held. Held attention and norms make of such a
+pass what the graph foretells, edge by edge (`routes.py`); let go, they answer as they do in the
+model, while features, dictionary and errors stay the graph's. What a forecast lacks because a graph
+holds denominators and patterns can so be told from what it lacks because MLPs are not linear.
+
+Shapes: B rows, T tokens, d model width, n features of a layer that answer, F features of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuit_tracer.graphs.graph import Bools, Graph, NodeKind
+from circuit_tracer.interventions.original import Original
+from circuit_tracer.interventions.plan import Entries
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """The features of one layer that answer, by position and index."""
+
+    position: Int[Tensor, "n"]
+    index: Int[Tensor, "n"]
+    vectors: Float[Tensor, "n d"]
+    """Their rows in the graph, where the encoder reads."""
+    n_features: int
+    """F."""
+
+    @cached_property
+    def spans(self) -> list[tuple[int, slice]]:
+        """Each position with its features."""
+        positions, counts = torch.unique_consecutive(self.position, return_counts=True)
+        ends = counts.cumsum(0)
+        columns = zip(positions.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True)
+        return [(position, slice(start, end)) for position, start, end in columns]
+
+    def changes(self, moved: Float[Tensor, "B T d"]) -> Float[Tensor, "B n"]:
+        """By how much each activation moves with what is read."""
+        found = moved.new_zeros(len(moved), len(self.index))
+        for position, here in self.spans:
+            found[:, here] = moved[:, position] @ self.vectors[here].T
+        return found
+
+    def places(self, entries: Entries) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
+        """(row, column) in `changes` of the entries that are among these features."""
+        keys = self.position * self.n_features + self.index
+        wanted = entries.position * self.n_features + entries.index
+        if not len(keys):
+            return entries.row[:0], entries.row[:0]
+        found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+        known = (keys[found] == wanted).nonzero().squeeze(1)
+        return entries.row[known], found[known]
+
+
+@dataclass(frozen=True)
+class LinearFeatures:
+    """All of them."""
+
+    layers: tuple[LinearLayer, ...]
+    dictionary: AnyDictionary
+
+    @classmethod
+    def of(cls, graph: Graph, dictionary: AnyDictionary, original: Original) -> LinearFeatures:
+        """Those with inputs in the graph; the others answer to nothing, as in the graph."""
+        nodes = graph.nodes
+        able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
+        return cls(tuple(_layers(graph, able, dictionary, original)), dictionary)
+
+    def write(
+        self, reading: int, layer: int, change: Float[Tensor, "B n"], out: Float[Tensor, "B T d"]
+    ) -> None:
+        """Add what changed features of one layer write to the MLP output of another."""
+        here = self.layers[reading]
+        for position, span in here.spans:
+            rows = self.dictionary.layers[reading].decoder_rows(here.index[span], layer)
+            out[:, position] += change[:, span] @ rows
+
+
+def _layers(
+    graph: Graph, able: Bools, dictionary: AnyDictionary, original: Original
+) -> Iterator[LinearLayer]:
+    nodes = graph.nodes
+    for layer in range(dictionary.n_layers):
+        transcoder = dictionary.layers[layer]
+        rows = np.flatnonzero(able & (nodes.layer == layer))
+        rows = rows[np.lexsort((nodes.feature[rows], nodes.position[rows]))]
+        seen = original.seen[layer]
+        position = torch.from_numpy(nodes.position[rows].astype(np.int64)).to(seen.device)
+        index = torch.from_numpy(nodes.feature[rows]).to(seen.device)
+        natural = original.activations[layer][position, index]
+        vectors, _ = transcoder.linear_rows(index, seen[position], natural)
+        yield LinearLayer(position, index, vectors, transcoder.n_features)

@@ -1,0 +1,57 @@
+"""What speaks for a graph and what against: marks, and the bounds they go by (README, "Trust")."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Mark = Literal["+", "~", "-"]
+"""Speaks for the graph; to be kept in mind; speaks against it."""
+
+KNOCK_ON = (0.72, 0.5)
+SUFFICIENT = (0.8, 0.5)
+REPLACED = (0.8, 0.5)
+HIDDEN = (0.1, 0.5)
+"""Good from, bad below (or beyond)."""
+RANKED = 0.72
+FREE = 0.5
+GATES = 0.8
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding in words."""
+
+    mark: Mark
+    text: str
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One figure in short, as it stands in the panel of a drawn graph."""
+
+    mark: Mark
+    name: str
+    value: str
+    bar: str
+    """What it is measured by: "good from 0.72"."""
+
+
+def grade(value: float, good: float, bad: float) -> Mark:
+    """By two bounds, whichever way round they go; what is not known speaks against nothing."""
+    if math.isnan(value):
+        return "~"
+    if good > bad:
+        return "+" if value >= good else "~" if value >= bad else "-"
+    return "+" if value <= good else "~" if value <= bad else "-"
+
+
+def at_least(value: float, good: float) -> Mark:
+    """Good from a bound on, and never bad."""
+    return "+" if value >= good else "~"
+
+
+def percent(share: float) -> str:
+    """ "12 %"; with a decimal where it is less than one."""
+    return f"{100 * share:.0f} %" if abs(share) >= 0.01 or share == 0 else f"{100 * share:.1f} %"
