@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import write_report
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.files import draw_again, write_report
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import is_first
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from circuit_tracer.cli.opening import Opened
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.interventions.trust.report import Estimate, Trust, TrustSettings
+    from circuit_tracer.interventions.trust.estimate import Estimate
+    from circuit_tracer.interventions.trust.measurements import TrustSettings
+    from circuit_tracer.interventions.trust.report import Trust
     from circuit_tracer.transcoders.dictionary import Dictionary
 
 LONG = 5.0
@@ -49,22 +51,21 @@ def trust(
             "one, none leaves it out.",
         ),
     ] = "auto",
-    model: Annotated[
-        str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
-    ] = None,
-    transcoders: Annotated[
-        str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
-    ] = None,
+    max_nodes: options.MaxNodes = 60,
+    model: options.GraphsModel = None,
+    transcoders: options.GraphsTranscoders = None,
     device: options.Device = "auto",
-    threads: Annotated[
-        int | None, option("--threads", help="Threads for torch; all cores by default.")
-    ] = None,
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Test a graph by intervening, and say in words how far to believe it; writes trust.json."""
+    """Test a graph by intervening, and say in words how far to believe it; writes trust.json.
+
+    A figure in the folder (graph.svg, .pdf, .png) is drawn again with the report's panel.
+    """
     from circuit_tracer.cli.opening import reopen
     from circuit_tracer.graphs import open_graph
     from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
 
     if graph.is_file() and graph.name != TRACE_FILE:
         raise UsageError(
@@ -82,21 +83,21 @@ def trust(
         if not is_first():
             return
         write_report(found, folder)
+        drawn = draw_again(pruned, folder, max_nodes=max_nodes)
     if json:
         print_json(found.to_json())
         return
     from circuit_tracer.render.trust import page
 
     print_rich(page(found, width=MOST_COLUMNS))
-    if not quick:
-        print(f"\n{folder}: trust.json, trust.svg")
+    print(f"\n{folder}: {', '.join([TRUST_FILE, *([] if quick else [TRUST_FIGURE]), *drawn])}")
 
 
 def settings_for(
     features: int, random_sets: int, draws: int, seed: int, quick: bool
 ) -> TrustSettings:
     """The settings, checked before anything is opened."""
-    from circuit_tracer.interventions.trust.report import TrustSettings
+    from circuit_tracer.interventions.trust.measurements import TrustSettings
 
     return TrustSettings(
         features=features, random_sets=random_sets, draws=draws, seed=seed, quick=quick

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,28 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
+LEVELS = ("sound", "care", "doubtful", "broken")
+MARKS = ("+", "~", "-")
+
+
+@dataclass(frozen=True)
+class StoredReason:
+    """One finding in words."""
+
+    mark: str
+    """"+" speaks for the graph, "-" against it, "~" is to be kept in mind."""
+    text: str
+
+
+@dataclass(frozen=True)
+class StoredFigure:
+    """One of the few figures that a drawn graph shows."""
+
+    mark: str
+    name: str
+    value: str
+    bar: str
+    """What it is measured by."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +44,12 @@ class StoredVerdict:
     """What `circuit-tracer trust` concluded, in its words."""
 
     level: str
-    """"sound", "care", "doubtful" or "broken"."""
+    """One of `LEVELS`."""
     headline: str
+    reasons: tuple[StoredReason, ...] = ()
+    figures: tuple[StoredFigure, ...] = ()
+    is_brief: bool = False
+    """Whether only what takes a second was tested."""
 
 
 def fingerprint(pruned: PrunedGraph) -> str:
@@ -49,12 +77,35 @@ def read_verdict(folder: Path, pruned: PrunedGraph) -> StoredVerdict | None:
     """The verdict in a traced folder; None where there is none, or only one of another graph."""
     try:
         record = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
-        verdict = record["verdict"]
-        level, headline = verdict["level"], verdict["headline"]
         if record["fingerprint"] != fingerprint(pruned):
             return None
+        return verdict_in(record)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not isinstance(level, str) or not isinstance(headline, str):
-        return None
-    return StoredVerdict(level, headline)
+
+
+def verdict_in(record: Mapping[str, Any]) -> StoredVerdict:
+    """The verdict of a report as JSON. Raises KeyError, TypeError or ValueError for no such."""
+    verdict = record["verdict"]
+    return StoredVerdict(
+        level=_text(verdict["level"], LEVELS),
+        headline=_text(verdict["headline"]),
+        reasons=tuple(
+            StoredReason(_text(one["mark"], MARKS), _text(one["text"]))
+            for one in verdict.get("reasons", ())
+        ),
+        figures=tuple(
+            StoredFigure(
+                _text(one["mark"], MARKS),
+                *(_text(one[name]) for name in ("name", "value", "bar")),
+            )
+            for one in verdict.get("figures", ())
+        ),
+        is_brief=bool(record["settings"]["quick"]),
+    )
+
+
+def _text(value: object, allowed: tuple[str, ...] = ()) -> str:
+    if not isinstance(value, str) or (allowed and value not in allowed):
+        raise ValueError(f"{value!r} is no verdict's")
+    return value
