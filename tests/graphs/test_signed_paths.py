@@ -10,7 +10,8 @@ import pytest
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, best_paths, path_mass, prune, signed_mass
 from circuit_tracer.graphs.graph import Graph
-from circuit_tracer.graphs.paths import Sign, restricted
+from circuit_tracer.graphs.k_best import Sign
+from circuit_tracer.graphs.paths import restricted
 from tests.graphs.builders import random_graph
 from tests.graphs.oracles import all_paths
 
