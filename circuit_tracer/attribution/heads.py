@@ -19,7 +19,6 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +28,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.again import FrozenPrompt, freeze_again
-from circuit_tracer.attribution.features import Places
+from circuit_tracer.attribution.carrying import (
+    LARGEST_PIECE,
+    EdgeBlock,
+    Written,
+    as_numpy,
+    blocks,
+    check_edges,
+    sweep_targets,
+    target_directions,
+)
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sweep import SweepTargets
-from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints
 from circuit_tracer.graphs.heads import OTHERS, RESIDUAL, HeadLoadings, strongest_edges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
@@ -42,13 +49,6 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 
 FLOOR = 1e-3
 """Heads that carry less than this share of an edge are summed into one row a layer."""
-MOST_NUMBERS = 1 << 25
-"""Numbers of cotangents, or of streams, that are held at a time."""
-LARGEST_PIECE = 1 << 22
-"""Numbers of products looked at at a time."""
-LARGEST_MISS = {"float64": 1e-6, "float32": 1e-3, "tf32": 5e-2, "bf16": 2e-1}
-"""Most that an edge, traced again, may differ from the graph's, as a share of the strongest edge
-into the same target; by what the graph's sweep computed in."""
 
 
 def head_loadings(
@@ -72,16 +72,6 @@ def head_loadings(
     )
 
 
-def target_directions(model: Model, graph: Graph) -> Float[Tensor, "t d"]:
-    """What each target is in what the unembedding reads, in the order of `info.targets`."""
-    unembedding = model.unembedding
-    mean = unembedding.mean(0)
-    ids = [target.vocabulary_ids for target in graph.info.targets]
-    return torch.stack(
-        [unembedding[one[0]] - (unembedding[one[1]] if len(one) == 2 else mean) for one in ids]
-    )
-
-
 @torch.no_grad()
 def loadings_of(
     frozen: FrozenPrompt,
@@ -98,46 +88,18 @@ def loadings_of(
     found = _Found(edges, floor)
     targets = np.unique(edges.target)
     per_target = model.n_layers * model.n_tokens * model.layers[0].attention.W_O.shape[1]
-    for rows in _blocks(targets.astype(np.int64), per_target):
+    per_source = 4 * model.n_tokens * model.embeddings.shape[1]
+    for rows in blocks(targets.astype(np.int64), per_target):
         chosen = np.flatnonzero(np.isin(edges.target, rows))
-        if len(chosen):
-            below = _Below(model, _sweep_targets(model, graph, rows, directions))
-            _through(model, graph, edges, chosen, rows, below, found)
-    found.check(graph)
+        below = _Below(model, sweep_targets(model, graph, rows, directions))
+        for some in blocks(np.unique(edges.source[chosen]).astype(np.int64), per_source):
+            which = chosen[np.isin(edges.source[chosen], some)]
+            written = Written(model, graph, some)
+            ends = edges.source[which], edges.target[which]
+            block = EdgeBlock.of(which, ends, (some, rows), written, below.targets, found.weight)
+            written.carry(_Meeting(model, below, block, found))
+    check_edges(graph, edges, found.weight)
     return found.table()
-
-
-def _blocks(rows: Ints, numbers_each: int) -> Iterator[Ints]:
-    """Nodes, so many at a time that what is held of them stays in bounds."""
-    size = max(1, MOST_NUMBERS // max(1, numbers_each))
-    return (rows[i : i + size] for i in range(0, len(rows), size))
-
-
-def _places(graph: Graph, rows: Ints, model: LocalReplacementModel) -> Places:
-    """Nodes as places on the model's device; the feature index is meaningless for non-features."""
-    nodes, device = graph.nodes, model.embeddings.device
-    activation = torch.from_numpy(nodes.activation[rows]).to(model.embeddings.dtype)
-    return Places(
-        layer=torch.from_numpy(nodes.layer[rows].astype(np.int64)).to(device),
-        position=torch.from_numpy(nodes.position[rows].astype(np.int64)).to(device),
-        index=torch.from_numpy(nodes.feature[rows]).to(device),
-        activation=activation.to(device),
-    )
-
-
-def _sweep_targets(
-    model: LocalReplacementModel, graph: Graph, rows: Ints, directions: Float[Tensor, "t d"]
-) -> SweepTargets:
-    """Target nodes as vectors at the residual stream, in the order of `rows`."""
-    places = _places(graph, rows, model)
-    vector, _ = model.linear_rows_at(places)
-    logits = np.flatnonzero(graph.nodes.kind[rows] == NodeKind.LOGIT)
-    if len(logits):
-        at = torch.from_numpy(logits).to(vector.device)
-        which = np.searchsorted(graph.target_rows, rows[logits])
-        direction = directions[torch.from_numpy(which).to(vector.device)]
-        vector[at] = model.final.pull(direction.to(vector), places.position[at])
-    return SweepTargets(places.layer, places.position, vector)
 
 
 class _Below:
@@ -181,134 +143,36 @@ def _add(cotangent: Tensor, pulled: Tensor | None, start: int) -> None:
         cotangent[:, start:] += pulled
 
 
-def _through(
-    model: LocalReplacementModel,
-    graph: Graph,
-    edges: Edges,
-    chosen: Ints,
-    rows: Ints,
-    below: _Below,
-    found: _Found,
-) -> None:
-    """Carry the sources of the chosen edges up and meet the targets' cotangents at every layer."""
-    device = model.embeddings.device
-    sources = np.unique(edges.source[chosen]).astype(np.int64)  # node order: by layer
-    d = model.embeddings.shape[1]
-    for some in _blocks(sources, 4 * model.n_tokens * d):
-        which = chosen[np.isin(edges.source[chosen], some)]
-        source = torch.from_numpy(np.searchsorted(some, edges.source[which])).to(device)
-        target = torch.from_numpy(np.searchsorted(rows, edges.target[which])).to(device)
-        written = _Written(model, graph, some)
-        meeting = _Meeting(model, below, which, source, target, written.layer, found)
-        streams = written.bottom()
-        for layer, frozen in enumerate(model.layers):
-            n = written.below(layer)
-            stream, attention = streams[:n], frozen.attention
-            values = attention.values(stream)
-            fetched = attention.fetched(values)
-            meeting.at_attention(layer, values, fetched)
-            mid = stream if model.parallel else stream + attention.written(fetched)
-            meeting.at_level(layer, mid)
-            skipped = frozen.push_skip(mid, model.n_zeroed)
-            streams[:n] = mid + attention.written(fetched) if model.parallel else mid
-            streams[:n, model.n_zeroed :] += skipped
-            written.add(layer, streams)
-        meeting.at_level(model.n_layers, streams)
-
-
-class _Written:
-    """What sources add to the residual stream, layer by layer."""
-
-    def __init__(self, model: LocalReplacementModel, graph: Graph, rows: Ints) -> None:
-        self.model = model
-        self.places = _places(graph, rows, model)
-        self.layer: list[int] = self.places.layer.tolist()  # ascending
-        kinds = torch.from_numpy(graph.nodes.kind[rows].astype(np.int64))
-        self.kind = kinds.to(model.embeddings.device)
-        self.across = model.dictionary.kind == "clt"
-
-    def below(self, layer: int) -> int:
-        """How many sources have written before this layer's attention: the first ones."""
-        return sum(written < layer for written in self.layer)
-
-    def bottom(self) -> Float[Tensor, "S T d"]:
-        """Streams with the embeddings in them."""
-        model, places = self.model, self.places
-        streams = model.embeddings.new_zeros(len(self.layer), *model.embeddings.shape)
-        rows = (self.kind == NodeKind.EMBEDDING).nonzero().squeeze(1)
-        position = places.position[rows]
-        streams[rows, position] = model.embeddings[position]
-        return streams
-
-    def add(self, layer: int, streams: Float[Tensor, "S T d"]) -> None:
-        """Add what features and errors write at this layer's MLP."""
-        model, places = self.model, self.places
-        frozen = model.layers[layer]
-        if frozen.error is not None:
-            errors = (self.kind == NodeKind.ERROR) & (places.layer == layer)
-            rows = errors.nonzero().squeeze(1)
-            position = places.position[rows]
-            streams[rows, position] += frozen.error[position]
-        for reading in range(layer + 1) if self.across else [layer]:
-            features = (self.kind == NodeKind.FEATURE) & (places.layer == reading)
-            rows = features.nonzero().squeeze(1)
-            if not len(rows):
-                continue
-            transcoder = model.dictionary.layers[reading]
-            vectors = transcoder.decoder_rows(places.index[rows], layer)
-            vectors = vectors * places.activation[rows, None]
-            position = places.position[rows]
-            streams[rows, position] += frozen.push_write(vectors, position)
-
-
 class _Meeting:
-    """Edges of one block of sources and one of targets."""
+    """Edges of one block, where their sources' streams meet their targets' cotangents."""
 
     def __init__(
-        self,
-        model: LocalReplacementModel,
-        below: _Below,
-        edge: Ints,
-        source: Int[Tensor, "E"],
-        target: Int[Tensor, "E"],
-        source_layer: list[int],
-        found: _Found,
+        self, model: LocalReplacementModel, below: _Below, block: EdgeBlock, found: _Found
     ) -> None:
-        self.model, self.below, self.found = model, below, found
-        self.edge, self.source, self.target = edge, source, target
-        self.source_layer = torch.tensor(source_layer, device=source.device)[source]
-        self.target_level = below.targets.level[target]
+        self.model, self.below, self.block, self.found = model, below, block, found
+        level = below.targets.level[block.target]
+        self.highest = level - 1 if model.parallel else level
+        """Attention layer right below each edge's target."""
 
     def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
-        """The whole edges into targets that read the stream here."""
-        here = (self.target_level == level).nonzero().squeeze(1)
-        for part in _parts(here, streams.shape[-1]):
-            target, targets = self.target[part], self.below.targets
-            seen = streams[self.source[part], targets.position[target]]
-            weight = (seen * targets.vector[target]).sum(-1)
-            self.found.weight[self.edge[_numpy(part)]] = _numpy(weight)
+        """The whole edges."""
+        self.block.at_level(level, streams)
 
     def at_attention(
         self, layer: int, values: Float[Tensor, "n T K h"], fetched: Float[Tensor, "n T H h"]
     ) -> None:
         """The parts that pass through the heads of a layer between source and target."""
-        reads_behind = self.target_level - (1 if self.model.parallel else 0)
-        there = (self.source_layer < layer) & (layer <= reads_behind)
-        worth = self.below.worth[layer]
-        for part in _parts(there.nonzero().squeeze(1), fetched[0].numel() if len(fetched) else 1):
-            source = self.source[part]
+        block, worth = self.block, self.below.worth[layer]
+        there = ((block.source_layer < layer) & (layer <= self.highest)).nonzero().squeeze(1)
+        for part in there.split(max(1, LARGEST_PIECE // max(1, fetched[:1].numel()))):
+            source = block.source[part]
             passing = _passing(
                 self.model.layers[layer].attention,
-                worth[self.below.place[self.target[part]]],
+                worth[self.below.place[block.target[part]]],
                 values[source],
                 fetched[source],
             )
-            self.found.add(layer, self.edge[_numpy(part)], passing)
-
-
-def _parts(chosen: Int[Tensor, "e"], numbers_each: int) -> Iterator[Int[Tensor, "p"]]:
-    size = max(1, LARGEST_PIECE // max(1, numbers_each))
-    return (chosen[i : i + size] for i in range(0, len(chosen), size))
+            self.found.add(layer, block.edge[as_numpy(part)], passing)
 
 
 @dataclass(frozen=True)
@@ -356,7 +220,7 @@ class _Found:
         """Layer, edges there, sum over its heads, sum over those with a row of their own."""
 
     def add(self, layer: int, edge: Ints, passing: _Passing) -> None:
-        loading = _numpy(passing.loading).astype(np.float64)
+        loading = as_numpy(passing.loading).astype(np.float64)
         least = self.floor * np.abs(self.edges.weight[edge])
         own = np.abs(loading) >= np.maximum(least, np.finfo(np.float64).tiny)[:, None]
         at, head = np.nonzero(own)
@@ -364,37 +228,15 @@ class _Found:
             layer,
             edge[at],
             head=head,
-            key=_numpy(passing.key)[own],
-            query=_numpy(passing.query)[own],
+            key=as_numpy(passing.key)[own],
+            query=as_numpy(passing.query)[own],
             loading=loading[own],
-            peak=_numpy(passing.peak)[own],
+            peak=as_numpy(passing.peak)[own],
         )
         self.layers.append((layer, edge, loading.sum(1), (loading * own).sum(1)))
 
     def _put(self, layer: int, edge: Ints, **columns: NDArray[np.generic]) -> None:
         self.rows.append({"edge": edge, "layer": np.full(len(edge), layer), **columns})
-
-    def check(self, graph: Graph) -> None:
-        """The edges must be the graph's: it is another model, dictionary or prompt otherwise."""
-        stored = self.edges.weight.astype(np.float64)
-        strongest = np.zeros(len(graph.nodes))
-        np.maximum.at(strongest, self.edges.target, np.abs(stored))
-        off = np.abs(self.weight - stored) / np.maximum(
-            strongest[self.edges.target], np.finfo(np.float64).tiny
-        )
-        if not len(off):
-            return
-        worst = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
-        if not off[worst] <= LARGEST_MISS.get(graph.info.dtype, 1e-3):
-            names = [
-                node_name(graph, int(ends[worst]))
-                for ends in (self.edges.source, self.edges.target)
-            ]
-            raise GraphFileError(
-                f"the edge from {names[0]} to {names[1]} comes out as {self.weight[worst]:.4g}, "
-                f"and the graph has {stored[worst]:.4g}; the model or the dictionary is not the "
-                "one it was traced with: trace the prompt again"
-            )
 
     def table(self) -> HeadLoadings:
         """All rows, with what stays in the residual stream and what weaker heads carry."""
@@ -429,7 +271,3 @@ class _Found:
             loading=columns["loading"][order].astype(np.float64),
             peak=columns["peak"][order].astype(np.float64),
         )
-
-
-def _numpy(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.detach().cpu().numpy()

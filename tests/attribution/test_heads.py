@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import TraceSettings, heads, trace
+from circuit_tracer.attribution import TraceSettings, carrying, heads, trace
 from circuit_tracer.attribution.again import freeze_again
-from circuit_tracer.attribution.heads import head_loadings, loadings_of, target_directions
+from circuit_tracer.attribution.carrying import target_directions
+from circuit_tracer.attribution.heads import head_loadings, loadings_of
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.heads import OTHERS, RESIDUAL, HeadLoadings
@@ -179,7 +180,7 @@ def test_of_the_query_that_most_arrives_at_the_peak_is_the_largest_part() -> Non
 def test_small_blocks_give_the_same_table(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = traced(family, "clt")
     expected = loadings(one, 1e-3)
-    monkeypatch.setattr(heads, "MOST_NUMBERS", 2000)
+    monkeypatch.setattr(carrying, "MOST_NUMBERS", 2000)
     monkeypatch.setattr(heads, "LARGEST_PIECE", 300)
     found = loadings(one, 1e-3)
     assert np.array_equal(found.source, expected.source)

@@ -1,0 +1,229 @@
+"""Carry a graph's sources up and lay out its targets: what splitting edges by head begins with.
+
+With all norms and patterns held, what a source adds to the residual stream goes up through
+attention and skips position by position, and whoever looks in at a layer sees all of its edge's
+parts there. Source: method.md section 6.
+
+Shapes: S sources, n <= S of them written so far, T tokens, d model width, K key-value heads, H
+heads, h head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuit_tracer.attribution.features import Places
+from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.attribution.sweep import SweepTargets
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.models import Model
+
+MOST_NUMBERS = 1 << 25
+"""Numbers of cotangents, or of streams, that are held at a time."""
+LARGEST_PIECE = 1 << 22
+"""Numbers of products looked at at a time."""
+LARGEST_MISS = {"float64": 1e-6, "float32": 1e-3, "tf32": 5e-2, "bf16": 2e-1}
+"""Most that an edge, traced again, may differ from the graph's, as a share of the strongest edge
+into the same target; by what the graph's sweep computed in."""
+
+
+@runtime_checkable
+class Meeting(Protocol):
+    """Who looks in on the way up."""
+
+    def at_attention(
+        self, layer: int, values: Float[Tensor, "n T K h"], fetched: Float[Tensor, "n T H h"]
+    ) -> None:
+        """What the key-value heads of a layer read, and what its heads fetch."""
+
+    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
+        """What targets of a level read: in front of a layer's MLP norm, or of the final one."""
+
+
+def target_directions(model: Model, graph: Graph) -> Float[Tensor, "t d"]:
+    """What each target is in what the unembedding reads, in the order of `info.targets`."""
+    unembedding = model.unembedding
+    mean = unembedding.mean(0)
+    ids = [target.vocabulary_ids for target in graph.info.targets]
+    return torch.stack(
+        [unembedding[one[0]] - (unembedding[one[1]] if len(one) == 2 else mean) for one in ids]
+    )
+
+
+def blocks(rows: Ints, numbers_each: int) -> Iterator[Ints]:
+    """Nodes, so many at a time that what is held of them stays in bounds."""
+    size = max(1, MOST_NUMBERS // max(1, numbers_each))
+    return (rows[i : i + size] for i in range(0, len(rows), size))
+
+
+def places_of(graph: Graph, rows: Ints, model: LocalReplacementModel) -> Places:
+    """Nodes as places on the model's device; the feature index is meaningless for non-features."""
+    nodes, device = graph.nodes, model.embeddings.device
+    activation = torch.from_numpy(nodes.activation[rows]).to(model.embeddings.dtype)
+    return Places(
+        layer=torch.from_numpy(nodes.layer[rows].astype(np.int64)).to(device),
+        position=torch.from_numpy(nodes.position[rows].astype(np.int64)).to(device),
+        index=torch.from_numpy(nodes.feature[rows]).to(device),
+        activation=activation.to(device),
+    )
+
+
+def sweep_targets(
+    model: LocalReplacementModel, graph: Graph, rows: Ints, directions: Float[Tensor, "t d"]
+) -> SweepTargets:
+    """Target nodes as vectors at the residual stream, in the order of `rows`."""
+    places = places_of(graph, rows, model)
+    vector, _ = model.linear_rows_at(places)
+    logits = np.flatnonzero(graph.nodes.kind[rows] == NodeKind.LOGIT)
+    if len(logits):
+        at = torch.from_numpy(logits).to(vector.device)
+        which = np.searchsorted(graph.target_rows, rows[logits])
+        direction = directions[torch.from_numpy(which).to(vector.device)]
+        vector[at] = model.final.pull(direction.to(vector), places.position[at])
+    return SweepTargets(places.layer, places.position, vector)
+
+
+class Written:
+    """What sources add to the residual stream, layer by layer."""
+
+    def __init__(self, model: LocalReplacementModel, graph: Graph, rows: Ints) -> None:
+        """`rows` in the graph's order: by layer."""
+        self.model = model
+        self.places = places_of(graph, rows, model)
+        self.layer: list[int] = self.places.layer.tolist()  # ascending
+        kinds = torch.from_numpy(graph.nodes.kind[rows].astype(np.int64))
+        self.kind = kinds.to(model.embeddings.device)
+        self.across = model.dictionary.kind == "clt"
+
+    def carry(self, meeting: Meeting) -> None:
+        """Take them up through all layers."""
+        model = self.model
+        streams = self._bottom()
+        for layer, frozen in enumerate(model.layers):
+            n = self.below(layer)
+            stream, attention = streams[:n], frozen.attention
+            values = attention.values(stream)
+            fetched = attention.fetched(values)
+            meeting.at_attention(layer, values, fetched)
+            mid = stream if model.parallel else stream + attention.written(fetched)
+            meeting.at_level(layer, mid)
+            skipped = frozen.push_skip(mid, model.n_zeroed)
+            streams[:n] = mid + attention.written(fetched) if model.parallel else mid
+            streams[:n, model.n_zeroed :] += skipped
+            self._add(layer, streams)
+        meeting.at_level(model.n_layers, streams)
+
+    def below(self, layer: int) -> int:
+        """How many sources have written before this layer's attention: the first ones."""
+        return sum(written < layer for written in self.layer)
+
+    def _bottom(self) -> Float[Tensor, "S T d"]:
+        """Streams with the embeddings in them."""
+        model, places = self.model, self.places
+        streams = model.embeddings.new_zeros(len(self.layer), *model.embeddings.shape)
+        rows = (self.kind == NodeKind.EMBEDDING).nonzero().squeeze(1)
+        position = places.position[rows]
+        streams[rows, position] = model.embeddings[position]
+        return streams
+
+    def _add(self, layer: int, streams: Float[Tensor, "S T d"]) -> None:
+        """Add what features and errors write at this layer's MLP."""
+        model, places = self.model, self.places
+        frozen = model.layers[layer]
+        if frozen.error is not None:
+            errors = (self.kind == NodeKind.ERROR) & (places.layer == layer)
+            rows = errors.nonzero().squeeze(1)
+            position = places.position[rows]
+            streams[rows, position] += frozen.error[position]
+        for reading in range(layer + 1) if self.across else [layer]:
+            features = (self.kind == NodeKind.FEATURE) & (places.layer == reading)
+            rows = features.nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            transcoder = model.dictionary.layers[reading]
+            vectors = transcoder.decoder_rows(places.index[rows], layer)
+            vectors = vectors * places.activation[rows, None]
+            position = places.position[rows]
+            streams[rows, position] += frozen.push_write(vectors, position)
+
+
+@dataclass(frozen=True)
+class EdgeBlock:
+    """Edges between a block of sources and one of targets."""
+
+    edge: Ints
+    """Which of all edges."""
+    source: Int[Tensor, "E"]
+    """Place of each edge's source in the block."""
+    target: Int[Tensor, "E"]
+    source_layer: Int[Tensor, "E"]
+    source_position: Int[Tensor, "E"]
+    targets: SweepTargets
+    """Of the block."""
+    whole: Floats
+    """Of all edges; those of the block are filled in as they come out."""
+
+    @classmethod
+    def of(
+        cls,
+        edge: Ints,
+        ends: tuple[NDArray[np.int32], NDArray[np.int32]],
+        rows: tuple[Ints, Ints],
+        written: Written,
+        targets: SweepTargets,
+        whole: Floats,
+    ) -> EdgeBlock:
+        """From the edges' ends and the block's sources and targets: rows of nodes, ascending."""
+        device = targets.vector.device
+        source, target = (
+            torch.from_numpy(np.searchsorted(some, end)).to(device)
+            for some, end in zip(rows, ends, strict=True)
+        )
+        places = written.places
+        return cls(
+            edge, source, target, places.layer[source], places.position[source], targets, whole
+        )
+
+    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
+        """The whole edges into targets that read the stream here."""
+        here = (self.targets.level[self.target] == level).nonzero().squeeze(1)
+        for part in here.split(max(1, LARGEST_PIECE // streams.shape[-1])):
+            target = self.target[part]
+            seen = streams[self.source[part], self.targets.position[target]]
+            weight = (seen * self.targets.vector[target]).sum(-1)
+            self.whole[self.edge[as_numpy(part)]] = as_numpy(weight)
+
+
+def check_edges(graph: Graph, edges: Edges, found: Floats) -> None:
+    """Edges that come out now (e,) must be the graph's.
+
+    Raises GraphFileError: it is another model, dictionary or prompt otherwise.
+    """
+    stored = edges.weight.astype(np.float64)
+    strongest = np.zeros(len(graph.nodes))
+    np.maximum.at(strongest, edges.target, np.abs(stored))
+    off = np.abs(found - stored) / np.maximum(strongest[edges.target], np.finfo(np.float64).tiny)
+    if not len(off):
+        return
+    worst = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
+    if not off[worst] <= LARGEST_MISS.get(graph.info.dtype, 1e-3):
+        names = [node_name(graph, int(ends[worst])) for ends in (edges.source, edges.target)]
+        raise GraphFileError(
+            f"the edge from {names[0]} to {names[1]} comes out as {found[worst]:.4g}, "
+            f"and the graph has {stored[worst]:.4g}; the model or the dictionary is not the "
+            "one it was traced with: trace the prompt again"
+        )
+
+
+def as_numpy(tensor: Tensor) -> NDArray[np.generic]:
+    """On the host."""
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,186 @@
+"""`paths`: the k best signed routes of a traced graph, through features, and heads with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.files import stored_heads
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import Graph, PrunedGraph
+    from circuit_tracer.graphs.head_paths import HeadParts, HeadPath
+    from circuit_tracer.graphs.k_best import Sign
+    from circuit_tracer.graphs.paths import Path as Route
+
+
+@explained
+def paths(
+    graph: options.GraphPath,
+    source: Annotated[
+        str | None, own("--from", help="A prompt token, a position or a node name.")
+    ] = None,
+    target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
+    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 10,
+    sign: Annotated[
+        str, own("--sign", help="+ for routes that push the target up, - for down, or any.")
+    ] = "any",
+    heads: Annotated[
+        bool,
+        own("--heads", help="Through attention heads, too: opens the model to split the edges."),
+    ] = False,
+    floor: Annotated[
+        float,
+        own("--floor", help="With --heads: parts of an edge below this share are only summed."),
+    ] = 0.02,
+    model: options.GraphsModel = None,
+    transcoders: options.GraphsTranscoders = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """The k best signed routes from tokens to a target, with their shares of all routes."""
+    from circuit_tracer.graphs import open_graph
+
+    pruned = open_graph(graph)
+    if k < 1:
+        raise UsageError(f"-k {k} must be at least 1")
+    if not 0 <= floor < 1:
+        raise UsageError(f"--floor {floor:g} is no share of an edge; give 0 or more, below 1")
+    asked = _sign(sign)
+    starts = None if source is None else _rows(pruned.graph, source, at_target=False)
+    ends = None if target is None else _rows(pruned.graph, target, at_target=True)
+    found: list[Route] | list[HeadPath]
+    parts = None
+    if heads:
+        from circuit_tracer.graphs.head_paths import best_head_paths
+        from circuit_tracer.graphs.k_best import check_count
+
+        check_count(k)
+        parts = _parts(pruned, floor, model, transcoders, device, threads)
+        found = best_head_paths(pruned, parts, sources=starts, targets=ends, k=k, sign=asked)
+    else:
+        from circuit_tracer.graphs import best_paths
+
+        found = best_paths(pruned, sources=starts, targets=ends, k=k, sign=asked)
+    ends = pruned.graph.target_rows.tolist() if ends is None else ends
+    if json:
+        print_json(_record(pruned, found, starts, ends, parts))
+        return
+    from circuit_tracer.render import signed, terminal
+    from circuit_tracer.render.attention import ways_explained
+    from circuit_tracer.render.edge_labels import carried_by
+
+    shown = terminal.routes(
+        pruned,
+        found,
+        origin=source or "tokens",
+        sign=asked,
+        carried=None if heads else carried_by(stored_heads(pruned, graph)),
+    )
+    notes = [] if parts is None else [ways_explained(pruned, parts)]
+    print_rich(shown, *notes, signed.totals(pruned.graph, ends, starts))
+
+
+def _parts(
+    pruned: PrunedGraph,
+    floor: float,
+    model: str | None,
+    transcoders: str | None,
+    device: str,
+    threads: int | None,
+) -> HeadParts:
+    """The kept edges by the heads on their way."""
+    from circuit_tracer.cli.opening import reopen
+
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("taking edges apart", 0, 0)
+        from circuit_tracer.attribution.head_parts import head_parts
+
+        return head_parts(opened.model, opened.dictionary, pruned, floor=floor)
+
+
+def _sign(text: str) -> Sign:
+    """`--sign` as the library has it; words are understood, too."""
+    signs: dict[str, Sign] = {"any": "any", "+": "+", "up": "+", "-": "-", "down": "-"}
+    if text not in signs:
+        raise UsageError(f'--sign "{text}" is none; give + (pushes up), - (pushes down) or any')
+    return signs[text]
+
+
+def _record(
+    pruned: PrunedGraph,
+    found: list[Route] | list[HeadPath],
+    sources: list[int] | None,
+    targets: list[int],
+    parts: HeadParts | None,
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    from circuit_tracer.graphs import NodeKind, node_names, signed_mass
+    from circuit_tracer.graphs.head_paths import unfollowed_share
+
+    graph = pruned.graph
+    names, labels = node_names(graph), graph.nodes.label
+    starts = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist() if sources is None else sources
+    mass = signed_mass(graph, sources=starts)
+    record: dict[str, Any] = {
+        "routes": [
+            {
+                "nodes": [names[row] for row in path.rows],
+                "labels": [labels[row] for row in path.rows],
+                "strength": path.strength,
+                "sign": path.sign,
+                "share": path.share,
+                **_ways(path),
+            }
+            for path in found
+        ],
+        "all_routes": [
+            {
+                "target": names[row],
+                "up": float(mass.up[row]),
+                "down": float(mass.down[row]),
+                "unsigned": float(mass.unsigned[row]),
+            }
+            for row in targets
+        ],
+    }
+    return record if parts is None else record | {"not_followed": unfollowed_share(pruned, parts)}
+
+
+def _ways(path: Route | HeadPath) -> dict[str, Any]:
+    """The heads along each edge of a route, and its part of the whole path."""
+    from circuit_tracer.graphs.head_paths import HeadPath
+
+    if not isinstance(path, HeadPath):
+        return {}
+    heads = [[hop._asdict() | {"name": hop.name} for hop in way] for way in path.ways]
+    return {"heads": heads, "path_share": path.path_share}
+
+
+def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
+    """Nodes a user means: a token (every position of it), a position, or a node's name."""
+    from circuit_tracer.graphs import NodeKind, node_names
+
+    names = node_names(graph)
+    if text in names:
+        return [names.index(text)]
+    kind = NodeKind.LOGIT if at_target else NodeKind.EMBEDDING
+    rows = [int(row) for row in graph.nodes.of_kind(kind)]
+
+    def words(row: int) -> tuple[str, ...]:
+        label = graph.nodes.label[row].strip()
+        return (label,) if at_target else (label, str(graph.nodes.position[row]))
+
+    found = [row for row in rows if text.strip() in words(row)]
+    if not found:
+        choices = ", ".join(dict.fromkeys(words(row)[0] for row in rows))
+        flag = "--to" if at_target else "--from"
+        raise UsageError(f'{flag} "{text}" is not in this graph; choose from {choices}')
+    return found
