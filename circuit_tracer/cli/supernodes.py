@@ -10,10 +10,12 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.files import open_cards
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.graphs.graph import Floats
     from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
@@ -48,7 +50,18 @@ def supernodes(
         str | None,
         own("--decoders", help="Compare what features write, too: the dictionary's name."),
     ] = None,
-    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 5,
+    causal: Annotated[
+        bool,
+        own(
+            "--causal",
+            help="Ablate every kept feature, too: do members act alike? Opens the model.",
+        ),
+    ] = False,
+    k: Annotated[int, own("-k", "--top", min=1, help="How many routes per target.")] = 5,
+    model: options.GraphsModel = None,
+    transcoders: options.GraphsTranscoders = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     seed: Annotated[int, own("--seed", help="Seed of the random groupings.")] = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -62,6 +75,8 @@ def supernodes(
 
     pruned = open_graph(graph)
     edited = None if edit is None else read_supernodes(pruned, edit)
+    if edited is not None and not edited:
+        raise UsageError(f"{edit} names no supernode; write a name and a list of nodes")
     readings = _readings(pruned, cards)
     alike = similarity(
         pruned,
@@ -70,8 +85,11 @@ def supernodes(
         same_position=not across,
     )
     groups = find_supernodes(pruned, alike, threshold=threshold) if edited is None else edited
-    scores = group_scores(groups, alike, readings=readings)
-    figures = against_random(pruned, groups, alike, readings=readings, seed=seed)
+    effects = None
+    if causal and groups:
+        effects = _effects(pruned, model, transcoders, device, threads)
+    scores = group_scores(groups, alike, readings=readings, effects=effects)
+    figures = against_random(pruned, groups, alike, readings=readings, effects=effects, seed=seed)
     whole = supernode_graph(pruned, groups)
     paths = group_paths(pruned, whole, k=k)
     if out is not None:
@@ -83,6 +101,25 @@ def supernodes(
     print(f"\n{out}" if out else f"\nKeep them with --out {graph / 'supernodes.toml'}")
 
 
+def _effects(
+    pruned: PrunedGraph,
+    model: str | None,
+    transcoders: str | None,
+    device: str,
+    threads: int | None,
+) -> dict[int, Floats]:
+    """What ablating each kept feature does to the logits."""
+    from circuit_tracer.cli.opening import reopen
+
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("ablating every kept feature", 0, 0)
+        from circuit_tracer.interventions.coherence import ablation_effects
+
+        return ablation_effects(opened.model, opened.dictionary, pruned)
+
+
 def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
     """What the cards of the kept features say; None for a dictionary without cards."""
     from circuit_tracer.graphs.supernodes import feature_rows
@@ -92,10 +129,10 @@ def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
         return None
     nodes, rows = pruned.graph.nodes, feature_rows(pruned)
     wanted = [(int(nodes.layer[row]), int(nodes.feature[row])) for row in rows.tolist()]
-    return [_reading(card) for card in open_cards(pruned, cards).cards(wanted)]
+    return [reading_of(card) for card in open_cards(pruned, cards).cards(wanted)]
 
 
-def _reading(card: Card) -> Reading:
+def reading_of(card: Card) -> Reading:
     """The tokens of its examples by activation, and the promoted ones, the first most of all."""
     from circuit_tracer.graphs.supernodes import Reading
 
@@ -156,11 +193,14 @@ def _print(
     if not groups:
         print("No two kept features are alike enough; lower --threshold, or prune less.")
         return
+    against: list[RenderableType] = []
+    if figures:
+        heading = Text("Against random groups of the same sizes", style="bold")
+        against = [heading, figures_table(figures)]
     print_rich(
         group_table(pruned, groups, scores),
         members(pruned, groups),
-        Text("Against random groups of the same sizes", style="bold"),
-        figures_table(figures),
+        *against,
         Text("Strongest routes between supernodes", style="bold"),
         group_routes(pruned, whole, paths),
     )

@@ -46,10 +46,10 @@ def supernodes_toml(pruned: PrunedGraph, groups: Sequence[Supernode]) -> str:
         "# file to circuit-tracer supernodes --edit, or leave it beside the graph for export.",
     ]
     for group in groups:
-        lines += ["", f"{_quoted(group.name)} = ["]
+        lines += ["", f"{quoted(group.name)} = ["]
         for row in group.rows:
             note = _comment(labels[row])
-            lines.append(f"  {_quoted(names[row])},{f'  # {note}' if note else ''}")
+            lines.append(f"  {quoted(names[row])},{f'  # {note}' if note else ''}")
         lines.append("]")
     return "\n".join(lines) + "\n"
 
@@ -134,7 +134,7 @@ def _row(path: Path | str, name: str, node: str, rows: dict[str, int]) -> int:
 _SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A TOML basic string on one line."""
     return '"' + "".join(_escaped(character) for character in whole_text(text)) + '"'
 

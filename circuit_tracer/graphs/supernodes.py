@@ -166,7 +166,7 @@ def named(pruned: PrunedGraph, groups: Sequence[Ints]) -> list[Supernode]:
     names get the position they stand at or, where that is the same, their layer.
     """
     nodes = pruned.graph.nodes
-    names = [_name(pruned.graph, rows, pruned.influence[rows]) for rows in groups]
+    names = [group_name(pruned.graph, rows, pruned.influence[rows]) for rows in groups]
     for twice in sorted({name for name in names if names.count(name) > 1}):
         alike = [i for i, name in enumerate(names) if name == twice]
         positions = [int(nodes.position[groups[i][0]]) for i in alike]
@@ -193,7 +193,8 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def _name(graph: Graph, rows: Ints, influence: Floats) -> str:
+def group_name(graph: Graph, rows: Ints, influence: Floats) -> str:
+    """What most of the labels at some rows say, by influence; may be the name of another group."""
     places: dict[str, float] = {}
     effects: dict[str, float] = {}
     for row, weight in zip(rows.tolist(), influence.tolist(), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
 from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
@@ -47,17 +47,23 @@ def group_table(
         rows = list(group.rows)
         positions = sorted({int(nodes.position[row]) for row in rows})
         layers = sorted({int(nodes.layer[row]) for row in rows})
-        ends = sorted({layers[0], layers[-1]})
+        ends = dict.fromkeys((layers[0], layers[-1]))
         add_plain(
             table,
             shorten(printable(group.name), LABEL_CELLS),
             shorten(" ".join(f"{words[at]}@{at}" for at in positions), 18),
             str(len(rows)),
-            "-".join(f"L{layer}" for layer in ends),
+            "-".join(_level(pruned.graph, layer) for layer in ends),
             percent(float(pruned.influence[rows].sum())),
             *(_score(getattr(score, name)) for name in shown),
         )
     return table
+
+
+def _level(graph: Graph, layer: int) -> str:
+    if layer < 0:
+        return "tokens"
+    return f"L{layer}" if layer < graph.info.n_layers else "targets"
 
 
 def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WIDTH) -> Text:
@@ -69,9 +75,11 @@ def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WI
     for group in groups:
         names = []
         for row in group.rows:
+            is_feature = nodes.kind[row] == NodeKind.FEATURE
             name = f"L{nodes.layer[row]}/{nodes.feature[row]}"
+            name = name if is_feature else printable(node_name(pruned.graph, row))
             label = shorten(short_label(pruned.graph, row), LABEL_CELLS)
-            names.append(name if label == name else f"{name} {label}")
+            names.append(name if label.strip() in name else f"{name} {label}")
         text.append(f"{printable(group.name)}\n", style="bold")
         text.append("\n".join(_lines(names, width)) + "\n")
     return text
