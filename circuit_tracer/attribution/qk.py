@@ -11,7 +11,7 @@ Feature Interactions" (Anthropic, July 2025).
 Softmax compares keys, so the difference of two keys' scores is taken apart the same way: the key
 side is then what the one key is made of minus what the other is.
 
-Shapes: T tokens, h head width, n sources of the query, m of the key, p key positions, c sides.
+Shapes: T tokens, h head width, n sources of the query, m of the key.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ROWS = np.array([2, 0, 1])
 """Number in `KINDS` of each `NodeKind` of a source."""
 CONSTANT = -1
 """Stands for the constant among columns."""
-MOST_HELD = 1 << 26
+MOST_HELD = 1 << 25
 """Numbers of a side that are held at a time; beyond them the weakest sources are only summed."""
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Most that the terms may miss the score by, as a share of the absolute sum by kinds."""
@@ -186,40 +186,26 @@ class _Taking:
 
     def apart(self, query: int, key: int, against: list[int]) -> list[Parts]:
         """The score, then its differences to those of competing keys."""
-        like = self.head.keys
-        (ours,) = self._sides(self.head.query, [query], like.new_ones(1, 1))
-        # The key itself, then the key minus each of the others.
-        mixing = -torch.eye(len(against) + 1, dtype=like.dtype, device=like.device)
-        mixing[:, 0] = 1
-        theirs = self._sides(self.head.key, [key, *against], mixing)
-        whole = mixing @ self.head.keys[[key, *against]]
-        q = self.head.queries[query]
-        return [self._parts(ours, side, q, k) for side, k in zip(theirs, whole, strict=True)]
+        q, keys = self.head.queries[query], self.head.keys
+        ours, theirs = self._side(self.head.query, query), self._side(self.head.key, key)
+        found = [self._parts(ours, theirs, q, keys[key])]
+        for other in against:
+            apart = _minus(theirs, self._side(self.head.key, other))
+            found.append(self._parts(ours, apart, q, keys[key] - keys[other]))
+        return found
 
-    def _sides(
-        self, projection: FrozenProjection, positions: list[int], mixing: Float[Tensor, "c p"]
-    ) -> list[Side]:
-        """Sums over some positions, each with its own factors, of what is there made of."""
-        p, h = len(positions), len(projection.W)
-        at = torch.tensor(positions, device=projection.W.device)
-        targets = SweepTargets(
-            level=torch.full_like(at, self.layer).repeat_interleave(h),
-            position=at.repeat_interleave(h),
-            vector=torch.cat([projection.rows(position) for position in positions]),
-            at_attention=True,
-        )
-        collectors = [_Collector(h, projection.W) for _ in mixing]
+    def _side(self, projection: FrozenProjection, position: int) -> Side:
+        """What a query or key is made of: one walk, as wide as the head."""
+        rows = projection.rows(position)
+        at = torch.full((len(rows),), position, device=rows.device)
+        targets = SweepTargets(torch.full_like(at, self.layer), at, rows, at_attention=True)
+        collector = _Collector(len(rows), projection.W)
 
         def take(piece: Piece) -> None:
-            weight = piece.weight.view(p, h, -1).to(mixing.dtype)
-            mixed = torch.einsum("cp,phn->cnh", mixing, weight)
-            for collector, vectors in zip(collectors, mixed, strict=True):
-                collector.take(piece.kind, piece.first, vectors)
+            collector.take(piece.kind, piece.first, piece.weight.T.to(projection.W.dtype))
 
-        constant = self.sweep.walk(targets, torch.arange(p * h, device=at.device), take)
-        own = torch.stack([projection.own(position) for position in positions])
-        constants = mixing @ (constant.view(p, h) + own)
-        return [c.side(constant) for c, constant in zip(collectors, constants, strict=True)]
+        constant = self.sweep.walk(targets, torch.arange(len(rows), device=at.device), take)
+        return collector.side(constant + projection.own(position))
 
     def _parts(self, query: Side, key: Side, q: Tensor, k: Tensor) -> Parts:
         value = float(q @ k)
@@ -310,6 +296,32 @@ class _Collector:
         kept = order[: self.most]
         self.left_out = max(self.left_out, float(norms[order[self.most]]))
         self.columns, self.vectors, self.held = [columns[kept]], [vectors[kept]], len(kept)
+
+
+def _minus(side: Side, other: Side) -> Side:
+    """The difference of two, source by source.
+
+    A source that one of them holds and the other may have left out is left out: only part of its
+    difference is known.
+    """
+    columns = torch.cat([side.columns, other.columns])
+    unique, place = columns.unique(return_inverse=True)  # ascending: the constant comes first
+    vectors = side.vectors.new_zeros(len(unique), side.vectors.shape[1])
+    vectors.index_add_(0, place, torch.cat([side.vectors, -other.vectors]))
+    is_first = torch.arange(len(columns), device=place.device) < len(side.columns)
+    missing = torch.zeros(len(unique), device=place.device)
+    for one, held in ((side, is_first), (other, ~is_first)):
+        absent = torch.ones_like(missing)
+        absent[place[held]] = 0
+        missing += one.left_out * absent
+    known = missing == 0
+    partial = vectors[~known].norm(dim=1) + missing[~known]
+    return Side(
+        columns=torch.cat([unique[1:][known[1:]], unique[:1]]),
+        vectors=torch.cat([vectors[1:][known[1:]], vectors[:1]]),
+        by_kind=side.by_kind - other.by_kind,
+        left_out=max(side.left_out + other.left_out, float(partial.max()) if len(partial) else 0.0),
+    )
 
 
 def _largest(side: Side) -> float:

@@ -227,6 +227,17 @@ def test_weak_sources_that_are_only_summed_change_no_sum(monkeypatch: pytest.Mon
     some = attributed(both, n_terms=5).parts
     assert np.allclose(some.by_kind, whole.by_kind, rtol=0, atol=1e-12)
     assert some.positive[0] == whole.positive[0]
+    monkeypatch.setattr(qk, "MOST_HELD", 1 << 25)
+    every = attributed(both, n_terms=ALL, against=[8]).against[0].parts
+    values = {(t.query, t.key): t.value for t in (*every.positive, *every.negative)}
+    monkeypatch.setattr(qk, "MOST_HELD", 30 * 4)
+    fewer = attributed(both, n_terms=ALL, against=[8]).against[0].parts
+    left = (*fewer.positive, *fewer.negative)
+    assert 0 < len(left) < len(values)
+    assert not fewer.complete
+    assert np.allclose(fewer.by_kind, every.by_kind, rtol=0, atol=1e-12)
+    for term in left:  # a difference is whole or not there
+        assert term.value == pytest.approx(values[term.query, term.key], abs=1e-12)
     monkeypatch.setattr(qk, "MOST_HELD", 2 * 4)
     assert not attributed(both, n_terms=5).parts.complete
 

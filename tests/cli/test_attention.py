@@ -109,6 +109,12 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
         (("heads", "--edge", "is", "banana"), "there is no edge"),
         (("heads", "--route", "0"), "--route 0"),
         (("heads", "--route", "3000"), "route(s)"),
+        (("heads", "--route", "999999"), "at most 100,000"),
+        (("paths", "-k", "999999"), "at most 100,000"),
+        (("paths", "-k", "999999", "--heads"), "at most 100,000"),
+        (("paths", "--heads", "--floor", "1"), "--floor 1"),
+        (("paths", "--heads", "--floor", "nan"), "--floor nan"),
+        (("paths", "--heads", "--model", "tests"), "tests"),
         (("heads", "--route", "1", "--save"), "exclude each other"),
         (("heads", "--model", "tests"), "tests"),
         (("qk", "--head", "x", "--query", "3", "--key", "2"), "LAYER.HEAD"),
@@ -136,3 +142,46 @@ def test_a_token_that_stands_twice_must_be_a_position(run: Run, tmp_path: Path) 
     assert "positions 2, 4" in outcome.err
     outcome = run("heads", folder, "--edge", "a", "yellow")
     assert outcome.code == 2
+
+
+def test_routes_through_heads_sum_to_their_paths(with_heads: Path, run: Run) -> None:
+    arguments = ("paths", str(with_heads), "--to", "yellow", "--device", "cpu", "--json", "-k")
+    paths = json.loads(run(*arguments, "3").out)
+    assert "heads" not in paths["routes"][0]
+    record = json.loads(run(*arguments, "20000", "--heads", "--floor", "0.001").out)
+    assert 0 <= record["not_followed"] < 0.02
+    strongest = paths["routes"][0]
+    ways = [one for one in record["routes"] if one["nodes"] == strongest["nodes"]]
+    assert len(ways) > 1
+    assert sum(one["path_share"] for one in ways) == pytest.approx(1, abs=0.05)
+    strength = sum(one["strength"] for one in ways)
+    assert strength == pytest.approx(strongest["strength"], rel=0.05)
+    for one in record["routes"][:50]:
+        assert len(one["heads"]) == len(one["nodes"]) - 1
+        assert one["share"] == pytest.approx(abs(one["strength"]) * record_scale(record), rel=1e-6)
+    text = run("paths", str(with_heads), "--heads", "-k", "3", "--device", "cpu").out
+    assert ".H" in text
+    assert "Ways too weak to be followed" in text
+
+
+def record_scale(record: dict[str, list[dict[str, float]]]) -> float:
+    return record["routes"][0]["share"] / abs(record["routes"][0]["strength"])
+
+
+def test_stored_heads_stand_on_routes_and_in_the_figure(with_heads: Path, run: Run) -> None:
+    for command in (("show",), ("paths", "-k", "20")):
+        text = run(command[0], str(with_heads), *command[1:]).out
+        assert "brings most of the edge over" in text
+    run("render", str(with_heads), "-o", "with.svg")
+    assert "brings most of it over" in Path("with.svg").read_text()
+
+
+def test_a_damaged_heads_file_gets_one_sentence(with_heads: Path, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(with_heads, folder)
+    (folder / HEADS_FILE).write_bytes(b"no parquet")
+    for command in ("show", "paths", "heads", "render"):
+        outcome = run(command, str(folder))
+        assert outcome.code == 2
+        assert "heads --save" in outcome.err
+        assert outcome.err.count("\n") == 1

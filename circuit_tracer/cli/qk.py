@@ -1,0 +1,142 @@
+"""`qk`: why a head looks where it looks, in exact source x source terms."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import Graph
+    from circuit_tracer.graphs.qk import Parts, QkAttribution, Term
+
+
+@explained
+def qk(
+    graph: options.GraphPath,
+    head: Annotated[str, own("--head", help="The head as LAYER.HEAD: 3.2 or L3.H2.")],
+    query: Annotated[
+        str, own("--query", help="Position that looks: a number (-1 the last) or its token.")
+    ],
+    key: Annotated[str, own("--key", help="Position that is looked at.")],
+    against: Annotated[
+        list[str] | None,
+        own(
+            "--against",
+            help="A competing key position; repeatable. Those with most attention by default.",
+        ),
+    ] = None,
+    top: Annotated[int, own("--top", "-k", min=1, help="How many terms of each sign.")] = 5,
+    model: options.GraphsModel = None,
+    transcoders: options.GraphsTranscoders = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Why a head looks where it looks: its score in exact source x source terms."""
+    from circuit_tracer.graphs import open_graph
+
+    pruned = open_graph(graph)
+    layer, number = _head(head)
+    at = _position(pruned.graph, "--query", query), _position(pruned.graph, "--key", key)
+    named = [_position(pruned.graph, "--against", text) for text in against or ()]
+    others = list(dict.fromkeys(named))
+    from circuit_tracer.cli.opening import reopen
+
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        report("taking the score apart", 0, 0)
+        from circuit_tracer.attribution.qk import explain_score
+
+        found = explain_score(
+            opened.model,
+            opened.dictionary,
+            pruned,
+            layer=layer,
+            head=number,
+            query=at[0],
+            key=at[1],
+            against=others or None,
+            n_terms=top,
+        )
+    if json:
+        print_json(_qk_record(found))
+        return
+    from circuit_tracer.render.attention import qk_parts
+
+    print_rich(*qk_parts(pruned.graph, found, top=top))
+
+
+def _head(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f'--head "{text}" is no head; give LAYER.HEAD, such as 3.2')
+    return int(match[1]), int(match[2])
+
+
+def _position(graph: Graph, flag: str, text: str) -> int:
+    """A position by its number or by the only token that reads so."""
+    info = graph.info
+    n = max(target.position for target in info.targets) + 1
+    if re.fullmatch(r"-?\d+", text.strip()):
+        position = int(text)
+        if not -n <= position < n:
+            raise UsageError(
+                f"{flag} {position} is outside what was traced (0 to {n - 1}, or -1 for the last)"
+            )
+        return position % n
+    found = [i for i, token in enumerate(info.tokens[:n]) if token.strip() == text.strip()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f'{flag} "{text}" stands at positions {", ".join(map(str, found))}; give one of them'
+        )
+    raise UsageError(
+        f'{flag} "{text}" is no token of the prompt; give a position from 0 to {n - 1}, or one of '
+        + ", ".join(token.strip() for token in info.tokens[:n])
+    )
+
+
+def _qk_record(found: QkAttribution) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "layer": found.layer,
+        "head": found.head,
+        "query": found.query,
+        "key": found.key,
+        "attention": found.attention,
+        "softcap": found.softcap,
+        **_parts_record(found.parts),
+        "keys": [key._asdict() for key in found.keys],
+        "against": [{"key": one.key, **_parts_record(one.parts)} for one in found.against],
+    }
+
+
+def _parts_record(parts: Parts) -> dict[str, Any]:
+    from circuit_tracer.graphs.qk import KINDS
+
+    return {
+        "score": parts.value,
+        "feature_share": parts.feature_share,
+        "residual": parts.residual,
+        "by_kind": {
+            query: dict(zip(KINDS, row, strict=True))
+            for query, row in zip(KINDS, parts.by_kind.tolist(), strict=True)
+        },
+        "positive": [_term(term) for term in parts.positive],
+        "negative": [_term(term) for term in parts.negative],
+        "complete": parts.complete,
+        "query_sources": [{"source": s.source.name, "value": s.value} for s in parts.query_sources],
+        "key_sources": [{"source": s.source.name, "value": s.value} for s in parts.key_sources],
+    }
+
+
+def _term(term: Term) -> dict[str, Any]:
+    return {"query": term.query.name, "key": term.key.name, "value": term.value}
