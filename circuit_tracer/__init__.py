@@ -21,9 +21,11 @@ _HOME = {
     "Model": "circuit_tracer.models",
     "PrunedGraph": "circuit_tracer.graphs",
     "TraceSettings": "circuit_tracer.attribution",
+    "best_head_paths": "circuit_tracer.graphs.head_paths",
     "best_paths": "circuit_tracer.graphs",
     "explain_score": "circuit_tracer.attribution.qk",
     "head_loadings": "circuit_tracer.attribution.heads",
+    "head_parts": "circuit_tracer.attribution.head_parts",
     "intervene": "circuit_tracer.interventions.engine",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
@@ -41,9 +43,11 @@ __all__ = [
     "Model",
     "PrunedGraph",
     "TraceSettings",
+    "best_head_paths",
     "best_paths",
     "explain_score",
     "head_loadings",
+    "head_parts",
     "intervene",
     "load_graph",
     "open_model",
@@ -57,6 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution import TraceSettings, trace
+    from circuit_tracer.attribution.head_parts import head_parts
     from circuit_tracer.attribution.heads import head_loadings
     from circuit_tracer.attribution.qk import explain_score
     from circuit_tracer.graphs import (
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
         prune,
         save_graph,
     )
+    from circuit_tracer.graphs.head_paths import best_head_paths
     from circuit_tracer.interventions.engine import intervene
     from circuit_tracer.interventions.steering import steer
     from circuit_tracer.models import Model, open_model

@@ -290,7 +290,8 @@ class Assembler:
         everything = isinstance(self.model.features, ActiveFeatures)
         columns = self._nodes(everything=everything)
         lookup = self._lookup(columns)
-        return self._node_table(columns, lookup, labels), self.store.edges(lookup)
+        edges = self.store.edges(None if everything else lookup)  # then rows are columns
+        return self._node_table(columns, lookup, labels), edges
 
     def _node_table(
         self, columns: NDArray[np.int64], lookup: NDArray[np.int32], labels: Any

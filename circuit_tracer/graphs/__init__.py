@@ -22,14 +22,12 @@ from circuit_tracer.graphs.graph import (
 from circuit_tracer.graphs.imports import from_exchange
 from circuit_tracer.graphs.influence import (
     Dropped,
-    Scores,
     cumulative_influence,
     dropped_influence,
     edge_influence,
     flow,
     flow_in_parts,
     row_totals,
-    scores,
     totals,
 )
 from circuit_tracer.graphs.networks import to_networkx
@@ -42,6 +40,7 @@ from circuit_tracer.graphs.paths import (
     signed_mass,
 )
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.scores import Scores, scores
 from circuit_tracer.graphs.storage import load_graph, save_graph
 from circuit_tracer.graphs.summary import counts, edge_table, node_table
 

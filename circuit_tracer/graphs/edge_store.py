@@ -11,7 +11,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -27,6 +26,9 @@ MEMORY_BUDGET = 4 << 30
 """Bytes that edges may take (12 each in float32) where nothing else is said."""
 
 _BUFFER = 1 << 20
+_TOGETHER = 1 << 15
+"""Edges that are put in order at a time, of graphs with more than `_AT_ONCE`."""
+_AT_ONCE = 1 << 18
 _INT32_END = 1 << 31
 
 
@@ -142,10 +144,22 @@ class EdgeStore:
             memory_budget_bytes=self.memory_budget_bytes,
             folder=self.folder,
         )
-        for row in sorted(self._rows):
-            part = parts[row.part].take(slice(row.start, row.end))
-            columns.append(part if renumbered is None else _renumbered(part, renumbered))
+        for together in self._together(parts):
+            columns.append(together if renumbered is None else _renumbered(together, renumbered))
         return columns.edges()
+
+    def _together(self, parts: list[Part]) -> Iterator[Part]:
+        """All rows by target, many at a time: a copy of each alone would take its time."""
+        ordered = sorted(self._rows)
+        if self._disk is None and 0 < self.count <= _AT_ONCE:
+            first = np.array([0, *self._ends[:-1]])[[row.part for row in ordered]]
+            bounds = np.array([(row.start, row.end) for row in ordered]) + first[:, None]
+            whole = Part(*map(np.concatenate, zip(*parts, strict=True)))
+            yield whole.take(_places(bounds[:, 0], bounds[:, 1]))
+            return
+        for rows in _some_at_a_time(ordered):
+            some = [parts[row.part].take(slice(row.start, row.end)) for row in rows]
+            yield Part(*map(np.concatenate, zip(*some, strict=True)))
 
     def close(self) -> None:
         """Remove the temporary files; the store is empty afterwards."""
@@ -176,14 +190,23 @@ def _sorted(source: Any, target: Any, weight: Any) -> Part:
     part = Part(source, target, weight)
     changes = np.diff(target) != 0
     if np.all(changes | (np.diff(source) > 0)):  # the rows are whole, at most not in their order
-        rows = sorted(_rows(target, 0))
-        if all(one.target < other.target for one, other in pairwise(rows)):
-            parts = [part.take(slice(row.start, row.end)) for row in rows] or [part]
-            return _copied(Part(*map(np.concatenate, zip(*parts, strict=True))))
+        starts = np.flatnonzero(np.diff(target, prepend=-1))
+        order = np.argsort(target[starts], kind="stable")
+        if np.all(np.diff(target[starts][order]) > 0):
+            ends = np.append(starts, len(target))[1:]
+            return _copied(part.take(_places(starts[order], ends[order])))
     part = part.take(np.lexsort((source, target)))
     if np.any((np.diff(part.target) == 0) & (np.diff(part.source) == 0)):
         raise ValueError("two edges between the same nodes")
     return _copied(part)
+
+
+def _places(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers from each start to its end, one range behind the other."""
+    lengths = ends - starts
+    behind = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    places: NDArray[np.int64] = behind + np.arange(len(behind))
+    return places
 
 
 def _copied(part: Part) -> Part:
@@ -197,12 +220,28 @@ def _rows(target: NDArray[np.integer[Any]], part: int) -> list[_Row]:
     return [_Row(row, part, start, end) for row, start, end in zip(*columns, strict=True)]
 
 
-def _renumbered(row: Part, renumbered: NDArray[np.integer[Any]]) -> Part:
-    """One target's edges with the new rows."""
-    source, target = renumbered[row.source], renumbered[row.target]
-    if np.any(np.diff(source) <= 0) or np.any(source >= target):
+def _some_at_a_time(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Neighbouring rows of about `_TOGETHER` edges."""
+    some: list[_Row] = []
+    count = 0
+    for row in rows:
+        some.append(row)
+        count += row.end - row.start
+        if count >= _TOGETHER:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
+def _renumbered(part: Part, renumbered: NDArray[np.integer[Any]]) -> Part:
+    """Whole rows with the new rows of their nodes."""
+    source, target = renumbered[part.source], renumbered[part.target]
+    within = part.target[1:] == part.target[:-1]
+    rises = (source[1:] > source[:-1]) | ~within
+    if not (np.all(rises) and np.all(source < target)):
         raise ValueError("new rows must rise with the old ones")
-    return Part(source.astype(np.int32), target.astype(np.int32), row.weight)
+    return Part(source.astype(np.int32), target.astype(np.int32), part.weight)
 
 
 def edge_columns(

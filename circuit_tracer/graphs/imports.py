@@ -27,9 +27,10 @@ from circuit_tracer.graphs.graph import (
     Nodes,
     Target,
 )
-from circuit_tracer.graphs.influence import influence, scores
+from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.plain import info_from_plain, number, scores_from_plain, whole_text
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.scores import scores
 from circuit_tracer.graphs.storage import check_graph
 
 EXTRAS = "circuit_tracer_cli"

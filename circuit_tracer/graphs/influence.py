@@ -1,4 +1,4 @@
-"""Influence of nodes on the targets, and the scores that follow from it (method.md 5).
+"""Influence of nodes on the targets (method.md 5).
 
 Let A be the (target, source) matrix of edge weights and N = |A| with each row divided by its sum.
 The influence of all nodes on the targets is w (N + N^2 + ...), w the targets' weights. N is
@@ -19,7 +19,6 @@ functions on a `Graph`. Edges may lie on disk (`np.memmap`): nothing is read but
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,43 +31,6 @@ FloatColumn = NDArray[np.floating[Any]]
 
 CHUNK = 1 << 22
 """Edges looked at at a time: some 100 MiB of columns in float64."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How much of the graph is explained, computed on the unpruned graph. All in 0..1.
-
-    The five `..._share` fields sum to 1: they say where the targets' influence finally ends when
-    each constant is counted as one more source of its node.
-
-    `hidden` = `dropped_share` + `unexpanded_share` bounds what is not known: had every edge been
-    kept and every feature a row, `error_share`, `constant_share` and `embedding_share` would each
-    be at least what they are and at most that plus `hidden`, and no feature's influence (constants
-    counted) could be higher by more than `hidden`. `dropped_share` alone bounds what keeping every
-    edge of the same rows would change. The two ranges bound the other two scores likewise.
-    """
-
-    replacement: float
-    """Influence of embeddings / (embeddings + errors)."""
-    completeness: float
-    """Influence-weighted share of the nodes' (absolute) input that does not come from errors."""
-    error_share: float
-    """Share of the targets' influence that ends in errors, the constant counted as a source."""
-    constant_share: float
-    """Share that ends in the constant terms."""
-    unexpanded_share: float
-    """Share that ends in features without a row: what could still be hiding (0 if all have one)."""
-    embedding_share: float = 0.0
-    """Share that ends in embeddings: what is traced all the way down to the prompt."""
-    dropped_share: float = 0.0
-    """Share that ends in edges from features that were not kept (0 if all were)."""
-    replacement_range: tuple[float, float] = (0.0, 1.0)
-    """Between which `replacement` of the whole graph lies (no edge dropped, no feature without a
-    row). With e and r the influence of embeddings and errors and h the hidden one, which ends in
-    either or in nothing: e / (e + r + h) to (e + h) / (e + r + h)."""
-    completeness_range: tuple[float, float] = (0.0, 1.0)
-    """The same for `completeness`: hidden influence would weight each layer of features below the
-    place where it is hidden at most once more, with a share of errors anywhere in 0..1."""
 
 
 class Dropped(NamedTuple):
@@ -95,6 +57,10 @@ class Dropped(NamedTuple):
         return self.features + self.unexpanded
 
 
+_TOTALS = "_totals"
+"""Under which a graph keeps its rows' sums."""
+
+
 class Part(NamedTuple):
     """Some of a graph's edges, with whole rows or not: the columns of `Edges`."""
 
@@ -113,11 +79,12 @@ def row_totals(target: IntColumn, weight: FloatColumn, n: int) -> Floats:
     Of a graph's rows as they were computed, `totals` has the sums.
     """
     totals = np.zeros(n)
-    _add_totals(totals, target, weight)
+    add_totals(totals, target, weight)
     return totals
 
 
-def _add_totals(totals: Floats, target: IntColumn, weight: FloatColumn) -> None:
+def add_totals(totals: Floats, target: IntColumn, weight: FloatColumn) -> None:
+    """Add the absolute weights of some edges to their targets' sums (n,)."""
     for part in chunks(0, len(target)):
         arriving = np.bincount(target[part], weights=np.abs(weight[part]))
         totals[: len(arriving)] += arriving
@@ -129,13 +96,20 @@ def chunks(start: int, end: int) -> Iterator[slice]:
 
 
 def totals(graph: Graph) -> Floats:
-    """(n,) absolute sum of all incoming edges of each node, kept or not."""
-    edges = graph.edges
-    kept = row_totals(edges.target, edges.weight, len(graph.nodes))
-    return kept + graph.nodes.dropped_total
+    """(n,) absolute sum of all incoming edges of each node, kept or not.
+
+    Worked out once a graph: pruning alone asks for it eight times.
+    """
+    known: Floats | None = vars(graph).get(_TOTALS)
+    if known is None:
+        edges = graph.edges
+        known = row_totals(edges.target, edges.weight, len(graph.nodes)) + graph.nodes.dropped_total
+        known.flags.writeable = False
+        object.__setattr__(graph, _TOTALS, known)  # no field: `replace` does not take it along
+    return known
 
 
-def _inverse(totals: Floats) -> Floats:
+def one_over(totals: Floats) -> Floats:
     """1 / totals, and 0 where the total is 0: such rows pass nothing on."""
     return np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
 
@@ -180,14 +154,14 @@ def flow_in_parts(
     if totals is None:
         of_numbers = np.zeros(len(rows))
         for part in parts:
-            _add_totals(of_numbers, part.target, part.weight)
+            add_totals(of_numbers, part.target, part.weight)
         totals = np.zeros(n)
         np.add.at(totals, rows, of_numbers)
     levels, rank = np.unique(level, return_inverse=True)
     rank_of = rank[rows]
     ordered = [_by_level(part, rank_of) for part in parts]
     bounds = [_bounds(part.target, rank_of, len(levels)) for part in ordered]
-    inverse = _inverse(totals)
+    inverse = one_over(totals)
     received = np.zeros(n)
     for step in range(len(levels))[::-1]:
         passed_on = (received + target_weight) * inverse
@@ -267,7 +241,7 @@ def edge_influence(
 def handed_down(graph: Graph, node_influence: Floats | None = None) -> Floats:
     """(n,) influence that each node hands to its sources for each unit of |weight|."""
     received = influence(graph) if node_influence is None else node_influence
-    passed_on: Floats = (received + graph.nodes.weight) * _inverse(totals(graph))
+    passed_on: Floats = (received + graph.nodes.weight) * one_over(totals(graph))
     return passed_on
 
 
@@ -296,11 +270,12 @@ def dropped_influence(graph: Graph, node_influence: Floats | None = None) -> Dro
         embeddings=float((passed_on * nodes.dropped_embeddings).sum()),
         errors=float((passed_on * nodes.dropped_errors).sum()),
         features=float((passed_on * nodes.dropped_features).sum()),
-        unexpanded=float(received[_has_no_row(graph)].sum()),
+        unexpanded=float(received[has_no_row(graph)].sum()),
     )
 
 
-def _has_no_row(graph: Graph) -> Bools:
+def has_no_row(graph: Graph) -> Bools:
+    """(n,) features whose inputs were not computed."""
     no_row: Bools = (graph.nodes.kind == NodeKind.FEATURE) & ~graph.nodes.expanded
     return no_row
 
@@ -319,91 +294,3 @@ def cumulative_influence(node_influence: Floats, ranked: Bools | None = None) ->
     if len(running) and running[-1] > 0:
         shares[order] = running / running[-1]
     return shares
-
-
-def scores(graph: Graph, node_influence: Floats | None = None) -> Scores:
-    """The scores of a whole graph; see `Scores`.
-
-    Completeness is Anthropic's: every node that has inputs (features with a row, weighted by
-    their influence; targets, by their weight) counts with the share of its absolute input that
-    does not come from errors. Nodes that have no inputs (embeddings, errors, features without a
-    row) do not count; upstream counts each of them as fully complete, which flatters.
-    Where nothing can be divided (no influence ends in a token or error) a score is 0.
-    """
-    received = influence(graph) if node_influence is None else node_influence
-    embeddings, errors = (
-        float(received[graph.nodes.of_kind(kind)].sum())
-        for kind in (NodeKind.EMBEDDING, NodeKind.ERROR)
-    )
-    dropped = dropped_influence(graph, received)
-    embeddings += dropped.embeddings
-    errors += dropped.errors
-    hidden = dropped.hidden
-    whole = embeddings + errors + hidden
-    completeness, completeness_range = _completeness(graph, received)
-    return Scores(
-        replacement=_ratio(embeddings, embeddings + errors),
-        completeness=completeness,
-        **_final_shares(graph),
-        replacement_range=(_ratio(embeddings, whole), _ratio(embeddings + hidden, whole)),
-        completeness_range=completeness_range,
-    )
-
-
-def _ratio(part: float, whole: float) -> float:
-    """part / whole, rounding kept out of the ends of 0..1; 0 if there is no whole."""
-    return min(max(part / whole, 0.0), 1.0) if whole > 0 else 0.0
-
-
-def _completeness(graph: Graph, received: Floats) -> tuple[float, tuple[float, float]]:
-    """The score and its range."""
-    nodes, edges = graph.nodes, graph.edges
-    kept_and_dropped = totals(graph)
-    error_totals = nodes.dropped_errors.copy()
-    for part in chunks(0, len(edges)):
-        from_error = nodes.kind[edges.source[part]] == NodeKind.ERROR
-        _add_totals(error_totals, edges.target[part][from_error], edges.weight[part][from_error])
-    inverse = _inverse(kept_and_dropped)
-    importance = np.where(kept_and_dropped > 0, received + nodes.weight, 0.0)
-    explained = float((importance * (kept_and_dropped - error_totals) * inverse).sum())
-    whole = float(importance.sum())
-    # One unit that is hidden below a node of layer l can pass one feature in each of the layers
-    # l-1 ... 0, so it adds at most l to the importance; at a feature without a row, l + 1.
-    below = np.maximum(nodes.layer, 0)
-    hidden = float((importance * inverse * nodes.dropped_features * below).sum())
-    hidden += float((received * (below + 1))[_has_no_row(graph)].sum())
-    outer = (_ratio(explained, whole + hidden), _ratio(explained + hidden, whole + hidden))
-    return _ratio(explained, whole), outer
-
-
-def _final_shares(graph: Graph) -> dict[str, float]:
-    """Where the targets' influence ends, constants counted as sources. The values sum to 1.
-
-    A feature with neither edges nor a constant counts as unexpanded: nothing explains it.
-    """
-    nodes, edges = graph.nodes, graph.edges
-    constant = np.nan_to_num(np.abs(nodes.constant), nan=0.0)
-    with_constants = totals(graph) + constant
-    arrived = nodes.weight + flow(
-        edges.source,
-        edges.target,
-        edges.weight,
-        level=nodes.layer,
-        target_weight=nodes.weight,
-        totals=with_constants,
-    )
-    whole = float(nodes.weight.sum())
-    passed_on = arrived * _inverse(with_constants)
-    sourceless = with_constants == 0
-    unexplained = sourceless & np.isin(nodes.kind, (NodeKind.FEATURE, NodeKind.LOGIT))
-    ends = {
-        "embedding": arrived[nodes.kind == NodeKind.EMBEDDING],
-        "error": arrived[nodes.kind == NodeKind.ERROR],
-        "constant": arrived * constant * _inverse(with_constants),
-        "unexpanded": arrived[unexplained],
-        "dropped": passed_on * nodes.dropped_features,
-    }
-    sums = {name: float(part.sum()) for name, part in ends.items()}
-    sums["embedding"] += float((passed_on * nodes.dropped_embeddings).sum())
-    sums["error"] += float((passed_on * nodes.dropped_errors).sum())
-    return {f"{name}_share": _ratio(part, whole) for name, part in sums.items()}

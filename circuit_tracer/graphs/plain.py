@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.graphs.graph import GraphInfo, Identity, Target
-from circuit_tracer.graphs.influence import Scores
+from circuit_tracer.graphs.scores import Scores
 
 
 def plain(value: Any) -> Any:

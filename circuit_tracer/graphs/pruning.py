@@ -25,14 +25,13 @@ from circuit_tracer.graphs.edge_store import edge_columns
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
     Part,
-    Scores,
     chunks,
     cumulative_influence,
     edge_flows,
     handed_down,
     influence,
-    scores,
 )
+from circuit_tracer.graphs.scores import Scores, scores
 from circuit_tracer.graphs.strongest import strongest
 
 

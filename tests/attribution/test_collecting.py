@@ -9,7 +9,8 @@ import torch
 from circuit_tracer.attribution import TraceSettings, collecting, trace
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.influence import influence, scores, totals
+from circuit_tracer.graphs.influence import influence, totals
+from circuit_tracer.graphs.scores import scores
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.tiny import random_dictionary, tiny_llama, tiny_model
 

@@ -26,10 +26,10 @@ from circuit_tracer.graphs.influence import (
     flow_in_parts,
     influence,
     row_totals,
-    scores,
 )
 from circuit_tracer.graphs.paths import best_paths, path_mass
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.graphs.scores import scores
 from circuit_tracer.graphs.storage import check_graph, load_graph, save_graph
 from tests.graphs.builders import random_graph
 from tests.graphs.compare import assert_same_pruned

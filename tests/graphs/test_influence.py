@@ -13,8 +13,8 @@ from circuit_tracer.graphs.influence import (
     edge_influence,
     flow,
     influence,
-    scores,
 )
+from circuit_tracer.graphs.scores import scores
 from tests.graphs.builders import HAND_ROWS, graph_from_edges, hand_graph, random_graph
 from tests.graphs.oracles import dense, influence_by_inverse, upstream_scores
 

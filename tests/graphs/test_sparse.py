@@ -14,11 +14,11 @@ from circuit_tracer.graphs.influence import (
     flow,
     influence,
     row_totals,
-    scores,
     totals,
 )
 from circuit_tracer.graphs.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.graphs.scores import scores
 from circuit_tracer.graphs.strongest import strongest
 from tests.graphs.builders import graph_from_edges, random_graph, thinned
 from tests.graphs.compare import assert_same_graph
