@@ -10,7 +10,8 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import check_drawing, check_formats
+from circuit_tracer.cli.compare_reports import are_reports, compare_reports
+from circuit_tracer.cli.files import check_drawing, check_formats, stored_heads
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.graphs.comparison import Pair
+    from circuit_tracer.graphs.heads import HeadLoadings
     from circuit_tracer.graphs.overlap import Overlap
 
 FIGURES = ("svg", "pdf", "png")
@@ -41,7 +43,10 @@ class _Compared(NamedTuple):
 def compare(
     graphs: Annotated[
         list[Path],
-        typer.Argument(metavar="A B [C ...]", help="Traced folders or graph JSON files."),
+        typer.Argument(
+            metavar="A B [C ...]",
+            help="Traced folders or graph JSON files; or reports of dissociate.",
+        ),
     ],
     ceiling: Annotated[
         list[Path] | None,
@@ -71,13 +76,21 @@ def compare(
     """Compare graphs: features, edges, paths they share, between a ceiling and a floor."""
     if len(graphs) < 2:
         raise UsageError("compare needs two graphs or more; give two traced folders")
+    if are_reports(graphs):
+        if ceiling or floor or roles:
+            raise UsageError("--ceiling, --floor and --roles are for graphs, not for reports")
+        form = _form(figure, 2)
+        compare_reports(graphs, figure, form, overwrite=overwrite, json=json)
+        return
     form = _form(figure, len(graphs))
     given = (graphs, ceiling or [], floor or [])
     with progress_line() as report:
         report("comparing", 0, 0)
         compared = _compared(given, roles, shuffles, seed)
         if figure is not None and form is not None:
-            _draw(compared, figure, form, max_nodes=max_nodes, overwrite=overwrite)
+            stored = [stored_heads(*one) for one in zip(compared.graphs, graphs, strict=True)]
+            heads = stored[0], stored[1]
+            _draw(compared, figure, form, heads, max_nodes=max_nodes, overwrite=overwrite)
     if json:
         print_json(_record(compared, graphs))
         return
@@ -123,7 +136,15 @@ def _compared(
     )
 
 
-def _draw(compared: _Compared, path: Path, form: str, *, max_nodes: int, overwrite: bool) -> None:
+def _draw(
+    compared: _Compared,
+    path: Path,
+    form: str,
+    heads: tuple[HeadLoadings | None, HeadLoadings | None],
+    *,
+    max_nodes: int,
+    overwrite: bool,
+) -> None:
     from circuit_tracer.graphs import new_file
     from circuit_tracer.graphs.merging import merge
     from circuit_tracer.render.merged import merged_svg
@@ -140,7 +161,12 @@ def _draw(compared: _Compared, path: Path, form: str, *, max_nodes: int, overwri
             f"edges; {percent(kept.paths)} of the paths through features run along shared edges."
         )
     drawn = merged_svg(
-        merge(first, second, pair.columns), first, second, overlap=said, max_nodes=max_nodes
+        merge(first, second, pair.columns),
+        first,
+        second,
+        overlap=said,
+        max_nodes=max_nodes,
+        heads=heads,
     )
     content = drawn.encode() if form == "svg" else pdf(drawn) if form == "pdf" else png(drawn)
     with new_file(path, overwrite) as file:

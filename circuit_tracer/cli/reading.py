@@ -1,4 +1,4 @@
-"""`show`, `paths`, `render`, `export` and `prune`: read a traced graph again, without torch."""
+"""`show`, `render`, `export` and `prune`: read a traced graph again, without torch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from circuit_tracer.cli.files import (
     open_cards,
     scan_of,
     slug_of,
+    stored_heads,
     write_feature_examples,
     write_form,
     write_trace,
@@ -26,9 +27,7 @@ from circuit_tracer.cli.output import print_json, print_rich, say
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs import Graph, PrunedGraph
-    from circuit_tracer.graphs.paths import Path as Route
-    from circuit_tracer.graphs.paths import Sign
+    from circuit_tracer.graphs import PrunedGraph
 
 
 @explained
@@ -58,123 +57,20 @@ def show(
         return
     from circuit_tracer.graphs.trust_file import read_verdict
     from circuit_tracer.render import signed, tables, terminal, tree, trust
+    from circuit_tracer.render.edge_labels import carried_by
 
     routes = terminal.leading_routes(pruned, 5)
+    carried = carried_by(stored_heads(pruned, graph))
     verdict = read_verdict(graph if graph.is_dir() else graph.parent, pruned)
     print_rich(
         *([] if verdict is None else [trust.stored_verdict(verdict)]),
-        terminal.summary(pruned, routes, section=signed.why_not(pruned, 5)),
+        terminal.summary(
+            pruned, routes, section=signed.why_not(pruned, 5, carried=carried), carried=carried
+        ),
         tree.tree(pruned),
         tables.node_table(pruned, limit=nodes),
         tables.edge_table(pruned, limit=edges),
     )
-
-
-@explained
-def paths(
-    graph: options.GraphPath,
-    source: Annotated[
-        str | None, own("--from", help="A prompt token, a position or a node name.")
-    ] = None,
-    target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
-    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 10,
-    sign: Annotated[
-        str, own("--sign", help="+ for routes that push the target up, - for down, or any.")
-    ] = "any",
-    json: options.Json = False,
-) -> None:
-    """The k best signed routes from tokens to a target, with their shares of all routes."""
-    from circuit_tracer.graphs import best_paths, open_graph
-
-    pruned = open_graph(graph)
-    if k < 1:
-        raise UsageError(f"-k {k} must be at least 1")
-    wanted = _sign(sign)
-    starts = None if source is None else _rows(pruned.graph, source, at_target=False)
-    ends = None if target is None else _rows(pruned.graph, target, at_target=True)
-    found = best_paths(pruned, sources=starts, targets=ends, k=k, sign=wanted)
-    ends = pruned.graph.target_rows.tolist() if ends is None else ends
-    if json:
-        print_json(_routes_record(pruned.graph, found, starts, ends))
-        return
-    from circuit_tracer.render import signed, terminal
-
-    shown = terminal.routes(pruned, found, origin=source or "tokens", sign=wanted)
-    print_rich(shown, signed.totals(pruned.graph, ends, starts))
-
-
-def _sign(text: str) -> Sign:
-    """`--sign` as the library has it; words are understood, too."""
-    signs: dict[str, Sign] = {"any": "any", "+": "+", "up": "+", "-": "-", "down": "-"}
-    if text not in signs:
-        raise UsageError(f'--sign "{text}" is none; give + (pushes up), - (pushes down) or any')
-    return signs[text]
-
-
-def _routes_record(
-    graph: Graph, found: list[Route], sources: list[int] | None, targets: list[int]
-) -> dict[str, Any]:
-    """What `paths --json` prints."""
-    from circuit_tracer.graphs import NodeKind, node_names, signed_mass
-
-    names, labels = node_names(graph), graph.nodes.label
-    starts = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist() if sources is None else sources
-    mass = signed_mass(graph, sources=starts)
-    return {
-        "routes": [
-            {
-                "nodes": [names[row] for row in path.rows],
-                "labels": [labels[row] for row in path.rows],
-                "strength": path.strength,
-                "sign": path.sign,
-                "share": path.share,
-            }
-            for path in found
-        ],
-        "all_routes": [
-            {
-                "target": names[row],
-                "up": float(mass.up[row]),
-                "down": float(mass.down[row]),
-                "unsigned": float(mass.unsigned[row]),
-            }
-            for row in targets
-        ],
-    }
-
-
-def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
-    """Nodes a user means: a token (every position of it), a position, or a node's name."""
-    from circuit_tracer.graphs import NodeKind, node_names
-
-    names = node_names(graph)
-    if text in names:
-        return [names.index(text)]
-    kind = NodeKind.LOGIT if at_target else NodeKind.EMBEDDING
-    rows = [int(row) for row in graph.nodes.of_kind(kind)]
-
-    def words(row: int) -> tuple[str, ...]:
-        label = graph.nodes.label[row].strip()
-        return (label,) if at_target else (label, str(graph.nodes.position[row]))
-
-    found = [row for row in rows if text.strip() in words(row)]
-    if not found:
-        choices = ", ".join(dict.fromkeys(words(row)[0] for row in rows))
-        flag = "--to" if at_target else "--from"
-        raise UsageError(f'{flag} "{text}" is not in this graph; choose from {choices}')
-    return found
-
-
-@explained
-def render(
-    graph: options.GraphPath,
-    format: Annotated[str, own("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
-    out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
-    max_nodes: options.MaxNodes = 60,
-    overwrite: options.Overwrite = False,
-) -> None:
-    """Draw a traced graph as SVG, DOT, PDF or PNG."""
-    _write_one(graph, format, DRAWN, out, overwrite, max_nodes)
 
 
 @explained
@@ -232,7 +128,14 @@ def _write_one(
     final = out or folder / FILE_NAMES[form]
     slug = graph.stem if graph.is_file() else graph.resolve().name
     write_form(
-        pruned, form, final, slug=slug, max_nodes=max_nodes, overwrite=overwrite, beside=folder
+        pruned,
+        form,
+        final,
+        slug=slug,
+        max_nodes=max_nodes,
+        overwrite=overwrite,
+        beside=folder,
+        heads=stored_heads(pruned, graph) if form in DRAWN else None,
     )
     print(final)
     return pruned, final

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name, node_names
+from circuit_tracer.graphs.head_paths import HeadParts, unfollowed_share
 from circuit_tracer.graphs.heads import (
     OTHERS,
     RESIDUAL,
@@ -28,6 +29,7 @@ from circuit_tracer.render.text import percent, printable, shorten, token_texts
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 TOKEN_CELLS = 14
 
@@ -74,6 +76,20 @@ def _move(graph: Graph, move: Move) -> str:
 def _token(graph: Graph, position: int) -> str:
     words = token_texts(graph.info.tokens)[position]
     return f"{shorten(words, TOKEN_CELLS)}@{position}"
+
+
+def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> Text:
+    """What routes through heads are, and how much of the edges they are chosen from."""
+    from rich.text import Text
+
+    return Text(
+        "  The second share is of the whole path through the same nodes, all its ways through\n"
+        "  heads together (which sum to 100 %, with signs). ─L1.H3@2─L3.H0→: L1.H3 brings it to\n"
+        "  position 2, then L3.H0 to the next node; a bare arrow stays in the residual stream.\n"
+        "  Ways too weak to be followed carry "
+        f"{percent(unfollowed_share(pruned, parts))} of the influence along the kept edges.",
+        style="dim",
+    )
 
 
 def edge_heads(

@@ -30,14 +30,25 @@ class Legend:
     height: float
 
 
-def legend(pruned: PrunedGraph, selection: Selection, width: float, *, note: str = "") -> Legend:
-    """Three blocks side by side, then the sentences on what is drawn."""
+def legend(
+    pruned: PrunedGraph,
+    selection: Selection,
+    width: float,
+    *,
+    on_edges: str = "",
+    drawn: str = "",
+) -> Legend:
+    """Three blocks side by side, then the sentences on what is drawn, `on_edges` among them.
+
+    `drawn` says what part of a graph this is (views.py), in place of the counts of the whole.
+    """
     scores = [(score.name, score.value) for score in score_lines(pruned)]
     side = min((width - SIGNS_WIDTH) / 2, 280.0)
+    settings = _settings(pruned) + ([] if drawn else _counts(pruned, selection))
     blocks = (
         (0.0, *_signs(pruned, selection)),
         (SIGNS_WIDTH, *_table("Scores of the whole graph", scores, side)),
-        (SIGNS_WIDTH + side, *_table("Settings", _settings(pruned, selection), side)),
+        (SIGNS_WIDTH + side, *_table("Settings", settings, side)),
     )
     height = LINE * (1 + max(lines for _, _, lines in blocks))
     placed = [
@@ -46,7 +57,8 @@ def legend(pruned: PrunedGraph, selection: Selection, width: float, *, note: str
     ]
     y = height + 6
     sentences = []
-    said = (READING, *selection.sentences(), softcap_line(pruned.graph), note)
+    chosen = [one for one in selection.sentences() if not (drawn and one.startswith("All "))]
+    said = (READING, on_edges, drawn, *chosen, softcap_line(pruned.graph))
     for line in wrap(" ".join(said), SIZE, width):
         y += LINE - 2
         sentences.append(text(line, 0, y, font_size=SIZE, fill=palette.INK))
@@ -113,14 +125,19 @@ def _table(name: str, rows: list[tuple[str, str]], width: float) -> tuple[str, i
     return "".join(parts), len(rows)
 
 
-def _settings(pruned: PrunedGraph, selection: Selection) -> list[tuple[str, str]]:
+def _settings(pruned: PrunedGraph) -> list[tuple[str, str]]:
     info = pruned.graph.info
     return [
         ("model", info.model.name),
         ("dictionary", info.dictionary.name),
         ("node threshold", f"{pruned.node_threshold:g}"),
         ("edge threshold", f"{pruned.edge_threshold:g}"),
+        ("dtype", info.dtype),
+    ]
+
+
+def _counts(pruned: PrunedGraph, selection: Selection) -> list[tuple[str, str]]:
+    return [
         ("nodes kept", f"{int(pruned.node_kept.sum()):,} of {len(pruned.node_kept):,}"),
         (features_there(pruned.graph), f"{selection.active:,}"),
-        ("dtype", info.dtype),
     ]

@@ -7,7 +7,10 @@ colour of their graph; dashes, as in the figure of one graph, push their target 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.heads import Carrier, HeadLoadings
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.merging import MergedGraph, Owner
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -15,6 +18,13 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.chips import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.curves import Curve, curves
 from circuit_tracer.render.describe import edge_lines, node_lines
+from circuit_tracer.render.edge_labels import (
+    MEANING,
+    carriers_of,
+    label_shape,
+    labels_of,
+    place_labels,
+)
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import LINE, SIZE, wrap
 from circuit_tracer.render.markup import element, figure, text, title
@@ -38,16 +48,20 @@ def merged_svg(
     *,
     overlap: str = "",
     max_nodes: int = MAX_NODES,
+    heads: tuple[HeadLoadings | None, HeadLoadings | None] = (None, None),
 ) -> str:
     """The merged graph as an SVG document.
 
-    `overlap` is a sentence on how much they share, for the legend.
+    `overlap` is a sentence on how much they share, for the legend. With the `heads` of a graph its
+    edges say which head carries them, as far as there is room.
     """
     pruned = merged.pruned
     names = graph_names(first, second)
     selection = select(pruned, max_nodes=max_nodes)
     layout = lay_out(pruned, selection)
-    key, key_height = _legend(merged, selection, names, overlap, layout.width)
+    carried = merged_carriers(merged, (first, second), heads)
+    said = overlap if not any(carried) else f"{MEANING} {overlap}"
+    key, key_height = _legend(merged, selection, names, said, layout.width)
     height = HEADER + layout.height + FOOTER + key_height
     heading = f"Two attribution graphs: {names[0]} and {names[1]}"
     parts = [
@@ -60,7 +74,7 @@ def merged_svg(
             MARGIN,
             MARGIN + HEADER,
             stripes(layout, pruned.graph.info.n_layers),
-            _edges(merged, selection, layout),
+            _edges(merged, selection, layout, carried),
             _nodes(merged, layout),
             axis(pruned, layout),
         ),
@@ -84,13 +98,44 @@ def _header(first: PrunedGraph, second: PrunedGraph, width: float) -> str:
     return "".join(parts)
 
 
-def _edges(merged: MergedGraph, selection: Selection, layout: Layout) -> str:
-    """Weakest first, those of one graph alone above those of both."""
+def merged_carriers(
+    merged: MergedGraph,
+    graphs: tuple[PrunedGraph, PrunedGraph],
+    heads: tuple[HeadLoadings | None, HeadLoadings | None],
+) -> tuple[Mapping[int, Sequence[Carrier]], Mapping[int, Sequence[Carrier]]]:
+    """For each of the two graphs: the heads that carry its part of each merged edge."""
+    edges = merged.pruned.graph.edges
+    pairs = list(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
+    found: list[dict[int, Sequence[Carrier]]] = []
+    for side, (one, loadings) in enumerate(zip(graphs, heads, strict=True)):
+        own = carriers_of(one.graph.edges, loadings)
+        ends = one.graph.edges
+        by_rows = {(int(ends.source[e]), int(ends.target[e])): ones for e, ones in own.items()}
+        rows = [pair[side] for pair in merged.rows]
+        of_pair = ((i, by_rows.get((rows[s], rows[t]))) for i, (s, t) in enumerate(pairs))
+        found.append({i: ones for i, ones in of_pair if ones})
+    return found[0], found[1]
+
+
+def _edges(
+    merged: MergedGraph,
+    selection: Selection,
+    layout: Layout,
+    carried: tuple[Mapping[int, Sequence[Carrier]], Mapping[int, Sequence[Carrier]]],
+) -> str:
+    """Weakest first, those of one graph alone above those of both; then what is written on them."""
     graph = merged.pruned.graph
     shares = edge_shares(graph, selection.edges)
     strongest = max(selection.flow.max(initial=0.0), 1e-30)
-    drawn = zip(curves(graph, selection, layout), shares, selection.flow, strict=True)
+    lines = curves(graph, selection, layout)
+    drawn = zip(lines, shares, selection.flow, strict=True)
     shapes = [_edge(merged, c, float(s), float(f / strongest)) for c, s, f in drawn][::-1]
+    # An edge of both says what carries it in the first graph that has heads stored.
+    words = labels_of(graph, lines, {**carried[1], **carried[0]})
+    shapes += [
+        label_shape(label, COLORS[Owner(int(merged.edge_owner[label.edge]))])
+        for label in place_labels(lines, words, layout)
+    ]
     return element("g", *(f"\n{shape}" for shape in shapes), class_="edges")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.heads import Carrier
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
 from circuit_tracer.render.chips import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.curves import Curve
 from circuit_tracer.render.describe import edge_lines, node_lines
+from circuit_tracer.render.edge_labels import carrier_lines
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.places import Placed
 
@@ -27,15 +30,22 @@ def stroke_opacity(flow: float) -> float:
     return 0.25 + 0.65 * float(min(max(flow, 0.0), 1.0) ** 0.6)
 
 
-def edge_shape(graph: Graph, curve: Curve, share: float, flow: float) -> str:
-    """One edge: solid if it pushes its target up, dashed if down."""
+def edge_shape(
+    graph: Graph, curve: Curve, share: float, flow: float, carried: Sequence[Carrier] = ()
+) -> str:
+    """One edge: solid if it pushes its target up, dashed if down; the heads are in its tooltip."""
     path = [f"{figure(x)},{figure(y)}" for x, y in curve.points]
     return element(
         "path",
-        title(*edge_lines(graph, curve.edge, share)),
+        title(*edge_lines(graph, curve.edge, share), *carrier_lines(carried)),
         d=f"M{path[0]} C{path[1]} {path[2]} {path[3]}",
         **stroke(float(graph.edges.weight[curve.edge]) < 0, share, flow),
     )
+
+
+def edge_color(negative: bool) -> str:
+    """The colour of an edge's sign."""
+    return palette.NEGATIVE if negative else palette.POSITIVE
 
 
 def stroke(negative: bool, share: float, flow: float) -> dict[str, str | float]:
@@ -43,7 +53,7 @@ def stroke(negative: bool, share: float, flow: float) -> dict[str, str | float]:
     width = stroke_width(share)
     line: dict[str, str | float] = {
         "fill": "none",
-        "stroke": palette.NEGATIVE if negative else palette.POSITIVE,
+        "stroke": edge_color(negative),
         "stroke_width": width,
         "stroke_opacity": stroke_opacity(flow),
     }

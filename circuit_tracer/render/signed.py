@@ -6,11 +6,12 @@ of the chosen one and it. Each gets its strongest routes of both signs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.paths import Sign, best_paths, signed_mass
+from circuit_tracer.graphs.k_best import Sign
+from circuit_tracer.graphs.paths import best_paths, signed_mass
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, routes
 from circuit_tracer.render.text import percent, printable, shorten
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def why_not(pruned: PrunedGraph, k: int, *, width: int = WIDTH) -> RenderableType | None:
+def why_not(
+    pruned: PrunedGraph,
+    k: int,
+    *,
+    width: int = WIDTH,
+    carried: Mapping[tuple[int, int], str] | None = None,
+) -> RenderableType | None:
     """The k strongest routes of each sign to a token that was not chosen, and to what beat it.
 
-    None for a graph that was not traced with `--why-not`.
+    None for a graph that was not traced with `--why-not`. `carried`: words for edges, as in
+    `terminal.routes`.
     """
     if not _asked_why_not(pruned.graph):
         return None
@@ -47,7 +55,8 @@ def why_not(pruned: PrunedGraph, k: int, *, width: int = WIDTH) -> RenderableTyp
         paths = best_paths(pruned, k=k, targets=[row], direct=False, sign=sign)
         share = percent((up if sign == "+" else down)[target])
         parts.append(Text(f"{heading}: {share} of all paths to it", style="bold"))
-        parts.append(routes(pruned, paths, width=width, sign=sign, explained=False))
+        shown = routes(pruned, paths, width=width, sign=sign, explained=False, carried=carried)
+        parts.append(shown)
     note = "  Routes through features; share of all paths from tokens to the target."
     return Group(*parts, Text(note, style="dim"))
 

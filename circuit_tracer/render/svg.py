@@ -1,30 +1,41 @@
 """The figure: one SVG page a paper could print, the same bytes for the same graph.
 
 From back to front: stripes of the layers, edges (weakest first), nodes; around them the prompt
-above, the layers' names to the left, the legend below. Text stays text; every node and edge has
-a `<title>`.
+above, the layers' names to the left, the legend below, and under it the trust report's panel where
+there is a report. Text stays text; every node and edge has a `<title>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from circuit_tracer.graphs.heads import Carrier, HeadLoadings
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.trust_file import StoredVerdict
 from circuit_tracer.render import palette
 from circuit_tracer.render.chips import TOKEN_SIZE
 from circuit_tracer.render.curves import curves
+from circuit_tracer.render.edge_labels import (
+    MEANING,
+    carriers_of,
+    label_shape,
+    labels_of,
+    place_labels,
+)
 from circuit_tracer.render.layout import lay_out
-from circuit_tracer.render.legend import legend
+from circuit_tracer.render.legend import Legend, legend
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import MAX_NODES, Selection, select
-from circuit_tracer.render.shapes import edge_shape, node_shape
+from circuit_tracer.render.shapes import edge_color, edge_shape, node_shape
 from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width
+from circuit_tracer.render.trust_panel import trust_panel
 
 MARGIN = 18.0
 HEADER = 46.0
 FOOTER = 22.0
+PANEL_GAP = 12.0
 BOLD = 1.14  # bold letters are wider by about this
 
 
@@ -33,19 +44,31 @@ def svg(
     *,
     max_nodes: int = MAX_NODES,
     max_edges: int | None = None,
-    note: str = "",
+    trust: StoredVerdict | None = None,
+    heads: HeadLoadings | None = None,
+    drawn: str = "",
+    alone: bool = False,
 ) -> str:
     """The pruned graph as an SVG document.
 
     Draws at most `max_nodes` features and errors (those with most influence) and `max_edges`
-    edges (default: two per node); the page says what was left out. `note` is a sentence of the
-    caller's, for the legend.
+    edges (default: two per node); the page says what was left out. `trust` is what was concluded of
+    this very graph, for the panel. With `heads` edges say which head carries them, as far as there
+    is room. `drawn` is a sentence on what part of a graph this is (views.py). The picture `alone`
+    has neither legend nor panel.
     """
     selection = select(pruned, max_nodes=max_nodes, max_edges=max_edges)
     layout = lay_out(pruned, selection)
     width = layout.width
-    key = legend(pruned, selection, width, note=note)
-    height = HEADER + layout.height + FOOTER + key.height
+    carried = carriers_of(pruned.graph.edges, heads)
+    key = legend(pruned, selection, width, on_edges=MEANING if carried else "", drawn=drawn)
+    if alone:
+        key, trust = Legend("", 0.0), None
+    below = HEADER + layout.height + FOOTER
+    height = below + key.height
+    panel = None if trust is None else trust_panel(trust, width)
+    if panel is not None:
+        height += PANEL_GAP + panel.height
     parts = [
         title(f"Attribution graph: {pruned.graph.info.prompt}"),
         element("rect", width=width + 2 * MARGIN, height=height + 2 * MARGIN, fill=palette.PAPER),
@@ -54,12 +77,14 @@ def svg(
             MARGIN,
             MARGIN + HEADER,
             stripes(layout, pruned.graph.info.n_layers),
-            _edges(pruned, selection, layout),
+            _edges(pruned, selection, layout, carried),
             _nodes(pruned, layout),
             axis(pruned, layout),
         ),
-        shift(MARGIN, MARGIN + HEADER + layout.height + FOOTER, key.markup),
+        shift(MARGIN, MARGIN + below, key.markup),
     ]
+    if panel is not None:
+        parts.append(shift(MARGIN, MARGIN + below + key.height + PANEL_GAP, panel.markup))
     return document(width, height, parts)
 
 
@@ -129,14 +154,26 @@ def stripes(layout: Layout, n_layers: int) -> str:
     return "".join(parts)
 
 
-def _edges(pruned: PrunedGraph, selection: Selection, layout: Layout) -> str:
+def _edges(
+    pruned: PrunedGraph,
+    selection: Selection,
+    layout: Layout,
+    carried: Mapping[int, Sequence[Carrier]],
+) -> str:
     shares = edge_shares(pruned.graph, selection.edges)
     drawn = curves(pruned.graph, selection, layout)
     strongest = max(selection.flow.max(initial=0.0), 1e-30)
     shapes = [
-        edge_shape(pruned.graph, curve, float(share), float(flow / strongest))
+        edge_shape(
+            pruned.graph, curve, float(share), float(flow / strongest), carried.get(curve.edge, ())
+        )
         for curve, share, flow in zip(drawn, shares, selection.flow, strict=True)
     ][::-1]
+    words = labels_of(pruned.graph, drawn, carried)
+    shapes += [
+        label_shape(label, edge_color(float(pruned.graph.edges.weight[label.edge]) < 0))
+        for label in place_labels(drawn, words, layout)
+    ]
     return element("g", *(f"\n{shape}" for shape in shapes), class_="edges")
 
 

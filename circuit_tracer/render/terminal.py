@@ -7,11 +7,14 @@ Every function returns a rich renderable that reads the same without colour and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.paths import Path, Sign, best_paths, direct_shares
+from circuit_tracer.graphs.head_paths import HeadPath, Way
+from circuit_tracer.graphs.k_best import Sign
+from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line
 from circuit_tracer.render.text import percent, printable, shorten, token_texts
@@ -64,10 +67,11 @@ def summary(
     *,
     width: int = WIDTH,
     section: RenderableType | None = None,
+    carried: Mapping[tuple[int, int], str] | None = None,
 ) -> RenderableType:
     """The trace on one screen: tokens, targets, scores, strongest routes (none if None).
 
-    `section` is shown in place of the routes, where it is given.
+    `section` is shown in place of the routes, where it is given; `carried` as in `routes`.
     """
     from rich.console import Group
     from rich.text import Text
@@ -87,7 +91,7 @@ def summary(
     elif paths is not None:
         parts += [
             Text("Strongest routes through features", style="bold"),
-            routes(pruned, paths, width=width),
+            routes(pruned, paths, width=width, carried=carried),
             straight(pruned.graph),
             Text(""),
         ]
@@ -162,25 +166,27 @@ def scores(pruned: PrunedGraph) -> Table:
 
 def routes(
     pruned: PrunedGraph,
-    paths: Sequence[Path],
+    paths: Sequence[Path | HeadPath],
     *,
     width: int = WIDTH,
     origin: str = "tokens",
     sign: Sign = "any",
     explained: bool = True,
+    carried: Mapping[tuple[int, int], str] | None = None,
 ) -> RenderableType:
     """The strongest signed routes, one a line; a route that is too long goes on indented.
 
     A gap parts the routes to one target from those to the next. `origin` says in words what the
     paths' sources are, which their shares are of; the line that says so is left out unless
-    `explained`. `sign` is what was asked for.
+    `explained`. `sign` is what was asked for. `carried` are words for edges by (source, target):
+    which heads carry them. Routes through heads name their own.
     """
     from rich.text import Text
 
     if not paths:
         kind = {"+": " that pushes it up", "-": " that pushes it down"}.get(sign, "")
         return Text(f"  No route from a token to a target{kind} was kept: lower the pruning.")
-    shares = [f"{'+' if path.sign > 0 else '-'}{percent(path.share)}" for path in paths]
+    shares = [_share(path) for path in paths]
     room = max(len(share) for share in shares)
     shared = _shared_labels(pruned.graph)
     text = Text(no_wrap=True)
@@ -190,7 +196,8 @@ def routes(
             text.append("\n")
             target = path.rows[-1]
         text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
-        route = _route(pruned.graph, path, shared, width - room - 4, room + 4)
+        words = _on_edges(path, carried or {})
+        route = _route(pruned.graph, path.rows, words, shared, width - room - 4, room + 4)
         text.append(route + "\n")
     if not explained:
         return text
@@ -199,7 +206,31 @@ def routes(
         f"{shorten(printable(origin), LABEL_CELLS)} to it.",
         style="dim",
     )
+    if carried and any(pair in carried for path in paths for pair in pairwise(path.rows)):
+        text.append(
+            "\n  ─L3.H2 62 %→: the head that brings most of the edge over, and how much.",
+            style="dim",
+        )
     return text
+
+
+def _share(path: Path | HeadPath) -> str:
+    """ "+12 %", and for a way through heads what part it is of the whole path."""
+    share = f"{'+' if path.sign > 0 else '-'}{percent(path.share)}"
+    return share if isinstance(path, Path) else f"{share} {percent(path.path_share):>6}"
+
+
+def _on_edges(path: Path | HeadPath, carried: Mapping[tuple[int, int], str]) -> Sequence[str]:
+    """What is written on each edge of a route."""
+    if isinstance(path, Path):
+        return [carried.get(pair, "") for pair in pairwise(path.rows)]
+    return [way_words(way) for way in path.ways]
+
+
+def way_words(way: Way) -> str:
+    """ "L1.H3@2─L3.H0": heads one after the other; "@2" where one brings it halfway."""
+    words = [f"{hop.name}@{hop.query}" if hop.query != way[-1].query else hop.name for hop in way]
+    return "─".join(words)
 
 
 def straight(graph: Graph) -> Text:
@@ -214,16 +245,23 @@ def straight(graph: Graph) -> Text:
     )
 
 
-def _route(graph: Graph, path: Path, shared: Set[_Called], width: int, indent: int) -> str:
-    """`banana → L0 "fruit" → L3@4 "say yellow" ⟹ yellow`, broken before arrows only.
+def _route(
+    graph: Graph,
+    rows: Sequence[int],
+    on_edges: Sequence[str],
+    shared: Set[_Called],
+    width: int,
+    indent: int,
+) -> str:
+    """`banana → L0 "fruit" ─L2.H1→ L3@4 "say yellow" ⟹ yellow`, broken before arrows only.
 
     "@4" is written where a route moves on to another token.
     """
     lines, at = [""], -1
-    for i, row in enumerate(path.rows):
+    for i, row in enumerate(rows):
         position = int(graph.nodes.position[row])
         stop = _stop(graph, row, shared, moved=0 <= at != position)
-        arrow = "" if i == 0 else "⟹ " if i == len(path.rows) - 1 else "→ "
+        arrow = "" if i == 0 else _arrow(on_edges[i - 1], is_last=i == len(rows) - 1)
         longer = f"{lines[-1]} {arrow}{stop}".lstrip()
         if lines[-1] and cell_width(longer) > width:
             lines.append(f"  {arrow}{stop}")
@@ -231,6 +269,11 @@ def _route(graph: Graph, path: Path, shared: Set[_Called], width: int, indent: i
             lines[-1] = longer if len(lines) == 1 else f"  {longer}"
         at = position
     return ("\n" + " " * indent).join(lines)
+
+
+def _arrow(words: str, *, is_last: bool) -> str:
+    line, head = ("═", "⟹") if is_last else ("─", "→")
+    return f"{line}{words}{head} " if words else f"{head} "
 
 
 def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:

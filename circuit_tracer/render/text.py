@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -62,6 +63,7 @@ def text_width(text: str, size: float) -> float:
     return sum(_width_of(character) for character in text) * size / 1000
 
 
+@lru_cache(maxsize=4096)
 def _width_of(character: str) -> int:
     code = ord(character)
     if 0x20 <= code < 0x7F:

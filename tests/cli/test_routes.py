@@ -122,6 +122,19 @@ def test_supernodes_are_found_kept_edited_and_exported(
     assert [g["name"] for g in mine["supernodes"]] == ["my <group>"]
 
 
+def test_causal_coherence_is_measured_when_asked_for(questions: dict[str, Path], run: Run) -> None:
+    arguments = ("supernodes", str(questions["yellow"]), "--device", "cpu", "--json")
+    plain = json.loads(run(*arguments).out)
+    assert "coherence" not in plain["figures"]
+    assert {group["coherence"] for group in plain["supernodes"]} == {None}
+    record = json.loads(run(*arguments, "--causal").out)
+    figure = record["figures"]["coherence"]
+    assert figure["value"] > figure["random"]
+    assert figure["p"] < 0.05
+    assert all(-1 <= group["coherence"] <= 1 for group in record["supernodes"])
+    assert [g["nodes"] for g in record["supernodes"]] == [g["nodes"] for g in plain["supernodes"]]
+
+
 def test_export_takes_the_supernodes_beside_the_graph(questions: dict[str, Path], run: Run) -> None:
     run("prune", str(questions["yellow"]), "--out", "mine")
     assert run("supernodes", "mine", "-o", "mine/supernodes.toml").code == 0

@@ -15,6 +15,7 @@ from circuit_tracer.graphs.graph import (
     Nodes,
     Target,
 )
+from circuit_tracer.graphs.heads import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 
 BANANA = ("[BOS]", "a", "banana", "is")
@@ -155,3 +156,15 @@ def hostile() -> PrunedGraph:
     targets = (("</svg>\x00", 0.5), ('"', 0.2), (" yes", 0.1), ("yes", 0.09))
     graph = story(tokens=tokens, labels=HOSTILE, targets=targets, n_features=30, seed=3)
     return prune(graph, node_threshold=1.0)
+
+
+def loadings_of(pruned: PrunedGraph) -> HeadLoadings:
+    """Every kept edge passes through the heads 0 and 1 of layer 0, by made-up parts."""
+    edges = pruned.kept_edges
+    m, weight = len(edges), edges.weight.astype(np.float64)
+    ends = [np.repeat(one, 3).astype(np.int32) for one in (edges.source, edges.target)]
+    heads = np.tile(np.array([-1, 0, 1], np.int16), m)
+    parts = np.stack([0.1 * weight, 0.899 * weight, 0.001 * weight], axis=1).ravel()
+    places = np.where(heads < 0, -1, 0).astype(np.int32)
+    zeros = np.zeros(3 * m, np.int16)
+    return HeadLoadings(*ends, zeros, heads, places, places, parts, parts)

@@ -9,10 +9,12 @@ import pytest
 
 from circuit_tracer.graphs import NodeKind, PrunedGraph, prune
 from circuit_tracer.graphs.comparison import compare
+from circuit_tracer.graphs.heads import carriers
 from circuit_tracer.graphs.merging import MergedGraph, Owner, merge
 from circuit_tracer.render import comparing
-from circuit_tracer.render.merged import COLORS, merged_svg, owner_mark
+from circuit_tracer.render.merged import COLORS, merged_carriers, merged_svg, owner_mark
 from circuit_tracer.render.terminal import as_text
+from tests.graphs.loadings import random_loadings
 from tests.render import builders
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -89,3 +91,25 @@ def test_tables_fit_the_terminal(owner: Owner) -> None:
     assert all(len(line) <= 100 for text in texts for line in text.splitlines())
     assert "A, B after pruning" in texts[1]
     assert comparing.letters(28)[-2:] == ["G27", "G28"]
+
+
+def test_edges_bear_the_heads_of_the_graph_that_has_them_stored() -> None:
+    first, second = builders.small(), other()
+    merged, plain = pair(first, second)
+    assert "attention head" not in plain
+    loadings = random_loadings(first), random_loadings(second, 1)
+    found = merged_carriers(merged, (first, second), loadings)
+    edges = merged.pruned.graph.edges
+    for side in (0, 1):
+        own = carriers(loadings[side], least=0.1)
+        assert found[side]
+        for edge, heads in found[side].items():
+            ends = int(edges.source[edge]), int(edges.target[edge])
+            rows = merged.rows[ends[0]][side], merged.rows[ends[1]][side]
+            assert heads == own[rows]
+            assert int(merged.edge_owner[edge]) in (Owner.BOTH, (Owner.FIRST, Owner.SECOND)[side])
+    drawn = merged_svg(merged, first, second, heads=loadings)
+    assert "attention head" in drawn
+    assert drawn.count('class="heads"') > 3
+    alone = merged_svg(merged, first, second, heads=(None, loadings[1]))
+    assert 0 < alone.count('class="heads"') <= drawn.count('class="heads"')
