@@ -1,0 +1,58 @@
+"""The kept part of a graph as a graph of its own whose rows are as whole as before.
+
+What pruning took out of a node's incoming edges goes into its `dropped...` sums, as if the trace
+had not kept those edges one by one (graph.py). So edges + dropped + constant are still the node's
+value, and an edge's share of its row and a route's strength are what they were, with a hundredth of
+the numbers. What the sums cannot tell is gone: where the influence that flowed into them went on
+to, and so a route's share of all routes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from circuit_tracer.graphs.graph import DROPPED, Bools, Floats, Graph, NodeKind
+from circuit_tracer.graphs.influence import chunks
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+_SUMS_OF = {
+    NodeKind.EMBEDDING: "dropped_embeddings",
+    NodeKind.ERROR: "dropped_errors",
+    NodeKind.FEATURE: "dropped_features",
+}
+
+
+def kept_alone(pruned: PrunedGraph) -> PrunedGraph:
+    """What was kept of a graph, with its influence and its scores; everything in it is kept."""
+    graph, rows = pruned.graph, pruned.kept_rows
+    kept = pruned.kept_graph()
+    sums = _left_out(graph, pruned.edge_kept)
+    columns = {name: getattr(kept.nodes, name) + sums[name][rows] for name in DROPPED}
+    return PrunedGraph(
+        graph=replace(kept, nodes=replace(kept.nodes, **columns)),
+        node_threshold=pruned.node_threshold,
+        edge_threshold=pruned.edge_threshold,
+        node_kept=np.ones(len(rows), dtype=np.bool_),
+        edge_kept=np.ones(len(kept.edges), dtype=np.bool_),
+        influence=pruned.influence[rows],
+        scores=pruned.scores,
+    )
+
+
+def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
+    """(n,) sums of the edges that are not kept, as the columns of `DROPPED`."""
+    nodes, edges, n = graph.nodes, graph.edges, len(graph.nodes)
+    sums = {name: np.zeros(n) for name in DROPPED}
+    for part in chunks(0, len(edges)):
+        some = edges.take(part)
+        some = some.take(~edge_kept[part])
+        weight = some.weight.astype(np.float64)
+        sums["dropped"] += np.bincount(some.target, weights=weight, minlength=n)
+        kind = nodes.kind[some.source]
+        for which, name in _SUMS_OF.items():
+            here = kind == which
+            sizes = np.abs(weight[here])
+            sums[name] += np.bincount(some.target[here], weights=sizes, minlength=n)
+    return sums
