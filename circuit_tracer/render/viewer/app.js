@@ -1,0 +1,239 @@
+// The page: what is selected, shown, pinned and grouped, and who has to be told when it changes.
+
+const TABS = { routes: routesTab, node: nodeTab, pins: pinsTab, trust: trustTab };
+
+class App {
+  constructor(data) {
+    this.comparison = data.comparison;
+    this.links = "both";
+    this.tab = "routes";
+    this.stack();
+    const host = byId("plots");
+    const graphs = data.graphs.map(openGraph);
+    if (graphs.length > 1) host.classList.add("two");
+    this.plots = graphs.map((graph, index) => {
+      const area = h("div.area", {});
+      const pane = h("section.pane", {}, graphs.length > 1 ? h("h2.pane-title", {}, h("b", {}, "AB"[index]), " ", graph.prompt) : null, area);
+      host.append(pane);
+      return new Plot(this, graph, area, index);
+    });
+    this.active = this.plots[0];
+    this.diagram = new Diagram(this);
+    this.search = new Search(this);
+    showHeadline(this);
+    listenToControls(this);
+    showLegend(this);
+    listenToKeys(this);
+    window.addEventListener("resize", () => this.stack());
+    window.addEventListener("beforeprint", () => preparePrint(this));
+    window.matchMedia("print").addEventListener("change", (event) => event.matches && preparePrint(this));
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.recolor());
+    this.activate(this.active);
+    this.showTab(this.tab);
+    this.diagram.draw();
+  }
+
+  stack() {
+    document.body.classList.toggle("stacked", window.innerWidth < 900);
+  }
+
+  // -- what users do
+  activate(plot) {
+    this.active = plot;
+    for (const one of this.plots) one.host.closest(".pane").classList.toggle("active", this.plots.length > 1 && one === plot);
+    this.showCounts();
+  }
+
+  select(plot, row, follow = false) {
+    const wasActive = this.active;
+    this.activate(plot);
+    plot.route = null;
+    plot.selected = row === plot.selected && !follow ? -1 : row;
+    plot.hovered = -1;
+    if (plot.selected >= 0) {
+      plot.reveal([plot.selected]);
+      if (follow) plot.centreOn(plot.selected);
+      this.follow(plot);
+      this.say(titleOf(plot.graph, row) + ", " + whereOf(plot.graph, row));
+    }
+    for (const one of this.plots) one.paintOver();
+    if (wasActive !== plot || this.tab !== "pins") this.showTab(plot.selected >= 0 && this.tab !== "pins" ? "node" : this.tab);
+    this.diagram.draw();
+  }
+
+  // The same node of the other graph lights up with it.
+  follow(plot) {
+    if (this.plots.length < 2 || !plot.graph.counterpart) return;
+    const other = this.plots[1 - plot.index];
+    other.selected = plot.graph.counterpart[plot.selected];
+    other.route = null;
+  }
+
+  hover(plot, row, event, quiet = false) {
+    if (plot.hovered !== row) {
+      plot.hovered = row;
+      if (this.plots.length > 1 && plot.graph.counterpart) {
+        const other = this.plots[1 - plot.index];
+        other.hovered = row >= 0 ? plot.graph.counterpart[row] : -1;
+        other.paintOver();
+      }
+      plot.over.style.cursor = row >= 0 ? "pointer" : "grab";
+      plot.paintOver();
+    }
+    const tip = byId("tip");
+    tip.hidden = row < 0 || quiet || !event;
+    if (tip.hidden) return;
+    tip.replaceChildren(h("b", {}, titleOf(plot.graph, row)), h("span", {}, subtitleOf(plot.graph, row)),
+      plot.graph.kind[row] === KIND.LOGIT ? null : h("span", {}, "influence " + percent(plot.graph.influence[row])));
+    const x = Math.min(event.clientX + 16, window.innerWidth - tip.offsetWidth - 8);
+    const y = event.clientY + 22 + tip.offsetHeight > window.innerHeight ? event.clientY - tip.offsetHeight - 12 : event.clientY + 22;
+    tip.style.transform = "translate(" + x + "px," + y + "px)";
+  }
+
+  showRoute(plot, route) {
+    this.activate(plot);
+    plot.selected = -1;
+    plot.route = route;
+    if (route) plot.reveal(route.rows);
+    plot.paintOver();
+    this.showTab("routes");
+  }
+
+  togglePin(plot, row) {
+    if (plot.pinned.has(row)) {
+      plot.pinned.delete(row);
+      for (const group of plot.groups) group.rows.delete(row);
+    } else {
+      plot.pinned.add(row);
+      plot.reveal([row]);
+    }
+    this.pinsChanged(plot);
+  }
+
+  pinAll(plot, rows) {
+    for (const row of rows) plot.pinned.add(row);
+    this.pinsChanged(plot);
+  }
+
+  unpinAll(plot) {
+    plot.pinned.clear();
+    plot.groups = [];
+    this.pinsChanged(plot);
+  }
+
+  group(plot, rows, name) {
+    if (rows.length < 2) return this.say("tick at least two pins to group them");
+    for (const group of plot.groups) for (const row of rows) group.rows.delete(row);
+    plot.groups.push({ name: name.trim() || commonName(plot.graph, rows), rows: new Set(rows) });
+    this.pinsChanged(plot);
+  }
+
+  groupLoose(plot) {
+    const grouped = new Set(plot.groups.flatMap((group) => [...group.rows]));
+    const loose = [...plot.pinned].filter((row) => !grouped.has(row) && (plot.graph.kind[row] === KIND.FEATURE || plot.graph.kind[row] === KIND.ERROR));
+    this.group(plot, loose, "");
+  }
+
+  ungroup(plot, group) {
+    plot.groups = plot.groups.filter((one) => one !== group);
+    this.pinsChanged(plot);
+  }
+
+  pinsChanged(plot) {
+    plot.groups = plot.groups.filter((group) => group.rows.size > 0);
+    plot.reveal([...plot.pinned]);
+    plot.paintOver();
+    this.diagram.draw();
+    this.showTab(this.tab);
+    byId("pin-count").textContent = plot.pinned.size ? " " + plot.pinned.size : "";
+  }
+
+  setThreshold(share) {
+    for (const plot of this.plots) {
+      plot.threshold = share;
+      plot.forced = new Set([...plot.pinned, ...(plot.route ? plot.route.rows : []), ...(plot.selected >= 0 ? [plot.selected] : [])]);
+      plot.relayout();
+    }
+    if (this.tab === "node") this.showTab("node");
+  }
+
+  // So many nodes more or fewer as there are steps of a tenth.
+  nudge(direction) {
+    const { ranked, cumulative } = this.active.graph;
+    if (!ranked.length) return;
+    const now = ranked.filter((row) => cumulative[row] <= this.active.threshold + 1e-9).length;
+    const step = Math.max(1, Math.round(now / 10));
+    const next = Math.min(ranked.length, Math.max(1, now + direction * step));
+    this.setThreshold(cumulative[ranked[next - 1]]);
+  }
+
+  setEdges(value) {
+    for (const plot of this.plots) {
+      plot.edgePower = value / 100;
+      plot.limitEdges();
+      plot.paint();
+    }
+  }
+
+  setLinks(links) {
+    this.links = links;
+    for (const button of document.querySelectorAll("#links button")) {
+      button.setAttribute("aria-pressed", String(button.dataset.links === links));
+    }
+    for (const plot of this.plots) plot.paintOver();
+  }
+
+  letGo() {
+    this.search.close();
+    for (const plot of this.plots) {
+      plot.selected = plot.hovered = -1;
+      plot.route = null;
+      plot.paintOver();
+    }
+    this.showTab(this.tab === "node" ? "routes" : this.tab);
+    this.diagram.draw();
+  }
+
+  // -- what follows
+  showTab(tab) {
+    const panel = byId("content"), stays = tab === this.tab && tab !== "node";
+    const top = stays ? panel.scrollTop : 0;
+    this.tab = tab;
+    for (const button of document.querySelectorAll("#tabs button")) {
+      button.setAttribute("aria-selected", String(button.dataset.tab === tab));
+    }
+    panel.replaceChildren(...TABS[tab](this).flat(3).filter(Boolean));
+    panel.scrollTop = top;
+  }
+
+  showCounts() {
+    const { graph, inner, threshold, between, edgeLimit, power } = this.active;
+    const ranked = graph.ranked.length;
+    byId("influence").max = ranked ? Math.ceil(graph.cumulative[graph.ranked[ranked - 1]] * 1000) : 1000;
+    byId("influence").value = Math.round(threshold * 1000);
+    byId("influence-text").textContent = inner.toLocaleString("en") + " of " + counted(ranked, "node");
+    byId("influence-text").title = "the nodes that carry the strongest " + percent(threshold) + " of influence";
+    byId("edges").value = Math.round(power * 100);
+    byId("edges-text").textContent = Math.min(edgeLimit, between.length).toLocaleString("en") + " of " + between.length.toLocaleString("en");
+  }
+
+  painted(plot) {
+    if (plot === this.active && !plot.moving) this.showCounts();
+  }
+
+  recolor() {
+    for (const plot of this.plots) plot.recolor();
+  }
+
+  say(words) {
+    byId("live").textContent = words;
+  }
+}
+
+function start() {
+  const data = JSON.parse(byId("data").textContent);
+  byId("waiting").remove();
+  window.viewer = new App(data);
+}
+
+start();

@@ -1,0 +1,131 @@
+// Decodes the inlined graph: base64 columns to typed arrays, and who is joined to whom.
+//
+// Edges come strongest first (by the influence that flows along them), so every list of a node's
+// edges is strongest first, too, and "the strongest so many" is the front of the table.
+
+const KIND = { EMBEDDING: 0, FEATURE: 1, ERROR: 2, LOGIT: 3 };
+const KIND_WORDS = ["token", "feature", "error", "target"];
+const TYPES = {
+  u1: Uint8Array, i2: Int16Array, u2: Uint16Array, i4: Int32Array, u4: Uint32Array,
+  f4: Float32Array, f8: Float64Array,
+};
+
+function decodedColumn([type, text]) {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new TYPES[type](bytes.buffer);
+}
+
+function decodedColumns(table) {
+  const columns = {};
+  for (const name of Object.keys(table)) columns[name] = decodedColumn(table[name]);
+  return columns;
+}
+
+// Lists of edges by one of their ends: those of node i are list[start[i] .. start[i + 1]].
+function listsByNode(ends, n) {
+  const start = new Uint32Array(n + 1);
+  for (let e = 0; e < ends.length; e++) start[ends[e] + 1]++;
+  for (let i = 0; i < n; i++) start[i + 1] += start[i];
+  const next = start.slice(0, n);
+  const list = new Uint32Array(ends.length);
+  for (let e = 0; e < ends.length; e++) list[next[ends[e]]++] = e;
+  return { start, list };
+}
+
+function openGraph(record) {
+  const graph = { ...record, ...decodedColumns(record.nodes), ...decodedColumns(record.edges) };
+  graph.n = graph.kind.length;
+  graph.m = graph.source.length;
+  graph.into = listsByNode(graph.target, graph.n);
+  graph.outOf = listsByNode(graph.source, graph.n);
+  graph.ranked = [];
+  for (let row = 0; row < graph.n; row++) {
+    if (graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR) graph.ranked.push(row);
+  }
+  graph.ranked.sort((a, b) => graph.cumulative[a] - graph.cumulative[b] || a - b);
+  graph.largest = graph.ranked.reduce((most, row) => Math.max(most, graph.influence[row]), 0);
+  graph.strongestFlow = graph.m ? flowOf(graph, 0) : 0;
+  graph.targetOf = new Map(graph.targets.map((target) => [target.row, target]));
+  graph.cardOf = new Map();
+  if (graph.cards) {
+    for (const card of graph.cards.list) graph.cardOf.set(card.layer + "/" + card.feature, card);
+  }
+  if (graph.heads) {
+    Object.assign(graph.heads, decodedColumns(graph.heads.columns));
+    graph.heads.byEdge = listsByNode(graph.heads.edge, graph.m);
+  }
+  return graph;
+}
+
+// Signed part of what goes into the edge's target.
+function shareOf(graph, edge) {
+  const whole = graph.total[graph.target[edge]];
+  return whole > 0 ? graph.weight[edge] / whole : 0;
+}
+
+// Influence on the targets that flows along the edge.
+function flowOf(graph, edge) {
+  return Math.abs(graph.weight[edge]) * graph.passedOn[graph.target[edge]];
+}
+
+function edgesInto(graph, row) {
+  return graph.into.list.subarray(graph.into.start[row], graph.into.start[row + 1]);
+}
+
+function edgesOutOf(graph, row) {
+  return graph.outOf.list.subarray(graph.outOf.start[row], graph.outOf.start[row + 1]);
+}
+
+function edgeBetween(graph, source, target) {
+  for (const edge of edgesInto(graph, target)) if (graph.source[edge] === source) return edge;
+  return -1;
+}
+
+function cardFor(graph, row) {
+  return graph.cardOf.get(graph.layer[row] + "/" + graph.feature[row]);
+}
+
+// The attention heads that carry an edge: [{name, key, query, loading, share}], strongest first.
+function headsOf(graph, edge) {
+  const heads = graph.heads;
+  if (!heads) return [];
+  const found = [];
+  for (const i of heads.byEdge.list.subarray(heads.byEdge.start[edge], heads.byEdge.start[edge + 1])) {
+    found.push({
+      name: "L" + heads.layer[i] + ".H" + heads.head[i],
+      key: heads.key[i],
+      query: heads.query[i],
+      loading: heads.loading[i],
+      share: graph.weight[edge] ? heads.loading[i] / graph.weight[edge] : 0,
+    });
+  }
+  return found.sort((a, b) => Math.abs(b.loading) - Math.abs(a.loading));
+}
+
+// The same words as in the terminal: "12 %", "1.4 %", "0.03 %"; never "0 %" for what is not 0.
+function percent(share) {
+  const value = 100 * share;
+  if (!Number.isFinite(value)) return "?";
+  const size = Math.abs(value);
+  const unit = "\u00a0%";
+  if (size >= 9.95 || value === 0) return value.toFixed(0) + unit;
+  if (size >= 0.095) return value.toFixed(1) + unit;
+  return size >= 0.005 ? value.toFixed(2) + unit : value > 0 ? "<0.01" + unit : ">-0.01" + unit;
+}
+
+function signedPercent(share) {
+  return (share > 0 ? "+" : "") + percent(share).replace("-", "\u2212");
+}
+
+function figureOf(value) {
+  if (!Number.isFinite(value)) return "?";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(1);
+  return value.toFixed(size < 1 ? 3 : size < 100 ? 2 : 0).replace("-", "\u2212");
+}
+
+function counted(count, word) {
+  return count.toLocaleString("en") + " " + word + (count === 1 ? "" : "s");
+}

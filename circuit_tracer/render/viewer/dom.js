@@ -1,0 +1,58 @@
+// Elements made without markup: text is always a text node, so hostile text stays text.
+
+function h(tag, properties = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  return filled(document.createElement(name || "div"), classes, properties, children);
+}
+
+function svg(tag, properties = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), classes, properties, children);
+}
+
+function filled(element, classes, properties, children) {
+  if (classes.length) element.classList.add(...classes);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "style") for (const [name, one] of Object.entries(value)) element.style.setProperty(name, one);
+    else element.setAttribute(key, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+// The sign of a node's kind, as it is drawn in the plot.
+function sign(kind, hollow = false) {
+  const shapes = {
+    [KIND.FEATURE]: () => svg(hollow ? "circle.s-hollow" : "circle.s-feature", { cx: 7, cy: 7, r: 5 }),
+    [KIND.ERROR]: () => svg("path.s-error", { d: "M7 1.5L12.5 7L7 12.5L1.5 7Z" }),
+    [KIND.EMBEDDING]: () => svg("rect.s-token", { x: 1, y: 3, width: 12, height: 8, rx: 2 }),
+    [KIND.LOGIT]: () => svg("rect.s-target", { x: 1, y: 3, width: 12, height: 8, rx: 2 }),
+  };
+  return svg("svg.sign", { viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" }, shapes[kind]());
+}
+
+function titleOf(graph, row) {
+  const kind = graph.kind[row];
+  if (kind === KIND.EMBEDDING) return graph.tokens[graph.position[row]];
+  if (kind === KIND.LOGIT) return graph.targetOf.get(row).token;
+  return graph.label[row] || graph.name[row];
+}
+
+function whereOf(graph, row) {
+  const kind = graph.kind[row], token = "\u201c" + graph.tokens[graph.position[row]] + "\u201d";
+  if (kind === KIND.EMBEDDING) return "token " + graph.position[row];
+  if (kind === KIND.LOGIT) return "target";
+  return "L" + graph.layer[row] + " " + token;
+}
+
+function bar(share, most) {
+  const size = Math.min(1, Math.abs(share) / Math.max(most, 1e-12));
+  return h("span.bar", { "aria-hidden": "true" },
+    h(share < 0 ? "span.fill.negative" : "span.fill.positive", { style: { width: (100 * size).toFixed(1) + "%" } }));
+}

@@ -1,0 +1,148 @@
+// The panel's tab about one node: facts, feature card, inputs and outputs with heads.
+
+const SHOWN_LINKS = 24;
+
+function nodeTab(app) {
+  const plot = app.active, { graph } = plot, row = plot.selected;
+  if (row < 0) {
+    return [h("p.hint", {}, "Click a node to see what it is, what feeds it and what it feeds. Double-click pins it.")];
+  }
+  const kind = graph.kind[row];
+  const parts = [
+    h("div.node-head", {},
+      sign(kind, kind === KIND.FEATURE && !graph.expanded[row]),
+      h("div", {}, h("h2", {}, titleOf(graph, row)), h("p.sub", {}, subtitleOf(graph, row))),
+      h("button", { onclick: () => app.togglePin(plot, row), "aria-pressed": String(plot.pinned.has(row)) },
+        plot.pinned.has(row) ? "Unpin" : "Pin")),
+    factsOf(graph, row),
+    otherGraph(app, plot, row),
+    kind === KIND.FEATURE ? cardPart(graph, row) : null,
+    linkList(app, plot, row, "inputs"),
+    linkList(app, plot, row, "outputs"),
+    graph.heads ? null : h("p.hint", {}, "The attention heads of edges are not in this page; circuit-tracer heads GRAPH --save brings them in."),
+  ];
+  return parts;
+}
+
+function subtitleOf(graph, row) {
+  const kind = graph.kind[row], token = "\u201c" + graph.tokens[graph.position[row]] + "\u201d";
+  if (kind === KIND.EMBEDDING) return "token " + graph.position[row] + " of the prompt";
+  if (kind === KIND.LOGIT) return "target: what the model says after " + token;
+  if (kind === KIND.ERROR) return "error of layer " + graph.layer[row] + " at " + token + ": what the dictionary does not reconstruct";
+  return graph.name[row] + " \u00b7 layer " + graph.layer[row] + ", feature " + graph.feature[row] + ", at " + token;
+}
+
+const FACTS = {
+  influence: "share of the influence on the targets that passes through this node",
+  cumulative: "share that this node and all stronger ones have: lower is more important",
+  constant: "the part of its value that comes from no node: biases, and what is zeroed at BOS",
+};
+
+function factsOf(graph, row) {
+  const kind = graph.kind[row], facts = [];
+  if (kind === KIND.LOGIT) {
+    const target = graph.targetOf.get(row);
+    facts.push(["probability", percent(target.probability)], ["logit", figureOf(target.logit)]);
+  } else facts.push(["influence", percent(graph.influence[row])], ["cumulative", percent(graph.cumulative[row])]);
+  if (kind === KIND.FEATURE) facts.push(["activation", figureOf(graph.activation[row])]);
+  if (Number.isFinite(graph.constant[row]) && graph.total[row] > 0) {
+    facts.push(["constant", figureOf(graph.constant[row]) + " of " + figureOf(graph.value[row])]);
+  }
+  return h("dl.facts", {}, facts.map(([name, value]) => h("div", { title: FACTS[name] }, h("dt", {}, name), h("dd", {}, value))));
+}
+
+function otherGraph(app, plot, row) {
+  if (app.plots.length < 2 || !plot.graph.counterpart) return null;
+  const other = app.plots[1 - plot.index], at = plot.graph.counterpart[row];
+  const letter = "AB"[other.index];
+  if (at < 0) return h("p.other", {}, "Only graph " + "AB"[plot.index] + " keeps it.");
+  return h("p.other", {}, "In graph " + letter + ": influence " + percent(other.graph.influence[at]) + " ",
+    h("button.link", { onclick: () => app.select(other, at) }, "show"));
+}
+
+function cardPart(graph, row) {
+  const card = cardFor(graph, row);
+  if (!card) return h("p.hint", {}, graph.cards ? "This feature's card is not in the page (the most influential " + graph.cards.list.length.toLocaleString("en") + " are)." : "There are no feature cards in this page.");
+  return h("section.card", {},
+    h("h3", {}, "Feature card"),
+    h("dl.facts", {},
+      card.examples.length ? [fact("fires on", percent(card.frequency) + " of tokens"), fact("maximum", figureOf(card.most))] : null),
+    chips("promotes", card.promotes), chips("suppresses", card.suppresses),
+    card.examples.map((group) => [
+      h("h4", {}, group.quantile === "Top" ? "Strongest contexts" : group.quantile),
+      group.examples.map((example) => context(graph, card, example)),
+    ]));
+}
+
+function fact(name, value) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}
+
+function chips(name, tokens) {
+  if (!tokens.length) return null;
+  return h("p.chips", {}, h("span.name", {}, name), tokens.map((token) => h("span.chip", {}, token)));
+}
+
+// A context's tokens, each the darker the stronger the feature fires there.
+function context(graph, card, [tokens, activations]) {
+  return h("p.context", {}, tokens.map((number, i) => {
+    const share = activations[i] / 255;
+    const word = graph.cards.tokens[number];
+    return share > 0
+      ? h("span.fires", { style: { "--share": share.toFixed(3) }, title: figureOf(share * card.most) }, word)
+      : h("span", {}, word);
+  }));
+}
+
+function linkList(app, plot, row, way) {
+  const { graph } = plot;
+  const isInputs = way === "inputs";
+  const edges = byShare(graph, isInputs ? edgesInto(graph, row) : edgesOutOf(graph, row));
+  if (!edges.length) return null;
+  const most = Math.abs(shareOf(graph, edges[0]));
+  const list = h("ol.links", {});
+  const fill = (limit) => list.replaceChildren(
+    ...edges.slice(0, limit).map((edge) => linkItem(app, plot, edge, isInputs ? graph.source[edge] : graph.target[edge], most)));
+  fill(SHOWN_LINKS);
+  const more = edges.length > SHOWN_LINKS
+    ? h("button.link", { onclick: () => { fill(edges.length); more.remove(); } }, "all " + edges.length.toLocaleString("en"))
+    : null;
+  const sum = isInputs ? edges.reduce((total, edge) => total + Math.abs(shareOf(graph, edge)), 0) : 0;
+  const note = isInputs ? "shares of what goes into it; together " + percent(sum) : "shares of what goes into each";
+  return h("section." + way, {},
+    h("h3", {}, isInputs ? "Inputs" : "Outputs", h("small", {}, note)), list, more);
+}
+
+function linkItem(app, plot, edge, other, most) {
+  const { graph } = plot, share = shareOf(graph, edge), heads = headsOf(graph, edge);
+  const detail = h("div.heads", { hidden: true });
+  const toggle = heads.length
+    ? h("button.more", {
+        "aria-expanded": "false", "aria-label": "attention heads of this edge", title: "attention heads of this edge",
+        onclick: (event) => {
+          detail.hidden = !detail.hidden;
+          event.currentTarget.setAttribute("aria-expanded", String(!detail.hidden));
+          if (!detail.childElementCount) detail.append(...headItems(graph, heads));
+        },
+      }, "heads")
+    : null;
+  const go = h("button.go", {
+    onclick: () => app.select(plot, other, true),
+    onpointerenter: () => app.hover(plot, plot.place.shown[other] ? other : -1, null, true),
+    onpointerleave: () => app.hover(plot, -1, null, true),
+    title: "weight " + figureOf(graph.weight[edge]),
+  },
+    h("span.share", { class: share < 0 ? "share down" : "share up" }, signedPercent(share)),
+    bar(share, most), sign(graph.kind[other], graph.kind[other] === KIND.FEATURE && !graph.expanded[other]),
+    h("span.label", {}, titleOf(graph, other)), h("span.where", {}, whereOf(graph, other)));
+  return h(plot.place.shown[other] ? "li" : "li.away", {}, h("div.row", {}, go, toggle), detail);
+}
+
+function headItems(graph, heads) {
+  const most = Math.abs(heads[0].share);
+  return heads.map((head) => h("div.head", {},
+    h("span.share", { class: head.share < 0 ? "share down" : "share up" }, signedPercent(head.share)),
+    bar(head.share, most),
+    h("span.label", {}, head.name),
+    h("span.where", {}, "\u201c" + graph.tokens[head.key] + "\u201d \u2192 \u201c" + graph.tokens[head.query] + "\u201d")));
+}

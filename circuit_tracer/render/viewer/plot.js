@@ -1,0 +1,249 @@
+// One graph on its canvases: what is shown, where the view is, when what is painted.
+//
+// Three canvases lie over each other: edges, nodes with labels, and what is lit up. Lighting up a
+// node repaints the last alone. Many edges are drawn a part a frame, the strongest first; while the
+// view of a large graph moves, the finished pictures are moved and drawn anew when it rests.
+
+const SETTLE = 110;
+const EDGES_A_FRAME = 2500;
+const LARGE = 1200;
+
+class Plot {
+  constructor(app, graph, host, index) {
+    Object.assign(this, { app, graph, host, index });
+    this.under = h("canvas.under", { "aria-hidden": "true" });
+    this.base = h("canvas.base", { "aria-hidden": "true" });
+    this.over = h("canvas.over", {
+      tabindex: 0, role: "application",
+      "aria-label": "Attribution graph of " + graph.prompt + ". Arrow keys go from node to node.",
+    });
+    host.append(this.under, this.base, this.over);
+    graph.strongestToken = graph.tokenInfluence;
+    this.selected = -1;
+    this.hovered = -1;
+    this.pinned = new Set(graph.pins);
+    this.groups = graph.groups.map((group) => ({ name: group.name, rows: new Set(group.rows) }));
+    this.forced = new Set(this.pinned);
+    this.route = null;
+    this.matches = null;
+    this.labels = [];
+    this.frames = [];
+    this.threshold = startingThreshold(graph, host.clientWidth < 700 ? 30 : 64);
+    this.edgePower = null;
+    listenToPointer(this);
+    new ResizeObserver(() => this.resize()).observe(host);
+    this.resize();
+  }
+
+  // -- what is shown
+  isVisible(row) {
+    const kind = this.graph.kind[row];
+    return kind === KIND.EMBEDDING || kind === KIND.LOGIT || this.forced.has(row) ||
+      this.graph.cumulative[row] <= this.threshold + 1e-9;
+  }
+
+  relayout(fit = true) {
+    const { graph } = this;
+    const rows = [];
+    for (let row = 0; row < graph.n; row++) if (this.isVisible(row)) rows.push(row);
+    this.inner = rows.filter((row) => graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR).length;
+    this.place = layOut(graph, rows, { width: this.width, height: this.height });
+    this.between = [];
+    for (let edge = 0; edge < graph.m; edge++) {
+      if (this.place.shown[graph.source[edge]] && this.place.shown[graph.target[edge]]) this.between.push(edge);
+    }
+    this.strongestShown = (this.between.length && flowOf(graph, this.between[0])) || 1e-30;
+    this.limitEdges(rows.length);
+    if (fit) this.fit();
+    this.paint();
+  }
+
+  // The slider goes by powers from one edge to all; untouched, it stands at two or three a node.
+  limitEdges(nodes = this.shownNodes) {
+    this.shownNodes = nodes;
+    const all = Math.max(this.between.length, 1);
+    const usual = Math.min(all, Math.max(40, Math.min(2.5 * nodes, 2500)));
+    if (this.edgePower === null) this.edgeLimit = Math.round(usual);
+    else this.edgeLimit = Math.round(Math.pow(all, this.edgePower));
+  }
+
+  get power() {
+    const all = this.between.length;
+    return all > 1 ? Math.log(Math.max(this.edgeLimit, 1)) / Math.log(all) : 1;
+  }
+
+  important() {
+    return this.graph.ranked;
+  }
+
+  reveal(rows) {
+    let changed = false;
+    for (const row of rows) {
+      if (this.isVisible(row)) continue;
+      this.forced.add(row);
+      changed = true;
+    }
+    if (changed) this.relayout();
+  }
+
+  isOwn(row) {
+    return this.graph.counterpart ? this.graph.counterpart[row] < 0 : false;
+  }
+
+  // -- view
+  sx(x) { return x * this.k + this.tx; }
+  sy(y) { return y * this.k + this.ty; }
+  get markScale() { return Math.min(1.5, Math.max(0.4, Math.sqrt(this.k * this.place.density))); }
+
+  top(row) {
+    const kind = this.graph.kind[row], y = this.sy(this.place.y[row]);
+    if (kind === KIND.LOGIT) return y - BOX / 2;
+    if (kind === KIND.EMBEDDING) return y - BOX / 2;
+    return y - this.place.half[row] * this.markScale;
+  }
+
+  // Half the width of a token's or target's box: tokens widen as one zooms in, up to their words.
+  boxHalf(row) {
+    const half = this.place.half[row];
+    if (this.graph.kind[row] === KIND.LOGIT) return half;
+    if (this.place.turned) return Math.min(half * this.k, 8);
+    const words = widthOf(this.graph.tokens[this.graph.position[row]], BOX_SIZE) / 2 + 8;
+    return Math.max(half * Math.min(this.k, 1), Math.min(half * this.k, words));
+  }
+
+  bottom(row) {
+    const kind = this.graph.kind[row];
+    if (kind === KIND.LOGIT || kind === KIND.EMBEDDING) return this.top(row) + BOX;
+    return this.sy(this.place.y[row]) + this.place.half[row] * this.markScale;
+  }
+
+  fit() {
+    this.k = 1;
+    this.tx = this.ty = 0;
+  }
+
+  zoom(factor, x = this.width / 2, y = this.height / 2) {
+    const k = Math.min(40, Math.max(0.7, this.k * factor));
+    this.tx = x - ((x - this.tx) * k) / this.k;
+    this.ty = y - ((y - this.ty) * k) / this.k;
+    this.k = k;
+    this.moved();
+  }
+
+  pan(dx, dy) {
+    const left = 80 - this.place.width * this.k, up = 80 - this.place.height * this.k;
+    this.tx = Math.min(this.width - 80, Math.max(left, this.tx + dx));
+    this.ty = Math.min(this.height - 80, Math.max(up, this.ty + dy));
+    this.moved();
+  }
+
+  moved() {
+    this.moving = true;
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => {
+      this.moving = false;
+      this.paint();
+    }, SETTLE);
+    this.paint();
+  }
+
+  centreOn(row) {
+    const x = this.sx(this.place.x[row]), y = this.sy(this.place.y[row]);
+    const dx = Math.max(0, GUTTER - x) + Math.min(0, this.width - 16 - x);
+    const dy = Math.max(0, 16 - y) + Math.min(0, this.height - 16 - y);
+    if (!dx && !dy) return;
+    this.tx += dx + 60 * Math.sign(dx);
+    this.ty += dy + 40 * Math.sign(dy);
+    this.paint();
+  }
+
+  // -- painting
+  resize() {
+    const box = this.host.getBoundingClientRect();
+    if (!box.width || !box.height) return;
+    this.width = Math.round(box.width);
+    this.height = Math.round(box.height);
+    const density = window.devicePixelRatio || 1;
+    for (const canvas of [this.under, this.base, this.over]) {
+      canvas.width = Math.round(this.width * density);
+      canvas.height = Math.round(this.height * density);
+    }
+    this.recolor();
+    this.relayout();
+  }
+
+  recolor() {
+    this.colors = themeColors();
+    if (this.place) this.paint();
+  }
+
+  paint() {
+    this.stale = true;
+    this.paintOver();
+  }
+
+  paintOver() {
+    if (!this.waiting) this.waiting = requestAnimationFrame(() => this.frame());
+  }
+
+  frame() {
+    this.waiting = 0;
+    const start = performance.now();
+    if (this.stale && this.moving && this.shownNodes + this.edgeLimit > LARGE && this.painted) this.shift();
+    else if (this.stale) this.repaint();
+    else if (this.edgesLeft < this.edgeLimit && !this.moving) this.paintMoreEdges();
+    const lit = this.lit();
+    this.under.style.opacity = this.base.style.opacity = lit ? "0.3" : "1";
+    paintOverlay(this, this.pen(this.over), lit);
+    this.frames.push(performance.now() - start);
+    if (this.frames.length > 240) this.frames.shift();
+    this.app.painted(this);
+  }
+
+  repaint() {
+    this.stale = false;
+    this.painted = { k: this.k, tx: this.tx, ty: this.ty };
+    this.under.style.transform = this.base.style.transform = "";
+    paintGround(this, this.pen(this.under));
+    this.edgesLeft = 0;
+    this.paintMoreEdges();
+    paintNodes(this, this.pen(this.base));
+  }
+
+  paintMoreEdges() {
+    const end = Math.min(this.edgesLeft + EDGES_A_FRAME, this.edgeLimit);
+    paintEdges(this, canvasPen(this.under.getContext("2d")), this.edgesLeft, end);
+    this.edgesLeft = end;
+    if (end < this.edgeLimit) this.paintOver();
+  }
+
+  // The finished pictures, moved to where the view is now.
+  shift() {
+    const scale = this.k / this.painted.k;
+    const x = this.tx - this.painted.tx * scale, y = this.ty - this.painted.ty * scale;
+    const transform = "translate(" + x + "px," + y + "px) scale(" + scale + ")";
+    this.under.style.transform = this.base.style.transform = transform;
+  }
+
+  pen(canvas) {
+    const context = canvas.getContext("2d");
+    const density = window.devicePixelRatio || 1;
+    context.setTransform(density, 0, 0, density, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    return canvasPen(context);
+  }
+
+  lit() {
+    if (this.hovered < 0 && this.route) return litRoute(this, this.route);
+    const row = this.hovered >= 0 ? this.hovered : this.selected;
+    if (row >= 0) return litNode(this, row);
+    return this.matches ? litMatches(this, this.matches) : null;
+  }
+}
+
+// The share of influence at which so many features and errors are shown; all, if there are few more.
+function startingThreshold(graph, most) {
+  const { ranked, cumulative } = graph;
+  if (ranked.length <= most * 1.4) return ranked.length ? cumulative[ranked[ranked.length - 1]] : 1;
+  return cumulative[ranked[most - 1]];
+}

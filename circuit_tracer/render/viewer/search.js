@@ -1,0 +1,103 @@
+// Search over labels, names, tokens and what features promote; hits light up as one types.
+
+const MOST_FOUND = 60;
+
+function searchIndex(graph) {
+  if (graph.index) return graph.index;
+  graph.index = [];
+  for (let row = 0; row < graph.n; row++) {
+    const card = graph.kind[row] === KIND.FEATURE ? cardFor(graph, row) : null;
+    const words = [titleOf(graph, row), graph.name[row], graph.id[row], card ? card.promotes.join(" ") : ""];
+    graph.index.push(words.join("\n").toLowerCase());
+  }
+  return graph.index;
+}
+
+// Rows that hold every word, those of most influence first.
+function searched(graph, text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length) return [];
+  const found = [];
+  searchIndex(graph).forEach((entry, row) => {
+    if (words.every((word) => entry.includes(word))) found.push(row);
+  });
+  const title = (row) => (titleOf(graph, row).toLowerCase().includes(text.toLowerCase().trim()) ? 0 : 1);
+  return found.sort((a, b) => title(a) - title(b) || graph.influence[b] - graph.influence[a] || a - b);
+}
+
+class Search {
+  constructor(app) {
+    this.app = app;
+    this.field = byId("search");
+    this.list = byId("found");
+    this.rows = [];
+    this.chosen = -1;
+    this.field.addEventListener("input", () => this.update());
+    this.field.addEventListener("focus", () => this.update());
+    this.field.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("pointerdown", (event) => {
+      if (!event.target.closest(".search")) this.close();
+    });
+  }
+
+  update() {
+    const plot = this.app.active;
+    const found = searched(plot.graph, this.field.value);
+    plot.matches = this.field.value.trim() ? found : null;
+    this.rows = found.slice(0, MOST_FOUND);
+    this.chosen = this.rows.length ? 0 : -1;
+    this.show(found.length);
+    plot.paintOver();
+  }
+
+  show(count) {
+    const { graph } = this.app.active;
+    if (!this.field.value.trim()) return this.hide();
+    this.list.replaceChildren(
+      h("p.count", {}, count ? counted(count, "node") : "Nothing found: labels, names (L3/117), tokens and promoted tokens are searched."),
+      ...this.rows.map((row, i) => h("button.hit", {
+        role: "option", "aria-selected": String(i === this.chosen), onclick: () => this.choose(row),
+      }, sign(graph.kind[row]), h("span.label", {}, titleOf(graph, row)), h("span.where", {}, whereOf(graph, row)))),
+    );
+    this.list.hidden = false;
+    this.field.setAttribute("aria-expanded", "true");
+  }
+
+  key(event) {
+    if (event.key === "Enter" && this.chosen >= 0) this.choose(this.rows[this.chosen]);
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (!this.rows.length) return;
+      this.chosen = (this.chosen + (event.key === "ArrowDown" ? 1 : -1) + this.rows.length) % this.rows.length;
+      [...this.list.querySelectorAll(".hit")].forEach((hit, i) => {
+        hit.setAttribute("aria-selected", String(i === this.chosen));
+        if (i === this.chosen) hit.scrollIntoView({ block: "nearest" });
+      });
+    } else if (event.key === "Escape") {
+      this.field.value = "";
+      this.close();
+      this.app.active.over.focus();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  choose(row) {
+    this.close();
+    this.app.select(this.app.active, row, true);
+    this.app.active.over.focus();
+  }
+
+  hide() {
+    this.list.hidden = true;
+    this.field.setAttribute("aria-expanded", "false");
+  }
+
+  close() {
+    this.hide();
+    const plot = this.app.active;
+    if (plot.matches) {
+      plot.matches = null;
+      plot.paintOver();
+    }
+  }
+}

@@ -1,0 +1,93 @@
+// The panel's tab on how far to believe the graph: verdict, scores, tests by intervention.
+
+const VERDICT_MARKS = { "+": "speaks for it", "~": "keep in mind", "-": "speaks against it" };
+const HELD_NAMES = { held: "attention, norms held", constrained: "attention held", free: "nothing held" };
+
+function trustTab(app) {
+  const { graph } = app.active, trust = graph.trust;
+  const parts = [];
+  if (trust) {
+    parts.push(h("p.verdict", { "data-level": trust.level }, trust.headline));
+    parts.push(h("ul.reasons", {}, trust.reasons.map((reason) =>
+      h("li", { "data-mark": reason.mark, title: VERDICT_MARKS[reason.mark] || "" }, reason.text))));
+  } else {
+    parts.push(h("p.hint", {}, "This graph has not been tested by intervention; circuit-tracer trust does it."));
+  }
+  parts.push(h("h3", {}, "Scores of the whole graph"));
+  parts.push(h("dl.scores", {}, graph.scores.map((score) =>
+    h("div", {}, h("dt", {}, score.name), h("dd", {}, score.value), h("dd.meaning", {}, score.meaning)))));
+  if (trust && trust.knockOn.length) parts.push(knockOnChart(trust.knockOn));
+  if (trust && trust.sufficiency.length) parts.push(sufficiencyChart(trust.sufficiency));
+  if (trust && trust.distance.length) parts.push(distanceChart(trust.distance));
+  if (app.comparison) parts.push(comparisonPart(app.comparison));
+  return parts;
+}
+
+function comparisonPart(comparison) {
+  return [
+    h("h3", {}, "The two graphs"),
+    h("dl.scores", {}, comparison.figures.map((one) =>
+      h("div", {}, h("dt", {}, one.name), h("dd", {}, one.value), h("dd.meaning", {}, one.meaning)))),
+  ];
+}
+
+const CHART = { width: 320, height: 150, left: 34, right: 10, top: 10, bottom: 26 };
+
+function chart(title, note, xLabels, ticks, marks) {
+  const [low, high] = [ticks[0], ticks[ticks.length - 1]];
+  const across = CHART.width - CHART.left - CHART.right, up = CHART.height - CHART.top - CHART.bottom;
+  const x = (share) => CHART.left + across * share;
+  const y = (value) => CHART.top + up * (1 - (Math.min(Math.max(value, low), high) - low) / (high - low));
+  return h("figure.chart", {}, h("figcaption", {}, h("b", {}, title), h("span", {}, note)),
+    svg("svg", { viewBox: "0 0 " + CHART.width + " " + CHART.height, role: "img", "aria-label": title },
+      ticks.map((tick) => [
+        svg("line.grid", { x1: CHART.left, x2: CHART.width - CHART.right, y1: y(tick), y2: y(tick) }),
+        svg("text.tick", { x: CHART.left - 5, y: y(tick) + 3.5, "text-anchor": "end" }, String(tick)),
+      ]),
+      xLabels.map(([share, words]) =>
+        svg("text.tick", { x: x(share), y: CHART.height - 8, "text-anchor": "middle" }, words)),
+      marks(x, y)));
+}
+
+function knockOnChart(found) {
+  const place = (i) => (i + 0.5) / found.length;
+  return chart("Knock-on effects: foretold against measured", "Spearman over ablated features, 95 % of bootstrap draws",
+    found.map((one, i) => [place(i), HELD_NAMES[one.held] || one.held]), [-0.5, 0, 0.5, 1],
+    (x, y) => found.filter((one) => Number.isFinite(one.value ?? NaN)).map((one) => {
+      const i = found.indexOf(one);
+      return [
+        Number.isFinite(one.low ?? NaN) ? svg("line.whisker", { x1: x(place(i)), x2: x(place(i)), y1: y(one.low), y2: y(one.high) }) : null,
+        svg("circle.point", { cx: x(place(i)), cy: y(one.value), r: 4 }),
+        svg("text.value", { x: x(place(i)) + 8, y: y(one.value) + 4 }, one.value.toFixed(2)),
+      ];
+    }));
+}
+
+function sufficiencyChart(points) {
+  const place = (i) => (points.length > 1 ? i / (points.length - 1) : 0.5) * 0.92 + 0.04;
+  const line = (key, x, y) => points.filter((one) => Number.isFinite(one[key] ?? NaN))
+    .map((one) => x(place(points.indexOf(one))).toFixed(1) + "," + y(one[key]).toFixed(1)).join(" ");
+  const end = points[points.length - 1];
+  return chart("What stays of the target", "kept features alone (solid), without them (dashed), by node threshold",
+    points.map((one, i) => [place(i), String(one.threshold)]), [0, 0.5, 1],
+    (x, y) => [
+      svg("polyline.curve", { points: line("sufficiency", x, y) }),
+      svg("polyline.curve.dashed", { points: line("necessity", x, y) }),
+      Number.isFinite(end.sufficiency ?? NaN)
+        ? svg("text.value", { x: x(place(points.length - 1)), y: y(end.sufficiency) + 14, "text-anchor": "end" }, percent(end.sufficiency))
+        : null,
+    ]);
+}
+
+function distanceChart(curves) {
+  const last = Math.max(...curves.flatMap((curve) => curve.points.map((point) => point.layers)));
+  const place = (layers) => (last > 1 ? (layers - 1) / (last - 1) : 0.5) * 0.92 + 0.04;
+  const labels = Array.from({ length: last }, (_, i) => i + 1).filter((i) => last < 12 || i % 4 === 1);
+  return chart("Cosine of foretold and measured response", "by layers between cause and effect: attention and norms held (solid), nothing held (dashed)",
+    labels.map((i) => [place(i), String(i)]), [0, 0.5, 1],
+    (x, y) => curves.filter((curve) => curve.held !== "constrained").map((curve) =>
+      svg(curve.held === "free" ? "polyline.curve.dashed" : "polyline.curve", {
+        points: curve.points.filter((one) => Number.isFinite(one.cosine ?? NaN))
+          .map((one) => x(place(one.layers)).toFixed(1) + "," + y(one.cosine).toFixed(1)).join(" "),
+      })));
+}

@@ -1,0 +1,120 @@
+"""A real Chromium without a window, for the tests of the viewer's pages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+PATIENCE = 20.0
+"""Seconds a page may take on a busy machine."""
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and what it did."""
+
+    page: Any
+    """Playwright's."""
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    """Exceptions, and everything that was logged or asked in a dialog."""
+
+    def run(self, script: str, argument: Any = None) -> Any:
+        """The value of a JavaScript expression or function."""
+        return self.page.evaluate(script, argument)
+
+    def until(self, condition: str) -> None:
+        """Wait until a JavaScript condition holds (the page's policy forbids Playwright's way)."""
+        end = time.monotonic() + PATIENCE
+        while not self.run(f"() => Boolean({condition})"):
+            assert time.monotonic() < end, f"still not: {condition}"
+            time.sleep(0.02)
+
+    def settled(self) -> None:
+        """Wait until everything has been painted."""
+        self.until(
+            "window.viewer && (!viewer.plots || viewer.plots.every("
+            "p => !p.waiting && !p.stale && !p.moving && p.edgesLeft >= p.edgeLimit))"
+        )
+
+    def place_of(self, row: int, plot: int = 0) -> tuple[float, float]:
+        """Where a node stands in the window."""
+        x, y = self.run(
+            "([row, i]) => { const p = viewer.plots[i], box = p.over.getBoundingClientRect();"
+            " return [box.left + p.sx(p.place.x[row]), box.top + p.sy(p.place.y[row])]; }",
+            [row, plot],
+        )
+        return float(x), float(y)
+
+    def click(self, row: int, plot: int = 0, **more: Any) -> None:
+        """Click on a node."""
+        self.page.mouse.click(*self.place_of(row, plot), **more)
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The browser; skips where there is none."""
+    named = os.environ.get("CIRCUIT_TRACER_CHROMIUM", "")
+    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no chromium here: install one, or name it in CIRCUIT_TRACER_CHROMIUM")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Open HTML text, or an address, as a page of its own."""
+    contexts = []
+
+    def opened(html: str, *, width: int = 1280, height: int = 800, scheme: str = "light") -> Opened:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            accept_downloads=True,
+        )
+        contexts.append(context)
+        found = Opened(context.new_page())
+        found.page.on("request", lambda one: found.requests.append(one.url))
+        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+        found.page.on("console", lambda message: found.errors.append(message.text))
+        found.page.on("dialog", lambda one: (found.errors.append(one.message), one.dismiss()))
+        if html.startswith("http"):
+            address = html
+        else:
+            file = tmp_path / "page.html"
+            file.write_text(html, encoding="utf-8")
+            address = file.as_uri()
+        found.page.goto(address)
+        found.settled()
+        return found
+
+    yield opened
+    for context in contexts:
+        context.close()
