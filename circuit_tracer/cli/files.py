@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.bundled import bundled_folder
 from circuit_tracer.cli.output import say
@@ -16,6 +16,7 @@ from circuit_tracer.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from circuit_tracer.graphs.heads import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.graphs.trust_file import StoredVerdict
     from circuit_tracer.interventions.trust.report import Trust
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
@@ -30,11 +31,12 @@ FILE_NAMES = {
     "dot": "graph.dot",
     "pdf": "graph.pdf",
     "png": "graph.png",
+    "html": "graph.html",
     "csv": "csv",
     "parquet": "parquet",
 }
 """Format -> file (or folder) in a traced folder."""
-DRAWN = ("svg", "dot", "pdf", "png")
+DRAWN = ("svg", "dot", "pdf", "png", "html")
 EXPORTED = ("json", "graphml", "gexf", "node-link", "csv", "parquet")
 
 
@@ -105,12 +107,14 @@ def write_form(
     max_nodes: int,
     overwrite: bool = False,
     beside: Path | None = None,
-    note: str = "",
+    trust: StoredVerdict | None = None,
+    heads: HeadLoadings | None = None,
+    report: Mapping[str, Any] | None = None,
 ) -> None:
     """One form of a graph to one file (a folder, for tables), whole or not at all.
 
-    The exchange form gets the supernodes that lie in the folder `beside`, a figure the `note` (by
-    default the verdict of the trust report that lies there).
+    The exchange form gets the supernodes that lie in the folder `beside`, a figure the panel of
+    what `trust` concluded (by default the report that lies there) and the `heads` on its edges.
     """
     from circuit_tracer.graphs import new_file, to_exchange, write_exchange
     from circuit_tracer.graphs.networks import write
@@ -120,23 +124,23 @@ def write_form(
         return
     with new_file(path, overwrite) as file:
         if form == "json":
-            groups = None if beside is None else _supernodes_in(beside, pruned)
+            groups = None if beside is None else supernodes_in(beside, pruned)
             record = to_exchange(pruned, slug=slug, scan=scan_of(pruned), supernodes=groups)
             write_exchange(record, file)
+        elif form == "html":
+            from circuit_tracer.cli.viewing import graph_page, shown
+
+            found = shown(pruned, slug, beside=beside, heads=heads, report=report)
+            file.write_text(graph_page(found), encoding="utf-8")
         else:
-            said = note or ("" if beside is None else _verdict_in(beside, pruned))
-            file.write_bytes(_drawn(pruned, form, max_nodes, said))
+            from circuit_tracer.graphs.trust_file import read_verdict
+
+            if trust is None and beside is not None:
+                trust = read_verdict(beside, pruned)
+            file.write_bytes(_drawn(pruned, form, max_nodes, trust, heads))
 
 
-def _verdict_in(folder: Path, pruned: PrunedGraph) -> str:
-    """What the trust report of this very graph says in one line; "" without one."""
-    from circuit_tracer.graphs.trust_file import read_verdict
-
-    verdict = read_verdict(folder, pruned)
-    return "" if verdict is None else f"Trust: {verdict.headline}"
-
-
-def _supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
+def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
     """The supernodes of a folder's supernodes.toml as far as their nodes are kept."""
     from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
 
@@ -152,6 +156,13 @@ def scan_of(pruned: PrunedGraph) -> str:
     """What the exchange form calls the features' dictionary: "sprout-plt"."""
     info = pruned.graph.info
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
+
+
+def stored_heads(pruned: PrunedGraph, graph: Path) -> HeadLoadings | None:
+    """The head loadings that lie in a traced folder; None for a file, or where there are none."""
+    from circuit_tracer.graphs.heads import load_heads
+
+    return load_heads(pruned, graph) if graph.is_dir() else None
 
 
 def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCards:
@@ -203,14 +214,20 @@ def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | N
     return len(features)
 
 
-def _drawn(pruned: PrunedGraph, form: str, max_nodes: int, note: str) -> bytes:
+def _drawn(
+    pruned: PrunedGraph,
+    form: str,
+    max_nodes: int,
+    trust: StoredVerdict | None,
+    heads: HeadLoadings | None,
+) -> bytes:
     from circuit_tracer.render.dot import dot
     from circuit_tracer.render.raster import pdf, png
     from circuit_tracer.render.svg import svg
 
     if form == "dot":
         return dot(pruned, max_nodes=max_nodes).encode()
-    figure = svg(pruned, max_nodes=max_nodes, note=note)
+    figure = svg(pruned, max_nodes=max_nodes, trust=trust, heads=heads)
     if form == "svg":
         return figure.encode()
     return pdf(figure) if form == "pdf" else png(figure)
@@ -236,18 +253,29 @@ def write_trace(
     from circuit_tracer.graphs import new_folder, save_graph
     from circuit_tracer.graphs.heads import HEADS_FILE, save_heads
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
-    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
+    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE, verdict_in
 
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, TRUST_FILE, TRUST_FIGURE}
     ours |= set(FILE_NAMES.values())
-    note = "" if trust is None else f"Trust: {trust.verdict.headline}"
+    report = None if trust is None else trust.to_json()
+    found = None if report is None else verdict_in(report)
     with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
         if heads is not None:
             save_heads(heads, partial)
         for form in formats:
             path = partial / FILE_NAMES[form]
-            write_form(pruned, form, path, slug=slug, max_nodes=max_nodes, beside=beside, note=note)
+            write_form(
+                pruned,
+                form,
+                path,
+                slug=slug,
+                max_nodes=max_nodes,
+                beside=beside,
+                trust=found,
+                heads=heads,
+                report=report,
+            )
         if trust is not None:
             write_report(trust, partial)
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
@@ -272,6 +300,25 @@ def write_report(found: Trust, folder: Path) -> None:
 
     with new_file(folder / TRUST_FIGURE, overwrite=True) as file:
         file.write_text(trust_svg(found), encoding="utf-8")
+
+
+def draw_again(pruned: PrunedGraph, folder: Path, *, max_nodes: int) -> list[str]:
+    """The figures that lie in a traced folder, with what is known of the graph now."""
+    drawn = [form for form in formats_in(folder) if form in DRAWN and form != "dot"]
+    heads = stored_heads(pruned, folder)
+    for form in drawn:
+        path = folder / FILE_NAMES[form]
+        write_form(
+            pruned,
+            form,
+            path,
+            slug=folder.name,
+            max_nodes=max_nodes,
+            overwrite=True,
+            beside=folder,
+            heads=heads,
+        )
+    return [FILE_NAMES[form] for form in drawn]
 
 
 def formats_in(folder: Path) -> list[str]:

@@ -11,17 +11,24 @@ import typer
 
 from circuit_tracer.cli import (
     ablate,
-    attention,
+    batch,
     compare,
+    dissociate,
     doctor,
     features,
+    heads,
     models,
+    paths,
+    qk,
     reading,
+    render,
+    runs,
     steer,
     supernodes,
     trace,
     transcoders,
     trust,
+    view,
 )
 from circuit_tracer.cli.app import ENVIRONMENT, fail, file_defaults, set_debug
 from circuit_tracer.errors import CircuitTracerError
@@ -65,11 +72,14 @@ def main_options(
 
 
 app.command()(trace.trace)
+app.command()(batch.batch)
 app.command()(reading.show)
-app.command()(reading.paths)
-app.command()(attention.heads)
-app.command()(attention.qk)
-app.command()(reading.render)
+app.command()(paths.paths)
+app.command()(heads.heads)
+app.command()(qk.qk)
+app.command()(render.render)
+app.command()(render.figure)
+app.command()(view.view)
 app.command()(reading.export)
 app.command()(reading.prune)
 app.command()(supernodes.supernodes)
@@ -77,9 +87,11 @@ app.command()(compare.compare)
 app.command()(ablate.ablate)
 app.command()(steer.steer)
 app.command()(trust.trust)
+app.command()(dissociate.dissociate)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")
+app.add_typer(runs.app, name="runs")
 app.command()(doctor.doctor)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.files import (
     DEFAULT_FORMATS,
@@ -59,71 +59,25 @@ def trace(
         str | None, option("--slug", help="Name of that folder; made of the prompt by default.")
     ] = None,
     overwrite: options.Overwrite = False,
-    chat: Annotated[
-        bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
-    ] = False,
-    system: Annotated[
-        str | None, option("--system", help="The system turn in front of it; needs --chat.")
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        option("--target", help="Explain this token instead of the model's own; repeatable."),
-    ] = None,
-    contrast: Annotated[
-        str | None, option("--contrast", help='"yes,no": explain logit(yes) - logit(no).')
-    ] = None,
-    why_not: Annotated[
-        str | None,
-        option("--why-not", help="A token the model did not choose: explain what held it down."),
-    ] = None,
-    position: Annotated[
-        int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
-    ] = -1,
-    max_n_logits: Annotated[
-        int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")
-    ] = 10,
-    desired_logit_prob: Annotated[
-        float, option("--desired-logit-prob", help="Probability these targets reach together.")
-    ] = 0.95,
-    max_feature_nodes: Annotated[
-        int | None,
-        option(
-            "--max-feature-nodes",
-            min=0,
-            help="Most features whose inputs are computed; by default 7500, or 3,000,000 / tokens.",
-        ),
-    ] = None,
-    coverage: Annotated[
-        float | None,
-        option("--coverage", help="Stop when less than 1 - this influence can still hide."),
-    ] = None,
+    chat: trace_options.Chat = False,
+    system: trace_options.System = None,
+    target: trace_options.Target = None,
+    contrast: trace_options.Contrast = None,
+    why_not: trace_options.WhyNot = None,
+    position: trace_options.Position = -1,
+    max_n_logits: trace_options.MaxNLogits = 10,
+    desired_logit_prob: trace_options.DesiredLogitProb = 0.95,
+    max_feature_nodes: trace_options.MaxFeatureNodes = None,
+    coverage: trace_options.Coverage = None,
     node_threshold: options.NodeThreshold = 0.8,
     edge_threshold: options.EdgeThreshold = 0.98,
-    edge_floor: Annotated[
-        float | None,
-        option(
-            "--edge-floor",
-            help="Edges with less of the influence stay as exact sums; by default none, or 2e-7 "
-            "from 20 million edges on.",
-        ),
-    ] = None,
-    zero_positions: Annotated[
-        int | None,
-        option(
-            "--zero-positions",
-            min=0,
-            help="Leading positions without features; by default 1 (BOS), 4 in Gemma 3 chats.",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, option("--batch-size", min=1, help="Rows at a time; the graph does not depend on it.")
-    ] = 64,
+    edge_floor: trace_options.EdgeFloor = None,
+    zero_positions: trace_options.ZeroPositions = None,
+    batch_size: trace_options.BatchSize = 64,
     dtype: options.Dtype = "float32",
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
-    threads: Annotated[
-        int | None, option("--threads", help="Threads for torch; all cores by default.")
-    ] = None,
+    threads: options.Threads = None,
     format: Annotated[
         list[str] | None,
         option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
@@ -226,7 +180,7 @@ def trace(
     if json:
         print_json(_record(traced, pruned, seconds, files, found))
     else:
-        _print(pruned, routes, seconds, folder, files, found)
+        _print(pruned, routes, seconds, folder, files, found, loadings)
 
 
 def _prompt(argument: str) -> str:
@@ -288,7 +242,7 @@ def _trust(
     if asked is False or (asked is None and not _is_brief(pruned)):
         return None
     from circuit_tracer.cli.trust import LONG, measure, other_dictionary
-    from circuit_tracer.interventions.trust.report import TrustSettings
+    from circuit_tracer.interventions.trust.measurements import TrustSettings
 
     settings = TrustSettings(quick=not asked)
     clock = time.perf_counter()
@@ -361,14 +315,17 @@ def _print(
     folder: Path,
     files: dict[str, str],
     found: Trust | None,
+    loadings: HeadLoadings | None,
 ) -> None:
     from circuit_tracer.render import signed, terminal
+    from circuit_tracer.render.edge_labels import carried_by
     from circuit_tracer.render.trust import verdict
 
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
-    section = signed.why_not(pruned, n_routes) if n_routes > 0 else None
+    carried = carried_by(loadings)
+    section = signed.why_not(pruned, n_routes, carried=carried) if n_routes > 0 else None
     tested = [] if found is None else [verdict(found.verdict, brief=found.settings.quick)]
-    print_rich(terminal.summary(pruned, paths, section=section), *tested)
+    print_rich(terminal.summary(pruned, paths, section=section, carried=carried), *tested)
     work = sum(seconds.get(stage, 0) for stage in _WORK)
     print(f"\n{folder}: {', '.join(Path(file).name for file in files.values())}")
     print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")

@@ -93,10 +93,10 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
         with _translated(final, only=_FULL):
             yield partial
         with _translated(final):
-            _sync(partial)
+            sync(partial)
             _check_free_file(final, overwrite)
             os.replace(partial, final)
-            _sync(final.parent)
+            sync(final.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         for folder in made:
@@ -208,7 +208,7 @@ def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
     """
     if not final.exists() or not any(final.iterdir()):
         os.replace(partial, final)
-        _sync(final.parent)
+        sync(final.parent)
         return
     others = _others(final, partial, ours) if ours else []
     old, ready = _sibling(final, "old"), _sibling(final, "ready")
@@ -228,7 +228,7 @@ def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
     except BaseException:
         os.replace(ready, partial)
         raise
-    _sync(final.parent)
+    sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -240,11 +240,11 @@ def _others(old: Path, fresh: Path, ours: Collection[str]) -> list[str]:
 def _sync_tree(folder: Path) -> None:
     for place, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(place) / name)
-        _sync(Path(place))
+            sync(Path(place) / name)
+        sync(Path(place))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -94,15 +94,15 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
     with _opened(folder / NODES_FILE) as file:
         node_table = file.read()
     try:
-        nodes = _nodes_from_arrow(node_table, record["schema_version"])
+        nodes = nodes_from_arrow(node_table, record["schema_version"])
         edges, edge_kept = _read_edges(folder / EDGES_FILE, memory_budget_bytes)
         pruned = PrunedGraph(
             graph=Graph(info_from_plain(record.get("info")), nodes, edges),
             node_threshold=_threshold(record, "node_threshold"),
             edge_threshold=_threshold(record, "edge_threshold"),
-            node_kept=_column(node_table, "kept", np.bool_),
+            node_kept=column(node_table, "kept", np.bool_),
             edge_kept=edge_kept,
-            influence=_column(node_table, "influence", np.float64),
+            influence=column(node_table, "influence", np.float64),
             scores=scores_from_plain(record.get("scores")),
         )
         check_graph(pruned.graph)
@@ -163,18 +163,18 @@ def _read_edges(path: Path, memory_budget_bytes: int) -> tuple[Edges, Bools]:
         for group in range(file.num_row_groups):  # iter_batches would hold them all
             table = file.read_row_group(group, columns=["source", "target", "weight", "kept"])
             part = Part(
-                source=_column(table, "source", np.int32),
-                target=_column(table, "target", np.int32),
-                weight=_column(table, "weight"),
+                source=column(table, "source", np.int32),
+                target=column(table, "target", np.int32),
+                weight=column(table, "weight"),
             )
             if columns is None:
                 budget = memory_budget_bytes
                 columns = edge_columns(count, part.weight.dtype, memory_budget_bytes=budget)
             columns.append(part)
-            kept[start : start + len(part.source)] = _column(table, "kept", np.bool_)
+            kept[start : start + len(part.source)] = column(table, "kept", np.bool_)
             start += len(part.source)
         if columns is None:
-            columns = edge_columns(0, _column(file.read(), "weight").dtype)
+            columns = edge_columns(0, column(file.read(), "weight").dtype)
         return columns.edges(), kept
 
 
@@ -267,13 +267,14 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise GraphFileError(f"{path} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
 
 
-def _nodes_from_arrow(table: pa.Table, version: int) -> Nodes:
+def nodes_from_arrow(table: pa.Table, version: int = SCHEMA_VERSION) -> Nodes:
+    """The node table back. KeyError, TypeError or ValueError for one of another form."""
     names = [name for name in _NODE_TYPES if version > 1 or name not in DROPPED]
-    columns = {name: _column(table, name, _NODE_TYPES[name]) for name in names}
+    columns = {name: column(table, name, _NODE_TYPES[name]) for name in names}
     return Nodes(**columns, label=tuple(table.column("label").to_pylist()))
 
 
-def _column(
+def column(
     table: pa.Table | pa.RecordBatch, name: str, dtype: type[np.generic] | None = None
 ) -> Any:
     """One column as its own array. KeyError if it is not there, TypeError if of another type."""

@@ -14,9 +14,9 @@ from circuit_tracer.errors import CircuitTracerError, OutputError
 PNG_DENSITY = 216.0
 """Pixels per inch at the figure's own size: three to a unit."""
 
-_SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"')
+_SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)(mm|)" height="([\d.]+)(mm|)"')
 _PAGE = """\
-#set page(width: {width}pt, height: {height}pt, margin: 0pt)
+#set page(width: {width}, height: {height}, margin: 0pt)
 #image(bytes(sys.inputs.svg), format: "svg", width: 100%)
 """
 
@@ -42,7 +42,7 @@ def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) 
     size = _SIZE.search(svg_text)
     if size is None:
         raise OutputError("This is no figure of ours: its SVG has no width and height.")
-    page = _PAGE.format(width=size[1], height=size[2])
+    page = _PAGE.format(width=f"{size[1]}{size[2] or 'pt'}", height=f"{size[3]}{size[4] or 'pt'}")
     try:
         made = typst.compile(
             page.encode(), format=form, ppi=density, sys_inputs={"svg": svg_text}, timestamp=0

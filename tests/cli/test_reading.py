@@ -174,12 +174,16 @@ def test_a_wrong_settings_file_is_explained(content: str, says: str, run: Run) -
 
 
 def test_models_transcoders_and_doctor_look_sound(run: Run) -> None:
-    assert "sprout" in run("models", "list").out
+    assert {"sprout", "sprout-two-pages"} <= set(run("models", "list").out.split())
     facts = json.loads(run("models", "inspect", "sprout", "--json").out)
     assert facts["layers"] == 6
     assert "banana" in run("models", "inspect", "sprout", "--vocabulary").out
     rows = json.loads(run("transcoders", "list", "--json").out)
-    assert {row["name"] for row in rows} == {"plt", "clt"}
+    assert {(row["model"], row["name"]) for row in rows} == {
+        ("sprout", "plt"),
+        ("sprout", "clt"),
+        ("sprout-two-pages", "plt"),
+    }
     assert "FVU" in run("transcoders", "inspect", "sprout/plt").out
     outcome = run("doctor")
     assert outcome.code == 0, outcome.out + outcome.err

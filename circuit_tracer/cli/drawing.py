@@ -1,0 +1,129 @@
+"""A traced folder as a figure: which part of the graph, how wide, in which colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from circuit_tracer.cli.files import stored_heads
+from circuit_tracer.cli.output import say
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.graphs.supernodes import Supernode
+    from circuit_tracer.render.finish import Theme
+
+Level = Literal["nodes", "supernodes"]
+LEVELS: tuple[Level, ...] = ("nodes", "supernodes")
+LEGIBLE = 5.0
+"""Points that the smallest letters should have on paper."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a graph is drawn."""
+
+    max_nodes: int = 60
+    """Features and errors, or supernodes, those of most influence."""
+    routes: int | None = None
+    """So many strongest routes to each target alone; None draws the kept graph."""
+    level: Level = "nodes"
+    alone: bool = False
+    """Without the legend and the trust report's panel."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the kept graph itself is drawn."""
+        return self.routes is None and self.level == "nodes"
+
+
+def graph_svg(path: Path, view: View) -> str:
+    """The figure of a traced folder or graph JSON."""
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.trust_file import read_verdict
+    from circuit_tracer.graphs.views import grouped, routes_alone
+    from circuit_tracer.render.svg import svg
+
+    pruned = open_graph(path)
+    folder = path if path.is_dir() else path.parent
+    trust, heads = read_verdict(folder, pruned), stored_heads(pruned, path)
+    shown, said = pruned, ""
+    if view.routes is not None:
+        shown = routes_alone(pruned, view.routes)
+        kept = int(shown.node_kept.sum()), int(pruned.node_kept.sum())
+        said = (
+            f"The {view.routes} strongest routes through features to each target alone: "
+            f"{kept[0]:,} of {kept[1]:,} kept nodes; shares are of the whole graph."
+        )
+    if view.level == "supernodes":
+        groups = _groups(shown, folder)
+        before = int(shown.node_kept.sum())
+        shown, heads = grouped(shown, groups), None
+        said += (
+            f" {len(groups):,} supernodes stand for their members, {len(shown.graph.nodes):,} "
+            f"nodes for {before:,}; an edge is the share of what goes into a group."
+        )
+    return svg(
+        shown,
+        max_nodes=view.max_nodes,
+        trust=trust,
+        heads=heads,
+        drawn=said.strip(),
+        alone=view.alone,
+    )
+
+
+def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
+    """Those of the folder's supernodes.toml, else such as are found by edges alone."""
+    from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
+    from circuit_tracer.graphs.supernodes import find_supernodes, similarity
+
+    path = folder / SUPERNODES_FILE
+    if path.is_file():
+        return read_supernodes(pruned, path, pruned_away="leave out")
+    groups = find_supernodes(pruned, similarity(pruned))
+    if not groups:
+        raise UsageError(
+            "no two features are alike enough to be grouped; write supernodes.toml with "
+            "circuit-tracer supernodes --threshold, or leave out --level"
+        )
+    say(
+        f"note: {len(groups)} supernodes found by their edges; circuit-tracer supernodes keeps them"
+    )
+    return groups
+
+
+def check_theme(theme: str) -> Theme:
+    """A theme by its name; raises UsageError."""
+    from circuit_tracer.render.finish import THEMES
+
+    for known in THEMES:
+        if theme == known:
+            return known
+    raise UsageError(f'--theme "{theme}" is none; choose from {", ".join(THEMES)}')
+
+
+def check_level(level: str) -> Level:
+    """What stands for a node; raises UsageError."""
+    for known in LEVELS:
+        if level == known:
+            return known
+    raise UsageError(f'--level "{level}" is none; choose from {", ".join(LEVELS)}')
+
+
+def bytes_of(svg: str, form: str, width_mm: float | None, theme: Theme) -> bytes:
+    """The finished figure as a file; says so where letters get too small to read."""
+    from circuit_tracer.render.finish import finished, smallest_letters
+    from circuit_tracer.render.raster import pdf, png
+
+    done = finished(svg, width_mm=width_mm, theme=theme)
+    if width_mm is not None and (points := smallest_letters(svg, width_mm)) < LEGIBLE:
+        say(
+            f"note: at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer "
+            "nodes (--top-n, --routes) or a wider figure"
+        )
+    if form == "svg":
+        return done.encode()
+    return pdf(done) if form == "pdf" else png(done)

@@ -1,0 +1,192 @@
+"""The TOML file that `figure` reads: a page's width, columns and panels.
+
+    width = 180
+    columns = 2
+
+    [[panel]]
+    graph = "outputs/a-banana-is"
+    routes = 3
+    title = "recall"
+
+    [[panel]]
+    svg = "outputs/a-banana-is/trust.svg"
+    span = 2
+
+A panel is a `graph` (a traced folder or graph JSON, drawn with `top-n`, `routes` and `level`, and
+with `legend = true` as `render` draws it), two graphs `merged` as one, or an `svg` that the tool
+drew (trust.svg, a dose curve of steer --plot, the figures of dissociate). Places are relative to
+the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuit_tracer.cli.drawing import View, check_level, check_theme, graph_svg
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.render.composing import Panel
+    from circuit_tracer.render.finish import Theme
+
+WIDTH = 180.0
+"""Millimetres: the two columns of most journals."""
+MOST_PANELS = 26
+KINDS = ("graph", "merged", "svg")
+PAGE_KEYS = {"width": (int, float), "columns": int, "title": str, "theme": str, "panel": list}
+PANEL_KEYS = {
+    "graph": str,
+    "merged": list,
+    "svg": str,
+    "title": str,
+    "span": int,
+    "top-n": int,
+    "routes": int,
+    "level": str,
+    "legend": bool,
+}
+DRAWING = {
+    "top-n": ("graph", "merged"),
+    "routes": ("graph",),
+    "level": ("graph",),
+    "legend": ("graph",),
+}
+"""Which kinds of panel a key goes with."""
+LARGEST = 16 << 20
+"""Bytes of an SVG file that is read."""
+
+
+@dataclass(frozen=True)
+class PanelSpec:
+    """One panel."""
+
+    kind: str
+    """One of `KINDS`."""
+    places: tuple[Path, ...]
+    """The traced folders or the file."""
+    view: View
+    title: str
+    span: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The whole page."""
+
+    panels: tuple[PanelSpec, ...]
+    width: float
+    """Millimetres."""
+    columns: int
+    title: str
+    theme: Theme
+
+
+def read_spec(path: Path) -> Spec:
+    """The page that a TOML file describes. Raises UsageError that names what is wrong."""
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{path} cannot be read as TOML ({e}); mend it") from e
+    _check(record, PAGE_KEYS, str(path))
+    given = record.get("panel", [])
+    if not 1 <= len(given) <= MOST_PANELS or not all(isinstance(one, dict) for one in given):
+        raise UsageError(f"{path} needs 1 to {MOST_PANELS} tables [[panel]]")
+    panels = tuple(
+        _panel(one, path.parent, f"panel {number} of {path}")
+        for number, one in enumerate(given, start=1)
+    )
+    columns = int(record.get("columns", min(2, len(panels))))
+    if not 1 <= columns <= 6:
+        raise UsageError(f"{path} has {columns} columns; give 1 to 6")
+    return Spec(
+        panels,
+        width=float(record.get("width", WIDTH)),
+        columns=columns,
+        title=record.get("title", ""),
+        theme=check_theme(record.get("theme", "print")),
+    )
+
+
+def page_of(spec: Spec) -> str:
+    """The page as SVG, in its own units and on white."""
+    from circuit_tracer.render.composing import compose
+
+    return compose([_drawn(one) for one in spec.panels], columns=spec.columns, name=spec.title)
+
+
+def _check(record: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    for key, value in record.items():
+        if key not in known:
+            raise UsageError(f'{where} sets "{key}"; known are {", ".join(known)}')
+        if not isinstance(value, known[key]) or isinstance(value, bool) != (known[key] is bool):
+            raise UsageError(f'{where}: "{key}" is of the wrong kind')
+
+
+def _panel(record: Mapping[str, Any], folder: Path, where: str) -> PanelSpec:
+    _check(record, PANEL_KEYS, where)
+    kinds = [kind for kind in KINDS if kind in record]
+    if len(kinds) != 1:
+        raise UsageError(f"{where} needs one of {', '.join(KINDS)}, and only one")
+    kind = kinds[0]
+    places = record[kind] if kind == "merged" else [record[kind]]
+    if len(places) != (2 if kind == "merged" else 1) or not all(isinstance(p, str) for p in places):
+        raise UsageError(f'{where}: "merged" needs two traced folders')
+    numbers = {key: record[key] for key in ("top-n", "routes", "span") if key in record}
+    for key, value in numbers.items():
+        if value < 1:
+            raise UsageError(f'{where}: "{key}" must be at least 1')
+    for key in [key for key in DRAWING if key in record and kind not in DRAWING[key]]:
+        raise UsageError(f'{where}: "{key}" does not go with "{kind}"')
+    view = View(
+        max_nodes=numbers.get("top-n", 60),
+        routes=numbers.get("routes"),
+        level=check_level(record.get("level", "nodes")),
+        alone=not record.get("legend", False),
+    )
+    return PanelSpec(
+        kind,
+        tuple(folder / place for place in places),
+        view,
+        title=record.get("title", ""),
+        span=numbers.get("span", 1),
+    )
+
+
+def _drawn(panel: PanelSpec) -> Panel:
+    from circuit_tracer.render.composing import Panel
+
+    if panel.kind == "graph":
+        svg = graph_svg(panel.places[0], panel.view)
+    elif panel.kind == "merged":
+        svg = _merged(panel)
+    else:
+        svg = _read_svg(panel.places[0])
+    return Panel(svg, panel.title, panel.span)
+
+
+def _merged(panel: PanelSpec) -> str:
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.alignment import align
+    from circuit_tracer.graphs.merging import merge
+    from circuit_tracer.render.merged import merged_svg
+
+    first, second = (open_graph(place) for place in panel.places)
+    merged = merge(first, second, align(first.graph, second.graph))
+    return merged_svg(merged, first, second, max_nodes=panel.view.max_nodes)
+
+
+def _read_svg(path: Path) -> str:
+    from circuit_tracer.render.composing import checked
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UsageError(f"{path} is too large for a panel ({LARGEST >> 20} MiB at most)")
+        return checked(content.decode("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"{path} cannot be read ({e}); draw it first") from e

@@ -1,0 +1,131 @@
+"""`render` and `figure`: graphs drawn for papers, alone or several on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.drawing import LEVELS, View, bytes_of, check_level, check_theme, graph_svg
+from circuit_tracer.cli.files import DRAWN, FILE_NAMES, check_drawing, check_formats
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import print_json
+from circuit_tracer.errors import UsageError
+
+FIGURES = ("svg", "pdf", "png")
+"""Forms that have a size and colours of their own."""
+
+
+@explained
+def render(
+    graph: options.GraphPath,
+    format: Annotated[str, own("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
+    out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
+    max_nodes: options.MaxNodes = 60,
+    routes: Annotated[
+        int | None,
+        own("--routes", min=1, help="Draw so many strongest routes to each target alone."),
+    ] = None,
+    level: Annotated[
+        str,
+        own(
+            "--level",
+            help=f"{' or '.join(LEVELS)}: with supernodes, those of GRAPH/supernodes.toml (else "
+            "such as are found) are one node each.",
+        ),
+    ] = "nodes",
+    width: Annotated[
+        float | None, own("--width", help="Width on paper in millimetres, letters scaled with it.")
+    ] = None,
+    theme: Annotated[
+        str,
+        own("--theme", help="print (on white), light (on nothing, for slides) or dark."),
+    ] = "print",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
+    form = _one_format(format)
+    view = View(max_nodes, routes, check_level(level))
+    colors = check_theme(theme)
+    if form not in FIGURES and not (view.is_whole and width is None and theme == "print"):
+        raise UsageError(
+            f"--routes, --level, --width and --theme are for {', '.join(FIGURES)}; leave them out "
+            f"with --format {form}"
+        )
+    folder = graph if graph.is_dir() else graph.parent
+    final = out or folder / FILE_NAMES[form]
+    if form in FIGURES:
+        check_drawing([form])
+        _write(final, bytes_of(graph_svg(graph, view), form, width, colors), overwrite)
+    else:
+        _write_page(graph, form, final, max_nodes, overwrite)
+    print(final)
+
+
+def _one_format(format: str) -> str:
+    forms = check_formats([format], DRAWN)
+    if len(forms) != 1:
+        raise UsageError(f'"{format}" is not one format; choose one of {", ".join(DRAWN)}')
+    return forms[0]
+
+
+def _write(final: Path, content: bytes, overwrite: bool) -> None:
+    from circuit_tracer.graphs import new_file
+
+    with new_file(final, overwrite) as file:
+        file.write_bytes(content)
+
+
+def _write_page(graph: Path, form: str, final: Path, max_nodes: int, overwrite: bool) -> None:
+    """DOT text or the browser's page: forms without a size."""
+    from circuit_tracer.cli.files import stored_heads, write_form
+    from circuit_tracer.graphs import open_graph
+
+    pruned = open_graph(graph)
+    write_form(
+        pruned,
+        form,
+        final,
+        slug=graph.stem if graph.is_file() else graph.resolve().name,
+        max_nodes=max_nodes,
+        overwrite=overwrite,
+        beside=graph if graph.is_dir() else graph.parent,
+        heads=stored_heads(pruned, graph),
+    )
+
+
+@explained
+def figure(
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC",
+            help="A TOML file that says which panels the page has (docs/figures.md).",
+        ),
+    ],
+    out: Annotated[
+        Path | None, own("--out", "-o", help="The file to write, by default SPEC with its ending.")
+    ] = None,
+    format: Annotated[
+        str | None, own("--format", help=f"One of {', '.join(FIGURES)}; by default as --out ends.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Compose a page of several panels (graphs, routes, curves) from a TOML file."""
+    from circuit_tracer.cli.figure_spec import page_of, read_spec
+
+    form = format or (out.suffix.removeprefix(".") if out is not None else "svg")
+    if form not in FIGURES:
+        raise UsageError(f'"{form}" is no format of a page; choose one of {", ".join(FIGURES)}')
+    check_drawing([form])
+    found = read_spec(spec)
+    final = out or spec.with_suffix(f".{form}")
+    _write(final, bytes_of(page_of(found), form, found.width, found.theme), overwrite)
+    if json:
+        print_json({"figure": str(final), "panels": len(found.panels), "width_mm": found.width})
+    else:
+        print(final)

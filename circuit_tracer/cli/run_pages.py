@@ -1,0 +1,224 @@
+"""The pages of many graphs: those of a run, or of a folder of traced folders, and their index.
+
+Pages are made when they are asked for, so that an index of ten thousand graphs opens at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from circuit_tracer.cli.viewing import graph_page, shown, shown_at
+from circuit_tracer.errors import GraphFileError
+
+if TYPE_CHECKING:
+    from circuit_tracer.batch.store import Run
+    from circuit_tracer.render.html_index import IndexRow, Thumbnail
+
+PAGES = "graphs"
+"""Folder of the graphs' pages, beside the index."""
+MOST_DOTS = 26
+"""Nodes of a thumbnail, those of most influence."""
+SPREAD = (0, -5, 5, -10, 10, -15, 15)
+"""How far to the side nodes of the same place stand, one after another."""
+SCORES = {
+    "replacement": "replacement",
+    "completeness": "completeness",
+    "error share": "error_share",
+}
+"""The index's columns and the scores' own names."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The index, and how the page of each graph is made."""
+
+    index: str
+    graphs: Mapping[str, Callable[[], str]]
+    """By the path of the page below the index: "graphs/a-banana-is.html"."""
+
+
+def run_pages(run: Run) -> Pages:
+    """The pages of a run."""
+    from circuit_tracer.render.html_index import FailedRow, Index, IndexRow, index_page
+
+    routes = _routes(run)
+    drawings = _thumbnails(run, routes)
+    rows, pages = [], {}
+    for record in run.graphs.to_pylist():
+        key = record["id"]
+        href = _href(key)
+        pages[href] = _of_run(run, key)
+        rows.append(
+            IndexRow(
+                href=href,
+                prompt=record["prompt"],
+                answer=record["answer"],
+                probability=record["probability"],
+                scores={name: record[own] for name, own in SCORES.items()},
+                tags=record["tags"] or (),
+                route=routes[key].words if key in routes else "",
+                thumbnail=drawings.get(key),
+            )
+        )
+    info = run.info
+    failures = [
+        FailedRow(one["line"], one["prompt"] or "", f"{one['class']}: {one['message']}")
+        for one in run.failures.to_pylist()
+    ]
+    about = (
+        f"{info.model.name} through {info.dictionary.name} · node threshold "
+        f"{info.node_threshold:g}, edge threshold {info.edge_threshold:g}"
+    )
+    return Pages(index_page(Index(run.name, about, rows, failures=failures)), pages)
+
+
+def _of_run(run: Run, key: str) -> Callable[[], str]:
+    return lambda: graph_page(shown(run.graph(key), key))
+
+
+def folder_pages(root: Path) -> Pages:
+    """The pages of the traced folders in a folder. Raises GraphFileError where there is none.
+
+    Folders and files that are links leading out of it are passed over.
+    """
+    from circuit_tracer.render.html_index import Index, IndexRow, index_page
+
+    rows: list[IndexRow] = []
+    pages: dict[str, Callable[[], str]] = {}
+    for folder, record in _traced(root):
+        href = _href(folder.name)
+        pages[href] = _of_folder(root, folder)
+        info, scores = record["info"], record["scores"]
+        first = info["targets"][0]
+        rows.append(
+            IndexRow(
+                href=href,
+                prompt=str(info["prompt"]),
+                answer=str(first["token"]),
+                probability=_number(first.get("probability")),
+                scores={name: _number(scores.get(own)) for name, own in SCORES.items()},
+                tags=[str(info["model"]["name"])],
+            )
+        )
+    if not rows:
+        raise GraphFileError(
+            f"{root} holds no traced folder and is none; give a folder that circuit-tracer trace "
+            "or batch wrote"
+        )
+    name = root.resolve().name or "graphs"
+    return Pages(index_page(Index(name, f"{len(rows):,} traced prompts", rows)), pages)
+
+
+def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Traced folders with what their trace.json says, by name; damaged ones are left out."""
+    from circuit_tracer.graphs.storage import TRACE_FILE
+
+    for folder in sorted(one for one in root.iterdir() if one.is_dir()):
+        if not (folder / TRACE_FILE).is_file() or not stays_inside(root, folder):
+            continue
+        try:
+            record = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))
+            if record["info"]["targets"][0]["token"] is not None and record["scores"] is not None:
+                yield folder, record
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+
+
+def _of_folder(root: Path, folder: Path) -> Callable[[], str]:
+    def made() -> str:
+        if not stays_inside(root, folder):
+            raise GraphFileError(f"{folder.name} leads out of the folder that is shown")
+        return graph_page(shown_at(folder))
+
+    return made
+
+
+def stays_inside(root: Path, folder: Path) -> bool:
+    """Whether a folder and every file in it really lie below `root`, wherever links lead."""
+    inside = root.resolve()
+    places = [folder, *folder.iterdir()]
+    return all(place.resolve().is_relative_to(inside) for place in places)
+
+
+def _href(name: str) -> str:
+    return f"{PAGES}/{quote(name, safe='')}.html"
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else None
+
+
+class _Route(NamedTuple):
+    """A prompt's strongest route to its first target."""
+
+    words: str
+    rows: Sequence[int]
+    """In the column `row` of the prompt's nodes."""
+
+
+def _routes(run: Run) -> dict[str, _Route]:
+    """By prompt."""
+    found: dict[str, _Route] = {}
+    for record in run.rows("paths", ["id", "rank", "labels", "rows"]).to_pylist():
+        if record["rank"] == 1 and record["id"] not in found:
+            words = " › ".join(label.strip() or "?" for label in record["labels"])
+            found[record["id"]] = _Route(words, record["rows"])
+    return found
+
+
+def _thumbnails(run: Run, routes: Mapping[str, _Route]) -> dict[str, Thumbnail]:
+    """By prompt: its strongest kept nodes and its strongest route."""
+    columns = ["id", "row", "kind", "layer", "position", "influence", "kept"]
+    table = run.rows("nodes", columns).combine_chunks()
+    if not len(table):
+        return {}
+    keys = table.column("id").combine_chunks().dictionary_encode()
+    names, code = keys.dictionary.to_pylist(), keys.indices.to_numpy()
+    row, kind, layer, position, influence, kept = (
+        table.column(name).to_numpy() for name in columns[1:]
+    )
+    top = int(layer.max()) + 1
+    drawings = {}
+    order = np.lexsort((-influence, ~kept, code))
+    ends = np.searchsorted(code[order], np.arange(len(names) + 1))
+    for number, key in enumerate(names):
+        mine = order[ends[number] : ends[number + 1]]
+        nodes = _Nodes(kind[mine].tolist(), layer[mine].tolist(), position[mine].tolist(), top)
+        at = {one: i for i, one in enumerate(row[mine].tolist())}
+        line = [at[one] for one in routes[key].rows if one in at] if key in routes else []
+        drawings[key] = _thumbnail(nodes, line, min(int(kept[mine].sum()), MOST_DOTS))
+    return drawings
+
+
+class _Nodes(NamedTuple):
+    """One prompt's nodes, those of most influence first."""
+
+    kind: list[int]
+    layer: list[int]
+    position: list[int]
+    top: int
+    """One more than the targets' layer."""
+
+
+def _thumbnail(nodes: _Nodes, route: Sequence[int], count: int) -> Thumbnail:
+    """The first so many nodes, those of one place side by side, and the nodes of a route."""
+    from circuit_tracer.render.html_index import Dot, Thumbnail
+
+    wide = max(1, *nodes.position)
+    here: Counter[tuple[int, int]] = Counter()
+    placed = {}
+    for i in dict.fromkeys([*route, *range(count)]):
+        position, layer = place = nodes.position[i], nodes.layer[i]
+        x = 15 + 69 * position / wide + SPREAD[here[place] % len(SPREAD)]
+        placed[i] = Dot(round(x), round(99 * (layer + 1) / nodes.top), nodes.kind[i])
+        here[place] += 1
+    return Thumbnail(tuple(placed[i] for i in range(count)), tuple(placed[i] for i in route))

@@ -1,0 +1,65 @@
+"""Options that decide what is traced of a prompt and how: those of `trace` and of `batch`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from circuit_tracer.cli.options import option
+
+Chat = Annotated[
+    bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
+]
+System = Annotated[
+    str | None, option("--system", help="The system turn in front of it; needs --chat.")
+]
+Target = Annotated[
+    list[str] | None,
+    option("--target", help="Explain this token instead of the model's own; repeatable."),
+]
+Contrast = Annotated[
+    str | None, option("--contrast", help='"yes,no": explain logit(yes) - logit(no).')
+]
+WhyNot = Annotated[
+    str | None,
+    option("--why-not", help="A token the model did not choose: explain what held it down."),
+]
+Position = Annotated[
+    int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
+]
+MaxNLogits = Annotated[
+    int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")
+]
+DesiredLogitProb = Annotated[
+    float, option("--desired-logit-prob", help="Probability these targets reach together.")
+]
+MaxFeatureNodes = Annotated[
+    int | None,
+    option(
+        "--max-feature-nodes",
+        min=0,
+        help="Most features whose inputs are computed; by default 7500, or 3,000,000 / tokens.",
+    ),
+]
+Coverage = Annotated[
+    float | None,
+    option("--coverage", help="Stop when less than 1 - this influence can still hide."),
+]
+EdgeFloor = Annotated[
+    float | None,
+    option(
+        "--edge-floor",
+        help="Edges with less of the influence stay as exact sums; by default none, or 2e-7 "
+        "from 20 million edges on.",
+    ),
+]
+ZeroPositions = Annotated[
+    int | None,
+    option(
+        "--zero-positions",
+        min=0,
+        help="Leading positions without features; by default 1 (BOS), 4 in Gemma 3 chats.",
+    ),
+]
+BatchSize = Annotated[
+    int, option("--batch-size", min=1, help="Rows at a time; the graph does not depend on it.")
+]

@@ -1,0 +1,117 @@
+"""What the viewer's page of a graph is made of: the graph and what lies beside it, and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuit_tracer.cli.files import open_cards, stored_heads, supernodes_in
+from circuit_tracer.cli.output import say
+from circuit_tracer.errors import GraphFileError, UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs.heads import HeadLoadings
+    from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.render.html_data import Shown
+    from circuit_tracer.transcoders.cards import Card
+
+
+def shown_at(path: Path, *, cards: Path | None = None, pins: Path | None = None) -> Shown:
+    """A traced folder or graph JSON with its heads, trust report, cards, supernodes and pins.
+
+    Raises GraphFileError for what is no graph, or pins that are not of this one.
+    """
+    from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.q_params import with_pins
+
+    pruned = open_graph(path)
+    if pins is not None:
+        pruned = with_pins(pruned, pins)
+    slug = path.stem if path.is_file() else path.resolve().name
+    folder = path if path.is_dir() else path.parent
+    return shown(pruned, slug, beside=folder, heads=_heads(pruned, path), cards=cards)
+
+
+def shown(
+    pruned: PrunedGraph,
+    slug: str,
+    *,
+    beside: Path | None = None,
+    heads: HeadLoadings | None = None,
+    report: Mapping[str, Any] | None = None,
+    cards: Path | None = None,
+) -> Shown:
+    """A graph with what is known of it.
+
+    The trust `report` and the supernodes are by default those that lie in the folder `beside`, the
+    pins those that the graph carries; these come before that folder's supernodes.
+    """
+    from circuit_tracer.graphs.q_params import pins_of
+    from circuit_tracer.render.html_data import Shown
+
+    pinned = pins_of(pruned)
+    groups: Sequence[tuple[str, Sequence[int]]] = () if pinned is None else pinned.groups
+    if beside is not None:
+        groups = groups if pinned is not None else supernodes_in(beside, pruned) or ()
+        report = report if report is not None else _report(pruned, beside)
+    return Shown(
+        pruned,
+        slug,
+        heads=heads,
+        trust=report,
+        cards=_cards(pruned, cards),
+        supernodes=groups,
+        pins=() if pinned is None else pinned.rows,
+    )
+
+
+def graph_page(found: Shown, second: Shown | None = None) -> str:
+    """The HTML page of one graph, or of two of one model."""
+    from circuit_tracer.render.html import page
+    from circuit_tracer.render.html_data import record
+
+    return page(record(found, second))
+
+
+def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
+    """Heads of another pruning are no reason not to look at a graph."""
+    try:
+        return stored_heads(pruned, path)
+    except GraphFileError as error:
+        say(f"note: {error}")
+        return None
+
+
+def _report(pruned: PrunedGraph, folder: Path) -> Mapping[str, Any] | None:
+    """The record of the trust report, if it is of this very graph."""
+    from circuit_tracer.graphs.trust_file import TRUST_FILE, read_verdict
+
+    if read_verdict(folder, pruned) is None:
+        return None
+    record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
+    return record
+
+
+def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:
+    """Cards of the most influential kept features; None where the dictionary has none at hand."""
+    import numpy as np
+
+    from circuit_tracer.graphs.graph import NodeKind
+    from circuit_tracer.render.html_cards import MOST_CARDS
+
+    dictionary = pruned.graph.info.dictionary
+    if cards is None and (dictionary.source != "bundled" or dictionary.kind == "neurons"):
+        return None
+    nodes, kept = pruned.graph.nodes, pruned.kept_rows
+    rows = kept[nodes.kind[kept] == NodeKind.FEATURE]
+    rows = rows[np.argsort(-pruned.influence[rows], kind="stable")]
+    features = dict.fromkeys((int(nodes.layer[row]), int(nodes.feature[row])) for row in rows)
+    try:
+        return open_cards(pruned, cards).cards(list(features)[:MOST_CARDS])
+    except UsageError as error:
+        if cards is not None:
+            raise
+        say(f"note: the page has no feature cards: {error}")
+        return None

@@ -1,0 +1,93 @@
+"""The last touch to any of the tool's SVG figures: its width on paper, and its theme.
+
+A figure's own unit is scaled, so letters grow and shrink with the width; `smallest_letters` says
+how small they get. Themes change colours alone: *print* is dark on white, *light* the same without
+the white page, for slides, *dark* turns lightness around and keeps the hues.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+from xml.etree import ElementTree
+
+from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.render import palette
+from circuit_tracer.render.markup import figure
+
+Theme = Literal["print", "light", "dark"]
+THEMES: tuple[Theme, ...] = ("print", "light", "dark")
+NARROWEST, WIDEST = 20.0, 1200.0
+"""Millimetres."""
+POINTS_PER_MM = 72 / 25.4
+
+_ROOT = re.compile(r'<svg [^>]*?width="(?P<width>[\d.]+)" height="(?P<height>[\d.]+)"[^>]*>')
+_SIZES = re.compile(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
+_TAG = re.compile(r"<[a-zA-Z][^<>]*>")
+_COLOR = re.compile(r'\b(fill|stroke)="#([0-9a-f]{6})"')
+_PAGE = re.compile(rf'<rect(?= )[^<>]*? fill="{palette.PAPER}"/>')
+
+
+class Size(NamedTuple):
+    """Of a figure, in its own units."""
+
+    width: float
+    height: float
+
+
+def size_of(svg: str) -> Size:
+    """Raises OutputError for what is no figure of ours."""
+    root = _ROOT.search(svg)
+    if root is None or float(root["width"]) <= 0:
+        raise OutputError("this is no figure of circuit-tracer: its SVG has no width and height")
+    return Size(float(root["width"]), float(root["height"]))
+
+
+def finished(svg: str, *, width_mm: float | None = None, theme: Theme = "print") -> str:
+    """The figure in a theme and, with `width_mm`, that wide on paper; else of its own size.
+
+    Raises UsageError for a width that no page has.
+    """
+    if theme == "light":
+        svg = _PAGE.sub("", svg, count=1)
+    if theme == "dark":
+        svg = _TAG.sub(lambda tag: _COLOR.sub(_darkened, tag[0]), svg)
+    if width_mm is None:
+        return svg
+    if not NARROWEST <= width_mm <= WIDEST:
+        raise UsageError(
+            f"a width of {width_mm:g} mm is none; give {NARROWEST:g} to {WIDEST:g}, as 180"
+        )
+    own = size_of(svg)
+    height = own.height * width_mm / own.width
+    return _SIZES.sub(
+        rf'<svg \g<1>width="{figure(width_mm)}mm" height="{figure(height)}mm"', svg, count=1
+    )
+
+
+def smallest_letters(svg: str, width_mm: float) -> float:
+    """Height of the figure's smallest letters in points, once it is that wide; panels counted."""
+    root = ElementTree.fromstring(svg)
+    scale = width_mm * POINTS_PER_MM / size_of(svg).width
+    return min(_letters(root, scale), default=0.0)
+
+
+def _letters(part: ElementTree.Element, scale: float) -> Iterator[float]:
+    """Heights of all letters in points; `scale` is what a unit is in this part."""
+    if part.tag.endswith("}text") and "font-size" in part.attrib:
+        yield float(part.attrib["font-size"]) * scale
+    for child in part:
+        is_panel = child.tag.endswith("}svg")
+        view = child.attrib["viewBox"].split() if is_panel else []
+        inner = scale * float(child.attrib["width"]) / float(view[2]) if is_panel else scale
+        yield from _letters(child, inner)
+
+
+def _darkened(found: re.Match[str]) -> str:
+    """Light for dark, the hue as it is; white becomes a very dark grey."""
+    red, green, blue = (int(found[2][i : i + 2], 16) / 255 for i in (0, 2, 4))
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    turned = colorsys.hls_to_rgb(hue, 0.09 + 0.86 * (1 - light), saturation * 0.9)
+    return f'{found[1]}="#' + "".join(f"{round(255 * part):02x}" for part in turned) + '"'

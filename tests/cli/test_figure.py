@@ -1,0 +1,143 @@
+"""`render` for papers, and `figure`: pages of several panels."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.cli.conftest import Outcome, Run
+
+Banana = tuple[Path, Outcome]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _texts(path: str) -> list[str]:
+    root = ElementTree.fromstring(Path(path).read_text())
+    return ["".join(one.itertext()) for one in root.iter(f"{SVG}text")]
+
+
+def _circles(path: str) -> int:
+    """Marks of features, those of the legend among them."""
+    return len(list(ElementTree.fromstring(Path(path).read_text()).iter(f"{SVG}circle")))
+
+
+def test_width_theme_and_routes_make_other_figures(banana: Banana, run: Run) -> None:
+    place = str(banana[0])
+    assert run("render", place, "-o", "all.svg").code == 0
+    narrow = run("render", place, "-o", "narrow.svg", "--width", "60")
+    assert narrow.code == 0, narrow.err
+    assert 'width="60mm"' in Path("narrow.svg").read_text()
+    assert "letters" in narrow.err  # too small to read at that width
+    assert run("render", place, "-o", "dark.svg", "--theme", "dark").code == 0
+    assert Path("dark.svg").read_text() != Path("all.svg").read_text()
+    outcome = run("render", place, "-o", "routes.svg", "--routes", "2")
+    assert outcome.code == 0, outcome.err
+    assert _circles("routes.svg") < _circles("all.svg")
+    assert any("2 strongest routes" in words for words in _texts("routes.svg"))
+    assert run("render", place, "-o", "few.svg", "--top-n", "3").code == 0
+    assert _circles("few.svg") < _circles("all.svg")
+
+
+def test_supernodes_are_drawn_as_single_nodes(banana: Banana, run: Run) -> None:
+    folder = Path(shutil.copytree(banana[0], "own"))
+    outcome = run("render", "own", "-o", "found.svg", "--level", "supernodes")
+    assert outcome.code == 0, outcome.err
+    assert "found by their edges" in outcome.err
+    assert run("supernodes", "own", "-o", str(folder / "supernodes.toml")).code == 0
+    names = re.findall(r'^"(.*)" = \[', (folder / "supernodes.toml").read_text(), re.MULTILINE)
+    outcome = run("render", "own", "-o", "level.svg", "--level", "supernodes")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert any(names[0].split(" @")[0][:8] in words for words in _texts("level.svg"))
+    assert any("supernodes stand for their members" in words for words in _texts("level.svg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--width", "1"], "1 mm is none"),
+        (["--theme", "sepia"], 'theme "sepia"'),
+        (["--level", "atoms"], 'level "atoms"'),
+        (["--format", "html", "--routes", "2"], "leave them out"),
+        (["--format", "dot", "--width", "90"], "leave them out"),
+        (["--routes", "0"], "--routes"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(
+    arguments: list[str], said: str, banana: Banana, run: Run
+) -> None:
+    outcome = run("render", str(banana[0]), "-o", "x.svg", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not Path("x.svg").exists()
+
+
+SPEC = """
+width = 170
+title = "two graphs"
+theme = "{theme}"
+[[panel]]
+graph = "{place}"
+routes = 3
+title = "routes"
+[[panel]]
+merged = ["{place}", "{place}"]
+top-n = 10
+[[panel]]
+svg = "curve.svg"
+span = 2
+"""
+
+
+def test_a_page_of_panels_is_the_same_each_time(banana: Banana, run: Run) -> None:
+    place = str(banana[0])
+    assert run("render", place, "-o", "curve.svg").code == 0
+    Path("spec.toml").write_text(SPEC.format(place=place, theme="print"))
+    assert run("figure", "spec.toml").out.strip() == "spec.svg"
+    first = Path("spec.svg").read_bytes()
+    assert run("figure", "spec.toml").code == 1  # it is there already
+    assert run("figure", "spec.toml", "--overwrite").code == 0
+    assert Path("spec.svg").read_bytes() == first
+    root = ElementTree.fromstring(first)
+    assert root.get("width") == "170mm"
+    assert len(root.findall(f"{SVG}svg")) == 3
+    for form, head in (("pdf", b"%PDF"), ("png", b"\x89PNG")):
+        outcome = run("figure", "spec.toml", "-o", f"page.{form}")
+        assert outcome.code == 0, outcome.err
+        assert Path(f"page.{form}").read_bytes().startswith(head)
+    made = Path("page.pdf").read_bytes()
+    assert run("figure", "spec.toml", "-o", "page.pdf", "--overwrite").code == 0
+    assert Path("page.pdf").read_bytes() == made
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("width = ", "cannot be read"),
+        ("width = 100", "[[panel]]"),
+        ("panel = 3", '"panel"'),
+        ("[[panel]]\n", "needs one of"),
+        ('[[panel]]\ngraph = "a"\nsvg = "b"', "needs one of"),
+        ('[[panel]]\ngraph = "a"\ncolour = "red"', '"colour"'),
+        ('[[panel]]\ngraph = "a"\nroutes = true', "wrong kind"),
+        ('[[panel]]\ngraph = "a"\nroutes = 0', "at least 1"),
+        ('[[panel]]\nmerged = ["a"]', "two traced folders"),
+        ('[[panel]]\nsvg = "a.svg"\nroutes = 2', "does not go with"),
+        ('[[panel]]\nsvg = "none.svg"', "none.svg"),
+        ('[[panel]]\nsvg = "bad.svg"', "more than shapes"),
+        ('theme = "x"\n[[panel]]\nsvg = "a.svg"', '"x" is none'),
+        ('columns = 9\n[[panel]]\nsvg = "a.svg"', "9 columns"),
+    ],
+)
+def test_a_spec_that_is_wrong_is_refused_in_words(spec: str, said: str, run: Run) -> None:
+    Path("spec.toml").write_text(spec)
+    Path("bad.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"><script/></svg>'
+    )
+    outcome = run("figure", "spec.toml")
+    assert outcome.code == 2, outcome.err
+    assert said in outcome.err
+    assert not Path("spec.svg").exists()
