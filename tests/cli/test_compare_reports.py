@@ -1,0 +1,52 @@
+"""`compare` of reports that `dissociate` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from circuit_tracer.graphs import Identity
+from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE, write_report
+from tests.cli.conftest import Run
+from tests.render.dissociation import builders
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> list[str]:
+    two = Identity("two-pages", "bundled", "ef" * 32, "llama")
+    made = {"one": builders.report(), "two": builders.report(model=two, swap=builders.swap(0.1))}
+    for name, report in made.items():
+        (tmp_path / name).mkdir()
+        write_report(report, tmp_path / name / DISSOCIATION_FILE)
+    return [str(tmp_path / name) for name in made]
+
+
+def test_reports_are_compared_and_drawn(reports: list[str], tmp_path: Path, run: Run) -> None:
+    figure = tmp_path / "both.svg"
+    done = run("compare", *reports, "--figure", str(figure))
+    assert "two-pages" in done.out
+    assert "not apart" in done.out
+    assert figure.read_text().startswith("<?xml")
+    record = json.loads(run("compare", *reports, "--json").out)
+    assert record["models"] == ["sprout", "two-pages"]
+    apart = {one["name"]: one["apart"] for one in record["measures"]}
+    assert apart["Judgement follows a swapped fact"]
+    assert not apart["D of late read-outs"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--ceiling", "x"], "for graphs"),
+        (["elsewhere"], "reports with"),
+        (["--figure", "x.bmp"], "unknown format"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    reports: list[str], run: Run, more: list[str], words: str
+) -> None:
+    done = run("compare", *reports, *more)
+    assert done.code == 2
+    assert words in done.err
