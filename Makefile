@@ -22,6 +22,7 @@ test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd transcoders/sprout && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
+	cd transcoders/sprout-two-pages && MYPYPATH=../sprout ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	$(BIN)/python -m pytest -q
 	$(BIN)/python docs/generate.py --check
 
