@@ -113,15 +113,15 @@ def texts(seed: str, stage: Stage = "full") -> Iterator[Text]:
             yield parse(maker(rng))
 
 
-def rows(seed: str, stage: Stage = "full", *, length: int = ROW_WORDS) -> Iterator[Text]:
-    """An endless stream of rows of `length` words.
+def packed(sentences: Iterator[Text], *, length: int = ROW_WORDS) -> Iterator[Text]:
+    """Rows of `length` words out of sentences.
 
     A sentence that does not fit is cut, and begins the next row in full: so the end of a long
     template is seen as often as its beginning.
     """
     words: list[str] = []
     weights: list[float] = []
-    for text in texts(seed, stage):
+    for text in sentences:
         words += text.words
         weights += text.weights
         if len(words) >= length:
@@ -129,6 +129,18 @@ def rows(seed: str, stage: Stage = "full", *, length: int = ROW_WORDS) -> Iterat
             yield Text(tuple(words[:length]), tuple(weights[:length]))
             words = [] if full else list(text.words)
             weights = [] if full else list(text.weights)
+
+
+def rows(seed: str, stage: Stage = "full", *, length: int = ROW_WORDS) -> Iterator[Text]:
+    """An endless stream of rows of `length` words."""
+    return packed(texts(seed, stage), length=length)
+
+
+def write_rows(stream: Iterator[Text], tokens: int, out: Path) -> None:
+    """Write rows as plain text, one a line, until there are `tokens`, every row's BOS included."""
+    lines = -(-tokens // (ROW_WORDS + 1))
+    text = "".join(" ".join(next(stream).words) + "\n" for _ in range(lines))
+    out.write_text(text, encoding="utf-8")
 
 
 def vocabulary() -> list[str]:
@@ -155,10 +167,7 @@ def main() -> None:
     parser.add_argument("--seed", default="7", help="any word; the growing script uses `grow`")
     parser.add_argument("--out", type=Path, default=Path("corpus.txt"))
     options = parser.parse_args()
-    stream = rows(str(options.seed))
-    lines = -(-options.tokens // (ROW_WORDS + 1))
-    text = "".join(" ".join(next(stream).words) + "\n" for _ in range(lines))
-    options.out.write_text(text, encoding="utf-8")
+    write_rows(rows(str(options.seed)), options.tokens, options.out)
 
 
 if __name__ == "__main__":

@@ -13,23 +13,22 @@ its checkpoint.
 """
 
 import argparse
-import json
 import os
 import time
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from batches import Batch, batch_of, loss_of
 from corpus import ROW_WORDS, Stage, rows, vocabulary
+from model_folder import write_model
 from muon import Muon
 from skills import quick_accuracy, write_skills
-from wordlevel import BOS, PAD, SPECIAL, save_tokenizer, word_ids
+from wordlevel import BOS, PAD, SPECIAL, word_ids
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "outputs" / "sprout-runs"
@@ -81,15 +80,6 @@ class Plan:
     """Attention heads."""
 
 
-class Batch(NamedTuple):
-    """The rows of one step."""
-
-    tokens: Tensor
-    """(rows, 1 + words) token ids, BOS first."""
-    weights: Tensor
-    """(rows, words) loss weights of the words."""
-
-
 def make_config(plan: Plan, words: list[str]) -> LlamaConfig:
     """The architecture."""
     ids = word_ids(words)
@@ -128,9 +118,7 @@ def stage_of(plan: Plan, step: int) -> Stage:
 def make_batch(plan: Plan, step: int, ids: dict[str, int]) -> Batch:
     """The rows of a step, the same whenever it is asked for."""
     stream = rows(f"{plan.seed} {step}", stage_of(plan, step))
-    texts = list(islice(stream, plan.rows))
-    tokens = [[ids[BOS], *(ids[word] for word in text.words)] for text in texts]
-    return Batch(torch.tensor(tokens), torch.tensor([text.weights for text in texts]))
+    return batch_of(islice(stream, plan.rows), ids)
 
 
 def rate(plan: Plan, step: int) -> float:
@@ -140,14 +128,6 @@ def rate(plan: Plan, step: int) -> float:
     flat = plan.flat_until * plan.steps
     fallen = max(0.0, (step - flat) / max(1.0, plan.steps - flat))
     return 1 - fallen * (1 - plan.last)
-
-
-def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Cross entropy of the words, weighted."""
-    logits = model(input_ids=batch.tokens[:, :-1]).logits
-    losses = cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
-    weights = batch.weights.flatten()
-    return (losses * weights).sum() / weights.sum()
 
 
 class Run:
@@ -221,22 +201,16 @@ class Run:
         self.seconds += time.perf_counter() - started
         return loss.item()
 
-    def write_model(self, out: Path) -> None:
-        """Write the model folder, weights rounded to bfloat16, and its skills."""
-        out.mkdir(parents=True, exist_ok=True)
-        shipped = LlamaForCausalLM(self.model.config)
-        shipped.load_state_dict(self.model.state_dict())
-        shipped.bfloat16().save_pretrained(str(out))
-        (out / "model.safetensors").chmod(0o644)
-        save_tokenizer(self.words, ROW_WORDS + 1, out)
-        facts = {
+    def ship(self, out: Path) -> None:
+        """Write the model folder."""
+        growing = {
             "steps": self.step,
             "tokens_seen": self.step * self.plan.rows * (ROW_WORDS + 1),
             "wall_seconds": round(self.seconds),
             "vocabulary": len(self.words) + len(SPECIAL),
             "plan": asdict(self.plan),
         }
-        (out / "growing.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_model(self.model, self.words, growing, out)
 
 
 def grow(plan: Plan, folder: Path, out: Path, every: int) -> None:
@@ -252,9 +226,9 @@ def grow(plan: Plan, folder: Path, out: Path, every: int) -> None:
             print(f"step {run.step} loss {mean:.3f} {run.seconds:.0f} s | {skills}", flush=True)
             mean = 0.0
             run.save()
-            run.write_model(folder / "model")
+            run.ship(folder / "model")
     run.save()
-    run.write_model(out)
+    run.ship(out)
     write_skills(out)
 
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from items import WRITTEN_OUT, Item, Split, items
+from items import WRITTEN_OUT, Item, Skills, Split, items
+from model_folder import read_model
 from wordlevel import BOS
 
 HERE = Path(__file__).resolve().parent
@@ -76,8 +77,12 @@ def share_right(
     return right / len(asked)
 
 
-def examine(model: LlamaForCausalLM, ids: dict[str, int]) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracy and number of items per skill and split."""
+Found = dict[str, dict[str, dict[str, float]]]
+"""Accuracy and number of items per skill and split."""
+
+
+def examine(model: LlamaForCausalLM, ids: dict[str, int], asked: Skills) -> Found:
+    """What a model can do of what it is asked."""
     model.train(False)
     return {
         skill: {
@@ -90,7 +95,7 @@ def examine(model: LlamaForCausalLM, ids: dict[str, int]) -> dict[str, dict[str,
             for split in SPLITS
             if split in lists
         }
-        for skill, lists in items().items()
+        for skill, lists in asked.items()
     }
 
 
@@ -127,24 +132,16 @@ def check_prompts(
     return len(asked), failed
 
 
-def load(folder: Path) -> tuple[LlamaForCausalLM, dict[str, int]]:
-    """The shipped model in float32 and the id of every word."""
-    model = LlamaForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    ids: dict[str, int] = tokenizer["model"]["vocab"]
-    return model, ids
-
-
 def write_skills(folder: Path, prompts: Path = PROMPTS) -> dict[str, Any]:
     """Examine a model folder and write `skills.json` into it."""
     started = time.perf_counter()
-    model, ids = load(folder)
+    model, ids = read_model(folder)
     count, failed = check_prompts(model, ids, prompts)
     result: dict[str, Any] = {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "growing": json.loads((folder / "growing.json").read_text(encoding="utf-8")),
-        "skills": examine(model, ids),
+        "skills": examine(model, ids, items()),
         "prompts": {"count": count, "failed": failed},
     }
     (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,167 @@
+"""Make one dictionary of a bundled model as it ships: trained, evaluated, with feature cards.
+
+Text from the model's own language under seeds that the model has not seen; training; evaluation
+of the files as stored on text of another seed; cards from a third. A run that was stopped goes on
+from its checkpoint; a dictionary that is already there for this very model with these very
+settings is kept.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
+from circuit_tracer.errors import CircuitTracerError
+from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.card_making import make_cards
+from circuit_tracer.transcoders.cards import FILE, load_cards
+from circuit_tracer.transcoders.formats.native import read_config, update_config
+from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
+from corpus import ROW_WORDS, write_rows
+from sentences import Text
+
+CARD_TOKENS = 150_000
+EVALUATION_TOKENS = 40_000
+SEEDS = {"train": "dictionaries", "held_out": "dictionaries-held-out", "cards": "cards"}
+"""Seeds of the three texts; the models grew on others."""
+TITLES = {"plt": "per-layer transcoders", "clt": "cross-layer transcoders"}
+
+COMMON = TrainingConfig(
+    n_features=1024,
+    k=16,
+    row_length=ROW_WORDS + 1,
+    rows_per_forward=64,
+    max_tokens=2_400_000,
+    evaluation_tokens=EVALUATION_TOKENS,
+    seed=1,
+)
+"""What all bundled dictionaries are trained with."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a model's dictionaries are made, and from what text."""
+
+    folder: Path
+    """The bundled model's folder; a dictionary goes into a folder of it named by its kind."""
+    work: Path
+    """For texts and checkpoints."""
+    rows: Callable[[str], Iterator[Text]]
+    """An endless stream of rows in the model's language from a seed."""
+
+    def text(self, name: str, tokens: int) -> Path:
+        """A text of this many tokens, written unless it is already there."""
+        path = self.work / f"{name}-{tokens}.txt"
+        if not path.is_file():
+            self.work.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            write_rows(self.rows(SEEDS[name]), tokens, partial)
+            partial.replace(path)
+        return path
+
+
+def is_up_to_date(folder: Path, model: Model, config: TrainingConfig) -> bool:
+    """Whether the folder holds a dictionary of this model made with these settings."""
+    try:
+        stored = read_config(folder)
+    except (CircuitTracerError, FileNotFoundError):
+        return False
+    settings = stored.get("training", {})
+    wanted = json.loads(json.dumps(config.as_json()))
+    same_model = bool(stored.get("model", {}).get("sha256") == model.identity.sha256)
+    return same_model and wanted == {name: settings.get(name) for name in wanted}
+
+
+def show(progress: Progress) -> None:
+    """One line a hundred steps on stderr."""
+    if progress.stage == "training" and progress.step % 100 == 0:
+        fvu = " ".join(f"{value:.4f}" for value in progress.fvu)
+        print(
+            f"step {progress.step} of about {progress.total_tokens // 1024}, "
+            f"{progress.tokens_per_second:.0f} tokens/s, {progress.seconds_left:.0f} s left, "
+            f"pooled FVU {fvu}, dead {sum(progress.dead)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> None:
+    """Train one dictionary, evaluate it as stored, make its cards, and put it in its place."""
+    folder, made = shop.folder / kind, shop.work / kind
+    if is_up_to_date(folder, model, config) and (folder / FILE).is_file():
+        return
+    if not is_up_to_date(made, model, config):
+        rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1
+        text = shop.text("train", rows * (ROW_WORDS + 1))
+        held_out = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
+        summary = train(
+            model, text, config, made, held_out=held_out, on_progress=show, overwrite=True
+        )
+        print(f"{kind}: {summary.steps} steps in {summary.seconds:.0f} s", file=sys.stderr)
+    started = time.perf_counter()
+    make_cards(
+        model,
+        open_transcoders(made.resolve(), model),
+        shop.text("cards", CARD_TOKENS * 11 // 10),
+        made,
+        max_tokens=CARD_TOKENS,
+        row_length=ROW_WORDS + 1,
+    )
+    update_config(made, card_seconds=round(time.perf_counter() - started, 1))
+    with new_folder(folder, overwrite=True, marker=DICTIONARY_FILE) as fresh:
+        for file in made.iterdir():
+            shutil.copyfile(file, fresh / file.name)
+    shutil.rmtree(made)
+
+
+def dictionary_markdown(folder: Path) -> str:
+    """What `dictionary.json` and the cards say of one dictionary."""
+    config = read_config(folder)
+    training, found = config["training"], config["evaluation"]
+    labels = load_cards(folder)
+    n_features = config["n_features"][0]
+    labelled = sum(
+        bool(label)
+        for layer in range(config["n_layers"])
+        for label in labels.labels([(layer, f) for f in range(n_features)])
+    )
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    rows = [
+        ("features", f"{n_features:,} a layer, {sum(config['n_features']):,} in all"),
+        ("activation", f"{config['activation']}, k = {config['k']}"),
+        ("trained on", f"{training['trained_tokens']:,} tokens, {training['steps']:,} steps"),
+        ("training time", f"{training['seconds'] / 60:.1f} min"),
+        ("cards", f"{labelled:,} features seen to fire, {config['card_seconds']:.0f} s"),
+        ("files", f"{size / 1e6:.1f} MB"),
+        ("loss of the model", f"{found['loss_original']:.4f} nats a token"),
+        ("loss with all MLPs replaced", f"{found['loss_replaced']:.4f}"),
+        ("loss with all MLPs mean-ablated", f"{found['loss_mean_ablated']:.4f}"),
+        ("recovered", f"{found['recovered']:.4f}"),
+    ]
+    lines = [f"### `{folder.name}`: {TITLES[folder.name]}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += [
+        "",
+        "| layer | FVU per token | median | pooled | L0 | dead |",
+        "|---|---|---|---|---|---|",
+    ]
+    for layer, figures in enumerate(found["layers"]):
+        lines.append(
+            f"| {layer} | {figures['fvu']:.4f} | {figures['fvu_median']:.4f} "
+            f"| {figures['fvu_pooled']:.4f} | {figures['l0']:.1f} | {figures['dead']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def write_hashes(folder: Path) -> None:
+    """SHA256SUMS over everything that ships, in the form of `sha256sum`; `doctor` compares."""
+    kinds = ("*.safetensors", "*.json", CARDS_FILE)
+    files = sorted(file for kind in kinds for file in folder.glob(f"*/{kind}"))
+    lines = [f"{sha256_of([file])}  {file.relative_to(folder).as_posix()}" for file in files]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
