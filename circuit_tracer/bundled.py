@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-BUNDLED_MODELS = ("sprout",)
+BUNDLED_MODELS = ("sprout", "sprout-two-pages")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 """File endings that can run code when opened; never opened."""
 CARDS_FILE = "cards.parquet"

