@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import ModelError
@@ -59,14 +59,20 @@ class FrozenProjection:
         return self._turned(raw * self.gain, slice(None))
 
     def _turned(self, x: Float[Tensor, "*batch h"], at: int | slice) -> Float[Tensor, "*batch h"]:
-        """`x` turned by its position: number c with number c + r / 2, those behind r not at all."""
-        if self.rotary is None:
-            return x
-        cos, sin = self.rotary.cos[at], self.rotary.sin[at]
-        turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-        first, second = turned.chunk(2, dim=-1)
-        crossed = torch.cat([-second, first], dim=-1)
-        return torch.cat([turned * cos + crossed * sin, rest], dim=-1)
+        return turned(x, self.rotary, at)
+
+
+def turned(
+    x: Float[Tensor, "*batch h"], rotary: Rotary | None, at: int | slice | Int[Tensor, "n"]
+) -> Float[Tensor, "*batch h"]:
+    """`x` turned by its position: number c with number c + r / 2, those behind r not at all."""
+    if rotary is None:
+        return x
+    cos, sin = rotary.cos[at], rotary.sin[at]
+    front, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    first, second = front.chunk(2, dim=-1)
+    crossed = torch.cat([-second, first], dim=-1)
+    return torch.cat([front * cos + crossed * sin, rest], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
             W=W[head],
             bias=None if bias is None else bias[head],
             front=front,
-            gain=_gain(seen, W, bias, norm, head) * scaling,
+            gain=norm_gain(seen, W, bias, norm, head) * scaling,
             rotary=rotary,
         )
 
@@ -115,7 +121,7 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
     return frozen
 
 
-def _gain(
+def norm_gain(
     seen: Float[Tensor, "T d"],
     W: Float[Tensor, "n h d"],
     bias: Float[Tensor, "n h"] | None,
