@@ -1,0 +1,117 @@
+"""`dissociate`: a small experiment from spec to report, and everything that is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.interventions.dissociation.small import small_spec
+
+FILES = (
+    "report.md",
+    "dissociation.json",
+    "measurements.parquet",
+    "routes.svg",
+    "ablation.svg",
+    "overlap.svg",
+    "heads.svg",
+    "swap.svg",
+    "truth-direction.svg",
+)
+
+
+def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> None:
+    spec = small_spec(tmp_path)
+    arguments = ("dissociate", str(spec), "--quick", "--out", "o", "--device", "cpu")
+    first = run(*arguments)
+    assert first.code == 0, first.err
+    folder = tmp_path / "o" / "dissociate-small"
+    assert "8 items in 2 forms" in first.err
+    assert "one place of recall" in first.out.splitlines()[0]
+    for name in FILES:
+        assert (folder / name).stat().st_size > 0, name
+        assert name in first.out
+    page = (folder / "report.md").read_text()
+    assert "circuit-tracer dissociate small.toml --quick" in page
+    assert str(tmp_path) not in page
+    record = json.loads((folder / "dissociation.json").read_text())
+    assert record["behaviour"]["kept"] == 8
+    assert record["quick"] is True
+
+    again = run(*arguments, "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["ablation"] == record["ablation"]
+
+    other = run("dissociate", str(spec), "--quick", "--seed", "3", "--out", "o", "--device", "cpu")
+    assert other.code == 1
+    assert "add --overwrite" in other.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments", "code", "said"),
+    [
+        ('route = "fact"', 'route = "x"', (), 2, '"route" in'),
+        ("yes", "affirmative", (), 2, "affirmative"),
+        ('object = "banana"', 'object = "brick"', (), 2, 'the representative "banana"'),
+        ("{article} {object} is", "{article} {object} seems", (), 2, '"seems"'),
+        ("", "", ("--model", "nosuch"), 2, "nosuch"),
+        ("", "", ("--name", "a/b"), 2, "names a folder"),
+        ("", "", ("--seed", "-1"), 2, "--seed -1"),
+        ("", "", ("--name", "taken"), 1, "something other than a report"),
+        ("", "", ("--name", "taken", "--overwrite"), 1, "leaves it alone"),
+        ("", "", ("--name", "file"), 1, "is a file"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    run: Run, tmp_path: Path, old: str, new: str, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    spec = small_spec(tmp_path)
+    spec.write_text(spec.read_text().replace(old, new) if old else spec.read_text())
+    (tmp_path / "outputs" / "taken").mkdir(parents=True)
+    (tmp_path / "outputs" / "taken" / "mine.txt").write_text("mine")
+    (tmp_path / "outputs" / "file").write_text("a file")
+    outcome = run("dissociate", str(spec), "--quick", "--device", "cpu", *arguments)
+    assert outcome.code == code, outcome.err
+    assert said in outcome.err
+    assert outcome.err.rstrip().splitlines()[-1].startswith("error: ")
+    assert (tmp_path / "outputs" / "taken" / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "outputs" / "dissociate-small" / "dissociation.json").exists()
+
+
+def test_another_model_has_a_folder_of_its_own() -> None:
+    from circuit_tracer.cli.dissociate import _folder_name
+    from circuit_tracer.interventions.dissociation.spec import Spec
+
+    told = Spec("bananas", "?", (), ())
+    assert _folder_name(told, None, None) == "dissociate-bananas"
+    assert _folder_name(told, None, "sprout") == "dissociate-bananas"
+    assert _folder_name(told, None, "org/Some-Model") == "dissociate-bananas-some-model"
+    assert _folder_name(told, "mine", "x") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("told", "model", "taken"),
+    [
+        ("plt", None, "plt"),
+        ("clt", "sprout", "clt"),
+        ("neurons", "org/model", "neurons"),
+        ("plt", "org/model", None),
+        (None, None, None),
+    ],
+)
+def test_another_model_has_a_dictionary_of_its_own(
+    told: str | None, model: str | None, taken: str | None
+) -> None:
+    from circuit_tracer.cli.dissociate import _dictionary
+    from circuit_tracer.interventions.dissociation.spec import Spec
+
+    assert _dictionary(Spec("bananas", "?", (), (), transcoders=told), model) == taken
+
+
+def test_a_spec_that_is_not_there(run: Run) -> None:
+    outcome = run("dissociate", "none.toml")
+    assert outcome.code == 2
+    assert "cannot be read" in outcome.err
