@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.errors import UsageError
@@ -17,6 +16,7 @@ from circuit_tracer.graphs.graph import Ints, NodeKind
 from circuit_tracer.graphs.plain import plain
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.trust_file import fingerprint
+from circuit_tracer.interventions.threads import few_threads
 from circuit_tracer.interventions.trust.agreement import DictionaryAgreement, agreement
 from circuit_tracer.interventions.trust.distance import by_distance
 from circuit_tracer.interventions.trust.estimate import Estimate, expected
@@ -33,8 +33,6 @@ from circuit_tracer.interventions.trust.verdict import Verdict, judge
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
-
-SMALL_WIDTH = 512
 
 OnStage = Callable[[str], None]
 """Told what is done next."""
@@ -80,7 +78,7 @@ def trust(
     tokenizer.
     """
     settings = settings or TrustSettings()
-    with _threads(model):
+    with few_threads(model):
         run = _Run(Subject.of(pruned.graph, model, dictionary), pruned, settings, on_stage)
         on_estimate(expected(run.subject, pruned, settings, sweeps=run.sweeps(other)))
         found = run.measure(other)
@@ -96,19 +94,6 @@ def trust(
         notes=tuple(run.notes),
         seconds=run.seconds,
     )
-
-
-@contextmanager
-def _threads(model: Model) -> Iterator[None]:
-    """One thread for small models: their products gain nothing from more, and where the cores are
-    busy the threads wait for each other, by a factor of twenty."""
-    before = torch.get_num_threads()
-    if model.device.type == "cpu" and model.d_model < SMALL_WIDTH:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Run:
