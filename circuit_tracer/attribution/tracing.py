@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from circuit_tracer.attribution.around import memory_remedy, products, timed
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.audit import audit
 from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (
+    LocalReplacementModel,
     build_replacement,
     check_fits,
 )
 from circuit_tracer.attribution.selection import expand
-from circuit_tracer.attribution.settings import Cotangents, TraceSettings
-from circuit_tracer.attribution.targets import choose_targets, resolve_position
-from circuit_tracer.errors import CircuitTracerError, DictionaryError, UsageError
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
+from circuit_tracer.errors import DictionaryError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
 from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
@@ -62,6 +65,24 @@ class Trace:
     """Features that got a row."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A prompt as it goes into the model."""
+
+    prompt: str
+    ids: tuple[int, ...]
+    """All its tokens."""
+    at: int
+    """Position whose output is explained: nothing behind it matters, the model is causal."""
+    settings: TraceSettings
+    """With what was left to the prompt filled in."""
+
+    @property
+    def explained(self) -> list[int]:
+        """Tokens up to the explained position: what is captured."""
+        return list(self.ids[: self.at + 1])
+
+
 def trace(
     model: Model,
     dictionary: AnyDictionary,
@@ -77,24 +98,90 @@ def trace(
     (layer, feature) pairs. Raises PromptError, UsageError, DictionaryError, ConservationError, and
     CircuitTracerError when memory runs out.
     """
-    settings = settings or TraceSettings()
-    _check_together(dictionary, model)
+    check_together(dictionary, model)
+    prepared = prepare(model, prompt, settings or TraceSettings())
+    report = on_progress or (lambda progress: None)
+    report(Progress("forward", 0, 0, f"{len(prepared.explained)} tokens"))
+    start = time.perf_counter()
+    with memory_remedy(), products():
+        capture = model.capture(prepared.explained)
+        check_wiring(capture, model.wiring)
+        seconds = {"forward": time.perf_counter() - start}
+        report(Progress("encode", 0, 0))
+        frozen = freeze_prompt(model, dictionary, prepared, capture, seconds)
+    del capture  # a sweep needs the memory
+    return trace_frozen(
+        model, dictionary, prepared, frozen, seconds, labels=labels, on_progress=on_progress
+    )
+
+
+def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
+    """Tokenise a prompt and settle what it decides. Raises PromptError and UsageError."""
     ids = model.tokenize(prompt, chat=settings.chat, system=settings.system)
     at = resolve_position(settings.position, len(ids))
     settings = settings.resolved(model, ids)
     _check_zeroed(settings.zeroed_positions or 0, at)
-    seconds: dict[str, float] = {}
-    # Nothing after the explained position can matter: the model is causal.
-    assembler = _assembled(
-        model, dictionary, ids[: at + 1], settings, seconds, on_progress or (lambda progress: None)
-    )
+    return Prepared(prompt, tuple(ids), at, settings)
+
+
+class Frozen(NamedTuple):
+    """What of a forward pass the sweep works with."""
+
+    chosen: ChosenTargets
+    model: LocalReplacementModel
+
+
+@torch.no_grad()
+def freeze_prompt(
+    model: Model,
+    dictionary: AnyDictionary,
+    prepared: Prepared,
+    capture: Capture,
+    seconds: dict[str, float],
+) -> Frozen:
+    """Choose the targets of a captured prompt and freeze it; adds to `seconds`."""
+    settings = prepared.settings
+    with timed(seconds, "forward"):
+        chosen = choose_targets(
+            model,
+            capture,
+            tokens=settings.targets,
+            contrast=settings.contrast,
+            why_not=settings.why_not,
+            max_n_logits=settings.max_n_logits,
+            desired_logit_prob=settings.desired_logit_prob,
+        )
+    with timed(seconds, "encode"):
+        replacement = build_replacement(
+            capture, model.wiring, dictionary, n_zeroed=settings.zeroed_positions or 0
+        )
+    return Frozen(chosen, replacement)
+
+
+def trace_frozen(
+    model: Model,
+    dictionary: AnyDictionary,
+    prepared: Prepared,
+    frozen: Frozen,
+    seconds: dict[str, float],
+    *,
+    labels: Labels | None = None,
+    on_progress: OnProgress | None = None,
+) -> Trace:
+    """The graph of a frozen prompt; adds to `seconds`.
+
+    Without `on_progress` it is not worked out beforehand what the sweep will take. Raises what
+    `trace` does.
+    """
+    assembler = sweep_frozen(prepared.settings, frozen, seconds, on_progress)
+    settings, ids = prepared.settings, prepared.ids
     dtype = settings.cotangents or str(model.torch_dtype).removeprefix("torch.")
     residual, tolerance = assembler.check_conservation(dtype)
     audited = {"audit": asdict(audit(assembler))} if settings.cotangents else {}
     info = GraphInfo(
-        prompt=prompt,
+        prompt=prepared.prompt,
         tokens=tuple(model.token_text(i) for i in ids),
-        token_ids=tuple(ids),
+        token_ids=ids,
         n_layers=model.n_layers,
         targets=assembler.chosen.targets,
         model=model.identity,
@@ -115,41 +202,22 @@ def trace(
     )
 
 
-def _assembled(
-    model: Model,
-    dictionary: AnyDictionary,
-    ids: list[int],
+def sweep_frozen(
     settings: TraceSettings,
+    frozen: Frozen,
     seconds: dict[str, float],
-    report: OnProgress,
+    on_progress: OnProgress | None = None,
 ) -> Assembler:
-    """The costly part: forward pass, encoding, sweep. Fills in `seconds`."""
-    with _memory_remedy(), _products(), torch.no_grad():
-        report(Progress("forward", 0, 0, f"{len(ids)} tokens"))
-        with _timed(seconds, "forward"):
-            capture = model.capture(ids)
-            check_wiring(capture, model.wiring)
-            chosen = choose_targets(
-                model,
-                capture,
-                tokens=settings.targets,
-                contrast=settings.contrast,
-                why_not=settings.why_not,
-                max_n_logits=settings.max_n_logits,
-                desired_logit_prob=settings.desired_logit_prob,
-            )
-        report(Progress("encode", 0, 0))
-        with _timed(seconds, "encode"):
-            replacement = build_replacement(
-                capture, model.wiring, dictionary, n_zeroed=settings.zeroed_positions or 0
-            )
-            del capture
-            budget = settings.max_feature_nodes or 0
-            n_rows = min(budget, len(replacement.features)) + len(chosen.targets)
+    """The costly part: all rows, collected; adds to `seconds`."""
+    report = on_progress or (lambda progress: None)
+    n_features, budget = len(frozen.model.features), settings.max_feature_nodes or 0
+    n_rows = min(budget, n_features) + len(frozen.chosen.targets)
+    with memory_remedy(), products(), torch.no_grad():
+        with timed(seconds, "encode"):
             assembler = Assembler(
-                replacement,
-                chosen,
-                edge_floor=settings.edge_floor_for(n_rows, len(replacement.features)),
+                frozen.model,
+                frozen.chosen,
+                edge_floor=settings.edge_floor_for(n_rows, n_features),
                 cotangents=torch.bfloat16 if settings.cotangents == "bf16" else None,
             )
 
@@ -157,18 +225,19 @@ def _assembled(
             expected = estimate(assembler, coming, n_rows, settings.batch_size)
             report(Progress("sweep", 0, n_rows, str(expected), expected.seconds))
 
-        with _timed(seconds, "sweep"), _products(settings.cotangents):
+        with timed(seconds, "sweep"), products(settings.cotangents):
             expand(
                 assembler,
                 max_feature_nodes=budget,
                 coverage=settings.coverage,
                 batch_size=settings.batch_size,
-                on_plan=plan,
+                on_plan=None if on_progress is None else plan,
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
             return assembler
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {}
@@ -180,7 +249,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_together(dictionary: AnyDictionary, model: Model) -> None:
+def check_together(dictionary: AnyDictionary, model: Model) -> None:
+    """Raise DictionaryError unless a dictionary is for this model, on its device, in its dtype."""
     check_fits(dictionary, model.wiring)
     if isinstance(dictionary, Neurons):
         return  # the model's own
@@ -224,35 +294,3 @@ class _Labels:
             for row, label in zip(rows.tolist(), self.of_features(pairs), strict=True):
                 text[row] = label
         return tuple(text)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
-
-
-@contextmanager
-def _products(cotangents: Cotangents | None = None) -> Iterator[None]:
-    """Hold float32 products to full precision on GPUs, or let them be TF32 where asked for."""
-    before: Any = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if cotangents == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _memory_remedy() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and "memory" not in text:
-            raise
-        raise CircuitTracerError(
-            "memory ran out; lower --max-feature-nodes (or set --coverage 0.9), then --batch-size, "
-            "or shorten the prompt"
-        ) from error

@@ -130,8 +130,8 @@ def _written(layer: Any, wiring: Wiring, writes: WritePoint) -> Any:
 
 
 @torch.no_grad()
-def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
-    """One forward pass of one prompt; `token_ids` (T,)."""
+def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"]) -> list[Capture]:
+    """One forward pass of prompts of equal length: a capture of each."""
     paths = wiring.paths
     layers = _envoys(wrapped, wiring)
     embed, final = wrapped.get(paths.embedding), wrapped.get(paths.final_norm)
@@ -142,7 +142,7 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
     mid: list[Any] = []
     mlp_in: list[Any] = []
     mlp_out: list[Any] = []
-    with wrapped.trace(token_ids[None], use_cache=False):
+    with wrapped.trace(token_ids, use_cache=False):
         embeddings = embed.output.save()
         for layer in layers:
             pre.append(layer.input.save())
@@ -155,25 +155,37 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Tensor) -> Capture:
         resid_final = final.input.save()
         logits = head.output.save()
     here = token_ids.device
-    return Capture(
-        token_ids=token_ids,
-        embeddings=embeddings[0].to(here),
-        resid_pre=_by_layer(pre, here),
-        patterns=tuple(
-            whole_heads(one[0], wiring.module, wiring.n_heads).to(here) for one in patterns
-        ),
-        attention_out=_by_layer(attention_out, here),
-        resid_mid=_by_layer(mid, here),
-        mlp_in=_by_layer(mlp_in, here),
-        mlp_out=_by_layer(mlp_out, here),
-        resid_final=resid_final[0].to(here),
-        logits=logits[0].to(here),
-    )
+    return [
+        Capture(
+            token_ids=token_ids[row],
+            embeddings=_alone(embeddings, row, here),
+            resid_pre=_by_layer(pre, row, here),
+            patterns=tuple(
+                whole_heads(one[row], wiring.module, wiring.n_heads).to(here) for one in patterns
+            ),
+            attention_out=_by_layer(attention_out, row, here),
+            resid_mid=_by_layer(mid, row, here),
+            mlp_in=_by_layer(mlp_in, row, here),
+            mlp_out=_by_layer(mlp_out, row, here),
+            resid_final=_alone(resid_final, row, here),
+            logits=_alone(logits, row, here),
+        )
+        for row in range(len(token_ids))
+    ]
 
 
-def _by_layer(parts: list[Tensor], device: torch.device) -> Float[Tensor, "L T d"]:
-    """One prompt's (1, T, d) of every layer on one device: layers may be spread over several."""
-    return torch.cat([part.to(device) for part in parts])
+def _alone(part: Tensor, row: int, device: torch.device) -> Float[Tensor, "T n"]:
+    """One prompt of a batch; a copy unless it is the only one, so that it does not hold the rest.
+
+    Logits are that large.
+    """
+    one = part[row].to(device)
+    return one if len(part) == 1 else one.clone()
+
+
+def _by_layer(parts: list[Tensor], row: int, device: torch.device) -> Float[Tensor, "L T d"]:
+    """One prompt of every layer on one device: layers may be spread over several."""
+    return torch.stack([part[row].to(device) for part in parts])
 
 
 @torch.no_grad()

@@ -228,6 +228,10 @@ class Model:
 
     def capture(self, token_ids: list[int]) -> Capture:
         """One forward pass with everything the local replacement model needs."""
+        return self.captures([token_ids])[0]
+
+    def captures(self, token_ids: list[list[int]]) -> list[Capture]:
+        """The same of several prompts of equal length, in one pass."""
         ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
         return capture_forward(self.wrapped, self.wiring, ids)
 
