@@ -1,0 +1,1 @@
+"""Many prompts into one store: prompt files, the run store, shards and summaries."""

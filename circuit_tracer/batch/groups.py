@@ -1,0 +1,46 @@
+"""Prompts of equal length in groups that share a forward pass.
+
+Groups follow from the prompt file alone: its lines are dealt out by length, in their order, and a
+group that is full is closed. So a prompt is computed beside the same neighbours whatever was done
+before, by whichever process, and comes out the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MOST_PROMPTS = 8
+"""Prompts of a group: on a CPU more of them gain nothing."""
+MOST_TOKENS = 1024
+"""Tokens of a group: long prompts go alone, so that memory is that of one."""
+
+
+@dataclass(frozen=True)
+class Group(Generic[T]):
+    """Prompts of one length."""
+
+    key: str
+    """What processes claim it by."""
+    members: tuple[T, ...]
+
+
+def grouped(prompts: Sequence[tuple[str, int, T]]) -> list[Group[T]]:
+    """Groups of (id, length in tokens, prompt), in the order in which they become full."""
+    open_ones: dict[int, list[tuple[str, T]]] = {}
+    found = []
+    for key, length, prompt in prompts:
+        group = open_ones.setdefault(length, [])
+        group.append((key, prompt))
+        if len(group) >= max(1, min(MOST_PROMPTS, MOST_TOKENS // length)):
+            found.append(_closed(open_ones.pop(length)))
+    return [*found, *map(_closed, open_ones.values())]
+
+
+def _closed(group: list[tuple[str, T]]) -> Group[T]:
+    digest = hashlib.sha256("\n".join(key for key, _ in group).encode()).hexdigest()
+    return Group(digest[:32], tuple(prompt for _, prompt in group))

@@ -1,0 +1,149 @@
+"""What a run consists of: `manifest.jsonl`, a line for every line of its prompt file.
+
+A prompt's id is a hash over what its graph depends on: the prompt, the settings, the weights of the
+model and of the dictionary. So the same prompt traced in the same way has the same id in every run,
+and a line that repeats an earlier one is the same graph: it is traced once, under the first line,
+and has the tags of all. The manifest is a prompt file itself; `batch manifest.jsonl` traces it all
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.folder import new_file
+from circuit_tracer.graphs.plain import to_json, whole_text
+
+MANIFEST_FILE = "manifest.jsonl"
+_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prompt of a run, or one bad line."""
+
+    key: str
+    """The prompt's id; of a bad line a hash of the line."""
+    line: int
+    prompt: str
+    """Of a bad line how it begins."""
+    name: str = ""
+    """The line's own `id`."""
+    targets: tuple[str, ...] = ()
+    contrast: str | None = None
+    roles: tuple[tuple[str, str | int], ...] = ()
+    tags: tuple[str, ...] = ()
+    wrong: str = ""
+    """What is wrong with a bad line; "" for a prompt."""
+    repeats: int = 0
+    """Further lines with the same prompt and settings."""
+
+
+def entries_of(file: PromptFile, settings: Mapping[str, Any]) -> list[Entry]:
+    """The entries of a prompt file, by line; `settings` is all that the graphs depend on."""
+    found: dict[str, Entry] = {}
+    for line in file.prompts:
+        one = _entry(line, settings)
+        first = found.get(one.key)
+        if first is None:
+            found[one.key] = one
+        else:
+            tags = tuple(dict.fromkeys((*first.tags, *one.tags)))
+            found[one.key] = replace(first, tags=tags, repeats=first.repeats + 1)
+    bad = [_bad_entry(line) for line in file.bad]
+    return sorted([*found.values(), *bad], key=lambda entry: entry.line)
+
+
+def prompt_key(line: PromptLine, settings: Mapping[str, Any]) -> str:
+    """The id of a prompt: 32 hexadecimal digits."""
+    what = {"prompt": line.prompt, "targets": line.targets, "contrast": line.contrast}
+    text = json.dumps({**what, "settings": settings}, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _entry(line: PromptLine, settings: Mapping[str, Any]) -> Entry:
+    return Entry(
+        key=prompt_key(line, settings),
+        line=line.line,
+        prompt=line.prompt,
+        name=line.name,
+        targets=line.targets,
+        contrast=line.contrast,
+        roles=line.roles,
+        tags=line.tags,
+    )
+
+
+def _bad_entry(bad: BadLine) -> Entry:
+    text = whole_text(bad.text)
+    digest = hashlib.sha256(f"{bad.line}\0{text}\0{bad.message}".encode()).hexdigest()
+    return Entry(key=digest[:_DIGITS], line=bad.line, prompt=text, wrong=bad.message)
+
+
+def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
+    """Write it whole or not at all, in place of an earlier one. Raises OutputError."""
+    with (
+        new_file(folder / MANIFEST_FILE, overwrite=True) as path,
+        path.open("w", encoding="utf-8") as file,
+    ):
+        for entry in entries:
+            file.write(to_json(_record(entry)) + "\n")
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    """An entry as a line of a prompt file, with what is not there left out."""
+    record = {name: value for name, value in asdict(entry).items() if value not in ("", (), None)}
+    if entry.name:
+        record["id"] = record.pop("name")
+    if entry.roles:
+        record["roles"] = dict(entry.roles)
+    if entry.wrong:
+        record["line_text"] = record.pop("prompt", "")  # so that it is no prompt if read as one
+    if not entry.repeats:
+        del record["repeats"]
+    return record
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """What `write_manifest` wrote. Raises GraphFileError when it is missing or damaged."""
+    path = folder / MANIFEST_FILE
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [_read(json.loads(line)) for line in file]
+    except FileNotFoundError as e:
+        raise GraphFileError(
+            f"{folder} is no run (it holds no {MANIFEST_FILE}); give a folder that "
+            "circuit-tracer batch wrote"
+        ) from e
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise GraphFileError(
+            f"{path} is damaged ({e}); start the same batch command again to write it anew"
+        ) from e
+
+
+def _read(record: dict[str, Any]) -> Entry:
+    return Entry(
+        key=record["key"],
+        line=record["line"],
+        prompt=record.get("prompt", record.get("line_text", "")),
+        name=record.get("id", ""),
+        targets=tuple(record.get("targets", ())),
+        contrast=record.get("contrast"),
+        roles=tuple(record.get("roles", {}).items()),
+        tags=tuple(record.get("tags", ())),
+        wrong=record.get("wrong", ""),
+        repeats=record.get("repeats", 0),
+    )
+
+
+def leaves_out(old: Sequence[Entry], new: Sequence[Entry]) -> Entry | None:
+    """The first prompt of an older manifest that a newer one lacks; bad lines may go."""
+    keys = {entry.key for entry in new}
+    return next((one for one in old if not one.wrong and one.key not in keys), None)

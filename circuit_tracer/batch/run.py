@@ -1,0 +1,226 @@
+"""Trace all prompts of a file into a store, from wherever an earlier process stopped.
+
+1. Plan: every prompt becomes tokens and finds its group (groups.py); this is the same in every
+   process that has the same prompt file.
+2. For each group of this shard that is not done: claim it, look again whether somebody else has
+   done it, trace what is missing, hand it to the writer (writing.py).
+3. Groups that another process has claimed come last: they are done when that one is finished, and
+   are traced here if it died.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from circuit_tracer.attribution.tracing import check_together
+from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.groups import Group
+from circuit_tracer.batch.manifest import (
+    MANIFEST_FILE,
+    Entry,
+    leaves_out,
+    read_manifest,
+    write_manifest,
+)
+from circuit_tracer.batch.parts import remove_left_behind
+from circuit_tracer.batch.run_file import RunInfo, settle_run
+from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
+from circuit_tracer.batch.state import RunState, settle_failures
+from circuit_tracer.batch.tracing import Failed, Traced, Tracer, plan, trace_group
+from circuit_tracer.batch.work import OnProgress, Outcome, Work
+from circuit_tracer.batch.writing import Flush, GroupDone, Writer
+from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.graphs.folder import reason
+
+CLAIMS_FILE = ".claims"
+_AGAIN = 1.0
+"""Seconds after which a group that another process has is looked at again."""
+
+OnFailure = Callable[[Failed], None]
+
+
+def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
+    """Make the run's folder, or check that it is the same run; gives its run.toml.
+
+    Raises UsageError when it was begun with other settings or other prompts, OutputError when
+    nothing can be written there.
+    """
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    run = settle_run(folder, info)
+    if (folder / MANIFEST_FILE).is_file():
+        old = read_manifest(folder)
+        gone = leaves_out(old, entries)
+        if gone is not None:
+            raise UsageError(
+                f"{folder} was begun with other prompts (the one of line {gone.line} is gone); "
+                "choose another --name, or add --overwrite to begin anew"
+            )
+        if old == list(entries):
+            return run
+    write_manifest(folder, entries)
+    return run
+
+
+def run_batch(
+    folder: Path,
+    run: RunInfo,
+    tracer: Tracer,
+    entries: Sequence[Entry],
+    work: Work | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    on_failure: OnFailure | None = None,
+) -> Outcome:
+    """Trace what is missing of a run that `begin` has made; can be called again after anything.
+
+    Raises OutputError (full disk), ModelError and DictionaryError; what had been done by then is
+    safe. A prompt that fails is a row of failures.
+    """
+    with OpenedBatch(folder, run, tracer, entries) as opened:
+        return opened.go(work or Work(), on_progress=on_progress, on_failure=on_failure)
+
+
+class OpenedBatch:
+    """A run with all that is needed to work on it, once or several times."""
+
+    def __init__(
+        self, folder: Path, run: RunInfo, tracer: Tracer, entries: Sequence[Entry]
+    ) -> None:
+        check_together(tracer.dictionary, tracer.model)
+        self.folder, self.run, self.tracer, self.entries = folder, run, tracer, entries
+        self.plan = plan(tracer, entries)
+        with _explained(folder):
+            for table in (*GRAPH_TABLES, FAILURES):
+                if table != "heads" or run.heads:
+                    (folder / table).mkdir(exist_ok=True)
+            self.claims = Claims(folder / CLAIMS_FILE)
+        self.state = RunState(folder)
+
+    def __enter__(self) -> OpenedBatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.claims.close()
+
+    def go(
+        self,
+        work: Work,
+        *,
+        on_progress: OnProgress | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Outcome:
+        """Do what is left of a share, from wherever it was left; see `run_batch`."""
+        report = on_progress or (lambda stage, done, total: None)
+        remove_left_behind(self.folder, self.claims)
+        self.state.look()
+        share = _Share(self, work)
+        writer = Writer(
+            self.folder,
+            self.run,
+            self.tracer,
+            self.claims,
+            self.state.attempts,
+            part_prompts=work.part_prompts,
+        )
+        started = time.perf_counter()
+        try:
+            share.trace(writer, report, on_failure or (lambda failed: None))
+        finally:
+            writer.close()
+        seconds = time.perf_counter() - started
+        report("tidying up", 0, 0)
+        remove_left_behind(self.folder, self.claims)
+        self.state.look()
+        if self.state.attempts and work.bad_lines:
+            listed = {entry.key for entry in read_manifest(self.folder)}
+            settle_failures(self.folder, listed, self.state.done, self.claims)
+        return Outcome(
+            traced=writer.counts.traced,
+            done=len(share.keys & self.state.done),
+            failed=len(share.keys & self.state.failed),
+            total=len(share.keys),
+            sweeping=writer.counts.sweeping,
+            seconds=seconds,
+        )
+
+
+class _Share:
+    """One process's way through its groups."""
+
+    def __init__(self, batch: OpenedBatch, work: Work) -> None:
+        self.batch, self.work = batch, work
+        self.groups = [g for i, g in enumerate(batch.plan.groups) if work.has(i)]
+        self.failed = batch.plan.failed if work.bad_lines and work.shard.number == 0 else []
+        self.keys = {entry.key for group in self.groups for entry in group.members}
+        self.keys |= {one.entry.key for one in self.failed}
+        if work.limit is not None:  # groups stay what they are in a whole run
+            self.keys &= {entry.key for entry in batch.entries[: work.limit]}
+        self.state = batch.state
+        self.before = dict(self.state.attempts)
+        self.handed: set[str] = set()
+        """Prompts that this process has traced or failed to, on disk or on their way there."""
+        self.n_before = len(self.keys & (self.state.done | self.state.failed))
+
+    def trace(self, writer: Writer, report: OnProgress, on_failure: OnFailure) -> None:
+        """All groups; those that another process has once it has let go of them."""
+        for one in self.failed:
+            if self._is_open(one.entry):
+                self._hand(one, writer, on_failure)
+        waiting, total = self.groups, len(self.keys)
+        while waiting:
+            claimed = []
+            for group in waiting:
+                if not self._open_keys(group):
+                    continue
+                if not self.batch.claims.take(group.key):
+                    claimed.append(group)
+                    continue
+                self.state.look()  # whoever had the claim before may have done it
+                if wanted := self._open_keys(group):
+                    for item in trace_group(self.batch.tracer, group, wanted):
+                        self._hand(item, writer, on_failure)
+                        report("tracing", self._n_settled(), total)
+                writer.take(GroupDone(group.key))
+            if claimed:
+                report("waiting for another process", self._n_settled(), total)
+                writer.take(Flush.NOW)  # that one may be waiting for ours
+                time.sleep(_AGAIN)
+                self.state.look()
+            waiting = claimed
+
+    def _hand(self, item: Traced | Failed, writer: Writer, on_failure: OnFailure) -> None:
+        if isinstance(item, Failed):
+            on_failure(item)
+        self.handed.add(item.entry.key)
+        writer.take(item)
+
+    def _open_keys(self, group: Group[Entry]) -> set[str]:
+        return {entry.key for entry in group.members if self._is_open(entry)}
+
+    def _is_open(self, entry: Entry) -> bool:
+        """Whether a prompt is still to be traced, by what is known of the store."""
+        key = entry.key
+        if key not in self.keys or key in self.state.done or key in self.handed:
+            return False
+        failures = self.state.attempts.get(key, 0)
+        if not failures:
+            return True
+        # What another process has tried meanwhile is not tried once more.
+        return self.work.retry_failed and not entry.wrong and failures == self.before.get(key)
+
+    def _n_settled(self) -> int:
+        return min(self.n_before + len(self.handed), len(self.keys))
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise OutputError(
+            f"cannot write to {folder}: {reason(e)}; make room there or choose another place"
+        ) from e

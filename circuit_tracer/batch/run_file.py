@@ -1,0 +1,199 @@
+"""`run.toml`: the facts of a run that all its prompts share, enough to trace it again.
+
+The table [batch] has the command's own option names, so that it can be copied into
+circuit-tracer.toml; the others say which weights and versions these options meant.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from circuit_tracer.errors import GraphFileError, OutputError, UsageError
+from circuit_tracer.graphs.folder import reason, sync
+from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.graphs.plain import plain
+from circuit_tracer.graphs.supernode_file import quoted
+
+RUN_FILE = "run.toml"
+SCHEMA = "circuit-tracer-cli/run"
+SCHEMA_VERSION = 1
+
+Kept = Literal["kept", "whole"]
+"""What of a graph goes into a store: what pruning kept of it, or all of it."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What all prompts of a run share."""
+
+    model: Identity
+    dictionary: Identity
+    settings: Mapping[str, Any]
+    """`TraceSettings` of the run, before a line's own targets: those the graph depends on."""
+    dtype: str
+    """What the model computes in."""
+    node_threshold: float
+    edge_threshold: float
+    graphs: Kept
+    routes: int
+    """Routes stored of each target."""
+    heads: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The command's options, under their own names, as they were resolved."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the process that began the run."""
+    prompt_file: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """All that a prompt's graph and rows depend on: what the ids are a hash of."""
+        return {
+            "model": self.model.sha256 or asdict(self.model),
+            "dictionary": self.dictionary.sha256 or asdict(self.dictionary),
+            "settings": dict(self.settings),
+            "dtype": self.dtype,
+            "node_threshold": self.node_threshold,
+            "edge_threshold": self.edge_threshold,
+            "graphs": self.graphs,
+            "routes": self.routes,
+            "heads": self.heads,
+        }
+
+
+def settle_run(folder: Path, info: RunInfo) -> RunInfo:
+    """Begin the run in a folder, or go on with it; gives what its run.toml says.
+
+    Of several processes that begin at once one wins. Raises UsageError where the run was begun with
+    other settings or weights, OutputError where nothing can be written.
+    """
+    path = folder / RUN_FILE
+    if not path.exists():
+        _create(path, _text(info))
+    known = read_run(folder)
+    ours, theirs = plain(info.identity()), plain(known.identity())
+    changed = next((name for name in ours if ours[name] != theirs.get(name)), None)
+    if changed == "settings":
+        names = sorted({*ours["settings"], *theirs["settings"]})
+        changed = next(n for n in names if ours["settings"].get(n) != theirs["settings"].get(n))
+    if changed is not None:
+        raise UsageError(
+            f"{folder} was begun with another {_CALLED.get(changed, _flag(changed))}; go on with "
+            "the same command, choose another --name, or add --overwrite to begin anew"
+        )
+    return known
+
+
+_CALLED = {
+    "model": "model",
+    "dictionary": "dictionary",
+    "graphs": "--store",
+    "targets": "--target",
+    "zeroed_positions": "--zero-positions",
+    "cotangents": "--dtype",
+}
+"""What the command calls what ids depend on, where it is not a flag of the same name."""
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _create(path: Path, text: str) -> None:
+    """Write a file that is not there yet; whoever comes second leaves it alone."""
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        sync(partial)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            os.replace(partial, path)
+            return
+        sync(path.parent)
+    except OSError as e:
+        raise OutputError(f"cannot write {path}: {reason(e)}; choose another place") from e
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_run(folder: Path) -> RunInfo:
+    """The facts of a stored run. Raises GraphFileError when they are missing or damaged."""
+    path = folder / RUN_FILE
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        if (record["schema"], record["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
+            raise ValueError(f"schema version {record['schema_version']}")
+        run = record["run"]
+        return RunInfo(
+            model=Identity(**record["model"]),
+            dictionary=Identity(**record["dictionary"]),
+            settings={**_NO_SETTINGS, **record["settings"]},
+            options=record["batch"],
+            versions=record["versions"],
+            **run,
+        )
+    except FileNotFoundError as e:
+        raise GraphFileError(
+            f"{folder} is no run (it holds no {RUN_FILE}); give a folder that circuit-tracer batch "
+            "wrote"
+        ) from e
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise GraphFileError(
+            f"{path} is damaged or of another version ({e}); trace the prompts into another run"
+        ) from e
+
+
+_NO_SETTINGS: dict[str, Any] = {
+    "contrast": None,
+    "why_not": None,
+    "max_feature_nodes": None,
+    "coverage": None,
+    "edge_floor": None,
+    "cotangents": None,
+    "zeroed_positions": None,
+    "system": None,
+}
+"""What TOML has no word for: options that were not given are left out of the file."""
+
+
+def _text(info: RunInfo) -> str:
+    run = {
+        "prompt_file": info.prompt_file,
+        "dtype": info.dtype,
+        "node_threshold": info.node_threshold,
+        "edge_threshold": info.edge_threshold,
+        "graphs": info.graphs,
+        "routes": info.routes,
+        "heads": info.heads,
+    }
+    lines = [f"schema = {quoted(SCHEMA)}", f"schema_version = {SCHEMA_VERSION}"]
+    for name, table in (
+        ("run", run),
+        ("batch", info.options),
+        ("model", asdict(info.model)),
+        ("dictionary", asdict(info.dictionary)),
+        ("settings", info.settings),
+        ("versions", info.versions),
+    ):
+        lines += ["", f"[{name}]", *_lines(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    given = ((key, value) for key, value in plain(table).items() if value is not None)
+    return [f"{quoted(key) if '.' in key else key} = {_value(value)}" for key, value in given]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return quoted(value) if isinstance(value, str) else repr(value)

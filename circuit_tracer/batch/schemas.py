@@ -1,0 +1,82 @@
+"""The columns of a run's tables, in their order.
+
+| table | a row is |
+| --- | --- |
+| graphs | a prompt: tokens, targets, scores, all facts of its graph |
+| nodes | a node of a stored graph, as in a trace's nodes.parquet, with the prompt's id and a row |
+| edges | an edge, its ends rows of that graph's nodes |
+| paths | a route to a target: names and labels along it |
+| heads | an attention head and the influence that passes through it (where it was asked for) |
+| failures | a prompt without a graph, and why |
+
+`nodes` and `edges` have the columns of a traced folder's tables (graphs/storage.py) behind `id`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GRAPH_TABLES = ("nodes", "edges", "paths", "heads", "graphs")
+"""In the order in which they are written: a prompt is done when its row of the last is there."""
+FAILURES = "failures"
+SCORES = (
+    "replacement",
+    "completeness",
+    "error_share",
+    "constant_share",
+    "unexpanded_share",
+    "embedding_share",
+    "dropped_share",
+)
+"""The fields of `graphs.Scores` that are one number."""
+RANGES = ("replacement_range", "completeness_range")
+"""Those that are two."""
+
+_COLUMNS = {
+    "graphs": (
+        "id:text line:int64 name:text prompt:text tags:texts roles:text tokens:texts targets:texts "
+        "answer:text probability:float64 logit:float64 rank:int64 "
+        + " ".join(f"{name}:float64" for name in SCORES)
+        + " "
+        + " ".join(f"{name}:numbers" for name in RANGES)
+        + " residual:float64 tolerance:float64 n_nodes:int64 n_edges:int64 n_nodes_kept:int64 "
+        "n_edges_kept:int64 n_nodes_stored:int64 n_edges_stored:int64 node_threshold:float64 "
+        "edge_threshold:float64 info:text"
+    ),
+    "paths": (
+        "id:text target:text rank:int32 strength:float64 sign:int8 share:float64 rows:rows "
+        "nodes:texts labels:texts route:text"
+    ),
+    "heads": "id:text layer:int16 head:int16 share:float64 key:int32 query:int32",
+    FAILURES: (
+        "id:text line:int64 name:text prompt:text tags:texts class:text message:text attempt:int32"
+    ),
+}
+
+
+def columns_of(table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [column.split(":")[0] for column in _COLUMNS[table].split()]
+
+
+@cache
+def schema(table: str) -> pa.Schema:
+    """Of a table that is written from plain records (not `nodes` and `edges`)."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "texts": pa.list_(pa.string()),
+        "numbers": pa.list_(pa.float64()),
+        "rows": pa.list_(pa.int32()),
+    }
+
+    def field(column: str) -> pa.Field:
+        name, kind = column.split(":")
+        return pa.field(name, types[kind] if kind in types else getattr(pa, kind)())
+
+    return pa.schema([field(column) for column in _COLUMNS[table].split()])

@@ -1,0 +1,180 @@
+"""Read a run: its graphs as a table, any one of them as a graph. Imports neither torch nor models.
+
+    run = open_run("outputs/capitals")
+    run.graphs.select(["id", "prompt", "answer", "completeness"])
+    pruned = run.graph("capitals-01")
+
+What a run is made of: docs/batch.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuit_tracer.batch.manifest import Entry, read_manifest
+from circuit_tracer.batch.parts import LAST, part_path, parts_of, read_part
+from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
+from circuit_tracer.batch.schemas import FAILURES, columns_of, schema
+from circuit_tracer.batch.state import merged_failures
+from circuit_tracer.batch.tables import graph_of
+from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PART = "part"
+_SHORT = [name for name in columns_of(LAST) if name != "info"]
+"""What a table of many prompts needs; `info` is a page of JSON a prompt."""
+
+
+def is_run(path: Path | str) -> bool:
+    """Whether a folder is a run."""
+    return (Path(path) / RUN_FILE).is_file()
+
+
+def open_run(path: Path | str) -> Run:
+    """A run by its folder. Raises GraphFileError when it is none, or is damaged."""
+    folder = Path(path)
+    return Run(folder, read_run(folder))
+
+
+class Run:
+    """A stored run, as far as it has come. Tables are read when they are first asked for."""
+
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        self.folder = folder
+        self.info = info
+        self._has_doubles = False
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """What the run consists of, by line, bad lines included."""
+        return read_manifest(self.folder)
+
+    @cached_property
+    def graphs(self) -> pa.Table:
+        """One row a traced prompt, by line: id, line, name, prompt, tags, roles, tokens, targets,
+        answer, probability, scores, sizes (docs/batch.md)."""
+        return self._graphs.drop_columns([_PART])
+
+    @cached_property
+    def failures(self) -> pa.Table:
+        """One row a prompt without a graph, by line: its last attempt."""
+        import pyarrow.compute as pc
+
+        names = parts_of(self.folder, FAILURES)
+        if not names:
+            return schema(FAILURES).empty_table()
+        whole = merged_failures(self.folder, names)
+        done, listed = set(self.graphs.column("id").to_pylist()), {e.key for e in self.entries}
+        keys = whole.column("id").to_pylist()
+        last = {key: row for row, key in enumerate(keys) if key in listed and key not in done}
+        return pc.take(whole, sorted(last.values()))
+
+    @cached_property
+    def _graphs(self) -> pa.Table:
+        """All columns but the long one, and the part that each row is in; a prompt once, however
+        often it is there (only file systems without locks let two processes trace the same)."""
+        import pyarrow as pa
+
+        tables = []
+        for name in parts_of(self.folder, LAST):
+            part = read_part(part_path(self.folder, LAST, name), _SHORT)
+            part = part.replace_schema_metadata(None)
+            tables.append(part.append_column(_PART, pa.repeat(name, len(part))))
+        if not tables:
+            return schema(LAST).append(pa.field(_PART, pa.string())).empty_table().drop(["info"])
+        whole = pa.concat_tables(tables)
+        self._has_doubles = len(whole) > len(set(whole.column("id").to_pylist()))
+        first = {key: row for row, key in reversed(list(enumerate(whole.column("id").to_pylist())))}
+        return whole.take(sorted(first.values())).sort_by([("line", "ascending")])
+
+    def find(self, which: str) -> str:
+        """The id of a prompt by its id (or how it begins), its own name, line or text.
+
+        Raises UsageError when there is none, or more than one.
+        """
+        table = self._graphs.select(["id", "name", "line", "prompt"]).to_pylist()
+        for matches in (
+            lambda row: which in (row["id"], row["name"]) and which != "",
+            lambda row: which in (str(row["line"]), row["prompt"].strip()),
+            lambda row: len(which) >= 4 and row["id"].startswith(which),
+        ):
+            found = [row["id"] for row in table if matches(row)]
+            if len(found) == 1:
+                return str(found[0])
+            if found:
+                raise UsageError(f'"{which}" is {len(found)} prompts of {self.name}; give an id')
+        raise UsageError(
+            f'{self.name} has no graph of "{which}"; give an id, a name, a line number or a prompt '
+            "(circuit-tracer runs show lists them)"
+        )
+
+    def graph(self, which: str) -> PrunedGraph:
+        """One prompt's graph, everything that was stored of it, by what `find` takes."""
+        key = self.find(which)
+        row = self._graphs.column("id").to_pylist().index(key)
+        name = self._graphs.column(_PART)[row].as_py()
+        (record,) = self._of(LAST, name, key).to_pylist()
+        return graph_of(record, self._of("nodes", name, key), self._of("edges", name, key))
+
+    def _of(self, table: str, name: str, key: str) -> pa.Table:
+        """One prompt's rows of a part."""
+        import pyarrow.compute as pc
+
+        try:
+            part = read_part(part_path(self.folder, table, name))
+        except FileNotFoundError as e:
+            raise GraphFileError(
+                f"{part_path(self.folder, table, name)} is missing; remove the part of that name "
+                f"from {self.folder / LAST} and start the same batch command again"
+            ) from e
+        return part.filter(pc.equal(part.column("id"), key))
+
+    def rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of `nodes`, `edges`, `paths` or `heads` that belong to a traced prompt."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        tables = []
+        for name, keys in self._keys_by_part.items():
+            path = part_path(self.folder, table, name)
+            if path.is_file():
+                part = read_part(path, columns)
+                if self._has_doubles:
+                    part = part.filter(pc.is_in(part.column("id"), pa.array(keys)))
+                tables.append(part)
+        if tables:
+            return pa.concat_tables(tables)
+        wanted = columns or ["id"] if table in ("nodes", "edges") else schema(table).names
+        empty = pa.table({name: [] for name in wanted})
+        return empty if columns is None else empty.select(list(columns))
+
+    @cached_property
+    def _keys_by_part(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        rows = self._graphs.select([_PART, "id"]).to_pydict()
+        for name, key in zip(rows[_PART], rows["id"], strict=True):
+            found.setdefault(name, []).append(key)
+        return found
+
+    def made(self) -> list[dict[str, Any]]:
+        """When each part was begun and written, where, and how many prompts it holds."""
+        from circuit_tracer.batch.parts import opened_part
+
+        found = []
+        for name in parts_of(self.folder, LAST):
+            with opened_part(part_path(self.folder, LAST, name)) as file:
+                about = file.schema_arrow.metadata or {}
+                record = {k.decode(): v.decode() for k, v in about.items() if k != b"ARROW:schema"}
+                found.append({**record, "prompts": file.metadata.num_rows})
+        return found

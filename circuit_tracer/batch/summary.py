@@ -1,0 +1,256 @@
+"""What a run says as a whole: scores, features, routes and heads over all its prompts.
+
+* A feature's **frequency** is the share of prompts in whose kept graph it stands at least once; its
+  **influence** is the mean over prompts of what passes through it (summed over positions, 0 where
+  it is not kept). Both by tag, with the middle 95 % of a bootstrap over prompts, which are drawn
+  again with replacement, seeded.
+* A route **recurs** when it leads through the same features in the same order, wherever they are
+  and from whichever token. Its share is the mean over all prompts of the shares of all paths that
+  its occurrences have.
+* A head's share is the mean over prompts of the kept influence that passes through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from circuit_tracer.batch.store import Run
+from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
+
+RESAMPLES = 500
+SCORES = (
+    "replacement",
+    "completeness",
+    "error_share",
+    "constant_share",
+    "embedding_share",
+    "probability",
+    "residual",
+    "n_nodes_kept",
+)
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+EVERYTHING = ""
+"""The tag of all prompts, tagged or not."""
+
+
+class Interval(NamedTuple):
+    """A mean over prompts and the middle 95 % of its bootstrap; NaN for fewer than two prompts."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FeatureLine:
+    """One feature among prompts of one tag."""
+
+    tag: str
+    """`EVERYTHING` for all prompts."""
+    layer: int
+    feature: int
+    label: str
+    prompts: int
+    """In how many it is kept."""
+    frequency: Interval
+    influence: Interval
+
+    @property
+    def name(self) -> str:
+        """ "L3/117"."""
+        return f"L{self.layer}/{self.feature}"
+
+
+@dataclass(frozen=True)
+class RouteLine:
+    """A route through the same features in several prompts."""
+
+    route: str
+    """ "L0/12 → L3/40"."""
+    labels: tuple[str, ...]
+    """Of its features."""
+    prompts: int
+    share: float
+    """Mean over all prompts of the run."""
+    sign: float
+    """Mean sign: 1 if it always pushes its target up."""
+    example: str
+    """A prompt in which it is strong."""
+
+
+@dataclass(frozen=True)
+class HeadLine:
+    """An attention head over the run."""
+
+    layer: int
+    head: int
+    prompts: int
+    """In how many it carries anything."""
+    share: Interval
+
+    @property
+    def name(self) -> str:
+        """ "L3.H2"."""
+        return f"L{self.layer}.H{self.head}"
+
+
+def score_quantiles(run: Run) -> dict[str, list[float]]:
+    """The quantiles `QUANTILES` of each score; {} without a graph."""
+    if not len(run.graphs):
+        return {}
+    columns = {name: run.graphs.column(name).to_numpy().astype(np.float64) for name in SCORES}
+    return {name: np.quantile(column, QUANTILES).tolist() for name, column in columns.items()}
+
+
+def tag_counts(run: Run) -> dict[str, int]:
+    """How many traced prompts have each tag, most first."""
+    counts: dict[str, int] = {}
+    for tags in run.graphs.column("tags").to_pylist():
+        for tag in tags:
+            counts[tag] = counts.get(tag, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def features(run: Run, tag: str = EVERYTHING, *, top: int = 10, seed: int = 0) -> list[FeatureLine]:
+    """The features of most influence among prompts with a tag, most first."""
+    chosen = _with_tag(run, tag)
+    if not chosen.any():
+        return []
+    table = run.rows("nodes", ["id", "kind", "layer", "feature", "influence", "kept", "label"])
+    kind, kept = table.column("kind").to_numpy(), table.column("kept").to_numpy()
+    prompt = _prompt_of(run, table)
+    rows = np.flatnonzero((kind == NodeKind.FEATURE) & kept & chosen[prompt])
+    if not len(rows):
+        return []
+    layer, feature = (table.column(name).to_numpy()[rows] for name in ("layer", "feature"))
+    found = _Strongest.of(
+        np.stack([layer.astype(np.int64), feature]),
+        np.cumsum(chosen)[prompt[rows]] - 1,  # numbered among the chosen
+        table.column("influence").to_numpy()[rows],
+        int(chosen.sum()),
+        top,
+    )
+    labels = table.column("label").take(rows[found.first]).to_pylist()
+    intervals = zip(_intervals(found.there, seed), _intervals(found.value, seed), strict=True)
+    return [
+        FeatureLine(
+            tag=tag,
+            layer=int(found.names[0, i]),
+            feature=int(found.names[1, i]),
+            label=labels[i],
+            prompts=int(found.there[i].sum()),
+            frequency=how_often,
+            influence=how_much,
+        )
+        for i, (how_often, how_much) in enumerate(intervals)
+    ]
+
+
+def routes(run: Run, *, top: int = 10) -> list[RouteLine]:
+    """The routes that recur in most prompts, and of those the strongest first."""
+    table = run.rows("paths", ["id", "route", "labels", "sign", "share", "rank"])
+    if not len(table):
+        return []
+    prompt, share = _prompt_of(run, table), table.column("share").to_numpy()
+    names, which = np.unique(table.column("route").to_pylist(), return_inverse=True)
+    n = len(names)
+    pairs = np.unique(np.stack([which, prompt]), axis=1)
+    prompts = np.bincount(pairs[0], minlength=n)
+    shares = np.bincount(which, weights=share, minlength=n) / len(run.graphs)
+    signs = np.bincount(which, weights=table.column("sign").to_numpy(), minlength=n)
+    rows = np.bincount(which, minlength=n)
+    lines = []
+    for i in np.lexsort((-shares, -prompts))[:top].tolist():
+        here = np.flatnonzero(which == i)
+        best = int(here[np.argmax(share[here])])
+        lines.append(
+            RouteLine(
+                route=str(names[i]),
+                labels=tuple(table.column("labels")[best].as_py()[1:-1]),
+                prompts=int(prompts[i]),
+                share=float(shares[i]),
+                sign=float(signs[i] / rows[i]),
+                example=run.graphs.column("prompt")[int(prompt[best])].as_py(),
+            )
+        )
+    return lines
+
+
+def heads(run: Run, *, top: int = 10, seed: int = 0) -> list[HeadLine]:
+    """The attention heads that carry most, where they were stored; most first."""
+    table = run.rows("heads") if run.info.heads else None
+    if table is None or not len(table):
+        return []
+    places = np.stack([table.column(n).to_numpy().astype(np.int64) for n in ("layer", "head")])
+    share = table.column("share").to_numpy()
+    found = _Strongest.of(places, _prompt_of(run, table), share, len(run.graphs), top)
+    return [
+        HeadLine(int(found.names[0, i]), int(found.names[1, i]), int(found.there[i].sum()), one)
+        for i, one in enumerate(_intervals(found.value, seed))
+    ]
+
+
+class _Strongest(NamedTuple):
+    """The f things with the largest sums, by prompts: p of them."""
+
+    names: Ints
+    """(2, f)"""
+    first: Ints
+    """(f,) a row of each."""
+    there: Floats
+    """(f, p) 1 where a thing has a row in a prompt."""
+    value: Floats
+    """(f, p) sums over a prompt's rows."""
+
+    @classmethod
+    def of(cls, things: Ints, prompt: Ints, value: Floats, n_prompts: int, top: int) -> _Strongest:
+        """From (2, r) things, (r,) prompts and values of rows."""
+        names, first, which = np.unique(things, axis=1, return_index=True, return_inverse=True)
+        which = which.reshape(-1)
+        chosen = np.argsort(-np.bincount(which, weights=value), kind="stable")[:top]
+        place = np.full(names.shape[1], -1)
+        place[chosen] = np.arange(len(chosen))
+        rows = np.flatnonzero(place[which] >= 0)
+        shape = (len(chosen), n_prompts)  # not all things: there may be many thousands
+        cell = place[which[rows]] * n_prompts + prompt[rows]
+        sums = np.bincount(cell, weights=value[rows], minlength=shape[0] * shape[1])
+        there = np.bincount(cell, minlength=shape[0] * shape[1]) > 0
+        return cls(
+            names=names[:, chosen],
+            first=first[chosen],
+            there=there.reshape(shape).astype(np.float64),
+            value=sums.astype(np.float64).reshape(shape),
+        )
+
+
+def _intervals(values: Floats, seed: int) -> list[Interval]:
+    """Mean of each row (f, p) over prompts with its bootstrap interval."""
+    f, p = values.shape
+    means = values.mean(1)
+    if p < 2:
+        return [Interval(mean, float("nan"), float("nan")) for mean in means.tolist()]
+    generator = np.random.default_rng(seed)
+    draws = np.empty((RESAMPLES, f))
+    for i in range(RESAMPLES):
+        counts = np.bincount(generator.integers(p, size=p), minlength=p)
+        draws[i] = values @ counts / p
+    low, high = np.quantile(draws, (0.025, 0.975), axis=0)
+    return [Interval(*one) for one in zip(means.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+
+def _with_tag(run: Run, tag: str) -> Bools:
+    """(prompts,) those that have the tag, in the order of `run.graphs`."""
+    tags = run.graphs.column("tags").to_pylist()
+    return np.array([tag == EVERYTHING or tag in one for one in tags], dtype=np.bool_)
+
+
+def _prompt_of(run: Run, table: Any) -> Ints:
+    """(rows,) which row of `run.graphs` each row of another table belongs to."""
+    import pyarrow.compute as pc
+
+    numbers = pc.index_in(table.column("id"), run.graphs.column("id").combine_chunks())
+    rows: Ints = numbers.to_numpy().astype(np.int64)
+    return rows

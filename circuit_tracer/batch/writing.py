@@ -1,0 +1,215 @@
+"""The other half of a run: graphs are pruned, made into rows and written while the next is traced.
+
+One thread of its own, which never touches the model's forward pass (nnsight is not thread-safe).
+Rows wait until there are enough for a part, or until some seconds have gone by, so that little is
+lost when the process is killed; what is being traced may run ahead by a few graphs alone, so that
+memory stays the same however slow the disk is.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.parts import part_name, write_part
+from circuit_tracer.batch.run_file import RunInfo
+from circuit_tracer.batch.schemas import FAILURES
+from circuit_tracer.batch.tables import (
+    Failure,
+    PromptRows,
+    failure_table,
+    part_tables,
+    rows_of,
+)
+from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer
+from circuit_tracer.batch.work import PART_PROMPTS
+
+PART_BYTES = 64 << 20
+"""Bytes of rows, before compression, from which a part is written early."""
+PART_SECONDS = 60.0
+"""A part is not kept waiting for longer than that: so much work a kill can cost."""
+AHEAD = 4
+"""Graphs that may wait for the writer,"""
+AHEAD_EDGES = 4_000_000
+"""but not more edges than that (48 MB), beside the first."""
+
+
+@dataclass
+class Counts:
+    """What one process has done."""
+
+    traced: int = 0
+    failed: int = 0
+    sweeping: float = 0.0
+    """Seconds of sweeps."""
+
+
+class GroupDone(str):
+    """The claim of a group all of whose outcomes have been handed over."""
+
+
+class Flush(Enum):
+    """Asks for everything to go to disk."""
+
+    NOW = 0
+
+
+Item = Traced | Failed | GroupDone | Flush
+
+
+class Writer:
+    """Takes outcomes, writes parts, and drops the claims of what is safely on disk."""
+
+    def __init__(
+        self,
+        folder: Path,
+        run: RunInfo,
+        tracer: Tracer,
+        claims: Claims,
+        attempts: dict[str, int],
+        *,
+        part_prompts: int = PART_PROMPTS,
+    ) -> None:
+        self.folder, self.run, self.tracer, self.claims = folder, run, tracer, claims
+        self.counts = Counts()
+        self._attempts = attempts
+        self._part_prompts = part_prompts
+        self._rows: list[PromptRows] = []
+        self._failures: list[Failure] = []
+        self._groups: list[str] = []
+        self._oldest = time.monotonic()
+        self._part_began = time.time()
+        self._error: BaseException | None = None
+        self._waiting_edges, self._lock = 0, threading.Lock()
+        self._queue: queue.Queue[Item | None] = queue.Queue(AHEAD)
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    def take(self, item: Item) -> None:
+        """Hand over; waits while too much is waiting. Raises what the writer met (a full disk)."""
+        while self._waiting_edges and self._waiting_edges + _edges(item) > AHEAD_EDGES:
+            self.check()
+            time.sleep(0.01)
+        self._wait_for(_edges(item))
+        while True:
+            self.check()
+            try:
+                self._queue.put(item, timeout=0.5)
+                return
+            except queue.Full:
+                continue
+
+    def _wait_for(self, edges: int) -> None:
+        with self._lock:
+            self._waiting_edges += edges
+
+    def check(self) -> None:
+        """Raise what the writer met, if anything."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Write what has been handed over and end. Raises what the writer met."""
+        while self._thread.is_alive():
+            try:
+                self._queue.put(None, timeout=0.5)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+        self.check()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    item = self._queue.get(timeout=1.0)
+                except queue.Empty:
+                    self._flush_if_due()
+                    continue
+                if item is None or item is Flush.NOW:
+                    self._flush()
+                    if item is None:
+                        return
+                    continue
+                self._digest(item)
+                self._wait_for(-_edges(item))
+                self._flush_if_due()
+        except BaseException as error:  # it is the main thread that must hear of it
+            self._error = error
+
+    def _digest(self, item: Item) -> None:
+        if not self._rows and not self._failures:
+            self._oldest = time.monotonic()
+        if isinstance(item, GroupDone):
+            self._groups.append(item)
+            return
+        if isinstance(item, Traced):
+            try:
+                rows = self._rows_of(item)
+            except FATAL:
+                raise
+            except Exception as error:
+                item = Failed(item.entry, type(error).__name__, str(error))
+            else:
+                self.counts.sweeping += item.sweeping
+                self._rows.append(rows)
+                return
+        assert isinstance(item, Failed)
+        attempt = self._attempts.get(item.entry.key, 0) + 1
+        self._failures.append(Failure(item.entry, item.kind, item.message, attempt))
+
+    def _rows_of(self, item: Traced) -> PromptRows:
+        pruned = self.tracer.pruned(item.graph) if item.pruned is None else item.pruned
+        return rows_of(item.entry, pruned, self.run, item.heads)
+
+    def _flush_if_due(self) -> None:
+        waiting = len(self._rows) + len(self._failures)
+        if waiting and (
+            waiting >= self._part_prompts
+            or sum(one.nbytes for one in self._rows) >= PART_BYTES
+            or time.monotonic() - self._oldest >= PART_SECONDS
+        ):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Failures first: a prompt must not look undone when its group's claim is dropped."""
+        if self._failures:
+            name = part_name([f"{one.entry.key} {one.attempt}" for one in self._failures])
+            table = {FAILURES: failure_table(self._failures)}
+            write_part(self.folder, name, table, self.claims)
+        if self._rows:
+            name = part_name([one.key for one in self._rows])
+            tables = part_tables(self._rows, heads=self.run.heads)
+            write_part(self.folder, name, tables, self.claims, about=self._about())
+        self.counts.traced += len(self._rows)
+        self.counts.failed += len(self._failures)
+        self._rows, self._failures = [], []
+        for group in self._groups:
+            self.claims.drop(group)
+        self._groups = []
+
+    def _about(self) -> dict[str, str]:
+        """When a part was made and where, for `runs show`; no part of its rows."""
+        began, self._part_began = self._part_began, time.time()
+        return {
+            "began": _when(began),
+            "written": _when(self._part_began),
+            "writer": f"{socket.gethostname()}:{os.getpid()}",
+        }
+
+
+def _edges(item: Item) -> int:
+    return len(item.graph.edges) if isinstance(item, Traced) else 0
+
+
+def _when(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

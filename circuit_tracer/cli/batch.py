@@ -1,0 +1,312 @@
+"""`circuit-tracer batch FILE`: trace all prompts of a file into one store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuit_tracer.cli import options, trace_options
+from circuit_tracer.cli.app import explained, fail
+from circuit_tracer.cli.batch_job import Job
+from circuit_tracer.cli.files import check_slug, slug_of
+from circuit_tracer.cli.opening import parse_dtype
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, progress_line, say
+from circuit_tracer.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circuit_tracer.batch.prompt_file import PromptFile
+    from circuit_tracer.batch.shards import Shard
+    from circuit_tracer.batch.tracing import Failed
+    from circuit_tracer.batch.work import Outcome, Work
+
+SOME_FAILED = 3
+"""Exit code when some prompts of a batch failed."""
+MOST_SAID = 10
+"""Failures that are said one by one."""
+ENGINES = ("local", "ray")
+STORED = ("kept", "whole")
+
+
+@explained
+def batch(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A .txt, .jsonl, .csv or .parquet file, or - (stdin)."),
+    ],
+    model: options.Model = "sprout",
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
+    out: Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")] = Path(
+        "outputs"
+    ),
+    name: Annotated[
+        str | None, own("--name", help="Name of that folder; by default that of the file.")
+    ] = None,
+    file_format: Annotated[
+        str | None, own("--file-format", help="txt, jsonl, csv or parquet, if the name lies.")
+    ] = None,
+    limit: Annotated[
+        int | None, own("--limit", min=1, help="Only the first so many lines of the file.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, own("--retry-failed", help="Try prompts again that failed before.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    shard: Annotated[
+        str | None,
+        own("--shard", help="i/N, from 0; by default what SLURM, torchrun or Kubernetes say."),
+    ] = None,
+    save_every: Annotated[
+        int, own("--save-every", min=1, help="Prompts after which rows go to disk, or a minute.")
+    ] = 256,
+    engine: Annotated[
+        str, own("--engine", help="local, or ray: spread over a running Ray cluster.")
+    ] = "local",
+    ray_workers: Annotated[
+        int | None, own("--ray-workers", min=1, help="With ray; by default one a GPU or core.")
+    ] = None,
+    store: Annotated[
+        str, own("--store", help="kept: what pruning keeps of a graph; whole: all of it.")
+    ] = "kept",
+    routes: Annotated[
+        int, own("--routes", "-k", min=0, help="How many routes to store per target.")
+    ] = 5,
+    heads: Annotated[
+        bool, own("--heads", help="Store which attention heads carry each graph's influence.")
+    ] = False,
+    chat: trace_options.Chat = False,
+    system: trace_options.System = None,
+    target: trace_options.Target = None,
+    contrast: trace_options.Contrast = None,
+    why_not: trace_options.WhyNot = None,
+    position: trace_options.Position = -1,
+    max_n_logits: trace_options.MaxNLogits = 10,
+    desired_logit_prob: trace_options.DesiredLogitProb = 0.95,
+    max_feature_nodes: trace_options.MaxFeatureNodes = None,
+    coverage: trace_options.Coverage = None,
+    node_threshold: options.NodeThreshold = 0.8,
+    edge_threshold: options.EdgeThreshold = 0.98,
+    edge_floor: trace_options.EdgeFloor = None,
+    zero_positions: trace_options.ZeroPositions = None,
+    batch_size: trace_options.BatchSize = 256,
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Trace every prompt of a file into one store; the same command goes on where it stopped."""
+    from circuit_tracer.attribution.settings import TraceSettings
+    from circuit_tracer.batch.work import Work
+    from circuit_tracer.graphs.pruning import check_thresholds
+
+    _one_of("--engine", engine, ENGINES)
+    _one_of("--store", store, STORED)
+    check_thresholds(node_threshold, edge_threshold)
+    prompts = _prompts(file, file_format)
+    folder = out / (check_slug(name) if name is not None else slug_of(_stem(file)))
+    ours = _shard(shard, engine)
+    _check_folder(folder, overwrite, ours)
+    computed_in, cotangents = parse_dtype(dtype)
+    job = Job(
+        opening={
+            "model_name": model,
+            "transcoders": transcoders,
+            "transcoders_format": transcoders_format,
+            "dtype": computed_in,
+            "device": _device(device),
+            "device_map": device_map,
+            "threads": threads,
+            "together": False,
+        },
+        folder=folder.absolute(),
+        prompts=prompts,
+        settings=TraceSettings(
+            targets=tuple(target or ()),
+            contrast=contrast,
+            why_not=why_not,
+            position=position,
+            max_n_logits=max_n_logits,
+            desired_logit_prob=desired_logit_prob,
+            max_feature_nodes=max_feature_nodes,
+            coverage=coverage,
+            batch_size=batch_size,
+            edge_floor=edge_floor,
+            cotangents=cotangents,
+            zeroed_positions=zero_positions,
+            chat=chat,
+            system=system,
+        ),
+        run={
+            "dtype": computed_in,
+            "node_threshold": node_threshold,
+            "edge_threshold": edge_threshold,
+            "graphs": store,
+            "routes": routes,
+            "heads": heads,
+            "prompt_file": "stdin" if file == "-" else Path(file).name,
+        },
+        options={
+            "model": model,
+            "transcoders": transcoders,
+            "transcoders-format": transcoders_format,
+            "dtype": dtype,
+            "store": store,
+            "routes": routes,
+            "heads": heads,
+            "chat": chat,
+            "system": system,
+            "target": target,
+            "contrast": contrast,
+            "why-not": why_not,
+            "position": position,
+            "max-n-logits": max_n_logits,
+            "desired-logit-prob": desired_logit_prob,
+            "max-feature-nodes": max_feature_nodes,
+            "coverage": coverage,
+            "node-threshold": node_threshold,
+            "edge-threshold": edge_threshold,
+            "edge-floor": edge_floor,
+            "zero-positions": zero_positions,
+            "batch-size": batch_size,
+        },
+    )
+    _say_bad_lines(prompts)
+    if overwrite:
+        _begin_anew(folder)
+    work = Work(shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every)
+    outcome = _done(job, work, engine, ray_workers)
+    if json:
+        print_json({"run": str(folder), **outcome._asdict(), "shard": str(ours)})
+    else:
+        _print(folder, outcome, ours)
+    if outcome.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _done(job: Job, work: Work, engine: str, workers: int | None) -> Outcome:
+    try:
+        with progress_line() as report:
+            if engine == "ray":
+                from circuit_tracer.batch.rays import run_on_ray
+
+                return run_on_ray(job, work, workers=workers, on_progress=report)
+            report(f"opening {job.opening['model_name']}", 0, 0)
+            with job.open() as opened:
+                return opened.go(work, on_progress=report, on_failure=_Failures().say)
+    except KeyboardInterrupt:
+        fail(f"interrupted; what is done is in {job.folder}, the same command goes on there", 130)
+
+
+def _prompts(file: str, format: str | None) -> PromptFile:
+    from circuit_tracer.batch.prompt_file import FORMATS, parse_prompts, read_prompts
+
+    known = next((one for one in FORMATS if one == format), None)
+    if format is not None and known is None:
+        raise UsageError(f'unknown --file-format "{format}"; choose one of {", ".join(FORMATS)}')
+    if file == "-":
+        return parse_prompts(sys.stdin.buffer.read(), known)
+    return read_prompts(Path(file), format=known)
+
+
+def _stem(file: str) -> str:
+    return "stdin" if file == "-" else Path(file).stem
+
+
+def _one_of(flag: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UsageError(f'{flag} "{value}" is none; choose one of {", ".join(allowed)}')
+
+
+def _shard(text: str | None, engine: str) -> Shard:
+    from circuit_tracer.batch.shards import WHOLE, parse_shard, shard_here
+
+    if engine == "ray":
+        if text is not None:
+            raise UsageError("--shard and --engine ray exclude each other: Ray deals the work out")
+        return WHOLE
+    return shard_here() if text is None else parse_shard(text)
+
+
+def _device(device: str) -> str:
+    """Under torchrun every process of a machine takes a GPU of its own."""
+    if device != "auto" or "LOCAL_RANK" not in os.environ:
+        return device
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count else device
+
+
+def _check_folder(folder: Path, overwrite: bool, shard: Shard) -> None:
+    """Refuse before the model is opened what could only go wrong later; raises OutputError."""
+    from circuit_tracer.batch.store import is_run
+
+    if overwrite and shard.of > 1:
+        raise UsageError(
+            "--overwrite would remove what other shards have done; remove the run's folder once, "
+            "then start the shards"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; choose another --name or --out")
+    if folder.is_dir() and any(folder.iterdir()) and not is_run(folder):
+        raise OutputError(f"{folder} holds something that is no run; choose another --name")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(f"{there} cannot be written to; choose another place with --out")
+
+
+def _begin_anew(folder: Path) -> None:
+    """Remove what a run has written, and nothing else; the graphs, by which it counts, first."""
+    import shutil
+
+    from circuit_tracer.batch.manifest import MANIFEST_FILE
+    from circuit_tracer.batch.run import CLAIMS_FILE
+    from circuit_tracer.batch.run_file import RUN_FILE
+    from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
+
+    for table in (*reversed(GRAPH_TABLES), FAILURES):
+        shutil.rmtree(folder / table, ignore_errors=True)
+    for file in (MANIFEST_FILE, CLAIMS_FILE, RUN_FILE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _say_bad_lines(prompts: PromptFile) -> None:
+    for bad in prompts.bad[:MOST_SAID]:
+        say(f"note: {bad.message}")
+    if len(prompts.bad) > MOST_SAID:
+        say(f"note: and {len(prompts.bad) - MOST_SAID} more bad lines")
+
+
+class _Failures:
+    """Says the first failures one by one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def say(self, failed: Failed) -> None:
+        """A failure; bad lines have been said already."""
+        if failed.entry.wrong:
+            return
+        self.count += 1
+        if self.count <= MOST_SAID:
+            say(f"failed: line {failed.entry.line}: {failed.message}")
+        elif self.count == MOST_SAID + 1:
+            say("failed: further ones are not said one by one; circuit-tracer runs show lists them")
+
+
+def _print(folder: Path, outcome: Outcome, shard: Shard) -> None:
+    share = "" if shard.of == 1 else f" of shard {shard}"
+    print(f"{outcome.done:,} of {outcome.total:,} prompts{share} have a graph in {folder}")
+    if outcome.failed:
+        print(f"{outcome.failed:,} failed; circuit-tracer runs show {folder} says why")
+    if outcome.traced:
+        rate = outcome.traced / max(outcome.seconds, 1e-9)
+        print(f"{outcome.traced:,} traced now in {outcome.seconds:.1f} s, {rate:.1f} a second")

@@ -1,0 +1,87 @@
+"""Open the bundled model once, then fork workers on one run and kill them at random moments.
+
+    python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS]
+
+A fork is a real process that dies a real death, without the seconds of importing torch anew. The
+moments are spread over the time that the work itself takes. Prints how many were killed in work,
+and how many prompts were done after each. The last process is left to finish.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.batch.manifest import Entry, entries_of
+from circuit_tracer.batch.prompt_file import read_prompts
+from circuit_tracer.batch.run import begin, run_batch
+from circuit_tracer.batch.run_file import RunInfo
+from circuit_tracer.batch.state import RunState
+from circuit_tracer.batch.tracing import Tracer
+from circuit_tracer.batch.work import Work
+from circuit_tracer.cli.opening import open_pair
+
+
+def opened(file: Path) -> tuple[RunInfo, Tracer, list[Entry]]:
+    """A run of the bundled model over a prompt file, with the command's own defaults."""
+    pair = open_pair("sprout", None, device="cpu", threads=1)
+    settings = {k: v for k, v in vars(TraceSettings()).items() if k != "batch_size"}
+    info = RunInfo(
+        model=pair.model.identity,
+        dictionary=pair.dictionary.identity,
+        settings=settings,
+        dtype="float32",
+        node_threshold=0.8,
+        edge_threshold=0.98,
+        graphs="kept",
+        routes=5,
+        heads=False,
+    )
+    tracer = Tracer(pair.model, pair.dictionary, TraceSettings(batch_size=256), pair.labels)
+    return info, tracer, entries_of(read_prompts(file), info.identity())
+
+
+def _child(folder: Path, info: RunInfo, tracer: Tracer, entries: list[Entry], work: Work) -> int:
+    """A process that works on the run; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        run_batch(folder, begin(folder, info, entries), tracer, entries, work)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def main() -> NoReturn:
+    """See above."""
+    file, folder, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
+    work = Work(part_prompts=int(sys.argv[5]) if len(sys.argv) > 5 else 8)
+    info, tracer, entries = opened(file)
+    generator, done, killed = random.Random(seed), [], 0
+    seconds = max(0.5, 0.05 * len(entries))  # a first guess of what all of it takes
+    while killed < kills:
+        pid = _child(folder, info, tracer, entries, work)
+        time.sleep(generator.uniform(0, 2 * seconds / kills))
+        finished, _ = os.waitpid(pid, os.WNOHANG)
+        if finished:
+            break
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        killed += 1
+        done.append(len(RunState(folder).done))
+    _, status = os.waitpid(_child(folder, info, tracer, entries, work), 0)
+    print(json.dumps({"killed": killed, "done": done, "status": status}))
+    sys.exit(0 if status == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
