@@ -22,7 +22,8 @@ Written by `python docs/generate.py --write` from the commands' own help; do not
 Every option can also be set by its environment variable (`--max-n-logits` is
 `CIRCUIT_TRACER_MAX_N_LOGITS`) or in `circuit-tracer.toml` in the working directory: keys at the top
 hold for every command, a table such as `[trace]` for one. A flag wins over the environment, the
-environment over the file. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+environment over the file. Exit codes: 0 done, 1 failed, 2 usage, 3 some
+prompts of a batch failed, 130 interrupted.
 """
 
 

@@ -21,7 +21,8 @@ An interval *shows* something where all of it lies on one side.
 * heads: shown where swapping the queries of the best heads flips more verdicts, interval and all,
   than any random set of as many heads.
 * truth: shown where a direction fitted in one form reads held-out objects in every other form
-  above chance, interval and all, where forms read themselves best (position and layer).
+  above chance, interval and all, where forms read themselves best (position and layer); the
+  contrary where it reads any of them the wrong way round, below chance, or none above it.
 * controls: D with shuffled labels must have 0 in its interval, in every part.
 """
 
@@ -142,9 +143,13 @@ def _behaviour(found: Measured) -> Finding:
 
 def _named(items: Sequence[Inconsistent]) -> str:
     """The first items by name, with the route that fails on them."""
-    names = [f"{one.item} ({one.fails} wrong)" for one in items[:MOST_NAMED]]
-    more = len(items) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return _listed([f"{one.item} ({one.fails} wrong)" for one in items])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _row(rows: Sequence[SwapRow], how: How, family: str) -> SwapRow | None:
@@ -311,10 +316,14 @@ def _truth(found: TruthResult) -> Finding:
     )
     if all(row.auc.low > HALF for row in other):
         return Finding("truth", "yes", f"{text}: truth is represented alike in all of them.")
+    turned = [row for row in other if row.auc.high < HALF]
+    if turned:
+        where = sorted({f"{row.read} (from {row.fitted})" for row in turned})
+        return Finding("truth", "no", f"{text}: it reads the wrong way round in {_listed(where)}.")
     below = sorted({row.read for row in other if not row.auc.low > HALF})
-    if all(not row.auc.low > HALF for row in other):
+    if len(below) == len({row.read for row in other}):
         return Finding("truth", "no", f"{text}: no common direction was found.")
-    return Finding("truth", "unclear", f"{text}, but not above chance in {', '.join(below)}.")
+    return Finding("truth", "unclear", f"{text}, but not above chance in {_listed(below)}.")
 
 
 def _controls(found: AblationResult) -> Finding:

@@ -172,7 +172,8 @@ def truth(*aucs: tuple[str, str, float]) -> TruthResult:
 
 
 @pytest.mark.parametrize(
-    ("across", "holds"), [((0.9, 0.8), "yes"), ((0.9, 0.5), "unclear"), ((0.1, 0.5), "no")]
+    ("across", "holds"),
+    [((0.9, 0.8), "yes"), ((0.9, 0.5), "unclear"), ((0.9, 0.1), "no"), ((0.5, 0.5), "no")],
 )
 def test_truth_is_one_direction_if_read_in_every_other_form(
     across: tuple[float, float], holds: str
