@@ -10,8 +10,9 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.compare_reports import are_reports, compare_reports
-from circuit_tracer.cli.files import check_drawing, check_formats, stored_heads
+from circuit_tracer.cli.files import check_drawing, check_formats
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError

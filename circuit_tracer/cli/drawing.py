@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from circuit_tracer.cli.files import stored_heads
+from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.output import say
 from circuit_tracer.errors import UsageError
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.bundled import bundled_folder
-from circuit_tracer.cli.output import say
+from circuit_tracer.cli.beside import stored_heads, supernodes_in
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -140,61 +139,10 @@ def write_form(
             file.write_bytes(_drawn(pruned, form, max_nodes, trust, heads))
 
 
-def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
-    """The supernodes of a folder's supernodes.toml as far as their nodes are kept."""
-    from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
-
-    path = folder / SUPERNODES_FILE
-    if not path.is_file():
-        return None
-    groups = read_supernodes(pruned, path, pruned_away="leave out")
-    say(f"note: with the {len(groups)} supernodes of {path}")
-    return [(group.name, group.rows) for group in groups]
-
-
 def scan_of(pruned: PrunedGraph) -> str:
     """What the exchange form calls the features' dictionary: "sprout-plt"."""
     info = pruned.graph.info
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
-
-
-def stored_heads(pruned: PrunedGraph, graph: Path) -> HeadLoadings | None:
-    """The head loadings that lie in a traced folder; None for a file, or where there are none."""
-    from circuit_tracer.graphs.heads import load_heads
-
-    return load_heads(pruned, graph) if graph.is_dir() else None
-
-
-def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCards:
-    """The feature cards of a graph's dictionary; bundled ones are found without `cards`.
-
-    `cards` is a card file or a dictionary's folder; those of neurons are made from the model.
-    Raises UsageError when there are none, or only those of another dictionary.
-    """
-    from circuit_tracer.transcoders.cards import load_cards
-
-    info = pruned.graph.info
-    if info.dictionary.kind == "neurons":
-        from circuit_tracer.cli.opening import reopen
-        from circuit_tracer.transcoders.neuron_cards import NeuronCards
-        from circuit_tracer.transcoders.neurons import open_neurons
-
-        model = reopen(pruned)[0].model
-        return NeuronCards(model, open_neurons(model))
-    if cards is None:
-        if info.dictionary.source != "bundled":
-            raise UsageError(
-                f"where the feature cards of {info.dictionary.name} are is not known; "
-                "give its folder with --cards"
-            )
-        cards = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
-    book = load_cards(cards)
-    if book.dictionary_sha256 != info.dictionary.sha256:
-        raise UsageError(
-            f"the cards in {cards.name} are of another dictionary than this graph's; give the "
-            "folder of the one it was traced with"
-        )
-    return book
 
 
 def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards) -> int:

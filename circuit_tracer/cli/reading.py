@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.beside import open_cards, stored_heads
 from circuit_tracer.cli.files import (
     DRAWN,
     EXPORTED,
     FILE_NAMES,
     check_formats,
     formats_in,
-    open_cards,
     scan_of,
     slug_of,
-    stored_heads,
     write_feature_examples,
     write_form,
     write_trace,

@@ -81,7 +81,8 @@ def _write(final: Path, content: bytes, overwrite: bool) -> None:
 
 def _write_page(graph: Path, form: str, final: Path, max_nodes: int, overwrite: bool) -> None:
     """DOT text or the browser's page: forms without a size."""
-    from circuit_tracer.cli.files import stored_heads, write_form
+    from circuit_tracer.cli.beside import stored_heads
+    from circuit_tracer.cli.files import write_form
     from circuit_tracer.graphs import open_graph
 
     pruned = open_graph(graph)

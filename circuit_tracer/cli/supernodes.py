@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import open_cards
+from circuit_tracer.cli.beside import open_cards
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError

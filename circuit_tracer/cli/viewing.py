@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.files import open_cards, stored_heads, supernodes_in
+from circuit_tracer.cli.beside import open_cards, stored_heads, supernodes_in
 from circuit_tracer.cli.output import say
 from circuit_tracer.errors import GraphFileError, UsageError
 
