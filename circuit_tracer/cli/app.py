@@ -17,6 +17,7 @@ import typer
 
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from circuit_tracer.processes import is_first
+from circuit_tracer.render.text import printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ def set_debug(on: bool) -> None:
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then exit; what was asked wrongly is wrong in every process."""
     if is_first() or code != UsageError.exit_code:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     raise typer.Exit(code)
 
 

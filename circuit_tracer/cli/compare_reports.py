@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 
 def are_reports(paths: Sequence[Path]) -> bool:
-    """Whether all of them are reports of `dissociate`, none a graph. UsageError for a mixture."""
+    """Whether all of them are reports of `dissociate` (folders or their JSON files), none a graph.
+
+    UsageError for a mixture.
+    """
     from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
 
-    found = [(path / DISSOCIATION_FILE).is_file() for path in paths]
+    found = [
+        path.name == DISSOCIATION_FILE or (path / DISSOCIATION_FILE).is_file() for path in paths
+    ]
     if any(found) and not all(found):
         graph = paths[found.index(False)]
         raise UsageError(

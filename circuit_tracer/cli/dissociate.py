@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,19 +14,20 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import check_slug, open_cards, slug_of
-from circuit_tracer.cli.opening import Opened, open_pair
+from circuit_tracer.cli.beside import open_cards
+from circuit_tracer.cli.files import check_slug, slug_of
+from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.supernodes import reading_of
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.processes import is_first, processes
+from circuit_tracer.processes import processes
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.dissociation import Report
     from circuit_tracer.graphs.two_routes import Readings, TwoRoutes
     from circuit_tracer.interventions.dissociation.spec import Spec
-    from circuit_tracer.interventions.dissociation.study import Study
+    from circuit_tracer.interventions.dissociation.study import Settings, Study
 
 REPORT = "report.md"
 
@@ -62,11 +66,13 @@ def dissociate(
     """Tell a fact's route from the route of its judgement, by numbers; the same command goes on
     where it stopped."""
     from circuit_tracer.interventions.dissociation.run import dissociate as run
-    from circuit_tracer.interventions.dissociation.spec import read_spec
+    from circuit_tracer.interventions.dissociation.spec_file import read_spec
+    from circuit_tracer.interventions.dissociation.study import Study
 
     if processes().count > 1:
         raise UsageError("dissociate does not work under torchrun; run it in one process")
     told = read_spec(spec)
+    settings = _settings(told, seed, quick)
     folder = out / _folder_name(told, name, model)
     _check_folder(folder, overwrite)
     with progress_line() as report:
@@ -78,15 +84,15 @@ def dissociate(
             dtype=dtype,
             threads=threads,
         )
-        study = _study(opened, told, seed, quick)
+        study = Study(opened.model, opened.dictionary, told, settings, opened.labels)
         say(f"dissociate: {_size(study)}")
         if overwrite:
+            study.check()  # what cannot be asked shall not cost the earlier report
             _clear(folder)
-        found = run(study, folder, on_progress=report)
+        with _goes_on(overwrite):
+            found = run(study, folder, on_progress=report)
         report("drawing", 0, 0)
         files = _write(found, folder, _command(spec, model, transcoders, quick, seed, dtype))
-    if not is_first():
-        return
     if json:
         print_json(asdict(found))
         return
@@ -98,7 +104,7 @@ def dissociate(
 
 def _folder_name(told: Spec, name: str | None, model: str | None) -> str:
     if name is not None:
-        return check_slug(name)
+        return check_slug(name, flag="--name")
     other = "" if model in (None, told.model) else f"-{slug_of(str(model).rpartition('/')[2])}"
     return f"dissociate-{told.name}{other}"
 
@@ -112,12 +118,12 @@ def _dictionary(told: Spec, model: str | None) -> str | None:
     return told.transcoders if model in BUNDLED_MODELS else None
 
 
-def _study(opened: Opened, told: Spec, seed: int | None, quick: bool) -> Study:
-    from circuit_tracer.interventions.dissociation.study import Settings, Study
+def _settings(told: Spec, seed: int | None, quick: bool) -> Settings:
+    """How much is measured."""
+    from circuit_tracer.interventions.dissociation.study import Settings
 
     seed = told.seed if seed is None else seed
-    settings = Settings.quickly(seed) if quick else Settings(seed=seed)
-    return Study(opened.model, opened.dictionary, told, settings, opened.labels)
+    return Settings.quickly(seed) if quick else Settings(seed=seed)
 
 
 def _size(study: Study) -> str:
@@ -150,8 +156,8 @@ def _command(
 def _ours() -> tuple[str, ...]:
     """What an earlier report may hold."""
     from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
+    from circuit_tracer.interventions.dissociation.drawn_item import GRAPHS
     from circuit_tracer.interventions.dissociation.measurements import MEASUREMENTS_FILE
-    from circuit_tracer.interventions.dissociation.run import GRAPHS
     from circuit_tracer.interventions.dissociation.store import STAGES
     from circuit_tracer.render.dissociation.figures import OF_STEP, ROUTES
 
@@ -161,16 +167,32 @@ def _ours() -> tuple[str, ...]:
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that holds something else, before anything is opened."""
-    from circuit_tracer.interventions.dissociation.store import STAGES
+    from circuit_tracer.interventions.dissociation.store import STAGES, holds_stages
 
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another --name or --out")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / STAGES).is_dir():
+    if folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder):
         advice = ", so --overwrite leaves it alone" if overwrite else ""
         raise OutputError(
             f"{folder} holds something other than a report of dissociate{advice}; choose another "
             "--name or --out"
         )
+    wanted = folder.absolute() / STAGES
+    there = next(place for place in (wanted, *wanted.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "you may not write there" if there.is_dir() else "it is a file"
+        raise OutputError(f"cannot write in {there}: {what}; choose another --out")
+
+
+@contextmanager
+def _goes_on(overwrite: bool) -> Iterator[None]:
+    """Say what becomes of a run that is stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        same = "the same command without --overwrite" if overwrite else "the same command"
+        say(f"stopped; {same} goes on where it was")
+        raise
 
 
 def _clear(folder: Path) -> None:
@@ -179,7 +201,7 @@ def _clear(folder: Path) -> None:
 
     for name in _ours():
         path = folder / name
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -49,6 +49,17 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
     assert other.code == 1
     assert "add --overwrite" in other.err
 
+    spec.write_text(spec.read_text().replace("yellow", "chartreuse"))
+    before = (folder / "dissociation.json").read_bytes()
+    wrong = run(*arguments, "--overwrite")
+    assert wrong.code == 2
+    assert "chartreuse" in wrong.err
+    assert (folder / "dissociation.json").read_bytes() == before  # a spec's mistake costs no report
+
+    both = run("compare", str(folder), str(folder / "dissociation.json"), "--json")
+    assert both.code == 0, both.err
+    assert json.loads(both.out)["models"] == ["sprout, small (1)", "sprout, small (2)"]
+
 
 @pytest.mark.parametrize(
     ("old", "new", "arguments", "code", "said"),
@@ -62,6 +73,8 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
         ("", "", ("--seed", "-1"), 2, "--seed -1"),
         ("", "", ("--name", "taken"), 1, "something other than a report"),
         ("", "", ("--name", "taken", "--overwrite"), 1, "leaves it alone"),
+        ("", "", ("--name", "theirs", "--overwrite"), 1, "leaves it alone"),
+        ("", "", ("--out", "outputs/file"), 1, "it is a file"),
         ("", "", ("--name", "file"), 1, "is a file"),
     ],
 )
@@ -73,11 +86,14 @@ def test_what_cannot_be_done_is_said_in_a_line(
     (tmp_path / "outputs" / "taken").mkdir(parents=True)
     (tmp_path / "outputs" / "taken" / "mine.txt").write_text("mine")
     (tmp_path / "outputs" / "file").write_text("a file")
+    (tmp_path / "outputs" / "theirs" / "stages").mkdir(parents=True)
+    (tmp_path / "outputs" / "theirs" / "stages" / "act one.txt").write_text("theirs")
     outcome = run("dissociate", str(spec), "--quick", "--device", "cpu", *arguments)
     assert outcome.code == code, outcome.err
     assert said in outcome.err
     assert outcome.err.rstrip().splitlines()[-1].startswith("error: ")
     assert (tmp_path / "outputs" / "taken" / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "outputs" / "theirs" / "stages" / "act one.txt").is_file()
     assert not (tmp_path / "outputs" / "dissociate-small" / "dissociation.json").exists()
 
 

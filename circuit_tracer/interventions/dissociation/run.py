@@ -14,15 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from circuit_tracer.attribution.heads import head_loadings
 from circuit_tracer.attribution.tracing import versions
 from circuit_tracer.graphs.dissociation import Family, FeatureSet, Report, TracedItem
-from circuit_tracer.graphs.folder import new_folder
-from circuit_tracer.graphs.heads import save_heads
 from circuit_tracer.graphs.plain import to_json
-from circuit_tracer.graphs.storage import save_graph
 from circuit_tracer.interventions.dissociation.ablation import Ablations, ablate, table
 from circuit_tracer.interventions.dissociation.behaviour import Answers, answers, behaviour
+from circuit_tracer.interventions.dissociation.drawn_item import draw, representative
 from circuit_tracer.interventions.dissociation.heads import Terms, heads, terms
 from circuit_tracer.interventions.dissociation.inconsistent import inconsistent_items
 from circuit_tracer.interventions.dissociation.measurements import Found, write_measurements
@@ -35,18 +32,14 @@ from circuit_tracer.interventions.dissociation.swap import SwapMeasurements, swa
 from circuit_tracer.interventions.dissociation.tracing import (
     ItemGraphs,
     item_graphs,
-    traced,
     unrelated_graphs,
 )
 from circuit_tracer.interventions.dissociation.truth import truth
 from circuit_tracer.interventions.dissociation.verdict import Measured, judge
 from circuit_tracer.interventions.threads import few_threads
 
-GRAPHS = "graphs"
 FEWEST = 4
 """Kept items below which nothing beyond behaviour is measured."""
-DRAWN = 0.9
-"""Node threshold of the graphs to draw: at 0.8 early features are gone."""
 T = TypeVar("T")
 
 OnProgress = Callable[[str, int, int], None]
@@ -66,6 +59,7 @@ def dissociate(
     """
     store = StageStore(folder, experiment_key(study))
     store.check()
+    study.check()
     with few_threads(study.model):
         found = _Run(study, folder, store, on_progress).measure()
     write_measurements(study, found.measured, folder)
@@ -117,7 +111,10 @@ class _Run:
             )
         else:
             found = self._steps(given)
-            item = self._representative(given)
+            item = representative(study, given)
+            if study.spec.representative not in (None, item.item):
+                self.notes.append(f"{study.spec.representative} was not kept; {item.item} is drawn")
+            draw(study, given, item, self.folder, self._progress("graphs to draw"))
         return _Result(self._report(found, item), found)
 
     def _steps(self, given: Answers) -> Found:
@@ -187,42 +184,6 @@ class _Run:
             )
             sets += described(found.sets[half], half, own, other, study.labels)
         return tuple(sets)
-
-    def _representative(self, given: Answers) -> TracedItem:
-        """The item that is drawn: the spec's own if it was kept, with its graphs on disk."""
-        study = self.study
-        names = {study.items[i].name: i for i in given.kept}
-        index = names.get(study.spec.representative or "", given.kept[0])
-        if study.spec.representative not in (None, study.items[index].name):
-            self.notes.append(
-                f"{study.spec.representative} was not kept; {study.items[index].name} is drawn"
-            )
-        item, graphs, roles = study.items[index], {}, {}
-        for done, family in enumerate(study.spec.measured):
-            self.report("graphs to draw", done, len(study.spec.measured))
-            place = f"{GRAPHS}/{family.name}"
-            ask = study.both_claims(family, item)[0]
-            roles[family.name] = dict(ask.roles)
-            graphs[family.name] = place
-            if (self.folder / place).is_dir():
-                continue
-            pruned = traced(study, given, family, item, ask, node_threshold=DRAWN)
-            loadings = head_loadings(study.model, study.dictionary, pruned)
-            with new_folder(self.folder / place) as partial:
-                save_graph(pruned, partial)
-                save_heads(loadings, partial)
-        first = study.spec.families[0]
-        judgement = (study.claims or study.judgements)[0]
-        return TracedItem(
-            item=item.name,
-            value=item.value(first),
-            other=item.other[first.answer],
-            graphs=graphs,
-            fact=study.facts[0].name,
-            judgement=judgement.name,
-            roles=roles,
-            half=item.half,
-        )
 
     def _report(self, found: Found, item: TracedItem | None) -> Report:
         study, given = self.study, found.answers

@@ -65,18 +65,30 @@ class StageStore:
         """Raise OutputError where the folder holds stages of another experiment."""
         for path in sorted(self.folder.rglob("*.json")):
             record = _read(path)
-            if record is not None and record.get("key") != self.key:
+            if record is not None and record.get("key", self.key) != self.key:
                 raise OutputError(
                     f"{self.folder.parent} holds another experiment (another spec, model, "
-                    "dictionary or settings); add --overwrite to replace it, or choose another "
-                    "folder with --out"
+                    "dictionary or settings, or --quick); add --overwrite to replace it, or choose "
+                    "another folder with --name"
                 )
+
+
+def holds_stages(folder: Path) -> bool:
+    """Whether a report folder has stages, and among them nothing that is not ours.
+
+    A damaged stage counts as ours, and so do the dot-files that a killed run leaves behind.
+    """
+    stages = folder / STAGES
+    files = [path for path in stages.rglob("*") if path.is_file() and path.name[0] != "."]
+    return stages.is_dir() and all(
+        path.suffix == ".json" and "key" in (_read(path) or ("key",)) for path in files
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """The record of a stage; None for none, and for what cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -7,9 +7,10 @@ from functools import cached_property
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.interventions.dissociation.items import Ask, Item, make_ask, make_items
 from circuit_tracer.interventions.dissociation.spec import FamilySpec, Spec
+from circuit_tracer.interventions.dissociation.spec_checks import shown
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
@@ -101,6 +102,21 @@ class Study:
     def read_for_truth(self) -> tuple[FamilySpec, ...]:
         """All that make claims, those for the truth direction alone as well."""
         return tuple(family for family in self.spec.asked if family.is_claim)
+
+    def check(self) -> None:
+        """Raise PromptError for any prompt that cannot be asked, before the first is.
+
+        Paraphrases and unrelated prompts have their turn after hours of work with a large model.
+        """
+        for family in self.spec.families:
+            for item in self.items:
+                try:
+                    self.both_claims(family, item)
+                except UsageError as e:
+                    place = f'the family "{family.name}" cannot ask about "{shown(item.name)}"'
+                    raise PromptError(f"{place}: {e}") from e
+        for prompt in self.spec.unrelated:
+            self.model.tokenize(prompt)
 
     def ask(self, family: FamilySpec, item: Item, claim: str | None = None) -> Ask:
         """One prompt."""

@@ -12,7 +12,7 @@ ones those in all later layers at any position (read-outs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -142,7 +142,6 @@ def item_graphs(
     given: Answers,
     item: Item,
     floor: Mapping[str, PrunedGraph] | None,
-    on_graph: Callable[[], None] = lambda: None,
 ) -> ItemGraphs:
     """Trace one item in all families; with `floor` (prompt -> graph) compare the graphs as well."""
     shares: dict[str, list[Shares]] = {"fact": [], "judgement": []}
@@ -152,7 +151,6 @@ def item_graphs(
         asks = study.both_claims(family, item)
         for ask in asks[:1] if family.paraphrase_of else asks:
             pruned = traced(study, given, family, item, ask)
-            on_graph()
             if family.paraphrase_of is None:
                 shares[family.route].append(shares_of(study, pruned, ask))
             graphs.setdefault(family.name, _Traced(family.name, pruned, ask.roles))

@@ -31,10 +31,10 @@ ROUTES: tuple[Route, ...] = ("fact", "judgement")
 
 
 def part_name(report: Report, part: Part) -> str:
-    """ "early stores (L0-L1)"."""
+    """ "Early features, L0–L1, at the object"."""
     last = report.n_layers - 1
     if part == "early":
-        return f"Early stores, {_layers(0, report.early_layers - 1)}, at the object"
+        return f"Early features, {_layers(0, report.early_layers - 1)}, at the object"
     if part == "late":
         return f"Late read-outs, {_layers(report.early_layers, last)}"
     return "Both together"

@@ -111,11 +111,15 @@ def comparison_rows(
 
 
 def _names(reports: Sequence[Report]) -> list[str]:
-    """The models' names; with the report's where a model comes twice."""
+    """The models' names; with the report's where a model comes twice, numbered if need be."""
     models = [one.model.name for one in reports]
-    return [
+    names = [
         name if models.count(name) == 1 else f"{name}, {one.name}"
         for name, one in zip(models, reports, strict=True)
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} ({number})"
+        for number, name in enumerate(names, start=1)
     ]
 
 

@@ -86,7 +86,7 @@ def _by_family(report: Report, found: AblationResult) -> Table:
 
 
 def _drop(cell: Cell) -> tuple[str, str]:
-    percents = [f"{100 * x:.0f}" for x in (cell.random_median, cell.random_low, cell.random_high)]
+    percents = [f"{100 * x:z.0f}" for x in (cell.random_median, cell.random_low, cell.random_high)]
     known = cell.random_median == cell.random_median
     words = f"{percents[0]} % ({percents[1]} to {percents[2]})" if known else "?"
     return shown(cell.drop, percent=True), words.replace("-", "−")
@@ -160,8 +160,9 @@ def heads_tables(report: Report) -> Iterator[Table]:
         ("head", "AUC", "term, true / false", "flips alone", "chosen"),
         tuple(ranks),
         "AUC: how well the head's object × value term tells true from false claims on held-out "
-        "objects. flips: verdicts that turn when its query is that of the opposite claim. chosen: "
-        "halves of the objects in which it was edited below.",
+        "objects, below 0.5 where the halves disagree on its sign; the first in the list are the "
+        "best of all heads, which flatters their AUC. flips: verdicts that turn when its query is "
+        "that of the opposite claim. chosen: halves of the objects in which it was edited below.",
     )
     flips = [
         (

@@ -120,6 +120,10 @@ def _overlap(report: Report) -> Iterator[Table]:
     )
 
 
+def _percent(share: float) -> str:
+    return "?" if share != share else f"{100 * share:.0f} %"
+
+
 def _p(value: float) -> str:
     return "" if value != value else f"{value:.3f}"
 
@@ -131,11 +135,15 @@ def _sets(report: Report) -> Iterator[Table]:
             f"L{member.layer}/{member.feature} {member.label}".strip() for member in one.members[:3]
         ]
         name = f"{SET_NAMES[one.name]}, {one.part}"
-        rows.append((name, str(one.half + 1), str(len(one.members)), "; ".join(leading)))
+        counts = str(one.half + 1), str(len(one.members))
+        shares = _percent(one.covers), _percent(one.random_influence)
+        rows.append((name, *counts, *shares, "; ".join(leading)))
     yield Table(
         "3. Route sets",
-        ("set", "half", "features", "strongest"),
+        ("set", "half", "features", "carried over", "random", "strongest"),
         tuple(rows),
         "Chosen on one half of the objects by mean signed share of the graphs' influence, and "
-        "tested on the other half.",
+        "tested on the other half. carried over: share of that half's own such influence that "
+        "these features carry. random: influence of the matched random sets, as a share of this "
+        "set's.",
     )

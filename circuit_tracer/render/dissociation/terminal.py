@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuit_tracer.graphs.dissociation import Report
 from circuit_tracer.render.dissociation.brief import brief_tables
@@ -56,9 +56,12 @@ def _verdict(report: Report, width: int) -> Text:
 
 
 def _table(table: Table) -> RichTable:
+    from rich.text import Text
+
     shown = plain_table(table.note)
     for number, name in enumerate(table.columns):
-        shown.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        side: Literal["left", "right"] = "left" if number == 0 else "right"
+        shown.add_column(Text(printable(name)), justify=side, overflow="fold")
     for row in table.rows:
         add_plain(shown, *row)
     return shown

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from circuit_tracer.interventions.dissociation.behaviour import Answers, answers
-from circuit_tracer.interventions.dissociation.spec import read_spec
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
 from circuit_tracer.interventions.dissociation.study import Settings, Study
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.opening import open_transcoders

@@ -9,7 +9,8 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions.dissociation.items import make_ask, make_items
-from circuit_tracer.interventions.dissociation.spec import FamilySpec, ItemSpec, Spec, read_spec
+from circuit_tracer.interventions.dissociation.spec import FamilySpec, ItemSpec, Spec
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
 from tests.interventions.dissociation.small import bananas, small_spec
 
 COMPLETION = FamilySpec("completion", "fact", "a {object} is")

@@ -10,15 +10,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from circuit_tracer.errors import GraphFileError, OutputError
+from circuit_tracer.errors import GraphFileError, OutputError, PromptError
 from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.dissociation import Report
 from circuit_tracer.graphs.dissociation_file import from_plain, read_report, write_report
 from circuit_tracer.graphs.heads import load_heads
-from circuit_tracer.interventions.dissociation import run, tracing
+from circuit_tracer.interventions.dissociation import drawn_item, run, tracing
 from circuit_tracer.interventions.dissociation.run import dissociate
-from circuit_tracer.interventions.dissociation.spec import read_spec
-from circuit_tracer.interventions.dissociation.store import StageStore
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
+from circuit_tracer.interventions.dissociation.store import StageStore, holds_stages
 from circuit_tracer.interventions.dissociation.study import Settings, Study
 from circuit_tracer.interventions.dissociation.verdict import Finding
 from tests.interventions.dissociation.small import bananas, small_spec
@@ -95,8 +95,9 @@ def test_measurements_are_one_row_each(done: tuple[Path, Report]) -> None:
 def test_a_second_run_measures_nothing_again(
     study: Study, done: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("answers", "item_graphs", "ablate", "even_out", "terms", "swaps", "traced"):
+    for name in ("answers", "item_graphs", "ablate", "even_out", "terms", "swaps"):
         monkeypatch.setattr(run, name, None)
+    monkeypatch.setattr(drawn_item, "traced", None)
     again = dissociate(study, done[0])
     assert str(again.ablation) == str(done[1].ablation)
     assert str(again.verdict) == str(done[1].verdict)
@@ -127,6 +128,15 @@ def test_a_killed_run_goes_on_where_it_was(
     assert "a banana is" in before  # its graphs were kept, not traced again for the stages
 
 
+def test_a_damaged_graph_is_traced_again(study: Study, done: tuple[Path, Report]) -> None:
+    path = done[0] / "graphs" / "yes_no" / "nodes.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    dissociate(study, done[0])
+    assert len(load_graph(path.parent).graph.nodes) > 10
+    assert load_graph(path.parent).graph.info.prompt == "is a banana yellow ?"
+
+
 def test_another_experiment_is_not_mixed_in(study: Study, done: tuple[Path, Report]) -> None:
     other = Study(study.model, study.dictionary, study.spec, replace(FEW, seed=1))
     with pytest.raises(OutputError, match="another experiment"):
@@ -143,8 +153,47 @@ def test_a_damaged_stage_is_measured_again(tmp_path: Path) -> None:
     assert StageStore(tmp_path, "key").stage("one", Finding, lambda: second) == first
     path.write_text('{"key": "key", "result": {"name": 3}}')
     assert StageStore(tmp_path, "key").stage("one", Finding, lambda: second) == second
+    StageStore(tmp_path, "key").check()
+    for damaged in ("{}", "[" * 100_000, "[]"):
+        path.write_text(damaged)
+        StageStore(tmp_path, "key").check()
+        assert holds_stages(tmp_path)
+    path.write_text('{"key": "other"}')
+    with pytest.raises(OutputError, match="another experiment"):
+        StageStore(tmp_path, "key").check()
     path.write_text('{"key": "ke')
     assert StageStore(tmp_path, "key").stage("one", Finding, lambda: first) == first
+
+
+def test_somebody_elses_stages_are_not_ours(tmp_path: Path) -> None:
+    assert not holds_stages(tmp_path)
+    stages = tmp_path / "stages"
+    (stages / "graphs").mkdir(parents=True)
+    (stages / ".behaviour.json.01234567.partial.json").write_text("{")  # of a killed run
+    assert holds_stages(tmp_path)
+    for name, text in (("notes.txt", "mine"), ("mine.json", '{"mine": 1}')):
+        (stages / name).write_text(text)
+        assert not holds_stages(tmp_path)
+        (stages / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("bananas", "zyzzyvas", '"plural" cannot ask about "banana"'),
+        ("capital of france", "capital of zyzzyva", "zyzzyva"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_before_anything_is_measured(
+    study: Study, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """Paraphrases and unrelated prompts come late."""
+    path = small_spec(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    wrong = Study(study.model, study.dictionary, read_spec(path), FEW)
+    with pytest.raises(PromptError, match=said):
+        dissociate(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_items_leave_behaviour_alone(study: Study, tmp_path: Path) -> None:

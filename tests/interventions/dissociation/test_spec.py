@@ -12,7 +12,8 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions.dissociation.items import make_items
-from circuit_tracer.interventions.dissociation.spec import read_spec, slots_of
+from circuit_tracer.interventions.dissociation.spec import slots_of
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
 from tests.interventions.dissociation.small import SPEC, small_spec
 
 PROMPTS = Path(__file__).parents[3] / "prompts"
@@ -47,6 +48,14 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
         ('name = "plural"', 'name = "yes_no"', "have one name"),
         ("{plural} are", "{many} are", "lacks its object"),
         ('template = "is {article}', 'template = "is {that} {article}', 'has no "that"'),
+        ('question = "One', "[trace]\ncoverage = nan\n[x", "cannot be read"),
+        ("unrelated = [", "trace = {coverage = nan}\nunrelated = [", "above 0 and at most at 1"),
+        ("unrelated = [", "trace = {max_feature_nodes = 0}\nunrelated = [", "at least 1; it is 0"),
+        ('["yes", "no"]', '["yes,", "no"]', "has a comma"),
+        ("unrelated = [", "a" * 999 + " = 1\nunrelated = [", "a…"),
+        ("unrelated = [", '"\\u001b[31mred" = 1\nunrelated = [', 'sets " [31mred"'),
+        ("unrelated = [", "x = " + "[" * 5000, "cannot be read"),
+        ("unrelated = [", "seed = " + "9" * 5000 + "\nunrelated = [", "cannot be read"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -70,6 +79,26 @@ def test_items_may_stand_in_a_csv_file(tmp_path: Path) -> None:
     assert items[1].slots == {
         "object": "lime", "article": "a", "plural": "limes", "value": "green",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lime,a,limes", "line 3 of things.csv has fewer fields"),
+        ("lime,a,limes,green,,more", "line 3 of things.csv has more fields"),
+        ("lime,a,limes,green,perhaps", '"held_out" in line 3 of things.csv must be true or false'),
+    ],
+)
+def test_a_bad_line_of_items_is_named(tmp_path: Path, line: str, said: str) -> None:
+    head = "\ufeffobject,article,plural,value,held_out\nbanana,a,bananas,yellow,true\n"
+    (tmp_path / "things.csv").write_text(f"{head}{line}\n", encoding="utf-8")
+    path = tmp_path / "csv.toml"
+    path.write_text('items = "things.csv"\n' + SPEC)
+    with pytest.raises(UsageError, match=said):
+        read_spec(path)
+    (tmp_path / "things.csv").unlink()
+    with pytest.raises(UsageError, match=r"things\.csv cannot be read"):
+        read_spec(path)
 
 
 def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from circuit_tracer.interventions.dissociation.behaviour import answers
-from circuit_tracer.interventions.dissociation.spec import read_spec
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
 from circuit_tracer.interventions.dissociation.stores import Evened, even_out, store_result
 from circuit_tracer.interventions.dissociation.study import Settings, Study
 from circuit_tracer.models import open_model

@@ -184,7 +184,9 @@ def heads() -> HeadsResult:
         FlipRow(2, share(0.83, 0.08), 0.03, 0.0, 0.15, about(1.1, 0.1)),
         FlipRow(4, share(0.91, 0.06), 0.06, 0.01, 0.25, about(1.3, 0.1)),
     )
-    return HeadsResult(("yes-no", "true-false", "right-wrong"), tuple(ranks), flips)
+    return HeadsResult(
+        ("yes-no", "true-false", "right-wrong"), share(0.8, 0.05), tuple(ranks), flips
+    )
 
 
 def swap(follows: float = 0.95) -> SwapResult:

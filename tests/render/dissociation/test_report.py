@@ -14,7 +14,7 @@ from circuit_tracer.graphs.dissociation import Interval
 from circuit_tracer.render.dissociation.compare import Measure, compare_dissociations
 from circuit_tracer.render.dissociation.report import cell, markdown_table, report_markdown
 from circuit_tracer.render.dissociation.tables import tables
-from circuit_tracer.render.dissociation.terminal import page
+from circuit_tracer.render.dissociation.terminal import comparison_page, page
 from circuit_tracer.render.terminal import as_text
 from tests.render.dissociation import builders
 from tests.render.extents import extents, page_size
@@ -133,6 +133,26 @@ def test_the_comparison_is_one_whole_figure() -> None:
         width, height = page_size(drawn)
         assert all(one.left >= 0 and one.right <= width + 1 for one in extents(drawn))
         assert all(one.bottom <= height for one in extents(drawn))
+
+
+def test_models_have_names_that_differ_and_do_nothing() -> None:
+    """A report is a file that anybody may have written."""
+    evil = Identity("[red]\x1b[31mevil[/red]", "bundled", "ab" * 32, "llama")
+    named = compare_dissociations(
+        [builders.report(), builders.report(), builders.report(model=evil)]
+    )
+    assert len(set(named.models)) == 3
+    text = as_text(comparison_page(named))
+    assert "\x1b" not in text
+    assert "[red]" in text.replace("\n", "")
+
+
+def test_the_table_of_sets_says_how_far_they_carry_over() -> None:
+    whole = builders.report()
+    one = replace(whole.sets[0], covers=0.42, random_influence=0.97)
+    table = next(t for t in tables(replace(whole, sets=(one,))) if t.step == "3. Route sets")
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["carried over"], row["random"]) == ("42 %", "97 %")
 
 
 def test_values_the_model_affirms_itself_are_asked_about_apart() -> None:
