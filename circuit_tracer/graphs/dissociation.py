@@ -297,8 +297,11 @@ class HeadsResult:
 
     families: tuple[str, ...]
     """The judgement families it was measured in."""
+    best: Interval
+    """AUC, on one half of the objects, of the head and query that the other half ranks first."""
     ranks: tuple[HeadRank, ...]
-    """Best first, by the mean AUC of the choosing halves."""
+    """Best first, by the mean distance of both halves' AUC from 0.5: the first are the best of all
+    heads on these objects, and their AUC a little flattered by that."""
     flips: tuple[FlipRow, ...]
     """By number of heads, rising."""
 

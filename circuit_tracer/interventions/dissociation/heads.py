@@ -3,8 +3,9 @@
 1. For every head and two query positions (the value's token and the prompt's end), with the key at
    the object: the part of the score whose query comes from the value's sources and whose key from
    the object's (position_streams.py), in true and in false claims.
-2. Rank by how well that term tells own from other claims, AUC on one half of the objects, sign and
-   all; what is reported is the AUC on the other half.
+2. Rank by how well that term tells own from other claims, AUC on one half of the objects. Reported
+   is a head's AUC on the other half, with the sign of the first; but who is listed both halves
+   decide, which flatters the first in the list. Step 3 is free of that.
 3. Give the best heads of one half, in the claims of the other, the query of the same object's
    opposite claim, and nothing else. How many right verdicts flip? As many random heads of the same
    layers (of others where there are no more) are the control.
@@ -125,6 +126,7 @@ def heads(
     flips = _Flips(study, given, ranking, on_progress)
     return HeadsResult(
         families=tuple(family.name for family in study.claims),
+        best=ranking.draws.figure(lambda counts: ranking.best()),
         ranks=tuple(_rank(ranking, flips, place) for place in ranking.listed),
         flips=tuple(flips.row(count) for count in flips.counts),
     )
@@ -173,8 +175,17 @@ class _Ranking:
 
     def held_out(self, place: Place) -> Floats:
         """(1 + R,) mean over halves of the AUC with the sign that the other half fixed."""
+        return self._tested([place, place])
+
+    def best(self) -> Floats:
+        """(1 + R,) the same of the place that the other half ranks first."""
+        return self._tested([order[0] for order in self.order])
+
+    def _tested(self, chosen: Sequence[Place]) -> Floats:
+        """`chosen` are the places of half 0 and of half 1, each tested on the other half."""
         parts = []
         for half in (0, 1):
+            place = chosen[1 - half]
             found = self._aucs(place, half, self.draws.counts)
             parts.append(found if self.strength[1 - half][place] >= 0 else 1 - found)
         mean: Floats = np.mean(parts, axis=0)

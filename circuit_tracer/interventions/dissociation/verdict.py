@@ -243,7 +243,7 @@ def _stores(found: StoreResult) -> Finding:
 
 def _dissociated(found: AblationResult, part: Part, name: str) -> Finding:
     one = next(one for one in found.index if one.part == part)
-    sides = [side.low > 0 and side.value >= LEAST for side in (one.fact_side, one.judgement_side)]
+    sides = _sides(one)
     beyond = one.index.low > one.shuffled.high
     kind = "Early feature sets" if part == "early" else "Late feature sets (read-outs)"
     figures = f"D = {_figure(one.index)}, {_drops(found, one)}"
@@ -289,13 +289,13 @@ def _overlap(found: OverlapResult) -> Finding:
 
 
 def _heads(found: HeadsResult) -> Finding:
-    row = found.flips[-1]
-    best = found.ranks[0]
+    row, first = found.flips[-1], found.ranks[0]
     said = (
-        f"The head that best tells true claims from false by its object × value term is "
-        f"L{best.layer}.H{best.head} (held-out AUC {_figure(best.auc)}); giving the best "
-        f"{row.heads} heads the query of the opposite claim flips {_percent(row.chosen)} of the "
-        f"verdicts, random heads at most {_share(row.random_high)}"
+        "The head whose object × value term best tells true claims from false on one half of the "
+        f"objects tells them on the other with AUC {_figure(found.best)} (over both halves "
+        f"L{first.layer}.H{first.head} leads); giving the best {row.heads} heads the query of the "
+        f"opposite claim flips {_percent(row.chosen)} of the verdicts, random heads at most "
+        f"{_share(row.random_high)}"
     )
     if row.chosen.low > row.random_high:
         return Finding("heads", "yes", f"{said}: the heads' queries carry part of the verdict.")

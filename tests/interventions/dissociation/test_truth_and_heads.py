@@ -9,7 +9,7 @@ import pytest
 
 from circuit_tracer.graphs.dissociation import FeatureSet, Member
 from circuit_tracer.interventions.dissociation.behaviour import behaviour, own_contrast
-from circuit_tracer.interventions.dissociation.heads import Terms, heads
+from circuit_tracer.interventions.dissociation.heads import Terms, _Ranking, heads
 from circuit_tracer.interventions.dissociation.inconsistent import inconsistent_items
 from circuit_tracer.interventions.dissociation.swap import find_donors, swap_result, swaps
 from circuit_tracer.interventions.dissociation.truth import truth
@@ -117,7 +117,27 @@ def test_a_head_that_tells_true_from_false_is_ranked_first() -> None:
     assert (best.layer, best.head, best.query) == (3, 1, "value")
     assert best.auc.value > 0.95  # the sign, negative here, is that of the other half
     assert best.chosen == 2
+    assert found.best.value == pytest.approx(best.auc.value)  # either half ranks it first
     others = [one.auc.value for one in found.ranks[1:]]
     assert 0.3 < np.mean(others) < 0.7  # ranked high by chance, no better on the other half
     assert [row.heads for row in found.flips] == [1, 2, 4, 8]
     assert all(0 <= row.random_low <= row.random_high <= 1 for row in found.flips)
+
+
+def test_without_any_telling_head_the_first_of_one_half_is_chance_on_the_other() -> None:
+    study, given = bananas(8), answered(8)
+    claims = [(item, is_true) for item in given.kept for is_true in (True, False)]
+    values = np.zeros((len(claims), study.model.n_layers, study.model.wiring.n_heads, 2))
+    for row, (item, is_true) in enumerate(claims):
+        # One place tells in half 0 alone, another in half 1 alone.
+        values[row, 2 if study.half[item] else 4, 0, 1] = 1.0 if is_true else -1.0
+    terms = Terms(
+        items=tuple(item for item, _ in claims),
+        is_own=tuple(is_true for _, is_true in claims),
+        families=(study.claims[0].name,) * len(claims),
+        values=tuple(
+            tuple(tuple(tuple(v) for v in head) for head in layer) for layer in values.tolist()
+        ),
+    )
+    ranking = _Ranking(study, given, terms)
+    assert ranking.best()[0] == pytest.approx(0.5)

@@ -163,7 +163,7 @@ def test_a_control_that_fails_is_said() -> None:
 def test_heads_must_beat_every_random_set(flips: Interval, highest: float, holds: str) -> None:
     rank = HeadRank(4, 1, "verdict", sure(0.9), 1.0, 0.0, 2, sure(0.1))
     row = FlipRow(8, flips, 0.0, 0.0, highest, sure(0.3))
-    assert judged(heads=HeadsResult(("yes_no",), (rank,), (row,)))["heads"] == holds
+    assert judged(heads=HeadsResult(("yes_no",), sure(0.9), (rank,), (row,)))["heads"] == holds
 
 
 def truth(*aucs: tuple[str, str, float]) -> TruthResult:
