@@ -45,11 +45,11 @@ def slug_of(prompt: str) -> str:
     return words[:60].rstrip("-") or "prompt"
 
 
-def check_slug(slug: str) -> str:
-    """A slug that is one plain folder name; raises UsageError."""
+def check_slug(slug: str, *, flag: str = "--slug") -> str:
+    """A slug that is one plain folder name; raises UsageError, with the flag that gave it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", slug):
         raise UsageError(
-            f'--slug "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
+            f'{flag} "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
             "because it names a folder"
         )
     return slug
