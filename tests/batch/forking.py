@@ -3,7 +3,8 @@
     python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS]
 
 A fork is a real process that dies a real death, without the seconds of importing torch anew. The
-moments are spread over the time that the work itself takes. Prints how many were killed in work,
+moments are spread over the work: each comes a random while after a random number of prompts is
+done, so that they fall into it on machines of any speed. Prints how many were killed in work,
 and how many prompts were done after each. The last process is left to finish.
 """
 
@@ -67,12 +68,16 @@ def main() -> NoReturn:
     work = Work(part_prompts=int(sys.argv[5]) if len(sys.argv) > 5 else 8)
     info, tracer, entries = opened(file)
     generator, done, killed = random.Random(seed), [], 0
-    seconds = max(0.5, 0.05 * len(entries))  # a first guess of what all of it takes
     while killed < kills:
         pid = _child(folder, info, tracer, entries, work)
-        time.sleep(generator.uniform(0, 2 * seconds / kills))
-        finished, _ = os.waitpid(pid, os.WNOHANG)
-        if finished:
+        finished = 0
+        wanted = int(len(entries) * (killed + generator.random()) / (kills + 1))
+        state = RunState(folder)
+        while len(state.done) < wanted and not (finished := os.waitpid(pid, os.WNOHANG)[0]):
+            time.sleep(0.02)
+            state.look()
+        time.sleep(generator.uniform(0, 0.1))
+        if finished or os.waitpid(pid, os.WNOHANG)[0]:
             break
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
