@@ -257,11 +257,11 @@ class Assembler:
     def _nodes(self, *, everything: bool) -> NDArray[np.int64]:
         """Columns that are nodes, ascending: all, or those that an edge or a row makes one."""
         n = self.columns.count
+        if everything:
+            return np.arange(n + self.n_logits)
         occurs = np.zeros(n + self.n_logits, dtype=np.bool_)
         occurs[: self.columns.n_tokens] = True
         occurs[n:] = True
-        if everything:
-            occurs[:] = True
         for layer in range(self.columns.n_layers):
             first = self.columns.first_error(layer)
             occurs[first : first + self.columns.n_errors] = True

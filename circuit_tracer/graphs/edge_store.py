@@ -1,8 +1,8 @@
 """Edges while rows still come in: in memory up to a budget, past it in temporary files.
 
 A row comes whole, in one batch, so that all edges in the order of (target, source) need no sort of
-them all: each batch is put in order when it comes, and its rows are then copied one behind the
-other, by target. Half of the budget is for what has come, the other half for what is handed out.
+them all: rows are copied one behind the other, by target. Half of the budget is for what has come,
+the other half for what is handed out.
 """
 
 from __future__ import annotations
@@ -32,15 +32,24 @@ _AT_ONCE = 1 << 18
 _INT32_END = 1 << 31
 
 
-class _Row(NamedTuple):
-    """Where one target's edges lie."""
+class _Rows(NamedTuple):
+    """Where the r targets' edges lie in a batch."""
 
-    target: int
-    part: int
-    """Which batch they came in."""
-    start: int
-    end: int
-    """Their place in it."""
+    target: NDArray[np.int64]
+    """(r,)"""
+    start: NDArray[np.int64]
+    """(r,)"""
+    end: NDArray[np.int64]
+    """(r,)"""
+
+    def take(self, which: NDArray[np.int64]) -> _Rows:
+        """Some of them."""
+        return _Rows(self.target[which], self.start[which], self.end[which])
+
+    @property
+    def rise(self) -> bool:
+        """Whether they lie in the order of their targets, each once."""
+        return bool(np.all(self.target[1:] > self.target[:-1]))
 
 
 class EdgeStore:
@@ -57,7 +66,9 @@ class EdgeStore:
         self.memory_budget_bytes = memory_budget_bytes
         self.folder = folder
         self._parts: list[Part] = []
-        self._rows: list[_Row] = []
+        """The batches, as long as they are in memory; in no order until somebody wants them so."""
+        self._rows: list[_Rows] = []
+        """Where the rows of each batch lie in it."""
         self._seen: set[int] = set()
         self._ends: list[int] = []
         self._dtype: np.dtype[Any] | None = None
@@ -89,12 +100,11 @@ class EdgeStore:
         All edges of a target come in one batch, and every batch has weights of one dtype: raises
         ValueError otherwise, and OutputError when the disk is full.
         """
-        part = _sorted(source, target, weight)
+        part, rows = _whole_rows(source, target, weight)
         if self._dtype is not None and self._dtype != part.weight.dtype:
             raise ValueError(f"edges in {part.weight.dtype} after edges in {self._dtype}")
         self._dtype = part.weight.dtype
-        rows = _rows(part.target, len(self._ends))
-        targets = {row.target for row in rows}
+        targets = set(rows.target.tolist())
         if not self._seen.isdisjoint(targets):
             again = min(self._seen & targets)
             raise ValueError(f"the row of node {again} came in two batches")
@@ -104,17 +114,24 @@ class EdgeStore:
         if self._disk is None:
             self._parts.append(part)
         else:
+            part, rows = _in_order(part, rows)
             self._disk.append(part)
         self._seen |= targets
-        self._rows += rows
+        self._rows.append(rows)
         self._ends.append(total)
 
     def _spill(self, dtype: np.dtype[Any]) -> DiskColumns:
         disk = DiskColumns(dtype, self.folder)
+        self._order()
         for part in self._parts:
             disk.append(part)
         self._parts.clear()
         return disk
+
+    def _order(self) -> None:
+        """Put what is in memory in order, batch by batch."""
+        for i, part in enumerate(self._parts):
+            self._parts[i], self._rows[i] = _in_order(part, self._rows[i])
 
     def unsorted(self) -> Iterator[Part]:
         """The batches in the order they came, each sorted by (target, source).
@@ -123,6 +140,7 @@ class EdgeStore:
         maps; they show what was there when this was called.
         """
         if self._disk is None:
+            self._order()
             return iter(list(self._parts))
         columns = self._disk.part()
         starts = [0, *self._ends[:-1]]
@@ -137,28 +155,33 @@ class EdgeStore:
         the nodes that occur (raises ValueError if not): so a node table can be cut down to them.
         OutputError when the disk is full.
         """
-        parts = list(self.unsorted())
         columns = edge_columns(
             self.count,
             np.float32 if self._dtype is None else self._dtype,
             memory_budget_bytes=self.memory_budget_bytes,
             folder=self.folder,
         )
-        for together in self._together(parts):
+        for together in self._together():
             columns.append(together if renumbered is None else _renumbered(together, renumbered))
         return columns.edges()
 
-    def _together(self, parts: list[Part]) -> Iterator[Part]:
+    def _together(self) -> Iterator[Part]:
         """All rows by target, many at a time: a copy of each alone would take its time."""
-        ordered = sorted(self._rows)
-        if self._disk is None and 0 < self.count <= _AT_ONCE:
-            first = np.array([0, *self._ends[:-1]])[[row.part for row in ordered]]
-            bounds = np.array([(row.start, row.end) for row in ordered]) + first[:, None]
-            whole = Part(*map(np.concatenate, zip(*parts, strict=True)))
-            yield whole.take(_places(bounds[:, 0], bounds[:, 1]))
+        if not self._rows:
             return
-        for rows in _some_at_a_time(ordered):
-            some = [parts[row.part].take(slice(row.start, row.end)) for row in rows]
+        rows = _Rows(*map(np.concatenate, zip(*self._rows, strict=True)))
+        batch = np.repeat(np.arange(len(self._rows)), [len(some.target) for some in self._rows])
+        order = np.argsort(rows.target, kind="stable")
+        rows, batch = rows.take(order), batch[order]
+        if self._disk is None and self.count <= _AT_ONCE:
+            first = np.array([0, *self._ends[:-1]])[batch]
+            whole = Part(*map(np.concatenate, zip(*self._parts, strict=True)))
+            yield whole.take(_places(first + rows.start, first + rows.end))
+            return
+        parts = list(self.unsorted()) if self._disk is not None else self._parts
+        for which in _some_at_a_time(rows):
+            places = zip(batch[which], rows.start[which], rows.end[which], strict=True)
+            some = [parts[i].take(slice(start, end)) for i, start, end in places]
             yield Part(*map(np.concatenate, zip(*some, strict=True)))
 
     def close(self) -> None:
@@ -180,25 +203,45 @@ def _edge_bytes(dtype: np.dtype[Any] | None) -> int:
     return 8 + (4 if dtype is None else dtype.itemsize)
 
 
-def _sorted(source: Any, target: Any, weight: Any) -> Part:
-    """A copy in the order of (target, source)."""
+def _whole_rows(source: Any, target: Any, weight: Any) -> tuple[Part, _Rows]:
+    """A copy in which the edges of a target lie together, their sources rising."""
     source, target, weight = np.asarray(source), np.asarray(target), np.asarray(weight)
     if not len(source) == len(target) == len(weight):
         raise ValueError("a source, a target and a weight are needed for every edge")
     if len(source) and (min(source.min(), target.min()) < 0 or target.max() >= _INT32_END):
         raise ValueError("rows of nodes must be from 0 to 2,147,483,647")
-    part = Part(source, target, weight)
-    changes = np.diff(target) != 0
-    if np.all(changes | (np.diff(source) > 0)):  # the rows are whole, at most not in their order
-        starts = np.flatnonzero(np.diff(target, prepend=-1))
-        order = np.argsort(target[starts], kind="stable")
-        if np.all(np.diff(target[starts][order]) > 0):
-            ends = np.append(starts, len(target))[1:]
-            return _copied(part.take(_places(starts[order], ends[order])))
-    part = part.take(np.lexsort((source, target)))
-    if np.any((np.diff(part.target) == 0) & (np.diff(part.source) == 0)):
+    part = Part(source.astype(np.int32), target.astype(np.int32), weight.copy())
+    rows = _rows(part)
+    if rows is None:
+        part = part.take(np.lexsort((part.source, part.target)))
+        rows = _rows(part)
+    if rows is None:
         raise ValueError("two edges between the same nodes")
-    return _copied(part)
+    return part, rows
+
+
+def _rows(part: Part) -> _Rows | None:
+    """Where the rows lie; None if they are not whole or their sources do not rise."""
+    changes = part.target[1:] != part.target[:-1]
+    if not np.all(changes | (part.source[1:] > part.source[:-1])):
+        return None
+    start = np.concatenate(
+        [np.zeros(min(1, len(part.target)), np.int64), np.flatnonzero(changes) + 1]
+    )
+    target = part.target[start].astype(np.int64)
+    if len(np.unique(target)) < len(target):
+        return None
+    return _Rows(target, start, np.append(start, len(part.target))[1:])
+
+
+def _in_order(part: Part, rows: _Rows) -> tuple[Part, _Rows]:
+    """The same by target."""
+    if rows.rise:
+        return part, rows
+    rows = rows.take(np.argsort(rows.target, kind="stable"))
+    end = np.cumsum(rows.end - rows.start)
+    start = end - (rows.end - rows.start)
+    return part.take(_places(rows.start, rows.end)), _Rows(rows.target, start, end)
 
 
 def _places(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -209,29 +252,15 @@ def _places(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.in
     return places
 
 
-def _copied(part: Part) -> Part:
-    return Part(part.source.astype(np.int32), part.target.astype(np.int32), part.weight.copy())
-
-
-def _rows(target: NDArray[np.integer[Any]], part: int) -> list[_Row]:
-    starts = np.flatnonzero(np.diff(target, prepend=-1))
-    ends = np.append(starts, len(target))[1:]
-    columns = (target[starts].tolist(), starts.tolist(), ends.tolist())
-    return [_Row(row, part, start, end) for row, start, end in zip(*columns, strict=True)]
-
-
-def _some_at_a_time(rows: list[_Row]) -> Iterator[list[_Row]]:
+def _some_at_a_time(rows: _Rows) -> Iterator[slice]:
     """Neighbouring rows of about `_TOGETHER` edges."""
-    some: list[_Row] = []
-    count = 0
-    for row in rows:
-        some.append(row)
-        count += row.end - row.start
-        if count >= _TOGETHER:
-            yield some
-            some, count = [], 0
-    if some:
-        yield some
+    ends = np.cumsum(rows.end - rows.start)
+    start = 0
+    while start < len(ends):
+        before = ends[start - 1] if start else 0
+        end = int(np.searchsorted(ends, before + _TOGETHER)) + 1
+        yield slice(start, end)
+        start = end
 
 
 def _renumbered(part: Part, renumbered: NDArray[np.integer[Any]]) -> Part:
