@@ -53,6 +53,7 @@ class Wiring:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self._modules: dict[str, Any] = {}
         outer: Any = module.config
         config: Any = outer.get_text_config()
         self.n_layers: int = config.num_hidden_layers
@@ -89,7 +90,7 @@ class Wiring:
 
     def final_norm(self) -> Norm:
         """The norm in front of the unembedding."""
-        return self._as_norm(self.module.get_submodule(self.paths.final_norm))
+        return self._as_norm(self._module(self.paths.final_norm))
 
     def _norm(self, layer: int, name: str | None) -> Norm | None:
         return None if name is None else self._as_norm(self.submodule(layer, name))
@@ -118,13 +119,21 @@ class Wiring:
             for name, child in list(parent.named_children()):
                 if type(child).__name__.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
                     setattr(parent, name, exact_norm(self._as_norm(child)))
+        self._modules.clear()
 
     # Places
 
     def submodule(self, layer: int, name: str = "") -> Any:
         """A part of one decoder layer, e.g. `submodule(3, paths.mlp)`."""
         path = self.paths.layer.format(layer)
-        return self.module.get_submodule(f"{path}.{name}" if name else path)
+        return self._module(f"{path}.{name}" if name else path)
+
+    def _module(self, path: str) -> Any:
+        """A part by its path, which is walked once: every prompt asks for dozens. Its weights are
+        read anew each time."""
+        if path not in self._modules:
+            self._modules[path] = self.module.get_submodule(path)
+        return self._modules[path]
 
     def read(
         self,
@@ -195,10 +204,9 @@ class Wiring:
         """The rotations of positions 0 to `n_tokens` - 1; None where positions are learned."""
         if self.paths.rotary is None:
             return None
-        embedding: Any = self.module.get_submodule(self.paths.embedding)
-        like = embedding.weight
+        like = self._module(self.paths.embedding).weight
         positions = torch.arange(n_tokens, device=like.device)[None]
-        module: Any = self.module.get_submodule(self.paths.rotary)
+        module = self._module(self.paths.rotary)
         with torch.no_grad():
             cos, sin = module(like, positions, *self._rotary_arguments(layer))
         return Rotary(cos[0].to(like), sin[0].to(like))
@@ -222,14 +230,13 @@ class Wiring:
 
     def _held(self, tensor: Tensor) -> Tensor:
         """A weight as attribution reads it: whole, without gradient, where prompts go in."""
-        embedding: Any = self.module.get_submodule(self.paths.embedding)
-        return whole(tensor).to(embedding.weight.device)
+        return whole(tensor).to(self._module(self.paths.embedding).weight.device)
 
     def _held_if_any(self, tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else self._held(tensor)
 
     def _head(self) -> Any:
-        return self.module.get_submodule(self.paths.head)
+        return self._module(self.paths.head)
 
     def _by_head(
         self,
