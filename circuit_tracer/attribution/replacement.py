@@ -10,6 +10,7 @@ Shapes: T tokens, L layers, d model width, N active features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -20,7 +21,12 @@ from torch import Tensor
 from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron, Features, Places
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.capture import Capture
-from circuit_tracer.models.frozen import FrozenAttention, freeze_attention
+from circuit_tracer.models.frozen import (
+    FoldedAttention,
+    FrozenAttention,
+    fold_attention,
+    freeze_attention,
+)
 from circuit_tracer.models.norms import FrozenNorm
 from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.models.wiring import Wiring
@@ -134,30 +140,71 @@ class LocalReplacementModel:
         return vectors, biases
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """What a dictionary makes of a prompt, by layer."""
+
+    seen: list[Float[Tensor, "T d"]]
+    """What it reads."""
+    activations: list[Float[Tensor, "T F"]]
+    """Zero at zeroed positions."""
+    reconstruction: list[Float[Tensor, "T d"]] | None
+    """None for neurons, which leave nothing over."""
+
+
+def encode(
+    captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, *, n_zeroed: int = 1
+) -> list[Encoded]:
+    """Encode prompts of equal length together: an encoder's weights are read once for all."""
+    L, reads = wiring.n_layers, dictionary.reads
+    seen, activations = [], []
+    for i in range(L):
+        resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
+        mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
+        seen.append(wiring.read(reads, i, resid_mid, mlp_in))
+        activations.append(dictionary.layers[i].encode(seen[i]))
+        activations[i][:, :n_zeroed] = 0
+    given = None if isinstance(dictionary, Neurons) else dictionary.reconstruct(seen, activations)
+    return [
+        Encoded(
+            seen=[of_layer[one] for of_layer in seen],
+            activations=[of_layer[one] for of_layer in activations],
+            reconstruction=None if given is None else [of_layer[one] for of_layer in given],
+        )
+        for one in range(len(captures))
+    ]
+
+
 def build_replacement(
-    capture: Capture, wiring: Wiring, dictionary: AnyDictionary, *, n_zeroed: int = 1
+    capture: Capture,
+    wiring: Wiring,
+    dictionary: AnyDictionary,
+    *,
+    n_zeroed: int = 1,
+    encoded: Encoded | None = None,
+    folded: Sequence[FoldedAttention] | None = None,
 ) -> LocalReplacementModel:
     """Freeze a captured forward pass around a dictionary.
 
     Features and errors at the first `n_zeroed` positions are left out and their MLP outputs become
-    constants (method.md section 3). The dictionary must fit the model (`check_fits`).
+    constants (method.md section 3). The dictionary must fit the model (`check_fits`). Of many
+    prompts `encoded`, what `encode` gave for this one and the same positions, and `folded`, the
+    model's attention by layer, save doing it anew.
     """
     L = wiring.n_layers
-    seen = [
-        wiring.read(dictionary.reads, i, capture.resid_mid[i], capture.mlp_in[i]) for i in range(L)
-    ]
-    activations = [dictionary.layers[i].encode(seen[i]) for i in range(L)]
-    for acts in activations:
-        acts[:n_zeroed] = 0
-    given: list[Tensor] | list[None] = [None] * L  # neurons leave nothing over
-    features: Features = EveryNeuron.of(activations, n_zeroed)
-    if not isinstance(dictionary, Neurons):
-        given = dictionary.reconstruct(seen, activations)
-        features = ActiveFeatures.listed(activations)
+    if folded is None:
+        folded = [fold_attention(wiring, layer) for layer in range(L)]
+    if encoded is None:
+        (encoded,) = encode([capture], wiring, dictionary, n_zeroed=n_zeroed)
+    features: Features
+    if isinstance(dictionary, Neurons):
+        features = EveryNeuron.of(encoded.activations, n_zeroed)
+    else:
+        features = ActiveFeatures.listed(encoded.activations)
     beneath = capture.resid_pre[0] - capture.embeddings
     return LocalReplacementModel(
         layers=tuple(
-            _frozen_layer(capture, wiring, dictionary, i, seen[i], given[i], n_zeroed)
+            _frozen_layer(capture, wiring, dictionary, i, encoded, folded[i], n_zeroed)
             for i in range(L)
         ),
         features=features,
@@ -176,8 +223,8 @@ def _frozen_layer(
     wiring: Wiring,
     dictionary: AnyDictionary,
     layer: int,
-    seen: Float[Tensor, "T d"],
-    reconstruction: Float[Tensor, "T d"] | None,
+    encoded: Encoded,
+    folded: FoldedAttention,
     n_zeroed: int,
 ) -> FrozenLayer:
     """One layer around what the dictionary reads and gives there."""
@@ -191,7 +238,8 @@ def _frozen_layer(
     constant = transcoder.b_dec.expand_as(written)
     if transcoder.W_skip is not None and read.bias is not None:
         constant = constant + transcoder.W_skip @ read.bias
-    error = None if reconstruction is None else written - reconstruction
+    given = encoded.reconstruction
+    error = None if given is None else written - given[layer]
     if in_front is not None:
         constant = in_front.apply(constant)
         error = None if error is None else in_front.push(error, slice(None))
@@ -200,10 +248,10 @@ def _frozen_layer(
     if error is not None:
         error[:n_zeroed] = 0
     return FrozenLayer(
-        attention=freeze_attention(capture, wiring, layer),
+        attention=freeze_attention(capture, folded, layer),
         read=read,
         write=in_front,
-        seen=seen,
+        seen=encoded.seen[layer],
         skip=transcoder.W_skip,
         error=error,
         constant=constant,

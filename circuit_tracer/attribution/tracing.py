@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +18,7 @@ from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.audit import audit
 from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (
+    Encoded,
     LocalReplacementModel,
     build_replacement,
     check_fits,
@@ -30,6 +31,7 @@ from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
+from circuit_tracer.models.frozen import FoldedAttention
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 OnProgress = Callable[["Progress"], None]
@@ -138,8 +140,14 @@ def freeze_prompt(
     prepared: Prepared,
     capture: Capture,
     seconds: dict[str, float],
+    *,
+    encoded: Encoded | None = None,
+    folded: Sequence[FoldedAttention] | None = None,
 ) -> Frozen:
-    """Choose the targets of a captured prompt and freeze it; adds to `seconds`."""
+    """Choose the targets of a captured prompt and freeze it; adds to `seconds`.
+
+    `encoded` and `folded` as in `build_replacement`.
+    """
     settings = prepared.settings
     with timed(seconds, "forward"):
         chosen = choose_targets(
@@ -153,7 +161,12 @@ def freeze_prompt(
         )
     with timed(seconds, "encode"):
         replacement = build_replacement(
-            capture, model.wiring, dictionary, n_zeroed=settings.zeroed_positions or 0
+            capture,
+            model.wiring,
+            dictionary,
+            n_zeroed=settings.zeroed_positions or 0,
+            encoded=encoded,
+            folded=folded,
         )
     return Frozen(chosen, replacement)
 

@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-MOST_PROMPTS = 8
-"""Prompts of a group: on a CPU more of them gain nothing."""
+MOST_PROMPTS = 16
+"""Prompts of a group: with more of them, a run would be dealt out to few processes badly."""
 MOST_TOKENS = 1024
 """Tokens of a group: long prompts go alone, so that memory is that of one."""
 

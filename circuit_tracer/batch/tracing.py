@@ -6,11 +6,15 @@ dictionary or the disk ends the run.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+
 from circuit_tracer.attribution.around import memory_remedy, products
+from circuit_tracer.attribution.replacement import Encoded, encode
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import (
     Labels,
@@ -26,12 +30,15 @@ from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.models.check import check_wiring
+from circuit_tracer.models.frozen import FoldedAttention, fold_attention
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.heads import LeadingHead
     from circuit_tracer.models.capture import Capture
 
+ENCODED_TOGETHER = 1 << 24
+"""Activations, silent features included, of a group that is encoded together (64 MB in float32)."""
 FATAL = (ModelError, DictionaryError, OutputError)
 """What no other prompt can escape either."""
 
@@ -122,13 +129,13 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
     The pass is that of all members, so that a graph does not depend on which were done before.
     """
     members = [_prepared(tracer, entry) for entry in group.members]
-    captures = _captures(tracer, members)
-    for number, (entry, prepared) in enumerate(zip(group.members, members, strict=True)):
-        capture, captures[number] = captures[number], None
+    passes = deque(_forward(tracer, members))
+    for entry, prepared in zip(group.members, members, strict=True):
         if entry.key not in wanted:
+            passes.popleft()
             continue
         try:
-            yield _traced(tracer, entry, prepared, capture)
+            yield _traced(tracer, entry, prepared, passes.popleft())
         except FATAL:
             raise
         except Exception as error:  # one prompt among thousands must not stop the others
@@ -137,26 +144,57 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
             yield Failed(entry, type(error).__name__, message)
 
 
-def _captures(tracer: Tracer, members: list[Prepared]) -> list[Capture | None]:
-    """A capture of each member; None where memory did not suffice for all of them together."""
+class _Forward(NamedTuple):
+    """What the members of a group share the work of; None where memory did not suffice for it."""
+
+    capture: Capture | None = None
+    encoded: Encoded | None = None
+    folded: Sequence[FoldedAttention] | None = None
+
+
+_NOTHING = _Forward()
+
+
+def _forward(tracer: Tracer, members: list[Prepared]) -> list[_Forward]:
+    """Of all members: one forward pass and, unless that takes much memory, one pass of encoders."""
+    model = tracer.model
     try:
         with memory_remedy(), products():
-            captures = tracer.model.captures([one.explained for one in members])
-            check_wiring(captures[0], tracer.model.wiring)
+            captures = model.captures([one.explained for one in members])
+            check_wiring(captures[0], model.wiring)
+            folded = [fold_attention(model.wiring, layer) for layer in range(model.n_layers)]
+            zeroed = {one.settings.zeroed_positions or 0 for one in members}
+            n_tokens = sum(len(one.token_ids) for one in captures)
+            n_numbers = n_tokens * sum(one.n_features for one in tracer.dictionary.layers)
+            encoded: list[Encoded] | list[None] = [None] * len(members)
+            if len(zeroed) == 1 and n_numbers <= ENCODED_TOGETHER:
+                with torch.no_grad():
+                    encoded = encode(
+                        captures, model.wiring, tracer.dictionary, n_zeroed=zeroed.pop()
+                    )
     except FATAL:
         raise
     except CircuitTracerError:
-        return [None] * len(members)
-    return list(captures)
+        return [_NOTHING] * len(members)
+    return [_Forward(*both, folded) for both in zip(captures, encoded, strict=True)]
 
 
-def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, capture: Capture | None) -> Traced:
+def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, known: _Forward) -> Traced:
     model, seconds = tracer.model, dict[str, float]()
     with memory_remedy(), products():
+        capture = known.capture
         if capture is None:
             capture = model.capture(prepared.explained)
-        frozen = freeze_prompt(model, tracer.dictionary, prepared, capture, seconds)
-    del capture
+        frozen = freeze_prompt(
+            model,
+            tracer.dictionary,
+            prepared,
+            capture,
+            seconds,
+            encoded=known.encoded,
+            folded=known.folded,
+        )
+    del capture, known  # nobody else holds them, and a sweep needs the memory
     traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
     if not tracer.heads:
         return Traced(entry, traced.graph, seconds["sweep"])

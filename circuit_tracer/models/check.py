@@ -15,7 +15,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models.capture import Capture
-from circuit_tracer.models.frozen import freeze_attention
+from circuit_tracer.models.frozen import fold_attention, freeze_attention
 from circuit_tracer.models.wiring import Wiring
 
 LARGEST_MISS = {torch.float64: 1e-5, torch.float32: 1e-3}
@@ -54,7 +54,7 @@ def _misses(capture: Capture, wiring: Wiring) -> list[Miss]:
     found = []
     for layer in range(wiring.n_layers):
         pre, mid = capture.resid_pre[layer], capture.resid_mid[layer]
-        attended = pre + freeze_attention(capture, wiring, layer).add(pre)
+        attended = pre + freeze_attention(capture, fold_attention(wiring, layer), layer).add(pre)
         norm, behind = wiring.mlp_norm(layer), wiring.mlp_post_norm(layer)
         stream = pre if wiring.parallel else attended
         read = stream if norm is None else norm.freeze(stream).apply(stream)

@@ -133,22 +133,48 @@ class FrozenAttention:
         return values
 
 
-def freeze_attention(capture: Capture, wiring: Wiring, layer: int) -> FrozenAttention:
-    """One layer's attention with its pattern and its norms' denominators held."""
+@dataclass(frozen=True)
+class FoldedAttention:
+    """One layer's attention with the weights of its norms in it: what all prompts share."""
+
+    W_V: Float[Tensor, "Kh d"]
+    """As `FrozenAttention` has it."""
+    W_O: Float[Tensor, "d Hh"]
+    """As `FrozenAttention` has it."""
+    weights: AttentionWeights
+    """Before that."""
+    front: Norm | None
+    behind: Norm | None
+
+
+def fold_attention(wiring: Wiring, layer: int) -> FoldedAttention:
+    """Fold the norms' weights into the projections; a copy of both."""
     weights = wiring.attention_weights(layer)
     K, h, d = weights.W_V.shape
     front, behind = wiring.attention_norm(layer), wiring.attention_post_norm(layer)
     W_V = weights.W_V.reshape(K * h, d)
     W_O = weights.W_O.permute(1, 0, 2).reshape(d, -1)
+    return FoldedAttention(
+        W_V=(W_V if front is None else front.centre(W_V * front.weight)).contiguous(),
+        W_O=_behind(W_O, behind).contiguous(),
+        weights=weights,
+        front=front,
+        behind=behind,
+    )
+
+
+def freeze_attention(capture: Capture, folded: FoldedAttention, layer: int) -> FrozenAttention:
+    """A layer's attention with its pattern and its norms' denominators held."""
+    front, behind = folded.front, folded.behind
     query_scale = None if behind is None else behind.scale(capture.attention_out[layer])
     return FrozenAttention(
         pattern=capture.patterns[layer],
         key_scale=None if front is None else front.scale(capture.resid_pre[layer]),
         query_scale=query_scale,
-        W_V=(W_V if front is None else front.centre(W_V * front.weight)).contiguous(),
-        W_O=_behind(W_O, behind).contiguous(),
-        constant=_constant(weights, front, behind, query_scale, capture.patterns[layer]),
-        n_kv_heads=K,
+        W_V=folded.W_V,
+        W_O=folded.W_O,
+        constant=_constant(folded.weights, front, behind, query_scale, capture.patterns[layer]),
+        n_kv_heads=len(folded.weights.W_V),
     )
 
 

@@ -25,7 +25,7 @@ def test_every_prompt_is_in_one_group_of_its_length() -> None:
 
 
 def test_full_groups_do_not_depend_on_what_is_added_to_the_file() -> None:
-    short, long = grouped(_prompts(100)), grouped(_prompts(200))
+    short, long = grouped(_prompts(200)), grouped(_prompts(300))
     full = [group for group in short if len(group.members) == MOST_PROMPTS]
     assert len(full) > 3
     assert {group.key for group in full} <= {group.key for group in long}
