@@ -44,15 +44,16 @@ def kept_alone(pruned: PrunedGraph) -> PrunedGraph:
 def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
     """(n,) sums of the edges that are not kept, as the columns of `DROPPED`."""
     nodes, edges, n = graph.nodes, graph.edges, len(graph.nodes)
-    sums = {name: np.zeros(n) for name in DROPPED}
+    order = np.zeros(max(NodeKind) + 1, dtype=np.int64)
+    order[list(_SUMS_OF)] = np.arange(len(_SUMS_OF))
+    place = order[nodes.kind]  # of a node's kind among the sums
+    signed, sizes = np.zeros(n), np.zeros(n * len(_SUMS_OF))
     for part in chunks(0, len(edges)):
         some = edges.take(part)
         some = some.take(~edge_kept[part])
         weight = some.weight.astype(np.float64)
-        sums["dropped"] += np.bincount(some.target, weights=weight, minlength=n)
-        kind = nodes.kind[some.source]
-        for which, name in _SUMS_OF.items():
-            here = kind == which
-            sizes = np.abs(weight[here])
-            sums[name] += np.bincount(some.target[here], weights=sizes, minlength=n)
-    return sums
+        signed += np.bincount(some.target, weights=weight, minlength=n)
+        at = some.target.astype(np.int64) * len(_SUMS_OF) + place[some.source]
+        sizes += np.bincount(at, weights=np.abs(weight), minlength=len(sizes))
+    by_kind = sizes.reshape(n, -1).T
+    return {"dropped": signed, **dict(zip(_SUMS_OF.values(), by_kind, strict=True))}
