@@ -26,6 +26,7 @@ from circuit_tracer.batch.manifest import (
     write_manifest,
 )
 from circuit_tracer.batch.parts import remove_left_behind
+from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo, settle_run
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.batch.state import RunState, settle_failures
@@ -99,11 +100,13 @@ class OpenedBatch:
                     (folder / table).mkdir(exist_ok=True)
             self.claims = Claims(folder / CLAIMS_FILE)
         self.state = RunState(folder)
+        self.maker = RowMaker(run)
 
     def __enter__(self) -> OpenedBatch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.maker.close()
         self.claims.close()
 
     def go(
@@ -124,6 +127,7 @@ class OpenedBatch:
             self.tracer,
             self.claims,
             self.state.attempts,
+            self.maker,
             part_prompts=work.part_prompts,
         )
         started = time.perf_counter()

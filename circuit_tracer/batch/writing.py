@@ -20,6 +20,7 @@ from pathlib import Path
 
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.parts import part_name, write_part
+from circuit_tracer.batch.row_maker import Job, RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES
 from circuit_tracer.batch.tables import (
@@ -27,7 +28,6 @@ from circuit_tracer.batch.tables import (
     PromptRows,
     failure_table,
     part_tables,
-    rows_of,
 )
 from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer
 from circuit_tracer.batch.work import PART_PROMPTS
@@ -75,14 +75,18 @@ class Writer:
         tracer: Tracer,
         claims: Claims,
         attempts: dict[str, int],
+        maker: RowMaker,
         *,
         part_prompts: int = PART_PROMPTS,
     ) -> None:
         self.folder, self.run, self.tracer, self.claims = folder, run, tracer, claims
+        self.maker = maker
         self.counts = Counts()
         self._attempts = attempts
         self._part_prompts = part_prompts
         self._rows: list[PromptRows] = []
+        self._bytes = 0
+        """Of the rows that wait: counted as they come, Arrow takes its time over it."""
         self._failures: list[Failure] = []
         self._groups: list[str] = []
         self._oldest = time.monotonic()
@@ -162,20 +166,23 @@ class Writer:
             else:
                 self.counts.sweeping += item.sweeping
                 self._rows.append(rows)
+                self._bytes += rows.nbytes
                 return
         assert isinstance(item, Failed)
         attempt = self._attempts.get(item.entry.key, 0) + 1
         self._failures.append(Failure(item.entry, item.kind, item.message, attempt))
 
     def _rows_of(self, item: Traced) -> PromptRows:
-        pruned = self.tracer.pruned(item.graph) if item.pruned is None else item.pruned
-        return rows_of(item.entry, pruned, self.run, item.heads)
+        graph = item.pruned
+        if graph is None and self.tracer.relabel is not None:
+            graph = self.tracer.pruned(item.graph)
+        return self.maker.rows(Job(item.entry, graph or item.graph, item.heads))
 
     def _flush_if_due(self) -> None:
         waiting = len(self._rows) + len(self._failures)
         if waiting and (
             waiting >= self._part_prompts
-            or sum(one.nbytes for one in self._rows) >= PART_BYTES
+            or self._bytes >= PART_BYTES
             or time.monotonic() - self._oldest >= PART_SECONDS
         ):
             self._flush()
@@ -192,7 +199,7 @@ class Writer:
             write_part(self.folder, name, tables, self.claims, about=self._about())
         self.counts.traced += len(self._rows)
         self.counts.failed += len(self._failures)
-        self._rows, self._failures = [], []
+        self._rows, self._failures, self._bytes = [], [], 0
         for group in self._groups:
             self.claims.drop(group)
         self._groups = []

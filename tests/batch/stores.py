@@ -39,13 +39,11 @@ def differences(one: Path, other: Path) -> list[str]:
         if len(ours) != len(theirs):
             found.append(f"{table}: {len(ours)} and {len(theirs)} rows")
         else:
-            found += [
-                f"{table}.{name}" for name in ours.column_names if _differ(ours, theirs, name)
-            ]
+            found += [f"{table}.{name}" for name in ours.column_names if differ(ours, theirs, name)]
     return found
 
 
-def _differ(one: pa.Table, other: pa.Table, name: str) -> bool:
+def differ(one: pa.Table, other: pa.Table, name: str) -> bool:
     """Whether a column differs; NaN is like NaN."""
     a, b = one.column(name).combine_chunks(), other.column(name).combine_chunks()
     if pa.types.is_floating(a.type):

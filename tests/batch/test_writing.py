@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import writing
 from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.tracing import Traced
 from circuit_tracer.batch.writing import Writer
 from circuit_tracer.errors import OutputError
@@ -18,10 +20,12 @@ from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Writer:
+def writer(tmp_path: Path) -> Iterator[Writer]:
     """One that has nothing to do yet."""
     info = run_info()
-    return Writer(tmp_path, info, tracer(info), Claims(tmp_path / "claims"), {})
+    maker = RowMaker(info)
+    yield Writer(tmp_path, info, tracer(info), Claims(tmp_path / "claims"), {}, maker)
+    maker.close()
 
 
 def test_large_graphs_wait_one_at_a_time(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
