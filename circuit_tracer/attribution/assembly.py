@@ -24,8 +24,9 @@ from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.edge_store import EdgeStore
-from circuit_tracer.graphs.graph import Edges, Floats, NodeKind, Nodes
+from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
+from circuit_tracer.graphs.unordered import UnorderedGraph
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative conservation residual a graph may have, by what the sweep computes in."""
@@ -284,14 +285,17 @@ class Assembler:
     # The graph
 
     def graph(
-        self, labels: Callable[[NDArray[np.int8], NDArray[np.int32], Any], tuple[str, ...]]
-    ) -> tuple[Nodes, Edges]:
-        """Nodes and edges; `labels` gives texts for kinds, layers and the feature column."""
+        self,
+        info: GraphInfo,
+        labels: Callable[[NDArray[np.int8], NDArray[np.int32], Any], tuple[str, ...]],
+    ) -> UnorderedGraph:
+        """All rows as a graph; `labels` gives texts for kinds, layers and the feature column."""
         everything = isinstance(self.model.features, ActiveFeatures)
         columns = self._nodes(everything=everything)
         lookup = self._lookup(columns)
-        edges = self.store.edges(None if everything else lookup)  # then rows are columns
-        return self._node_table(columns, lookup, labels), edges
+        nodes = self._node_table(columns, lookup, labels)
+        renumbered = None if everything else lookup  # rows are columns where all occur
+        return UnorderedGraph(info, nodes, self.store, renumbered)
 
     def _node_table(
         self, columns: NDArray[np.int64], lookup: NDArray[np.int32], labels: Any

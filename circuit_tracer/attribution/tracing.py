@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
 from circuit_tracer.errors import DictionaryError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
+from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
@@ -58,13 +59,21 @@ class Progress:
 class Trace:
     """A whole graph and how it came about."""
 
-    graph: Graph
+    unordered: UnorderedGraph
+    """Its store is empty once `graph` has been asked for."""
     seconds: dict[str, float]
     """Wall time of "forward", "encode" and "sweep"."""
     n_active: int
     """Features that fire on the prompt."""
     n_expanded: int
     """Features that got a row."""
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph itself; the first time raises OutputError when the disk is full."""
+        graph = self.unordered.ordered()
+        self.unordered.store.close()
+        return graph
 
 
 @dataclass(frozen=True)
@@ -206,9 +215,8 @@ def trace_frozen(
         versions=versions(),
         logit_softcap=model.wiring.logit_softcap,
     )
-    nodes, edges = assembler.graph(_Labels(info, labels))
     return Trace(
-        graph=Graph(info, nodes, edges),
+        unordered=assembler.graph(info, _Labels(info, labels)),
         seconds=seconds,
         n_active=len(assembler.model.features),
         n_expanded=len(assembler.table) - assembler.n_logits,

@@ -28,6 +28,7 @@ from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.errors import CircuitTracerError, DictionaryError, ModelError, OutputError
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention, fold_attention
@@ -78,12 +79,17 @@ class Traced(NamedTuple):
     """A prompt's whole graph."""
 
     entry: Entry
-    graph: Graph
+    graph: UnorderedGraph | PrunedGraph
+    """Pruned where that had to be done to know more of it."""
     sweeping: float
     """Seconds of the sweep alone."""
-    pruned: PrunedGraph | None = None
-    """The graph pruned, where that had to be done to know more of it."""
     heads: tuple[LeadingHead, ...] = ()
+
+    @property
+    def n_edges(self) -> int:
+        """Edges of the whole graph."""
+        graph = self.graph
+        return len(graph.graph.edges) if isinstance(graph, PrunedGraph) else graph.n_edges
 
 
 @dataclass(frozen=True)
@@ -197,11 +203,11 @@ def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, known: _Forward) -
     del capture, known  # nobody else holds them, and a sweep needs the memory
     traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
     if not tracer.heads:
-        return Traced(entry, traced.graph, seconds["sweep"])
+        return Traced(entry, traced.unordered, seconds["sweep"])
     from circuit_tracer.attribution.heads import head_loadings
     from circuit_tracer.graphs.heads import leading_heads
 
     pruned = tracer.pruned(traced.graph)
     loadings = head_loadings(model, tracer.dictionary, pruned)
     heads = tuple(leading_heads(pruned, loadings, moves=1))
-    return Traced(entry, traced.graph, seconds["sweep"], pruned, heads)
+    return Traced(entry, pruned, seconds["sweep"], heads)

@@ -31,15 +31,17 @@ from circuit_tracer.batch.tables import (
 )
 from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer
 from circuit_tracer.batch.work import PART_PROMPTS
+from circuit_tracer.graphs.unordered import UnorderedGraph
 
 PART_BYTES = 64 << 20
 """Bytes of rows, before compression, from which a part is written early."""
 PART_SECONDS = 60.0
 """A part is not kept waiting for longer than that: so much work a kill can cost."""
-AHEAD = 4
-"""Graphs that may wait for the writer,"""
 AHEAD_EDGES = 4_000_000
-"""but not more edges than that (48 MB), beside the first."""
+"""Edges of graphs that may wait for the writer (48 MB), beside the first."""
+TOGETHER_SECONDS = 1.0
+"""Outcomes are handed over a group at a time, so that the sweep is seldom interrupted, or after so
+long, where prompts take their time."""
 
 
 @dataclass
@@ -93,20 +95,34 @@ class Writer:
         self._part_began = time.time()
         self._error: BaseException | None = None
         self._waiting_edges, self._lock = 0, threading.Lock()
-        self._queue: queue.Queue[Item | None] = queue.Queue(AHEAD)
+        self._together: list[Item] = []
+        self._handed_over = time.monotonic()
+        self._queue: queue.Queue[list[Item] | None] = queue.Queue(2)
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
     def take(self, item: Item) -> None:
         """Hand over; waits while too much is waiting. Raises what the writer met (a full disk)."""
-        while self._waiting_edges and self._waiting_edges + _edges(item) > AHEAD_EDGES:
+        self.check()
+        edges = _edges(item)
+        if self._waiting_edges + edges > AHEAD_EDGES:
+            self._hand_over()
+        while self._waiting_edges and self._waiting_edges + edges > AHEAD_EDGES:
             self.check()
             time.sleep(0.01)
-        self._wait_for(_edges(item))
-        while True:
+        self._wait_for(edges)
+        self._together.append(item)
+        long_ago = time.monotonic() - self._handed_over >= TOGETHER_SECONDS
+        if long_ago or isinstance(item, GroupDone | Flush):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        together, self._together = self._together, []
+        self._handed_over = time.monotonic()
+        while together:
             self.check()
             try:
-                self._queue.put(item, timeout=0.5)
+                self._queue.put(together, timeout=0.5)
                 return
             except queue.Full:
                 continue
@@ -122,10 +138,11 @@ class Writer:
 
     def close(self) -> None:
         """Write what has been handed over and end. Raises what the writer met."""
-        while self._thread.is_alive():
+        last = [self._together, None]
+        while self._thread.is_alive() and last:
             try:
-                self._queue.put(None, timeout=0.5)
-                break
+                self._queue.put(last[0], timeout=0.5)
+                last.pop(0)
             except queue.Full:
                 continue
         self._thread.join()
@@ -135,22 +152,33 @@ class Writer:
         try:
             while True:
                 try:
-                    item = self._queue.get(timeout=1.0)
+                    items = self._queue.get(timeout=1.0)
                 except queue.Empty:
                     self._flush_if_due()
                     continue
-                if item is None or item is Flush.NOW:
+                if items is None:
                     self._flush()
-                    if item is None:
-                        return
-                    continue
-                self._digest(item)
-                self._wait_for(-_edges(item))
-                self._flush_if_due()
+                    return
+                self._digest_all(items)
         except BaseException as error:  # it is the main thread that must hear of it
             self._error = error
 
-    def _digest(self, item: Item) -> None:
+    def _digest_all(self, items: list[Item]) -> None:
+        known: dict[str, PromptRows | None] = {}
+        if self.tracer.relabel is None:  # what relabels has the model, and is needed here
+            traced = [item for item in items if isinstance(item, Traced)]
+            found = self.maker.rows([_job(item) for item in traced])
+            known = {item.entry.key: rows for item, rows in zip(traced, found, strict=True)}
+        for item in items:
+            if isinstance(item, Flush):
+                self._flush()
+                continue
+            self._digest(item, known.get(item.entry.key) if isinstance(item, Traced) else None)
+            self._wait_for(-_edges(item))
+            self._flush_if_due()
+
+    def _digest(self, item: Traced | Failed | GroupDone, rows: PromptRows | None) -> None:
+        """Keep what is to be written of an outcome; rows that are not there yet are made here."""
         if not self._rows and not self._failures:
             self._oldest = time.monotonic()
         if isinstance(item, GroupDone):
@@ -158,7 +186,7 @@ class Writer:
             return
         if isinstance(item, Traced):
             try:
-                rows = self._rows_of(item)
+                rows = rows or self._rows_of(item)
             except FATAL:
                 raise
             except Exception as error:
@@ -168,15 +196,13 @@ class Writer:
                 self._rows.append(rows)
                 self._bytes += rows.nbytes
                 return
-        assert isinstance(item, Failed)
         attempt = self._attempts.get(item.entry.key, 0) + 1
         self._failures.append(Failure(item.entry, item.kind, item.message, attempt))
 
     def _rows_of(self, item: Traced) -> PromptRows:
-        graph = item.pruned
-        if graph is None and self.tracer.relabel is not None:
-            graph = self.tracer.pruned(item.graph)
-        return self.maker.rows(Job(item.entry, graph or item.graph, item.heads))
+        if self.tracer.relabel is not None and isinstance(item.graph, UnorderedGraph):
+            item = item._replace(graph=self.tracer.pruned(item.graph.ordered()))
+        return _job(item).rows(self.run)
 
     def _flush_if_due(self) -> None:
         waiting = len(self._rows) + len(self._failures)
@@ -215,7 +241,11 @@ class Writer:
 
 
 def _edges(item: Item) -> int:
-    return len(item.graph.edges) if isinstance(item, Traced) else 0
+    return item.n_edges if isinstance(item, Traced) else 0
+
+
+def _job(item: Traced) -> Job:
+    return Job(item.entry, item.graph, item.n_edges, item.heads)
 
 
 def _when(moment: float) -> str:

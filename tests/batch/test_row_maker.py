@@ -10,20 +10,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
 from circuit_tracer.batch.row_maker import Job, RowMaker
-from circuit_tracer.graphs.graph import Graph
+from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.graphs.unordered import UnorderedGraph
 from tests.batch.runs import PROMPTS, entries, opened, run_info
 from tests.batch.stores import differ, wait_for
 
 
 @cache
+def whole() -> UnorderedGraph:
+    return trace(*opened(), PROMPTS[2]).unordered
+
+
 def job() -> Job:
-    return Job(entries()[2], trace(*opened(), PROMPTS[2]).graph)
+    return Job(entries()[2], whole(), whole().n_edges)
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
@@ -41,41 +47,54 @@ def maker() -> Iterator[RowMaker]:
     found.close()
 
 
-def test_rows_of_the_other_process_are_the_rows_made_here(
+def test_rows_of_the_other_process_are_the_rows_made_here(maker: RowMaker) -> None:
+    here = job().rows(run_info())
+    for count in (1, 3):
+        for there in maker.rows([job()] * count):
+            assert there is not None
+            assert same(there.nodes, here.nodes)
+            assert same(there.edges, here.edges)
+            assert (there.paths, there.heads, there.graph) == (here.paths, here.heads, here.graph)
+
+
+def test_a_pruned_graph_is_taken_as_it_is(maker: RowMaker) -> None:
+    pruned = prune(whole().ordered(), node_threshold=0.5)
+    (rows,) = maker.rows([replace(job(), graph=pruned)])
+    assert rows is not None
+    assert len(rows.nodes) == pruned.node_kept.sum() < len(job().rows(run_info()).nodes)
+
+
+def test_more_than_a_pipe_or_one_call_to_the_system_takes(
     maker: RowMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = job().rows(run_info())
-    monkeypatch.setattr(Job, "rows", lambda *_: pytest.fail("made here"))
-    for _ in range(2):
-        there = maker.rows(job())
-        assert same(there.nodes, here.nodes)
-        assert same(there.edges, here.edges)
-        assert (there.paths, there.heads, there.graph) == (here.paths, here.heads, here.graph)
+    monkeypatch.setattr(row_maker, "_APART", 1)
+    monkeypatch.setattr(row_maker, "_AT_ONCE", 7)
+    found = maker.rows([job()] * 40)
+    assert all(one is not None and one.key == job().entry.key for one in found)
 
 
-def test_when_it_is_killed_rows_are_made_here(maker: RowMaker) -> None:
+def test_when_it_is_killed_nobody_waits_for_it(maker: RowMaker) -> None:
     assert maker._process is not None
     pid = maker._process.pid
     os.kill(pid, signal.SIGKILL)
     for _ in range(2):
-        assert same(maker.rows(job()).edges, job().rows(run_info()).edges)
+        assert maker.rows([job(), job()]) == [None, None]
     assert not maker.ready
 
 
-def test_what_it_cannot_make_is_met_here_and_it_goes_on(maker: RowMaker) -> None:
-    whole = job().graph
-    assert isinstance(whole, Graph)
-    broken = replace(whole, edges=replace(whole.edges, source=whole.edges.source[:-1]))
-    with pytest.raises((ValueError, IndexError)):
-        maker.rows(replace(job(), graph=broken))
-    assert maker.ready
-    assert same(maker.rows(job()).nodes, job().rows(run_info()).nodes)
+def test_what_it_cannot_make_does_not_touch_the_others(maker: RowMaker) -> None:
+    broken = replace(whole(), nodes=whole().nodes.take(np.arange(3)))
+    first, second, third = maker.rows([job(), replace(job(), graph=broken), job()])
+    assert second is None
+    assert first is not None
+    assert third is not None
+    assert same(first.nodes, third.nodes)
 
 
-def test_large_graphs_stay_here(maker: RowMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_graphs_are_not_sent(maker: RowMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_maker, "MOST_EDGES", job().n_edges - 1)
-    monkeypatch.setattr(RowMaker, "_ask", lambda *_: pytest.fail("sent"))
-    assert maker.rows(job()).key == job().entry.key
+    monkeypatch.setattr(RowMaker, "_exchange", lambda *_: pytest.fail("sent"))
+    assert maker.rows([job()]) == [None]
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:

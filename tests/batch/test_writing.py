@@ -14,7 +14,7 @@ from circuit_tracer.batch import writing
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.tracing import Traced
-from circuit_tracer.batch.writing import Writer
+from circuit_tracer.batch.writing import GroupDone, Writer
 from circuit_tracer.errors import OutputError
 from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer
 
@@ -30,22 +30,22 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 def test_large_graphs_wait_one_at_a_time(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is not taken while the first is being digested, the third not before that."""
-    graph = trace(*opened(), PROMPTS[0]).graph
-    monkeypatch.setattr(writing, "AHEAD_EDGES", len(graph.edges))
+    graph = trace(*opened(), PROMPTS[0]).unordered
+    monkeypatch.setattr(writing, "AHEAD_EDGES", graph.n_edges)
     go_on, most = threading.Semaphore(0), []
     digest = writer._digest
 
-    def slow(item: Any) -> None:
+    def slow(*given: Any) -> None:
         go_on.acquire()
         most.append(writer._waiting_edges)
-        digest(item)
+        digest(*given)
 
     monkeypatch.setattr(writer, "_digest", slow)
     threading.Timer(0.2, lambda: go_on.release(3)).start()
     for entry in entries()[:3]:
         writer.take(Traced(entry, graph, 0.0))
     writer.close()
-    assert most == [len(graph.edges)] * 3
+    assert most == [graph.n_edges] * 3
     assert writer.counts.traced == 3
 
 
@@ -57,11 +57,12 @@ def test_what_the_writer_meets_comes_back_and_nothing_hangs(
 
     monkeypatch.setattr(writing, "write_part", full)
     monkeypatch.setattr(writing, "PART_SECONDS", 0.0)
-    item = Traced(entries()[0], trace(*opened(), PROMPTS[0]).graph, 0.0)
+    item = Traced(entries()[0], trace(*opened(), PROMPTS[0]).unordered, 0.0)
 
     def hand_over_many() -> None:
         for _ in range(100):
             writer.take(item)
+            writer.take(GroupDone("it"))
 
     with pytest.raises(OutputError):
         hand_over_many()
