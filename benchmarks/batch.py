@@ -7,8 +7,8 @@
   this script starts. Seconds are from the first prompt to the last row on disk, of Ray from the
   first call (its workers open the model first). CPU is that of all threads of all processes, less
   that of the same command when nothing is left to do.
-* Memory is what one process holds after each quarter of the run; of many prompts as well, with few
-  rows each so that it does not take all day.
+* Memory is what one process and the one that makes its rows hold together after each quarter of a
+  run of many prompts, with few rows each so that it does not take all day.
 * Kills: processes on one store are killed with SIGKILL at random moments; then the store must be
   that of the run with one process, row for row, bit for bit.
 
@@ -139,9 +139,15 @@ def memory(folder: Path, file: Path, name: str, *more: str) -> list[int]:
 
 
 def _resident(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    """Megabytes of a process and of those that it has started."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = {child for task in tasks for child in (task / "children").read_text().split()}
+    except OSError:  # it has just ended
+        return 0
     line = next((line for line in lines if line.startswith("VmRSS:")), "VmRSS: 0 kB")
-    return int(line.split()[1]) // MB
+    return int(line.split()[1]) // MB + sum(_resident(int(child)) for child in children)
 
 
 def on_ray(folder: Path, file: Path) -> Row | None:
@@ -238,7 +244,8 @@ Stores of two processes and of Ray compared with that of one: {", ".join(wrong) 
 
 {said}
 
-Memory of one process over {asked.many:,} prompts (16 rows each), MB after each quarter:
+Memory of one process and the one that makes its rows, over {asked.many:,} prompts of 16 feature
+rows each, MB after each quarter:
 
 | 1/4 | 2/4 | 3/4 | 4/4 |
 |---|---|---|---|
