@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.graphs import edge_store as module
+from circuit_tracer.graphs import edge_columns as module
 from circuit_tracer.graphs import influence as influence_module
-from circuit_tracer.graphs.edge_store import EdgeStore, edge_columns
+from circuit_tracer.graphs.edge_columns import edge_columns
+from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Edges, Graph
 from circuit_tracer.graphs.influence import (
     Part,
