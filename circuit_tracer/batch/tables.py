@@ -24,7 +24,13 @@ from circuit_tracer.graphs.plain import (
 )
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.scores import Scores
-from circuit_tracer.graphs.storage import check_graph, column, nodes_from_arrow, nodes_to_arrow
+from circuit_tracer.graphs.storage import (
+    check_graph,
+    column,
+    nodes_from_arrow,
+    nodes_to_arrow,
+    shares_in,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -255,6 +261,7 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
             edge_kept=column(edges, "kept", np.bool_),
             influence=column(nodes, "influence", np.float64),
             scores=_scores(record),
+            shares=shares_in(nodes),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise GraphFileError(

@@ -17,7 +17,7 @@ from typing import Any
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind
 from circuit_tracer.graphs.imports import EXTRAS, from_exchange
-from circuit_tracer.graphs.plain import info_to_plain, plain, to_json
+from circuit_tracer.graphs.plain import info_to_plain, plain
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.storage import TRACE_FILE, load_graph
 
@@ -28,7 +28,12 @@ _FEATURE_TYPES = {
     NodeKind.ERROR: "mlp reconstruction error",
     NodeKind.LOGIT: "logit",
 }
-_GENERATION_SETTINGS = ("max_n_logits", "desired_logit_prob", "batch_size", "max_feature_nodes")
+_GENERATION_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "max_n_logits": int,
+    "desired_logit_prob": (int, float),
+    "batch_size": int,
+    "max_feature_nodes": int,
+}
 
 
 def cantor(layer: int, feature: int) -> int:
@@ -60,17 +65,17 @@ def to_exchange(
         )
     record = {
         "metadata": _metadata(pruned, ids, slug, scan),
-        "qParams": _q_params(graph, supernodes),
+        "qParams": _q_params(graph, ids, supernodes),
         "nodes": _nodes(pruned, ids),
-        "links": _links(pruned, ids),
     }
     exported: dict[str, Any] = plain(record)
-    return exported
+    return exported | {"links": _links(pruned, ids)}  # the bulk, and plain as it is
 
 
 def write_exchange(record: Mapping[str, Any], path: Path) -> None:
-    """Write an exported graph as UTF-8 JSON."""
-    path.write_text(to_json(record) + "\n", encoding="utf-8")
+    """Write what `to_exchange` made as UTF-8 JSON. Raises ValueError if NaN was put in since."""
+    text = json.dumps(record, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_exchange(path: Path | str) -> PrunedGraph:
@@ -180,7 +185,7 @@ def _links(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
 
 def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) -> dict[str, Any]:
     info = pruned.graph.info
-    version = info.versions.get(GENERATOR, "")
+    version = str(info.versions.get(GENERATOR, ""))
     about: dict[str, Any] = {
         "description": f"Attribution graph of {info.model.name} with {info.dictionary.name}",
         "creator_name": GENERATOR,
@@ -191,7 +196,11 @@ def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) 
             f"; {pruned.scores.dropped_share:.2%} of the influence goes into edges that were too"
             " small to keep"
         )
-    known = {key: info.settings[key] for key in _GENERATION_SETTINGS if key in info.settings}
+    known = {
+        key: info.settings[key]
+        for key, kind in _GENERATION_SETTINGS.items()
+        if isinstance(info.settings.get(key), kind)
+    }
     return {
         "slug": slug,
         "scan": scan or info.dictionary.name,
@@ -232,17 +241,32 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
 
 
 def _q_params(
-    graph: Graph, supernodes: Sequence[tuple[str, Sequence[int]]] | None
+    graph: Graph, ids: list[str], supernodes: Sequence[tuple[str, Sequence[int]]] | None
 ) -> dict[str, Any]:
-    """The viewer's own state; pins and supernodes of an imported graph are passed on."""
+    """The viewer's own state; pins and supernodes of an imported graph are passed on.
+
+    What names no node of `ids`, or is no pin, is left out: another tool's file can hold anything.
+    """
     state: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
     state |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
-    state |= dict(graph.info.settings.get("qParams", {}))
+    for key, value in graph.info.settings.get("qParams", {}).items():
+        if isinstance(value, type(state.get(key, value))):
+            state[key] = value
+    groups = state["supernodes"]
     if supernodes is not None:
-        state["supernodes"] = [
-            [name, *(exchange_id(graph, row) for row in rows)] for name, rows in supernodes
-        ]
-        members = [one for _, *ids in state["supernodes"] for one in ids]
-        # A viewer's subgraph is made of pinned nodes, supernodes or not.
-        state["pinnedIds"] = list(dict.fromkeys([*state["pinnedIds"], *members]))
+        groups = [[name, *(exchange_id(graph, row) for row in rows)] for name, rows in supernodes]
+    known = set(ids)
+    named = [(one[0], _known(one[1:], known)) for one in groups if isinstance(one, list) and one]
+    state["supernodes"] = [[str(name), *members] for name, members in named if members]
+    # A viewer's subgraph is made of pinned nodes, supernodes or not.
+    members = [one for group in state["supernodes"] for one in group[1:]]
+    state["pinnedIds"] = list(dict.fromkeys([*_known(state["pinnedIds"], known), *members]))
+    state["clickedId"] = next(iter(_known([state["clickedId"]], known)), "")
+    given = graph.info.settings.get("qParams", {})
+    if any(state[key] != given.get(key) for key in ("pinnedIds", "supernodes")):
+        state["sg_pos"] = ""  # where other boxes stand
     return state
+
+
+def _known(names: Sequence[Any], ids: set[str]) -> list[str]:
+    return [name for name in names if isinstance(name, str) and name in ids]

@@ -2,24 +2,25 @@
 
 A file of ours carries its extras and comes back whole. Of another tool's file everything the form
 holds is read: weights, node identities, activations, labels, thresholds. The rest is NaN, target
-weights are the tokens' probabilities, and influence and scores are those of the (already pruned)
-graph in the file. A file is somebody else's text: every field is checked before it is used.
+weights are the tokens' probabilities, and plain influence and scores are those of the (already
+pruned) graph in the file. A file is somebody else's text: every field is checked before it is used.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.exchanged_node import QUOTED, ExchangedNode, parse_node, quoted
 from circuit_tracer.graphs.graph import (
     DROPPED,
     Edges,
+    Floats,
     Graph,
     GraphInfo,
     Identity,
@@ -34,33 +35,10 @@ from circuit_tracer.graphs.scores import scores
 from circuit_tracer.graphs.storage import check_graph
 
 EXTRAS = "circuit_tracer_cli"
-_KINDS = {
-    "embedding": NodeKind.EMBEDDING,
-    "cross layer transcoder": NodeKind.FEATURE,
-    "transcoder": NodeKind.FEATURE,
-    "per layer transcoder": NodeKind.FEATURE,
-    "mlp reconstruction error": NodeKind.ERROR,
-    "logit": NodeKind.LOGIT,
-}
-_OUTPUT = re.compile(r'\s*Output "(?P<token>.*)" \(p=[^)]*\)\s*', re.DOTALL)
 
 
-class _Node(NamedTuple):
-    """One node of the file, its fields checked."""
-
-    name: str
-    kind: NodeKind
-    layer: int
-    """-1 for embeddings; as written in the file for targets."""
-    position: int
-    feature: int
-    label: str
-    activation: float
-    probability: float
-
-
-def from_exchange(record: Mapping[str, Any]) -> PrunedGraph:
-    """The graph in an exchanged JSON; every node and edge in it counts as kept.
+def from_exchange(record: Any) -> PrunedGraph:
+    """The graph in an exchanged JSON (an object); every node and edge in it counts as kept.
 
     Error nodes are told by their `feature_type`, so both forms of their ids are read. Raises
     GraphFileError that names what is wrong with the file.
@@ -71,24 +49,18 @@ def from_exchange(record: Mapping[str, Any]) -> PrunedGraph:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
         what = f"no {e}" if isinstance(e, KeyError) else str(e)
+        what = " ".join(what.split())[:160]
         raise GraphFileError(f"This graph JSON is damaged ({what}): export it again.") from e
 
 
-def inverse_cantor(number: int) -> tuple[int, int]:
-    """(layer, feature) of the form's feature number, exact for any size."""
-    diagonal = (math.isqrt(8 * number + 1) - 1) // 2
-    feature = number - diagonal * (diagonal + 1) // 2
-    return diagonal - feature, feature
-
-
-def _read(record: Mapping[str, Any]) -> PrunedGraph:
+def _read(record: Any) -> PrunedGraph:
     if not isinstance(record, Mapping) or not {"metadata", "nodes", "links"} <= set(record):
         raise GraphFileError(
             "This JSON holds no metadata, nodes and links, so it is no attribution graph: give a"
             " graph JSON of circuit-tracer or Neuronpedia."
         )
     metadata = record["metadata"]
-    parsed = [_parse(one) for one in record["nodes"]]
+    parsed = [parse_node(one) for one in record["nodes"]]
     parsed.sort(key=lambda one: (_level(one), one.kind))  # stable: keeps the file's order
     row_of = {one.name: row for row, one in enumerate(parsed)}
     if len(row_of) != len(parsed):
@@ -101,7 +73,7 @@ def _read(record: Mapping[str, Any]) -> PrunedGraph:
     ours = bool(at) and all(one.name in at for one in parsed)
     edges = _edges(record["links"], row_of, extras["weight_dtype"] if ours else "float64")
     nodes = _foreign_nodes(parsed, edges)
-    info = _foreign_info(record, parsed, nodes)
+    info = _foreign_info(record, parsed)
     if ours:
         order = [at[one.name] for one in parsed]
         nodes = _with_extras(nodes, extras, order)
@@ -114,7 +86,10 @@ def _read(record: Mapping[str, Any]) -> PrunedGraph:
 
 
 def _as_pruned(
-    graph: Graph, metadata: Mapping[str, Any], extras: Mapping[str, Any], parsed: list[_Node]
+    graph: Graph,
+    metadata: Mapping[str, Any],
+    extras: Mapping[str, Any],
+    parsed: list[ExchangedNode],
 ) -> PrunedGraph:
     pruning = metadata.get("pruning_settings") or {}
     node_threshold = pruning.get("node_threshold", metadata.get("node_threshold"))
@@ -123,75 +98,57 @@ def _as_pruned(
         at = {name: i for i, name in enumerate(extras["ids"])}
         column = _numbers(extras["influence"])
         node_influence = column[[at[one.name] for one in parsed]]
+        if not np.all(np.isfinite(node_influence) & (node_influence >= 0)):
+            raise ValueError("an influence that is no share")
     else:
         node_influence = influence(graph)
     return PrunedGraph(
         graph=graph,
-        node_threshold=1.0 if node_threshold is None else float(node_threshold),
-        edge_threshold=1.0 if edge_threshold is None else float(edge_threshold),
+        node_threshold=_threshold(node_threshold),
+        edge_threshold=_threshold(edge_threshold),
         node_kept=np.ones(len(graph.nodes), dtype=np.bool_),
         edge_kept=np.ones(len(graph.edges), dtype=np.bool_),
         influence=node_influence,
         scores=scores_from_plain(extras["scores"]) if extras else scores(graph, node_influence),
+        shares=_shares(parsed),
     )
 
 
-def _level(node: _Node) -> float:
+def _shares(parsed: list[ExchangedNode]) -> Floats | None:
+    """(n,) the file's cumulative shares, which count the nodes that were pruned away, too.
+
+    None if one is missing or is no share: then they are those of the graph in the file.
+    """
+    shares = np.array([one.share for one in parsed], dtype=np.float64)
+    return shares if np.all((shares >= 0) & (shares <= 1 + 1e-6)) else None
+
+
+def _threshold(given: Any) -> float:
+    threshold = 1.0 if given is None else float(given)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"a threshold of {threshold}")
+    return threshold
+
+
+def _level(node: ExchangedNode) -> float:
     """Targets come last, whatever layer the file gives them."""
     return math.inf if node.kind is NodeKind.LOGIT else float(node.layer)
 
 
-def _parse(record: Mapping[str, Any]) -> _Node:
-    name, word = record["node_id"], record["feature_type"]
-    if not isinstance(name, str):
-        raise GraphFileError(f"A node_id of this graph JSON is {name!r}, no text: export it again.")
-    if word not in _KINDS:
-        raise GraphFileError(
-            f"Node {name} has the feature_type {word!r}, which is not known here: known are"
-            f" {', '.join(_KINDS)}."
-        )
-    kind = _KINDS[word]
-    layer = -1 if kind is NodeKind.EMBEDDING else int(record["layer"])
-    clerp = whole_text(str(record.get("clerp") or ""))
-    output = _OUTPUT.fullmatch(clerp) if kind is NodeKind.LOGIT else None
-    activation = record.get("activation")
-    return _Node(
-        name=name,
-        kind=kind,
-        layer=layer,
-        position=int(record["ctx_idx"]),
-        feature=_feature(name, kind, layer, record.get("feature")),
-        label=output["token"] if output else clerp,
-        activation=number(activation) if kind is NodeKind.FEATURE else math.nan,
-        probability=float(record.get("token_prob") or 0.0),
-    )
-
-
-def _feature(name: str, kind: NodeKind, layer: int, given: Any) -> int:
-    """The index in the middle of the id; for a feature, else the one in its Cantor number."""
-    if kind is NodeKind.ERROR:
-        return -1
-    parts = name.split("_")
-    if len(parts) == 3 and parts[1].isdecimal():
-        return int(parts[1])
-    if kind is NodeKind.FEATURE and isinstance(given, int) and given >= 0:
-        its_layer, feature = inverse_cantor(given)
-        return feature if its_layer == layer else given
-    return -1
-
-
 def _edges(links: Any, row_of: Mapping[str, int], dtype: str) -> Edges:
     if dtype not in ("float16", "float32", "float64"):
-        raise ValueError(f"weight_dtype {dtype!r}")
+        raise ValueError(f"weight_dtype {quoted(dtype)}")
     for one in links:
         for end in (one["source"], one["target"]):
             if end not in row_of:
                 raise GraphFileError(
-                    f"A link of this graph JSON leads to {end}, which is no node: export it again."
+                    f"A link of this graph JSON leads to {str(end)[:QUOTED]}, which is no node:"
+                    " export it again."
                 )
     source = np.array([row_of[one["source"]] for one in links], dtype=np.int32)
     target = np.array([row_of[one["target"]] for one in links], dtype=np.int32)
-    weight = np.array([float(one["weight"]) for one in links], dtype=dtype)
+    with np.errstate(over="ignore"):  # what is too large for the dtype is refused as infinite
+        weight = np.array([float(one["weight"]) for one in links], dtype=dtype)
     order = np.lexsort((source, target))
     source, target, weight = source[order], target[order], weight[order]
     if np.any((np.diff(source) == 0) & (np.diff(target) == 0)):
@@ -199,7 +156,7 @@ def _edges(links: Any, row_of: Mapping[str, int], dtype: str) -> Edges:
     return Edges(source, target, weight)
 
 
-def _foreign_nodes(parsed: list[_Node], edges: Edges) -> Nodes:
+def _foreign_nodes(parsed: list[ExchangedNode], edges: Edges) -> Nodes:
     n = len(parsed)
     kind = np.array([one.kind for one in parsed], dtype=np.int8)
     layer = np.array([one.layer for one in parsed], dtype=np.int32)
@@ -227,14 +184,14 @@ def _foreign_nodes(parsed: list[_Node], edges: Edges) -> Nodes:
     )
 
 
-def _n_layers(parsed: list[_Node]) -> int:
+def _n_layers(parsed: list[ExchangedNode]) -> int:
     """The form writes targets at layer L + 1."""
     below = max((one.layer for one in parsed if one.kind is not NodeKind.LOGIT), default=-1)
     above = min(one.layer for one in parsed if one.kind is NodeKind.LOGIT)
     return max(above - 1, below + 1)
 
 
-def _foreign_info(record: Mapping[str, Any], parsed: list[_Node], nodes: Nodes) -> GraphInfo:
+def _foreign_info(record: Mapping[str, Any], parsed: list[ExchangedNode]) -> GraphInfo:
     metadata = record["metadata"]
     tokens = tuple(whole_text(str(token)) for token in metadata["prompt_tokens"])
     token_ids = [-1] * len(tokens)
@@ -274,12 +231,16 @@ def _with_extras(nodes: Nodes, extras: Mapping[str, Any], order: list[int]) -> N
     names = ["value", "constant", "weight", "expanded"]
     names += [name for name in DROPPED if name in extras]  # only where edges were dropped
     columns = {name: _numbers(extras[name])[order] for name in names}
-    labels = extras["label"]
+    if not np.all(np.isfinite(columns["weight"]) & (columns["weight"] >= 0)):
+        raise ValueError("a target's weight that is no share")
+    labels, features = extras["label"], extras["feature"]
+    if not isinstance(labels, list) or not isinstance(features, list):
+        raise ValueError("label and feature need lists")
     expanded = columns.pop("expanded") > 0
     return replace(
         nodes,
         **columns,
-        feature=np.array([extras["feature"][i] for i in order], dtype=np.int64),
+        feature=np.array([features[i] for i in order], dtype=np.int64),
         expanded=expanded,
         label=tuple(str(labels[i]) for i in order),
     )

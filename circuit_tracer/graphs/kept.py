@@ -38,6 +38,7 @@ def kept_alone(pruned: PrunedGraph) -> PrunedGraph:
         edge_kept=np.ones(len(kept.edges), dtype=np.bool_),
         influence=pruned.influence[rows],
         scores=pruned.scores,
+        shares=pruned.cumulative[rows],
     )
 
 

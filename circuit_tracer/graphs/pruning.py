@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.edge_store import edge_columns
+from circuit_tracer.graphs.edge_columns import edge_columns
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
     Part,
@@ -50,6 +50,8 @@ class PrunedGraph:
     """(n,) influence of each node on the targets in the whole graph; targets themselves 0."""
     scores: Scores
     """Computed on the whole (unpruned) graph."""
+    shares: Floats | None = None
+    """(n,) `cumulative` as it was in the graph that this one was cut from, where that is known."""
 
     @property
     def kept_rows(self) -> Ints:
@@ -64,6 +66,8 @@ class PrunedGraph:
     @property
     def cumulative(self) -> Floats:
         """(n,) cumulative share of influence, lower = more important; targets 0."""
+        if self.shares is not None:
+            return self.shares
         return cumulative_influence(self.influence, _ranked(self.graph))
 
     def with_labels(self, rows: Ints, labels: Sequence[str]) -> PrunedGraph:

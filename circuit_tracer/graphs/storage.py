@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.edge_store import MEMORY_BUDGET, edge_columns
-from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Graph, NodeKind, Nodes
+from circuit_tracer.graphs.edge_columns import MEMORY_BUDGET, edge_columns
+from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, chunks, edge_flows, handed_down
 from circuit_tracer.graphs.plain import (
     info_from_plain,
@@ -104,6 +104,7 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
             edge_kept=edge_kept,
             influence=column(node_table, "influence", np.float64),
             scores=scores_from_plain(record.get("scores")),
+            shares=shares_in(node_table),
         )
         check_graph(pruned.graph)
         if (record.get("n_nodes"), record.get("n_edges")) != (len(nodes), len(edges)):
@@ -121,6 +122,8 @@ def nodes_to_arrow(pruned: PrunedGraph) -> pa.Table:
     columns: dict[str, Any] = {name: getattr(nodes, name) for name in _NODE_TYPES}
     columns["influence"] = pruned.influence
     columns["kept"] = pruned.node_kept
+    if pruned.shares is not None:  # of a graph that was cut from a larger one
+        columns["cumulative"] = pruned.shares
     arrays = {name: pa.array(column) for name, column in columns.items()}
     arrays["label"] = pa.array([whole_text(label) for label in nodes.label], type=pa.string())
     return pa.table(arrays)
@@ -272,6 +275,14 @@ def nodes_from_arrow(table: pa.Table, version: int = SCHEMA_VERSION) -> Nodes:
     names = [name for name in _NODE_TYPES if version > 1 or name not in DROPPED]
     columns = {name: column(table, name, _NODE_TYPES[name]) for name in names}
     return Nodes(**columns, label=tuple(table.column("label").to_pylist()))
+
+
+def shares_in(table: pa.Table) -> Floats | None:
+    """The cumulative shares in a node table; None in that of a whole graph, which has none."""
+    if "cumulative" not in table.column_names:
+        return None
+    shares: Floats = column(table, "cumulative", np.float64)
+    return shares
 
 
 def column(

@@ -61,6 +61,7 @@ def test_a_graph_is_what_trace_makes_of_the_prompt(whole: Path) -> None:
         np.testing.assert_array_equal(ours.graph.edges.target, kept.edges.target)
         np.testing.assert_allclose(ours.graph.edges.weight, kept.edges.weight, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(ours.influence, alone.influence[rows], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(ours.cumulative, alone.cumulative[rows], rtol=1e-3, atol=1e-4)
         assert ours.scores.completeness == pytest.approx(alone.scores.completeness, rel=1e-4)
         assert ours.graph.info.tokens == alone.graph.info.tokens
 

@@ -25,7 +25,7 @@ def assert_same_graph(one: Graph, other: Graph) -> None:
 
 def assert_same_pruned(one: PrunedGraph, other: PrunedGraph) -> None:
     assert_same_graph(one.graph, other.graph)
-    for name in ("node_kept", "edge_kept", "influence"):
+    for name in ("node_kept", "edge_kept", "influence", "cumulative"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     for name in ("node_threshold", "edge_threshold", "scores"):
         assert getattr(one, name) == getattr(other, name)

@@ -20,8 +20,9 @@ from circuit_tracer.graphs.exchange import (
     to_exchange,
     write_exchange,
 )
+from circuit_tracer.graphs.exchanged_node import inverse_cantor
 from circuit_tracer.graphs.graph import DROPPED, Edges, Graph, NodeKind, Target
-from circuit_tracer.graphs.imports import from_exchange, inverse_cantor
+from circuit_tracer.graphs.imports import from_exchange
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.storage import save_graph
 from tests.graphs.builders import random_graph, thinned
@@ -141,6 +142,28 @@ def test_other_tools_files_are_read_with_any_error_id(error_id: str) -> None:
     assert (read.node_threshold, read.edge_threshold) == (0.9, 0.98)
     assert read.node_kept.all()
     assert read.influence.sum() > 0
+    np.testing.assert_array_equal(read.cumulative, pruned.cumulative[pruned.kept_rows])
+
+
+def test_without_shares_in_the_file_they_are_those_of_its_graph() -> None:
+    record = foreign(example(dtype=np.float64))
+    record["nodes"][2]["influence"] = None
+    read = from_exchange(record)
+    assert read.shares is None
+    inner = read.graph.nodes.kind != NodeKind.LOGIT
+    assert read.cumulative[inner].max() == pytest.approx(1.0)
+
+
+def test_shares_of_the_whole_graph_survive_reading_and_writing(tmp_path: Path) -> None:
+    pruned = prune(random_graph(n_targets=3), node_threshold=0.5)
+    record = through_json(to_exchange(pruned, slug="s"))
+    read = from_exchange(record)
+    assert read.node_kept.sum() < len(pruned.graph.nodes)
+    np.testing.assert_array_equal(read.cumulative, pruned.cumulative[pruned.kept_rows])
+    assert through_json(to_exchange(read, slug="s")) == record
+    save_graph(read, tmp_path)
+    assert_same_pruned(open_graph(tmp_path), read)
+    assert prune(read.graph).shares is None
 
 
 def test_nodes_in_any_order_are_sorted() -> None:
@@ -158,9 +181,26 @@ def test_nodes_in_any_order_are_sorted() -> None:
 
 def test_pins_and_supernodes_survive() -> None:
     record = to_exchange(example(), slug="s")
-    record["qParams"]["supernodes"] = [["banana", "0_1_2", "1_2_3"]]
-    again = to_exchange(from_exchange(record), slug="s")
-    assert again["qParams"]["supernodes"] == [["banana", "0_1_2", "1_2_3"]]
+    first, second, third = (node["node_id"] for node in record["nodes"][:3])
+    record["qParams"] |= {"supernodes": [["banana", first, second]], "pinnedIds": [third]}
+    again = to_exchange(from_exchange(record), slug="s")["qParams"]
+    assert again["supernodes"] == [["banana", first, second]]
+    assert again["pinnedIds"] == [third, first, second]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pinnedIds": ["9_9_9"], "supernodes": [["gone", "9_9_9"]], "clickedId": "9_9_9"},
+        {"pinnedIds": "E_100_0,E_101_1", "supernodes": [3, [], [4], ["x", 5, ["y"]], {"z": 1}]},
+        {"pinnedIds": [None, 7, ["E_100_0"]], "linkType": None, "clickedId": 3, "sg_pos": [1]},
+    ],
+)
+def test_pins_of_no_node_and_what_is_no_pin_are_not_passed_on(given: dict[str, Any]) -> None:
+    record = to_exchange(example(), slug="s")
+    empty = dict(record["qParams"])
+    record["qParams"] |= given
+    assert to_exchange(from_exchange(record), slug="s")["qParams"] == empty
 
 
 def test_a_file_of_ours_with_nodes_taken_out_is_read_with_what_is_left() -> None:

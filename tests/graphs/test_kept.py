@@ -23,6 +23,7 @@ def test_rows_are_as_whole_as_before(seed: int) -> None:
         alone.graph.edges.target, weights=alone.graph.edges.weight, minlength=len(nodes)
     )
     value = received + nodes.dropped + nodes.constant
+    np.testing.assert_array_equal(alone.cumulative, whole.cumulative[rows])
     has_row = ~np.isnan(nodes.value)
     np.testing.assert_allclose(value[has_row], nodes.value[has_row], rtol=1e-6)
 
