@@ -208,24 +208,30 @@ def feature_json(card: Card, scan: str) -> dict[str, Any]:
     return {
         "index": card.index,
         "scan": scan,
+        "transcoder_id": scan,
         "examples_quantiles": [
             {
                 "quantile_name": name,
-                "examples": [
-                    {
-                        "tokens": list(example.tokens),
-                        "tokens_acts_list": [round(a, 4) for a in example.activations],
-                    }
-                    for example in by_quantile[name]
-                ],
+                "examples": [_example_json(example) for example in by_quantile[name]],
             }
             for name in QUANTILES
             if name in by_quantile
         ],
         "top_logits": list(card.promotes),
         "bottom_logits": list(card.suppresses),
+        "act_min": 0.0,  # a page that misses it colours from 0 to 1.4
         "act_max": card.max_activation,
         "activation_frequency": card.frequency,
+    }
+
+
+def _example_json(example: Example) -> dict[str, Any]:
+    peak = max(range(len(example.tokens)), key=example.activations.__getitem__, default=0)
+    return {
+        "tokens": list(example.tokens),
+        "tokens_acts_list": [round(a, 4) for a in example.activations],
+        "train_token_ind": peak,  # the token that a page puts in the middle
+        "is_repeated_datapoint": False,
     }
 
 
