@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from circuit_tracer.attribution import trace
-from circuit_tracer.graphs import prune
+from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.opening import open_transcoders
 
@@ -57,8 +58,12 @@ def prompts() -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-def measure(models: dict[str, Model], transcoders: str) -> list[Row]:
-    """Trace everything in both dtypes."""
+def measure(
+    models: dict[str, Model],
+    transcoders: str,
+    on_graph: Callable[[PrunedGraph], object] = lambda pruned: None,
+) -> list[Row]:
+    """Trace everything in both dtypes; `on_graph` is called with each float32 graph."""
     dictionaries = {
         dtype: open_transcoders(transcoders, model=model, dtype=model.torch_dtype)
         for dtype, model in models.items()
@@ -67,6 +72,7 @@ def measure(models: dict[str, Model], transcoders: str) -> list[Row]:
     for kind, record in prompts():
         graphs = {d: trace(models[d], dictionaries[d], record["prompt"]).graph for d in DTYPES}
         pruned = prune(graphs["float32"])
+        on_graph(pruned)
         target = graphs["float32"].info.targets[0]
         rows.append(
             Row(

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from functools import cache
 
 import pytest
 
-from benchmarks.prompts import DTYPES, Row, measure, prompts
-from circuit_tracer.models import open_model
-
-
-@cache
-def rows(transcoders: str) -> list[Row]:
-    """One row a prompt, traced once for all tests."""
-    models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
-    return measure(models, transcoders)
+from benchmarks.prompts import prompts
+from tests.shipped import rows
 
 
 def test_there_are_enough_prompts_of_enough_kinds() -> None:
