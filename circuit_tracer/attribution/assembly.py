@@ -1,7 +1,4 @@
-"""From rows to a graph: number the nodes, collect the edges, check that each target is conserved.
-
-Conservation (method.md section 3): the incoming edges of a node plus its constant are its value,
-and the value comes from the model's own forward pass, not from the sweep.
+"""From rows to a graph: number the nodes, collect the edges.
 
 Targets of the sweep are numbered: logits first, then features by their numbers.
 """
@@ -22,18 +19,10 @@ from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
-from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
 from circuit_tracer.graphs.unordered import UnorderedGraph
-
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
-"""Largest relative conservation residual a graph may have, by what the sweep computes in."""
-
-GROSS_FLOOR = 0.01
-"""A target's residual is relative to its value, or to this share of the absolute sum of what it
-receives where the value itself is smaller (it is a small difference of large parts then)."""
 
 _DROPPED_OF = {
     NodeKind.EMBEDDING: "dropped_embeddings",
@@ -168,45 +157,6 @@ class Assembler:
         is_logit = target < self.n_logits
         features = self.columns.of_features(np.maximum(target - self.n_logits, 0))
         return np.where(is_logit, self.columns.count + target, features)
-
-    # Conservation
-
-    def residuals(self, gross_floor: float = GROSS_FLOOR) -> Floats:
-        """(r,) relative conservation residual of every known row."""
-        value, constant, received, gross = (
-            self.table[name] for name in ("value", "constant", "received", "gross")
-        )
-        scale = np.maximum(np.abs(value), gross_floor * (gross + np.abs(constant)))
-        residual: Floats = np.abs(received + constant - value)
-        residual /= np.maximum(scale, np.finfo(np.float64).tiny)
-        return residual
-
-    def check_conservation(self, dtype: str) -> tuple[float, float]:
-        """Largest residual and the tolerance, for a sweep in `dtype`.
-
-        Cotangents of lower precision are held to a share of all that a target receives. Raises
-        ConservationError naming the worst target when it lies above the tolerance.
-        """
-        tolerance = TOLERANCE[dtype]
-        floor = 1.0 if dtype in ("bf16", "tf32") else GROSS_FLOOR
-        finite = np.nan_to_num(self.residuals(floor), nan=np.inf)
-        worst = int(np.argmax(finite))
-        largest = float(finite[worst])
-        if largest > tolerance:
-            raise ConservationError(
-                f"the edges into {self._name(int(self.table['target'][worst]))} and its constant "
-                f"miss its value by a share of {largest:.2g}, and {dtype} allows {tolerance:.0e}; "
-                "the graph is refused (a higher --dtype helps if it is rounding; otherwise the "
-                "wiring of this model is wrong)"
-            )
-        return largest, tolerance
-
-    def _name(self, target: int) -> str:
-        if target < self.n_logits:
-            return f'the target "{self.chosen.targets[target].token}"'
-        number = torch.tensor([target - self.n_logits], device=self.model.embeddings.device)
-        place = self.model.features.at(number)
-        return f"feature L{int(place.layer)}/{int(place.index)}@{int(place.position)}"
 
     # Influence while the graph grows
 

@@ -10,7 +10,7 @@ Shapes: T tokens, L layers, d model width, N active features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -126,18 +126,35 @@ class LocalReplacementModel:
         """The same of features by where they fire."""
         vectors = self.embeddings.new_empty(len(places.layer), self.embeddings.shape[1])
         biases = self.embeddings.new_empty(len(places.layer))
-        for layer, frozen in enumerate(self.layers):
-            here = (places.layer == layer).nonzero().squeeze(1)
-            if not len(here):
-                continue
+        for frozen, here, vector, bias in self._read_by_layer(places):
             position = places.position[here]
-            vector, bias = self.dictionary.layers[layer].linear_rows(
-                places.index[here], frozen.seen[position], places.activation[here]
-            )
             if frozen.read.bias is not None:
                 bias = bias + vector @ frozen.read.bias
             vectors[here], biases[here] = frozen.read.pull(vector, position), bias
         return vectors, biases
+
+    def terms_at(self, places: Places) -> Float[Tensor, "n"]:
+        """Absolute sum of the products that add up to each feature's value.
+
+        Where most of them cancel, a unit roundoff of it is what the value itself is worth.
+        """
+        terms = self.embeddings.new_empty(len(places.layer))
+        for frozen, here, vector, bias in self._read_by_layer(places):
+            seen = frozen.seen[places.position[here]]
+            terms[here] = (vector * seen).abs().sum(-1) + bias.abs()
+        return terms
+
+    def _read_by_layer(
+        self, places: Places
+    ) -> Iterator[tuple[FrozenLayer, Int[Tensor, "m"], Float[Tensor, "m d"], Float[Tensor, "m"]]]:
+        """Layer by layer which features read there, with what vectors and biases."""
+        for layer, frozen in enumerate(self.layers):
+            here = (places.layer == layer).nonzero().squeeze(1)
+            if len(here):
+                vector, bias = self.dictionary.layers[layer].linear_rows(
+                    places.index[here], frozen.seen[places.position[here]], places.activation[here]
+                )
+                yield frozen, here, vector, bias
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from circuit_tracer.attribution.around import memory_remedy, products, timed
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.audit import audit
+from circuit_tracer.attribution.conservation import check_conservation
 from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (
     Encoded,
@@ -198,7 +199,7 @@ def trace_frozen(
     assembler = sweep_frozen(prepared.settings, frozen, seconds, on_progress)
     settings, ids = prepared.settings, prepared.ids
     dtype = settings.cotangents or str(model.torch_dtype).removeprefix("torch.")
-    residual, tolerance = assembler.check_conservation(dtype)
+    residual, tolerance = check_conservation(assembler, dtype)
     audited = {"audit": asdict(audit(assembler))} if settings.cotangents else {}
     info = GraphInfo(
         prompt=prepared.prompt,

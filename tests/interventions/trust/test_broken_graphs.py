@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import assembly, trace
+from circuit_tracer.attribution import conservation, trace
 from circuit_tracer.errors import ConservationError, UsageError
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
@@ -148,7 +148,7 @@ def test_a_norm_that_was_not_frozen_is_found_in_a_graph_that_adds_up(
     """The constant is made to take what is missing, so that nothing but the edges is wrong."""
     with monkeypatch.context() as patched:
         unfreeze(patched)
-        patched.setitem(assembly.TOLERANCE, "float32", 1e9)
+        patched.setitem(conservation.TOLERANCE, "float32", 1e9)
         graph = trace(sprout(), sprout_dictionary(), PROMPT).graph
     sums = np.bincount(graph.edges.target, weights=graph.edges.weight, minlength=len(graph.nodes))
     nodes = replace(graph.nodes, constant=graph.nodes.value - sums)
