@@ -39,9 +39,11 @@ PART_SECONDS = 60.0
 """A part is not kept waiting for longer than that: so much work a kill can cost."""
 AHEAD_EDGES = 4_000_000
 """Edges of graphs that may wait for the writer (48 MB), beside the first."""
+TOGETHER_EDGES = AHEAD_EDGES // 4
+"""Graphs are handed over a group at a time, so that the sweep is seldom interrupted, or when they
+have so many edges together,"""
 TOGETHER_SECONDS = 1.0
-"""Outcomes are handed over a group at a time, so that the sweep is seldom interrupted, or after so
-long, where prompts take their time."""
+"""or after so long, where prompts take their time."""
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Writer:
         self._error: BaseException | None = None
         self._waiting_edges, self._lock = 0, threading.Lock()
         self._together: list[Item] = []
+        self._together_edges = 0
         self._handed_over = time.monotonic()
         self._queue: queue.Queue[list[Item] | None] = queue.Queue(2)
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -112,12 +115,14 @@ class Writer:
             time.sleep(0.01)
         self._wait_for(edges)
         self._together.append(item)
-        long_ago = time.monotonic() - self._handed_over >= TOGETHER_SECONDS
-        if long_ago or isinstance(item, GroupDone | Flush):
+        self._together_edges += edges
+        enough = self._together_edges >= TOGETHER_EDGES
+        enough |= time.monotonic() - self._handed_over >= TOGETHER_SECONDS
+        if enough or isinstance(item, GroupDone | Flush):
             self._hand_over()
 
     def _hand_over(self) -> None:
-        together, self._together = self._together, []
+        together, self._together, self._together_edges = self._together, [], 0
         self._handed_over = time.monotonic()
         while together:
             self.check()

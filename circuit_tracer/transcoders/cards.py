@@ -90,13 +90,10 @@ class CardBook:
 
     def labels(self, features: Iterable[tuple[int, int]]) -> list[str]:
         """Labels of (layer, feature) pairs, in their order; reads each layer's labels once."""
-        found = []
-        for layer, feature in features:
-            if layer not in self._labels:
-                self._labels[layer] = self._column(layer)
-            column = self._labels[layer]
-            found.append(column[feature] if 0 <= feature < len(column) else "")
-        return found
+        wanted, known = list(features), self._labels
+        for layer in {layer for layer, _ in wanted} - known.keys():
+            known[layer] = self._column(layer)
+        return [known[layer][i] if 0 <= i < len(known[layer]) else "" for layer, i in wanted]
 
     def card(self, layer: int, feature: int) -> Card:
         """One feature's card; DictionaryError if there is none."""
