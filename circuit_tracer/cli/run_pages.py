@@ -6,20 +6,27 @@ Pages are made when they are asked for, so that an index of ten thousand graphs 
 from __future__ import annotations
 
 import json
+import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
+from circuit_tracer.cli.files import slug_of
 from circuit_tracer.cli.viewing import graph_page, shown, shown_at
 from circuit_tracer.errors import GraphFileError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from circuit_tracer.batch.store import Run
+    from circuit_tracer.graphs.heads import LeadingHead
     from circuit_tracer.render.html_index import IndexRow, Thumbnail
 
 PAGES = "graphs"
@@ -51,11 +58,13 @@ def run_pages(run: Run) -> Pages:
 
     routes = _routes(run)
     drawings = _thumbnails(run, routes)
+    heads = cache(lambda: run.rows("heads"))
+    named = Counter(run.graphs.column("name").to_pylist())
     rows, pages = [], {}
     for record in run.graphs.to_pylist():
         key = record["id"]
         href = _href(key)
-        pages[href] = _of_run(run, key)
+        pages[href] = _of_run(run, key, _name(record["name"], key, named), heads)
         rows.append(
             IndexRow(
                 href=href,
@@ -80,8 +89,38 @@ def run_pages(run: Run) -> Pages:
     return Pages(index_page(Index(run.name, about, rows, failures=failures)), pages)
 
 
-def _of_run(run: Run, key: str) -> Callable[[], str]:
-    return lambda: graph_page(shown(run.graph(key), key))
+def _name(name: str | None, key: str, named: Mapping[str | None, int]) -> str:
+    """What a prompt is called in commands: its own id where that is a plain word and its alone."""
+    return name if name and named[name] == 1 and slug_of(name) == name else key
+
+
+def _of_run(run: Run, key: str, name: str, heads: Callable[[], pa.Table]) -> Callable[[], str]:
+    def made() -> str:
+        from circuit_tracer.render.html_data import ExportCommand
+
+        words = f"circuit-tracer runs export {shlex.quote(run.name)} {name} -o {name}"
+        found = shown(run.graph(key), name)
+        found = replace(found, leading=_leading(heads(), key), export=ExportCommand(words, name))
+        return graph_page(found, run=run.name)
+
+    return made
+
+
+def _leading(table: pa.Table, key: str) -> list[LeadingHead]:
+    """The heads that `batch --heads` stored of a prompt, without their largest moves' shares."""
+    import pyarrow.compute as pc
+
+    from circuit_tracer.graphs.heads import LeadingHead, Move
+
+    return [
+        LeadingHead(
+            layer=one["layer"],
+            head=one["head"],
+            share=one["share"],
+            moves=(Move(one["key"], one["query"], math.nan),) if one["key"] >= 0 else (),
+        )
+        for one in table.filter(pc.equal(table.column("id"), key)).to_pylist()
+    ]
 
 
 def folder_pages(root: Path) -> Pages:
@@ -136,7 +175,7 @@ def _of_folder(root: Path, folder: Path) -> Callable[[], str]:
     def made() -> str:
         if not stays_inside(root, folder):
             raise GraphFileError(f"{folder.name} leads out of the folder that is shown")
-        return graph_page(shown_at(folder))
+        return graph_page(shown_at(folder), run=root.resolve().name or "graphs")
 
     return made
 

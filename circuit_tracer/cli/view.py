@@ -65,6 +65,8 @@ def view(
 
     The page holds all it needs: it opens anywhere, also from a mail, and asks for nothing.
     """
+    for one in (graph, *([] if other is None else [other])):
+        _refuse_report(one)
     many = other is None and _is_many(graph)
     if many and (cards is not None or pins is not None):
         raise UsageError("--cards and --pins go with one graph; name one of them")
@@ -78,6 +80,26 @@ def view(
         _tell(str(index), index.resolve().as_uri(), browser=browser, json=json)
         return
     _serve(pages, port, browser=browser, json=json)
+
+
+def _refuse_report(path: Path) -> None:
+    """Reports are no graphs: raises UsageError with the command that shows them."""
+    from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
+    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
+
+    if path.is_file() and path.name in (TRUST_FILE, TRUST_FIGURE):
+        raise UsageError(
+            f"{path} is the trust report of a graph; `circuit-tracer view {path.parent}` shows "
+            f"both, `circuit-tracer show {path.parent}` in the terminal"
+        )
+    folder = path if path.is_dir() else path.parent
+    of_report = path.is_dir() or path.name in (DISSOCIATION_FILE, "report.md")
+    if of_report and (folder / DISSOCIATION_FILE).is_file():
+        raise UsageError(
+            f"{path} is a report of dissociate, no graph: read {folder / 'report.md'}; "
+            f"`circuit-tracer view {folder / 'graphs'}` shows its graphs, `circuit-tracer compare "
+            f"{folder} OTHER` sets two reports side by side"
+        )
 
 
 def _is_many(path: Path) -> bool:

@@ -64,15 +64,16 @@ def shown(
         cards=_cards(pruned, cards),
         supernodes=groups,
         pins=() if pinned is None else pinned.rows,
+        positions="" if pinned is None else pinned.positions,
     )
 
 
-def graph_page(found: Shown, second: Shown | None = None) -> str:
-    """The HTML page of one graph, or of two of one model."""
+def graph_page(found: Shown, second: Shown | None = None, *, run: str = "") -> str:
+    """The HTML page of one graph, or of two of one model; `run` names the index above it."""
     from circuit_tracer.render.html import page
     from circuit_tracer.render.html_data import record
 
-    return page(record(found, second))
+    return page(record(found, second, run=run))
 
 
 def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:

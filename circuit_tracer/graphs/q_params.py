@@ -1,6 +1,7 @@
 """Pins and supernodes in the form the viewers keep them in: the exchange form's `qParams`.
 
-    {"qParams": {"pinnedIds": ["0_117_3", ...], "supernodes": [["banana", "0_117_3", ...]], ...}}
+    {"qParams": {"pinnedIds": ["0_117_3", ...], "supernodes": [["banana", "0_117_3", ...]],
+                 "sg_pos": "120 40 300 95 ...", ...}}
 
 A viewer's export (that object, or what is in it) is put on a graph by `with_pins`; from there
 `export` writes it into the graph JSON, which brings it back when it is read. The file is
@@ -34,6 +35,9 @@ class Pins:
     """Supernodes: names with rows, no row twice."""
     unknown: tuple[str, ...]
     """Ids that are no kept node of this graph."""
+    positions: str = ""
+    """`sg_pos`: where the boxes of pins and groups stand in a viewer's route diagram, "x y x y ..."
+    in thousandths of its width and height (viewer/positions.js has the order)."""
 
 
 def with_pins(pruned: PrunedGraph, path: Path) -> PrunedGraph:
@@ -84,7 +88,10 @@ def pins_in(pruned: PrunedGraph, params: Any) -> Pins | None:
             groups.append((whole_text(name), tuple(rows)))
     rows = sorted({row_of[one] for one in ids if one in row_of})
     unknown = tuple(dict.fromkeys(whole_text(one)[:60] for one in ids if one not in row_of))
-    return Pins(tuple(rows), tuple(groups), unknown)
+    positions = params.get("sg_pos")
+    if unknown or not isinstance(positions, str):
+        positions = ""  # those of other boxes, or none
+    return Pins(tuple(rows), tuple(groups), unknown, positions)
 
 
 def _are_texts(value: Any) -> bool:

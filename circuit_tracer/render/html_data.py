@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from circuit_tracer.graphs.alignment import align
 from circuit_tracer.graphs.comparison import compare
 from circuit_tracer.graphs.exchange import exchange_id
 from circuit_tracer.graphs.graph import Graph, Ints, NodeKind, node_names
-from circuit_tracer.graphs.heads import HeadLoadings
+from circuit_tracer.graphs.heads import HeadLoadings, LeadingHead, leading_heads
 from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
 from circuit_tracer.graphs.merging import merge
 from circuit_tracer.graphs.paths import best_paths
@@ -41,6 +41,17 @@ LEAST_HEAD = 0.02
 """Heads that carry less of an edge than this share are left out."""
 MOST_HEADS = 6
 """Heads of an edge that are kept."""
+MOST_LEADING = 24
+"""Heads of the whole graph that are listed."""
+
+
+class ExportCommand(NamedTuple):
+    """What writes a graph of a run as a folder, for what needs one."""
+
+    words: str
+    """The command."""
+    folder: str
+    """The folder that it writes."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,8 @@ class Shown:
     slug: str
     """What exported files are called."""
     heads: HeadLoadings | None = None
+    leading: Sequence[LeadingHead] = ()
+    """The heads of most influence; by default those that `heads` tells."""
     trust: Mapping[str, Any] | None = None
     """The record of trust.json, if it is of this graph."""
     cards: Sequence[Card] | None = None
@@ -59,22 +72,27 @@ class Shown:
     """Names with rows of the whole graph's node table."""
     pins: Sequence[int] = ()
     """Pinned rows, those of the supernodes among them or not."""
+    positions: str = ""
+    """Where their boxes stand in the route diagram, as `sg_pos` has it."""
+    export: ExportCommand | None = None
+    """For a graph that has no folder yet."""
 
 
-def record(shown: Shown, second: Shown | None = None) -> dict[str, Any]:
+def record(shown: Shown, second: Shown | None = None, *, run: str = "") -> dict[str, Any]:
     """What a page holds: one graph, or two of one model with what they share.
 
-    Raises UsageError for two graphs of different models.
+    A page that lies below the index of a `run` leads back to it. Raises UsageError for two graphs
+    of different models.
     """
     graphs = [graph_record(shown)]
     if second is None:
-        return {"graphs": graphs, "comparison": None}
+        return {"graphs": graphs, "comparison": None, "run": printable(run)}
     graphs.append(graph_record(second))
     figures = _comparison(shown.pruned, second.pruned)
     counterparts = _counterparts(shown.pruned, second.pruned)
     for graph, counterpart in zip(graphs, counterparts, strict=True):
         graph["counterpart"] = counterpart
-    return {"graphs": graphs, "comparison": {"figures": figures}}
+    return {"graphs": graphs, "comparison": {"figures": figures}, "run": printable(run)}
 
 
 def graph_record(shown: Shown) -> dict[str, Any]:
@@ -107,6 +125,10 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         ],
         "trust": trust_record(shown.trust),
         "heads": _heads(shown.heads, pruned, order),
+        "leading": _leading(shown),
+        "exportCommand": None
+        if shown.export is None
+        else {name: printable(one) for name, one in shown.export._asdict().items()},
         "cards": cards_record(shown.cards),
         "groups": [
             {"name": printable(name), "rows": number[list(rows)].tolist()}
@@ -116,6 +138,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
             {int(number[row]) for row in shown.pins}
             | {int(number[row]) for _, rows in shown.supernodes for row in rows}
         ),
+        "positions": shown.positions,
     }
 
 
@@ -177,6 +200,7 @@ def _targets(graph: Graph, number: Ints) -> list[dict[str, Any]]:
             "probability": target.probability,
             "logit": target.logit,
             "contrast": target.is_contrast,
+            "vocabularyId": target.vocabulary_ids[0],
         }
         for row, target in zip(graph.target_rows.tolist(), graph.info.targets, strict=True)
     ]
@@ -225,6 +249,22 @@ def _heads(
             "loading": column(some.loading[best], "f4"),
         }
     }
+
+
+def _leading(shown: Shown) -> list[dict[str, Any]]:
+    """The heads that most of the influence passes through, each with its largest move."""
+    leading = shown.leading
+    if not leading and shown.heads is not None:
+        leading = leading_heads(shown.pruned, shown.heads, most=MOST_LEADING, moves=1)
+    return [
+        {
+            "name": head.name,
+            "share": head.share,
+            "key": head.moves[0].key if head.moves else -1,
+            "query": head.moves[0].query if head.moves else -1,
+        }
+        for head in leading[:MOST_LEADING]
+    ]
 
 
 def _comparison(first: PrunedGraph, second: PrunedGraph) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import threading
@@ -109,16 +110,23 @@ def test_pins_of_the_viewer_and_supernodes_are_shown(copy: Path, run: Run) -> No
         (["{graph}", "-o", "{graph}"], 1, "is a folder"),
         (["{traces}", "--pins", "no.json"], 2, "go with one graph"),
         (["{traces}", "--port", "99999"], 2, "port"),
+        (["{graph}/trust.json"], 2, "circuit-tracer view {graph}`"),
+        (["report"], 2, "circuit-tracer view report/graphs`"),
+        (["report/dissociation.json"], 2, "circuit-tracer compare report OTHER`"),
+        (["{graph}", "report"], 2, "no graph: read report/report.md"),
     ],
 )
 def test_what_cannot_be_shown_is_said(
     arguments: list[str], code: int, said: str, copy: Path, run: Run
 ) -> None:
     Path("empty").mkdir()
+    Path("report").mkdir()
+    Path("report", "dissociation.json").write_text("{}")
     places = {"graph": str(copy), "traces": str(copy.parent)}
     outcome = run("view", *(one.format(**places) for one in arguments), "--no-browser")
     assert outcome.code == code
-    assert said in outcome.err
+    assert said.format(**places) in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
 
 
 @contextmanager
@@ -216,7 +224,7 @@ def test_a_port_that_is_taken_is_said(copy: Path, run: Run) -> None:
 
 
 PROMPTS = (
-    '{"prompt": "a banana is", "tags": ["fruit"]}\n'
+    '{"id": "one", "prompt": "a banana is", "tags": ["fruit"]}\n'
     '{"prompt": "the sky is", "tags": ["other"]}\n'
     '{"prompt": "<script>alert(1)</script>"}\n'
 )
@@ -226,7 +234,8 @@ def test_a_runs_index_lists_scores_routes_thumbnails_and_failures(run: Run) -> N
     from circuit_tracer.batch.store import open_run
 
     Path("p.jsonl").write_text(PROMPTS)
-    assert run("batch", "p.jsonl", "--out", ".", "--name", "r", "--device", "cpu").code == 3
+    options = ("--out", ".", "--name", "r", "--device", "cpu", "--heads")
+    assert run("batch", "p.jsonl", *options).code == 3
     stored = open_run("r")
     pages = run_pages(stored)
     index = _data(pages.index)
@@ -242,8 +251,22 @@ def test_a_runs_index_lists_scores_routes_thumbnails_and_failures(run: Run) -> N
         assert route[0][2] == 0
         assert row["route"].count("›") == len(route) - 1
     assert [one["line"] for one in index["failures"]] == [3]
-    graph = _data(pages.graphs[rows[0]["href"]]())["graphs"][0]
-    assert graph["prompt"] == "a banana is"
+    page = _data(pages.graphs[rows[0]["href"]]())
+    graph = page["graphs"][0]
+    assert (page["run"], graph["prompt"]) == ("r", "a banana is")
+    heads = [one for one in stored.rows("heads").to_pylist() if one["id"] == truth[0]["id"]]
+    assert [(one["name"], one["share"], one["key"], one["query"]) for one in graph["leading"]] == [
+        (f"L{one['layer']}.H{one['head']}", one["share"], one["key"], one["query"]) for one in heads
+    ]
+    # The commands that the page shows bring the heads of edges in.
+    export = graph["exportCommand"]
+    assert run(*shlex.split(export["words"])[1:]).code == 0
+    assert run("heads", export["folder"], "--save", "--device", "cpu").code == 0
+    assert run("view", export["folder"], "--no-browser").code == 0
+    exported = _data(Path(export["folder"], "graph.html").read_text())["graphs"][0]
+    assert exported["heads"] is not None
+    assert exported["leading"][0]["name"] == graph["leading"][0]["name"]
+    assert exported["exportCommand"] is None
     outcome = run("view", "r", "--out", "site", "--no-browser")
     assert outcome.code == 0, outcome.err
     assert sorted(str(p) for p in Path("site").rglob("*.html")) == sorted(

@@ -66,6 +66,19 @@ class Opened:
         )
         return float(x), float(y)
 
+    def fingers(self, *moves: list[tuple[float, float]]) -> None:
+        """Fingers on the screen: where each is, move after move; a finger more or less goes down
+        or up. At the end all go up."""
+        session = self.page.context.new_cdp_session(self.page)
+        down = 0
+        for places in (*moves, []):
+            kind = "touchStart" if len(places) > down else "touchMove"
+            kind = "touchEnd" if len(places) < down else kind
+            points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            down = len(places)
+        session.detach()
+
     def click(self, row: int, plot: int = 0, **more: Any) -> None:
         """Click on a node."""
         self.page.mouse.click(*self.place_of(row, plot), **more)
@@ -93,10 +106,19 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     """Open HTML text, or an address, as a page of its own."""
     contexts = []
 
-    def opened(html: str, *, width: int = 1280, height: int = 800, scheme: str = "light") -> Opened:
+    def opened(
+        html: str,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        touch: bool = False,
+    ) -> Opened:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,
+            has_touch=touch,
+            is_mobile=touch,
             accept_downloads=True,
         )
         contexts.append(context)

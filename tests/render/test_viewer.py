@@ -20,7 +20,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.supernode_graph import supernode_graph
 from circuit_tracer.graphs.supernodes import Supernode
 from circuit_tracer.render.html import page
-from circuit_tracer.render.html_data import Shown, record
+from circuit_tracer.render.html_data import ExportCommand, Shown, record
 from circuit_tracer.transcoders.cards import Card, Example
 from tests.render.builders import HOSTILE, hostile, large, loadings_of, middle, small, story
 from tests.render.conftest import Open, Opened
@@ -384,8 +384,11 @@ def test_hostile_text_stays_text(open_page: Open, tmp_path: Path) -> None:
     ]  # fmt: skip
     verdict = {"level": "care", "headline": bad, "reasons": [{"mark": "+", "text": bad}]}
     report = {"verdict": verdict, "settings": {"quick": True}}
-    shown = Shown(pruned, "x", trust=report, cards=cards, supernodes=[(bad, rows[:3])])
-    opened = open_page(page(record(shown)))
+    shown = Shown(
+        pruned, "x", trust=report, cards=cards, supernodes=[(bad, rows[:3])], positions=bad,
+        heads=loadings_of(pruned), export=ExportCommand(bad, bad),
+    )  # fmt: skip
+    opened = open_page(page(record(shown, run=bad)))
     elements = (
         "() => document.querySelectorAll('script, img, iframe, object, embed, b + img').length"
     )
@@ -393,9 +396,11 @@ def test_hostile_text_stays_text(open_page: Open, tmp_path: Path) -> None:
     for row in rows[:6]:
         opened.run("row => viewer.select(viewer.plots[0], row, true)", _number_of(pruned, row))
         assert bad in opened.page.locator("#content").inner_text()
-    for tab in ("routes", "pins", "trust"):
+    for tab in ("routes", "pins", "trust", "heads"):
         opened.page.locator(f"[data-tab={tab}]").click()
-        assert bad in opened.page.locator("#content").text_content() or tab == "pins"
+        is_there = bad in opened.page.locator("#content").text_content()
+        assert is_there or tab in ("pins", "heads")
+    assert opened.page.locator("#above").inner_text() == f"← {bad}"
     opened.page.locator("#search").fill("<script>")
     assert opened.page.locator(".hit").count() > 0
     opened.page.mouse.move(*opened.place_of(_number_of(pruned, rows[0])))

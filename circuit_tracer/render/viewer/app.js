@@ -1,10 +1,11 @@
 // The page: what is selected, shown, pinned and grouped, and who has to be told when it changes.
 
-const TABS = { routes: routesTab, node: nodeTab, pins: pinsTab, trust: trustTab };
+const TABS = { routes: routesTab, node: nodeTab, pins: pinsTab, trust: trustTab, heads: headsTab };
 
 class App {
   constructor(data) {
     this.comparison = data.comparison;
+    this.run = data.run;
     this.links = "both";
     this.tab = "routes";
     this.stack();
@@ -34,7 +35,7 @@ class App {
   }
 
   stack() {
-    document.body.classList.toggle("stacked", window.innerWidth < 900);
+    document.body.classList.toggle("stacked", window.innerWidth < (this.comparison ? 1100 : 900));
   }
 
   // -- what users do
@@ -47,7 +48,7 @@ class App {
   select(plot, row, follow = false) {
     const wasActive = this.active;
     this.activate(plot);
-    plot.route = null;
+    plot.route = plot.head = null;
     plot.selected = row === plot.selected && !follow ? -1 : row;
     plot.hovered = -1;
     if (plot.selected >= 0) {
@@ -66,7 +67,7 @@ class App {
     if (this.plots.length < 2 || !plot.graph.counterpart) return;
     const other = this.plots[1 - plot.index];
     other.selected = plot.graph.counterpart[plot.selected];
-    other.route = null;
+    other.route = other.head = null;
   }
 
   hover(plot, row, event, quiet = false) {
@@ -93,10 +94,21 @@ class App {
   showRoute(plot, route) {
     this.activate(plot);
     plot.selected = -1;
+    plot.head = null;
     plot.route = route;
     if (route) plot.reveal(route.rows);
     plot.paintOver();
     this.showTab("routes");
+  }
+
+  showHead(plot, name) {
+    this.activate(plot);
+    plot.selected = -1;
+    plot.route = null;
+    plot.head = name;
+    plot.paintOver();
+    this.showTab("heads");
+    if (name) this.say(name + ": " + counted(plot.lit().edges.length, "edge"));
   }
 
   togglePin(plot, row) {
@@ -187,7 +199,7 @@ class App {
     this.search.close();
     for (const plot of this.plots) {
       plot.selected = plot.hovered = -1;
-      plot.route = null;
+      plot.route = plot.head = null;
       plot.paintOver();
     }
     this.showTab(this.tab === "node" ? "routes" : this.tab);
@@ -200,10 +212,15 @@ class App {
     const top = stays ? panel.scrollTop : 0;
     this.tab = tab;
     for (const button of document.querySelectorAll("#tabs button")) {
-      button.setAttribute("aria-selected", String(button.dataset.tab === tab));
+      const isOn = button.dataset.tab === tab;
+      button.setAttribute("aria-selected", String(isOn));
+      button.tabIndex = isOn ? 0 : -1;
+      if (isOn) panel.setAttribute("aria-labelledby", button.id);
     }
+    const hadFocus = panel.contains(document.activeElement) && document.activeElement !== panel;
     panel.replaceChildren(...TABS[tab](this).flat(3).filter(Boolean));
     panel.scrollTop = top;
+    if (hadFocus) panel.focus({ preventScroll: true });
   }
 
   showCounts() {
@@ -211,10 +228,13 @@ class App {
     const ranked = graph.ranked.length;
     byId("influence").max = ranked ? Math.ceil(graph.cumulative[graph.ranked[ranked - 1]] * 1000) : 1000;
     byId("influence").value = Math.round(threshold * 1000);
-    byId("influence-text").textContent = inner.toLocaleString("en") + " of " + counted(ranked, "node");
+    const letter = this.plots.length > 1 ? "AB"[this.active.index] + ": " : "";
+    byId("influence-text").textContent = letter + inner.toLocaleString("en") + " of " + counted(ranked, "node");
     byId("influence-text").title = "the nodes that carry the strongest " + percent(threshold) + " of influence";
     byId("edges").value = Math.round(power * 100);
-    byId("edges-text").textContent = Math.min(edgeLimit, between.length).toLocaleString("en") + " of " + between.length.toLocaleString("en");
+    byId("influence").setAttribute("aria-valuetext", byId("influence-text").textContent);
+    byId("edges-text").textContent = letter + Math.min(edgeLimit, between.length).toLocaleString("en") + " of " + between.length.toLocaleString("en");
+    byId("edges").setAttribute("aria-valuetext", byId("edges-text").textContent);
   }
 
   painted(plot) {

@@ -2,6 +2,7 @@
 
 function showHeadline(app) {
   const { graph } = app.plots[0];
+  if (app.run) byId("above").append(h("a", { href: "../index.html", title: "all graphs of " + app.run }, "\u2190 ", app.run));
   byId("prompt").textContent = app.plots.map((plot) => plot.graph.prompt).join("  |  ");
   byId("prompt").title = byId("prompt").textContent;
   byId("about").textContent = graph.about;
@@ -10,7 +11,7 @@ function showHeadline(app) {
   verdict.hidden = !graph.trust || app.plots.length > 1;
   if (graph.trust) {
     verdict.dataset.level = graph.trust.level;
-    verdict.textContent = graph.trust.headline;
+    verdict.replaceChildren(...prose(graph.trust.headline));
     verdict.addEventListener("click", () => app.showTab("trust"));
   }
 }
@@ -34,9 +35,17 @@ function listenToControls(app) {
       }
     });
   }
-  for (const tab of document.querySelectorAll("#tabs button")) {
-    tab.addEventListener("click", () => app.showTab(tab.dataset.tab));
-  }
+  const tabs = [...document.querySelectorAll("#tabs button")];
+  for (const tab of tabs) tab.addEventListener("click", () => app.showTab(tab.dataset.tab));
+  byId("tabs").addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    const next = tabs[(tabs.findIndex((tab) => tab.dataset.tab === app.tab) + by + tabs.length) % tabs.length];
+    app.showTab(next.dataset.tab);
+    next.focus();
+    event.preventDefault();
+    event.stopPropagation();
+  });
   byId("theme").addEventListener("click", () => {
     nextTheme();
     app.recolor();
@@ -53,8 +62,14 @@ function listenToControls(app) {
     if (event.target.files[0]) loadPins(app, event.target.files[0]);
     event.target.value = "";
   });
+  const menu = document.querySelector("details.menu");
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+    event.stopPropagation();
+  });
   document.addEventListener("pointerdown", (event) => {
-    const menu = document.querySelector("details.menu");
     if (menu.open && !event.target.closest("details.menu")) menu.open = false;
   });
 }

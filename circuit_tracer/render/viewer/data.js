@@ -34,8 +34,18 @@ function listsByNode(ends, n) {
   return { start, list };
 }
 
+// Words that are read from the right, set off from what stands beside them (Unicode's isolates), so
+// that a percentage or an arrow after them stays after them. Labels: each side of their arrow.
+function isolated(text) {
+  if (!/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(text)) return text;
+  return text.split(" \u2192 ").map((part) => "\u2068" + part + "\u2069").join(" \u2192 ");
+}
+
 function openGraph(record) {
   const graph = { ...record, ...decodedColumns(record.nodes), ...decodedColumns(record.edges) };
+  graph.tokens = record.tokens.map(isolated);
+  graph.label = record.label.map(isolated);
+  graph.targets = record.targets.map((target) => ({ ...target, token: isolated(target.token) }));
   graph.n = graph.kind.length;
   graph.m = graph.source.length;
   graph.into = listsByNode(graph.target, graph.n);
@@ -55,6 +65,12 @@ function openGraph(record) {
   if (graph.heads) {
     Object.assign(graph.heads, decodedColumns(graph.heads.columns));
     graph.heads.byEdge = listsByNode(graph.heads.edge, graph.m);
+    graph.heads.byName = new Map();
+    graph.heads.edge.forEach((_, i) => {
+      const name = headName(graph.heads, i);
+      if (!graph.heads.byName.has(name)) graph.heads.byName.set(name, []);
+      graph.heads.byName.get(name).push(i);
+    });
   }
   return graph;
 }
@@ -87,6 +103,10 @@ function cardFor(graph, row) {
   return graph.cardOf.get(graph.layer[row] + "/" + graph.feature[row]);
 }
 
+function headName(heads, i) {
+  return "L" + heads.layer[i] + ".H" + heads.head[i];
+}
+
 // The attention heads that carry an edge: [{name, key, query, loading, share}], strongest first.
 function headsOf(graph, edge) {
   const heads = graph.heads;
@@ -94,7 +114,7 @@ function headsOf(graph, edge) {
   const found = [];
   for (const i of heads.byEdge.list.subarray(heads.byEdge.start[edge], heads.byEdge.start[edge + 1])) {
     found.push({
-      name: "L" + heads.layer[i] + ".H" + heads.head[i],
+      name: headName(heads, i),
       key: heads.key[i],
       query: heads.query[i],
       loading: heads.loading[i],

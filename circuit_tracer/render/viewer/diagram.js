@@ -1,6 +1,6 @@
 // The route diagram: pinned nodes and groups as boxes one can drag, with what goes between them.
 
-const STEP = 62;
+const STEP = 46;
 const DIAGRAM_BOX = 28;
 const MOST_SHARES = 40;
 
@@ -10,6 +10,9 @@ class Diagram {
     this.drawer = byId("drawer");
     this.canvas = byId("diagram");
     this.moved = new WeakMap();
+    for (const plot of app.plots) this.moved.set(plot, takenPositions(plot, plot.graph.positions));
+    // A finger on a box drags it; beside boxes it scrolls. (touch-action is not for parts of an SVG.)
+    this.canvas.addEventListener("touchstart", (event) => event.target.closest(".box") && event.preventDefault(), { passive: false });
     new ResizeObserver(() => this.draw()).observe(this.drawer);
   }
 
@@ -17,11 +20,8 @@ class Diagram {
     const plot = this.app.active;
     this.drawer.hidden = plot.pinned.size === 0;
     if (this.drawer.hidden) return;
-    this.plot = plot;
-    this.nodes = diagramNodes(plot);
-    this.edges = diagramEdges(plot.graph, this.nodes);
-    this.room = { width: Math.max(280, this.drawer.clientWidth - 24), height: Math.max(120, this.drawer.clientHeight - 52) };
-    this.put();
+    this.layOut(plot);
+    const focused = document.activeElement?.dataset?.key;
     const lines = this.edges.slice(0, 400).reverse().map((edge) => this.line(edge));
     const labels = this.shareLabels();
     const boxes = this.nodes.map((node) => this.box(node));
@@ -30,13 +30,23 @@ class Diagram {
     this.canvas.setAttribute("height", this.size.height);
     this.canvas.setAttribute("viewBox", "0 0 " + this.size.width + " " + this.size.height);
     byId("diagram-title").textContent = "Route diagram" + (this.app.plots.length > 1 ? " of graph " + "AB"[plot.index] : "");
+    if (focused) boxes.find((box) => box.dataset.key === focused)?.focus();
+  }
+
+  // What stands where, drawn or not.
+  layOut(plot) {
+    this.plot = plot;
+    this.nodes = diagramNodes(plot);
+    this.edges = diagramEdges(plot.graph, this.nodes);
+    this.room = { width: Math.max(280, this.drawer.clientWidth - 24), height: Math.max(120, this.drawer.clientHeight - 52) };
+    this.put();
   }
 
   // Levels by layer from the bottom up; on a level from left to right by token, side by side.
   put() {
     const levels = [...new Set(this.nodes.map((node) => Math.round(node.layer * 2) / 2))].sort((a, b) => b - a);
-    const step = Math.max(STEP, (this.room.height - DIAGRAM_BOX) / Math.max(levels.length - 1, 1));
-    const gap = Math.min(step, 110);
+    const fitting = (this.room.height - DIAGRAM_BOX - 10) / Math.max(levels.length - 1, 1);
+    const gap = Math.min(Math.max(fitting, STEP), 110);
     const moved = this.movedOf(this.plot);
     let width = this.room.width;
     for (const node of this.nodes) node.width = Math.min(widthOf(node.name, 12, Boolean(node.group)) + 26, 220);
@@ -56,16 +66,28 @@ class Diagram {
       width = Math.max(width, whole + 8);
     });
     for (const node of this.nodes) {
-      const place = moved.get(node.key);
-      if (place) [node.x, node.y] = place;
+      const corner = moved.get(node.key);
+      if (corner) this.putCorner(node, corner);
       width = Math.max(width, node.x + node.width / 2 + 4);
     }
     this.size = { width, height: Math.max(...this.nodes.map((node) => node.y)) + DIAGRAM_BOX / 2 + 6 };
   }
 
+  // Where users put boxes: upper left corners in thousandths of the drawing, by the boxes' keys.
   movedOf(plot) {
-    if (!this.moved.has(plot)) this.moved.set(plot, new Map());
     return this.moved.get(plot);
+  }
+
+  cornerOf(node) {
+    return [
+      (1000 * (node.x - node.width / 2)) / this.room.width,
+      (1000 * (node.y - DIAGRAM_BOX / 2)) / this.room.height,
+    ];
+  }
+
+  putCorner(node, [x, y]) {
+    node.x = (x * this.room.width) / 1000 + node.width / 2;
+    node.y = (y * this.room.height) / 1000 + DIAGRAM_BOX / 2;
   }
 
   curve(edge) {
@@ -112,23 +134,50 @@ class Diagram {
     const { app, plot } = this;
     const isOn = node.rows.includes(plot.selected);
     const classes = ["box", node.group ? "grouped" : KIND_WORDS[node.kind], isOn ? "on" : ""].filter(Boolean).join(" ");
-    const element = svg("g", { class: classes, tabindex: 0, role: "button", "aria-label": node.name, transform: "translate(" + round2(node.x) + " " + round2(node.y) + ")" },
+    const element = svg("g", { class: classes, tabindex: 0, role: "button", "aria-label": node.name + (node.group ? ", group of " + node.rows.length : ""), "data-key": node.key, transform: "translate(" + round2(node.x) + " " + round2(node.y) + ")" },
       node.group ? svg("rect.behind", { x: -node.width / 2 + 4, y: -DIAGRAM_BOX / 2 - 4, width: node.width, height: DIAGRAM_BOX, rx: 8 }) : null,
       svg("rect", { x: -node.width / 2, y: -DIAGRAM_BOX / 2, width: node.width, height: DIAGRAM_BOX, rx: 8 }),
       svg("text", { y: 4, "text-anchor": "middle" }, cutTo(node.name, 12, node.width - 18)),
       svg("title", {}, node.rows.map((row) => plot.graph.name[row] + " " + titleOf(plot.graph, row)).join("\n")));
     element.addEventListener("pointerdown", (event) => this.drag(event, element, node));
-    element.addEventListener("keydown", (event) => event.key === "Enter" && app.select(plot, node.rows[0], true));
+    element.addEventListener("keydown", (event) => this.key(event, node));
     return element;
   }
 
-  drag(event, element, node) {
+  // Enter and Space select, Shift with an arrow moves.
+  key(event, node) {
+    const step = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] }[event.key];
+    if (event.key === "Enter" || event.key === " ") this.app.select(this.plot, node.rows[0], true);
+    else if (step && event.shiftKey) this.moveTo(node, node.x + step[0], node.y + step[1]);
+    else return;
     event.preventDefault();
+    event.stopPropagation();
+  }
+
+  moveTo(node, x, y) {
+    node.x = Math.max(node.width / 2, x);
+    node.y = Math.max(DIAGRAM_BOX / 2 + 2, y);
+    this.movedOf(this.plot).set(node.key, this.cornerOf(node));
+    this.draw();
+  }
+
+  // A box that was dropped on another: both are one group, where the other stood.
+  join(node, under) {
+    const moved = this.movedOf(this.plot), rows = [...under.rows, ...node.rows].sort((a, b) => a - b);
+    if (moved.has(under.key)) moved.set(rows.join(" "), moved.get(under.key));
+    this.app.group(this.plot, rows, under.group ? under.name : node.group ? node.name : "");
+  }
+
+  drag(event, element, node) {
+    if (event.button) return;
+    event.preventDefault();
+    element.focus({ preventScroll: true });
     const scale = this.size.width / this.canvas.getBoundingClientRect().width;
     const start = [event.clientX, event.clientY], from = [node.x, node.y];
     let far = false;
     element.setPointerCapture(event.pointerId);
     const move = (next) => {
+      if (next.pointerId !== event.pointerId) return;
       far = far || Math.hypot(next.clientX - start[0], next.clientY - start[1]) > 4;
       if (!far) return;
       node.x = Math.min(this.size.width - 10, Math.max(10, from[0] + (next.clientX - start[0]) * scale));
@@ -141,16 +190,25 @@ class Diagram {
         }
       });
     };
-    const up = () => {
+    const end = () => {
       element.removeEventListener("pointermove", move);
       element.removeEventListener("pointerup", up);
+      element.removeEventListener("pointercancel", cancel);
+    };
+    const cancel = () => {
+      end();
+      this.draw();
+    };
+    const up = (last) => {
+      if (last.pointerId !== event.pointerId) return;
+      end();
       if (!far) return this.app.select(this.plot, node.rows[0], true);
       const under = this.nodes.find((one) => one !== node && Math.abs(one.x - node.x) < one.width / 2 && Math.abs(one.y - node.y) < DIAGRAM_BOX / 2);
-      if (under) return this.app.group(this.plot, [...under.rows, ...node.rows], under.group ? under.name : node.group ? node.name : "");
-      this.movedOf(this.plot).set(node.key, [node.x, node.y]);
-      this.draw();
+      if (under) return this.join(node, under);
+      this.moveTo(node, node.x, node.y);
     };
     element.addEventListener("pointermove", move);
     element.addEventListener("pointerup", up);
+    element.addEventListener("pointercancel", cancel);
   }
 }

@@ -51,6 +51,17 @@ function whereOf(graph, row) {
   return "L" + graph.layer[row] + " " + token;
 }
 
+// A sentence of ours: `code` in backticks, and no line between a figure and its unit.
+function prose(text) {
+  return text.replace(/(\d) %/g, "$1\u00a0%").split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+}
+
+// What has to be done before a command that needs the graph's folder, and that folder.
+function exported(graph) {
+  const { exportCommand } = graph;
+  return exportCommand ? [exportCommand.words + " && ", exportCommand.folder] : ["", "GRAPH"];
+}
+
 function bar(share, most) {
   const size = Math.min(1, Math.abs(share) / Math.max(most, 1e-12));
   return h("span.bar", { "aria-hidden": "true" },

@@ -1,10 +1,8 @@
 // What the plot looks like: stripes, edges, marks, labels, and on top what is lit up.
 //
-// Only what is in view is drawn: edges strongest first and no more than asked for, labels by
-// importance where there is free room, so that no two overlap.
+// Only what is in view is drawn: edges strongest first and no more than asked for.
 
 const EDGE_STEPS = 4;
-const MOST_TRIED = 1500;
 
 function dashOf(width) {
   return [4 + width, 2.5 + 0.5 * width];
@@ -12,30 +10,6 @@ function dashOf(width) {
 
 function edgeWidth(share) {
   return 0.7 + 4 * Math.min(Math.abs(share), 1);
-}
-
-class Rooms {
-  // Which boxes of the page are taken, found by lines of 16 pixels.
-  constructor() {
-    this.rows = new Map();
-  }
-  take(x0, y0, x1, y1) {
-    for (let row = Math.floor(y0 / 16); row <= Math.floor(y1 / 16); row++) {
-      let list = this.rows.get(row);
-      if (!list) this.rows.set(row, (list = []));
-      list.push(x0, x1, y0, y1);
-    }
-  }
-  isFree(x0, y0, x1, y1) {
-    for (let row = Math.floor(y0 / 16); row <= Math.floor(y1 / 16); row++) {
-      const list = this.rows.get(row);
-      if (!list) continue;
-      for (let i = 0; i < list.length; i += 4) {
-        if (list[i] < x1 && x0 < list[i + 1] && list[i + 2] < y1 && y0 < list[i + 3]) return false;
-      }
-    }
-    return true;
-  }
 }
 
 // The page at rest, as one drawing: everything but what is lit up.
@@ -148,12 +122,11 @@ function paintBox(plot, pen, row, rooms) {
   }
   const shade = Math.sqrt(graph.strongestToken > 0 ? graph.influence[row] / graph.strongestToken : 0);
   pen.box(x - half, top, 2 * half, high, { fill: colors.paper, radius: 4 });
-  pen.box(x - half, top, 2 * half, high, { fill: colors.token, alpha: 0.08 + 0.92 * shade, radius: 4 });
+  pen.box(x - half, top, 2 * half, high, { fill: colors.token, alpha: TOKEN_LEAST + (1 - TOKEN_LEAST) * shade, radius: 4 });
   pen.box(x - half, top, 2 * half, high, { stroke: colors.tokenEdge, width: 1, radius: 4 });
   const token = graph.tokens[graph.position[row]];
   if (place.turned) {
-    const every = Math.ceil(13 / Math.max((place.columns[0].right - place.columns[0].left) * plot.k, 1));
-    if (graph.position[row] % every === 0) {
+    if (spelledOut(plot).has(graph.position[row])) {
       const words = cutTo(token, 11, 58);
       pen.text(words, x + 4, top + 18, { size: 11, fill: colors.ink, align: "right", turn: -90 });
     }
@@ -161,44 +134,6 @@ function paintBox(plot, pen, row, rooms) {
   }
   const words = cutTo(token, BOX_SIZE, 2 * half - 6);
   pen.text(words, x, top + 16.5, { size: BOX_SIZE, fill: colors.tokenInk(shade), align: "center" });
-}
-
-function labelOf(graph, row) {
-  return graph.label[row];
-}
-
-// Labels to the right of their marks where nothing else stands; returns their places.
-function paintLabels(plot, pen, rooms) {
-  const { graph, place, colors } = plot;
-  const placed = [], rest = [];
-  let tried = 0;
-  const room = place.labelled ? 175 : 150;
-  for (const list of [plot.important(), rest]) {
-    for (const row of list) {
-      if (tried > MOST_TRIED) break;
-      if (!place.shown[row]) continue;
-      const words = labelOf(graph, row);
-      const isError = graph.kind[row] === KIND.ERROR;
-      if (list !== rest && (isError || !words)) {
-        rest.push(row);
-        continue;
-      }
-      const x = plot.sx(place.x[row]) + markSize(plot, row) + 4, y = plot.sy(place.y[row]);
-      if (x < 0 || x > plot.width - 20 || y < 4 || y > plot.height - 4) continue;
-      tried++;
-      for (const size of [room, 110, 72, 44]) {
-        const shown = cutTo(words, LABEL_SIZE, Math.min(size, plot.width - x - 6));
-        const width = widthOf(shown, LABEL_SIZE);
-        if (!shown || (size < room && width < 20)) break;
-        if (!rooms.isFree(x, y - 6, x + width + 3, y + 6)) continue;
-        rooms.take(x, y - 6, x + width + 3, y + 6);
-        placed.push({ row, x, y, width });
-        pen.text(shown, x, y + 3.8, { size: LABEL_SIZE, fill: isError ? colors.quiet : colors.ink, halo: colors.halo });
-        break;
-      }
-    }
-  }
-  return placed;
 }
 
 // Layers at the left and, where the tokens are out of view, their words at the bottom.
@@ -250,7 +185,7 @@ function litWords(plot, pen, rooms, row, lit) {
   const kind = graph.kind[row], badge = lit.badges.get(row);
   const x = plot.sx(place.x[row]), y = plot.sy(place.y[row]);
   const isBox = kind === KIND.EMBEDDING || kind === KIND.LOGIT;
-  const share = badge === undefined ? "" : signedPercent(badge);
+  const share = badge === undefined ? "" : lit.unsigned ? percent(badge) : signedPercent(badge);
   const words = isBox ? "" : cutTo(labelOf(graph, row), LABEL_SIZE, 170);
   const gap = share && words ? 5 : 0;
   const width = widthOf(share, LABEL_SIZE, true) + gap + widthOf(words, LABEL_SIZE);

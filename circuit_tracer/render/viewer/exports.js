@@ -1,5 +1,5 @@
-// Files that leave the page: the view and the diagram as SVG, pins and groups as qParams; and
-// qParams that come back. Nothing goes over a network: files are made and read here.
+// Files that leave the page: the view and the diagram as SVG, pins, groups and where their boxes
+// stand as qParams; and qParams that come back. Nothing goes over a network: files are made and read here.
 
 function viewSvg(plot, theme = null) {
   const colors = plot.colors;
@@ -57,7 +57,7 @@ function qParamsOf(plot) {
     supernodes: plot.groups.map((group) => [group.name, ...ids(group.rows)]),
     linkType: plot.app.links === "both" ? "both" : plot.app.links === "inputs" ? "input" : "output",
     clickedId: plot.selected >= 0 ? graph.id[plot.selected] : "",
-    sg_pos: "",
+    sg_pos: positionsText(plot.app.diagram, plot),
   };
 }
 
@@ -79,6 +79,7 @@ function takeQParams(plot, given) {
   }
   plot.pinned = pinned;
   plot.groups = groups;
+  plot.app.diagram.moved.set(plot, unknown ? new Map() : takenPositions(plot, params.sg_pos));
   return unknown;
 }
 

@@ -38,7 +38,7 @@ class Run {
       { key: "line", name: "", title: "in the order of the prompt file" },
       { key: "prompt", name: "prompt" },
       { key: "answer", name: "answer" },
-      { key: "probability", name: "p", down: true, title: "probability of the answer" },
+      { key: "probability", name: "probability", down: true, title: "of the answer" },
       ...this.data.scores.map(({ key, meaning }) => ({ key, name: key, down: true, title: meaning })),
       { key: "route", name: "strongest route through features" },
     ];
@@ -48,8 +48,8 @@ class Run {
     byId("head").replaceChildren(...this.columns().map((column) => {
       const isOn = this.sorted.key === column.key;
       return h("button.cell." + (column.key === "line" ? "thumb" : cellClass(this.data, column.key)), {
-        role: "columnheader", title: column.title, "data-key": column.key,
-        "aria-sort": isOn ? (this.sorted.down ? "descending" : "ascending") : "none",
+        title: column.title, "data-key": column.key, "aria-pressed": String(isOn),
+        "aria-label": "sort by " + (column.name || "line") + (isOn ? (this.sorted.down ? ", now falling" : ", now rising") : ""),
         onclick: () => this.sort(column),
       }, column.name || "graph", isOn ? (this.sorted.down ? " \u2193" : " \u2191") : "");
     }));
@@ -113,13 +113,19 @@ class Run {
     body.replaceChildren(...this.found.slice(first, last).map((row, i) => this.line(row, first + i)));
   }
 
+  // A figure; where there is room for one alone it is what the lines are sorted by.
+  number(key, words) {
+    const isScore = this.data.scores.some((score) => score.key === this.sorted.key);
+    return h(key === (isScore ? this.sorted.key : "probability") ? "span.cell.number.on" : "span.cell.number", {}, words);
+  }
+
   line(row, place) {
     return h("a.line", { href: row.href, style: { transform: "translateY(" + place * HEIGHT + "px)" } },
       h("span.cell.thumb", {}, thumbnail(row.thumbnail)),
       h("span.cell.text", {}, h("b", {}, row.prompt), row.tags.length ? h("small", {}, row.tags.join(", ")) : null),
       h("span.cell.answer", {}, row.answer),
-      h("span.cell.number", {}, row.probability === null ? "" : percent(row.probability)),
-      this.data.scores.map(({ key, share }) => h("span.cell.number", {}, scoreText(row.scores[key], share))),
+      this.number("probability", row.probability === null ? "" : percent(row.probability)),
+      this.data.scores.map(({ key, share }) => this.number(key, scoreText(row.scores[key], share))),
       h("span.cell.route", {}, row.route));
   }
 }

@@ -9,7 +9,7 @@ const KEYS = [
   ["+ − 0", "zoom in, out, fit"],
   ["/", "search"],
   ["Esc", "let go: selection, route, search"],
-  ["1 2 3 4", "the panel's tabs"],
+  ["1 \u2026 5", "the panel's tabs"],
   ["?", "this list"],
 ];
 
@@ -76,7 +76,7 @@ function act(app, key, isButton, isSlider) {
     i: () => app.select(plot, strongestLink(plot, "in"), true),
     o: () => app.select(plot, strongestLink(plot, "out"), true),
     g: () => app.groupLoose(plot),
-    1: () => app.showTab("routes"), 2: () => app.showTab("node"), 3: () => app.showTab("pins"), 4: () => app.showTab("trust"),
+    1: () => app.showTab("routes"), 2: () => app.showTab("node"), 3: () => app.showTab("pins"), 4: () => app.showTab("trust"), 5: () => app.showTab("heads"),
   };
   const action = actions[key] || actions[key.toLowerCase()];
   if (!action) return false;

@@ -13,6 +13,8 @@ const MARK = 16;
 const LINE = 19;
 const LAYER_GAP = 16;
 const COLUMN_PAD = 12;
+const TURNED = 17;
+const NARROWEST = 0.5;
 const GUTTER = 40;
 const EDGE_OF_PAGE = 12;
 const BOX = 24;
@@ -23,6 +25,7 @@ const LABEL_SIZE = 11;
 const BOX_SIZE = 12.5;
 const SMALL_GRAPH = 600;
 
+const segmenter = Intl.Segmenter ? new Intl.Segmenter("en", { granularity: "grapheme" }) : null; // not in old browsers
 const ruler = document.createElement("canvas").getContext("2d");
 const widths = new Map();
 
@@ -40,7 +43,7 @@ function widthOf(text, size, bold = false) {
 
 function cutTo(text, size, room) {
   if (widthOf(text, size) <= room) return text;
-  const characters = Array.from(text);
+  const characters = lettersOf(text);
   let low = 0, high = characters.length;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
@@ -50,6 +53,12 @@ function cutTo(text, size, room) {
   return low ? characters.slice(0, low).join("").replace(/[\s\u2026]+$/, "") + "\u2026" : "";
 }
 
+// What readers take for single letters: an accent or the parts of a composed emoji belong together.
+function lettersOf(text) {
+  if (!segmenter || !/\p{M}|\p{Emoji_Modifier}|\u200d/u.test(text)) return Array.from(text);
+  return Array.from(segmenter.segment(text), (one) => one.segment);
+}
+
 function layOut(graph, rows, room) {
   const inner = rows.filter((row) => graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR);
   const cells = cellsOf(graph, inner);
@@ -57,8 +66,9 @@ function layOut(graph, rows, room) {
   const foot = turned ? 78 : 46;
   const heads = targetBoxes(graph, room.width - GUTTER - EDGE_OF_PAGE);
   const head = heads.lines.length * (BOX + 6) + 12;
-  const floor = graph.tokens.map((token) => (turned ? 17 : Math.min(widthOf(token, BOX_SIZE) + 20, 120)));
   const inside = { width: room.width - GUTTER - EDGE_OF_PAGE, height: Math.max(60, room.height - head - foot - 10) };
+  const floor = graph.tokens.map((token) => (turned ? TURNED : Math.min(widthOf(token, BOX_SIZE) + 20, 120)));
+  if (turned) narrowEmpty(floor, cells, inside.width / 2);
   const plan = squeezed(settle(cells, floor, inside), inside);
   const place = {
     x: new Float32Array(graph.n), y: new Float32Array(graph.n), half: new Float32Array(graph.n),
@@ -78,6 +88,13 @@ function layOut(graph, rows, room) {
   putTokens(graph, place);
   putTargets(graph, place, heads);
   return place;
+}
+
+// Of a long prompt most tokens have no nodes: their columns get half the page at most.
+function narrowEmpty(floor, cells, room) {
+  const filled = new Set(cells.map((cell) => cell.column));
+  const narrow = Math.max(NARROWEST, Math.min(TURNED, room / Math.max(1, floor.length - filled.size)));
+  for (let at = 0; at < floor.length; at++) if (!filled.has(at)) floor[at] = narrow;
 }
 
 function cellsOf(graph, inner) {
@@ -153,7 +170,7 @@ function columnsOf(plan, over) {
 
 function bandsOf(place, plan, head, over) {
   const layers = [...plan.lines.keys()].sort((a, b) => b - a);
-  const stretch = layers.length ? Math.min(over / layers.length, 110) : 0;
+  const stretch = layers.length ? Math.min(over / layers.length, Math.max(110, 420 / layers.length)) : 0;
   let top = head;
   place.head = head;
   place.bands = layers.map((layer) => {
@@ -162,7 +179,7 @@ function bandsOf(place, plan, head, over) {
     top += height;
     return band;
   });
-  place.floor = top + 8;
+  place.floor = top + 8 + (layers.length ? 0 : Math.min(over, 200));
 }
 
 function putCells(graph, place, plan, cells) {

@@ -2,6 +2,7 @@
 
 const MOST_BADGES = 14;
 const MOST_LIT = 250;
+const MOST_CARRIED = 40;
 
 function litNode(plot, row) {
   const { graph, app } = plot;
@@ -33,6 +34,30 @@ function litRoute(plot, route) {
     if (edge < 0) continue;
     lit.edges.push(edge);
     lit.badges.set(route.rows[i - 1], shareOf(plot.graph, edge));
+  }
+  return lit;
+}
+
+// The edges in view that a head carries most influence along, and how much of what it carries in
+// view starts where.
+function litHead(plot, name) {
+  const { graph, place } = plot, { heads } = graph, found = [];
+  for (const i of heads.byName.get(name) ?? []) {
+    const edge = heads.edge[i], target = graph.target[edge];
+    if (!place.shown[graph.source[edge]] || !place.shown[target]) continue;
+    found.push({ edge, flow: Math.abs(heads.loading[i]) * graph.passedOn[target] });
+  }
+  const whole = found.reduce((sum, one) => sum + one.flow, 0);
+  found.sort((a, b) => b.flow - a.flow || a.edge - b.edge);
+  const lit = { rows: new Set(), strong: new Set(), edges: [], badges: new Map(), bold: false, unsigned: true };
+  for (const { edge } of found.slice(0, MOST_CARRIED)) {
+    lit.edges.push(edge);
+    lit.rows.add(graph.source[edge]).add(graph.target[edge]);
+    lit.badges.set(graph.source[edge], 0);
+  }
+  for (const { edge, flow } of found) {
+    const source = graph.source[edge];
+    if (lit.badges.has(source)) lit.badges.set(source, lit.badges.get(source) + flow / whole);
   }
   return lit;
 }

@@ -19,7 +19,7 @@ function nodeTab(app) {
     kind === KIND.FEATURE ? cardPart(graph, row) : null,
     linkList(app, plot, row, "inputs"),
     linkList(app, plot, row, "outputs"),
-    graph.heads ? null : h("p.hint", {}, "The attention heads of edges are not in this page; circuit-tracer heads GRAPH --save brings them in."),
+    graph.into.start[row + 1] - graph.into.start[row] + graph.outOf.start[row + 1] - graph.outOf.start[row] ? wayToHeads(graph, false) : null,
   ];
   return parts;
 }
@@ -105,24 +105,26 @@ function linkList(app, plot, row, way) {
     ...edges.slice(0, limit).map((edge) => linkItem(app, plot, edge, isInputs ? graph.source[edge] : graph.target[edge], most)));
   fill(SHOWN_LINKS);
   const more = edges.length > SHOWN_LINKS
-    ? h("button.link", { onclick: () => { fill(edges.length); more.remove(); } }, "all " + edges.length.toLocaleString("en"))
+    ? h("button.link", { onclick: () => { fill(edges.length); more.remove(); } }, "show all " + edges.length.toLocaleString("en"))
     : null;
   const sum = isInputs ? edges.reduce((total, edge) => total + Math.abs(shareOf(graph, edge)), 0) : 0;
   const note = isInputs ? "shares of what goes into it; together " + percent(sum) : "shares of what goes into each";
+  const isAway = edges.some((edge) => !plot.place.shown[isInputs ? graph.source[edge] : graph.target[edge]]);
   return h("section." + way, {},
-    h("h3", {}, isInputs ? "Inputs" : "Outputs", h("small", {}, note)), list, more);
+    h("h3", {}, isInputs ? "Inputs" : "Outputs", h("small", {}, note)), list, more,
+    isAway ? h("p.hint", {}, "In italics: not in the plot as the Nodes slider stands; a click brings it in.") : null);
 }
 
 function linkItem(app, plot, edge, other, most) {
   const { graph } = plot, share = shareOf(graph, edge), heads = headsOf(graph, edge);
-  const detail = h("div.heads", { hidden: true });
+  const detail = h("ol.heads", { hidden: true });
   const toggle = heads.length
     ? h("button.more", {
         "aria-expanded": "false", "aria-label": "attention heads of this edge", title: "attention heads of this edge",
         onclick: (event) => {
           detail.hidden = !detail.hidden;
           event.currentTarget.setAttribute("aria-expanded", String(!detail.hidden));
-          if (!detail.childElementCount) detail.append(...headItems(graph, heads));
+          if (!detail.childElementCount) detail.append(...edgeHeads(graph, heads));
         },
       }, "heads")
     : null;
@@ -136,13 +138,4 @@ function linkItem(app, plot, edge, other, most) {
     bar(share, most), sign(graph.kind[other], graph.kind[other] === KIND.FEATURE && !graph.expanded[other]),
     h("span.label", {}, titleOf(graph, other)), h("span.where", {}, whereOf(graph, other)));
   return h(plot.place.shown[other] ? "li" : "li.away", {}, h("div.row", {}, go, toggle), detail);
-}
-
-function headItems(graph, heads) {
-  const most = Math.abs(heads[0].share);
-  return heads.map((head) => h("div.head", {},
-    h("span.share", { class: head.share < 0 ? "share down" : "share up" }, signedPercent(head.share)),
-    bar(head.share, most),
-    h("span.label", {}, head.name),
-    h("span.where", {}, "\u201c" + graph.tokens[head.key] + "\u201d \u2192 \u201c" + graph.tokens[head.query] + "\u201d")));
 }

@@ -25,6 +25,7 @@ class Plot {
     this.groups = graph.groups.map((group) => ({ name: group.name, rows: new Set(group.rows) }));
     this.forced = new Set(this.pinned);
     this.route = null;
+    this.head = null;
     this.matches = null;
     this.labels = [];
     this.frames = [];
@@ -120,6 +121,13 @@ class Plot {
   fit() {
     this.k = 1;
     this.tx = this.ty = 0;
+    this.host.classList.remove("zoomed");
+  }
+
+  // On a narrow screen the page is longer than the window: one finger, or the wheel, scrolls it as
+  // long as the whole graph is in view.
+  get scrollsPage() {
+    return document.body.classList.contains("stacked") && !this.host.classList.contains("zoomed");
   }
 
   zoom(factor, x = this.width / 2, y = this.height / 2) {
@@ -127,6 +135,7 @@ class Plot {
     this.tx = x - ((x - this.tx) * k) / this.k;
     this.ty = y - ((y - this.ty) * k) / this.k;
     this.k = k;
+    this.host.classList.toggle("zoomed", k > 1.01);
     this.moved();
   }
 
@@ -235,6 +244,7 @@ class Plot {
 
   lit() {
     if (this.hovered < 0 && this.route) return litRoute(this, this.route);
+    if (this.hovered < 0 && this.head) return litHead(this, this.head);
     const row = this.hovered >= 0 ? this.hovered : this.selected;
     if (row >= 0) return litNode(this, row);
     return this.matches ? litMatches(this, this.matches) : null;

@@ -5,11 +5,11 @@ function routesTab(app) {
   const parts = [
     h("p.hint", {}, "A route runs from a token through features to what the model says. Its share is of all routes to that target; with a minus, it pushes the target down."),
   ];
+  if (!graph.routes.length) parts.push(h("p.hint", {}, "No route from a token to a target was kept; a higher edge threshold keeps more."));
   for (const target of graph.targets) {
     const routes = graph.routes.filter((route) => route.rows[route.rows.length - 1] === target.row);
-    if (!routes.length && graph.targets.length > 1) continue;
+    if (!routes.length) continue;
     parts.push(h("h3.target", {}, sign(KIND.LOGIT), " ", target.token, h("small", {}, targetFigure(target))));
-    if (!routes.length) parts.push(h("p.hint", {}, "No route from a token was kept."));
     parts.push(h("ol.routes", {}, routes.map((route) => routeItem(app, plot, route))));
   }
   return parts;
@@ -30,7 +30,7 @@ function routeItem(app, plot, route) {
   const { graph } = plot, isOn = plot.route === route;
   const steps = route.rows.slice(0, -1).map((row, i) => [
     i ? h("span.arrow", {}, "\u2192") : null,
-    h("span.step", {}, layerOf(graph, row), titleOf(graph, row)),
+    h("span.step", { title: subtitleOf(graph, row) }, layerOf(graph, row), titleOf(graph, row)),
   ]);
   if (route.rows.length === 2) steps.push(h("span.arrow", {}, "\u2192"), h("span.direct", {}, "directly"));
   return h(isOn ? "li.on" : "li", {},

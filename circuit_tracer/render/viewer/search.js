@@ -56,11 +56,12 @@ class Search {
     this.list.replaceChildren(
       h("p.count", {}, count ? counted(count, "node") : "Nothing found: labels, names (L3/117), tokens and promoted tokens are searched."),
       ...this.rows.map((row, i) => h("button.hit", {
-        role: "option", "aria-selected": String(i === this.chosen), onclick: () => this.choose(row),
+        role: "option", id: "hit-" + i, tabindex: -1, "aria-selected": String(i === this.chosen), onclick: () => this.choose(row),
       }, sign(graph.kind[row]), h("span.label", {}, titleOf(graph, row)), h("span.where", {}, whereOf(graph, row)))),
     );
     this.list.hidden = false;
     this.field.setAttribute("aria-expanded", "true");
+    this.point();
   }
 
   key(event) {
@@ -72,6 +73,7 @@ class Search {
         hit.setAttribute("aria-selected", String(i === this.chosen));
         if (i === this.chosen) hit.scrollIntoView({ block: "nearest" });
       });
+      this.point();
     } else if (event.key === "Escape") {
       this.field.value = "";
       this.close();
@@ -79,6 +81,12 @@ class Search {
     } else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  // Tells screen readers which hit Enter takes.
+  point() {
+    if (this.chosen < 0) this.field.removeAttribute("aria-activedescendant");
+    else this.field.setAttribute("aria-activedescendant", "hit-" + this.chosen);
   }
 
   choose(row) {
@@ -90,6 +98,7 @@ class Search {
   hide() {
     this.list.hidden = true;
     this.field.setAttribute("aria-expanded", "false");
+    this.field.removeAttribute("aria-activedescendant");
   }
 
   close() {

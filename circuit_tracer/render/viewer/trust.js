@@ -1,7 +1,7 @@
 // The panel's tab on how far to believe the graph: verdict, scores, tests by intervention.
 
 const VERDICT_MARKS = { "+": "speaks for it", "~": "keep in mind", "-": "speaks against it" };
-const HELD_NAMES = { held: "attention, norms held", constrained: "attention held", free: "nothing held" };
+const HELD_NAMES = { held: "both held", constrained: "attention held", free: "nothing held" };
 
 function trustTab(app) {
   const { graph } = app.active, trust = graph.trust;
@@ -9,9 +9,11 @@ function trustTab(app) {
   if (trust) {
     parts.push(h("p.verdict", { "data-level": trust.level }, trust.headline));
     parts.push(h("ul.reasons", {}, trust.reasons.map((reason) =>
-      h("li", { "data-mark": reason.mark, title: VERDICT_MARKS[reason.mark] || "" }, reason.text))));
+      h("li", { "data-mark": reason.mark, title: VERDICT_MARKS[reason.mark] || "" }, prose(reason.text)))));
   } else {
-    parts.push(h("p.hint", {}, "This graph has not been tested by intervention; circuit-tracer trust does it."));
+    const [before, folder] = exported(graph);
+    parts.push(h("p.hint", {}, "This graph has not been tested by intervention. This does it" + (before ? ":" : ", GRAPH being the traced folder:")));
+    parts.push(h("pre.command", { tabindex: 0 }, before + "circuit-tracer trust " + folder + " && circuit-tracer view " + folder));
   }
   parts.push(h("h3", {}, "Scores of the whole graph"));
   parts.push(h("dl.scores", {}, graph.scores.map((score) =>
@@ -51,7 +53,7 @@ function chart(title, note, xLabels, ticks, marks) {
 
 function knockOnChart(found) {
   const place = (i) => (i + 0.5) / found.length;
-  return chart("Knock-on effects: foretold against measured", "Spearman over ablated features, 95 % of bootstrap draws",
+  return chart("Knock-on effects: foretold against measured", "Spearman over ablated features, 95 % of bootstrap draws; held: attention and norms (both), attention, nothing",
     found.map((one, i) => [place(i), HELD_NAMES[one.held] || one.held]), [-0.5, 0, 0.5, 1],
     (x, y) => found.filter((one) => Number.isFinite(one.value ?? NaN)).map((one) => {
       const i = found.indexOf(one);
