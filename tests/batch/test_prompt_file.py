@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,19 +99,27 @@ BAD = {
     b"{": "is no JSON",
     b"[1]": "is no object",
     b"{}": "has no prompt",
-    b'{"prompt": 3}': "has a prompt that is no text",
-    b'{"prompt": " "}': "has an empty prompt",
+    b'{"prompt": 3}': 'something other than text as "prompt"',
+    b'{"prompt": " "}': 'has an empty "prompt"',
     b'{"prompt": "\\ud800"}': "half a character",
     b"\xff\xfe": "is not UTF-8",
-    b'{"prompt": "x", "targets": 3}': "has targets that are no list",
-    b'{"prompt": "x", "targets": [3]}': "has a targets that is no text",
+    b'{"prompt": "x", "targets": 3}': 'has "targets" that are no list',
+    b'{"prompt": "x", "targets": [3]}': 'something other than text as "targets"',
     b'{"prompt": "x", "targets": ["a"], "contrast": "a,b"}': "both targets and contrast",
     b'{"prompt": "x", "roles": {"a": 1.5}}': "has roles that are none",
     b'{"prompt": "x", "roles": {"a": true}}': "has roles that are none",
-    b'{"prompt": "x", "tags": {"a": 1}}': "has tags that are no list",
+    b'{"prompt": "x", "tags": {"a": 1}}': 'has "tags" that are no list',
     b'{"prompt": "x", "id": "a\\u0007"}': "has an id that is none",
     b'{"prompt": "x", "id": "known"}': 'has the id "known" of line 1 again',
     b"[" * 100_000: "is no JSON",
+    b'{"prompt": "x", "prompt": "y"}': "has 'prompt' twice",
+    b'{"prompt": "x", "roles": {"a": 1, "a": 2}}': "has 'a' twice",
+    b'{"\\ud800": 1, "\\ud800": 2}': "twice",
+    b'{"prompt": NaN}': 'something other than text as "prompt"',
+    b'{"prompt": "x\\u0000"}': 'has a null byte in "prompt"',
+    b'{"prompt": "x", "id": ' + b"9" * 30 + b"}": 'something other than text as "id"',
+    b'{"prompt": "x", "id": ' + b"9" * 5000 + b"}": "too long a number",
+    b'{"prompt": "x", "roles": {"a": ' + b"9" * 30 + b"}}": "has roles that are none",
 }
 
 
@@ -132,6 +141,59 @@ def test_bad_rows_of_csv_and_parquet(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     pq.write_table(pa.table({"prompt": ["a", None, "b"]}), path)
     assert [bad.line for bad in read_prompts(path).bad] == [2]
+    assert len(parse_prompts(path.read_bytes(), None).prompts) == 2  # from stdin
+    pq.write_table(pa.table({"text": ["a"]}), path)
+    with pytest.raises(UsageError, match='no column prompt; its columns are "text"'):
+        read_prompts(path)
+    pq.write_table(pa.table({"prompt": [1]}), path)
+    with pytest.raises(UsageError, match="write it as text"):
+        read_prompts(path)
+
+
+def _told(
+    content: bytes, format: Literal["txt", "csv"] = "csv"
+) -> tuple[list[str], dict[int, str]]:
+    """The prompts, and of each bad line what is said."""
+    found = parse_prompts(content, format, "p.csv")
+    for bad in found.bad:
+        assert bad.message.startswith(f"line {bad.line} of p.csv ")
+    return [one.prompt for one in found.prompts], {bad.line: bad.message for bad in found.bad}
+
+
+def test_a_quote_that_is_never_closed_loses_no_line_without_a_word() -> None:
+    prompts, told = _told(b'prompt,id\na,1\n\n"b is,2\nc,3\n\nd,4\n')
+    assert prompts == ["a"]
+    assert list(told) == [4, 5, 7]
+    assert "a quote that is never closed" in told[4]
+    assert "inside the quote that line 4 opens" in told[5]
+    prompts, told = _told(b'prompt,id\na,1\n"b is,2\nc,3\n"d",4\ne,5\n')
+    assert prompts == ["a", "e"]
+    assert list(told) == [3, 4, 5]
+    assert "goes on behind a closing quote" in told[3]
+
+
+def test_a_quote_that_is_never_closed_in_a_long_file() -> None:
+    rows = b"".join(b"prompt number %d,%d\n" % (n, n) for n in range(20_000))
+    assert len(rows) > 2 * csv.field_size_limit()
+    before = csv.field_size_limit()
+    prompts, told = _told(b'prompt,id\na,1\n"b is,2\n' + rows)
+    assert prompts == ["a"]
+    assert len(told) == 20_001
+    assert csv.field_size_limit() == before
+
+
+def test_csv_as_spreadsheets_write_it() -> None:
+    long = "a " * 200_000
+    content = f"\ufeffprompt,id\r\ncaf\u00e9,1\r\n{long},2\r\na\ufffdb,3\r\n,,\r\n,\r\n"
+    assert _told(content.encode()) == (["café", long, "a\ufffdb"], {})
+    prompts, told = _told("prompt,note\ncafé,x\nb,é\nc,x\n".encode("latin-1"))
+    assert prompts == ["c"]
+    assert list(told) == [2, 3]
+    assert "is not UTF-8" in told[2]
+
+
+def test_blank_lines_of_any_width_are_passed_over() -> None:
+    assert _told("\u00a0\n \t\nx\n".encode(), "txt") == (["x"], {})
 
 
 @pytest.mark.parametrize(
@@ -140,7 +202,15 @@ def test_bad_rows_of_csv_and_parquet(tmp_path: Path) -> None:
         ("p.doc", b"x", "does not follow from its name"),
         ("p.txt", b" \n", "holds no prompt"),
         ("p.jsonl", b"{\n", "line 1 of"),
-        ("p.csv", b"text\na\n", "no column prompt"),
+        ("p.csv", b"text;id\na\n", 'no column prompt; its columns are "text;id"'),
+        ("p.csv", b"", "is empty"),
+        ("p.csv", b"prompt\n", "holds no prompt"),
+        ("p.csv", b"prompt,id,prompt\na,b,c\n", "two columns prompt"),
+        ("p.csv", b'"prompt,id\na,1\n', "the first line of .* is no CSV"),
+        ("p.csv", "prompt\na\n".encode("utf-16"), "text in UTF-16"),
+        ("p.txt", "a\n".encode("utf-16"), "text in UTF-16"),
+        ("p.jsonl", b'[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n', "one JSON list"),
+        ("p.jsonl", b"", "holds no prompt"),
         ("p.parquet", b"PAR1", "cannot be read as Parquet"),
     ],
 )
