@@ -30,8 +30,10 @@ from circuit_tracer.cli import (
     trust,
     view,
 )
-from circuit_tracer.cli.app import ENVIRONMENT, fail, file_defaults, set_debug
-from circuit_tracer.errors import CircuitTracerError
+from circuit_tracer.cli.app import ENVIRONMENT, fail, set_debug
+from circuit_tracer.cli.config_file import file_defaults
+from circuit_tracer.cli.refusal import Refused, refusal
+from circuit_tracer.errors import CircuitTracerError, UsageError
 
 app = typer.Typer(
     name="circuit-tracer",
@@ -97,24 +99,36 @@ app.command()(doctor.doctor)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with 0 done, 1 failed, 2 usage, 130 interrupted."""
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of a command; what cannot be run is told in one sentence."""
     command = typer.main.get_command(app)
     try:
         defaults = file_defaults(command)
     except CircuitTracerError as error:
-        try:
-            fail(str(error), error.exit_code)
-        except typer.Exit as stop:
-            sys.exit(stop.exit_code)
+        fail(str(error), error.exit_code)
     # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        command(arguments, default_map=defaults, prog_name="circuit-tracer")
+        code = command(
+            arguments, default_map=defaults, prog_name="circuit-tracer", standalone_mode=False
+        )
+    except Refused as error:
+        if said := refusal(error, command, arguments):
+            fail(said, UsageError.exit_code)
+        return UsageError.exit_code  # the help has been printed
     except OSError as error:  # help that cannot be printed
-        print(f"error: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
+        fail(error.strerror or str(error), 1)
+    return int(code or 0)
 
 
 if __name__ == "__main__":
