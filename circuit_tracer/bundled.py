@@ -15,11 +15,22 @@ CARDS_FILE = "cards.parquet"
 DICTIONARY_FILE = "dictionary.json"
 
 
-def bundled_folder() -> Path:
-    """The folder of bundled models: package data in a wheel, `transcoders/` in a checkout."""
+def shipped_folder(name: str) -> Path:
+    """What ships under a name: package data in a wheel, a folder at the top of a checkout."""
     package = Path(__file__).resolve().parent
-    shipped = package / "shipped" / "transcoders"
-    return shipped if shipped.is_dir() else package.parent / "transcoders"
+    shipped = package / "shipped" / name
+    return shipped if shipped.is_dir() else package.parent / name
+
+
+def bundled_folder() -> Path:
+    """The folder of bundled models."""
+    return shipped_folder("transcoders")
+
+
+def shipped_prompts(ending: str) -> dict[str, Path]:
+    """The prompt files (".jsonl") or specs (".toml") that ship, by their bare names."""
+    found = {path.stem: path for path in shipped_folder("prompts").glob(f"*{ending}")}
+    return dict(sorted(found.items()))
 
 
 def bundled_dictionaries(model: str) -> list[str]:

@@ -19,6 +19,7 @@ from circuit_tracer.cli.files import check_slug, slug_of
 from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
+from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.cli.supernodes import reading_of
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.processes import processes
@@ -35,8 +36,8 @@ REPORT = "report.md"
 @explained
 def dissociate(
     spec: Annotated[
-        Path,
-        typer.Argument(metavar="SPEC", help="A spec in TOML, such as prompts/bananas.toml."),
+        str,
+        typer.Argument(metavar="SPEC", help="A spec in TOML, or one that ships: bananas, ..."),
     ],
     model: Annotated[
         str | None, own("--model", "-m", help="Another model than the spec names.")
@@ -63,15 +64,15 @@ def dissociate(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Tell a fact's route from the route of its judgement, by numbers; the same command goes on
-    where it stopped."""
+    """Tell a fact's route from that of its judgement; the same command goes on where it stopped."""
     from circuit_tracer.interventions.dissociation.run import dissociate as run
     from circuit_tracer.interventions.dissociation.spec_file import read_spec
     from circuit_tracer.interventions.dissociation.study import Study
 
     if processes().count > 1:
         raise UsageError("dissociate does not work under torchrun; run it in one process")
-    told = read_spec(spec)
+    file = find_given(spec, ".toml", "a spec in TOML")
+    told = read_spec(file)
     settings = _settings(told, seed, quick)
     folder = out / _folder_name(told, name, model)
     _check_folder(folder, overwrite)
@@ -92,7 +93,7 @@ def dissociate(
         with _goes_on(overwrite):
             found = run(study, folder, on_progress=report)
         report("drawing", 0, 0)
-        files = _write(found, folder, _command(spec, model, transcoders, quick, seed, dtype))
+        files = _write(found, folder, _command(file.name, model, transcoders, quick, seed, dtype))
     if json:
         print_json(asdict(found))
         return
@@ -138,7 +139,7 @@ def _size(study: Study) -> str:
 
 
 def _command(
-    spec: Path,
+    spec: str,
     model: str | None,
     transcoders: str | None,
     quick: bool,
@@ -146,7 +147,7 @@ def _command(
     dtype: str,
 ) -> str:
     """What makes the report again."""
-    words = ["circuit-tracer", "dissociate", spec.name]
+    words = ["circuit-tracer", "dissociate", spec]
     told = None if dtype == "float32" else dtype
     for flag, value in (("-m", model), ("-t", transcoders), ("--seed", seed), ("--dtype", told)):
         words += [] if value is None else [flag, str(value)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from circuit_tracer.cli.beside import stored_heads
+from circuit_tracer.cli.options import one_of
 from circuit_tracer.cli.output import say
 from circuit_tracer.errors import UsageError
 
@@ -95,22 +96,16 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
     return groups
 
 
-def check_theme(theme: str) -> Theme:
-    """A theme by its name; raises UsageError."""
+def check_theme(theme: str, *, where: str = "--theme") -> Theme:
+    """A theme by its name; raises UsageError that says where it was told."""
     from circuit_tracer.render.finish import THEMES
 
-    for known in THEMES:
-        if theme == known:
-            return known
-    raise UsageError(f'--theme "{theme}" is none; choose from {", ".join(THEMES)}')
+    return one_of(where, theme, THEMES)
 
 
-def check_level(level: str) -> Level:
-    """What stands for a node; raises UsageError."""
-    for known in LEVELS:
-        if level == known:
-            return known
-    raise UsageError(f'--level "{level}" is none; choose from {", ".join(LEVELS)}')
+def check_level(level: str, *, where: str = "--level") -> Level:
+    """What stands for a node; raises UsageError that says where it was told."""
+    return one_of(where, level, LEVELS)
 
 
 def bytes_of(svg: str, form: str, width_mm: float | None, theme: Theme) -> bytes:

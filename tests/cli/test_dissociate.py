@@ -130,4 +130,4 @@ def test_another_model_has_a_dictionary_of_its_own(
 def test_a_spec_that_is_not_there(run: Run) -> None:
     outcome = run("dissociate", "none.toml")
     assert outcome.code == 2
-    assert "cannot be read" in outcome.err
+    assert "there is no file none.toml" in outcome.err

@@ -116,13 +116,22 @@ def test_a_page_of_panels_is_the_same_each_time(banana: Banana, run: Run) -> Non
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("width = ", "cannot be read"),
+        ("width = ", "is no TOML"),
+        ("a = 1\na = 2", "is no TOML"),
+        ("[panel]\nsvg = 'a.svg'", "write [[panel]], once for each"),
+        ("width = '9'\n[[panel]]\nsvg = 'a.svg'", "must be a number, not '9'"),
+        ("colums = 2", 'did you mean "columns"?'),
+        ('[[panel]]\ngraph = ""', '"graph" in panel 1 of spec.toml is empty'),
+        ('[[panel]]\ngraph = "none"', "panel 1: There is no none"),
+        ('[[panel]]\nmerged = ["none", "none"]', "panel 1: There is no none"),
+        ('[[panel]]\nsvg = "."', "panel 1: . cannot be read (Is a directory); draw it first"),
+        ('[[panel]]\nsvg = "a.svg"\nlevel = "x"', '"level" in panel 1 of spec.toml'),
         ("width = 100", "[[panel]]"),
         ("panel = 3", '"panel"'),
         ("[[panel]]\n", "needs one of"),
         ('[[panel]]\ngraph = "a"\nsvg = "b"', "needs one of"),
         ('[[panel]]\ngraph = "a"\ncolour = "red"', '"colour"'),
-        ('[[panel]]\ngraph = "a"\nroutes = true', "wrong kind"),
+        ('[[panel]]\ngraph = "a"\nroutes = true', "must be a whole number, not True"),
         ('[[panel]]\ngraph = "a"\nroutes = 0', "at least 1"),
         ('[[panel]]\nmerged = ["a"]', "two traced folders"),
         ('[[panel]]\nsvg = "a.svg"\nroutes = 2', "does not go with"),
@@ -141,3 +150,34 @@ def test_a_spec_that_is_wrong_is_refused_in_words(spec: str, said: str, run: Run
     assert outcome.code == 2, outcome.err
     assert said in outcome.err
     assert not Path("spec.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "(No such file or directory); give a TOML file"),
+        (b"", "needs 1 to 26 tables [[panel]]"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"a = \x00", "is no TOML"),
+        (b"a = " + b"[" * 5000, "is no TOML"),
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_told_without_numbers(
+    content: bytes | None, said: str, run: Run
+) -> None:
+    if content is not None:
+        Path("spec.toml").write_bytes(content)
+    outcome = run("figure", "spec.toml")
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "Errno" not in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_page_never_replaces_its_own_spec(banana: Banana, run: Run) -> None:
+    spec = f'[[panel]]\ngraph = "{banana[0]}"\n'
+    Path("page.svg").write_text(spec)
+    outcome = run("figure", "page.svg", "--overwrite")
+    assert outcome.code == 2
+    assert "the spec itself" in outcome.err
+    assert Path("page.svg").read_text() == spec

@@ -1,0 +1,75 @@
+"""Specs and prompt files that ship are found by their bare names, in a checkout or installed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from circuit_tracer import bundled
+from circuit_tracer.cli.shipped import find_given
+from circuit_tracer.errors import UsageError
+from circuit_tracer.interventions.dissociation.spec_file import read_spec
+from tests.cli.conftest import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = ("bananas", "bananas-smollm2", "capitals", "opposites", "two-pages")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_spec_by_its_bare_name(name: str) -> None:
+    path = find_given(name, ".toml", "a spec")
+    assert path == find_given(f"{name}.toml", ".toml", "a spec")
+    assert path == ROOT / "prompts" / f"{name}.toml"
+    assert len(read_spec(path).items) >= 20
+
+
+def test_what_lies_here_goes_first() -> None:
+    Path("bananas").mkdir()
+    assert find_given("bananas", ".toml", "a spec").parent.name == "prompts"
+    Path("bananas.toml").write_text("mine")
+    Path("capitals").write_text("mine")
+    assert find_given("bananas.toml", ".toml", "a spec") == Path("bananas.toml")
+    assert find_given("capitals", ".toml", "a spec") == Path("capitals")
+    assert find_given("bananas", ".jsonl", "prompts").name == "bananas.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nothing", f"or one that ships: {', '.join(SPECS)}"),
+        ("nothing.toml", "or one that ships: "),
+        ("facts", "or one that ships: "),  # a prompt file, and no spec
+        ("banana", "did you mean bananas, which ships?"),
+        ("prompts/capitals.toml", "did you mean capitals, which ships?"),
+    ],
+)
+def test_an_unknown_name_is_told_with_those_that_ship(given: str, said: str, run: Run) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_given(given, ".toml", "a spec")
+    assert said in str(caught.value)
+    outcome = run("dissociate", given)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert said in outcome.err
+
+
+def test_a_shipped_prompt_file_is_traced(run: Run) -> None:
+    done = run("batch", "facts", "--limit", "1", "--device", "cpu", "--threads", "1")
+    assert done.code == 0, done.err
+    assert "outputs/facts" in done.out
+    assert "did you mean facts" in run("batch", "fcats").err
+
+
+def test_an_installed_package_finds_them_inside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    places = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    installed = tmp_path / "site-packages"
+    for name in ("prompts", "transcoders"):
+        (installed / places[name]).mkdir(parents=True)
+    (installed / places["prompts"] / "mine.toml").write_text("mine")
+    monkeypatch.setattr(bundled, "__file__", str(installed / "circuit_tracer" / "bundled.py"))
+    assert list(bundled.shipped_prompts(".toml")) == ["mine"]
+    assert bundled.bundled_folder() == installed / places["transcoders"]
