@@ -67,7 +67,7 @@ def ablate(
         str | None, own("--find", help="Every feature with this text in its label.")
     ] = None,
     route: Annotated[
-        int | None, own("--route", help="What the n-th best route passes; 1 is the best.")
+        int | None, own("--route", min=1, help="What the n-th best route passes; 1 is the best.")
     ] = None,
     top: Annotated[
         int | None, own("--top", min=1, help="So many features of most influence.")

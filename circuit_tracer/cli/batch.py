@@ -14,13 +14,12 @@ from circuit_tracer.cli.app import explained, fail
 from circuit_tracer.cli.batch_job import Job
 from circuit_tracer.cli.files import check_slug, slug_of
 from circuit_tracer.cli.opening import parse_dtype
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.options import one_of, option, own
 from circuit_tracer.cli.output import print_json, progress_line, say
+from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from circuit_tracer.batch.prompt_file import PromptFile
     from circuit_tracer.batch.shards import Shard
     from circuit_tracer.batch.tracing import Failed
@@ -32,13 +31,21 @@ MOST_SAID = 10
 """Failures that are said one by one."""
 ENGINES = ("local", "ray")
 STORED = ("kept", "whole")
+OF_THE_RUN = (
+    *("model", "transcoders", "transcoders_format", "dtype", "store", "routes", "heads"),
+    *("node_threshold", "edge_threshold", *trace_options.TRACED),
+)
+"""Options that a run is made by; the others say where and how."""
 
 
 @explained
 def batch(
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="A .txt, .jsonl, .csv or .parquet file, or - (stdin)."),
+        typer.Argument(
+            metavar="FILE",
+            help="A .txt, .jsonl, .csv or .parquet file, - (stdin), or one that ships: facts, ...",
+        ),
     ],
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
@@ -103,15 +110,16 @@ def batch(
     json: options.Json = False,
 ) -> None:
     """Trace every prompt of a file into one store; the same command goes on where it stopped."""
-    from circuit_tracer.attribution.settings import TraceSettings
+    given = dict(locals())  # as told
     from circuit_tracer.batch.work import Work
     from circuit_tracer.graphs.pruning import check_thresholds
 
-    _one_of("--engine", engine, ENGINES)
-    _one_of("--store", store, STORED)
+    one_of("--engine", engine, ENGINES)
+    one_of("--store", store, STORED)
     check_thresholds(node_threshold, edge_threshold)
-    prompts = _prompts(file, file_format)
-    folder = out / (check_slug(name) if name is not None else slug_of(_stem(file)))
+    path = Path("stdin") if file == "-" else find_given(file, ".jsonl", "a prompt file")
+    prompts = _prompts(path, file_format, stdin=file == "-")
+    folder = out / (slug_of(path.stem) if name is None else check_slug(name, flag="--name"))
     ours = _shard(shard, engine)
     _check_folder(folder, overwrite, ours)
     computed_in, cotangents = parse_dtype(dtype)
@@ -128,22 +136,7 @@ def batch(
         },
         folder=folder.absolute(),
         prompts=prompts,
-        settings=TraceSettings(
-            targets=tuple(target or ()),
-            contrast=contrast,
-            why_not=why_not,
-            position=position,
-            max_n_logits=max_n_logits,
-            desired_logit_prob=desired_logit_prob,
-            max_feature_nodes=max_feature_nodes,
-            coverage=coverage,
-            batch_size=batch_size,
-            edge_floor=edge_floor,
-            cotangents=cotangents,
-            zeroed_positions=zero_positions,
-            chat=chat,
-            system=system,
-        ),
+        settings=trace_options.trace_settings(given, cotangents),
         run={
             "dtype": computed_in,
             "node_threshold": node_threshold,
@@ -151,32 +144,9 @@ def batch(
             "graphs": store,
             "routes": routes,
             "heads": heads,
-            "prompt_file": "stdin" if file == "-" else Path(file).name,
+            "prompt_file": path.name,
         },
-        options={
-            "model": model,
-            "transcoders": transcoders,
-            "transcoders-format": transcoders_format,
-            "dtype": dtype,
-            "store": store,
-            "routes": routes,
-            "heads": heads,
-            "chat": chat,
-            "system": system,
-            "target": target,
-            "contrast": contrast,
-            "why-not": why_not,
-            "position": position,
-            "max-n-logits": max_n_logits,
-            "desired-logit-prob": desired_logit_prob,
-            "max-feature-nodes": max_feature_nodes,
-            "coverage": coverage,
-            "node-threshold": node_threshold,
-            "edge-threshold": edge_threshold,
-            "edge-floor": edge_floor,
-            "zero-positions": zero_positions,
-            "batch-size": batch_size,
-        },
+        options={name.replace("_", "-"): given[name] for name in OF_THE_RUN},
     )
     _say_bad_lines(prompts)
     if overwrite:
@@ -205,24 +175,13 @@ def _done(job: Job, work: Work, engine: str, workers: int | None) -> Outcome:
         fail(f"interrupted; what is done is in {job.folder}, the same command goes on there", 130)
 
 
-def _prompts(file: str, format: str | None) -> PromptFile:
+def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
     from circuit_tracer.batch.prompt_file import FORMATS, parse_prompts, read_prompts
 
-    known = next((one for one in FORMATS if one == format), None)
-    if format is not None and known is None:
-        raise UsageError(f'unknown --file-format "{format}"; choose one of {", ".join(FORMATS)}')
-    if file == "-":
+    known = None if format is None else one_of("--file-format", format, FORMATS)
+    if stdin:
         return parse_prompts(sys.stdin.buffer.read(), known)
-    return read_prompts(Path(file), format=known)
-
-
-def _stem(file: str) -> str:
-    return "stdin" if file == "-" else Path(file).stem
-
-
-def _one_of(flag: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f'{flag} "{value}" is none; choose one of {", ".join(allowed)}')
+    return read_prompts(path, format=known)
 
 
 def _shard(text: str | None, engine: str) -> Shard:

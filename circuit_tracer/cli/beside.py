@@ -58,6 +58,8 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
                 "give its folder with --cards"
             )
         cards = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
+    elif not cards.exists():
+        raise UsageError(f"there is no {cards}; give the dictionary's folder or its card file")
     book = load_cards(cards)
     if book.dictionary_sha256 != info.dictionary.sha256:
         raise UsageError(

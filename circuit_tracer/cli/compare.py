@@ -70,7 +70,7 @@ def compare(
     shuffles: Annotated[
         int, own("--shuffles", min=0, help="Random labellings behind p; 0 for no p.")
     ] = 200,
-    seed: Annotated[int, own("--seed", help="Seed of these.")] = 0,
+    seed: Annotated[int, own("--seed", min=0, help="Seed of these.")] = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:

@@ -97,6 +97,14 @@ def check_formats(formats: Sequence[str], allowed: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def check_format(form: str, allowed: Sequence[str]) -> str:
+    """The one format asked for; raises UsageError."""
+    forms = check_formats([form], allowed)
+    if len(forms) != 1:
+        raise UsageError(f'"{form}" is not one format; choose one of {", ".join(allowed)}')
+    return forms[0]
+
+
 def write_form(
     pruned: PrunedGraph,
     form: str,
@@ -124,7 +132,8 @@ def write_form(
     with new_file(path, overwrite) as file:
         if form == "json":
             groups = None if beside is None else supernodes_in(beside, pruned)
-            record = to_exchange(pruned, slug=slug, scan=scan_of(pruned), supernodes=groups)
+            name, scan = _allowed(slug), scan_of(pruned)
+            record = to_exchange(pruned, slug=name, scan=scan, supernodes=groups)
             write_exchange(record, file)
         elif form == "html":
             from circuit_tracer.cli.viewing import graph_page, shown
@@ -142,7 +151,12 @@ def write_form(
 def scan_of(pruned: PrunedGraph) -> str:
     """What the exchange form calls the features' dictionary: "sprout-plt"."""
     info = pruned.graph.info
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{info.model.name}-{info.dictionary.name}")
+    return _allowed(f"{info.model.name}-{info.dictionary.name}")
+
+
+def _allowed(name: str) -> str:
+    """A slug or scan of letters, digits, ".", "_" and "-": Neuronpedia takes no other."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "graph"
 
 
 def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards) -> int:

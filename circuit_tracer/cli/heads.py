@@ -28,7 +28,7 @@ def heads(
         own("--edge", metavar="SOURCE TARGET", help="One edge: two tokens or node names."),
     ] = None,
     route: Annotated[
-        int | None, own("--route", help="Every edge of the n-th best route; 1 is the best.")
+        int | None, own("--route", min=1, help="Every edge of the n-th best route; 1 is the best.")
     ] = None,
     top: Annotated[int, own("--top", "-k", min=1, help="How many heads to list.")] = 15,
     save: Annotated[

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from circuit_tracer.cli.app import environment_name
+from circuit_tracer.cli.files import FILE_NAMES
+from circuit_tracer.errors import UsageError
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def option(*names: str, help: str, **more: Any) -> Any:
@@ -21,6 +26,14 @@ def option(*names: str, help: str, **more: Any) -> Any:
 def own(*names: str, help: str, **more: Any) -> Any:
     """A Typer option that means something in its own command only: no environment variable."""
     return option(*names, help=help, envvar=None, **more)
+
+
+def one_of(flag: str, value: str, choices: Sequence[Choice]) -> Choice:
+    """The value of an option, if it is one of these; raises UsageError."""
+    for known in choices:
+        if value == known:
+            return known
+    raise UsageError(f'{flag} "{value}" is none; choose one of {", ".join(choices)}')
 
 
 Model = Annotated[
@@ -64,7 +77,7 @@ Overwrite = Annotated[
     bool, option("--overwrite", help="Replace what is there from an earlier run.")
 ]
 Threads = Annotated[
-    int | None, option("--threads", help="Threads for torch; all cores by default.")
+    int | None, option("--threads", min=1, help="Threads for torch; all cores by default.")
 ]
 GraphsModel = Annotated[
     str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
@@ -86,4 +99,8 @@ MaxNodes = Annotated[
         min=1,
         help="Most features and errors drawn, by influence; the page says what is left.",
     ),
+]
+Formats = Annotated[
+    list[str] | None,
+    option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
 ]

@@ -25,7 +25,7 @@ def paths(
         str | None, own("--from", help="A prompt token, a position or a node name.")
     ] = None,
     target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
-    k: Annotated[int, own("-k", "--top", help="How many routes per target.")] = 10,
+    k: Annotated[int, own("-k", "--top", min=1, help="How many routes per target.")] = 10,
     sign: Annotated[
         str, own("--sign", help="+ for routes that push the target up, - for down, or any.")
     ] = "any",

@@ -13,7 +13,7 @@ from circuit_tracer.cli.files import (
     DRAWN,
     EXPORTED,
     FILE_NAMES,
-    check_formats,
+    check_format,
     formats_in,
     scan_of,
     slug_of,
@@ -118,10 +118,7 @@ def _write_one(
     """Write a graph in one form and print where; the graph and the place."""
     from circuit_tracer.graphs import open_graph
 
-    forms = check_formats([form], allowed)
-    if len(forms) != 1:
-        raise UsageError(f'"{form}" is not one format; choose one of {", ".join(allowed)}')
-    form = forms[0]
+    form = check_format(form, allowed)
     pruned = open_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / FILE_NAMES[form]

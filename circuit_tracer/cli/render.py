@@ -10,7 +10,7 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.drawing import LEVELS, View, bytes_of, check_level, check_theme, graph_svg
-from circuit_tracer.cli.files import DRAWN, FILE_NAMES, check_drawing, check_formats
+from circuit_tracer.cli.files import DRAWN, FILE_NAMES, check_drawing, check_format
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError
@@ -47,7 +47,7 @@ def render(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
-    form = _one_format(format)
+    form = check_format(format, DRAWN)
     view = View(max_nodes, routes, check_level(level))
     colors = check_theme(theme)
     if form not in FIGURES and not (view.is_whole and width is None and theme == "print"):
@@ -63,13 +63,6 @@ def render(
     else:
         _write_page(graph, form, final, max_nodes, overwrite)
     print(final)
-
-
-def _one_format(format: str) -> str:
-    forms = check_formats([format], DRAWN)
-    if len(forms) != 1:
-        raise UsageError(f'"{format}" is not one format; choose one of {", ".join(DRAWN)}')
-    return forms[0]
 
 
 def _write(final: Path, content: bytes, overwrite: bool) -> None:
@@ -119,12 +112,14 @@ def figure(
     """Compose a page of several panels (graphs, routes, curves) from a TOML file."""
     from circuit_tracer.cli.figure_spec import page_of, read_spec
 
-    form = format or (out.suffix.removeprefix(".") if out is not None else "svg")
+    form = format or (out.suffix.removeprefix(".") if out is not None else "") or "svg"
     if form not in FIGURES:
         raise UsageError(f'"{form}" is no format of a page; choose one of {", ".join(FIGURES)}')
     check_drawing([form])
     found = read_spec(spec)
     final = out or spec.with_suffix(f".{form}")
+    if final.resolve() == spec.resolve():
+        raise UsageError(f"{final} is the spec itself; give the page another name with --out")
     _write(final, bytes_of(page_of(found), form, found.width, found.theme), overwrite)
     if json:
         print_json({"figure": str(final), "panels": len(found.panels), "width_mm": found.width})

@@ -10,9 +10,16 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import DEFAULT_FORMATS, FILE_NAMES, check_formats, write_trace
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.files import (
+    DEFAULT_FORMATS,
+    FILE_NAMES,
+    check_drawing,
+    check_formats,
+    write_trace,
+)
+from circuit_tracer.cli.options import one_of, own
 from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.store import Run
@@ -33,7 +40,7 @@ def show(
     ] = None,
     top: Annotated[int, own("--top", min=1, help="Lines of each table.")] = 10,
     failures: Annotated[int, own("--failures", min=0, help="Failures to list.")] = 10,
-    seed: Annotated[int, own("--seed", help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, own("--seed", min=0, help="Of the bootstrap.")] = 0,
     json: options.Json = False,
 ) -> None:
     """Progress, failures and rate of a run, and its scores, features, routes and heads."""
@@ -42,7 +49,11 @@ def show(
     from circuit_tracer.batch.store import open_run
 
     opened = open_run(run)
-    tags = tag or [summary.EVERYTHING, *list(summary.tag_counts(opened))[:3]]
+    known = list(summary.tag_counts(opened))
+    if tag and not known:
+        raise UsageError("the prompts of this run have no tags; leave out --tag")
+    tags = [one_of("--tag", one, known) for one in tag or ()]
+    tags = tags or [summary.EVERYTHING, *known[:3]]
     stand = progress(opened)
     lines = [line for one in tags for line in summary.features(opened, one, top=top, seed=seed)]
     routes, heads = summary.routes(opened, top=top), summary.heads(opened, top=top, seed=seed)
@@ -93,21 +104,19 @@ def export(
     out: Annotated[
         Path | None, own("--out", "-o", help="The folder to write; by default outputs/ID.")
     ] = None,
-    format: Annotated[
-        list[str] | None,
-        option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
-    ] = None,
+    format: options.Formats = None,
     max_nodes: options.MaxNodes = 60,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write one prompt of a run as a folder of its own, which every other command reads."""
     from circuit_tracer.batch.store import open_run
 
+    formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
+    check_drawing(formats)
     opened = open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
     final = out or Path("outputs") / f"{opened.name}-{_name(opened, key)}"
-    formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
     write_trace(pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite)
     print(final)
 

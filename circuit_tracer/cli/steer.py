@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value, chosen_unit
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import option, own
@@ -64,13 +64,9 @@ def steer(
     temperature: Annotated[
         float, option("--temperature", help="0 takes the most likely token; more draws.")
     ] = 0.0,
-    seed: Annotated[int, option("--seed", help="For what is drawn.")] = 0,
-    chat: Annotated[
-        bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
-    ] = False,
-    system: Annotated[
-        str | None, option("--system", help="The system turn in front of it; needs --chat.")
-    ] = None,
+    seed: Annotated[int, option("--seed", min=0, help="For what is drawn.")] = 0,
+    chat: trace_options.Chat = False,
+    system: trace_options.System = None,
     plot: Annotated[
         Path | None, own("--plot", help="Draw the dose curve of the first prompt: an SVG file.")
     ] = None,

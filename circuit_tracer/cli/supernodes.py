@@ -62,7 +62,7 @@ def supernodes(
     transcoders: options.GraphsTranscoders = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    seed: Annotated[int, own("--seed", help="Seed of the random groupings.")] = 0,
+    seed: Annotated[int, own("--seed", min=0, help="Seed of the random groupings.")] = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:

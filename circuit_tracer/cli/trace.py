@@ -78,10 +78,7 @@ def trace(
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
     threads: options.Threads = None,
-    format: Annotated[
-        list[str] | None,
-        option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
-    ] = None,
+    format: options.Formats = None,
     max_nodes: options.MaxNodes = 60,
     heads: Annotated[
         bool, option("--heads", help="Store through which attention heads every kept edge passes.")
@@ -99,7 +96,7 @@ def trace(
     json: options.Json = False,
 ) -> None:
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
-    started = time.perf_counter()
+    given, started = dict(locals()), time.perf_counter()
     text = _prompt(prompt)
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
     name = slug_of(text) if slug is None else check_slug(slug)
@@ -117,29 +114,12 @@ def trace(
             "GRAPH in one process"
         )
 
-    from circuit_tracer.attribution import TraceSettings
     from circuit_tracer.graphs import prune
     from circuit_tracer.graphs.pruning import check_thresholds
 
     check_thresholds(node_threshold, edge_threshold)
-
     computed_in, cotangents = parse_dtype(dtype)
-    settings = TraceSettings(
-        targets=tuple(target or ()),
-        contrast=contrast,
-        why_not=why_not,
-        position=position,
-        max_n_logits=max_n_logits,
-        desired_logit_prob=desired_logit_prob,
-        max_feature_nodes=max_feature_nodes,
-        coverage=coverage,
-        batch_size=batch_size,
-        edge_floor=edge_floor,
-        cotangents=cotangents,
-        zeroed_positions=zero_positions,
-        chat=chat,
-        system=system,
-    )
+    settings = trace_options.trace_settings(given, cotangents)
     with progress_line() as report:
         report(f"opening {model}", 0, 0)
         clock = time.perf_counter()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli.options import option
+
+if TYPE_CHECKING:
+    from circuit_tracer.attribution.settings import Cotangents, TraceSettings
 
 Chat = Annotated[
     bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
@@ -63,3 +67,32 @@ ZeroPositions = Annotated[
 BatchSize = Annotated[
     int, option("--batch-size", min=1, help="Rows at a time; the graph does not depend on it.")
 ]
+
+_SETTINGS = (
+    "chat",
+    "system",
+    "contrast",
+    "why_not",
+    "position",
+    "max_n_logits",
+    "desired_logit_prob",
+    "max_feature_nodes",
+    "coverage",
+    "edge_floor",
+    "batch_size",
+)
+"""Options that are settings of the same name."""
+TRACED = ("target", "zero_positions", *_SETTINGS)
+"""All options that a graph's settings are made of, but for --dtype."""
+
+
+def trace_settings(given: Mapping[str, Any], cotangents: Cotangents | None) -> TraceSettings:
+    """The settings that a command's options say. Raises UsageError for what cannot be."""
+    from circuit_tracer.attribution.settings import TraceSettings
+
+    return TraceSettings(
+        targets=tuple(given["target"] or ()),
+        zeroed_positions=given["zero_positions"],
+        cotangents=cotangents,
+        **{name: given[name] for name in _SETTINGS},
+    )

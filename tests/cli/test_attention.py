@@ -107,7 +107,7 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
     [
         (("heads", "--edge", "banana", "purple"), '"purple" is no node'),
         (("heads", "--edge", "is", "banana"), "there is no edge"),
-        (("heads", "--route", "0"), "--route 0"),
+        (("heads", "--route", "0"), "--route must be a whole number of at least 1"),
         (("heads", "--route", "3000"), "route(s)"),
         (("heads", "--route", "999999"), "at most 100,000"),
         (("paths", "-k", "999999"), "at most 100,000"),

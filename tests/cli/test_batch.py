@@ -59,6 +59,9 @@ def test_runs_show_tells_it_all(run: Run, made: tuple[Path, Outcome]) -> None:
     record = json.loads(run("runs", "show", str(made[0]), "--json").out)
     assert record["progress"]["done"] == 3
     assert record["tags"] == {"truth": 2, "fact": 1}
+    wrong = run("runs", "show", str(made[0]), "--tag", "lies", "--json")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert '--tag "lies" is none; choose one of truth, fact' in wrong.err
     assert {line["tag"] for line in record["features"]} == {"", "truth", "fact"}
     assert record["heads"][0]["share"]["low"] <= record["heads"][0]["share"]["value"]
     assert [one["class"] for one in record["failures"]] == ["PromptError", "BadLine"]
@@ -93,13 +96,13 @@ def test_the_same_command_again_has_nothing_to_do(run: Run, made: tuple[Path, Ou
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["none.txt"], 2, "cannot be read"),
+        (["none.txt"], 2, "there is no file none.txt"),
         (["p.txt", "--store", "half"], 2, "choose one of kept, whole"),
         (["p.txt", "--engine", "spark"], 2, "choose one of local, ray"),
         (["p.txt", "--shard", "2/2"], 2, "go from 0 to 1"),
         (["p.txt", "--shard", "0/2", "--overwrite"], 2, "--overwrite would remove"),
         (["p.txt", "--engine", "ray", "--shard", "0/2"], 2, "exclude each other"),
-        (["p.txt", "--name", "a/b"], 2, "must be letters"),
+        (["p.txt", "--name", "a/b"], 2, '--name "a/b" must be letters'),
         (["p.txt", "--name", "taken"], 1, "holds something that is no run"),
         (["p.txt", "--model", "nonesuch"], 2, "nonesuch"),
         (["p.txt", "--node-threshold", "0"], 2, "node-threshold"),

@@ -62,25 +62,6 @@ def test_an_exported_json_can_be_shown(banana: Banana, run: Run) -> None:
     assert shown["prompt"] == "a banana is"
 
 
-def test_feature_examples_are_written_in_the_viewers_form(banana: Banana, run: Run) -> None:
-    outcome = run("export", str(banana[0]), "-o", "web/graph.json", "--feature-examples")
-    assert outcome.code == 0, outcome.err
-    record = json.loads(Path("web/graph.json").read_text())
-    scan = record["metadata"]["scan"]
-    features = {
-        node["feature"]
-        for node in record["nodes"]
-        if node["feature_type"] == "cross layer transcoder"
-    }
-    assert features
-    for number in features:
-        card = json.loads(Path(f"web/features/{scan}/{number}.json").read_text())
-        assert card["index"] == number
-        examples = card["examples_quantiles"][0]["examples"]
-        assert len(examples[0]["tokens"]) == len(examples[0]["tokens_acts_list"])
-    assert run("export", str(banana[0]), "--to", "gexf", "--feature-examples").code == 2
-
-
 def test_pruning_in_place_leaves_the_users_own_files(run: Run, banana: Banana) -> None:
     run("prune", str(banana[0]), "--out", "mine")
     Path("mine/notes.txt").write_text("keep me")
@@ -160,10 +141,16 @@ def test_settings_from_environment_and_file(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("model = ", "cannot be read"),
+        ("model = ", "is no TOML"),
         ('modle = "sprout"', '"modle"'),
         ('[trace]\ncolour = "red"', '"colour"'),
-        ("[tracing]\n", '"tracing"'),
+        ("[trace]\nnode-treshold = 1", 'did you mean "node_threshold"?'),
+        ("[tracing]\n", "[tracing]"),
+        ("[runs.shwo]\ntop = 1", '[runs.shwo], and no command has that name; did you mean "show"?'),
+        ("[runs]\ntop = 1", '"top" in [runs], which has several commands'),
+        ("model = ['sprout']", '"model" in circuit-tracer.toml must be one value'),
+        ("[trace]\nmodel = {name = 'sprout'}", "must be one value"),
+        ("[trace]\ntarget = [['yes'], 'no']", "must be one value"),
     ],
 )
 def test_a_wrong_settings_file_is_explained(content: str, says: str, run: Run) -> None:

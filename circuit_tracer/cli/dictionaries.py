@@ -1,0 +1,80 @@
+"""What the commands of `transcoders` share: arguments, notes, cards and tables of figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import print_json, say
+from circuit_tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from circuit_tracer.models import Model
+    from circuit_tracer.transcoders.evaluation import Evaluation
+
+Dictionary = Annotated[
+    str,
+    typer.Argument(
+        metavar="DICTIONARY", help="sprout/plt, sprout/clt, a folder, or a hub name (org/repo)."
+    ),
+]
+Format = Annotated[
+    str | None,
+    own("--format", help="Its file format, where the files do not tell (ours, saelens, ...)."),
+]
+Text = Annotated[
+    Path, typer.Argument(help="A text file, one document a line.", metavar="TEXT", exists=False)
+]
+
+
+def say_notes(notes: tuple[str, ...]) -> None:
+    """What a reader of files has to remark, on stderr."""
+    for note in notes:
+        say(f"note: {note}")
+
+
+def check_text(text: Path) -> None:
+    """Refuse a text that is not there, before a model is opened."""
+    if not text.is_file():
+        raise UsageError(f"there is no text file {text}; give one with a document on each line")
+
+
+def make_cards(
+    model: Model, dictionary: str, text: Path, row_length: int, format: str | None = None
+) -> None:
+    """Feature cards beside the dictionary's weights."""
+    from circuit_tracer.transcoders.card_making import make_cards
+    from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
+
+    found = open_transcoders(dictionary, model=model, format=format)
+    folder = find_dictionary(dictionary, model, format=format).folder
+    path = make_cards(model, found, text, folder, row_length=row_length)
+    say(f"feature cards: {path}")
+
+
+def print_evaluation(figures: Evaluation, json: bool) -> None:
+    """What a dictionary was measured to be worth, as a table or as JSON."""
+    record = figures.as_json()
+    if json:
+        print_json(record)
+        return
+    print_layers(record["layers"])
+    print(
+        f"loss {figures.loss_original:.4f}, all MLPs replaced {figures.loss_replaced:.4f}, "
+        f"mean-ablated {figures.loss_mean_ablated:.4f}: {figures.recovered:.4f} recovered "
+        f"({figures.tokens:,} tokens)"
+    )
+
+
+def print_layers(layers: list[dict[str, Any]]) -> None:
+    """The figures of each layer, if there are any."""
+    if layers:
+        print("layer    FVU  median  pooled     L0   dead")
+    for number, layer in enumerate(layers):
+        print(
+            f"{number:5} {layer['fvu']:6.3f} {layer['fvu_median']:7.3f} "
+            f"{layer['fvu_pooled']:7.4f} {layer['l0']:6.1f} {layer['dead']:6.1%}"
+        )

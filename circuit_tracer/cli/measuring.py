@@ -1,0 +1,93 @@
+"""`circuit-tracer transcoders validate|evaluate`: how well a dictionary stands for the MLPs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.dictionaries import (
+    Dictionary,
+    Format,
+    Text,
+    check_text,
+    make_cards,
+    print_evaluation,
+    say_notes,
+)
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json
+
+
+@explained
+def validate_transcoders(
+    dictionary: Dictionary,
+    model: options.Model = "sprout",
+    text: Annotated[
+        Path | None, own("--text", help="Text to run; some sentences of our own by default.")
+    ] = None,
+    format: Format = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
+    from circuit_tracer.models import open_model
+    from circuit_tracer.transcoders.opening import open_transcoders
+    from circuit_tracer.transcoders.validation import TEXT, validate
+
+    if text is not None:
+        check_text(text)
+    opened = open_model(model, device=device)
+    found = open_transcoders(dictionary, model=opened, format=format)
+    say_notes(found.notes)
+    lines = tuple(_lines(text)) if text is not None else TEXT
+    result = validate(opened, found, lines)
+    if json:
+        print_json(result.as_json())
+        return
+    print("layer    FVU     L0")
+    for layer in result.layers:
+        print(f"{layer.layer:5} {layer.fvu:6.3f} {layer.l0:6.1f}")
+    print(f"({result.tokens} tokens)")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+
+
+def _lines(text: Path, most: int = 64) -> list[str]:
+    """The first lines of a text that say something."""
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if line.strip()][:most]
+
+
+@explained
+def evaluate(
+    dictionary: Dictionary,
+    text: Text,
+    model: options.Model = "sprout",
+    max_tokens: Annotated[
+        int, option("--max-tokens", min=1, help="How many tokens of the text to use.")
+    ] = 20_000,
+    row_length: Annotated[
+        int, option("--row-length", min=2, help="Tokens in a row; the model's context bounds it.")
+    ] = 128,
+    format: Format = None,
+    device: options.Device = "auto",
+    cards: Annotated[
+        bool, option("--cards", help="Also make feature cards from the text, into its folder.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
+    from circuit_tracer.models import open_model
+    from circuit_tracer.transcoders.evaluation import evaluate as measure
+    from circuit_tracer.transcoders.opening import open_transcoders
+
+    check_text(text)
+    opened = open_model(model, device=device)
+    found = open_transcoders(dictionary, model=opened, format=format)
+    say_notes(found.notes)
+    figures = measure(opened, found, text, max_tokens=max_tokens, row_length=row_length)
+    if cards:
+        make_cards(opened, dictionary, text, row_length, format)
+    print_evaluation(figures, json)

@@ -1,0 +1,108 @@
+"""`circuit-tracer transcoders train`: from a text file to a dictionary with its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.dictionaries import Text, check_text, make_cards, print_evaluation
+from circuit_tracer.cli.options import one_of, option, own
+from circuit_tracer.cli.output import progress_line, say, set_threads
+
+if TYPE_CHECKING:
+    from circuit_tracer.transcoders.training.progress import Progress
+
+
+@explained
+def train(
+    text: Text,
+    out: Annotated[Path, own("--out", "-o", help="The dictionary's folder.")],
+    model: options.Model = "sprout",
+    held_out: Annotated[
+        Path | None,
+        option("--held-out", help="Text for the evaluation; 5 % of TEXT by default."),
+    ] = None,
+    kind: Annotated[str, option("--kind", help="plt (per layer) or clt (cross-layer).")] = "plt",
+    activation: Annotated[str, option("--activation", help="topk or jumprelu.")] = "topk",
+    features: Annotated[int, option("--features", help="Features a layer.")] = 1024,
+    k: Annotated[int | None, option("--k", help="TopK: active features a token.")] = None,
+    target_l0: Annotated[
+        float | None, option("--target-l0", help="JumpReLU: active features a token.")
+    ] = None,
+    skip: Annotated[bool, option("--skip", help="Add an affine skip.")] = False,
+    max_tokens: Annotated[
+        int | None, option("--max-tokens", help="Stop after so many tokens.")
+    ] = None,
+    epochs: Annotated[int, option("--epochs", help="Passes over the text.")] = 1,
+    row_length: Annotated[
+        int | None, option("--row-length", help="Tokens in a row; 128, or the context if less.")
+    ] = None,
+    train_batch: Annotated[int, option("--train-batch", help="Tokens a step.")] = 1024,
+    learning_rate: Annotated[float, option("--learning-rate", help="Adam's rate.")] = 3e-3,
+    checkpoint_steps: Annotated[
+        int, option("--checkpoint-steps", help="Steps between checkpoints; 0 for none.")
+    ] = 500,
+    seed: Annotated[int, option("--seed", min=0, help="Seed of features and shuffling.")] = 0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    cards: Annotated[
+        bool, option("--cards/--no-cards", help="Make feature cards from the held-out text.")
+    ] = True,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Train a dictionary on a text file. The same command goes on where a stopped one was."""
+    from circuit_tracer.transcoders.training import TrainingConfig
+
+    given: dict[str, Any] = {
+        "kind": one_of("--kind", kind, ("plt", "clt")),
+        "activation": one_of("--activation", activation, ("topk", "jumprelu")),
+        "n_features": features,
+        "k": k,
+        "target_l0": target_l0,
+        "skip": skip,
+        "max_tokens": max_tokens,
+        "epochs": epochs,
+        "row_length": row_length,
+        "batch_size": train_batch,
+        "learning_rate": learning_rate,
+        "checkpoint_steps": checkpoint_steps,
+        "seed": seed,
+    }
+    config = TrainingConfig(**given)
+    check_text(text)
+    if held_out is not None:
+        check_text(held_out)
+
+    from circuit_tracer.models import open_model
+    from circuit_tracer.transcoders.training import train as run
+
+    set_threads(threads)
+    opened = open_model(model, device=device)
+    with progress_line() as report:
+        summary = run(
+            opened,
+            text,
+            config,
+            out,
+            held_out=held_out,
+            overwrite=overwrite,
+            on_progress=lambda now: report(_line(now), now.tokens, now.total_tokens),
+        )
+    say(f"{summary.tokens:,} tokens in {summary.seconds:.0f} s, {summary.steps} steps: {out}")
+    if cards:
+        make_cards(opened, str(out), held_out or text, row_length or 128)
+    print_evaluation(summary.evaluation, json)
+
+
+def _line(now: Progress) -> str:
+    """loss, FVU, L0, dead features and speed of a training run, in one line."""
+    if now.stage != "training":
+        return now.stage
+    mean = sum(now.fvu) / max(1, len(now.fvu)), sum(now.l0) / max(1, len(now.l0))
+    return (
+        f"loss {now.loss:.3f}  FVU {mean[0]:.3f}  L0 {mean[1]:.1f}  dead {sum(now.dead)}  "
+        f"{now.tokens_per_second:,.0f} tokens/s"
+    )
