@@ -44,7 +44,8 @@ def traced(
     graph = trace(
         pair.model, pair.dictionary, prompt, TraceSettings(**settings), labels=pair.labels
     ).graph
-    return pair.relabel(prune(graph, node_threshold=thresholds[0], edge_threshold=thresholds[1]))
+    pruned = prune(graph, node_threshold=thresholds[0], edge_threshold=thresholds[1])
+    return pruned if pair.relabel is None else pair.relabel(pruned)
 
 
 def assert_valid_and_lossless(export: Exported) -> None:

@@ -288,7 +288,7 @@ def _check_zeroed(zeroed: int, at: int) -> None:
     if zeroed > at:
         raise UsageError(
             f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
-            f"later position, or lower --zero-positions to {at} or less"
+            f"later position, or lower --zero-positions to {at}{' or less' if at else ''}"
         )
 
 

@@ -167,7 +167,9 @@ def _exactly(pipe: IO[bytes], size: int) -> bytearray:
 
 
 def _started() -> subprocess.Popen[bytes] | None:
-    """The process; None where none can be started."""
+    """The process; None where none can be started, or not be spoken with in this way."""
+    if not hasattr(os, "writev"):
+        return None
     path = os.pathsep.join(place for place in sys.path if place)
     try:
         return subprocess.Popen(

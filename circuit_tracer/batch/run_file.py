@@ -15,7 +15,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from circuit_tracer.errors import GraphFileError, OutputError, UsageError
-from circuit_tracer.graphs.folder import reason, sync
+from circuit_tracer.graphs.folder import reason, sync, told
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.plain import plain
 from circuit_tracer.graphs.supernode_file import quoted
@@ -146,7 +146,8 @@ def read_run(folder: Path) -> RunInfo:
         ) from e
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise GraphFileError(
-            f"{path} is damaged or of another version ({e}); trace the prompts into another run"
+            f"{path} is damaged or of another version ({told(e)}); trace the prompts into another "
+            "run"
         ) from e
 
 

@@ -131,13 +131,7 @@ class Run:
         """One prompt's rows of a part."""
         import pyarrow.compute as pc
 
-        try:
-            part = read_part(part_path(self.folder, table, name))
-        except FileNotFoundError as e:
-            raise GraphFileError(
-                f"{part_path(self.folder, table, name)} is missing; remove the part of that name "
-                f"from {self.folder / LAST} and start the same batch command again"
-            ) from e
+        part = read_part(self._part(table, name))
         return part.filter(pc.equal(part.column("id"), key))
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -147,17 +141,27 @@ class Run:
 
         tables = []
         for name, keys in self._keys_by_part.items():
-            path = part_path(self.folder, table, name)
-            if path.is_file():
-                part = read_part(path, columns)
-                if self._has_doubles:
-                    part = part.filter(pc.is_in(part.column("id"), pa.array(keys)))
-                tables.append(part)
+            if table == "heads" and not self.info.heads:
+                continue
+            part = read_part(self._part(table, name), columns)
+            if self._has_doubles:
+                part = part.filter(pc.is_in(part.column("id"), pa.array(keys)))
+            tables.append(part)
         if tables:
             return pa.concat_tables(tables)
         wanted = columns or ["id"] if table in ("nodes", "edges") else schema(table).names
         empty = pa.table({name: [] for name in wanted})
         return empty if columns is None else empty.select(list(columns))
+
+    def _part(self, table: str, name: str) -> Path:
+        """A part of a table that belongs to one of `graphs`. GraphFileError if it is gone."""
+        path = part_path(self.folder, table, name)
+        if not path.is_file():
+            raise GraphFileError(
+                f"{path} is missing; remove the part of that name from {self.folder / LAST} and "
+                "start the same batch command again"
+            )
+        return path
 
     @cached_property
     def _keys_by_part(self) -> dict[str, list[str]]:

@@ -30,8 +30,8 @@ class Opened(NamedTuple):
     dictionary: AnyDictionary
     labels: Labels | None
     """Of feature cards, where the dictionary has some."""
-    relabel: Callable[[PrunedGraph], PrunedGraph]
-    """Labels that are made for the features of a finished graph alone."""
+    relabel: Callable[[PrunedGraph], PrunedGraph] | None
+    """Labels made for the features of a finished graph alone; None where the cards have them."""
 
 
 def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
@@ -81,7 +81,7 @@ def open_pair(
         return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
     dictionary = _open_dictionary(name, model, transcoders_format)
     labels = _labels(name, dictionary, model, transcoders_format)
-    return Opened(model, dictionary, labels, lambda graph: graph)
+    return Opened(model, dictionary, labels, None)
 
 
 def reopen(

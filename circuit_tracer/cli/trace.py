@@ -139,7 +139,8 @@ def trace(
         report("pruning", 0, 0)
         clock = time.perf_counter()
         pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
-        pruned = opened.relabel(pruned)
+        if opened.relabel is not None:
+            pruned = opened.relabel(pruned)
         seconds = {"load": load_seconds, **traced.seconds, "prune": time.perf_counter() - clock}
         loadings = _loadings(opened, pruned, seconds, report) if heads else None
         found = _trust(opened, pruned, seconds, report, asked=trust)

@@ -168,6 +168,15 @@ def reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
+def told(error: Exception) -> str:
+    """What went wrong when something was read, in a few words on one line."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return " ".join(str(error).split())[:200]
+
+
 def _sibling(final: Path, ending: str) -> Path:
     return final.parent / f".{final.name[:100]}.{uuid.uuid4().hex[:8]}.{ending}"
 

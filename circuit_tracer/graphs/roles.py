@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.folder import told
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.plain import whole_text
 
@@ -23,7 +24,9 @@ def read_roles(path: Path | str) -> dict[str, Mapping[str, str | int]]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as e:
-        raise UsageError(f"{path} cannot be read ({e}); give a prompt file in JSON lines") from e
+        raise UsageError(
+            f"{path} cannot be read ({told(e)}); give a prompt file in JSON lines"
+        ) from e
     found: dict[str, Mapping[str, str | int]] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():

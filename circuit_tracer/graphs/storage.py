@@ -232,7 +232,8 @@ def _folder_of(path: Path) -> Path:
     if not folder.is_dir() or not (folder / TRACE_FILE).is_file():
         raise GraphFileError(
             f"{path} is no stored trace (a folder with {TRACE_FILE}): give the folder that"
-            " circuit-tracer trace wrote."
+            " circuit-tracer trace wrote; runs of circuit-tracer batch are opened by runs show,"
+            " runs export and view."
         )
     return folder
 

@@ -58,12 +58,11 @@ def parse_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError("no device that computes")
+            raise RuntimeError(f"torch cannot compute on a {device.type} here")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(
-            f'the device "{name}" cannot be used here ({type(error).__name__}); try cpu'
-        ) from error
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(f'the device "{name}" cannot be used here ({first}); try cpu') from error
     return device
 
 
