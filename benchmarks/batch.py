@@ -2,7 +2,9 @@
 
     python -m benchmarks.batch [--prompts 2000] [--kills 20] [--many 10000] [--write]
 
-* "Sweep alone": every prompt is frozen, and its sweep alone is timed, rows collected as a run does.
+* "Sweep alone": every prompt is frozen, and its sweep alone is timed, rows collected as a run does;
+  the mean of one pass before the run with one process and one behind it, because machines get
+  slower and faster.
 * A run with one process, with two at once on one store, and with two workers of a Ray cluster that
   this script starts. Seconds are from the first prompt to the last row on disk, of Ray from the
   first call (its workers open the model first). CPU is that of all threads of all processes, less
@@ -218,8 +220,14 @@ def main() -> None:
 
 
 def _page(asked: argparse.Namespace, folder: Path, file: Path, many: Path) -> str:
-    alone = sweep_alone(file)
-    rows = [alone, run(folder, file, "one", 1), run(folder, file, "two", 2), on_ray(folder, file)]
+    before, one, after = sweep_alone(file), run(folder, file, "one", 1), sweep_alone(file)
+    alone = replace(
+        before,
+        seconds=(before.seconds + after.seconds) / 2,
+        cpu=(before.cpu + after.cpu) / 2,
+        load=max(before.load, after.load),
+    )
+    rows = [alone, one, run(folder, file, "two", 2), on_ray(folder, file)]
     table = [row.line(alone) for row in rows if row is not None]
     same = [name for name in ("two", "ray") if (folder / "outputs" / name).is_dir()]
     wrong = [
@@ -235,6 +243,8 @@ def _page(asked: argparse.Namespace, folder: Path, file: Path, many: Path) -> st
 Written by `python -m benchmarks.batch --write`: {asked.prompts:,} prompts of the bundled model, one
 torch thread a process, {os.cpu_count()} cores. Where the load is above the number of cores others
 were at work, too: seconds are too long then, and rows of other loads cannot be compared by them.
+The sweep alone took {before.seconds:.1f} s before the run with one process and {after.seconds:.1f} s behind it; a run's
+process has a second one beside it that makes its rows.
 
 | | seconds | prompts a second | times the sweep | CPU ms a prompt | times the sweep's CPU | load |
 |---|---|---|---|---|---|---|
