@@ -243,8 +243,8 @@ def _page(asked: argparse.Namespace, folder: Path, file: Path, many: Path) -> st
 Written by `python -m benchmarks.batch --write`: {asked.prompts:,} prompts of the bundled model, one
 torch thread a process, {os.cpu_count()} cores. Where the load is above the number of cores others
 were at work, too: seconds are too long then, and rows of other loads cannot be compared by them.
-The sweep alone took {before.seconds:.1f} s before the run with one process and {after.seconds:.1f} s behind it; a run's
-process has a second one beside it that makes its rows.
+The sweep alone took {before.seconds:.1f} s before the run with one process and
+{after.seconds:.1f} s behind it; every process of a run has a second one beside it that makes rows.
 
 | | seconds | prompts a second | times the sweep | CPU ms a prompt | times the sweep's CPU | load |
 |---|---|---|---|---|---|---|

@@ -27,6 +27,7 @@ from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.tables import PromptRows, rows_of
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.unordered import UnorderedGraph
+from circuit_tracer.processes import reuse_memory
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.run_file import RunInfo
@@ -189,6 +190,7 @@ def serve() -> None:
     Both ends are one program, so that what goes through the pipe is as safe as the program itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that traces
+    reuse_memory()
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     with suppress(EOFError, BrokenPipeError):
