@@ -7,9 +7,10 @@ dictionary or the disk ends the run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from circuit_tracer.attribution.around import memory_remedy, products
 from circuit_tracer.attribution.replacement import Encoded, encode
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import (
+    Frozen,
     Labels,
     Prepared,
     freeze_prompt,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 ENCODED_TOGETHER = 1 << 24
 """Activations, silent features included, of a group that is encoded together (64 MB in float32)."""
+T = TypeVar("T")
 FATAL = (ModelError, DictionaryError, OutputError)
 """What no other prompt can escape either."""
 
@@ -136,18 +139,41 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
     """
     members = [_prepared(tracer, entry) for entry in group.members]
     passes = deque(_forward(tracer, members))
-    for entry, prepared in zip(group.members, members, strict=True):
-        if entry.key not in wanted:
-            passes.popleft()
-            continue
-        try:
-            yield _traced(tracer, entry, prepared, passes.popleft())
-        except FATAL:
-            raise
-        except Exception as error:  # one prompt among thousands must not stop the others
-            first = (str(error).strip().splitlines() or [""])[0]
-            message = str(error) if isinstance(error, CircuitTracerError) else first
-            yield Failed(entry, type(error).__name__, message)
+    small = all(one.encoded is not None for one in passes)
+    ready = _frozen_ones(tracer, zip(group.members, members, strict=True), passes, wanted)
+    # All of them at once where they are small: between sweeps it would take twice as long.
+    for entry, prepared, frozen in list(ready) if small else ready:
+        if isinstance(frozen, Failed):
+            yield frozen
+        else:
+            yield _or_failed(entry, partial(_traced, tracer, entry, prepared, frozen))
+
+
+def _frozen_ones(
+    tracer: Tracer,
+    members: Iterable[tuple[Entry, Prepared]],
+    passes: deque[_Forward],
+    wanted: set[str],
+) -> Iterator[tuple[Entry, Prepared, Frozen | Failed]]:
+    for entry, prepared in members:
+        known = passes.popleft()
+        if entry.key in wanted:
+            work = partial(_frozen, tracer, prepared, known)
+            frozen = _or_failed(entry, work)
+            del known, work  # nobody else holds the pass, and a sweep needs the memory
+            yield entry, prepared, frozen
+
+
+def _or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
+    """What some work gives; one prompt among thousands must not stop the others."""
+    try:
+        return work()
+    except FATAL:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        message = str(error) if isinstance(error, CircuitTracerError) else first
+        return Failed(entry, type(error).__name__, message)
 
 
 class _Forward(NamedTuple):
@@ -185,22 +211,25 @@ def _forward(tracer: Tracer, members: list[Prepared]) -> list[_Forward]:
     return [_Forward(*both, folded) for both in zip(captures, encoded, strict=True)]
 
 
-def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, known: _Forward) -> Traced:
-    model, seconds = tracer.model, dict[str, float]()
+def _frozen(tracer: Tracer, prepared: Prepared, known: _Forward) -> Frozen:
+    model = tracer.model
     with memory_remedy(), products():
         capture = known.capture
         if capture is None:
             capture = model.capture(prepared.explained)
-        frozen = freeze_prompt(
+        return freeze_prompt(
             model,
             tracer.dictionary,
             prepared,
             capture,
-            seconds,
+            {},
             encoded=known.encoded,
             folded=known.folded,
         )
-    del capture, known  # nobody else holds them, and a sweep needs the memory
+
+
+def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, frozen: Frozen) -> Traced:
+    model, seconds = tracer.model, dict[str, float]()
     traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
     if not tracer.heads:
         return Traced(entry, traced.unordered, seconds["sweep"])
