@@ -380,13 +380,13 @@ class FrozenNetwork:
         return decoder[:, written - reading] if written - reading < decoder.shape[1] else None
 
     def _skipped(self, layer: int) -> Tensor:
-        """What the affine skip carries in the last pass; nothing at zeroed positions."""
+        """What the affine skip carries in the last pass."""
         read = self.read(layer)
         skip = None if self.neuronal else self.dictionary.layers[layer].W_skip
         if skip is None:
             return torch.zeros_like(read)
-        start = self.n_zeroed
-        return torch.cat([torch.zeros_like(read[:start]), read[start:] @ skip.T])
+        carried: Tensor = read @ skip.T
+        return carried
 
     # Forwards
 

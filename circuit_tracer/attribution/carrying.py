@@ -116,9 +116,9 @@ class Written:
             meeting.at_attention(layer, values, fetched)
             mid = stream if model.parallel else stream + attention.written(fetched)
             meeting.at_level(layer, mid)
-            skipped = frozen.push_skip(mid, model.n_zeroed)
+            skipped = frozen.push_skip(mid)
             streams[:n] = mid + attention.written(fetched) if model.parallel else mid
-            streams[:n, model.n_zeroed :] += skipped
+            streams[:n] += skipped
             self._add(layer, streams)
         meeting.at_level(model.n_layers, streams)
 

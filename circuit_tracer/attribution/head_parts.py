@@ -202,7 +202,7 @@ class _Followed:
             frozen = model.layers[layer]
             above = sum(height >= 2 * layer + 2 for height in heights)
             reading = above if model.parallel else sum(h >= 2 * layer + 1 for h in heights)
-            pulled = _pull_skip(frozen, going[:above], cotangents.position[:above], model.n_zeroed)
+            pulled = _pull_skip(frozen, going[:above], cotangents.position[:above])
             if pulled is not None and not model.parallel:
                 going[:above] += pulled
             passes = (items.at < reading) & (self.block.source_layer[items.edge] < layer)
@@ -262,16 +262,13 @@ def _split(cotangents: _Cotangents, items: _Items, most: int) -> Iterator[_Front
 
 
 def _pull_skip(
-    frozen: FrozenLayer,
-    vector: Float[Tensor, "c d"],
-    position: Int[Tensor, "c"],
-    n_zeroed: int,
+    frozen: FrozenLayer, vector: Float[Tensor, "c d"], position: Int[Tensor, "c"]
 ) -> Float[Tensor, "c d"] | None:
     """What a layer's skip carries down of cotangents at one position each."""
     if frozen.skip is None:
         return None
     written = vector if frozen.write is None else frozen.write.pull(vector, position)
-    return frozen.read.pull(written @ frozen.skip, position) * (position >= n_zeroed)[:, None]
+    return frozen.read.pull(written @ frozen.skip, position)
 
 
 def _worth(

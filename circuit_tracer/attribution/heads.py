@@ -124,23 +124,23 @@ class _Below:
         worth = []
         for layer in range(model.n_layers - 1, -1, -1):
             frozen, on_way = model.layers[layer], cotangent[:joined]
-            skipped = frozen.pull_skip(on_way, model.n_zeroed)
+            skipped = frozen.pull_skip(on_way)
             if not model.parallel:
-                _add(on_way, skipped, model.n_zeroed)
+                _add(on_way, skipped)
                 joined = sum(level >= layer for level in levels)
                 on_way = cotangent[:joined]
             worth.append(frozen.attention.worth(on_way))
             if joined:
                 frozen.attention.pull(on_way)
             if model.parallel:
-                _add(on_way, skipped, model.n_zeroed)
+                _add(on_way, skipped)
                 joined = sum(level >= layer for level in levels)
         return worth[::-1]
 
 
-def _add(cotangent: Tensor, pulled: Tensor | None, start: int) -> None:
+def _add(cotangent: Tensor, pulled: Tensor | None) -> None:
     if pulled is not None:
-        cotangent[:, start:] += pulled
+        cotangent += pulled
 
 
 class _Meeting:

@@ -50,7 +50,8 @@ class FrozenLayer:
     """True output minus reconstruction, in the residual stream; zero at zeroed positions. None for
     neurons, which reconstruct everything."""
     constant: Float[Tensor, "T d"]
-    """Biases, in the residual stream; the whole MLP output at zeroed positions."""
+    """Biases, in the residual stream; at zeroed positions all of the MLP's output but what the skip
+    carries."""
 
     def pull_write(
         self, cotangent: Float[Tensor, "*batch n d"], position: slice
@@ -64,23 +65,20 @@ class FrozenLayer:
         """What is written at these positions as what is added to the residual stream."""
         return x if self.write is None else self.write.push(x, position)
 
-    def pull_skip(
-        self, cotangent: Float[Tensor, "b P d"], start: int
-    ) -> Float[Tensor, "b p d"] | None:
-        """What the skip carries down, from position `start` on; None where there is nothing."""
-        b, P, d = cotangent.shape
-        if self.skip is None or start >= P:
-            return None
-        here = slice(start, P)
-        written = self.pull_write(cotangent[:, here], here).reshape(-1, d)
-        return self.read.pull((written @ self.skip).view(b, P - start, d), here)
-
-    def push_skip(self, streams: Float[Tensor, "b P d"], start: int) -> Float[Tensor, "b p d"]:
-        """What the skip adds to streams in front of the MLP's norm, from `start` on."""
-        here = slice(start, streams.shape[1])
+    def pull_skip(self, cotangent: Float[Tensor, "b P d"]) -> Float[Tensor, "b P d"] | None:
+        """What the skip carries down, zeroed positions included; None without one."""
         if self.skip is None:
-            return torch.zeros_like(streams[:, here])
-        return self.push_write(self.read.push(streams[:, here], here) @ self.skip.T, here)
+            return None
+        here, d = slice(cotangent.shape[1]), cotangent.shape[2]
+        written = self.pull_write(cotangent, here).reshape(-1, d)
+        return self.read.pull((written @ self.skip).view(cotangent.shape), here)
+
+    def push_skip(self, streams: Float[Tensor, "*batch P d"]) -> Float[Tensor, "*batch P d"]:
+        """What the skip adds to streams at the MLP's norm input, zeroed positions included."""
+        if self.skip is None:
+            return torch.zeros_like(streams)
+        here = slice(streams.shape[-2])
+        return self.push_write(self.read.push(streams, here) @ self.skip.T, here)
 
 
 @dataclass(frozen=True)
@@ -203,8 +201,8 @@ def build_replacement(
 ) -> LocalReplacementModel:
     """Freeze a captured forward pass around a dictionary.
 
-    Features and errors at the first `n_zeroed` positions are left out and their MLP outputs become
-    constants (method.md section 3). The dictionary must fit the model (`check_fits`). Of many
+    Features and errors at the first `n_zeroed` positions are left out: there the skip carries on
+    and the rest of the MLP's output is a constant (method.md section 3). The dictionary must fit the model (`check_fits`). Of many
     prompts `encoded`, what `encode` gave for this one and the same positions, and `folded`, the
     model's attention by layer, save doing it anew.
     """
@@ -260,11 +258,9 @@ def _frozen_layer(
     if in_front is not None:
         constant = in_front.apply(constant)
         error = None if error is None else in_front.push(error, slice(None))
-    # A zeroed position still receives what the skip would carry there: hold its true output.
-    constant = torch.cat([added[:n_zeroed], constant[n_zeroed:]])
     if error is not None:
         error[:n_zeroed] = 0
-    return FrozenLayer(
+    frozen = FrozenLayer(
         attention=freeze_attention(capture, folded, layer),
         read=read,
         write=in_front,
@@ -273,6 +269,9 @@ def _frozen_layer(
         error=error,
         constant=constant,
     )
+    # As upstream has it: zeroed positions keep their true output, and the skip carries on in it.
+    zeroed = added[:n_zeroed] - frozen.push_skip(capture.resid_mid[layer][:n_zeroed])
+    return replace(frozen, constant=torch.cat([zeroed, constant[n_zeroed:]]))
 
 
 def lowered(model: LocalReplacementModel, dtype: torch.dtype) -> LocalReplacementModel:

@@ -126,12 +126,12 @@ class Sweep:
             skipped = None
             if joined:
                 constant[:joined] += reading.read(layer, on_way, on_piece)
-                skipped = model.layers[layer].pull_skip(on_way, model.n_zeroed)
+                skipped = model.layers[layer].pull_skip(on_way)
             if model.parallel:
                 self._pull_attention(layer, on_way, constant)
-                _add(on_way, skipped, model.n_zeroed)
+                _add(on_way, skipped)
             else:
-                _add(on_way, skipped, model.n_zeroed)
+                _add(on_way, skipped)
                 join(2 * layer + 1)
                 self._pull_attention(layer, cotangent[:joined], constant)
             pulled = joined
@@ -183,9 +183,9 @@ def batches(targets: SweepTargets, chosen: Int[Tensor, "n"], size: int) -> list[
     return [b[torch.argsort(height[b], descending=True, stable=True)] for b in found]
 
 
-def _add(cotangent: Tensor, pulled: Tensor | None, start: int) -> None:
+def _add(cotangent: Tensor, pulled: Tensor | None) -> None:
     if pulled is not None:
-        cotangent[:, start:] += pulled
+        cotangent += pulled
 
 
 LARGEST_IMAGE = 1 << 22

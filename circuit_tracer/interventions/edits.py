@@ -278,5 +278,4 @@ class EditedRun:
         if W_skip is None or self.original is None or isinstance(self.dictionary, Neurons):
             return
         moved = self.kept.seen[layer][held] - self.original.seen[layer]
-        moved[:, : self.n_zeroed] = 0  # zeroed positions hold their true outputs
         out[held] += moved @ W_skip.T

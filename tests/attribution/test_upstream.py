@@ -2,7 +2,8 @@
 
 Written out from the definition alone: a Llama whose patterns and norm denominators are detached,
 MLP outputs that are leaves, gradients of what a feature reads or of a demeaned logit times what
-each source writes; position 0 carries no feature and no error, and there is no constant node.
+each source writes; position 0 carries no feature and no error, though a skip carries on there, and
+there is no constant node.
 """
 
 from __future__ import annotations
@@ -102,7 +103,6 @@ class Upstream:
         acts = torch.where(pre > threshold, pre, 0).detach()
         acts[0] = 0
         skip = read @ tensors["W_skip"].T
-        skip = torch.cat([skip[:1].detach(), skip[1:]])
         error = output - acts @ tensors["W_dec"] - tensors["b_dec"] - skip.detach()
         for p, f in acts.nonzero().tolist():
             self.pre["feature", layer, p, f] = pre[p, f]

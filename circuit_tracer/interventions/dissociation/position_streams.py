@@ -37,8 +37,7 @@ def streams_from(
         values = attention.values(stream[None])
         behind = stream + attention.written(attention.fetched(values))[0]
         read = stream if model.parallel else behind
-        stream = behind.clone()
-        stream[model.n_zeroed :] += frozen.push_skip(read[None], model.n_zeroed)[0]
+        stream = behind + frozen.push_skip(read)
         if position >= model.n_zeroed:
             stream[position] += _written(model, capture, wiring, layer)[position]
     return torch.stack(found)
@@ -55,11 +54,7 @@ def _written(
     added = capture.mlp_out[layer]
     if behind is not None:
         added = behind.freeze(added).apply(added)
-    rest = added - frozen.constant
-    if frozen.skip is not None:
-        mid = capture.resid_mid[layer]
-        rest[model.n_zeroed :] -= frozen.push_skip(mid[None], model.n_zeroed)[0]
-    return rest
+    return added - frozen.constant - frozen.push_skip(capture.resid_mid[layer])
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.interventions.dissociation.position_streams import score_terms, streams_from
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.opening import open_transcoders
+from tests.tiny import random_dictionary, tiny_model
 
 PROMPT = "is a banana yellow ?"
 OBJECT, VALUE, VERDICT = 3, 4, 5
@@ -44,17 +45,20 @@ def test_object_x_value_terms_are_sums_of_qk_terms(transcoders: str, query: int)
         assert float(found[layer, head, 0]) == pytest.approx(expected, abs=1e-8)
 
 
-def test_streams_of_all_positions_and_constants_are_the_stream() -> None:
-    """What no position's sources write is what the zeroed first position's MLPs and biases give."""
-    model = open_model("sprout", dtype="float64", device="cpu")
-    dictionary = open_transcoders("plt", model=model)
-    capture = model.capture(model.tokenize(PROMPT))
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox"])
+def test_streams_of_all_positions_and_constants_are_the_stream(family: str, skip: bool) -> None:
+    """What no position's sources write are biases and, at position 0, MLPs without their skip."""
+    model = tiny_model(family, dtype=torch.float64)
+    dictionary = random_dictionary(model, skip=skip)
+    capture = model.capture([0, 2, 4, 6, 7])
     frozen = build_replacement(capture, model.wiring, dictionary)
     found = sum(
         streams_from(frozen, capture, model.wiring, position) for position in range(frozen.n_tokens)
     )
     stream = torch.zeros_like(frozen.embeddings)
     for layer in range(model.n_layers):
-        rest = capture.resid_pre[layer] - found[layer]
-        assert torch.allclose(rest, stream, atol=1e-8)
-        stream = stream + frozen.layers[layer].attention.add(stream) + frozen.layers[layer].constant
+        assert torch.allclose(capture.resid_pre[layer] - found[layer], stream, atol=1e-8)
+        behind = stream + frozen.layers[layer].attention.add(stream)
+        read = stream if frozen.parallel else behind
+        stream = behind + frozen.layers[layer].push_skip(read) + frozen.layers[layer].constant
