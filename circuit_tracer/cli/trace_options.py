@@ -28,7 +28,7 @@ WhyNot = Annotated[
     option("--why-not", help="A token the model did not choose: explain what held it down."),
 ]
 Position = Annotated[
-    int, option("--position", help="Explain what is said here; 0 is BOS, -1 the last token.")
+    int, option("--position", help="Explain what is said here; 0 is the first token (BOS), -1 the last.")
 ]
 MaxNLogits = Annotated[
     int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")
@@ -61,7 +61,8 @@ ZeroPositions = Annotated[
     option(
         "--zero-positions",
         min=0,
-        help="Leading positions without features; by default 1 (BOS), 4 in Gemma 3 chats.",
+        help="Leading positions without features; by default 1 if the prompt starts with a special "
+        "token (BOS), 4 in Gemma 3 chats.",
     ),
 ]
 BatchSize = Annotated[

@@ -1,11 +1,13 @@
-"""What stands in front of a prompt: its first token, a chat template, positions to leave out.
+"""How a prompt starts: its first token, a chat template, positions to leave out.
 
-The conventions are those of the published tools. Every prompt starts with a special token, since
+The conventions are those of the published tools. A prompt starts with a special token, since
 position 0 is where attention parks what it has no use for: BOS where the tokenizer has one (also
-where it would not add it itself: GPT-2, Pythia, OLMo 2), else the padding or end token (Qwen);
-nothing more where the prompt or its template already starts with one. That position, and in chats
-with Gemma 3 the whole `<bos><start_of_turn>user\\n`, carries no features and no errors:
-dictionaries are not trained to describe it.
+where it would not add it itself: GPT-2, Pythia, OLMo 2), else the padding or end token (Qwen), of
+those the first that the model has an embedding for; nothing is added where the prompt or its
+template already starts with one. That position, and in chats with Gemma 3 the whole
+`<bos><start_of_turn>user\\n`, carries no features and no errors: dictionaries are not trained to
+describe it. A prompt that starts with a word, because there is no special token to start with,
+leaves out nothing.
 
 Special tokens written out in a prompt (`<|im_start|>`) are read as those tokens, as in every tool
 of the field: a template can be typed by hand. With a chat template they are refused instead, for
@@ -23,10 +25,18 @@ _LLAMA_3_DATE = "26 Jul 2024"
 """What the template of Llama 3 writes where it has no clock: a prompt must not change overnight."""
 
 
-def leading_id(tokenizer: Any) -> int | None:
-    """The token every prompt starts with: BOS, else padding, else end, else None."""
-    for token_id in (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token_id is not None:
+def _leading(tokenizer: Any) -> tuple[int | None, ...]:
+    """Special tokens that a prompt may start with, the best first."""
+    return tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id
+
+
+def leading_id(tokenizer: Any, n_vocabulary: int) -> int | None:
+    """The token every prompt starts with: BOS, else padding, else end, else None.
+
+    Tokenizers may name tokens that the model's `n_vocabulary` embeddings do not reach.
+    """
+    for token_id in _leading(tokenizer):
+        if token_id is not None and int(token_id) < n_vocabulary:
             return int(token_id)
     return None
 
@@ -39,16 +49,15 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     return found | {str(token): int(token_id) for token, token_id in named}
 
 
-def starts_whole(tokenizer: Any, token_ids: list[int], *, chat: bool) -> bool:
-    """Whether a prompt already starts as the model saw texts start, so nothing goes in front.
+def starts_whole(tokenizer: Any, token_ids: list[int], first: int, *, chat: bool) -> bool:
+    """Whether a prompt already starts as the model saw texts start, so `first` is not added.
 
     Chat templates are trusted with any special token. A prompt typed by hand may start with one
     too, unless the tokenizer itself would have put BOS in front (Gemma, Llama 3).
     """
-    first = leading_id(tokenizer)
     if token_ids[:1] == [first]:
         return True
-    if token_ids[:1] == [] or token_ids[0] not in special_tokens(tokenizer).values():
+    if not starts_special(tokenizer, token_ids):
         return False
     return chat or list(tokenizer("")["input_ids"])[:1] != [first]
 
@@ -86,13 +95,23 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
     return str(text)
 
 
-def default_zeroed_positions(tokenizer: Any, token_ids: list[int], *, family: str = "") -> int:
-    """How many leading positions of a prompt carry no features and no errors, unless told.
+def starts_special(tokenizer: Any, token_ids: list[int]) -> bool:
+    """Whether the first token marks something (BOS, padding, a turn) instead of being a word.
 
-    4 for chats with Gemma 3 (`family` is its Hugging Face model type), 1 for everything else: BOS,
-    or what takes its place as the position that attention parks on.
+    The token for unknown words is special, too, but stands for a word.
+    """
+    unknown = None if tokenizer.unk_token_id in _leading(tokenizer) else tokenizer.unk_token_id
+    marks = set(special_tokens(tokenizer).values()) - {unknown}
+    return bool(token_ids) and token_ids[0] in marks
+
+
+def default_zeroed_positions(tokenizer: Any, token_ids: list[int], *, family: str = "") -> int:
+    """How many leading positions of a prompt carry no features and no errors by default.
+
+    4 for chats with Gemma 3 (`family` is its Hugging Face model type); else 1 where the prompt
+    starts with a special token, whoever put it there, and 0 where it starts with a word.
     """
     opening = tokenizer.convert_ids_to_tokens(token_ids[: len(_GEMMA_3_OPENING)])
     if family.startswith("gemma3") and opening == _GEMMA_3_OPENING:
         return len(_GEMMA_3_OPENING)
-    return 1
+    return int(starts_special(tokenizer, token_ids))

@@ -142,7 +142,7 @@ class Model:
     @property
     def bos_id(self) -> int | None:
         """Vocabulary id of the token rows start with: BOS, or what takes its place."""
-        return leading_id(self.tokenizer)
+        return leading_id(self.tokenizer, self.wiring.n_vocabulary)
 
     @property
     def unembedding(self) -> Float[Tensor, "V d"]:
@@ -166,7 +166,7 @@ class Model:
         ids = self._text_ids(text)
         first = self.bos_id
         # The tokenizer's own marks were left out: some would put an end mark behind the prompt.
-        if first is not None and not starts_whole(self.tokenizer, ids, chat=chat):
+        if first is not None and not starts_whole(self.tokenizer, ids, first, chat=chat):
             ids = [first, *ids]
         while first is not None and ids[:2] == [first, first]:
             del ids[1]  # a prompt pasted with its BOS in front
@@ -195,7 +195,7 @@ class Model:
         return ids
 
     def zeroed_positions(self, token_ids: list[int]) -> int:
-        """How many leading positions carry no features and no errors, unless one is told."""
+        """How many leading positions carry no features and no errors by default."""
         family = str(getattr(self.module.config, "model_type", ""))
         return default_zeroed_positions(self.tokenizer, token_ids, family=family)
 

@@ -104,7 +104,7 @@ def _first_rows(reader: RowReader, max_tokens: int) -> Rows:
         end = start + len(group.lengths)
         token_ids[start:end, : group.token_ids.shape[1]] = group.token_ids.int()
         start = end
-    return Rows(token_ids, torch.cat([g.lengths for g in groups]))
+    return Rows(token_ids, torch.cat([g.lengths for g in groups]), groups[0].first)
 
 
 def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
@@ -112,7 +112,7 @@ def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
     for start in range(0, len(rows.lengths), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         lengths = rows.lengths[part]
-        yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths)
+        yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths, rows.first)
 
 
 def _first_pass(
@@ -181,7 +181,7 @@ def _second_pass(
                 continue
             activations = transcoder.encode(inputs[layer].to(transcoder.W_enc.dtype)).float().cpu()
             positions = position[here, None] + offsets
-            inside = (positions > 0) & (positions < activations.shape[1])
+            inside = (positions >= group.first) & (positions < activations.shape[1])
             values = activations[
                 row[here, None] - start,
                 positions.clamp(0, activations.shape[1] - 1),
@@ -201,7 +201,7 @@ class _Texts:
         total = max(int(counts.sum()), 1)
         self.frequencies: dict[str, float] = {}
         self.ids: list[int] = counts.nonzero()[:, 0].tolist()
-        """Tokens that occur, first positions not counted."""
+        """Tokens that occur, BOS not counted."""
         for token in self.ids:
             text = self(token)
             share = int(counts[token]) / total
@@ -240,7 +240,7 @@ def _card_rows(
         )
         table = []
         for feature, effect in enumerate(effects):
-            occurrences = _occurrences(kept[layer], feature, token_rows, texts)
+            occurrences = _occurrences(kept[layer], feature, token_rows, texts, rows.first)
             table.append(
                 {
                     "layer": layer,
@@ -259,7 +259,7 @@ def _card_rows(
 
 
 def _occurrences(
-    kept: KeptPlaces, feature: int, token_rows: list[list[int]], texts: _Texts
+    kept: KeptPlaces, feature: int, token_rows: list[list[int]], texts: _Texts, first: int
 ) -> list[Occurrence]:
     """The sampled places of a feature, as the label maker wants them."""
     width = len(token_rows[0])
@@ -270,7 +270,7 @@ def _occurrences(
         if value > 0:
             row, position = divmod(code, width)
             tokens = token_rows[row]
-            before = [texts(i) for i in tokens[max(position - REACH, 1) : position]]
+            before = [texts(i) for i in tokens[max(position - REACH, first) : position]]
             found.append(Occurrence(before, texts(tokens[position]), value))
     return found
 

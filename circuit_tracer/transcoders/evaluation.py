@@ -1,8 +1,8 @@
 """How good a dictionary is: reconstruction by layer, and the language model's loss with it.
 
 Definitions. Let y(t) be a layer's true MLP output (where the dictionary writes) at token t, r(t)
-the dictionary's, m the mean of y over the evaluated tokens. Every row's first position (BOS) is
-left out everywhere and passes its true output through.
+the dictionary's, m the mean of y over the evaluated tokens. BOS, where rows start with it, is left
+out everywhere and passes its true output through.
 
 * **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
   token whose output is close to the mean has a small denominator and can weigh much; where that
@@ -205,11 +205,11 @@ class _Sums:
     ) -> None:
         def by_mean(layer: int, mlp_in: Tensor) -> Tensor:
             out = mean[layer].to(mlp_in.dtype).expand_as(mlp_in).clone()
-            out[:, 0] = true_outputs[layer, :, 0]
+            out[:, : rows.first] = true_outputs[layer, :, : rows.first]
             return out
 
         predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
-        replacements = (None, replacement(dictionary, true_outputs), by_mean)
+        replacements = (None, replacement(dictionary, true_outputs, rows.first), by_mean)
         for i, replace in enumerate(replacements):
             loss = model.loss(
                 rows.token_ids,
@@ -238,12 +238,12 @@ class _Sums:
 
 
 def replacement(
-    dictionary: Dictionary, true_outputs: Float[Tensor, "L R T d"]
+    dictionary: Dictionary, true_outputs: Float[Tensor, "L R T d"], first: int
 ) -> Callable[[int, Tensor], Tensor]:
     """A function (layer, what is read) -> MLP output that puts the dictionary in the MLPs' place.
 
     It has to be called in layer order: a cross-layer dictionary keeps what earlier layers wrote.
-    The first position gets its true output, which is the same whatever the others do.
+    Positions before `first` (BOS) get their true output, which no later one changes.
     """
     written: dict[int, Tensor] = {}
 
@@ -259,7 +259,7 @@ def replacement(
             written[later] = part if before is None else before + part
         out = written.pop(layer) + transcoder.b_dec + transcoder.skip(x)
         out = out.to(mlp_in.dtype)
-        out[:, 0] = true_outputs[layer, :, 0]
+        out[:, :first] = true_outputs[layer, :, :first]
         return out
 
     return replace

@@ -30,11 +30,13 @@ class Rows(NamedTuple):
 
     token_ids: Int[Tensor, "R T"]
     lengths: Int[Tensor, "R"]
+    first: int
+    """First position with text: 1 behind BOS, 0 in a model without any special token."""
 
     def real(self) -> Bool[Tensor, "R T"]:
-        """Which places hold a token and are not the first (BOS): what dictionaries learn from."""
+        """Which places hold text, BOS and padding left out: what dictionaries learn from."""
         places = torch.arange(self.token_ids.shape[1])
-        return (places[None] < self.lengths[:, None]) & (places[None] > 0)
+        return (places[None] < self.lengths[:, None]) & (places[None] >= self.first)
 
 
 class RowReader:
@@ -106,7 +108,7 @@ class RowReader:
         lengths = torch.tensor([len(row) + len(start) for row in taken])
         for i, row in enumerate(taken):
             token_ids[i, : int(lengths[i])] = torch.tensor(start + row)
-        return Rows(token_ids[:, : int(lengths.max())], lengths)
+        return Rows(token_ids[:, : int(lengths.max())], lengths, len(start))
 
     def _read_some(self) -> None:
         """Tokenise the next documents into rows; at the end of the file, begin the next epoch."""
@@ -164,8 +166,8 @@ class RowReader:
 
 
 def count_tokens(reader: RowReader, *, up_to: int | None) -> int:
-    """Tokens a fresh reader will give over all its epochs, places a dictionary cannot learn from
-    (a row's first) left out; stops counting at `up_to`."""
+    """Tokens a fresh reader will give over all its epochs, BOS left out; stops counting at
+    `up_to`."""
     total, epochs = 0, reader.epochs
     reader.epochs = 1
     for rows in reader:

@@ -110,8 +110,9 @@ def validate(
     model: ActivitySource, dictionary: Dictionary, texts: Sequence[str] = TEXT
 ) -> Validation:
     """Run `texts` through the model and compare the dictionary with its MLPs."""
-    rows = [row for text in texts if len(row := _tokens(model, text)) > 1]
-    tokens = sum(len(row) - 1 for row in rows)
+    first = int(model.bos_id is not None)
+    rows = [row for text in texts if len(row := _tokens(model, text)) > first]
+    tokens = sum(len(row) - first for row in rows)
     if tokens < 2:
         raise UsageError("the text holds no tokens of this model to validate on; give another")
     fvu, l0, factors = _figures(model, dictionary, rows)
@@ -186,10 +187,11 @@ def _figures(
 ) -> tuple[list[float], list[float], list[float]]:
     """FVU, L0 and the best factor of every layer; rows are of different lengths."""
     inputs, outputs = [], []
+    first = int(model.bos_id is not None)
     for row in rows:
         activity = model.mlp_activity(row[None], dictionary.reads, dictionary.writes)
-        inputs.append(activity.inputs[:, 0, 1:])
-        outputs.append(activity.outputs[:, 0, 1:])
+        inputs.append(activity.inputs[:, 0, first:])
+        outputs.append(activity.outputs[:, 0, first:])
     dtype = dictionary.layers[0].W_enc.dtype
     reads = list(torch.cat(inputs, dim=1).to(dtype))
     activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]

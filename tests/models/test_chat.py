@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -35,8 +35,55 @@ def test_every_prompt_starts_with_a_special_token(named: dict[str, str], first: 
     ids = model.tokenize("hey")
     text = tokenizer.decode(ids)
     assert text == ("hey" if first is None else f"{first}hey")
-    assert model.bos_id == leading_id(tokenizer) == (None if first is None else ids[0])
-    assert model.zeroed_positions(ids) == 1
+    assert model.bos_id == (None if first is None else ids[0])
+    assert model.zeroed_positions(ids) == (0 if first is None else 1)
+
+
+@pytest.mark.parametrize(
+    ("named", "prompt", "n_zeroed"),
+    [
+        ({"bos_token": "<bos>"}, "<bos>hey", 1),
+        ({"eos_token": "<|im_end|>"}, "<|im_end|>hey", 1),
+        ({"pad_token": "<pad>"}, "<|im_start|>user hey<|im_end|>", 1),
+        ({}, "<|im_start|>user hey<|im_end|>", 1),
+        ({}, "hey<|im_end|>", 0),
+        ({"unk_token": "<pad>"}, "hey", 0),
+    ],
+)
+def test_a_position_is_zeroed_for_its_token(
+    named: dict[str, str], prompt: str, n_zeroed: int
+) -> None:
+    model = model_with(byte_tokenizer(**named))
+    assert model.zeroed_positions(model.tokenize(prompt)) == n_zeroed
+
+
+def test_the_token_for_unknown_words_is_a_word_unless_prompts_start_with_it() -> None:
+    alone = byte_tokenizer(unk_token="<pad>")
+    assert default_zeroed_positions(alone, [alone.unk_token_id]) == 0
+    gpt2 = byte_tokenizer(unk_token="<pad>", eos_token="<pad>")
+    assert default_zeroed_positions(gpt2, [gpt2.unk_token_id]) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "beyond", "first"),
+    [
+        ({"pad_token": "[PAD]", "eos_token": "<|im_end|>"}, ["[PAD]"], "<|im_end|>"),
+        ({"bos_token": "[BOS]", "pad_token": "<pad>"}, ["[BOS]"], "<pad>"),
+        ({"pad_token": "[PAD]"}, ["[PAD]"], None),
+        ({"pad_token": "[PAD]", "eos_token": "[END]"}, ["[PAD]", "[END]"], None),
+    ],
+)
+def test_a_leading_token_without_an_embedding_gives_way_to_the_next(
+    named: dict[str, str], beyond: list[str], first: str | None
+) -> None:
+    tokenizer = byte_tokenizer()
+    model = model_with(tokenizer)
+    tokenizer.add_tokens(beyond, special_tokens=True)
+    tokenizer.add_special_tokens(named)
+    ids = model.tokenize("hey")
+    assert tokenizer.decode(ids) == f"{first or ''}hey"
+    assert model.zeroed_positions(ids) == (0 if first is None else 1)
+    assert leading_id(tokenizer, model.wiring.n_vocabulary) == model.bos_id
 
 
 def test_a_typed_template_keeps_its_own_start_and_bos_is_not_doubled() -> None:
@@ -95,6 +142,10 @@ def test_chats_with_gemma_3_leave_out_the_opening_of_the_turn() -> None:
     opening = ["<bos>", "<start_of_turn>", "user", "\n"]
 
     class Pieces:
+        bos_token_id = pad_token_id = eos_token_id = unk_token_id = None
+        added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+        all_special_tokens, all_special_ids = ("<bos>", "<start_of_turn>"), (0, 1)
+
         def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
             return [[*opening, "hey"][i] for i in ids]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,14 @@ from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import Progress, train
-from tests.tiny import random_dictionary, tiny_llama
+from tests.tiny import random_dictionary, tiny_llama, tiny_tokenizer
 from tests.transcoders.fakes import small_config, text_file
+
+
+def without_special_tokens() -> Any:
+    tokenizer = tiny_tokenizer()
+    tokenizer.bos_token = tokenizer.pad_token = None
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +31,22 @@ def model() -> Model:
     return tiny_llama()
 
 
-@pytest.mark.parametrize("kind", ["plt", "clt"])
+@pytest.mark.parametrize(("kind", "bos_id"), [("plt", 0), ("clt", 0), ("plt", None)])
 def test_figures_equal_a_computation_on_all_tokens_at_once(
-    tmp_path: Path, model: Model, kind: str
+    tmp_path: Path, model: Model, kind: str, bos_id: int | None
 ) -> None:
+    if bos_id is None:
+        model = replace(model, tokenizer=without_special_tokens())
     dictionary = random_dictionary(model, kind=kind, skip=True)  # type: ignore[arg-type]
     path = text_file(tmp_path, documents=60)
     found = evaluate(model, dictionary, path, max_tokens=10_000, row_length=16)
 
-    rows = RowReader(path, model.tokenizer, bos_id=0, row_length=16).next_rows(1000)
+    rows = RowReader(path, model.tokenizer, bos_id=bos_id, row_length=16).next_rows(1000)
     assert rows is not None
     real = rows.real()
     activity = model.mlp_activity(rows.token_ids)
     x, y = activity.inputs[:, real], activity.outputs[:, real]
-    assert found.tokens == int(real.sum())
+    assert found.tokens == int(real.sum()) == int(rows.lengths.sum()) - len(real) * rows.first
     for layer, r in enumerate(dictionary.reconstruct(list(x))):
         error = ((y[layer] - r) ** 2).sum(-1)
         variance = ((y[layer] - y[layer].mean(0)) ** 2).sum(-1)
@@ -61,7 +70,7 @@ def test_replacing_with_a_cross_layer_dictionary_adds_up_what_layers_wrote(model
     dictionary = random_dictionary(model, kind="clt", skip=True)
     ids = torch.randint(2, 14, (3, 7))
     activity = model.mlp_activity(ids)
-    replace_mlp = replacement(dictionary, activity.outputs)
+    replace_mlp = replacement(dictionary, activity.outputs, 1)
     expected = dictionary.reconstruct(list(activity.inputs))
     for _ in range(2):  # a second pass starts afresh
         for layer in range(model.n_layers):

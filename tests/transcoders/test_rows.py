@@ -41,6 +41,16 @@ def test_documents_are_packed_split_and_never_mixed_up(tmp_path: Path) -> None:
     assert rows_of(reader(path, bos_id=None, row_length=4))[0] == [2, 3, 4, 5]
 
 
+def test_bos_and_padding_are_not_real_but_a_first_word_is(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("a the banana\nlemon sky is\n")
+    rows = reader(path, pack=False, bos_id=None, row_length=4).next_rows(9)
+    assert rows is not None
+    assert rows.real().sum() == 6
+    assert rows.real()[:, 0].all()
+    assert count_tokens(reader(path, pack=False, bos_id=None), up_to=None) == 6
+
+
 def test_the_first_position_and_padding_are_not_real(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("a the banana\nlemon sky is\n")

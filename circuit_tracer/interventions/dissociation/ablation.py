@@ -131,7 +131,7 @@ def silenced_contrasts(study: Study, ask: Ask, masks: SetMasks) -> Floats:
             masks,
             which=torch.tensor(rows, device=device),
             object_at=torch.full((len(rows),), ask.roles["object"], device=device),
-            n_zeroed=study.n_zeroed,
+            n_zeroed=study.n_zeroed(ask),
         )
 
     return contrasts(study.model, [ask] * masks.n_sets, edits)

@@ -96,7 +96,9 @@ def terms(
     for row, ask in enumerate(claims.asks):
         on_progress(row, len(claims.asks))
         capture = model.capture(list(ask.ids))
-        frozen = build_replacement(capture, wiring, study.dictionary, n_zeroed=study.n_zeroed)
+        frozen = build_replacement(
+            capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask)
+        )
         found = score_terms(
             frozen,
             capture,

@@ -142,7 +142,8 @@ def _fired(
                 members = [member for member in one.members if member.layer == layer]
                 acts = study.dictionary.layers[layer].encode(read[layer])
                 fired = acts[..., [m.feature for m in members]].double().cpu().numpy()
-                fired[:, : study.n_zeroed] = 0
+                for of_row, row in zip(fired, rows, strict=True):
+                    of_row[: study.n_zeroed(asks[row])] = 0
                 seen = fired[np.arange(len(rows)), at] if one.part == "early" else fired.max(axis=1)
                 share = [m.fact if route == "fact" else m.judgement for m in members]
                 total[rows] += seen @ np.maximum(share, 0.0)

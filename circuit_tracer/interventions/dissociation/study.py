@@ -77,11 +77,9 @@ class Study:
         """How many layers count as early: the first third, at least one."""
         return max(1, self.model.n_layers // 3)
 
-    @cached_property
-    def n_zeroed(self) -> int:
-        """Leading positions without features: those of the first prompt."""
-        first = self.ask(self.spec.families[0], self.items[0])
-        return self.model.zeroed_positions(list(first.ids))
+    def n_zeroed(self, ask: Ask) -> int:
+        """Leading positions of a prompt without features."""
+        return self.model.zeroed_positions(list(ask.ids))
 
     @property
     def facts(self) -> tuple[FamilySpec, ...]:
