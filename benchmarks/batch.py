@@ -91,7 +91,7 @@ def _sweeps(file: Path) -> None:
     wall = cpu = 0.0
     for entry in entries:
         prepared = prepare(tracer.model, entry.prompt, settings)
-        capture = tracer.model.capture(prepared.explained)
+        capture = tracer.model.capture(list(prepared.ids), prepared.n_explained)
         with torch.no_grad():
             frozen = freeze_prompt(tracer.model, tracer.dictionary, prepared, capture, {})
         began, cpu_began = time.perf_counter(), time.thread_time()

@@ -41,6 +41,13 @@ def tiny_tokenizer(n_words: int = len(WORDS)) -> PreTrainedTokenizerFast:
     )
 
 
+def plain_tokenizer(n_words: int = len(WORDS)) -> PreTrainedTokenizerFast:
+    """The same vocabulary with nothing to put in front: `[BOS]` is a word like others."""
+    tokenizer = tiny_tokenizer(n_words)
+    tokenizer.bos_token = tokenizer.pad_token = None
+    return tokenizer
+
+
 FAMILIES = (
     "llama",
     "mistral",

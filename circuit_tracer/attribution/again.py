@@ -46,7 +46,7 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
         )
     check_fits(dictionary, model.wiring)
     last = max(target.position for target in info.targets)
-    capture = model.capture(list(info.token_ids[: last + 1]))
+    capture = model.capture(list(info.token_ids), last + 1)
     check_wiring(capture, model.wiring)
     replacement = build_replacement(capture, model.wiring, dictionary, n_zeroed=zeroed)
     return FrozenPrompt(capture, replacement)

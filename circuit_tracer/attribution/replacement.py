@@ -202,9 +202,9 @@ def build_replacement(
     """Freeze a captured forward pass around a dictionary.
 
     Features and errors at the first `n_zeroed` positions are left out: there the skip carries on
-    and the rest of the MLP's output is a constant (method.md section 3). The dictionary must fit the model (`check_fits`). Of many
-    prompts `encoded`, what `encode` gave for this one and the same positions, and `folded`, the
-    model's attention by layer, save doing it anew.
+    and the rest of the MLP's output is a constant (method.md section 3). The dictionary must fit
+    the model (`check_fits`). Of many prompts `encoded`, what `encode` gave for this one and the
+    same positions, and `folded`, the model's attention by layer, save doing it anew.
     """
     L = wiring.n_layers
     if folded is None:

@@ -55,8 +55,8 @@ class TraceSettings:
     """Precision of the sweep's products alone; None is the model's own. What is lost is measured
     on some rows and stored with the graph (`Audit`)."""
     zeroed_positions: int | None = None
-    """Leading positions without features and errors; None decides by the prompt's tokens (1 where it
-    starts with a special one such as BOS, 4 in chats with Gemma 3), 0 keeps everything."""
+    """Leading positions without features and errors; None decides by the prompt's tokens (1 where
+    it starts with a special one such as BOS, 4 in chats with Gemma 3), 0 keeps everything."""
     chat: bool = False
     """Put the prompt into the model's chat template as one user turn."""
     system: str | None = None

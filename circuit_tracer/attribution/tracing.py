@@ -85,14 +85,14 @@ class Prepared:
     ids: tuple[int, ...]
     """All its tokens."""
     at: int
-    """Position whose output is explained: nothing behind it matters, the model is causal."""
+    """Position whose output is explained."""
     settings: TraceSettings
     """With what was left to the prompt filled in."""
 
     @property
-    def explained(self) -> list[int]:
-        """Tokens up to the explained position: what is captured."""
-        return list(self.ids[: self.at + 1])
+    def n_explained(self) -> int:
+        """Tokens up to the explained position: what is captured of the prompt's pass."""
+        return self.at + 1
 
 
 def trace(
@@ -113,10 +113,10 @@ def trace(
     check_together(dictionary, model)
     prepared = prepare(model, prompt, settings or TraceSettings())
     report = on_progress or (lambda progress: None)
-    report(Progress("forward", 0, 0, f"{len(prepared.explained)} tokens"))
+    report(Progress("forward", 0, 0, f"{prepared.n_explained} tokens"))
     start = time.perf_counter()
     with memory_remedy(), products():
-        capture = model.capture(prepared.explained)
+        capture = model.capture(list(prepared.ids), prepared.n_explained)
         check_wiring(capture, model.wiring)
         seconds = {"forward": time.perf_counter() - start}
         report(Progress("encode", 0, 0))

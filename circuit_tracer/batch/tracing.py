@@ -111,7 +111,8 @@ def plan(tracer: Tracer, entries: Sequence[Entry]) -> Plan:
             failed.append(Failed(entry, "BadLine", entry.wrong))
             continue
         try:
-            length = len(_prepared(tracer, entry).explained)
+            prepared = _prepared(tracer, entry)
+            length = len(tracer.model.needed(list(prepared.ids), prepared.n_explained))
         except FATAL:
             raise
         except CircuitTracerError as error:
@@ -192,7 +193,8 @@ def _forward(tracer: Tracer, members: list[Prepared]) -> list[_Forward]:
     model = tracer.model
     try:
         with memory_remedy(), products():
-            captures = model.captures([one.explained for one in members])
+            n_explained = members[0].n_explained  # of all: they are run over equally many tokens
+            captures = model.captures([list(one.ids) for one in members], n_explained)
             check_wiring(captures[0], model.wiring)
             folded = [fold_attention(model.wiring, layer) for layer in range(model.n_layers)]
             zeroed = {one.settings.zeroed_positions or 0 for one in members}
@@ -216,7 +218,7 @@ def _frozen(tracer: Tracer, prepared: Prepared, known: _Forward) -> Frozen:
     with memory_remedy(), products():
         capture = known.capture
         if capture is None:
-            capture = model.capture(prepared.explained)
+            capture = model.capture(list(prepared.ids), prepared.n_explained)
         return freeze_prompt(
             model,
             tracer.dictionary,

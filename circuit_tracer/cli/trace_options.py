@@ -28,7 +28,10 @@ WhyNot = Annotated[
     option("--why-not", help="A token the model did not choose: explain what held it down."),
 ]
 Position = Annotated[
-    int, option("--position", help="Explain what is said here; 0 is the first token (BOS), -1 the last.")
+    int,
+    option(
+        "--position", help="Explain what is said here; 0 is the first token (BOS), -1 the last."
+    ),
 ]
 MaxNLogits = Annotated[
     int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")

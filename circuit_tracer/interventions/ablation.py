@@ -162,7 +162,7 @@ def ablate(
             freeze_attention=None if mode == "direct" else freeze_attention,
             freeze_norms=None if mode == "direct" else freeze_norms,
             writes=writes,
-            positions=[-1],
+            positions=[max(target.position for target in info.targets)],
             original=original,
         )
         for mode in modes

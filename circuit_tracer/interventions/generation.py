@@ -1,8 +1,9 @@
 """Let a model write on while features are held: several arms at once, one row each.
 
-Tokens are generated one by one with the model's own cache of keys and values. A multiple is of the
-activation the feature has in that very text, since a text still being written has no original; a
-value holds it there whatever the text does.
+Tokens are generated one by one with the model's own cache of keys and values, or by whole passes
+where rotations depend on the text's length (what is cached would be turned otherwise). A multiple
+is of the activation the feature has in that very text, since a text still being written has no
+original; a value holds it there whatever the text does.
 
 Shapes: A arms, T tokens of the prompt, n new tokens, V vocabulary.
 """
@@ -80,21 +81,39 @@ def write_on(
         pick=_picker(temperature, seed, model.device),
         n_zeroed=n_zeroed,
     )
-    losses = model.loss(rows)[:, T - 1 :]
     ends = end_tokens(model)
+    lengths = [
+        next((i for i, token in enumerate(row) if token in ends), len(row))
+        for row in rows[:, T:].tolist()
+    ]
+    losses = _losses(model, rows, T, lengths)
     found = []
-    for row, loss, chances in zip(rows[:, T:].tolist(), losses, probabilities, strict=True):
-        length = next((i for i, token in enumerate(row) if token in ends), len(row))
+    for row, length, loss, chances in zip(
+        rows[:, T:].tolist(), lengths, losses, probabilities, strict=True
+    ):
         written = row[:length]
         found.append(
             Continuation(
                 token_ids=tuple(written),
                 text=str(model.tokenizer.decode(written, clean_up_tokenization_spaces=False)),
                 target=tuple(chances[:length]),
-                perplexity=float(loss[:length].mean().exp()) if length else float("nan"),
+                perplexity=float(loss.mean().exp()) if length else float("nan"),
             )
         )
     return found
+
+
+def _losses(
+    model: Model, rows: Int[Tensor, "A Tn"], start: int, lengths: Sequence[int]
+) -> list[Float[Tensor, "_n"]]:
+    """Of each arm's new tokens under the model with nothing changed, the end token left out."""
+    if not model.wiring.turns_by_length(rows.shape[1]):
+        return [
+            loss[:length]
+            for loss, length in zip(model.loss(rows)[:, start - 1 :], lengths, strict=True)
+        ]
+    texts = [row[: start + length] for row, length in zip(rows, lengths, strict=True)]
+    return [model.loss(text[None])[0, start - 1 :] for text in texts]
 
 
 def _check_kinds(arms: Sequence[Intervention]) -> None:
@@ -136,7 +155,8 @@ def _generate(
     """Whole rows of tokens, and the watched token's probability at every step of every row."""
     from transformers import DynamicCache
 
-    cache: Any = DynamicCache()
+    whole = model.wiring.turns_by_length(prompts.shape[1] + count)
+    cache: Any = None if whole else DynamicCache()
     rows, new, start = prompts, prompts, 0
     watched: list[Tensor] = []
     ends = torch.tensor(sorted(end_tokens(model)), device=model.device)
@@ -149,10 +169,10 @@ def _generate(
         probabilities = model.probabilities(logits)
         if target is not None:
             watched.append(probabilities[:, target])
-        start += new.shape[1]
-        new = pick(probabilities)[:, None]
-        rows = torch.cat([rows, new], 1)
-        ended |= torch.isin(new[:, 0], ends)
+        picked = pick(probabilities)[:, None]
+        rows = torch.cat([rows, picked], 1)
+        start, new = (0, rows) if whole else (start + new.shape[1], picked)
+        ended |= torch.isin(picked[:, 0], ends)
         if bool(ended.all()):
             break
     if not watched:

@@ -25,7 +25,7 @@ def check_same(info: GraphInfo, model: Model, dictionary: AnyDictionary) -> None
 
 
 def prompt_ids(info: GraphInfo, model: Model) -> list[int]:
-    """The graph's prompt as tokens, up to the explained position, chat template included.
+    """The graph's prompt as tokens, as many as have to be run, chat template included.
 
     Raises UsageError when this tokenizer makes other tokens of it than the graph has.
     """
@@ -38,7 +38,7 @@ def prompt_ids(info: GraphInfo, model: Model) -> list[int]:
             f"{model.identity.name} makes other tokens of the prompt than the graph has; trace the "
             "prompt again"
         )
-    return ids[: max(target.position for target in info.targets) + 1]
+    return model.needed(ids, max(target.position for target in info.targets) + 1)
 
 
 def zeroed_positions(info: GraphInfo) -> int | None:

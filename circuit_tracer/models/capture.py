@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -88,6 +88,21 @@ class Capture:
     """Residual stream in front of the final norm."""
     logits: Float[Tensor, "T V"]
     """In front of a soft-cap, where the model has one."""
+    pass_length: int
+    """Tokens of the pass: these T are the first of them. Rotations may depend on it (rope.py)."""
+
+    def first(self, n_tokens: int) -> Capture:
+        """The same pass up to a position: nothing after it matters there, the model is causal."""
+        if n_tokens == len(self.token_ids):
+            return self
+        by_layer = ("resid_pre", "attention_out", "resid_mid", "mlp_in", "mlp_out")
+        by_token = ("token_ids", "embeddings", "resid_final", "logits")
+        return replace(
+            self,
+            patterns=tuple(one[:, :n_tokens, :n_tokens].clone() for one in self.patterns),
+            **{name: getattr(self, name)[:, :n_tokens].clone() for name in by_layer},
+            **{name: getattr(self, name)[:n_tokens].clone() for name in by_token},
+        )
 
 
 class MlpActivity(NamedTuple):
@@ -142,6 +157,7 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"])
     mid: list[Any] = []
     mlp_in: list[Any] = []
     mlp_out: list[Any] = []
+    wiring.start_pass()
     with wrapped.trace(token_ids, use_cache=False):
         embeddings = embed.output.save()
         for layer in layers:
@@ -169,6 +185,7 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"])
             mlp_out=_by_layer(mlp_out, row, here),
             resid_final=_alone(resid_final, row, here),
             logits=_alone(logits, row, here),
+            pass_length=token_ids.shape[1],
         )
         for row in range(len(token_ids))
     ]
@@ -203,6 +220,7 @@ def capture_mlps(
     layers = _envoys(wrapped, wiring)
     inputs: list[Any] = []
     outputs: list[Any] = []
+    wiring.start_pass()
     with wrapped.trace(token_ids) as tracer:
         for i, layer in enumerate(layers):
             mid = _mid(layer, wiring)
@@ -223,7 +241,7 @@ def run_with_mlps(
     wrapped: Any,
     wiring: Wiring,
     token_ids: Tensor,
-    replace: Replacement | None,
+    substitute: Replacement | None,
     reads: ReadPoint = "mlp.hook_in",
     writes: WritePoint = "mlp.hook_out",
 ) -> Float[Tensor, "B T V"]:
@@ -232,13 +250,14 @@ def run_with_mlps(
     They are the model's own, behind a soft-cap where there is one.
     """
     layers, head = _envoys(wrapped, wiring), wrapped.get(wiring.paths.head)
+    wiring.start_pass()
     with wrapped.trace(token_ids):
-        if replace is not None:
+        if substitute is not None:
             for i, layer in enumerate(layers):
                 mid = _mid(layer, wiring)
                 mlp_in = layer.get(wiring.paths.mlp).input
                 written = _written(layer, wiring, writes)
-                written.output = replace(i, wiring.read(reads, i, mid, mlp_in))
+                written.output = substitute(i, wiring.read(reads, i, mid, mlp_in))
         logits = head.output.save()
     result: Tensor = logits
     cap = wiring.logit_softcap
@@ -257,7 +276,8 @@ def run_edited(
 ) -> Float[Tensor, "B P V"]:
     """Logits in front of a soft-cap, at all positions or some, with modules' outputs edited.
 
-    With `cache` (transformers' `DynamicCache`) the tokens go on from those of earlier calls.
+    With `cache` (transformers' `DynamicCache`) the tokens go on from those of earlier calls, whose
+    rotations stay as they were: not for texts that are turned by their length.
     """
     layers, here = _envoys(wrapped, wiring), token_ids.device
     options: dict[str, Any] = {"use_cache": cache is not None, "past_key_values": cache}
@@ -266,6 +286,8 @@ def run_edited(
         options["attention_mask"] = torch.ones(len(token_ids), length, device=here)
     if positions is not None:
         options["logits_to_keep"] = positions
+    if cache is None:
+        wiring.start_pass()
     with wrapped.trace(token_ids, **options):
         if edits.wants("embedding", 0):
             embed = wrapped.get(wiring.paths.embedding)

@@ -23,6 +23,12 @@ class Mistral(Wiring):
 
     family = "mistral"
 
+    def window(self, layer: int) -> int | None:
+        """One for all layers, in the config alone."""
+        config: Any = self.module.config
+        found: int | None = config.sliding_window
+        return found
+
 
 class Qwen2(Wiring):
     """Llama with biases on queries, keys and values."""

@@ -128,6 +128,11 @@ class Model:
         return self.wiring.max_length
 
     @property
+    def steady_length(self) -> int:
+        """Longest row of tokens whose pass does not depend on its length, padding included."""
+        return min(self.max_length, self.wiring.steady_length or self.max_length)
+
+    @property
     def device(self) -> torch.device:
         """Where prompts go in (the embedding's device)."""
         device: torch.device = self.module.get_input_embeddings().weight.device
@@ -225,14 +230,28 @@ class Model:
             "give a single token of its vocabulary"
         )
 
-    def capture(self, token_ids: list[int]) -> Capture:
-        """One forward pass with everything the local replacement model needs."""
-        return self.captures([token_ids])[0]
+    def needed(self, token_ids: list[int], first: int | None = None) -> list[int]:
+        """The tokens to run for what a prompt's pass is at its first positions.
 
-    def captures(self, token_ids: list[list[int]]) -> list[Capture]:
-        """The same of several prompts of equal length, in one pass."""
-        ids = torch.tensor(token_ids, dtype=torch.long, device=self.device)
-        return capture_forward(self.wrapped, self.wiring, ids)
+        Those alone, the model being causal, unless rotations depend on the whole prompt's length.
+        """
+        if first is None or self.wiring.turns_by_length(len(token_ids)):
+            return token_ids
+        return token_ids[:first]
+
+    def capture(self, token_ids: list[int], first: int | None = None) -> Capture:
+        """One forward pass with everything the local replacement model needs.
+
+        `first` limits it to so many positions of the prompt's pass.
+        """
+        return self.captures([token_ids], first)[0]
+
+    def captures(self, token_ids: list[list[int]], first: int | None = None) -> list[Capture]:
+        """The same of several prompts, in one pass; what is `needed` of them is equally long."""
+        needed = [self.needed(ids, first) for ids in token_ids]
+        ids = torch.tensor(needed, dtype=torch.long, device=self.device)
+        found = capture_forward(self.wrapped, self.wiring, ids)
+        return found if first is None else [one.first(first) for one in found]
 
     def mlp_activity(
         self,

@@ -88,7 +88,7 @@ class FrozenHead:
     """The model caps scores to +-this by tanh behind what is explained."""
 
     def scores(self, position: int) -> Float[Tensor, "T"]:
-        """Of one query with all keys, the model's own up to a soft-cap; masked ones as well."""
+        """Of one query with all keys, the model's own up to a soft-cap; of hidden ones as well."""
         return self.keys @ self.queries[position]
 
 
@@ -98,7 +98,9 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
     Raises ModelError when the softmax of the scores is not the pattern that the model applied.
     """
     weights, stream = wiring.query_key_weights(layer), capture.resid_pre[layer]
-    norm, rotary = wiring.attention_norm(layer), wiring.rotary(layer, len(stream))
+    norm, rotary = wiring.attention_norm(layer), wiring.rotary(layer, capture.pass_length)
+    if rotary is not None:
+        rotary = Rotary(rotary.cos[: len(stream)], rotary.sin[: len(stream)])
     front = FrozenNorm.identity(stream) if norm is None else norm.freeze(stream)
     seen = front.apply(stream)
 
@@ -117,7 +119,7 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
     query = projection(weights.W_Q, weights.b_Q, weights.q_norm, head, weights.scaling)
     key = projection(weights.W_K, weights.b_K, weights.k_norm, kv_head, 1.0)
     frozen = FrozenHead(query, key, query.apply(stream), key.apply(stream), weights.softcap)
-    _check_pattern(frozen, capture.patterns[layer][head], wiring, f"L{layer}.H{head}")
+    _check_pattern(frozen, capture.patterns[layer][head], wiring, layer, head)
     return frozen
 
 
@@ -146,17 +148,19 @@ def norm_gain(
 
 
 def _check_pattern(
-    head: FrozenHead, pattern: Float[Tensor, "T T"], wiring: Wiring, name: str
+    frozen: FrozenHead, pattern: Float[Tensor, "T T"], wiring: Wiring, layer: int, head: int
 ) -> None:
-    """The scores' softmax over the keys that the model looked at must be its pattern."""
-    scores = head.queries @ head.keys.T
-    if head.softcap is not None:
-        scores = head.softcap * torch.tanh(scores / head.softcap)
-    off = scores.masked_fill(pattern == 0, -torch.inf).softmax(-1) - pattern
+    """The scores' softmax over the keys that a query sees must be the model's pattern."""
+    scores = frozen.queries @ frozen.keys.T
+    if frozen.softcap is not None:
+        scores = frozen.softcap * torch.tanh(scores / frozen.softcap)
+    at = torch.arange(len(pattern), device=pattern.device)
+    seen = wiring.sees(layer, at[:, None], at)
+    off = scores.masked_fill(~seen, -torch.inf).softmax(-1) - pattern
     largest = float(off.abs().max())
     if not largest <= LARGEST_MISS:  # also for NaN
         raise ModelError(
             f"this model was taken for one of the {wiring.family} family, but the attention "
-            f"pattern of {name} comes out wrong by {largest:.1g} from its queries and keys; it "
-            "computes something that circuit_tracer/models/families.py does not describe"
+            f"pattern of L{layer}.H{head} comes out wrong by {largest:.1g} from its queries and "
+            "keys; it computes something that circuit_tracer/models/families.py does not describe"
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from circuit_tracer.models.norms import Norm, exact_norm
@@ -26,6 +26,7 @@ from circuit_tracer.models.parts import (
     Rotary,
     WritePoint,
 )
+from circuit_tracer.models.rope import grows, longest_text, steady_length
 
 
 class Wiring:
@@ -62,7 +63,10 @@ class Wiring:
         self.n_kv_heads: int = getattr(config, "num_key_value_heads", None) or self.n_heads
         self.d_head: int = getattr(config, "head_dim", None) or self.d_model // self.n_heads
         self.n_vocabulary: int = config.vocab_size
-        self.max_length: int = config.max_position_embeddings
+        self.max_length: int = longest_text(config)
+        self.steady_length = steady_length(config)
+        """Longest text that is turned as its parts are alone (rope.py); None for any length."""
+        self._rotations_grow = grows(config)
         self.parallel = False
         """Whether attention and MLP read the same stream, the layer's input."""
         self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
@@ -201,15 +205,47 @@ class Wiring:
         )
 
     def rotary(self, layer: int, n_tokens: int) -> Rotary | None:
-        """The rotations of positions 0 to `n_tokens` - 1; None where positions are learned."""
+        """The rotations of all positions in a text of `n_tokens`; None where they are learned."""
         if self.paths.rotary is None:
             return None
+        self.start_pass()
+        return self._turning(layer, n_tokens)
+
+    def start_pass(self) -> None:
+        """Make the next pass one of its own: forget the lengths of earlier texts (rope.py)."""
+        if self._rotations_grow:
+            for layer in range(self.n_layers):
+                self._turning(layer, 1)  # what transformers itself resets on
+
+    def turns_by_length(self, n_tokens: int) -> bool:
+        """Whether the first tokens of a text of this length are turned otherwise than alone."""
+        return self.steady_length is not None and n_tokens > self.steady_length
+
+    def _turning(self, layer: int, n_tokens: int) -> Rotary:
+        assert self.paths.rotary is not None
         like = self._module(self.paths.embedding).weight
         positions = torch.arange(n_tokens, device=like.device)[None]
         module = self._module(self.paths.rotary)
         with torch.no_grad():
             cos, sin = module(like, positions, *self._rotary_arguments(layer))
         return Rotary(cos[0].to(like), sin[0].to(like))
+
+    # Masks
+
+    def window(self, layer: int) -> int | None:
+        """How many tokens back a layer's heads see, the query's own counted; None for all."""
+        found: int | None = getattr(
+            self.submodule(layer, self.paths.attention), "sliding_window", None
+        )
+        return found
+
+    def sees(
+        self, layer: int, query: Int[Tensor, "..."], key: Int[Tensor, "..."]
+    ) -> Bool[Tensor, "..."]:
+        """Whether a layer's heads can look from one position at another."""
+        window = self.window(layer)
+        there = key <= query
+        return there if window is None else there & (key > query - window)
 
     def _rotary_arguments(self, layer: int) -> tuple[str, ...]:
         """What else the rotary module is asked with."""

@@ -72,7 +72,7 @@ def make_cards(
         text,
         model.tokenizer,
         bos_id=model.bos_id,
-        row_length=min(row_length, model.max_length),
+        row_length=min(row_length, model.steady_length),
         pack=pack,
     )
     rows = _first_rows(reader, max_tokens)

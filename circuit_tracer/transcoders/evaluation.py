@@ -113,7 +113,7 @@ def evaluate(
         text,
         model.tokenizer,
         bos_id=model.bos_id,
-        row_length=min(row_length, model.max_length),
+        row_length=min(row_length, model.steady_length),
         pack=pack,
     )
     return evaluate_rows(model, dictionary, reader, max_tokens=max_tokens)

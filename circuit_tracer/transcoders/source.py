@@ -51,6 +51,10 @@ class ActivitySource(DictionaryModel, Protocol):
         """Longest row the model takes."""
 
     @property
+    def steady_length(self) -> int:
+        """Longest row whose pass does not depend on its length, padding included."""
+
+    @property
     def bos_id(self) -> int | None:
         """Token that begins every row, if the model has one."""
 

@@ -26,7 +26,7 @@ def swept(dtype: str) -> Assembler:
     dictionary = open_neurons(model)
     prepared = prepare(model, PROMPT, TraceSettings())
     with torch.no_grad():
-        capture = model.capture(prepared.explained)
+        capture = model.capture(list(prepared.ids))
         frozen = freeze_prompt(model, dictionary, prepared, capture, {})
     assembler = Assembler(frozen.model, frozen.chosen)
     everything = np.arange(assembler.n_targets)

@@ -27,13 +27,18 @@ from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.neurons import open_neurons
 from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
 from tests.interventions.test_modes import mlps_edited, raw_logits
+from tests.rope import ROPES, rope_model
 from tests.tiny import random_dictionary, tiny_model
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "longrope", "dynamic"])
 def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_held(family: str) -> None:
     """No cache, no batch: hooks on the module, one token at a time."""
-    model = tiny_model(family, dtype=torch.float64)
+    model = (
+        rope_model(family, "llama", dtype=torch.float64)
+        if family in ROPES
+        else tiny_model(family, dtype=torch.float64)
+    )
     dictionary = random_dictionary(model)
     ids = model.tokenize("the banana is yellow")
     places: dict[str, Any] = {"all": None, "prompt": [2, 3], "generated": [5, 6, 7, 8]}

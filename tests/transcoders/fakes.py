@@ -20,7 +20,7 @@ class FakeSource:
 
     n_layers = 2
     d_model = 12
-    max_length = 64
+    max_length = steady_length = 64
     bos_id = 0
     device = torch.device("cpu")
     torch_dtype = torch.float32

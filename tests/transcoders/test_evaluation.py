@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,14 +15,9 @@ from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import Progress, train
-from tests.tiny import random_dictionary, tiny_llama, tiny_tokenizer
+from tests.rope import SWITCH, rope_model
+from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 from tests.transcoders.fakes import small_config, text_file
-
-
-def without_special_tokens() -> Any:
-    tokenizer = tiny_tokenizer()
-    tokenizer.bos_token = tokenizer.pad_token = None
-    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ def test_figures_equal_a_computation_on_all_tokens_at_once(
     tmp_path: Path, model: Model, kind: str, bos_id: int | None
 ) -> None:
     if bos_id is None:
-        model = replace(model, tokenizer=without_special_tokens())
+        model = replace(model, tokenizer=plain_tokenizer())
     dictionary = random_dictionary(model, kind=kind, skip=True)  # type: ignore[arg-type]
     path = text_file(tmp_path, documents=60)
     found = evaluate(model, dictionary, path, max_tokens=10_000, row_length=16)
@@ -169,3 +163,14 @@ def test_where_a_dictionary_reads_does_not_change_what_it_computes(
     assert one.layers[1].fvu == pytest.approx(other.layers[1].fvu, rel=1e-4)
     elsewhere = evaluate(model, replace(inside, reads="hook_resid_mid"), text, row_length=16)
     assert abs(elsewhere.loss_replaced - one.loss_replaced) > 1e-4
+
+
+def test_rows_stay_where_their_length_turns_no_position(tmp_path: Path) -> None:
+    """Padding a row must not change what is read in it."""
+    model, path = rope_model("longrope", "llama"), text_file(tmp_path, documents=20)
+    dictionary = random_dictionary(model)
+    long = evaluate(model, dictionary, path, row_length=16)
+    short = evaluate(model, dictionary, path, row_length=SWITCH)
+    assert long.as_json() == short.as_json()
+    with pytest.raises(UsageError, match=r"--row-length \(16\) .*length \(6\)"):
+        train(model, path, small_config(row_length=16), tmp_path / "mine")

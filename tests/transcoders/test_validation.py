@@ -23,7 +23,7 @@ TEXT = ("the banana is yellow and the sky is blue", "a lemon is yellow", "no ban
 class PointModel:
     """A model whose MLPs are linear, with another tensor at every reading and writing point."""
 
-    n_layers, d_model, max_length, bos_id = L, D, 64, 0
+    n_layers, d_model, max_length, steady_length, bos_id = L, D, 64, 64, 0
     device, torch_dtype = torch.device("cpu"), torch.float32
     identity = Identity("points", "memory", "", "fake")
 

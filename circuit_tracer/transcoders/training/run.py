@@ -116,10 +116,12 @@ def _check_unfinished(out: Path, overwrite: bool) -> None:
 
 
 def _check(model: ActivitySource, config: TrainingConfig, out: Path | None) -> None:
-    if config.row_length is not None and config.row_length > model.max_length:
+    if config.row_length is not None and config.row_length > model.steady_length:
+        too_long = config.row_length > model.max_length
+        why = "takes" if too_long else "turns positions of in one way, whatever the row's length"
         raise UsageError(
-            f"--row-length ({config.row_length}) is more than {model.identity.name} takes "
-            f"({model.max_length}); lower --row-length, or leave it out"
+            f"--row-length ({config.row_length}) is more than {model.identity.name} {why} "
+            f"({model.steady_length}); lower --row-length, or leave it out"
         )
     if out is None or not out.exists() or (out / CONFIG).is_file():
         return
@@ -143,7 +145,7 @@ class _Run:
     ) -> None:
         self.model = model
         self.text = text
-        self.row_length = config.row_length or min(ROW_LENGTH, model.max_length)
+        self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
         self.config = config = replace(config, row_length=self.row_length)
         self.out = out
         self.held_out = held_out
