@@ -28,7 +28,7 @@ LEAST_INFLUENCE = 0.03
 LEAST_FLOW = 0.02
 """Arrows of less influence are drawn only where a box would hang in the air without."""
 LEAST_FIRST_FLOW = 0.05
-"""The first token carries no features and is nothing of the prompt: its arrows need more."""
+"""Of arrows from a token that was put in front of the prompt (BOS): it carries no features."""
 ARROWS_A_BOX = 1.5
 ALWAYS = 8
 """So many arrows are drawn however few the boxes."""
@@ -96,6 +96,9 @@ class RouteSide:
     """Share of the kept features' influence that the drawn supernodes hold."""
     replacement: float
     """Replacement score of the whole graph."""
+    has_leading: bool
+    """Whether the first token was put in front of the prompt (BOS) instead of being its first word.
+    """
 
 
 class Group(NamedTuple):
@@ -135,15 +138,17 @@ def route_side(
     )
     whole = supernode_graph(pruned, [Supernode(str(one.twin), one.rows) for one in chosen])
     box_of = _box_of(pruned, whole, len(chosen), shown)
+    has_leading = graph.info.settings.get("zeroed_positions") != 0
     return RouteSide(
         prompt=graph.info.prompt.strip(),
         tokens=tuple(token.strip() for token in graph.info.tokens),
         is_contrast=any(target.is_contrast for target in graph.info.targets),
         n_layers=graph.info.n_layers,
         boxes=boxes,
-        arrows=_arrows(flows, whole, box_of, boxes),
+        arrows=_arrows(flows, whole, box_of, boxes, has_leading=has_leading),
         held=sum(size[i] for i in ranked) / (sum(size) or 1.0),
         replacement=pruned.scores.replacement,
+        has_leading=has_leading,
     )
 
 
@@ -219,6 +224,8 @@ def _arrows(
     whole: SupernodeGraph,
     box_of: Mapping[int, int],
     boxes: Sequence[RouteBox],
+    *,
+    has_leading: bool,
 ) -> tuple[RouteArrow, ...]:
     heads = {} if flows is None else arrow_heads(whole, flows)
     found = [
@@ -236,7 +243,7 @@ def _arrows(
         one
         for one in found
         if boxes[one.source].level < boxes[one.target].level
-        and (boxes[one.source].position > 0 or one.influence >= LEAST_FIRST_FLOW)
+        and (boxes[one.source].position >= int(has_leading) or one.influence >= LEAST_FIRST_FLOW)
     ]
     chosen = _chosen(upwards, boxes)
     return tuple(arrow for number, arrow in enumerate(upwards) if number in chosen)

@@ -21,9 +21,12 @@ from circuit_tracer.errors import (
 )
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.interventions.ablation import ablate, item_of
+from circuit_tracer.interventions.spec import Strength
+from circuit_tracer.interventions.trust.report import TrustSettings, trust
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
-from tests.tiny import random_dictionary, tiny_llama
+from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 
 PROMPT = "the banana is yellow yes a lemon is"
 
@@ -78,6 +81,25 @@ def test_bos_has_no_features_or_errors_unless_asked() -> None:
     nodes = traced(TraceSettings(zeroed_positions=0)).nodes
     inner = (nodes.kind == NodeKind.FEATURE) | (nodes.kind == NodeKind.ERROR)
     assert nodes.position[inner].min() == 0
+
+
+@pytest.mark.parametrize("position", [-1, 0])
+def test_a_first_word_without_a_token_in_front_keeps_its_features(position: int) -> None:
+    model = replace(tiny_llama(dtype=torch.float64), tokenizer=plain_tokenizer(24))
+    dictionary = random_dictionary(model, skip=True)
+    graph = trace(model, dictionary, PROMPT, TraceSettings(position=position)).graph
+    nodes = graph.nodes
+    assert graph.info.tokens[0] == "the"
+    assert graph.info.settings["zeroed_positions"] == 0
+    for kind in (NodeKind.FEATURE, NodeKind.ERROR):
+        assert nodes.position[nodes.of_kind(kind)].min() == 0
+    rows = nodes.of_kind(NodeKind.FEATURE)
+    row = int(rows[(nodes.position[rows] == 0) & (nodes.activation[rows] != 0)][0])
+    found = ablate(model, dictionary, graph, [item_of(graph, [row], Strength(0.0))]).rows[0]
+    assert found.predicted_direct is not None
+    assert found.measured["direct"].logits == pytest.approx(found.predicted_direct, abs=1e-8)
+    report = trust(model, dictionary, prune(graph), TrustSettings(quick=True))
+    assert report.verdict.level != "broken"
 
 
 def test_default_targets_are_the_fewest_that_reach_the_probability() -> None:

@@ -91,7 +91,8 @@ def lay_out_side(side: RouteSide, stripes: Mapping[int, Band]) -> SideLayout:
     placed: dict[int, PlacedBox] = {}
     left = 0.0
     for index, box in enumerate(side.boxes):
-        if box.kind != "token" or (box.position == 0 and index not in used):
+        is_leading = side.has_leading and box.position == 0
+        if box.kind != "token" or (is_leading and index not in used):
             continue
         words = shorten_to_width(printable(box.name), TOKEN, WIDE - 12)
         own = text_width(words, TOKEN) + (14 if index in used else 2)
