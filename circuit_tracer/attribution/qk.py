@@ -105,16 +105,18 @@ def qk_attribution(
     """Take one head's score of a query position with a key position apart.
 
     `model` must be frozen from `capture`. `against` are competing key positions, by default the
-    three with most attention. Raises UsageError for a head or position that is not there,
-    ModelError where the wiring's scores are not the model's, ConservationError where the terms miss
-    the score.
+    three with most attention. Raises UsageError for a head or position that is not there and a key
+    that the mask hides from the query, ModelError where the wiring's scores are not the model's,
+    ConservationError where the terms miss the score.
     """
-    _check_places(wiring, model.n_tokens, layer, head, query, key, against or ())
+    _check_places(wiring, model.n_tokens, layer, head, query)
+    sees = _seen(wiring, layer, query)
+    _check_keys(f"L{layer}.H{head}", query, sees, wiring.window(layer), key, against or ())
     frozen = freeze_head(capture, wiring, layer, head)
     pattern, scores = capture.patterns[layer][head, query], frozen.scores(query)
     keys = tuple(
         KeyScore(at, float(scores[at]), float(pattern[at]))
-        for at in range(query + 1)
+        for at in sees
         if pattern[at] > 0 or at == key
     )
     if against is None:
@@ -129,21 +131,21 @@ def qk_attribution(
         key=key,
         attention=float(pattern[key]),
         softcap=frozen.softcap,
+        window=wiring.window(layer),
+        sees=(sees.start, query),
         parts=found[0],
         keys=keys,
         against=tuple(Against(*pair) for pair in zip(against, found[1:], strict=True)),
     )
 
 
-def _check_places(
-    wiring: Wiring,
-    n_tokens: int,
-    layer: int,
-    head: int,
-    query: int,
-    key: int,
-    against: Sequence[int],
-) -> None:
+def _seen(wiring: Wiring, layer: int, query: int) -> range:
+    """The key positions that the mask leaves a query."""
+    window = wiring.window(layer)
+    return range(0 if window is None else max(0, query - window + 1), query + 1)
+
+
+def _check_places(wiring: Wiring, n_tokens: int, layer: int, head: int, query: int) -> None:
     if not (0 <= layer < wiring.n_layers and 0 <= head < wiring.n_heads):
         raise UsageError(
             f"there is no head {layer}.{head}: the model has layers 0 to {wiring.n_layers - 1} "
@@ -153,10 +155,21 @@ def _check_places(
         raise UsageError(
             f"the query position {query} is outside what was traced (0 to {n_tokens - 1})"
         )
+
+
+def _check_keys(
+    name: str, query: int, sees: range, window: int | None, key: int, against: Sequence[int]
+) -> None:
     for at in (key, *against):
-        if not 0 <= at <= query:
+        if at not in sees:
+            why = (
+                "comes after the query"
+                if at > query
+                else f"is outside its sliding window of {window} tokens"
+            )
             raise UsageError(
-                f"the key position {at} cannot be looked at from {query}; give 0 to {query}"
+                f"{name} cannot see position {at} from {query}: it {why}; give a key from "
+                f"{sees.start} to {query}"
             )
     if key in against:
         raise UsageError(f"the key position {key} cannot compete with itself; name another one")

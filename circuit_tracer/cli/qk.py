@@ -113,6 +113,8 @@ def _qk_record(found: QkAttribution) -> dict[str, Any]:
         "key": found.key,
         "attention": found.attention,
         "softcap": found.softcap,
+        "window": found.window,
+        "sees": list(found.sees),
         **_parts_record(found.parts),
         "keys": [key._asdict() for key in found.keys],
         "against": [{"key": one.key, **_parts_record(one.parts)} for one in found.against],

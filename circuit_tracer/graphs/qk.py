@@ -109,6 +109,10 @@ class QkAttribution:
     """Weight of the key in the head's pattern."""
     softcap: float | None
     """The model caps scores to +-this by tanh; scores and terms here are in front of that."""
+    window: int | None
+    """How many tokens back the head sees, the query's own counted; None for all."""
+    sees: tuple[int, int]
+    """First and last key position that the mask leaves the query."""
     parts: Parts
     keys: tuple[KeyScore, ...]
     """All keys with any weight in the pattern, by position."""

@@ -166,6 +166,11 @@ def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[Renderable
             f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those in "
             "front of the cap."
         )
+    if found.sees[0] > 0:
+        lines.append(
+            f"From {query} this head sees {_token(graph, found.sees[0])} and what follows it: its "
+            f"window is {found.window} tokens."
+        )
     parts: list[RenderableType] = [
         _titled(title, Text("\n".join(lines))),
         _keys(graph, found),

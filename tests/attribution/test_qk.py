@@ -21,7 +21,7 @@ from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import Frozen, frozen
 from tests.attribution.spying import spied
-from tests.tiny import FAMILIES
+from tests.tiny import FAMILIES, WINDOW
 
 DTYPES = [(torch.float32, 1e-5), (torch.float64, 1e-12)]
 ALL = 100_000
@@ -78,7 +78,7 @@ def test_terms_sum_to_the_models_own_scores(
     own = spied(both.model.module, both.capture.token_ids)
     for layer, seen in enumerate(own):
         largest = float(seen.scores.abs().max())
-        for head, query, key in ((0, 8, 8), (1, 8, 6), (3, 5, 0)):
+        for head, query, key in ((0, 8, 8), (1, 8, 6), (3, 5, 2)):
             asked = {"layer": layer, "head": head, "query": query, "key": key}
             found = attributed(both, **asked, against=[], n_terms=1)
             score = float(seen.scores[head, query, key])
@@ -301,14 +301,32 @@ def test_strongest_pairs_are_those_of_the_whole_product(
         ({"head": 4}, r"no head 2.4"),
         ({"head": -1}, r"no head"),
         ({"query": 40}, r"query position 40 is outside"),
-        ({"query": 3, "key": 4}, r"key position 4 cannot be looked at from 3"),
-        ({"against": [12]}, r"key position 12"),
+        ({"query": 3, "key": 4}, r"cannot see position 4 from 3: it comes after the query"),
+        ({"against": [12]}, r"cannot see position 12 from 8"),
         ({"against": [KEY]}, r"compete with itself"),
     ],
 )
 def test_impossible_places_get_a_sentence(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         attributed(frozen(), **options)
+
+
+@each_family
+def test_a_key_that_the_mask_hides_gets_a_sentence_and_no_score(family: str) -> None:
+    both = frozen(family)
+    own = spied(both.model.module, both.capture.token_ids)
+    for layer, seen in enumerate(own):
+        visible = (seen.pattern[1, QUERY] > 0).nonzero().squeeze(1).tolist()
+        hidden = sorted({*range(both.replacement.n_tokens)} - {*visible})
+        found = attributed(both, layer=layer, key=visible[0], against=[], n_terms=1)
+        assert found.sees == (visible[0], QUERY) == (visible[0], visible[-1])
+        for key in hidden:
+            why = "comes after" if key > QUERY else f"sliding window of {WINDOW} tokens"
+            for asked in ({"key": key}, {"key": visible[0], "against": [key]}):
+                with pytest.raises(UsageError, match=rf"L{layer}\.H1 cannot see .*{why}"):
+                    attributed(both, layer=layer, **asked)
+    windowed = family in ("mistral", "gemma2", "gemma3")
+    assert windowed == any(float(seen.pattern[1, QUERY, 0]) == 0 for seen in own)
 
 
 def test_a_wrong_rotation_is_refused_and_names_the_family(

@@ -50,7 +50,7 @@ def parts_of(pruned: PrunedGraph, value: float = 2.5, complete: bool = True) -> 
 def attribution(pruned: PrunedGraph, softcap: float | None = None) -> QkAttribution:
     keys = tuple(KeyScore(at, 2.5 - at, 0.5**at) for at in range(3))
     against = (Against(2, parts_of(pruned, 1.0, complete=False)),)
-    return QkAttribution(3, 1, 2, 0, 1.0, softcap, parts_of(pruned), keys, against)
+    return QkAttribution(3, 1, 2, 1, 1.0, softcap, 2, (1, 2), parts_of(pruned), keys, against)
 
 
 @pytest.mark.parametrize("case", [builders.small, builders.middle, builders.hostile])

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.graphs.dissociation import FlipRow, HeadRank, HeadsResult
@@ -96,9 +95,7 @@ def terms(
     for row, ask in enumerate(claims.asks):
         on_progress(row, len(claims.asks))
         capture = model.capture(list(ask.ids))
-        frozen = build_replacement(
-            capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask)
-        )
+        frozen = build_replacement(capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask))
         found = score_terms(
             frozen,
             capture,
@@ -108,9 +105,6 @@ def terms(
             queries=tuple(ask.roles[role] for role in ROLES),
             key=ask.roles["object"],
         )
-        # A key behind the query is not looked at, whatever its score would be.
-        unseen = [ask.roles[role] < ask.roles["object"] for role in ROLES]
-        found[..., torch.tensor(unseen, device=found.device)] = 0
         values.append(tuple(tuple(tuple(v) for v in heads) for heads in found.cpu().tolist()))
     return Terms(
         claims.items, claims.is_own, tuple(ask.family for ask in claims.asks), tuple(values)

@@ -69,14 +69,20 @@ def score_terms(
     key: int,
 ) -> Float[Tensor, "L H queries"]:
     """Parts of every head's scores of some query positions with a key position: those with the
-    query made of the sources at one position and the key of those at another."""
+    query made of the sources at one position and the key of those at another.
+
+    Zero where the mask hides the key: whatever its score would be, the model never looks at it.
+    """
     ours = streams_from(model, capture, wiring, source_of_query)
     theirs = streams_from(model, capture, wiring, source_of_key)
     found = ours.new_zeros(wiring.n_layers, wiring.n_heads, len(queries))
+    at = torch.tensor(queries, device=ours.device)
     for layer in range(wiring.n_layers):
-        for head in range(wiring.n_heads):
+        seen = wiring.sees(layer, at, torch.full_like(at, key)).tolist()
+        for head in range(wiring.n_heads if any(seen) else 0):
             frozen = freeze_head(capture, wiring, layer, head)
             k = frozen.key.rows(key) @ theirs[layer, key]
             for i, query in enumerate(queries):
-                found[layer, head, i] = (frozen.query.rows(query) @ ours[layer, query]) @ k
+                if seen[i]:
+                    found[layer, head, i] = (frozen.query.rows(query) @ ours[layer, query]) @ k
     return found

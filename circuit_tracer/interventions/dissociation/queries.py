@@ -6,8 +6,8 @@ query is the one of its own untouched pass; both prompts must be equally long, b
 turned by their position.
 
 Source: "Tracing Attention Computation Through Feature Interactions" (Anthropic, July 2025), where
-concordance heads are tested on their query side. Patterns are made anew from the wiring's weights
-over all earlier positions: a sliding window shorter than the prompt is not applied.
+concordance heads are tested on their query side. Patterns are computed from the wiring's weights
+over the positions that the layer's mask leaves a query.
 
 Shapes: B rows, n rows that change a head, T tokens, d model width, h head width.
 """
@@ -69,6 +69,7 @@ class _Heads:
     """One layer's heads, from what attention reads to what they add to its output."""
 
     def __init__(self, wiring: Wiring, layer: int, n_tokens: int) -> None:
+        self.wiring, self.layer = wiring, layer
         self.weights: QueryKeyWeights = wiring.query_key_weights(layer)
         self.mixing: AttentionWeights = wiring.attention_weights(layer)
         self.rotary: Rotary | None = wiring.rotary(layer, n_tokens)
@@ -100,8 +101,9 @@ class _Heads:
         scores = torch.einsum("nh,nth->nt", query, keys)
         cap = self.weights.softcap
         scores = scores if cap is None else cap * torch.tanh(scores / cap)
-        later = torch.arange(keys.shape[1], device=keys.device) > at[:, None]
-        return scores.masked_fill(later, -torch.inf).softmax(-1)
+        keys_at = torch.arange(keys.shape[1], device=keys.device)
+        seen = self.wiring.sees(self.layer, at[:, None], keys_at)
+        return scores.masked_fill(~seen, -torch.inf).softmax(-1)
 
     def _queries(
         self, head: int, x: Float[Tensor, "n d"], at: Int[Tensor, "n"]

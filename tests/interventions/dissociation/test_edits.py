@@ -176,11 +176,42 @@ def test_another_query_is_a_patch_of_the_query_projection() -> None:
     assert abs(expected - plain_contrast(model, ask)) > 1e-4
 
 
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3"])
+def test_a_patched_query_sees_what_its_sliding_window_shows(family: str) -> None:
+    model = tiny_model(family)
+    prompts = ("the banana is yellow yes a lemon is blue", "a sky are red no the lemon is true")
+    ask, other = (
+        Ask(0, "", "", "", tuple(model.tokenize(p)), {"verdict": 9}, 3, 5) for p in prompts
+    )
+    layer, head, width = 2, 1, model.wiring.d_head
+    own = slice(head * width, (head + 1) * width)
+    projection = model.module.model.layers[layer].self_attn.q_proj
+    kept: list[torch.Tensor] = []
+
+    def patch(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+        out = output.clone()
+        out[0, 9, own] = kept[0]
+        return out
+
+    with hooked(projection, lambda _, __, out: kept.append(out[0, 9, own].clone())):
+        contrasts(model, [other])
+    with hooked(projection, patch):
+        expected = contrasts(model, [ask])
+    heard = listen(model, [other], ["verdict"]).attention["verdict"][0, layer]
+    found = contrasts(
+        model,
+        [ask],
+        lambda rows: QuerySwapping(model, [QueryEdit(0, layer, head, 9, heard)], n_tokens=10),
+    )
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert abs(expected - contrasts(model, [ask])).max() > 1e-3
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_heads_own_query_changes_nothing(family: str) -> None:
     """In every architecture: rotation, norms on queries, grouped heads, biases, soft-caps."""
     model = tiny_model(family)
-    ids = tuple(model.tokenize("the banana is"))  # shorter than the tiny models' windows
+    ids = tuple(model.tokenize("the banana is yellow yes a"))
     ask = Ask(0, "", "", "", ids, {"verdict": len(ids) - 1}, 3, 5)
     heard = listen(model, [ask], ["verdict"]).attention["verdict"]
     flipped = -heard

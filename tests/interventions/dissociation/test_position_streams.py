@@ -10,7 +10,7 @@ from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.interventions.dissociation.position_streams import score_terms, streams_from
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.opening import open_transcoders
-from tests.tiny import random_dictionary, tiny_model
+from tests.tiny import WINDOW, random_dictionary, tiny_model
 
 PROMPT = "is a banana yellow ?"
 OBJECT, VALUE, VERDICT = 3, 4, 5
@@ -62,3 +62,16 @@ def test_streams_of_all_positions_and_constants_are_the_stream(family: str, skip
         behind = stream + frozen.layers[layer].attention.add(stream)
         read = stream if frozen.parallel else behind
         stream = behind + frozen.layers[layer].push_skip(read) + frozen.layers[layer].constant
+
+
+def test_a_key_outside_the_window_has_no_terms() -> None:
+    model = tiny_model("mistral", dtype=torch.float64)
+    capture = model.capture([0, 2, 4, 6, 7, 8, 9])
+    frozen = build_replacement(capture, model.wiring, random_dictionary(model))
+    found = score_terms(
+        frozen, capture, model.wiring, source_of_query=4, source_of_key=2, queries=(1, 5, 6), key=2
+    )
+    assert WINDOW == 4
+    assert not found[..., 0].any()  # the key comes after the query
+    assert found[..., 1].any()
+    assert not found[..., 2].any()
