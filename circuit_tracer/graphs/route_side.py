@@ -28,7 +28,7 @@ LEAST_INFLUENCE = 0.03
 LEAST_FLOW = 0.02
 """Arrows of less influence are drawn only where a box would hang in the air without."""
 LEAST_FIRST_FLOW = 0.05
-"""Of arrows from a token that was put in front of the prompt (BOS): it carries no features."""
+"""Of arrows from a token that was added before the prompt (BOS): it carries no features."""
 ARROWS_A_BOX = 1.5
 ALWAYS = 8
 """So many arrows are drawn however few the boxes."""
@@ -97,7 +97,7 @@ class RouteSide:
     replacement: float
     """Replacement score of the whole graph."""
     has_leading: bool
-    """Whether the first token was put in front of the prompt (BOS) instead of being its first word.
+    """Whether the first token was added before the prompt (BOS) instead of being its first word.
     """
 
 

@@ -50,4 +50,8 @@ def grows(config: Any) -> bool:
 def _kinds(config: Any) -> list[dict[str, Any]]:
     """Parameters of every kind of rotation in the model; none where positions are learned."""
     given = getattr(config, "rope_parameters", None) or {}
-    return [given] if "rope_type" in given else [one for one in given.values() if one]
+    return (
+        [given]
+        if "rope_type" in given
+        else [one for one in given.values() if isinstance(one, dict)]
+    )

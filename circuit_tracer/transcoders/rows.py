@@ -31,7 +31,7 @@ class Rows(NamedTuple):
     token_ids: Int[Tensor, "R T"]
     lengths: Int[Tensor, "R"]
     first: int
-    """First position with text: 1 behind BOS, 0 in a model without any special token."""
+    """First position with text: 1 after BOS, 0 in a model without any special token."""
 
     def real(self) -> Bool[Tensor, "R T"]:
         """Which places hold text, BOS and padding left out: what dictionaries learn from."""

@@ -174,3 +174,23 @@ def test_the_language_half_of_a_gemma3_with_vision_is_a_gemma3() -> None:
         trace(model, random_dictionary(model), PROMPT).graph.edges.weight for model in (base, whole)
     ]
     assert np.array_equal(*edges)
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        *((family, {}) for family in FAMILIES),
+        *(
+            (family, {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1})
+            for family in ("qwen2", "qwen3")
+        ),
+        ("mistral", {"sliding_window": None}),
+    ],
+)
+def test_a_layer_sees_what_its_pattern_has_weight_on(family: str, options: dict[str, Any]) -> None:
+    model = tiny_model(family, **options)
+    capture = model.capture(model.tokenize(PROMPT))
+    at = torch.arange(len(capture.token_ids))
+    for layer, pattern in enumerate(capture.patterns):
+        seen = model.wiring.sees(layer, at[:, None], at)
+        assert torch.equal(seen.expand_as(pattern), pattern > 0)
