@@ -120,7 +120,7 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
         (("qk", "--head", "x", "--query", "3", "--key", "2"), "LAYER.HEAD"),
         (("qk", "--head", "99.0", "--query", "3", "--key", "2"), "there is no head 99.0"),
         (("qk", "--head", "3.2", "--query", "4", "--key", "2"), "outside what was traced"),
-        (("qk", "--head", "3.2", "--query", "2", "--key", "3"), "cannot be looked at"),
+        (("qk", "--head", "3.2", "--query", "2", "--key", "3"), "cannot see position 3 from 2"),
         (("qk", "--head", "3.2", "--query", "is", "--key", "pear"), "no token of the prompt"),
     ],
 )
