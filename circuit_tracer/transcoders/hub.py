@@ -1,7 +1,4 @@
-"""Dictionaries on the Hugging Face hub: what a reference means, and getting only its files.
-
-org/repo    org/repo/sub/folder    org/repo@revision    org/repo/layer_*/width_16k/average_l0_7?
-hf://org/repo/sub/folder?revision=...
+"""Dictionaries on the Hugging Face hub: getting only the files a reference names.
 
 `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` are honoured by the library that does the fetching.
 """
@@ -14,29 +11,13 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.hub_reference import HubReference, parse_reference
 from circuit_tracer.transcoders.formats.files import list_files
 
 HUB_SECONDS = 10
 """How long the hub may take to list a repository before the cache is used."""
-_PART = re.compile(r"[A-Za-z0-9][\w.-]*")
-
-
-class HubReference(NamedTuple):
-    """A place in a hub repository."""
-
-    repository: str
-    """org/name"""
-    path: str
-    """Folder, file or pattern inside; empty for the whole."""
-    revision: str | None
-
-    @property
-    def name(self) -> str:
-        """Repository and path."""
-        return f"{self.repository}/{self.path}" if self.path else self.repository
 
 
 class Snapshot(NamedTuple):
@@ -45,23 +26,6 @@ class Snapshot(NamedTuple):
     files: dict[str, Path]
     """By their path relative to what the reference names."""
     commit: str
-
-
-def parse_reference(text: str) -> HubReference | None:
-    """What a hub reference names; None for a text that cannot be one."""
-    if text.startswith("hf://"):
-        parsed = urlsplit(text)
-        path = f"{parsed.netloc}{unquote(parsed.path)}"
-        revision = parse_qs(parsed.query).get("revision", [None])[0]
-    else:
-        path, _, after = text.partition("@")
-        revision = after or None
-    parts = path.strip("/").split("/")
-    if len(parts) < 2 or not all(_PART.fullmatch(part) for part in parts[:2]):
-        return None
-    if any(part in ("", ".", "..") for part in parts) or path.startswith(("/", ".", "~")):
-        return None
-    return HubReference("/".join(parts[:2]), "/".join(parts[2:]), revision)
 
 
 def fetch(

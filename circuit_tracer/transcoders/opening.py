@@ -24,6 +24,7 @@ from circuit_tracer.bundled import (
     bundled_folder,
 )
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.hub_reference import parse_reference
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders import hub
 from circuit_tracer.transcoders.decoders import memory_budget
@@ -171,7 +172,7 @@ def _pattern(path: Path, format: str | None) -> Place | None:
 
 
 def _on_hub(text: str, format: str | None) -> Place | None:
-    reference = hub.parse_reference(text)
+    reference = parse_reference(text)
     if reference is None or reference.repository.partition("/")[0] in BUNDLED_MODELS:
         return None
 

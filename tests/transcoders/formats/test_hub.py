@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.transcoders.hub import HubReference, parse_reference, select
+from circuit_tracer.hub_reference import HubReference, parse_reference
+from circuit_tracer.transcoders.hub import select
 from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders, plan_dictionary
 from tests.transcoders.formats.hub_cache import COMMIT, publish
 from tests.transcoders.formats.published import (
@@ -38,6 +39,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("org/repo/sub/folder@v2", HubReference("org/repo", "sub/folder", "v2")),
         ("hf://org/repo/a/b.npz?revision=dev", HubReference("org/repo", "a/b.npz", "dev")),
         ("hf://org/repo", HubReference("org/repo", "", None)),
+        ("org/repo@refs/pr/3", HubReference("org/repo", "", "refs/pr/3")),
+        ("org/repo/sub@feature/x", HubReference("org/repo", "sub", "feature/x")),
+        ("hf://org/repo@refs/pr/3/sub", HubReference("org/repo", "sub", "refs/pr/3")),
+        ("hf://org/repo@feature%2Fx/a", HubReference("org/repo", "a", "feature/x")),
+        ("hf://org/repo@v1?revision=v2", None),
+        ("hf://org/repo?branch=v2", None),
+        ("org/repo@", None),
+        ("gpt2", None),
         ("org/repo/layer_*/average_l0_7?", HubReference("org/repo", "layer_*/average_l0_7?", None)),
         ("plt", None),
         ("./org/repo", None),
