@@ -39,6 +39,7 @@ def validate_transcoders(
     if text is not None:
         check_text(text)
     opened = open_model(model, device=device)
+    say_notes(opened.notes)
     found = open_transcoders(dictionary, model=opened, format=format)
     say_notes(found.notes)
     lines = tuple(_lines(text)) if text is not None else TEXT
@@ -85,6 +86,7 @@ def evaluate(
 
     check_text(text)
     opened = open_model(model, device=device)
+    say_notes(opened.notes)
     found = open_transcoders(dictionary, model=opened, format=format)
     say_notes(found.notes)
     figures = measure(opened, found, text, max_tokens=max_tokens, row_length=row_length)

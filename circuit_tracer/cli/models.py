@@ -8,6 +8,7 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 
@@ -59,6 +60,7 @@ def inspect_model(
         "source": identity.source,
         "sha256": identity.sha256,
         "family": wiring.family,
+        "weights_dtype": opened.weights_dtype,
         "parameters": sum(p.numel() for p in opened.module.parameters()),
         "layers": wiring.n_layers,
         "d_model": wiring.d_model,
@@ -72,8 +74,9 @@ def inspect_model(
         "mlp_output": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp}.output",
     }
     if json:
-        print_json(facts)
+        print_json({**facts, "notes": list(opened.notes)})
         return
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else value
-        print(f"{name.replace('_', ' '):12} {shown}")
+        print(f"{name.replace('_', ' '):13} {shown}")
+    say_notes(opened.notes)

@@ -73,6 +73,8 @@ def open_pair(
         device_map=device_map,
         tensor_parallel=together and processes().count > 1,
     )
+    for note in model.notes:
+        say(f"note: {note}")
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
     if name == "neurons":
         from circuit_tracer.transcoders.neurons import open_neurons

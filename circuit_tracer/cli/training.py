@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.dictionaries import Text, check_text, make_cards, print_evaluation
+from circuit_tracer.cli.dictionaries import (
+    Text,
+    check_text,
+    make_cards,
+    print_evaluation,
+    say_notes,
+)
 from circuit_tracer.cli.options import one_of, option, own
 from circuit_tracer.cli.output import progress_line, say, set_threads
 
@@ -81,6 +87,7 @@ def train(
 
     set_threads(threads)
     opened = open_model(model, device=device)
+    say_notes(opened.notes)
     with progress_line() as report:
         summary = run(
             opened,

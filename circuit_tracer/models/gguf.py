@@ -20,7 +20,7 @@ from pathlib import Path
 
 from circuit_tracer.errors import ModelError, OutputError
 from circuit_tracer.graphs.folder import new_folder
-from circuit_tracer.models.loading import check_complete, quiet_libraries
+from circuit_tracer.models.loading import check_all_used, check_complete, quiet_libraries
 
 SMOLLM2 = "SmolLM2-135M-Instruct"
 
@@ -127,6 +127,7 @@ def _convert(file: Path, folder: Path) -> None:
             "give a Hugging Face folder with safetensors instead"
         ) from error
     check_complete(loading, file.name)
+    check_all_used(module, {}, loading, file.name)
     # The weights are plain float32 by now, but the model still calls itself quantised and would
     # refuse to be saved.
     module.hf_quantizer = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -79,6 +79,8 @@ class Model:
     """The nnsight view of the module."""
     weights_dtype: str
     """What the weights were rounded to ("bfloat16", ...); computing is in `torch_dtype`."""
+    notes: tuple[str, ...] = ()
+    """What was done to weights or left out when it was opened, in sentences for the user."""
 
     @classmethod
     def from_module(
@@ -336,13 +338,14 @@ def open_model(
         )
     spread = device_map is not None or tensor_parallel
     source = find_model(reference)
-    module = load_module(
+    loaded = load_module(
         source,
         dtype=torch_dtype,
         device=device if spread else parse_device(device),
         device_map=device_map,
         tensor_parallel=tensor_parallel,
     )
+    module = loaded.module
     if torch_dtype in (torch.bfloat16, torch.float16):
         # Sums of a residual stream rounded at every step are not linear, and small edges come out
         # wrong by factors: keep the rounded weights, compute in float32.
@@ -355,5 +358,7 @@ def open_model(
             )
     tokenizer = load_tokenizer(source)
     family = wiring_class(type(module).__name__).family
-    identity = identity_of(source, family)
-    return Model.from_module(module, tokenizer, identity, weights_dtype=torch_dtype)
+    identity = identity_of(source, family, loaded.files)
+    rounded = loaded.stored_dtype or torch_dtype
+    model = Model.from_module(module, tokenizer, identity, weights_dtype=rounded)
+    return replace(model, notes=loaded.notes)

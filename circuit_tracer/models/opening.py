@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circuit_tracer.bundled import BUNDLED_MODELS, PICKLES, bundled_folder, sha256_of
 from circuit_tracer.errors import ModelError, UsageError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.loading import check_complete, quiet_libraries
+from circuit_tracer.hub_reference import HubReference, parse_reference
+from circuit_tracer.models.families import wiring_class
+from circuit_tracer.models.loading import (
+    check_all_used,
+    check_complete,
+    check_dtypes,
+    quiet_libraries,
+)
+from circuit_tracer.models.weight_files import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    read_headers,
+    read_tensor,
+    weight_files,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -50,28 +68,33 @@ def find_model(reference: str) -> ModelSource:
         )
     if path.exists():
         return ModelSource(path.resolve().name, str(_checked_folder(path)), "folder")
-    if _looks_like_path(reference):
-        raise ModelError(f"there is no folder {reference}; give a model folder or a hub name")
-    return _hub_source(reference)
+    found = parse_reference(reference, without_owner=True)
+    if found is None and not reference.startswith((".", "/", "~", "hf://")):
+        raise ModelError(
+            _no_model(HubReference(reference, "", None), "no repository has such a name")
+        )
+    if found is None or found.path:
+        raise ModelError(
+            f"there is no folder {reference}; give a model folder, or a repository on the hub as "
+            "org/name or org/name@revision"
+        )
+    return _hub_source(found)
 
 
-def _hub_source(reference: str) -> ModelSource:
+def _hub_source(reference: HubReference) -> ModelSource:
     """A model of the hub, its files in the hub's cache; ModelError if they cannot be had."""
     from circuit_tracer.models.hub import hub_folder
 
-    name, _, revision = reference.partition("@")
+    name = reference.repository
     try:
-        folder = hub_folder(name, revision or None, _check_architecture)
+        folder = hub_folder(name, reference.revision, _check_architecture)
     except ModelError:
         raise
     except Exception as error:
-        at = f' at revision "{revision}"' if revision else ""
-        raise ModelError(
-            f'there is no model "{name}"{at}: it is no bundled model '
-            f"({', '.join((*BUNDLED_MODELS, 'smollm2'))}), no folder here, and the model hub "
-            f"gave no safetensors for it ({type(error).__name__}); check the name, the "
-            "network, HF_TOKEN and HF_HUB_OFFLINE"
-        ) from error
+        why = f"the model hub gave no safetensors for it ({type(error).__name__})"
+        raise ModelError(_no_model(reference, why)) from error
+    if not (folder / "config.json").is_file() and (folder / ADAPTER_CONFIG).is_file():
+        raise ModelError(_adapter_alone(name, folder))
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"the model {name} has no safetensors on the hub (or not in its cache here, when "
@@ -82,8 +105,6 @@ def _hub_source(reference: str) -> ModelSource:
 
 def _check_architecture(folder: Path) -> None:
     """ModelError for a config of an architecture without wiring, before weights are fetched."""
-    from circuit_tracer.models.families import wiring_class
-
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         known = [str(name) for name in config.get("architectures") or ()]
@@ -93,13 +114,20 @@ def _check_architecture(folder: Path) -> None:
         wiring_class(known[0])
 
 
-def _looks_like_path(reference: str) -> bool:
-    return reference.startswith((".", "/", "~")) or reference.count("/") > 1
+def _no_model(reference: HubReference, why: str) -> str:
+    at = f' at revision "{reference.revision}"' if reference.revision else ""
+    return (
+        f'there is no model "{reference.repository}"{at}: it is no bundled model '
+        f"({', '.join((*BUNDLED_MODELS, 'smollm2'))}), no folder here, and {why}; check the name, "
+        "the network, HF_TOKEN and HF_HUB_OFFLINE"
+    )
 
 
 def _checked_folder(path: Path) -> Path:
     if not path.is_dir():
         raise ModelError(f"{path.name} is a file, not a model folder with a config.json")
+    if not (path / "config.json").is_file() and (path / ADAPTER_CONFIG).is_file():
+        raise ModelError(_adapter_alone(path.resolve().name, path))
     if not (path / "config.json").is_file():
         raise ModelError(
             f"the folder {path.name} holds no model: config.json is missing (a Hugging Face model "
@@ -117,6 +145,18 @@ def _checked_folder(path: Path) -> Path:
     return path
 
 
+class LoadedModel(NamedTuple):
+    """A model in memory, and what it was made of."""
+
+    module: Any
+    files: tuple[Path, ...]
+    """The weight files that were read, an adapter's last."""
+    notes: tuple[str, ...]
+    """What was done to weights or left out, in sentences for the user."""
+    stored_dtype: torch.dtype | None
+    """The dtype that the files have fewer bits in than what was asked for (float8)."""
+
+
 def load_module(
     source: ModelSource,
     *,
@@ -124,40 +164,100 @@ def load_module(
     device: Any,
     device_map: str | None = None,
     tensor_parallel: bool = False,
-) -> Any:
+) -> LoadedModel:
     """The Hugging Face module with eager attention (patterns are read), in eval mode.
 
-    On `device`, or spread as `models/parallel.py` says (`device` is then a name).
+    On `device`, or spread as `models/parallel.py` says (`device` is then a name). Everything in
+    the folder that would change the model is used or refused.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from circuit_tracer.models import parallel
-    from circuit_tracer.models.families import wiring_class
+    from circuit_tracer.models import adapter, config_keys, parallel, quantisation
 
     quiet_libraries()
+    folder = Path(source.location)
     with _foreign_errors(source):
-        config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-        kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
-        known = config.architectures or [kind.__name__ if kind else type(config).__name__]
-        wiring = wiring_class(known[0])  # refuse before the weights are read
+        config, raw, kind = _architecture(source)
+        notes = list(config_keys.check_config(raw, config, source.name))
+        files = weight_files(folder, raw, source.name)
+        headers = read_headers(files)
+        packed = quantisation.find_quantisation(folder, raw, headers, source.name)
+        with_adapter = adapter.has_adapter(folder, source.name)
         options: dict[str, Any] = {}
         if device_map is not None:
             options = parallel.device_map_options(device_map)
         elif tensor_parallel:
-            options = parallel.tensor_parallel_options(config, wiring.paths, str(device))
-        module, loading = AutoModelForCausalLM.from_pretrained(
-            source.location,
+            paths = wiring_class(kind.__name__).paths
+            options = parallel.tensor_parallel_options(config, paths, str(device))
+        weights: dict[str, Any] = {"use_safetensors": True}
+        if packed is not None:
+            del config.quantization_config
+            weights = {"state_dict": quantisation.dequantised(headers, packed, dtype)}
+            headers = {name: headers[name] for name in weights["state_dict"]}
+            notes.append(packed.note)
+        elif with_adapter:  # transformers would hand the folder to peft
+            tensors = {name: read_tensor(name, stored) for name, stored in headers.items()}
+            weights = {"state_dict": tensors}
+        module, loading = kind.from_pretrained(
+            None if "state_dict" in weights else source.location,
+            config=config,
             dtype=dtype,
             attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
             output_loading_info=True,
+            **weights,
             **options,
         )
     check_complete(loading, source.name)
+    check_all_used(module, headers, loading, source.name)
+    check_dtypes(module, dtype, source.name)
     parallel.check_loaded(module, source.name)
+    if with_adapter:
+        if options:
+            raise ModelError(
+                f"{source.name} comes with an adapter, which is not merged where a model is spread "
+                "over devices; merge it with peft (merge_and_unload) and save the model"
+            )
+        notes.append(adapter.merge_adapter(module, folder, source.name))
+        files += (folder / ADAPTER,)
     module.eval().requires_grad_(False)
-    return module if options else module.to(device)
+    return LoadedModel(
+        module=module if options else module.to(device),
+        files=files,
+        notes=tuple(notes),
+        stored_dtype=None if packed is None else packed.dtype,
+    )
+
+
+def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
+    """A model's config, as transformers and as its file have it, and its class.
+
+    ModelError for an architecture without wiring, before the weights are read.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    raw = json.loads((Path(source.location) / "config.json").read_text(encoding="utf-8"))
+    config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
+    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    made = kind.__name__ if kind else type(config).__name__
+    named = (config.architectures or [made])[0]
+    wiring_class(named)
+    if kind is None or named != made:
+        raise ModelError(
+            f"config.json of {source.name} names the architecture {named} and the model_type "
+            f'"{config.model_type}", which is {made}; correct one of them'
+        )
+    return config, raw, kind
+
+
+def _adapter_alone(name: str, folder: Path) -> str:
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        base = str(base["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        base = "a base model"
+    return (
+        f"{name} holds an adapter of {base} and no model; put "
+        f"{ADAPTER_CONFIG} and {ADAPTER} into a folder with that model, or merge them with peft "
+        "(merge_and_unload)"
+    )
 
 
 def load_tokenizer(source: ModelSource) -> Any:
@@ -193,14 +293,8 @@ class _foreign_errors:  # noqa: N801 - used as a statement
         ) from error
 
 
-def weight_files(source: ModelSource) -> list[Path]:
-    """The safetensors files behind a source, sorted by name."""
-    return sorted(Path(source.location).glob("*.safetensors"))
-
-
-def identity_of(source: ModelSource, family: str) -> Identity:
-    """Name, origin and hash of a model's weights."""
-    files = weight_files(source)
+def identity_of(source: ModelSource, family: str, files: Iterable[Path]) -> Identity:
+    """Name, origin and hash of the weight files a model was made of."""
     origin = f"{source.origin}:{source.name}" if source.origin == "hub" else source.origin
     if source.revision:
         origin += f"@{source.revision}"

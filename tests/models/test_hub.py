@@ -15,6 +15,7 @@ import torch
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models import open_model
+from circuit_tracer.models.opening import find_model
 from tests.tiny import tiny_llama
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -45,7 +46,7 @@ def stored(
         blob = blobs / f"{commit[:8]}-{file.name}"
         shutil.move(file, blob)
         (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    (place / "refs").mkdir(exist_ok=True)
+    (place / "refs" / ref).parent.mkdir(parents=True, exist_ok=True)
     (place / "refs" / ref).write_text(commit)
     return model
 
@@ -67,6 +68,29 @@ def test_a_revision_is_a_tag_or_a_commit(cache: Path, revision: str) -> None:
     opened = open_model(f"org/tiny@{revision}", device="cpu")
     assert opened.identity.source == f"hub:org/tiny@{OLDER}"
     assert torch.equal(opened.unembedding, older.unembedding)
+
+
+@pytest.mark.parametrize(
+    ("reference", "ref"),
+    [
+        ("org/tiny@refs/pr/3", "refs/pr/3"),
+        ("org/tiny@feature/x", "feature/x"),
+        ("hf://org/tiny?revision=feature/x", "feature/x"),
+        ("hf://org/tiny", "main"),
+        ("gpt2-tiny@v1", "v1"),
+    ],
+)
+def test_references_are_those_of_dictionaries(cache: Path, reference: str, ref: str) -> None:
+    name = "gpt2-tiny" if reference.startswith("gpt2") else "org/tiny"
+    stored(cache, name, ref=ref)
+    source = find_model(reference)
+    assert (source.name, source.origin, source.revision) == (name, "hub", COMMIT)
+
+
+def test_a_folder_in_a_repository_is_no_model(cache: Path) -> None:
+    for reference in ("org/tiny/sub", "hf://org/tiny/sub?revision=v1", "org/tiny/sub@v1"):
+        with pytest.raises(ModelError, match=r"no folder .* as org/name or org/name@revision"):
+            find_model(reference)
 
 
 def test_what_the_cache_lacks_gets_a_sentence(cache: Path) -> None:
