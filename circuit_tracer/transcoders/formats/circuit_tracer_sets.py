@@ -11,8 +11,9 @@ Cross-layer (`model_kind: cross_layer_transcoder`), `W_enc_{i}` and `W_dec_{i}.s
 The skip is the other way round here than in a transcoder_set: used as x @ W_skip.
 
 `activation` is relu, topk (`k` says how many; without it that is an error, never a silent ReLU) or
-unsaid: JumpReLU where there are thresholds. circuit-tracer's TopK and JumpReLU leave ReLU out, so
-that negative values may pass; `rectified: true`, which only we write, says that ReLU comes first.
+unsaid: TopK where there is a k, JumpReLU where there are thresholds. circuit-tracer's TopK and
+JumpReLU leave ReLU out, so that negative values may pass; `rectified: true`, which only we write,
+says that ReLU comes first.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import (
     by_layer,
     check_contiguous,
@@ -53,6 +55,9 @@ _LAYER, _ENCODER, _DECODER = (
     r"W_enc_(\d+)\.safetensors",
     r"W_dec_(\d+)\.safetensors",
 )
+USED = {"model_kind", "model_name", "feature_input_hook", "feature_output_hook", "transcoders"}
+USED |= {"activation", "k", "rectified", "scan"}
+"""Keys of the config that mean something here."""
 KNOWN_K = {"facebook/crv-8b-instruct-transcoders": 128}
 """TopK sets whose files do not say their k; circuit-tracer has it built in, too."""
 
@@ -92,6 +97,7 @@ class CircuitTracer:
             layers = _listed_layers(folder, config, crossing, path)
         else:
             layers = _cross_layers(folder) if crossing else _single_layers(folder)
+            _refuse_strays(folder, layers)
         return _plan(self.name, folder, config, layers, crossing, path)
 
 
@@ -112,6 +118,7 @@ def _plan(
                 f"{'reads' if 'input' in key else 'writes'}; add it"
             )
     activation, notes = _activation(folder, config, layers, path)
+    notes += check_keys(config, USED, path)
     if activation == "topk":
         layers = [_with_k(layer, folder, config, path) for layer in layers]
     return Plan(
@@ -131,6 +138,17 @@ def _plan(
 
 
 # Layers
+
+
+def _refuse_strays(folder: Folder, layers: list[LayerPlan]) -> None:
+    """DictionaryError for weights at the top that are part of no layer."""
+    taken = {stored.path for layer in layers for stored in layer.tensors().values()}
+    for name, path in folder.files.items():
+        if "/" not in name and path.suffix == ".safetensors" and path not in taken:
+            raise DictionaryError(
+                f"{folder.name} holds {name}, which is part of no layer; take it out of the "
+                "folder, or give the config that speaks of it"
+            )
 
 
 def _single_layers(folder: Folder) -> list[LayerPlan]:
@@ -213,6 +231,7 @@ def _listed_layers(
     layers = {}
     for position, entry in enumerate(entries):
         said = entry if isinstance(entry, dict) else {"filepath": entry}
+        check_keys(said, ("layer", "filepath"), path)
         layer, reference = said.get("layer", position), said.get("filepath")
         if not isinstance(reference, str) or not (is_count(layer) or layer == 0):
             raise DictionaryError(
@@ -252,7 +271,8 @@ def _activation(
     said = config.get("activation")
     name = str(said).lower().replace("_", "").replace("-", "") if said is not None else None
     thresholds = [layer.threshold is not None for layer in layers]
-    if name is None and (any(layer.k for layer in layers) or folder.repository in KNOWN_K):
+    has_k = config.get("k") is not None or any(layer.k for layer in layers)
+    if name is None and (has_k or folder.repository in KNOWN_K):
         name = "topk"
     if name is None:
         name = "jumprelu" if any(thresholds) else "relu"
@@ -268,6 +288,12 @@ def _activation(
         raise DictionaryError(
             f"{place_of(path)} says {name} and the weights have JumpReLU thresholds; correct it"
         )
+    if name != "topk" and has_k:
+        raise DictionaryError(
+            f"{place_of(path)} says {name} and there is a k, which only TopK has; correct it"
+        )
+    if name == "relu" and config.get("rectified") is False:
+        raise DictionaryError(f"{place_of(path)} says relu and not rectified; correct it")
     silent = name == "topk" and config.get("k") is None and not any(x.k for x in layers)
     notes: tuple[str, ...] = ()
     if silent and folder.repository in KNOWN_K:
@@ -276,6 +302,11 @@ def _activation(
 
 
 def _with_k(layer: LayerPlan, folder: Folder, config: Mapping[str, Any], path: Path) -> LayerPlan:
+    if layer.k is not None and config.get("k") not in (None, layer.k):
+        raise DictionaryError(
+            f"{place_of(path)} has k {config['k']} and the weights of layer {layer.layer} have "
+            f"{layer.k}; correct one of them"
+        )
     k = layer.k or config.get("k") or KNOWN_K.get(folder.repository)
     if not is_count(k):
         raise DictionaryError(

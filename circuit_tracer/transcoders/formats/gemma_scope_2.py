@@ -19,6 +19,7 @@ from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.decoders import DecoderFile
+from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
 from circuit_tracer.transcoders.formats.files import by_layer, check_contiguous, read_table
 from circuit_tracer.transcoders.formats.hooks import read_point, write_point
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
@@ -34,6 +35,9 @@ from circuit_tracer.transcoders.formats.tensors import (
 
 READS = "model.layers.{layer}.pre_feedforward_layernorm.output"
 WRITES = "model.layers.{layer}.post_feedforward_layernorm.output"
+USED = {"hf_hook_point_in", "hf_hook_point_out", "architecture", "model_name", "type", "width"}
+USED |= {"l0", "affine_connection"}
+"""Keys of the config that mean something here."""
 _SET = re.compile(
     r"((?:.*/)?)layer_(\d+)_width_(\w+?)_l0_([a-z]+|\d+)(_affine)?/params\.safetensors"
 )
@@ -145,6 +149,10 @@ def _plan(
                 f"layer {layer} of {folder.name} has the architecture "
                 f'"{config["architecture"]}" where jump_relu is known; ask for support of it'
             )
+        path = layers[layer].W_enc.stored.path.with_name("config.json")
+        agrees(config, "affine_connection", layers[layer].W_skip is not None, path)
+        unused = check_keys(config, USED, path)
+        notes += unused if layer == 0 else ()
     reads = all_equal(
         (
             read_point(text, layer=layer, wiring=folder.wiring, model=model or "gemma-3")

@@ -31,6 +31,7 @@ import torch
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
 from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
 from circuit_tracer.transcoders.formats.hooks import read_point, write_point
 from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
@@ -50,6 +51,10 @@ from circuit_tracer.transcoders.formats.tensors import (
 )
 
 CONFIG, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
+USED = {"hook_point_in", "hook_point_out", "act_fn", "top_k", "jump_relu_threshold"}
+USED |= {"norm_activation", "dataset_average_activation_norm", "sparsity_include_decoder_norm"}
+USED |= {"apply_decoder_bias_to_pre_encoder", "use_decoder_bias", "use_glu_encoder"}
+"""Keys of the config that mean something here."""
 
 
 class _Layer(NamedTuple):
@@ -61,6 +66,7 @@ class _Layer(NamedTuple):
     writes: WritePoint
     reads_as: str
     writes_as: str
+    notes: tuple[str, ...]
 
 
 class LlamaScope:
@@ -110,6 +116,7 @@ class LlamaScope:
             writes=all_equal((x.writes for x in layers), "writing points", folder.name),
             reads_as=layers[0].reads_as,
             writes_as=layers[0].writes_as,
+            notes=layers[0].notes,
             model_name=f"meta-llama/Llama-3.1-8B{instruct}" if made_for else None,
         )
 
@@ -134,6 +141,7 @@ def _layer(path: Path, config_path: Path, folder: Folder) -> _Layer:
     headers = safetensors_headers(path)
     known = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
     refuse_others(headers, known, path, "Llama Scope's layout")
+    agrees(config, "use_decoder_bias", "decoder.bias" in headers, config_path)
     weight = find_tensor(headers, "decoder.weight", path)
     d = length_of(headers, "decoder.bias", path) if "decoder.bias" in headers else weight.shape[0]
     plan = LayerPlan(
@@ -156,6 +164,7 @@ def _layer(path: Path, config_path: Path, folder: Folder) -> _Layer:
         writes=write_point(writes_as, layer=layer),
         reads_as=reads_as,
         writes_as=writes_as,
+        notes=check_keys(config, USED, config_path),
     )
 
 
@@ -171,6 +180,11 @@ def _activation(config: Mapping[str, Any], path: Path) -> Activation:
         )
     if name == "jumprelu":
         return "jumprelu"
+    if name == "relu" and config.get("jump_relu_threshold"):
+        raise DictionaryError(
+            f"{place_of(path)} says relu and a jump_relu_threshold of "
+            f"{str(config['jump_relu_threshold'])[:40]}; correct one of them"
+        )
     if name in ("relu", "topk"):
         return "relu" if name == "relu" else "topk"
     raise DictionaryError(

@@ -22,6 +22,7 @@ from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, read_json, refuse_pickles
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
 from circuit_tracer.transcoders.formats.reader import Folder
@@ -167,6 +168,11 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(config.get("rectified", True), bool):
         raise wrong("rectified", "true or false")
     k = config.get("k")
+    if config["activation"] != "topk" and any(k if isinstance(k, list) else [k]):
+        raise DictionaryError(
+            f"{folder.name}/{CONFIG} says {config['activation']} and there is a k, which only topk "
+            "has; correct it"
+        )
     ks = k if isinstance(k, list) and len(k) == config["n_layers"] else [k]
     if config["activation"] == "topk" and not all(is_count(one) for one in ks):
         raise DictionaryError(
@@ -204,6 +210,7 @@ class Native:
         path = folder.files[CONFIG]
         refuse_pickles(folder.files)
         config = _checked_config(read_json(path), path.parent)
+        notes = check_keys(config, (*_STRUCTURE, "model", "training", "evaluation"), path)
         files = [folder.files.get(layer_file(i)) for i in range(config["n_layers"])]
         _check_files(folder.name, config["n_layers"], folder.files)
         layers = tuple(_layer_plan(i, file, config) for i, file in enumerate(files) if file)
@@ -217,6 +224,7 @@ class Native:
             writes=config["writes"],
             model_name=(config.get("model") or {}).get("name"),
             config={k: v for k, v in config.items() if k not in _STRUCTURE},
+            notes=notes,
             sha256=config.get("sha256"),
             hash_weights=lambda: sha256_of(file for file in files if file),
         )

@@ -2,15 +2,19 @@
 
     W_enc (d_in, F), W_dec (F, d_out), b_enc, b_dec, [threshold (F)], [W_skip (d_out, d_in)]
 
-`architecture` is transcoder, skip_transcoder, jumprelu_transcoder or jumprelu_skip_transcoder;
-hooks are under `metadata` (from version 6 on) or in the config itself (older, flat). Where a
+`architecture` is transcoder, jumprelu_transcoder, topk_transcoder or batchtopk_transcoder, each
+also as ..._skip_transcoder. BatchTopK keeps k features a token only on average over a batch, so it
+is read in the form SAELens saves for inference, JumpReLU with thresholds, and refused without.
+Hooks are under `metadata` (from version 6 on) or in the config itself (older, flat). Where a
 Hugging Face path stands beside a TransformerLens name, the path decides: published configs have
 named the wrong TransformerLens hook.
 
-Folded in when read: `apply_b_dec_to_input` (b_enc - W_enc b_dec), a known scaling factor s of
-`normalize_activations: expected_average_only_in` (W_enc s, W_dec / s, b_dec / s, as SAELens does)
-and a `scaling_factor` tensor (a factor for every decoder row). A normalisation by each token's own
-norm is no linear map and is refused.
+Folded in when read: the lengths n of decoder rows, with which `rescale_acts_by_decoder_norm`
+multiplies pre-activations before top-k (W_enc n, b_enc n, W_dec / n), `apply_b_dec_to_input`
+(b_enc - W_enc b_dec), a known scaling factor s of `normalize_activations:
+expected_average_only_in` (W_enc s, W_dec / s, b_dec / s, as SAELens does) and a `scaling_factor`
+tensor (a factor for every decoder row). A normalisation by each token's own norm is no linear map
+and is refused.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import Any, NamedTuple
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
 from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
 from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point
 from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
@@ -44,13 +49,19 @@ from circuit_tracer.transcoders.formats.tensors import (
 )
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-ARCHITECTURES: dict[str, bool] = {
-    "transcoder": False,
-    "skip_transcoder": False,
-    "jumprelu_transcoder": True,
-    "jumprelu_skip_transcoder": True,
+ARCHITECTURES: dict[str, Activation] = {
+    "transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+    "topk_transcoder": "topk",
+    "batchtopk_transcoder": "jumprelu",
 }
-"""Name -> whether it has thresholds."""
+"""Name, without the "skip_" that a skip adds, -> activation; an older config may name another."""
+USED = {"architecture", "metadata", "model_name", "hook_name", "hook_point", "hook_name_out"}
+USED |= {"hook_point_out", "out_hook_point", "hf_hook_name", "hf_hook_name_out", "hook_layer"}
+USED |= {"hook_layer_out", "hook_point_layer", "activation_fn", "activation_fn_str", "k", "d_sae"}
+USED |= {"activation_fn_kwargs", "rescale_acts_by_decoder_norm", "apply_b_dec_to_input", "d_in"}
+USED |= {"normalize_activations", "finetuning_scaling_factor", "d_out"}
+"""Keys of the config that mean something here."""
 _FACTORS = ("norm_scaling_factor", "activation_norm_scaling_factor", "scaling_factor")
 
 
@@ -119,21 +130,37 @@ def _layer(path: Path, config_path: Path, folder: Folder, home: str) -> _Layer:
     config = read_table(config_path)
     metadata = config.get("metadata")
     said = {**config, **(metadata if isinstance(metadata, dict) else {})}
-    architecture = said.get("architecture")
-    if architecture not in ARCHITECTURES:
-        raise plain_sae(f'{place_of(config_path)} with the architecture "{architecture}"')
+    notes = check_keys(said, (*USED, *_FACTORS), config_path)
+    architecture = _architecture(said, config_path)
+    headers = safetensors_headers(path)
+    activation = _activation(said, architecture, headers, config_path)
     model = text_of(said, "model_name")
-    reads_as, writes_as, notes = _hooks(said, config_path)
+    reads_as, writes_as, ambiguous = _hooks(said, config_path)
     layer = _number(reads_as, home)
+    for key in ("hook_layer", "hook_layer_out", "hook_point_layer"):
+        agrees(said, key, layer, config_path)
     return _Layer(
-        plan=_plan(path, config_path, said, layer, ARCHITECTURES[str(architecture)]),
-        activation=_activation(said, ARCHITECTURES[str(architecture)], config_path),
+        plan=_plan(path, config_path, said, layer, headers),
+        activation=activation,
         reads=read_point(reads_as, layer=layer, wiring=folder.wiring, model=model),
         writes=write_point(writes_as, layer=layer),
         reads_as=reads_as,
         writes_as=writes_as,
         model=model,
-        notes=notes,
+        notes=notes + ambiguous,
+    )
+
+
+def _architecture(said: Mapping[str, Any], path: Path) -> str:
+    """The architecture's name; DictionaryError for one that is not known."""
+    name = str(said.get("architecture"))
+    if name.replace("skip_", "") in ARCHITECTURES:
+        return name
+    if "transcoder" not in name:
+        raise plain_sae(f'{place_of(path)} with the architecture "{name}"')
+    raise DictionaryError(
+        f'{place_of(path)} is a transcoder of the architecture "{name}", where '
+        f"{', '.join(ARCHITECTURES)} and the same with skip_ are known; ask for support of it"
     )
 
 
@@ -170,33 +197,57 @@ def _number(reads_as: str, home: str) -> int:
     return int(numbers[-1])
 
 
-def _activation(said: Mapping[str, Any], thresholds: bool, path: Path) -> Activation:
-    if thresholds:
-        return "jumprelu"
-    name = text_of(said, "activation_fn_str", "activation_fn") or "relu"
-    if name == "topk":
-        return "topk"
-    if name != "relu":
+def _activation(
+    said: Mapping[str, Any], architecture: str, headers: Headers, path: Path
+) -> Activation:
+    """What the architecture and the weights beside it agree on."""
+    kind = architecture.replace("skip_", "")
+    activation = ARCHITECTURES[kind]
+    has_thresholds = "threshold" in headers
+    if kind == "batchtopk_transcoder" and not has_thresholds:
         raise DictionaryError(
-            f'{place_of(path)} names the activation "{name}", which is none of relu, topk and '
-            "jumprelu; ask for support of it"
+            f"{place_of(path)} is a BatchTopK transcoder as it is trained: it keeps k features a "
+            "token only on average over a batch; save its inference form, JumpReLU with thresholds"
         )
-    return "relu"
+    named = text_of(said, "activation_fn_str", "activation_fn") or "relu"
+    if named not in ("relu", "topk") or (named == "topk" and activation == "jumprelu"):
+        raise DictionaryError(
+            f'{place_of(path)} names the activation "{named}" for a {architecture}, which is not '
+            "known; ask for support of it"
+        )
+    if named == "topk":
+        activation = "topk"
+    if has_thresholds != (activation == "jumprelu"):
+        raise DictionaryError(
+            f"{place_of(path)} is a {architecture} and the weights beside it "
+            f"{'have' if has_thresholds else 'lack'} thresholds; correct its architecture"
+        )
+    if ("W_skip" in headers) != ("skip_" in architecture):
+        raise DictionaryError(
+            f"{place_of(path)} is a {architecture} and the weights beside it "
+            f"{'have' if 'W_skip' in headers else 'lack'} W_skip; correct its architecture"
+        )
+    return activation
+
+
+def _k(said: Mapping[str, Any]) -> int | None:
+    kwargs = said.get("activation_fn_kwargs")
+    k = kwargs.get("k", said.get("k")) if isinstance(kwargs, dict) else said.get("k")
+    return k if isinstance(k, int) and is_count(k) else None
 
 
 def _plan(
-    path: Path, config_path: Path, said: Mapping[str, Any], layer: int, thresholds: bool
+    path: Path, config_path: Path, said: Mapping[str, Any], layer: int, headers: Headers
 ) -> LayerPlan:
-    headers = safetensors_headers(path)
     optional = [n for n in ("threshold", "W_skip", "scaling_factor") if n in headers]
     known = ("W_enc", "W_dec", "b_enc", "b_dec", *optional)
     refuse_others(headers, known, path, "SAELens' layout")
     F, d = length_of(headers, "b_enc", path), length_of(headers, "b_dec", path)
+    for key, size in (("d_in", d), ("d_out", d), ("d_sae", F)):
+        agrees(said, key, size, config_path)
     extra = {}
     if "scaling_factor" in headers:
         extra["scaling_factor"] = check_shape(headers["scaling_factor"], (F,))
-    kwargs = said.get("activation_fn_kwargs")
-    k = kwargs.get("k") if isinstance(kwargs, dict) else said.get("k")
     return LayerPlan(
         layer=layer,
         n_features=F,
@@ -207,8 +258,8 @@ def _plan(
         decoder="rows",
         b_enc=headers["b_enc"],
         b_dec=headers["b_dec"],
-        threshold=find_tensor(headers, "threshold", path) if thresholds else None,
-        k=k if isinstance(k, int) and is_count(k) else None,
+        threshold=headers.get("threshold"),
+        k=_k(said),
         W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
         fold=_fold(said, headers, config_path),
         extra=extra,
@@ -219,11 +270,18 @@ def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
     """What the config asks to be done to activations, as a change of the weights."""
     factor = _factor(said, path)
     centred = said.get("apply_b_dec_to_input") is True
-    if factor == 1.0 and not centred and "scaling_factor" not in headers:
+    by_length = said.get("rescale_acts_by_decoder_norm") is True
+    _check_factors(said, headers, path)
+    if factor == 1.0 and not centred and not by_length and "scaling_factor" not in headers:
         return None
 
     def fold(weights: Weights) -> Weights:
         found = dict(weights)
+        if by_length:
+            lengths = found["W_dec"].norm(dim=-1).squeeze(1)
+            found["W_enc"] = found["W_enc"] * lengths[:, None]
+            found["b_enc"] = found["b_enc"] * lengths
+            found["W_dec"] = found["W_dec"] / lengths.where(lengths > 0, 1.0)[:, None, None]
         if centred:
             found["b_enc"] = found["b_enc"] - found["W_enc"] @ found["b_dec"]
         rows = found.pop("scaling_factor", None)
@@ -234,6 +292,22 @@ def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
         return found
 
     return fold
+
+
+def _check_factors(said: Mapping[str, Any], headers: Headers, path: Path) -> None:
+    """DictionaryError for factors that are asked for and cannot be taken."""
+    if said.get("finetuning_scaling_factor") and "scaling_factor" not in headers:
+        raise DictionaryError(
+            f"{place_of(path)} speaks of a finetuning_scaling_factor and the weights beside it "
+            "lack scaling_factor; get the files again"
+        )
+    topk = "topk" in (text_of(said, "activation_fn_str", "activation_fn") or "")
+    topk = topk or str(said.get("architecture")).startswith("topk")
+    if said.get("rescale_acts_by_decoder_norm") and (not topk or "scaling_factor" in headers):
+        raise DictionaryError(
+            f"{place_of(path)} asks for rescale_acts_by_decoder_norm, whose meaning is known for "
+            "TopK alone; fold it (fold_W_dec_norm) before saving, and set it to false"
+        )
 
 
 def _factor(said: Mapping[str, Any], path: Path) -> float:

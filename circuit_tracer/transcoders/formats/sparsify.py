@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
 from circuit_tracer.transcoders.formats.files import (
     GET_AGAIN,
     by_layer,
@@ -33,6 +34,9 @@ from circuit_tracer.transcoders.formats.tensors import (
 )
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+USED = {"activation", "k", "num_latents", "expansion_factor", "d_in", "transcode"}
+USED |= {"skip_connection"}
+"""Keys of the config that mean something here."""
 _FILE = r"(?:.*/)?(?:[\w.]+\.)?(?:layers|h)\.(\d+)(?:\.[\w.]+)?/sae\.safetensors"
 
 
@@ -62,12 +66,14 @@ class Sparsify:
         check_contiguous(files, folder.name, f"layers.{{}}.mlp/{WEIGHTS}")
         model = _model(folder)
         layers, reads, writes, hooks = [], [], [], []
+        notes: dict[str, None] = {}
         for layer, (name, path) in files.items():
             home = name.rpartition("/")[0]
             config = folder.files.get(f"{home}/{CONFIG}")
             if config is None:
                 raise DictionaryError(f"{place_of(path)} has no {CONFIG} beside it; put it there")
             layers.append(_layer(layer, path, config))
+            notes.update(dict.fromkeys(check_keys(read_table(config), USED, config)))
             hook = home.rpartition("/")[2]
             hooks.append(hook)
             reads.append(read_point(hook, layer=layer, wiring=folder.wiring, model=model))
@@ -82,6 +88,7 @@ class Sparsify:
             reads_as=f"{hooks[0]} (its input)",
             writes_as=f"{hooks[0]} (its output)",
             model_name=model,
+            notes=tuple(notes)[:1],
         )
 
 
@@ -99,8 +106,13 @@ def _layer(layer: int, path: Path, config_path: Path) -> LayerPlan:
     refuse_others(headers, known, path, "sparsify's layout")
     F, d = length_of(headers, "encoder.bias", path), length_of(headers, "b_dec", path)
     _check_sizes(config, F, d, config_path)
-    if config.get("skip_connection") is True:
-        find_tensor(headers, "W_skip", path)
+    if config.get("skip_connection") is not None or "W_skip" in headers:
+        agrees(
+            {"skip_connection": False, **config},
+            "skip_connection",
+            "W_skip" in headers,
+            config_path,
+        )
     return LayerPlan(
         layer=layer,
         n_features=F,

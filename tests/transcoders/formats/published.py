@@ -25,6 +25,7 @@ from torch import Tensor
 from circuit_tracer.graphs.graph import Identity
 
 L, D = 3, 6
+JUMP = 0.21
 FEATURES = (5, 8, 7)
 Raw = list[dict[str, Tensor]]
 Outcome = tuple[list[Tensor], list[Tensor]]
@@ -382,6 +383,90 @@ def forward_saelens_flat(raw: Raw, xs: list[Tensor]) -> Outcome:
     return each(raw, xs, one)
 
 
+def write_saelens_topk(folder: Path, raw: Raw) -> None:
+    """TopK by the lengths of decoder rows, with a skip."""
+    for layer, r in enumerate(raw):
+        save(
+            folder / f"layer{layer}" / "sae_weights.safetensors",
+            {
+                "W_enc": r["enc"].T,
+                "W_dec": r["dec"],
+                "b_enc": r["b_enc"],
+                "b_dec": r["b_dec"],
+                "W_skip": r["skip"],
+            },
+        )
+        save_json(
+            folder / f"layer{layer}" / "cfg.json",
+            {
+                "architecture": "topk_skip_transcoder",
+                "d_in": D,
+                "d_out": D,
+                "d_sae": r["enc"].shape[0],
+                "k": 3,
+                "rescale_acts_by_decoder_norm": True,
+                "apply_b_dec_to_input": False,
+                "normalize_activations": "none",
+                "reshape_activations": "none",
+                "dtype": "float32",
+                "metadata": {
+                    "sae_lens_version": "6.20.0",
+                    "sae_lens_training_version": "6.20.0",
+                    "model_name": "gpt2",
+                    "hook_name": f"blocks.{layer}.hook_resid_mid",
+                    "hook_name_out": f"blocks.{layer}.mlp.hook_out",
+                    "hook_head_index": None,
+                    "context_size": 128,
+                },
+            },
+        )
+
+
+def forward_saelens_topk(raw: Raw, xs: list[Tensor]) -> Outcome:
+    def one(r: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = r["dec"].norm(dim=-1)
+        acts = relu(top((x @ r["enc"].T + r["b_enc"]) * lengths, 3))
+        return acts, (acts / lengths) @ r["dec"] + r["b_dec"] + x @ r["skip"].T
+
+    return each(raw, xs, one)
+
+
+def write_saelens_batchtopk(folder: Path, raw: Raw) -> None:
+    """BatchTopK as it is saved for inference: one threshold for all features."""
+    for layer, r in enumerate(raw):
+        save(
+            folder / f"layer{layer}" / "sae_weights.safetensors",
+            {
+                "W_enc": r["enc"].T,
+                "W_dec": r["dec"],
+                "b_enc": r["b_enc"],
+                "b_dec": r["b_dec"],
+                "threshold": torch.full_like(r["b_enc"], JUMP),
+            },
+        )
+        save_json(
+            folder / f"layer{layer}" / "cfg.json",
+            {
+                "architecture": "batchtopk_transcoder",
+                "k": 3,
+                "metadata": {
+                    "model_name": "gpt2",
+                    "hook_name": f"blocks.{layer}.hook_resid_mid",
+                    "hook_name_out": f"blocks.{layer}.mlp.hook_out",
+                },
+            },
+        )
+
+
+def forward_saelens_batchtopk(raw: Raw, xs: list[Tensor]) -> Outcome:
+    def one(r: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        threshold = torch.full_like(r["b_enc"].float(), JUMP).double()
+        acts = jump(x @ r["enc"].T + r["b_enc"], threshold)
+        return acts, acts @ r["dec"] + r["b_dec"]
+
+    return each(raw, xs, one)
+
+
 # sparsify
 
 
@@ -414,7 +499,6 @@ def forward_sparsify(raw: Raw, xs: list[Tensor]) -> Outcome:
 # Llama Scope
 
 NORMS = {"in": 64.0, "out": 3.390625}
-JUMP = 0.21
 
 
 def write_llama_scope(folder: Path, raw: Raw) -> None:
@@ -503,6 +587,21 @@ CASES = {
         "hook_resid_mid",
         "mlp.hook_out",
         exact=False,
+    ),
+    "saelens, topk": Case(
+        "saelens",
+        write_saelens_topk,
+        forward_saelens_topk,
+        "hook_resid_mid",
+        "mlp.hook_out",
+        exact=False,
+    ),
+    "saelens, batchtopk": Case(
+        "saelens",
+        write_saelens_batchtopk,
+        forward_saelens_batchtopk,
+        "hook_resid_mid",
+        "mlp.hook_out",
     ),
     "sparsify": Case("sparsify", write_sparsify, forward_sparsify, "mlp.hook_in", "mlp.hook_out"),
     "llama-scope": Case(

@@ -15,7 +15,7 @@ from circuit_tracer.transcoders.formats.native import save_dictionary
 from circuit_tracer.transcoders.opening import open_transcoders
 from tests.transcoders.formats.published import CASES, FakeModel, inputs, raw_layers
 
-LAZY = [name for name in CASES if name not in ("saelens, flat", "llama-scope")]
+LAZY = [name for name in CASES if name not in ("saelens, flat", "saelens, topk", "llama-scope")]
 
 
 @pytest.mark.parametrize("name", LAZY)
