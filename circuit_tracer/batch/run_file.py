@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -53,8 +53,8 @@ class RunInfo:
     def identity(self) -> dict[str, Any]:
         """All that a prompt's graph and rows depend on: what the ids are a hash of."""
         return {
-            "model": self.model.sha256 or asdict(self.model),
-            "dictionary": self.dictionary.sha256 or asdict(self.dictionary),
+            "model": self.model.sha256 or self.model.as_plain(),
+            "dictionary": self.dictionary.sha256 or self.dictionary.as_plain(),
             "settings": dict(self.settings),
             "dtype": self.dtype,
             "node_threshold": self.node_threshold,
@@ -178,8 +178,8 @@ def _text(info: RunInfo) -> str:
     for name, table in (
         ("run", run),
         ("batch", info.options),
-        ("model", asdict(info.model)),
-        ("dictionary", asdict(info.dictionary)),
+        ("model", info.model.as_plain()),
+        ("dictionary", info.dictionary.as_plain()),
         ("settings", info.settings),
         ("versions", info.versions),
     ):

@@ -52,12 +52,14 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
         model = reopen(pruned)[0].model
         return NeuronCards(model, open_neurons(model))
     if cards is None:
-        if info.dictionary.source != "bundled":
+        bundled = info.dictionary.source == "bundled"
+        if not bundled and not info.dictionary.location:
             raise UsageError(
                 f"where the feature cards of {info.dictionary.name} are is not known; "
                 "give its folder with --cards"
             )
-        cards = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
+        own = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
+        cards = own if bundled else Path(info.dictionary.location)
     elif not cards.exists():
         raise UsageError(f"there is no {cards}; give the dictionary's folder or its card file")
     book = load_cards(cards)

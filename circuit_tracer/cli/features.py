@@ -146,7 +146,10 @@ def dictionary_cards(dictionary: Dictionary, model: Model) -> CardBook | None:
     name = identity.source.removeprefix("hub:") if identity.source.startswith("hub:") else None
     if identity.source == "bundled":
         name = identity.name
-    path = None if name is None else find_dictionary(name, model).folder / FILE
+    if identity.location:
+        name = identity.location
+    form = identity.format or None
+    path = None if name is None else find_dictionary(name, model, format=form).folder / FILE
     if path is None or not path.is_file():
         return None
     book = CardBook(path)

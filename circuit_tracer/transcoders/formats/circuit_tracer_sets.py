@@ -10,6 +10,7 @@ Cross-layer (`model_kind: cross_layer_transcoder`), `W_enc_{i}` and `W_dec_{i}.s
     W_dec_{i} (F, L - i, d)
 The skip is the other way round here than in a transcoder_set: used as x @ W_skip.
 
+`sha256` of the weights and `converted_from`, the hash of what they are a copy of, are ours as well.
 `activation` is relu, topk (`k` says how many; without it that is an error, never a silent ReLU) or
 unsaid: TopK where there is a k, JumpReLU where there are thresholds. circuit-tracer's TopK and
 JumpReLU leave ReLU out, so that negative values may pass; `rectified: true`, which only we write,
@@ -24,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.config_keys import check_keys
@@ -56,7 +58,7 @@ _LAYER, _ENCODER, _DECODER = (
     r"W_dec_(\d+)\.safetensors",
 )
 USED = {"model_kind", "model_name", "feature_input_hook", "feature_output_hook", "transcoders"}
-USED |= {"activation", "k", "rectified", "scan"}
+USED |= {"activation", "k", "rectified", "scan", "sha256", "converted_from"}
 """Keys of the config that mean something here."""
 KNOWN_K = {"facebook/crv-8b-instruct-transcoders": 128}
 """TopK sets whose files do not say their k; circuit-tracer has it built in, too."""
@@ -72,9 +74,10 @@ class CircuitTracer:
         return CONFIG in names or any(re.fullmatch(_ENCODER, name) for name in names)
 
     def choose(self, names: Collection[str]) -> list[str]:
-        """The config and the weights at the top."""
+        """The config, the weights and the feature cards at the top."""
         patterns = (_LAYER, _ENCODER, _DECODER)
-        return sorted(n for n in names if n == CONFIG or any(re.fullmatch(p, n) for p in patterns))
+        others = (CONFIG, CARDS_FILE)
+        return sorted(n for n in names if n in others or any(re.fullmatch(p, n) for p in patterns))
 
     def plan(self, folder: Folder) -> Plan:
         """From headers and the config."""
@@ -134,6 +137,8 @@ def _plan(
         model_name=model,
         config={"scan": config["scan"]} if isinstance(config.get("scan"), str) else {},
         notes=(*notes, *ambiguity(reads_as)),
+        sha256=text_of(config, "sha256"),
+        converted_from=text_of(config, "converted_from"),
     )
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.transcoders.decoders import DecoderFile
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG
+from circuit_tracer.transcoders.formats.plan import hash_files
 from circuit_tracer.transcoders.formats.writing import Flat, Writable, write_safetensors
 
 
 def save_circuit_tracer(
-    dictionary: Dictionary, folder: Path, *, overwrite: bool = False
+    dictionary: Dictionary,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    cards: Path | None = None,
 ) -> tuple[str, ...]:
-    """Write `folder` as a whole, each tensor in the dtype it has.
+    """Write `folder` as a whole, each tensor in the dtype it has; feature `cards` come along.
+
+    The config keeps the hash by which the dictionary is known: a copy is no other dictionary.
 
     Returns what circuit-tracer itself would read otherwise than we do, in sentences.
     Raises OutputError where it cannot be written.
@@ -28,15 +37,32 @@ def save_circuit_tracer(
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
             write(fresh, transcoder, several_k=_several_k(dictionary))
-        text = yaml.safe_dump(_config(dictionary, folder.name), sort_keys=False)
+        config = _config(dictionary, folder.name)
+        if dictionary.identity.sha256:
+            config["sha256"] = hash_files(_weight_files(dictionary, fresh))
+            config["converted_from"] = dictionary.identity.sha256
+        if cards is not None:
+            shutil.copyfile(cards, fresh / CARDS_FILE)
+        text = yaml.safe_dump(config, sort_keys=False)
         (fresh / CONFIG).write_text(text, encoding="utf-8")
     return _warnings(dictionary)
+
+
+def _weight_files(dictionary: Dictionary, folder: Path) -> tuple[Path, ...]:
+    """In the order in which they are hashed when they are read."""
+    names = ("W_enc_{}", "W_dec_{}") if dictionary.kind == "clt" else ("layer_{}",)
+    layers = range(dictionary.n_layers)
+    return tuple(folder / f"{name.format(i)}.safetensors" for i in layers for name in names)
 
 
 def _our_files(folder: Path) -> list[str]:
     """Names in the folder that a dictionary before may have left there."""
     patterns = ("layer_*.safetensors", "W_enc_*.safetensors", "W_dec_*.safetensors")
-    return [CONFIG, *(file.name for pattern in patterns for file in folder.glob(pattern))]
+    return [
+        CONFIG,
+        CARDS_FILE,
+        *(file.name for pattern in patterns for file in folder.glob(pattern)),
+    ]
 
 
 def _config(dictionary: Dictionary, name: str) -> dict[str, Any]:

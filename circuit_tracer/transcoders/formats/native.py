@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,19 @@ def layer_file(layer: int) -> str:
 # Writing
 
 
-def save_dictionary(dictionary: Dictionary, folder: Path, *, overwrite: bool = True) -> Identity:
+def save_dictionary(
+    dictionary: Dictionary,
+    folder: Path,
+    *,
+    overwrite: bool = True,
+    converted_from: str | None = None,
+    cards: Path | None = None,
+) -> Identity:
     """Write `folder` as a whole, each tensor in the dtype it has; the identity it now has.
 
-    An earlier dictionary there is replaced unless told not to. What `dictionary.config` holds
-    (model, training, evaluation) goes into `dictionary.json`.
+    An earlier dictionary there is replaced unless `overwrite` is False. A copy of a dictionary in
+    another format says what it was `converted_from` (a sha256) and takes its `cards` along. What
+    `dictionary.config` holds (model, training, evaluation) goes into `dictionary.json`.
     Raises OutputError where it cannot be written.
     """
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
@@ -60,9 +69,18 @@ def save_dictionary(dictionary: Dictionary, folder: Path, *, overwrite: bool = T
             write_safetensors(fresh / layer_file(transcoder.layer), _tensors(transcoder))
         sha256 = weights_sha256(fresh, dictionary.n_layers)
         said = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
-        config = {**_described(dictionary), "sha256": sha256, **said}
+        origin = {} if converted_from is None else {"converted_from": converted_from}
+        config = {**_described(dictionary), "sha256": sha256, **origin, **said}
+        if cards is not None:
+            shutil.copyfile(cards, fresh / CARDS_FILE)
         (fresh / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    return Identity(name=folder.name, source="folder", sha256=sha256, kind=dictionary.kind)
+    return Identity(
+        name=folder.name,
+        source="folder",
+        sha256=converted_from or sha256,
+        kind=dictionary.kind,
+        location=str(folder.resolve()),
+    )
 
 
 def _our_files(folder: Path) -> list[str]:
@@ -165,6 +183,8 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder.name}/{CONFIG} has {config['n_layers']} layers but {len(features)} numbers "
             f"of features; {GET_AGAIN}"
         )
+    if not isinstance(config.get("converted_from") or "", str):
+        raise wrong("converted_from", "the sha256 of a dictionary")
     if not isinstance(config.get("rectified", True), bool):
         raise wrong("rectified", "true or false")
     k = config.get("k")
@@ -226,6 +246,7 @@ class Native:
             config={k: v for k, v in config.items() if k not in _STRUCTURE},
             notes=notes,
             sha256=config.get("sha256"),
+            converted_from=config.get("converted_from"),
             hash_weights=lambda: sha256_of(file for file in files if file),
         )
 
@@ -235,6 +256,7 @@ READER = Native()
 _STRUCTURE = (
     *("format", "version", "kind", "n_layers", "d_model", "n_features", "activation", "k"),
     *("skip", "reads", "writes", "rectified", "sha256"),
+    "converted_from",
 )
 """Keys of the config that the weights and fields of a `Dictionary` already say."""
 

@@ -134,6 +134,8 @@ class Plan:
     """What the files' config says the weights' hash is (our format only)."""
     hash_weights: Callable[[], str] | None = None
     """How that hash is taken, where it is not the hash of the files' hashes."""
+    converted_from: str | None = None
+    """Hash of the dictionary that these are a copy of in another format: they are the same."""
 
     @property
     def n_layers(self) -> int:
@@ -203,11 +205,15 @@ def load_plan(
     *,
     name: str,
     source: str,
+    location: str = "",
+    format: str = "",
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = torch.float32,
     lazy: bool = False,
 ) -> Dictionary:
-    """The dictionary of a plan. `dtype` None keeps what is stored; `lazy` leaves decoders on disk.
+    """The dictionary of a plan, called `name`; `location` and `format` are its identity's.
+
+    `dtype` None keeps what is stored; `lazy` leaves decoders on disk.
 
     Raises DictionaryError for NaN, and for weights that are not those their config speaks of.
     """
@@ -224,7 +230,9 @@ def load_plan(
         layers=layers,
         reads=plan.reads,
         writes=plan.writes,
-        identity=Identity(name=name, source=source, sha256=found, kind=plan.kind),
+        identity=Identity(
+            name, source, plan.converted_from or found, plan.kind, location=location, format=format
+        ),
         config={**model, **plan.config},
         notes=plan.notes,
     )
