@@ -23,7 +23,7 @@ def file_defaults(command: Any) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{CONFIG_FILE} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

@@ -131,7 +131,7 @@ def page_of(spec: Spec) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(
             f"{path} cannot be read ({e.strerror or e}); give a TOML file, as docs/figures.md shows"

@@ -81,7 +81,7 @@ def write_exchange(record: Mapping[str, Any], path: Path) -> None:
 def read_exchange(path: Path | str) -> PrunedGraph:
     """Read a graph JSON file, ours or another tool's. Raises GraphFileError."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(Path(path).read_bytes())  # UTF-8, 16 or 32, with a BOM or without
     except (OSError, ValueError, RecursionError) as e:
         raise GraphFileError(f"{path} cannot be read as graph JSON ({e}): export it again.") from e
     return from_exchange(record)

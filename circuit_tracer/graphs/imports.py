@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.exchanged_node import QUOTED, ExchangedNode, parse_node, quoted
+from circuit_tracer.graphs.exchanged_node import (
+    QUOTED,
+    SLACK,
+    ExchangedNode,
+    node_id,
+    parse_node,
+    quoted,
+    share_of_one,
+)
 from circuit_tracer.graphs.graph import (
     DROPPED,
     Edges,
@@ -120,14 +128,13 @@ def _shares(parsed: list[ExchangedNode]) -> Floats | None:
     None if one is missing or is no share: then they are those of the graph in the file.
     """
     shares = np.array([one.share for one in parsed], dtype=np.float64)
-    return shares if np.all((shares >= 0) & (shares <= 1 + 1e-6)) else None
+    if not np.all((shares >= -SLACK) & (shares <= 1 + SLACK)):
+        return None
+    return np.clip(shares, 0.0, 1.0)
 
 
 def _threshold(given: Any) -> float:
-    threshold = 1.0 if given is None else float(given)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"a threshold of {threshold}")
-    return threshold
+    return 1.0 if given is None else share_of_one(float(given), "threshold")
 
 
 def _level(node: ExchangedNode) -> float:
@@ -138,22 +145,41 @@ def _level(node: ExchangedNode) -> float:
 def _edges(links: Any, row_of: Mapping[str, int], dtype: str) -> Edges:
     if dtype not in ("float16", "float32", "float64"):
         raise ValueError(f"weight_dtype {quoted(dtype)}")
-    for one in links:
-        for end in (one["source"], one["target"]):
-            if end not in row_of:
-                raise GraphFileError(
-                    f"A link of this graph JSON leads to {str(end)[:QUOTED]}, which is no node:"
-                    " export it again."
-                )
-    source = np.array([row_of[one["source"]] for one in links], dtype=np.int32)
-    target = np.array([row_of[one["target"]] for one in links], dtype=np.int32)
+    ends = [tuple(_end(one[key], row_of) for key in ("source", "target")) for one in links]
+    source = np.array([start for start, _ in ends], dtype=np.int32)
+    target = np.array([end for _, end in ends], dtype=np.int32)
     with np.errstate(over="ignore"):  # what is too large for the dtype is refused as infinite
-        weight = np.array([float(one["weight"]) for one in links], dtype=dtype)
+        weight = np.array([_weight(one) for one in links], dtype=dtype)
     order = np.lexsort((source, target))
     source, target, weight = source[order], target[order], weight[order]
-    if np.any((np.diff(source) == 0) & (np.diff(target) == 0)):
-        raise ValueError("two links between the same nodes")
+    twice = np.flatnonzero((np.diff(source) == 0) & (np.diff(target) == 0))
+    if len(twice):  # parts of one edge, or one edge repeated? The file does not say.
+        names = {row: name for name, row in row_of.items()}
+        at = int(twice[0])
+        raise ValueError(
+            f"two links between the same nodes, {names[int(source[at])]} and"
+            f" {names[int(target[at])]}"
+        )
     return Edges(source, target, weight)
+
+
+def _end(given: Any, row_of: Mapping[str, int]) -> int:
+    """The row that a link starts or ends at."""
+    name = node_id(given)
+    if name not in row_of:
+        raise GraphFileError(
+            f"A link of this graph JSON leads to {name[:QUOTED]}, which is no node: export it"
+            " again."
+        )
+    return row_of[name]
+
+
+def _weight(link: Mapping[str, Any]) -> float:
+    given = link.get("weight")
+    if given is None:  # what JSON makes of NaN
+        ends = f"{quoted(link['source'])} to {quoted(link['target'])}"
+        raise ValueError(f"the link from {ends} has no weight")
+    return float(given)
 
 
 def _foreign_nodes(parsed: list[ExchangedNode], edges: Edges) -> Nodes:
@@ -165,8 +191,6 @@ def _foreign_nodes(parsed: list[ExchangedNode], edges: Edges) -> Nodes:
         raise GraphFileError("This graph JSON has no logit node, so it explains nothing.")
     layer[is_target] = _n_layers(parsed)
     probability = np.where(is_target, np.array([one.probability for one in parsed]), 0.0)
-    if not np.all((probability >= 0) & (probability <= 1)):
-        raise ValueError("a token_prob that is no probability")
     weight = probability if probability.sum() > 0 else is_target.astype(np.float64)
     has_row = np.zeros(n, dtype=np.bool_)
     has_row[edges.target] = True
@@ -204,7 +228,7 @@ def _foreign_info(record: Mapping[str, Any], parsed: list[ExchangedNode]) -> Gra
     )
     scan = whole_text(str(metadata.get("scan") or "unknown"))
     info = GraphInfo(
-        prompt=whole_text(str(metadata.get("prompt", ""))),
+        prompt=whole_text(str(metadata.get("prompt") or "".join(tokens))),
         tokens=tokens,
         token_ids=tuple(token_ids),
         n_layers=_n_layers(parsed),

@@ -169,8 +169,8 @@ def scores_from_plain(record: Any) -> Scores:
     return Scores(**scores)
 
 
-def number(value: float | None) -> float:
-    """null is NaN."""
+def number(value: float | str | None) -> float:
+    """null is NaN; some writers put their numbers into quotes."""
     return math.nan if value is None else float(value)
 
 

@@ -22,7 +22,7 @@ from circuit_tracer.graphs.plain import whole_text
 def read_roles(path: Path | str) -> dict[str, Mapping[str, str | int]]:
     """Prompt -> its roles. Raises UsageError that names the line that is wrong."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as e:
         raise UsageError(
             f"{path} cannot be read ({told(e)}); give a prompt file in JSON lines"

@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise GraphFileError(
                 f"{path} is too large for supernodes ({LARGEST >> 20} MiB at most)"
             )
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError as e:
         raise GraphFileError(
             f"There is no {path}: write one with circuit-tracer supernodes GRAPH --out {path}."

@@ -224,7 +224,8 @@ def test_a_target_given_twice_cannot_be_exported() -> None:
 def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     def apply(record: dict[str, Any]) -> None:
         at: Any = record
-        *parents, last = [int(p) if p.isdecimal() else p for p in path.split(".")]
+        numbered = (int(p) if p.lstrip("-").isdecimal() else p for p in path.split("."))
+        *parents, last = numbered
         for part in parents:
             at = at[part]
         at[last] = value
@@ -247,11 +248,100 @@ DAMAGES = {
     "weight is infinite": (change("links.0.weight", float("inf")), "not a finite number"),
     "link twice": (lambda r: r["links"].append(r["links"][0]), "two links"),
     "no targets": (lambda r: drop_targets(r), "no logit node"),
-    "probability 7": (change("nodes.-1.token_prob", 7), "no probability"),
+    "probability 7": (change("nodes.-1.token_prob", 7), "token_prob of 7, which is not from 0"),
+    "probability 1.5": (change("nodes.-1.token_prob", 1.5), "token_prob of 1.5"),
+    "probability is NaN": (change("nodes.-1.token_prob", float("nan")), "token_prob of nan"),
+    "layer is a fraction": (change("nodes.9.layer", 1.5), "layer of 1.5, which is no whole"),
+    "weight is null": (change("links.0.weight", None), "has no weight"),
+    "no weight": (lambda r: r["links"][0].pop("weight"), "has no weight"),
+    "no position": (lambda r: r["nodes"][0].update(ctx_idx=None, node_id="E"), "damaged"),
+    "id is a list": (change("nodes.0.node_id", ["E", 1]), "no text"),
+    "end is a list": (change("links.0.source", ["E", 1]), "no text"),
+    "threshold 80": (change("metadata.pruning_settings.node_threshold", 80), "threshold of 80"),
     "nodes are a number": (change("nodes", 3), "damaged"),
     "extras are text": (change("metadata.circuit_tracer_cli", "x"), "damaged"),
     "short extras": (change("metadata.circuit_tracer_cli.value", [1.0]), "damaged"),
 }
+
+
+def as_text(record: dict[str, Any]) -> None:
+    """Every number of the nodes and links as text."""
+    for part in (*record["nodes"], *record["links"]):
+        part |= {k: str(v) for k, v in part.items() if isinstance(v, (int, float))}
+
+
+def each_node(wanted: str, **fields: object) -> Callable[[dict[str, Any]], None]:
+    """Fields of the nodes of one feature_type; None takes a field out."""
+
+    def apply(record: dict[str, Any]) -> None:
+        for node in record["nodes"]:
+            if node["feature_type"] == wanted:
+                node |= fields
+                for name in [name for name, value in fields.items() if value is None]:
+                    del node[name]
+
+    return apply
+
+
+FEATURE = "cross layer transcoder"
+HARMLESS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "unexplored nodes": each_node(FEATURE, feature_type="unexplored node"),
+    "capitals": each_node(FEATURE, feature_type="Cross Layer Transcoder"),
+    "unexplored embeddings": each_node("embedding", feature_type="unexplored node"),
+    "numbers as text": as_text,
+    "layers as numbers": lambda r: [
+        n.update(layer=float(n["layer"])) for n in r["nodes"] if n["layer"] != "E"
+    ],
+    "targets' layers in words": each_node("logit", layer="logits"),
+    "no probabilities but in labels": each_node("logit", token_prob=None),
+    "a share that was rounded": lambda r: r["nodes"][0].update(influence=1 + 1e-7),
+    "thresholds that were rounded": change("metadata.pruning_settings.edge_threshold", 1.0000001),
+    "no positions but in ids": lambda r: [
+        n.pop("ctx_idx") for n in r["nodes"] if n["feature_type"] != "logit"
+    ],
+    "no optional fields": lambda r: [
+        n.pop(name, None)
+        for n in r["nodes"]
+        for name in ("jsNodeId", "run_idx", "reverse_ctx_idx", "is_target_logit", "feature")
+    ],
+    "nulls": lambda r: [
+        n.update(clerp=None) for n in r["nodes"] if n["feature_type"].endswith("error")
+    ],
+    "bare metadata": lambda r: [
+        r["metadata"].pop(k) for k in ("schema_version", "info", "generation_settings", "scan")
+    ],
+    "no prompt": change("metadata.prompt", None),
+    "no qParams": lambda r: r.pop("qParams"),
+    "extra keys": lambda r: (r["nodes"][0].update(x={}), r["links"][0].update(y=[]), r.update(z=1)),
+}
+
+
+@pytest.mark.parametrize("alter", HARMLESS.values(), ids=HARMLESS.keys())
+def test_what_has_only_one_meaning_is_read(alter: Callable[[dict[str, Any]], object]) -> None:
+    record = foreign(example(dtype=np.float64))
+    expected = from_exchange(record).graph
+    altered = copy.deepcopy(record)
+    alter(altered)
+    assert altered != record
+    read = from_exchange(through_json(altered)).graph
+    for name in ("kind", "layer", "position", "feature", "activation"):
+        np.testing.assert_array_equal(getattr(read.nodes, name), getattr(expected.nodes, name))
+    np.testing.assert_array_equal(read.edges.weight, expected.edges.weight)
+    np.testing.assert_allclose(read.nodes.weight, expected.nodes.weight, atol=5e-3)
+
+
+def test_a_probability_just_above_one_is_one() -> None:
+    record = foreign(prune(random_graph(n_targets=1)))
+    record["nodes"][-1]["token_prob"] = 1.0000001
+    assert from_exchange(record).graph.info.targets[0].probability == 1.0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_in_any_utf_is_read(encoding: str, tmp_path: Path) -> None:
+    record = to_exchange(example(), slug="s")
+    file = tmp_path / "g.json"
+    file.write_text(json.dumps(record, ensure_ascii=False), encoding=encoding)
+    assert read_exchange(file).graph.info.prompt == example().graph.info.prompt
 
 
 def flip(link: dict[str, Any]) -> None:
@@ -267,10 +357,7 @@ def drop_targets(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_one_sentence(damage: Callable[[dict[str, Any]], object], message: str) -> None:
     record = through_json(to_exchange(example(), slug="s"))
-    if "probability" in message:
-        record["nodes"][-1]["token_prob"] = 7
-    else:
-        damage(record)
+    damage(record)
     with pytest.raises(GraphFileError, match=message) as caught:
         from_exchange(record)
     assert "\n" not in str(caught.value)

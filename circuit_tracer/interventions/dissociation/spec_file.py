@@ -76,7 +76,7 @@ _TRACE = {"max_feature_nodes": int, "coverage": float}
 def read_spec(path: Path) -> Spec:
     """A spec from its file. UsageError, with what is wrong and where, for anything else."""
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        record = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(f"{path} cannot be read ({told(e)}); give a spec in TOML") from e
     except (ValueError, RecursionError) as e:  # text that is not UTF-8, TOML or sane TOML
