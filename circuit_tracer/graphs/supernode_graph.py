@@ -202,10 +202,10 @@ class _Blocks:
         self.into: dict[tuple[int, int], Floats] = {}
         """(target group, source group) -> (its members, its members) signed shares."""
         order = np.argsort(index.ravel(), kind="stable")
-        ends = np.cumsum(np.bincount(index.ravel(), minlength=len(unique)))
-        for (target, source), which in zip(
-            unique.tolist(), np.split(order, ends[:-1]), strict=True
-        ):
+        counts = np.bincount(index.ravel(), minlength=len(unique))
+        ends = np.cumsum(counts)
+        for (target, source), start, end in zip(unique.tolist(), ends - counts, ends, strict=True):
+            which = order[start:end]
             matrix = np.zeros((len(self.members[target]), len(self.members[source])))
             matrix[place[edges.target[which]], place[edges.source[which]]] = shares[which]
             self.into[target, source] = matrix

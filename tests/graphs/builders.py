@@ -31,7 +31,7 @@ def make_info(tokens: tuple[str, ...], n_layers: int, targets: tuple[Target, ...
         n_layers=n_layers,
         targets=targets,
         model=Identity("tiny", "bundled", "ab" * 32, "llama"),
-        dictionary=Identity("tiny-plt", "bundled", "cd" * 32, "plt"),
+        dictionary=Identity("tiny-plt", "folder", "cd" * 32, "plt"),
         dtype="float32",
         conservation_residual=1.5e-7,
         conservation_tolerance=1e-4,
@@ -222,3 +222,43 @@ def thinned(graph: Graph, *, mass: float, most: int | None = None) -> Graph:
         sums.append(np.bincount(left.target, weights=size, minlength=n))
     columns = {name: getattr(nodes, name) + s for name, s in zip(DROPPED, sums, strict=True)}
     return replace(graph, nodes=replace(nodes, **columns), edges=edges.take(kept))
+
+
+def _without(graph: Graph, *kinds: NodeKind) -> Graph:
+    """The graph without the nodes of some kinds, and without their edges."""
+    nodes, edges = graph.nodes, graph.edges
+    left = np.flatnonzero(~np.isin(nodes.kind, kinds))
+    row_of = np.full(len(nodes), -1)
+    row_of[left] = np.arange(len(left))
+    some = edges.take((row_of[edges.source] >= 0) & (row_of[edges.target] >= 0))
+    rows = (row_of[one].astype(np.int32) for one in (some.source, some.target))
+    return Graph(graph.info, nodes.take(left), Edges(*rows, some.weight))
+
+
+def _weighted(graph: Graph, factor: float) -> Graph:
+    return replace(graph, edges=replace(graph.edges, weight=graph.edges.weight * factor))
+
+
+def _unlinked(graph: Graph) -> Graph:
+    return replace(graph, edges=graph.edges.take(slice(0, 0)))
+
+
+def degenerate_graphs() -> dict[str, Graph]:
+    """Graphs that lack what graphs usually have, by what they lack."""
+    usual = random_graph(n_layers=2, n_tokens=3, per_layer=3)
+    e, f, r = NodeKind.EMBEDDING, NodeKind.FEATURE, NodeKind.ERROR
+    one_token = random_graph(n_layers=2, n_tokens=1, per_layer=2)
+    return {
+        "no edges": _unlinked(usual),
+        "no features": _without(usual, f),
+        "no errors": _without(usual, r),
+        "errors alone": _without(usual, e, f),
+        "features alone": _without(usual, e, r),
+        "targets alone": _without(usual, e, f, r),
+        "one token": one_token,
+        "one token without edges": _unlinked(one_token),
+        "one token without features": _without(one_token, f),
+        "no influence": _weighted(usual, 0.0),
+        "no rows of features": random_graph(n_layers=2, n_tokens=3, per_layer=3, unexpanded=6),
+        "no layers": random_graph(n_layers=0, n_tokens=2, per_layer=0),
+    }

@@ -15,6 +15,7 @@ from circuit_tracer.interventions.trust.marks import (
     KeyFigure,
     Mark,
     at_least,
+    decimals,
     grade,
     percent,
 )
@@ -29,7 +30,7 @@ def key_figures(found: Measurements) -> Iterator[KeyFigure]:
     if found.has_errors:
         value = scores.replacement
         yield KeyFigure(
-            grade(value, *REPLACED), "replacement", _number(value), f"good from {REPLACED[0]}"
+            grade(value, *REPLACED), "replacement", decimals(value), f"good from {REPLACED[0]}"
         )
     hidden = scores.unexpanded_share + scores.dropped_share
     yield KeyFigure(
@@ -61,13 +62,13 @@ def _tested(found: Measurements) -> Iterator[KeyFigure]:
         yield KeyFigure(
             grade(held.value, *KNOCK_ON),
             "knock-on, as in the graph",
-            _number(held.value),
+            decimals(held.value),
             f"good from {KNOCK_ON[0]}",
         )
         yield KeyFigure(
             at_least(free.value, FREE),
             "knock-on, nothing held",
-            _number(free.value),
+            decimals(free.value),
             f"good from {FREE}",
         )
     if found.ranking is not None:
@@ -75,7 +76,7 @@ def _tested(found: Measurements) -> Iterator[KeyFigure]:
         yield KeyFigure(
             at_least(value, RANKED),
             "influence against ablation",
-            _number(value),
+            decimals(value),
             f"good from {RANKED}",
         )
     point = found.kept_alone
@@ -89,10 +90,6 @@ def _tested(found: Measurements) -> Iterator[KeyFigure]:
         )
     for gate in found.gates:
         if gate.change == -1.0:
-            mark: Mark = "~" if gate.spearman >= GATES else "-"
+            mark: Mark = "-" if gate.spearman < GATES else "~"
             bar = f"bad below {GATES}"
-            yield KeyFigure(mark, "real gates, order of edges", _number(gate.spearman), bar)
-
-
-def _number(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.2f}"
+            yield KeyFigure(mark, "real gates, order of edges", decimals(gate.spearman), bar)

@@ -18,6 +18,7 @@ from circuit_tracer.interventions.trust.marks import (
     Mark,
     Reason,
     at_least,
+    decimals,
     grade,
     percent,
 )
@@ -115,19 +116,19 @@ def _knock_on(found: Measurements) -> Iterator[Reason]:
     yield Reason(
         mark,
         f"Attention and norms held, ablating {figure.sources} features moves what lies further "
-        f"behind {how}: Spearman {figure.spearman.value:.2f} over {figure.pairs:,} knock-on "
+        f"behind {how}: Spearman {decimals(figure.spearman.value)} over {figure.pairs:,} knock-on "
         "effects.",
     )
     free = found.knock_on.at("free")
     if free.everything.spearman.value >= FREE:
         value = free.everything.spearman.value
-        yield Reason("+", f"Nothing held, it still does: Spearman {value:.2f}.")
+        yield Reason("+", f"Nothing held, it still does: Spearman {decimals(value)}.")
         return
     yield Reason(
         "~",
         "Nothing held, norms and attention answer as well, and knock-on effects are not what "
-        f"the graph says (Spearman {free.everything.spearman.value:.2f}): measure with `ablate` "
-        f"before you say what an intervention would do.{_why(found)}",
+        f"the graph says (Spearman {decimals(free.everything.spearman.value)}): measure with "
+        f"`ablate` before you say what an intervention would do.{_why(found)}",
     )
 
 
@@ -142,13 +143,13 @@ def _why(found: Measurements) -> str:
         return ""
     if not value >= KNOCK_ON[0]:
         return (
-            f" A forecast in which {let_go} answer, too, does little better ({value:.2f})."
+            f" A forecast in which {let_go} answer, too, does little better ({decimals(value)})."
             if (value < FREE)
-            else f" A forecast in which {let_go} answer, too, comes closer ({value:.2f})."
+            else f" A forecast in which {let_go} answer, too, comes closer ({decimals(value)})."
         )
     return (
         f" It is {let_go}, not features: where they answer in the forecast, too, it reaches "
-        f"{value:.2f} instead of {bare:.2f}."
+        f"{decimals(value)} instead of {decimals(bare)}."
     )
 
 
@@ -157,12 +158,17 @@ def _ranking(found: Measurements) -> Iterator[Reason]:
         return
     frozen, free = (found.ranking.at(held) for held in ("constrained", "free"))
     value = frozen.influence.value
+    if math.isnan(value):
+        yield Reason(
+            "~", "Too few features could be ablated to compare their influence with their effects."
+        )
+        return
     yield Reason(
         at_least(value, RANKED),
         f"The more influence a feature has, the more its ablation does to the targets: Spearman "
-        f"{value:.2f} over {found.ranking.features} features with attention held, "
-        f"{free.influence.value:.2f} with nothing held (Anthropic: 0.72; the direct edge alone: "
-        f"{frozen.direct.value:.2f}, {free.direct.value:.2f}).",
+        f"{decimals(value)} over {found.ranking.features} features with attention held, "
+        f"{decimals(free.influence.value)} with nothing held (Anthropic: 0.72; the direct edge "
+        f"alone: {decimals(frozen.direct.value)}, {decimals(free.direct.value)}).",
     )
 
 
@@ -197,29 +203,40 @@ def _gates(found: Measurements) -> Iterator[Reason]:
     if not found.gates:
         return
     small, ablation = found.gates[0], next(one for one in found.gates if one.change == -1.0)
+    if math.isnan(ablation.spearman):
+        yield Reason(
+            "~",
+            "Neurons: an edge is a share of the activation, not the gate's tangent; there was no "
+            "edge between neurons to compare with their real gates.",
+        )
+        return
     keeps_order = ablation.spearman >= GATES
     yield Reason(
         "~" if keeps_order else "-",
         "Neurons: an edge is a share of the activation, not the gate's tangent. For a change of "
         f"1 % the real gates move {small.slope:.1f} times as far as the edges say, for an ablation "
-        f"{ablation.slope:.1f} times; the order stays (Spearman {small.spearman:.2f}, "
-        f"{ablation.spearman:.2f})."
+        f"{ablation.slope:.1f} times; the order stays (Spearman {decimals(small.spearman)}, "
+        f"{decimals(ablation.spearman)})."
         if keeps_order
         else "Neurons: an edge is a share of the activation, not the gate's tangent, and the real "
         f"gates do not even keep the order of an ablation's effects (Spearman "
-        f"{ablation.spearman:.2f}).",
+        f"{decimals(ablation.spearman)}).",
     )
 
 
 def _agreement(other: DictionaryAgreement) -> Reason:
     same_tokens = other.token_overlap >= DISAGREE
     beyond = other.decoder_cosine - other.decoder_cosine_by_chance
-    same_features = not beyond < ALIKE_BEYOND_CHANCE
+    known = not math.isnan(beyond)
+    same_features = not known or beyond >= ALIKE_BEYOND_CHANCE
     overlap = f"{percent(other.token_overlap)} of the influence starts at the same tokens"
-    features = (
-        f"middle features write {'alike' if same_features else 'no more alike than chance'} "
-        f"(cosine {other.decoder_cosine:.2f}, by chance {other.decoder_cosine_by_chance:.2f})"
-    )
+    features = "no middle features could be compared"
+    if known:
+        features = (
+            f"middle features write {'alike' if same_features else 'no more alike than chance'} "
+            f"(cosine {decimals(other.decoder_cosine)}, by chance "
+            f"{decimals(other.decoder_cosine_by_chance)})"
+        )
     if same_tokens and same_features:
         return Reason(
             "+", f"The dictionary {other.other} tells the same story: {overlap}, and {features}."
