@@ -13,6 +13,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
 
+from circuit_tracer.cli.streams import as_typed
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from circuit_tracer.processes import is_first
 from circuit_tracer.render.text import printable
@@ -43,6 +44,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            for name, value in kwargs.items():
+                kwargs[name] = as_typed(value)
             return function(*args, **kwargs)
         except CircuitTracerError as error:
             if _debug:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 from typing import Annotated
@@ -33,6 +32,7 @@ from circuit_tracer.cli import (
 from circuit_tracer.cli.app import ENVIRONMENT, fail, set_debug
 from circuit_tracer.cli.config_file import file_defaults
 from circuit_tracer.cli.refusal import Refused, refusal
+from circuit_tracer.cli.streams import prepare_streams
 from circuit_tracer.errors import CircuitTracerError, UsageError
 
 app = typer.Typer(
@@ -108,6 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """The exit code of a command; what cannot be run is told in one sentence."""
+    prepare_streams()
     command = typer.main.get_command(app)
     try:
         defaults = file_defaults(command)
@@ -115,9 +116,6 @@ def _run(arguments: list[str]) -> int:
         fail(str(error), error.exit_code)
     # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     try:
         code = command(
             arguments, default_map=defaults, prog_name="circuit-tracer", standalone_mode=False

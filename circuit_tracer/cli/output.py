@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from circuit_tracer.cli.streams import is_unicode
 from circuit_tracer.processes import is_first
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ MOST_COLUMNS = 100
 
 
 def print_json(record: Any) -> None:
-    """One JSON object on stdout; NaN becomes null."""
+    """One JSON object on stdout; NaN becomes null. Escaped ASCII where stdout is not UTF-8."""
     from circuit_tracer.graphs.plain import to_json
 
-    print(to_json(record, indent=2))
+    print(to_json(record, indent=2, ascii_only=not is_unicode(sys.stdout)))
 
 
 def print_rich(*renderables: RenderableType) -> None:

@@ -36,9 +36,9 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON text of `plain(value)`: never NaN, never half a character."""
-    return json.dumps(plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
+    return json.dumps(plain(value), allow_nan=False, ensure_ascii=ascii_only, indent=indent)
 
 
 def whole_text(text: str) -> str:
