@@ -12,12 +12,12 @@ import typer
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, fail
 from circuit_tracer.cli.batch_job import Job
-from circuit_tracer.cli.files import check_slug, slug_of
+from circuit_tracer.cli.names import check_slug, slug_of, with_hash
 from circuit_tracer.cli.opening import parse_dtype
 from circuit_tracer.cli.options import one_of, option, own
 from circuit_tracer.cli.output import print_json, progress_line, say
 from circuit_tracer.cli.shipped import find_given
-from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.prompt_file import PromptFile
@@ -119,7 +119,7 @@ def batch(
     check_thresholds(node_threshold, edge_threshold)
     path = Path("stdin") if file == "-" else find_given(file, ".jsonl", "a prompt file")
     prompts = _prompts(path, file_format, stdin=file == "-")
-    folder = out / (slug_of(path.stem) if name is None else check_slug(name, flag="--name"))
+    folder = _folder(out, path) if name is None else out / check_slug(name, flag="--name")
     ours = _shard(shard, engine)
     _check_folder(folder, overwrite, ours)
     computed_in, cotangents = parse_dtype(dtype)
@@ -182,6 +182,19 @@ def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
     if stdin:
         return parse_prompts(sys.stdin.buffer.read(), known)
     return read_prompts(path, format=known)
+
+
+def _folder(out: Path, prompts: Path) -> Path:
+    """The run of a prompt file; with a hash where a file of another name has that folder."""
+    from circuit_tracer.batch.run_file import read_run
+
+    folder = out / slug_of(prompts.stem, empty="run")
+    try:
+        file = read_run(folder).prompt_file
+    except CircuitTracerError:  # no run, or a damaged one
+        return folder
+    is_another = file != "" and Path(file).stem != prompts.stem
+    return out / with_hash(folder.name, prompts.stem) if is_another else folder
 
 
 def _shard(text: str | None, engine: str) -> Shard:

@@ -15,7 +15,7 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards
-from circuit_tracer.cli.files import check_slug, slug_of
+from circuit_tracer.cli.names import check_slug, slug_of
 from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
@@ -106,7 +106,11 @@ def dissociate(
 def _folder_name(told: Spec, name: str | None, model: str | None) -> str:
     if name is not None:
         return check_slug(name, flag="--name")
-    other = "" if model in (None, told.model) else f"-{slug_of(str(model).rpartition('/')[2])}"
+    other = (
+        ""
+        if model in (None, told.model)
+        else f"-{slug_of(str(model).rpartition('/')[2], empty='model')}"
+    )
     return f"dissociate-{told.name}{other}"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.cli.beside import stored_heads, supernodes_in
+from circuit_tracer.cli.names import ascii_name, check_prompt
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -39,26 +39,11 @@ DRAWN = ("svg", "dot", "pdf", "png", "html")
 EXPORTED = ("json", "graphml", "gexf", "node-link", "csv", "parquet")
 
 
-def slug_of(prompt: str) -> str:
-    """A folder name made of a prompt's words."""
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
-    return words[:60].rstrip("-") or "prompt"
-
-
-def check_slug(slug: str, *, flag: str = "--slug") -> str:
-    """A slug that is one plain folder name; raises UsageError, with the flag that gave it."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", slug):
-        raise UsageError(
-            f'{flag} "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
-            "because it names a folder"
-        )
-    return slug
-
-
-def check_place(folder: Path, overwrite: bool) -> None:
+def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
     """Refuse before minutes of work what would be refused at the end; raises OutputError."""
     from circuit_tracer.graphs.storage import TRACE_FILE
 
+    check_prompt(folder, prompt)
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another --slug or --out")
     if folder.is_dir() and any(folder.iterdir()):
@@ -132,7 +117,7 @@ def write_form(
     with new_file(path, overwrite) as file:
         if form == "json":
             groups = None if beside is None else supernodes_in(beside, pruned)
-            name, scan = _allowed(slug), scan_of(pruned)
+            name, scan = ascii_name(slug), scan_of(pruned)
             record = to_exchange(pruned, slug=name, scan=scan, supernodes=groups)
             write_exchange(record, file)
         elif form == "html":
@@ -151,12 +136,7 @@ def write_form(
 def scan_of(pruned: PrunedGraph) -> str:
     """What the exchange form calls the features' dictionary: "sprout-plt"."""
     info = pruned.graph.info
-    return _allowed(f"{info.model.name}-{info.dictionary.name}")
-
-
-def _allowed(name: str) -> str:
-    """A slug or scan of letters, digits, ".", "_" and "-": Neuronpedia takes no other."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "graph"
+    return ascii_name(f"{info.model.name}-{info.dictionary.name}")
 
 
 def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards) -> int:
@@ -217,6 +197,7 @@ def write_trace(
     from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
     from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE, verdict_in
 
+    check_prompt(folder, pruned.graph.info.prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, TRUST_FILE, TRUST_FIGURE}
     ours |= set(FILE_NAMES.values())
     report = None if trust is None else trust.to_json()

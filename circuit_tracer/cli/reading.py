@@ -16,11 +16,11 @@ from circuit_tracer.cli.files import (
     check_format,
     formats_in,
     scan_of,
-    slug_of,
     write_feature_examples,
     write_form,
     write_trace,
 )
+from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
 from circuit_tracer.errors import UsageError

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from circuit_tracer.cli.files import slug_of
+from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.viewing import graph_page, shown, shown_at
 from circuit_tracer.errors import GraphFileError
 

@@ -17,6 +17,7 @@ from circuit_tracer.cli.files import (
     check_formats,
     write_trace,
 )
+from circuit_tracer.cli.names import folder_for, slug_of
 from circuit_tracer.cli.options import one_of, own
 from circuit_tracer.cli.output import print_json, print_rich
 from circuit_tracer.errors import UsageError
@@ -116,14 +117,13 @@ def export(
     opened = open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
-    final = out or Path("outputs") / f"{opened.name}-{_name(opened, key)}"
+    text = pruned.graph.info.prompt
+    final = out or folder_for(Path("outputs"), f"{opened.name}-{_name(opened, key)}", text)
     write_trace(pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite)
     print(final)
 
 
 def _name(run: Run, key: str) -> str:
     """A prompt's own id as far as it can be a folder's name, else how its id begins."""
-    from circuit_tracer.cli.files import slug_of
-
     names = dict(zip(*(run.graphs.column(c).to_pylist() for c in ("id", "name")), strict=True))
     return slug_of(names[key]) if names[key] else key[:12]

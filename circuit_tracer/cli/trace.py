@@ -18,10 +18,9 @@ from circuit_tracer.cli.files import (
     check_drawing,
     check_formats,
     check_place,
-    check_slug,
-    slug_of,
     write_trace,
 )
+from circuit_tracer.cli.names import check_slug, folder_for, slug_of
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
@@ -99,9 +98,8 @@ def trace(
     given, started = dict(locals()), time.perf_counter()
     text = _prompt(prompt)
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
-    name = slug_of(text) if slug is None else check_slug(slug)
-    folder = out / name
-    check_place(folder, overwrite)
+    folder = folder_for(out, slug_of(text), text) if slug is None else out / check_slug(slug)
+    check_place(folder, overwrite, text)
     check_drawing(formats)
     if heads and processes().count > 1:
         raise UsageError(
@@ -150,7 +148,7 @@ def trace(
             pruned,
             folder,
             formats,
-            slug=name,
+            slug=folder.name,
             max_nodes=max_nodes,
             overwrite=overwrite,
             heads=loadings,

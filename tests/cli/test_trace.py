@@ -206,9 +206,9 @@ def test_overwrite_replaces_and_without_it_the_old_graph_stays(run: Run) -> None
     before = Path("outputs/one/trace.json").read_bytes()
     assert run("trace", "a lemon is", "--slug", "one", "--device", "cpu").code == 1
     assert Path("outputs/one/trace.json").read_bytes() == before
-    again = ("trace", "bananas are", "--slug", "one", "--overwrite", "--device", "cpu")
-    assert run(*again).code == 0
-    assert load_graph(Path("outputs/one")).graph.info.prompt == "bananas are"
+    again = ("trace", "a lemon is", "--slug", "one", "--overwrite", "--device", "cpu")
+    assert run(*again, "--target", "red", "--no-trust").code == 0
+    assert load_graph(Path("outputs/one")).graph.info.targets[0].token.strip() == "red"
 
 
 def test_same_input_same_bytes(run: Run) -> None:
