@@ -12,6 +12,7 @@ import typer
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, fail
 from circuit_tracer.cli.batch_job import Job
+from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.names import check_slug, slug_of, with_hash
 from circuit_tracer.cli.opening import parse_dtype
 from circuit_tracer.cli.options import one_of, option, own
@@ -114,6 +115,7 @@ def batch(
     from circuit_tracer.batch.work import Work
     from circuit_tracer.graphs.pruning import check_thresholds
 
+    check_folder_name(out)
     one_of("--engine", engine, ENGINES)
     one_of("--store", store, STORED)
     check_thresholds(node_threshold, edge_threshold)

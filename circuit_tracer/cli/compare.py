@@ -12,7 +12,8 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.compare_reports import are_reports, compare_reports
-from circuit_tracer.cli.files import check_drawing, check_formats
+from circuit_tracer.cli.drawing import bytes_of
+from circuit_tracer.cli.forms import check_figure
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from circuit_tracer.graphs.comparison import Pair
     from circuit_tracer.graphs.heads import HeadLoadings
     from circuit_tracer.graphs.overlap import Overlap
-
-FIGURES = ("svg", "pdf", "png")
 
 
 class _Compared(NamedTuple):
@@ -80,10 +79,10 @@ def compare(
     if are_reports(graphs):
         if ceiling or floor or roles:
             raise UsageError("--ceiling, --floor and --roles are for graphs, not for reports")
-        form = _form(figure, 2)
+        form = _form(figure, 2, overwrite)
         compare_reports(graphs, figure, form, overwrite=overwrite, json=json)
         return
-    form = _form(figure, len(graphs))
+    form = _form(figure, len(graphs), overwrite)
     given = (graphs, ceiling or [], floor or [])
     with progress_line() as report:
         report("comparing", 0, 0)
@@ -100,15 +99,11 @@ def compare(
         print(f"\n{figure}")
 
 
-def _form(figure: Path | None, count: int) -> str | None:
+def _form(figure: Path | None, count: int, overwrite: bool) -> str | None:
     """What the figure's name asks for, before any work."""
-    if figure is None:
-        return None
-    if count != 2:
+    if figure is not None and count != 2:
         raise UsageError(f"--figure shows two graphs, not {count}; give two of them")
-    form = check_formats([figure.suffix.removeprefix(".") or "none"], FIGURES)[0]
-    check_drawing([form])
-    return form
+    return check_figure(figure, overwrite=overwrite)
 
 
 def _compared(
@@ -149,7 +144,6 @@ def _draw(
     from circuit_tracer.graphs import new_file
     from circuit_tracer.graphs.merging import merge
     from circuit_tracer.render.merged import merged_svg
-    from circuit_tracer.render.raster import pdf, png
     from circuit_tracer.render.text import percent
 
     first, second = compared.graphs
@@ -169,9 +163,8 @@ def _draw(
         max_nodes=max_nodes,
         heads=heads,
     )
-    content = drawn.encode() if form == "svg" else pdf(drawn) if form == "pdf" else png(drawn)
     with new_file(path, overwrite) as file:
-        file.write_bytes(content)
+        file.write_bytes(bytes_of(drawn, form))
 
 
 def _means(pairs: list[Pair]) -> tuple[Overlap | None, Overlap | None]:

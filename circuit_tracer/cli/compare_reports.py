@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circuit_tracer.cli.drawing import bytes_of
 from circuit_tracer.cli.output import print_json, print_rich
 from circuit_tracer.errors import UsageError
 
@@ -54,8 +55,6 @@ def compare_reports(
 
 def _write(drawn: str, path: Path, form: str, overwrite: bool) -> None:
     from circuit_tracer.graphs import new_file
-    from circuit_tracer.render.raster import pdf, png
 
-    content = drawn.encode() if form == "svg" else pdf(drawn) if form == "pdf" else png(drawn)
     with new_file(path, overwrite) as file:
-        file.write_bytes(content)
+        file.write_bytes(bytes_of(drawn, form))

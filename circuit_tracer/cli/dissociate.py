@@ -15,6 +15,7 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards
+from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.names import check_slug, slug_of
 from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
@@ -65,6 +66,7 @@ def dissociate(
     json: options.Json = False,
 ) -> None:
     """Tell a fact's route from that of its judgement; the same command goes on where it stopped."""
+    check_folder_name(out)
     from circuit_tracer.interventions.dissociation.run import dissociate as run
     from circuit_tracer.interventions.dissociation.spec_file import read_spec
     from circuit_tracer.interventions.dissociation.study import Study

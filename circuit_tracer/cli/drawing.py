@@ -108,7 +108,7 @@ def check_level(level: str, *, where: str = "--level") -> Level:
     return one_of(where, level, LEVELS)
 
 
-def bytes_of(svg: str, form: str, width_mm: float | None, theme: Theme) -> bytes:
+def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = "print") -> bytes:
     """The finished figure as a file; says so where letters get too small to read."""
     from circuit_tracer.render.finish import finished, smallest_letters
     from circuit_tracer.render.raster import pdf, png

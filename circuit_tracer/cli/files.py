@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.cli.beside import stored_heads, supernodes_in
+from circuit_tracer.cli.forms import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.cli.names import ascii_name, check_prompt
-from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.errors import OutputError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.heads import HeadLoadings
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")
-FILE_NAMES = {
-    "json": "graph.json",
-    "svg": "graph.svg",
-    "graphml": "graph.graphml",
-    "gexf": "graph.gexf",
-    "node-link": "node-link.json",
-    "dot": "graph.dot",
-    "pdf": "graph.pdf",
-    "png": "graph.png",
-    "html": "graph.html",
-    "csv": "csv",
-    "parquet": "parquet",
-}
-"""Format -> file (or folder) in a traced folder."""
-DRAWN = ("svg", "dot", "pdf", "png", "html")
-EXPORTED = ("json", "graphml", "gexf", "node-link", "csv", "parquet")
 
 
 def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
@@ -62,32 +46,6 @@ def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise OutputError(f"{parent} cannot be written to; choose another folder with --out")
-
-
-def check_drawing(formats: Sequence[str]) -> None:
-    """Refuse PDF and PNG early where what draws them is missing; raises UsageError."""
-    if {"pdf", "png"} & set(formats) and importlib.util.find_spec("typst") is None:
-        raise UsageError(
-            'PDF and PNG need the package typst: pip install "circuit-tracer-cli[figures]", '
-            "or ask for svg"
-        )
-
-
-def check_formats(formats: Sequence[str], allowed: Sequence[str]) -> list[str]:
-    """The formats asked for (also comma-separated), each once; raises UsageError."""
-    found = [form.strip() for entry in formats for form in entry.split(",") if form.strip()]
-    for form in found:
-        if form not in allowed:
-            raise UsageError(f'unknown format "{form}"; choose from {", ".join(allowed)}')
-    return list(dict.fromkeys(found))
-
-
-def check_format(form: str, allowed: Sequence[str]) -> str:
-    """The one format asked for; raises UsageError."""
-    forms = check_formats([form], allowed)
-    if len(forms) != 1:
-        raise UsageError(f'"{form}" is not one format; choose one of {", ".join(allowed)}')
-    return forms[0]
 
 
 def write_form(
@@ -139,21 +97,40 @@ def scan_of(pruned: PrunedGraph) -> str:
     return ascii_name(f"{info.model.name}-{info.dictionary.name}")
 
 
-def write_feature_examples(pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards) -> int:
-    """The cards of all kept features as `features/SCAN/INDEX.json`; returns how many."""
-    from circuit_tracer.graphs import NodeKind, new_file
+def example_texts(
+    pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards, *, overwrite: bool
+) -> dict[Path, str]:
+    """The cards of all kept features, by their files `features/SCAN/INDEX.json`.
+
+    Raises OutputError where another card is there, which only `overwrite` replaces.
+    """
+    from circuit_tracer.graphs import NodeKind
     from circuit_tracer.graphs.plain import to_json
     from circuit_tracer.transcoders.cards import feature_json, feature_path
 
     nodes, scan = pruned.graph.nodes, scan_of(pruned)
     kept = pruned.kept_rows[nodes.kind[pruned.kept_rows] == NodeKind.FEATURE]
     features = sorted({(int(nodes.layer[row]), int(nodes.feature[row])) for row in kept})
-    for card in book.cards(features):
-        path = folder / feature_path(card, scan)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    texts = {
+        folder / feature_path(card, scan): to_json(feature_json(card, scan)) + "\n"
+        for card in book.cards(features)
+    }
+    for path, text in texts.items():
+        if not overwrite and path.exists() and path.read_bytes() != text.encode():
+            raise OutputError(
+                f"{path} is there already and says something else; add --overwrite to replace it, "
+                "or give another place with --out"
+            )
+    return texts
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Files of text, each whole or not at all, in place of earlier ones."""
+    from circuit_tracer.graphs import new_file
+
+    for path, text in texts.items():
         with new_file(path, overwrite=True) as file:
-            file.write_text(to_json(feature_json(card, scan)) + "\n", encoding="utf-8")
-    return len(features)
+            file.write_text(text, encoding="utf-8")
 
 
 def _drawn(

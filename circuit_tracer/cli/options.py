@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from circuit_tracer.cli.app import environment_name
-from circuit_tracer.cli.files import FILE_NAMES
+from circuit_tracer.cli.forms import FILE_NAMES
 from circuit_tracer.errors import UsageError
 
 Choice = TypeVar("Choice", bound=str)

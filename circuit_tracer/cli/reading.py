@@ -10,16 +10,14 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards, stored_heads
 from circuit_tracer.cli.files import (
-    DRAWN,
-    EXPORTED,
-    FILE_NAMES,
-    check_format,
+    example_texts,
     formats_in,
     scan_of,
-    write_feature_examples,
     write_form,
+    write_texts,
     write_trace,
 )
+from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, form_of
 from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
@@ -75,7 +73,10 @@ def show(
 @explained
 def export(
     graph: options.GraphPath,
-    to: Annotated[str, own("--to", help=f"One of {', '.join(EXPORTED)}.")] = "json",
+    to: Annotated[
+        str | None,
+        own("--to", help=f"One of {', '.join(EXPORTED)}; by default as --out ends, or json."),
+    ] = None,
     out: Annotated[
         Path | None,
         own("--out", "-o", help="The file to write (a folder for csv, parquet)."),
@@ -92,49 +93,32 @@ def export(
         own("--cards", help="Dictionary folder whose feature cards to use."),
     ] = None,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
-    if feature_examples and to != "json":
-        raise UsageError(f"--feature-examples goes with --to json, not with --to {to}")
-    book = None
-    if feature_examples:  # before anything is written
-        from circuit_tracer.graphs import open_graph
-
-        book = open_cards(open_graph(graph), cards)
-    pruned, final = _write_one(graph, to, EXPORTED, out, overwrite, 60)
-    if book is not None:
-        count = write_feature_examples(pruned, final.parent, book)
-        print(f"{count} feature cards in {final.parent / 'features' / scan_of(pruned)}")
-
-
-def _write_one(
-    graph: Path,
-    form: str,
-    allowed: tuple[str, ...],
-    out: Path | None,
-    overwrite: bool,
-    max_nodes: int,
-) -> tuple[PrunedGraph, Path]:
-    """Write a graph in one form and print where; the graph and the place."""
+    form = form_of(out, to, EXPORTED, flag="--to", default="json")
+    if feature_examples and form != "json":
+        raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     from circuit_tracer.graphs import open_graph
 
-    form = check_format(form, allowed)
     pruned = open_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / FILE_NAMES[form]
+    examples = None
+    if feature_examples:  # what is wrong with them is said before anything is written
+        book = open_cards(pruned, cards)
+        examples = example_texts(pruned, final.parent, book, overwrite=overwrite)
     slug = graph.stem if graph.is_file() else graph.resolve().name
-    write_form(
-        pruned,
-        form,
-        final,
-        slug=slug,
-        max_nodes=max_nodes,
-        overwrite=overwrite,
-        beside=folder,
-        heads=stored_heads(pruned, graph) if form in DRAWN else None,
-    )
+    write_form(pruned, form, final, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder)
+    write_texts(examples or {})
+    place = final.parent / "features" / scan_of(pruned)
+    if json:
+        at = None if examples is None else {"folder": str(place), "count": len(examples)}
+        print_json({"file": str(final), "format": form, "feature_examples": at})
+        return
     print(final)
-    return pruned, final
+    if examples is not None:
+        print(f"{len(examples)} feature cards in {place}")
 
 
 @explained
@@ -156,6 +140,7 @@ def prune(
     from circuit_tracer.graphs.heads import load_heads, loadings_after
     from circuit_tracer.graphs.trust_file import TRUST_FILE
 
+    check_folder_name(out)
     before = load_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
     after = prune_graph(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)

@@ -10,19 +10,19 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.drawing import LEVELS, View, bytes_of, check_level, check_theme, graph_svg
-from circuit_tracer.cli.files import DRAWN, FILE_NAMES, check_drawing, check_format
+from circuit_tracer.cli.forms import DRAWN, FIGURES, FILE_NAMES, check_drawing, form_of
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError
-
-FIGURES = ("svg", "pdf", "png")
-"""Forms that have a size and colours of their own."""
 
 
 @explained
 def render(
     graph: options.GraphPath,
-    format: Annotated[str, own("--format", help=f"One of {', '.join(DRAWN)}.")] = "svg",
+    format: Annotated[
+        str | None,
+        own("--format", help=f"One of {', '.join(DRAWN)}; by default as --out ends, or svg."),
+    ] = None,
     out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
     max_nodes: options.MaxNodes = 60,
     routes: Annotated[
@@ -45,15 +45,16 @@ def render(
         own("--theme", help="print (on white), light (on nothing, for slides) or dark."),
     ] = "print",
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
-    form = check_format(format, DRAWN)
+    form = form_of(out, format, DRAWN, default="svg")
     view = View(max_nodes, routes, check_level(level))
     colors = check_theme(theme)
     if form not in FIGURES and not (view.is_whole and width is None and theme == "print"):
         raise UsageError(
             f"--routes, --level, --width and --theme are for {', '.join(FIGURES)}; leave them out "
-            f"with --format {form}"
+            f"with {form}"
         )
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / FILE_NAMES[form]
@@ -62,7 +63,10 @@ def render(
         _write(final, bytes_of(graph_svg(graph, view), form, width, colors), overwrite)
     else:
         _write_page(graph, form, final, max_nodes, overwrite)
-    print(final)
+    if json:
+        print_json({"file": str(final), "format": form})
+    else:
+        print(final)
 
 
 def _write(final: Path, content: bytes, overwrite: bool) -> None:
@@ -104,7 +108,8 @@ def figure(
         Path | None, own("--out", "-o", help="The file to write, by default SPEC with its ending.")
     ] = None,
     format: Annotated[
-        str | None, own("--format", help=f"One of {', '.join(FIGURES)}; by default as --out ends.")
+        str | None,
+        own("--format", help=f"One of {', '.join(FIGURES)}; by default as --out ends, or svg."),
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -112,9 +117,7 @@ def figure(
     """Compose a page of several panels (graphs, routes, curves) from a TOML file."""
     from circuit_tracer.cli.figure_spec import page_of, read_spec
 
-    form = format or (out.suffix.removeprefix(".") if out is not None else "") or "svg"
-    if form not in FIGURES:
-        raise UsageError(f'"{form}" is no format of a page; choose one of {", ".join(FIGURES)}')
+    form = form_of(out, format, FIGURES, default="svg")
     check_drawing([form])
     found = read_spec(spec)
     final = out or spec.with_suffix(f".{form}")

@@ -12,10 +12,13 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.files import (
     DEFAULT_FORMATS,
+    write_trace,
+)
+from circuit_tracer.cli.forms import (
     FILE_NAMES,
     check_drawing,
+    check_folder_name,
     check_formats,
-    write_trace,
 )
 from circuit_tracer.cli.names import folder_for, slug_of
 from circuit_tracer.cli.options import one_of, own
@@ -108,19 +111,26 @@ def export(
     format: options.Formats = None,
     max_nodes: options.MaxNodes = 60,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Write one prompt of a run as a folder of its own, which every other command reads."""
     from circuit_tracer.batch.store import open_run
 
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
     check_drawing(formats)
+    check_folder_name(out)
     opened = open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
     text = pruned.graph.info.prompt
     final = out or folder_for(Path("outputs"), f"{opened.name}-{_name(opened, key)}", text)
-    write_trace(pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite)
-    print(final)
+    files = write_trace(
+        pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite
+    )
+    if json:
+        print_json({"folder": str(final), "files": files})
+    else:
+        print(final)
 
 
 def _name(run: Run, key: str) -> str:

@@ -11,6 +11,8 @@ import typer
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value, chosen_unit
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.drawing import bytes_of
+from circuit_tracer.cli.forms import check_figure
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -68,7 +70,8 @@ def steer(
     chat: trace_options.Chat = False,
     system: trace_options.System = None,
     plot: Annotated[
-        Path | None, own("--plot", help="Draw the dose curve of the first prompt: an SVG file.")
+        Path | None,
+        own("--plot", help="Draw the dose curve of the first prompt: a .svg, .pdf or .png file."),
     ] = None,
     overwrite: options.Overwrite = False,
     transcoders: options.Transcoders = None,
@@ -89,7 +92,7 @@ def steer(
         )
     if system is not None and not chat:
         raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
-    _check_plot(plot, overwrite)
+    form = check_figure(plot, overwrite=overwrite)
 
     from circuit_tracer.cli.opening import open_pair
     from circuit_tracer.interventions.steering import steer as run
@@ -124,7 +127,8 @@ def steer(
             )
             found.append((text, steering))
     word = "" if followed is None else opened.model.token_text(followed).strip()
-    _plot(plot, overwrite, found[0][1], features, unit, word)
+    if plot is not None and form is not None:
+        _plot(plot, form, overwrite, found[0][1], features, unit, word)
     if json:
         print_json(_record(found, features, unit, amount, word, plot))
         return
@@ -212,23 +216,15 @@ def _positions(
         ) from error
 
 
-def _check_plot(plot: Path | None, overwrite: bool) -> None:
-    if plot is not None and plot.exists() and not overwrite:
-        raise UsageError(f"{plot} is there already; add --overwrite, or choose another file")
-    if plot is not None and plot.suffix != ".svg":
-        raise UsageError(f"{plot} must end in .svg: that is what is drawn")
-
-
 def _plot(
-    plot: Path | None,
+    plot: Path,
+    form: str,
     overwrite: bool,
     steering: Steering,
     features: list[Feature],
     unit: str,
     word: str,
 ) -> None:
-    if plot is None:
-        return
     from circuit_tracer.graphs import new_file
     from circuit_tracer.render.dose import Point, dose_svg
 
@@ -247,7 +243,7 @@ def _plot(
         target=word,
     )
     with new_file(plot, overwrite) as file:
-        file.write_text(figure, encoding="utf-8")
+        file.write_bytes(bytes_of(figure, form))
 
 
 def _unit_text(unit: str) -> str:

@@ -74,6 +74,8 @@ def supernodes(
     from circuit_tracer.graphs.supernode_scores import against_random, group_scores
     from circuit_tracer.graphs.supernodes import find_supernodes, similarity
 
+    if out is not None and out.suffix.lower() not in ("", ".toml"):
+        raise UsageError(f"{out} ends in {out.suffix}, and TOML is written; let it end in .toml")
     pruned = open_graph(graph)
     edited = None if edit is None else read_supernodes(pruned, edit)
     if edited is not None and not edited:

@@ -14,11 +14,14 @@ from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.files import (
     DEFAULT_FORMATS,
-    FILE_NAMES,
-    check_drawing,
-    check_formats,
     check_place,
     write_trace,
+)
+from circuit_tracer.cli.forms import (
+    FILE_NAMES,
+    check_drawing,
+    check_folder_name,
+    check_formats,
 )
 from circuit_tracer.cli.names import check_slug, folder_for, slug_of
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
@@ -98,6 +101,7 @@ def trace(
     given, started = dict(locals()), time.perf_counter()
     text = _prompt(prompt)
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
+    check_folder_name(out)
     folder = folder_for(out, slug_of(text), text) if slug is None else out / check_slug(slug)
     check_place(folder, overwrite, text)
     check_drawing(formats)

@@ -120,11 +120,15 @@ def convert_transcoders(
         str | None, own("--from-format", help="The format it is in, where files do not tell.")
     ] = None,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
 ) -> None:
     """Write a dictionary of any readable format in ours or in circuit-tracer's layout."""
     from circuit_tracer.transcoders.converting import convert
 
     notes = convert(dictionary, out, to, from_format=from_format, overwrite=overwrite)
+    if json:
+        print_json({"dictionary": str(out), "layout": to, "notes": list(notes)})
+        return
     say_notes(notes)
     print(f"{out}: in {'our format' if to == 'ours' else 'the layout of circuit-tracer'}")
 

@@ -11,7 +11,7 @@ import typer
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import FILE_NAMES
+from circuit_tracer.cli.forms import FILE_NAMES, check_folder_name, form_of
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, say
 from circuit_tracer.errors import UsageError
@@ -71,9 +71,11 @@ def view(
     if many and (cards is not None or pins is not None):
         raise UsageError("--cards and --pins go with one graph; name one of them")
     if not many:
+        form_of(out, None, ("html",), default="html")
         page = _write_page(graph, other, out, cards, pins, overwrite=overwrite)
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return
+    check_folder_name(out)
     pages = _pages(graph)
     if out is not None:
         index = _write_pages(pages, out, overwrite=overwrite)

@@ -41,7 +41,7 @@ def test_reports_are_compared_and_drawn(reports: list[str], tmp_path: Path, run:
     [
         (["--ceiling", "x"], "for graphs"),
         (["elsewhere"], "reports with"),
-        (["--figure", "x.bmp"], "unknown format"),
+        (["--figure", "x.bmp"], "no known form"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

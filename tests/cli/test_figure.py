@@ -69,7 +69,7 @@ def test_supernodes_are_drawn_as_single_nodes(banana: Banana, run: Run) -> None:
 def test_what_cannot_be_drawn_is_said(
     arguments: list[str], said: str, banana: Banana, run: Run
 ) -> None:
-    outcome = run("render", str(banana[0]), "-o", "x.svg", *arguments)
+    outcome = run("render", str(banana[0]), "-o", "x", *arguments)
     assert outcome.code == 2
     assert said in outcome.err
     assert not Path("x.svg").exists()

@@ -178,7 +178,7 @@ BAD_STEERING = [
     (["-f", "L4/288", "-p", "the sky is", "--at", "99"], "positions 0 to 23"),
     (["-f", "L4/288", "-p", "the sky is", "--of-max", "1e20"], "overflows"),
     (["-f", "L4/288", "-p", "the sky is", "--system", "be brief"], "--chat"),
-    (["-f", "L4/288", "-p", "the sky is", "--plot", "dose.pdf"], "must end in .svg"),
+    (["-f", "L4/288", "-p", "the sky is", "--plot", "dose.jpg"], "no known form"),
     (["--find", "yellow", "-t", "neurons", "-p", "the sky is"], "no feature cards"),
 ]
 

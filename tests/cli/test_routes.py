@@ -84,7 +84,7 @@ def test_why_not_explains_the_competitor_and_the_contrast(
         (["supernodes", "GRAPH", "--edit", "none.toml"], "There is no none.toml"),
         (["supernodes", "GRAPH", "--threshold", "7"], "--threshold 7"),
         (["compare", "GRAPH"], "two graphs"),
-        (["compare", "GRAPH", "GRAPH", "--figure", "x.bmp"], "unknown format"),
+        (["compare", "GRAPH", "GRAPH", "--figure", "x.bmp"], "no known form"),
         (["compare", "GRAPH", "GRAPH", "GRAPH", "--figure", "x.svg"], "not 3"),
         (["compare", "GRAPH", "GRAPH", "--roles", "none.jsonl"], "cannot be read"),
     ],
