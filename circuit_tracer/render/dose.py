@@ -135,7 +135,7 @@ def _line(
     name: str,
     dashes: str,
 ) -> list[str]:
-    known = [(x, _place(panel, value), value, p) for x, value, p in points if value == value]
+    known = [(x, _place(panel, value), value, p) for x, value, p in points if math.isfinite(value)]
     if not known:
         return []
     path = " ".join(f"{figure(x)},{figure(y)}" for x, y, _, _ in known)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from circuit_tracer.render import palette
+from circuit_tracer.render.axes import Axis, axis
 from circuit_tracer.render.legend import wrap
 from circuit_tracer.render.markup import Attribute, element, figure, text, title
 from circuit_tracer.render.text import printable, shorten_to_width
@@ -41,11 +42,10 @@ class _Axes:
     y: tuple[float, float]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """A point on paper, kept inside the panel."""
+        """A point on paper."""
         across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1.0)
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
-        inside = min(max(up, 0.0), 1.0)
-        return self.left + across * (self.right - self.left), TOP + PANEL * (1 - inside)
+        return self.left + across * (self.right - self.left), TOP + PANEL * (1 - up)
 
 
 def trust_svg(report: Trust) -> str:
@@ -86,6 +86,11 @@ def trust_svg(report: Trust) -> str:
         font_size=SIZE,
     )
     return document + "\n"
+
+
+def _with_room(shown: Axis) -> tuple[float, float]:
+    """The axis, and a little more, so that a dot at its upper end is whole."""
+    return shown.low, shown.high + 0.05 * (shown.high - shown.low)
 
 
 def _frame(axes: _Axes, name: str, y_ticks: Sequence[float], *, percent: bool) -> list[str]:
@@ -134,8 +139,15 @@ def _band(axes: _Axes, edges: Sequence[tuple[float, float, float]], color: str) 
 
 
 def _sufficiency(found: Sufficiency, own: float) -> list[str]:
-    axes = _Axes(58.0, 312.0, (0.0, len(found.points) - 1.0), (0.0, 1.05))
-    parts = _frame(axes, "What stays of the target", (0, 0.25, 0.5, 0.75, 1), percent=True)
+    measured = [
+        value
+        for point in found.points
+        for random in (point.random_sufficiency, point.random_necessity)
+        for value in (point.sufficiency, point.necessity, random.low, random.high)
+    ]
+    shown = axis(measured, low=0.0, high=1.0, step=0.25)
+    axes = _Axes(58.0, 312.0, (0.0, len(found.points) - 1.0), _with_room(shown))
+    parts = _frame(axes, "What stays of the target", shown.ticks, percent=True)
     bands: list[str] = []
     lines: list[str] = []
     for name, color, dash in (
@@ -177,10 +189,10 @@ def _distance(report: Trust) -> list[str]:
     if not curves:
         return []
     last = max(point.layers_on for one in curves for point in one.points)
-    lowest = min(0.0, *(point.cosine for one in curves for point in one.points))
-    axes = _Axes(376.0, 612.0, (1.0, float(last)), (-1.0 if lowest < -0.02 else 0.0, 1.05))
-    ticks = (-1, -0.5, 0, 0.5, 1) if axes.y[0] < 0 else (0, 0.25, 0.5, 0.75, 1)
-    parts = _frame(axes, "Cosine of foretold and measured response", ticks, percent=False)
+    cosines = [point.cosine for one in curves for point in one.points]
+    shown = axis(cosines, low=0.0, high=1.0, step=0.25)
+    axes = _Axes(376.0, 612.0, (1.0, float(last)), _with_room(shown))
+    parts = _frame(axes, "Cosine of foretold and measured response", shown.ticks, percent=False)
     for row, one in enumerate(curves):
         points = [(float(point.layers_on), point.cosine) for point in one.points]
         parts += _line(axes, points, COLORS[one.held], DASHES[one.held])
@@ -206,8 +218,12 @@ def _correlations(report: Trust) -> list[str]:
     if knock_on is None:
         return []
     ways = knock_on.by_held
-    axes = _Axes(676.0, 866.0, (0.0, float(len(ways))), (-0.5, 1.05))
-    parts = _frame(axes, "Rank correlations (Spearman)", (-0.5, 0, 0.5, 1), percent=False)
+    ranks = [one.everything.spearman for one in ways] + [one.answering.spearman for one in ways]
+    ranks += [] if ranked is None else [one.influence for one in ranked.by_held]
+    ends = [end for one in ranks for end in (one.value, one.low, one.high)]
+    shown = axis(ends, low=-0.5, high=1.0, step=0.5)
+    axes = _Axes(676.0, 866.0, (0.0, float(len(ways))), _with_room(shown))
+    parts = _frame(axes, "Rank correlations (Spearman)", shown.ticks, percent=False)
     left, y = axes.at(0, 0.72)
     right, _ = axes.at(len(ways), 0.72)
     parts.append(

@@ -8,17 +8,16 @@ the dissociation index of each part over what shuffled labels give.
 from __future__ import annotations
 
 from circuit_tracer.graphs.dissociation import AblationResult, Cell, Part, Report, Route, SetName
+from circuit_tracer.render.axes import fitting, ticks
 from circuit_tracer.render.dissociation.plot import (
     COLORS,
     SETS,
     Band,
     Scale,
     ends,
-    fitting,
     page,
     page_title,
     paragraph,
-    ticks,
 )
 from circuit_tracer.render.dissociation.rows import Panel, Row, draw_panel, line_of_text
 

@@ -21,16 +21,8 @@ from circuit_tracer.graphs.dissociation import (
     StoreResult,
 )
 from circuit_tracer.render import palette
-from circuit_tracer.render.dissociation.plot import (
-    Band,
-    Scale,
-    band,
-    dot,
-    ends,
-    fitting,
-    paragraph,
-    shown,
-)
+from circuit_tracer.render.axes import fitting
+from circuit_tracer.render.dissociation.plot import Band, Scale, band, dot, ends, paragraph, shown
 from circuit_tracer.render.markup import element, text
 from circuit_tracer.render.text import text_width
 

@@ -16,17 +16,16 @@ from typing import Literal
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.dissociation import Interval, Part, Report
+from circuit_tracer.render.axes import fitting, ticks
 from circuit_tracer.render.dissociation.plot import (
     UNKNOWN,
     Scale,
     ends,
-    fitting,
     heading,
     page,
     page_title,
     paragraph,
     shown,
-    ticks,
 )
 from circuit_tracer.render.dissociation.report import markdown_table
 from circuit_tracer.render.dissociation.rows import Panel, Row, draw_panel, line_of_text

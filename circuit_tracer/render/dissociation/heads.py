@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from circuit_tracer.graphs.dissociation import HeadRank, HeadsResult, Report
-from circuit_tracer.render.dissociation.plot import (
-    Band,
-    Scale,
-    ends,
-    fitting,
-    page,
-    page_title,
-    paragraph,
-    ticks,
-)
+from circuit_tracer.render.axes import fitting, ticks
+from circuit_tracer.render.dissociation.plot import Band, Scale, ends, page, page_title, paragraph
 from circuit_tracer.render.dissociation.rows import Panel, Row, draw_panel
 
 WIDTH = 800.0

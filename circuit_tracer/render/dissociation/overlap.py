@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from circuit_tracer.graphs.dissociation import OverlapRow, Report
-from circuit_tracer.render.dissociation.plot import (
-    Scale,
-    page,
-    page_title,
-    paragraph,
-    shown,
-    ticks,
-)
+from circuit_tracer.render.axes import ticks
+from circuit_tracer.render.dissociation.plot import Scale, page, page_title, paragraph, shown
 from circuit_tracer.render.dissociation.rows import Panel, Row, draw_panel, line_of_text
 
 WIDTH = 800.0

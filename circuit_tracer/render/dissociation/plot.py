@@ -54,22 +54,9 @@ class Scale:
     high: float
 
     def at(self, value: float) -> float:
-        """Where a value stands; what lies outside is put at the end."""
+        """Where a value stands; what lies outside stands outside."""
         share = (value - self.low) / ((self.high - self.low) or 1.0)
-        return self.left + min(max(share, 0.0), 1.0) * (self.right - self.left)
-
-
-def fitting(
-    values: Sequence[float], *, low: float, high: float, step: float
-) -> tuple[float, float]:
-    """Ends of an axis that holds low, high and all finite values, in whole steps.
-
-    A value that lies outside by less than a tenth of a step does not move an end.
-    """
-    known = [value for value in values if math.isfinite(value)]
-    slack = 0.1 * step
-    least, most = min([low, *known]), max([high, *known])
-    return math.floor((least + slack) / step) * step, math.ceil((most - slack) / step) * step
+        return self.left + share * (self.right - self.left)
 
 
 def ends(*intervals: Interval) -> list[float]:
@@ -206,12 +193,6 @@ def rules(
             )
         )
     return "".join(parts)
-
-
-def ticks(low: float, high: float, step: float) -> list[float]:
-    """Multiples of `step` from low to high."""
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(step * i, 9) for i in range(first, last + 1)]
 
 
 def label(words: str, x: float, y: float, *, quiet: bool = False, **more: str | float) -> str:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circuit_tracer.graphs.dissociation import How, Report, SwapRow
-from circuit_tracer.render.dissociation.plot import (
-    COLORS,
-    Band,
-    Scale,
-    page,
-    page_title,
-    paragraph,
-    ticks,
-)
+from circuit_tracer.render.axes import ticks
+from circuit_tracer.render.dissociation.plot import COLORS, Band, Scale, page, page_title, paragraph
 from circuit_tracer.render.dissociation.rows import Panel, Row, draw_panel, line_of_text
 from circuit_tracer.render.palette import INK
 

@@ -13,15 +13,14 @@ from typing import Literal, NamedTuple
 
 from circuit_tracer.graphs.dissociation import Report, TruthResult, TruthRow
 from circuit_tracer.render import palette
+from circuit_tracer.render.axes import fitting, ticks
 from circuit_tracer.render.dissociation.plot import (
     Scale,
-    fitting,
     heading,
     label,
     page,
     page_title,
     paragraph,
-    ticks,
 )
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.text import shorten_to_width, text_width

@@ -21,6 +21,7 @@ from circuit_tracer.interventions.trust.ranking import RankedHeld, Ranking
 from circuit_tracer.interventions.trust.report import Trust, trust
 from circuit_tracer.interventions.trust.statistics import Figure, Likeness
 from circuit_tracer.interventions.trust.verdict import judge, spans
+from circuit_tracer.render import palette
 from circuit_tracer.render import trust as page
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.trust_figure import trust_svg
@@ -242,6 +243,35 @@ def test_the_figure_is_xml_with_all_panels_and_never_markup_of_prompts() -> None
         assert words in texts
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
     assert figure == trust_svg(hostile)
+
+
+def test_the_figure_shows_effects_beyond_nothing_and_beyond_all() -> None:
+    """Each necessity at a height of its own, by its value, between the first and the last tick."""
+    given = (-0.34, -0.25, 0.0, 1.0, 1.6)
+    measured = report().measured
+    free = next(one for one in measured.sufficiency if one.held == "free")
+    points = tuple(
+        replace(point, necessity=value) for point, value in zip(free.points, given, strict=False)
+    )
+    changed = replace(measured, sufficiency=(replace(free, points=points),))
+    root = ElementTree.fromstring(trust_svg(replace(report(), measured=changed)))
+    svg = "{http://www.w3.org/2000/svg}"
+    height = {
+        float(str(dot.findtext(f"{svg}title"))): float(dot.attrib["cy"])
+        for dot in root.iter(f"{svg}circle")
+        if dot.attrib["fill"] == palette.NEGATIVE and float(dot.attrib["cx"]) < 320
+    }
+    tick = {
+        float(one.text[:-2]) / 100: float(one.attrib["y"]) - 3.5
+        for one in root.iter(f"{svg}text")
+        if one.text is not None and one.text.endswith(" %") and float(one.attrib["x"]) < 60
+    }
+    assert min(tick) <= -0.34
+    assert max(tick) >= 1.6
+    scale = (tick[0.0] - tick[1.0]) / 1.0
+    for point in points:
+        expected = tick[0.0] - scale * point.necessity
+        assert height[round(point.necessity, 2)] == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ import pytest
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.dissociation import Interval, Report, TruthResult
 from circuit_tracer.graphs.two_routes import TracedRoute, TwoRoutes, two_routes
+from circuit_tracer.render.axes import fitting
 from circuit_tracer.render.dissociation.boxes import frame
 from circuit_tracer.render.dissociation.cards import SWAPS, cards, index_sentence
 from circuit_tracer.render.dissociation.figures import figures
 from circuit_tracer.render.dissociation.layout import bands, box_words, lay_out_side
-from circuit_tracer.render.dissociation.plot import fitting, shown
+from circuit_tracer.render.dissociation.plot import shown
 from circuit_tracer.render.dissociation.routes import routes_svg
 from circuit_tracer.render.places import Box
 from tests.render import builders
