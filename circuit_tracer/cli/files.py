@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from circuit_tracer.cli.beside import stored_heads, supernodes_in
 from circuit_tracer.cli.forms import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.cli.names import ascii_name, check_prompt
+from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError
 
 if TYPE_CHECKING:
@@ -163,11 +164,12 @@ def write_trace(
     heads: HeadLoadings | None = None,
     trust: Trust | None = None,
     beside: Path | None = None,
+    keeps_report: bool = False,
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
 
     The exchange form gets the supernodes that lie in the folder `beside`. What an earlier graph
-    was found to be worth (`trust`) goes with it.
+    was found to be worth (`trust`) goes with it, unless the new one is the same (`keeps_report`).
     """
     from circuit_tracer.graphs import new_folder, save_graph
     from circuit_tracer.graphs.heads import HEADS_FILE, save_heads
@@ -175,8 +177,8 @@ def write_trace(
     from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE, verdict_in
 
     check_prompt(folder, pruned.graph.info.prompt)
-    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, TRUST_FILE, TRUST_FIGURE}
-    ours |= set(FILE_NAMES.values())
+    ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
+    ours |= set() if keeps_report else {TRUST_FILE, TRUST_FIGURE}
     report = None if trust is None else trust.to_json()
     found = None if report is None else verdict_in(report)
     with new_folder(folder, overwrite, ours=ours) as partial:
@@ -222,11 +224,46 @@ def write_report(found: Trust, folder: Path) -> None:
         file.write_text(trust_svg(found), encoding="utf-8")
 
 
-def draw_again(pruned: PrunedGraph, folder: Path, *, max_nodes: int) -> list[str]:
-    """The figures that lie in a traced folder, with what is known of the graph now."""
-    drawn = [form for form in formats_in(folder) if form in DRAWN and form != "dot"]
+def figures_in(
+    pruned: PrunedGraph, folder: Path, *, max_nodes: int, all_of_them: bool = False
+) -> list[str]:
+    """The forms of the figures in a traced folder that may be drawn again.
+
+    A figure that was drawn otherwise (`render --routes`, another --max-nodes) is somebody's work:
+    it is left out, with a note, unless all of them are asked for.
+    """
+    from circuit_tracer.graphs.trust_file import read_verdict
+
+    verdict, heads = read_verdict(folder, pruned), stored_heads(pruned, folder)
+    found = []
+    for form in (one for one in formats_in(folder) if one in DRAWN and one != "dot"):
+        if all_of_them or form == "html":
+            found.append(form)
+            continue
+        # Heads may have been stored, or the report written, after the figure was drawn.
+        known = dict.fromkeys(
+            (panel, loadings is not None) for panel in (verdict, None) for loadings in (heads, None)
+        )
+        content = (folder / FILE_NAMES[form]).read_bytes()
+        if any(
+            content == _drawn(pruned, form, max_nodes, panel, heads if with_heads else None)
+            for panel, with_heads in known
+        ):
+            found.append(form)
+        else:
+            say(
+                f"note: {folder / FILE_NAMES[form]} was drawn otherwise and stays; circuit-tracer "
+                "render draws it with the report"
+            )
+    return found
+
+
+def draw_again(
+    pruned: PrunedGraph, folder: Path, forms: Sequence[str], *, max_nodes: int
+) -> list[str]:
+    """Figures of a traced folder, with what is known of the graph now; returns their names."""
     heads = stored_heads(pruned, folder)
-    for form in drawn:
+    for form in forms:
         path = folder / FILE_NAMES[form]
         write_form(
             pruned,
@@ -238,7 +275,7 @@ def draw_again(pruned: PrunedGraph, folder: Path, *, max_nodes: int) -> list[str
             beside=folder,
             heads=heads,
         )
-    return [FILE_NAMES[form] for form in drawn]
+    return [FILE_NAMES[form] for form in forms]
 
 
 def formats_in(folder: Path) -> list[str]:

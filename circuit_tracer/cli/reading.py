@@ -21,7 +21,7 @@ from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, fo
 from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import PrunedGraph
@@ -138,7 +138,7 @@ def prune(
     from circuit_tracer.graphs import counts, load_graph
     from circuit_tracer.graphs import prune as prune_graph
     from circuit_tracer.graphs.heads import load_heads, loadings_after
-    from circuit_tracer.graphs.trust_file import TRUST_FILE
+    from circuit_tracer.graphs.trust_file import TRUST_FILE, fingerprint
 
     check_folder_name(out)
     before = load_graph(graph)
@@ -147,12 +147,15 @@ def prune(
     final = out or folder
     loadings = load_heads(before, folder)
     heads = None if loadings is None else loadings_after(loadings, before, after)
+    same = out is None and fingerprint(after) == fingerprint(before)
+    if not (same or out is not None or overwrite):
+        _check_loss(before, folder, heads_lost=loadings is not None and heads is None)
     if loadings is not None and heads is None:
         say(
             "note: edges are kept of whose heads nothing was stored; `circuit-tracer heads "
             f"{final} --save` takes them apart"
         )
-    if out is None and (folder / TRUST_FILE).is_file():
+    if out is None and not same and (folder / TRUST_FILE).is_file():
         say("note: the trust report is of other thresholds; `circuit-tracer trust` makes a new one")
     files = write_trace(
         after,
@@ -163,6 +166,7 @@ def prune(
         overwrite=overwrite or out is None,
         heads=heads,
         beside=folder,
+        keeps_report=same,
     )
     now, then = counts(after), counts(before)
     if json:
@@ -170,6 +174,20 @@ def prune(
         return
     _print_change(then, now, before, after)
     print(final)
+
+
+def _check_loss(before: PrunedGraph, folder: Path, *, heads_lost: bool) -> None:
+    """Refuse to drop without being asked what takes a model to make again; raises OutputError."""
+    from circuit_tracer.graphs.trust_file import read_verdict
+
+    verdict = read_verdict(folder, before)
+    lost = ["the full trust report"] if verdict is not None and not verdict.is_brief else []
+    lost += ["the head loadings"] if heads_lost else []
+    if lost:
+        raise OutputError(
+            f"{' and '.join(lost)} in {folder} would not fit the new thresholds and be lost; write "
+            "a new folder with --out, or add --overwrite"
+        )
 
 
 def _print_change(

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import draw_again, write_report
-from circuit_tracer.cli.options import own
+from circuit_tracer.cli.files import draw_again, figures_in, write_report
+from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from circuit_tracer.cli.opening import Opened
     from circuit_tracer.graphs import PrunedGraph
@@ -52,6 +53,13 @@ def trust(
         ),
     ] = "auto",
     max_nodes: options.MaxNodes = 60,
+    overwrite: Annotated[
+        bool,
+        option(
+            "--overwrite",
+            help="Replace a report that rests on more, and figures that were drawn otherwise.",
+        ),
+    ] = False,
     model: options.GraphsModel = None,
     transcoders: options.GraphsTranscoders = None,
     device: options.Device = "auto",
@@ -60,12 +68,12 @@ def trust(
 ) -> None:
     """Test a graph by intervening, and say in words how far to believe it; writes trust.json.
 
-    A figure in the folder (graph.svg, .pdf, .png) is drawn again with the report's panel.
+    A figure in the folder (graph.svg, .pdf, .png) is drawn again with the report's panel. A report
+    that rests on more than this one stays.
     """
     from circuit_tracer.cli.opening import reopen
     from circuit_tracer.graphs import open_graph
     from circuit_tracer.graphs.storage import TRACE_FILE
-    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
 
     if graph.is_file() and graph.name != TRACE_FILE:
         raise UsageError(
@@ -82,15 +90,37 @@ def trust(
         found = measure(opened, pruned, settings, second, report, least_said=0.0)
         if not is_first():
             return
-        write_report(found, folder)
-        drawn = draw_again(pruned, folder, max_nodes=max_nodes)
+        written = _write(found, pruned, folder, max_nodes=max_nodes, overwrite=overwrite)
     if json:
         print_json(found.to_json())
         return
     from circuit_tracer.render.trust import page
 
     print_rich(page(found, width=MOST_COLUMNS))
-    print(f"\n{folder}: {', '.join([TRUST_FILE, *([] if quick else [TRUST_FIGURE]), *drawn])}")
+    if written:
+        print(f"\n{folder}: {', '.join(written)}")
+
+
+def _write(
+    found: Trust, pruned: PrunedGraph, folder: Path, *, max_nodes: int, overwrite: bool
+) -> list[str]:
+    """The report and the figures with it, but for what would lose something; their names."""
+    from circuit_tracer.graphs.plain import plain
+    from circuit_tracer.graphs.trust_file import (
+        TRUST_FIGURE,
+        TRUST_FILE,
+        rests_on_more,
+        stored_report,
+    )
+
+    stored = stored_report(folder, pruned)
+    if not overwrite and stored is not None and rests_on_more(stored, plain(found.to_json())):
+        say(f"note: {folder / TRUST_FILE} rests on more and stays; --overwrite replaces it")
+        return []
+    figures = figures_in(pruned, folder, max_nodes=max_nodes, all_of_them=overwrite)
+    write_report(found, folder)
+    drawn = draw_again(pruned, folder, figures, max_nodes=max_nodes)
+    return [TRUST_FILE, *([] if found.settings.quick else [TRUST_FIGURE]), *drawn]
 
 
 def settings_for(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +86,9 @@ def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
 
 def _report(pruned: PrunedGraph, folder: Path) -> Mapping[str, Any] | None:
     """The record of the trust report, if it is of this very graph."""
-    from circuit_tracer.graphs.trust_file import TRUST_FILE, read_verdict
+    from circuit_tracer.graphs.trust_file import stored_report
 
-    if read_verdict(folder, pruned) is None:
-        return None
-    record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
-    return record
+    return stored_report(folder, pruned)
 
 
 def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:

@@ -84,6 +84,28 @@ def read_verdict(folder: Path, pruned: PrunedGraph) -> StoredVerdict | None:
         return None
 
 
+def stored_report(folder: Path, pruned: PrunedGraph) -> Mapping[str, Any] | None:
+    """The whole report in a traced folder; None where `read_verdict` says None."""
+    if read_verdict(folder, pruned) is None:
+        return None
+    record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
+    return record
+
+
+def rests_on_more(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
+    """Whether a stored report of the same graph has what a fresh one lacks: a part, or amounts."""
+    before, now = stored["settings"], fresh["settings"]
+    if before["quick"] != now["quick"]:
+        return bool(now["quick"])
+    if any(before.get(name, 0) > now[name] for name in ("features", "random_sets", "draws")):
+        return True
+    return bool(_measured(stored) - _measured(fresh))
+
+
+def _measured(report: Mapping[str, Any]) -> set[str]:
+    return {name for name, found in report.get("measured", {}).items() if found not in (None, [])}
+
+
 def verdict_in(record: Mapping[str, Any]) -> StoredVerdict:
     """The verdict of a report as JSON. Raises KeyError, TypeError or ValueError for no such."""
     verdict = record["verdict"]

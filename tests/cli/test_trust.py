@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.graphs.trust_file import rests_on_more
 from tests.cli.conftest import Outcome, Run
 
 
@@ -64,6 +65,65 @@ def test_the_report_as_json(run: Run, traced: Path) -> None:
     assert record["verdict"]["level"] in ("sound", "care")
     assert record["measured"]["conservation"]["residual"] < 1e-4
     assert record == json.loads((traced / "trust.json").read_text())
+
+
+def test_a_report_that_rests_on_more_stays(run: Run, traced: Path) -> None:
+    """After a full report: a brief one and a smaller one are printed, and not written."""
+    brief = json.loads((traced / "trust.json").read_text())
+    full = brief | {"settings": brief["settings"] | {"quick": False, "features": 10}}
+    (traced / "trust.json").write_text(json.dumps(full))
+    before = {path: path.read_bytes() for path in traced.iterdir()}
+    outcome = run("trust", str(traced), "--quick", "--json", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["settings"]["quick"] is True
+    assert "rests on more and stays; --overwrite replaces it" in outcome.err
+    assert {path: path.read_bytes() for path in traced.iterdir()} == before
+    refused = run("prune", str(traced), "--node-threshold", "0.6")
+    assert refused.code == 1
+    assert "the full trust report" in refused.err
+    assert {path: path.read_bytes() for path in traced.iterdir()} == before
+    assert run("prune", str(traced)).code == 0  # the same thresholds
+    assert json.loads((traced / "trust.json").read_text()) == full
+    assert run("render", str(traced), "--routes", "1", "--overwrite").code == 0
+    figure = (traced / "graph.svg").read_bytes()
+    assert run("trust", str(traced), "--quick", "--overwrite", "--device", "cpu").code == 0
+    assert json.loads((traced / "trust.json").read_text())["settings"]["quick"] is True
+    assert (traced / "graph.svg").read_bytes() != figure
+
+
+@pytest.mark.parametrize(
+    ("stored", "fresh", "more"),
+    [
+        ({"quick": True}, {"quick": False}, False),
+        ({"quick": False}, {"quick": True}, True),
+        ({"quick": False, "features": 41}, {"quick": False}, True),
+        ({"quick": False, "features": 39}, {"quick": False}, False),
+        ({"quick": False, "draws": 9}, {"quick": False, "features": 60}, True),
+        ({"quick": True, "features": 10}, {"quick": True}, False),
+    ],
+)
+def test_which_report_rests_on_more(
+    stored: dict[str, int], fresh: dict[str, int], more: bool
+) -> None:
+    usual = {"features": 40, "random_sets": 20, "draws": 4}
+    reports = [{"settings": usual | one, "measured": {}} for one in (stored, fresh)]
+    assert rests_on_more(*reports) is more
+
+
+def test_a_report_without_the_other_dictionary_rests_on_less() -> None:
+    settings = {"quick": False, "features": 40, "random_sets": 20, "draws": 4}
+    stored = {"settings": settings, "measured": {"agreement": {"other": "clt"}}}
+    fresh = {"settings": settings, "measured": {"agreement": None}}
+    assert rests_on_more(stored, fresh)
+    assert not rests_on_more(fresh, stored)
+
+
+def test_a_figure_that_was_drawn_otherwise_stays(run: Run, traced: Path) -> None:
+    assert run("render", str(traced), "--routes", "1", "--overwrite").code == 0
+    figure = (traced / "graph.svg").read_bytes()
+    outcome = run("trust", str(traced), "--quick", "--device", "cpu")
+    assert "graph.svg was drawn otherwise and stays" in outcome.err
+    assert (traced / "graph.svg").read_bytes() == figure
 
 
 def test_another_graph_s_report_is_not_shown(run: Run, traced: Path) -> None:
