@@ -4,6 +4,13 @@ Library code raises these and never prints or exits; the command line turns each
 stderr and an exit code. A message is one sentence (or two) that says what is wrong and what to do.
 """
 
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f]")
+"""Colours and other sequences that a terminal would act on, and bare control characters."""
+
 
 class CircuitTracerError(Exception):
     """Anything the tool can explain. `exit_code` is what the command exits with."""
@@ -47,3 +54,28 @@ class ConservationError(CircuitTracerError):
 
 class TrainingError(CircuitTracerError):
     """A dictionary training run that cannot start, go on or that diverged."""
+
+
+LONGEST_REASON = 200
+"""Characters of a foreign message that are passed on."""
+
+
+def reason(error: BaseException) -> str:
+    """What another library's error says, as part of a sentence of ours: its first sentence.
+
+    Their messages can be pages of advice that is not ours to give, and hold anything: the first
+    line that says something, cut at the end of a sentence or at 200 characters, without its last
+    full stop. Of errors of the system, their words and the file.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{name}"[:LONGEST_REASON]
+    try:
+        text = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except Exception:
+        text = ""  # an error that cannot even be printed
+    line = " ".join(next(filter(str.strip, _ESCAPES.sub("", text).splitlines()), "").split())
+    sentence = re.split(r"(?<=[^.]{2}[.!?;]) (?=[A-Z])", line, maxsplit=1)[0].rstrip(".:; ")
+    if len(sentence) > LONGEST_REASON:
+        sentence = sentence[: LONGEST_REASON - 1].rsplit(" ", 1)[0].rstrip(",.:; ") + "…"
+    return sentence or type(error).__name__

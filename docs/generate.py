@@ -22,8 +22,13 @@ Written by `python docs/generate.py --write` from the commands' own help; do not
 Every option can also be set by its environment variable (`--max-n-logits` is
 `CIRCUIT_TRACER_MAX_N_LOGITS`) or in `circuit-tracer.toml` in the working directory: keys at the top
 hold for every command, a table such as `[trace]` for one. A flag wins over the environment, the
-environment over the file. Exit codes: 0 done, 1 failed, 2 usage, 3 some
-prompts of a batch failed, 130 interrupted.
+environment over the file. A name that no option has is refused, and so is an option on the command
+line that has no effect there. Exit codes: 0 done, 1 failed, 2 usage, 3 some prompts of a batch
+failed, 130 interrupted.
+
+`-q` (`--quiet`), `-v` (`--verbose`) and `--debug` may stand before every command and after it:
+errors alone on stderr; versions, settings and the time of every stage; tracebacks. `-h` is `--help`.
+`circuit-tracer --install-completion` teaches the shell to complete commands and options.
 """
 
 

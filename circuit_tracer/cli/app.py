@@ -6,15 +6,17 @@ Every command's body imports what it calls inside the function, so that `--help`
 from __future__ import annotations
 
 import functools
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from circuit_tracer.cli.streams import as_typed
-from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer import interrupts
+from circuit_tracer.cli import invocation
+from circuit_tracer.cli.encoding import as_typed
+from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 from circuit_tracer.processes import is_first
 from circuit_tracer.render.text import printable
 
@@ -22,13 +24,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ENVIRONMENT = "CIRCUIT_TRACER_"
-_debug = False
-
-
-def set_debug(on: bool) -> None:
-    """Show tracebacks instead of one line."""
-    global _debug
-    _debug = on
+_unfinished: list[str] = []
+"""What becomes of the work under way when Ctrl-C stops it, the innermost last."""
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -38,42 +35,50 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+@contextmanager
+def if_interrupted(what: str) -> Iterator[None]:
+    """Say what becomes of the work inside, and how to go on, when Ctrl-C stops it."""
+    _unfinished.append(what)
+    yield
+    _unfinished.remove(what)
+
+
 def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Turn every exception of a command into one line and an exit code."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        _unfinished.clear()
         try:
+            invocation.start()
             for name, value in kwargs.items():
                 kwargs[name] = as_typed(value)
             return function(*args, **kwargs)
-        except CircuitTracerError as error:
-            if _debug:
-                raise
-            fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            fail("interrupted", 130)
-        except BrokenPipeError:
-            # The reader of our output (head, less) went away: not an error of ours.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
         except typer.Exit:
             raise
-        except OSError as error:
-            if _debug:
+        except (Exception, KeyboardInterrupt) as error:
+            if invocation.debug():
                 raise
-            fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
-        except Exception as error:
-            if _debug:
-                raise
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            fail(
-                f"something unforeseen happened ({type(error).__name__}: {first_line}); "
-                "`circuit-tracer --debug ...` shows where, and a report is welcome",
-                1,
-            )
+            _explain(error)
+        finally:
+            invocation.finish()
 
     return wrapper
+
+
+def _explain(error: BaseException) -> NoReturn:
+    """Say in one sentence why a command ends, and end it."""
+    if isinstance(error, KeyboardInterrupt) or interrupts.came():
+        fail("; ".join(["interrupted", *_unfinished[-1:]]), interrupts.INTERRUPTED)
+    if isinstance(error, CircuitTracerError):
+        fail(str(error), error.exit_code)
+    if isinstance(error, OSError):
+        fail(reason(error), 1)
+    fail(
+        f"something unforeseen happened ({type(error).__name__}: {reason(error)}); "
+        "`circuit-tracer --debug ...` shows where, and a report is welcome",
+        1,
+    )
 
 
 def environment_name(option: str) -> str:

@@ -1,16 +1,47 @@
-"""`circuit-tracer.toml`: what options are where neither a flag nor the environment says it."""
+"""Standing settings: what options are where no flag says it, and names that are no option's.
+
+The environment sets an option for all commands, `circuit-tracer.toml` in the working directory for
+all or for one; the environment wins.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 
 CONFIG_FILE = "circuit-tracer.toml"
+PREFIX = "CIRCUIT_TRACER_"
+NO_OPTIONS = ("CIRCUIT_TRACER_CACHE", "CIRCUIT_TRACER_CHROMIUM")
+"""Variables of ours that set no option."""
+OF_TESTS = "CIRCUIT_TRACER_TEST_"
+"""How variables of the test suite begin."""
+
+
+def check_environment(command: Any, environment: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like an option's and is none; raises UsageError."""
+    known = {*_variables(command), *NO_OPTIONS}
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name.startswith(OF_TESTS) or name in known:
+            continue
+        words = {one.removeprefix(PREFIX) for one in known}
+        near = get_close_matches(name.removeprefix(PREFIX), words, n=1)
+        advice = f"did you mean {PREFIX}{near[0]}?" if near else "unset it"
+        raise UsageError(f"the variable {name} sets no option; {advice}")
+
+
+def _variables(command: Any) -> Iterator[str]:
+    """The environment names of all options in a tree of commands."""
+    for parameter in command.params:
+        name = getattr(parameter, "envvar", None)
+        if name is not None:
+            yield name
+    for inner in getattr(command, "commands", {}).values():
+        yield from _variables(inner)
 
 
 def file_defaults(command: Any) -> dict[str, Any]:
@@ -25,9 +56,9 @@ def file_defaults(command: Any) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"{CONFIG_FILE} cannot be read ({error.strerror or error})") from error
+        raise UsageError(f"{CONFIG_FILE} cannot be read ({reason(error)})") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{CONFIG_FILE} is no TOML ({error}); mend or remove it") from error
+        raise UsageError(f"{CONFIG_FILE} is no TOML ({reason(error)}); fix or remove it") from error
     general = {k: v for k, v in content.items() if not isinstance(v, dict)}
     tables = {k: v for k, v in content.items() if isinstance(v, dict)}
     unused = {key.replace("-", "_") for key in general}

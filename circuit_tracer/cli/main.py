@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
+from circuit_tracer import interrupts
 from circuit_tracer.cli import (
     ablate,
     batch,
@@ -16,6 +20,7 @@ from circuit_tracer.cli import (
     doctor,
     features,
     heads,
+    invocation,
     models,
     paths,
     qk,
@@ -29,17 +34,18 @@ from circuit_tracer.cli import (
     trust,
     view,
 )
-from circuit_tracer.cli.app import ENVIRONMENT, fail, set_debug
-from circuit_tracer.cli.config_file import file_defaults
+from circuit_tracer.cli.app import ENVIRONMENT, fail
+from circuit_tracer.cli.config_file import check_environment, file_defaults
+from circuit_tracer.cli.encoding import prepare_streams
 from circuit_tracer.cli.refusal import Refused, refusal
-from circuit_tracer.cli.streams import prepare_streams
-from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer.cli.streams import close, survive_broken_pipes
+from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 
 app = typer.Typer(
     name="circuit-tracer",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Exact attribution graphs of language models: trace a prompt, read the graph, check it.",
     epilog=(
         "Most options can also be set by an environment variable (CIRCUIT_TRACER_MODEL, ...) or "
@@ -58,19 +64,50 @@ def print_version(asked: bool) -> bool:
     return asked
 
 
+ANYWHERE = ("debug", "quiet", "verbose")
+"""Options that may stand before the command as well as after it."""
+
+
 @app.callback()
 def main_options(
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show tracebacks.", envvar=f"{ENVIRONMENT}DEBUG"),
+        typer.Option(
+            "--debug",
+            help="Show tracebacks.",
+            envvar=f"{ENVIRONMENT}DEBUG",
+            show_envvar=False,
+            callback=invocation.on_debug,
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="No progress and no notes on stderr, errors alone.",
+            envvar=f"{ENVIRONMENT}QUIET",
+            show_envvar=False,
+            callback=invocation.on_quiet,
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Versions, settings and the time of every stage on stderr.",
+            envvar=f"{ENVIRONMENT}VERBOSE",
+            show_envvar=False,
+            callback=invocation.on_verbose,
+        ),
     ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version),
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
-    set_debug(debug)
+    """Options that all commands take, before the command or after it."""
 
 
 app.command()(trace.trace)
@@ -97,35 +134,67 @@ app.add_typer(runs.app, name="runs")
 app.command()(doctor.doctor)
 
 
+def tree() -> Any:
+    """The commands as they are run."""
+    return invocation.everywhere(typer.main.get_command(app), ANYWHERE)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with 0 done, 1 failed, 2 usage, 130 interrupted."""
+    if arguments is None:
+        arguments = _of_process()
+    code, problem = 1, None
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = _run(arguments)
     except typer.Exit as stop:
         code = stop.exit_code
+    except OSError as error:  # help that cannot be printed
+        problem = error
+    problem = close() or problem
+    if problem is not None:
+        code = 1
+        with suppress(OSError):
+            print(f"error: the output cannot be written ({reason(problem)})", file=sys.stderr)
+            sys.stderr.flush()
     sys.exit(code)
 
 
-def _run(arguments: list[str]) -> int:
-    """The exit code of a command; what cannot be run is told in one sentence."""
+def _of_process() -> list[str]:
+    """The words this process was called with; nothing else of it shall read them, as nnsight would.
+
+    Ctrl-C and readers that leave are this process's own affair, too.
+    """
+    arguments = sys.argv[1:]
+    sys.argv = sys.argv[:1]
+    interrupts.answer()
+    survive_broken_pipes()
+    return arguments
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """The exit code of a command; what cannot be run is answered with one sentence."""
     prepare_streams()
-    command = typer.main.get_command(app)
+    command = tree()
+    defaults: dict[str, Any] = {}
+    problem: CircuitTracerError | None = None
     try:
+        check_environment(command, os.environ)
         defaults = file_defaults(command)
     except CircuitTracerError as error:
-        fail(str(error), error.exit_code)
+        problem = error
+    invocation.begin(problem)
     # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         code = command(
-            arguments, default_map=defaults, prog_name="circuit-tracer", standalone_mode=False
+            list(arguments), default_map=defaults, prog_name="circuit-tracer", standalone_mode=False
         )
+    except CircuitTracerError as error:
+        fail(str(error), error.exit_code)
     except Refused as error:
         if said := refusal(error, command, arguments):
-            fail(said, UsageError.exit_code)
+            fail(said if problem is None else str(problem), UsageError.exit_code)
         return UsageError.exit_code  # the help has been printed
-    except OSError as error:  # help that cannot be printed
-        fail(error.strerror or str(error), 1)
     return int(code or 0)
 
 

@@ -1,20 +1,59 @@
-"""Results on stdout, progress on stderr; progress vanishes when stderr is no terminal."""
+"""Results on stdout, progress and notes on stderr; progress vanishes when stderr is no terminal."""
 
 from __future__ import annotations
 
+import enum
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.streams import is_unicode
+from circuit_tracer.cli.encoding import is_unicode
 from circuit_tracer.processes import is_first
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MOST_COLUMNS = 100
+LEAST_COLUMNS = 20
+
+
+class Loudness(enum.Enum):
+    """How much is said on stderr."""
+
+    QUIET = "errors alone"
+    NORMAL = "progress and notes"
+    VERBOSE = "versions, settings and times, too"
+
+
+_loudness = Loudness.NORMAL
+
+
+def set_loudness(asked: Loudness) -> None:
+    """Say so much on stderr from now on."""
+    global _loudness
+    _loudness = asked
+
+
+def loudness() -> Loudness:
+    """How much is said on stderr."""
+    return _loudness
+
+
+def columns() -> int:
+    """How wide text is set: as COLUMNS says, else as the terminal is, at most 100 columns.
+
+    A pipe or a file has no width of its own and takes 100.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    if not asked.isdecimal() and not sys.stdout.isatty():
+        return MOST_COLUMNS
+    from shutil import get_terminal_size
+
+    wide = get_terminal_size((MOST_COLUMNS, 25)).columns
+    return max(LEAST_COLUMNS, min(wide, MOST_COLUMNS))
 
 
 def print_json(record: Any) -> None:
@@ -25,7 +64,7 @@ def print_json(record: Any) -> None:
 
 
 def print_rich(*renderables: RenderableType) -> None:
-    """Text and tables on stdout, a blank line between them, at most 100 columns wide.
+    """Text and tables on stdout, a blank line between them, as wide as `columns` says.
 
     Coloured on a terminal; elsewhere plain lines without trailing blanks.
     """
@@ -34,15 +73,14 @@ def print_rich(*renderables: RenderableType) -> None:
     from circuit_tracer.render.terminal import as_text
 
     console = Console(highlight=False)
-    width = min(console.width, MOST_COLUMNS) if console.is_terminal else MOST_COLUMNS
     color = console.is_terminal and not console.no_color
-    texts = [as_text(one, width=width, color=color).rstrip("\n") for one in renderables]
+    texts = [as_text(one, width=columns(), color=color).rstrip("\n") for one in renderables]
     print("\n\n".join(texts))
 
 
 def say(line: str) -> None:
     """A line for the person at the terminal, on stderr; once, however many processes run."""
-    if is_first():
+    if is_first() and _loudness is not Loudness.QUIET:
         print(line, file=sys.stderr)
 
 
@@ -56,8 +94,16 @@ def set_threads(threads: int | None) -> None:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str, int, int], None]]:
-    """A live line `report(text, done, total)` on stderr with the time left; gone at the end."""
-    if not sys.stderr.isatty() or not is_first():
+    """A live line `report(text, done, total)` on stderr with the time left; gone at the end.
+
+    What stands before a colon names the stage; with --verbose a line says what each has taken.
+    """
+    if _loudness is Loudness.VERBOSE:
+        stages = _Stages()
+        yield stages.report
+        stages.close()
+        return
+    if not sys.stderr.isatty() or not is_first() or _loudness is Loudness.QUIET:
         yield lambda text, done, total: None
         return
     from rich.console import Console
@@ -84,3 +130,22 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=text, completed=done, total=total or None)
 
         yield report
+
+
+class _Stages:
+    """The seconds that each stage of a command takes, each said when it is over."""
+
+    def __init__(self) -> None:
+        self.stage, self.since = "", time.perf_counter()
+
+    def report(self, text: str, done: int, total: int) -> None:
+        """A stage that goes on, or the next one."""
+        stage = text.partition(":")[0]
+        if stage != self.stage:
+            self.close()
+            self.stage, self.since = stage, time.perf_counter()
+
+    def close(self) -> None:
+        """The last stage is over."""
+        if self.stage:
+            say(f"{time.perf_counter() - self.since:8.2f} s  {self.stage}")

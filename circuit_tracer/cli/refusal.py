@@ -175,4 +175,4 @@ def _longest(flags: Iterable[str]) -> str:
 def _flags(command: Any) -> list[str]:
     """All options of a command."""
     own = [flag for one in command.params for flag in (*one.opts, *one.secondary_opts)]
-    return [flag for flag in own if flag.startswith("-")] + ["--help"]
+    return [flag for flag in own if flag.startswith("-")] + ["--help", "-h"]

@@ -1,0 +1,164 @@
+"""The command that is running: what stands on its command line, and the options all commands take.
+
+An option that is given and has no effect is refused, in one sentence that names it and what makes
+it idle. Only what stands on the command line counts as given: the environment and
+circuit-tracer.toml set options for many commands and apply where they mean something.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from circuit_tracer.cli.config_file import CONFIG_FILE
+from circuit_tracer.cli.output import Loudness, loudness, say, set_loudness
+from circuit_tracer.errors import CircuitTracerError, UsageError
+
+LIBRARIES = ("torch", "transformers", "nnsight", "numpy", "safetensors", "pyarrow")
+"""Whose versions --verbose reports."""
+
+
+class _Running:
+    """What this process runs."""
+
+    context: Any = None
+    """Of the innermost command."""
+    problem: CircuitTracerError | None = None
+    """What is wrong with the standing settings; it stops a command, but no help."""
+    debug = False
+    started = 0.0
+
+
+def begin(problem: CircuitTracerError | None) -> None:
+    """Forget an earlier command of this process."""
+    _Running.context, _Running.problem, _Running.debug = None, problem, False
+    _Running.started = time.perf_counter()
+    set_loudness(Loudness.NORMAL)
+
+
+def debug() -> bool:
+    """Whether tracebacks are shown instead of one sentence."""
+    return _Running.debug
+
+
+def on_debug(context: Any, asked: bool) -> bool:
+    """What `--debug` does; it is there in every command, which is how the context is known."""
+    _Running.context = context
+    _Running.debug = _Running.debug or asked
+    return asked
+
+
+def on_quiet(asked: bool) -> bool:
+    """What `--quiet` does."""
+    return asked and _loud(Loudness.QUIET)
+
+
+def on_verbose(asked: bool) -> bool:
+    """What `--verbose` does."""
+    return asked and _loud(Loudness.VERBOSE)
+
+
+def _loud(asked: Loudness) -> bool:
+    if loudness() not in (Loudness.NORMAL, asked):
+        raise UsageError("--quiet and --verbose exclude each other; give one of them")
+    set_loudness(asked)
+    return True
+
+
+def everywhere(root: Any, names: tuple[str, ...]) -> Any:
+    """The tree of commands, each of which takes these options of its root as well."""
+    shared = [one for one in root.params if one.name in names]
+    for command in _leaves(root):
+        for one in shared:
+            again = copy.copy(one)
+            again.hidden, again.expose_value, again.envvar = True, False, None
+            command.params.append(again)
+    return root
+
+
+def _leaves(command: Any) -> Iterator[Any]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield command
+    for one in (inner or {}).values():
+        yield from _leaves(one)
+
+
+def start() -> None:
+    """Called when a command is about to run: raises what is wrong with the standing settings."""
+    if _Running.problem is not None:
+        raise _Running.problem
+    if loudness() is Loudness.VERBOSE:
+        say(f"versions: {', '.join(_versions())}")
+        for line in _settings():
+            say(line)
+
+
+def finish() -> None:
+    """Called when a command has run."""
+    if loudness() is Loudness.VERBOSE:
+        say(f"{time.perf_counter() - _Running.started:.2f} s in all")
+
+
+def _versions() -> Iterator[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from circuit_tracer import __version__
+
+    yield f"circuit-tracer {__version__}"
+    yield f"Python {platform.python_version()}"
+    for name in LIBRARIES:
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"{name} not installed"
+
+
+def _settings() -> Iterator[str]:
+    """The options of the command by where their values come from."""
+    found: dict[str, list[str]] = {}
+    for one in _parameters():
+        if one.expose_value and one.name in _Running.context.params:
+            words = f"{one.name.replace('_', '-')}={_Running.context.params[one.name]}"
+            found.setdefault(_source(one), []).append(words)
+    names = {
+        "COMMANDLINE": "given",
+        "ENVIRONMENT": "from the environment",
+        "DEFAULT_MAP": f"from {CONFIG_FILE}",
+        "DEFAULT": "by default",
+    }
+    for source, name in names.items():
+        if source in found:
+            yield f"{name}: {', '.join(found[source])}"
+
+
+def _parameters() -> list[Any]:
+    return [] if _Running.context is None else list(_Running.context.command.params)
+
+
+def _source(parameter: Any) -> str:
+    return str(getattr(_Running.context.get_parameter_source(parameter.name), "name", ""))
+
+
+def given(flags: tuple[str, ...]) -> str | None:
+    """The first of these options that stands on the command line, as it is written there."""
+    for flag in flags:
+        for one in _parameters():
+            if flag in (*one.opts, *one.secondary_opts) and _source(one) == "COMMANDLINE":
+                return flag
+    return None
+
+
+def refuse_without(*flags: str, needed: str, there: object) -> None:
+    """Refuse options that mean something only together with another one that is not there."""
+    if not there and (flag := given(flags)):
+        raise UsageError(f"{flag} has no effect without {needed}; add {needed} or leave {flag} out")
+
+
+def refuse_with(*flags: str, other: str, there: object) -> None:
+    """Refuse options that have no effect beside another one."""
+    if there and (flag := given(flags)):
+        raise UsageError(f"{flag} has no effect with {other}; leave one of them out")

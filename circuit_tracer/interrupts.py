@@ -1,0 +1,63 @@
+"""Ctrl-C, from the first line of the program to its last. Imports nothing heavy.
+
+An interrupt in an import can come out as anything: some libraries swallow it, some turn it into an
+ImportError, and in a destructor Python prints it and goes on. So that it came is remembered, where
+it was lost it is raised again, and the second one ends the process at once.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C stopped, as in shells."""
+
+_came = False
+
+
+def came() -> bool:
+    """Whether Ctrl-C was pressed: what fails from then on fails because of it."""
+    return _came
+
+
+def answer() -> None:
+    """Let Ctrl-C unwind this process like an exception, wherever it arrives."""
+    global _came
+    _came = False
+    signal.signal(signal.SIGINT, _on_signal)
+    sys.unraisablehook = _on_unraisable
+
+
+def closing() -> None:
+    """From here on Ctrl-C ends the process without a word: all is done but freeing memory."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # An interrupt that left a text being executed (as in the making of a dataclass) has told Python
+    # to end as if killed, whatever the exit code; executing another text takes that back.
+    exec("")
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _came
+    if _came:
+        os._exit(INTERRUPTED)
+    _came = True
+    raise KeyboardInterrupt
+
+
+def _on_unraisable(lost: Any) -> None:
+    """What is raised in a destructor goes nowhere: an interrupt is raised again outside it."""
+    global _came
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    _came = False
+    # Later, because in here it would be lost again.
+    again = threading.Timer(0.02, _thread.interrupt_main)
+    again.daemon = True
+    again.start()

@@ -1,0 +1,212 @@
+"""What every command owes a shell: help, quiet, pipes, Ctrl-C, completion, standing settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from circuit_tracer import __main__, interrupts
+from circuit_tracer.cli import streams
+from circuit_tracer.graphs import prune, save_graph
+from tests.cli.conftest import Run
+from tests.graphs.builders import hand_graph
+
+
+@pytest.mark.parametrize("command", [(), ("models",), ("models", "list")], ids=" ".join)
+def test_h_is_help(command: tuple[str, ...], run: Run) -> None:
+    short = run(*command, "-h")
+    assert short.code == 0
+    assert short.out == run(*command, "--help").out
+    assert " ".join(("Usage: circuit-tracer", *command)) in short.out
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> str:
+    """The folder of a small graph."""
+    (tmp_path / "graph").mkdir()
+    save_graph(prune(hand_graph()), tmp_path / "graph")
+    return str(tmp_path / "graph")
+
+
+def test_quiet_leaves_results_and_errors_alone(graph: str, run: Run) -> None:
+    arguments = ("prune", graph, "--node-threshold", "0.5", "--json")
+    Path(graph, "trust.json").write_text("{}")
+    loud = run(*arguments)
+    assert loud.err.startswith("note: ")
+    for quiet in (run("--quiet", *arguments), run(*arguments, "-q")):
+        assert (quiet.code, quiet.err) == (0, "")
+        assert quiet.out.startswith("{")
+    assert run("-q", "show", "nowhere").err.startswith("error: ")
+
+
+def test_verbose_says_versions_settings_by_where_they_come_from_and_times(
+    graph: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("circuit-tracer.toml").write_text("[paths]\nsign = '+'\n")
+    monkeypatch.setenv("CIRCUIT_TRACER_DEVICE", "cpu")
+    outcome = run("-v", "paths", graph, "-k", "4", "--json")
+    versions, given, environment, file, defaults, *times = outcome.err.splitlines()
+    assert versions.startswith("versions: circuit-tracer ")
+    assert "torch " in versions
+    assert "k=4" in given
+    assert environment == "from the environment: device=cpu"
+    assert file == "from circuit-tracer.toml: sign=+"
+    assert "heads=False" in defaults
+    assert times[-1].endswith(" s in all")
+    assert outcome.out.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CIRCUIT_TRACER_NODE_TRESHOLD", "1", "did you mean CIRCUIT_TRACER_NODE_THRESHOLD?"),
+        ("CIRCUIT_TRACER_MODELS", "x", "did you mean CIRCUIT_TRACER_MODEL?"),
+        ("CIRCUIT_TRACER_XYZ", "", "unset it"),
+        ("CIRCUIT_TRACER_JSON", "1", "sets no option"),
+    ],
+)
+def test_a_variable_that_sets_no_option_is_refused(
+    name: str, value: str, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    outcome = run("models", "list")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: the variable {name} sets no option; ")
+    assert said in outcome.err
+    assert run("models", "--help").code == 0
+
+
+def test_variables_of_other_kinds_are_no_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRCUIT_TRACER_CACHE", "here")
+    monkeypatch.setenv("CIRCUIT_TRACER_TEST_DEVICE", "cpu")
+    monkeypatch.setenv("CIRCUIT_TRACERS", "ours")
+    assert run("models", "list").code == 0
+
+
+@pytest.mark.parametrize("content", ["x[", "[nothing]"])
+def test_a_broken_file_stops_commands_but_no_help(content: str, run: Run) -> None:
+    Path("circuit-tracer.toml").write_text(content)
+    for harmless in (("--version",), ("models", "list", "-h")):
+        assert run(*harmless).code == 0, harmless
+    for stopped in (("models", "list"), ("models", "lisst"), ("transcoders", "train", "text")):
+        outcome = run(*stopped)
+        assert outcome.code == 2
+        assert "circuit-tracer.toml" in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+def test_shells_complete_commands_and_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--install-completion" in run("--help").out
+    monkeypatch.setenv("_CIRCUIT_TRACER_COMPLETE", "complete_bash")
+    for words, index, expected in (
+        ("circuit-tracer ren", "1", "render"),
+        ("circuit-tracer runs ex", "2", "export"),
+        ("circuit-tracer trace --node", "2", "--node-threshold"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", index)
+        assert run().out.strip() == expected
+
+
+@contextmanager
+def stdout_as_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """stdout as a pipe; its reading end."""
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        streams.survive_broken_pipes()
+        yield reading
+
+
+def test_what_is_printed_after_the_reader_has_left_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with stdout_as_pipe(monkeypatch) as reading:
+        print("first", flush=True)
+        os.close(reading)
+        print("x" * 100_000, flush=True)
+        print("never flushed", end="")
+        assert streams.close() is None
+
+
+def test_a_reader_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stdout_as_pipe(monkeypatch) as reading:
+        print("first\nsecond €")
+        assert streams.close() is None
+    assert os.read(reading, 100).decode() == "first\nsecond €\n"
+    os.close(reading)
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process as it is before the program starts, and again afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    yield
+    interrupts.answer()
+    signal.signal(signal.SIGINT, before)
+
+
+def _pressed() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _turned_into_an_import_error() -> None:
+    try:
+        _pressed()
+    except KeyboardInterrupt:
+        raise ImportError("cannot import name") from None
+
+
+def _lost_in_a_destructor() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            _pressed()
+
+    Closing()
+    for _ in range(500):
+        time.sleep(0.01)
+    raise AssertionError("the interrupt was lost")
+
+
+@pytest.mark.usefixtures("process")
+@pytest.mark.parametrize(
+    "interrupted", [_pressed, _turned_into_an_import_error, _lost_in_a_destructor]
+)
+def test_ctrl_c_ends_with_130_and_a_word_wherever_it_arrives(
+    interrupted: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("circuit_tracer.cli.main.main", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        __main__.main()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.usefixtures("process")
+def test_an_error_after_ctrl_c_in_a_command_is_the_interrupt(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupts.answer()
+    monkeypatch.setattr("circuit_tracer.bundled.list_bundled", _turned_into_an_import_error)
+    outcome = run("models", "list")
+    assert (outcome.code, outcome.err) == (130, "error: interrupted\n")
+
+
+@pytest.mark.usefixtures("process")
+def test_nothing_else_in_the_process_reads_its_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["circuit-tracer", "models", "list", "-v"])
+    with pytest.raises(SystemExit) as stop:
+        __main__.main()
+    assert stop.value.code == 0
+    assert sys.argv == ["circuit-tracer"]
+    assert "versions: " in capsys.readouterr().err
