@@ -27,8 +27,8 @@ line that has no effect there. Exit codes: 0 done, 1 failed, 2 usage, 3 some pro
 failed, 130 interrupted.
 
 `-q` (`--quiet`), `-v` (`--verbose`) and `--debug` may stand before every command and after it:
-errors alone on stderr; versions, settings and the time of every stage; tracebacks. `-h` is `--help`.
-`circuit-tracer --install-completion` teaches the shell to complete commands and options.
+errors alone on stderr; versions, settings and the time of every stage; tracebacks. `-h` is
+`--help`. `circuit-tracer --install-completion` teaches the shell to complete commands and options.
 """
 
 
