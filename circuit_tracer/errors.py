@@ -65,13 +65,11 @@ def reason(error: BaseException) -> str:
 
     Their messages can be pages of advice that is not ours to give, and hold anything: the first
     line that says something, cut at the end of a sentence or at 200 characters, without its last
-    full stop. Of errors of the system, their words and the file.
+    full stop. The sentence around it names the file.
     """
-    if isinstance(error, OSError) and error.strerror:
-        name = "" if error.filename is None else f": {error.filename}"
-        return f"{error.strerror}{name}"[:LONGEST_REASON]
     try:
-        text = f"no {error}" if isinstance(error, KeyError) else str(error)
+        text = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        text = getattr(error, "strerror", None) or text  # of the system's: the sentence has a file
     except Exception:
         text = ""  # an error that cannot even be printed
     line = " ".join(next(filter(str.strip, _ESCAPES.sub("", text).splitlines()), "").split())

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine
-from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.folder import new_file, told
+from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.graphs.folder import new_file
 from circuit_tracer.graphs.plain import to_json, whole_text
 
 MANIFEST_FILE = "manifest.jsonl"
@@ -124,7 +124,7 @@ def read_manifest(folder: Path) -> list[Entry]:
         ) from e
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise GraphFileError(
-            f"{path} is damaged ({told(e)}); remove it and start the same batch command again"
+            f"{path} is damaged ({reason(e)}); remove it and start the same batch command again"
         ) from e
 
 

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
-from circuit_tracer.errors import GraphFileError, OutputError
-from circuit_tracer.graphs.folder import reason, sync
+from circuit_tracer.errors import GraphFileError, OutputError, reason
+from circuit_tracer.graphs.folder import sync, why_not_written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,8 +108,8 @@ def _explained(run: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise OutputError(
-            f"cannot write to {run}: {reason(e)}; what is done is safe, and the same command goes "
-            "on from there once there is room"
+            f"cannot write to {run}: {why_not_written(e)}; what is done is safe, and the "
+            "same command goes on from there once there is room"
         ) from e
 
 
@@ -156,10 +156,9 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, KeyError) as e:
-        first = (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
         raise GraphFileError(
-            f"{path} is damaged ({first}); remove it and start the same batch command again, which "
-            "traces its prompts anew"
+            f"{path} is damaged ({reason(e)}); remove it and start the same batch command "
+            "again, which traces its prompts again"
         ) from e
 
 

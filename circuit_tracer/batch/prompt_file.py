@@ -25,7 +25,7 @@ from circuit_tracer.batch.prompt_formats import (
     parquet_rows,
     text_lines,
 )
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 
 PromptFileFormat = Literal["txt", "jsonl", "csv", "parquet"]
 FORMATS: tuple[PromptFileFormat, ...] = get_args(PromptFileFormat)
@@ -95,7 +95,7 @@ def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) ->
         content = path.read_bytes()
     except OSError as e:
         raise UsageError(
-            f"the prompt file {path} cannot be read ({e.strerror or e}); give another"
+            f"the prompt file {path} cannot be read ({reason(e)}); give another"
         ) from e
     return parse_prompts(content, found, str(path))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 
 FIELDS = ("id", "prompt", "targets", "contrast", "roles", "tags")
 _NOT_UTF8 = "is not UTF-8; save it as that"
@@ -150,14 +150,14 @@ def _header(reader: csv.DictReader[str], name: str) -> Sequence[str]:
     try:
         return reader.fieldnames or ()
     except csv.Error as e:
-        raise UsageError(f"the first line of {name} is no CSV ({e}); mend its quotes") from e
+        raise UsageError(f"the first line of {name} is no CSV ({reason(e)}); fix its quotes") from e
 
 
 def _swallowed(lines: _Lines, error: csv.Error) -> Iterator[Line]:
     """A row that is no CSV, and every line that its quotes took along."""
     numbered = enumerate(lines.taken, start=lines.number - len(lines.taken) + 1)
     (first, begins), *others = [(number, line) for number, line in numbered if line.strip()]
-    why = f"is no CSV ({error}); mend it"
+    why = f"is no CSV ({reason(error)}); fix it"
     if "unexpected end" in str(error):
         why = "has a quote that is never closed; close it"
     elif "expected after" in str(error):
@@ -227,8 +227,7 @@ def parquet_rows(content: bytes, name: str) -> Iterator[Line]:
         columns = [field for field in FIELDS if field in file.schema_arrow.names]
         rows = file.read(columns=columns).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as e:
-        first = (str(e).splitlines() or [""])[0]
-        raise UsageError(f"{name} cannot be read as Parquet ({first}); write it again") from e
+        raise UsageError(f"{name} cannot be read as Parquet ({reason(e)}); write it again") from e
     yield from _numbered(rows)
 
 

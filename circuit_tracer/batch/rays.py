@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from circuit_tracer.batch.work import OnProgress, Outcome, Work
-from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.run import OpenedBatch
@@ -92,9 +92,8 @@ def _connected() -> Any:
         if not ray.is_initialized():
             ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as e:
-        first = (str(e).strip().splitlines() or [""])[0].rstrip(".")
         raise UsageError(
-            f"no Ray cluster can be reached ({first}); start one (ray start --head) or set "
+            f"no Ray cluster can be reached ({reason(e)}); start one (ray start --head) or set "
             "RAY_ADDRESS"
         ) from e
     return ray

@@ -34,7 +34,7 @@ from circuit_tracer.batch.tracing import Failed, Traced, Tracer, plan, trace_gro
 from circuit_tracer.batch.work import OnProgress, Outcome, Work
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.graphs.folder import reason
+from circuit_tracer.graphs.folder import why_not_written
 
 CLAIMS_FILE = ".claims"
 _AGAIN = 1.0
@@ -226,5 +226,6 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise OutputError(
-            f"cannot write to {folder}: {reason(e)}; make room there or choose another place"
+            f"cannot write to {folder}: {why_not_written(e)}; make room there or choose another "
+            "place"
         ) from e

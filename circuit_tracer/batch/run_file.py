@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from circuit_tracer.errors import GraphFileError, OutputError, UsageError
-from circuit_tracer.graphs.folder import reason, sync, told
+from circuit_tracer.errors import GraphFileError, OutputError, UsageError, reason
+from circuit_tracer.graphs.folder import sync, why_not_written
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.plain import plain
 from circuit_tracer.graphs.supernode_file import quoted
@@ -118,7 +118,7 @@ def _create(path: Path, text: str) -> None:
             return
         sync(path.parent)
     except OSError as e:
-        raise OutputError(f"cannot write {path}: {reason(e)}; choose another place") from e
+        raise OutputError(f"cannot write {path}: {why_not_written(e)}; choose another place") from e
     finally:
         partial.unlink(missing_ok=True)
 
@@ -146,8 +146,8 @@ def read_run(folder: Path) -> RunInfo:
         ) from e
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise GraphFileError(
-            f"{path} is damaged or of another version ({told(e)}); trace the prompts into another "
-            "run"
+            f"{path} is damaged or of another version ({reason(e)}); trace the prompts into "
+            "another run"
         ) from e
 
 

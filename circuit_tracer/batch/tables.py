@@ -11,7 +11,7 @@ import numpy as np
 
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.graph import Edges, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.kept import kept_alone
@@ -265,7 +265,7 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
         )
     except (KeyError, TypeError, ValueError) as e:
         raise GraphFileError(
-            f"the stored graph {record.get('id')} is damaged ({e}); trace its prompt again"
+            f"the stored graph {record.get('id')} is damaged ({reason(e)}); trace its prompt again"
         ) from e
 
 

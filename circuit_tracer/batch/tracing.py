@@ -27,7 +27,13 @@ from circuit_tracer.attribution.tracing import (
 )
 from circuit_tracer.batch.groups import Group, grouped
 from circuit_tracer.batch.manifest import Entry
-from circuit_tracer.errors import CircuitTracerError, DictionaryError, ModelError, OutputError
+from circuit_tracer.errors import (
+    CircuitTracerError,
+    DictionaryError,
+    ModelError,
+    OutputError,
+    reason,
+)
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.unordered import UnorderedGraph
@@ -172,9 +178,12 @@ def _or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
     except FATAL:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        message = str(error) if isinstance(error, CircuitTracerError) else first
-        return Failed(entry, type(error).__name__, message)
+        return Failed(entry, type(error).__name__, message_of(error))
+
+
+def message_of(error: Exception) -> str:
+    """Why a prompt failed: our own sentence whole, of a foreign error the first one."""
+    return str(error) if isinstance(error, CircuitTracerError) else reason(error)
 
 
 class _Forward(NamedTuple):

@@ -29,7 +29,7 @@ from circuit_tracer.batch.tables import (
     failure_table,
     part_tables,
 )
-from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer
+from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer, message_of
 from circuit_tracer.batch.work import PART_PROMPTS
 from circuit_tracer.graphs.unordered import UnorderedGraph
 
@@ -195,7 +195,7 @@ class Writer:
             except FATAL:
                 raise
             except Exception as error:
-                item = Failed(item.entry, type(error).__name__, str(error))
+                item = Failed(item.entry, type(error).__name__, message_of(error))
             else:
                 self.counts.sweeping += item.sweeping
                 self._rows.append(rows)

@@ -73,7 +73,7 @@ def _explain(error: BaseException) -> NoReturn:
     if isinstance(error, CircuitTracerError):
         fail(str(error), error.exit_code)
     if isinstance(error, OSError):
-        fail(reason(error), 1)
+        fail(f"{reason(error)}{f': {error.filename}' if error.filename else ''}", 1)
     fail(
         f"something unforeseen happened ({type(error).__name__}: {reason(error)}); "
         "`circuit-tracer --debug ...` shows where, and a report is welcome",

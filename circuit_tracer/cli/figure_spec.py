@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.cli.drawing import View, check_level, check_theme, graph_svg
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from circuit_tracer.render.composing import Panel
@@ -134,12 +134,12 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(
-            f"{path} cannot be read ({e.strerror or e}); give a TOML file, as docs/figures.md shows"
+            f"{path} cannot be read ({reason(e)}); give a TOML file, as docs/figures.md shows"
         ) from e
     except UnicodeDecodeError as e:
         raise UsageError(f"{path} is no text in UTF-8; give a TOML file") from e
     except (ValueError, RecursionError) as e:
-        raise UsageError(f"{path} is no TOML ({e}); mend it") from e
+        raise UsageError(f"{path} is no TOML ({reason(e)}); fix it") from e
 
 
 def _check(record: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -221,6 +221,6 @@ def _svg(panel: PanelSpec) -> str:
             raise UsageError(f"{path} is too large for a panel ({LARGEST >> 20} MiB at most)")
         return checked(content.decode("utf-8"), str(path))
     except OSError as e:
-        raise UsageError(f"{path} cannot be read ({e.strerror or e}); draw it first") from e
+        raise UsageError(f"{path} cannot be read ({reason(e)}); draw it first") from e
     except ValueError as e:  # bytes that are no text, or a name that can be none
-        raise UsageError(f"{path} is no SVG ({e}); draw it again") from e
+        raise UsageError(f"{path} is no SVG ({reason(e)}); draw it again") from e

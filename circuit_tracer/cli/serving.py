@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
 from circuit_tracer.cli.run_pages import Pages
-from circuit_tracer.errors import CircuitTracerError, OutputError
+from circuit_tracer.errors import CircuitTracerError, OutputError, reason
 from circuit_tracer.render.html import error_page
 
 HOST = "127.0.0.1"
@@ -50,7 +50,8 @@ class Server(ThreadingHTTPServer):
             with self.making:
                 return HTTPStatus.OK, make()
         except (CircuitTracerError, OSError) as error:
-            return HTTPStatus.INTERNAL_SERVER_ERROR, error_page(str(error))
+            message = str(error) if isinstance(error, CircuitTracerError) else reason(error)
+            return HTTPStatus.INTERNAL_SERVER_ERROR, error_page(message)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,8 +101,8 @@ def serving(pages: Pages, port: int = 0) -> Iterator[Server]:
         server = Server(pages, port)
     except (OSError, OverflowError) as error:
         raise OutputError(
-            f"port {port} of this machine cannot be listened on ({error}); choose another --port, "
-            "or leave it out"
+            f"port {port} of this machine cannot be listened on ({reason(error)}); choose "
+            "another --port, or leave it out"
         ) from error
     with server:
         yield server

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.dissociation import Report
 from circuit_tracer.graphs.plain import number, to_json
 
@@ -32,7 +32,7 @@ def read_report(path: Path) -> Report:
         return from_plain(Report, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
         raise GraphFileError(
-            f"{path} is no report that dissociate wrote ({e}); give the folder it wrote"
+            f"{path} is no report that dissociate wrote ({reason(e)}); give the folder it wrote"
         ) from e
 
 

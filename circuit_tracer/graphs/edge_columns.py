@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.graphs.folder import reason
+from circuit_tracer.graphs.folder import why_not_written
 from circuit_tracer.graphs.graph import Edges
 from circuit_tracer.graphs.influence import Part
 
@@ -132,6 +132,6 @@ def _on_disk(folder: Path | str | None) -> Iterator[None]:
     except OSError as e:
         place = folder if folder is not None else tempfile.gettempdir()
         raise OutputError(
-            f"cannot write edges past the memory budget to {place}: {reason(e)}; free some room "
-            "there or point TMPDIR to a larger disk"
+            f"cannot write edges past the memory budget to {place}: {why_not_written(e)}; free "
+            "some room there or point TMPDIR to a larger disk"
         ) from e

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind
 from circuit_tracer.graphs.imports import EXTRAS, from_exchange
 from circuit_tracer.graphs.plain import info_to_plain, plain
@@ -83,7 +83,9 @@ def read_exchange(path: Path | str) -> PrunedGraph:
     try:
         record = json.loads(Path(path).read_bytes())  # UTF-8, 16 or 32, with a BOM or without
     except (OSError, ValueError, RecursionError) as e:
-        raise GraphFileError(f"{path} cannot be read as graph JSON ({e}): export it again.") from e
+        raise GraphFileError(
+            f"{path} cannot be read as graph JSON ({reason(e)}): export it again."
+        ) from e
     return from_exchange(record)
 
 

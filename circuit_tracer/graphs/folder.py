@@ -17,7 +17,7 @@ from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from circuit_tracer.errors import OutputError
+from circuit_tracer.errors import OutputError, reason
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REASONS = {
@@ -160,21 +160,14 @@ def _translated(final: Path, *, only: Container[int] | None = None) -> Iterator[
         number = e.errno or 0
         if only is not None and number not in only:
             raise
-        raise OutputError(f"cannot write {final}: {reason(e)}; choose another place") from e
+        raise OutputError(
+            f"cannot write {final}: {why_not_written(e)}; choose another place"
+        ) from e
 
 
-def reason(error: OSError) -> str:
+def why_not_written(error: OSError) -> str:
     """Why the operating system refused, in a few words."""
-    return _REASONS.get(error.errno or 0, error.strerror or str(error))
-
-
-def told(error: Exception) -> str:
-    """What went wrong when something was read, in a few words on one line."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, KeyError):
-        return f"it lacks {error}"
-    return " ".join(str(error).split())[:200]
+    return _REASONS.get(error.errno or 0, reason(error))
 
 
 def _sibling(final: Path, ending: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.graph import Edges, Floats, Ints
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -256,9 +256,8 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
         loadings = HeadLoadings(**{f.name: _column(table, f.name) for f in fields(HeadLoadings)})
         _check(pruned, loadings)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")[:160]
         raise GraphFileError(
-            f"{path} is damaged or of another graph ({reason}); remove it and run "
+            f"{path} is damaged or of another graph ({reason(e)}); remove it and run "
             "circuit-tracer heads --save again"
         ) from e
     return loadings

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.exchanged_node import (
     QUOTED,
     SLACK,
@@ -56,9 +56,7 @@ def from_exchange(record: Any) -> PrunedGraph:
     except GraphFileError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
-        what = f"no {e}" if isinstance(e, KeyError) else str(e)
-        what = " ".join(what.split())[:160]
-        raise GraphFileError(f"This graph JSON is damaged ({what}): export it again.") from e
+        raise GraphFileError(f"This graph JSON is damaged ({reason(e)}): export it again.") from e
 
 
 def _read(record: Any) -> PrunedGraph:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.exchange import exchange_id
 from circuit_tracer.graphs.plain import whole_text
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -107,6 +107,6 @@ def _read(path: Path) -> Mapping[str, Any]:
         record = json.loads(content)
     except (OSError, ValueError, RecursionError) as e:
         raise GraphFileError(
-            f"{path} cannot be read as JSON ({e}); export the pins again in the viewer"
+            f"{path} cannot be read as JSON ({reason(e)}); export the pins again in the viewer"
         ) from e
     return record if isinstance(record, Mapping) else {}

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.folder import told
+from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.plain import whole_text
 
@@ -25,7 +24,7 @@ def read_roles(path: Path | str) -> dict[str, Mapping[str, str | int]]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as e:
         raise UsageError(
-            f"{path} cannot be read ({told(e)}); give a prompt file in JSON lines"
+            f"{path} cannot be read ({reason(e)}); give a prompt file in JSON lines"
         ) from e
     found: dict[str, Mapping[str, str | int]] = {}
     for number, line in enumerate(lines, start=1):
@@ -63,7 +62,7 @@ def _parsed(line: str, where: str) -> tuple[str, Mapping[str, str | int]]:
     try:
         record: Any = json.loads(line)
     except (ValueError, RecursionError) as e:
-        raise UsageError(f"{where} is no JSON ({e}); mend it") from e
+        raise UsageError(f"{where} is no JSON ({reason(e)}); fix it") from e
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise UsageError(f"{where} has no prompt; write an object with prompt and roles")
     roles = record.get("roles", {})

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.edge_columns import MEMORY_BUDGET, edge_columns
 from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, chunks, edge_flows, handed_down
@@ -110,7 +110,7 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
         if (record.get("n_nodes"), record.get("n_edges")) != (len(nodes), len(edges)):
             raise ValueError("trace.json and the tables are from different traces")
     except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise GraphFileError(f"{folder} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
+        raise GraphFileError(f"{folder} is damaged ({reason(e)}): {_TRACE_AGAIN}.") from e
     return pruned
 
 
@@ -242,7 +242,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:  # ValueError: neither JSON nor UTF-8
-        raise GraphFileError(f"{path} cannot be read ({_reason(e)}): {_TRACE_AGAIN}.") from e
+        raise GraphFileError(f"{path} cannot be read ({reason(e)}): {_TRACE_AGAIN}.") from e
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise GraphFileError(
             f"{path} was not written by circuit-tracer trace: give the folder of a trace."
@@ -268,7 +268,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError as e:
         raise GraphFileError(f"{path} is missing: {_TRACE_AGAIN}.") from e
     except (OSError, pa.ArrowException) as e:
-        raise GraphFileError(f"{path} is damaged ({_reason(e)}): {_TRACE_AGAIN}.") from e
+        raise GraphFileError(f"{path} is damaged ({reason(e)}): {_TRACE_AGAIN}.") from e
 
 
 def nodes_from_arrow(table: pa.Table, version: int = SCHEMA_VERSION) -> Nodes:
@@ -299,9 +299,3 @@ def column(
     if dtype is not None and array.dtype != np.dtype(dtype):
         raise TypeError(f"column {name} holds {array.dtype}, not {np.dtype(dtype)}")
     return array
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a foreign error, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:160]

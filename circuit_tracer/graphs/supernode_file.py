@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.exchange import exchange_id
 from circuit_tracer.graphs.folder import new_file
 from circuit_tracer.graphs.graph import node_names
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as e:
         raise GraphFileError(
-            f"{path} cannot be read as TOML ({e}): mend it or make it anew."
+            f"{path} cannot be read as TOML ({reason(e)}): fix it or write it again."
         ) from e
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuit_tracer.errors import PromptError
+from circuit_tracer.errors import PromptError, reason
 
 _GEMMA_3_OPENING = ["<bos>", "<start_of_turn>", "user", "\n"]
 _LLAMA_3_DATE = "26 Jul 2024"
@@ -87,10 +87,9 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
             turns, tokenize=False, add_generation_prompt=True, date_string=_LLAMA_3_DATE
         )
     except Exception as error:  # templates raise whatever they like
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         advice = "leave out --system" if system is not None else "leave out --chat"
         raise PromptError(
-            f"the model's chat template refuses this ({first_line}); {advice}"
+            f"the model's chat template refuses this ({reason(error)}); {advice}"
         ) from error
     return str(text)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
-from circuit_tracer.errors import ModelError, OutputError
+from circuit_tracer.errors import ModelError, OutputError, reason
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.models.loading import check_all_used, check_complete, quiet_libraries
 
@@ -66,7 +66,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         lock.acquire()
     except OSError as error:
         raise OutputError(
-            f"the converted model cannot be kept in {folder.parent} ({error.strerror or error}); "
+            f"the converted model cannot be kept in {folder.parent} ({reason(error)}); "
             "set CIRCUIT_TRACER_CACHE to a folder that can be written to"
         ) from error
     try:
@@ -121,9 +121,8 @@ def _convert(file: Path, folder: Path) -> None:
                 output_loading_info=True,
             )
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(
-            f"the GGUF file {file.name} cannot be read ({first_line}); "
+            f"the GGUF file {file.name} cannot be read ({reason(error)}); "
             "give a Hugging Face folder with safetensors instead"
         ) from error
     check_complete(loading, file.name)

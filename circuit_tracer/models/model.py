@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.errors import ModelError, PromptError, UsageError
+from circuit_tracer.errors import ModelError, PromptError, UsageError, reason
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import (
     Capture,
@@ -61,8 +61,9 @@ def parse_device(name: str) -> torch.device:
             raise RuntimeError(f"torch cannot compute on a {device.type} here")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(f'the device "{name}" cannot be used here ({first}); try cpu') from error
+        raise UsageError(
+            f'the device "{name}" cannot be used here ({reason(error)}); try cpu'
+        ) from error
     return device
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circuit_tracer.bundled import BUNDLED_MODELS, PICKLES, bundled_folder, sha256_of
-from circuit_tracer.errors import ModelError, UsageError
+from circuit_tracer.errors import ModelError, UsageError, reason
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.hub_reference import HubReference, parse_reference
 from circuit_tracer.models.families import wiring_class
@@ -289,11 +289,11 @@ class _foreign_errors:  # noqa: N801 - used as a statement
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or not isinstance(error, Exception) or isinstance(error, UsageError):
             return
-        first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             return
         raise ModelError(
-            f"the model in {self.source.name} cannot be read: {type(error).__name__}: {first_line}"
+            f"the model in {self.source.name} cannot be read: {type(error).__name__}: "
+            f"{reason(error)}"
         ) from error
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.render import palette
 from circuit_tracer.render.finish import size_of
 from circuit_tracer.render.markup import element, figure, text, title
@@ -92,7 +92,7 @@ def checked(svg: str, name: str) -> str:
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:
-        raise UsageError(f"{name} is no SVG ({error}); draw it again") from error
+        raise UsageError(f"{name} is no SVG ({reason(error)}); draw it again") from error
     for one in root.iter():
         tag = str(one.tag).removeprefix(NAMESPACE)
         active = [a for a in one.attrib if a.lower().startswith("on") or "href" in a.lower()]

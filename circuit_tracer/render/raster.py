@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from circuit_tracer.errors import CircuitTracerError, OutputError
+from circuit_tracer.errors import CircuitTracerError, OutputError, reason
 
 PNG_DENSITY = 216.0
 """Pixels per inch at the figure's own size: three to a unit."""
@@ -48,7 +48,9 @@ def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) 
             page.encode(), format=form, ppi=density, sys_inputs={"svg": svg_text}, timestamp=0
         )
     except typst.TypstError as error:
-        raise CircuitTracerError(f"typst could not draw the {form.upper()}: {error}") from error
+        raise CircuitTracerError(
+            f"typst could not draw the {form.upper()}: {reason(error)}"
+        ) from error
     if not isinstance(made, bytes):
         raise CircuitTracerError(f"typst made no single page of the {form.upper()}.")
     return made

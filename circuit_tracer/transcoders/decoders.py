@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.errors import DictionaryError
+from circuit_tracer.errors import DictionaryError, reason
 
 ROWS_AT_ONCE = 4096
 """Rows held at a time when a whole decoder has to be gone through."""
@@ -85,7 +85,7 @@ class DecoderFile:
         except (OSError, ValueError) as error:
             raise DictionaryError(
                 f"the decoder in {self.path.parent.name}/{self.path.name} changed while it was "
-                f"in use ({error}); open the dictionary again"
+                f"in use ({reason(error)}); open the dictionary again"
             ) from error
 
     def _finished(self, bits: np.ndarray) -> Tensor:

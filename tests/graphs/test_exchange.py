@@ -235,8 +235,8 @@ def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
 
 DAMAGES = {
     "no nodes": (lambda r: r.pop("nodes"), "no attribution graph"),
-    "no prompt tokens": (lambda r: r["metadata"].pop("prompt_tokens"), "no 'prompt_tokens'"),
-    "node without id": (lambda r: r["nodes"][0].pop("node_id"), "no 'node_id'"),
+    "no prompt tokens": (lambda r: r["metadata"].pop("prompt_tokens"), "lacks 'prompt_tokens'"),
+    "node without id": (lambda r: r["nodes"][0].pop("node_id"), "lacks 'node_id'"),
     "two of one id": (lambda r: r["nodes"].append(r["nodes"][0]), "same node_id"),
     "unknown type": (change("nodes.0.feature_type", "lorsa"), "'lorsa', which is not known"),
     "layer is text": (change("nodes.9.layer", "x"), "damaged"),

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from string import Formatter
 from typing import Literal
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs.dissociation import Route
 
 Keep = Literal["right", "own"]
@@ -100,7 +100,7 @@ def slots_of(template: str) -> tuple[str, ...]:
         parsed = list(Formatter().parse(template))
     except ValueError as e:
         raise UsageError(
-            f'the template "{template}" cannot be read ({e}); write slots as {{object}}'
+            f'the template "{template}" cannot be read ({reason(e)}); write slots as {{object}}'
         ) from e
     for _, name, form, conversion in parsed:
         if name is not None and (not name.isidentifier() or form or conversion):

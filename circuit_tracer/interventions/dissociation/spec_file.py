@@ -37,8 +37,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.folder import told
+from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.interventions.dissociation.spec import FamilySpec, ItemSpec, Spec
 from circuit_tracer.interventions.dissociation.spec_checks import (
     check_families,
@@ -78,9 +77,9 @@ def read_spec(path: Path) -> Spec:
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
-        raise UsageError(f"{path} cannot be read ({told(e)}); give a spec in TOML") from e
+        raise UsageError(f"{path} cannot be read ({reason(e)}); give a spec in TOML") from e
     except (ValueError, RecursionError) as e:  # text that is not UTF-8, TOML or sane TOML
-        raise UsageError(f"{path} cannot be read ({shown(str(e))}); give a spec in TOML") from e
+        raise UsageError(f"{path} cannot be read ({reason(e)}); give a spec in TOML") from e
     where = path.name
     _check_keys(record, _TOP, where)
     for key in ("name", "question", "families", "items"):
@@ -214,11 +213,11 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
             return [_csv_row(row, path.name, lines.line_num) for row in lines]
     except OSError as e:
         raise UsageError(
-            f"the items {path.name} cannot be read ({told(e)}); give a CSV file beside the spec"
+            f"the items {path.name} cannot be read ({reason(e)}); give a CSV file beside the spec"
         ) from e
     except (UnicodeDecodeError, csv.Error) as e:
         raise UsageError(
-            f"the items {path.name} cannot be read ({shown(str(e))}); give a CSV file"
+            f"the items {path.name} cannot be read ({reason(e)}); give a CSV file"
         ) from e
 
 

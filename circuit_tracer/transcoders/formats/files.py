@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.bundled import PICKLES
-from circuit_tracer.errors import DictionaryError
+from circuit_tracer.errors import DictionaryError, reason
 
 GET_AGAIN = "get the files again, or train the dictionary anew"
 _TEXT_BYTES = 16 << 20
@@ -53,10 +53,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = (str(error).splitlines() or [""])[0][:100]
         raise DictionaryError(
-            f"{place_of(path)} cannot be read as plain YAML ({first}); write plain values without "
-            "tags"
+            f"{place_of(path)} cannot be read as plain YAML ({reason(error)}); write plain "
+            "values without tags"
         ) from error
 
 

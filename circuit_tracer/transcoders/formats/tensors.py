@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from circuit_tracer.errors import DictionaryError
+from circuit_tracer.errors import DictionaryError, reason
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, place_of
 
 READABLE = ("F64", "F32", "F16", "BF16")
@@ -187,7 +187,7 @@ def npz_headers(path: Path) -> Headers:
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError) as error:
         # what zipfile and numpy say of archives cut off, encrypted or of an unknown version
         raise DictionaryError(
-            f"{place_of(path)} is cut off or damaged ({str(error)[:80]}); {GET_AGAIN}"
+            f"{place_of(path)} is cut off or damaged ({reason(error)}); {GET_AGAIN}"
         ) from error
     return headers
 
