@@ -46,7 +46,7 @@ def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
     assert outcome.code == 0, outcome.err
     record = json.loads(outcome.out)
     assert record["settings"]["dictionary"]["kind"] == kind
-    assert str(tiny) not in json.dumps(record["settings"])
+    assert record["settings"]["dictionary"]["location"] == str(tiny / "mine")
 
 
 def test_a_finished_dictionary_is_only_replaced_when_asked(tiny: Path, run: Run) -> None:
