@@ -193,7 +193,7 @@ class Identity:
     """Hash over the weight files."""
     kind: str = ""
     """"llama", ... for a model; "plt" or "clt" for a dictionary."""
-    location: str = field(default="", compare=False)
+    location: str = field(default="", compare=False, repr=False)
     """Absolute path of a folder or file, so that it can be reopened; empty where `source` and
     `name` say where it is. Stays in the trace's own folder and is never exported."""
     format: str = field(default="", compare=False)
