@@ -23,7 +23,8 @@ _METADATA = re.compile(
     r"task_specific_params|tokenizer_class|cache_implementation|use_cache|gradient_checkpointing|"
     r"seq_length|seq_len|max_seq(uence)?_len(gth)?|model_max_length|.*_token_(id|index)|summary_.*|"
     r".*drop(out)?|initializer_.*|init_.*|use_flash.*|attn_implementation|attn_impl|pretraining_tp|"
-    r"use_bfloat16|torchscript|tf_legacy_loss|tie_encoder_decoder|.*_softmax_in_fp32|output_(attentions|hidden_states|scores|logits)|"
+    r"use_bfloat16|torchscript|tf_legacy_loss|tie_encoder_decoder|.*_softmax_in_fp32|"
+    r"output_(attentions|hidden_states|scores|logits)|"
     r"id2label|label2id|num_labels|problem_type|finetuning_task|return_dict(_in_generate)?|prefix|"
     r"classifier_\w+|mm_tokens_per_image|vision_\w+|chat_template|vocab_size|use_return_dict"
 )

@@ -177,57 +177,70 @@ def load_module(
     from circuit_tracer.models import adapter, config_keys, parallel, quantisation
 
     quiet_libraries()
-    folder = Path(source.location)
+    folder, name = Path(source.location), source.name
     with _foreign_errors(source):
         config, raw, kind = _architecture(source)
-        notes = list(config_keys.check_config(raw, config, source.name))
-        files = weight_files(folder, raw, source.name)
+        notes = list(config_keys.check_config(raw, config, name))
+        files = weight_files(folder, raw, name)
         headers = read_headers(files)
-        packed = quantisation.find_quantisation(folder, raw, headers, source.name)
-        with_adapter = adapter.has_adapter(folder, source.name)
-        options: dict[str, Any] = {}
-        if device_map is not None:
-            options = parallel.device_map_options(device_map)
-        elif tensor_parallel:
-            paths = wiring_class(kind.__name__).paths
-            options = parallel.tensor_parallel_options(config, paths, str(device))
-        weights: dict[str, Any] = {"use_safetensors": True}
+        packed = quantisation.find_quantisation(folder, raw, headers, name)
+        adapted = adapter.has_adapter(folder, name)
+        options = _spreading(config, kind, str(device), device_map, tensor_parallel)
+        if adapted and options:
+            raise ModelError(
+                f"{name} comes with an adapter, which is not merged where a model is spread over "
+                "devices; merge it with peft (merge_and_unload) and save the model"
+            )
+        weights: dict[str, Any] | None = None
         if packed is not None:
             del config.quantization_config
-            weights = {"state_dict": quantisation.dequantised(headers, packed, dtype)}
-            headers = {name: headers[name] for name in weights["state_dict"]}
+            weights = quantisation.dequantised(headers, packed, dtype)
+            headers = {key: headers[key] for key in weights}
             notes.append(packed.note)
-        elif with_adapter:  # transformers would hand the folder to peft
-            tensors = {name: read_tensor(name, stored) for name, stored in headers.items()}
-            weights = {"state_dict": tensors}
-        module, loading = kind.from_pretrained(
-            None if "state_dict" in weights else source.location,
-            config=config,
-            dtype=dtype,
-            attn_implementation="eager",
-            output_loading_info=True,
-            **weights,
-            **options,
-        )
-    check_complete(loading, source.name)
-    check_all_used(module, headers, loading, source.name)
-    check_dtypes(module, dtype, source.name)
-    parallel.check_loaded(module, source.name)
-    if with_adapter:
-        if options:
-            raise ModelError(
-                f"{source.name} comes with an adapter, which is not merged where a model is spread "
-                "over devices; merge it with peft (merge_and_unload) and save the model"
-            )
-        notes.append(adapter.merge_adapter(module, folder, source.name))
+        elif adapted:  # transformers would hand the folder to peft
+            weights = {key: read_tensor(key, stored) for key, stored in headers.items()}
+        module, loading = _from_pretrained(source, kind, config, weights, dtype=dtype, **options)
+    check_complete(loading, name)
+    check_all_used(module, headers, loading, name)
+    check_dtypes(module, dtype, name)
+    parallel.check_loaded(module, name)
+    if adapted:
+        notes.append(adapter.merge_adapter(module, folder, name))
         files += (folder / ADAPTER,)
     module.eval().requires_grad_(False)
-    return LoadedModel(
-        module=module if options else module.to(device),
-        files=files,
-        notes=tuple(notes),
-        stored_dtype=None if packed is None else packed.dtype,
+    stored_dtype = None if packed is None else packed.dtype
+    placed = module if options else module.to(device)
+    return LoadedModel(placed, files, tuple(notes), stored_dtype)
+
+
+def _spreading(
+    config: Any, kind: Any, device: str, device_map: str | None, tensor_parallel: bool
+) -> dict[str, Any]:
+    """What `from_pretrained` needs to spread a model; nothing for one device."""
+    from circuit_tracer.models import parallel
+
+    if device_map is not None:
+        return parallel.device_map_options(device_map)
+    if tensor_parallel:
+        paths = wiring_class(kind.__name__).paths
+        return parallel.tensor_parallel_options(config, paths, device)
+    return {}
+
+
+def _from_pretrained(
+    source: ModelSource, kind: Any, config: Any, weights: dict[str, Any] | None, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The module and what transformers reports of loading, from the folder or from `weights`."""
+    given = {"use_safetensors": True} if weights is None else {"state_dict": weights}
+    module, loading = kind.from_pretrained(
+        source.location if weights is None else None,
+        config=config,
+        attn_implementation="eager",
+        output_loading_info=True,
+        **given,
+        **options,
     )
+    return module, loading
 
 
 def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
