@@ -22,9 +22,10 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from tests.attribution.frozen import PROMPT, captured
 from tests.oracle import FrozenNetwork
+from tests.rounding import rounding
 from tests.tiny import FAMILIES, random_dictionary
 
-DTYPES = [(torch.float32, 1e-6), (torch.float64, 1e-12)]
+DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 LAYERS, HEADS = 3, 4
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -93,7 +94,8 @@ def dense_loadings(one: Traced, found: HeadLoadings, head: int) -> np.ndarray:
 @each_family
 @pytest.mark.parametrize(
     ("kind", "dtype", "tolerance"),
-    [("clt", torch.float64, 1e-12), ("plt", torch.float32, 1e-6)],
+    [(kind, *each) for kind, each in zip(("plt", "clt"), DTYPES, strict=True)],
+    ids=["plt-float32", "clt-float64"],
 )
 def test_loadings_are_what_is_lost_without_the_head(
     family: str, kind: str, dtype: torch.dtype, tolerance: float
@@ -108,18 +110,18 @@ def test_loadings_are_what_is_lost_without_the_head(
             with one.network.without(layer, head):
                 lost = (whole - edge_weights(one)).numpy()
             ours = dense_loadings(one, found, head)[:, layer]
-            assert np.abs(ours - lost).max() < 5 * tolerance * largest
+            assert np.abs(ours - lost).max() < tolerance * largest
         with one.network.without(layer, slice(None)):
             left = edge_weights(one).numpy()
         stays = dense_loadings(one, found, RESIDUAL)[:, layer]
         there = ~np.isnan(stays)  # no row where the layer is not between source and target
-        assert np.abs(stays - left)[there].max() < 5 * tolerance * largest
-        assert np.abs(whole.numpy() - left)[~there].max(initial=0) < 5 * tolerance * largest
+        assert np.abs(stays - left)[there].max() < tolerance * largest
+        assert np.abs(whole.numpy() - left)[~there].max(initial=0) < tolerance * largest
 
 
 @each_family
 @pytest.mark.parametrize("kind", ["plt", "clt"])
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float32", "float64"])
 def test_parts_of_every_layer_sum_to_the_edge(
     family: str, kind: str, dtype: torch.dtype, tolerance: float
 ) -> None:

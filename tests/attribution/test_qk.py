@@ -21,14 +21,15 @@ from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import Frozen, frozen
 from tests.attribution.spying import spied
+from tests.rounding import rounding
 from tests.tiny import FAMILIES, WINDOW
 
-DTYPES = [(torch.float32, 1e-5), (torch.float64, 1e-12)]
+DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 ALL = 100_000
 QUERY, KEY = 8, 6
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
-each_dtype = pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+each_dtype = pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float32", "float64"])
 
 
 def attributed(both: Frozen, **options: Any) -> QkAttribution:
@@ -88,10 +89,8 @@ def test_terms_sum_to_the_models_own_scores(
 
 
 @each_family
-@each_dtype
-def test_softmax_of_the_scores_is_the_pattern(
-    family: str, dtype: torch.dtype, tolerance: float
-) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_softmax_of_the_scores_is_the_pattern(family: str, dtype: torch.dtype) -> None:
     """Also which keys there are: a sliding window hides some."""
     both = frozen(family, dtype=dtype)
     own = spied(both.model.module, both.capture.token_ids)
@@ -103,8 +102,9 @@ def test_softmax_of_the_scores_is_the_pattern(
         at = [key.position for key in found.keys]
         assert at == seen.pattern[2, QUERY].nonzero().squeeze(1).tolist()
         pattern = seen.pattern[2, QUERY, at].double()
-        assert torch.allclose(scores.softmax(-1), pattern, rtol=0, atol=max(tolerance, 1e-6))
-        assert found.attention == pytest.approx(float(seen.pattern[2, QUERY, 8]), abs=1e-6)
+        near = rounding(torch.float32)  # transformers takes most softmaxes in it, whatever comes in
+        assert torch.allclose(scores.softmax(-1), pattern, rtol=0, atol=near)
+        assert found.attention == pytest.approx(float(seen.pattern[2, QUERY, 8]), abs=near)
     assert (found.softcap is not None) == (family == "gemma2")
 
 
@@ -226,7 +226,9 @@ def test_weak_sources_that_are_only_summed_change_no_sum(monkeypatch: pytest.Mon
     monkeypatch.setattr(qk, "MOST_HELD", 40 * 4)
     some = attributed(both, n_terms=5).parts
     assert np.allclose(some.by_kind, whole.by_kind, rtol=0, atol=1e-12)
-    assert some.positive[0] == whole.positive[0]
+    (ours, theirs) = (some.positive[0], whole.positive[0])
+    assert (ours.query, ours.key) == (theirs.query, theirs.key)
+    assert ours.value == pytest.approx(theirs.value, abs=1e-12)
     monkeypatch.setattr(qk, "MOST_HELD", 1 << 25)
     every = attributed(both, n_terms=ALL, against=[8]).against[0].parts
     values = {(t.query, t.key): t.value for t in (*every.positive, *every.negative)}

@@ -20,12 +20,13 @@ from tests.attribution.frozen import (
     frozen,
     off,
 )
+from tests.rounding import rounding
 
 PLT_AND_CLT_WITH_AND_WITHOUT_SKIP = [(k, s) for k in ("plt", "clt") for s in (False, True)]
-DTYPES = [(torch.float32, 1e-5), (torch.float64, 1e-9)]
+DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float32", "float64"])
 @pytest.mark.parametrize(("kind", "skip"), PLT_AND_CLT_WITH_AND_WITHOUT_SKIP)
 def test_rows_equal_autograd(kind: str, skip: bool, dtype: torch.dtype, tolerance: float) -> None:
     both = frozen(kind=kind, skip=skip, dtype=dtype)

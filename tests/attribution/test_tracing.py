@@ -26,6 +26,7 @@ from circuit_tracer.interventions.spec import Strength
 from circuit_tracer.interventions.trust.report import TrustSettings, trust
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
+from tests.rounding import missed_shares, rounding
 from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 
 PROMPT = "the banana is yellow yes a lemon is"
@@ -41,17 +42,14 @@ def traced(settings: TraceSettings | None = None, **options: object) -> Graph:
 @pytest.mark.parametrize("kind", ["plt", "clt"])
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("activation", ["topk", "jumprelu", "relu"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_edges_and_constant_sum_to_every_value(
-    kind: str, skip: bool, activation: str, dtype: torch.dtype, tolerance: float
+    kind: str, skip: bool, activation: str, dtype: torch.dtype
 ) -> None:
     graph = traced(kind=kind, skip=skip, activation=activation, dtype=dtype)
-    received = np.bincount(graph.edges.target, graph.edges.weight, minlength=len(graph.nodes))
-    rows = graph.nodes.expanded
-    value, constant = graph.nodes.value[rows], graph.nodes.constant[rows]
-    assert rows.sum() > 50
-    assert np.allclose(received[rows] + constant, value, rtol=0, atol=tolerance)
-    assert graph.info.conservation_residual <= tolerance
+    assert graph.nodes.expanded.sum() > 50
+    assert missed_shares(graph).max() < rounding(dtype)
+    assert graph.info.conservation_residual <= graph.info.conservation_tolerance
 
 
 def test_values_are_the_models_own_logits_and_pre_activations() -> None:

@@ -41,13 +41,13 @@ def test_capture_is_what_the_model_computes() -> None:
 
 
 def test_mlp_activity_of_a_batch_is_that_of_its_rows() -> None:
-    model = tiny_llama()
+    model = tiny_llama(dtype=torch.float64)
     rows = [model.tokenize(PROMPT), model.tokenize("a lemon is blue the sky is blue yes")]
     activity = model.mlp_activity(torch.tensor(rows))
     for i, row in enumerate(rows):
         capture = model.capture(row)
-        assert torch.allclose(activity.inputs[:, i], capture.mlp_in, atol=1e-6)
-        assert torch.allclose(activity.outputs[:, i], capture.mlp_out, atol=1e-6)
+        assert torch.allclose(activity.inputs[:, i], capture.mlp_in, atol=1e-12)
+        assert torch.allclose(activity.outputs[:, i], capture.mlp_out, atol=1e-12)
 
 
 @pytest.mark.parametrize("reads", ["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"])

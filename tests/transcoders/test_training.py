@@ -10,7 +10,7 @@ import torch
 
 from circuit_tracer.errors import TrainingError, UsageError
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.training import Progress, TrainingConfig, train_in_memory
+from circuit_tracer.transcoders.training import Progress, train_in_memory
 from circuit_tracer.transcoders.training.checkpoint import (
     Position,
     RunIdentity,
@@ -60,14 +60,14 @@ def test_every_kind_learns_to_reconstruct(tmp_path: Path, settings: dict[str, An
     )
     last = [report for report in reports if report.stage == "training"][-1]
     assert last.tokens == last.total_tokens
-    assert last.loss < reports[1].loss
+    assert max(last.fvu) < max(reports[1].fvu)
     assert max(pooled_fvu(dictionary)) < 0.35  # the mean alone gives 1
     assert dictionary.kind == config.kind
     first = dictionary.layers[0]
     assert first.W_dec.shape == (48, 2 if config.kind == "clt" else 1, 12)
     assert (first.W_skip is not None) == config.skip
     if config.activation == "topk":
-        assert last.l0 == (4.0, 4.0)
+        assert last.l0 == pytest.approx((4, 4))
     elif config.target_l0:
         assert all(2.5 < l0 < 5.5 for l0 in last.l0)
 
@@ -141,26 +141,27 @@ def test_the_exported_dictionary_computes_what_training_computed(tmp_path: Path)
             torch.testing.assert_close(fvu, outcome.fvu[layer].detach(), rtol=1e-4, atol=1e-6)
 
 
-def dead_after(config: TrainingConfig, batch: Batch, steps: int = 60) -> int:
-    """Features dead at the end of a run that began with half of them too weak to be chosen."""
-    trainer = Trainer.start(config, batch)
+def revived(aux_weight: float) -> int:
+    """Of 48 features that are far too weak to be chosen at first, those that ever fire."""
+    generator = torch.Generator().manual_seed(0)
+    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9), generator=generator))
+    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+    settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 2e-2, "decay_from": 1.0}
+    trainer = Trainer.start(small_config(aux_weight=aux_weight, **settings), batch)
     with torch.no_grad():
         for own in trainer.weights:
-            own.W_enc[::2] *= 0.1
-    for _ in range(steps):
-        trainer.step(batch, steps * batch.inputs.shape[1] * 4)
-    return sum(int((silent >= config.dead_steps).sum()) for silent in trainer.silent)
+            own.W_enc[::2] *= 0.01
+    fired = torch.zeros(len(trainer.weights), 24, dtype=torch.bool)
+    for _ in range(60):
+        trainer.step(batch, 100_000)
+        fired |= torch.stack([silent[::2] == 0 for silent in trainer.silent])
+    return int(fired.sum())
 
 
 def test_dead_features_are_revived_by_auxk_and_by_nothing_else() -> None:
-    torch.manual_seed(0)
-    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
-    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
-    settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 2e-2, "decay_from": 1.0}
-    without = dead_after(small_config(aux_weight=0.0, **settings), batch)
-    revived = dead_after(small_config(aux_weight=0.1, **settings), batch)
-    assert without >= 40
-    assert revived < 0.7 * without
+    """With six seeds 0 to 2 came back without AuxK, and 29 to 37 with it."""
+    assert revived(aux_weight=0.0) <= 8
+    assert revived(aux_weight=0.1) >= 20
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def exact(model: PointModel, **changes: Any) -> Dictionary:
 def test_what_is_right_gets_figures_and_no_warning() -> None:
     found = validate(PointModel(), exact(PointModel()), TEXT)
     assert found.warnings == []
-    assert [layer.fvu for layer in found.layers] == pytest.approx([0, 0], abs=1e-9)
+    assert [layer.fvu for layer in found.layers] == pytest.approx([0, 0], abs=1e-6)
     assert [layer.l0 for layer in found.layers] == [1, 1]
     assert found.tokens == 17  # "and", "or" are unknown, BOS is left out
     assert found.as_json()["layers"][0]["better"] is None
