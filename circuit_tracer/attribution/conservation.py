@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.graphs.token_text import target_text
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative conservation residual a graph may have, by what the sweep computes in."""
@@ -82,7 +83,7 @@ def _is_rounding(assembler: Assembler, rows: NDArray[np.int64]) -> NDArray[np.bo
 
 def _name(assembler: Assembler, target: int) -> str:
     if target < assembler.n_logits:
-        return f'the target "{assembler.chosen.targets[target].token}"'
+        return f'the target "{target_text(assembler.chosen.targets[target])}"'
     device = assembler.model.embeddings.device
     number = torch.tensor([target - assembler.n_logits], device=device)
     place = assembler.model.features.at(number)

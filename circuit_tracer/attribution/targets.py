@@ -10,6 +10,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.graphs.graph import Target
+from circuit_tracer.graphs.token_text import shown, split_tokens
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 
@@ -69,7 +70,7 @@ def choose_targets(
     bias = logits.new_zeros(len(logits)) if given is None else given
     if contrast is not None:
         plus, minus = _contrast_ids(model, contrast)
-        text = f"{_bare(model, plus)} - {_bare(model, minus)}"
+        text = f"{_shown(model, plus)} - {_shown(model, minus)}"
         return ChosenTargets(
             targets=(target(text, plus, minus),),
             direction=(unembedding[plus] - unembedding[minus])[None],
@@ -79,7 +80,7 @@ def choose_targets(
         )
     if why_not is not None:
         first, other = int(ranked[0]), _competitor_id(model, why_not, int(ranked[0]))
-        text = f"{_bare(model, first)} - {_bare(model, other)}"
+        text = f"{_shown(model, first)} - {_shown(model, other)}"
         return ChosenTargets(
             targets=(target(model.token_text(other), other), target(text, first, other)),
             direction=torch.stack(
@@ -121,12 +122,15 @@ def _fewest(ranked: Tensor, most: int, mass: float) -> int:
 
 
 def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
-    parts = [part for part in contrast.split(",") if part.strip()]
-    if len(parts) != 2:
-        raise PromptError(f'--contrast "{contrast}" must be two tokens with a comma: "yes,no"')
-    plus, minus = (model.token_id(part.strip()) for part in parts)
+    parts = split_tokens(contrast)
+    if len(parts) != 2 or not all(parts):
+        raise PromptError(
+            f'--contrast "{shown(contrast)}" must be two tokens with a comma: "yes,no" (a comma '
+            "of a token is \\,)"
+        )
+    plus, minus = (model.token_id(part) for part in parts)
     if plus == minus:
-        raise PromptError(f'--contrast "{contrast}" names the same token twice')
+        raise PromptError(f'--contrast "{shown(contrast)}" names the same token twice')
     return plus, minus
 
 
@@ -135,11 +139,11 @@ def _competitor_id(model: Model, why_not: str, first: int) -> int:
     other = model.token_id(why_not)
     if other == first:
         raise PromptError(
-            f'"{_bare(model, first)}" is what the model says here, so --why-not has nothing to '
+            f'"{_shown(model, first)}" is what the model says here, so --why-not has nothing to '
             "explain; name a token that it did not choose"
         )
     return other
 
 
-def _bare(model: Model, token_id: int) -> str:
-    return model.token_text(token_id).strip()
+def _shown(model: Model, token_id: int) -> str:
+    return shown(model.token_text(token_id))

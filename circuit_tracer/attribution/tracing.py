@@ -29,6 +29,7 @@ from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
 from circuit_tracer.errors import DictionaryError, UsageError
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
@@ -294,7 +295,7 @@ def _check_zeroed(zeroed: int, at: int) -> None:
 
 @dataclass(frozen=True)
 class _Labels:
-    """Tokens for embeddings, cards' labels for features, "" for errors, the text of targets."""
+    """Tokens and targets as they are shown, cards' labels for features, "" for errors."""
 
     info: GraphInfo
     of_features: Labels | None
@@ -304,12 +305,11 @@ class _Labels:
     ) -> tuple[str, ...]:
         text = [""] * len(kind)
         embeddings = np.flatnonzero(kind == NodeKind.EMBEDDING)
-        for row, token in zip(embeddings.tolist(), self.info.tokens, strict=False):
-            text[row] = token.strip() or token
-        for row, target in zip(
-            np.flatnonzero(kind == NodeKind.LOGIT).tolist(), self.info.targets, strict=True
-        ):
-            text[row] = target.token.strip() or target.token
+        for row, token in zip(embeddings.tolist(), prompt_texts(self.info.tokens), strict=False):
+            text[row] = token
+        targets = np.flatnonzero(kind == NodeKind.LOGIT)
+        for row, target in zip(targets.tolist(), target_texts(self.info.targets), strict=True):
+            text[row] = target
         if self.of_features is not None:
             rows = np.flatnonzero(kind == NodeKind.FEATURE)
             pairs = list(zip(layer[rows].tolist(), feature[rows].tolist(), strict=True))

@@ -93,6 +93,7 @@ def _self_check() -> list[Check]:
     """Trace a short prompt through every bundled dictionary; refused graphs raise."""
     from circuit_tracer.attribution import trace
     from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries
+    from circuit_tracer.graphs.token_text import target_text
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.opening import open_transcoders
 
@@ -105,7 +106,7 @@ def _self_check() -> list[Check]:
             )
             info = trace(model, dictionary, "a banana is").graph.info
             said = (
-                f'"a banana is" -> "{info.targets[0].token.strip()}", residual '
+                f'"a banana is" -> "{target_text(info.targets[0])}", residual '
                 f"{info.conservation_residual:.1e} (at most {info.conservation_tolerance:.0e})"
             )
             checks.append(Check(f"conservation, {bundled}/{name}", said))

@@ -44,6 +44,7 @@ def inspect_model(
     json: options.Json = False,
 ) -> None:
     """Show a model's architecture, sizes, hash and tokenizer; it is opened for that."""
+    from circuit_tracer.graphs.token_text import shown
     from circuit_tracer.models import open_model
 
     opened = open_model(model, device="cpu")
@@ -52,7 +53,7 @@ def inspect_model(
         if json:
             print_json(tokens)
         else:
-            print("\n".join(tokens))
+            print("\n".join(shown(token) for token in tokens))
         return
     wiring, identity = opened.wiring, opened.identity
     facts = {
@@ -77,6 +78,6 @@ def inspect_model(
         print_json({**facts, "notes": list(opened.notes)})
         return
     for name, value in facts.items():
-        shown = f"{value:,}" if isinstance(value, int) else value
-        print(f"{name.replace('_', ' '):13} {shown}")
+        text = f"{value:,}" if isinstance(value, int) else value
+        print(f"{name.replace('_', ' '):13} {text}")
     say_notes(opened.notes)

@@ -21,6 +21,7 @@ import numpy as np
 from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.viewing import graph_page, shown, shown_at
 from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs import token_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +70,7 @@ def run_pages(run: Run) -> Pages:
             IndexRow(
                 href=href,
                 prompt=record["prompt"],
-                answer=record["answer"],
+                answer=_answer(record["answer"], record["info"]),
                 probability=record["probability"],
                 scores={name: record[own] for name, own in SCORES.items()},
                 tags=record["tags"] or (),
@@ -141,7 +142,7 @@ def folder_pages(root: Path) -> Pages:
             IndexRow(
                 href=href,
                 prompt=str(info["prompt"]),
-                answer=str(first["token"]),
+                answer=_answer(str(first["token"]), info),
                 probability=_number(first.get("probability")),
                 scores={name: _number(scores.get(own)) for name, own in SCORES.items()},
                 tags=[str(info["model"]["name"])],
@@ -194,6 +195,15 @@ def _href(name: str) -> str:
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number else None
+
+
+def _answer(token: str, info: str | Mapping[str, Any]) -> str:
+    """A first target as it is shown; whether it is a contrast is looked up only if it may be."""
+    if " - " in token:
+        known = json.loads(info) if isinstance(info, str) else info
+        if len(known["targets"][0]["vocabulary_ids"]) == 2:
+            return token
+    return token_text.shown(token)
 
 
 class _Route(NamedTuple):

@@ -15,6 +15,7 @@ from circuit_tracer.cli.drawing import bytes_of
 from circuit_tracer.cli.forms import check_figure
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.cli.token_notes import say_forms
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def steer(
                 seed=seed,
             )
             found.append((text, steering))
-    word = "" if followed is None else opened.model.token_text(followed).strip()
+    word = "" if followed is None else opened.model.token_text(followed)
     if plot is not None and form is not None:
         _plot(plot, form, overwrite, found[0][1], features, unit, word)
     if json:
@@ -184,6 +185,7 @@ def _target(
 ) -> int | None:
     """The token to follow: as given, or what the first feature, so held, raises most."""
     if given is not None:
+        say_forms(opened.model, [given])
         return opened.model.token_id(given)
     from circuit_tracer.cli.features import promoted
     from circuit_tracer.errors import PromptError
@@ -226,6 +228,7 @@ def _plot(
     word: str,
 ) -> None:
     from circuit_tracer.graphs import new_file
+    from circuit_tracer.graphs.token_text import shown
     from circuit_tracer.render.dose import Point, dose_svg
 
     points = [
@@ -240,7 +243,7 @@ def _plot(
         Point(0.0, zero, mean, before.perplexity),
         title=f"Holding {names}",
         unit=_unit_text(unit),
-        target=word,
+        target=shown(word),
     )
     with new_file(plot, overwrite) as file:
         file.write_bytes(bytes_of(figure, form))

@@ -27,6 +27,7 @@ from circuit_tracer.cli.names import check_slug, folder_for, slug_of
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
+from circuit_tracer.cli.token_notes import given_tokens, say_forms
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.processes import is_first, processes
 
@@ -135,6 +136,7 @@ def trace(
             threads=threads,
         )
         load_seconds = time.perf_counter() - clock
+        say_forms(opened.model, given_tokens(settings))
         traced = _traced(opened, text, settings, report)
         if not is_first():
             return  # the first process prints and writes, the others only computed

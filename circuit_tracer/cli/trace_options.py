@@ -18,10 +18,16 @@ System = Annotated[
 ]
 Target = Annotated[
     list[str] | None,
-    option("--target", help="Explain this token instead of the model's own; repeatable."),
+    option(
+        "--target",
+        help="Explain this token, exactly as typed or by id:343, not the model's own; repeatable.",
+    ),
 ]
 Contrast = Annotated[
-    str | None, option("--contrast", help='"yes,no": explain logit(yes) - logit(no).')
+    str | None,
+    option(
+        "--contrast", help='"yes,no": explain logit(yes) - logit(no); a comma of a token is \\,.'
+    ),
 ]
 WhyNot = Annotated[
     str | None,

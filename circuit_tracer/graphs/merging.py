@@ -211,4 +211,4 @@ def _token(infos: Sequence[GraphInfo], column: Column) -> str:
     texts = [info.tokens[at] for info, at in pairs if at is not None]
     if len({text.strip() for text in texts}) == 1:
         return texts[0]
-    return " | ".join(text.strip() for text in texts)
+    return " | ".join(text.lstrip(" ") or text for text in texts)

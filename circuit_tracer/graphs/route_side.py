@@ -19,6 +19,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.route_heads import Flows, arrow_heads, flows_of, own_heads
 from circuit_tracer.graphs.supernode_graph import SupernodeGraph, supernode_graph
 from circuit_tracer.graphs.supernodes import Supernode
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 
 RoutePart = Literal["shared", "fact", "judgement"]
 
@@ -141,7 +142,7 @@ def route_side(
     has_leading = graph.info.settings.get("zeroed_positions") != 0
     return RouteSide(
         prompt=graph.info.prompt.strip(),
-        tokens=tuple(token.strip() for token in graph.info.tokens),
+        tokens=prompt_texts(graph.info.tokens),
         is_contrast=any(target.is_contrast for target in graph.info.targets),
         n_layers=graph.info.n_layers,
         boxes=boxes,
@@ -169,7 +170,7 @@ def share_held(sizes: Sequence[float], most: int) -> float:
 def _token(pruned: PrunedGraph, flows: Flows | None, row: int) -> RouteBox:
     influence = float(pruned.influence[row])
     position = int(pruned.graph.nodes.position[row])
-    name = pruned.graph.token_of(row).strip()
+    name = prompt_texts(pruned.graph.info.tokens)[position]
     own = () if flows is None else own_heads(flows, row)
     return RouteBox(
         "token", name, "shared", -1, position, -1, -1, -1.0, False, 0, influence, 0, own
@@ -197,9 +198,10 @@ def _supernode(pruned: PrunedGraph, group: Group, early_layers: int) -> RouteBox
 
 def _target(pruned: PrunedGraph, row: int) -> RouteBox:
     graph = pruned.graph
-    target = graph.info.targets[graph.target_rows.tolist().index(row)]
+    number = graph.target_rows.tolist().index(row)
+    target = graph.info.targets[number]
     value = target.logit if target.is_contrast else target.probability
-    last, name = graph.info.n_layers, target.token.strip()
+    last, name = graph.info.n_layers, target_texts(graph.info.targets)[number]
     return RouteBox(
         "target", name, "shared", -1, target.position, last, last, float(last), False, 0, value
     )

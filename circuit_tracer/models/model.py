@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
 from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.models.wiring import Wiring
 
 DTYPES = {
@@ -207,31 +209,22 @@ class Model:
         family = str(getattr(self.module.config, "model_type", ""))
         return default_zeroed_positions(self.tokenizer, token_ids, family=family)
 
+    @cached_property
+    def token_names(self) -> TokenNames:
+        """The names of the vocabulary; made when the first one is asked for."""
+        return TokenNames(self.tokenizer, owner=self.identity.name, size=self.wiring.n_vocabulary)
+
     def token_text(self, token_id: int) -> str:
-        """One token as readable text, leading blank kept where the vocabulary has one."""
-        text: str = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-        piece = self.tokenizer.convert_ids_to_tokens(token_id) or ""
-        if piece.startswith("\u2581") and not text.startswith(" "):
-            return f" {text}"  # SentencePiece tokenizers strip the blank when they decode
-        return text
+        """One token as text, leading blank kept; `token_id` gives the token back."""
+        return self.token_names.text(token_id)
 
-    def token_id(self, text: str) -> int:
-        """The single token a user means by `text`: as typed, or with a leading blank.
+    def token_id(self, text: str, *, continues: bool = False) -> int:
+        """The single token a user means by `text`: exactly as typed, as shown (␣yes), or id:343.
 
-        Raises PromptError when the text is no single token.
+        A text that is no token is looked for with a leading blank; with `continues` that comes
+        first, for words that are to follow others. Raises PromptError when it is no single token.
         """
-        if not text.strip():
-            raise PromptError("a target is empty; give one token, such as yellow")
-        unknown = self.tokenizer.unk_token_id
-        candidates = [text] if text.startswith(" ") else [f" {text}", text]
-        for candidate in candidates:
-            ids = self.tokenizer(candidate, add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and (ids[0] != unknown or unknown is None):
-                return int(ids[0])
-        raise PromptError(
-            f'the target "{text}" is not one token of {self.identity.name}; '
-            "give a single token of its vocabulary"
-        )
+        return self.token_names.token_id(text, continues=continues)
 
     def needed(self, token_ids: list[int], first: int | None = None) -> list[int]:
         """The tokens to run for what a prompt's pass is at its first positions.

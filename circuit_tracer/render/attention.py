@@ -22,9 +22,10 @@ from circuit_tracer.graphs.heads import (
 )
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.qk import KINDS, Parts, QkAttribution, Share, Source, Term
+from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
-from circuit_tracer.render.text import percent, printable, shorten, token_texts
+from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,7 +75,7 @@ def _move(graph: Graph, move: Move) -> str:
 
 
 def _token(graph: Graph, position: int) -> str:
-    words = token_texts(graph.info.tokens)[position]
+    words = prompt_texts(graph.info.tokens)[position]
     return f"{shorten(words, TOKEN_CELLS)}@{position}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.terminal import add_plain, plain_table
-from circuit_tracer.render.text import number, percent, printable, shorten
+from circuit_tracer.render.text import number, percent, printable, shorten, word_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def card_tables(card: Card, contexts: int) -> list[RenderableType]:
 
 
 def _listed(tokens: Sequence[str]) -> str:
-    return ", ".join(printable(token).strip() for token in tokens)
+    return ", ".join(shown(token) for token in tokens)
 
 
 def _histogram(card: Card) -> Table:
@@ -103,6 +104,6 @@ def _contexts(card: Card, most: int) -> Table:
 def _context(example: Example) -> str:
     """Its text around the peak."""
     at = max(range(len(example.tokens)), key=lambda i: example.activations[i], default=0)
-    words = [printable(token).strip() for token in example.tokens]
+    words = [word_text(token) for token in example.tokens]
     words[at] = f"[{words[at]}]"
     return shorten(" ".join(words), CONTEXT_CELLS)

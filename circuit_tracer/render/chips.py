@@ -12,9 +12,10 @@ from math import sqrt
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.selection import Selection
-from circuit_tracer.render.text import percent, shorten_to_width, text_width, token_texts
+from circuit_tracer.render.text import percent, shorten_to_width, text_width
 
 LABEL_SIZE = 10.0
 TOKEN_SIZE = 11.0
@@ -55,7 +56,7 @@ def make_chips(
     nodes = pruned.graph.nodes
     inner = [r for r in selection.rows if nodes.kind[r] in (NodeKind.FEATURE, NodeKind.ERROR)]
     largest = max((float(pruned.influence[row]) for row in inner), default=0.0)
-    tokens = token_texts(pruned.graph.info.tokens)
+    tokens = prompt_texts(pruned.graph.info.tokens)
     targets = dict(_target_labels(pruned.graph))
     cells: dict[Cell, list[Chip]] = {}
     for row in selection.rows.tolist():
@@ -76,7 +77,7 @@ def make_chips(
 
 def _target_labels(graph: Graph) -> Iterator[tuple[int, str]]:
     targets = graph.info.targets
-    texts = token_texts([target.token for target in targets])
+    texts = target_texts(targets)
     for row, target, words in zip(graph.target_rows.tolist(), targets, texts, strict=True):
         value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
         yield row, f"{shorten_to_width(words, TOKEN_SIZE, TOKEN_WIDTH)}  {value}"

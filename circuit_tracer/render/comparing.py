@@ -10,9 +10,10 @@ from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.merging import MergedGraph, Owner
 from circuit_tracer.graphs.overlap import Overlap
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
-from circuit_tracer.render.text import percent, printable, shorten, token_texts
+from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +56,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
             table,
             name,
             f"{shorten(printable(one.graph.info.prompt).strip(), 36)}{through}",
-            shorten(f"{printable(target.token).strip()} {value}", 18),
+            shorten(f"{target_text(target)} {value}", 18),
             str(int(features.sum())),
             f"{one.scores.replacement:.2f}",
             f"{one.scores.completeness:.2f}",
@@ -98,7 +99,7 @@ def features_table(
     rows.sort(key=lambda row: (-float(pruned.influence[row]), row))
     more = f"{len(rows):,} in all." if len(rows) > limit else ""
     table = plain_table(more)
-    words = token_texts(pruned.graph.info.tokens)
+    words = prompt_texts(pruned.graph.info.tokens)
     table.add_column("feature", no_wrap=True, min_width=8)
     table.add_column("label", no_wrap=True, min_width=24)
     table.add_column("token", no_wrap=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.text import number, percent, printable
 
 
@@ -18,11 +19,19 @@ def short_label(graph: Graph, row: int) -> str:
     if kind is NodeKind.ERROR:
         return "error"
     if kind is NodeKind.EMBEDDING:
-        return printable(graph.token_of(row))
-    label = printable(nodes.label[row]).strip()
-    if label or kind is NodeKind.LOGIT:
-        return label
-    return f"L{nodes.layer[row]}/{nodes.feature[row]}"
+        return _token(graph, row)
+    if kind is NodeKind.LOGIT:
+        return _target(graph, row)
+    return printable(nodes.label[row]).strip() or f"L{nodes.layer[row]}/{nodes.feature[row]}"
+
+
+def _token(graph: Graph, row: int) -> str:
+    return prompt_texts(graph.info.tokens)[int(graph.nodes.position[row])]
+
+
+def _target(graph: Graph, row: int) -> str:
+    number: int = graph.target_rows.tolist().index(row)
+    return target_texts(graph.info.targets)[number]
 
 
 def node_lines(pruned: PrunedGraph, row: int) -> list[str]:
@@ -30,18 +39,18 @@ def node_lines(pruned: PrunedGraph, row: int) -> list[str]:
     graph = pruned.graph
     nodes = graph.nodes
     kind = NodeKind(int(nodes.kind[row]))
-    place = f'at token {nodes.position[row]} "{graph.token_of(row)}"'
+    place = f'at token {nodes.position[row]} "{_token(graph, row)}"'
     influence = f"influence {percent(float(pruned.influence[row]))}"
     if kind is NodeKind.LOGIT:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
         return [
-            f'target "{target.token}"',
+            f'target "{_target(graph, row)}"',
             f"probability {percent(target.probability)}, logit {target.logit:+.3f}",
             f"weight {percent(float(nodes.weight[row]))} in the influence",
             node_name(graph, row),
         ]
     if kind is NodeKind.EMBEDDING:
-        return [f'token {nodes.position[row]} "{graph.token_of(row)}"', influence]
+        return [f'token {nodes.position[row]} "{_token(graph, row)}"', influence]
     if kind is NodeKind.ERROR:
         return [
             f"error of layer {nodes.layer[row]} {place}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circuit_tracer.graphs.token_text import shown, target_text
 from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
-from circuit_tracer.render.text import number, percent, printable, shorten, token_text
+from circuit_tracer.render.text import number, percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +25,8 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
 
     target = found.targets[which]
     lines = Text(
-        f"{token_text(target.token)} at position {target.position}: "
-        f"{percent(found.probabilities[which])}, the model says {token_text(found.top)}; "
+        f"{target_text(target)} at position {target.position}: "
+        f"{percent(found.probabilities[which])}, the model says {shown(found.top)}; "
         f"changed: {how}"
     )
     modes = list(found.rows[0].measured)
@@ -49,7 +50,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
             *_foretold(row, which),
             *(f"{change:+.3f}" for change in changes),
             percent(last.probabilities[which]),
-            token_text(last.top),
+            shown(last.top),
             style=sign_style(1 if changes[-1] > 0 else -1),
         )
     return lines, table
@@ -74,7 +75,7 @@ def steering_tables(
         f"{printable(prompt)}{_behind(steering.before.text)}",
         f"{printable(prompt)}{_behind(after.text)}",
     )
-    followed = f"first, mean: probability of {printable(target)} as the next token, and over the "
+    followed = f"first, mean: probability of {shown(target)} as the next token, and over the "
     curve = plain_table(
         f"dose: {unit}; {f'{followed}new tokens; ' if target else ''}perplexity: of the new text "
         "under the unchanged model."
@@ -98,5 +99,5 @@ def steering_tables(
 
 def _behind(text: str) -> str:
     """New text behind a prompt: word tokenizers leave out the blank."""
-    shown = printable(text)
-    return shown if shown[:1] in ("", " ", "\n", ".", ",") else f" {shown}"
+    new = printable(text)
+    return new if new[:1] in ("", " ", "\n", ".", ",") else f" {new}"

@@ -10,9 +10,10 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
 from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
 from circuit_tracer.graphs.supernodes import Supernode
+from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, add_plain, cell_width, plain_table
-from circuit_tracer.render.text import percent, printable, shorten, token_texts
+from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ def group_table(
 ) -> Table:
     """One line a supernode: name, token, members, layers, influence, scores."""
     nodes = pruned.graph.nodes
-    words = token_texts(pruned.graph.info.tokens)
+    words = prompt_texts(pruned.graph.info.tokens)
     grouped = {row for group in groups for row in group.rows}
     table = plain_table(
         f"{len(groups)} supernodes of {len(grouped)} nodes; influence: summed over the members."

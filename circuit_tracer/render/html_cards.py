@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.render.text import printable, token_text
+from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.text import printable, word_text
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.cards import Card
@@ -43,8 +44,8 @@ def _card(card: Card, numbers: dict[str, int]) -> dict[str, Any]:
         "feature": card.feature,
         "frequency": card.frequency,
         "most": card.max_activation,
-        "promotes": [token_text(token) for token in card.promotes[:PROMOTED]],
-        "suppresses": [token_text(token) for token in card.suppresses[:PROMOTED]],
+        "promotes": [shown(token) for token in card.promotes[:PROMOTED]],
+        "suppresses": [shown(token) for token in card.suppresses[:PROMOTED]],
         "examples": [
             {"quantile": printable(name), "examples": group} for name, group in quantiles.items()
         ],
@@ -52,7 +53,7 @@ def _card(card: Card, numbers: dict[str, int]) -> dict[str, Any]:
 
 
 def _number(numbers: dict[str, int], token: str) -> int:
-    return numbers.setdefault(token_text(token), len(numbers))
+    return numbers.setdefault(word_text(token), len(numbers))
 
 
 def _level(activation: float, most: float) -> int:

@@ -25,10 +25,11 @@ from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
 from circuit_tracer.graphs.merging import merge
 from circuit_tracer.graphs.paths import best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import score_lines, short_label
 from circuit_tracer.render.html_cards import cards_record
 from circuit_tracer.render.html_trust import trust_record
-from circuit_tracer.render.text import percent, printable, token_text, token_texts
+from circuit_tracer.render.text import percent, printable
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.cards import Card
@@ -109,7 +110,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         "slug": shown.slug,
         "prompt": printable(info.prompt),
         "about": _about(pruned, len(order)),
-        "tokens": list(token_texts(info.tokens)),
+        "tokens": list(prompt_texts(info.tokens)),
         "nLayers": info.n_layers,
         "nodes": _node_columns(pruned, kept, cumulative),
         "edges": edges,
@@ -193,16 +194,17 @@ def _edges(pruned: PrunedGraph, number: Ints) -> tuple[Ints, dict[str, list[str]
 
 
 def _targets(graph: Graph, number: Ints) -> list[dict[str, Any]]:
+    targets, texts = graph.info.targets, target_texts(graph.info.targets)
     return [
         {
             "row": int(number[row]),
-            "token": token_text(target.token),
+            "token": text,
             "probability": target.probability,
             "logit": target.logit,
             "contrast": target.is_contrast,
             "vocabularyId": target.vocabulary_ids[0],
         }
-        for row, target in zip(graph.target_rows.tolist(), graph.info.targets, strict=True)
+        for row, target, text in zip(graph.target_rows.tolist(), targets, texts, strict=True)
     ]
 
 

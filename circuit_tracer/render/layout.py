@@ -18,6 +18,7 @@ from math import log
 
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.chips import (
     BOX_HEIGHT,
     CHIP_GAP,
@@ -36,7 +37,7 @@ from circuit_tracer.render.chips import (
 )
 from circuit_tracer.render.places import Band, Box, Column, Layout, Placed
 from circuit_tracer.render.selection import MAX_TOKENS, Selection
-from circuit_tracer.render.text import shorten_to_width, text_width, token_texts
+from circuit_tracer.render.text import shorten_to_width, text_width
 
 GUTTER = 46.0
 COLUMN_GAP = 20.0
@@ -182,7 +183,7 @@ def _spans(
     graph: Graph, lines: Lines, order: Mapping[int, int], gap: float
 ) -> tuple[dict[int, _Span], float]:
     """Columns from left to right, by their first position, and the right end of everything."""
-    tokens = token_texts(graph.info.tokens)
+    tokens = prompt_texts(graph.info.tokens)
     by_position: dict[int, dict[int, Sequence[Sequence[Chip]]]] = {
         target.position: {} for target in graph.info.targets
     }

@@ -13,6 +13,7 @@ from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.k_best import Sign
 from circuit_tracer.graphs.paths import best_paths, signed_mass
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import target_text
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, routes
 from circuit_tracer.render.text import percent, printable, shorten
 
@@ -40,8 +41,8 @@ def why_not(
 
     graph = pruned.graph
     other, contrast = graph.info.targets
-    name = _named(other.token)
-    chosen = _named(contrast.token.rpartition(" - ")[0])
+    name = _named(target_text(other))
+    chosen = _named(target_text(contrast).rpartition(" - ")[0])
     held_by: tuple[tuple[int, Sign, str], ...] = (
         (0, "+", f"What speaks for {name}"),
         (0, "-", f"What holds {name} down"),

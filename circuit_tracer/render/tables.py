@@ -9,6 +9,7 @@ import numpy as np
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
@@ -17,7 +18,7 @@ from circuit_tracer.render.terminal import (
     plain_table,
     sign_style,
 )
-from circuit_tracer.render.text import number, percent, printable, shorten, token_texts
+from circuit_tracer.render.text import number, percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +37,7 @@ def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     table.add_column("token", no_wrap=True)
     table.add_column("activation", justify="right", no_wrap=True)
     table.add_column("influence", justify="right", no_wrap=True)
-    words = token_texts(graph.info.tokens)
+    words = prompt_texts(graph.info.tokens)
     for row in rows[:limit].tolist():
         is_feature = nodes.kind[row] == NodeKind.FEATURE
         add_plain(

@@ -16,8 +16,9 @@ from circuit_tracer.graphs.head_paths import HeadPath, Way
 from circuit_tracer.graphs.k_best import Sign
 from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import prompt_texts, target_text, target_texts
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line
-from circuit_tracer.render.text import percent, printable, shorten, token_texts
+from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,7 +119,7 @@ def tokens(graph: Graph, *, width: int = WIDTH) -> Text:
     from rich.text import Text
 
     lines = [""]
-    for position, token in enumerate(token_texts(graph.info.tokens)):
+    for position, token in enumerate(prompt_texts(graph.info.tokens)):
         item = f"{position}:{shorten(token, LABEL_CELLS)}"
         longer = f"{lines[-1]}  {item}"
         if lines[-1] and cell_width(longer) > width:
@@ -137,7 +138,7 @@ def targets(graph: Graph) -> Table:
     table.add_column("logit", justify="right", no_wrap=True)
     table.add_column("weight", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    texts = token_texts([target.token for target in graph.info.targets])
+    texts = target_texts(graph.info.targets)
     rows = graph.target_rows.tolist()
     for row, target, words in zip(rows, graph.info.targets, texts, strict=True):
         note = "difference of two logits" if target.is_contrast else f"choice {target.rank + 1}"
@@ -238,7 +239,7 @@ def straight(graph: Graph) -> Text:
     from rich.text import Text
 
     shares = list(zip(graph.info.targets, direct_shares(graph), strict=True))[:ROUTED_TARGETS]
-    named = [f"{printable(t.token).strip()} {percent(float(share))}" for t, share in shares]
+    named = [f"{target_text(t)} {percent(float(share))}" for t, share in shares]
     return Text(
         "  Straight from a token, through attention alone, go of all paths: " + ", ".join(named),
         style="dim",
@@ -285,10 +286,10 @@ def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
         return f"L{layer}{at} error"
     if kind is NodeKind.EMBEDDING:
         tokens = graph.info.tokens
-        words = shorten(token_texts(tokens)[position], LABEL_CELLS)
+        words = shorten(prompt_texts(tokens)[position], LABEL_CELLS)
         return words if tokens.count(tokens[position]) == 1 else f"{words}@{position}"
     if kind is NodeKind.LOGIT:
-        texts = token_texts([target.token for target in graph.info.targets])
+        texts = target_texts(graph.info.targets)
         return shorten(texts[graph.target_rows.tolist().index(row)], LABEL_CELLS)
     label = printable(nodes.label[row]).strip()
     if not label:

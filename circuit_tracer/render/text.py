@@ -8,8 +8,9 @@ hostile text stays text and stays where it is put.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from functools import lru_cache
+
+from circuit_tracer.graphs.token_text import shown
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -43,19 +44,9 @@ def _printable_character(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def token_text(token: str) -> str:
-    """A token as shown: without its leading space, a token of nothing but spaces as "␣"."""
-    return printable(token).strip() or "␣" * max(1, len(token))
-
-
-def token_texts(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Tokens shown beside each other; spaces become visible where that tells two apart."""
-    short = [token_text(token) for token in tokens]
-    alike = [len({t for t, s in zip(tokens, short, strict=True) if s == text}) for text in short]
-    return tuple(
-        text if count == 1 else printable(token).replace(" ", "␣")
-        for token, text, count in zip(tokens, short, alike, strict=True)
-    )
+def word_text(token: str) -> str:
+    """A token in running text: without its leading blanks, if it is more than blanks."""
+    return shown(token.lstrip(" ") or token)
 
 
 def text_width(text: str, size: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.token_text import target_text
 from circuit_tracer.render.terminal import WIDTH, cell_width, sign_style
 from circuit_tracer.render.text import percent, printable, shorten
 
@@ -102,7 +103,7 @@ def _node_words(graph: Graph, row: int, width: int) -> str:
     name = printable(node_name(graph, row))
     if kind is NodeKind.LOGIT:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
-        words = f"{printable(target.token)}  {percent(target.probability)}"
+        words = f"{target_text(target)}  {percent(target.probability)}"
     elif kind is NodeKind.EMBEDDING:
         words = f'token "{printable(graph.token_of(row))}"'
     elif kind is NodeKind.ERROR:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table
-from circuit_tracer.render.text import printable, shorten
+from circuit_tracer.render.text import printable, shorten, word_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,7 +220,7 @@ def _tokens(found: Measurements) -> str:
     if not found.has_errors:
         return ""
     shares = [
-        f"{printable(place.token).strip()} {_percent(place.error_share)}"
+        f"{word_text(place.token)} {_percent(place.error_share)}"
         for place in found.places.tokens
         if place.importance >= 0.01
     ]

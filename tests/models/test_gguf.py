@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from circuit_tracer.errors import ModelError, OutputError
 from circuit_tracer.graphs.folder import new_folder
 from circuit_tracer.models import gguf, open_model
+from tests.vocabularies import assert_inverse
 
 
 class Converter:
@@ -151,3 +153,9 @@ def test_smollm2_knows_its_capital_and_its_template() -> None:
     chat = model.tokenizer.decode(model.tokenize("hey", chat=True))
     assert chat.startswith("<|im_start|>system\n")
     assert chat.endswith("<|im_start|>user\nhey<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.skipif(not _smollm2_is_converted(), reason="SmolLM2 is not installed and converted")
+def test_every_token_of_smollm2_has_a_name_and_every_name_is_its_token() -> None:
+    folder = gguf._folder_of(gguf.SMOLLM2, gguf._smollm2_file())
+    assert_inverse(PreTrainedTokenizerFast.from_pretrained(folder))

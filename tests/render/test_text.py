@@ -11,8 +11,7 @@ from circuit_tracer.render.text import (
     shorten_front_to_width,
     shorten_to_width,
     text_width,
-    token_text,
-    token_texts,
+    word_text,
 )
 
 
@@ -34,12 +33,8 @@ def test_what_acts_is_shown_as_its_escape(hostile: str, shown: str) -> None:
     assert printable(hostile) == shown
 
 
-def test_tokens_lose_their_leading_space_unless_it_tells_two_apart() -> None:
-    assert token_texts([" yes", " no"]) == ("yes", "no")
-    assert token_texts([" yes", "yes", " no"]) == ("␣yes", "yes", "no")
-    assert token_texts([" yes", " yes"]) == ("yes", "yes")
-    assert token_text("  ") == "␣␣"
-    assert token_text("") == "␣"
+def test_words_of_running_text_lose_their_leading_blank() -> None:
+    assert [word_text(token) for token in (" yes", "yes", "\n", "  ")] == ["yes", "yes", "↵", "␣␣"]
 
 
 def test_shortened_text_fits_and_says_so() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from circuit_tracer.graphs.scores import Scores
+from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.interventions.trust.agreement import DictionaryAgreement
 from circuit_tracer.interventions.trust.marks import (
     FREE,
@@ -76,7 +77,7 @@ def remarks(found: Measurements) -> Iterator[Reason]:
     for place in dark[:MOST_TOKENS]:
         yield Reason(
             "~",
-            f'The part from "{place.token.strip()}" (token {place.position}) is '
+            f'The part from "{shown(place.token)}" (token {place.position}) is '
             f"{percent(place.error_share)} error nodes.",
         )
     if found.agreement is not None:

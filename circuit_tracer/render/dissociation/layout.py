@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from circuit_tracer.graphs.route_side import RouteBox, RouteSide
 from circuit_tracer.render.legend import wrap
 from circuit_tracer.render.places import Band, Box
-from circuit_tracer.render.text import printable, shorten_to_width, text_width, token_text
+from circuit_tracer.render.text import printable, shorten_to_width, text_width
 
 NAME = 10.5
 DETAIL = 8.6
@@ -192,7 +192,7 @@ def _height(side: RouteSide, box: RouteBox) -> float:
 
 def _lines(side: RouteSide, box: RouteBox) -> tuple[str, ...]:
     """What it says, then where it fires; the first line is bold. At most two lines."""
-    says, place = box_words(box, token_text(side.tokens[box.position]))
+    says, place = box_words(box, printable(side.tokens[box.position]))
     room = WIDE - 2 * PAD
     if says:
         return (

@@ -1,0 +1,126 @@
+"""The name of every token of a vocabulary, and the token of every name: inverse to each other.
+
+A token's name is its own text, leading blank kept (" yes"). Where two tokens have one text, or a
+text is what the mark of another shows (↵ for a newline), one keeps it and the other is named by
+its bytes (<0x0A>) or its id (id:343). Names are read back as they are, as they are shown (␣yes),
+and, if no token is called so, with a leading blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+from circuit_tracer.errors import PromptError
+from circuit_tracer.graphs.plain import whole_text
+from circuit_tracer.graphs.token_text import has_bytes, id_in, shown, unshown
+from circuit_tracer.models.pieces import pieces_of
+
+
+class TokenNames:
+    """The names of one tokenizer's vocabulary. Made once: it reads every entry."""
+
+    def __init__(
+        self, tokenizer: Any, *, owner: str = "this vocabulary", size: int | None = None
+    ) -> None:
+        """`owner` is the model, for messages; `size` how many ids it has, padding included."""
+        self._texts, spare = pieces_of(tokenizer)
+        self.tokenizer, self.owner = tokenizer, owner
+        self.size = max(self._texts, default=-1) + 1 if size is None else size
+        self._bearers: dict[str, int] = {}
+        """Of every text the token that bears it: the lowest id that is no spare byte."""
+        for token_id in chain(sorted(self._texts.keys() - spare), sorted(spare)):
+            self._bearers.setdefault(self._texts[token_id], token_id)
+        nameless = [i for i, text in self._texts.items() if not self._keeps(i, text)]
+        self._renamed: dict[int, str] = {}
+        """Names of tokens that are not called by their text."""
+        self._ids: dict[str, int] = {}
+        for token_id in sorted(nameless):
+            name = self._another_name(token_id)
+            self._renamed[token_id], self._ids[name] = name, token_id
+
+    def _keeps(self, token_id: int, text: str) -> bool:
+        """Whether a token is called by its text."""
+        if not text or self._bearers[text] != token_id:
+            return False
+        return (read_back := unshown(text)) == text or read_back not in self._bearers
+
+    def _another_name(self, token_id: int) -> str:
+        names: Iterable[str] = (f"id:{token_id:0{width}d}" for width in range(1, 19))
+        text = self._texts.get(token_id, "")
+        if text and not has_bytes(text):
+            names = chain(["".join(f"<0x{byte:02X}>" for byte in text.encode())], names)
+        return next(one for one in names if one not in self._bearers and one not in self._ids)
+
+    def text(self, token_id: int) -> str:
+        """The token's name; of an id without an entry (padding of the embedding) its id."""
+        if token_id in self._renamed or token_id not in self._texts:
+            return self._renamed.get(token_id) or self._another_name(token_id)
+        return self._texts[token_id]
+
+    def find(self, text: str) -> int | None:
+        """The token that a text names, exactly or as shown; None if there is none.
+
+        An id is taken as it is: whether there is such a token is for the caller to say.
+        """
+        if text in self._ids or not text:
+            return self._ids.get(text)
+        bearer = self._bearers.get(text)
+        if bearer is not None and bearer not in self._renamed:
+            return bearer
+        as_shown = self._bearers.get(unshown(text))
+        for token_id in (as_shown, bearer):
+            if token_id is not None:
+                return token_id
+        return id_in(text)
+
+    def token_id(self, text: str, *, continues: bool = False) -> int:
+        """The single token a user means; see `Model.token_id`."""
+        if not text:
+            raise PromptError("a target is empty; give one token, such as yellow")
+        after_blank = [] if text.startswith(" ") else [f" {text}"]
+        texts = [*after_blank, text] if continues else [text, *after_blank]
+        known = [token_id for one in texts if (token_id := self.find(one)) is not None]
+        token_id = known[0] if known else self._encoded(texts)
+        if token_id is None:
+            raise PromptError(
+                f'the target "{shown(text)}" is not one token of {self.owner}; {self._advice(text)}'
+            )
+        if token_id >= self.size:
+            raise PromptError(
+                f'the target "{shown(text)}" is no token of {self.owner}, whose ids go from 0 to '
+                f"{self.size - 1}; give one of its tokens"
+            )
+        return token_id
+
+    def other_form(self, text: str) -> str | None:
+        """The same text with a leading blank, as shown, where both are tokens; else None."""
+        if text.startswith(" ") or id_in(text) is not None:
+            return None
+        exact, other = self.find(text), self.find(f" {text}")
+        return None if exact is None or other in (None, exact) else shown(f" {text}")
+
+    def _encoded(self, texts: Iterable[str]) -> int | None:
+        """The token that a text becomes, for tokenizers that change it first (case, blanks)."""
+        for text in texts:
+            ids = self._encode(text)
+            if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id:
+                return ids[0]
+        return None
+
+    def _advice(self, text: str) -> str:
+        """What to give instead of a text that is no token."""
+        first = next(iter(self._encode(text)), None)
+        if first in (None, self.tokenizer.unk_token_id):
+            return (
+                "give a single token of its vocabulary "
+                f"(`circuit-tracer models inspect {self.owner} --vocabulary` lists them)"
+            )
+        return f'it begins with the token "{shown(self.text(first))}"; give a single token'
+
+    def _encode(self, text: str) -> list[int]:
+        if whole_text(text) != text:
+            return []  # half a character, which tokenizers do not take
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return [int(token_id) for token_id in ids]
