@@ -209,12 +209,9 @@ def _writes(given: str) -> Writes:
 
 def _target(graph: Graph, text: str | None) -> int:
     """Which target the table is about."""
-    names = [target.token.strip() for target in graph.info.targets]
-    if text is None:
-        return 0
-    if text.strip() not in names:
-        raise UsageError(f'--target "{text}" is none of this graph\'s; it has {", ".join(names)}')
-    return names.index(text.strip())
+    from circuit_tracer.graphs.named_tokens import named_targets
+
+    return 0 if text is None else named_targets(graph.info, text, "--target")[0]
 
 
 def _chosen(

@@ -11,6 +11,7 @@ import numpy as np
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
+from circuit_tracer.cli.named_nodes import one_row, source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -25,7 +26,11 @@ def heads(
     graph: options.GraphPath,
     edge: Annotated[
         tuple[str, str] | None,
-        own("--edge", metavar="SOURCE TARGET", help="One edge: two tokens or node names."),
+        own(
+            "--edge",
+            metavar="SOURCE TARGET",
+            help="One edge: two tokens, positions (@4) or node names.",
+        ),
     ] = None,
     route: Annotated[
         int | None, own("--route", min=1, help="Every edge of the n-th best route; 1 is the best.")
@@ -89,8 +94,10 @@ def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
     """The edges asked for; None for all kept ones."""
     graph = pruned.graph
     if edge is not None:
-        source, target = node_row(graph, edge[0]), node_row(graph, edge[1])
-        return _between(graph, [(source, target)])
+        starts = source_rows(graph, edge[0], "--edge")
+        ends = target_rows(graph, edge[1], "--edge")
+        rows = one_row(graph, edge[0], starts, "--edge"), one_row(graph, edge[1], ends, "--edge")
+        return _between(graph, [rows])
     if route is None:
         return None
     from circuit_tracer.graphs import best_paths
@@ -102,8 +109,7 @@ def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
             f"--route {route}: the kept graph has {len(paths)} route(s) through features to its "
             "first target; choose one of them, from 1"
         )
-    rows = paths[route - 1].rows
-    return _between(graph, list(pairwise(rows)))
+    return _between(graph, list(pairwise(paths[route - 1].rows)))
 
 
 def _between(graph: Graph, ends: list[tuple[int, int]]) -> Edges:
@@ -196,29 +202,3 @@ def _edge_record(
         )
     ends = {"source": node_name(graph, source), "target": node_name(graph, target)}
     return ends | {"weight": weight, "layers": layers}
-
-
-def node_row(graph: Graph, text: str) -> int:
-    """The one node a user means by its name, a prompt token, a position or a target's token."""
-    from circuit_tracer.graphs import NodeKind, node_names
-
-    names = node_names(graph)
-    if text in names:
-        return names.index(text)
-    nodes = graph.nodes
-    tokens = [int(row) for row in nodes.of_kind(NodeKind.EMBEDDING)]
-    found = [
-        row
-        for row in [*tokens, *graph.target_rows.tolist()]
-        if text.strip() == nodes.label[row].strip()
-        or (row in tokens and text == str(nodes.position[row]))
-    ]
-    if len(found) == 1:
-        return int(found[0])
-    if found:
-        several = ", ".join(names[row] for row in found)
-        raise UsageError(f'"{text}" can be several nodes; give one of {several}')
-    raise UsageError(
-        f'"{text}" is no node of this graph; give a name such as those that circuit-tracer show '
-        "lists (L3/117@4), a prompt token or a target"
-    )

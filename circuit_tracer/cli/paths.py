@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
+from circuit_tracer.cli.named_nodes import source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs import Graph, PrunedGraph
+    from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.graphs.head_paths import HeadParts, HeadPath
     from circuit_tracer.graphs.k_best import Sign
     from circuit_tracer.graphs.paths import Path as Route
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def paths(
     graph: options.GraphPath,
     source: Annotated[
-        str | None, own("--from", help="A prompt token, a position or a node name.")
+        str | None, own("--from", help="A prompt token, a position (@4) or a node name.")
     ] = None,
     target: Annotated[str | None, own("--to", help="A target token or a node name.")] = None,
     k: Annotated[int, own("-k", "--top", min=1, help="How many routes per target.")] = 10,
@@ -52,8 +53,8 @@ def paths(
     if not 0 <= floor < 1:
         raise UsageError(f"--floor {floor:g} is no share of an edge; give 0 or more, below 1")
     asked = _sign(sign)
-    starts = None if source is None else _rows(pruned.graph, source, at_target=False)
-    ends = None if target is None else _rows(pruned.graph, target, at_target=True)
+    starts = None if source is None else source_rows(pruned.graph, source, "--from")
+    ends = None if target is None else target_rows(pruned.graph, target, "--to")
     found: list[Route] | list[HeadPath]
     parts = None
     if heads:
@@ -162,25 +163,3 @@ def _ways(path: Route | HeadPath) -> dict[str, Any]:
         return {}
     heads = [[hop._asdict() | {"name": hop.name} for hop in way] for way in path.ways]
     return {"heads": heads, "path_share": path.path_share}
-
-
-def _rows(graph: Graph, text: str, *, at_target: bool) -> list[int]:
-    """Nodes a user means: a token (every position of it), a position, or a node's name."""
-    from circuit_tracer.graphs import NodeKind, node_names
-
-    names = node_names(graph)
-    if text in names:
-        return [names.index(text)]
-    kind = NodeKind.LOGIT if at_target else NodeKind.EMBEDDING
-    rows = [int(row) for row in graph.nodes.of_kind(kind)]
-
-    def words(row: int) -> tuple[str, ...]:
-        label = graph.nodes.label[row].strip()
-        return (label,) if at_target else (label, str(graph.nodes.position[row]))
-
-    found = [row for row in rows if text.strip() in words(row)]
-    if not found:
-        choices = ", ".join(dict.fromkeys(words(row)[0] for row in rows))
-        flag = "--to" if at_target else "--from"
-        raise UsageError(f'{flag} "{text}" is not in this graph; choose from {choices}')
-    return found

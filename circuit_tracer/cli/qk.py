@@ -12,7 +12,6 @@ from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs import Graph
     from circuit_tracer.graphs.qk import Parts, QkAttribution, Term
 
 
@@ -21,9 +20,13 @@ def qk(
     graph: options.GraphPath,
     head: Annotated[str, own("--head", help="The head as LAYER.HEAD: 3.2 or L3.H2.")],
     query: Annotated[
-        str, own("--query", help="Position that looks: a number (-1 the last) or its token.")
+        str,
+        own(
+            "--query",
+            help="Token that looks, or its position: @4, @-1 (4 is a token).",
+        ),
     ],
-    key: Annotated[str, own("--key", help="Position that is looked at.")],
+    key: Annotated[str, own("--key", help="Token that is looked at, or its position.")],
     against: Annotated[
         list[str] | None,
         own(
@@ -40,11 +43,13 @@ def qk(
 ) -> None:
     """Why a head looks where it looks: its score in exact source x source terms."""
     from circuit_tracer.graphs import open_graph
+    from circuit_tracer.graphs.named_tokens import named_position
 
     pruned = open_graph(graph)
     layer, number = _head(head)
-    at = _position(pruned.graph, "--query", query), _position(pruned.graph, "--key", key)
-    named = [_position(pruned.graph, "--against", text) for text in against or ()]
+    info = pruned.graph.info
+    at = named_position(info, query, "--query"), named_position(info, key, "--key")
+    named = [named_position(info, text, "--against") for text in against or ()]
     others = list(dict.fromkeys(named))
     from circuit_tracer.cli.opening import reopen
 
@@ -78,30 +83,6 @@ def _head(text: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f'--head "{text}" is no head; give LAYER.HEAD, such as 3.2')
     return int(match[1]), int(match[2])
-
-
-def _position(graph: Graph, flag: str, text: str) -> int:
-    """A position by its number or by the only token that reads so."""
-    info = graph.info
-    n = max(target.position for target in info.targets) + 1
-    if re.fullmatch(r"-?\d+", text.strip()):
-        position = int(text)
-        if not -n <= position < n:
-            raise UsageError(
-                f"{flag} {position} is outside what was traced (0 to {n - 1}, or -1 for the last)"
-            )
-        return position % n
-    found = [i for i, token in enumerate(info.tokens[:n]) if token.strip() == text.strip()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(
-            f'{flag} "{text}" stands at positions {", ".join(map(str, found))}; give one of them'
-        )
-    raise UsageError(
-        f'{flag} "{text}" is no token of the prompt; give a position from 0 to {n - 1}, or one of '
-        + ", ".join(token.strip() for token in info.tokens[:n])
-    )
 
 
 def _qk_record(found: QkAttribution) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     {"prompt": "is a banana yellow ?", "roles": {"object": "banana", "colour": 4}}
 
-A role is at a token of the prompt (its text) or at a position (BOS is 0). Lines without roles, and
-fields other than these two, are passed over.
+A role is at a token of the prompt (its text) or at a position (4, or "@4"; BOS is 0). Lines without
+roles, and fields other than these two, are ignored.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs.graph import Graph
+from circuit_tracer.graphs.named_tokens import named_position
 from circuit_tracer.graphs.plain import whole_text
 
 
@@ -45,17 +46,17 @@ def roles_of(graph: Graph, given: Mapping[str, Mapping[str, str | int]]) -> dict
 
     Raises UsageError for a token that the prompt lacks, or has more than once.
     """
-    tokens = [token.strip() for token in graph.info.tokens]
-    positions = {}
-    for name, place in given.get(graph.info.prompt.strip(), {}).items():
-        if isinstance(place, str) and tokens.count(place.strip()) != 1:
-            times = tokens.count(place.strip())
-            raise UsageError(
-                f'the role "{name}" is at "{place}", which stands {times} times in '
-                f'"{graph.info.prompt.strip()}"; give its position instead (BOS is 0)'
-            )
-        positions[name] = tokens.index(place.strip()) if isinstance(place, str) else place
-    return positions
+    roles = given.get(graph.info.prompt.strip(), {})
+    return {name: _position(graph, name, place) for name, place in roles.items()}
+
+
+def _position(graph: Graph, name: str, place: str | int) -> int:
+    if isinstance(place, int):
+        return place
+    try:
+        return named_position(graph.info, place, f'the role "{name}" at')
+    except UsageError as e:
+        raise UsageError(f'{e} (in "{graph.info.prompt.strip()}")') from e
 
 
 def _parsed(line: str, where: str) -> tuple[str, Mapping[str, str | int]]:

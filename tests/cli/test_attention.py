@@ -71,7 +71,7 @@ def test_qk_prints_the_explained_share_first_and_terms_that_sum(banana: Banana, 
     assert text.index("Explained by features") < text.index("attention   score")
     for words in ("Strongest terms", "Why banana@2 and not", "embedding is@3"):
         assert words in text
-    record = json.loads(run(*arguments, "--against", "0", "--json").out)
+    record = json.loads(run(*arguments, "--against", "@0", "--json").out)
     kinds = [value for row in record["by_kind"].values() for value in row.values()]
     assert sum(kinds) == pytest.approx(record["score"], abs=1e-5)
     assert record["residual"] < 1e-5
@@ -105,8 +105,8 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("heads", "--edge", "banana", "purple"), '"purple" is no node'),
-        (("heads", "--edge", "is", "banana"), "there is no edge"),
+        (("heads", "--edge", "banana", "purple"), '"purple" is no target'),
+        (("heads", "--edge", "is", "banana"), "is no target"),
         (("heads", "--route", "0"), "--route must be a whole number of at least 1"),
         (("heads", "--route", "3000"), "route(s)"),
         (("heads", "--route", "999999"), "at most 100,000"),
@@ -117,10 +117,10 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
         (("paths", "--heads", "--model", "tests"), "tests"),
         (("heads", "--route", "1", "--save"), "exclude each other"),
         (("heads", "--model", "tests"), "tests"),
-        (("qk", "--head", "x", "--query", "3", "--key", "2"), "LAYER.HEAD"),
-        (("qk", "--head", "99.0", "--query", "3", "--key", "2"), "there is no head 99.0"),
-        (("qk", "--head", "3.2", "--query", "4", "--key", "2"), "outside what was traced"),
-        (("qk", "--head", "3.2", "--query", "2", "--key", "3"), "cannot see position 3 from 2"),
+        (("qk", "--head", "x", "--query", "@3", "--key", "@2"), "LAYER.HEAD"),
+        (("qk", "--head", "99.0", "--query", "@3", "--key", "@2"), "there is no head 99.0"),
+        (("qk", "--head", "3.2", "--query", "@4", "--key", "@2"), "outside what was traced"),
+        (("qk", "--head", "3.2", "--query", "@2", "--key", "@3"), "cannot see position 3 from 2"),
         (("qk", "--head", "3.2", "--query", "is", "--key", "pear"), "no token of the prompt"),
     ],
 )
@@ -138,8 +138,8 @@ def test_what_cannot_be_gets_one_sentence(
 def test_a_token_that_stands_twice_must_be_a_position(run: Run, tmp_path: Path) -> None:
     run("trace", "is a banana a", "--device", "cpu", "--out", str(tmp_path), "--format", "json")
     folder = str(tmp_path / "is-a-banana-a")
-    outcome = run("qk", folder, "--head", "0.0", "--query", "a", "--key", "1")
-    assert "positions 2, 4" in outcome.err
+    outcome = run("qk", folder, "--head", "0.0", "--query", "a", "--key", "@1")
+    assert "positions @2, @4" in outcome.err
     outcome = run("heads", folder, "--edge", "a", "yellow")
     assert outcome.code == 2
 

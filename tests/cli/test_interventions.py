@@ -92,7 +92,7 @@ BAD_ABLATIONS = [
     (["--top", "1", "--norms", "held"], 2, "neither frozen nor free"),
     (["--top", "1", "--writes", "none"], 2, "neither all nor held"),
     (["--top", "1", "--end-layer", "9"], 2, "no layer of this model"),
-    (["--top", "1", "--target", "purple"], 2, "none of this graph's"),
+    (["--top", "1", "--target", "purple"], 2, "no target of this graph"),
     (["--find", "zebra crossing"], 2, "in its label"),
     (["--top", "1", "--transcoders", "clt"], 2, "another dictionary"),
 ]

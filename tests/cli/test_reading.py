@@ -92,7 +92,7 @@ def test_prune_again_changes_what_is_kept_and_nothing_else(banana: Banana, run: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["paths", "GRAPH", "--from", "kiwi"], "choose from"),
+        (["paths", "GRAPH", "--from", "kiwi"], "one of [BOS], a, banana, is"),
         (["paths", "GRAPH", "--to", "purple"], "choose from"),
         (["paths", "GRAPH", "-k", "0"], "at least 1"),
         (["render", "GRAPH", "--format", "bmp"], "unknown format"),

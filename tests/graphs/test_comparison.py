@@ -271,7 +271,7 @@ def test_a_wrong_roles_file_is_explained(content: str, says: str, tmp_path: Path
     with pytest.raises(UsageError, match=says):
         read_roles(path)
     graph = with_tokens(random_graph(2, 4, 3), "a a b")
-    with pytest.raises(UsageError, match="stands 2 times"):
+    with pytest.raises(UsageError, match="stands at positions @1, @2"):
         roles_of(graph, {"a a b": {"x": "a"}})
 
 
