@@ -22,6 +22,7 @@ from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.cli.supernodes import reading_of
+from circuit_tracer.cli.token_notes import say_forms
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.processes import processes
 
@@ -89,6 +90,7 @@ def dissociate(
         )
         study = Study(opened.model, opened.dictionary, told, settings, opened.labels)
         say(f"dissociate: {_size(study)}")
+        say_forms(opened.model, (word for family in told.families for word in family.words or ()))
         if overwrite:
             study.check()  # what cannot be asked shall not cost the earlier report
             _clear(folder)

@@ -15,7 +15,7 @@ import numpy as np
 
 from circuit_tracer.graphs.dissociation import Behaviour, FamilyBehaviour
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.interventions.dissociation.items import Item
+from circuit_tracer.interventions.dissociation.items import Item, answer_id
 from circuit_tracer.interventions.dissociation.passes import contrasts, logits_of
 from circuit_tracer.interventions.dissociation.spec import FamilySpec
 from circuit_tracer.interventions.dissociation.statistics import Bootstrap
@@ -75,7 +75,7 @@ def _answers(study: Study, family: FamilySpec) -> FamilyAnswers:
         return _claim_answers(family, contrasts(study.model, asks).reshape(-1, 2))
     words = sorted({item.value(family) for item in study.items})
     words += sorted({item.other[family.answer] for item in study.items} - set(words))
-    ids = [study.model.token_id(word) for word in words]
+    ids = [answer_id(study.model, family, word) for word in words]
     logits = logits_of(study.model, asks, ids)
     best = [words[i] for i in logits.argmax(1).tolist()]
     affirmed_words = [

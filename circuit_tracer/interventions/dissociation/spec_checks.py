@@ -5,8 +5,6 @@ Every mistake is a UsageError of one sentence that says what is wrong, where, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions.dissociation.spec import FamilySpec, Spec
 
@@ -19,15 +17,6 @@ def shown(text: str) -> str:
     """What somebody wrote, in a message: short, and with nothing in it that acts on a terminal."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= LONGEST_SHOWN else f"{plain[: LONGEST_SHOWN - 1]}…"
-
-
-def check_words(words: Sequence[str], place: str) -> None:
-    """Refuse words with a comma: graphs are told what they explain as "yes,no"."""
-    split = next((word for word in words if "," in word), None)
-    if split is not None:
-        raise UsageError(
-            f'{place} answers with "{shown(split)}", which has a comma; take another word'
-        )
 
 
 def check_families(spec: Spec, where: str) -> None:
@@ -92,8 +81,6 @@ def check_items(spec: Spec, where: str) -> None:
                 raise UsageError(
                     f'item {number} of {where} has no "{slot}", which a family names; add it'
                 )
-        said = [item.slots[one] for one in sorted(answers & set(item.slots))]
-        check_words(said, f"item {number} of {where}")
         value = item.slots.get("value")
         if "other" in item.slots and item.slots["other"] == value:
             raise UsageError(f'item {number} of {where} has "other" equal to "value"; change it')

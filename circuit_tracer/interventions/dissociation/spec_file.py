@@ -42,7 +42,6 @@ from circuit_tracer.interventions.dissociation.spec import FamilySpec, ItemSpec,
 from circuit_tracer.interventions.dissociation.spec_checks import (
     check_families,
     check_items,
-    check_words,
     shown,
 )
 
@@ -175,9 +174,8 @@ def _family(record: Any, where: str) -> FamilySpec:
         if key not in record:
             raise UsageError(f'{place} has no "{key}"; add it')
     words = record.get("words")
-    if words is not None and (len(_texts(words, "words", place)) != 2 or words[0] == words[1]):
+    if words is not None and not _are_two(words):
         raise UsageError(f'"words" of {place} must be two words, as in ["yes", "no"]')
-    check_words(words or [], place)
     return FamilySpec(
         name=_slug(name, where),
         route=_one_of(record["route"], ("fact", "judgement"), "route", place),
@@ -188,6 +186,12 @@ def _family(record: Any, where: str) -> FamilySpec:
         paraphrase_of=record.get("paraphrase_of"),
         use=_one_of(record.get("use", "all"), ("all", "direction"), "use", place),
     )
+
+
+def _are_two(words: list[Any]) -> bool:
+    return (len(words) == 2 and all(word and isinstance(word, str) for word in words)) and words[
+        0
+    ] != words[1]
 
 
 def _item(record: Any, number: int, where: str) -> ItemSpec:

@@ -30,7 +30,7 @@ from circuit_tracer.interventions.dissociation.edits import (
     OutputSwapping,
     Swapping,
 )
-from circuit_tracer.interventions.dissociation.items import Ask, Item
+from circuit_tracer.interventions.dissociation.items import Ask, Item, answer_id
 from circuit_tracer.interventions.dissociation.passes import contrasts, spans, token_ids
 from circuit_tracer.interventions.dissociation.spec import FamilySpec
 from circuit_tracer.interventions.dissociation.statistics import Bootstrap
@@ -163,7 +163,7 @@ def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side
     """The prompt that claims the own (0) or the donor's (1) value, or that prefers it."""
     if family.is_claim:
         return study.ask(family, item, both[side])
-    plus, minus = (study.model.token_id(both[one]) for one in (side, 1 - side))
+    plus, minus = (answer_id(study.model, family, both[one]) for one in (side, 1 - side))
     return study.ask(family, item).between(plus, minus)
 
 

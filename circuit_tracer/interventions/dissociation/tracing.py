@@ -23,6 +23,7 @@ from circuit_tracer.graphs.comparison import compare
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.influence import totals
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.token_text import join_tokens
 from circuit_tracer.interventions.dissociation.behaviour import Answers
 from circuit_tracer.interventions.dissociation.items import Ask, Item
 from circuit_tracer.interventions.dissociation.spec import FamilySpec
@@ -82,14 +83,10 @@ def traced(
 ) -> PrunedGraph:
     """One prompt's graph, pruned, with its own answer minus the other as its target."""
     own_is_true = given.own_is_true(_original(study, family), item.index)
-    if family.words is None:
-        pair = (item.value(family), item.other[family.answer])
-        swapped = not own_is_true
-    else:
-        pair = family.words
-        swapped = own_is_true != (ask.claim == item.value(family))
-    plus, minus = pair[::-1] if swapped else pair
-    settings = study.trace_settings(f"{plus},{minus}")
+    claims_truth = family.words is None or ask.claim == item.value(family)
+    pair = [study.model.token_text(token_id) for token_id in (ask.plus, ask.minus)]
+    swapped = own_is_true != claims_truth
+    settings = study.trace_settings(join_tokens(pair[::-1] if swapped else pair))
     found = trace(study.model, study.dictionary, ask.text, settings, labels=study.labels)
     return prune(found.graph, node_threshold=node_threshold)
 

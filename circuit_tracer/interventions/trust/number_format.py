@@ -34,13 +34,19 @@ class NumberFormat:
 
 
 def settings_of(info: GraphInfo) -> TraceSettings:
-    """What a graph was traced with, as far as it says so."""
+    """What a graph was traced with, as far as it says so; tokens that were given by their ids.
+
+    What a text names depends on the version that read it, the ids do not.
+    """
     known: dict[str, Any] = {
         one.name: info.settings[one.name]
         for one in fields(TraceSettings)
         if one.name in info.settings
     }
-    known["targets"] = tuple(known.get("targets") or ())
+    ids = [",".join(f"id:{one}" for one in target.vocabulary_ids) for target in info.targets]
+    known["targets"] = tuple(ids) if known.get("targets") else ()
+    for name in ("contrast", "why_not"):
+        known[name] = ids[0] if known.get(name) is not None else None
     return TraceSettings(**known)
 
 

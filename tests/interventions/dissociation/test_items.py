@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.interventions.dissociation.items import make_ask, make_items
+from circuit_tracer.interventions.dissociation.items import answer_id, make_ask, make_items
 from circuit_tracer.interventions.dissociation.spec import FamilySpec, ItemSpec, Spec
 from circuit_tracer.interventions.dissociation.spec_file import read_spec
+from circuit_tracer.models import Model
 from tests.interventions.dissociation.small import bananas, small_spec
+from tests.tiny import tiny_module
+from tests.vocabularies import byte_level
 
 COMPLETION = FamilySpec("completion", "fact", "a {object} is")
 YES_NO = FamilySpec("yes_no", "judgement", "is a {object} {value} ?", ("yes", "no"))
@@ -87,3 +90,21 @@ def test_roles_are_at_their_tokens() -> None:
     other = make_ask(study.model, family, item, claim="red")
     assert other.text == ask.text.replace("yellow", "red")
     assert study.model.token_text(ask.plus).strip() == "right"
+
+
+@pytest.mark.parametrize(
+    ("template", "words", "word", "token"),
+    [
+        ("the {object} is", None, "yes", " yes"),
+        ("the {object} is ", None, "yes", "yes"),
+        ("is {object} {value} ?", ("yes", "no"), "yes", "yes"),
+        ("is {object} {value} ?", (" yes", " no"), " yes", " yes"),
+    ],
+)
+def test_a_word_is_the_exact_token_and_a_value_goes_on_the_template(
+    template: str, words: tuple[str, str] | None, word: str, token: str
+) -> None:
+    tokenizer = byte_level()
+    model = Model.from_module(tiny_module("llama", n_words=len(tokenizer)), tokenizer)
+    family = FamilySpec("one", "judgement", template, words)
+    assert model.token_text(answer_id(model, family, word)) == token

@@ -51,7 +51,6 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
         ('question = "One', "[trace]\ncoverage = nan\n[x", "cannot be read"),
         ("unrelated = [", "trace = {coverage = nan}\nunrelated = [", "above 0 and at most at 1"),
         ("unrelated = [", "trace = {max_feature_nodes = 0}\nunrelated = [", "at least 1; it is 0"),
-        ('["yes", "no"]', '["yes,", "no"]', "has a comma"),
         ("unrelated = [", "a" * 999 + " = 1\nunrelated = [", "a…"),
         ("unrelated = [", '"\\u001b[31mred" = 1\nunrelated = [', 'sets " [31mred"'),
         ("unrelated = [", "x = " + "[" * 5000, "cannot be read"),

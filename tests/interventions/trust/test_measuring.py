@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
+from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.routes import foretell
 from circuit_tracer.interventions.trust import ranking as ranking_module
@@ -21,14 +21,18 @@ from circuit_tracer.interventions.trust.gates import departures
 from circuit_tracer.interventions.trust.integrity import conservation, direct_check
 from circuit_tracer.interventions.trust.knock_on import draw_features, knock_on
 from circuit_tracer.interventions.trust.measurements import TrustSettings
-from circuit_tracer.interventions.trust.number_format import edges_in, number_format
+from circuit_tracer.interventions.trust.number_format import (
+    edges_in,
+    number_format,
+    settings_of,
+)
 from circuit_tracer.interventions.trust.passes import answers, knock_on_of
 from circuit_tracer.interventions.trust.places import places
 from circuit_tracer.interventions.trust.ranking import ranking
 from circuit_tracer.interventions.trust.report import trust
 from circuit_tracer.interventions.trust.statistics import likeness, ranks, spearman
 from circuit_tracer.interventions.trust.sufficiency import sufficiency
-from tests.graphs.builders import random_graph
+from tests.graphs.builders import make_info, random_graph
 from tests.interventions.trust.subjects import bundled, linear_neurons, sprout_dictionary, tiny
 
 
@@ -302,3 +306,22 @@ def test_intervals_hold_the_figure_and_are_wider_for_fewer_sources() -> None:
         return np.array(figure.high - figure.low)
 
     assert of(5) > of(60)
+
+
+@pytest.mark.parametrize(
+    ("given", "explained", "retraced"),
+    [
+        ({"targets": ["yes"]}, [(5,)], {"targets": ("id:5",)}),
+        ({"contrast": "yes,no"}, [(5, 6)], {"contrast": "id:5,id:6"}),
+        ({"why_not": "no"}, [(6,), (5, 6)], {"why_not": "id:6"}),
+        ({}, [(5,), (6,)], {}),
+    ],
+)
+def test_a_graph_is_traced_again_for_the_ids_it_explains(
+    given: dict[str, object], explained: list[tuple[int, ...]], retraced: dict[str, object]
+) -> None:
+    targets = tuple(Target("yes", ids, 1, 0.5, 1.0, 0) for ids in explained)
+    info = replace(make_info(("a", "b"), 2, targets), settings=given)
+    found = settings_of(info)
+    expected = {"targets": (), "contrast": None, "why_not": None} | retraced
+    assert {name: getattr(found, name) for name in expected} == expected
