@@ -142,7 +142,8 @@ def _checked(line: int, record: Mapping[str, Any]) -> PromptLine:
     if "prompt" not in record:
         raise BadRecordError("has no prompt; add the field")
     targets = _texts(record, "targets")
-    contrast = None if record.get("contrast") is None else _text(record, "contrast")
+    given = record.get("contrast") is not None
+    contrast = _text(record, "contrast", may_be_blank=True) if given else None
     if targets and contrast:
         raise BadRecordError("has both targets and contrast; give one of them")
     return PromptLine(
@@ -156,11 +157,11 @@ def _checked(line: int, record: Mapping[str, Any]) -> PromptLine:
     )
 
 
-def _text(record: Mapping[str, Any], field: str) -> str:
+def _text(record: Mapping[str, Any], field: str, *, may_be_blank: bool = False) -> str:
     value = record[field]
     if not isinstance(value, str):
         raise BadRecordError(f'has something other than text as "{field}"; write it as text')
-    if not value.strip():
+    if not (value if may_be_blank else value.strip()):
         raise BadRecordError(f'has an empty "{field}"; fill it in or leave the line out')
     if "\0" in value:
         raise BadRecordError(f'has a null byte in "{field}"; save the file as text in UTF-8')
@@ -190,7 +191,9 @@ def _texts(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)):
         raise BadRecordError(f'has "{field}" that are no list of texts; write them so')
-    return tuple(dict.fromkeys(_text({field: one}, field) for one in values))
+    # A target may be a line end or a blank, which are tokens, too.
+    is_token = field == "targets"
+    return tuple(dict.fromkeys(_text({field: one}, field, may_be_blank=is_token) for one in values))
 
 
 def _roles(record: Mapping[str, Any]) -> tuple[tuple[str, str | int], ...]:

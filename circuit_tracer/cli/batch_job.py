@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.cli.opening import Opened, open_pair
 from circuit_tracer.cli.output import say
+from circuit_tracer.cli.token_notes import given_tokens, say_forms
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import TraceSettings
@@ -36,12 +37,14 @@ class Job:
         """Open the model and the run in this process."""
         from circuit_tracer.batch.manifest import entries_of
         from circuit_tracer.batch.run import OpenedBatch, begin
-        from circuit_tracer.batch.tracing import Tracer
+        from circuit_tracer.batch.tracing import Tracer, settings_of
 
         opened = open_pair(**self.opening)
         info = self.info(opened)
         entries = entries_of(self.prompts, info.identity())
         _say_repeats(entries)
+        settings = [settings_of(self.settings, entry) for entry in entries if not entry.wrong]
+        say_forms(opened.model, (text for one in settings for text in given_tokens(one)))
         run = begin(self.folder, info, entries)
         tracer = Tracer(
             model=opened.model,

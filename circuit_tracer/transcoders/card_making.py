@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import FILE, write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -195,7 +196,7 @@ class _Texts:
     """Readable texts and frequencies of the tokens that occur."""
 
     def __init__(self, tokenizer: Any, rows: Rows) -> None:
-        self.tokenizer = tokenizer
+        self.names = TokenNames(tokenizer)
         self.cache: dict[int, str] = {}
         counts = torch.bincount(rows.token_ids[rows.real()].long())
         total = max(int(counts.sum()), 1)
@@ -212,9 +213,7 @@ class _Texts:
     def __call__(self, token: int) -> str:
         """One token's text, leading blank kept."""
         if token not in self.cache:
-            self.cache[token] = self.tokenizer.decode(
-                [token], skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
+            self.cache[token] = self.names.text(token)
         return self.cache[token]
 
     def all_seen(self) -> dict[int, str]:

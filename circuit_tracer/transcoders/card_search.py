@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.token_text import unshown
 from circuit_tracer.transcoders.cards import Card, CardBook, Example
 
 Where = Literal["label", "promotes", "context"]
@@ -34,7 +35,7 @@ def find_cards(book: CardBook, query: str, *, where: Sequence[str] = WHERE) -> l
 
     Raises UsageError for an empty query or an unknown place.
     """
-    wanted = query.strip().casefold()
+    wanted = _word(unshown(query))
     if not wanted:
         raise UsageError("what to find is empty; give a word, such as yellow")
     for place in where:
@@ -57,10 +58,15 @@ def _points(card: Card, wanted: str, place: Where) -> int:
             return _LABEL + 1
         return _LABEL if wanted in card.label.casefold() else 0
     if place == "promotes":
-        tokens = [token.strip().casefold() for token in card.promotes]
+        tokens = [_word(token) for token in card.promotes]
         return max(_PROMOTED - tokens.index(wanted), 1) if wanted in tokens else 0
-    peaks = [peak(example).strip().casefold() for example in card.examples]
+    peaks = [_word(peak(example)) for example in card.examples]
     return min(peaks.count(wanted), _PEAK)
+
+
+def _word(token: str) -> str:
+    """A token without regard to case and to blanks at its ends, if it is more than blanks."""
+    return (token.strip() or token).casefold()
 
 
 def peak(example: Example) -> str:
