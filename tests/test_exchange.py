@@ -13,7 +13,7 @@ import pytest
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.cli.beside import open_cards
-from circuit_tracer.cli.files import write_feature_examples
+from circuit_tracer.cli.files import example_texts, write_texts
 from circuit_tracer.cli.opening import Opened, open_pair
 from circuit_tracer.graphs import PrunedGraph, from_exchange, prune
 from tests.graphs.compare import assert_same_pruned
@@ -114,9 +114,10 @@ def test_every_feature_of_a_graph_has_its_examples(transcoders: str, tmp_path: P
     for i, (pruned, text) in enumerate(found):
         folder, record = tmp_path / str(i), json.loads(text)
         nodes = [n for n in record["nodes"] if n["feature_type"] == "cross layer transcoder"]
-        count = write_feature_examples(pruned, folder, open_cards(pruned, None))
+        texts = example_texts(pruned, folder, open_cards(pruned, None), overwrite=False)
+        write_texts(texts)
         files = {int(file.stem): file for file in folder.glob("features/*/*.json")}
-        assert count == len(files)
+        assert len(texts) == len(files)
         assert set(files) == {node["feature"] for node in nodes} != set()
         assert {file.parent.name for file in files.values()} == {record["metadata"]["scan"]}
         for index, file in files.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,7 +71,7 @@ def run_pages(run: Run) -> Pages:
             IndexRow(
                 href=href,
                 prompt=record["prompt"],
-                answer=_answer(record["answer"], record["info"]),
+                answer=_answer(record["answer"]),
                 probability=record["probability"],
                 scores={name: record[own] for name, own in SCORES.items()},
                 tags=record["tags"] or (),
@@ -142,7 +143,7 @@ def folder_pages(root: Path) -> Pages:
             IndexRow(
                 href=href,
                 prompt=str(info["prompt"]),
-                answer=_answer(str(first["token"]), info),
+                answer=_answer(str(first["token"])),
                 probability=_number(first.get("probability")),
                 scores={name: _number(scores.get(own)) for name, own in SCORES.items()},
                 tags=[str(info["model"]["name"])],
@@ -197,13 +198,9 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _answer(token: str, info: str | Mapping[str, Any]) -> str:
-    """A first target as it is shown; whether it is a contrast is looked up only if it may be."""
-    if " - " in token:
-        known = json.loads(info) if isinstance(info, str) else info
-        if len(known["targets"][0]["vocabulary_ids"]) == 2:
-            return token
-    return token_text.shown(token)
+def _answer(text: str) -> str:
+    """A first target as it is shown; a contrast, "yes - no", as it is (no token looks like one)."""
+    return text if re.search(r"\S - \S", text) else token_text.shown(text)
 
 
 class _Route(NamedTuple):

@@ -95,7 +95,10 @@ def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Pa
     after = load_heads(load_graph(folder), folder)
     assert after is not None
     assert 0 < len(after) < len(before)
-    loose = run("prune", str(folder), "--edge-threshold", "0.98")
+    wider = ("prune", str(folder), "--edge-threshold", "0.98")
+    assert "the head loadings" in run(*wider).err
+    assert (folder / HEADS_FILE).exists()
+    loose = run(*wider, "--overwrite")
     assert "heads" in loose.err
     assert not (folder / HEADS_FILE).exists()
     run(*arguments, "--overwrite")

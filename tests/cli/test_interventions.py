@@ -134,7 +134,7 @@ def test_steer_shows_both_texts_a_dose_curve_and_draws_it(run: Run, tmp_path: Pa
         *("steer", "--find", "yellow", "--prompt", "the sky is", "--plot", "dose.svg"),
         *("--device", "cpu"),
     )
-    assert again.code == 2
+    assert again.code == 1
     assert "--overwrite" in again.err
 
 
