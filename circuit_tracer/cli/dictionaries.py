@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,8 +65,18 @@ def print_evaluation(figures: Evaluation, json: bool) -> None:
     print_layers(record["layers"])
     print(
         f"loss {figures.loss_original:.4f}, all MLPs replaced {figures.loss_replaced:.4f}, "
-        f"mean-ablated {figures.loss_mean_ablated:.4f}: {figures.recovered:.4f} recovered "
+        f"mean-ablated {figures.loss_mean_ablated:.4f}: {_recovered(figures)} "
         f"({figures.tokens:,} tokens)"
+    )
+
+
+def _recovered(figures: Evaluation) -> str:
+    """The share of the loss that is recovered, or why there is none."""
+    if not math.isnan(figures.recovered):
+        return f"{figures.recovered:.4f} recovered"
+    return (
+        f"no share recovered, because mean ablation changes the loss by {figures.effect:.4f} ± "
+        f"{figures.effect_error:.4f}, which is noise"
     )
 
 
@@ -74,7 +85,11 @@ def print_layers(layers: list[dict[str, Any]]) -> None:
     if layers:
         print("layer    FVU  median  pooled     L0   dead")
     for number, layer in enumerate(layers):
+        fvu, median, pooled = (
+            float("nan") if layer[name] is None else layer[name]
+            for name in ("fvu", "fvu_median", "fvu_pooled")
+        )
         print(
-            f"{number:5} {layer['fvu']:6.3f} {layer['fvu_median']:7.3f} "
-            f"{layer['fvu_pooled']:7.4f} {layer['l0']:6.1f} {layer['dead']:6.1%}"
+            f"{number:5} {fvu:6.3f} {median:7.3f} {pooled:7.4f} {layer['l0']:6.1f} "
+            f"{layer['dead']:6.1%}"
         )

@@ -36,13 +36,18 @@ def list_transcoders(json: options.Json = False) -> None:
         print(
             f"{row['model'] + '/' + row['name']:20} {row['kind']}, {row['layers']} layers x "
             f"{row['features_per_layer']} features, {row['activation']} k={row['k']}, reads "
-            f"{row['reads']}; FVU {row['largest_fvu']:.3f} at most, loss recovered "
-            f"{row['recovered']:.4f}"
+            f"{row['reads']}; FVU {_or_unknown(row['largest_fvu'], 3)} at most, loss recovered "
+            f"{_or_unknown(row['recovered'], 4)}"
         )
 
 
+def _or_unknown(value: float | None, digits: int) -> str:
+    """A figure, or "?" where there is none."""
+    return "?" if value is None else f"{value:.{digits}f}"
+
+
 def _facts(config: dict[str, Any]) -> dict[str, Any]:
-    """What a stored dictionary says of itself; figures are NaN if it was never evaluated."""
+    """What a stored dictionary says of itself; figures are None if it was never evaluated."""
     figures = config.get("evaluation") or {}
     layers = figures.get("layers") or []
     return {
@@ -55,8 +60,10 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
         "skip": config.get("skip", False),
         "reads": config["reads"],
         "made_for": (config.get("model") or {}).get("name"),
-        "largest_fvu": max((layer["fvu"] for layer in layers), default=float("nan")),
-        "recovered": figures.get("recovered", float("nan")),
+        "largest_fvu": max(
+            (layer["fvu"] for layer in layers if layer["fvu"] is not None), default=None
+        ),
+        "recovered": figures.get("recovered"),
     }
 
 

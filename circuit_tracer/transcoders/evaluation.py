@@ -6,7 +6,8 @@ out everywhere and passes its true output through.
 
 * **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
   token whose output is close to the mean has a small denominator and can weigh much; where that
-  happens, the median beside it stays calm.
+  happens, the median stays calm. A token whose output is the mean but for rounding has no ratio and
+  is left out; a layer of such tokens has no FVU (NaN).
 * **FVU pooled**: (sum over tokens of |y - r|^2) / (sum of |y - m|^2). A few tokens of huge norm
   decide it.
 * **L0**: mean number of active features a token.
@@ -14,12 +15,16 @@ out everywhere and passes its true output through.
 * **Recovered**: (loss_mean - loss_replaced) / (loss_mean - loss_original), the model's next-token
   loss in nats as it is, with *all* MLPs replaced at once by the dictionary (no error term, later
   layers read what the replaced earlier ones caused), and with all MLPs replaced by their mean m.
+  There is no such share (NaN) unless mean ablation raises the loss by more than `SURE` times the
+  standard error of that rise over tokens: else the denominator is noise, as in a model that has
+  learned nothing.
 
 Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model width, F features.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,12 +35,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.plain import plain
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 from circuit_tracer.transcoders.source import ActivitySource
 
 ROWS_AT_ONCE = 32
+SURE = 2.0
+"""Standard errors that a denominator must lie above zero for a share to mean something."""
+ROUNDING = 8 * torch.finfo(torch.float32).eps
+"""Of a vector's norm: differences below it are rounding."""
 
 
 @runtime_checkable
@@ -81,22 +91,25 @@ class Evaluation:
     """With all MLPs replaced by the dictionary."""
     loss_mean_ablated: float
     """With all MLPs replaced by their mean output."""
+    effect_error: float
+    """Standard error, over tokens, of loss_mean_ablated - loss_original."""
+
+    @property
+    def effect(self) -> float:
+        """By how much mean ablation of the MLPs raises the loss."""
+        return self.loss_mean_ablated - self.loss_original
 
     @property
     def recovered(self) -> float:
-        """Share of the MLPs' loss effect that the dictionary keeps; NaN if they have none."""
-        effect = self.loss_mean_ablated - self.loss_original
-        return (
-            (self.loss_mean_ablated - self.loss_replaced) / effect if effect != 0 else float("nan")
-        )
+        """Share of the MLPs' loss effect that the dictionary keeps; NaN where it is noise."""
+        if not self.effect > SURE * self.effect_error:
+            return math.nan
+        return (self.loss_mean_ablated - self.loss_replaced) / self.effect
 
     def as_json(self) -> dict[str, Any]:
-        """All figures as plain values."""
-        return {
-            **asdict(self),
-            "layers": [asdict(f) for f in self.layers],
-            "recovered": self.recovered,
-        }
+        """All figures as plain values, None where there is none."""
+        record: dict[str, Any] = plain({**asdict(self), "recovered": self.recovered})
+        return record
 
 
 def evaluate(
@@ -170,9 +183,11 @@ class _Sums:
         self.ratios: list[list[Tensor]] = [[] for _ in range(n)]
         self.squares = [0.0] * n
         self.variances = [0.0] * n
+        self.rounding = [0.0] * n
         self.active = [0.0] * n
         self.fired = [torch.zeros(t.n_features, dtype=torch.bool) for t in dictionary.layers]
         self.losses = [0.0, 0.0, 0.0]
+        self.effect_squares = 0.0
         self.predicted = 0
 
     def add_reconstruction(
@@ -189,7 +204,10 @@ class _Sums:
         for layer, (acts, r) in enumerate(zip(activations, found, strict=True)):
             error = (outputs[layer] - r.float()).pow(2).sum(-1)
             variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
-            self.ratios[layer].append((error / variance.clamp_min(1e-30)).cpu())
+            rounding = (ROUNDING * outputs[layer].norm(dim=-1)).pow(2)
+            known = variance > rounding
+            self.ratios[layer].append((error[known] / variance[known]).cpu())
+            self.rounding[layer] += float(rounding.cpu().double().sum())
             self.squares[layer] += float(error.cpu().double().sum())
             self.variances[layer] += float(variance.cpu().double().sum())
             self.active[layer] += float((acts != 0).sum())
@@ -210,31 +228,40 @@ class _Sums:
 
         predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
         replacements = (None, replacement(dictionary, true_outputs, rows.first), by_mean)
-        for i, replace in enumerate(replacements):
+        losses = []
+        for replace in replacements:
             loss = model.loss(
                 rows.token_ids,
                 replace=replace,
                 reads=dictionary.reads,
                 writes=dictionary.writes,
             )
-            self.losses[i] += float(loss[predicted.to(loss.device)].cpu().double().sum())
+            losses.append(loss[predicted.to(loss.device)].cpu().double())
+        self.losses = [
+            total + float(loss.sum()) for total, loss in zip(self.losses, losses, strict=True)
+        ]
+        self.effect_squares += float((losses[2] - losses[0]).pow(2).sum())
         self.predicted += int(predicted.sum())
 
     def result(self, tokens: int) -> Evaluation:
         layers = []
         for layer, parts in enumerate(self.ratios):
-            ratios = torch.cat(parts)
+            ratios, variance = torch.cat(parts).double(), self.variances[layer]
+            is_known = len(ratios) > 0 and variance > self.rounding[layer]
             layers.append(
                 LayerFigures(
-                    fvu=float(ratios.double().mean()),
-                    fvu_median=float(ratios.median()),
-                    fvu_pooled=self.squares[layer] / max(self.variances[layer], 1e-30),
+                    fvu=float(ratios.mean()) if is_known else math.nan,
+                    fvu_median=float(ratios.median()) if is_known else math.nan,
+                    fvu_pooled=self.squares[layer] / variance if is_known else math.nan,
                     l0=self.active[layer] / tokens,
                     dead=1 - float(self.fired[layer].float().mean()),
                 )
             )
-        original, replaced, ablated = (total / max(self.predicted, 1) for total in self.losses)
-        return Evaluation(tokens, tuple(layers), original, replaced, ablated)
+        n = max(self.predicted, 1)
+        original, replaced, ablated = (total / n for total in self.losses)
+        spread = max(self.effect_squares / n - (ablated - original) ** 2, 0.0)
+        error = math.sqrt(spread / (n - 1)) if n > 1 else math.inf
+        return Evaluation(tokens, tuple(layers), original, replaced, ablated, error)
 
 
 def replacement(

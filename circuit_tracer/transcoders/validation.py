@@ -11,6 +11,7 @@ Shapes: L layers, N tokens (the first position of every row left out), d model w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
@@ -22,6 +23,7 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.evaluation import ROUNDING
 from circuit_tracer.transcoders.source import ActivitySource
 
 BAD_FVU = 0.4
@@ -55,11 +57,11 @@ class LayerCheck:
 
     layer: int
     fvu: float
-    """Fraction of variance unexplained, mean over tokens."""
+    """Fraction of variance unexplained, mean over tokens; NaN where the output does not vary."""
     l0: float
     """Active features a token."""
     factor: float
-    """What the reconstruction would best be multiplied by."""
+    """What the reconstruction would best be multiplied by; NaN where it is zero."""
     better: Better | None
     """The best alternative, if one is clearly better."""
 
@@ -82,7 +84,14 @@ class Validation:
                     f"{layer.better.fvu:.3f} instead of {layer.fvu:.3f}): the "
                     f"{_suspect(layer.better.what)} looks wrong"
                 )
-            elif layer.fvu > BAD_FVU and not 1 / LOST_FACTOR < layer.factor < LOST_FACTOR:
+            elif math.isnan(layer.fvu):
+                found.append(
+                    f"layer {layer.layer} has no FVU: the MLP's output is the same at every token, "
+                    "as in a model that has learned nothing"
+                )
+            elif layer.fvu > BAD_FVU and (
+                layer.factor >= LOST_FACTOR or layer.factor <= 1 / LOST_FACTOR
+            ):
                 found.append(
                     f"layer {layer.layer} would fit best multiplied by {layer.factor:.3g} (FVU "
                     f"{layer.fvu:.3f}): a normalisation factor looks lost"
@@ -117,7 +126,7 @@ def validate(
         raise UsageError("the text holds no tokens of this model to validate on; give another")
     fvu, l0, factors = _figures(model, dictionary, rows)
     best: list[Better | None] = [None] * dictionary.n_layers
-    if max(fvu) > BAD_FVU:
+    if any(value > BAD_FVU for value in fvu):
         for what, other in _alternatives(model, dictionary):
             for layer, value in enumerate(_figures(model, other, rows)[0]):
                 known = best[layer]
@@ -198,7 +207,8 @@ def _figures(
     found = torch.stack(dictionary.reconstruct(reads, activations)).float()
     true = torch.cat(outputs, dim=1).float()
     mean = true.mean(1, keepdim=True)
-    ratios = (true - found).pow(2).sum(-1) / (true - mean).pow(2).sum(-1).clamp_min(1e-30)
-    factors = (true * found).sum((1, 2)) / found.pow(2).sum((1, 2)).clamp_min(1e-30)
+    variance, rounding = (true - mean).pow(2).sum(-1), (ROUNDING * true.norm(dim=-1)).pow(2)
+    ratios = ((true - found).pow(2).sum(-1) / variance).where(variance > rounding, torch.nan)
+    factors = (true * found).sum((1, 2)) / found.pow(2).sum((1, 2))
     l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
-    return ratios.mean(-1).tolist(), l0, factors.tolist()
+    return ratios.nanmean(-1).tolist(), l0, factors.tolist()

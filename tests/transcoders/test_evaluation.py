@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.models import Model
-from circuit_tracer.transcoders.evaluation import evaluate, replacement
-from circuit_tracer.transcoders.formats.native import read_config
+from circuit_tracer.transcoders.evaluation import Evaluation, evaluate, replacement
+from circuit_tracer.transcoders.formats.native import read_config, save_dictionary
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import Progress, train
+from circuit_tracer.transcoders.validation import validate
 from tests.rope import SWITCH, rope_model
 from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 from tests.transcoders.fakes import small_config, text_file
@@ -54,10 +56,60 @@ def test_figures_equal_a_computation_on_all_tokens_at_once(
     predicted = torch.arange(1, 16)[None] < rows.lengths[:, None]
     loss = float(model.loss(rows.token_ids)[predicted].mean())
     assert found.loss_original == pytest.approx(loss, rel=1e-4)
-    assert found.recovered == pytest.approx(
-        (found.loss_mean_ablated - found.loss_replaced)
-        / (found.loss_mean_ablated - found.loss_original)
-    )
+    means = y.mean(1)
+
+    def by_mean(layer: int, mlp_in: torch.Tensor) -> torch.Tensor:
+        out = means[layer].expand_as(mlp_in).clone()
+        out[:, 0] = activity.outputs[layer, :, 0]
+        return out
+
+    rise = (model.loss(rows.token_ids, replace=by_mean) - model.loss(rows.token_ids))[predicted]
+    assert found.effect == pytest.approx(float(rise.mean()), rel=1e-2, abs=1e-6)
+    error = float(rise.double().std()) / len(rise) ** 0.5
+    assert found.effect_error == pytest.approx(error, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("original", "replaced", "ablated", "error", "recovered"),
+    [
+        (1.0, 1.5, 3.0, 0.1, 0.75),
+        (1.0, 1.5, 1.21, 0.1, -0.29 / 0.21),  # a real effect, and a dictionary that destroys it
+        (1.0, 1.5, 1.19, 0.1, None),  # within two standard errors
+        (1.0, 1.5, 0.2, 0.1, None),  # ablation helps: nothing there to recover
+        (1.0, 1.0, 1.0, 0.0, None),
+        (1.0, 1.0, 9.0, float("inf"), None),  # one token
+        (float("nan"), 1.0, 1.0, 0.1, None),
+    ],
+)
+def test_a_share_is_recovered_only_of_an_effect_that_is_no_noise(
+    original: float, replaced: float, ablated: float, error: float, recovered: float | None
+) -> None:
+    found = Evaluation(100, (), original, replaced, ablated, error)
+    assert found.as_json()["recovered"] == (recovered and pytest.approx(recovered))
+    assert isnan(found.recovered) == (recovered is None)
+
+
+def test_a_model_that_has_learned_nothing_has_no_share_to_recover(
+    tmp_path: Path, model: Model
+) -> None:
+    path = text_file(tmp_path, documents=60)
+    found = evaluate(model, random_dictionary(model), path, max_tokens=10_000, row_length=16)
+    assert isnan(found.recovered)
+
+
+def test_mlps_of_one_constant_output_leave_no_variance_to_explain(tmp_path: Path) -> None:
+    silent = tiny_llama()
+    for layer in silent.module.model.layers:
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    dictionary = random_dictionary(silent)
+    found = evaluate(silent, dictionary, text_file(tmp_path), max_tokens=500, row_length=16)
+    assert all(isnan(f.fvu) and isnan(f.fvu_median) and isnan(f.fvu_pooled) for f in found.layers)
+    save_dictionary(replace(dictionary, config={"evaluation": found.as_json()}), tmp_path / "mine")
+    stored = read_config(tmp_path / "mine")["evaluation"]
+    assert stored["layers"][0]["fvu"] is None
+    checked = validate(silent, dictionary, ("the banana is yellow",))
+    assert all("has no FVU" in warning for warning in checked.warnings)
+    assert len(checked.warnings) == silent.n_layers
 
 
 def test_replacing_with_a_cross_layer_dictionary_adds_up_what_layers_wrote(model: Model) -> None:
@@ -86,7 +138,7 @@ def test_a_dictionary_that_says_the_mean_recovers_nothing(tmp_path: Path, model:
         ),
     )
     found = evaluate(model, silent, path, max_tokens=10_000, row_length=16)
-    assert found.recovered == pytest.approx(0, abs=1e-4)
+    assert found.loss_replaced == pytest.approx(found.loss_mean_ablated, abs=1e-6)
     for figures in found.layers:
         assert figures.fvu == pytest.approx(1, abs=1e-3)
         assert figures.fvu_pooled == pytest.approx(1, abs=1e-3)

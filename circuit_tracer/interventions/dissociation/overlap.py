@@ -9,7 +9,11 @@ import numpy as np
 
 from circuit_tracer.graphs.dissociation import Interval, OverlapResult, OverlapRow
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.interventions.dissociation.statistics import NOTHING, Bootstrap
+from circuit_tracer.interventions.dissociation.statistics import (
+    NOTHING,
+    Bootstrap,
+    known_denominator,
+)
 from circuit_tracer.interventions.dissociation.study import Settings
 from circuit_tracer.interventions.dissociation.tracing import ItemGraphs, PairOverlap
 
@@ -85,7 +89,7 @@ def _place(items: Sequence[Sequence[PairOverlap]], draws: Bootstrap) -> Interval
 
     def place(counts: Floats) -> Floats:
         x, high, low = (counts @ one for one in (between, ceiling, floor))
-        found: Floats = (x - low) / (high - low)
+        found: Floats = (x - low) / known_denominator(high - low)
         return found
 
     return draws.figure(place)

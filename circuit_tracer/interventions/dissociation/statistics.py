@@ -15,6 +15,8 @@ import numpy as np
 from circuit_tracer.graphs.dissociation import Interval
 from circuit_tracer.graphs.graph import Bools, Floats, Ints
 
+SURE = 2.0
+"""Standard deviations of its draws that a denominator must lie above zero."""
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -46,11 +48,24 @@ class Bootstrap:
         return self.figure(lambda counts: (counts @ filled) / (counts @ there.astype(float)))
 
     def drops(self, before: Floats, after: Floats) -> Floats:
-        """(1 + R, ...) of (n,) before and (n, ...) after: 1 - sum after / sum before."""
+        """(1 + R, ...) of (n,) before and (n, ...) after: 1 - sum after / sum before.
+
+        NaN where the sum before is noise: there is nothing that could drop.
+        """
+        base = known_denominator(self.counts @ before)
         with np.errstate(invalid="ignore", divide="ignore"):
-            base = (self.counts @ before).reshape(-1, *[1] * (after.ndim - 1))
-            found: Floats = 1 - np.tensordot(self.counts, after, axes=1) / base
+            shape = (-1, *[1] * (after.ndim - 1))
+            found: Floats = 1 - np.tensordot(self.counts, after, axes=1) / base.reshape(shape)
         return found
+
+
+def known_denominator(values: Floats) -> Floats:
+    """(1 + R,) a denominator and its draws; all NaN unless it exceeds `SURE` of their deviations.
+
+    A share of what may as well be zero says nothing, however narrow its interval looks.
+    """
+    is_known = values[0] > SURE * values[1:].std() if len(values) > 1 else values[0] > 0
+    return values if is_known else np.full_like(values, np.nan)
 
 
 def interval(values: Floats) -> Interval:

@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
@@ -202,10 +203,14 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _are_figures(layers: Any) -> bool:
-    """Whether these are the evaluation's layers as they are printed: numbers under known names."""
+    """Whether these are the evaluation's layers as they are printed: numbers, or null where there
+    is none, under known names."""
     names = ("fvu", "fvu_median", "fvu_pooled", "l0", "dead")
     return isinstance(layers, list) and all(
-        isinstance(layer, dict) and all(isinstance(layer.get(name), (int, float)) for name in names)
+        isinstance(layer, dict)
+        and all(
+            (name in layer and isinstance(layer[name], (int, float, NoneType))) for name in names
+        )
         for layer in layers
     )
 

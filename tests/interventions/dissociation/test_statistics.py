@@ -39,6 +39,23 @@ def test_a_drop_is_one_minus_the_ratio_of_sums() -> None:
     assert np.allclose(found[:, 0], 0.5)  # both objects lose half, whichever are drawn
 
 
+@pytest.mark.parametrize(
+    ("before", "is_known"),
+    [
+        ([1.0, 1.2, 0.9, 1.1, 1.0, 0.8], True),
+        ([1.0, -1.2, 0.9, -1.1, 1.0, -0.8], False),  # about zero
+        ([0.0] * 6, False),
+        ([-1.0, -1.2, -0.9, -1.1, -1.0, -0.8], False),  # nothing right that could drop
+    ],
+)
+def test_what_may_as_well_be_zero_is_no_denominator(before: list[float], is_known: bool) -> None:
+    draws = Bootstrap(6, resamples=200, seed=0)
+    found = draws.drops(np.array(before), 0.5 * np.array(before)[:, None])
+    assert np.isfinite(found).all() == is_known
+    if is_known:
+        assert np.allclose(found, 0.5)
+
+
 def test_auc_is_the_chance_of_ranking_right() -> None:
     rng = np.random.default_rng(2)
     positive, negative = rng.integers(0, 5, 7).astype(float), rng.integers(0, 5, 7).astype(float)
