@@ -9,6 +9,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -24,7 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ENVIRONMENT = "CIRCUIT_TRACER_"
-_unfinished: list[str] = []
+_unfinished: list[Callable[[], str]] = []
 """What becomes of the work under way when Ctrl-C stops it, the innermost last."""
 
 
@@ -36,11 +37,18 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 @contextmanager
-def if_interrupted(what: str) -> Iterator[None]:
+def if_interrupted(what: str | Callable[[], str]) -> Iterator[None]:
     """Say what becomes of the work inside, and how to go on, when Ctrl-C stops it."""
-    _unfinished.append(what)
+    words = what if callable(what) else lambda: what
+    _unfinished.append(words)
     yield
-    _unfinished.remove(what)
+    _unfinished.remove(words)
+
+
+def goes_on(folder: Path, overwrite: bool) -> str:
+    """For `if_interrupted`: of work that is stored as it is done."""
+    same = "the same command without --overwrite" if overwrite else "the same command"
+    return f"what is done is in {folder}, and {same} goes on there"
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
@@ -69,7 +77,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 def _explain(error: BaseException) -> NoReturn:
     """Say in one sentence why a command ends, and end it."""
     if isinstance(error, KeyboardInterrupt) or interrupts.came():
-        fail("; ".join(["interrupted", *_unfinished[-1:]]), interrupts.INTERRUPTED)
+        words = [what() for what in _unfinished[-1:]]
+        fail("; ".join(["interrupted", *words]), interrupts.INTERRUPTED)
     if isinstance(error, CircuitTracerError):
         fail(str(error), error.exit_code)
     if isinstance(error, OSError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circuit_tracer.cli import options, trace_options
-from circuit_tracer.cli.app import explained, fail
+from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.batch_job import Job
 from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.names import check_slug, slug_of, with_hash
@@ -154,7 +154,8 @@ def batch(
     if overwrite:
         _begin_anew(folder)
     work = Work(shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every)
-    outcome = _done(job, work, engine, ray_workers)
+    with if_interrupted(goes_on(folder, overwrite)):
+        outcome = _done(job, work, engine, ray_workers)
     if json:
         print_json({"run": str(folder), **outcome._asdict(), "shard": str(ours)})
     else:
@@ -164,17 +165,14 @@ def batch(
 
 
 def _done(job: Job, work: Work, engine: str, workers: int | None) -> Outcome:
-    try:
-        with progress_line() as report:
-            if engine == "ray":
-                from circuit_tracer.batch.rays import run_on_ray
+    with progress_line() as report:
+        if engine == "ray":
+            from circuit_tracer.batch.rays import run_on_ray
 
-                return run_on_ray(job, work, workers=workers, on_progress=report)
-            report(f"opening {job.opening['model_name']}", 0, 0)
-            with job.open() as opened:
-                return opened.go(work, on_progress=report, on_failure=_Failures().say)
-    except KeyboardInterrupt:
-        fail(f"interrupted; what is done is in {job.folder}, the same command goes on there", 130)
+            return run_on_ray(job, work, workers=workers, on_progress=report)
+        report(f"opening {job.opening['model_name']}", 0, 0)
+        with job.open() as opened:
+            return opened.go(work, on_progress=report, on_failure=_Failures().say)
 
 
 def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:

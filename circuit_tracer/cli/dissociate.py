@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circuit_tracer.cli import options
-from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.beside import open_cards
 from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.names import check_slug, slug_of
@@ -79,7 +77,7 @@ def dissociate(
     settings = _settings(told, seed, quick)
     folder = out / _folder_name(told, name, model)
     _check_folder(folder, overwrite)
-    with progress_line() as report:
+    with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
         report(f"opening {model or told.model}", 0, 0)
         opened = open_pair(
             model or told.model,
@@ -94,8 +92,7 @@ def dissociate(
         if overwrite:
             study.check()  # what cannot be asked shall not cost the earlier report
             _clear(folder)
-        with _goes_on(overwrite):
-            found = run(study, folder, on_progress=report)
+        found = run(study, folder, on_progress=report)
         report("drawing", 0, 0)
         files = _write(found, folder, _command(file.name, model, transcoders, quick, seed, dtype))
     if json:
@@ -191,17 +188,6 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "you may not write there" if there.is_dir() else "it is a file"
         raise OutputError(f"cannot write in {there}: {what}; choose another --out")
-
-
-@contextmanager
-def _goes_on(overwrite: bool) -> Iterator[None]:
-    """Say what becomes of a run that is stopped."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        same = "the same command without --overwrite" if overwrite else "the same command"
-        say(f"stopped; {same} goes on where it was")
-        raise
 
 
 def _clear(folder: Path) -> None:

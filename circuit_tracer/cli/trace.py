@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuit_tracer.cli import options, trace_options
-from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.files import (
     DEFAULT_FORMATS,
     check_place,
@@ -123,7 +123,8 @@ def trace(
     check_thresholds(node_threshold, edge_threshold)
     computed_in, cotangents = parse_dtype(dtype)
     settings = trace_options.trace_settings(given, cotangents)
-    with progress_line() as report:
+    nothing = "nothing was written, and the same command starts from the beginning"
+    with if_interrupted(nothing), progress_line() as report:
         report(f"opening {model}", 0, 0)
         clock = time.perf_counter()
         opened = open_pair(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
-from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.dictionaries import (
     Text,
     check_text,
@@ -88,7 +88,7 @@ def train(
     set_threads(threads)
     opened = open_model(model, device=device)
     say_notes(opened.notes)
-    with progress_line() as report:
+    with if_interrupted(lambda: _goes_on(out, checkpoint_steps)), progress_line() as report:
         summary = run(
             opened,
             text,
@@ -100,8 +100,27 @@ def train(
         )
     say(f"{summary.tokens:,} tokens in {summary.seconds:.0f} s, {summary.steps} steps: {out}")
     if cards:
-        make_cards(opened, str(out), held_out or text, row_length or 128)
+        advice = f"the dictionary in {out} is finished, but for its feature cards"
+        with if_interrupted(f"{advice}: transcoders evaluate {out} {held_out or text} --cards"):
+            make_cards(opened, str(out), held_out or text, row_length or 128)
     print_evaluation(summary.evaluation, json)
+
+
+def _goes_on(out: Path, checkpoint_steps: int) -> str:
+    """How a run that was stopped goes on."""
+    from circuit_tracer.transcoders.training.checkpoint import FACTS
+    from circuit_tracer.transcoders.training.run import checkpoint_folder
+
+    folder = checkpoint_folder(out)
+    if (folder / FACTS).is_file():
+        return f"the same command goes on from the checkpoint in {folder}"
+    steps = f"--checkpoint-steps {checkpoint_steps}"
+    none = (
+        f"there is no checkpoint with {steps}"
+        if not checkpoint_steps
+        else (f"no checkpoint was due yet ({steps})")
+    )
+    return f"{none}, and the same command starts from the beginning"
 
 
 def _line(now: Progress) -> str:
@@ -110,6 +129,6 @@ def _line(now: Progress) -> str:
         return now.stage
     mean = sum(now.fvu) / max(1, len(now.fvu)), sum(now.l0) / max(1, len(now.l0))
     return (
-        f"loss {now.loss:.3f}  FVU {mean[0]:.3f}  L0 {mean[1]:.1f}  dead {sum(now.dead)}  "
-        f"{now.tokens_per_second:,.0f} tokens/s"
+        f"training: loss {now.loss:.3f}  FVU {mean[0]:.3f}  L0 {mean[1]:.1f}  "
+        f"dead {sum(now.dead)}  {now.tokens_per_second:,.0f} tokens/s"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.cli import options
-from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.files import draw_again, figures_in, write_report
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
@@ -82,12 +82,13 @@ def trust(
         )
     folder = graph if graph.is_dir() else graph.parent
     with progress_line() as report:
-        report("opening the model", 0, 0)
-        pruned = open_graph(graph)
-        settings = settings_for(features, random_sets, draws, seed, quick)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
-        second = None if quick else other_dictionary(opened, pruned, other)
-        found = measure(opened, pruned, settings, second, report, least_said=0.0)
+        with if_interrupted(f"{folder} is as it was; --quick takes less"):
+            report("opening the model", 0, 0)
+            pruned = open_graph(graph)
+            settings = settings_for(features, random_sets, draws, seed, quick)
+            opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+            second = None if quick else other_dictionary(opened, pruned, other)
+            found = measure(opened, pruned, settings, second, report, least_said=0.0)
         if not is_first():
             return
         written = _write(found, pruned, folder, max_nodes=max_nodes, overwrite=overwrite)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -198,6 +199,58 @@ def test_an_error_after_ctrl_c_in_a_command_is_the_interrupt(
     monkeypatch.setattr("circuit_tracer.bundled.list_bundled", _turned_into_an_import_error)
     outcome = run("models", "list")
     assert (outcome.code, outcome.err) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "said"),
+    [
+        (("trace", "a banana is"), "cli.trace.open_pair", "nothing was written, and the same"),
+        (
+            ("batch", "facts", "--limit", "1"),
+            "cli.batch_job.open_pair",
+            "what is done is in outputs/facts, and the same command goes on there",
+        ),
+        (
+            ("dissociate", "bananas", "--overwrite"),
+            "cli.dissociate.open_pair",
+            "what is done is in outputs/dissociate-bananas, and the same command without "
+            "--overwrite goes on there",
+        ),
+        (("trust", "graph"), "cli.opening.reopen", "graph is as it was; --quick takes less"),
+        (
+            ("transcoders", "train", "text", "-o", "mine"),
+            "transcoders.training.train",
+            "no checkpoint was due yet (--checkpoint-steps 500), and the same command starts from",
+        ),
+        (
+            ("transcoders", "train", "text", "-o", "mine", "--checkpoint-steps", "0"),
+            "transcoders.training.train",
+            "there is no checkpoint with --checkpoint-steps 0, and the same command starts from",
+        ),
+        (
+            ("transcoders", "train", "text", "-o", "other"),
+            "transcoders.training.train",
+            "the same command goes on from the checkpoint in other.checkpoint",
+        ),
+        (("models", "list"), "bundled.list_bundled", ""),
+    ],
+)
+@pytest.mark.usefixtures("graph")
+def test_ctrl_c_says_what_becomes_of_the_work(
+    arguments: tuple[str, ...], where: str, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"circuit_tracer.{where}", interrupted)
+    monkeypatch.setattr("circuit_tracer.models.open_model", lambda *_, **__: SimpleNamespace(notes=()))
+    Path("text").write_text("a banana is yellow\n")
+    Path("other.checkpoint").mkdir()
+    Path("other.checkpoint", "checkpoint.json").write_text("{}")
+    outcome = run(*arguments)
+    assert outcome.code == 130
+    assert outcome.err.startswith(f"error: interrupted{said and '; '}{said}")
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.usefixtures("process")

@@ -204,13 +204,28 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     save_checkpoint(folder, trainer, Position({}, 0, 1), identity, 1.0)
     assert load_checkpoint(folder, identity) is not None
     others = {
-        "another model": identity._replace(model="other"),
-        "another text": identity._replace(text="other"),
-        "--features 48 and this run has 49": identity._replace(config=small_config(n_features=49)),
+        "of sha256 weights, and this one has a model of sha256 other": {"model": "other"},
+        "a text of fingerprint text, and this one has a text of fingerprint other": {
+            "text": "other",
+            "total_tokens": 90,
+        },
+        "with 100 tokens to train on, and this one has 90 .*--held-out": {"total_tokens": 90},
+        "with --features 48, and this one has --features 49; give the earlier": {
+            "config": small_config(n_features=49)
+        },
+        "with no --max-tokens, and this one has --max-tokens 90; give": {
+            "config": small_config(max_tokens=90),
+            "total_tokens": 90,
+        },
+        "with no --skip and --seed 0, and this one has --skip and --seed 1;": {
+            "config": small_config(skip=True, seed=1)
+        },
     }
-    for words, other in others.items():
+    for words, changes in others.items():
         with pytest.raises(TrainingError, match=words):
-            load_checkpoint(folder, other)
+            load_checkpoint(folder, identity._replace(**changes))
+    free = identity._replace(config=small_config(checkpoint_steps=7))
+    assert load_checkpoint(folder, free) is not None
     tensors = folder / "checkpoint.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(TrainingError, match="damaged; delete"):

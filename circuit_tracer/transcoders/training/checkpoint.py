@@ -21,6 +21,8 @@ from circuit_tracer.transcoders.training.trainer import Trainer
 
 FACTS = "checkpoint.json"
 TENSORS = "checkpoint.safetensors"
+FREE = ("checkpoint_steps",)
+"""Settings that may change between the parts of a run: the weights do not depend on them."""
 
 
 class Position(NamedTuple):
@@ -82,7 +84,7 @@ def load_checkpoint(
     """
     if not (folder / FACTS).is_file():
         return None
-    again = f"delete {folder} to start afresh"
+    again = f"delete {folder} to start from the beginning"
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSORS, device=str(device))
@@ -95,17 +97,40 @@ def load_checkpoint(
         position = Position(**facts["position"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise TrainingError(f"the checkpoint in {folder} is damaged; {again}") from error
-    if stored.model != identity.model:
-        raise TrainingError(f"the checkpoint in {folder} belongs to another model; {again}")
-    if stored.text != identity.text or stored.total_tokens != identity.total_tokens:
-        raise TrainingError(f"the checkpoint in {folder} belongs to another text; {again}")
-    if stored.config != identity.config:
-        theirs, ours = stored.config.as_json(), identity.config.as_json()
-        name = next(n for n in ours if theirs[n] != ours[n])
+    if differences := _differences(stored, identity):
+        before, now = (" and ".join(one) for one in zip(*differences, strict=True))
         raise TrainingError(
-            f"the checkpoint in {folder} was made with {called(name)} {theirs[name]} and this run "
-            f"has {ours[name]}; use the same settings or {again}"
+            f"the checkpoint in {folder} is of a run with {before}, and this one has {now}; give "
+            f"the earlier settings to go on from there, or {again}"
         )
     return Checkpoint(
         Trainer.restored(identity.config, tensors, facts["trainer"]), position, facts["seconds"]
     )
+
+
+def _differences(stored: RunIdentity, now: RunIdentity) -> list[tuple[str, str]]:
+    """What a stored run was made with and this one is not, each in words."""
+    theirs, ours = stored.config.as_json(), now.config.as_json()
+    found = [
+        (_setting(name, theirs[name]), _setting(name, ours[name]))
+        for name in ours
+        if theirs[name] != ours[name] and name not in FREE
+    ]
+    for what, before, after in (
+        ("a model of sha256", stored.model, now.model),
+        ("a text of fingerprint", stored.text, now.text),
+    ):
+        if before != after:
+            found.append((f"{what} {before[:12]}", f"{what} {after[:12]}"))
+    if not found and stored.total_tokens != now.total_tokens:  # --held-out leaves all of the text
+        before, after = (f"{one.total_tokens:,} tokens to train on" for one in (stored, now))
+        found.append((before, f"{after} (--held-out decides whether a part of them is kept)"))
+    return found
+
+
+def _setting(name: str, value: Any) -> str:
+    """A setting as it is given."""
+    flag = called(name)
+    if value is None or value is False:
+        return f"no {flag}"
+    return flag if value is True else f"{flag} {value}"
