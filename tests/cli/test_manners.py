@@ -243,7 +243,9 @@ def test_ctrl_c_says_what_becomes_of_the_work(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"circuit_tracer.{where}", interrupted)
-    monkeypatch.setattr("circuit_tracer.models.open_model", lambda *_, **__: SimpleNamespace(notes=()))
+    monkeypatch.setattr(
+        "circuit_tracer.models.open_model", lambda *_, **__: SimpleNamespace(notes=())
+    )
     Path("text").write_text("a banana is yellow\n")
     Path("other.checkpoint").mkdir()
     Path("other.checkpoint", "checkpoint.json").write_text("{}")

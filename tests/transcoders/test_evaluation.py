@@ -60,7 +60,7 @@ def test_figures_equal_a_computation_on_all_tokens_at_once(
 
     def by_mean(layer: int, mlp_in: torch.Tensor) -> torch.Tensor:
         out = means[layer].expand_as(mlp_in).clone()
-        out[:, 0] = activity.outputs[layer, :, 0]
+        out[:, : rows.first] = activity.outputs[layer, :, : rows.first]
         return out
 
     rise = (model.loss(rows.token_ids, replace=by_mean) - model.loss(rows.token_ids))[predicted]
