@@ -65,6 +65,10 @@ class RunInfo:
         }
 
 
+LONGEST_SHOWN = 40
+"""Characters of a setting that a message shows."""
+
+
 def settle_run(folder: Path, info: RunInfo) -> RunInfo:
     """Begin the run in a folder, or go on with it; gives what its run.toml says.
 
@@ -78,14 +82,25 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
     ours, theirs = plain(info.identity()), plain(known.identity())
     changed = next((name for name in ours if ours[name] != theirs.get(name)), None)
     if changed == "settings":
-        names = sorted({*ours["settings"], *theirs["settings"]})
-        changed = next(n for n in names if ours["settings"].get(n) != theirs["settings"].get(n))
+        ours, theirs = ours["settings"], theirs["settings"]
+        names = sorted({*ours, *theirs})
+        changed = next(n for n in names if ours.get(n) != theirs.get(n))
     if changed is not None:
+        before, now = (_shown(one.get(changed)) for one in (theirs, ours))
         raise UsageError(
-            f"{folder} was begun with another {_CALLED.get(changed, _flag(changed))}; go on with "
-            "the same command, choose another --name, or add --overwrite to begin anew"
+            f"{folder} was begun with another {_CALLED.get(changed, _flag(changed))} ({before} "
+            f"before, {now} now); go on with the same command, choose another --name, or add "
+            "--overwrite to begin again"
         )
     return known
+
+
+def _shown(value: Any) -> str:
+    """A setting in a sentence, a hash by how it begins."""
+    if value in (None, [], ""):
+        return "none"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:12]}…"
 
 
 _CALLED = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
@@ -112,6 +113,12 @@ def ablate(
     from circuit_tracer.graphs import open_graph
 
     pruned = open_graph(graph)
+    refuse_with("--target", other="--json, which has all targets", there=json)
+    refuse(
+        "--writes",
+        idle=pruned.graph.info.dictionary.kind != "clt",
+        why="on this graph, because its features write to their own layers alone; leave it out",
+    )
     which = _target(pruned.graph, target)
     rows, refs = _chosen(pruned, features, find, route, top)
     with progress_line() as report:

@@ -13,6 +13,7 @@ from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.batch_job import Job
 from circuit_tracer.cli.forms import check_folder_name
+from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.names import check_slug, slug_of, with_hash
 from circuit_tracer.cli.opening import parse_dtype
 from circuit_tracer.cli.options import one_of, option, own
@@ -116,6 +117,9 @@ def batch(
     from circuit_tracer.graphs.pruning import check_thresholds
 
     check_folder_name(out)
+    refuse_without("--ray-workers", needed="--engine ray", there=engine == "ray")
+    refuse_with("--retry-failed", other="--overwrite", there=overwrite)
+    trace_options.refuse_idle(target, contrast, why_not)
     one_of("--engine", engine, ENGINES)
     one_of("--store", store, STORED)
     check_thresholds(node_threshold, edge_threshold)

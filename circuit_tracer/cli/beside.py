@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tracer.bundled import bundled_folder
+from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.output import say
 from circuit_tracer.errors import UsageError
 
@@ -45,6 +46,7 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
 
     info = pruned.graph.info
     if info.dictionary.kind == "neurons":
+        refuse("--cards", idle=True, why="on neurons, whose cards are made from the model")
         from circuit_tracer.cli.opening import reopen
         from circuit_tracer.transcoders.neuron_cards import NeuronCards
         from circuit_tracer.transcoders.neurons import open_neurons

@@ -14,6 +14,7 @@ from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.compare_reports import are_reports, compare_reports
 from circuit_tracer.cli.drawing import bytes_of
 from circuit_tracer.cli.forms import check_figure
+from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -76,13 +77,22 @@ def compare(
     """Compare graphs: features, edges, paths they share, between a ceiling and a floor."""
     if len(graphs) < 2:
         raise UsageError("compare needs two graphs or more; give two traced folders")
+    refuse_without("--max-nodes", "--overwrite", needed="--figure", there=figure)
     if are_reports(graphs):
         if ceiling or floor or roles:
             raise UsageError("--ceiling, --floor and --roles are for graphs, not for reports")
+        refuse_with(
+            *("--max-nodes", "--nodes", "--shuffles", "--seed"),
+            other="reports of dissociate",
+            there=True,
+        )
         form = _form(figure, 2, overwrite)
         compare_reports(graphs, figure, form, overwrite=overwrite, json=json)
         return
     form = _form(figure, len(graphs), overwrite)
+    refuse_with("--nodes", other="--json", there=json)
+    refuse_with("--nodes", other="more than two graphs", there=len(graphs) > 2)
+    refuse_with("--seed", other="--shuffles 0", there=shuffles == 0)
     given = (graphs, ceiling or [], floor or [])
     with progress_line() as report:
         report("comparing", 0, 0)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries, default_dictionary
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
+from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
 from circuit_tracer.errors import UsageError
@@ -24,22 +26,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Find features by their cards, and look at one.")
 
-Named = Annotated[
-    str,
-    option(
-        "--transcoders",
-        "-t",
-        help="The dictionary: sprout/plt, sprout/clt, a folder, or a hub name; to show one "
-        "neuron, neurons.",
-    ),
-]
+DEFAULT = "sprout/plt"
+TRANSCODERS = option(
+    "--transcoders",
+    "-t",
+    help="The dictionary: sprout/plt, sprout/clt, a folder, or a hub name; to show one neuron, "
+    "neurons.",
+)
 
 
 @app.command("find")
 @explained
 def find_features(
     query: Annotated[str, typer.Argument(metavar="TEXT", help="A word, such as yellow.")],
-    transcoders: Named = "sprout/plt",
+    transcoders: Annotated[str, TRANSCODERS] = DEFAULT,
     where: Annotated[
         list[str] | None,
         own("--in", help="Look in label, promotes or context alone; repeatable."),
@@ -74,25 +74,53 @@ def find_features(
 @explained
 def show_feature(
     feature: Annotated[str, typer.Argument(metavar="FEATURE", help="L3/117: layer and feature.")],
-    transcoders: Named = "sprout/plt",
+    transcoders: Annotated[str | None, TRANSCODERS] = None,
     model: Annotated[
-        str, own("--model", "-m", help="The model, for neurons: their cards are made of it.")
-    ] = "sprout",
+        str | None,
+        own(
+            "--model",
+            "-m",
+            help="The model, whose dictionary -t names: plt, clt or neurons; by default its own, "
+            "as for trace.",
+        ),
+    ] = None,
     contexts: Annotated[int, own("--contexts", min=0, help="Contexts of each quantile.")] = 3,
     json: options.Json = False,
 ) -> None:
     """Show one feature: label, how often and how strongly it fires, contexts, promoted tokens."""
     layer, index = parse_feature(feature)
-    if transcoders == "neurons":
-        card = _neuron_card(model, layer, index)
+    name = _dictionary(model, transcoders)
+    refuse_with("--contexts", other="--json, which has all contexts", there=json)
+    refuse_with("--contexts", other="neurons, which have none", there=name == "neurons")
+    if name == "neurons":
+        card = _neuron_card(model or BUNDLED_MODELS[0], layer, index)
     else:
-        card = _book(transcoders).card(layer, index)
+        card = _book(name).card(layer, index)
     if json:
         print_json({"name": f"L{layer}/{index}", **asdict(card)})
         return
     from circuit_tracer.render.cards import card_tables
 
     print_rich(*card_tables(card, contexts))
+
+
+def _dictionary(model: str | None, transcoders: str | None) -> str:
+    """The dictionary that `-m` and `-t` mean together, as for trace.
+
+    UsageError for one with a name of its own: it knows itself which model it was made for.
+    """
+    if model is None:
+        return transcoders or DEFAULT
+    bundled = bundled_dictionaries(model) if model in BUNDLED_MODELS else []
+    name = transcoders or default_dictionary(model, "bundled" if bundled else "")
+    if name == "neurons" or name.startswith(f"{model}/"):
+        return name
+    if name in bundled:
+        return f"{model}/{name}"
+    raise UsageError(
+        f"--model {model} has no effect with --transcoders {name}, whose cards need no model; "
+        "leave one of them out"
+    )
 
 
 def parse_feature(text: str) -> tuple[int, int]:

@@ -87,6 +87,11 @@ def check_drawing(formats: Sequence[str]) -> None:
         )
 
 
+def draws_nodes(formats: Sequence[str]) -> bool:
+    """Whether one of these forms shows a number of nodes that can be chosen."""
+    return any(form in DRAWN and form != "html" for form in formats)
+
+
 def check_figure(path: Path | None, *, overwrite: bool) -> str | None:
     """The form of a figure that is drawn besides a command's result, checked before any work.
 

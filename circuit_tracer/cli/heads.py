@@ -12,6 +12,7 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.named_nodes import one_row, source_rows, target_rows
+from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -53,11 +54,19 @@ def heads(
         raise UsageError("--edge, --route and --save exclude each other; give one of them")
     if save and not graph.is_dir():
         raise UsageError("--save stores into the folder of a trace; give that folder")
+    refuse_with("--top", other="--edge and --json", there=edge and json)
+    refuse_with("--top", other="--route and --json", there=route and json)
     pruned = open_graph(graph)
     wanted = _wanted(pruned, edge, route)
     loadings = None if save else stored_heads(pruned, graph)
     if loadings is None or not _all_stored(pruned, wanted):
         loadings = _computed(pruned, wanted, model, transcoders, device, threads)
+    else:
+        refuse(
+            *("--model", "--transcoders", "--device", "--threads"),
+            idle=True,
+            why=f"because the loadings are stored with {graph}; leave it out",
+        )
     if save:
         save_heads(loadings, graph)
     if wanted is not None:

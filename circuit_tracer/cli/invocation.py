@@ -152,13 +152,17 @@ def given(flags: tuple[str, ...]) -> str | None:
     return None
 
 
+def refuse(*flags: str, idle: object, why: str) -> None:
+    """Refuse options on the command line that are `idle`, and say why; raises UsageError."""
+    if idle and (flag := given(flags)):
+        raise UsageError(f"{flag} has no effect {why}")
+
+
 def refuse_without(*flags: str, needed: str, there: object) -> None:
     """Refuse options that mean something only together with another one that is not there."""
-    if not there and (flag := given(flags)):
-        raise UsageError(f"{flag} has no effect without {needed}; add {needed} or leave {flag} out")
+    refuse(*flags, idle=not there, why=f"without {needed}; add {needed}, or leave it out")
 
 
 def refuse_with(*flags: str, other: str, there: object) -> None:
-    """Refuse options that have no effect beside another one."""
-    if there and (flag := given(flags)):
-        raise UsageError(f"{flag} has no effect with {other}; leave one of them out")
+    """Refuse options that have no effect together with another one."""
+    refuse(*flags, idle=there, why=f"with {other}; leave one of them out")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.output import say, set_threads
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import processes, reuse_memory
@@ -65,6 +66,7 @@ def open_pair(
     from circuit_tracer.bundled import default_dictionary
     from circuit_tracer.models import open_model
 
+    refuse_with("--device", other="--device-map", there=device_map)
     set_threads(threads)
     reuse_memory()
     model = open_model(
@@ -78,6 +80,7 @@ def open_pair(
         say(f"note: {note}")
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
     if name == "neurons":
+        refuse_with("--transcoders-format", other="--transcoders neurons", there=True)
         from circuit_tracer.transcoders.neurons import open_neurons
 
         neurons = open_neurons(model)

@@ -8,6 +8,7 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.named_nodes import source_rows, target_rows
+from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -47,6 +48,11 @@ def paths(
     """The k best signed routes from tokens to a target, with their shares of all routes."""
     from circuit_tracer.graphs import open_graph
 
+    refuse_without(
+        *("--floor", "--model", "--transcoders", "--device", "--threads"),
+        needed="--heads",
+        there=heads,
+    )
     pruned = open_graph(graph)
     if k < 1:
         raise UsageError(f"-k {k} must be at least 1")

@@ -17,7 +17,8 @@ from circuit_tracer.cli.files import (
     write_texts,
     write_trace,
 )
-from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, form_of
+from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, draws_nodes, form_of
+from circuit_tracer.cli.invocation import refuse, refuse_without
 from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
@@ -99,6 +100,7 @@ def export(
     form = form_of(out, to, EXPORTED, flag="--to", default="json")
     if feature_examples and form != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
+    refuse_without("--cards", needed="--feature-examples", there=feature_examples)
     from circuit_tracer.graphs import open_graph
 
     pruned = open_graph(graph)
@@ -143,6 +145,11 @@ def prune(
     check_folder_name(out)
     before = load_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
+    refuse(
+        "--max-nodes",
+        idle=not draws_nodes(formats_in(folder)),
+        why=f"because {folder} holds no figure; leave it out",
+    )
     after = prune_graph(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     final = out or folder
     loadings = load_heads(before, folder)

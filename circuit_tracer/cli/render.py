@@ -10,7 +10,8 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.drawing import LEVELS, View, bytes_of, check_level, check_theme, graph_svg
-from circuit_tracer.cli.forms import DRAWN, FIGURES, FILE_NAMES, check_drawing, form_of
+from circuit_tracer.cli.forms import DRAWN, FIGURES, FILE_NAMES, check_drawing, draws_nodes, form_of
+from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError
@@ -56,6 +57,7 @@ def render(
             f"--routes, --level, --width and --theme are for {', '.join(FIGURES)}; leave them out "
             f"with {form}"
         )
+    refuse_with("--max-nodes", other=f"the form {form}", there=not draws_nodes([form]))
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / FILE_NAMES[form]
     if form in FIGURES:

@@ -19,7 +19,9 @@ from circuit_tracer.cli.forms import (
     check_drawing,
     check_folder_name,
     check_formats,
+    draws_nodes,
 )
+from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.names import folder_for, slug_of
 from circuit_tracer.cli.options import one_of, own
 from circuit_tracer.cli.output import print_json, print_rich
@@ -118,6 +120,7 @@ def export(
 
     formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
     check_drawing(formats)
+    refuse_without("--max-nodes", needed="a --format that draws", there=draws_nodes(formats))
     check_folder_name(out)
     opened = open_run(run)
     key = opened.find(prompt)

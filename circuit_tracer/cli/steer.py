@@ -13,6 +13,7 @@ from circuit_tracer.cli.ablate import OfMax, Value, chosen_unit
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.drawing import bytes_of
 from circuit_tracer.cli.forms import check_figure
+from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.cli.token_notes import say_forms
@@ -93,6 +94,8 @@ def steer(
         )
     if system is not None and not chat:
         raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
+    refuse_without("--seed", needed="a --temperature above 0", there=temperature > 0)
+    refuse_without("--overwrite", needed="--plot", there=plot)
     form = check_figure(plot, overwrite=overwrite)
 
     from circuit_tracer.cli.opening import open_pair

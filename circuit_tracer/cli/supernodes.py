@@ -10,6 +10,7 @@ from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards
+from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
@@ -76,6 +77,14 @@ def supernodes(
 
     if out is not None and out.suffix.lower() not in ("", ".toml"):
         raise UsageError(f"{out} ends in {out.suffix}, and TOML is written; let it end in .toml")
+    refuse_with("--threshold", other="--edit", there=edit)
+    refuse_without("--overwrite", needed="--out", there=out)
+    refuse_without("--transcoders", needed="--causal", there=causal)
+    refuse_without(
+        *("--model", "--device", "--threads"),
+        needed="--causal or --decoders",
+        there=causal or decoders,
+    )
     pruned = open_graph(graph)
     edited = None if edit is None else read_supernodes(pruned, edit)
     if edited is not None and not edited:
@@ -83,7 +92,7 @@ def supernodes(
     readings = _readings(pruned, cards)
     alike = similarity(
         pruned,
-        decoders=None if decoders is None else _decoders(pruned, decoders),
+        decoders=None if decoders is None else _decoders(pruned, decoders, model, device, threads),
         readings=readings,
         same_position=not across,
     )
@@ -155,7 +164,9 @@ def _shares(weights: dict[str, float]) -> dict[str, float]:
     return {word: weight / total for word, weight in weights.items()} if total > 0 else {}
 
 
-def _decoders(pruned: PrunedGraph, name: str) -> Floats:
+def _decoders(
+    pruned: PrunedGraph, name: str, model: str | None, device: str, threads: int | None
+) -> Floats:
     """(n, d) what the kept features write, summed over the layers they write to."""
     import numpy as np
     import torch
@@ -165,7 +176,8 @@ def _decoders(pruned: PrunedGraph, name: str) -> Floats:
     from circuit_tracer.transcoders.dictionary import Dictionary
 
     info = pruned.graph.info
-    dictionary = open_pair(reference_of(info.model, "--model"), name).dictionary
+    where = model or reference_of(info.model, "--model")
+    dictionary = open_pair(where, name, device=device, threads=threads).dictionary
     if not isinstance(dictionary, Dictionary):
         raise UsageError("--decoders is for transcoders; neurons have none, leave it out")
     if dictionary.identity.sha256 != info.dictionary.sha256:

@@ -22,7 +22,9 @@ from circuit_tracer.cli.forms import (
     check_drawing,
     check_folder_name,
     check_formats,
+    draws_nodes,
 )
+from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.names import check_slug, folder_for, slug_of
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
@@ -106,6 +108,9 @@ def trace(
     folder = folder_for(out, slug_of(text), text) if slug is None else out / check_slug(slug)
     check_place(folder, overwrite, text)
     check_drawing(formats)
+    refuse_without("--max-nodes", needed="a --format that draws", there=draws_nodes(formats))
+    refuse_with("--routes", other="--json", there=json)
+    trace_options.refuse_idle(target, contrast, why_not)
     if heads and processes().count > 1:
         raise UsageError(
             "--heads does not work under torchrun; trace without it, then run circuit-tracer "

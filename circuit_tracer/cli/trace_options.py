@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ _SETTINGS = (
 """Options that are settings of the same name."""
 TRACED = ("target", "zero_positions", *_SETTINGS)
 """All options that a graph's settings are made of, but for --dtype."""
+
+
+def refuse_idle(target: list[str] | None, contrast: str | None, why_not: str | None) -> None:
+    """Refuse options of the model's own choice of targets where the caller chooses them."""
+    for flag, value in (("--target", target), ("--contrast", contrast), ("--why-not", why_not)):
+        refuse_with("--max-n-logits", "--desired-logit-prob", other=flag, there=value)
 
 
 def trace_settings(given: Mapping[str, Any], cotangents: Cotangents | None) -> TraceSettings:

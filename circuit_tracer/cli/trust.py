@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained, if_interrupted
-from circuit_tracer.cli.files import draw_again, figures_in, write_report
+from circuit_tracer.cli.files import draw_again, figures_in, formats_in, write_report
+from circuit_tracer.cli.forms import draws_nodes
+from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
@@ -81,10 +83,21 @@ def trust(
             "that `circuit-tracer trace` wrote"
         )
     folder = graph if graph.is_dir() else graph.parent
+    refuse_with("--random-sets", "--draws", "--other", other="--quick", there=quick)
+    refuse(
+        "--max-nodes",
+        idle=not draws_nodes(formats_in(folder)),
+        why=f"because {folder} holds no figure; leave it out",
+    )
     with progress_line() as report:
         with if_interrupted(f"{folder} is as it was; --quick takes less"):
             report("opening the model", 0, 0)
             pruned = open_graph(graph)
+            refuse(
+                "--other",
+                idle=pruned.graph.info.dictionary.kind == "neurons",
+                why="on a graph of neurons; leave it out",
+            )
             settings = settings_for(features, random_sets, draws, seed, quick)
             opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
             second = None if quick else other_dictionary(opened, pruned, other)

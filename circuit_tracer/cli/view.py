@@ -12,6 +12,7 @@ import typer
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.forms import FILE_NAMES, check_folder_name, form_of
+from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, say
 from circuit_tracer.errors import UsageError
@@ -70,6 +71,11 @@ def view(
     many = other is None and _is_many(graph)
     if many and (cards is not None or pins is not None):
         raise UsageError("--cards and --pins go with one graph; name one of them")
+    refuse(
+        "--port",
+        idle=not many or out is not None,
+        why="on pages that are written; leave it out (only many graphs are served)",
+    )
     if not many:
         form_of(out, None, ("html",), default="html")
         page = _write_page(graph, other, out, cards, pins, overwrite=overwrite)

@@ -148,10 +148,11 @@ def test_a_token_that_stands_twice_must_be_a_position(run: Run, tmp_path: Path) 
 
 
 def test_routes_through_heads_sum_to_their_paths(with_heads: Path, run: Run) -> None:
-    arguments = ("paths", str(with_heads), "--to", "yellow", "--device", "cpu", "--json", "-k")
+    arguments = ("paths", str(with_heads), "--to", "yellow", "--json", "-k")
     paths = json.loads(run(*arguments, "3").out)
     assert "heads" not in paths["routes"][0]
-    record = json.loads(run(*arguments, "20000", "--heads", "--floor", "0.001").out)
+    through = ("--heads", "--floor", "0.001", "--device", "cpu")
+    record = json.loads(run(*arguments, "20000", *through).out)
     assert 0 <= record["not_followed"] < 0.02
     strongest = paths["routes"][0]
     ways = [one for one in record["routes"] if one["nodes"] == strongest["nodes"]]

@@ -123,11 +123,11 @@ def test_supernodes_are_found_kept_edited_and_exported(
 
 
 def test_causal_coherence_is_measured_when_asked_for(questions: dict[str, Path], run: Run) -> None:
-    arguments = ("supernodes", str(questions["yellow"]), "--device", "cpu", "--json")
+    arguments = ("supernodes", str(questions["yellow"]), "--json")
     plain = json.loads(run(*arguments).out)
     assert "coherence" not in plain["figures"]
     assert {group["coherence"] for group in plain["supernodes"]} == {None}
-    record = json.loads(run(*arguments, "--causal").out)
+    record = json.loads(run(*arguments, "--causal", "--device", "cpu").out)
     figure = record["figures"]["coherence"]
     assert figure["value"] > figure["random"]
     assert figure["p"] < 0.05
