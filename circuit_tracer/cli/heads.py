@@ -11,8 +11,8 @@ import numpy as np
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
-from circuit_tracer.cli.named_nodes import one_row, source_rows, target_rows
 from circuit_tracer.cli.invocation import refuse, refuse_with
+from circuit_tracer.cli.named_nodes import one_row, source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
-from circuit_tracer.cli.named_nodes import source_rows, target_rows
 from circuit_tracer.cli.invocation import refuse_without
+from circuit_tracer.cli.named_nodes import source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
