@@ -36,7 +36,7 @@ class Row:
     top: str
     probability: float
     residuals: tuple[float, ...]
-    """In the order of `DTYPES`."""
+    """By dtype, float32 first."""
     replacement: float
     completeness: float
     error_share: float
@@ -62,15 +62,17 @@ def measure(
     models: dict[str, Model],
     transcoders: str,
     on_graph: Callable[[PrunedGraph], object] = lambda pruned: None,
+    *,
+    every: int = 1,
 ) -> list[Row]:
-    """Trace everything in both dtypes; `on_graph` is called with each float32 graph."""
+    """Trace every `every`-th prompt in the models' dtypes; `on_graph` gets each float32 graph."""
     dictionaries = {
         dtype: open_transcoders(transcoders, model=model, dtype=model.torch_dtype)
         for dtype, model in models.items()
     }
     rows = []
-    for kind, record in prompts():
-        graphs = {d: trace(models[d], dictionaries[d], record["prompt"]).graph for d in DTYPES}
+    for kind, record in prompts()[::every]:
+        graphs = {d: trace(models[d], dictionaries[d], record["prompt"]).graph for d in models}
         pruned = prune(graphs["float32"])
         on_graph(pruned)
         target = graphs["float32"].info.targets[0]
@@ -81,7 +83,7 @@ def measure(
                 answer=record["answer"],
                 top=target.token,
                 probability=target.probability,
-                residuals=tuple(graphs[d].info.conservation_residual for d in DTYPES),
+                residuals=tuple(graphs[d].info.conservation_residual for d in models),
                 replacement=pruned.scores.replacement,
                 completeness=pruned.scores.completeness,
                 error_share=pruned.scores.error_share,

@@ -43,12 +43,24 @@ def exported(pruned: PrunedGraph, slug: str = "a-slug") -> Exported:
     return Exported(kept, text)
 
 
+EVERY = {"plt": 1, "clt": 3}
+"""Of the shipped prompts, how many are traced: all per layer, a third across layers."""
+
+
 @cache
 def _measured(transcoders: str) -> tuple[list[Row], list[Exported]]:
-    models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
+    models = {"float32": open_model("sprout", device="cpu")}
     exports: list[Exported] = []
-    found = measure(models, transcoders, lambda pruned: exports.append(exported(pruned)))
+    every = EVERY[transcoders]
+    found = measure(models, transcoders, lambda p: exports.append(exported(p)), every=every)
     return found, exports
+
+
+@cache
+def rows_of_both_dtypes(transcoders: str) -> list[Row]:
+    """One row each of some prompts of every kind, traced in float32 and in float64."""
+    models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
+    return measure(models, transcoders, every=7)
 
 
 def rows(transcoders: str) -> list[Row]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.batch.stores import differences, prompt_file
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS, KILLS = 60, 4
+PROMPTS, KILLS = 36, 3
 
 
 def _run(file: Path, folder: Path, kills: int) -> dict[str, list[int]]:

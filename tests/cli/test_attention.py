@@ -151,15 +151,15 @@ def test_routes_through_heads_sum_to_their_paths(with_heads: Path, run: Run) -> 
     arguments = ("paths", str(with_heads), "--to", "yellow", "--json", "-k")
     paths = json.loads(run(*arguments, "3").out)
     assert "heads" not in paths["routes"][0]
-    through = ("--heads", "--floor", "0.001", "--device", "cpu")
-    record = json.loads(run(*arguments, "20000", *through).out)
-    assert 0 <= record["not_followed"] < 0.02
+    through = ("--heads", "--floor", "0.01", "--device", "cpu")
+    record = json.loads(run(*arguments, "2000", *through).out)
+    assert 0 <= record["not_followed"] < 0.1  # test_head_parts.py follows every way
     strongest = paths["routes"][0]
     ways = [one for one in record["routes"] if one["nodes"] == strongest["nodes"]]
     assert len(ways) > 1
-    assert sum(one["path_share"] for one in ways) == pytest.approx(1, abs=0.05)
+    assert sum(one["path_share"] for one in ways) == pytest.approx(1, abs=0.2)
     strength = sum(one["strength"] for one in ways)
-    assert strength == pytest.approx(strongest["strength"], rel=0.05)
+    assert strength == pytest.approx(strongest["strength"], rel=0.2)
     for one in record["routes"][:50]:
         assert len(one["heads"]) == len(one["nodes"]) - 1
         assert one["share"] == pytest.approx(abs(one["strength"]) * record_scale(record), rel=1e-6)

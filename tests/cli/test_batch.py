@@ -165,8 +165,8 @@ def test_overwrite_begins_anew_and_keeps_what_is_not_its_own(run: Run) -> None:
 
 def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
     """At once, without shards: the store is that of one process, and both have done something."""
-    file = prompt_file(tmp_path / "prompts.jsonl", 48)
-    arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "4"]
+    file = prompt_file(tmp_path / "prompts.jsonl", 24)
+    arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "2"]
     assert run_command(*arguments, "--name", "one").code == 0
     both = [start([*arguments, "--name", "two"], cwd=tmp_path) for _ in range(2)]
     for code, _, err in map(finished, both):

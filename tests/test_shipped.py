@@ -1,8 +1,12 @@
-"""The exchange JSON of every shipped prompt: valid as published, and lossless both ways."""
+"""Every shipped prompt: the model is right, sums hold, scores stand, exchange JSON is lossless.
+
+One file, because one process shall trace them all, once.
+"""
 
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +22,7 @@ from circuit_tracer.cli.opening import Opened, open_pair
 from circuit_tracer.graphs import PrunedGraph, from_exchange, prune
 from tests.graphs.compare import assert_same_pruned
 from tests.graphs.validator import feature_complaints, graph_complaints
-from tests.shipped import Exported, exported, exports
+from tests.shipped import EVERY, Exported, exported, exports, rows, rows_of_both_dtypes
 
 PROMPTS = [record["prompt"] for _, record in prompts()]
 ONE_OF_A_KIND = list({kind: i for i, (kind, _) in enumerate(prompts())}.values())
@@ -66,9 +70,9 @@ def _settled(pruned: PrunedGraph) -> PrunedGraph:
 @pytest.mark.parametrize("transcoders", ["plt", "clt"])
 def test_every_shipped_prompt_is_valid_and_lossless(transcoders: str) -> None:
     found = exports(transcoders)
-    assert [one.kept.graph.info.prompt for one in found] == PROMPTS
-    assert len(found) > 100
-    for export in found if transcoders == "plt" else found[::5]:
+    assert [one.kept.graph.info.prompt for one in found] == PROMPTS[:: EVERY[transcoders]]
+    assert len(found) > 30
+    for export in found if transcoders == "plt" else found[::2]:
         assert_valid_and_lossless(export)
 
 
@@ -110,7 +114,7 @@ def test_every_feature_of_a_graph_has_its_examples(transcoders: str, tmp_path: P
     if transcoders == "neurons":  # which have no text that they were measured on
         found = [exported(traced("a lemon is", transcoders))]
     else:
-        found = [exports(transcoders)[i] for i in ONE_OF_A_KIND[::2]]
+        found = [exports(transcoders)[i // EVERY[transcoders]] for i in ONE_OF_A_KIND[::3]]
     for i, (pruned, text) in enumerate(found):
         folder, record = tmp_path / str(i), json.loads(text)
         nodes = [n for n in record["nodes"] if n["feature_type"] == "cross layer transcoder"]
@@ -135,3 +139,25 @@ def _assert_it_fires(card: dict[str, Any]) -> None:
     strongest = peak["tokens_acts_list"][peak["train_token_ind"]]
     assert strongest == pytest.approx(card["act_max"], abs=1e-4)
     assert len(card["top_logits"]) == len(card["bottom_logits"]) > 0
+
+
+def test_there_are_enough_prompts_of_enough_kinds() -> None:
+    assert len(prompts()) >= 40
+    assert len({kind for kind, _ in prompts()}) >= 6
+    assert len({record["id"] for _, record in prompts()}) == len(prompts())
+
+
+@pytest.mark.parametrize("transcoders", ["plt", "clt"])
+def test_the_model_is_right_and_conservation_holds(transcoders: str) -> None:
+    wrong = [row.prompt for row in rows(transcoders) if not row.right]
+    assert wrong == []
+    assert max(row.residuals[0] for row in rows(transcoders)) <= 1e-4
+    both = rows_of_both_dtypes(transcoders)
+    assert {row.kind for row in both} == {kind for kind, _ in prompts()}
+    assert max(row.residuals[1] for row in both) <= 1e-10
+
+
+def test_per_layer_graphs_are_mostly_explained() -> None:
+    found = rows("plt")
+    assert statistics.median(row.completeness for row in found) >= 0.93
+    assert statistics.median(row.replacement for row in found) >= 0.85
