@@ -10,9 +10,11 @@ export TRACE_MODEL := $(value MODEL)
 # What reads GGUF files is installed when a model needs it.
 NEEDS := $(if $(filter smollm2 %.gguf,$(value MODEL)),.venv/.smollm2,.venv/.user)
 BIN := .venv/bin
+# A file of tests stays in one process: its models and traces are made once.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: trace test lint docs bench smollm2 clean
+.PHONY: trace test test-everywhere test-avx2 lint docs bench smollm2 clean
 
 trace: $(NEEDS)
 	$(BIN)/circuit-tracer trace --model "$$TRACE_MODEL" --overwrite -- "$$TRACE_PROMPT"
@@ -23,8 +25,15 @@ test: .venv/.dev
 	$(BIN)/mypy
 	cd transcoders/sprout && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	cd transcoders/sprout-two-pages && MYPYPATH=../sprout ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
 	$(BIN)/python docs/generate.py --check
+
+# Other threads and kernels than this machine would pick: the last bits differ, no test may.
+test-everywhere: .venv/.dev
+	$(BIN)/python -m tests.everywhere
+
+test-avx2: .venv/.dev
+	$(BIN)/python -m tests.everywhere --only avx2 --numerical
 
 lint: .venv/.dev
 	$(BIN)/ruff format .
