@@ -34,7 +34,7 @@ def byte_level() -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator([TEXT] * 4, trainer)
     whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
-    whole.add_tokens(["id:9", "🍌 split", "\\u21b5"])
+    whole.add_tokens(["id:9", "a - b", "🍌 split", "\\u21b5"])
     return whole
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +57,7 @@ def run_pages(run: Run) -> Pages:
     """The pages of a run."""
     from circuit_tracer.render.html_index import FailedRow, Index, IndexRow, index_page
 
-    routes = _routes(run)
+    routes, contrasts = _routes(run), _contrasts(run)
     drawings = _thumbnails(run, routes)
     heads = cache(lambda: run.rows("heads"))
     named = Counter(run.graphs.column("name").to_pylist())
@@ -71,7 +70,7 @@ def run_pages(run: Run) -> Pages:
             IndexRow(
                 href=href,
                 prompt=record["prompt"],
-                answer=_answer(record["answer"]),
+                answer=_answer(record["answer"], key in contrasts),
                 probability=record["probability"],
                 scores={name: record[own] for name, own in SCORES.items()},
                 tags=record["tags"] or (),
@@ -143,7 +142,7 @@ def folder_pages(root: Path) -> Pages:
             IndexRow(
                 href=href,
                 prompt=str(info["prompt"]),
-                answer=_answer(str(first["token"])),
+                answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) == 2),
                 probability=_number(first.get("probability")),
                 scores={name: _number(scores.get(own)) for name, own in SCORES.items()},
                 tags=[str(info["model"]["name"])],
@@ -167,7 +166,9 @@ def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             continue
         try:
             record = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))
-            if record["info"]["targets"][0]["token"] is not None and record["scores"] is not None:
+            target = record["info"]["targets"][0]
+            is_whole = target["token"] is not None and len(target["vocabulary_ids"]) > 0
+            if is_whole and record["scores"] is not None:
                 yield folder, record
         except (OSError, ValueError, LookupError, TypeError):
             continue
@@ -198,9 +199,19 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _answer(text: str) -> str:
-    """A first target as it is shown; a contrast, "yes - no", as it is (no token looks like one)."""
-    return text if re.search(r"\S - \S", text) else token_text.shown(text)
+def _answer(token: str, is_contrast: bool) -> str:
+    """A first target as it is shown; a contrast is stored so."""
+    return token if is_contrast else token_text.shown(token)
+
+
+def _contrasts(run: Run) -> set[str]:
+    """Ids of the prompts whose first target is a contrast: by their lines, else by the run."""
+    by_run = run.info.settings.get("contrast") is not None
+    return {
+        entry.key
+        for entry in run.entries
+        if entry.contrast is not None or (by_run and not entry.targets)
+    }
 
 
 class _Route(NamedTuple):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from circuit_tracer.batch.store import open_run
+from circuit_tracer.cli.run_pages import run_pages
 from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_module
 from tests.vocabularies import byte_level, sentencepiece
@@ -163,6 +165,19 @@ def test_targets_of_a_prompt_file_are_the_tokens_that_were_written(
     assert run("batch", "x.jsonl", "-m", in_bytes, "--name", "x").code == 0
     expected = traced(run, in_bytes, "--target", target)
     assert open_run(Path("outputs/x")).graphs.column("targets").to_pylist() == [expected]
+
+
+def test_an_index_shows_answers_with_their_blanks_and_contrasts_as_they_are(
+    in_bytes: str, run: Run
+) -> None:
+    lines = [{"targets": [" yes"]}, {"targets": ["a - b"]}, {"contrast": " yes,no"}]
+    Path("x.jsonl").write_text("\n".join(json.dumps({"prompt": "Answer:"} | one) for one in lines))
+    assert run("batch", "x.jsonl", "-m", in_bytes, "--name", "x").code == 0
+    index = run_pages(open_run(Path("outputs/x"))).index
+    data = re.search(r'<script id="data" type="application/json">(.*?)</script>', index, re.DOTALL)
+    assert data is not None
+    answers = [row["answer"] for row in json.loads(data[1])["rows"]]
+    assert answers == ["␣yes", "a␣-␣b", "␣yes - no"]
 
 
 def test_a_vocabulary_is_listed_one_token_a_line(in_bytes: str, run: Run) -> None:
