@@ -82,7 +82,8 @@ class TokenNames:
         after_blank = [] if text.startswith(" ") else [f" {text}"]
         texts = [*after_blank, text] if continues else [text, *after_blank]
         known = [token_id for one in texts if (token_id := self.find(one)) is not None]
-        token_id = known[0] if known else self._encoded(texts)
+        token_id = known[0] if known else self._piece(text)
+        token_id = self._encoded(texts) if token_id is None else token_id
         if token_id is None:
             raise PromptError(
                 f'the target "{shown(text)}" is not one token of {self.owner}; {self._advice(text)}'
@@ -100,6 +101,12 @@ class TokenNames:
             return None
         exact, other = self.find(text), self.find(f" {text}")
         return None if exact is None or other in (None, exact) else shown(f" {text}")
+
+    def _piece(self, text: str) -> int | None:
+        """The entry that the vocabulary's own file writes so: "Ġyes", "▁yes", "##s"."""
+        token_id = self.tokenizer.convert_tokens_to_ids(whole_text(text))
+        is_entry = token_id is not None and self.tokenizer.convert_ids_to_tokens(token_id) == text
+        return int(token_id) if is_entry else None
 
     def _encoded(self, texts: Iterable[str]) -> int | None:
         """The token that a text becomes, for tokenizers that change it first (case, blanks)."""

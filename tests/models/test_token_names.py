@@ -32,6 +32,8 @@ def test_a_text_that_is_a_token_is_that_very_token(maker: Maker, text: str) -> N
     [
         (byte_level, "␣yes", " yes"),
         (byte_level, "banana", " banana"),
+        (byte_level, "Ġyes", " yes"),
+        (sentencepiece, "▁France", " France"),
         (byte_level, "↵", "\n"),
         (sentencepiece, "France", " France"),
         (sentencepiece, "␣France", " France"),
