@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, say
+from circuit_tracer.cli.output import print_json, print_row, say
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def print_evaluation(figures: Evaluation, json: bool) -> None:
         print_json(record)
         return
     print_layers(record["layers"])
-    print(
+    print_row(
         f"loss {figures.loss_original:.4f}, all MLPs replaced {figures.loss_replaced:.4f}, "
         f"mean-ablated {figures.loss_mean_ablated:.4f}: {_recovered(figures)} "
         f"({figures.tokens:,} tokens)"
@@ -75,8 +75,8 @@ def _recovered(figures: Evaluation) -> str:
     if not math.isnan(figures.recovered):
         return f"{figures.recovered:.4f} recovered"
     return (
-        f"no share recovered, because mean ablation changes the loss by {figures.effect:.4f} ± "
-        f"{figures.effect_error:.4f}, which is noise"
+        f"no share recovered, because mean ablation raises the loss by {figures.effect:.4f} ± "
+        f"{figures.effect_error:.4f}, which is not clearly above zero"
     )
 
 

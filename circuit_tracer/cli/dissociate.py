@@ -17,7 +17,7 @@ from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.names import check_slug, slug_of
 from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.cli.supernodes import reading_of
 from circuit_tracer.cli.token_notes import say_forms
@@ -100,7 +100,7 @@ def dissociate(
         return
     from circuit_tracer.render.dissociation.terminal import page
 
-    print_rich(page(found, width=MOST_COLUMNS))
+    print_rich(page(found, width=columns()))
     print(f"\n{folder}: {', '.join(files)}")
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained, fail
-from circuit_tracer.cli.output import print_json
+from circuit_tracer.cli.output import print_json, print_row
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def doctor(json: options.Json = False) -> None:
         print_json([vars(check) for check in checks])
     else:
         for check in checks:
-            print(f"{'ok  ' if check.sound else 'FAIL'}  {check.name:34} {check.result}")
+            print_row(check.result, name=f"{'ok  ' if check.sound else 'FAIL'}  {check.name:34} ")
     broken = [check.name for check in checks if not check.sound]
     if broken:
         fail(f"not sound: {', '.join(broken)}", 1)

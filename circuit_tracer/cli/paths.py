@@ -10,7 +10,7 @@ from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.named_nodes import source_rows, target_rows
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def paths(
     shown = terminal.routes(
         pruned,
         found,
+        width=columns(),
         origin=source or "tokens",
         sign=asked,
         carried=None if heads else carried_by(stored_heads(pruned, graph)),

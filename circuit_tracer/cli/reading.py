@@ -21,7 +21,7 @@ from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, dr
 from circuit_tracer.cli.invocation import refuse, refuse_without
 from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json, print_rich, say
+from circuit_tracer.cli.output import columns, print_json, print_rich, say
 from circuit_tracer.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -57,15 +57,19 @@ def show(
     from circuit_tracer.render import signed, tables, terminal, tree, trust
     from circuit_tracer.render.edge_labels import carried_by
 
-    routes = terminal.leading_routes(pruned, 5)
+    width, routes = columns(), terminal.leading_routes(pruned, 5)
     carried = carried_by(stored_heads(pruned, graph))
     verdict = read_verdict(graph if graph.is_dir() else graph.parent, pruned)
     print_rich(
         *([] if verdict is None else [trust.stored_verdict(verdict)]),
         terminal.summary(
-            pruned, routes, section=signed.why_not(pruned, 5, carried=carried), carried=carried
+            pruned,
+            routes,
+            width=width,
+            section=signed.why_not(pruned, 5, width=width, carried=carried),
+            carried=carried,
         ),
-        tree.tree(pruned),
+        tree.tree(pruned, width=width),
         tables.node_table(pruned, limit=nodes),
         tables.edge_table(pruned, limit=edges),
     )

@@ -12,7 +12,7 @@ from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.beside import open_cards
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -216,10 +216,10 @@ def _print(
         against = [heading, figures_table(figures)]
     print_rich(
         group_table(pruned, groups, scores),
-        members(pruned, groups),
+        members(pruned, groups, width=columns()),
         *against,
         Text("Strongest routes between supernodes", style="bold"),
-        group_routes(pruned, whole, paths),
+        group_routes(pruned, whole, paths, width=columns()),
     )
 
 

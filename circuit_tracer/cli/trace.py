@@ -28,7 +28,7 @@ from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.names import check_slug, folder_for, slug_of
 from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
-from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.token_notes import given_tokens, say_forms
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.processes import is_first, processes
@@ -314,9 +314,13 @@ def _print(
 
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
     carried = carried_by(loadings)
-    section = signed.why_not(pruned, n_routes, carried=carried) if n_routes > 0 else None
-    tested = [] if found is None else [verdict(found.verdict, brief=found.settings.quick)]
-    print_rich(terminal.summary(pruned, paths, section=section, carried=carried), *tested)
+    width, section, tested = columns(), None, []
+    if n_routes > 0:
+        section = signed.why_not(pruned, n_routes, width=width, carried=carried)
+    if found is not None:
+        tested = [verdict(found.verdict, width=width, brief=found.settings.quick)]
+    shown = terminal.summary(pruned, paths, width=width, section=section, carried=carried)
+    print_rich(shown, *tested)
     work = sum(seconds.get(stage, 0) for stage in _WORK)
     print(f"\n{folder}: {', '.join(Path(file).name for file in files.values())}")
     print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")

@@ -11,7 +11,7 @@ from circuit_tracer.cli import measuring, options, training
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import Dictionary, Format, print_layers, say_notes
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json
+from circuit_tracer.cli.output import print_json, print_row
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.formats.plan import Plan
@@ -33,11 +33,12 @@ def list_transcoders(json: options.Json = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        print(
-            f"{row['model'] + '/' + row['name']:20} {row['kind']}, {row['layers']} layers x "
+        print_row(
+            f"{row['kind']}, {row['layers']} layers x "
             f"{row['features_per_layer']} features, {row['activation']} k={row['k']}, reads "
             f"{row['reads']}; FVU {_or_unknown(row['largest_fvu'], 3)} at most, loss recovered "
-            f"{_or_unknown(row['recovered'], 4)}"
+            f"{_or_unknown(row['recovered'], 4)}",
+            name=f"{row['model'] + '/' + row['name']:20} ",
         )
 
 

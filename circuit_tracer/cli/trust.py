@@ -10,7 +10,7 @@ from circuit_tracer.cli.files import draw_again, figures_in, formats_in, write_r
 from circuit_tracer.cli.forms import draws_nodes
 from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import MOST_COLUMNS, print_json, print_rich, progress_line, say
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import is_first
 
@@ -110,7 +110,7 @@ def trust(
         return
     from circuit_tracer.render.trust import page
 
-    print_rich(page(found, width=MOST_COLUMNS))
+    print_rich(page(found, width=columns()))
     if written:
         print(f"\n{folder}: {', '.join(written)}")
 

@@ -24,13 +24,12 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.qk import KINDS, Parts, QkAttribution, Share, Source, Term
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, note, plain_table, sign_style
 from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-    from rich.text import Text
 
 TOKEN_CELLS = 14
 
@@ -79,17 +78,14 @@ def _token(graph: Graph, position: int) -> str:
     return f"{shorten(words, TOKEN_CELLS)}@{position}"
 
 
-def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> Text:
+def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> RenderableType:
     """What routes through heads are, and how much of the edges they are chosen from."""
-    from rich.text import Text
-
-    return Text(
-        "  The second share is of the whole path through the same nodes, all its ways through\n"
-        "  heads together (which sum to 100 %, with signs). ─L1.H3@2─L3.H0→: L1.H3 brings it to\n"
-        "  position 2, then L3.H0 to the next node; a bare arrow stays in the residual stream.\n"
-        "  Ways too weak to be followed carry "
-        f"{percent(unfollowed_share(pruned, parts))} of the influence along the kept edges.",
-        style="dim",
+    return note(
+        "The second share is of the whole path through the same nodes, all its ways through heads "
+        "together (which sum to 100 %, with signs). ─L1.H3@2─L3.H0→: L1.H3 brings it to position "
+        "2, then L3.H0 to the next node; a bare arrow stays in the residual stream. Ways too weak "
+        f"to be followed carry {percent(unfollowed_share(pruned, parts))} of the influence along "
+        "the kept edges."
     )
 
 

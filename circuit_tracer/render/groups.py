@@ -12,10 +12,18 @@ from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
 from circuit_tracer.graphs.supernodes import Supernode
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, add_plain, cell_width, plain_table
+from circuit_tracer.render.terminal import (
+    LABEL_CELLS,
+    WIDTH,
+    add_plain,
+    cell_width,
+    note,
+    plain_table,
+)
 from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -123,13 +131,14 @@ def group_routes(
     paths: Sequence[GroupPath],
     *,
     width: int = WIDTH,
-) -> Text:
+) -> RenderableType:
     """Routes between groups, one a line, with the shares that push the target up and down."""
+    from rich.console import Group
     from rich.text import Text
 
     if not paths:
         return Text("  No route from a token to a target was kept: lower the pruning.")
-    text = Text(no_wrap=True)
+    text = Text(no_wrap=True, overflow="ignore")
     target = paths[0].nodes[-1]
     for path in paths:
         if path.nodes[-1] != target:
@@ -138,11 +147,9 @@ def group_routes(
         text.append(f"  {_signed('+', path.up):>8} {_signed('-', path.down):>8}  ")
         names = [_called(pruned.graph, whole.nodes[node]) for node in path.nodes]
         text.append(_broken(names, width - 20, 20) + "\n")
-    text.append(
-        "  Share of all paths from tokens to the target that push it up, and down; [supernode].",
-        style="dim",
-    )
-    return text
+    text.rstrip()
+    below = "Share of all paths from tokens to the target that push it up, and down; [supernode]."
+    return Group(text, note(below))
 
 
 def _called(graph: Graph, node: Supernode) -> str:

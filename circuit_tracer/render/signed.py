@@ -14,12 +14,11 @@ from circuit_tracer.graphs.k_best import Sign
 from circuit_tracer.graphs.paths import best_paths, signed_mass
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import target_text
-from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, routes
+from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, note, routes
 from circuit_tracer.render.text import percent, printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
 
 def why_not(
@@ -58,13 +57,15 @@ def why_not(
         parts.append(Text(f"{heading}: {share} of all paths to it", style="bold"))
         shown = routes(pruned, paths, width=width, sign=sign, explained=False, carried=carried)
         parts.append(shown)
-    note = "  Routes through features; share of all paths from tokens to the target."
-    return Group(*parts, Text(note, style="dim"))
+    below = "Routes through features; share of all paths from tokens to the target."
+    return Group(*parts, note(below))
 
 
-def totals(graph: Graph, targets: Sequence[int], sources: Sequence[int] | None = None) -> Text:
+def totals(
+    graph: Graph, targets: Sequence[int], sources: Sequence[int] | None = None
+) -> RenderableType:
     """One line a target: how much of all paths to it pushes it up, and how much down."""
-    from rich.text import Text
+    from rich.console import Group
 
     up, down = _shares(graph, targets, sources)
     lines = []
@@ -73,10 +74,10 @@ def totals(graph: Graph, targets: Sequence[int], sources: Sequence[int] | None =
         rest = 1 - plus - minus
         open_part = f", {percent(rest)} of unknown sign" if rest > 1e-9 else ""
         lines.append(
-            f"  Of all paths to {name}, {percent(plus)} push it up, "
+            f"Of all paths to {name}, {percent(plus)} push it up, "
             f"{percent(minus)} push it down{open_part}."
         )
-    return Text("\n".join(lines), style="dim")
+    return Group(*map(note, lines))
 
 
 def _asked_why_not(graph: Graph) -> bool:

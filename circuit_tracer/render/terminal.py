@@ -35,7 +35,10 @@ _Called = tuple[int, str]  # (layer, label)
 
 
 def as_text(renderable: RenderableType, *, width: int = WIDTH, color: bool = False) -> str:
-    """The renderable as text of at most `width` columns, with colour codes only if asked for."""
+    """The renderable as text of `width` columns, with colour codes only if asked for.
+
+    Only what can be neither wrapped nor cut is wider: numbers, names, the steps of a route.
+    """
     from io import StringIO
 
     from rich.console import Console
@@ -51,7 +54,7 @@ def as_text(renderable: RenderableType, *, width: int = WIDTH, color: bool = Fal
         legacy_windows=False,
         _environ={},
     )
-    console.print(renderable, end="")
+    console.print(renderable, end="", crop=False)
     lines = out.getvalue().splitlines()
     return "".join(line.rstrip() + "\n" for line in lines)
 
@@ -79,13 +82,13 @@ def summary(
 
     parts: list[RenderableType] = []
     capped = softcap_line(pruned.graph)
-    for name, part, note in (
+    for name, part, below in (
         ("Tokens", tokens(pruned.graph, width=width), ""),
         ("Targets", targets(pruned.graph), capped),
         ("Scores", scores(pruned), ""),
     ):
         parts += [Text(name, style="bold"), part]
-        parts += [Text(f"  {note}", style="dim")] if note else []
+        parts += [note(below)] if below else []
         parts.append(Text(""))
     if section is not None:
         parts += [section, Text("")]
@@ -126,7 +129,7 @@ def tokens(graph: Graph, *, width: int = WIDTH) -> Text:
             lines.append(f"  {item}")
         else:
             lines[-1] = longer
-    return Text("\n".join(lines), no_wrap=True)
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
 def targets(graph: Graph) -> Table:
@@ -182,6 +185,7 @@ def routes(
     `explained`. `sign` is what was asked for. `carried` are words for edges by (source, target):
     which heads carry them. Routes through heads name their own.
     """
+    from rich.console import Group
     from rich.text import Text
 
     if not paths:
@@ -190,7 +194,7 @@ def routes(
     shares = [_share(path) for path in paths]
     room = max(len(share) for share in shares)
     shared = _shared_labels(pruned.graph)
-    text = Text(no_wrap=True)
+    text = Text(no_wrap=True, overflow="ignore")
     target = paths[0].rows[-1]
     for path, share in zip(paths, shares, strict=True):
         if path.rows[-1] != target:
@@ -202,17 +206,22 @@ def routes(
         text.append(route + "\n")
     if not explained:
         return text
-    text.append(
-        "  +/-: pushes the target up or down; share of all paths from "
-        f"{shorten(printable(origin), LABEL_CELLS)} to it.",
-        style="dim",
-    )
+    text.rstrip()
+    notes = [
+        "+/-: pushes the target up or down; share of all paths from "
+        f"{shorten(printable(origin), LABEL_CELLS)} to it."
+    ]
     if carried and any(pair in carried for path in paths for pair in pairwise(path.rows)):
-        text.append(
-            "\n  ─L3.H2 62 %→: the head that brings most of the edge over, and how much.",
-            style="dim",
-        )
-    return text
+        notes.append("─L3.H2 62 %→: the head that brings most of the edge over, and how much.")
+    return Group(text, *map(note, notes))
+
+
+def note(words: str) -> RenderableType:
+    """A line of explanation, indented also where it wraps."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(words, style="dim"), (0, 0, 0, 2))
 
 
 def _share(path: Path | HeadPath) -> str:
@@ -234,15 +243,12 @@ def way_words(way: Way) -> str:
     return "─".join(words)
 
 
-def straight(graph: Graph) -> Text:
+def straight(graph: Graph) -> RenderableType:
     """One line on the routes that meet no feature: the listed ones in proportion."""
-    from rich.text import Text
-
     shares = list(zip(graph.info.targets, direct_shares(graph), strict=True))[:ROUTED_TARGETS]
     named = [f"{target_text(t)} {percent(float(share))}" for t, share in shares]
-    return Text(
-        "  Straight from a token, through attention alone, go of all paths: " + ", ".join(named),
-        style="dim",
+    return note(
+        "Straight from a token, through attention alone, go of all paths: " + ", ".join(named)
     )
 
 
@@ -313,9 +319,9 @@ def _shared_labels(graph: Graph) -> Set[_Called]:
 
 def plain_table(caption: str = "", *, header: bool = True) -> Table:
     """A table without lines; the caption, if any, stands below."""
-    from rich.table import Table
+    from circuit_tracer.render.fitted_table import FittedTable
 
-    return Table(
+    return FittedTable(
         box=None,
         show_header=header,
         header_style="dim",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+LEAST_WORDS = 16
+"""Cells that a node gets however narrow the tree is."""
+
 
 def tree(
     pruned: PrunedGraph, *, depth: int = 3, branches: int = 4, width: int = WIDTH
@@ -38,7 +41,9 @@ def tree(
         into.setdefault(int(graph.edges.target[edge]), []).append(edge)
     grown = _Tree(graph, shares, into, branches, width)
     for row in graph.target_rows.tolist():
-        grown.lines.append(Text(_node_words(graph, row, width), style="bold", no_wrap=True))
+        grown.lines.append(
+            Text(_node_words(graph, row, width), style="bold", no_wrap=True, overflow="ignore")
+        )
         grown.grow(row, "", depth)
     note = Text("Percentages: signed share of what goes into the node above.", style="dim")
     return Group(*grown.lines, note)
@@ -81,11 +86,11 @@ class _Tree:
         from rich.text import Text
 
         sign = 1 if self.graph.edges.weight[edge] > 0 else -1
-        line = Text(start, no_wrap=True)
+        line = Text(start, no_wrap=True, overflow="ignore")
         share = f"{'+' if sign > 0 else '-'}{percent(self.shares[edge])}"
         line.append(f"{share:>7}  ", style=sign_style(sign))
         note = "  (above)" if again else ""
-        room = self.width - len(line.plain) - len(note)
+        room = max(LEAST_WORDS, self.width - len(line.plain) - len(note))
         line.append(_node_words(self.graph, source, room))
         line.append(note, style="dim")
         self.lines.append(line)
@@ -93,7 +98,7 @@ class _Tree:
     def _add_line(self, words: str) -> None:
         from rich.text import Text
 
-        self.lines.append(Text(words, style="dim", no_wrap=True))
+        self.lines.append(Text(words, style="dim", no_wrap=True, overflow="ignore"))
 
 
 def _node_words(graph: Graph, row: int, width: int) -> str:

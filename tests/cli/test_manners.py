@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +28,15 @@ def test_h_is_help(command: tuple[str, ...], run: Run) -> None:
     assert short.code == 0
     assert short.out == run(*command, "--help").out
     assert " ".join(("Usage: circuit-tracer", *command)) in short.out
+
+
+def test_no_help_waits_for_numpy_or_torch() -> None:
+    code = (
+        "import sys, circuit_tracer.cli.main\n"
+        "print([m for m in ('numpy', 'torch', 'pyarrow', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.fixture
@@ -62,6 +73,32 @@ def test_verbose_says_versions_settings_by_where_they_come_from_and_times(
     assert "heads=False" in defaults
     assert times[-1].endswith(" s in all")
     assert outcome.out.startswith("{")
+
+
+@pytest.mark.parametrize("command", ["show", "paths"])
+def test_what_is_printed_is_as_wide_as_columns_says(
+    command: str, graph: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = run(command, graph).out
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = run(command, graph).out
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert set(re.findall(r"[-+]?\d+\.\d+", wide)) == set(re.findall(r"[-+]?\d+\.\d+", narrow))
+    monkeypatch.delenv("COLUMNS")
+    assert run(command, graph).out == wide  # a pipe has no width of its own
+
+
+def test_lists_are_one_line_each_in_a_pipe_and_wrapped_where_columns_says(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    narrow = run("models", "list").out
+    assert max(map(len, narrow.splitlines())) <= 50
+    monkeypatch.delenv("COLUMNS")
+    assert run("models", "list").out.split() == narrow.split()
+    assert [line.split()[0] for line in run("models", "list").out.splitlines()] == [
+        *("sprout", "sprout-two-pages", "smollm2")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""A table for any width: texts give way, numbers and names do not.
+
+Of a table that is too wide the widest text column is narrowed first, then headings. What is still
+too wide runs over the edge, where a terminal folds it: a number with "…" in it is none.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.table import Column, Table
+
+LEAST_TEXT = 12
+"""Cells that a column of text keeps."""
+LEAST_NAME = 16
+"""Cells up to which a word, such as a node's name, is kept whole."""
+PADDING = 2
+
+
+class FittedTable(Table):
+    """A table without lines whose columns are fitted to the width by what they hold."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        """As a table of columns that all have a width."""
+        widths = fitted(self.columns, options.max_width - PADDING * len(self.columns))
+        table = copy.copy(self)
+        table.columns = [copy.copy(column) for column in self.columns]
+        for column, width in zip(table.columns, widths, strict=True):
+            column.width, column.min_width = width, None
+        whole = sum(widths) + PADDING * len(widths)
+        yield from Table.__rich_console__(
+            table, console, options.update(max_width=max(whole, options.max_width))
+        )
+
+
+def fitted(columns: list[Column], room: int) -> list[int]:
+    """The columns' widths, together no more than `room` where that cuts no number and no name."""
+    widths = [max([_heading(one), *map(cell_len, _cells(one))], default=0) for one in columns]
+    for least in (_least_text, _least_heading):
+        floors = [min(width, least(one)) for width, one in zip(widths, columns, strict=True)]
+        while sum(widths) > room:
+            spare = [width - floor for width, floor in zip(widths, floors, strict=True)]
+            if max(spare, default=0) <= 0:
+                break
+            widest = max(range(len(widths)), key=lambda i: (spare[i] > 0, widths[i]))
+            widths[widest] -= 1
+    return widths
+
+
+def _least_text(column: Column) -> int:
+    """What the column needs, its heading included, with its texts cut or wrapped."""
+    return max(_heading(column), _least_cells(column))
+
+
+def _least_heading(column: Column) -> int:
+    """The same with its heading cut, too."""
+    return max(3, _least_cells(column))
+
+
+def _least_cells(column: Column) -> int:
+    is_number = column.justify == "right"
+    if is_number and column.no_wrap:
+        return max(map(cell_len, _cells(column)), default=0)
+    words = [word for cell in _cells(column) for word in cell.split()]
+    longest = max(map(cell_len, words), default=0)
+    if is_number:
+        return longest
+    is_names = all(len(cell.split()) < 2 for cell in _cells(column))
+    if column.no_wrap and not is_names:
+        return LEAST_TEXT
+    return min(longest, LEAST_NAME)
+
+
+def _cells(column: Column) -> Iterator[str]:
+    for cell in column.cells:
+        yield from str(cell).splitlines()
+
+
+def _heading(column: Column) -> int:
+    text = str(column.header)
+    words = [text] if column.no_wrap else text.split()
+    return max(map(cell_len, words), default=0)
