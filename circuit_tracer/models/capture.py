@@ -123,10 +123,14 @@ def _without_arguments() -> Iterator[None]:
 
 
 def wrap(module: torch.nn.Module, tokenizer: Any) -> Any:
-    """The nnsight view of a loaded model."""
+    """The nnsight view of a loaded model, which stays on its device."""
     with _without_arguments():
         from nnsight import TransformersModel
-    return TransformersModel(module, task="text-generation", tokenizer=tokenizer)
+    # Transformers' pipeline, which nnsight makes, moves a model to the first accelerator it finds
+    # unless a device is named; of a spread model it takes none.
+    spread = getattr(module, "hf_device_map", None) is not None
+    options = {} if spread else {"device": module.device}
+    return TransformersModel(module, task="text-generation", tokenizer=tokenizer, **options)
 
 
 def _envoys(wrapped: Any, wiring: Wiring) -> list[Any]:
