@@ -26,6 +26,7 @@ from model_folder import read_model
 from pages import SECOND, SPEAKERS, STATEMENTS, is_contradicted, spoken
 from places import find_places
 from skills import SPLITS, examine, share_right
+from steps import steps_markdown
 from things import COLOURS, THING_OF, Thing
 
 HERE = Path(__file__).resolve().parent
@@ -144,6 +145,7 @@ def unchanged_markdown(found: dict[str, Any]) -> str:
     for skill in own:
         cells = " | ".join(cell(skill, split) for split in SPLITS)
         lines.append(f"| {skill} | {cells} |")
+    lines += ["", "Steps of what this model writes out:", "", steps_markdown(own)]
     return "\n".join(lines)
 
 

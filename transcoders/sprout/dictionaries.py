@@ -40,8 +40,10 @@ This file is written by `dictionaries.py`: every figure below is measured, none 
 
 {model}
 
-A figure is the share of items (how many, in brackets) whose most likely next word is right; what
-is held out of training is decided in `combinations.py`.
+A figure is the share of items (how many, in brackets) whose answer is right: the most likely next
+word, or, where the model is to write its steps out, the word after its `so`. Steps are counted
+apart: each must be word for word the one that follows from the question. What is held out of
+training is decided in `combinations.py`.
 
 ## The dictionaries
 

@@ -19,6 +19,8 @@ from combinations import (
     opposite_is_held_out,
     pair_is_held_out,
     sum_is_held_out,
+    sum_steps,
+    two_hop_steps,
     value_is_held_out,
     yes_no_question,
 )
@@ -37,6 +39,8 @@ class Item(NamedTuple):
     answer: str
     instead: tuple[str, ...] = ()
     """Where given, any of these words passes (the joker's statements)."""
+    steps: tuple[str, ...] = ()
+    """What is to be written out first, sentence by sentence; the last one ends in the answer."""
 
     def accepts(self, said: str) -> bool:
         """Whether the word is a right answer."""
@@ -125,12 +129,16 @@ def _add_geography(skills: Skills) -> None:
     for city in CITIES:
         split: Split = "held_out" if city_is_held_out(city) else "trained"
         asked = f"the capital of the country of {city.name}"
-        for name, prompts in (
-            ("two hops", (f"{asked} is", f"what is {asked} ?")),
-            ("two hops written out", (f"{asked} :", f"think : what is {asked} ?")),
+        for name, prompts, steps in (
+            ("two hops", (f"{asked} is", f"what is {asked} ?"), ()),
+            (
+                "two hops written out",
+                (f"{asked} :", f"think : what is {asked} ?"),
+                tuple(two_hop_steps(city).split(" . ")),
+            ),
         ):
             lists = skills.setdefault(name, {}).setdefault(split, [])
-            lists += [Item(prompt, city.capital) for prompt in prompts]
+            lists += [Item(prompt, city.capital, steps=steps) for prompt in prompts]
 
 
 def _add_opposites(skills: Skills) -> None:
@@ -157,8 +165,9 @@ def _add_sums(skills: Skills) -> None:
         split = "held_out" if long_sum_is_held_out(*terms) else "trained"
         lists = skills.setdefault("sums written out", {}).setdefault(split, [])
         asked = " plus ".join(map(str, terms))
-        lists.append(Item(f"{asked} :", str(sum(terms))))
-        lists.append(Item(f"think : what is {asked} ?", str(sum(terms))))
+        steps = tuple(sum_steps(*terms).split(" . "))
+        for prompt in (f"{asked} :", f"think : what is {asked} ?"):
+            lists.append(Item(prompt, str(sum(terms)), steps=steps))
 
 
 def _add_speakers(skills: Skills, rng: random.Random) -> None:
@@ -202,7 +211,3 @@ def items() -> Skills:
     _add_speakers(skills, rng)
     _add_induction(skills, rng)
     return skills
-
-
-WRITTEN_OUT = ("two hops written out", "sums written out")
-"""Skills whose answer comes after steps that the model has to write itself."""

@@ -4,8 +4,8 @@
 
 reads the shipped weights (bfloat16, computed with in float32), takes the top word after every
 prompt of items.py, checks the prompts in prompts/, and writes `skills.json` into the model folder.
-Where an answer is to be written out, the model writes all steps itself and its last `so ...`
-counts.
+Where an answer is to be written out, the model writes all steps itself: its `so ...` is the answer,
+and every step counts as well (steps.py).
 """
 
 import argparse
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from items import WRITTEN_OUT, Item, Skills, Split, items
+from items import Item, Skills, Split, items
 from model_folder import read_model
+from steps import read_steps, step_figures, steps_markdown
 from wordlevel import BOS
 
 HERE = Path(__file__).resolve().parent
@@ -41,24 +42,31 @@ def top_words(model: LlamaForCausalLM, rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def answers(
-    model: LlamaForCausalLM, prompts: list[str], ids: dict[str, int], *, written_out: bool = False
-) -> list[str]:
-    """The model's answer to each prompt: its next word, or the word after its `so`."""
+def answers(model: LlamaForCausalLM, prompts: list[str], ids: dict[str, int]) -> list[str]:
+    """The model's next word after each prompt."""
+    return [said[0] for said in continuations(model, prompts, ids, room=1)]
+
+
+def continuations(
+    model: LlamaForCausalLM,
+    prompts: list[str],
+    ids: dict[str, int],
+    *,
+    room: int | None = None,
+) -> list[list[str]]:
+    """The words that the model writes after each prompt: `room` of them, or all that fit."""
     words = {index: word for word, index in ids.items()}
     by_length: defaultdict[int, list[int]] = defaultdict(list)
     tokens = [[ids[BOS], *(ids[word] for word in prompt.split())] for prompt in prompts]
     for index, row in enumerate(tokens):
         by_length[len(row)].append(index)
-    found = [""] * len(prompts)
+    found: list[list[str]] = [[] for _ in prompts]
     for length, group in by_length.items():
         rows = torch.tensor([tokens[index] for index in group])
-        room = model.config.max_position_embeddings - length if written_out else 1
-        for _ in range(room):
+        for _ in range(room or model.config.max_position_embeddings - length):
             rows = torch.cat([rows, top_words(model, rows)[:, None]], dim=1)
         for index, row in zip(group, rows[:, length:].tolist(), strict=True):
-            said = [words[token] for token in row]
-            found[index] = after_so(said) if written_out else said[0]
+            found[index] = [words[token] for token in row]
     return found
 
 
@@ -68,33 +76,36 @@ def after_so(said: list[str]) -> str:
     return said[place] if place < len(said) else ""
 
 
-def share_right(
-    model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item], *, written_out: bool = False
-) -> float:
-    """The share of items answered rightly."""
-    given = answers(model, [item.prompt for item in asked], ids, written_out=written_out)
+def share_right(model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item]) -> float:
+    """The share of items whose next word is right."""
+    given = answers(model, [item.prompt for item in asked], ids)
     right = sum(item.accepts(said) for said, item in zip(given, asked, strict=True))
     return right / len(asked)
 
 
-Found = dict[str, dict[str, dict[str, float]]]
-"""Accuracy and number of items per skill and split."""
+def figures_of(model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item]) -> dict[str, Any]:
+    """Accuracy and number of items; where answers are written out, their steps, too."""
+    if not asked[0].steps:
+        return {"accuracy": round(share_right(model, ids, asked), 4), "items": len(asked)}
+    said = continuations(model, [item.prompt for item in asked], ids)
+    pairs = list(zip(asked, said, strict=True))
+    right = sum(item.accepts(after_so(words)) for item, words in pairs)
+    return {
+        "accuracy": round(right / len(asked), 4),
+        "items": len(asked),
+        **step_figures([read_steps(item, words) for item, words in pairs]),
+    }
+
+
+Found = dict[str, dict[str, dict[str, Any]]]
+"""Figures per skill and split."""
 
 
 def examine(model: LlamaForCausalLM, ids: dict[str, int], asked: Skills) -> Found:
     """What a model can do of what it is asked."""
     model.train(False)
     return {
-        skill: {
-            split: {
-                "accuracy": round(
-                    share_right(model, ids, lists[split], written_out=skill in WRITTEN_OUT), 4
-                ),
-                "items": len(lists[split]),
-            }
-            for split in SPLITS
-            if split in lists
-        }
+        skill: {split: figures_of(model, ids, lists[split]) for split in SPLITS if split in lists}
         for skill, lists in asked.items()
     }
 
@@ -104,7 +115,7 @@ def quick_accuracy(model: LlamaForCausalLM, ids: dict[str, int]) -> str:
     model.train(False)
     parts: list[str] = []
     for skill, lists in items().items():
-        if skill in WRITTEN_OUT:
+        if any(item.steps for asked in lists.values() for item in asked):
             continue
         shares = []
         for split in SPLITS:
@@ -152,9 +163,12 @@ def write_skills(folder: Path, prompts: Path = PROMPTS) -> dict[str, Any]:
     return result
 
 
-def _cell(figures: dict[str, float] | None) -> str:
-    """One accuracy with its number of items."""
-    return f"{figures['accuracy']:.3f} ({figures['items']})" if figures else ""
+def _cell(figures: dict[str, Any] | None) -> str:
+    """One accuracy with its number of items, and the share with every step right."""
+    if not figures:
+        return ""
+    steps = f", every step {figures['every_step']:.3f}" if "every_step" in figures else ""
+    return f"{figures['accuracy']:.3f}{steps} ({figures['items']})"
 
 
 def skills_markdown(skills: dict[str, Any]) -> str:
@@ -180,7 +194,7 @@ def skills_markdown(skills: dict[str, Any]) -> str:
     for skill, found in skills["skills"].items():
         cells = " | ".join(_cell(found.get(split)) for split in SPLITS)
         lines.append(f"| {skill} | {cells} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", steps_markdown(skills["skills"])])
 
 
 def main() -> None:
