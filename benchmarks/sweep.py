@@ -141,7 +141,7 @@ def some_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
 def sweep(model: LocalReplacementModel, targets: SweepTargets) -> None:
     """All rows, their pieces thrown away."""
     walk = Sweep(model)
-    for batch in batches(targets, torch.arange(len(targets)), BATCH):
+    for batch in batches(targets, BATCH):
         walk.walk(targets, batch, lambda piece: None)
 
 

@@ -17,12 +17,13 @@ from torch import Tensor
 from circuit_tracer.attribution.collecting import CollectedRows, collector
 from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.replacement import LocalReplacementModel
-from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
+from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
 from circuit_tracer.graphs.unordered import UnorderedGraph
+from circuit_tracer.models.host import as_floats, as_numpy, on_device
 
 _DROPPED_OF = {
     NodeKind.EMBEDDING: "dropped_embeddings",
@@ -87,17 +88,17 @@ class Assembler:
         numbers = torch.from_numpy(targets).to(self.model.embeddings.device)
         wanted, value, bias = self._targets(numbers)
         done = 0
-        for batch in batches(wanted, torch.arange(len(wanted), device=numbers.device), batch_size):
+        for batch in batches(wanted, batch_size):
             rows, constant = self._collect(wanted, batch, influence)
-            which = _numpy(batch)
+            which = batch.rows
             self._store(
                 rows,
                 target=targets[which],
-                value=_floats(value)[which],
-                constant=_floats(constant) + _floats(bias)[which],
+                value=as_floats(value)[which],
+                constant=as_floats(constant) + as_floats(bias)[which],
                 influence=influence[which],
             )
-            done += len(batch)
+            done += len(which)
             if on_progress is not None:
                 on_progress(done)
 
@@ -123,12 +124,12 @@ class Assembler:
         return targets.take(order), value[order], torch.cat([own, biases])[order]
 
     def _collect(
-        self, wanted: SweepTargets, batch: Tensor, influence: Floats
+        self, wanted: SweepTargets, batch: Batch, influence: Floats
     ) -> tuple[CollectedRows, Tensor]:
         """One batch: its edges, and what arrives at its targets from no node."""
-        least = self.edge_floor / np.maximum(influence[_numpy(batch)], 1e-300)
+        least = self.edge_floor / np.maximum(influence[batch.rows], 1e-300)
         device = self.model.embeddings.device
-        rows = collector(torch.from_numpy(np.minimum(least, 1.0)).to(device), self.columns.count)
+        rows = collector(on_device(np.minimum(least, 1.0), device), self.columns.count)
         constant = self.sweep.walk(wanted, batch, rows.take)
         return rows.result(), constant
 
@@ -195,7 +196,7 @@ class Assembler:
         totals[row] = self.table["gross"]
         if with_constants:
             totals[row] += np.abs(self.table["constant"])
-        weight[len(nodes) - self.n_logits :] = _floats(self.chosen.weight)
+        weight[len(nodes) - self.n_logits :] = as_floats(self.chosen.weight)
         influence = flow_in_parts(
             parts, level=self._levels(nodes), target_weight=weight, totals=totals
         )
@@ -255,13 +256,13 @@ class Assembler:
         position, feature = np.zeros(n, dtype=np.int32), np.full(n, -1, dtype=np.int64)
         T, logits = self.model.n_tokens, n - self.n_logits
         kind[logits:] = NodeKind.LOGIT
-        position[:T], feature[:T] = np.arange(T), _numpy(self.model.token_ids)
+        position[:T], feature[:T] = np.arange(T), as_numpy(self.model.token_ids)
         errors = kind == NodeKind.ERROR
         position[errors] = found.error_position[errors] + self.model.n_zeroed
         fires = kind == NodeKind.FEATURE
         numbers = torch.from_numpy(found.number[fires]).to(self.model.embeddings.device)
         places = self.model.features.at(numbers)
-        position[fires], feature[fires] = _numpy(places.position), _numpy(places.index)
+        position[fires], feature[fires] = as_numpy(places.position), as_numpy(places.index)
         for i, target in enumerate(self.chosen.targets):
             position[logits + i] = target.position
             if not target.is_contrast:
@@ -276,8 +277,8 @@ class Assembler:
             return column
 
         activation, weight = np.full(n, np.nan), np.zeros(n)
-        activation[fires] = _floats(places.activation)
-        weight[logits:] = _floats(self.chosen.weight)
+        activation[fires] = as_floats(places.activation)
+        weight[logits:] = as_floats(self.chosen.weight)
         return Nodes(
             kind=kind,
             layer=layer,
@@ -292,11 +293,3 @@ class Assembler:
             dropped=scattered("dropped", 0),
             **{name: scattered(name, 0) for name in _DROPPED_OF.values()},
         )
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()
-
-
-def _floats(tensor: Tensor) -> Floats:
-    return tensor.detach().cpu().double().numpy()  # some devices have no float64

@@ -26,6 +26,7 @@ from circuit_tracer.attribution.sweep import SweepTargets
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.models import Model
+from circuit_tracer.models.host import as_numpy, on_device
 
 MOST_NUMBERS = 1 << 25
 """Numbers of cotangents, or of streams, that are held at a time."""
@@ -68,12 +69,11 @@ def blocks(rows: Ints, numbers_each: int) -> Iterator[Ints]:
 def places_of(graph: Graph, rows: Ints, model: LocalReplacementModel) -> Places:
     """Nodes as places on the model's device; the feature index is meaningless for non-features."""
     nodes, device = graph.nodes, model.embeddings.device
-    activation = torch.from_numpy(nodes.activation[rows]).to(model.embeddings.dtype)
     return Places(
-        layer=torch.from_numpy(nodes.layer[rows].astype(np.int64)).to(device),
-        position=torch.from_numpy(nodes.position[rows].astype(np.int64)).to(device),
-        index=torch.from_numpy(nodes.feature[rows]).to(device),
-        activation=activation.to(device),
+        layer=on_device(nodes.layer[rows].astype(np.int64), device),
+        position=on_device(nodes.position[rows].astype(np.int64), device),
+        index=on_device(nodes.feature[rows], device),
+        activation=on_device(nodes.activation[rows], device).to(model.embeddings.dtype),
     )
 
 
@@ -222,8 +222,3 @@ def check_edges(graph: Graph, edges: Edges, found: Floats) -> None:
             f"and the graph has {stored[worst]:.4g}; the model or the dictionary is not the "
             "one it was traced with: trace the prompt again"
         )
-
-
-def as_numpy(tensor: Tensor) -> NDArray[np.generic]:
-    """On the host."""
-    return tensor.detach().cpu().numpy()

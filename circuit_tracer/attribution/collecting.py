@@ -6,8 +6,8 @@ All edges of a graph then number at most (sum of its nodes' influences) / floor.
 basis can have millions of columns; of those every piece is looked at once: what lies above the
 share of the row's sum so far stays as a candidate, and the whole sum decides at the end.
 
-Sums are taken in float64, in long pieces in the dtype of the rows (torch adds pairwise: an error of
-some 1e-7 of the absolute sum in float32).
+Sums are taken in float64 where the device has it, in long pieces in the dtype of the rows (torch
+adds pairwise: an error of some 1e-7 of the absolute sum in float32).
 
 Shapes: B targets of a batch, b <= B of them in a piece, C columns, m edges.
 """
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.graphs.graph import Floats, NodeKind
+from circuit_tracer.models.host import as_floats, as_numpy, true_places, widest
 
 WHOLE_BATCH = 1 << 23
 """Numbers of a batch's rows that are put side by side (32 MB in float32)."""
@@ -69,27 +70,27 @@ class WholeRows:
         column = np.concatenate(
             [np.arange(p.first, p.first + p.weight.shape[1], dtype=np.int64) for p in pieces]
         )
-        size = weight.abs()
-        gross = size.sum(1, dtype=torch.float64)
+        size, wide = weight.abs(), widest(weight.device)
+        gross = size.sum(1, dtype=wide)
         kept = size > 0
         dropped, dropped_of = np.zeros(n_rows), {k: np.zeros(n_rows) for k in KINDS}
         if bool(self.least.any()):
             left = kept & (size < (self.least * gross).to(size.dtype)[:, None])
             kept &= ~left
-            dropped = _numpy(torch.where(left, weight, 0).sum(1, dtype=torch.float64))
+            dropped = as_floats(torch.where(left, weight, 0).sum(1, dtype=wide))
             size[kept] = 0
             start = 0
             for piece in pieces:
                 part = size[:, start : start + piece.weight.shape[1]]
-                dropped_of[piece.kind] += _numpy(part.sum(1, dtype=torch.float64))
+                dropped_of[piece.kind] += as_floats(part.sum(1, dtype=wide))
                 start += part.shape[1]
-        row, place = kept.nonzero(as_tuple=True)
+        row, place = true_places(kept)
         return CollectedRows(
-            row=_numpy(row),
-            column=column[_numpy(place)],
-            weight=_numpy(weight[row, place]),
-            received=_numpy(weight.sum(1, dtype=torch.float64)),
-            gross=_numpy(gross),
+            row=as_numpy(row),
+            column=column[as_numpy(place)],
+            weight=as_numpy(weight[row, place]),
+            received=as_floats(weight.sum(1, dtype=wide)),
+            gross=as_floats(gross),
             dropped=dropped,
             dropped_of=dropped_of,
         )
@@ -111,38 +112,38 @@ class LongRows:
         self.gross[piece.kind][:b] += size.sum(1)
         cut = (self.least * sum(self.gross.values())).to(size.dtype)
         cut = cut.clamp_min(torch.finfo(size.dtype).tiny)  # zeros are no edges
-        row, place = (size >= cut[:b, None]).nonzero(as_tuple=True)
+        row, place = true_places(size >= cut[:b, None])
         self.candidates.append((piece.kind, row, place + piece.first, piece.weight[row, place]))
 
     def result(self) -> CollectedRows:
         """Choose among the candidates; all else is in the sums."""
         gross = torch.stack(list(self.gross.values())).sum(0)
         cut = (self.least * gross).to(self.candidates[0][3].dtype)
-        left = {k: _numpy(sums).copy() for k, sums in self.gross.items()}
+        left = {k: as_floats(sums).copy() for k, sums in self.gross.items()}
         found, n = [], len(self.least)
         for kind, at, source, size in self.candidates:
             stays = size.abs() >= cut[at]
-            parts = _numpy(at[stays]), _numpy(source[stays]), _numpy(size[stays])
+            parts = as_numpy(at[stays]), as_numpy(source[stays]), as_numpy(size[stays])
             left[kind] -= np.bincount(parts[0], weights=np.abs(parts[2]), minlength=n)
             found.append(parts)
         row, column, weight = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((column, row))
         row, column, weight = row[order], column[order], weight[order]
-        received = _numpy(self.received)
+        received = as_floats(self.received)
         kept = np.bincount(row, weights=weight.astype(np.float64), minlength=n)
         return CollectedRows(
             row=row,
             column=column,
             weight=weight,
             received=received,
-            gross=_numpy(gross),
+            gross=as_floats(gross),
             dropped=received - kept,
             dropped_of={k: np.maximum(sums, 0) for k, sums in left.items()},
         )
 
 
 def collector(least: Float[Tensor, "B"], n_columns: int) -> WholeRows | LongRows:
-    """The one that suits the size of a batch; `least` in float64."""
+    """The one that suits the size of a batch; `least` in the widest dtype."""
     whole = len(least) * n_columns <= WHOLE_BATCH
     return WholeRows(least) if whole else LongRows(least)
 
@@ -150,7 +151,3 @@ def collector(least: Float[Tensor, "B"], n_columns: int) -> WholeRows | LongRows
 def _padded(weight: Float[Tensor, "b C"], n_rows: int) -> Float[Tensor, "B C"]:
     missing = n_rows - len(weight)
     return torch.nn.functional.pad(weight, (0, 0, 0, missing)) if missing else weight
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()

@@ -14,6 +14,7 @@ from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.graphs.token_text import target_text
+from circuit_tracer.models.host import as_floats
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative conservation residual a graph may have, by what the sweep computes in."""
@@ -75,7 +76,7 @@ def _is_rounding(assembler: Assembler, rows: NDArray[np.int64]) -> NDArray[np.bo
         return np.zeros(len(rows), dtype=np.bool_)
     like = model.embeddings
     numbers = torch.from_numpy(targets - assembler.n_logits).to(like.device)
-    terms = model.terms_at(model.features.at(numbers)).detach().cpu().double().numpy()
+    terms = as_floats(model.terms_at(model.features.at(numbers)))
     unknown = terms * np.sqrt(like.shape[1]) * torch.finfo(like.dtype).eps / 2
     rounded: NDArray[np.bool_] = _missed(assembler)[rows] <= unknown
     return rounded

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.sources import ListedSources
+from circuit_tracer.models.host import as_numpy
 
 USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
@@ -85,7 +86,7 @@ def _row_flops(assembler: Assembler, coming: NDArray[np.int64]) -> float:
     if not len(features):
         return float(below[-1]) * model.n_tokens
     places = model.features.at(features)
-    level, cone = places.layer.cpu().numpy(), places.position.cpu().numpy() + 1.0
+    level, cone = as_numpy(places.layer), as_numpy(places.position) + 1.0
     mixing = attention.W_O.shape[1] * cone  # half of the pattern, by causality
     return float((cone * (below[level] + mixing * level)).mean())
 

@@ -39,7 +39,6 @@ from circuit_tracer.attribution.carrying import (
     MOST_NUMBERS,
     EdgeBlock,
     Written,
-    as_numpy,
     blocks,
     check_edges,
     sweep_targets,
@@ -52,6 +51,7 @@ from circuit_tracer.graphs.heads import strongest_edges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.frozen import FrozenAttention
+from circuit_tracer.models.host import as_numpy
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 FLOOR = 0.02

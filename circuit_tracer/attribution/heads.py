@@ -32,7 +32,6 @@ from circuit_tracer.attribution.carrying import (
     LARGEST_PIECE,
     EdgeBlock,
     Written,
-    as_numpy,
     blocks,
     check_edges,
     sweep_targets,
@@ -45,6 +44,7 @@ from circuit_tracer.graphs.heads import OTHERS, RESIDUAL, HeadLoadings, stronges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.frozen import FrozenAttention
+from circuit_tracer.models.host import as_numpy
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 FLOOR = 1e-3

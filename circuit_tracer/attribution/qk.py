@@ -29,7 +29,7 @@ from circuit_tracer.attribution.again import freeze_again
 from circuit_tracer.attribution.pairs import Pairs, strongest_pairs
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import Piece
-from circuit_tracer.attribution.sweep import Sweep, SweepTargets
+from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.errors import ConservationError, UsageError
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -45,6 +45,7 @@ from circuit_tracer.graphs.qk import (
 )
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
+from circuit_tracer.models.host import as_floats, as_numpy
 from circuit_tracer.models.scores import FrozenHead, FrozenProjection, freeze_head
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -217,20 +218,21 @@ class _Taking:
         def take(piece: Piece) -> None:
             collector.take(piece.kind, piece.first, piece.weight.T.to(projection.W.dtype))
 
-        constant = self.sweep.walk(targets, torch.arange(len(rows), device=at.device), take)
+        (every,) = batches(targets, len(rows))
+        constant = self.sweep.walk(targets, every, take)
         return collector.side(constant + projection.own(position))
 
     def _parts(self, query: Side, key: Side, q: Tensor, k: Tensor) -> Parts:
         value = float(q @ k)
-        by_kind = (query.by_kind @ key.by_kind.T).cpu().double()  # not all devices have float64
-        gross = float(by_kind.abs().sum()) or 1.0
+        by_kind = as_floats(query.by_kind @ key.by_kind.T)
+        gross = float(np.abs(by_kind).sum()) or 1.0
         residual = abs(float(by_kind.sum()) - value) / gross
         _check_conserved(residual, value, q.dtype)
         pairs = strongest_pairs(query.vectors, key.vectors, self.n_terms)
         unseen = max(query.left_out * _largest(key), key.left_out * _largest(query))
         return Parts(
             value=value,
-            by_kind=by_kind.numpy(),
+            by_kind=by_kind,
             feature_share=abs(float(by_kind[0, 0])) / gross,
             residual=residual,
             positive=self._terms(query, key, pairs.positive),
@@ -263,8 +265,8 @@ class _Taking:
         position[error] = found.error_position[error] + self.model.n_zeroed
         index = np.full(len(numbers), -1)
         places = self.model.features.at(torch.from_numpy(found.number[feature]).to(columns.device))
-        position[feature] = places.position.cpu().numpy()
-        index[feature] = places.index.cpu().numpy()
+        position[feature] = as_numpy(places.position)
+        index[feature] = as_numpy(places.index)
         names = [KINDS[i] for i in kind.tolist()]
         columns_of = (names, layer.tolist(), position.tolist(), index.tolist())
         return [Source(*one) for one in zip(*columns_of, strict=True)]

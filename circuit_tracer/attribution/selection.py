@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.models.host import as_floats
 
 FIRST_ROUND = 256
 """Rows of the first round; later rounds grow with what is known, to half of it."""
@@ -50,7 +51,7 @@ def expand(
             on_plan(np.arange(n_targets))
         run(np.arange(n_targets), np.ones(n_targets))
         return
-    run(np.arange(n_logits), assembler.chosen.weight.cpu().double().numpy())
+    run(np.arange(n_logits), as_floats(assembler.chosen.weight))
     if on_plan is not None:
         waiting, influence = assembler.waiting()
         on_plan(waiting[np.argsort(-influence, kind="stable")[:budget]])

@@ -25,14 +25,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.columns import SourceColumns
 from circuit_tracer.attribution.replacement import LocalReplacementModel, lowered
 from circuit_tracer.attribution.sources import ListedSources, NeuronSources, Piece, Sources, widened
 from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.models.host import as_numpy, on_device
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,20 @@ class SweepTargets:
         )
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Targets that are swept together, and what the host has to know of them."""
+
+    rows: NDArray[np.int64]
+    """Which of the targets, the highest ones first."""
+    chosen: Int[Tensor, "B"]
+    """The same on the targets' device."""
+    n_positions: int
+    """P, positions in the cone of all."""
+    heights: tuple[int, ...]
+    """`SweepTargets.height` of each."""
+
+
 class Sweep:
     """The frozen network laid out for row after row; made once per prompt."""
 
@@ -94,34 +111,30 @@ class Sweep:
 
     @torch.no_grad()
     def walk(
-        self,
-        targets: SweepTargets,
-        batch: Int[Tensor, "B"],
-        on_piece: Callable[[Piece], None],
+        self, targets: SweepTargets, batch: Batch, on_piece: Callable[[Piece], None]
     ) -> Float[Tensor, "B"]:
-        """Rows of a batch (see `batches`) in one walk down; pieces come from the highest column.
+        """Rows of a batch in one walk down; pieces come from the highest column.
 
-        Returns what arrives at each target from no node (without the target's own bias).
+        Returns what arrives at each target from no node (without the target's own bias). Nothing
+        is read from the device, so that it never waits for the host.
         """
-        model = self.model
-        heights, position = targets.height[batch], targets.position[batch]
-        vector = targets.vector[batch]
-        B, P = len(batch), int(position.max()) + 1
+        model, heights = self.model, batch.heights
+        position, vector = targets.position[batch.chosen], targets.vector[batch.chosen]
+        B, P = len(heights), batch.n_positions
         cotangent = model.embeddings.new_zeros(B, P, vector.shape[1])
         cotangent[torch.arange(B, device=vector.device), position] = vector.to(cotangent.dtype)
         constant = vector.new_zeros(B)
         reading = self.sources.start(B, P)
         # Highest ones come first, so the targets on their way at any layer are the first rows.
-        height_list: list[int] = heights.tolist()  # the device is read here once, not per layer
         joined = 0
 
         def join(height: int) -> None:
             nonlocal joined
-            while joined < B and height_list[joined] >= height:
+            while joined < B and heights[joined] >= height:
                 joined += 1
 
         join(2 * model.n_layers)
-        for layer in range(min(height_list[0] // 2, model.n_layers - 1), -1, -1):
+        for layer in range(min(heights[0] // 2, model.n_layers - 1), -1, -1):
             on_way = cotangent[:joined]
             skipped = None
             if joined:
@@ -171,16 +184,26 @@ class Sweep:
         return torch.cat([above, below])
 
 
-def batches(targets: SweepTargets, chosen: Int[Tensor, "n"], size: int) -> list[Int[Tensor, "B"]]:
+def batches(targets: SweepTargets, size: int) -> list[Batch]:
     """Targets by position, then by height: neighbours share a cone and a starting layer.
 
-    Within a batch the highest ones come first.
+    Within a batch the highest ones come first. The device is read here once, for all batches.
     """
-    height = targets.height
-    key = targets.position * (int(height.max()) + 1) + height
-    order = chosen[torch.argsort(key[chosen], stable=True)]
-    found = [order[start : start + size] for start in range(0, len(order), size)]
-    return [b[torch.argsort(height[b], descending=True, stable=True)] for b in found]
+    height, position = as_numpy(torch.stack([targets.height, targets.position]))
+    order = np.lexsort((height, position))
+    found = []
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        some = some[np.argsort(-height[some], kind="stable")]
+        found.append(
+            Batch(
+                rows=some,
+                chosen=on_device(some, targets.vector.device),
+                n_positions=int(position[some].max()) + 1,
+                heights=tuple(height[some].tolist()),
+            )
+        )
+    return found
 
 
 def _add(cotangent: Tensor, pulled: Tensor | None) -> None:

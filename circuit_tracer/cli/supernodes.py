@@ -169,10 +169,10 @@ def _decoders(
 ) -> Floats:
     """(n, d) what the kept features write, summed over the layers they write to."""
     import numpy as np
-    import torch
 
     from circuit_tracer.cli.opening import open_pair, reference_of
     from circuit_tracer.graphs.supernodes import feature_rows
+    from circuit_tracer.models.host import as_floats, on_device
     from circuit_tracer.transcoders.dictionary import Dictionary
 
     info = pruned.graph.info
@@ -189,9 +189,9 @@ def _decoders(
     table = np.zeros((len(rows), dictionary.layers[0].b_dec.shape[-1]))
     for layer in dictionary.layers:
         at = np.flatnonzero(nodes.layer[rows] == layer.layer)
-        index = torch.from_numpy(nodes.feature[rows[at]])
+        index = on_device(nodes.feature[rows[at]], layer.b_dec.device)
         for written in range(layer.layer, layer.layer + layer.n_written):
-            table[at] += layer.decoder_rows(index, written).double().cpu().numpy()
+            table[at] += as_floats(layer.decoder_rows(index, written))
     return table
 
 

@@ -26,6 +26,7 @@ from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroe
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import ABLATED
 from circuit_tracer.models import Model
+from circuit_tracer.models.host import as_floats
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 WIDEST = 4096
@@ -66,7 +67,7 @@ def ablation_effects(
         change = found.logits - found.baseline
         change = change - change.mean(-1, keepdim=True)
         change = change if basis is None else change @ basis
-        effects |= zip(some, change.flatten(1).double().cpu().numpy(), strict=True)
+        effects |= zip(some, as_floats(change.flatten(1)), strict=True)
     return effects
 
 

@@ -216,7 +216,9 @@ def passes(
             dictionary,
             Plan.of(rows, original.capture.embeddings),
             original=original,
-            end=torch.tensor([min(ends[start:end], default=-1), *ends[start:end]]).to(model.device),
+            end=torch.tensor(
+                [min(ends[start:end], default=-1), *ends[start:end]], device=model.device
+            ),
             freeze_attention=hold.attention,
             norms=norms,
             carry_skips=hold.skips_carry,
@@ -250,5 +252,5 @@ def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_inside: 
     if keep_inside:
         a_token += 3 * wiring.n_layers * wiring.d_model
     numbers = n_tokens * a_token + 4 * n_positions * wiring.n_vocabulary
-    size = numbers * torch.empty((), dtype=model.torch_dtype).element_size()
+    size = numbers * model.torch_dtype.itemsize
     return int(max(2, min(MOST_ROWS, memory_budget(model.device) // 4 // size)))

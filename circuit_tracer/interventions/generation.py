@@ -78,7 +78,7 @@ def write_on(
         Plan.of(arms, model.unembedding),
         count=count,
         target=target,
-        pick=_picker(temperature, seed, model.device),
+        pick=_picker(temperature, seed),
         n_zeroed=n_zeroed,
     )
     ends = end_tokens(model)
@@ -123,7 +123,7 @@ def _check_kinds(arms: Sequence[Intervention]) -> None:
 
 
 class _Picker:
-    """The next token of every row."""
+    """The next token of every row; drawn on the host, so that a seed means the same everywhere."""
 
     def __init__(self, temperature: float, generator: torch.Generator) -> None:
         self.temperature, self.generator = temperature, generator
@@ -132,13 +132,14 @@ class _Picker:
         if self.temperature == 0:
             return probabilities.argmax(-1)
         sharpened = (probabilities.clamp_min(1e-30).log() / self.temperature).softmax(-1)
-        return torch.multinomial(sharpened, 1, generator=self.generator).squeeze(1)
+        drawn = torch.multinomial(sharpened.cpu(), 1, generator=self.generator).squeeze(1)
+        return drawn.to(probabilities.device)
 
 
-def _picker(temperature: float, seed: int, device: torch.device) -> _Picker:
+def _picker(temperature: float, seed: int) -> _Picker:
     if not 0 <= temperature <= 100:
         raise UsageError(f"--temperature {temperature:g} must lie between 0 (greedy) and 100")
-    return _Picker(temperature, torch.Generator(device=device).manual_seed(seed))
+    return _Picker(temperature, torch.Generator(device="cpu").manual_seed(seed))
 
 
 def _generate(

@@ -54,8 +54,10 @@ def promotions(
 ) -> Iterator[Promotions]:
     """Of each vector written, among the tokens `ids` (None: all of them)."""
     norm = model.wiring.final_norm().weight.float()
-    chosen = torch.arange(len(model.unembedding)) if ids is None else torch.tensor(list(ids))
-    chosen = chosen.to(norm.device)
+    if ids is None:
+        chosen = torch.arange(len(model.unembedding), device=norm.device)
+    else:
+        chosen = torch.tensor(list(ids), device=norm.device)
     directions = model.unembedding.float()[chosen] * norm
     directions = directions - directions.mean(0)
     units = directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)

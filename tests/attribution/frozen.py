@@ -16,6 +16,7 @@ from circuit_tracer.attribution.replacement import LocalReplacementModel, build_
 from circuit_tracer.attribution.sweep import Piece, Sweep, SweepTargets, batches
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
+from tests.device import on_host
 from tests.oracle import FrozenNetwork
 from tests.tiny import random_dictionary, tiny_model
 
@@ -61,6 +62,7 @@ def frozen(
 
 def feature_targets(replacement: LocalReplacementModel, numbers: Tensor) -> SweepTargets:
     """Active features by number."""
+    numbers = numbers.to(replacement.embeddings.device)
     places = replacement.features.at(numbers)
     return SweepTargets(places.layer, places.position, replacement.linear_rows(numbers)[0])
 
@@ -69,6 +71,7 @@ def logit_targets(
     model: Model, replacement: LocalReplacementModel, position: Tensor, token: Tensor
 ) -> SweepTargets:
     """Single logits, one for each pair of position and token."""
+    position, token = position.to(model.device), token.to(model.device)
     vectors = replacement.final.pull(model.unembedding[token], position)
     return SweepTargets(torch.full_like(position, replacement.n_layers), position, vectors)
 
@@ -101,16 +104,17 @@ def dense_rows(
 ) -> Tensor:
     """(targets, columns) of the sweep, zeros outside the causal cones."""
     walk = walk or Sweep(replacement)
-    dense = targets.vector.new_zeros(len(targets), walk.columns.count)
-    for chosen in batches(targets, torch.arange(len(targets)), batch):
+    dense = on_host(targets.vector).new_zeros(len(targets), walk.columns.count)
+    for some in batches(targets, batch):
         pieces: list[Piece] = []
-        walk.walk(targets, chosen, pieces.append)
+        walk.walk(targets, some, pieces.append)
         for piece in pieces:
             b, n = piece.weight.shape
-            dense[chosen[:b], piece.first : piece.first + n] += piece.weight
+            dense[some.rows[:b], piece.first : piece.first + n] += on_host(piece.weight)
     return dense
 
 
 def off(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference relative to the largest value."""
+    ours, theirs = on_host(ours), on_host(theirs)
     return float((ours - theirs).abs().max() / theirs.abs().max())

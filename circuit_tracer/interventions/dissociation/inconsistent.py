@@ -21,6 +21,7 @@ from circuit_tracer.interventions.dissociation.items import Ask, Item
 from circuit_tracer.interventions.dissociation.passes import spans, token_ids
 from circuit_tracer.interventions.dissociation.spec import FamilySpec
 from circuit_tracer.interventions.dissociation.study import Study
+from circuit_tracer.models.host import as_floats
 
 WEAK = 10.0
 """Percentile of the consistent items below which a route is weak."""
@@ -141,7 +142,7 @@ def _fired(
             for layer in sorted({member.layer for member in one.members}):
                 members = [member for member in one.members if member.layer == layer]
                 acts = study.dictionary.layers[layer].encode(read[layer])
-                fired = acts[..., [m.feature for m in members]].double().cpu().numpy()
+                fired = as_floats(acts[..., [m.feature for m in members]])
                 for of_row, row in zip(fired, rows, strict=True):
                     of_row[: study.n_zeroed(asks[row])] = 0
                 seen = fired[np.arange(len(rows)), at] if one.part == "early" else fired.max(axis=1)

@@ -18,6 +18,7 @@ from circuit_tracer.interventions.dissociation.items import Ask
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Edits, Place
+from circuit_tracer.models.host import as_floats
 
 EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""
@@ -58,7 +59,7 @@ def logits_of(model: Model, asks: Sequence[Ask], vocabulary: Sequence[int]) -> F
         ids = token_ids(model, asks, rows)
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
         logits = model.edited(ids, Untouched(), positions=last)[:, 0]
-        found[rows] = logits[:, list(vocabulary)].double().cpu().numpy()
+        found[rows] = as_floats(logits[:, list(vocabulary)])
     return found
 
 
@@ -76,7 +77,7 @@ def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None
             for sign in ("plus", "minus")
         )
         difference = logits.gather(1, plus) - logits.gather(1, minus)
-        found[rows] = difference.squeeze(1).double().cpu().numpy()
+        found[rows] = as_floats(difference.squeeze(1))
     return found
 
 

@@ -19,6 +19,7 @@ from circuit_tracer.interventions.dissociation.behaviour import Answers
 from circuit_tracer.interventions.dissociation.passes import listen
 from circuit_tracer.interventions.dissociation.statistics import Bootstrap, auc_counts, interval
 from circuit_tracer.interventions.dissociation.study import Study
+from circuit_tracer.models.host import as_floats
 
 Role = Literal["value", "verdict"]
 ROLES: tuple[Role, ...] = ("value", "verdict")
@@ -51,7 +52,7 @@ def _streams(study: Study, given: Answers) -> dict[str, dict[str, Floats]]:
         ]
         heard = listen(study.model, asks, ROLES)
         found[family.name] = {
-            role: stream.double().cpu().numpy().reshape(-1, 2, *stream.shape[1:])
+            role: as_floats(stream).reshape(-1, 2, *stream.shape[1:])
             for role, stream in heard.streams.items()
         }
     return found

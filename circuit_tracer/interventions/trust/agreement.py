@@ -21,6 +21,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.models.host import as_floats
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 ALIKE = 0.7
@@ -102,7 +103,7 @@ def _best(
             count = other.layers[layer].n_features
             random = generator.choice(count, min(len(yours), count), replace=False)
             best, chance = (
-                (written @ _written(other, layer, index).T).amax(1).double().cpu().numpy()
+                as_floats((written @ _written(other, layer, index).T).amax(1))
                 for index in (theirs.graph.nodes.feature[yours], random)
             )
             sums += (weight.sum(), weight @ best, weight @ chance, weight @ (best >= ALIKE))
@@ -129,6 +130,6 @@ def _written(dictionary: Dictionary, layer: int, index: Ints) -> Float[Tensor, "
             transcoder.decoder_rows(numbers, written)
             for written in range(layer, layer + transcoder.n_written)
         ),
-        start=torch.zeros(()),
+        start=transcoder.b_dec.new_zeros(()),
     )
     return torch.nn.functional.normalize(rows, dim=-1)

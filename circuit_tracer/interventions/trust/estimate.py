@@ -30,6 +30,7 @@ from circuit_tracer.interventions.trust.passes import ANSWERS, QUICK_ANSWERS, Su
 from circuit_tracer.interventions.trust.ranking import RANKED, WAYS
 from circuit_tracer.interventions.trust.statistics import MOST_DRAWN, likeness
 from circuit_tracer.interventions.trust.sufficiency import THRESHOLDS
+from circuit_tracer.models.host import on_device
 
 PROBE = 8
 """Rows of the passes, and columns of the walks, that tell how long one takes."""
@@ -155,17 +156,17 @@ def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:
     )
     columns = (nodes.layer, nodes.position, nodes.feature, nodes.activation)
     layer, position, index, activation = (
-        torch.from_numpy(column[some]).to(model.embeddings.device) for column in columns
+        on_device(column[some], model.embeddings.device) for column in columns
     )
     places = Places(
         layer.long(), position.long(), index.long(), activation.to(model.embeddings.dtype)
     )
     with torch.no_grad():
         targets = SweepTargets(places.layer, places.position, model.linear_rows_at(places)[0])
-        walk, numbers = Sweep(model), torch.arange(len(targets), device=model.embeddings.device)
+        walk = Sweep(model)
 
         def sweep() -> None:
-            for batch in batches(targets, numbers, SWEPT):
+            for batch in batches(targets, SWEPT):
                 walk.walk(targets, batch, lambda piece: None)
 
         return len(rows) / len(some) * _fastest(sweep)

@@ -39,6 +39,7 @@ from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroe
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import Intervention, Strength, Writes, highest_layer
 from circuit_tracer.models import Model
+from circuit_tracer.models.host import as_floats
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 Held = Literal["still", "held", "constrained", "free"]
@@ -171,7 +172,7 @@ def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Fl
         here = logits[:, where[target.position]]
         plus = here[:, target.vocabulary_ids[0]]
         minus = here[:, target.vocabulary_ids[1]] if target.is_contrast else here.mean(-1)
-        columns.append((plus - minus).double().cpu().numpy())
+        columns.append(as_floats(plus - minus))
     return np.stack(columns, axis=1)
 
 
@@ -201,13 +202,8 @@ def _changes(
     index = torch.from_numpy(subject.graph.nodes.feature[rows]).to(seen.device)
     if not linear:
         fired = transcoder.encode(seen)[:, index]
-        return _numpy(fired[1:] - fired[:1]).T
+        return as_floats(fired[1:] - fired[:1]).T
     x = subject.original.seen[layer][position].expand(len(index), -1)
     natural = subject.original.activations[layer][position, index]
     vectors, _ = transcoder.linear_rows(index, x, natural)
-    return _numpy((seen[1:] - seen[:1]) @ vectors.T).T
-
-
-def _numpy(tensor: Tensor) -> Floats:
-    found: Floats = tensor.double().cpu().numpy()
-    return found
+    return as_floats((seen[1:] - seen[:1]) @ vectors.T).T

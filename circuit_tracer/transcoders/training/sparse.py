@@ -18,6 +18,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+LARGEST_GATHER = 1 << 24
+"""Numbers of decoder rows that are gathered at a time."""
+
 
 class ByFeature(NamedTuple):
     """The B * k places sorted by feature: what sums over a feature's tokens need."""
@@ -84,6 +87,10 @@ def products_at(
 ) -> Float[Tensor, "B k"]:
     """left @ right.T, computed only at each token's k features."""
     n, k = indices.shape
+    if left.device.type not in ("cpu", "cuda"):  # few devices have products sampled in CSR form
+        step = max(1, LARGEST_GATHER // (k * left.shape[1]))
+        parts = zip(left.split(step), indices.split(step), strict=True)
+        return torch.cat([torch.einsum("bd,bkd->bk", some, right[at]) for some, at in parts])
     starts = torch.arange(0, n * k + 1, k, device=indices.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "sparse CSR support is in beta"
