@@ -99,7 +99,9 @@ def _first_rows(reader: RowReader, max_tokens: int) -> Rows:
         tokens += int(group.real().sum())
     if tokens == 0:
         raise UsageError(f"the text {reader.path.name} holds no tokens to make cards from")
-    token_ids = torch.zeros(sum(len(g.lengths) for g in groups), reader.row_length).int()
+    token_ids = torch.zeros(
+        sum(len(g.lengths) for g in groups), reader.row_length, device="cpu"
+    ).int()
     start = 0
     for group in groups:
         end = start + len(group.lengths)
@@ -120,14 +122,14 @@ def _first_pass(
     model: CardModel, dictionary: Dictionary, rows: Rows, seed: int
 ) -> list[KeptPlaces]:
     kept = [KeptPlaces.empty(t.n_features) for t in dictionary.layers]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     width = rows.token_ids.shape[1]
     for start, group in _groups(rows):
         inputs = model.mlp_activity(group.token_ids, dictionary.reads).inputs
         real = group.real()
         row, position = real.nonzero(as_tuple=True)
         places = (row + start) * width + position
-        numbers = torch.rand(len(places), generator=generator).clamp_min(1e-7)
+        numbers = torch.rand(len(places), generator=generator, device="cpu").clamp_min(1e-7)
         for layer, transcoder in enumerate(dictionary.layers):
             x = inputs[layer, real.to(inputs.device)].to(transcoder.W_enc.dtype)
             kept[layer].add(transcoder.encode(x).float().cpu(), places, numbers)
@@ -170,9 +172,12 @@ def _second_pass(
     model: CardModel, dictionary: Dictionary, rows: Rows, chosen: list[list[_Chosen]]
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
-    offsets = torch.arange(-BEFORE, AFTER + 1)
-    found = [torch.zeros(len(layer), len(offsets)) for layer in chosen]
-    where = [torch.tensor([[c.feature, *c.place] for c in layer]).view(-1, 3) for layer in chosen]
+    offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
+    found = [torch.zeros(len(layer), len(offsets), device="cpu") for layer in chosen]
+    where = [
+        torch.tensor([[c.feature, *c.place] for c in layer], device="cpu").view(-1, 3)
+        for layer in chosen
+    ]
     for start, group in _groups(rows):
         inputs = model.mlp_activity(group.token_ids, dictionary.reads).inputs
         for layer, transcoder in enumerate(dictionary.layers):
@@ -285,7 +290,7 @@ def _examples_by_feature(
     names = ("example_quantiles", "example_lengths", "example_tokens", "example_activations")
     table: list[dict[str, list[int]]] = [{n: [] for n in names} for _ in range(len(kept.top))]
     largest = kept.top[:, 0].clamp_min(1e-12)
-    features = torch.tensor([c.feature for c in chosen], dtype=torch.long)
+    features = torch.tensor([c.feature for c in chosen], dtype=torch.long, device="cpu")
     steps = (255 * windows / largest[features, None]).clamp(0, 255)
     shown = torch.where(windows > 0, steps.round().clamp_min(1), 0.0).int().tolist()
     for choice, window in zip(chosen, shown, strict=True):

@@ -36,7 +36,7 @@ class KeptPlaces:
         """Nothing kept yet."""
 
         def nothing(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(n_features, n, dtype=dtype)
+            return torch.zeros(n_features, n, dtype=dtype, device="cpu")
 
         return cls(
             top=nothing(TOP_KEPT),
@@ -44,7 +44,7 @@ class KeptPlaces:
             drawn=nothing(SAMPLED),
             drawn_places=nothing(SAMPLED, torch.long),
             drawn_values=nothing(SAMPLED),
-            active=torch.zeros(n_features, dtype=torch.long),
+            active=torch.zeros(n_features, dtype=torch.long, device="cpu"),
         )
 
     def add(

@@ -166,7 +166,7 @@ def _some_rows(reader: RowReader, max_tokens: int) -> Iterator[Rows]:
 def _mean_outputs(
     model: EvaluatedModel, dictionary: Dictionary, groups: Iterator[Rows]
 ) -> tuple[Float[Tensor, "L d"], int]:
-    total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64), 0
+    total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64, device="cpu"), 0
     for rows in groups:
         outputs = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes).outputs
         real = rows.real().to(outputs.device)
@@ -185,7 +185,9 @@ class _Sums:
         self.variances = [0.0] * n
         self.rounding = [0.0] * n
         self.active = [0.0] * n
-        self.fired = [torch.zeros(t.n_features, dtype=torch.bool) for t in dictionary.layers]
+        self.fired = [
+            torch.zeros(t.n_features, dtype=torch.bool, device="cpu") for t in dictionary.layers
+        ]
         self.losses = [0.0, 0.0, 0.0]
         self.effect_squares = 0.0
         self.predicted = 0
@@ -226,7 +228,8 @@ class _Sums:
             out[:, : rows.first] = true_outputs[layer, :, : rows.first]
             return out
 
-        predicted = torch.arange(1, rows.token_ids.shape[1])[None] < rows.lengths[:, None]
+        places = torch.arange(1, rows.token_ids.shape[1], device="cpu")
+        predicted = places[None] < rows.lengths[:, None]
         replacements = (None, replacement(dictionary, true_outputs, rows.first), by_mean)
         losses = []
         for replace in replacements:

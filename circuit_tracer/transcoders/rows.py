@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
     def real(self) -> Bool[Tensor, "R T"]:
         """Which places hold text, BOS and padding left out: what dictionaries learn from."""
-        places = torch.arange(self.token_ids.shape[1])
+        places = torch.arange(self.token_ids.shape[1], device="cpu")
         return (places[None] < self.lengths[:, None]) & (places[None] >= self.first)
 
 
@@ -104,10 +104,10 @@ class RowReader:
 
     def _as_rows(self, taken: list[list[int]]) -> Rows:
         start = [] if self.bos_id is None else [self.bos_id]
-        token_ids = torch.zeros(len(taken), self.row_length, dtype=torch.long)
-        lengths = torch.tensor([len(row) + len(start) for row in taken])
+        token_ids = torch.zeros(len(taken), self.row_length, dtype=torch.long, device="cpu")
+        lengths = torch.tensor([len(row) + len(start) for row in taken], device="cpu")
         for i, row in enumerate(taken):
-            token_ids[i, : int(lengths[i])] = torch.tensor(start + row)
+            token_ids[i, : int(lengths[i])] = torch.tensor(start + row, device="cpu")
         return Rows(token_ids[:, : int(lengths.max())], lengths, len(start))
 
     def _read_some(self) -> None:

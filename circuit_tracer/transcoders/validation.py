@@ -146,7 +146,7 @@ def _tokens(model: ActivitySource, text: str) -> Int[Tensor, "T"]:
         if i != unknown
     ]
     start = [] if model.bos_id is None else [model.bos_id]
-    return torch.tensor([*start, *ids][: model.max_length], dtype=torch.long)
+    return torch.tensor([*start, *ids][: model.max_length], dtype=torch.long, device="cpu")
 
 
 def _alternatives(

@@ -101,7 +101,7 @@ def _write_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> None:
     if t.W_skip is not None:
         tensors["W_skip"] = t.W_skip
     if several_k and t.k is not None:
-        tensors["k"] = torch.tensor(t.k)
+        tensors["k"] = torch.tensor(t.k, device="cpu")
     write_safetensors(folder / f"layer_{t.layer}.safetensors", tensors)
 
 
@@ -117,7 +117,7 @@ def _write_cross_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> 
     if t.W_skip is not None:
         tensors[f"W_skip_{i}"] = t.W_skip.T  # used as x @ W_skip there
     if several_k and t.k is not None:
-        tensors[f"k_{i}"] = torch.tensor(t.k)
+        tensors[f"k_{i}"] = torch.tensor(t.k, device="cpu")
     write_safetensors(folder / f"W_enc_{i}.safetensors", tensors)
     write_safetensors(folder / f"W_dec_{i}.safetensors", {f"W_dec_{i}": t.W_dec})
 

@@ -297,7 +297,7 @@ def _oriented(layer: LayerPlan, tensors: Weights) -> Weights:
     if layer.W_skip is not None and layer.W_skip.transposed:
         found["W_skip"] = found["W_skip"].T
     for name, length in (("b_enc", layer.n_features), ("b_dec", layer.d_model)):
-        found.setdefault(name, torch.zeros(length, dtype=found["W_enc"].dtype))
+        found.setdefault(name, torch.zeros(length, dtype=found["W_enc"].dtype, device="cpu"))
     if "threshold" in found:
         found["threshold"] = found["threshold"].reshape(-1).expand(layer.n_features)
     if "W_dec" in found:

@@ -75,7 +75,7 @@ class Stored:
             return _read_packed(self)
         size = math.prod(self.shape)
         if size == 0:
-            return torch.empty(self.shape, dtype=self.torch_dtype)
+            return torch.empty(self.shape, dtype=self.torch_dtype, device="cpu")
         itemsize = self.torch_dtype.itemsize
         data = np.fromfile(self.path, np.uint8, count=size * itemsize, offset=self.offset)
         if data.size != size * itemsize:

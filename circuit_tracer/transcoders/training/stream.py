@@ -92,8 +92,9 @@ class ActivityBuffer:
         `skip` leaves out the first batches (those a resumed run has seen).
         """
         count = max(round(self.filled / self.batch_size), 1)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.window)
-        order = torch.randperm(self.filled, generator=generator).to(self.inputs.device)
+        generator = torch.Generator(device="cpu").manual_seed(self.seed * 1_000_003 + self.window)
+        order = torch.randperm(self.filled, generator=generator, device="cpu")
+        order = order.to(self.inputs.device)
         for places in order.tensor_split(count)[skip:]:
             yield Batch(self.inputs[:, places], self.outputs[:, places])
         self.window += 1

@@ -87,7 +87,7 @@ def initial_weights(batch: Batch, config: TrainingConfig) -> list[LayerWeights]:
     """
     n_layers, n_tokens, d = batch.inputs.shape
     device = batch.inputs.device
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator(device="cpu").manual_seed(config.seed)
     layers = []
     for layer in range(n_layers):
         chosen = _sample_tokens(n_tokens, config.n_features, generator).to(device)
@@ -142,7 +142,10 @@ def _fit_scales(layers: list[LayerWeights], batch: Batch, config: TrainingConfig
 
 def _sample_tokens(n_tokens: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` token numbers, without repetition as long as there are enough."""
-    parts = [torch.randperm(n_tokens, generator=generator) for _ in range(-(-count // n_tokens))]
+    parts = [
+        torch.randperm(n_tokens, generator=generator, device="cpu")
+        for _ in range(-(-count // n_tokens))
+    ]
     return torch.cat(parts)[:count]
 
 
