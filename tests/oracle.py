@@ -9,7 +9,8 @@ It takes a copy of the real module and one prompt, and finds out for itself what
    hold their denominators, MLP outputs (or those of the norms behind them) become leaves;
 4. autograd does the rest.
 
-It shares no code with the sweep, the wiring or the capture. Node numbers are its own as well.
+It shares no code with the sweep, the wiring or the capture. Node numbers are its own as well. It
+computes on the host, whatever device the model is on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from circuit_tracer.transcoders.dictionary import Dictionary
+from tests.device import on_host
 
 
 class Vectors(Protocol):
@@ -222,11 +226,14 @@ class FrozenNetwork:
     def __init__(
         self, module: Any, token_ids: Tensor, dictionary: Any = None, *, n_zeroed: int = 1
     ) -> None:
-        self.token_ids, self.dictionary, self.n_zeroed = token_ids, dictionary, n_zeroed
-        self.module: Any = copy.deepcopy(module).eval().requires_grad_(False)
+        self.token_ids, self.n_zeroed = on_host(token_ids), n_zeroed
+        self.module: Any = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+        self.dictionary = dictionary
+        if isinstance(dictionary, Dictionary):
+            self.dictionary = dictionary.to(device="cpu", dtype=dictionary.layers[0].W_enc.dtype)
         self.embed = self.module.get_input_embeddings()
         self.head = self.module.get_output_embeddings()
-        self.embeddings: Tensor = self.embed(token_ids)
+        self.embeddings: Tensor = self.embed(self.token_ids)
         self.reads = getattr(dictionary, "reads", "mlp.hook_in")
         self.neuronal = getattr(dictionary, "kind", None) == "neurons"
         self._logits: Tensor = self.embeddings
@@ -441,7 +448,8 @@ class FrozenNetwork:
         streams = self._differentiable().streams
         with torch.enable_grad():
             found = [
-                streams[int(targets.level[i])][int(targets.position[i])] @ targets.vector[i]
+                streams[int(targets.level[i])][int(targets.position[i])]
+                @ on_host(targets.vector[i])
                 for i in chosen
             ]
             return self._differentiated(torch.stack(found))

@@ -1,4 +1,7 @@
-"""Tiny random models of every family, and dictionaries: built in memory, seeded."""
+"""Tiny random models of every family, and dictionaries: built in memory, seeded.
+
+They lie on the device of the test run (tests/device.py) unless another is given.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from transformers import (
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
+from tests.device import DEVICE
 
 WORDS = ("[BOS]", "[UNK]", *"a the banana lemon sky is are yellow blue red yes no true".split())
 
@@ -133,6 +137,7 @@ def tiny_module(
     n_words: int = 24,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    device: torch.device = DEVICE,
     **overrides: Any,
 ) -> Any:
     """The bare Hugging Face module, every parameter random: norms and biases are felt."""
@@ -158,7 +163,7 @@ def tiny_module(
             else:
                 n_inputs = parameter.shape[0 if ".c_" in name else -1]  # Conv1D is (in, out)
                 parameter.copy_(random * n_inputs**-0.5)
-    return module.to(dtype)
+    return module.to(device=device, dtype=dtype)
 
 
 def tiny_model(family: str, *, n_words: int = 24, **options: Any) -> Model:
@@ -191,7 +196,7 @@ def random_dictionary(
 
     def random(*shape: int, scale: float = 1.0) -> torch.Tensor:
         values = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
-        return values.to(model.torch_dtype)
+        return values.to(model.torch_dtype).to(model.device)
 
     layers = []
     for layer in range(L):

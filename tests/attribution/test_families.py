@@ -28,6 +28,7 @@ from tests.attribution.frozen import (
     logit_targets,
     off,
 )
+from tests.device import DEVICE, on_host
 from tests.rounding import missed_shares, rounding
 from tests.tiny import FAMILIES, random_dictionary
 
@@ -44,12 +45,12 @@ each_place = pytest.mark.parametrize(("reads", "writes"), [(r, w) for r in READS
 
 def same_features(both: Frozen) -> bool:
     """Whether tool and oracle number the same features the same way."""
-    own = both.replacement.features.at(torch.arange(len(both.replacement.features)))
+    own = both.replacement.features.at(torch.arange(len(both.replacement.features), device=DEVICE))
     theirs = both.network.features
     return (
-        torch.equal(own.layer, theirs.layer)
-        and torch.equal(own.position, theirs.position)
-        and torch.equal(own.index, theirs.index)
+        torch.equal(on_host(own.layer), theirs.layer)
+        and torch.equal(on_host(own.position), theirs.position)
+        and torch.equal(on_host(own.index), theirs.index)
     )
 
 
@@ -170,7 +171,7 @@ def real_streams(
         if name in (added or {}):
 
             def add(_: Any, __: Any, output: Tensor, name: str = name) -> Tensor:
-                return output + added[name]  # type: ignore[index]
+                return output + added[name].to(output)  # type: ignore[index]
 
             handles.append(module.register_forward_hook(add))
     model.module(ids[None])
@@ -181,7 +182,9 @@ def real_streams(
 
 def unit_targets(level: int, position: int, d: int) -> SweepTargets:
     """Every coordinate of the residual stream at one place."""
-    return SweepTargets(torch.full((d,), level), torch.full((d,), position), torch.eye(d).double())
+    at = torch.full((2, d), level, device=DEVICE)
+    at[1] = position
+    return SweepTargets(*at, torch.eye(d, dtype=torch.float64, device=DEVICE))
 
 
 LAST = 2

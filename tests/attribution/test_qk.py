@@ -21,6 +21,7 @@ from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import Frozen, frozen
 from tests.attribution.spying import spied
+from tests.device import on_host
 from tests.rounding import rounding
 from tests.tiny import FAMILIES, WINDOW
 
@@ -101,7 +102,7 @@ def test_softmax_of_the_scores_is_the_pattern(family: str, dtype: torch.dtype) -
             scores = found.softcap * (scores / found.softcap).tanh()
         at = [key.position for key in found.keys]
         assert at == seen.pattern[2, QUERY].nonzero().squeeze(1).tolist()
-        pattern = seen.pattern[2, QUERY, at].double()
+        pattern = on_host(seen.pattern[2, QUERY, at]).double()
         near = rounding(torch.float32)  # transformers takes most softmaxes in it, whatever comes in
         assert torch.allclose(scores.softmax(-1), pattern, rtol=0, atol=near)
         assert found.attention == pytest.approx(float(seen.pattern[2, QUERY, 8]), abs=near)

@@ -20,6 +20,7 @@ from tests.attribution.frozen import (
     frozen,
     off,
 )
+from tests.device import DEVICE
 from tests.rounding import rounding
 
 PLT_AND_CLT_WITH_AND_WITHOUT_SKIP = [(k, s) for k in ("plt", "clt") for s in (False, True)]
@@ -113,11 +114,13 @@ def test_rows_of_a_few_targets_in_any_order_are_those_of_all() -> None:
     targets = every_target(both.model, both.replacement)
     some = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))[:40]
     expected = dense_rows(both.replacement, targets)[some]
-    assert off(dense_rows(both.replacement, targets.take(some), 9), expected) < 1e-12
+    assert off(dense_rows(both.replacement, targets.take(some.to(DEVICE)), 9), expected) < 1e-12
 
 
 def test_frozen_network_oracle_reproduces_the_model() -> None:
     both = frozen(kind="clt", skip=True)
     assert off(both.network.forward(), both.capture.logits) < 1e-12
-    activations = both.replacement.features.at(torch.arange(len(both.replacement.features)))
+    activations = both.replacement.features.at(
+        torch.arange(len(both.replacement.features), device=DEVICE)
+    )
     assert off(both.network.pre_activations(), activations.activation) < 1e-12

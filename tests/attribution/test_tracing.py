@@ -26,6 +26,7 @@ from circuit_tracer.interventions.spec import Strength
 from circuit_tracer.interventions.trust.report import TrustSettings, trust
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
+from tests.device import on_host
 from tests.rounding import missed_shares, rounding
 from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 
@@ -56,8 +57,8 @@ def test_values_are_the_models_own_logits_and_pre_activations() -> None:
     model = tiny_llama(dtype=torch.float64)
     dictionary = random_dictionary(model)
     graph = trace(model, dictionary, PROMPT).graph
-    ids = torch.tensor([model.tokenize(PROMPT)])
-    logits = model.module(ids).logits[0, -1]
+    ids = torch.tensor([model.tokenize(PROMPT)], device=model.device)
+    logits = on_host(model.module(ids).logits[0, -1])
     centred = (logits - logits.mean())[[t.vocabulary_ids[0] for t in graph.info.targets]]
     assert np.allclose(graph.nodes.value[graph.target_rows], centred.numpy(), atol=1e-12)
     assert graph.info.targets[0].logit == pytest.approx(float(logits.max()))

@@ -139,7 +139,8 @@ def test_rows_are_those_of_upstreams_definition(tmp_path: Path) -> None:
     tensors = write_upstream_set(tmp_path / "set", model)
     dictionary = open_transcoders(tmp_path / "set", model)
     graph = trace(model, dictionary, PROMPT, TraceSettings(zeroed_positions=1)).graph
-    upstream = Upstream(model.module, model.tokenize(PROMPT), tensors)
+    on_host = tiny_llama(device=torch.device("cpu"))
+    upstream = Upstream(on_host.module, model.tokenize(PROMPT), tensors)
     names = keys(graph)
     assert {key for key in names if key[0] == "feature"} == upstream.pre.keys()
     ours: dict[int, dict[Key, float]] = {}

@@ -16,6 +16,7 @@ from circuit_tracer.graphs.supernodes import Supernode, feature_rows, similarity
 from circuit_tracer.interventions import coherence
 from circuit_tracer.interventions.coherence import ablation_effects
 from tests.attribution.frozen import PROMPT, captured
+from tests.device import on_host
 from tests.tiny import random_dictionary
 
 
@@ -41,7 +42,7 @@ def test_a_feature_of_the_last_layer_takes_away_what_it_wrote(family: str) -> No
         written = dictionary.layers[-1].decoder_rows(index, L - 1) * nodes.activation[row]
         without = norm.freeze(last - written).apply(last - written)
         change = ((without - norm.freeze(last).apply(last)) @ model.unembedding.T)[0]
-        expected = (change - change.mean()).numpy()
+        expected = on_host(change - change.mean()).numpy()
         assert np.abs(effects[row] - expected).max() < 1e-10
         checked += 1
     assert checked > 0

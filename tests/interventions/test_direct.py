@@ -11,6 +11,7 @@ from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.spec import Change, Intervention, Strength
 from circuit_tracer.transcoders.neurons import Neurons, open_neurons
 from tests.attribution.frozen import Frozen, dense_rows, every_target, frozen
+from tests.device import DEVICE, on_host
 
 KINDS = [("plt", False), ("clt", False), ("plt", True), ("clt", True)]
 PLACES = [("mlp.hook_in", "mlp.hook_out"), ("hook_resid_mid", "hook_mlp_out")]
@@ -49,9 +50,9 @@ def values(both: Frozen, logits: Tensor, seen: Tensor) -> Tensor:
         here = (features.layer == layer).nonzero().squeeze(1)
         position = features.position[here]
         vectors, biases = dictionary.layers[layer].linear_rows(
-            features.index[here],
+            features.index[here].to(DEVICE),
             both.replacement.layers[layer].seen[position],
-            features.activation[here],
+            features.activation[here].to(DEVICE),
         )
         found.append((seen[layer, :, position] * vectors).sum(-1) + biases)
     return torch.cat(found, 1)
@@ -135,5 +136,5 @@ def test_the_frozen_network_agrees(family: str) -> None:
     )
     for row, logits in zip(rows, effects.logits, strict=True):
         expected = network.forward(network.written_by(row, times=2.0))
-        assert torch.allclose(logits, expected, rtol=0, atol=1e-9)
+        assert torch.allclose(on_host(logits), expected, rtol=0, atol=1e-9)
     assert torch.allclose(effects.baseline, both.capture.logits, rtol=0, atol=1e-9)

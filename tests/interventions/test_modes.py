@@ -20,6 +20,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import captured
+from tests.device import DEVICE
 from tests.tiny import random_dictionary
 
 FAMILIES = ["llama", "gpt2", "gemma2"]
@@ -52,7 +53,7 @@ def raw_logits(module: Any, ids: list[int]) -> Tensor:
     handle = module.get_output_embeddings().register_forward_hook(
         lambda _, __, output: seen.append(output[0])
     )
-    module(torch.tensor([ids]))
+    module(torch.tensor([ids], device=DEVICE))
     handle.remove()
     return seen[0]
 
@@ -203,7 +204,7 @@ def norms_held(module: Any, ids: list[int]) -> Iterator[None]:
         factors[norm] = output / inputs[0]
 
     handles = [norm.register_forward_hook(record) for norm in norms]
-    module(torch.tensor([ids]))
+    module(torch.tensor([ids], device=DEVICE))
     for handle in handles:
         handle.remove()
     handles = [
