@@ -102,7 +102,7 @@ def _is_causal_mask(mask: Any) -> bool:
     """(1, 1, n, n), ones up to the diagonal."""
     import torch
 
-    square = torch.ones(mask.shape[-2:], dtype=torch.bool).tril()
+    square = torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).tril()
     return mask.shape[:2] == (1, 1) and torch.equal(mask[0, 0].bool(), square)
 
 
