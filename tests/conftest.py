@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 
+from tests import shapes
+
 # Workers share the cores; a number that was asked for stays, and subprocesses inherit it.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
 if _workers:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+
+shapes.install()
