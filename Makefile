@@ -11,7 +11,7 @@ export TRACE_MODEL := $(value MODEL)
 NEEDS := $(if $(filter smollm2 %.gguf,$(value MODEL)),.venv/.smollm2,.venv/.user)
 BIN := .venv/bin
 # A file of tests stays in one process: its models and traces are made once.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: trace test test-everywhere test-avx2 lint docs bench smollm2 clean

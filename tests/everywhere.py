@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANTS: dict[str, dict[str, str]] = {
-    "defaults": {},
+    "two threads": {"OMP_NUM_THREADS": "2"},  # as torch takes them by itself on two cores
     "one thread": {"OMP_NUM_THREADS": "1"},
     "avx2": {
         "ATEN_CPU_CAPABILITY": "avx2",
@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 NUMERICAL = ("attribution", "interventions", "models", "transcoders")
 """Folders of tests whose results depend on kernels."""
-PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def run(variant: str, *, numerical: bool) -> tuple[int, float]:
