@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -164,16 +165,30 @@ def test_overwrite_begins_anew_and_keeps_what_is_not_its_own(run: Run) -> None:
 
 
 def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
-    """At once, without shards: the store is that of one process, and both have done something."""
-    file = prompt_file(tmp_path / "prompts.jsonl", 24)
+    """At once, without shards: the store is that of one process, and both have done something.
+
+    The first is stopped until the second has written, so that it cannot do everything alone.
+    """
+    file = prompt_file(tmp_path / "prompts.jsonl", 12)
     arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "2"]
     assert run_command(*arguments, "--name", "one").code == 0
-    both = [start([*arguments, "--name", "two"], cwd=tmp_path) for _ in range(2)]
-    for code, _, err in map(finished, both):
+    first = start([*arguments, "--name", "two"], cwd=tmp_path)
+    wait_for(lambda: writers(tmp_path / "outputs/two"))
+    first.send_signal(signal.SIGSTOP)
+    second = start([*arguments, "--name", "two"], cwd=tmp_path)
+    wait_for(lambda: len(writers(tmp_path / "outputs/two")) == 2 or second.poll() is not None)
+    first.send_signal(signal.SIGCONT)
+    for code, _, err in map(finished, (first, second)):
         assert code == 0, err
     assert differences(tmp_path / "outputs/one", tmp_path / "outputs/two") == []
-    writers = {part["writer"] for part in open_run("outputs/two").made()}
-    assert len(writers) == 2
+    assert len(writers(tmp_path / "outputs/two")) == 2
+
+
+def writers(run: Path) -> set[str]:
+    """The processes that have written parts of a run, if there is one yet."""
+    if not (run / "run.toml").is_file():
+        return set()
+    return {part["writer"] for part in open_run(run).made()}
 
 
 def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
@@ -181,7 +196,7 @@ def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
     arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "8"]
     process = start(arguments, cwd=tmp_path)
     wait_for(lambda: list(tmp_path.glob("outputs/prompts/graphs/part-*.parquet")))
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     code, _, err = finished(process)
     assert code == 130
     assert err.startswith("error: interrupted; what is done is in")

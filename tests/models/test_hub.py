@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def test_weights_and_architecture_are_looked_at_before_anything_is_read(cache: P
 
 
 def test_a_silent_network_is_not_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that accepts and never answers; the cache answers then, or the sentence comes."""
+    """A server that accepts and never answers: waited for, this test would never end."""
     from circuit_tracer.models import hub
 
     stored(cache, "org/tiny")
@@ -130,10 +129,8 @@ def test_a_silent_network_is_not_waited_for(cache: Path, monkeypatch: pytest.Mon
         monkeypatch.delenv("HF_HUB_OFFLINE")
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(hub, "TIMEOUT", 0.5)
-        start = time.perf_counter()
+        monkeypatch.setattr(hub, "TIMEOUT", 0.1)
         opened = open_model("org/tiny", device="cpu")
         with pytest.raises(ModelError, match="ReadTimeout"):
             open_model("nobody/nothing", device="cpu")
-        assert time.perf_counter() - start < 8
     assert opened.identity.source.endswith(COMMIT)

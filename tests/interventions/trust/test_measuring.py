@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,6 @@ from circuit_tracer.interventions.trust.number_format import (
 from circuit_tracer.interventions.trust.passes import answers, knock_on_of
 from circuit_tracer.interventions.trust.places import places
 from circuit_tracer.interventions.trust.ranking import ranking
-from circuit_tracer.interventions.trust.report import trust
 from circuit_tracer.interventions.trust.statistics import likeness, ranks, spearman
 from circuit_tracer.interventions.trust.sufficiency import sufficiency
 from tests.graphs.builders import make_info, random_graph
@@ -261,19 +261,21 @@ def test_influence_through_further_features_is_what_direct_edges_leave_over() ->
     np.testing.assert_allclose(pruned.influence, everything, atol=1e-9)
 
 
-def test_a_time_said_beforehand_is_about_what_it_takes() -> None:
-    """Loosely: the machine may be busy with something else."""
+def test_what_is_said_beforehand_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that ticks at every look, so that each part takes the same."""
+    ticks = itertools.count()
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
     traced = bundled()
-    said: list[Estimate] = []
-    settings = TrustSettings(features=20, random_sets=4)
-    report = trust(
-        traced.model, traced.dictionary, traced.pruned, settings, on_estimate=said.append
-    )
-    taken = sum(report.seconds.values())
-    assert taken / 6 < said[0].seconds < taken * 6
-    assert 1e6 < said[0].memory < 1e9
-    many = expected(traced.subject, traced.pruned, TrustSettings(features=10**6), sweeps=0)
-    assert many.rows < 10_000  # there are no more features than that
+
+    def of(features: int, sweeps: int = 0) -> Estimate:
+        settings = TrustSettings(features=features, random_sets=4)
+        return expected(traced.subject, traced.pruned, settings, sweeps=sweeps)
+
+    few, some, many = of(10), of(20), of(10**6)
+    assert few.seconds < some.seconds < many.seconds
+    assert few.rows < some.rows < many.rows < 10_000  # there are no more features than that
+    assert of(10, sweeps=2).seconds > few.seconds
+    assert 1e6 < some.memory < 1e9
 
 
 def test_bootstrap_draws_are_those_of_repeated_pairs() -> None:
