@@ -10,5 +10,13 @@ from tests import shapes
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
 if _workers:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+# "auto" would find a GPU that the run is not for (tests/device.py).
+if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 shapes.install()
+
+
+def pytest_sessionstart() -> None:
+    """Say at once when the device cannot be used."""
+    import tests.device  # noqa: F401

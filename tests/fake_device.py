@@ -81,6 +81,10 @@ class FakeTensor(Tensor):
         """As of every device: a copy is read."""
         return self.cpu().tolist()
 
+    def untyped_storage(self) -> Any:
+        """What files are written from, by way of the host."""
+        return self.host.untyped_storage()
+
     def __repr__(self, **_: Any) -> str:
         return f"{self.host!r} on {FAKE}"
 
@@ -175,6 +179,9 @@ class _Module:
 
     def _is_in_bad_fork(self) -> bool:
         return False
+
+    def synchronize(self, device: Any = None) -> None:
+        """Nothing runs by itself."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float32, torch.bfloat16]

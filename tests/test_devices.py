@@ -23,14 +23,15 @@ from circuit_tracer.attribution.heads import head_loadings
 from circuit_tracer.attribution.qk import explain_score
 from circuit_tracer.attribution.sources import ListedReading
 from circuit_tracer.attribution.sweep import Sweep
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.interventions.spec import Change, Strength
 from circuit_tracer.models import Model
+from circuit_tracer.models.devices import check_float64, true_places, widest
 from circuit_tracer.models.frozen import FrozenAttention
-from circuit_tracer.models.host import true_places
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from circuit_tracer.transcoders.training import TrainingConfig
 from circuit_tracer.transcoders.training.stream import Batch
@@ -53,7 +54,7 @@ BASES: dict[str, Callable[[Model], AnyDictionary]] = {
 
 @pytest.fixture
 def walks_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Way down of a sweep: nothing crosses but at the places that models/host.py documents."""
+    """Way down of a sweep: nothing crosses but at the places that models/devices.py documents."""
     walk = Sweep.walk
 
     def guarded(self: Sweep, *arguments: Any) -> Tensor:
@@ -103,7 +104,11 @@ def test_rows_in_rounds_and_long_rows_are_the_same_on_a_second_device(
 ) -> None:
     monkeypatch.setattr(collecting, "WHOLE_BATCH", 0)
     options = {"max_feature_nodes": 40, "batch_size": 16, "cotangents": cotangents}
-    graphs = [traced("llama", "neurons", device, **options) for device in (DEVICE, CPU)]
+    settings = TraceSettings(**options)
+    graphs = []
+    for device in (DEVICE, CPU):
+        model, neurons = pair("llama", "neurons", device)
+        graphs.append(trace(model, neurons, PROMPT, settings, on_progress=print).graph)
     assert len(graphs[0].edges) == pytest.approx(len(graphs[1].edges), rel=1e-3)
 
 
@@ -161,6 +166,13 @@ def test_a_training_step_is_the_same_on_a_second_device(settings: dict[str, Any]
         losses.append([trainer.step(batch, 1024).loss for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0][2] != losses[0][0]
+
+
+def test_float64_is_refused_where_a_device_has_none() -> None:
+    assert widest(CPU) == widest(torch.device(DEVICE.type, 0)) == torch.float64
+    assert widest(DEVICE) == torch.float32
+    with pytest.raises(UsageError, match=r"has no float64; leave out --dtype float64"):
+        check_float64(DEVICE)
 
 
 # The guard finds faults
@@ -291,10 +303,8 @@ def modules() -> Iterator[Path]:
 
 
 def test_tensors_are_made_on_a_device_that_is_named() -> None:
-    found = [
-        f"{path.name}:{one}" for path in modules() for one in unnamed_devices(path.read_text())
-    ]
-    assert found == []
+    found = {path: unnamed_devices(path.read_text("utf-8")) for path in modules()}
+    assert {str(path): calls for path, calls in found.items() if calls} == {}
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,9 @@ def tiny_module(
             else:
                 n_inputs = parameter.shape[0 if ".c_" in name else -1]  # Conv1D is (in, out)
                 parameter.copy_(random * n_inputs**-0.5)
-    return module.to(device=device, dtype=dtype)
+    module = module.to(device=device, dtype=dtype)
+    module.tie_weights()  # a new device may have given either its own copy
+    return module
 
 
 def tiny_model(family: str, *, n_words: int = 24, **options: Any) -> Model:

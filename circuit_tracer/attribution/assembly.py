@@ -23,7 +23,7 @@ from circuit_tracer.graphs.edge_store import EdgeStore
 from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
 from circuit_tracer.graphs.unordered import UnorderedGraph
-from circuit_tracer.models.host import as_floats, as_numpy, on_device
+from circuit_tracer.models.devices import as_floats, as_numpy, on_device
 
 _DROPPED_OF = {
     NodeKind.EMBEDDING: "dropped_embeddings",

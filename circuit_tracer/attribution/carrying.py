@@ -26,7 +26,7 @@ from circuit_tracer.attribution.sweep import SweepTargets
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.models import Model
-from circuit_tracer.models.host import as_numpy, on_device
+from circuit_tracer.models.devices import as_numpy, on_device
 
 MOST_NUMBERS = 1 << 25
 """Numbers of cotangents, or of streams, that are held at a time."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.graphs.graph import Floats, NodeKind
-from circuit_tracer.models.host import as_floats, as_numpy, true_places, widest
+from circuit_tracer.models.devices import as_floats, as_numpy, true_places, widest
 
 WHOLE_BATCH = 1 << 23
 """Numbers of a batch's rows that are put side by side (32 MB in float32)."""

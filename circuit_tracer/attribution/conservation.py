@@ -14,7 +14,7 @@ from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.graphs.token_text import target_text
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative conservation residual a graph may have, by what the sweep computes in."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.sources import ListedSources
-from circuit_tracer.models.host import as_numpy
+from circuit_tracer.models.devices import as_numpy, synchronize
 
 USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
@@ -95,18 +95,13 @@ def _rate(assembler: Assembler) -> float:
     """Multiplications and additions a second of a product of the sweep's kind."""
     like = assembler.sweep.model.embeddings
     a, b = like.new_ones(512, 512), like.new_ones(512, 512)
-    _wait(like.device)
+    synchronize(like.device)
     start, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < 0.02 or count < 2:
         a @ b
-        _wait(like.device)
+        synchronize(like.device)
         count += 1
     return 2 * 512**3 * count / elapsed
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _memory(assembler: Assembler) -> float:

@@ -50,8 +50,8 @@ from circuit_tracer.graphs.head_paths import HeadParts, Hop, Way
 from circuit_tracer.graphs.heads import strongest_edges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
+from circuit_tracer.models.devices import as_numpy
 from circuit_tracer.models.frozen import FrozenAttention
-from circuit_tracer.models.host import as_numpy
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 FLOOR = 0.02

@@ -43,8 +43,8 @@ from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints
 from circuit_tracer.graphs.heads import OTHERS, RESIDUAL, HeadLoadings, strongest_edges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
+from circuit_tracer.models.devices import as_numpy
 from circuit_tracer.models.frozen import FrozenAttention
-from circuit_tracer.models.host import as_numpy
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 FLOOR = 1e-3

@@ -45,7 +45,7 @@ from circuit_tracer.graphs.qk import (
 )
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
-from circuit_tracer.models.host import as_floats, as_numpy
+from circuit_tracer.models.devices import as_floats, as_numpy
 from circuit_tracer.models.scores import FrozenHead, FrozenProjection, freeze_head
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 
 FIRST_ROUND = 256
 """Rows of the first round; later rounds grow with what is known, to half of it."""

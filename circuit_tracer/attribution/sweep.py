@@ -35,7 +35,7 @@ from circuit_tracer.attribution.columns import SourceColumns
 from circuit_tracer.attribution.replacement import LocalReplacementModel, lowered
 from circuit_tracer.attribution.sources import ListedSources, NeuronSources, Piece, Sources, widened
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.models.host import as_numpy, on_device
+from circuit_tracer.models.devices import as_numpy, on_device
 
 
 @dataclass(frozen=True)

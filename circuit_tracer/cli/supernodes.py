@@ -172,7 +172,7 @@ def _decoders(
 
     from circuit_tracer.cli.opening import open_pair, reference_of
     from circuit_tracer.graphs.supernodes import feature_rows
-    from circuit_tracer.models.host import as_floats, on_device
+    from circuit_tracer.models.devices import as_floats, on_device
     from circuit_tracer.transcoders.dictionary import Dictionary
 
     info = pruned.graph.info

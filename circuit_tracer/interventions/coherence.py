@@ -26,7 +26,7 @@ from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroe
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import ABLATED
 from circuit_tracer.models import Model
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 WIDEST = 4096

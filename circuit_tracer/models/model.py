@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.errors import ModelError, PromptError, UsageError, reason
+from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import (
     Capture,
@@ -29,6 +29,7 @@ from circuit_tracer.models.chat import (
     leading_id,
     starts_whole,
 )
+from circuit_tracer.models.devices import parse_device
 from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
@@ -51,22 +52,6 @@ def parse_dtype(name: str) -> torch.dtype:
     if full not in DTYPES:
         raise UsageError(f'unknown dtype "{name}"; choose one of {", ".join(DTYPES)}')
     return DTYPES[full]
-
-
-def parse_device(name: str) -> torch.device:
-    """A torch device by name, checked to exist; "auto" is a GPU if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError(f"torch cannot compute on a {device.type} here")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(
-            f'the device "{name}" cannot be used here ({reason(error)}); try cpu'
-        ) from error
-    return device
 
 
 @dataclass(frozen=True)
@@ -335,7 +320,7 @@ def open_model(
     loaded = load_module(
         source,
         dtype=torch_dtype,
-        device=device if spread else parse_device(device),
+        device=device if spread else parse_device(device, torch_dtype),
         device_map=device_map,
         tensor_parallel=tensor_parallel,
     )

@@ -71,8 +71,8 @@ def assert_columns(both: Frozen, tolerance: float, times: float = 0.0, most: int
     )
     assert effects.inside is not None
     assert effects.baseline_inside is not None
-    after = values(both, effects.logits, effects.inside.seen)
-    before = values(both, effects.baseline[None], effects.baseline_inside.seen)
+    after = on_host(values(both, effects.logits, effects.inside.seen))
+    before = on_host(values(both, effects.baseline[None], effects.baseline_inside.seen))
     dense = dense_rows(both.replacement, every_target(both.model, both.replacement))
     expected = (times - 1) * dense[:, columns].T
     assert expected.abs().max() > 0.1

@@ -336,7 +336,7 @@ def test_rows_do_not_know_of_each_other(mode: Any, monkeypatch: pytest.MonkeyPat
 def test_probabilities_are_behind_the_soft_cap() -> None:
     model, ids, _ = opened("gemma2")
     effects = intervene(model, random_dictionary(model), ids, [], mode="free")
-    own = model.module(torch.tensor([ids])).logits[0].softmax(-1)
+    own = model.module(torch.tensor([ids], device=DEVICE)).logits[0].softmax(-1)
     assert torch.allclose(effects.baseline_probabilities(), own, rtol=0, atol=1e-12)
 
 

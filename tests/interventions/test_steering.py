@@ -26,6 +26,7 @@ from circuit_tracer.transcoders.card_search import find_cards
 from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.neurons import open_neurons
 from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
+from tests.device import DEVICE, on_host
 from tests.interventions.test_modes import mlps_edited, raw_logits
 from tests.rope import ROPES, rope_model
 from tests.tiny import random_dictionary, tiny_model
@@ -55,7 +56,7 @@ def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_held(family:
                     return output
                 change = 6.0 - dictionary.layers[1].encode(read)[:, 4]
                 chosen = range(1, len(read)) if positions is None else positions
-                where = torch.zeros(len(read), dtype=torch.float64)
+                where = read.new_zeros(len(read))
                 where[[p for p in chosen if p < len(read)]] = 1
                 return output + (change * where)[:, None] * dictionary.layers[1].W_dec[4, 0]
 
@@ -65,7 +66,7 @@ def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_held(family:
             expected.append(int(logits.argmax()))
         assert list(steered.token_ids) == expected[len(ids) :]
         assert steered.target == pytest.approx(chances, abs=1e-6)
-        logits = model.module(torch.tensor([expected])).logits[0]
+        logits = on_host(model.module(torch.tensor([expected], device=DEVICE)).logits[0])
         losses = -logits.log_softmax(-1)[:-1].gather(1, torch.tensor(expected)[1:, None])
         assert steered.perplexity == pytest.approx(float(losses[len(ids) - 1 :].mean().exp()))
         assert plain.target != steered.target

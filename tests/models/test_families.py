@@ -14,6 +14,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 from circuit_tracer.attribution import trace
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
+from tests.device import DEVICE, on_host
 from tests.oracle import FrozenNetwork
 from tests.tiny import FAMILIES, WINDOW, random_dictionary, tiny_model
 
@@ -33,6 +34,7 @@ def opened(family: str, dtype: torch.dtype = torch.float64) -> tuple[Model, Capt
 
 def off(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference relative to the largest value."""
+    ours, theirs = on_host(ours), on_host(theirs)
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
@@ -40,7 +42,7 @@ def off(ours: Tensor, theirs: Tensor) -> float:
 def test_tiny_models_have_what_their_family_has(family: str) -> None:
     model, _ = opened(family)
     module, config = model.module, model.module.config
-    ids = torch.tensor([model.tokenize(PROMPT)])
+    ids = torch.tensor([model.tokenize(PROMPT)], device=DEVICE)
     output = module(ids, output_attentions=True)
     for parameter in module.parameters():
         assert parameter.std() > 0.05
@@ -69,7 +71,7 @@ def test_the_frozen_network_reproduces_the_models_logits(
     family: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     model, _ = opened(family, dtype)
-    ids = torch.tensor(model.tokenize(PROMPT))
+    ids = torch.tensor(model.tokenize(PROMPT), device=DEVICE)
     found: list[Tensor] = []
     head = model.module.get_output_embeddings()
     handle = head.register_forward_hook(lambda _, __, output: found.append(output[0]))
@@ -161,7 +163,7 @@ def test_the_language_half_of_a_gemma3_with_vision_is_a_gemma3() -> None:
     config = Gemma3Config(
         text_config=base.module.config.to_dict(), vision_config=vision, mm_tokens_per_image=4
     )
-    module = Gemma3ForConditionalGeneration(config)
+    module = Gemma3ForConditionalGeneration(config).to(DEVICE)
     weights = {
         name.replace("model.", "model.language_model.", 1): tensor
         for name, tensor in base.module.state_dict().items()
@@ -190,7 +192,7 @@ def test_the_language_half_of_a_gemma3_with_vision_is_a_gemma3() -> None:
 def test_a_layer_sees_what_its_pattern_has_weight_on(family: str, options: dict[str, Any]) -> None:
     model = tiny_model(family, **options)
     capture = model.capture(model.tokenize(PROMPT))
-    at = torch.arange(len(capture.token_ids))
+    at = torch.arange(len(capture.token_ids), device=DEVICE)
     for layer, pattern in enumerate(capture.patterns):
         seen = model.wiring.sees(layer, at[:, None], at)
         assert torch.equal(seen.expand_as(pattern), pattern > 0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models import Model, open_model
+from tests.device import HOST
 from tests.tiny import tiny_model, tiny_module, tiny_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -487,7 +488,7 @@ def test_keys_of_no_known_effect_are_named(tmp_path: Path) -> None:
 
 
 def test_models_that_are_opened_are_what_was_saved(tmp_path: Path) -> None:
-    model = tiny_model("gemma3", n_layers=2)
+    model = tiny_model("gemma3", n_layers=2, device=HOST)
     model.module.save_pretrained(tmp_path)
     tiny_tokenizer(24).save_pretrained(tmp_path)
     assert torch.equal(logits(opened(tmp_path)), logits(model))

@@ -15,6 +15,7 @@ import torch
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models import open_model
 from circuit_tracer.models.opening import find_model
+from tests.device import HOST
 from tests.tiny import tiny_llama
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -38,7 +39,7 @@ def stored(
     snapshot, blobs, made = place / "snapshots" / commit, place / "blobs", cache / "made"
     snapshot.mkdir(parents=True)
     blobs.mkdir(exist_ok=True)
-    model = tiny_llama(seed=seed)
+    model = tiny_llama(seed=seed, device=HOST)
     model.module.save_pretrained(made)
     model.tokenizer.save_pretrained(made)
     for file in made.iterdir():

@@ -14,6 +14,7 @@ from circuit_tracer.attribution.replacement import freeze_read
 from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.model import parse_device, parse_dtype
+from tests.device import DEVICE, HOST
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 PROMPT = "the banana is yellow yes a lemon is blue"
@@ -29,7 +30,9 @@ def test_capture_is_what_the_model_computes() -> None:
     model = tiny_llama(attention_bias=True)
     ids = model.tokenize(PROMPT)
     capture = model.capture(ids)
-    output = model.module(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
+    output = model.module(
+        torch.tensor([ids], device=DEVICE), output_hidden_states=True, output_attentions=True
+    )
     assert torch.equal(capture.logits, output.logits[0])
     assert torch.equal(capture.embeddings, output.hidden_states[0][0])
     assert torch.equal(torch.stack(capture.patterns), torch.cat(output.attentions))
@@ -70,7 +73,7 @@ def test_reading_points_are_the_same_in_both_kinds_of_pass(reads: str) -> None:
 
 def test_loss_with_mlps_replaced_by_themselves_and_by_nothing() -> None:
     model = tiny_llama()
-    rows = torch.tensor([model.tokenize(PROMPT)])
+    rows = torch.tensor([model.tokenize(PROMPT)], device=DEVICE)
     outputs = model.mlp_activity(rows).outputs
     expected = torch.nn.functional.cross_entropy(
         model.module(rows).logits[0, :-1], rows[0, 1:], reduction="none"
@@ -92,7 +95,7 @@ def test_float64_computes_norms_in_float64() -> None:
 
 
 def test_a_saved_folder_opens_again_the_same(tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_llama(device=HOST)
     opened = open_model(str(saved(model, tmp_path / "mine")), device="cpu")
     ids = opened.tokenize(PROMPT)
     assert ids == model.tokenize(PROMPT)
@@ -190,7 +193,7 @@ def test_damaged_config_is_refused(tmp_path: Path) -> None:
 
 
 def test_half_precision_rounds_the_weights_and_computes_in_float32(tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_llama(device=HOST)
     opened = open_model(str(saved(model, tmp_path / "m")), dtype="bfloat16", device="cpu")
     assert opened.torch_dtype is torch.float32
     assert opened.weights_dtype == "bfloat16"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from circuit_tracer.models import Model
+from tests.device import DEVICE
 from tests.rope import ROPES, rope_model, rope_options
 from tests.tiny import tiny_model
 
@@ -20,7 +21,7 @@ FIRST = 5
 def own_logits(model: Model, ids: list[int]) -> Tensor:
     """Of a module that has seen no other text."""
     with torch.no_grad():
-        logits: Tensor = copy.deepcopy(model.module)(torch.tensor([ids])).logits[0]
+        logits: Tensor = copy.deepcopy(model.module)(torch.tensor([ids], device=DEVICE)).logits[0]
     return logits
 
 

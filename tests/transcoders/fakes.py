@@ -12,6 +12,7 @@ from torch import Tensor
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.training import TrainingConfig
+from tests.device import DEVICE
 from tests.tiny import WORDS, tiny_tokenizer
 
 
@@ -22,7 +23,7 @@ class FakeSource:
     d_model = 12
     max_length = steady_length = 64
     bos_id = 0
-    device = torch.device("cpu")
+    device = DEVICE
     torch_dtype = torch.float32
     identity = Identity(name="fake", source="memory", sha256="fake-weights", kind="fake")
 
@@ -30,7 +31,7 @@ class FakeSource:
         generator = torch.Generator().manual_seed(seed)
 
         def random_tensor(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator)
+            return torch.randn(*shape, generator=generator).to(DEVICE)
 
         self.tokenizer: Any = tiny_tokenizer()
         L, d = self.n_layers, self.d_model
@@ -44,6 +45,7 @@ class FakeSource:
     ) -> MlpActivity:
         """Inputs and outputs (L, B, T, d)."""
         self.calls += 1
+        token_ids = token_ids.to(DEVICE)
         before = token_ids.roll(1, dims=1)
         inputs = self.tokens[:, token_ids] + self.previous[:, before]
         hidden = torch.einsum("lfd,lbtd->lbtf", self.up, inputs).relu()

@@ -22,6 +22,7 @@ from circuit_tracer.transcoders.cards import (
 )
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows
+from tests.device import on_host
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.fakes import text_file
 
@@ -42,7 +43,7 @@ class Made:
     def activations(self, layer: int) -> torch.Tensor:
         """(R, T, F), zero at BOS and padding."""
         inputs = self.model.mlp_activity(self.rows.token_ids).inputs[layer]
-        return self.dictionary.layers[layer].encode(inputs) * self.rows.real()[..., None]
+        return on_host(self.dictionary.layers[layer].encode(inputs)) * self.rows.real()[..., None]
 
 
 @pytest.fixture(scope="module")

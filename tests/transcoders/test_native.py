@@ -25,6 +25,7 @@ from circuit_tracer.transcoders.opening import (
     is_made_for,
     open_transcoders,
 )
+from tests.device import on_host
 from tests.transcoders.fakes import FakeSource
 
 
@@ -76,7 +77,7 @@ def test_a_dictionary_comes_back_bit_for_bit(
         (t.activation, t.k, t.layer) for t in made.layers
     ]
     for ours, theirs in zip(tensors_of(found), tensors_of(made), strict=True):
-        assert torch.equal(ours, theirs)
+        assert torch.equal(on_host(ours), on_host(theirs))
     assert is_made_for(found, FakeSource())
 
 

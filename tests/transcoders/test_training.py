@@ -22,6 +22,7 @@ from circuit_tracer.transcoders.training.run import _Run
 from circuit_tracer.transcoders.training.stream import Batch
 from circuit_tracer.transcoders.training.trainer import Trainer
 from circuit_tracer.transcoders.training.weights import export_layers
+from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
 
@@ -128,7 +129,7 @@ def test_the_exported_dictionary_computes_what_training_computed(tmp_path: Path)
             trainer.weights,
             trainer.units.normalise(batch),
             config,
-            dead=[torch.zeros(48, dtype=torch.bool)] * 2,
+            dead=[torch.zeros(48, dtype=torch.bool, device=DEVICE)] * 2,
             penalties=[0.0, 0.0],
         )
         layers = export_layers(trainer.weights, trainer.units, config)
@@ -151,7 +152,7 @@ def revived(aux_weight: float) -> int:
     with torch.no_grad():
         for own in trainer.weights:
             own.W_enc[::2] *= 0.01
-    fired = torch.zeros(len(trainer.weights), 24, dtype=torch.bool)
+    fired = torch.zeros(len(trainer.weights), 24, dtype=torch.bool, device=DEVICE)
     for _ in range(60):
         trainer.step(batch, 100_000)
         fired |= torch.stack([silent[::2] == 0 for silent in trainer.silent])

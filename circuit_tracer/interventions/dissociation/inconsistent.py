@@ -21,7 +21,7 @@ from circuit_tracer.interventions.dissociation.items import Ask, Item
 from circuit_tracer.interventions.dissociation.passes import spans, token_ids
 from circuit_tracer.interventions.dissociation.spec import FamilySpec
 from circuit_tracer.interventions.dissociation.study import Study
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 
 WEAK = 10.0
 """Percentile of the consistent items below which a route is weak."""

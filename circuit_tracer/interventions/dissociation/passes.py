@@ -18,7 +18,7 @@ from circuit_tracer.interventions.dissociation.items import Ask
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Edits, Place
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 
 EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""

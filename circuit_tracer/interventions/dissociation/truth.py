@@ -19,7 +19,7 @@ from circuit_tracer.interventions.dissociation.behaviour import Answers
 from circuit_tracer.interventions.dissociation.passes import listen
 from circuit_tracer.interventions.dissociation.statistics import Bootstrap, auc_counts, interval
 from circuit_tracer.interventions.dissociation.study import Study
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 
 Role = Literal["value", "verdict"]
 ROLES: tuple[Role, ...] = ("value", "verdict")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.models.host import as_floats
+from circuit_tracer.models.devices import as_floats
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 ALIKE = 0.7

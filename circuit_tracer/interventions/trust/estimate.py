@@ -30,7 +30,7 @@ from circuit_tracer.interventions.trust.passes import ANSWERS, QUICK_ANSWERS, Su
 from circuit_tracer.interventions.trust.ranking import RANKED, WAYS
 from circuit_tracer.interventions.trust.statistics import MOST_DRAWN, likeness
 from circuit_tracer.interventions.trust.sufficiency import THRESHOLDS
-from circuit_tracer.models.host import on_device
+from circuit_tracer.models.devices import on_device, synchronize
 
 PROBE = 8
 """Rows of the passes, and columns of the walks, that tell how long one takes."""
@@ -168,6 +168,7 @@ def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:
         def sweep() -> None:
             for batch in batches(targets, SWEPT):
                 walk.walk(targets, batch, lambda piece: None)
+            synchronize(targets.vector.device)
 
         return len(rows) / len(some) * _fastest(sweep)
 

@@ -87,7 +87,8 @@ def load_checkpoint(
     again = f"delete {folder} to start from the beginning"
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS, device=str(device))
+        stored_tensors = load_file(folder / TENSORS)  # safetensors knows few devices by name
+        tensors = {name: tensor.to(device) for name, tensor in stored_tensors.items()}
         stored = RunIdentity(
             TrainingConfig.from_json(facts["config"]),
             facts["model"],

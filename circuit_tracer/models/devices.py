@@ -1,4 +1,4 @@
-"""Where numbers leave a device for the host, and what a device may lack: decided here, for all.
+"""Which device, what it may lack, and where numbers leave it for the host: decided here, for all.
 
 A device works on while the host prepares what comes next, and whoever reads one of its numbers (by
 `.item()`, `bool()`, `nonzero`, ...) waits until it has caught up. While rows are swept this happens
@@ -15,6 +15,43 @@ import torch
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
+
+from circuit_tracer.errors import UsageError, reason
+
+
+def parse_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
+    """A torch device by name, checked to exist and to have a dtype.
+
+    "auto" is a GPU if there is one, else the CPU. Raises UsageError.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError(f"torch cannot compute on a {device.type} here")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f'the device "{name}" cannot be used here ({reason(error)}); try cpu'
+        ) from error
+    if dtype == torch.float64:
+        check_float64(device)
+    return device
+
+
+def check_float64(device: torch.device) -> None:
+    """Raise UsageError for a device without float64."""
+    if widest(device) != torch.float64:
+        raise UsageError(
+            f"the device {device} has no float64; leave out --dtype float64, or add --device cpu"
+        )
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was asked for: before a clock is read."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:
