@@ -10,8 +10,6 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from circuit_tracer.graphs.token_text import shown
-
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 _JOINER = "\u200d"  # holds emoji sequences together; harmless, so it stays
@@ -46,6 +44,8 @@ def _printable_character(character: str) -> str:
 
 def word_text(token: str) -> str:
     """A token in running text: without its leading blanks, if it is more than blanks."""
+    from circuit_tracer.graphs.token_text import shown  # its package imports numpy, --help must not
+
     return shown(token.lstrip(" ") or token)
 
 
