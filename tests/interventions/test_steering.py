@@ -135,7 +135,7 @@ def test_cards_are_found_by_label_promotion_and_context() -> None:
     scores = [match.score for match in found]
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(UsageError, match="empty"):
-        find_cards(book, " ")
+        find_cards(book, "")
     with pytest.raises(UsageError, match="unknown place"):
         find_cards(book, "yellow", where=["title"])
 

@@ -18,6 +18,7 @@ from circuit_tracer.interventions.trust.marks import Mark
 from circuit_tracer.interventions.trust.measurements import Measurements, TrustSettings
 from circuit_tracer.interventions.trust.places import TokenPlace
 from circuit_tracer.interventions.trust.ranking import RankedHeld, Ranking
+from circuit_tracer.interventions.trust.estimate import Estimate
 from circuit_tracer.interventions.trust.report import Trust, trust
 from circuit_tracer.interventions.trust.statistics import Figure, Likeness
 from circuit_tracer.interventions.trust.verdict import judge, spans
@@ -157,7 +158,7 @@ def test_tokens_whose_part_is_errors_are_named() -> None:
         tokens=(TokenPlace(2, " is", 0.4, 0.3), TokenPlace(1, "a", 0.9, 0.01)),
     )
     texts = [reason.text for reason in judge(found(places=places)).reasons]
-    assert 'The part from "is" (token 2) is 40 % error nodes.' in texts
+    assert 'The part from "␣is" (token 2) is 40 % error nodes.' in texts
     assert not any('"a"' in text for text in texts)
 
 
@@ -293,9 +294,9 @@ def test_graphs_with_little_in_them_are_tested_as_far_as_they_go(limits: dict[st
 
 
 def test_a_brief_report_says_that_it_is_brief() -> None:
-    traced = bundled()
-    brief = trust(
-        traced.model, traced.dictionary, traced.pruned, TrustSettings(quick=True, features=10)
-    )
+    traced, settings = bundled(), TrustSettings(quick=True, features=10)
+    said: list[Estimate] = []
+    brief = trust(traced.model, traced.dictionary, traced.pruned, settings, on_estimate=said.append)
+    assert [one.rows > 0 and one.seconds > 0 for one in said] == [True]
     assert brief.measured.sufficiency == ()
     assert as_text(page.page(brief)).startswith("Trust (brief test): ")
