@@ -1,6 +1,6 @@
 """How fast rows are: the sweep alone, the whole way of a prompt, and batched autograd, in one run.
 
-    python -m benchmarks.sweep [--cases ABCD] [--threads 1] [--repeat 5] [--write]
+    python -m benchmarks.sweep [--cases ABCD] [--device cpu] [--threads 1] [--repeat 5] [--write]
 
 | case | model | dictionary | tokens | rows |
 | --- | --- | --- | --- | --- |
@@ -17,7 +17,9 @@ targets by `is_grads_batched`, products with all source vectors, at the better o
 both are checked to agree first. The share is that of the rate of a large matrix product, measured
 in turn with the sweep. Every case runs in a process of its own, so that its peak memory is its
 own. E takes half an hour and has no baseline; ask for it by name, with two threads. `--write`
-puts the cases' lines into sweep.md and leaves those of other cases.
+puts the cases' lines into sweep.md (sweep-cuda.md with `--device cuda`) and leaves those of other
+cases. On another device than the CPU everything runs there, the baseline too; clocks are read when
+it has done what it was asked for, and the peak is that of its own memory.
 """
 
 from __future__ import annotations
@@ -30,27 +32,32 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.models import Model, open_model
+from circuit_tracer.models.devices import parse_device, synchronize
 from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
-from tests.attribution.frozen import dense_rows, feature_targets
+from tests.attribution.frozen import dense_rows, feature_targets, off
 from tests.oracle import FrozenNetwork
 from tests.tiny import random_dictionary, tiny_llama, tiny_model
 
 HERE = Path(__file__).resolve().parent
 BATCH = 64
 AUTOGRAD_BATCHES = (8, 32)
+BURST = 8
+"""Matrix products between two looks at the clock."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,10 @@ class Figures:
     """Largest difference from autograd, relative to the largest edge."""
 
 
-def build(case: str) -> Case:
+def build(case: str, device: torch.device) -> Case:
     """One of the cases."""
     if case in "DE":
-        model = open_model("smollm2", device="cpu")
+        model = open_model("smollm2", device=str(device))
         ids = model.tokenize((HERE.parent / "LICENSE").read_text(encoding="utf-8"))
         neurons = open_neurons(model)
         if case == "D":
@@ -99,13 +106,17 @@ def build(case: str) -> Case:
         return Case(model, neurons, ids[:2048], None, coverage=0.9)
     n_tokens, rows = {"A": (16, 960), "B": (32, 2000), "C": (32, 1000)}[case]
     if case == "A":
-        model = tiny_llama(n_layers=4, d_model=128, n_words=200)
+        model = tiny_llama(n_layers=4, d_model=128, n_words=200, device=device)
         dictionary = random_dictionary(model, n_features=1024, k=16)
     elif case == "B":
-        model = tiny_llama(n_layers=8, d_model=256, n_heads=8, n_kv_heads=4, n_words=200)
+        model = tiny_llama(
+            n_layers=8, d_model=256, n_heads=8, n_kv_heads=4, n_words=200, device=device
+        )
         dictionary = random_dictionary(model, n_features=4096, k=20)
     else:
-        model = tiny_model("gpt2", n_layers=12, d_model=768, n_heads=12, n_words=5000)
+        model = tiny_model(
+            "gpt2", n_layers=12, d_model=768, n_heads=12, n_words=5000, device=device
+        )
         dictionary = random_dictionary(model, n_features=8192, k=32)
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(2, model.wiring.n_vocabulary, (n_tokens - 1,), generator=generator)
@@ -128,6 +139,7 @@ def whole_way(case: Case) -> tuple[int, float, str]:
             settings,
             on_progress=lambda now: said.append(now.note) if now.note else None,
         )
+        synchronize(case.model.device)
         return done.n_expanded, time.perf_counter() - start, said[-1]
 
 
@@ -145,14 +157,17 @@ def sweep(model: LocalReplacementModel, targets: SweepTargets) -> None:
         walk.walk(targets, batch, lambda piece: None)
 
 
-def autograd(network: FrozenNetwork, targets: SweepTargets, size: int) -> int:
-    """Four batches spread evenly over the layers; returns how many rows they were."""
+def autograd_batches(targets: SweepTargets, size: int) -> list[Tensor]:
+    """Four batches spread evenly over the layers."""
     order = torch.argsort(targets.level, stable=True)  # its best order: one layer per batch
     groups = [order[i : i + size] for i in range(0, len(order), size)]
-    spread = groups[:: max(1, len(groups) // 4)][:4]
+    return groups[:: max(1, len(groups) // 4)][:4]
+
+
+def autograd(network: FrozenNetwork, targets: SweepTargets, spread: list[Tensor]) -> None:
+    """Rows by gradients of the frozen network."""
     for batch in spread:
         network.rows(targets, batch)
-    return sum(len(batch) for batch in spread)
 
 
 def flops_of(work: Callable[[], None]) -> int:
@@ -167,36 +182,47 @@ def flops_of(work: Callable[[], None]) -> int:
     return int(counter.get_total_flops())
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
     """Wall time of one call."""
+    synchronize(device)
     start = time.perf_counter()
     work()
+    synchronize(device)
     return time.perf_counter() - start
 
 
-def gemm_rate(seconds: float = 0.5) -> float:
+def gemm_rate(device: torch.device, seconds: float = 0.5) -> float:
     """GFLOP/s of a large float32 matrix product."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    a, b = torch.randn(2, 1024, 1024, device=device)
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        a @ b
-        count += 1
+        for _ in range(BURST):
+            a @ b
+        synchronize(device)
+        count += BURST
     return count * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
+
+
+def peak_gigabytes(device: torch.device) -> float:
+    """Of the process, or of the GPU's memory where it runs there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def disagreement(
     model: LocalReplacementModel, network: FrozenNetwork, targets: SweepTargets
 ) -> float:
     """Largest difference between the two on 16 rows, relative to the largest edge."""
-    sample = targets.take(torch.arange(0, len(targets), max(1, len(targets) // 16)))
-    theirs = network.rows(sample, torch.arange(len(sample)))
-    return float((dense_rows(model, sample) - theirs).abs().max() / theirs.abs().max())
+    every = torch.arange(len(targets), device=targets.vector.device)
+    sample = targets.take(every[:: max(1, len(targets) // 16)])
+    return off(dense_rows(model, sample), network.rows(sample, torch.arange(len(sample))))
 
 
-def measure(name: str, repeat: int) -> Figures:
+def measure(name: str, repeat: int, device: torch.device) -> Figures:
     """One case in this process, its memory handled as on the command line."""
     reuse_memory()
-    case = build(name)
+    case = build(name, device)
     again = 1 if name == "E" else max(1, repeat // 2)
     runs = [whole_way(case) for _ in range(again)]
     rows, seconds = runs[0][0], median(run[1] for run in runs)
@@ -208,25 +234,27 @@ def measure(name: str, repeat: int) -> Figures:
         seconds=seconds,
         expected_seconds=expected_seconds,
         expected_megabytes=megabytes,
-        gigabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        gigabytes=peak_gigabytes(device),
     )
     if name in "DE":
         return figures
     capture = case.model.capture(case.ids)
     model = build_replacement(capture, case.model.wiring, case.dictionary)
-    network = FrozenNetwork(case.model.module, capture.token_ids, case.dictionary)
+    network = FrozenNetwork(
+        case.model.module, capture.token_ids, case.dictionary, device=case.model.device
+    )
     targets = some_targets(model, rows)
     difference = disagreement(model, network, targets)
     flops = flops_of(lambda: sweep(model, targets))
     sweeps, gemms = [], []
     baselines: dict[int, list[float]] = {size: [] for size in AUTOGRAD_BATCHES}
     for _ in range(repeat):  # in turn, so that a drifting machine hits all alike
-        sweeps.append(rows / seconds_of(lambda: sweep(model, targets)))
-        gemms.append(gemm_rate())
+        sweeps.append(rows / seconds_of(lambda: sweep(model, targets), device))
+        gemms.append(gemm_rate(device))
         for size, rates in baselines.items():
-            start = time.perf_counter()
-            done = autograd(network, targets, size)
-            rates.append(done / (time.perf_counter() - start))
+            spread = autograd_batches(targets, size)
+            seconds = seconds_of(partial(autograd, network, targets, spread), device)
+            rates.append(sum(map(len, spread)) / seconds)
     rate = median(sweeps)
     return Figures(
         **{
@@ -279,9 +307,9 @@ def row(f: Figures, threads: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_rows(rows: dict[str, str]) -> None:
-    """Put lines into sweep.md, by case."""
-    path = HERE / "sweep.md"
+def write_rows(rows: dict[str, str], device: torch.device) -> None:
+    """Put lines into the device's table, by case."""
+    path = HERE / ("sweep.md" if device.type == "cpu" else f"sweep-{device.type}.md")
     old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = {line[2]: line for line in old if line.startswith("| ") and line[3:5] == " |"}
     lines = [*HEAD, *(line for _, line in sorted((kept | rows).items()))]
@@ -292,25 +320,29 @@ def main() -> None:
     """Measure the cases, each in a process of its own, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--cases", default="ABCD")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    device = parse_device(arguments.device)
     if arguments.here:
-        print(json.dumps(asdict(measure(arguments.here, arguments.repeat))))
+        print(json.dumps(asdict(measure(arguments.here, arguments.repeat, device))))
         return
     rows = {}
     for case in arguments.cases:
-        options = ("--threads", str(arguments.threads), "--repeat", str(arguments.repeat))
+        options = [
+            f"--{name}={getattr(arguments, name)}" for name in ("threads", "repeat", "device")
+        ]
         command = [sys.executable, "-m", "benchmarks.sweep", "--here", case, *options]
         done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
         figures = Figures(**json.loads(done.stdout.splitlines()[-1]))
         rows[case] = row(figures, arguments.threads)
         print(rows[case], flush=True)
     if arguments.write:
-        write_rows(rows)
+        write_rows(rows, device)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ It takes a copy of the real module and one prompt, and finds out for itself what
 4. autograd does the rest.
 
 It shares no code with the sweep, the wiring or the capture. Node numbers are its own as well. It
-computes on the host, whatever device the model is on.
+computes on the host, whatever device the model is on, unless it is given one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from circuit_tracer.transcoders.dictionary import Dictionary
-from tests.device import on_host
+from tests.device import HOST
 
 
 class Vectors(Protocol):
@@ -163,7 +163,7 @@ class _Neurons:
 
     def decoder(self, n_neurons: int, like: Tensor) -> Tensor:
         """(F, d) what a unit of each neuron writes."""
-        units = torch.eye(n_neurons, dtype=like.dtype)
+        units = torch.eye(n_neurons, dtype=like.dtype, device=like.device)
         return self.down(units) - self.down(torch.zeros_like(units))  # type: ignore[no-any-return]
 
     def bias(self, like: Tensor) -> Tensor:
@@ -224,13 +224,19 @@ class FrozenNetwork:
     """A model frozen around one prompt: run it forwards, or differentiate it."""
 
     def __init__(
-        self, module: Any, token_ids: Tensor, dictionary: Any = None, *, n_zeroed: int = 1
+        self,
+        module: Any,
+        token_ids: Tensor,
+        dictionary: Any = None,
+        *,
+        n_zeroed: int = 1,
+        device: torch.device = HOST,
     ) -> None:
-        self.token_ids, self.n_zeroed = on_host(token_ids), n_zeroed
-        self.module: Any = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+        self.token_ids, self.n_zeroed = token_ids.to(device), n_zeroed
+        self.module: Any = copy.deepcopy(module).to(device).eval().requires_grad_(False)
         self.dictionary = dictionary
         if isinstance(dictionary, Dictionary):
-            self.dictionary = dictionary.to(device="cpu", dtype=dictionary.layers[0].W_enc.dtype)
+            self.dictionary = dictionary.to(device=device, dtype=dictionary.layers[0].W_enc.dtype)
         self.embed = self.module.get_input_embeddings()
         self.head = self.module.get_output_embeddings()
         self.embeddings: Tensor = self.embed(self.token_ids)
@@ -359,15 +365,17 @@ class FrozenNetwork:
         self.columns = self._number(L, T)
 
     def _number(self, L: int, T: int) -> Columns:
-        error = torch.full((L, T), -1)
+        error = torch.full((L, T), -1, device=self.token_ids.device)
         feature = torch.zeros_like(self.features.layer)
         count = T
         for i in range(L):
             here = self.features.layer == i
-            feature[here] = count + torch.arange(int(here.sum()))
+            feature[here] = count + torch.arange(int(here.sum()), device=here.device)
             count += int(here.sum())
             if not self.neuronal:
-                error[i, self.n_zeroed :] = count + torch.arange(T - self.n_zeroed)
+                error[i, self.n_zeroed :] = count + torch.arange(
+                    T - self.n_zeroed, device=error.device
+                )
                 count += T - self.n_zeroed
         return Columns(feature, error, count)
 
@@ -449,7 +457,7 @@ class FrozenNetwork:
         with torch.enable_grad():
             found = [
                 streams[int(targets.level[i])][int(targets.position[i])]
-                @ on_host(targets.vector[i])
+                @ targets.vector[i].to(self.embeddings)
                 for i in chosen
             ]
             return self._differentiated(torch.stack(found))
@@ -520,7 +528,7 @@ class FrozenNetwork:
         gradients = torch.autograd.grad(
             values,
             self._differentiable().inputs,
-            torch.eye(len(values), dtype=values.dtype),
+            torch.eye(len(values), dtype=values.dtype, device=values.device),
             is_grads_batched=True,
             allow_unused=True,
             retain_graph=True,

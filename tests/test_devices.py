@@ -88,6 +88,12 @@ def assert_same(ours: Graph, theirs: Graph) -> None:
     assert np.abs(ours.edges.weight - theirs.edges.weight).max() < 1e-4 * largest
 
 
+def test_a_model_stays_on_its_device() -> None:
+    model = tiny_model("gpt2", device=DEVICE)
+    assert {parameter.device for parameter in model.module.parameters()} == {DEVICE}
+    assert model.device == DEVICE
+
+
 @pytest.mark.usefixtures("walks_read_nothing")
 @pytest.mark.parametrize(
     ("family", "basis"),

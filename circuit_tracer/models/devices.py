@@ -50,8 +50,10 @@ def check_float64(device: torch.device) -> None:
 
 def synchronize(device: torch.device) -> None:
     """Wait until a device has done all that it was asked for: before a clock is read."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
+        torch.get_device_module(device).synchronize()
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:

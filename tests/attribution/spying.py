@@ -51,6 +51,7 @@ AttentionMaskInterface.register("spied", eager_mask)
 def spied(module: Any, token_ids: Tensor) -> list[Spied]:
     """All layers of one pass."""
     _found.clear()
+    token_ids = token_ids.to(module.device)
     expected = module(token_ids[None]).logits
     module.set_attn_implementation("spied")
     try:

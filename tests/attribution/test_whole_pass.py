@@ -48,7 +48,7 @@ class Case(NamedTuple):
 def case(rope: str) -> Case:
     model = rope_model(rope, "llama", dtype=torch.float64)
     dictionary = random_dictionary(model, skip=True)
-    ids = torch.tensor([model.tokenize(PROMPT)])
+    ids = torch.tensor([model.tokenize(PROMPT)], device=model.device)
     logits = copy.deepcopy(model.module)(ids).logits[0]
     return Case(model, dictionary, prune(trace(model, dictionary, PROMPT, SETTINGS).graph), logits)
 
