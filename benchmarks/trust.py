@@ -29,18 +29,18 @@ import torch
 
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
-from circuit_tracer.graphs import prune
-from circuit_tracer.interventions.routes import foretell
-from circuit_tracer.interventions.trust.estimate import Estimate
-from circuit_tracer.interventions.trust.knock_on import (
+from circuit_tracer.experiments.kit.statistics import spearman
+from circuit_tracer.experiments.trust.estimate import Estimate
+from circuit_tracer.experiments.trust.indirect import (
     ablated,
     draw_features,
     measured_and_forecast,
 )
-from circuit_tracer.interventions.trust.measurements import Measurements, TrustSettings
-from circuit_tracer.interventions.trust.passes import Held, Subject
-from circuit_tracer.interventions.trust.report import Trust, trust
-from circuit_tracer.interventions.trust.statistics import spearman
+from circuit_tracer.experiments.trust.measurements import Measurements, TrustSettings
+from circuit_tracer.experiments.trust.passes import Held, Subject
+from circuit_tracer.experiments.trust.run import Trust, trust
+from circuit_tracer.graphs import prune
+from circuit_tracer.interventions.routes import foretell
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import open_neurons
@@ -366,7 +366,7 @@ def _cell(value: float) -> str:
 HEAD = """# Trust reports of every prompt in prompts/
 
 Written by `python -m benchmarks.trust --smollm2 --write`. What each figure is: the docstrings of
-`circuit_tracer/interventions/trust/`. Two tests bear on Anthropic's 0.72.
+`circuit_tracer/experiments/trust/`. Two tests bear on Anthropic's 0.72.
 
 *Influence against ablation* is their statistic: over 100 features a prompt, the rank correlation of
 influence on the targets with the size of the effect of ablating the feature. It is given with

@@ -21,11 +21,11 @@ _HOME = {
     "Model": "circuit_tracer.models",
     "PrunedGraph": "circuit_tracer.graphs",
     "TraceSettings": "circuit_tracer.attribution",
-    "best_head_paths": "circuit_tracer.graphs.head_paths",
+    "best_head_paths": "circuit_tracer.graphs.routes.head_paths",
     "best_paths": "circuit_tracer.graphs",
     "explain_score": "circuit_tracer.attribution.qk",
-    "head_loadings": "circuit_tracer.attribution.heads",
-    "head_parts": "circuit_tracer.attribution.head_parts",
+    "head_loadings": "circuit_tracer.attribution.head_loadings",
+    "head_parts": "circuit_tracer.attribution.head_ways",
     "intervene": "circuit_tracer.interventions.engine",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
@@ -61,8 +61,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution import TraceSettings, trace
-    from circuit_tracer.attribution.head_parts import head_parts
-    from circuit_tracer.attribution.heads import head_loadings
+    from circuit_tracer.attribution.head_loadings import head_loadings
+    from circuit_tracer.attribution.head_ways import head_parts
     from circuit_tracer.attribution.qk import explain_score
     from circuit_tracer.graphs import (
         Graph,
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         prune,
         save_graph,
     )
-    from circuit_tracer.graphs.head_paths import best_head_paths
+    from circuit_tracer.graphs.routes.head_paths import best_head_paths
     from circuit_tracer.interventions.engine import intervene
     from circuit_tracer.interventions.steering import steer
     from circuit_tracer.models import Model, open_model

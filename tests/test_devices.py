@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 import circuit_tracer
-from circuit_tracer.attribution import TraceSettings, collecting, trace
-from circuit_tracer.attribution.heads import head_loadings
+from circuit_tracer.attribution import TraceSettings, trace
+from circuit_tracer.attribution import row_collection as collecting
+from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.qk import explain_score
 from circuit_tracer.attribution.sources import ListedReading
 from circuit_tracer.attribution.sweep import Sweep

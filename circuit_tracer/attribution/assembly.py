@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuit_tracer.attribution.collecting import CollectedRows, collector
 from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.attribution.row_collection import CollectedRows, collector
 from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
-from circuit_tracer.graphs.edge_store import EdgeStore
+from circuit_tracer.graphs.edges.store import EdgeStore
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import Part, flow_in_parts
-from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models.devices import as_floats, as_numpy, on_device
 
 _DROPPED_OF = {

@@ -25,15 +25,15 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuit_tracer.attribution.again import freeze_again
-from circuit_tracer.attribution.pairs import Pairs, strongest_pairs
+from circuit_tracer.attribution.largest_products import Pairs, strongest_pairs
+from circuit_tracer.attribution.reopening import freeze_again
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.errors import ConservationError, UsageError
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.qk import (
+from circuit_tracer.graphs.qk_terms import (
     KINDS,
     Against,
     KeyScore,

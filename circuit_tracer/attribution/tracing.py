@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from circuit_tracer.attribution.around import memory_remedy, products, timed
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.audit import audit
 from circuit_tracer.attribution.conservation import check_conservation
@@ -24,13 +23,14 @@ from circuit_tracer.attribution.replacement import (
     build_replacement,
     check_fits,
 )
+from circuit_tracer.attribution.resources import memory_remedy, products, timed
 from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
 from circuit_tracer.errors import DictionaryError, UsageError
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring

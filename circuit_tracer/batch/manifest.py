@@ -18,8 +18,8 @@ from typing import Any
 
 from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine
 from circuit_tracer.errors import GraphFileError, reason
-from circuit_tracer.graphs.folder import new_file
-from circuit_tracer.graphs.plain import to_json, whole_text
+from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.graphs.files.json_values import to_json, whole_text
 
 MANIFEST_FILE = "manifest.jsonl"
 _DIGITS = 32

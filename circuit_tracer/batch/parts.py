@@ -22,7 +22,7 @@ from uuid import uuid4
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.errors import GraphFileError, OutputError, reason
-from circuit_tracer.graphs.folder import sync, why_not_written
+from circuit_tracer.graphs.files.atomic import sync, why_not_written
 
 if TYPE_CHECKING:
     import pyarrow as pa

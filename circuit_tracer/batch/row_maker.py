@@ -25,13 +25,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.tables import PromptRows, rows_of
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.processes import reuse_memory
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.graphs.heads import LeadingHead
+    from circuit_tracer.graphs.head_loadings import LeadingHead
 
 MOST_EDGES = 4_000_000
 """Edges of a graph that is sent (48 MB): with more of them, a sweep takes so long that it does not

@@ -34,7 +34,7 @@ from circuit_tracer.batch.tracing import Failed, Traced, Tracer, plan, trace_gro
 from circuit_tracer.batch.work import OnProgress, Outcome, Work
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.graphs.folder import why_not_written
+from circuit_tracer.graphs.files.atomic import why_not_written
 
 CLAIMS_FILE = ".claims"
 _AGAIN = 1.0

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from circuit_tracer.errors import GraphFileError, OutputError, UsageError, reason
-from circuit_tracer.graphs.folder import sync, why_not_written
+from circuit_tracer.graphs.files.atomic import sync, why_not_written
+from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.graphs.plain import plain
-from circuit_tracer.graphs.supernode_file import quoted
+from circuit_tracer.graphs.supernodes.file import quoted
 
 RUN_FILE = "run.toml"
 SCHEMA = "circuit-tracer-cli/run"

@@ -12,31 +12,31 @@ import numpy as np
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
 from circuit_tracer.errors import GraphFileError, reason
-from circuit_tracer.graphs.graph import Edges, Graph, Ints, NodeKind, node_name
-from circuit_tracer.graphs.influence import edge_flows, handed_down
-from circuit_tracer.graphs.kept import kept_alone
-from circuit_tracer.graphs.paths import best_paths
-from circuit_tracer.graphs.plain import (
+from circuit_tracer.graphs.files.json_values import (
     info_from_plain,
     info_to_plain,
     to_json,
     whole_text,
 )
-from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.scores import Scores
-from circuit_tracer.graphs.storage import (
+from circuit_tracer.graphs.files.storage import (
     check_graph,
     column,
     nodes_from_arrow,
     nodes_to_arrow,
     shares_in,
 )
+from circuit_tracer.graphs.graph import Edges, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.influence import edge_flows, handed_down
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.paths import best_paths
+from circuit_tracer.graphs.scores import Scores
+from circuit_tracer.graphs.subgraph import kept_alone
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.graphs.heads import LeadingHead
+    from circuit_tracer.graphs.head_loadings import LeadingHead
 
 ROUTED_TARGETS = 3
 """Targets whose routes are stored; the others are far less likely."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 
-from circuit_tracer.attribution.around import memory_remedy, products
 from circuit_tracer.attribution.replacement import Encoded, encode
+from circuit_tracer.attribution.resources import memory_remedy, products
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import (
     Frozen,
@@ -34,16 +34,16 @@ from circuit_tracer.errors import (
     OutputError,
     reason,
 )
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.unordered import UnorderedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention, fold_attention
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.heads import LeadingHead
+    from circuit_tracer.graphs.head_loadings import LeadingHead
     from circuit_tracer.models.capture import Capture
 
 ENCODED_TOGETHER = 1 << 24
@@ -244,8 +244,8 @@ def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, frozen: Frozen) ->
     traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
     if not tracer.heads:
         return Traced(entry, traced.unordered, seconds["sweep"])
-    from circuit_tracer.attribution.heads import head_loadings
-    from circuit_tracer.graphs.heads import leading_heads
+    from circuit_tracer.attribution.head_loadings import head_loadings
+    from circuit_tracer.graphs.head_loadings import leading_heads
 
     pruned = tracer.pruned(traced.graph)
     loadings = head_loadings(model, tracer.dictionary, pruned)

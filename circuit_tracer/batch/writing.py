@@ -31,7 +31,7 @@ from circuit_tracer.batch.tables import (
 )
 from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer, message_of
 from circuit_tracer.batch.work import PART_PROMPTS
-from circuit_tracer.graphs.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 
 PART_BYTES = 64 << 20
 """Bytes of rows, before compression, from which a part is written early."""

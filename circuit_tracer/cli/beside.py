@@ -11,7 +11,7 @@ from circuit_tracer.cli.output import say
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.heads import HeadLoadings
+    from circuit_tracer.graphs.head_loadings import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
     """The supernodes of a folder's supernodes.toml as far as their nodes are kept."""
-    from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
+    from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
 
     path = folder / SUPERNODES_FILE
     if not path.is_file():
@@ -31,7 +31,7 @@ def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[in
 
 def stored_heads(pruned: PrunedGraph, graph: Path) -> HeadLoadings | None:
     """The head loadings that lie in a traced folder; None for a file, or where there are none."""
-    from circuit_tracer.graphs.heads import load_heads
+    from circuit_tracer.graphs.head_loadings import load_heads
 
     return load_heads(pruned, graph) if graph.is_dir() else None
 

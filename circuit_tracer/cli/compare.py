@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.graphs.comparison import Pair
-    from circuit_tracer.graphs.heads import HeadLoadings
-    from circuit_tracer.graphs.overlap import Overlap
+    from circuit_tracer.graphs.comparing.comparison import Pair
+    from circuit_tracer.graphs.comparing.overlap import Overlap
+    from circuit_tracer.graphs.head_loadings import HeadLoadings
 
 
 class _Compared(NamedTuple):
@@ -123,8 +123,8 @@ def _compared(
     seed: int,
 ) -> _Compared:
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.comparison import compare
-    from circuit_tracer.graphs.roles import read_roles, roles_of
+    from circuit_tracer.graphs.comparing.comparison import compare
+    from circuit_tracer.graphs.comparing.roles import read_roles, roles_of
 
     named = {} if roles is None else read_roles(roles)
     graphs, ceiling, floor = ([open_graph(path) for path in paths] for paths in given)
@@ -152,7 +152,7 @@ def _draw(
     overwrite: bool,
 ) -> None:
     from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.merging import merge
+    from circuit_tracer.graphs.comparing.merging import merge
     from circuit_tracer.render.merged import merged_svg
     from circuit_tracer.render.text import percent
 
@@ -179,13 +179,13 @@ def _draw(
 
 def _means(pairs: list[Pair]) -> tuple[Overlap | None, Overlap | None]:
     """Before and after pruning."""
-    from circuit_tracer.graphs.overlap import mean_overlap
+    from circuit_tracer.graphs.comparing.overlap import mean_overlap
 
     return mean_overlap([p.whole for p in pairs]), mean_overlap([p.kept for p in pairs])
 
 
 def _print(compared: _Compared, nodes: int) -> None:
-    from circuit_tracer.graphs.overlap import between
+    from circuit_tracer.graphs.comparing.overlap import between
     from circuit_tracer.render import comparing
 
     names = comparing.letters(len(compared.graphs))
@@ -215,7 +215,7 @@ def _features(compared: _Compared, nodes: int) -> list[RenderableType]:
     """The strongest features of both, of A alone, of B alone."""
     from rich.text import Text
 
-    from circuit_tracer.graphs.merging import Owner, merge
+    from circuit_tracer.graphs.comparing.merging import Owner, merge
     from circuit_tracer.render import comparing
 
     pair = compared.pairs[0, 1]
@@ -236,7 +236,7 @@ def _features(compared: _Compared, nodes: int) -> list[RenderableType]:
 
 def _record(compared: _Compared, paths: list[Path]) -> dict[str, Any]:
     """What `--json` prints."""
-    from circuit_tracer.graphs.overlap import between
+    from circuit_tracer.graphs.comparing.overlap import between
 
     floor, ceiling = _means(compared.floor), _means(compared.ceiling)
     return {

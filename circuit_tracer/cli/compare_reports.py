@@ -19,7 +19,7 @@ def are_reports(paths: Sequence[Path]) -> bool:
 
     UsageError for a mixture.
     """
-    from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
+    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
 
     found = [
         path.name == DISSOCIATION_FILE or (path / DISSOCIATION_FILE).is_file() for path in paths
@@ -37,9 +37,9 @@ def compare_reports(
     paths: Sequence[Path], figure: Path | None, form: str | None, *, overwrite: bool, json: bool
 ) -> None:
     """The figures of every model beside each other, and whether their intervals meet."""
-    from circuit_tracer.graphs.dissociation_file import read_report
-    from circuit_tracer.render.dissociation.compare import compare_dissociations
-    from circuit_tracer.render.dissociation.terminal import comparison_page
+    from circuit_tracer.experiments.dissociation.report.compare import compare_dissociations
+    from circuit_tracer.experiments.dissociation.report.terminal import comparison_page
+    from circuit_tracer.experiments.dissociation.results_file import read_report
 
     found = compare_dissociations([read_report(path) for path in paths])
     if figure is not None and form is not None:

@@ -25,10 +25,10 @@ from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.processes import processes
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.dissociation import Report
-    from circuit_tracer.graphs.two_routes import Readings, TwoRoutes
-    from circuit_tracer.interventions.dissociation.spec import Spec
-    from circuit_tracer.interventions.dissociation.study import Settings, Study
+    from circuit_tracer.experiments.dissociation.report.routes.two_routes import Readings, TwoRoutes
+    from circuit_tracer.experiments.dissociation.results import Report
+    from circuit_tracer.experiments.dissociation.spec import Spec
+    from circuit_tracer.experiments.dissociation.study import Settings, Study
 
 REPORT = "report.md"
 
@@ -66,9 +66,9 @@ def dissociate(
 ) -> None:
     """Tell a fact's route from that of its judgement; the same command goes on where it stopped."""
     check_folder_name(out)
-    from circuit_tracer.interventions.dissociation.run import dissociate as run
-    from circuit_tracer.interventions.dissociation.spec_file import read_spec
-    from circuit_tracer.interventions.dissociation.study import Study
+    from circuit_tracer.experiments.dissociation.run import dissociate as run
+    from circuit_tracer.experiments.dissociation.spec_file import read_spec
+    from circuit_tracer.experiments.dissociation.study import Study
 
     if processes().count > 1:
         raise UsageError("dissociate does not work under torchrun; run it in one process")
@@ -98,7 +98,7 @@ def dissociate(
     if json:
         print_json(asdict(found))
         return
-    from circuit_tracer.render.dissociation.terminal import page
+    from circuit_tracer.experiments.dissociation.report.terminal import page
 
     print_rich(page(found, width=columns()))
     print(f"\n{folder}: {', '.join(files)}")
@@ -126,7 +126,7 @@ def _dictionary(told: Spec, model: str | None) -> str | None:
 
 def _settings(told: Spec, seed: int | None, quick: bool) -> Settings:
     """How much is measured."""
-    from circuit_tracer.interventions.dissociation.study import Settings
+    from circuit_tracer.experiments.dissociation.study import Settings
 
     seed = told.seed if seed is None else seed
     return Settings.quickly(seed) if quick else Settings(seed=seed)
@@ -161,11 +161,11 @@ def _command(
 
 def _ours() -> tuple[str, ...]:
     """What an earlier report may hold."""
-    from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
-    from circuit_tracer.interventions.dissociation.drawn_item import GRAPHS
-    from circuit_tracer.interventions.dissociation.measurements import MEASUREMENTS_FILE
-    from circuit_tracer.interventions.dissociation.store import STAGES
-    from circuit_tracer.render.dissociation.figures import OF_STEP, ROUTES
+    from circuit_tracer.experiments.dissociation.measurements import MEASUREMENTS_FILE
+    from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES
+    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
+    from circuit_tracer.experiments.dissociation.steps.drawn_item import GRAPHS
+    from circuit_tracer.experiments.kit.stages import STAGES
 
     files = (REPORT, DISSOCIATION_FILE, MEASUREMENTS_FILE, ROUTES, *OF_STEP.values())
     return (STAGES, GRAPHS, *files)
@@ -173,7 +173,7 @@ def _ours() -> tuple[str, ...]:
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that holds something else, before anything is opened."""
-    from circuit_tracer.interventions.dissociation.store import STAGES, holds_stages
+    from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another --name or --out")
@@ -204,11 +204,11 @@ def _clear(folder: Path) -> None:
 
 def _write(found: Report, folder: Path, command: str) -> list[str]:
     """The report's files, each whole or not at all; returns their names."""
+    from circuit_tracer.experiments.dissociation.measurements import MEASUREMENTS_FILE
+    from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES, figures
+    from circuit_tracer.experiments.dissociation.report.page import report_markdown
+    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE, write_report
     from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE, write_report
-    from circuit_tracer.interventions.dissociation.measurements import MEASUREMENTS_FILE
-    from circuit_tracer.render.dissociation.figures import OF_STEP, ROUTES, figures
-    from circuit_tracer.render.dissociation.report import report_markdown
 
     drawn = figures(found, _routes(found, folder))
     for name in {ROUTES, *OF_STEP.values()} - set(drawn):
@@ -224,7 +224,7 @@ def _write(found: Report, folder: Path, command: str) -> list[str]:
 
 def _routes(found: Report, folder: Path) -> TwoRoutes | None:
     """The two routes of the representative item, features grouped by what their cards say."""
-    from circuit_tracer.graphs.two_routes import routes_of
+    from circuit_tracer.experiments.dissociation.report.routes.two_routes import routes_of
 
     if found.item is None:
         return None

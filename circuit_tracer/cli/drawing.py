@@ -13,8 +13,8 @@ from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.graphs.supernodes import Supernode
-    from circuit_tracer.render.finish import Theme
+    from circuit_tracer.graphs.supernodes.grouping import Supernode
+    from circuit_tracer.render.page_size import Theme
 
 Level = Literal["nodes", "supernodes"]
 LEVELS: tuple[Level, ...] = ("nodes", "supernodes")
@@ -42,9 +42,9 @@ class View:
 
 def graph_svg(path: Path, view: View) -> str:
     """The figure of a traced folder or graph JSON."""
+    from circuit_tracer.experiments.trust.results_file import read_verdict
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.trust_file import read_verdict
-    from circuit_tracer.graphs.views import grouped, routes_alone
+    from circuit_tracer.graphs.figure_levels import grouped, routes_alone
     from circuit_tracer.render.svg import svg
 
     pruned = open_graph(path)
@@ -78,8 +78,8 @@ def graph_svg(path: Path, view: View) -> str:
 
 def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
     """Those of the folder's supernodes.toml, else such as are found by edges alone."""
-    from circuit_tracer.graphs.supernode_file import SUPERNODES_FILE, read_supernodes
-    from circuit_tracer.graphs.supernodes import find_supernodes, similarity
+    from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
+    from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
 
     path = folder / SUPERNODES_FILE
     if path.is_file():
@@ -98,7 +98,7 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
 
 def check_theme(theme: str, *, where: str = "--theme") -> Theme:
     """A theme by its name; raises UsageError that says where it was told."""
-    from circuit_tracer.render.finish import THEMES
+    from circuit_tracer.render.page_size import THEMES
 
     return one_of(where, theme, THEMES)
 
@@ -110,7 +110,7 @@ def check_level(level: str, *, where: str = "--level") -> Level:
 
 def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = "print") -> bytes:
     """The finished figure as a file; says so where letters get too small to read."""
-    from circuit_tracer.render.finish import finished, smallest_letters
+    from circuit_tracer.render.page_size import finished, smallest_letters
     from circuit_tracer.render.raster import pdf, png
 
     done = finished(svg, width_mm=width_mm, theme=theme)

@@ -32,7 +32,7 @@ from circuit_tracer.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from circuit_tracer.render.composing import Panel
-    from circuit_tracer.render.finish import Theme
+    from circuit_tracer.render.page_size import Theme
 
 WIDTH = 180.0
 """Millimetres: the two columns of most journals."""
@@ -201,8 +201,8 @@ def _graph(panel: PanelSpec) -> str:
 
 def _merged(panel: PanelSpec) -> str:
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.alignment import align
-    from circuit_tracer.graphs.merging import merge
+    from circuit_tracer.graphs.comparing.alignment import align
+    from circuit_tracer.graphs.comparing.merging import merge
     from circuit_tracer.render.merged import merged_svg
 
     first, second = (open_graph(place) for place in panel.places)

@@ -14,10 +14,10 @@ from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.heads import HeadLoadings
+    from circuit_tracer.experiments.trust.results_file import StoredVerdict
+    from circuit_tracer.experiments.trust.run import Trust
+    from circuit_tracer.graphs.head_loadings import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.graphs.trust_file import StoredVerdict
-    from circuit_tracer.interventions.trust.report import Trust
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
@@ -26,7 +26,7 @@ DEFAULT_FORMATS = ("json", "svg", "graphml")
 
 def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
     """Refuse before minutes of work what would be refused at the end; raises OutputError."""
-    from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.files.storage import TRACE_FILE
 
     check_prompt(folder, prompt)
     if folder.is_file():
@@ -68,7 +68,7 @@ def write_form(
     what `trust` concluded (by default the report that lies there) and the `heads` on its edges.
     """
     from circuit_tracer.graphs import new_file, to_exchange, write_exchange
-    from circuit_tracer.graphs.networks import write
+    from circuit_tracer.graphs.files.network_formats import write
 
     if form in EXPORTED and form != "json":
         write(pruned, path, form, overwrite=overwrite)
@@ -85,7 +85,7 @@ def write_form(
             found = shown(pruned, slug, beside=beside, heads=heads, report=report)
             file.write_text(graph_page(found), encoding="utf-8")
         else:
-            from circuit_tracer.graphs.trust_file import read_verdict
+            from circuit_tracer.experiments.trust.results_file import read_verdict
 
             if trust is None and beside is not None:
                 trust = read_verdict(beside, pruned)
@@ -106,7 +106,7 @@ def example_texts(
     Raises OutputError where another card is there, which only `overwrite` replaces.
     """
     from circuit_tracer.graphs import NodeKind
-    from circuit_tracer.graphs.plain import to_json
+    from circuit_tracer.graphs.files.json_values import to_json
     from circuit_tracer.transcoders.cards import feature_json, feature_path
 
     nodes, scan = pruned.graph.nodes, scan_of(pruned)
@@ -171,10 +171,10 @@ def write_trace(
     The exchange form gets the supernodes that lie in the folder `beside`. What an earlier graph
     was found to be worth (`trust`) goes with it, unless the new one is the same (`keeps_report`).
     """
+    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, verdict_in
     from circuit_tracer.graphs import new_folder, save_graph
-    from circuit_tracer.graphs.heads import HEADS_FILE, save_heads
-    from circuit_tracer.graphs.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
-    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE, verdict_in
+    from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
+    from circuit_tracer.graphs.head_loadings import HEADS_FILE, save_heads
 
     check_prompt(folder, pruned.graph.info.prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
@@ -209,16 +209,16 @@ def write_trace(
 
 def write_report(found: Trust, folder: Path) -> None:
     """trust.json and, of a full report, trust.svg, in place of earlier ones."""
+    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE
     from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.plain import to_json
-    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
+    from circuit_tracer.graphs.files.json_values import to_json
 
     with new_file(folder / TRUST_FILE, overwrite=True) as file:
         file.write_text(to_json(found.to_json(), indent=2) + "\n", encoding="utf-8")
     if found.settings.quick:
         (folder / TRUST_FIGURE).unlink(missing_ok=True)  # of an earlier report
         return
-    from circuit_tracer.render.trust_figure import trust_svg
+    from circuit_tracer.experiments.trust.report.figure import trust_svg
 
     with new_file(folder / TRUST_FIGURE, overwrite=True) as file:
         file.write_text(trust_svg(found), encoding="utf-8")
@@ -232,7 +232,7 @@ def figures_in(
     A figure that was drawn otherwise (`render --routes`, another --max-nodes) is somebody's work:
     it is left out, with a note, unless all of them are asked for.
     """
-    from circuit_tracer.graphs.trust_file import read_verdict
+    from circuit_tracer.experiments.trust.results_file import read_verdict
 
     verdict, heads = read_verdict(folder, pruned), stored_heads(pruned, folder)
     found = []

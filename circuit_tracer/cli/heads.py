@@ -17,7 +17,7 @@ from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import Edges, Graph, PrunedGraph
-    from circuit_tracer.graphs.heads import HeadLoadings, LeadingHead
+    from circuit_tracer.graphs.head_loadings import HeadLoadings, LeadingHead
 
 
 @explained
@@ -46,7 +46,7 @@ def heads(
 ) -> None:
     """The attention heads that carry a graph's influence, or the parts of one edge by head."""
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.heads import leading_heads, save_heads
+    from circuit_tracer.graphs.head_loadings import leading_heads, save_heads
 
     if (edge is not None) + (route is not None) + save > 1:
         raise UsageError("--edge, --route and --save exclude each other; give one of them")
@@ -78,13 +78,13 @@ def heads(
 
     print_rich(leading_table(pruned, leading))
     if save:
-        from circuit_tracer.graphs.heads import HEADS_FILE
+        from circuit_tracer.graphs.head_loadings import HEADS_FILE
 
         print(f"\n{graph / HEADS_FILE}")
 
 
 def _leading_record(pruned: PrunedGraph, leading: list[LeadingHead]) -> dict[str, Any]:
-    from circuit_tracer.graphs.heads import influence_share, strongest_edges
+    from circuit_tracer.graphs.head_loadings import influence_share, strongest_edges
 
     edges = strongest_edges(pruned)
     return {
@@ -141,7 +141,7 @@ def _all_stored(pruned: PrunedGraph, wanted: Edges | None) -> bool:
     """Whether stored loadings have all that is wanted."""
     if wanted is None:
         return True
-    from circuit_tracer.graphs.heads import strongest_edges
+    from circuit_tracer.graphs.head_loadings import strongest_edges
 
     stored = strongest_edges(pruned)
     pairs = set(zip(stored.source.tolist(), stored.target.tolist(), strict=True))
@@ -164,7 +164,7 @@ def _computed(
         report("opening the model", 0, 0)
         opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
         report("taking edges apart", 0, 0)
-        from circuit_tracer.attribution.heads import head_loadings
+        from circuit_tracer.attribution.head_loadings import head_loadings
 
         return head_loadings(opened.model, opened.dictionary, pruned, wanted)
 
@@ -195,7 +195,7 @@ def _edge_record(
     import numpy as np
 
     from circuit_tracer.graphs import node_name
-    from circuit_tracer.graphs.heads import OTHERS, RESIDUAL
+    from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL
 
     layers = []
     for layer in np.unique(part.layer).tolist():

@@ -85,7 +85,7 @@ def check_prompt(folder: Path, prompt: str) -> None:
 
 def _stored_prompt(folder: Path) -> str | None:
     """The prompt of the trace in a folder; None where there is none that could be read."""
-    from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.files.storage import TRACE_FILE
 
     try:
         prompt = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))["info"]["prompt"]
@@ -95,7 +95,7 @@ def _stored_prompt(folder: Path) -> str | None:
 
 
 def _as_stored(prompt: str) -> str:
-    from circuit_tracer.graphs.plain import whole_text
+    from circuit_tracer.graphs.files.json_values import whole_text
 
     return whole_text(prompt)
 

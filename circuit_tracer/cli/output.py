@@ -58,7 +58,7 @@ def columns() -> int:
 
 def print_json(record: Any) -> None:
     """One JSON object on stdout; NaN becomes null. Escaped ASCII where stdout is not UTF-8."""
-    from circuit_tracer.graphs.plain import to_json
+    from circuit_tracer.graphs.files.json_values import to_json
 
     print(to_json(record, indent=2, ascii_only=not is_unicode(sys.stdout)))
 

@@ -15,9 +15,9 @@ from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.graphs.head_paths import HeadParts, HeadPath
-    from circuit_tracer.graphs.k_best import Sign
-    from circuit_tracer.graphs.paths import Path as Route
+    from circuit_tracer.graphs.routes.head_paths import HeadParts, HeadPath
+    from circuit_tracer.graphs.routes.k_best import Sign
+    from circuit_tracer.graphs.routes.paths import Path as Route
 
 
 @explained
@@ -64,8 +64,8 @@ def paths(
     found: list[Route] | list[HeadPath]
     parts = None
     if heads:
-        from circuit_tracer.graphs.head_paths import best_head_paths
-        from circuit_tracer.graphs.k_best import check_count
+        from circuit_tracer.graphs.routes.head_paths import best_head_paths
+        from circuit_tracer.graphs.routes.k_best import check_count
 
         check_count(k)
         parts = _parts(pruned, floor, model, transcoders, device, threads)
@@ -78,7 +78,8 @@ def paths(
     if json:
         print_json(_record(pruned, found, starts, ends, parts))
         return
-    from circuit_tracer.render import signed, terminal
+    from circuit_tracer.render import signed_routes as signed
+    from circuit_tracer.render import terminal
     from circuit_tracer.render.attention import ways_explained
     from circuit_tracer.render.edge_labels import carried_by
 
@@ -109,7 +110,7 @@ def _parts(
         report("opening the model", 0, 0)
         opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
         report("taking edges apart", 0, 0)
-        from circuit_tracer.attribution.head_parts import head_parts
+        from circuit_tracer.attribution.head_ways import head_parts
 
         return head_parts(opened.model, opened.dictionary, pruned, floor=floor)
 
@@ -131,7 +132,7 @@ def _record(
 ) -> dict[str, Any]:
     """What `--json` prints."""
     from circuit_tracer.graphs import NodeKind, node_names, signed_mass
-    from circuit_tracer.graphs.head_paths import unfollowed_share
+    from circuit_tracer.graphs.routes.head_paths import unfollowed_share
 
     graph = pruned.graph
     names, labels = node_names(graph), graph.nodes.label
@@ -164,7 +165,7 @@ def _record(
 
 def _ways(path: Route | HeadPath) -> dict[str, Any]:
     """The heads along each edge of a route, and its part of the whole path."""
-    from circuit_tracer.graphs.head_paths import HeadPath
+    from circuit_tracer.graphs.routes.head_paths import HeadPath
 
     if not isinstance(path, HeadPath):
         return {}

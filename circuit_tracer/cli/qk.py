@@ -12,7 +12,7 @@ from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.qk import Parts, QkAttribution, Term
+    from circuit_tracer.graphs.qk_terms import Parts, QkAttribution, Term
 
 
 @explained
@@ -103,7 +103,7 @@ def _qk_record(found: QkAttribution) -> dict[str, Any]:
 
 
 def _parts_record(parts: Parts) -> dict[str, Any]:
-    from circuit_tracer.graphs.qk import KINDS
+    from circuit_tracer.graphs.qk_terms import KINDS
 
     return {
         "score": parts.value,

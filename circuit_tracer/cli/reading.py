@@ -53,8 +53,10 @@ def show(
             }
         )
         return
-    from circuit_tracer.graphs.trust_file import read_verdict
-    from circuit_tracer.render import signed, tables, terminal, tree, trust
+    from circuit_tracer.experiments.trust.report import terminal as trust
+    from circuit_tracer.experiments.trust.results_file import read_verdict
+    from circuit_tracer.render import signed_routes as signed
+    from circuit_tracer.render import tables, terminal, tree
     from circuit_tracer.render.edge_labels import carried_by
 
     width, routes = columns(), terminal.leading_routes(pruned, 5)
@@ -141,10 +143,10 @@ def prune(
     json: options.Json = False,
 ) -> None:
     """Prune a traced graph again with other thresholds and write its files anew."""
+    from circuit_tracer.experiments.trust.results_file import TRUST_FILE, fingerprint
     from circuit_tracer.graphs import counts, load_graph
     from circuit_tracer.graphs import prune as prune_graph
-    from circuit_tracer.graphs.heads import load_heads, loadings_after
-    from circuit_tracer.graphs.trust_file import TRUST_FILE, fingerprint
+    from circuit_tracer.graphs.head_loadings import load_heads, loadings_after
 
     check_folder_name(out)
     before = load_graph(graph)
@@ -189,7 +191,7 @@ def prune(
 
 def _check_loss(before: PrunedGraph, folder: Path, *, heads_lost: bool) -> None:
     """Refuse to drop without being asked what takes a model to make again; raises OutputError."""
-    from circuit_tracer.graphs.trust_file import read_verdict
+    from circuit_tracer.experiments.trust.results_file import read_verdict
 
     verdict = read_verdict(folder, before)
     lost = ["the full trust report"] if verdict is not None and not verdict.is_brief else []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from circuit_tracer.batch.store import Run
-    from circuit_tracer.graphs.heads import LeadingHead
+    from circuit_tracer.graphs.head_loadings import LeadingHead
     from circuit_tracer.render.html_index import IndexRow, Thumbnail
 
 PAGES = "graphs"
@@ -111,7 +111,7 @@ def _leading(table: pa.Table, key: str) -> list[LeadingHead]:
     """The heads that `batch --heads` stored of a prompt, without their largest moves' shares."""
     import pyarrow.compute as pc
 
-    from circuit_tracer.graphs.heads import LeadingHead, Move
+    from circuit_tracer.graphs.head_loadings import LeadingHead, Move
 
     return [
         LeadingHead(
@@ -159,7 +159,7 @@ def folder_pages(root: Path) -> Pages:
 
 def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Traced folders with what their trace.json says, by name; damaged ones are left out."""
-    from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.files.storage import TRACE_FILE
 
     for folder in sorted(one for one in root.iterdir() if one.is_dir()):
         if not (folder / TRACE_FILE).is_file() or not stays_inside(root, folder):

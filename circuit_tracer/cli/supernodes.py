@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from circuit_tracer.graphs import PrunedGraph
     from circuit_tracer.graphs.graph import Floats
-    from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
-    from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
-    from circuit_tracer.graphs.supernodes import Reading, Supernode
+    from circuit_tracer.graphs.supernodes.graph import GroupPath, SupernodeGraph
+    from circuit_tracer.graphs.supernodes.grouping import Reading, Supernode
+    from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
     from circuit_tracer.transcoders.cards import Card
 
 PROMOTED = 10
@@ -70,10 +70,10 @@ def supernodes(
 ) -> None:
     """Group kept features that do the same; score, name and keep the groups, with their routes."""
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.supernode_file import read_supernodes, write_supernodes
-    from circuit_tracer.graphs.supernode_graph import group_paths, supernode_graph
-    from circuit_tracer.graphs.supernode_scores import against_random, group_scores
-    from circuit_tracer.graphs.supernodes import find_supernodes, similarity
+    from circuit_tracer.graphs.supernodes.file import read_supernodes, write_supernodes
+    from circuit_tracer.graphs.supernodes.graph import group_paths, supernode_graph
+    from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
+    from circuit_tracer.graphs.supernodes.scores import against_random, group_scores
 
     if out is not None and out.suffix.lower() not in ("", ".toml"):
         raise UsageError(f"{out} ends in {out.suffix}, and TOML is written; let it end in .toml")
@@ -134,7 +134,7 @@ def _effects(
 
 def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
     """What the cards of the kept features say; None for a dictionary without cards."""
-    from circuit_tracer.graphs.supernodes import feature_rows
+    from circuit_tracer.graphs.supernodes.grouping import feature_rows
 
     dictionary = pruned.graph.info.dictionary
     beside = Path(dictionary.location) / CARDS_FILE if dictionary.location else None
@@ -148,7 +148,7 @@ def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
 
 def reading_of(card: Card) -> Reading:
     """The tokens of its examples by activation, and the promoted ones, the first most of all."""
-    from circuit_tracer.graphs.supernodes import Reading
+    from circuit_tracer.graphs.supernodes.grouping import Reading
 
     fires_on: dict[str, float] = {}
     for example in card.examples:
@@ -171,7 +171,7 @@ def _decoders(
     import numpy as np
 
     from circuit_tracer.cli.opening import open_pair, reference_of
-    from circuit_tracer.graphs.supernodes import feature_rows
+    from circuit_tracer.graphs.supernodes.grouping import feature_rows
     from circuit_tracer.models.devices import as_floats, on_device
     from circuit_tracer.transcoders.dictionary import Dictionary
 

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from circuit_tracer.attribution import Progress, Trace, TraceSettings
+    from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.graphs.heads import HeadLoadings
-    from circuit_tracer.interventions.trust.report import Trust
+    from circuit_tracer.graphs.head_loadings import HeadLoadings
 
 
 @explained
@@ -212,7 +212,7 @@ def _loadings(
     report: Callable[[str, int, int], None],
 ) -> HeadLoadings:
     """Every kept edge by head; fills in `seconds`."""
-    from circuit_tracer.attribution.heads import head_loadings
+    from circuit_tracer.attribution.head_loadings import head_loadings
 
     report("taking edges apart by head", 0, 0)
     clock = time.perf_counter()
@@ -233,7 +233,7 @@ def _trust(
     if asked is False or (asked is None and not _is_brief(pruned)):
         return None
     from circuit_tracer.cli.trust import LONG, measure, other_dictionary
-    from circuit_tracer.interventions.trust.measurements import TrustSettings
+    from circuit_tracer.experiments.trust.measurements import TrustSettings
 
     settings = TrustSettings(quick=not asked)
     clock = time.perf_counter()
@@ -308,9 +308,10 @@ def _print(
     found: Trust | None,
     loadings: HeadLoadings | None,
 ) -> None:
-    from circuit_tracer.render import signed, terminal
+    from circuit_tracer.experiments.trust.report.terminal import verdict
+    from circuit_tracer.render import signed_routes as signed
+    from circuit_tracer.render import terminal
     from circuit_tracer.render.edge_labels import carried_by
-    from circuit_tracer.render.trust import verdict
 
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
     carried = carried_by(loadings)

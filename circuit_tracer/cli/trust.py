@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from circuit_tracer.cli.opening import Opened
+    from circuit_tracer.experiments.trust.estimate import Estimate
+    from circuit_tracer.experiments.trust.measurements import TrustSettings
+    from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.interventions.trust.estimate import Estimate
-    from circuit_tracer.interventions.trust.measurements import TrustSettings
-    from circuit_tracer.interventions.trust.report import Trust
     from circuit_tracer.transcoders.dictionary import Dictionary
 
 LONG = 5.0
@@ -75,7 +75,7 @@ def trust(
     """
     from circuit_tracer.cli.opening import reopen
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.files.storage import TRACE_FILE
 
     if graph.is_file() and graph.name != TRACE_FILE:
         raise UsageError(
@@ -108,7 +108,7 @@ def trust(
     if json:
         print_json(found.to_json())
         return
-    from circuit_tracer.render.trust import page
+    from circuit_tracer.experiments.trust.report.terminal import page
 
     print_rich(page(found, width=columns()))
     if written:
@@ -119,13 +119,13 @@ def _write(
     found: Trust, pruned: PrunedGraph, folder: Path, *, max_nodes: int, overwrite: bool
 ) -> list[str]:
     """The report and the figures with it, but for what would lose something; their names."""
-    from circuit_tracer.graphs.plain import plain
-    from circuit_tracer.graphs.trust_file import (
+    from circuit_tracer.experiments.trust.results_file import (
         TRUST_FIGURE,
         TRUST_FILE,
         rests_on_more,
         stored_report,
     )
+    from circuit_tracer.graphs.files.json_values import plain
 
     stored = stored_report(folder, pruned)
     if not overwrite and stored is not None and rests_on_more(stored, plain(found.to_json())):
@@ -141,7 +141,7 @@ def settings_for(
     features: int, random_sets: int, draws: int, seed: int, quick: bool
 ) -> TrustSettings:
     """The settings, checked before anything is opened."""
-    from circuit_tracer.interventions.trust.measurements import TrustSettings
+    from circuit_tracer.experiments.trust.measurements import TrustSettings
 
     return TrustSettings(
         features=features, random_sets=random_sets, draws=draws, seed=seed, quick=quick
@@ -158,7 +158,7 @@ def measure(
     least_said: float,
 ) -> Trust:
     """The report; time and memory are said before where they are more than `least_said` seconds."""
-    from circuit_tracer.interventions.trust.report import trust as measured
+    from circuit_tracer.experiments.trust.run import trust as measured
 
     def estimated(expected: Estimate) -> None:
         if expected.seconds >= least_said:

@@ -92,8 +92,8 @@ def view(
 
 def _refuse_report(path: Path) -> None:
     """Reports are no graphs: raises UsageError with the command that shows them."""
-    from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE
-    from circuit_tracer.graphs.trust_file import TRUST_FIGURE, TRUST_FILE
+    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
+    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE
 
     if path.is_file() and path.name in (TRUST_FILE, TRUST_FIGURE):
         raise UsageError(
@@ -112,7 +112,7 @@ def _refuse_report(path: Path) -> None:
 
 def _is_many(path: Path) -> bool:
     """Whether the path is a run or a folder of traced folders."""
-    from circuit_tracer.graphs.storage import TRACE_FILE
+    from circuit_tracer.graphs.files.storage import TRACE_FILE
 
     return path.is_dir() and not (path / TRACE_FILE).is_file()
 

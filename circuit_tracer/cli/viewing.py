@@ -11,7 +11,7 @@ from circuit_tracer.cli.output import say
 from circuit_tracer.errors import GraphFileError, UsageError
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.heads import HeadLoadings
+    from circuit_tracer.graphs.head_loadings import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
     from circuit_tracer.render.html_data import Shown
     from circuit_tracer.transcoders.cards import Card
@@ -23,7 +23,7 @@ def shown_at(path: Path, *, cards: Path | None = None, pins: Path | None = None)
     Raises GraphFileError for what is no graph, or pins that are not of this one.
     """
     from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.q_params import with_pins
+    from circuit_tracer.graphs.files.q_params import with_pins
 
     pruned = open_graph(path)
     if pins is not None:
@@ -47,7 +47,7 @@ def shown(
     The trust `report` and the supernodes are by default those that lie in the folder `beside`, the
     pins those that the graph carries; these come before that folder's supernodes.
     """
-    from circuit_tracer.graphs.q_params import pins_of
+    from circuit_tracer.graphs.files.q_params import pins_of
     from circuit_tracer.render.html_data import Shown
 
     pinned = pins_of(pruned)
@@ -86,7 +86,7 @@ def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
 
 def _report(pruned: PrunedGraph, folder: Path) -> Mapping[str, Any] | None:
     """The record of the trust report, if it is of this very graph."""
-    from circuit_tracer.graphs.trust_file import stored_report
+    from circuit_tracer.experiments.trust.results_file import stored_report
 
     return stored_report(folder, pruned)
 

@@ -5,9 +5,18 @@ functions are not repeated here: `influence.influence`, which would hide its mod
 `networks.write`, whose name says little alone.
 """
 
-from circuit_tracer.graphs.edge_store import EdgeStore
-from circuit_tracer.graphs.exchange import open_graph, read_exchange, to_exchange, write_exchange
-from circuit_tracer.graphs.folder import new_file, new_folder
+from circuit_tracer.graphs.edges.store import EdgeStore
+from circuit_tracer.graphs.files.atomic import new_file, new_folder
+from circuit_tracer.graphs.files.exchange import (
+    open_graph,
+    read_exchange,
+    to_exchange,
+    write_exchange,
+)
+from circuit_tracer.graphs.files.exchange_reader import from_exchange
+from circuit_tracer.graphs.files.network_formats import to_networkx
+from circuit_tracer.graphs.files.records import counts, edge_table, node_table
+from circuit_tracer.graphs.files.storage import load_graph, save_graph
 from circuit_tracer.graphs.graph import (
     Edges,
     Graph,
@@ -19,7 +28,6 @@ from circuit_tracer.graphs.graph import (
     node_name,
     node_names,
 )
-from circuit_tracer.graphs.imports import from_exchange
 from circuit_tracer.graphs.influence import (
     Dropped,
     cumulative_influence,
@@ -30,8 +38,8 @@ from circuit_tracer.graphs.influence import (
     row_totals,
     totals,
 )
-from circuit_tracer.graphs.networks import to_networkx
-from circuit_tracer.graphs.paths import (
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.routes.paths import (
     Path,
     SignedMass,
     best_paths,
@@ -39,10 +47,7 @@ from circuit_tracer.graphs.paths import (
     path_mass,
     signed_mass,
 )
-from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.scores import Scores, scores
-from circuit_tracer.graphs.storage import load_graph, save_graph
-from circuit_tracer.graphs.summary import counts, edge_table, node_table
 
 __all__ = [
     "Dropped",

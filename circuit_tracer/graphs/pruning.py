@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.edge_columns import edge_columns
+from circuit_tracer.graphs.edges.columns import edge_columns
+from circuit_tracer.graphs.edges.strongest import strongest
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
     Part,
@@ -32,7 +33,6 @@ from circuit_tracer.graphs.influence import (
     influence,
 )
 from circuit_tracer.graphs.scores import Scores, scores
-from circuit_tracer.graphs.strongest import strongest
 
 
 @dataclass(frozen=True)

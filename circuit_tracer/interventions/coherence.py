@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.supernodes import feature_rows
+from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.original import run_original
 from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions

@@ -15,8 +15,8 @@ import numpy as np
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
-from circuit_tracer.graphs.paths import best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.interventions.spec import ABLATED, Change, Strength
 
 _NAME = re.compile(r"L?(\d+)/(error|\d+)(?:@(\d+))?")

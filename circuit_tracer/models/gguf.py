@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from pathlib import Path
 
 from circuit_tracer.errors import ModelError, OutputError, reason
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models.loading import check_all_used, check_complete, quiet_libraries
 
 SMOLLM2 = "SmolLM2-135M-Instruct"

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from circuit_tracer.errors import PromptError
-from circuit_tracer.graphs.plain import whole_text
+from circuit_tracer.graphs.files.json_values import whole_text
 from circuit_tracer.graphs.token_text import has_bytes, id_in, shown, unshown
 from circuit_tracer.models.pieces import pieces_of
 

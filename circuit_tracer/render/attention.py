@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name, node_names
-from circuit_tracer.graphs.head_paths import HeadParts, unfollowed_share
-from circuit_tracer.graphs.heads import (
+from circuit_tracer.graphs.head_loadings import (
     OTHERS,
     RESIDUAL,
     HeadLoadings,
@@ -21,7 +20,8 @@ from circuit_tracer.graphs.heads import (
     strongest_heads,
 )
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.qk import KINDS, Parts, QkAttribution, Share, Source, Term
+from circuit_tracer.graphs.qk_terms import KINDS, Parts, QkAttribution, Share, Source, Term
+from circuit_tracer.graphs.routes.head_paths import HeadParts, unfollowed_share
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, note, plain_table, sign_style

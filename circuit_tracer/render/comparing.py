@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner
+from circuit_tracer.graphs.comparing.overlap import Overlap
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.graphs.merging import MergedGraph, Owner
-from circuit_tracer.graphs.overlap import Overlap
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.render import palette
-from circuit_tracer.render.finish import size_of
 from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.page_size import size_of
 from circuit_tracer.render.text import printable, shorten_to_width
 
 WIDTH = 1000.0

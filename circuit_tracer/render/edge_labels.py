@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.graphs.graph import Edges, Graph
-from circuit_tracer.graphs.heads import Carrier, HeadLoadings, carriers
+from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings, carriers
 from circuit_tracer.render import palette
 from circuit_tracer.render.curves import Curve, sample
 from circuit_tracer.render.markup import element, text

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.supernode_graph import GroupPath, SupernodeGraph
-from circuit_tracer.graphs.supernode_scores import Figure, GroupScores
-from circuit_tracer.graphs.supernodes import Supernode
+from circuit_tracer.graphs.supernodes.graph import GroupPath, SupernodeGraph
+from circuit_tracer.graphs.supernodes.grouping import Supernode
+from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import (

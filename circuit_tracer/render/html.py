@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from circuit_tracer.graphs.plain import to_json
+from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.render.markup import words
 
 SCRIPTS = (

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.graphs.alignment import align
-from circuit_tracer.graphs.comparison import compare
-from circuit_tracer.graphs.exchange import exchange_id
+from circuit_tracer.graphs.comparing.alignment import align
+from circuit_tracer.graphs.comparing.comparison import compare
+from circuit_tracer.graphs.comparing.merging import merge
+from circuit_tracer.graphs.files.exchange import exchange_id
 from circuit_tracer.graphs.graph import Graph, Ints, NodeKind, node_names
-from circuit_tracer.graphs.heads import HeadLoadings, LeadingHead, leading_heads
+from circuit_tracer.graphs.head_loadings import HeadLoadings, LeadingHead, leading_heads
 from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
-from circuit_tracer.graphs.merging import merge
-from circuit_tracer.graphs.paths import best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import score_lines, short_label
 from circuit_tracer.render.html_cards import cards_record

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from circuit_tracer.graphs.trust_file import verdict_in
+from circuit_tracer.experiments.trust.results_file import verdict_in
 from circuit_tracer.render.text import printable
 
 

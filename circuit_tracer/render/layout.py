@@ -19,7 +19,7 @@ from math import log
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
-from circuit_tracer.render.chips import (
+from circuit_tracer.render.node_labels import (
     BOX_HEIGHT,
     CHIP_GAP,
     LINE_GAP,

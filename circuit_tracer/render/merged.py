@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.graphs.heads import Carrier, HeadLoadings
+from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings
 from circuit_tracer.graphs.influence import edge_shares
-from circuit_tracer.graphs.merging import MergedGraph, Owner
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
-from circuit_tracer.render.chips import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.curves import Curve, curves
 from circuit_tracer.render.describe import edge_lines, node_lines
 from circuit_tracer.render.edge_labels import (
@@ -28,6 +27,7 @@ from circuit_tracer.render.edge_labels import (
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import LINE, SIZE, wrap
 from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.node_labels import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.places import Layout, Placed
 from circuit_tracer.render.selection import Selection, select
 from circuit_tracer.render.shapes import error_mark, stroke

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from math import sqrt
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.heads import Carrier
+from circuit_tracer.graphs.head_loadings import Carrier
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
-from circuit_tracer.render.chips import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.curves import Curve
 from circuit_tracer.render.describe import edge_lines, node_lines
 from circuit_tracer.render.edge_labels import carrier_lines
 from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.node_labels import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
 from circuit_tracer.render.places import Placed
 
 THINNEST = 0.6

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from circuit_tracer.graphs.heads import Carrier, HeadLoadings
+from circuit_tracer.experiments.trust.results_file import StoredVerdict
+from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.trust_file import StoredVerdict
 from circuit_tracer.render import palette
-from circuit_tracer.render.chips import TOKEN_SIZE
 from circuit_tracer.render.curves import curves
 from circuit_tracer.render.edge_labels import (
     MEANING,
@@ -26,6 +25,7 @@ from circuit_tracer.render.edge_labels import (
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import Legend, legend
 from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.node_labels import TOKEN_SIZE
 from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import MAX_NODES, Selection, select
 from circuit_tracer.render.shapes import edge_color, edge_shape, node_shape

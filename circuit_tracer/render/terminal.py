@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.head_paths import HeadPath, Way
-from circuit_tracer.graphs.k_best import Sign
-from circuit_tracer.graphs.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.head_paths import HeadPath, Way
+from circuit_tracer.graphs.routes.k_best import Sign
+from circuit_tracer.graphs.routes.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.token_text import prompt_texts, target_text, target_texts
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line
 from circuit_tracer.render.text import percent, printable, shorten

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from circuit_tracer.graphs.trust_file import StoredFigure, StoredReason, StoredVerdict
+from circuit_tracer.experiments.trust.results_file import StoredFigure, StoredReason, StoredVerdict
 from circuit_tracer.render import palette
 from circuit_tracer.render.legend import LINE, SIZE, Legend, wrap
 from circuit_tracer.render.markup import Attribute, element, figure, text

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.graphs.exchange import cantor
+from circuit_tracer.graphs.files.exchange import cantor
 
 FILE = CARDS_FILE
 VERSION = "1"

@@ -35,7 +35,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.plain import plain
+from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import pairs, qk
-from circuit_tracer.attribution.pairs import strongest_pairs
+from circuit_tracer.attribution import largest_products as pairs
+from circuit_tracer.attribution import qk
+from circuit_tracer.attribution.largest_products import strongest_pairs
 from circuit_tracer.attribution.qk import qk_attribution
 from circuit_tracer.errors import ModelError, UsageError
-from circuit_tracer.graphs.qk import Parts, QkAttribution, Source
+from circuit_tracer.graphs.qk_terms import Parts, QkAttribution, Source
 from circuit_tracer.models.parts import Rotary
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.neurons import open_neurons

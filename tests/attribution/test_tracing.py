@@ -19,11 +19,11 @@ from circuit_tracer.errors import (
     PromptError,
     UsageError,
 )
+from circuit_tracer.experiments.trust.run import TrustSettings, trust
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.ablation import ablate, item_of
 from circuit_tracer.interventions.spec import Strength
-from circuit_tracer.interventions.trust.report import TrustSettings, trust
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
 from tests.device import on_host

@@ -17,8 +17,8 @@ import pytest
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
 from circuit_tracer.batch.row_maker import Job, RowMaker
+from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.pruning import prune
-from circuit_tracer.graphs.unordered import UnorderedGraph
 from tests.batch.runs import PROMPTS, entries, opened, run_info
 from tests.batch.stores import differ, wait_for
 

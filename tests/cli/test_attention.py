@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from circuit_tracer.graphs import load_graph
-from circuit_tracer.graphs.heads import HEADS_FILE, load_heads
+from circuit_tracer.graphs.head_loadings import HEADS_FILE, load_heads
 from tests.cli.conftest import Outcome, Run
 
 Banana = tuple[Path, Outcome]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE, write_report
 from circuit_tracer.graphs import Identity
-from circuit_tracer.graphs.dissociation_file import DISSOCIATION_FILE, write_report
 from tests.cli.conftest import Run
-from tests.render.dissociation import builders
+from tests.experiments.dissociation.report import builders
 
 
 @pytest.fixture

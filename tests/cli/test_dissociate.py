@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.interventions.dissociation.small import small_spec
+from tests.experiments.dissociation.small import small_spec
 
 FILES = (
     "report.md",
@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
 
 def test_another_model_has_a_folder_of_its_own() -> None:
     from circuit_tracer.cli.dissociate import _folder_name
-    from circuit_tracer.interventions.dissociation.spec import Spec
+    from circuit_tracer.experiments.dissociation.spec import Spec
 
     told = Spec("bananas", "?", (), ())
     assert _folder_name(told, None, None) == "dissociate-bananas"
@@ -122,7 +122,7 @@ def test_another_model_has_a_dictionary_of_its_own(
     told: str | None, model: str | None, taken: str | None
 ) -> None:
     from circuit_tracer.cli.dissociate import _dictionary
-    from circuit_tracer.interventions.dissociation.spec import Spec
+    from circuit_tracer.experiments.dissociation.spec import Spec
 
     assert _dictionary(Spec("bananas", "?", (), (), transcoders=told), model) == taken
 

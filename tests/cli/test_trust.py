@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.graphs.trust_file import rests_on_more
+from circuit_tracer.experiments.trust.results_file import rests_on_more
 from tests.cli.conftest import Outcome, Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from circuit_tracer.graphs.heads import OTHERS, RESIDUAL, HeadLoadings
+from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 N_HEADS = 3

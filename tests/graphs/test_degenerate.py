@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from circuit_tracer.graphs import best_paths, from_exchange, prune, to_exchange, to_networkx
-from circuit_tracer.graphs.comparison import compare
-from circuit_tracer.graphs.supernode_graph import group_paths, supernode_graph
-from circuit_tracer.graphs.supernode_scores import against_random, group_scores
-from circuit_tracer.graphs.supernodes import find_supernodes, similarity
+from circuit_tracer.graphs.comparing.comparison import compare
+from circuit_tracer.graphs.supernodes.graph import group_paths, supernode_graph
+from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
+from circuit_tracer.graphs.supernodes.scores import against_random, group_scores
 from tests.graphs.builders import degenerate_graphs
 from tests.graphs.compare import assert_same_graph
 

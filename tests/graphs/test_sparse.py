@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from circuit_tracer.graphs.edges.strongest import strongest
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.influence import (
     dropped_influence,
@@ -16,10 +17,9 @@ from circuit_tracer.graphs.influence import (
     row_totals,
     totals,
 )
-from circuit_tracer.graphs.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.pruning import prune
+from circuit_tracer.graphs.routes.paths import best_paths, direct_shares, path_mass
 from circuit_tracer.graphs.scores import scores
-from circuit_tracer.graphs.strongest import strongest
 from tests.graphs.builders import graph_from_edges, random_graph, thinned
 from tests.graphs.compare import assert_same_graph
 from tests.graphs.oracles import (

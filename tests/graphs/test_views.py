@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.figure_levels import grouped, routes_alone
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.influence import edge_shares
-from circuit_tracer.graphs.paths import best_paths
-from circuit_tracer.graphs.supernode_graph import supernode_graph
-from circuit_tracer.graphs.supernodes import Supernode
-from circuit_tracer.graphs.views import grouped, routes_alone
+from circuit_tracer.graphs.routes.paths import best_paths
+from circuit_tracer.graphs.supernodes.graph import supernode_graph
+from circuit_tracer.graphs.supernodes.grouping import Supernode
 from tests.render.builders import middle, small
 
 

@@ -2,7 +2,7 @@
 
 published/*.json say what single values are. Here is what ties them together, as the two pages that
 read the form take it for granted: ids that are unique and say what the node says, links and pins
-that resolve, numbers that are numbers. Nothing is shared with circuit_tracer.graphs.exchange.
+that resolve, numbers that are numbers. Nothing is shared with circuit_tracer.graphs.files.exchange.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import torch
 
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.trust.passes import Subject, answers
 from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.interventions.ablation import ablate, item_named, item_of, item_together
@@ -23,7 +24,6 @@ from circuit_tracer.interventions.selection import (
     rows_of_route,
 )
 from circuit_tracer.interventions.spec import ABLATED, Strength
-from circuit_tracer.interventions.trust.passes import Subject, answers
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.neurons import open_neurons

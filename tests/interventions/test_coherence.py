@@ -11,8 +11,8 @@ import torch
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.graphs.supernode_scores import against_random, group_scores
-from circuit_tracer.graphs.supernodes import Supernode, feature_rows, similarity
+from circuit_tracer.graphs.supernodes.grouping import Supernode, feature_rows, similarity
+from circuit_tracer.graphs.supernodes.scores import against_random, group_scores
 from circuit_tracer.interventions import coherence
 from circuit_tracer.interventions.coherence import ablation_effects
 from tests.attribution.frozen import PROMPT, captured

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from circuit_tracer.experiments.trust.indirect import ablated, draw_features
+from circuit_tracer.experiments.trust.passes import answers
 from circuit_tracer.graphs.graph import Ints, NodeKind
 from circuit_tracer.interventions.routes import foretell
-from circuit_tracer.interventions.trust.knock_on import ablated, draw_features
-from circuit_tracer.interventions.trust.passes import answers
-from tests.interventions.trust.subjects import Traced, linear_neurons, tiny
+from tests.experiments.trust.subjects import Traced, linear_neurons, tiny
 
 
 def several(traced: Traced) -> Ints:

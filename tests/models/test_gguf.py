@@ -11,7 +11,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from circuit_tracer.errors import ModelError, OutputError
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models import gguf, open_model
 from tests.vocabularies import assert_inverse
 

@@ -15,7 +15,7 @@ from circuit_tracer.graphs.graph import (
     Nodes,
     Target,
 )
-from circuit_tracer.graphs.heads import HeadLoadings
+from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 
 BANANA = ("[BOS]", "a", "banana", "is")

@@ -7,9 +7,9 @@ import pytest
 from rich.cells import cell_len
 
 from circuit_tracer.graphs.graph import NodeKind, node_name
-from circuit_tracer.graphs.heads import leading_heads
+from circuit_tracer.graphs.head_loadings import leading_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.qk import (
+from circuit_tracer.graphs.qk_terms import (
     KINDS,
     Against,
     KeyScore,

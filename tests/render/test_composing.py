@@ -9,7 +9,7 @@ import pytest
 
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.render.composing import Panel, checked, compose
-from circuit_tracer.render.finish import finished, size_of, smallest_letters
+from circuit_tracer.render.page_size import finished, size_of, smallest_letters
 from circuit_tracer.render.svg import svg
 from tests.render.builders import hostile, middle, small
 

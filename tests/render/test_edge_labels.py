@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs.heads import HeadLoadings, carriers
+from circuit_tracer.graphs.head_loadings import HeadLoadings, carriers
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.curves import curves
 from circuit_tracer.render.edge_labels import (

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.exchange import exchange_id
-from circuit_tracer.graphs.heads import carriers
+from circuit_tracer.graphs.files.exchange import exchange_id
+from circuit_tracer.graphs.head_loadings import carriers
 from circuit_tracer.graphs.influence import edge_influence
-from circuit_tracer.graphs.paths import best_paths
+from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.render import html, html_data
 from circuit_tracer.render.html import inline_json, page, viewer_file
 from circuit_tracer.render.html_data import Shown, record

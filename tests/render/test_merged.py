@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from circuit_tracer.graphs import NodeKind, PrunedGraph, prune
-from circuit_tracer.graphs.comparison import compare
-from circuit_tracer.graphs.heads import carriers
-from circuit_tracer.graphs.merging import MergedGraph, Owner, merge
+from circuit_tracer.graphs.comparing.comparison import compare
+from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner, merge
+from circuit_tracer.graphs.head_loadings import carriers
 from circuit_tracer.render import comparing
 from circuit_tracer.render.merged import COLORS, merged_carriers, merged_svg, owner_mark
 from circuit_tracer.render.terminal import as_text

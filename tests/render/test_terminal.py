@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from circuit_tracer.graphs.graph import NodeKind, node_name
-from circuit_tracer.graphs.paths import Path, best_paths
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.routes.paths import Path, best_paths
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.tables import edge_table, node_table
 from circuit_tracer.render.terminal import as_text, routes, summary

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from circuit_tracer.graphs.trust_file import StoredFigure, StoredReason, StoredVerdict
+from circuit_tracer.experiments.trust.results_file import StoredFigure, StoredReason, StoredVerdict
 from circuit_tracer.render import palette
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import text_width

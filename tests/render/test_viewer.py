@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs.exchange import read_exchange, to_exchange
+from circuit_tracer.graphs.files.exchange import read_exchange, to_exchange
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.influence import totals
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.supernode_graph import supernode_graph
-from circuit_tracer.graphs.supernodes import Supernode
+from circuit_tracer.graphs.supernodes.graph import supernode_graph
+from circuit_tracer.graphs.supernodes.grouping import Supernode
 from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import ExportCommand, Shown, record
 from circuit_tracer.transcoders.cards import Card, Example

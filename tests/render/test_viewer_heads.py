@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs.heads import HeadLoadings, LeadingHead, Move, leading_heads
+from circuit_tracer.graphs.head_loadings import HeadLoadings, LeadingHead, Move, leading_heads
 from circuit_tracer.graphs.influence import handed_down
 from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import ExportCommand, Shown, record

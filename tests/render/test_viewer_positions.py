@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.graphs.exchange import from_exchange, to_exchange
+from circuit_tracer.graphs.files.exchange import from_exchange, to_exchange
+from circuit_tracer.graphs.files.q_params import pins_of, with_pins
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.graphs.q_params import pins_of, with_pins
 from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import Shown, record
 from tests.render.builders import middle

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.graphs.exchange import cantor
+from circuit_tracer.graphs.files.exchange import cantor
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.cards import (

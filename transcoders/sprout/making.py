@@ -16,7 +16,7 @@ from pathlib import Path
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.cards import FILE, load_cards

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from circuit_tracer.bundled import CARDS_FILE
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.transcoders.decoders import DecoderFile
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG

@@ -21,7 +21,7 @@ from typing import Any
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.formats.config_keys import check_keys

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
-from circuit_tracer.graphs.folder import new_folder
+from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.transcoders.training.config import TrainingConfig, called
 from circuit_tracer.transcoders.training.trainer import Trainer
 

@@ -1,0 +1,154 @@
+"""Every measurement as one row of a Parquet table: what report and figures are made from.
+
+Columns: step, item, family, claim ("true", "false" or ""), set, layer, head, role, half (the one
+the item is in), value. What a value is, is told by the step: "answer" logits (true minus other),
+"ablation" logits (own minus other), "share" a feature's signed share of influence, "overlap" a
+Jaccard index, "term" a part of a head's score, "swap" logits under a patch (claims: of the verdict
+for true; what was asked about is in `claim`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.experiments.dissociation.steps.ablation import Ablations
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.steps.heads import ROLES, Terms
+from circuit_tracer.experiments.dissociation.steps.sets import PARTS, HalfSets
+from circuit_tracer.experiments.dissociation.steps.stores import Evened
+from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
+from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.graphs.files.atomic import new_file
+
+MEASUREMENTS_FILE = "measurements.parquet"
+_COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the stages measured."""
+
+    answers: Answers
+    graphs: tuple[ItemGraphs, ...] = ()
+    sets: tuple[HalfSets, HalfSets] | None = None
+    """Chosen on half 0 and on half 1."""
+    ablations: Ablations | None = None
+    evened: Evened | None = None
+    terms: Terms | None = None
+    swaps: SwapMeasurements | None = None
+
+
+def write_measurements(study: Study, found: Found, folder: Path) -> None:
+    """The table, in the report folder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("step", "item", "family", "claim", "set")]
+        + [("layer", pa.int32()), ("head", pa.int32()), ("role", pa.string())]
+        + [("half", pa.int32()), ("value", pa.float64())]
+    )
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for row in _rows(study, found):
+        for name in _COLUMNS:
+            columns[name].append(row.get(name))
+    with new_file(folder / MEASUREMENTS_FILE, overwrite=True) as file:
+        pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
+
+
+def _rows(study: Study, found: Found) -> Iterator[dict[str, Any]]:
+    for of_item, row in _numbered(found):
+        item = study.items[of_item]
+        yield {"item": item.name, "half": item.half, "claim": "", **row}
+
+
+def _numbered(found: Found) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with the item's number."""
+    for one in found.answers.families:
+        for claim, values in (("true", one.true_claim), ("false", one.false_claim)):
+            for item, value in enumerate(values):
+                named = claim if one.false_claim else ""
+                row = {"step": "answer", "family": one.family, "claim": named, "value": value}
+                yield item, row
+    for graphs in found.graphs:
+        yield from ((graphs.item, row) for row in _graph_rows(graphs))
+    if found.ablations is not None:
+        yield from _ablation_rows(found.ablations)
+    if found.evened is not None:
+        yield from _store_rows(found.evened)
+    if found.terms is not None:
+        yield from _term_rows(found.terms)
+    if found.swaps is not None:
+        yield from _swap_rows(found.swaps)
+
+
+def _graph_rows(graphs: ItemGraphs) -> Iterator[dict[str, Any]]:
+    for route in ("fact", "judgement"):
+        columns = (graphs.part, graphs.layer, graphs.feature, getattr(graphs, route))
+        for part, layer, feature, value in zip(*columns, strict=True):
+            row = {"step": "share", "family": route, "set": f"{PARTS[part]} {feature}"}
+            yield {**row, "layer": layer, "value": value}
+    for one in graphs.overlaps:
+        yield {
+            "step": "overlap",
+            "family": one.first,
+            "set": one.second,
+            "role": one.kind,
+            "value": one.overlap,
+        }
+
+
+def _ablation_rows(found: Ablations) -> Iterator[tuple[int, dict[str, Any]]]:
+    for f, family in enumerate(found.families):
+        for i, item in enumerate(found.items):
+            named = zip(
+                ("none", *found.names), (found.before[f][i], *found.after[f][i]), strict=True
+            )
+            for name, value in named:
+                yield item, {"step": "ablation", "family": family, "set": name, "value": value}
+
+
+def _store_rows(found: Evened) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`role` says whose means were put in: the object's own half's or the other half's."""
+    tables = {"own half": found.own, "other half": found.other}
+    for f, family in enumerate(found.families):
+        for i, item in enumerate(found.items):
+            row = {"step": "store", "family": family}
+            yield item, {**row, "set": "none", "value": found.before[f][i]}
+            for role, table in tables.items():
+                for s, value in enumerate(table[f][i]):
+                    site = {"set": found.modules[s], "layer": found.layers[s], "role": role}
+                    yield item, {**row, **site, "value": value}
+
+
+def _term_rows(found: Terms) -> Iterator[tuple[int, dict[str, Any]]]:
+    for row, item in enumerate(found.items):
+        claim = "true" if row % 2 == 0 else "false"
+        for layer, heads in enumerate(found.values[row]):
+            for head, values in enumerate(heads):
+                for role, value in zip(ROLES, values, strict=True):
+                    yield (
+                        item,
+                        {
+                            "step": "term",
+                            "family": found.families[row],
+                            "claim": claim,
+                            "layer": layer,
+                            "head": head,
+                            "role": role,
+                            "value": value,
+                        },
+                    )
+
+
+def _swap_rows(found: SwapMeasurements) -> Iterator[tuple[int, dict[str, Any]]]:
+    for one in found.families:
+        for role, table in (("own", one.own), ("donor", one.donor)):
+            for patch, values in zip(found.patches, table, strict=True):
+                for item, value in zip(found.items, values, strict=True):
+                    row = {"step": "swap", "family": one.family, "claim": one.names}
+                    yield item, {**row, "set": patch, "role": role, "value": value}

@@ -1,0 +1,103 @@
+"""report.md: the whole experiment in one page of Markdown, tables and figures under their steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES
+from circuit_tracer.experiments.dissociation.report.markdown_table import Table
+from circuit_tracer.experiments.dissociation.report.tables import tables
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.render.text import printable
+
+_ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
+"""What Markdown acts on; an underscore between letters is none."""
+_INTERVAL = re.compile(r"\\\[([-−+0-9.,% ]+)\\\](?!\()")
+"""What is no link though it stands in brackets."""
+_HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
+
+
+def report_markdown(report: Report, figures: Collection[str] = (), *, command: str = "") -> str:
+    """The page; `figures` are the files that lie beside it, `command` is what makes it again."""
+    blocks = [
+        f"# {cell(report.name)}",
+        cell(report.question),
+        f"**{cell(report.verdict.headline)}**",
+        cell(report.verdict.paragraph),
+    ]
+    if ROUTES in figures:
+        blocks.append(f"![The two routes]({ROUTES})")
+    blocks += _steps(report, figures)
+    blocks += _findings(report)
+    blocks += _reproduce(report, command)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are escaped; columns of numbers are flush right."""
+    sides = ["--:" if _is_number(column) else "---" for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell(one) for one in columns) + " |", f"|{'|'.join(sides)}|"]
+    lines += ["| " + " | ".join(cell(one) for one in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _is_number(column: Sequence[str]) -> bool:
+    return all(one[:1] in "+−?0123456789" for one in column)
+
+
+def cell(words: str) -> str:
+    """Text as Markdown that stays text: on one line, nothing in it a link, tag or column."""
+    plain = printable(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _INTERVAL.sub(r"[\1]", _ACTING.sub(r"\\\g<0>", plain))
+
+
+def _steps(report: Report, figures: Collection[str]) -> Iterator[str]:
+    last = ""
+    for table in tables(report):
+        if table.step != last:
+            yield f"## {table.step}"
+            name = OF_STEP.get(table.step.partition(".")[0], "")
+            if name in figures:
+                yield f"![{cell(table.step.partition('. ')[2])}]({name})"
+        last = table.step
+        yield from _table(table)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield markdown_table(table.columns, table.rows)
+    if table.note:
+        yield cell(table.note)
+
+
+def _findings(report: Report) -> Iterator[str]:
+    yield "## What the figures support"
+    rows = [(one.name, _HOLDS[one.holds], one.sentence) for one in report.verdict.findings]
+    yield markdown_table(("finding", "shown", "in words"), rows)
+    if report.notes:
+        yield "\n".join(f"- {cell(note)}" for note in report.notes)
+
+
+def _reproduce(report: Report, command: str) -> Iterator[str]:
+    yield "## How to make it again"
+    if command:
+        yield f"```sh\n{printable(command)}\n```"
+    rows = [
+        ("model", _identity(report.model.name, report.model.sha256)),
+        ("dictionary", _identity(report.dictionary.name, report.dictionary.sha256)),
+        ("seed", str(report.seed)),
+        ("early layers", f"{report.early_layers} of {report.n_layers}"),
+        ("bootstrap", f"{report.resamples:,} resamples of the objects"),
+        ("quick", "yes: fewer items and controls" if report.quick else "no"),
+        ("time", f"{sum(report.seconds.values()):.0f} s"),
+        *sorted(report.versions.items()),
+    ]
+    yield markdown_table(("setting", "value"), rows)
+    yield (
+        "All figures are in `dissociation.json`, every single measurement in "
+        "`measurements.parquet`."
+    )
+
+
+def _identity(name: str, sha256: str | None) -> str:
+    return f"{name} (sha256 {sha256[:12]})" if sha256 else name

@@ -1,0 +1,269 @@
+"""The experiment from its spec to its report, stage by stage; finished stages are not done again.
+
+Order: answers -> graphs (a stage an item) -> route sets -> ablations -> head terms -> swaps ->
+verdict. What takes seconds (route sets, truth direction, tables, the flips of verdicts) is done
+again by a re-run, from the stored stages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from circuit_tracer.attribution.tracing import versions
+from circuit_tracer.experiments.dissociation.measurements import Found, write_measurements
+from circuit_tracer.experiments.dissociation.results import Family, FeatureSet, Report, TracedItem
+from circuit_tracer.experiments.dissociation.steps.ablation import Ablations, ablate, table
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers, answers, behaviour
+from circuit_tracer.experiments.dissociation.steps.drawn_item import draw, representative
+from circuit_tracer.experiments.dissociation.steps.heads import Terms, heads, terms
+from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
+from circuit_tracer.experiments.dissociation.steps.overlap import overlaps
+from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
+from circuit_tracer.experiments.dissociation.steps.stores import Evened, even_out, store_result
+from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements, swap_result, swaps
+from circuit_tracer.experiments.dissociation.steps.tracing import (
+    ItemGraphs,
+    item_graphs,
+    unrelated_graphs,
+)
+from circuit_tracer.experiments.dissociation.steps.truth import truth
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.dissociation.verdict import Measured, judge
+from circuit_tracer.experiments.kit.stages import StageStore
+from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.interventions.threads import few_threads
+
+FEWEST = 4
+"""Kept items below which nothing beyond behaviour is measured."""
+T = TypeVar("T")
+
+OnProgress = Callable[[str, int, int], None]
+"""Told the stage, how much is done and how much there is."""
+
+
+def dissociate(
+    study: Study,
+    folder: Path,
+    *,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Report:
+    """Run or finish an experiment in its report folder; writes everything but the figures.
+
+    Raises OutputError where the folder holds another experiment, PromptError and UsageError for
+    items that the tokenizer cannot write.
+    """
+    store = StageStore(folder, experiment_key(study))
+    store.check()
+    study.check()
+    with few_threads(study.model):
+        found = _Run(study, folder, store, on_progress).measure()
+    write_measurements(study, found.measured, folder)
+    return found.report
+
+
+def experiment_key(study: Study) -> str:
+    """Of everything that a stage depends on."""
+    facts = {
+        "spec": study.spec.fingerprint,
+        "model": study.model.identity.sha256 or study.model.identity.name,
+        "dictionary": study.dictionary.identity.sha256 or study.dictionary.identity.name,
+        "dtype": str(study.model.torch_dtype),
+        "settings": asdict(study.settings),
+        "versions": versions(),
+    }
+    return hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The report, and the measurements behind it."""
+
+    report: Report
+    measured: Found
+
+
+class _Run:
+    """One experiment in the making."""
+
+    def __init__(
+        self, study: Study, folder: Path, store: StageStore, on_progress: OnProgress
+    ) -> None:
+        self.study, self.folder, self.store, self.report = study, folder, store, on_progress
+        self.notes: list[str] = []
+
+    def measure(self) -> _Result:
+        """All stages."""
+        study, store = self.study, self.store
+        self.report("behaviour", 0, 0)
+        given = store.stage("behaviour", Answers, lambda: answers(study))
+        found = Found(given)
+        item = None
+        by_half = [[i for i in given.kept if study.half[i] == half] for half in (0, 1)]
+        if min(map(len, by_half)) * 2 < FEWEST:
+            self.notes.append(
+                f"only {len(given.kept)} of {len(study.items)} items were kept, too few to choose "
+                "features on one half of them and test on the other: only behaviour was measured"
+            )
+        else:
+            found = self._steps(given)
+            item = representative(study, given)
+            if study.spec.representative not in (None, item.item):
+                self.notes.append(f"{study.spec.representative} was not kept; {item.item} is drawn")
+            draw(study, given, item, self.folder, self._progress("graphs to draw"))
+        return _Result(self._report(found, item), found)
+
+    def _steps(self, given: Answers) -> Found:
+        study, store = self.study, self.store
+        graphs = self._graphs(given)
+        sets = self._sets(graphs)
+        ablations = store.stage(
+            "ablation", Ablations, lambda: ablate(study, given, sets, self._progress("ablation"))
+        )
+        evened = store.stage(
+            "stores", Evened, lambda: even_out(study, given, self._progress("early stores"))
+        )
+        found = Found(given, tuple(graphs), sets, ablations, evened)
+        if study.claims:
+            read = store.stage(
+                "heads", Terms, lambda: terms(study, given, self._progress("object x value terms"))
+            )
+            found = replace(found, terms=read)
+        else:
+            self.notes.append(
+                "no judgement family makes claims: heads and a truth direction were not measured"
+            )
+        swapped = store.stage(
+            "swap", SwapMeasurements, lambda: swaps(study, given, self._progress("swap"))
+        )
+        return replace(found, swaps=swapped)
+
+    def _graphs(self, given: Answers) -> list[ItemGraphs]:
+        """Every kept item's, an item a stage; some of them are compared as well."""
+        study, found = self.study, []
+        compared = set(_spread(given.kept, study.settings.compared))
+        floor = None
+        for done, index in enumerate(given.kept):
+            self.report("graphs", done, len(given.kept))
+
+            def measured(index: int = index) -> ItemGraphs:
+                nonlocal floor
+                if index in compared and floor is None:
+                    floor = unrelated_graphs(study)
+                against = floor if index in compared else None
+                return item_graphs(study, given, study.items[index], against)
+
+            found.append(self.store.stage(f"graphs/{index:04}", ItemGraphs, measured))
+        return found
+
+    def _sets(self, graphs: Sequence[ItemGraphs]) -> tuple[HalfSets, HalfSets]:
+        settings = self.study.settings
+        first, second = (
+            choose_half(
+                [one for one in graphs if self.study.half[one.item] == half],
+                n_random=settings.random_sets,
+                n_deals=settings.deals,
+                seed=settings.seed + 10 + half,
+            )
+            for half in (0, 1)
+        )
+        return first, second
+
+    def _described(self, found: Found) -> tuple[FeatureSet, ...]:
+        study, sets = self.study, []
+        for half in (0, 1):
+            if found.sets is None:
+                continue
+            own, other = (
+                [one for one in found.graphs if study.half[one.item] == of]
+                for of in (half, 1 - half)
+            )
+            sets += described(found.sets[half], half, own, other, study.labels)
+        return tuple(sets)
+
+    def _report(self, found: Found, item: TracedItem | None) -> Report:
+        study, given = self.study, found.answers
+        shown = self._described(found)
+        of = behaviour(study, given)
+        of = replace(of, inconsistent=inconsistent_items(study, given, shown))
+        measured = Measured(
+            model=study.model.identity.name,
+            early_layers=study.early_layers,
+            fact=study.facts[0].name,
+            same_word=len({family.object for family in study.spec.measured}) == 1,
+            behaviour=of,
+            overlap=overlaps(found.graphs, study.settings),
+            ablation=None if found.ablations is None else table(study, found.ablations),
+            stores=None if found.evened is None else store_result(study, found.evened),
+            heads=(
+                None
+                if found.terms is None
+                else heads(study, given, found.terms, self._progress("flips of verdicts"))
+            ),
+            swap=None if found.swaps is None else swap_result(found.swaps, study),
+            truth=self._timed("truth", lambda: truth(study, given))
+            if found.graphs and study.read_for_truth
+            else None,
+        )
+        return Report(
+            name=study.spec.name,
+            question=study.spec.question,
+            model=study.model.identity,
+            dictionary=study.dictionary.identity,
+            n_layers=study.model.n_layers,
+            early_layers=study.early_layers,
+            seed=study.settings.seed,
+            quick=study.settings.quick,
+            resamples=study.settings.resamples,
+            families=_families(study, item),
+            behaviour=of,
+            item=item,
+            overlap=measured.overlap,
+            sets=shown,
+            ablation=measured.ablation,
+            stores=measured.stores,
+            heads=measured.heads,
+            swap=measured.swap,
+            truth=measured.truth,
+            verdict=judge(measured),
+            notes=tuple(self.notes),
+            seconds=dict(self.store.seconds),
+            versions=versions(),
+        )
+
+    def _progress(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.report(stage, done, total)
+
+    def _timed(self, name: str, measure: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        found = measure()
+        self.store.seconds[name] = time.perf_counter() - start
+        return found
+
+
+def _families(study: Study, item: TracedItem | None) -> tuple[Family, ...]:
+    index = next((one.index for one in study.items if item and one.name == item.item), 0)
+    return tuple(
+        Family(
+            name=family.name,
+            route=family.route,
+            template=family.template,
+            is_claim=family.is_claim,
+            words=family.words,
+            paraphrase_of=family.paraphrase_of,
+            use=family.use,
+            example=study.ask(family, study.items[index]).text,
+        )
+        for family in study.spec.families
+    )
+
+
+def _spread(kept: Sequence[int], count: int) -> list[int]:
+    """Some of the kept items, evenly spread over all."""
+    if count >= len(kept):
+        return list(kept)
+    return [kept[i * len(kept) // count] for i in range(count)]

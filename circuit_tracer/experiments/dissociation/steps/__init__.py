@@ -1,0 +1,1 @@
+"""The steps of the two-route experiment, a module each."""

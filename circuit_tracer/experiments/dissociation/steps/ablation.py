@@ -1,0 +1,240 @@
+"""4. The 2 x 2 table: which contrast drops when a route's features are ablated.
+
+Every kept object is tested with the sets chosen on the other half. Nothing is held: what is above
+an ablated feature is computed anew. The drop of a route's contrast is
+
+    1 - sum after / sum before,
+
+sums over objects (and over the route's families and claims, each family counted alike), so that no
+weakly answered item dominates; 0 is untouched, 1 gone. With dC the drop of the fact's contrast and
+dQ that of the judgement's, D = (dC|F - dQ|F) + (dQ|V - dC|V): 2 for two routes apart, 0 for one.
+
+Controls, measured alike: matched random sets in the place of F and V, and sets chosen with labels
+shuffled (which graph counts as fact and which as judgement, dealt object by object).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from circuit_tracer.experiments.dissociation.items import Ask
+from circuit_tracer.experiments.dissociation.results import (
+    AblationResult,
+    Cell,
+    Dissociation,
+    FamilyDrop,
+    Interval,
+    Part,
+    Route,
+    SetName,
+)
+from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.steps.sets import NAMES, HalfSets
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.edits import Key, SetMasks, Silenced, Silencing
+from circuit_tracer.experiments.kit.object_statistics import Bootstrap, interval, middle
+from circuit_tracer.experiments.kit.passes import contrasts
+from circuit_tracer.graphs.graph import Floats
+
+ABLATED: tuple[Part, ...] = ("early", "late", "together")
+Pair = tuple[tuple[Key, ...], tuple[Key, ...]]
+"""Early and late members."""
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Contrasts with every set ablated; (families, objects, sets) and without it."""
+
+    families: tuple[str, ...]
+    items: tuple[int, ...]
+    names: tuple[str, ...]
+    """Of the sets: "F early", "F early random 3", "F early deal 0", ..."""
+    before: tuple[tuple[float, ...], ...]
+    after: tuple[tuple[tuple[float, ...], ...], ...]
+
+
+def set_names(n_random: int, n_deals: int) -> tuple[str, ...]:
+    """The sets' names, part by part in the order of `_silenced`."""
+    found = []
+    for part in ABLATED:
+        for name in NAMES:
+            found.append(f"{name} {part}")
+            found += [f"{name} {part} random {i}" for i in range(n_random)]
+        for name in ("F", "V"):
+            found += [f"{name} {part} deal {i}" for i in range(n_deals)]
+    return tuple(found)
+
+
+def _silenced(sets: HalfSets, part: Part) -> list[Silenced]:
+    """Every set as what is silenced where, in one part."""
+    pairs: list[Pair] = []
+    for name in NAMES:
+        pairs += [sets.chosen[name], *sets.random[name]]
+    dealt: tuple[SetName, ...] = ("F", "V")
+    for name in dealt:
+        pairs += [deal[name] for deal in sets.dealt]
+    return [
+        Silenced(
+            at_object=frozenset(early if part != "late" else ()),
+            everywhere=frozenset(late if part != "early" else ()),
+        )
+        for early, late in pairs
+    ]
+
+
+def ablate(
+    study: Study,
+    given: Answers,
+    sets: tuple[HalfSets, HalfSets],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Ablations:
+    """Contrasts of all kept objects; `sets` are those chosen on half 0 and on half 1."""
+    device, L = study.model.device, study.model.n_layers
+    masks = [
+        [SetMasks(_silenced(one, part), L, device) for part in ABLATED] for one in sets
+    ]  # by part, because passes with early sets alone have little to encode
+    names = set_names(len(sets[0].random["F"]), len(sets[0].dealt))
+    families = study.spec.measured
+    values = np.zeros((len(families), len(given.kept), 1 + len(names)))
+    for i, index in enumerate(given.kept):
+        on_progress(i, len(given.kept))
+        item = study.items[index]
+        for f, family in enumerate(families):
+            sign = 1.0 if given.own_is_true(family, index) else -1.0
+            asks = study.both_claims(family, item)
+            for ask, direction in zip(asks, (1.0, -1.0), strict=False):
+                parts = [silenced_contrasts(study, ask, one) for one in masks[1 - item.half]]
+                found = np.concatenate([contrasts(study.model, [ask]), *parts])
+                values[f, i] += sign * direction * found / len(asks)
+    return Ablations(
+        families=tuple(family.name for family in families),
+        items=given.kept,
+        names=names,
+        before=tuple(tuple(row) for row in values[:, :, 0].tolist()),
+        after=tuple(tuple(tuple(one) for one in rows) for rows in values[:, :, 1:].tolist()),
+    )
+
+
+def silenced_contrasts(study: Study, ask: Ask, masks: SetMasks) -> Floats:
+    """(sets,) one prompt's contrast with each set silenced."""
+    device = study.model.device
+
+    def edits(rows: list[int]) -> Silencing:
+        return Silencing(
+            study.model,
+            study.dictionary,
+            masks,
+            which=torch.tensor(rows, device=device),
+            object_at=torch.full((len(rows),), ask.roles["object"], device=device),
+            n_zeroed=study.n_zeroed(ask),
+        )
+
+    return contrasts(study.model, [ask] * masks.n_sets, edits)
+
+
+class _Table:
+    """Drops of both routes with every set, for the sample and all resamples."""
+
+    def __init__(self, study: Study, found: Ablations) -> None:
+        settings = study.settings
+        self.draws = Bootstrap(
+            len(found.items), resamples=settings.resamples, seed=settings.seed + 3
+        )
+        self.before, self.after = np.array(found.before), np.array(found.after)
+        self.at = {name: i for i, name in enumerate(found.names)}
+        self.families = found.families
+        self.drop: dict[Route, Floats] = {
+            "fact": self._of(study.facts),
+            "judgement": self._of(study.judgements),
+        }
+
+    def of_family(self, name: str) -> Floats:
+        """(1 + R, sets) of one family."""
+        at = self.families.index(name)
+        return self.draws.drops(self.before[at], self.after[at])
+
+    def _of(self, families: Sequence[FamilySpec]) -> Floats:
+        """(1 + R, sets) mean of some families."""
+        found: Floats = np.mean([self.of_family(family.name) for family in families], axis=0)
+        return found
+
+    def column(self, route: Route, name: str) -> Floats:
+        """(1 + R,) one set's drops."""
+        found: Floats = self.drop[route][:, self.at[name]]
+        return found
+
+    def fact_side(self, ending: str) -> Floats:
+        """(1 + R,) dC|F - dQ|F of the sets of one part, or of a control in their place."""
+        name = f"F {ending}"
+        found: Floats = self.column("fact", name) - self.column("judgement", name)
+        return found
+
+    def judgement_side(self, ending: str) -> Floats:
+        """(1 + R,) dQ|V - dC|V."""
+        name = f"V {ending}"
+        found: Floats = self.column("judgement", name) - self.column("fact", name)
+        return found
+
+    def index(self, ending: str) -> Floats:
+        """(1 + R,) D."""
+        found: Floats = self.fact_side(ending) + self.judgement_side(ending)
+        return found
+
+
+def table(study: Study, found: Ablations) -> AblationResult:
+    """The table with intervals, and D with its controls."""
+    whole, settings = _Table(study, found), study.settings
+    routes: tuple[Route, ...] = ("fact", "judgement")
+    cells = [
+        _cell(whole, name, part, route, settings.random_sets)
+        for part in ABLATED
+        for name in NAMES
+        for route in routes
+    ]
+    drops = [
+        FamilyDrop(name, part, family, interval(whole.of_family(family)[:, at]))
+        for part in ABLATED
+        for name in NAMES
+        for at in [whole.at[f"{name} {part}"]]
+        for family in found.families
+    ]
+    return AblationResult(
+        cells=tuple(cells),
+        families=tuple(drops),
+        index=tuple(_index(whole, part, settings.random_sets, settings.deals) for part in ABLATED),
+        n_random=settings.random_sets,
+        n_deals=settings.deals,
+    )
+
+
+def _cell(whole: _Table, name: SetName, part: Part, route: Route, n_random: int) -> Cell:
+    random = np.array(
+        [whole.column(route, f"{name} {part} random {i}")[0] for i in range(n_random)]
+    )
+    return Cell(
+        set=name,
+        part=part,
+        route=route,
+        drop=interval(whole.column(route, f"{name} {part}")),
+        random_median=float(np.median(random)),
+        random_low=float(random.min()),
+        random_high=float(random.max()),
+    )
+
+
+def _index(whole: _Table, part: Part, n_random: int, n_deals: int) -> Dissociation:
+    random = np.array([whole.index(f"{part} random {i}")[0] for i in range(n_random)])
+    dealt = np.array([whole.index(f"{part} deal {i}")[0] for i in range(n_deals)])
+    return Dissociation(
+        part=part,
+        index=interval(whole.index(part)),
+        fact_side=interval(whole.fact_side(part)),
+        judgement_side=interval(whole.judgement_side(part)),
+        shuffled=Interval(float(dealt.mean()), *middle(dealt)),
+        random=Interval(float(np.median(random)), *middle(random)),
+    )

@@ -1,0 +1,146 @@
+"""1. What the model answers, which items are kept, and which it answers inconsistently.
+
+A value family is answered by the likeliest of all the spec's values at its end; a claim is affirmed
+where the word for true beats that for false. A family affirms the true value, the other one, or
+neither (claims: exactly one of the two must be affirmed). With keep = "right" every family must
+affirm the true value; with "own" it may be the other one, family by family, and counts as true of
+that family from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuit_tracer.experiments.dissociation.items import Item, answer_id
+from circuit_tracer.experiments.dissociation.results import Behaviour, FamilyBehaviour
+from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.object_statistics import Bootstrap
+from circuit_tracer.experiments.kit.passes import contrasts, logits_of
+from circuit_tracer.graphs.graph import Floats
+
+
+@dataclass(frozen=True)
+class FamilyAnswers:
+    """One family's answers, an entry an item."""
+
+    family: str
+    affirmed: tuple[int, ...]
+    """1 the true value, -1 the other, 0 neither or both."""
+    contrast: tuple[float, ...]
+    """True value minus the other, in logits; for claims half the difference of the two claims."""
+    true_claim: tuple[float, ...]
+    """Word for true minus word for false; of families without claims the contrast again."""
+    false_claim: tuple[float, ...]
+    """The same of the false claim; empty without claims."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All families' answers."""
+
+    families: tuple[FamilyAnswers, ...]
+    kept: tuple[int, ...]
+    """Items that every later step is about."""
+
+    def of(self, family: FamilySpec) -> FamilyAnswers:
+        """One family's."""
+        return next(one for one in self.families if one.family == family.name)
+
+    def own_is_true(self, family: FamilySpec, item: int) -> bool:
+        """Whether a kept item's family affirms the true value (or the other one)."""
+        return self.of(family).affirmed[item] > 0
+
+    def own(self, family: FamilySpec, item: Item) -> str:
+        """The value that a family affirms of a kept item."""
+        true = self.own_is_true(family, item.index)
+        return item.value(family) if true else item.other[family.answer]
+
+
+def answers(study: Study) -> Answers:
+    """Ask every family about every item."""
+    found = tuple(_answers(study, family) for family in study.spec.asked)
+    routes = {family.name for family in study.spec.measured}
+    table = np.array([one.affirmed for one in found if one.family in routes])
+    wanted = table > 0 if study.spec.keep == "right" else table != 0
+    kept = np.flatnonzero(wanted.all(0)).tolist()
+    return Answers(found, tuple(kept))
+
+
+def _answers(study: Study, family: FamilySpec) -> FamilyAnswers:
+    asks = [ask for item in study.items for ask in study.both_claims(family, item)]
+    if family.is_claim:
+        return _claim_answers(family, contrasts(study.model, asks).reshape(-1, 2))
+    words = sorted({item.value(family) for item in study.items})
+    words += sorted({item.other[family.answer] for item in study.items} - set(words))
+    ids = [answer_id(study.model, family, word) for word in words]
+    logits = logits_of(study.model, asks, ids)
+    best = [words[i] for i in logits.argmax(1).tolist()]
+    affirmed_words = [
+        1 if said == item.value(family) else -1 if said == item.other[family.answer] else 0
+        for said, item in zip(best, study.items, strict=True)
+    ]
+    at = {word: i for i, word in enumerate(words)}
+    rows = np.arange(len(asks))
+    own, other = (
+        logits[rows, [at[word] for word in column]]
+        for column in (
+            [item.value(family) for item in study.items],
+            [item.other[family.answer] for item in study.items],
+        )
+    )
+    contrast = tuple((own - other).tolist())
+    return FamilyAnswers(family.name, tuple(affirmed_words), contrast, contrast, ())
+
+
+def _claim_answers(family: FamilySpec, given: Floats) -> FamilyAnswers:
+    """From (items, 2) verdicts on the true and on the false claim."""
+    true, false = given[:, 0], given[:, 1]
+    affirmed = np.where((true > 0) == (false > 0), 0, np.sign(true - false))
+    return FamilyAnswers(
+        family=family.name,
+        affirmed=tuple(affirmed.astype(int).tolist()),
+        contrast=tuple(((true - false) / 2).tolist()),
+        true_claim=tuple(true.tolist()),
+        false_claim=tuple(false.tolist()),
+    )
+
+
+def family_behaviour(study: Study, given: Answers, family: FamilySpec) -> FamilyBehaviour:
+    """One family's figures, over all items of the spec."""
+    one = given.of(family)
+    affirmed = np.array(one.affirmed)
+    draws = Bootstrap(
+        len(affirmed), resamples=study.settings.resamples, seed=study.settings.seed + 1
+    )
+    held_out = np.array([item.held_out for item in study.items])
+    kept = np.isin(np.arange(len(affirmed)), given.kept)
+    right = (affirmed > 0).astype(float)
+    return FamilyBehaviour(
+        family=family.name,
+        right=draws.mean(right),
+        right_held_out=draws.mean(right, held_out),
+        reversed=draws.mean((affirmed < 0).astype(float)),
+        contrast=draws.mean(own_contrast(one), kept),
+    )
+
+
+def own_contrast(one: FamilyAnswers) -> Floats:
+    """(items,) what is affirmed minus what is not; NaN where neither is."""
+    affirmed = np.array(one.affirmed, dtype=float)
+    found: Floats = np.where(affirmed == 0, np.nan, affirmed) * np.array(one.contrast)
+    return found
+
+
+def behaviour(study: Study, given: Answers) -> Behaviour:
+    """The figures of step 1; inconsistent items are added once the route sets are known."""
+    return Behaviour(
+        items=len(study.items),
+        kept=len(given.kept),
+        keep=study.spec.keep,
+        objects=tuple(study.items[i].name for i in given.kept),
+        families=tuple(family_behaviour(study, given, family) for family in study.spec.asked),
+        inconsistent=(),
+    )

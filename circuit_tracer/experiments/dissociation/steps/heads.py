@@ -1,0 +1,307 @@
+"""5. Heads that test the value against the object, and verdicts when their queries are swapped.
+
+1. For every head and two query positions (the value's token and the prompt's end), with the key at
+   the object: the part of the score whose query comes from the value's sources and whose key from
+   the object's (position_streams.py), in true and in false claims.
+2. Rank by how well that term tells own from other claims, AUC on one half of the objects. Reported
+   is a head's AUC on the other half, with the sign of the first; but who is listed both halves
+   decide, which flatters the first in the list. Step 3 is free of that.
+3. Give the best heads of one half, in the claims of the other, the query of the same object's
+   opposite claim, and nothing else. How many right verdicts flip? As many random heads of the same
+   layers (of others where there are no more) are the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from circuit_tracer.attribution.replacement import build_replacement
+from circuit_tracer.experiments.dissociation.items import Ask
+from circuit_tracer.experiments.dissociation.results import FlipRow, HeadRank, HeadsResult
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
+from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.object_statistics import Bootstrap, auc_counts
+from circuit_tracer.experiments.kit.passes import Heard, contrasts, listen
+from circuit_tracer.graphs.graph import Floats
+
+QueryRole = Literal["value", "verdict"]
+ROLES: tuple[QueryRole, ...] = ("value", "verdict")
+COUNTS = (1, 2, 4, 8)
+"""Heads that are edited together."""
+RANKED = 24
+"""Heads listed."""
+
+
+class Place(NamedTuple):
+    """A head at one of the query positions."""
+
+    layer: int
+    head: int
+    role: int
+    """Number in `ROLES`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Object x value terms of all claims; (claims, layers, heads, roles)."""
+
+    items: tuple[int, ...]
+    """The object of each claim."""
+    is_own: tuple[bool, ...]
+    """Whether it names what the model affirms."""
+    families: tuple[str, ...]
+    values: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """All claims of kept objects, each followed by its opposite."""
+
+    asks: tuple[Ask, ...]
+    items: tuple[int, ...]
+    is_own: tuple[bool, ...]
+
+    def opposite(self, row: int) -> int:
+        """The same object's other claim."""
+        return row ^ 1
+
+
+def _claims(study: Study, given: Answers) -> _Claims:
+    asks, items, own = [], [], []
+    for family in study.claims:
+        for index in given.kept:
+            is_true = given.own_is_true(family, index)
+            for ask, true in zip(
+                study.both_claims(family, study.items[index]), (True, False), strict=True
+            ):
+                asks.append(ask)
+                items.append(index)
+                own.append(true == is_true)
+    return _Claims(tuple(asks), tuple(items), tuple(own))
+
+
+def terms(
+    study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Terms:
+    """The terms of every claim."""
+    claims, values = _claims(study, given), []
+    model, wiring = study.model, study.model.wiring
+    for row, ask in enumerate(claims.asks):
+        on_progress(row, len(claims.asks))
+        capture = model.capture(list(ask.ids))
+        frozen = build_replacement(capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask))
+        found = score_terms(
+            frozen,
+            capture,
+            wiring,
+            source_of_query=ask.roles["value"],
+            source_of_key=ask.roles["object"],
+            queries=tuple(ask.roles[role] for role in ROLES),
+            key=ask.roles["object"],
+        )
+        values.append(tuple(tuple(tuple(v) for v in heads) for heads in found.cpu().tolist()))
+    return Terms(
+        claims.items, claims.is_own, tuple(ask.family for ask in claims.asks), tuple(values)
+    )
+
+
+def heads(
+    study: Study,
+    given: Answers,
+    found: Terms,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> HeadsResult:
+    """The ranking, and the flips of verdicts."""
+    ranking = _Ranking(study, given, found)
+    flips = _Flips(study, given, ranking, on_progress)
+    return HeadsResult(
+        families=tuple(family.name for family in study.claims),
+        best=ranking.draws.figure(lambda counts: ranking.best()),
+        ranks=tuple(_rank(ranking, flips, place) for place in ranking.listed),
+        flips=tuple(flips.row(count) for count in flips.counts),
+    )
+
+
+class _Ranking:
+    """AUCs of all places, on either half."""
+
+    def __init__(self, study: Study, given: Answers, found: Terms) -> None:
+        self.values = np.array(found.values)
+        items, own = np.array(found.items), np.array(found.is_own)
+        self.kept = list(given.kept)
+        at = {index: i for i, index in enumerate(self.kept)}
+        self.object_of = np.array([at[index] for index in items.tolist()])
+        self.own = own
+        self.half = np.array([study.half[index] for index in items.tolist()])
+        self.settings = study.settings
+        self.draws = Bootstrap(
+            len(self.kept), resamples=study.settings.resamples, seed=study.settings.seed + 4
+        )
+        _, L, H, R = self.values.shape
+        self.places = [Place(*at) for at in np.ndindex(L, H, R)]
+        self.strength = [{p: self._auc(p, half) - 0.5 for p in self.places} for half in (0, 1)]
+        self.order = [
+            sorted(self.places, key=lambda place: (-abs(one[place]), place))
+            for one in self.strength
+        ]
+        """By half that they were ranked on, best first."""
+        mean = {p: sum(abs(one[p]) for one in self.strength) for p in self.places}
+        self.listed = sorted(self.places, key=lambda place: (-mean[place], place))[:RANKED]
+
+    def column(self, place: Place) -> Floats:
+        """(claims,) one place's terms."""
+        found: Floats = self.values[:, place.layer, place.head, place.role]
+        return found
+
+    def _auc(self, place: Place, half: int) -> float:
+        return float(self._aucs(place, half, np.ones((1, len(self.kept))))[0])
+
+    def _aucs(self, place: Place, half: int, counts: Floats) -> Floats:
+        values, here = self.column(place), self.half == half
+        own, other = here & self.own, here & ~self.own
+        return auc_counts(
+            counts, values[own], values[other], self.object_of[own], self.object_of[other]
+        )
+
+    def held_out(self, place: Place) -> Floats:
+        """(1 + R,) mean over halves of the AUC with the sign that the other half fixed."""
+        return self._tested([place, place])
+
+    def best(self) -> Floats:
+        """(1 + R,) the same of the place that the other half ranks first."""
+        return self._tested([order[0] for order in self.order])
+
+    def _tested(self, chosen: Sequence[Place]) -> Floats:
+        """`chosen` are the places of half 0 and of half 1, each tested on the other half."""
+        parts = []
+        for half in (0, 1):
+            place = chosen[1 - half]
+            found = self._aucs(place, half, self.draws.counts)
+            parts.append(found if self.strength[1 - half][place] >= 0 else 1 - found)
+        mean: Floats = np.mean(parts, axis=0)
+        return mean
+
+
+class _Flips:
+    """Verdicts with queries swapped: the best places, random ones, and each listed place alone."""
+
+    def __init__(
+        self,
+        study: Study,
+        given: Answers,
+        ranking: _Ranking,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self.study, self.ranking = study, ranking
+        self.claims = _claims(study, given)
+        self.heard: Heard = listen(study.model, self.claims.asks, ROLES)
+        sign = np.where(self.claims.is_own, 1.0, -1.0)
+        self.sign = sign
+        self.before = sign * contrasts(study.model, self.claims.asks)
+        possible = len(ranking.places) // 2
+        self.counts = [count for count in COUNTS if count <= possible]
+        generator = np.random.default_rng(study.settings.seed + 5)
+        jobs = []
+        for count in self.counts:
+            best = [order[:count] for order in ranking.order]
+            jobs.append(best)
+            for _ in range(study.settings.random_heads):
+                jobs.append([self._random(one, generator) for one in best])
+        jobs += [[[place], [place]] for place in ranking.listed]
+        self.after = []
+        for done, job in enumerate(jobs):
+            on_progress(done, len(jobs))
+            self.after.append(self._swapped(job))
+
+    def _random(self, best: Sequence[Place], generator: np.random.Generator) -> list[Place]:
+        """As many places of the same layers and roles; of any layer where there are no more."""
+        taken, found = set(best), []
+        for place in best:
+            free = [p for p in self.ranking.places if p not in taken and p.role == place.role]
+            pool = [p for p in free if p.layer == place.layer] or free
+            drawn = pool[int(generator.integers(len(pool)))]
+            taken.add(drawn)
+            found.append(drawn)
+        return found
+
+    def _swapped(self, places: Sequence[Sequence[Place]]) -> Floats:
+        """(claims,) right-minus-wrong contrasts; `places` are those ranked on half 0 and half 1."""
+        claims, model = self.claims, self.study.model
+        chosen = [places[1 - self.study.half[item]] for item in claims.items]
+
+        def edits(rows: list[int]) -> QuerySwapping:
+            found = [
+                QueryEdit(
+                    row=i,
+                    layer=place.layer,
+                    head=place.head,
+                    position=claims.asks[row].roles[ROLES[place.role]],
+                    given=self.heard.attention[ROLES[place.role]][
+                        claims.opposite(row), place.layer
+                    ],
+                )
+                for i, row in enumerate(rows)
+                for place in chosen[row]
+            ]
+            return QuerySwapping(model, found, n_tokens=len(claims.asks[rows[0]].ids))
+
+        return self.sign * contrasts(model, claims.asks, edits)
+
+    def _by_object(self, values: Floats) -> Floats:
+        """(objects,) sums over claims that were right before."""
+        counted = np.where(self.before > 0, values, 0.0)
+        sums = np.bincount(self.ranking.object_of, counted, len(self.ranking.kept))
+        return sums.astype(np.float64)
+
+    def share(self, after: Floats) -> Floats:
+        """(1 + R,) share of right verdicts that flip."""
+        flipped, of = (
+            self._by_object((after <= 0).astype(float)),
+            self._by_object(np.ones(len(after))),
+        )
+        counts = self.ranking.draws.counts
+        found: Floats = (counts @ flipped) / (counts @ of)
+        return found
+
+    def row(self, count: int) -> FlipRow:
+        """Of so many heads together."""
+        n = self.study.settings.random_heads
+        first = self.counts.index(count) * (1 + n)
+        best, random = self.after[first], self.after[first + 1 : first + 1 + n]
+        shares = np.array([self.share(one)[0] for one in random])
+        before, moved = self._by_object(self.before), self._by_object(self.before - best)
+        draws = self.ranking.draws
+        return FlipRow(
+            heads=count,
+            chosen=draws.figure(lambda counts: self.share(best)),
+            random_median=float(np.median(shares)),
+            random_low=float(shares.min()),
+            random_high=float(shares.max()),
+            moved=draws.figure(lambda counts: (counts @ moved) / (counts @ before)),
+        )
+
+    def alone(self, place: Place) -> Floats:
+        """(1 + R,) share that flips with one listed place alone."""
+        n = self.study.settings.random_heads
+        first = len(self.counts) * (1 + n)
+        return self.share(self.after[first + self.ranking.listed.index(place)])
+
+
+def _rank(ranking: _Ranking, flips: _Flips, place: Place) -> HeadRank:
+    values, most = ranking.column(place), max(flips.counts, default=0)
+    return HeadRank(
+        layer=place.layer,
+        head=place.head,
+        query=ROLES[place.role],
+        auc=ranking.draws.figure(lambda counts: ranking.held_out(place)),
+        true_mean=float(values[ranking.own].mean()),
+        false_mean=float(values[~ranking.own].mean()),
+        chosen=sum(place in order[:most] for order in ranking.order),
+        flips=ranking.draws.figure(lambda counts: flips.alone(place)),
+    )

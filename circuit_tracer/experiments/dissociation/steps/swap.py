@@ -1,0 +1,259 @@
+"""6. Another object's recalled fact in the place of the own one: does the answer follow?
+
+What some layers write at the object's position is replaced by what they write at another object
+(the *donor*, of another value) in the same form of words; the object's own token stays. Everything
+above is computed anew. A claim follows if the own value is now denied and the donor's affirmed; a
+value is followed if the donor's is preferred to the own. Patched are all that the layers write,
+attention's part and the MLPs' alone, and the dictionary's features alone: what carries the recall
+differs from model to model.
+
+What the donor *completes* is the fact that was recalled; what it is *affirmed* to be in a family
+may differ (keep = "own"), and is then asked about as well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.experiments.dissociation.items import Ask, Item, answer_id
+from circuit_tracer.experiments.dissociation.results import How, SwapResult, SwapRow
+from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.steps.module_outputs import written_at_objects
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.edits import (
+    OutputSwapping,
+    Swapping,
+)
+from circuit_tracer.experiments.kit.object_statistics import Bootstrap
+from circuit_tracer.experiments.kit.passes import contrasts, spans, token_ids
+from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.models.capture import Edits
+
+Names = Literal["completed", "affirmed"]
+HOWS: tuple[How, ...] = get_args(How)
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """One family's contrasts under every patch; a column an item with a donor."""
+
+    family: str
+    names: Names
+    is_claim: bool
+    own: tuple[tuple[float, ...], ...]
+    """(patches, items): claims: the verdict on the own value; values: own minus donor's value."""
+    donor: tuple[tuple[float, ...], ...]
+    """The verdict on the donor's value; values: donor's minus own."""
+
+
+@dataclass(frozen=True)
+class SwapMeasurements:
+    """Everything that was patched."""
+
+    items: tuple[int, ...]
+    donors: tuple[int, ...]
+    patches: tuple[str, ...]
+    """"none", then "early features", "late attention", "3 mlp", ..."""
+    families: tuple[Swaps, ...]
+
+
+@dataclass(frozen=True)
+class _Patch:
+    layers: tuple[int, ...]
+    how: How
+
+
+def _patches(study: Study) -> dict[str, _Patch]:
+    L, E = study.model.n_layers, study.early_layers
+    groups = {"early": tuple(range(E)), "late": tuple(range(E, L))}
+    groups |= {str(layer): (layer,) for layer in range(L)}
+    return {f"{name} {how}": _Patch(layers, how) for name, layers in groups.items() for how in HOWS}
+
+
+def find_donors(study: Study, given: Answers) -> dict[int, int]:
+    """Kept item -> another, none of whose values, true or false, is one of its own.
+
+    Where there is none such, another whose affirmed values differ. Donors are of the same half
+    where one is left, and drawn by the seed.
+    """
+    generator = random.Random(study.settings.seed + 6)
+    families = [study.facts[0], *study.judgements]
+    spelt: dict[int, set[str]] = {}
+    own: dict[int, set[str]] = {}
+    for index in given.kept:
+        item = study.items[index]
+        own[index] = {given.own(family, item) for family in families}
+        spelt[index] = {word for f in families for word in (item.value(f), item.other[f.answer])}
+    found = {}
+    for index in given.kept:
+        free = [one for one in given.kept if not spelt[one] & spelt[index]]
+        free = free or [one for one in given.kept if not own[one] & own[index]]
+        near = [one for one in free if study.half[one] == study.half[index]]
+        if free:
+            found[index] = generator.choice(near or free)
+    return found
+
+
+def swaps(
+    study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> SwapMeasurements:
+    """Patch every kept item that has a donor."""
+    donors = find_donors(study, given)
+    patches, found = _patches(study), []
+    families = [*study.facts, *study.judgements]
+    for done, family in enumerate(families):
+        on_progress(done, len(families))
+        for names in _names(study, given, family, donors):
+            found.append(_family(study, given, family, names, donors, patches))
+    return SwapMeasurements(
+        items=tuple(donors),
+        donors=tuple(donors.values()),
+        patches=("none", *patches),
+        families=tuple(found),
+    )
+
+
+def _names(
+    study: Study, given: Answers, family: FamilySpec, donors: Mapping[int, int]
+) -> list[Names]:
+    """Which values are asked about: the completed ones, the affirmed ones where they differ."""
+    if not family.is_claim:
+        return ["affirmed" if family is not study.facts[0] else "completed"]
+    completing = study.facts[0]
+    differ = completing.answer == family.answer and any(
+        given.own(completing, study.items[i]) != given.own(family, study.items[i])
+        for i in {*donors, *donors.values()}
+    )
+    return ["completed", "affirmed"] if differ else ["completed"]
+
+
+def _family(
+    study: Study,
+    given: Answers,
+    family: FamilySpec,
+    names: Names,
+    donors: Mapping[int, int],
+    patches: Mapping[str, _Patch],
+) -> Swaps:
+    answering = family if names == "affirmed" else study.facts[0]
+    pairs = [(study.items[i], study.items[j]) for i, j in donors.items()]
+    # A family that answers in other words than the completion is asked about its own.
+    answering = family if answering.answer != family.answer else answering
+    values = [(given.own(answering, one), given.own(answering, other)) for one, other in pairs]
+    sides = []
+    for side in (0, 1):
+        asks, sources = [], []
+        for (item, other), both in zip(pairs, values, strict=True):
+            asks.append(_ask(study, family, item, both, side))
+            sources.append(_ask(study, family, other, both, side))
+        sides.append(_Patching(study, asks, sources).run(patches))
+    return Swaps(family.name, names, family.is_claim, sides[0], sides[1])
+
+
+def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side: int) -> Ask:
+    """The prompt that claims the own (0) or the donor's (1) value, or that prefers it."""
+    if family.is_claim:
+        return study.ask(family, item, both[side])
+    plus, minus = (answer_id(study.model, family, both[one]) for one in (side, 1 - side))
+    return study.ask(family, item).between(plus, minus)
+
+
+class _Patching:
+    """Prompts, and the prompts that what is patched comes from."""
+
+    def __init__(self, study: Study, asks: Sequence[Ask], sources: Sequence[Ask]) -> None:
+        self.study, self.asks = study, asks
+        self.inputs = _read_at_objects(study, sources)
+        self.outputs = written_at_objects(study, sources)
+
+    def run(self, patches: Mapping[str, _Patch]) -> tuple[tuple[float, ...], ...]:
+        """(patches, items) contrasts, untouched first."""
+        model = self.study.model
+        found = [contrasts(model, self.asks)]
+        found += [contrasts(model, self.asks, self._edits(one)) for one in patches.values()]
+        return tuple(tuple(one.tolist()) for one in found)
+
+    def _edits(self, patch: _Patch) -> Callable[[list[int]], Edits]:
+        study = self.study
+
+        def edits(rows: list[int]) -> Edits:
+            at = torch.tensor(
+                [self.asks[row].roles["object"] for row in rows], device=study.model.device
+            )
+            if patch.how != "features":
+                outputs = {
+                    (place, layer): written[rows]
+                    for (place, layer), written in self.outputs.items()
+                    if layer in patch.layers and patch.how in ("everything", place)
+                }
+                return OutputSwapping(outputs, at)
+            fired = {
+                layer: study.dictionary.layers[layer].encode(self.inputs[layer, rows])
+                for layer in patch.layers
+            }
+            return Swapping(study.model, study.dictionary, fired, object_at=at)
+
+        return edits
+
+
+def _read_at_objects(study: Study, asks: Sequence[Ask]) -> Float[Tensor, "L rows d"]:
+    """What the dictionary reads at each prompt's object."""
+    model = study.model
+    inputs = model.unembedding.new_zeros(model.n_layers, len(asks), model.d_model)
+    for rows in spans(model, asks):
+        at = torch.tensor([asks[row].roles["object"] for row in rows], device=model.device)
+        here = torch.arange(len(rows), device=model.device)
+        read = model.mlp_activity(token_ids(model, asks, rows), study.dictionary.reads).inputs
+        inputs[:, rows] = read[:, here, at]
+    return inputs
+
+
+def swap_result(found: SwapMeasurements, study: Study) -> SwapResult | None:
+    """Shares that follow, with intervals; None where no item has a donor."""
+    if not found.items:
+        return None
+    settings = study.settings
+    draws = Bootstrap(len(found.items), resamples=settings.resamples, seed=settings.seed + 7)
+    rows = []
+    for patch in range(1, len(found.patches)):
+        layers, _, name = found.patches[patch].partition(" ")
+        how = next(one for one in HOWS if one == name)
+        claims = [one for one in found.families if one.is_claim]
+        for names in ("completed", "affirmed"):
+            group = [one for one in claims if one.names == names]
+            if group:
+                rows.append(_row(group, "claims", patch, layers, how, draws))
+        rows += [_row([one], one.family, patch, layers, how, draws) for one in found.families]
+    return SwapResult(tuple(rows), len(found.items))
+
+
+def _row(
+    group: Sequence[Swaps], family: str, patch: int, layers: str, how: How, draws: Bootstrap
+) -> SwapRow:
+    def shares(at: int) -> dict[str, Floats]:
+        """Means over the group's families, by item."""
+        own = np.array([one.own[at] for one in group]) > 0
+        donor = np.array([one.donor[at] for one in group]) > 0
+        both = {"follows": donor & ~own, "own": own, "donor": donor}
+        return {name: values.mean(0) for name, values in both.items()}
+
+    after, before = shares(patch), shares(0)
+    return SwapRow(
+        layers=layers,
+        how=how,
+        family=family,
+        names=group[0].names,
+        follows=draws.mean(after["follows"]),
+        own_affirmed=draws.mean(after["own"]),
+        donor_affirmed=draws.mean(after["donor"]),
+        before=float(before["follows"].mean()),
+    )

@@ -1,0 +1,201 @@
+"""2. Graphs of the families: how much influence each feature has in which route, and overlaps.
+
+A feature's *signed share* in a graph is what it hands on to the target, along paths of products of
+signed shares of rows (method.md section 5, with signs), over the sum of the absolute values of all
+features. Targets are contrasts of what the model affirms and what it does not, so that a positive
+share speaks for its own answer; claims are traced both true and false, and a feature that says
+"yes" to everything cancels out.
+
+Early shares are those at the object's position in the first third of the layers (stores), late
+ones those in all later layers at any position (read-outs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from circuit_tracer.attribution.tracing import trace
+from circuit_tracer.experiments.dissociation.items import Ask, Item
+from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.graphs.comparing.comparison import compare
+from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
+from circuit_tracer.graphs.influence import totals
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.token_text import join_tokens
+
+EARLY, LATE = 0, 1
+LEAST_SHARE = 1e-6
+"""Smaller ones are not kept."""
+Shares = dict[tuple[int, int, int], float]
+"""(part, layer, feature) -> signed share."""
+
+
+@dataclass(frozen=True)
+class PairOverlap:
+    """Two graphs of one item compared, or one with an unrelated prompt's."""
+
+    kind: str
+    """As in `OverlapRow`."""
+    first: str
+    second: str
+    overlap: float
+    anywhere: float
+    p: float
+
+
+@dataclass(frozen=True)
+class ItemGraphs:
+    """What is kept of one item's graphs: a column an entry of (part, layer, feature)."""
+
+    item: int
+    part: tuple[int, ...]
+    layer: tuple[int, ...]
+    feature: tuple[int, ...]
+    fact: tuple[float, ...]
+    """Mean signed share over the graphs of the fact route."""
+    judgement: tuple[float, ...]
+    overlaps: tuple[PairOverlap, ...]
+
+
+class _Traced(NamedTuple):
+    """A graph to compare."""
+
+    family: str
+    pruned: PrunedGraph
+    roles: Mapping[str, int] | None
+    """None for an unrelated prompt."""
+
+
+def traced(
+    study: Study,
+    given: Answers,
+    family: FamilySpec,
+    item: Item,
+    ask: Ask,
+    *,
+    node_threshold: float = 0.8,
+) -> PrunedGraph:
+    """One prompt's graph, pruned, with its own answer minus the other as its target."""
+    own_is_true = given.own_is_true(_original(study, family), item.index)
+    claims_truth = family.words is None or ask.claim == item.value(family)
+    pair = [study.model.token_text(token_id) for token_id in (ask.plus, ask.minus)]
+    swapped = own_is_true != claims_truth
+    settings = study.trace_settings(join_tokens(pair[::-1] if swapped else pair))
+    found = trace(study.model, study.dictionary, ask.text, settings, labels=study.labels)
+    return prune(found.graph, node_threshold=node_threshold)
+
+
+def _original(study: Study, family: FamilySpec) -> FamilySpec:
+    """The family that a paraphrase says again."""
+    if family.paraphrase_of is None:
+        return family
+    return next(one for one in study.spec.families if one.name == family.paraphrase_of)
+
+
+def signed_influence(graph: Graph) -> Floats:
+    """(n,) what a unit at each node hands on to the targets, signed: `influence` with signs."""
+    nodes, edges = graph.nodes, graph.edges
+    into = totals(graph)[edges.target]
+    share = np.divide(edges.weight, into, out=np.zeros(len(into)), where=into > 0)
+    found: Floats = nodes.weight.astype(np.float64).copy()
+    level = nodes.layer[edges.target]
+    for one in np.unique(level)[::-1]:
+        which = np.flatnonzero(level == one)
+        handed = found[edges.target[which]] * share[which]
+        found += np.bincount(edges.source[which], weights=handed, minlength=len(found))
+    return found
+
+
+def shares_of(study: Study, pruned: PrunedGraph, ask: Ask) -> Shares:
+    """The signed shares of the features of one graph."""
+    nodes = pruned.graph.nodes
+    rows = nodes.of_kind(NodeKind.FEATURE)
+    signed = signed_influence(pruned.graph)[rows]
+    signed = signed / (np.abs(signed).sum() or 1.0)
+    found: Shares = {}
+    early = nodes.layer[rows] < study.early_layers
+    stored = nodes.position[rows] == ask.roles["object"]
+    for at in np.flatnonzero((np.abs(signed) > LEAST_SHARE) & (~early | stored)).tolist():
+        row = rows[at]
+        key = (EARLY if early[at] else LATE, int(nodes.layer[row]), int(nodes.feature[row]))
+        found[key] = found.get(key, 0.0) + float(signed[at])
+    return found
+
+
+def mean_shares(many: list[Shares]) -> Shares:
+    """The mean over graphs."""
+    keys = set().union(*many)
+    return {key: sum(one.get(key, 0.0) for one in many) / len(many) for key in keys}
+
+
+def item_graphs(
+    study: Study,
+    given: Answers,
+    item: Item,
+    floor: Mapping[str, PrunedGraph] | None,
+) -> ItemGraphs:
+    """Trace one item in all families; with `floor` (prompt -> graph) compare the graphs as well."""
+    shares: dict[str, list[Shares]] = {"fact": [], "judgement": []}
+    graphs: dict[str, _Traced] = {}
+    families = study.spec.families if floor is not None else study.spec.measured
+    for family in families:
+        asks = study.both_claims(family, item)
+        for ask in asks[:1] if family.paraphrase_of else asks:
+            pruned = traced(study, given, family, item, ask)
+            if family.paraphrase_of is None:
+                shares[family.route].append(shares_of(study, pruned, ask))
+            graphs.setdefault(family.name, _Traced(family.name, pruned, ask.roles))
+    fact, judgement = mean_shares(shares["fact"]), mean_shares(shares["judgement"])
+    keys = sorted({*fact, *judgement})
+    return ItemGraphs(
+        item=item.index,
+        part=tuple(key[0] for key in keys),
+        layer=tuple(key[1] for key in keys),
+        feature=tuple(key[2] for key in keys),
+        fact=tuple(fact.get(key, 0.0) for key in keys),
+        judgement=tuple(judgement.get(key, 0.0) for key in keys),
+        overlaps=() if floor is None else _overlaps(study, graphs, floor),
+    )
+
+
+def _overlaps(
+    study: Study, graphs: Mapping[str, _Traced], floor: Mapping[str, PrunedGraph]
+) -> tuple[PairOverlap, ...]:
+    seed, found = study.settings.seed, []
+    for fact in study.facts:
+        for judgement in study.judgements:
+            pair = graphs[fact.name], graphs[judgement.name]
+            found.append(_overlap("fact x judgement", *pair, seed=seed))
+    for family in study.spec.families:
+        if family.paraphrase_of is not None:
+            pair = graphs[family.paraphrase_of], graphs[family.name]
+            found.append(_overlap("ceiling", *pair, seed=seed))
+    for family in study.spec.measured:
+        for pruned in floor.values():
+            unrelated = _Traced("unrelated", pruned, None)
+            found.append(_overlap("floor", graphs[family.name], unrelated, seed=seed))
+    return tuple(found)
+
+
+def _overlap(kind: str, first: _Traced, second: _Traced, *, seed: int) -> PairOverlap:
+    both = first.roles is not None and second.roles is not None
+    roles = (first.roles, second.roles) if both else (None, None)
+    pair = compare(first.pruned, second.pruned, roles=roles, seed=seed)
+    values = (pair.kept.features, pair.kept.anywhere, pair.p_kept)
+    known = [float("nan") if value is None else value for value in values]
+    return PairOverlap(kind, first.family, second.family, *known)
+
+
+def unrelated_graphs(study: Study) -> dict[str, PrunedGraph]:
+    """The graphs of the spec's unrelated prompts, each explaining its own first choices."""
+    found = {}
+    for prompt in study.spec.unrelated:
+        whole = trace(study.model, study.dictionary, prompt, study.trace_settings())
+        found[prompt] = prune(whole.graph)
+    return found

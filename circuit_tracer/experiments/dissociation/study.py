@@ -1,0 +1,138 @@
+"""What every step of the experiment works with: model, dictionary, items, and how much is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.tracing import Labels
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.dissociation.items import Ask, Item, make_ask, make_items
+from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
+from circuit_tracer.experiments.dissociation.spec_checks import shown
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured."""
+
+    seed: int = 0
+    quick: bool = False
+    most_items: int | None = None
+    """Items measured; None for all of the spec's."""
+    compared: int = 24
+    """Items whose graphs are compared with each other."""
+    random_sets: int = 20
+    deals: int = 20
+    """Deals of shuffled labels."""
+    random_heads: int = 20
+    resamples: int = 2000
+
+    @classmethod
+    def quickly(cls, seed: int = 0) -> Settings:
+        """Few items and few controls: for a first look and for tests."""
+        return cls(
+            seed=seed,
+            quick=True,
+            most_items=8,
+            compared=2,
+            random_sets=5,
+            deals=5,
+            random_heads=5,
+            resamples=1000,
+        )
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what cannot be."""
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} must be at least 0")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment on one model."""
+
+    model: Model
+    dictionary: AnyDictionary
+    spec: Spec
+    settings: Settings
+    labels: Labels | None = None
+    """Of features, from their cards."""
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """All that are asked about."""
+        return make_items(self.spec, most=self.settings.most_items)
+
+    @cached_property
+    def half(self) -> dict[int, int]:
+        """Item -> the half of the objects it is in."""
+        return {item.index: item.half for item in self.items}
+
+    @cached_property
+    def early_layers(self) -> int:
+        """How many layers count as early: the first third, at least one."""
+        return max(1, self.model.n_layers // 3)
+
+    def n_zeroed(self, ask: Ask) -> int:
+        """Leading positions of a prompt without features."""
+        return self.model.zeroed_positions(list(ask.ids))
+
+    @property
+    def facts(self) -> tuple[FamilySpec, ...]:
+        """Families of the fact route, without paraphrases."""
+        return self.spec.of_route("fact")
+
+    @property
+    def judgements(self) -> tuple[FamilySpec, ...]:
+        """Families of the judgement route, without paraphrases."""
+        return self.spec.of_route("judgement")
+
+    @property
+    def claims(self) -> tuple[FamilySpec, ...]:
+        """Those of them that make claims."""
+        return tuple(family for family in self.judgements if family.is_claim)
+
+    @property
+    def read_for_truth(self) -> tuple[FamilySpec, ...]:
+        """All that make claims, those for the truth direction alone as well."""
+        return tuple(family for family in self.spec.asked if family.is_claim)
+
+    def check(self) -> None:
+        """Raise PromptError for any prompt that cannot be asked, before the first is.
+
+        Paraphrases and unrelated prompts have their turn after hours of work with a large model.
+        """
+        for family in self.spec.families:
+            for item in self.items:
+                try:
+                    self.both_claims(family, item)
+                except UsageError as e:
+                    place = f'the family "{family.name}" cannot ask about "{shown(item.name)}"'
+                    raise PromptError(f"{place}: {e}") from e
+        for prompt in self.spec.unrelated:
+            self.model.tokenize(prompt)
+
+    def ask(self, family: FamilySpec, item: Item, claim: str | None = None) -> Ask:
+        """One prompt."""
+        return make_ask(self.model, family, item, claim=claim)
+
+    def both_claims(self, family: FamilySpec, item: Item) -> tuple[Ask, ...]:
+        """The true and the false claim, or the one prompt of a family without claims."""
+        if not family.is_claim:
+            return (self.ask(family, item),)
+        return (self.ask(family, item), self.ask(family, item, item.other[family.answer]))
+
+    def trace_settings(self, contrast: str | None = None) -> TraceSettings:
+        """Of a trace that explains a contrast of two words, or the model's own first choices."""
+        told = self.spec.trace
+        return TraceSettings(
+            contrast=contrast,
+            max_feature_nodes=(
+                int(told["max_feature_nodes"]) if "max_feature_nodes" in told else None
+            ),
+            coverage=told.get("coverage"),
+        )

@@ -1,0 +1,1 @@
+"""What every experiment needs: passes with edits, stages on disk, bootstrap intervals."""

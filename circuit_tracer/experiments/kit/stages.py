@@ -1,0 +1,94 @@
+"""Stages of an experiment on disk, so that a run that was killed goes on where it was.
+
+A stage is one JSON file in `stages/`, written whole or not at all when the stage is done, under the
+key of everything that it depends on: spec, model, dictionary, settings, version of the tool. Stages
+under another key are of another experiment and are neither used nor mixed in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.dissociation.results_file import from_plain
+from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.graphs.files.json_values import to_json
+
+STAGES = "stages"
+T = TypeVar("T")
+
+
+class StageStore:
+    """The finished stages of one experiment."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        """`folder` is the report's; nothing is read or written yet."""
+        self.folder, self.key = folder / STAGES, key
+        self.seconds: dict[str, float] = {}
+        """Wall time by stage, of this run or of the one that measured it."""
+
+    def stage(self, name: str, kind: type[T], measure: Callable[[], T]) -> T:
+        """The stage's result: read if it is there, else measured and stored.
+
+        `kind` is a dataclass of plain values. Raises OutputError where it cannot be written.
+        """
+        path = self.folder / f"{name}.json"
+        record = _read(path)
+        if record is not None and record.get("key") == self.key:
+            try:
+                found = from_plain(kind, record["result"])
+                self._count(name, float(record["seconds"]))
+            except (KeyError, TypeError, ValueError):
+                pass  # damaged: measured again
+            else:
+                return found
+        start = time.perf_counter()
+        found = measure()
+        seconds = time.perf_counter() - start
+        self._count(name, seconds)
+        plain: Any = found
+        text = to_json({"key": self.key, "seconds": seconds, "result": asdict(plain)})
+        with new_file(path, overwrite=True) as file:
+            file.write_text(text, encoding="utf-8")
+        return found
+
+    def _count(self, name: str, seconds: float) -> None:
+        stage = name.partition("/")[0]
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def check(self) -> None:
+        """Raise OutputError where the folder holds stages of another experiment."""
+        for path in sorted(self.folder.rglob("*.json")):
+            record = _read(path)
+            if record is not None and record.get("key", self.key) != self.key:
+                raise OutputError(
+                    f"{self.folder.parent} holds another experiment (another spec, model, "
+                    "dictionary or settings, or --quick); add --overwrite to replace it, or choose "
+                    "another folder with --name"
+                )
+
+
+def holds_stages(folder: Path) -> bool:
+    """Whether a report folder has stages, and among them nothing that is not ours.
+
+    A damaged stage counts as ours, and so do the dot-files that a killed run leaves behind.
+    """
+    stages = folder / STAGES
+    files = [path for path in stages.rglob("*") if path.is_file() and path.name[0] != "."]
+    return stages.is_dir() and all(
+        path.suffix == ".json" and "key" in (_read(path) or ("key",)) for path in files
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The record of a stage; None for none, and for what cannot be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,1 @@
+"""The trust report for the terminal and as a figure."""

@@ -1,0 +1,1 @@
+"""Edges as columns, in memory or on disk, and the strongest of many."""

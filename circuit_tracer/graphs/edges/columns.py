@@ -1,0 +1,137 @@
+"""Three columns of edges that are filled from the front, in memory or on disk."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from circuit_tracer.errors import OutputError
+from circuit_tracer.graphs.files.atomic import why_not_written
+from circuit_tracer.graphs.graph import Edges
+from circuit_tracer.graphs.influence import Part
+
+MEMORY_BUDGET = 4 << 30
+"""Bytes that edges may take (12 each in float32) where nothing else is said."""
+
+_BUFFER = 1 << 20
+
+
+def edge_bytes(dtype: np.dtype[Any] | None) -> int:
+    """Bytes of one edge with weights of a dtype, float32 if it is not known yet."""
+    return 8 + (4 if dtype is None else dtype.itemsize)
+
+
+def edge_columns(
+    count: int,
+    dtype: DTypeLike,
+    *,
+    memory_budget_bytes: int = MEMORY_BUDGET,
+    folder: Path | str | None = None,
+) -> MemoryColumns | DiskColumns:
+    """Room for `count` edges with weights of the dtype: in memory if the budget allows."""
+    if count * edge_bytes(np.dtype(dtype)) > memory_budget_bytes:
+        return DiskColumns(dtype, folder)
+    return MemoryColumns(count, dtype)
+
+
+class MemoryColumns:
+    """Three columns of edges that are filled from the front."""
+
+    def __init__(self, count: int, dtype: DTypeLike) -> None:
+        self._columns = Edges(
+            source=np.empty(count, dtype=np.int32),
+            target=np.empty(count, dtype=np.int32),
+            weight=np.empty(count, dtype=dtype),
+        )
+        self._end = 0
+
+    def append(self, part: Part) -> None:
+        """Add edges behind those that are there."""
+        start, self._end = self._end, self._end + len(part.source)
+        self._columns.source[start : self._end] = part.source
+        self._columns.target[start : self._end] = part.target
+        self._columns.weight[start : self._end] = part.weight
+
+    def edges(self) -> Edges:
+        """All that was added; nothing more can be."""
+        return self._columns.take(slice(self._end))
+
+
+class DiskColumns:
+    """The same in temporary files without a name, which no crash can leave behind.
+
+    They are written through the file, never through the map: on a full disk a write says so,
+    where a map would end the process.
+    """
+
+    def __init__(self, dtype: DTypeLike, folder: Path | str | None) -> None:
+        self._dtypes = (np.dtype(np.int32), np.dtype(np.int32), np.dtype(dtype))
+        self._folder = folder
+        self._count = 0
+        with _on_disk(folder), ExitStack() as opened:
+            self._files = tuple(opened.enter_context(_temporary(folder)) for _ in self._dtypes)
+            self._close = weakref.finalize(self, _close_all, opened.pop_all())
+
+    def append(self, part: Part) -> None:
+        """Add edges behind those that are there. OutputError when the disk is full."""
+        with _on_disk(self._folder):
+            for file, dtype, values in zip(self._files, self._dtypes, part, strict=True):
+                file.write(np.ascontiguousarray(values, dtype=dtype).data)
+        self._count += len(part.source)
+
+    def part(self) -> Part:
+        """What is there by now, as read-only maps."""
+        self._flush()
+        return Part(self._map(0), self._map(1), self._map(2))
+
+    def _flush(self) -> None:
+        with _on_disk(self._folder):
+            for file in self._files:
+                file.flush()
+
+    def _map(self, column: int) -> NDArray[Any]:
+        if not self._count:  # nothing cannot be mapped
+            return np.empty(0, dtype=self._dtypes[column])
+        return np.memmap(
+            self._files[column], dtype=self._dtypes[column], mode="r", shape=(self._count,)
+        )
+
+    def edges(self) -> Edges:
+        """All that was added, as read-only maps; nothing more can be."""
+        self._flush()
+        edges = Edges(self._map(0), self._map(1), self._map(2))
+        self.close()  # the maps keep what they need
+        return edges
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._close()
+
+
+def _temporary(folder: Path | str | None) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder, buffering=_BUFFER, prefix="circuit-tracer-")
+
+
+def _close_all(files: ExitStack) -> None:
+    """Close without a last flush that may fail again on a full disk."""
+    with suppress(OSError):
+        files.close()
+
+
+@contextmanager
+def _on_disk(folder: Path | str | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        place = folder if folder is not None else tempfile.gettempdir()
+        raise OutputError(
+            f"cannot write edges past the memory budget to {place}: {why_not_written(e)}; free "
+            "some room there or point TMPDIR to a larger disk"
+        ) from e

@@ -1,0 +1,185 @@
+"""Edges while rows still come in: in memory up to a budget, past it in temporary files.
+
+A row comes whole, in one batch, so that all edges in the order of (target, source) need no sort of
+them all: rows are copied one behind the other, by target. Half of the budget is for what has come,
+the other half for what is handed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuit_tracer.graphs.edges.columns import (
+    MEMORY_BUDGET,
+    DiskColumns,
+    edge_bytes,
+    edge_columns,
+)
+from circuit_tracer.graphs.edges.rows import (
+    Rows,
+    in_order,
+    neighbours,
+    places_of,
+    renumbered_rows,
+    whole_rows,
+)
+from circuit_tracer.graphs.graph import Edges
+from circuit_tracer.graphs.influence import Part
+
+_TOGETHER = 1 << 15
+"""Edges that are put in order at a time, of graphs with more than `_AT_ONCE`."""
+_AT_ONCE = 1 << 18
+
+
+class EdgeStore:
+    """Collects batches of whole rows; `edges` gives them sorted, `unsorted` as they came.
+
+    Past the memory budget everything moves to temporary files, in `folder` or where the system
+    keeps such files (TMPDIR), which are gone with the store or the process. What `edges` has
+    handed out outlives the store.
+    """
+
+    def __init__(
+        self, memory_budget_bytes: int = MEMORY_BUDGET, folder: Path | str | None = None
+    ) -> None:
+        self.memory_budget_bytes = memory_budget_bytes
+        self.folder = folder
+        self._parts: list[Part] = []
+        """The batches, as long as they are in memory; in no order until somebody wants them so."""
+        self._rows: list[Rows] = []
+        """Where the rows of each batch lie in it."""
+        self._seen: set[int] = set()
+        self._ends: list[int] = []
+        self._dtype: np.dtype[Any] | None = None
+        self._disk: DiskColumns | None = None
+
+    @property
+    def count(self) -> int:
+        """Edges so far. (No `len`, with which a store that is still empty would be falsy.)"""
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the edges so far take, in memory or on disk."""
+        return self.count * edge_bytes(self._dtype)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the budget was passed."""
+        return self._disk is not None
+
+    def add(
+        self,
+        source: NDArray[np.integer[Any]],
+        target: NDArray[np.integer[Any]],
+        weight: NDArray[np.floating[Any]],
+    ) -> None:
+        """Take a batch of edges, (m,) each, in any order; the arrays are copied.
+
+        All edges of a target come in one batch, and every batch has weights of one dtype: raises
+        ValueError otherwise, and OutputError when the disk is full.
+        """
+        part, rows = whole_rows(source, target, weight)
+        if self._dtype is not None and self._dtype != part.weight.dtype:
+            raise ValueError(f"edges in {part.weight.dtype} after edges in {self._dtype}")
+        self._dtype = part.weight.dtype
+        targets = set(rows.target.tolist())
+        if not self._seen.isdisjoint(targets):
+            again = min(self._seen & targets)
+            raise ValueError(f"the row of node {again} came in two batches")
+        total = self.count + len(part.target)
+        if self._disk is None and 2 * total * edge_bytes(self._dtype) > self.memory_budget_bytes:
+            self._disk = self._spill(self._dtype)
+        if self._disk is None:
+            self._parts.append(part)
+        else:
+            part, rows = in_order(part, rows)
+            self._disk.append(part)
+        self._seen |= targets
+        self._rows.append(rows)
+        self._ends.append(total)
+
+    def _spill(self, dtype: np.dtype[Any]) -> DiskColumns:
+        disk = DiskColumns(dtype, self.folder)
+        self._order()
+        for part in self._parts:
+            disk.append(part)
+        self._parts.clear()
+        return disk
+
+    def _order(self) -> None:
+        """Put what is in memory in order, batch by batch."""
+        for i, part in enumerate(self._parts):
+            self._parts[i], self._rows[i] = in_order(part, self._rows[i])
+
+    def unsorted(self) -> Iterator[Part]:
+        """The batches in the order they came, each sorted by (target, source).
+
+        For `influence.flow_in_parts(list(store.unsorted()), ...)`. Columns on disk are read-only
+        maps; they show what was there when this was called.
+        """
+        if self._disk is None:
+            self._order()
+            return iter(list(self._parts))
+        columns = self._disk.part()
+        starts = [0, *self._ends[:-1]]
+        return (
+            columns.take(slice(start, end)) for start, end in zip(starts, self._ends, strict=True)
+        )
+
+    def edges(self, renumbered: NDArray[np.integer[Any]] | None = None) -> Edges:
+        """All edges sorted by (target, source), in memory if they fit the budget, else mapped.
+
+        `renumbered` (rows of the old node table,) gives each node its new row and must rise over
+        the nodes that occur (raises ValueError if not): so a node table can be cut down to them.
+        OutputError when the disk is full.
+        """
+        columns = edge_columns(
+            self.count,
+            np.float32 if self._dtype is None else self._dtype,
+            memory_budget_bytes=self.memory_budget_bytes,
+            folder=self.folder,
+        )
+        for together in self._together():
+            columns.append(
+                together if renumbered is None else renumbered_rows(together, renumbered)
+            )
+        return columns.edges()
+
+    def _together(self) -> Iterator[Part]:
+        """All rows by target, many at a time: a copy of each alone would take its time."""
+        if not self._rows:
+            return
+        rows = Rows(*map(np.concatenate, zip(*self._rows, strict=True)))
+        batch = np.repeat(np.arange(len(self._rows)), [len(some.target) for some in self._rows])
+        order = np.argsort(rows.target, kind="stable")
+        rows, batch = rows.take(order), batch[order]
+        if self._disk is None and self.count <= _AT_ONCE:
+            first = np.array([0, *self._ends[:-1]])[batch]
+            whole = Part(*map(np.concatenate, zip(*self._parts, strict=True)))
+            yield whole.take(places_of(first + rows.start, first + rows.end))
+            return
+        parts = list(self.unsorted()) if self._disk is not None else self._parts
+        for which in neighbours(rows, _TOGETHER):
+            places = zip(batch[which], rows.start[which], rows.end[which], strict=True)
+            some = [parts[i].take(slice(start, end)) for i, start, end in places]
+            yield Part(*map(np.concatenate, zip(*some, strict=True)))
+
+    def close(self) -> None:
+        """Remove the temporary files; the store is empty afterwards."""
+        if self._disk is not None:
+            self._disk.close()
+        self._disk = None
+        self._parts, self._rows, self._ends = [], [], []
+        self._seen = set()
+
+    def __enter__(self) -> EdgeStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""A graph as files: its own folder, the exchange JSON, what other tools open."""

@@ -1,0 +1,274 @@
+"""The graph JSON that Anthropic's viewer, upstream circuit-tracer and Neuronpedia exchange.
+
+Only kept nodes and edges are exported. What the form has no place for (constants, pre-activations,
+target weights, plain influence, the facts of the run) goes under `metadata.circuit_tracer_cli`, so
+that our own files come back whole; other readers ignore that key. A node's `influence` in this
+form is the cumulative share: lower is more important. Facts of the form: formats.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.graphs.files.exchange_reader import EXTRAS, from_exchange
+from circuit_tracer.graphs.files.json_values import info_to_plain, plain
+from circuit_tracer.graphs.files.storage import TRACE_FILE, load_graph
+from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+GENERATOR = "circuit-tracer-cli"
+_FEATURE_TYPES = {
+    NodeKind.EMBEDDING: "embedding",
+    NodeKind.FEATURE: "cross layer transcoder",  # the form's word for per-layer ones too
+    NodeKind.ERROR: "mlp reconstruction error",
+    NodeKind.LOGIT: "logit",
+}
+_GENERATION_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "max_n_logits": int,
+    "desired_logit_prob": (int, float),
+    "batch_size": int,
+    "max_feature_nodes": int,
+}
+
+
+def cantor(layer: int, feature: int) -> int:
+    """The one number the form gives a transcoder feature: (l+f)(l+f+1)/2 + f. Fits an int64."""
+    return (layer + feature) * (layer + feature + 1) // 2 + feature
+
+
+def to_exchange(
+    pruned: PrunedGraph,
+    *,
+    slug: str,
+    scan: str | None = None,
+    supernodes: Sequence[tuple[str, Sequence[int]]] | None = None,
+) -> dict[str, Any]:
+    """The kept graph as a JSON-ready dict.
+
+    `scan` is the model id for Neuronpedia and the dictionary's repository for circuit-tracer's own
+    page (default: the dictionary's name). `supernodes` are names with rows of kept nodes; without
+    them those of an imported graph are passed on. Raises GraphFileError if two nodes had the same
+    id.
+    """
+    graph = pruned.graph
+    ids = [exchange_id(graph, row) for row in pruned.kept_rows.tolist()]
+    if len(set(ids)) != len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise GraphFileError(
+            f"Two nodes of this graph have the exchange id {twice}, so it cannot be exported:"
+            " trace the prompt again with each target given once."
+        )
+    record = {
+        "metadata": _metadata(pruned, ids, slug, scan),
+        "qParams": _q_params(graph, ids, supernodes),
+        "nodes": _nodes(pruned, ids),
+    }
+    exported: dict[str, Any] = plain(record)
+    return exported | {"links": _links(pruned, ids)}  # the bulk, and plain as it is
+
+
+def write_exchange(record: Mapping[str, Any], path: Path) -> None:
+    """Write what `to_exchange` made as UTF-8 JSON. Raises ValueError if NaN was put in since."""
+    text = json.dumps(record, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_exchange(path: Path | str) -> PrunedGraph:
+    """Read a graph JSON file, ours or another tool's. Raises GraphFileError."""
+    try:
+        record = json.loads(Path(path).read_bytes())  # UTF-8, 16 or 32, with a BOM or without
+    except (OSError, ValueError, RecursionError) as e:
+        raise GraphFileError(
+            f"{path} cannot be read as graph JSON ({reason(e)}): export it again."
+        ) from e
+    return from_exchange(record)
+
+
+def open_graph(path: Path | str) -> PrunedGraph:
+    """Open either form: a stored trace (folder or trace.json) or an exchanged graph JSON."""
+    path = Path(path)
+    is_exchange = path.suffix == ".json" and path.name != TRACE_FILE and path.is_file()
+    return read_exchange(path) if is_exchange else load_graph(path)
+
+
+def exchange_id(graph: Graph, row: int) -> str:
+    """The `node_id` of a node in this form."""
+    nodes = graph.nodes
+    kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+    feature, position = int(nodes.feature[row]), int(nodes.position[row])
+    if kind is NodeKind.EMBEDDING:
+        return f"E_{feature}_{position}"
+    if kind is NodeKind.FEATURE:
+        return f"{layer}_{feature}_{position}"
+    if kind is NodeKind.ERROR:
+        return f"{layer}_error_mlp_{position}"
+    return f"{layer + 1}_{_target_id(graph, row)}_{position}"
+
+
+def _target_id(graph: Graph, row: int) -> str:
+    """The vocabulary id, or both joined by "-" for a contrast."""
+    return "-".join(str(one) for one in _target(graph, row).vocabulary_ids)
+
+
+def _target(graph: Graph, row: int) -> Any:
+    return graph.info.targets[row - (len(graph.nodes) - len(graph.info.targets))]
+
+
+def _jsexchange_id(graph: Graph, row: int) -> str:
+    nodes = graph.nodes
+    kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+    feature, position = int(nodes.feature[row]), int(nodes.position[row])
+    if kind is NodeKind.EMBEDDING:
+        return f"E_{feature}-{position}"
+    if kind is NodeKind.FEATURE:
+        return f"{layer}_{feature}-0"
+    if kind is NodeKind.ERROR:
+        return f"{layer}_error_mlp-{position}"
+    return f"L_{_target_id(graph, row)}-{position}"
+
+
+def _nodes(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
+    graph, nodes, cumulative = pruned.graph, pruned.graph.nodes, pruned.cumulative
+    records = []
+    for name, row in zip(ids, pruned.kept_rows.tolist(), strict=True):
+        kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
+        feature, position = int(nodes.feature[row]), int(nodes.position[row])
+        record: dict[str, Any] = {
+            "node_id": name,
+            "feature": feature,
+            "layer": str(layer),
+            "ctx_idx": position,
+            "feature_type": _FEATURE_TYPES[kind],
+            "token_prob": 0.0,
+            "is_target_logit": False,
+            "run_idx": 0,
+            "reverse_ctx_idx": 0,
+            "jsNodeId": _jsexchange_id(graph, row),
+            "clerp": nodes.label[row],
+            "influence": cumulative[row],
+            "activation": nodes.activation[row],
+        }
+        if kind is NodeKind.FEATURE:
+            record["feature"] = cantor(layer, feature)
+        elif kind is NodeKind.EMBEDDING:
+            record |= {"layer": "E", "feature": position}
+        elif kind is NodeKind.LOGIT:
+            record |= _target_fields(graph, row)
+        records.append(record)
+    return records
+
+
+def _target_fields(graph: Graph, row: int) -> dict[str, Any]:
+    target = _target(graph, row)
+    return {
+        "layer": str(int(graph.nodes.layer[row]) + 1),
+        "feature": target.vocabulary_ids[0],
+        "token_prob": target.probability,
+        "is_target_logit": row == int(graph.target_rows[0]),
+        "clerp": f'Output "{target.token}" (p={target.probability:.3f})',
+        "influence": None,
+    }
+
+
+def _links(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
+    name_of = dict(zip(pruned.kept_rows.tolist(), ids, strict=True))
+    edges = pruned.kept_edges
+    columns = (edges.source.tolist(), edges.target.tolist(), edges.weight.tolist())
+    return [
+        {"source": name_of[source], "target": name_of[target], "weight": weight}
+        for source, target, weight in zip(*columns, strict=True)
+    ]
+
+
+def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) -> dict[str, Any]:
+    info = pruned.graph.info
+    version = str(info.versions.get(GENERATOR, ""))
+    about: dict[str, Any] = {
+        "description": f"Attribution graph of {info.model.name} with {info.dictionary.name}",
+        "creator_name": GENERATOR,
+        "generator": {"name": GENERATOR, "version": version},
+    }
+    if pruned.scores.dropped_share > 0:
+        about["description"] += (
+            f"; {pruned.scores.dropped_share:.2%} of the influence goes into edges that were too"
+            " small to keep"
+        )
+    known = {
+        key: info.settings[key]
+        for key, kind in _GENERATION_SETTINGS.items()
+        if isinstance(info.settings.get(key), kind)
+    }
+    return {
+        "slug": slug,
+        "scan": scan or info.dictionary.name,
+        "transcoder_list": [info.dictionary.name],
+        "prompt_tokens": info.tokens,
+        "prompt": info.prompt,
+        "node_threshold": pruned.node_threshold,
+        "schema_version": 1,
+        "info": about,
+        "generation_settings": known,
+        "pruning_settings": {
+            "node_threshold": pruned.node_threshold,
+            "edge_threshold": pruned.edge_threshold,
+        },
+        EXTRAS: _extras(pruned, ids),
+    }
+
+
+def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
+    """What the form has no place for; columns run along `ids`."""
+    nodes = pruned.graph.nodes.take(pruned.kept_rows)
+    sparse = bool(nodes.dropped_total.any())
+    return {
+        "version": 1,
+        "info": info_to_plain(pruned.graph.info, with_places=False),
+        "scores": asdict(pruned.scores),
+        "weight_dtype": str(pruned.graph.edges.weight.dtype),
+        "ids": ids,
+        "feature": nodes.feature,
+        "value": nodes.value,
+        "constant": nodes.constant,
+        "expanded": nodes.expanded,
+        "weight": nodes.weight,
+        "label": nodes.label,
+        "influence": pruned.influence[pruned.kept_rows],
+        **({name: getattr(nodes, name) for name in DROPPED} if sparse else {}),
+    }
+
+
+def _q_params(
+    graph: Graph, ids: list[str], supernodes: Sequence[tuple[str, Sequence[int]]] | None
+) -> dict[str, Any]:
+    """The viewer's own state; pins and supernodes of an imported graph are passed on.
+
+    What names no node of `ids`, or is no pin, is left out: another tool's file can hold anything.
+    """
+    state: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
+    state |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
+    for key, value in graph.info.settings.get("qParams", {}).items():
+        if isinstance(value, type(state.get(key, value))):
+            state[key] = value
+    groups = state["supernodes"]
+    if supernodes is not None:
+        groups = [[name, *(exchange_id(graph, row) for row in rows)] for name, rows in supernodes]
+    known = set(ids)
+    named = [(one[0], _known(one[1:], known)) for one in groups if isinstance(one, list) and one]
+    state["supernodes"] = [[str(name), *members] for name, members in named if members]
+    # A viewer's subgraph is made of pinned nodes, supernodes or not.
+    members = [one for group in state["supernodes"] for one in group[1:]]
+    state["pinnedIds"] = list(dict.fromkeys([*_known(state["pinnedIds"], known), *members]))
+    state["clickedId"] = next(iter(_known([state["clickedId"]], known)), "")
+    given = graph.info.settings.get("qParams", {})
+    if any(state[key] != given.get(key) for key in ("pinnedIds", "supernodes")):
+        state["sg_pos"] = ""  # where other boxes stand
+    return state
+
+
+def _known(names: Sequence[Any], ids: set[str]) -> list[str]:
+    return [name for name in names if isinstance(name, str) and name in ids]

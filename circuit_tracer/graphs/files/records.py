@@ -1,0 +1,87 @@
+"""A graph as plain rows: what `show` prints, `--json` dumps and the table forms export.
+
+Every value is a Python scalar or None, so a row can go into JSON as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from circuit_tracer.graphs.files.json_values import plain
+from circuit_tracer.graphs.graph import NodeKind, node_names
+from circuit_tracer.graphs.influence import edge_influence, totals
+from circuit_tracer.graphs.pruning import PrunedGraph
+
+
+def counts(pruned: PrunedGraph) -> dict[str, int]:
+    """How many nodes of each kind and edges there are, and how many were kept."""
+    nodes = pruned.graph.nodes
+    summary = {
+        "nodes": len(nodes),
+        "nodes_kept": int(pruned.node_kept.sum()),
+        "edges": len(pruned.graph.edges),
+        "edges_kept": int(pruned.edge_kept.sum()),
+        "features_unexpanded": int(np.sum((nodes.kind == NodeKind.FEATURE) & ~nodes.expanded)),
+    }
+    for kind in NodeKind:
+        summary[f"{kind.word}s"] = int(np.sum(nodes.kind == kind))
+        summary[f"{kind.word}s_kept"] = int(np.sum((nodes.kind == kind) & pruned.node_kept))
+    return summary
+
+
+def node_table(
+    pruned: PrunedGraph, limit: int | None = 20, *, kinds: Sequence[NodeKind] = tuple(NodeKind)
+) -> list[dict[str, Any]]:
+    """The strongest kept nodes of these kinds, strongest first; targets, which have no influence
+    on themselves, first of all. `limit` None gives all. `influence` is the plain influence."""
+    graph, nodes = pruned.graph, pruned.graph.nodes
+    names = node_names(graph)
+    rows = np.flatnonzero(pruned.node_kept & np.isin(nodes.kind, [int(kind) for kind in kinds]))
+    importance = np.where(nodes.kind == NodeKind.LOGIT, np.inf, pruned.influence)[rows]
+    rows = rows[np.argsort(-importance, kind="stable")][:limit]
+    return [
+        {
+            "row": row,
+            "name": names[row],
+            "kind": NodeKind(int(nodes.kind[row])).word,
+            "layer": int(nodes.layer[row]),
+            "position": int(nodes.position[row]),
+            "token": graph.token_of(row),
+            "feature": int(nodes.feature[row]) if nodes.feature[row] >= 0 else None,
+            "activation": plain(nodes.activation[row]),
+            "influence": float(pruned.influence[row]),
+            "label": nodes.label[row],
+        }
+        for row in rows.tolist()
+    ]
+
+
+def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, Any]]:
+    """The kept edges that carry most influence, strongest first; `limit` None gives all.
+
+    `share` is |weight| over the absolute sum of the target's whole row (edges the trace did not
+    keep included), `influence` what flows along the edge in the whole graph.
+    """
+    graph, edges = pruned.graph, pruned.graph.edges
+    names = node_names(graph)
+    which = np.flatnonzero(pruned.edge_kept)
+    flows = edge_influence(graph, pruned.influence, which)
+    whole = totals(graph)
+    order = np.argsort(-flows, kind="stable")[:limit]
+    table = []
+    for i, flow in zip(which[order].tolist(), flows[order].tolist(), strict=True):
+        weight, target = float(edges.weight[i]), int(edges.target[i])
+        table.append(
+            {
+                "source": names[int(edges.source[i])],
+                "target": names[target],
+                "weight": weight,
+                "sign": (weight > 0) - (weight < 0),
+                "share": abs(weight) / float(whole[target]) if whole[target] > 0 else 0.0,
+                "influence": flow,
+            }
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Routes through a graph: the k best signed paths, through features and through heads."""

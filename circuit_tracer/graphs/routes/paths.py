@@ -1,0 +1,222 @@
+"""The k best signed routes from the tokens to a target (method.md 6).
+
+A path's strength is the product of its edges' shares, an edge's share being its signed weight
+divided by the absolute sum of its target's row (the N of influence.py, with signs). k_best.py finds
+the strongest, of all or of one sign. The total mass of all paths, against which a path's share is
+measured, is one sum up the layers; the masses of both signs follow from two, of the strengths and
+of their absolute values.
+
+Rows are whole rows, so strengths do not depend on which edges a trace kept. Of the paths through
+edges it did not keep, only those that enter by such an edge from a token are known, in sum; the
+others are missing from the total mass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.influence import chunks, totals
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.k_best import Sign, best_routes
+
+
+@dataclass(frozen=True)
+class Path:
+    """One route through the graph."""
+
+    rows: tuple[int, ...]
+    """Rows of the node table from the source to the target, both included."""
+    strength: float
+    """Signed product of the edges' shares of their targets' rows; in -1..1."""
+    sign: int
+    """+1 if the route pushes the target up, -1 if down (the product of the edges' signs)."""
+    share: float
+    """|strength| over the summed |strength| of all paths of the whole graph from the same
+    sources to this target. Pruned or not, the share of one path is the same. Where the trace left
+    out edges between features, at most by the paths through those too high."""
+
+
+class SignedMass(NamedTuple):
+    """Summed absolute strength of all paths to each node, by sign; (n,) each."""
+
+    up: Floats
+    """Paths of positive strength; 1 for the empty path at a source itself."""
+    down: Floats
+    """Paths of negative strength."""
+    unsigned: Floats
+    """Paths that start with an edge from a token that was not kept: those are known in absolute
+    sum alone. 0 where a trace kept every edge."""
+
+    @property
+    def total(self) -> Floats:
+        """(n,) all of them: `path_mass`."""
+        total: Floats = self.up + self.down + self.unsigned
+        return total
+
+
+def best_paths(
+    pruned: PrunedGraph | Graph,
+    *,
+    k: int = 10,
+    sources: Sequence[int] | None = None,
+    targets: Sequence[int] | None = None,
+    direct: bool = True,
+    sign: Sign = "any",
+) -> list[Path]:
+    """The k strongest paths into each target: targets in the given order, strongest first.
+
+    `sign` "+" gives the k strongest of those that push the target up, "-" of those that push it
+    down: what suppressed it.
+
+    Walks the kept nodes and edges of a `PrunedGraph`, everything of a `Graph`; shares are of the
+    whole graph's rows either way, so strengths do not depend on the pruning. `sources` and
+    `targets` are rows, by default all embeddings and all targets; any kind of node may be either.
+    A path may pass through another source. `direct=False` leaves out routes of a single edge, so
+    that every route passes through a feature (shares are still of all paths). Equal strengths go
+    by source row. Raises UsageError for k < 1 or above `k_best.MOST_ROUTES`, another sign, or a row
+    that is not in the graph or was pruned.
+    """
+    graph = pruned.graph if isinstance(pruned, PrunedGraph) else pruned
+    if isinstance(pruned, PrunedGraph):
+        node_kept, which = pruned.node_kept, np.flatnonzero(pruned.edge_kept)
+    else:
+        node_kept, which = np.ones(len(graph.nodes), dtype=np.bool_), np.arange(len(graph.edges))
+    if sign not in get_args(Sign):
+        raise UsageError(f'The sign of paths is "{sign}": give one of {", ".join(get_args(Sign))}.')
+    starts = checked_rows(graph, sources, node_kept, "source")
+    ends = checked_rows(graph, targets, node_kept, "target")
+    steps = graph.edges.take(which)
+    is_start = np.zeros(len(graph.nodes), dtype=np.bool_)
+    is_start[starts] = True
+    shares = signed_shares(steps, totals(graph))
+    routes = best_routes(steps, shares, is_start, ends, k=k, sign=sign, direct=direct)
+    mass = path_mass(graph, sources=starts.tolist())[ends]
+    return [
+        Path(
+            rows=route.rows,
+            strength=route.strength,
+            sign=1 if route.strength > 0 else -1,
+            share=abs(route.strength) / float(whole),
+        )
+        for into, whole in zip(routes, mass, strict=True)
+        for route in into
+    ]
+
+
+def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
+    """(n,) summed absolute strength of all paths from the sources to each node.
+
+    Every path of the whole graph counts, 1 for the empty path at a source itself. With all
+    embeddings among the sources the edges from them that were not kept count, too; those from
+    other nodes never do.
+    """
+    start = np.zeros(len(graph.nodes))
+    start[np.asarray(sources, dtype=np.int64)] = 1.0
+    return _carried(graph, start + _from_dropped(graph, sources))
+
+
+def restricted(graph: Graph, which: Ints) -> Graph:
+    """The graph with some of its edges alone, its rows still as whole as before.
+
+    What is left out goes to `dropped_features`, so that every other share stays and nothing of
+    what is left out counts as a path from a token.
+    """
+    nodes, edges = graph.nodes.with_nothing_dropped(), graph.edges.take(which)
+    inner = replace(graph, nodes=nodes, edges=edges)
+    missing = np.maximum(totals(graph) - totals(inner), 0.0)
+    return replace(inner, nodes=replace(nodes, dropped_features=missing))
+
+
+def signed_mass(graph: Graph, *, sources: Sequence[int]) -> SignedMass:
+    """`path_mass` by sign: what pushes each node up, and what pushes it down."""
+    start = np.zeros(len(graph.nodes))
+    start[np.asarray(sources, dtype=np.int64)] = 1.0
+    absolute, signed = _carried(graph, start), _carried(graph, start, signed=True)
+    from_dropped = _from_dropped(graph, sources)
+    return SignedMass(
+        up=np.maximum(absolute + signed, 0.0) / 2,
+        down=np.maximum(absolute - signed, 0.0) / 2,
+        unsigned=_carried(graph, from_dropped) if from_dropped.any() else from_dropped,
+    )
+
+
+def _from_dropped(graph: Graph, sources: Sequence[int]) -> Floats:
+    """(n,) share of each row that came in by edges from tokens that were not kept.
+
+    0 unless all tokens are among the sources: it is not known which of them the edges are from.
+    """
+    nodes = graph.nodes
+    if not np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
+        return np.zeros(len(nodes))
+    return _over(nodes.dropped_embeddings, totals(graph))
+
+
+def _carried(graph: Graph, start: Floats, *, signed: bool = False) -> Floats:
+    """(n,) what starts at the nodes, (n,), with all that comes to each by way of the edges."""
+    nodes, edges = graph.nodes, graph.edges
+    n, whole, mass = len(nodes), totals(graph), start.copy()
+    for layer in np.unique(nodes.layer):
+        rows = np.flatnonzero(nodes.layer == layer)
+        into = edges.into(int(rows[0]), int(rows[-1]) + 1)  # rows of a layer lie together
+        arrived = np.zeros(n)
+        for part in chunks(into.start, into.stop):
+            some = edges.take(part)
+            shares = signed_shares(some, whole)
+            arriving = (shares if signed else np.abs(shares)) * mass[some.source]
+            arrived += np.bincount(some.target, weights=arriving, minlength=n)
+        mass += arrived
+    return mass
+
+
+def direct_shares(graph: Graph) -> Floats:
+    """(t,) for each target: the share of all paths from tokens to it that are a single edge.
+
+    Such a path goes through attention alone and meets no feature.
+    """
+    nodes, edges, targets = graph.nodes, graph.edges, graph.target_rows
+    whole = totals(graph)
+    direct = _over(nodes.dropped_embeddings, whole)[targets]
+    for i, row in enumerate(targets.tolist()):
+        steps = edges.take(edges.into(row, row + 1))
+        from_token = nodes.kind[steps.source] == NodeKind.EMBEDDING
+        direct[i] += np.abs(signed_shares(steps, whole)[from_token]).sum()
+    mass = path_mass(graph, sources=nodes.of_kind(NodeKind.EMBEDDING).tolist())[targets]
+    return _over(direct, mass)
+
+
+def checked_rows(
+    graph: Graph, rows: Sequence[int] | None, node_kept: Bools, role: Literal["source", "target"]
+) -> Ints:
+    """Rows of sources or targets, by default all embeddings or all targets.
+
+    Raises UsageError for a row that is not in the graph or was pruned.
+    """
+    own = NodeKind.EMBEDDING if role == "source" else NodeKind.LOGIT
+    checked = graph.nodes.of_kind(own) if rows is None else np.asarray(rows, dtype=np.int64)
+    for row in checked:
+        if not 0 <= row < len(node_kept):
+            raise UsageError(f"the path {role} {row} is no row of this graph's node table")
+        if not node_kept[row]:
+            raise UsageError(
+                f"the path {role} {node_name(graph, int(row))} was pruned away; raise the node or "
+                "edge threshold (--node-threshold, --edge-threshold) or choose another node"
+            )
+    return checked
+
+
+def signed_shares(edges: Edges, whole: Floats) -> Floats:
+    """Each edge's weight / absolute sum of its target's whole row; `whole` (n,) of all nodes."""
+    return _over(edges.weight, whole[edges.target])
+
+
+def _over(part: NDArray[np.floating[Any]], whole: Floats) -> Floats:
+    """part / whole, 0 where there is no whole."""
+    ratio: Floats = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return ratio

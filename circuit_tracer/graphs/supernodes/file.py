@@ -1,0 +1,151 @@
+"""Supernodes in a small TOML file that people edit: a name, and the nodes that go by it.
+
+    "banana → yellow" = [
+      "L0/117@3",  # banana → yellow
+      "L1/52@3",   # banana
+    ]
+
+Nodes are named as `show` prints them; the ids of the exchange form ("0_117_3") are understood, too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.graphs.files.exchange import exchange_id
+from circuit_tracer.graphs.files.json_values import whole_text
+from circuit_tracer.graphs.graph import node_names
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.supernodes.grouping import Supernode
+
+SUPERNODES_FILE = "supernodes.toml"
+LARGEST = 4 << 20
+"""Bytes of a file that is read: a name for each of a hundred thousand nodes."""
+
+
+def write_supernodes(
+    pruned: PrunedGraph, groups: Sequence[Supernode], path: Path | str, *, overwrite: bool = False
+) -> None:
+    """Write the file, whole or not at all. Raises OutputError as `new_file` does."""
+    with new_file(path, overwrite) as file:
+        file.write_text(supernodes_toml(pruned, groups), encoding="utf-8")
+
+
+def supernodes_toml(pruned: PrunedGraph, groups: Sequence[Supernode]) -> str:
+    """The file's text: TOML, each node with its label as a comment."""
+    names, labels = node_names(pruned.graph), pruned.graph.nodes.label
+    lines = [
+        f"# Supernodes of: {_comment(pruned.graph.info.prompt)}",
+        "# A name, and the nodes that go by it. Rename, move and delete as you like; then give the",
+        "# file to circuit-tracer supernodes --edit, or leave it beside the graph for export.",
+    ]
+    for group in groups:
+        lines += ["", f"{quoted(group.name)} = ["]
+        for row in group.rows:
+            note = _comment(labels[row])
+            lines.append(f"  {quoted(names[row])},{f'  # {note}' if note else ''}")
+        lines.append("]")
+    return "\n".join(lines) + "\n"
+
+
+def read_supernodes(
+    pruned: PrunedGraph, path: Path | str, *, pruned_away: str = "refuse"
+) -> list[Supernode]:
+    """The file's supernodes, in its order.
+
+    Members that the pruning dropped are refused, or left out with `pruned_away` "leave out" (and
+    supernodes with them that have no others). Raises GraphFileError that names what is wrong.
+    """
+    record = _read(Path(path))
+    rows = _rows_by_name(pruned)
+    lists = {
+        name: [_row(path, name, one, rows) for one in _members(path, name, given)]
+        for name, given in record.items()
+    }
+    for row, count in Counter(row for one in lists.values() for row in one).items():
+        if count > 1:
+            twice = node_names(pruned.graph)[row]
+            raise GraphFileError(f"{path} names {twice} {count} times; leave it in one supernode")
+    groups = []
+    for name, members in lists.items():
+        kept = [row for row in members if pruned.node_kept[row]]
+        if len(kept) < len(members) and pruned_away == "refuse":
+            gone = node_names(pruned.graph)[next(row for row in members if row not in kept)]
+            raise GraphFileError(
+                f'{path}: {gone} in "{name}" was pruned away; take it out, or raise the node '
+                "threshold with circuit-tracer prune"
+            )
+        if kept:
+            groups.append(Supernode(name, tuple(sorted(kept))))
+    return groups
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise GraphFileError(
+                f"{path} is too large for supernodes ({LARGEST >> 20} MiB at most)"
+            )
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except FileNotFoundError as e:
+        raise GraphFileError(
+            f"There is no {path}: write one with circuit-tracer supernodes GRAPH --out {path}."
+        ) from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as e:
+        raise GraphFileError(
+            f"{path} cannot be read as TOML ({reason(e)}): fix it or write it again."
+        ) from e
+
+
+def _rows_by_name(pruned: PrunedGraph) -> dict[str, int]:
+    graph = pruned.graph
+    rows = {exchange_id(graph, row): row for row in pruned.kept_rows.tolist()}
+    return rows | {name: row for row, name in enumerate(node_names(graph))}
+
+
+def _members(path: Path | str, name: str, given: Any) -> list[str]:
+    is_list = isinstance(given, list) and all(isinstance(one, str) for one in given)
+    if not name.strip() or not is_list or not given:
+        example = '"say yellow" = ["L3/117@4", "L4/20@4"]'
+        raise GraphFileError(
+            f'{path}: "{whole_text(name)[:60]}" is no supernode; write a name and a list of nodes, '
+            f"as in {example}"
+        )
+    return list(given)
+
+
+def _row(path: Path | str, name: str, node: str, rows: dict[str, int]) -> int:
+    if node not in rows:
+        raise GraphFileError(
+            f'{path}: "{whole_text(node)[:60]}" in "{whole_text(name)[:60]}" is no node of this '
+            "graph; circuit-tracer show lists their names"
+        )
+    return rows[node]
+
+
+_SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def quoted(text: str) -> str:
+    """A TOML basic string on one line."""
+    return '"' + "".join(_escaped(character) for character in whole_text(text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
+
+
+def _comment(text: str) -> str:
+    """Text that ends with its line: a comment has no escapes."""
+    shown = "".join(c if c.isprintable() else " " for c in whole_text(text))
+    return " ".join(shown.split())[:100]

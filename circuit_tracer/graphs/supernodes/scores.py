@@ -1,0 +1,199 @@
+"""How good a grouping into supernodes is, against random groupings of the same sizes.
+
+Three scores a group: do its members fire on the same tokens (their cards), are their edges more
+alike than those of other groups (the silhouette of Rousseeuw, 1987), and do they move together
+when the model is intervened on. The last needs measured effects, which the caller brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.supernodes.grouping import Reading, Similarity, Supernode, overlaps
+
+SHUFFLES = 200
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """One supernode's scores; None where it cannot be told."""
+
+    consistency: float | None
+    """Mean overlap, over its pairs of members, of the tokens they fire on: 0..1."""
+    silhouette: float | None
+    """Mean over its members of (b - a) / max(a, b), where a is the mean edge distance (1 - cosine)
+    to the other members and b that to the nearest other group (features outside all groups are
+    groups of their own): -1..1, and 0 for no structure."""
+    coherence: float | None
+    """Mean cosine, over its pairs, of what interventions do to its members: -1..1."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One score of the whole grouping, the mean over groups by their number of members."""
+
+    value: float
+    random: float
+    """Mean of random groupings of the same sizes (at the same tokens, where groups keep to one)."""
+    p: float
+    """Share of those, this one counted in, that score at least as high."""
+
+
+def group_scores(
+    groups: Sequence[Supernode],
+    alike: Similarity,
+    *,
+    readings: Sequence[Reading] | None = None,
+    effects: Mapping[int, Floats] | None = None,
+) -> list[GroupScores]:
+    """The scores of each group, in their order.
+
+    `readings` belong to `alike.rows`. `effects` gives, for rows of the node table, what was
+    measured when that feature was intervened on, say the change of every logit: one vector a
+    feature, all of one length; features without one do not count.
+    """
+    pairs = _pair_measures(alike, readings, effects)
+    members = _members(groups, alike)
+    spread = _silhouettes(members, 1 - alike.edges)
+    return [
+        GroupScores(
+            consistency=_mean_pair(pairs.get("consistency"), one),
+            silhouette=None if len(one) < 2 else float(spread[one].mean()),
+            coherence=_mean_pair(pairs.get("coherence"), one),
+        )
+        for one in members
+    ]
+
+
+def against_random(
+    pruned: PrunedGraph,
+    groups: Sequence[Supernode],
+    alike: Similarity,
+    *,
+    readings: Sequence[Reading] | None = None,
+    effects: Mapping[int, Floats] | None = None,
+    shuffles: int = SHUFFLES,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """The grouping's mean scores beside those of random groupings of the same sizes.
+
+    Keys are the fields of `GroupScores`; a score that no group has is left out.
+    """
+    members = _members(groups, alike)
+    pairs = _pair_measures(alike, readings, effects)
+    distance = 1 - alike.edges
+    measures: dict[str, Callable[[Sequence[Ints]], float | None]] = {
+        name: lambda drawn, pair=pair: _weighted(  # type: ignore[misc]
+            [_mean_pair(pair, one) for one in drawn], drawn
+        )
+        for name, pair in pairs.items()
+    }
+    measures["silhouette"] = lambda drawn: _silhouette(drawn, distance)
+    rng = np.random.default_rng(seed)
+    positions = pruned.graph.nodes.position[alike.rows]
+    pools = positions.astype(np.int64) if alike.same_position else np.zeros(len(positions), int)
+    drawn = [_shuffled(members, pools, rng) for _ in range(shuffles)]
+    figures = {}
+    for name, measure in measures.items():
+        value = measure(members)
+        if value is None:
+            continue
+        chance = [found for found in map(measure, drawn) if found is not None]
+        higher = sum(found >= value - 1e-12 for found in chance)
+        mean = float(np.mean(chance)) if chance else float("nan")
+        figures[name] = Figure(value, mean, (1 + higher) / (1 + len(chance)))
+    return figures
+
+
+def _members(groups: Sequence[Supernode], alike: Similarity) -> list[Ints]:
+    """Places in `alike.rows` of each group's features; other nodes do not count."""
+    place = {row: i for i, row in enumerate(alike.rows.tolist())}
+    return [
+        np.array([place[row] for row in group.rows if row in place], dtype=np.int64)
+        for group in groups
+    ]
+
+
+def _pair_measures(
+    alike: Similarity,
+    readings: Sequence[Reading] | None,
+    effects: Mapping[int, Floats] | None,
+) -> dict[str, Floats]:
+    """(n, n) what is averaged over pairs; NaN where a pair cannot be told."""
+    found = {}
+    if readings is not None:
+        shares = [one.fires_on for one in readings]
+        unknown = np.array([not one for one in shares], dtype=np.bool_)
+        measure = overlaps(shares)
+        measure[unknown] = measure[:, unknown] = np.nan
+        found["consistency"] = measure
+    if effects:
+        width = len(next(iter(effects.values())))
+        table = np.full((len(alike.rows), width), np.nan)
+        for place, row in enumerate(alike.rows.tolist()):
+            if row in effects:
+                table[place] = effects[row]
+        length = np.linalg.norm(table, axis=1, keepdims=True)
+        unit = np.divide(table, length, out=np.full_like(table, np.nan), where=length > 0)
+        found["coherence"] = unit @ unit.T
+    return found
+
+
+def _mean_pair(measure: Floats | None, members: Ints) -> float | None:
+    if measure is None or len(members) < 2:
+        return None
+    first, second = np.triu_indices(len(members), 1)
+    values = measure[members[first], members[second]]
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _weighted(values: Sequence[float | None], members: Sequence[Ints]) -> float | None:
+    """The mean over groups, each as often as it has members; None if none has a value."""
+    known = [(v, len(one)) for v, one in zip(values, members, strict=True) if v is not None]
+    return sum(v * n for v, n in known) / sum(n for _, n in known) if known else None
+
+
+def _silhouette(members: Sequence[Ints], distance: Floats) -> float | None:
+    inside = np.concatenate([one for one in members if len(one) > 1] or [np.zeros(0, np.int64)])
+    return float(_silhouettes(members, distance)[inside].mean()) if len(inside) else None
+
+
+def _silhouettes(members: Sequence[Ints], distance: Floats) -> Floats:
+    """(n,) the silhouette of every feature; 0 for one alone."""
+    n = len(distance)
+    label = np.full(n, -1)
+    for number, one in enumerate(members):
+        label[one] = number
+    alone = np.flatnonzero(label < 0)
+    label[alone] = len(members) + np.arange(len(alone))
+    order = np.argsort(label, kind="stable")
+    _, starts, label, size = np.unique(
+        label[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    label = label[np.argsort(order)]  # numbered anew, without the empty groups
+    sums = np.add.reduceat(distance[:, order], starts, axis=1) if n else np.zeros((0, 0))
+    own, others = sums[np.arange(n), label], size[label] - 1
+    inner = np.divide(own, others, out=np.zeros(n), where=others > 0)
+    means = sums / size
+    means[np.arange(n), label] = np.inf
+    outer = means.min(axis=1, initial=np.inf)
+    larger = np.maximum(inner, outer)
+    valid = (others > 0) & np.isfinite(outer) & (larger > 0)
+    return np.where(
+        valid, (np.where(valid, outer, 0.0) - inner) / np.where(valid, larger, 1.0), 0.0
+    )
+
+
+def _shuffled(members: Sequence[Ints], pools: Ints, rng: np.random.Generator) -> list[Ints]:
+    """Groups of the same sizes, their members drawn at random; each keeps its mix of pools."""
+    order = np.arange(len(pools))
+    for pool in np.unique(pools):
+        inside = np.flatnonzero(pools == pool)
+        order[inside] = rng.permutation(inside)
+    return [order[one] for one in members]

@@ -1,0 +1,263 @@
+"""The figures of `dissociate`: whole, the same each time, nothing clipped or covered."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from functools import cache
+from itertools import combinations
+from math import nan
+
+import pytest
+
+from circuit_tracer.experiments.dissociation.report.figures import figures
+from circuit_tracer.experiments.dissociation.report.plot import shown
+from circuit_tracer.experiments.dissociation.report.routes.boxes import frame
+from circuit_tracer.experiments.dissociation.report.routes.cards import SWAPS, cards, index_sentence
+from circuit_tracer.experiments.dissociation.report.routes.layout import (
+    bands,
+    box_words,
+    lay_out_side,
+)
+from circuit_tracer.experiments.dissociation.report.routes.picture import routes_svg
+from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
+    TracedRoute,
+    TwoRoutes,
+    two_routes,
+)
+from circuit_tracer.experiments.dissociation.results import Interval, Report, TruthResult
+from circuit_tracer.graphs import prune
+from circuit_tracer.render.axes import fitting
+from circuit_tracer.render.places import Box
+from tests.experiments.dissociation.report import builders as dissociation_builders
+from tests.render import builders
+from tests.render.extents import SVG, extents, page_size
+
+ALL = {
+    "routes.svg",
+    "overlap.svg",
+    "ablation.svg",
+    "heads.svg",
+    "swap.svg",
+    "truth-direction.svg",
+}
+QUESTION = ("[BOS]", "is", "a", "banana", "yellow", "?")
+
+
+@cache
+def routes(seed: int = 0, labels: tuple[str, ...] = builders.LABELS) -> TwoRoutes:
+    first = builders.story(n_features=50, labels=labels, seed=seed, contrast=True)
+    second = builders.story(
+        tokens=QUESTION,
+        n_features=60,
+        labels=labels,
+        targets=(("yes - no", 0.8),),
+        contrast=True,
+        seed=seed + 5,
+    )
+    sides = (
+        TracedRoute(prune(first, node_threshold=0.95), {"object": 2}),
+        TracedRoute(prune(second, node_threshold=0.95), {"object": 3}),
+    )
+    return two_routes(*sides, early_layers=2)
+
+
+def hostile() -> Report:
+    bad = "</text><script>alert(1)</script>\x00 & \u202e"
+    whole = dissociation_builders.report(name=bad, question=bad * 9)
+    families = tuple(replace(one, name=bad + one.name) for one in whole.families)
+    heads = replace(whole.heads, families=(bad,))
+    return replace(
+        whole, families=families, heads=heads, verdict=replace(whole.verdict, headline=bad * 6)
+    )
+
+
+def test_all_figures_are_drawn_the_same_each_time() -> None:
+    report = dissociation_builders.report()
+    drawn = figures(report, routes())
+    assert set(drawn) == ALL
+    assert drawn == figures(report, routes())
+    assert set(figures(report)) == ALL - {"routes.svg"}
+
+
+def test_steps_that_were_not_measured_have_no_figure() -> None:
+    bare = dissociation_builders.report(
+        overlap=None, ablation=None, stores=None, heads=None, swap=None, truth=None, sets=()
+    )
+    assert set(figures(bare, routes())) == {"routes.svg"}
+    empty = TruthResult(rows=(), best_role="value", best_layer=0)
+    drawn = figures(dissociation_builders.report(truth=empty))
+    assert set(drawn) == ALL - {"routes.svg", "truth-direction.svg"}
+
+
+def assert_on_page(svg: str) -> None:
+    width, height = page_size(svg)
+    for one in extents(svg):
+        assert one.left >= 0, one
+        assert one.right <= width + 1, one
+        assert one.top >= 0, one
+        assert one.bottom <= height, one
+
+
+@pytest.mark.parametrize("make", [dissociation_builders.report, hostile])
+def test_nothing_is_clipped_and_no_text_lies_on_another(make) -> None:
+    for name, svg in figures(make()).items():
+        assert_on_page(svg)
+        clashes = [(a, b) for a, b in combinations(extents(svg), 2) if a.covers(b)]
+        assert not clashes, (name, clashes[:2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_routes_keep_to_their_page(seed: int) -> None:
+    """Heads are moved off boxes and each other as far as their arrows go, so may come close."""
+    svg = routes_svg(dissociation_builders.report(), routes(seed))
+    assert_on_page(svg)
+    heads = [one for one in extents(svg) if re.fullmatch(r"(L\d+\.H\d+ ?)+", one.words)]
+    others = [one for one in extents(svg) if one not in heads]
+    for one in others:
+        assert not any(one.covers(other) for other in others if other is not one), one
+
+
+@pytest.mark.parametrize("make", [dissociation_builders.report, hostile])
+def test_text_stays_text_and_nothing_is_fetched(make) -> None:
+    for svg in figures(make(), routes(1, builders.HOSTILE)).values():
+        root = ElementTree.fromstring(svg)
+        tags = {node.tag.removeprefix(SVG) for node in root.iter()}
+        allowed = {"svg", "g", "rect", "text", "title", "line", "circle", "polygon", "path"}
+        assert tags <= allowed | {"polyline"}
+        assert not re.findall(r"(?:href|src|url)\W", re.sub(r">[^<]*<", "><", svg))
+
+
+def test_unknown_figures_are_question_marks() -> None:
+    unknown = Interval(nan, nan, nan)
+    whole = dissociation_builders.report()
+    cells = tuple(replace(one, drop=unknown) for one in whole.ablation.cells)
+    index = tuple(replace(one, index=unknown) for one in whole.ablation.index)
+    report = replace(whole, ablation=replace(whole.ablation, cells=cells, index=index))
+    svg = figures(report)["ablation.svg"]
+    ElementTree.fromstring(svg)
+    assert sum(one.words == "?" for one in extents(svg)) == len(cells) + len(index)
+    assert not re.search(r"\bnan\b", svg)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_of_a_route_keep_apart_and_share_their_bands(seed: int) -> None:
+    found = routes(seed)
+    sides = (found.fact, found.judgement)
+    stripes, height = bands(sides)
+    for side in sides:
+        placed = lay_out_side(side, stripes).placed
+        assert {i for i, box in enumerate(side.boxes) if box.kind != "token"} <= set(placed)
+        for one, other in combinations(placed.values(), 2):
+            assert not one.box.overlaps(other.box), (side.boxes[one.index], side.boxes[other.index])
+        for index, one in placed.items():
+            box = side.boxes[index]
+            assert 0 <= one.box.top < one.box.bottom <= height
+            if box.kind == "supernode":
+                band = stripes[round(box.level)]
+                assert band.top <= one.box.top < one.box.bottom <= band.bottom
+    order = [band.top for _, band in sorted(stripes.items())]
+    assert order == sorted(order, reverse=True)
+
+
+def test_whose_a_supernode_is_shows_without_colour() -> None:
+    parts = ("shared", "fact", "judgement")
+    forms = {re.sub("#[0-9a-f]{6}", "", frame(Box(0, 0, 90, 40), part)) for part in parts}
+    assert len(forms) == 3
+
+
+def test_supernodes_are_named_in_plain_words() -> None:
+    side = routes().fact
+    box = next(box for box in side.boxes if box.kind == "supernode")
+    late, early = replace(box, is_early=False), replace(box, is_early=True)
+    assert box_words(replace(late, name='is/"?" → yes'), "?") == ("says yes", 'at is/"?"')
+    assert box_words(replace(late, name='is/"?" → not leer'), "is") == ("", 'at is/"?"')
+    assert box_words(replace(early, name="pineapple → is"), "banana") == (
+        "",
+        "at banana, pineapple …",
+    )
+
+
+def test_the_same_supernode_has_the_same_letter_in_both_routes() -> None:
+    pruned = builders.middle()
+    both = two_routes(*[TracedRoute(pruned, {"object": 2})] * 2, early_layers=3)
+    svg = figures(dissociation_builders.report(), both)["routes.svg"]
+    letters = [one.words for one in extents(svg) if re.fullmatch("[A-Z]", one.words)]
+    count = sum(box.kind == "supernode" for box in both.fact.boxes)
+    assert sorted(letters) == sorted([chr(65 + i) for i in range(count)] * 2)
+
+
+def test_what_is_said_of_an_index_is_what_the_verdict_found() -> None:
+    one = dissociation_builders.index("late", 0.9, 0.2)
+    nothing = Interval(0.0, -0.1, 0.1)
+    assert index_sentence(one, "yes", "features").startswith("Separate")
+    assert index_sentence(one, "no", "stores").startswith("Not separate")
+    assert index_sentence(one, "unclear", "features") == "Open."
+    assert "only the fact" in index_sentence(
+        replace(one, judgement_side=nothing), "unclear", "stores"
+    )
+    assert "only the judgement" in index_sentence(
+        replace(one, fact_side=nothing), "unclear", "stores"
+    )
+
+
+def test_cards_repeat_the_findings() -> None:
+    found = {card.name: card.sentence for card in cards(dissociation_builders.report())}
+    assert found["D of early stores"].startswith("Not separate")
+    assert found["D of late read-outs"].startswith("Separate")
+    assert found["Judgement follows a swapped fact"] == SWAPS["yes"]
+
+
+def test_cards_are_only_of_what_was_measured() -> None:
+    whole = dissociation_builders.report()
+    assert [card.name for card in cards(whole)] == [
+        "Features in common",
+        "D of early stores",
+        "D of late read-outs",
+        "Judgement follows a swapped fact",
+    ]
+    assert [card.name for card in cards(replace(whole, ablation=None, stores=None, swap=None))] == [
+        "Features in common"
+    ]
+
+
+def test_numbers_are_written_with_their_interval() -> None:
+    assert shown(Interval(0.834, 0.79, 0.88), percent=True) == "83 % [79, 88]"
+    assert shown(Interval(-0.2, -0.3, 0.1), sign=True) == "−0.20 [−0.30, +0.10]"
+    assert shown(Interval(-0.001, -0.002, 0.0), percent=True) == "0 % [0, 0]"
+    assert shown(Interval(nan, nan, nan)) == "?"
+    assert shown(Interval(0.5, nan, nan)) == "0.50"
+    assert fitting([-0.3, 1.2, nan], low=0.0, high=1.0, step=0.5) == (-0.5, 1.5)
+    assert fitting([-0.01, 1.04], low=0.0, high=1.0, step=0.5) == (0.0, 1.0)
+
+
+def test_control_bands_and_dots_stand_where_the_scale_says() -> None:
+    """The late F drop of the fact, 71 %, lies right of V's, 8 %, by the distance of the ticks."""
+    svg = figures(dissociation_builders.report())["ablation.svg"]
+    root = ElementTree.fromstring(svg)
+    squares = [
+        float(node.get("x", 0)) + float(node.get("width", 0)) / 2
+        for group in root.iter(f"{SVG}g")
+        for node in group.findall(f"{SVG}rect")
+        if group.find(f"{SVG}title") is not None and node.get("fill") == "#0072b2"
+    ]
+    texts = {one.words: (one.left + one.right) / 2 for one in extents(svg)}
+    zero, all_ = (texts[words] for words in ("0 %", "100 %"))  # the last of both panels: judgement
+    drops = [0.2, 0.06, 0.24]  # of judgement by F: early, late, together
+    found = [(x + 18 - zero) / (all_ - zero) for x in squares if x + 18 > 450]
+    assert found == pytest.approx(drops, abs=0.01)
+
+
+def test_drawing_a_report_loads_nothing_heavy() -> None:
+    names = ("figures", "page", "terminal", "compare")
+    modules = ", ".join(f"circuit_tracer.experiments.dissociation.report.{name}" for name in names)
+    program = (
+        f"import sys, {modules};"
+        "print([m for m in ('torch', 'nnsight', 'transformers', 'rich', 'pyarrow', 'typst')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
