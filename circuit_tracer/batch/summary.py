@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from circuit_tracer.batch.store import Run
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
 
 RESAMPLES = 500
@@ -34,14 +35,6 @@ SCORES = (
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 EVERYTHING = ""
 """The tag of all prompts, tagged or not."""
-
-
-class Interval(NamedTuple):
-    """A mean over prompts and the middle 95 % of its bootstrap; NaN for fewer than two prompts."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -228,17 +221,12 @@ class _Strongest(NamedTuple):
 
 def _intervals(values: Floats, seed: int) -> list[Interval]:
     """Mean of each row (f, p) over prompts with its bootstrap interval."""
-    f, p = values.shape
     means = values.mean(1)
-    if p < 2:
+    if values.shape[1] < 2:
         return [Interval(mean, float("nan"), float("nan")) for mean in means.tolist()]
-    generator = np.random.default_rng(seed)
-    draws = np.empty((RESAMPLES, f))
-    for i in range(RESAMPLES):
-        counts = np.bincount(generator.integers(p, size=p), minlength=p)
-        draws[i] = values @ counts / p
-    low, high = np.quantile(draws, (0.025, 0.975), axis=0)
-    return [Interval(*one) for one in zip(means.tolist(), low.tolist(), high.tolist(), strict=True)]
+    draws = Bootstrap(values.shape[1], resamples=RESAMPLES, seed=seed).draws()
+    drawn = np.stack([values @ counts / len(counts) for counts in draws])
+    return [interval(np.append(mean, of)) for mean, of in zip(means, drawn.T, strict=True)]
 
 
 def _with_tag(run: Run, tag: str) -> Bools:

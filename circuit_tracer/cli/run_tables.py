@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from circuit_tracer.batch.progress import Progress
     from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.batch.summary import FeatureLine, HeadLine, Interval, RouteLine
+    from circuit_tracer.batch.summary import FeatureLine, HeadLine, RouteLine
+    from circuit_tracer.graphs.bootstrap import Interval
 
 PROMPT_CELLS = 40
 _SHARES = ("replacement", "completeness", "probability")

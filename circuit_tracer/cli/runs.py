@@ -93,11 +93,7 @@ def show(
 
 def _plain(line: Any) -> dict[str, Any]:
     """A line with its intervals as objects."""
-    record = {"name": line.name, **asdict(line)}
-    for name, value in vars(line).items():
-        if hasattr(value, "_asdict"):
-            record[name] = value._asdict()
-    return record
+    return {"name": line.name, **asdict(line)}
 
 
 @app.command()

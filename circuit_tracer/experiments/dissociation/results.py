@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Identity
 
 Route = Literal["fact", "judgement"]
@@ -27,15 +28,6 @@ How = Literal["everything", "attention", "mlp", "features"]
 embedding stays), what attention or the MLPs write, or the dictionary's features alone."""
 Holds = Literal["yes", "no", "unclear"]
 """Whether an interval shows it, shows the contrary, or leaves it open."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and the middle 95 % of its bootstrap over objects; NaN where it can't be told."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ from circuit_tracer.experiments.dissociation.results import (
     Holds,
     How,
     Inconsistent,
-    Interval,
     OverlapResult,
     Part,
     StoreResult,
@@ -51,6 +50,7 @@ from circuit_tracer.experiments.dissociation.results import (
     TruthResult,
     Verdict,
 )
+from circuit_tracer.graphs.bootstrap import Interval
 
 HALF = 0.5
 LEAST = 0.05

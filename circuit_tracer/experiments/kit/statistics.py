@@ -1,8 +1,8 @@
-"""Rank and linear correlation, agreement of signs, and bootstrap intervals.
+"""Rank and linear correlation and agreement of signs, with bootstrap intervals.
 
-Pairs of one ablated feature are not independent, so whole features are drawn again, not pairs.
+Pairs of one ablated feature are not independent, so whole features are resampled, not pairs.
 
-Shapes: m pairs.
+Shapes: m pairs, n resampled things, R resamples; counts are those of a `Bootstrap`.
 """
 
 from __future__ import annotations
@@ -11,31 +11,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Floats, Ints
 
 RESAMPLES = 200
 MOST_PAIRS = 20_000
 """More pairs than these are thinned out at random before correlations are taken."""
 MOST_DRAWN = 4_000
-"""The same before they are drawn again and again."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure and the middle 95 % of its bootstrap; NaN where too few pairs are there."""
-
-    value: float
-    low: float
-    high: float
+"""The same before they are resampled."""
+SURE = 2.0
+"""Standard deviations of its draws that a denominator must lie above zero."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How far what was foretold and what was measured go together, over pairs of nodes."""
+    """How far predictions and measurements go together, over pairs of nodes."""
 
-    spearman: Figure
-    pearson: Figure
-    signs: Figure
+    spearman: Interval
+    pearson: Interval
+    signs: Interval
     """Share of pairs whose signs agree."""
     pairs: int
     sources: int
@@ -69,23 +63,23 @@ def signs_agree(x: Floats, y: Floats) -> float:
     return float(np.mean(np.sign(x) == np.sign(y))) if len(x) else float("nan")
 
 
-def likeness(foretold: Floats, measured: Floats, source: Ints, *, seed: int) -> Likeness:
+def likeness(predicted: Floats, measured: Floats, source: Ints, *, seed: int) -> Likeness:
     """Correlations over pairs (m,), with intervals over the sources that they belong to (m,)."""
     generator = np.random.default_rng(seed)
     n_pairs, n_sources = len(source), len(np.unique(source))
-    foretold, measured, source = _thinned(MOST_PAIRS, generator, foretold, measured, source)
+    predicted, measured, source = _thinned(MOST_PAIRS, generator, predicted, measured, source)
     values = (
-        spearman(foretold, measured),
-        pearson(foretold, measured),
-        signs_agree(foretold, measured),
+        spearman(predicted, measured),
+        pearson(predicted, measured),
+        signs_agree(predicted, measured),
     )
-    foretold, measured, source = _thinned(MOST_DRAWN, generator, foretold, measured, source)
+    predicted, measured, source = _thinned(MOST_DRAWN, generator, predicted, measured, source)
     groups, group = np.unique(source, return_inverse=True)
-    counts = _drawn(len(groups), generator)[:, group]
+    counts = _resampled(len(groups), generator)[:, group]
     drawn = (
-        _spearmans(foretold, measured, counts),
-        _pearsons(foretold[None], measured[None], counts),
-        counts @ (np.sign(foretold) == np.sign(measured)) / np.maximum(counts.sum(1), 1),
+        _spearmans(predicted, measured, counts),
+        _pearsons(predicted[None], measured[None], counts),
+        counts @ (np.sign(predicted) == np.sign(measured)) / np.maximum(counts.sum(1), 1),
     )
     rank, linear, signs = (
         _figure(value, draws if len(groups) > 1 else draws[:0])
@@ -94,20 +88,50 @@ def likeness(foretold: Floats, measured: Floats, source: Ints, *, seed: int) -> 
     return Likeness(rank, linear, signs, n_pairs, n_sources)
 
 
-def rank_figure(foretold: Floats, measured: Floats, *, seed: int) -> Figure:
-    """Rank correlation over single things (m,), each drawn again by itself."""
-    counts = _drawn(len(foretold), np.random.default_rng(seed))
-    return _figure(spearman(foretold, measured), _spearmans(foretold, measured, counts))
+def rank_figure(predicted: Floats, measured: Floats, *, seed: int) -> Interval:
+    """Rank correlation over single things (m,), each resampled by itself."""
+    counts = _resampled(len(predicted), np.random.default_rng(seed))
+    return _figure(spearman(predicted, measured), _spearmans(predicted, measured, counts))
 
 
-def _drawn(count: int, generator: np.random.Generator) -> Floats:
-    """(RESAMPLES, count) how often each of so many things is drawn."""
-    found = np.zeros((RESAMPLES, count))
-    for row, drawn in zip(
-        found, generator.integers(max(count, 1), size=(RESAMPLES, count)), strict=True
-    ):
-        row += np.bincount(drawn, minlength=count)
+def drops(counts: Floats, before: Floats, after: Floats) -> Floats:
+    """(1 + R, ...) of (n,) before and (n, ...) after: 1 - sum after / sum before.
+
+    NaN where the sum before is noise: there is nothing that could drop.
+    """
+    base = known_denominator(counts @ before)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shape = (-1, *[1] * (after.ndim - 1))
+        found: Floats = 1 - np.tensordot(counts, after, axes=1) / base.reshape(shape)
     return found
+
+
+def known_denominator(values: Floats) -> Floats:
+    """(1 + R,) a denominator and its draws; all NaN unless it exceeds `SURE` of their deviations.
+
+    A share of what may as well be zero says nothing, however narrow its interval looks.
+    """
+    is_known = values[0] > SURE * values[1:].std() if len(values) > 1 else values[0] > 0
+    return values if is_known else np.full_like(values, np.nan)
+
+
+def auc(
+    counts: Floats, positive: Floats, negative: Floats, of_positive: Ints, of_negative: Ints
+) -> Floats:
+    """(1 + R,) chance that a positive scores above a negative, ties half.
+
+    `of_positive` and `of_negative` are the things (0..n-1) that the scores belong to.
+    """
+    above = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    p, q = counts[:, of_positive], counts[:, of_negative]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = ((p @ above) * q).sum(1) / (p.sum(1) * q.sum(1))
+    return found
+
+
+def _resampled(count: int, generator: np.random.Generator) -> Floats:
+    """(RESAMPLES, count) how often each of so many things is drawn."""
+    return Bootstrap(count, resamples=RESAMPLES, seed=generator).counts[1:]
 
 
 def _spearmans(x: Floats, y: Floats, counts: Floats) -> Floats:
@@ -147,9 +171,5 @@ def _thinned(
     return x[some], y[some], source[some]
 
 
-def _figure(value: float, draws: Floats) -> Figure:
-    known = draws[np.isfinite(draws)]
-    if not len(known):
-        return Figure(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, (0.025, 0.975)).tolist()
-    return Figure(value, low, high)
+def _figure(value: float, draws: Floats) -> Interval:
+    return interval(np.concatenate([[value], draws]))

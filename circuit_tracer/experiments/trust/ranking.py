@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from circuit_tracer.experiments.kit.statistics import Figure, rank_figure
+from circuit_tracer.experiments.kit.statistics import rank_figure
 from circuit_tracer.experiments.trust.indirect import ablated
 from circuit_tracer.experiments.trust.passes import Held, Subject, answers
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Graph, Ints
 from circuit_tracer.graphs.influence import totals
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -45,17 +46,17 @@ class RankedHeld:
     """Spearman correlations with one thing held or another, over features."""
 
     held: Held
-    influence: Figure
+    influence: Interval
     """Influence against the size of the effect: Anthropic's statistic."""
-    direct: Figure
+    direct: Interval
     """The size of the direct edge alone against the same."""
-    influence_beyond: Figure
+    influence_beyond: Interval
     """Influence through further features against the effect that came through further MLPs."""
-    direct_beyond: Figure
+    direct_beyond: Interval
     """The size of the direct edge alone against the same."""
-    signed: Figure
+    signed: Interval
     """The graph's signed sum over all routes against the effect."""
-    signed_answering: Figure
+    signed_answering: Interval
     """The forecast in which norms and attention answer where they are not held against the same."""
 
 

@@ -16,7 +16,6 @@ from circuit_tracer.experiments.dissociation.results import (
     FlipRow,
     HeadRank,
     HeadsResult,
-    Interval,
     OverlapResult,
     OverlapRow,
     StoreResult,
@@ -26,6 +25,7 @@ from circuit_tracer.experiments.dissociation.results import (
     TruthRow,
 )
 from circuit_tracer.experiments.dissociation.verdict import Measured, judge
+from circuit_tracer.graphs.bootstrap import Interval
 
 
 def sure(value: float) -> Interval:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from circuit_tracer.attribution import TraceSettings, trace
-from circuit_tracer.experiments.kit.statistics import Figure, Likeness
+from circuit_tracer.experiments.kit.statistics import Likeness
 from circuit_tracer.experiments.trust.estimate import Estimate
 from circuit_tracer.experiments.trust.gates import Departure
 from circuit_tracer.experiments.trust.indirect import KnockOn, KnockOnEffects
@@ -23,6 +23,7 @@ from circuit_tracer.experiments.trust.report import terminal as page
 from circuit_tracer.experiments.trust.report.figure import trust_svg
 from circuit_tracer.experiments.trust.run import Trust, trust
 from circuit_tracer.experiments.trust.verdict import judge, spans
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.render import palette
 from circuit_tracer.render.terminal import as_text
@@ -41,7 +42,7 @@ def report() -> Trust:
 
 
 def likeness(value: float) -> Likeness:
-    figure = Figure(value, value - 0.1, value + 0.1)
+    figure = Interval(value, value - 0.1, value + 0.1)
     return Likeness(figure, figure, figure, 1000, 40)
 
 

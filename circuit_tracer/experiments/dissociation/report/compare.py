@@ -37,7 +37,8 @@ from circuit_tracer.experiments.dissociation.report.truth import (
     draw_lines,
     rows_of,
 )
-from circuit_tracer.experiments.dissociation.results import Interval, Part, Report
+from circuit_tracer.experiments.dissociation.results import Part, Report
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.axes import fitting, ticks
 
 Role = Literal["value", "verdict"]

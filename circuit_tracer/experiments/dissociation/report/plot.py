@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from circuit_tracer.experiments.dissociation.results import Interval
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.legend import wrap
 from circuit_tracer.render.markup import element, figure, text, title

@@ -19,7 +19,7 @@ from circuit_tracer.experiments.dissociation.report.plot import (
     rules,
     shown,
 )
-from circuit_tracer.experiments.dissociation.results import Interval
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.text import shorten_to_width
 

@@ -27,7 +27,6 @@ from circuit_tracer.experiments.dissociation.results import (
     Cell,
     Dissociation,
     FamilyDrop,
-    Interval,
     Part,
     Route,
     SetName,
@@ -37,8 +36,9 @@ from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.sets import NAMES, HalfSets
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import Key, SetMasks, Silenced, Silencing
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap, interval, middle
 from circuit_tracer.experiments.kit.passes import contrasts
+from circuit_tracer.experiments.kit.statistics import drops
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats
 
 ABLATED: tuple[Part, ...] = ("early", "late", "together")
@@ -156,7 +156,7 @@ class _Table:
     def of_family(self, name: str) -> Floats:
         """(1 + R, sets) of one family."""
         at = self.families.index(name)
-        return self.draws.drops(self.before[at], self.after[at])
+        return drops(self.draws.counts, self.before[at], self.after[at])
 
     def _of(self, families: Sequence[FamilySpec]) -> Floats:
         """(1 + R, sets) mean of some families."""

@@ -17,8 +17,8 @@ from circuit_tracer.experiments.dissociation.items import Item, answer_id
 from circuit_tracer.experiments.dissociation.results import Behaviour, FamilyBehaviour
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap
 from circuit_tracer.experiments.kit.passes import contrasts, logits_of
+from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 
 

@@ -26,8 +26,9 @@ from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap, auc_counts
 from circuit_tracer.experiments.kit.passes import Heard, contrasts, listen
+from circuit_tracer.experiments.kit.statistics import auc
+from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 
 QueryRole = Literal["value", "verdict"]
@@ -165,9 +166,7 @@ class _Ranking:
     def _aucs(self, place: Place, half: int, counts: Floats) -> Floats:
         values, here = self.column(place), self.half == half
         own, other = here & self.own, here & ~self.own
-        return auc_counts(
-            counts, values[own], values[other], self.object_of[own], self.object_of[other]
-        )
+        return auc(counts, values[own], values[other], self.object_of[own], self.object_of[other])
 
     def held_out(self, place: Place) -> Floats:
         """(1 + R,) mean over halves of the AUC with the sign that the other half fixed."""

@@ -7,14 +7,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.results import Interval, OverlapResult, OverlapRow
+from circuit_tracer.experiments.dissociation.results import OverlapResult, OverlapRow
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs, PairOverlap
 from circuit_tracer.experiments.dissociation.study import Settings
-from circuit_tracer.experiments.kit.object_statistics import (
-    NOTHING,
-    Bootstrap,
-    known_denominator,
-)
+from circuit_tracer.experiments.kit.statistics import known_denominator
+from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.graph import Floats
 
 Kind = Literal["fact x judgement", "ceiling", "floor"]
@@ -85,7 +82,7 @@ def _place(items: Sequence[Sequence[PairOverlap]], draws: Bootstrap) -> Interval
     """Of the routes' overlap between floor and ceiling, all three over the same objects."""
     between, ceiling, floor = (_means(items, kind, "", "").overlap for kind in KINDS)
     if not all(np.isfinite(one).all() for one in (between, ceiling, floor)):
-        return NOTHING
+        return UNKNOWN
 
     def place(counts: Floats) -> Floats:
         x, high, low = (counts @ one for one in (between, ceiling, floor))

@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 
 from circuit_tracer.experiments.dissociation.items import Ask
-from circuit_tracer.experiments.dissociation.results import Interval, Route, SiteDrop, StoreResult
+from circuit_tracer.experiments.dissociation.results import Route, SiteDrop, StoreResult
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.module_outputs import written_at_objects
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import OutputSwapping, Written
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap, interval, middle
 from circuit_tracer.experiments.kit.passes import contrasts
+from circuit_tracer.experiments.kit.statistics import drops
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats, Ints
 
 DEALS = 200
@@ -147,7 +148,8 @@ class _Drops:
         """(1 + R,) drop of a route where object i has site `at[i]` evened, by the other half."""
         which = np.arange(len(at))
         parts = [
-            draws.drops(self.before[row], self.other[row, which, at]) for row in self.rows[route]
+            drops(draws.counts, self.before[row], self.other[row, which, at])
+            for row in self.rows[route]
         ]
         found: Floats = np.mean(parts, axis=0)
         return found

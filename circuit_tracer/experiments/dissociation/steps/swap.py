@@ -33,8 +33,8 @@ from circuit_tracer.experiments.kit.edits import (
     OutputSwapping,
     Swapping,
 )
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap
 from circuit_tracer.experiments.kit.passes import contrasts, spans, token_ids
+from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.capture import Edits
 

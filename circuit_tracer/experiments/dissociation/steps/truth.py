@@ -13,11 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.results import Interval, TruthResult, TruthRow
+from circuit_tracer.experiments.dissociation.results import TruthResult, TruthRow
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap, auc_counts, interval
 from circuit_tracer.experiments.kit.passes import listen
+from circuit_tracer.experiments.kit.statistics import auc
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models.devices import as_floats
 
@@ -65,7 +66,7 @@ def _held_out(x: Floats, y: Floats, half: Ints, draws: Bootstrap) -> Interval:
         direction = (x[half == chosen, 0] - x[half == chosen, 1]).mean(0)
         read = np.flatnonzero(half != chosen)
         scores = y[read] @ direction
-        parts.append(auc_counts(draws.counts, scores[:, 0], scores[:, 1], read, read))
+        parts.append(auc(draws.counts, scores[:, 0], scores[:, 1], read, read))
     return interval(np.mean(parts, axis=0))
 
 

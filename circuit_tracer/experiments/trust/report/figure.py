@@ -20,9 +20,9 @@ from circuit_tracer.render.markup import Attribute, element, figure, text, title
 from circuit_tracer.render.text import printable, shorten_to_width
 
 if TYPE_CHECKING:
-    from circuit_tracer.experiments.kit.statistics import Figure
     from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.experiments.trust.sufficiency import Sufficiency
+    from circuit_tracer.graphs.bootstrap import Interval
 
 WIDTH = 900.0
 MARGIN, TOP, PANEL, BOTTOM = 20.0, 84.0, 210.0, 44.0
@@ -206,7 +206,7 @@ class _Point:
     """One rank correlation of the right panel."""
 
     across: float
-    figure: Figure
+    figure: Interval
     shape: Literal["disc", "ring", "diamond"]
     color: str
 

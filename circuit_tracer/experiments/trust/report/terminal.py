@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from circuit_tracer.experiments.kit.statistics import Figure, Likeness
+    from circuit_tracer.experiments.kit.statistics import Likeness
     from circuit_tracer.experiments.trust.distance import ByDistance
     from circuit_tracer.experiments.trust.measurements import Measurements
     from circuit_tracer.experiments.trust.ranking import Ranking
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.experiments.trust.sufficiency import Sufficiency
     from circuit_tracer.experiments.trust.verdict import Verdict
+    from circuit_tracer.graphs.bootstrap import Interval
 
 STYLES = {"sound": "bold green", "care": "bold", "doubtful": "bold red", "broken": "bold red"}
 MARKS = {"+": "green", "~": "yellow", "-": "red"}
@@ -325,7 +326,7 @@ def _number_format(found: Measurements) -> Table:
     )
 
 
-def _figure(found: Figure) -> str:
+def _figure(found: Interval) -> str:
     if math.isnan(found.low):
         return _number(found.value)
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"

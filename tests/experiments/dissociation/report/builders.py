@@ -21,7 +21,6 @@ from circuit_tracer.experiments.dissociation.results import (
     HeadRank,
     HeadsResult,
     Inconsistent,
-    Interval,
     Member,
     OverlapResult,
     OverlapRow,
@@ -36,6 +35,7 @@ from circuit_tracer.experiments.dissociation.results import (
     Verdict,
 )
 from circuit_tracer.graphs import Identity
+from circuit_tracer.graphs.bootstrap import Interval
 
 UNKNOWN = Interval(nan, nan, nan)
 

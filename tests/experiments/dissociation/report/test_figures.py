@@ -28,8 +28,9 @@ from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
     TwoRoutes,
     two_routes,
 )
-from circuit_tracer.experiments.dissociation.results import Interval, Report, TruthResult
+from circuit_tracer.experiments.dissociation.results import Report, TruthResult
 from circuit_tracer.graphs import prune
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.axes import fitting
 from circuit_tracer.render.places import Box
 from tests.experiments.dissociation.report import builders as dissociation_builders

@@ -17,8 +17,8 @@ from circuit_tracer.experiments.dissociation.report.page import (
 )
 from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.report.terminal import comparison_page, page
-from circuit_tracer.experiments.dissociation.results import Interval
 from circuit_tracer.graphs import Identity
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.terminal import as_text
 from tests.experiments.dissociation.report import builders
 from tests.render.extents import extents, page_size

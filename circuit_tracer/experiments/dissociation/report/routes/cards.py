@@ -24,11 +24,11 @@ from circuit_tracer.experiments.dissociation.report.plot import (
 from circuit_tracer.experiments.dissociation.results import (
     Dissociation,
     Holds,
-    Interval,
     OverlapRow,
     Report,
     StoreResult,
 )
+from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.axes import fitting
 from circuit_tracer.render.markup import element, text

@@ -7,7 +7,8 @@ from math import isnan
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.kit.object_statistics import Bootstrap, auc_counts, interval
+from circuit_tracer.experiments.kit.statistics import auc, drops
+from circuit_tracer.graphs.bootstrap import Bootstrap, interval
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
@@ -33,7 +34,7 @@ def test_unknown_values_are_left_out() -> None:
 
 def test_a_drop_is_one_minus_the_ratio_of_sums() -> None:
     draws = Bootstrap(2, resamples=50, seed=0)
-    found = draws.drops(np.array([8.0, 2.0]), np.array([[4.0, 8.0], [1.0, 2.0]]))
+    found = drops(draws.counts, np.array([8.0, 2.0]), np.array([[4.0, 8.0], [1.0, 2.0]]))
     assert found[0].tolist() == pytest.approx([0.5, 0.0])
     assert found.shape == (51, 2)
     assert np.allclose(found[:, 0], 0.5)  # both objects lose half, whichever are drawn
@@ -50,7 +51,7 @@ def test_a_drop_is_one_minus_the_ratio_of_sums() -> None:
 )
 def test_what_may_as_well_be_zero_is_no_denominator(before: list[float], is_known: bool) -> None:
     draws = Bootstrap(6, resamples=200, seed=0)
-    found = draws.drops(np.array(before), 0.5 * np.array(before)[:, None])
+    found = drops(draws.counts, np.array(before), 0.5 * np.array(before)[:, None])
     assert np.isfinite(found).all() == is_known
     if is_known:
         assert np.allclose(found, 0.5)
@@ -61,13 +62,13 @@ def test_auc_is_the_chance_of_ranking_right() -> None:
     positive, negative = rng.integers(0, 5, 7).astype(float), rng.integers(0, 5, 7).astype(float)
     at = np.arange(7)
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
-    found = auc_counts(np.ones((1, 7)), positive, negative, at, at)
+    found = auc(np.ones((1, 7)), positive, negative, at, at)
     assert found[0] == pytest.approx(float(np.mean(pairs)))
     twice = np.ones((1, 7))
     twice[0, 3] = 2.0  # as if the object were there twice
     again = np.append(positive, positive[3]), np.append(negative, negative[3])
     expected = np.mean([(p > n) + 0.5 * (p == n) for p in again[0] for n in again[1]])
-    assert auc_counts(twice, positive, negative, at, at)[0] == pytest.approx(float(expected))
+    assert auc(twice, positive, negative, at, at)[0] == pytest.approx(float(expected))
 
 
 def test_draws_that_cannot_be_told_are_left_out() -> None:
