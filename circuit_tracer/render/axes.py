@@ -28,23 +28,10 @@ def axis(values: Sequence[float], *, low: float, high: float, step: float) -> Ax
     while (most - least) / step > MOST_STEPS:
         step *= 2
     low, high = (step * end for end in (math.floor(least / step), math.ceil(most / step)))
-    return Axis(low, high, tuple(ticks(low, high, step)))
+    return Axis(low, high, tuple(_ticks(low, high, step)))
 
 
-def fitting(
-    values: Sequence[float], *, low: float, high: float, step: float
-) -> tuple[float, float]:
-    """Ends of an axis that holds low, high and all finite values, in whole steps.
-
-    A value that lies outside by less than a tenth of a step does not move an end.
-    """
-    known = [value for value in values if math.isfinite(value)]
-    slack = 0.1 * step
-    least, most = min([low, *known]), max([high, *known])
-    return math.floor((least + slack) / step) * step, math.ceil((most - slack) / step) * step
-
-
-def ticks(low: float, high: float, step: float) -> list[float]:
+def _ticks(low: float, high: float, step: float) -> list[float]:
     """Multiples of `step` from low to high."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(step * i, 9) for i in range(first, last + 1)]

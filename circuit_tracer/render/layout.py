@@ -46,6 +46,7 @@ LARGEST_COLUMN_GAP = 80.0
 FEW_TOKENS = 10
 GAP_WIDTH = 22.0
 LAYER_GAP = 30.0
+APART = 24.0
 TOKEN_LAYER_GAP = 52.0
 NARROWEST = 520.0
 LABEL_WIDTHS = (140.0, 115.0, 95.0, 78.0)
@@ -67,22 +68,31 @@ class _Span:
     core: float
 
 
-def lay_out(pruned: PrunedGraph, selection: Selection) -> Layout:
-    """Place the selected nodes: no two marks or labels overlap."""
+def lay_out(
+    pruned: PrunedGraph,
+    selection: Selection,
+    *,
+    narrowest: float = NARROWEST,
+    apart: int | None = None,
+) -> Layout:
+    """Place the selected nodes, on a page of at least that width: no marks or labels overlap.
+
+    From position `apart` on everything stands to the right of all before it.
+    """
     tries = [
         {cell: pack(members, limit) for cell, members in chips.items()}
         for chips, limit in product(
             [make_chips(pruned, selection, width) for width in LABEL_WIDTHS], LINE_LIMITS
         )
     ]
-    layouts = [_place(pruned.graph, lines) for lines in tries]
+    layouts = [_place(pruned.graph, lines, narrowest, apart) for lines in tries]
     best = min(range(len(tries)), key=lambda i: (round(_ugliness(layouts[i]), 6), i))
     lines: Lines = tries[best]
     layout = layouts[best]
     neighbours = _neighbours(pruned.graph, selection)
     for _ in range(ROUNDS):
         lines = _sort_lines(lines, layout, neighbours, pruned.graph.info.n_layers)
-        layout = _place(pruned.graph, lines)
+        layout = _place(pruned.graph, lines, narrowest, apart)
     return layout
 
 
@@ -92,7 +102,7 @@ def _ugliness(layout: Layout) -> float:
     return abs(log(layout.width / layout.height / PROPORTION)) + 2 * too_wide + 0.6 * layout.cut
 
 
-def _place(graph: Graph, lines: Lines) -> Layout:
+def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> Layout:
     top_layer = graph.info.n_layers
     inner = {cell: at for cell, at in lines.items() if cell[1] < top_layer}
     order = {layer: i for i, layer in enumerate(sorted({layer for _, layer in inner}))}
@@ -104,7 +114,7 @@ def _place(graph: Graph, lines: Lines) -> Layout:
     wanted = sum(
         max(line_width(line) for line in _even_lines(chips, WIDEST)) for chips in at_top.values()
     )
-    spans, width = _filled_spans(graph, inner, order, max(NARROWEST, wanted + GUTTER))
+    spans, width = _filled_spans(graph, inner, order, max(narrowest, wanted + GUTTER), apart)
     targets = {cell: _even_lines(chips, width - GUTTER) for cell, chips in at_top.items()}
     bands = _bands({**inner, **targets}, stretch=1.0)
     flatness = width / bands[min(bands)].bottom / FLATTEST
@@ -168,19 +178,19 @@ def _place_cell(
 
 
 def _filled_spans(
-    graph: Graph, lines: Lines, order: Mapping[int, int], wanted: float
+    graph: Graph, lines: Lines, order: Mapping[int, int], wanted: float, apart: int | None
 ) -> tuple[dict[int, _Span], float]:
     """Columns that fill at least the wanted width: what is over goes between them."""
     gap = COLUMN_GAP if len(graph.info.tokens) <= FEW_TOKENS else NARROW_COLUMN_GAP
-    spans, width = _spans(graph, lines, order, gap)
+    spans, width = _spans(graph, lines, order, gap, apart)
     if width < wanted:
         gap += min((wanted - width) / len(spans), LARGEST_COLUMN_GAP)
-        spans, width = _spans(graph, lines, order, gap)
+        spans, width = _spans(graph, lines, order, gap, apart)
     return spans, max(width, wanted)
 
 
 def _spans(
-    graph: Graph, lines: Lines, order: Mapping[int, int], gap: float
+    graph: Graph, lines: Lines, order: Mapping[int, int], gap: float, apart: int | None
 ) -> tuple[dict[int, _Span], float]:
     """Columns from left to right, by their first position, and the right end of everything."""
     tokens = prompt_texts(graph.info.tokens)
@@ -194,6 +204,8 @@ def _spans(
     shortest_run = 2 if len(tokens) <= MAX_TOKENS else 1
     left, position = GUTTER + gap / 2, 0
     while position < len(tokens):
+        if position == apart:
+            left = max([left, *ends.values()]) + APART
         run = position
         while run < len(tokens) and run not in by_position:
             run += 1

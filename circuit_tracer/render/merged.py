@@ -142,15 +142,20 @@ def _edges(
 def _edge(merged: MergedGraph, curve: Curve, share: float, flow: float) -> str:
     graph = merged.pruned.graph
     owner = Owner(int(merged.edge_owner[curve.edge]))
+    tooltip = title(*edge_lines(graph, curve.edge, share), _whose(owner))
+    negative = float(graph.edges.weight[curve.edge]) < 0
+    return owner_edge(curve, owner, tooltip, negative=negative, share=share, flow=flow)
+
+
+def owner_edge(
+    curve: Curve, owner: Owner, tooltip: str, *, negative: bool, share: float, flow: float
+) -> str:
+    """A curve in the colour of its graph."""
     points = [f"{figure(x)},{figure(y)}" for x, y in curve.points]
-    line = stroke(float(graph.edges.weight[curve.edge]) < 0, share, flow)
+    line = stroke(negative, share, flow)
     line["stroke"] = COLORS[owner]
-    return element(
-        "path",
-        title(*edge_lines(graph, curve.edge, share), _whose(owner)),
-        d=f"M{points[0]} C{points[1]} {points[2]} {points[3]}",
-        **line,
-    )
+    path = f"M{points[0]} C{points[1]} {points[2]} {points[3]}"
+    return element("path", tooltip, d=path, **line)
 
 
 def _nodes(merged: MergedGraph, layout: Layout) -> str:
@@ -159,9 +164,14 @@ def _nodes(merged: MergedGraph, layout: Layout) -> str:
 
 
 def _node(merged: MergedGraph, placed: Placed) -> str:
-    kind = NodeKind(int(merged.pruned.graph.nodes.kind[placed.row]))
     owner = Owner(int(merged.node_owner[placed.row]))
     tooltip = title(*node_lines(merged.pruned, placed.row), _whose(owner))
+    kind = NodeKind(int(merged.pruned.graph.nodes.kind[placed.row]))
+    return owner_node(placed, kind, owner, tooltip)
+
+
+def owner_node(placed: Placed, kind: NodeKind, owner: Owner, tooltip: str) -> str:
+    """A node with its label in the colour and shape of its graph."""
     if kind in (NodeKind.EMBEDDING, NodeKind.LOGIT):
         return element("g", tooltip, _box(placed, owner), class_=f"node {kind.word}")
     if kind is NodeKind.ERROR:

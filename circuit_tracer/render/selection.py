@@ -7,6 +7,7 @@ first gets its strongest drawn edge upwards and downwards; the rest goes to the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,13 @@ class Selection:
     """Edges the pruning kept between drawn nodes; of these `len(edges)` are drawn."""
     edges_kept: int
     """Edges the pruning kept."""
+
+    @classmethod
+    def whole(cls, rows: Sequence[int], flow: Sequence[float]) -> Selection:
+        """Some nodes, and all edges of a graph, whose flow is given, strongest first."""
+        n, m = len(rows), len(flow)
+        drawn = np.array(rows, dtype=np.int64), np.arange(m), np.array(flow)
+        return cls(*drawn, 0.0, n, n, n, n, n, m, m)
 
     def sentences(self) -> tuple[str, ...]:
         """What is drawn and what was left out, in full sentences; never empty."""

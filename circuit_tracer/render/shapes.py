@@ -71,11 +71,9 @@ def node_shape(pruned: PrunedGraph, placed: Placed) -> str:
     elif kind is NodeKind.ERROR:
         parts = [error_mark(placed.x, placed.y, placed.radius)]
     else:
-        parts = [_box_mark(placed, kind, token_shade(pruned, placed.row))]
+        parts = [box_mark(placed, kind, token_shade(pruned, placed.row))]
     if kind in (NodeKind.FEATURE, NodeKind.ERROR):
         parts = [_backing(placed), *parts, _side_label(placed, kind)]
-    else:
-        parts.append(_inner_label(placed, kind))
     tooltip = title(*node_lines(pruned, placed.row))
     return element("g", tooltip, *parts, class_=f"node {kind.word}")
 
@@ -118,10 +116,10 @@ def token_shade(pruned: PrunedGraph, row: int) -> float:
     return sqrt(float(pruned.influence[row]) / strongest) if strongest > 0 else 0.0
 
 
-def _box_mark(placed: Placed, kind: NodeKind, shade: float) -> str:
-    """A box that holds its text: a token or a target."""
+def box_mark(placed: Placed, kind: NodeKind, shade: float) -> str:
+    """A box with its text in it: a token or a target."""
     is_target = kind is NodeKind.LOGIT
-    return element(
+    box = element(
         "rect",
         x=placed.mark.left,
         y=placed.mark.top,
@@ -131,6 +129,14 @@ def _box_mark(placed: Placed, kind: NodeKind, shade: float) -> str:
         fill=palette.TARGET if is_target else palette.mixed(palette.TOKEN, shade),
         stroke=palette.TARGET if is_target else palette.TOKEN_EDGE,
         stroke_width=1,
+    )
+    return box + text(
+        placed.label,
+        placed.x,
+        placed.y + TOKEN_SIZE * 0.35,
+        font_size=TOKEN_SIZE,
+        text_anchor="middle",
+        fill=palette.TARGET_INK if is_target else palette.INK,
     )
 
 
@@ -156,16 +162,4 @@ def _side_label(placed: Placed, kind: NodeKind) -> str:
         placed.y + LABEL_SIZE * 0.35,
         font_size=LABEL_SIZE,
         fill=palette.QUIET if kind is NodeKind.ERROR else palette.INK,
-    )
-
-
-def _inner_label(placed: Placed, kind: NodeKind) -> str:
-    is_target = kind is NodeKind.LOGIT
-    return text(
-        placed.label,
-        placed.x,
-        placed.y + TOKEN_SIZE * 0.35,
-        font_size=TOKEN_SIZE,
-        text_anchor="middle",
-        fill=palette.TARGET_INK if is_target else palette.INK,
     )

@@ -7,8 +7,13 @@ hostile text stays text and stays where it is put.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs.bootstrap import Interval
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -137,3 +142,23 @@ def number(value: float) -> str:
         digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
         return f"{value:,.{digits}f}"
     return f"{value:.1e}"
+
+
+def with_interval(one: Interval, *, percent: bool = False, sign: bool = False) -> str:
+    """ "0.83 [0.79, 0.88]", "83 % [79, 88]", "?" for what is not known."""
+    if not math.isfinite(one.value):
+        return "?"
+    form = "+z.2f" if sign else "z.2f"
+
+    def written(value: float) -> str:
+        whole = str(round(100 * value)) if math.isfinite(value) else "?"
+        return whole if percent else f"{value:{form}}".replace("+0.00", "0.00")
+
+    unit = " %" if percent else ""
+    ends = f" [{written(one.low)}, {written(one.high)}]" if math.isfinite(one.low) else ""
+    return minus(f"{written(one.value)}{unit}{ends}")
+
+
+def minus(words: str) -> str:
+    """Numbers with a true minus sign."""
+    return words.replace("-", "−")

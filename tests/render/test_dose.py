@@ -23,7 +23,7 @@ def test_it_has_three_lines_and_a_point_for_each_dose() -> None:
     assert names.count("polyline") == 3
     assert names.count("circle") == 3 * len(CURVE)
     text = "".join(root.itertext())
-    for word in ("probability of yellow", "perplexity", "times maximum", "1,000,000"):
+    for word in ("Probability of yellow", "perplexity", "times maximum", "1,000,000"):
         assert word in text
     assert drawn(CURVE) == drawn(CURVE)
 
@@ -41,7 +41,7 @@ def test_odd_numbers_stay_on_the_page(points: list[Point]) -> None:
     root = ET.fromstring(drawn(points))
     height = float(root.attrib["height"])
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
-        assert 0 <= float(circle.attrib["cx"]) <= 520
+        assert 0 <= float(circle.attrib["cx"]) <= float(root.attrib["width"])
         assert 0 <= float(circle.attrib["cy"]) <= height
 
 

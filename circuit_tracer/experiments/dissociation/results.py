@@ -26,6 +26,10 @@ read-outs, all later layers at every position."""
 How = Literal["everything", "attention", "mlp", "features"]
 """What is patched at the object's position, of some layers: all that they write there (the token's
 embedding stays), what attention or the MLPs write, or the dictionary's features alone."""
+OverlapKind = Literal["fact x judgement", "ceiling", "floor"]
+"""What two graphs are of. ceiling: paraphrases of one route; floor: unrelated prompts."""
+ClaimRole = Literal["value", "verdict"]
+"""A place in a claim: the claimed value's token, or the prompt's end."""
 Holds = Literal["yes", "no", "unclear"]
 """Whether an interval shows it, shows the contrary, or leaves it open."""
 
@@ -108,8 +112,7 @@ class Behaviour:
 class OverlapRow:
     """Overlap of the graphs of two families, over objects (2. overlap)."""
 
-    kind: Literal["fact x judgement", "ceiling", "floor"]
-    """ceiling: paraphrases of one route; floor: unrelated prompts."""
+    kind: OverlapKind
     first: str
     second: str
     """Families; "unrelated" for the floor."""
@@ -254,7 +257,7 @@ class HeadRank:
 
     layer: int
     head: int
-    query: Literal["value", "verdict"]
+    query: ClaimRole
     """Role of the query position; the key is at the object."""
     auc: Interval
     """On held-out objects, sign fixed on the others; 0.5 tells nothing."""
@@ -337,7 +340,7 @@ class TruthRow:
     """Family it was fitted in, on the choosing half; labels are the world's truth."""
     read: str
     """Family it is read in, on held-out objects."""
-    role: Literal["value", "verdict"]
+    role: ClaimRole
     """Position of the residual stream."""
     layer: int
     """Behind this layer; -1 is the embedding."""
@@ -351,7 +354,7 @@ class TruthResult:
     rows: tuple[TruthRow, ...]
     best_layer: int
     """Behind which each family reads itself best on held-out objects, on average over families."""
-    best_role: Literal["value", "verdict"] = "value"
+    best_role: ClaimRole = "value"
     """Where it does so."""
 
 

@@ -12,45 +12,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Literal
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation.report.page import markdown_table
-from circuit_tracer.experiments.dissociation.report.plot import (
-    UNKNOWN,
-    Scale,
-    ends,
-    heading,
-    page,
-    page_title,
-    paragraph,
-    shown,
-)
-from circuit_tracer.experiments.dissociation.report.rows import Panel, Row, draw_panel, line_of_text
+from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends
+from circuit_tracer.experiments.dissociation.report.names import CLAIMS, SHARED
 from circuit_tracer.experiments.dissociation.report.truth import (
-    BELOW,
-    HEIGHT,
-    LINES,
-    NAMES,
-    Line,
-    auc_span,
-    draw_lines,
+    ROLES,
+    auc_axis,
     rows_of,
+    truth_panel,
 )
-from circuit_tracer.experiments.dissociation.results import Part, Report
-from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.render.axes import fitting, ticks
+from circuit_tracer.experiments.dissociation.results import ClaimRole, Part, Report
+from circuit_tracer.experiments.kit.tables import markdown_table
+from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
+from circuit_tracer.render.chart import LinePanel, Row, RowPanel, Sheet
+from circuit_tracer.render.chart_marks import Axis
+from circuit_tracer.render.text import with_interval
 
-Role = Literal["value", "verdict"]
-
-WIDTH = 800.0
-LABELS = 214.0
-NUMBERS = 112.0
-LEFT = 34.0
-GAP = 24.0
 _Wanted = tuple[str, Callable[[Report], Interval | None], bool]
 """A measure's name, what gives it of a report, and whether it is a share."""
-ROLES: tuple[Role, ...] = ("value", "verdict")
 
 
 @dataclass(frozen=True)
@@ -87,8 +67,7 @@ def compare_dissociations(reports: Sequence[Report]) -> Comparison:
         raise UsageError("a comparison needs two reports or more; give two dissociation.json files")
     names = _names(reports)
     measures = _measures(reports)
-    columns, rows = comparison_rows(names, measures)
-    table = markdown_table(columns, rows)
+    table = markdown_table(*comparison_rows(names, measures))
     return Comparison(tuple(names), _svg(reports, names, measures), table, tuple(measures))
 
 
@@ -96,46 +75,33 @@ def comparison_rows(
     names: Sequence[str], measures: Sequence[Measure]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and cells: one line a figure, one column a model, whether they are apart."""
-    rows = [
-        (
-            one.name,
-            *(
-                shown(value, percent=one.percent, sign=one.name.startswith("D "))
-                for value in one.values
-            ),
-            "apart" if one.is_apart else "not apart",
-        )
-        for one in measures
-    ]
+    rows = []
+    for one in measures:
+        is_index = one.name.startswith("D ")
+        cells = [with_interval(v, percent=one.percent, sign=is_index) for v in one.values]
+        rows.append((one.name, *cells, "apart" if one.is_apart else "not apart"))
     return ("figure", *names, "intervals"), rows
 
 
 def _names(reports: Sequence[Report]) -> list[str]:
-    """The models' names; with the report's where a model comes twice, numbered if need be."""
-    models = [one.model.name for one in reports]
-    names = [
-        name if models.count(name) == 1 else f"{name}, {one.name}"
-        for name, one in zip(models, reports, strict=True)
-    ]
-    return [
-        name if names.count(name) == 1 else f"{name} ({number})"
-        for number, name in enumerate(names, start=1)
-    ]
+    """Names that differ: the model's, with the report's where two are alike, else a number."""
+    names = [one.model.name for one in reports]
+    numbers = (f" ({number})" for number in range(1, len(reports) + 1))
+    for endings in ([f", {one.name}" for one in reports], list(numbers)):
+        pairs = zip(names, endings, strict=True)
+        names = [name if names.count(name) == 1 else name + end for name, end in pairs]
+    return names
 
 
 def _measures(reports: Sequence[Report]) -> list[Measure]:
     wanted: list[_Wanted] = [
         ("Judgement follows a swapped fact", lambda one: _swap(one, "completed"), True),
-        (
-            "The same, value as it affirms",
-            lambda one: _swap(one, "affirmed", "completed"),
-            True,
-        ),
+        ("The same, value as it affirms", lambda one: _swap(one, "affirmed", "completed"), True),
         ("D of early stores", lambda one: one.stores.index if one.stores else None, False),
         ("D of early feature sets", lambda one: _index(one, "early"), False),
         ("D of late read-outs", lambda one: _index(one, "late"), False),
+        *_truth_measures(reports),
     ]
-    wanted += _truth_measures(reports)
     found = [
         Measure(name, tuple(of(report) or UNKNOWN for report in reports), percent)
         for name, of, percent in wanted
@@ -149,16 +115,14 @@ def _swap(report: Report, *names: str) -> Interval | None:
     found = {
         row.names: row.follows
         for row in rows
-        if (row.family, row.layers, row.how) == ("claims", "early", "everything")
+        if (row.family, row.layers, row.how) == (CLAIMS, "early", "everything")
     }
     return next((found[name] for name in names if name in found), None)
 
 
 def _index(report: Report, part: Part) -> Interval | None:
-    for one in report.ablation.index if report.ablation else ():
-        if one.part == part:
-            return one.index
-    return None
+    rows = report.ablation.index if report.ablation else ()
+    return next((one.index for one in rows if one.part == part), None)
 
 
 def _families(reports: Sequence[Report]) -> list[str]:
@@ -169,7 +133,7 @@ def _families(reports: Sequence[Report]) -> list[str]:
 
 
 def _truth_measures(reports: Sequence[Report]) -> list[_Wanted]:
-    """Of every form, at both places, behind each layer at which some model reads best."""
+    """Of every form, at both places, after each layer at which some model reads best."""
     forms = _families(reports)
     layers = sorted({one.truth.best_layer for one in reports if one.truth})
     return [
@@ -184,99 +148,62 @@ def _truth_measures(reports: Sequence[Report]) -> list[_Wanted]:
     ]
 
 
-def _truth(report: Report, fitted: str, read: str, role: Role, layer: int) -> Interval | None:
+def _truth(report: Report, fitted: str, read: str, role: ClaimRole, layer: int) -> Interval | None:
     """Fitted in one form and read in another."""
     rows = rows_of(report.truth, fitted, read, role) if report.truth else []
     return next((row.auc for row in rows if row.layer == layer), None)
 
 
 def _svg(reports: Sequence[Report], names: Sequence[str], measures: Sequence[Measure]) -> str:
-    parts, y = page_title(
-        "One experiment, several models",
-        f"{reports[0].question}",
-        WIDTH,
-    )
-    bottom = y + 18
+    sheet = Sheet("One experiment, several models", reports[0].question)
     for panel in _panels(names, measures):
-        drawn, bottom = draw_panel(panel, bottom)
-        parts.append(drawn)
-        bottom += 20
-    lines, bottom = _truth_panels(reports, names, bottom)
+        sheet.rows(panel, names=214)
+        sheet.y += 16
+    lines = _truth_panels(reports, names)
+    sheet.lines(*lines, across=2)
     apart = "; ".join(one.name for one in measures if one.is_apart) or "of none"
     fitted = f'"{_families(reports)[0]}"' if lines else "one form of question"
-    note, y = paragraph(
+    sheet.note(
         f"95 % intervals over objects. Intervals do not meet: {apart}. The truth direction is "
         f"fitted in {fitted} on half of the objects and read on the others; 1 tells true claims "
-        "from false, 0 takes each for the other, 0.5 is chance. Bands: intervals.",
-        0,
-        bottom + 6,
-        WIDTH,
+        "from false, 0 takes each for the other, 0.5 is chance. Bands: intervals."
     )
-    return page("Dissociation in several models", [*parts, *lines, note], WIDTH, y)
+    return sheet.svg("Dissociation in several models")
 
 
-def _panels(names: Sequence[str], measures: Sequence[Measure]) -> list[Panel]:
+def _panels(names: Sequence[str], measures: Sequence[Measure]) -> list[RowPanel]:
     """Shares on one scale, indices on another."""
     panels = []
-    for percent in (True, False):
+    for percent, title in ((True, "Share of items"), (False, "Dissociation index")):
         chosen = [m for m in measures if m.percent == percent and not m.name.startswith("Truth")]
-        if not chosen:
-            continue
-        low, high = (0.0, 1.0)
-        if not percent:
-            values = [x for one in chosen for x in ends(*one.values)]
-            low, high = fitting(values, low=-0.5, high=1.0, step=0.5)
         rows = []
         for one in chosen:
-            rows += [line_of_text(one.name)] if len(chosen) > 1 else []
-            rows += [
-                Row(name, value, "shared") for name, value in zip(names, one.values, strict=True)
-            ]
-        panels.append(
-            Panel(
-                name=chosen[0].name
-                if len(chosen) == 1
-                else "Share of items"
-                if percent
-                else "Dissociation index",
-                rows=rows,
-                scale=Scale(LABELS, WIDTH - NUMBERS - 10, low, high),
-                ticks=ticks(low, high, 0.25 if percent else 0.5),
-                percent=percent,
-                sign=not percent,
-                strong=None if percent else 0.0,
-                name_width=LABELS,
+            rows += [Row(one.name)] if len(chosen) > 1 else []
+            rows += [Row(name, v, SHARED) for name, v in zip(names, one.values, strict=True)]
+        values = [x for one in chosen for x in ends(*one.values)]
+        if chosen:
+            panels.append(
+                RowPanel(
+                    name=chosen[0].name if len(chosen) == 1 else title,
+                    rows=rows,
+                    axis=SHARES if percent else Axis.covering(values, -0.5, 1.0, 0.5),
+                    sign=not percent,
+                    strong=None if percent else 0.0,
+                )
             )
-        )
     return panels
 
 
-def _truth_panels(
-    reports: Sequence[Report], names: Sequence[str], y: float
-) -> tuple[list[str], float]:
-    """One panel a form of question, two in a row; a line a model."""
+def _truth_panels(reports: Sequence[Report], names: Sequence[str]) -> list[LinePanel]:
+    """One panel a form of question; a line a model."""
     families = _families(reports)
-    parts: list[str] = []
-    if not families:
-        return parts, y
-    role = next(report.truth.best_role for report in reports if report.truth)
-    values = [
-        row.auc.low
-        for one in reports
-        if one.truth
-        for row in one.truth.rows
-        if row.role == role and math.isfinite(row.auc.low)
-    ]
-    span = auc_span(values)
-    wide = (WIDTH - 2 * (LEFT + NAMES) - GAP) / 2
-    for number, read in enumerate(families):
-        left = LEFT + (number % 2) * (LEFT + wide + NAMES + GAP)
-        top = y + (number // 2) * (HEIGHT + BELOW)
-        parts.append(heading(f"AUC of truth in {read}, at the {role}", left, top))
-        lines = [
-            Line(name, rows, *LINES[i % len(LINES)])
-            for i, (name, report) in enumerate(zip(names, reports, strict=True))
-            if report.truth and (rows := rows_of(report.truth, families[0], read, role))
-        ]
-        parts += draw_lines(lines, left, wide, top + 10, span)
-    return parts, y + math.ceil(len(families) / 2) * (HEIGHT + BELOW)
+    truths = [report.truth for report in reports]
+    role = next((one.best_role for one in truths if one), ROLES[0])
+    rows = [row for one in truths if one for row in one.rows if row.role == role]
+    axis = auc_axis(row.auc.low for row in rows)
+    panels = []
+    for read in families:
+        lines = [rows_of(one, families[0], read, role) if one else [] for one in truths]
+        named = list(zip(names, lines, strict=True))
+        panels.append(truth_panel(f"AUC of truth in {read}, at the {role}", named, axis))
+    return panels

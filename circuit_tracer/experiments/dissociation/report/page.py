@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES
-from circuit_tracer.experiments.dissociation.report.markdown_table import Table
 from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.kit.tables import cell, markdown_table
 from circuit_tracer.render.text import printable
 
-_ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
-"""What Markdown acts on; an underscore between letters is none."""
-_INTERVAL = re.compile(r"\\\[([-−+0-9.,% ]+)\\\](?!\()")
-"""What is no link though it stands in brackets."""
 _HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
 
 
 def report_markdown(report: Report, figures: Collection[str] = (), *, command: str = "") -> str:
-    """The page; `figures` are the files that lie beside it, `command` is what makes it again."""
+    """The page; `figures` are the files in its folder, `command` is what reproduces it."""
     blocks = [
         f"# {cell(report.name)}",
         cell(report.question),
@@ -34,24 +29,6 @@ def report_markdown(report: Report, figures: Collection[str] = (), *, command: s
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose cells are escaped; columns of numbers are flush right."""
-    sides = ["--:" if _is_number(column) else "---" for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell(one) for one in columns) + " |", f"|{'|'.join(sides)}|"]
-    lines += ["| " + " | ".join(cell(one) for one in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def _is_number(column: Sequence[str]) -> bool:
-    return all(one[:1] in "+−?0123456789" for one in column)
-
-
-def cell(words: str) -> str:
-    """Text as Markdown that stays text: on one line, nothing in it a link, tag or column."""
-    plain = printable(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _INTERVAL.sub(r"[\1]", _ACTING.sub(r"\\\g<0>", plain))
-
-
 def _steps(report: Report, figures: Collection[str]) -> Iterator[str]:
     last = ""
     for table in tables(report):
@@ -61,12 +38,7 @@ def _steps(report: Report, figures: Collection[str]) -> Iterator[str]:
             if name in figures:
                 yield f"![{cell(table.step.partition('. ')[2])}]({name})"
         last = table.step
-        yield from _table(table)
-
-
-def _table(table: Table) -> Iterator[str]:
-    yield markdown_table(table.columns, table.rows)
-    if table.note:
+        yield markdown_table(table.columns, table.rows)
         yield cell(table.note)
 
 
@@ -79,7 +51,7 @@ def _findings(report: Report) -> Iterator[str]:
 
 
 def _reproduce(report: Report, command: str) -> Iterator[str]:
-    yield "## How to make it again"
+    yield "## How to reproduce it"
     if command:
         yield f"```sh\n{printable(command)}\n```"
     rows = [

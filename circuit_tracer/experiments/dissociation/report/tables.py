@@ -1,23 +1,34 @@
-"""All tables of report.md; those of steps 1 to 3 are made here."""
+"""All tables of report.md, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circuit_tracer.experiments.dissociation.report.ablation import SET_NAMES
-from circuit_tracer.experiments.dissociation.report.intervention_tables import (
-    ablation_tables,
-    heads_tables,
-    store_tables,
-    swap_tables,
-    truth_tables,
+from circuit_tracer.experiments.dissociation.report.names import (
+    HOWS,
+    KINDS,
+    PARTS,
+    ROUTES,
+    SET_NAMES,
+    family_name,
+    head_name,
+    layer_name,
+    layers_name,
+    part_name,
+    site_name,
 )
-from circuit_tracer.experiments.dissociation.report.markdown_table import Table
-from circuit_tracer.experiments.dissociation.report.overlap import KINDS
-from circuit_tracer.experiments.dissociation.report.plot import shown
-from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.report.truth import ROLES
+from circuit_tracer.experiments.dissociation.results import AblationResult, Cell, Report
+from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
+from circuit_tracer.render.text import minus, with_interval
 
 MOST_INCONSISTENT = 20
+MOST_HEADS = 8
+ABLATION = "4. Ablation of the sets"
+STORES = "4b. Early stores by site"
+HEADS = "5. Heads that test the claim against the object"
+SWAP = "6. Another object's fact patched in"
 
 
 def tables(report: Report) -> list[Table]:
@@ -27,79 +38,83 @@ def tables(report: Report) -> list[Table]:
         _inconsistent,
         _overlap,
         _sets,
-        ablation_tables,
-        store_tables,
-        heads_tables,
-        swap_tables,
-        truth_tables,
+        _ablation,
+        _stores,
+        _heads,
+        _swap,
+        _truth,
     )
     return [table for make in makers for table in make(report) if table.rows]
 
 
+def shares(*intervals: Interval) -> tuple[str, ...]:
+    """ "83 % [79, 88]" of each."""
+    return tuple(with_interval(one, percent=True) for one in intervals)
+
+
+def signed(*intervals: Interval) -> tuple[str, ...]:
+    """ "+0.83 [+0.79, +0.88]" of each."""
+    return tuple(with_interval(one, sign=True) for one in intervals)
+
+
+def _percent(share: float) -> str:
+    return "?" if share != share else f"{100 * share:.0f} %"
+
+
+def _control(median: float, low: float, high: float) -> str:
+    """ "3 % (−4 to 14)": a control's median and its ends."""
+    middle, *ends = (f"{100 * x:z.0f}" for x in (median, low, high))
+    return minus(f"{middle} % ({ends[0]} to {ends[1]})") if median == median else "?"
+
+
 def _behaviour(report: Report) -> Iterator[Table]:
     forms = {family.name: family for family in report.families}
-    rows = []
-    for one in report.behaviour.families:
-        family = forms[one.family]
-        cells = (shown(one.right, percent=True), shown(one.right_held_out, percent=True))
-        turned, lead = shown(one.reversed, percent=True), shown(one.contrast, sign=True)
-        rows.append((one.family, family.route, family.example, *cells, turned, lead))
     found = report.behaviour
+    rows = []
+    for one in found.families:
+        family = forms[one.family]
+        answered = shares(one.right, one.right_held_out, one.reversed)
+        rows.append((one.family, family.route, family.example, *answered, *signed(one.contrast)))
     how = (
         "answered as the world is in every family"
         if found.keep == "right"
         else "of which the model itself affirms one value and denies the other, whichever it is"
     )
+    share = _percent(found.kept / found.items) if found.items else "none"
     yield Table(
         "1. What the model answers",
         ("family", "route", "example", "right", "held out", "reversed", "lead (logits)"),
         tuple(rows),
-        f"{found.kept} of {found.items} items are kept ({_share(found.kept, found.items)}): those "
-        f"{how}. right: share of all items; reversed: affirms exactly the other value; lead: own "
-        "over other value, right over wrong verdict, in the kept items.",
+        f"{found.kept} of {found.items} items are kept ({share}): those {how}. right: share of all "
+        "items; reversed: affirms exactly the other value; lead: own over other value, right over "
+        "wrong verdict, in the kept items.",
     )
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "none"
 
 
 def _inconsistent(report: Report) -> Iterator[Table]:
     found = report.behaviour.inconsistent
-    rows = [
-        (
-            one.item,
-            one.value,
-            one.other,
-            ", ".join(name for name, right in one.right.items() if not right),
-            _times(one.fact_strength),
-            _times(one.judgement_strength),
-            one.fails,
-            one.weak,
-        )
-        for one in found[:MOST_INCONSISTENT]
-    ]
+    rows = []
+    for one in found[:MOST_INCONSISTENT]:
+        wrong = ", ".join(name for name, right in one.right.items() if not right)
+        strengths = (one.fact_strength, one.judgement_strength)
+        times = ("?" if x != x else f"{x:.2f}" for x in strengths)
+        rows.append((one.item, one.value, one.other, wrong, *times, one.fails, one.weak))
+    words = {
+        "fact": "with a weak fact route",
+        "judgement": "with a weak truth check",
+        "neither": "with neither weak",
+    }
+    counts = {name: sum(one.weak == name for one in found) for name in words}
     more = f" The first {len(rows)} of them." if len(found) > len(rows) else ""
-    counted = ", ".join(
-        f"{sum(one.weak == name for one in found)} {words}"
-        for name, words in (
-            ("fact", "with a weak fact route"),
-            ("judgement", "with a weak truth check"),
-            ("neither", "with neither weak"),
-        )
-    )
     yield Table(
         "Inconsistent items",
         ("item", "value", "asked with", "wrong in", "fact route", "truth check", "fails", "weak"),
         tuple(rows),
         f"{len(found)} items know the value and judge the statement wrongly, or the reverse: "
-        f"{counted}. Routes: activation of their features, times that of the median consistent "
-        f"item; weak: below the 10th percentile of those.{more}",
+        f"{', '.join(f'{counts[name]} {said}' for name, said in words.items())}. Routes: "
+        "activation of their features, times that of the median consistent item; weak: below the "
+        f"10th percentile of those.{more}",
     )
-
-
-def _times(value: float) -> str:
-    return "?" if value != value else f"{value:.2f}"
 
 
 def _overlap(report: Report) -> Iterator[Table]:
@@ -109,35 +124,24 @@ def _overlap(report: Report) -> Iterator[Table]:
     rows = []
     for row in found.rows:
         name = f"{row.first} × {row.second}" if row.first else f"all: {KINDS[row.kind]}"
-        figures = (shown(row.overlap, percent=True), shown(row.anywhere, percent=True))
-        rows.append((name, *figures, _p(row.p), str(row.pairs)))
+        p = "" if row.p != row.p else f"{row.p:.3f}"
+        rows.append((name, *shares(row.overlap, row.anywhere), p, str(row.pairs)))
     yield Table(
         "2. Overlap of the graphs",
         ("pairs", "same feature, same role", "at any token", "p", "pairs of graphs"),
         tuple(rows),
-        f"Fact × judgement lies at {shown(found.place)} between floor (0) and ceiling (1). p: "
-        "random labels of the same layer overlap as much so often (median of the pairs).",
+        f"Fact × judgement lies at {with_interval(found.place)} between floor (0) and ceiling (1). "
+        "p: random labels of the same layer overlap as much so often (median of the pairs).",
     )
-
-
-def _percent(share: float) -> str:
-    return "?" if share != share else f"{100 * share:.0f} %"
-
-
-def _p(value: float) -> str:
-    return "" if value != value else f"{value:.3f}"
 
 
 def _sets(report: Report) -> Iterator[Table]:
     rows = []
     for one in sorted(report.sets, key=lambda s: (s.part != "early", "FVS".index(s.name), s.half)):
-        leading = [
-            f"L{member.layer}/{member.feature} {member.label}".strip() for member in one.members[:3]
-        ]
-        name = f"{SET_NAMES[one.name]}, {one.part}"
+        leading = [f"L{m.layer}/{m.feature} {m.label}".strip() for m in one.members[:3]]
         counts = str(one.half + 1), str(len(one.members))
-        shares = _percent(one.covers), _percent(one.random_influence)
-        rows.append((name, *counts, *shares, "; ".join(leading)))
+        carried = _percent(one.covers), _percent(one.random_influence)
+        rows.append((f"{SET_NAMES[one.name]}, {one.part}", *counts, *carried, "; ".join(leading)))
     yield Table(
         "3. Route sets",
         ("set", "half", "features", "carried over", "random", "strongest"),
@@ -146,4 +150,184 @@ def _sets(report: Report) -> Iterator[Table]:
         "tested on the other half. carried over: share of that half's own such influence that "
         "these features carry. random: influence of the matched random sets, as a share of this "
         "set's.",
+    )
+
+
+def _ablation(report: Report) -> Iterator[Table]:
+    """What each answer loses, the index, and the same by family."""
+    found = report.ablation
+    if found is None:
+        return
+    cells = {(cell.part, cell.set, cell.route): cell for cell in found.cells}
+    places = [(part, name) for part in PARTS for name in SET_NAMES]
+    rows = []
+    for part, name in places:
+        here = [cells[part, name, route] for route in ROUTES if (part, name, route) in cells]
+        if len(here) == len(ROUTES):
+            drops = [words for cell in here for words in _drop(cell)]
+            rows.append((part_name(report, part), SET_NAMES[name], *drops))
+    yield Table(
+        ABLATION,
+        ("part", "ablated", "fact lost", "random", "judgement lost", "random"),
+        tuple(rows),
+        "Share of the answer's lead that is lost, on objects that had no part in choosing. random: "
+        f"median of {found.n_random} matched sets (smallest to largest).",
+    )
+    yield _index(report, found)
+    families = tuple(dict.fromkeys(one.family for one in found.families))
+    drops_of = {(one.part, one.set, one.family): one.drop for one in found.families}
+    by_family = [
+        (
+            part_name(report, part),
+            SET_NAMES[name],
+            *shares(*(drops_of.get((part, name, family), UNKNOWN) for family in families)),
+        )
+        for part, name in places
+        if any((part, name, family) in drops_of for family in families)
+    ]
+    columns = ("part", "ablated", *families)
+    yield Table(ABLATION, columns, tuple(by_family), "The same by family.")
+
+
+def _drop(cell: Cell) -> tuple[str, ...]:
+    random = _control(cell.random_median, cell.random_low, cell.random_high)
+    return (*shares(cell.drop), random)
+
+
+def _index(report: Report, found: AblationResult) -> Table:
+    rows = [
+        (
+            part_name(report, one.part),
+            *signed(one.index, one.fact_side, one.judgement_side, one.shuffled, one.random),
+        )
+        for one in found.index
+    ]
+    return Table(
+        ABLATION,
+        ("part", "D", "by F", "by V", "labels shuffled", "random sets"),
+        tuple(rows),
+        "D = (fact lost − judgement lost, by F) + (judgement lost − fact lost, by V): 0 where both "
+        "answers lose alike; two routes show where both parts lie above 0. Shuffled: "
+        f"{found.n_deals} permutations of the labels, whose middle 95 % must contain 0.",
+    )
+
+
+def _stores(report: Report) -> Iterator[Table]:
+    """What mean-ablating each early site at the object takes away, and the index."""
+    found = report.stores
+    if found is None:
+        return
+    rows = []
+    for one in found.sites:
+        chosen = (f"{count} of 2" for count in (one.chosen_as_fact, one.chosen_as_judgement))
+        rows.append((site_name(one), *shares(one.fact, one.judgement), *chosen))
+    yield Table(
+        STORES,
+        ("mean-ablated at the object", "fact lost", "judgement lost", "chosen as F", "as V"),
+        tuple(rows),
+        "What a module writes at the object's position replaced by its mean over other objects. "
+        "Chosen: halves of the objects for which it was the site that the fact (F), or the "
+        "judgement (V), loses most by beyond the other.",
+    )
+    yield Table(
+        STORES,
+        ("D", "by F", "by V", "labels shuffled"),
+        (signed(found.index, found.fact_side, found.judgement_side, found.shuffled),),
+        "D as above, with the sites that the other half of the objects chose. Shuffled: "
+        f"{found.n_deals} permutations of the labels.",
+    )
+
+
+def _heads(report: Report) -> Iterator[Table]:
+    """The ranking of heads, and several edited together."""
+    found = report.heads
+    if found is None:
+        return
+    ranks = [
+        (
+            head_name(one),
+            with_interval(one.auc),
+            minus(f"{one.true_mean:+.2f} / {one.false_mean:+.2f}"),
+            *shares(one.flips),
+            f"{one.chosen} of 2",
+        )
+        for one in found.ranks[:MOST_HEADS]
+    ]
+    yield Table(
+        HEADS,
+        ("head", "AUC", "term, true / false", "flips alone", "chosen"),
+        tuple(ranks),
+        "AUC: how well the head's object × value term tells true from false claims on held-out "
+        "objects, below 0.5 where the halves disagree on its sign; the first in the list are the "
+        "best of all heads, which flatters their AUC. flips: verdicts that turn when its query is "
+        "that of the opposite claim. chosen: halves of the objects in which it was edited below.",
+    )
+    flips = [
+        (
+            str(one.heads),
+            *shares(one.chosen),
+            _control(one.random_median, one.random_low, one.random_high),
+            *shares(one.moved),
+        )
+        for one in found.flips
+    ]
+    yield Table(HEADS, ("heads together", "flips", "random heads", "lead lost"), tuple(flips))
+
+
+def _swap(report: Report) -> Iterator[Table]:
+    """Which answers follow, and what is affirmed."""
+    found = report.swap
+    if found is None:
+        return
+    follows = {(row.layers, row.how, family_name(row)): row.follows for row in found.rows}
+    families = list(dict.fromkeys(family_name(row) for row in found.rows))
+    rows = []
+    for layers, how in dict.fromkeys((row.layers, row.how) for row in found.rows):
+        if not layers.isdigit() or how == "everything":
+            here = (follows.get((layers, how, family), UNKNOWN) for family in families)
+            rows.append((layers_name(report, layers), HOWS[how], *shares(*here)))
+    yield Table(
+        SWAP,
+        ("layers", "patched", *families),
+        tuple(rows),
+        f"Share of {found.pairs} items, each with a donor of another value, whose answer follows: "
+        "the donor's value is affirmed and the own denied (truth checks), or preferred to it.",
+    )
+    affirmed = [
+        (
+            family_name(row),
+            *shares(row.own_affirmed, row.donor_affirmed),
+            f"{100 * row.before:.0f} %",
+        )
+        for row in found.rows
+        if (row.layers, row.how) == ("early", "everything")
+    ]
+    yield Table(
+        SWAP,
+        ("family", "own value affirmed", "donor's value affirmed", "followed before"),
+        tuple(affirmed),
+        "With all that the early layers write patched in; before: with nothing patched.",
+    )
+
+
+def _truth(report: Report) -> Iterator[Table]:
+    """AUC after the best layer, fitted in by read in."""
+    found = report.truth
+    if found is None:
+        return
+    here = [row for row in found.rows if row.layer == found.best_layer]
+    at = {(row.role, row.fitted, row.read): row.auc for row in here}
+    forms = tuple(dict.fromkeys(row.read for row in found.rows))
+    rows = [
+        (role, fitted, *(with_interval(at.get((role, fitted, read), UNKNOWN)) for read in forms))
+        for role in ROLES
+        for fitted in dict.fromkeys(row.fitted for row in here if row.role == role)
+    ]
+    yield Table(
+        "7. A direction for truth",
+        ("at the", "fitted in", *forms),
+        tuple(rows),
+        f"AUC after {layer_name(found.best_layer)}. Rows: where and in which form the direction "
+        "was fitted, on one half of the objects; columns: the form it was read in, on the other; "
+        "labels are the world's truth.",
     )

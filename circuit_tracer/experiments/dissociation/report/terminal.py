@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from circuit_tracer.experiments.dissociation.report.brief import brief_tables
 from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_rows
-from circuit_tracer.experiments.dissociation.report.markdown_table import Table
 from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table
 from circuit_tracer.render.text import printable
 

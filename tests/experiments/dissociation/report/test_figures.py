@@ -14,25 +14,18 @@ from math import nan
 import pytest
 
 from circuit_tracer.experiments.dissociation.report.figures import figures
-from circuit_tracer.experiments.dissociation.report.plot import shown
-from circuit_tracer.experiments.dissociation.report.routes.boxes import frame
-from circuit_tracer.experiments.dissociation.report.routes.cards import SWAPS, cards, index_sentence
-from circuit_tracer.experiments.dissociation.report.routes.layout import (
-    bands,
-    box_words,
-    lay_out_side,
+from circuit_tracer.experiments.dissociation.report.routes.combined import box_words, combine
+from circuit_tracer.experiments.dissociation.report.routes.evidence import (
+    SWAPS,
+    evidence,
+    index_sentence,
 )
 from circuit_tracer.experiments.dissociation.report.routes.picture import routes_svg
-from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
-    TracedRoute,
-    TwoRoutes,
-    two_routes,
-)
+from circuit_tracer.experiments.dissociation.report.routes.route import TracedRoute
+from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, two_routes
 from circuit_tracer.experiments.dissociation.results import Report, TruthResult
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.render.axes import fitting
-from circuit_tracer.render.places import Box
 from tests.experiments.dissociation.report import builders as dissociation_builders
 from tests.render import builders
 from tests.render.extents import SVG, extents, page_size
@@ -145,49 +138,36 @@ def test_unknown_figures_are_question_marks() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_boxes_of_a_route_keep_apart_and_share_their_bands(seed: int) -> None:
-    found = routes(seed)
-    sides = (found.fact, found.judgement)
-    stripes, height = bands(sides)
-    for side in sides:
-        placed = lay_out_side(side, stripes).placed
-        assert {i for i, box in enumerate(side.boxes) if box.kind != "token"} <= set(placed)
-        for one, other in combinations(placed.values(), 2):
-            assert not one.box.overlaps(other.box), (side.boxes[one.index], side.boxes[other.index])
-        for index, one in placed.items():
-            box = side.boxes[index]
-            assert 0 <= one.box.top < one.box.bottom <= height
-            if box.kind == "supernode":
-                band = stripes[round(box.level)]
-                assert band.top <= one.box.top < one.box.bottom <= band.bottom
-    order = [band.top for _, band in sorted(stripes.items())]
-    assert order == sorted(order, reverse=True)
-
-
-def test_whose_a_supernode_is_shows_without_colour() -> None:
-    parts = ("shared", "fact", "judgement")
-    forms = {re.sub("#[0-9a-f]{6}", "", frame(Box(0, 0, 90, 40), part)) for part in parts}
-    assert len(forms) == 3
+def test_both_routes_share_their_bands_and_keep_apart(seed: int) -> None:
+    drawn = combine(routes(seed))
+    placed = drawn.layout.placed
+    assert {i for i, box in enumerate(drawn.boxes) if box.kind != "token"} <= set(placed)
+    for one, other in combinations(placed.values(), 2):
+        assert not one.box.overlaps(other.box)
+    for row, one in placed.items():
+        box = drawn.boxes[row]
+        assert (one.box.left > drawn.start) == (box.position >= drawn.second)
+        assert one.box.right < drawn.start or box.position >= drawn.second
+        if box.kind == "supernode":
+            band = next(band for band in drawn.layout.bands if band.layer == round(box.level))
+            assert band.top <= one.box.top < one.box.bottom <= band.bottom
 
 
 def test_supernodes_are_named_in_plain_words() -> None:
     side = routes().fact
     box = next(box for box in side.boxes if box.kind == "supernode")
     late, early = replace(box, is_early=False), replace(box, is_early=True)
-    assert box_words(replace(late, name='is/"?" → yes'), "?") == ("says yes", 'at is/"?"')
-    assert box_words(replace(late, name='is/"?" → not leer'), "is") == ("", 'at is/"?"')
-    assert box_words(replace(early, name="pineapple → is"), "banana") == (
-        "",
-        "at banana, pineapple …",
-    )
+    assert box_words(replace(late, name='is/"?" → yes'), "?") == 'says yes, at is/"?"'
+    assert box_words(replace(late, name='is/"?" → not leer'), "is") == 'at is/"?"'
+    assert box_words(replace(early, name="pineapple → is"), "banana") == "at banana, pineapple …"
 
 
 def test_the_same_supernode_has_the_same_letter_in_both_routes() -> None:
     pruned = builders.middle()
     both = two_routes(*[TracedRoute(pruned, {"object": 2})] * 2, early_layers=3)
     svg = figures(dissociation_builders.report(), both)["routes.svg"]
-    letters = [one.words for one in extents(svg) if re.fullmatch("[A-Z]", one.words)]
-    count = sum(box.kind == "supernode" for box in both.fact.boxes)
+    letters = [one.words[0] for one in extents(svg) if re.match("[A-Z] · ", one.words)]
+    count = len(both.fact.supernodes)
     assert sorted(letters) == sorted([chr(65 + i) for i in range(count)] * 2)
 
 
@@ -205,34 +185,17 @@ def test_what_is_said_of_an_index_is_what_the_verdict_found() -> None:
     )
 
 
-def test_cards_repeat_the_findings() -> None:
-    found = {card.name: card.sentence for card in cards(dissociation_builders.report())}
-    assert found["D of early stores"].startswith("Not separate")
-    assert found["D of late read-outs"].startswith("Separate")
-    assert found["Judgement follows a swapped fact"] == SWAPS["yes"]
-
-
-def test_cards_are_only_of_what_was_measured() -> None:
+def test_the_evidence_repeats_the_findings_and_what_was_measured() -> None:
     whole = dissociation_builders.report()
-    assert [card.name for card in cards(whole)] == [
+    shares, indices = ([row.name for row in panel.rows] for panel in evidence(whole))
+    assert [name.partition(" (")[0] for name in shares[::2]] == [
         "Features in common",
-        "D of early stores",
-        "D of late read-outs",
         "Judgement follows a swapped fact",
     ]
-    assert [card.name for card in cards(replace(whole, ablation=None, stores=None, swap=None))] == [
-        "Features in common"
-    ]
-
-
-def test_numbers_are_written_with_their_interval() -> None:
-    assert shown(Interval(0.834, 0.79, 0.88), percent=True) == "83 % [79, 88]"
-    assert shown(Interval(-0.2, -0.3, 0.1), sign=True) == "−0.20 [−0.30, +0.10]"
-    assert shown(Interval(-0.001, -0.002, 0.0), percent=True) == "0 % [0, 0]"
-    assert shown(Interval(nan, nan, nan)) == "?"
-    assert shown(Interval(0.5, nan, nan)) == "0.50"
-    assert fitting([-0.3, 1.2, nan], low=0.0, high=1.0, step=0.5) == (-0.5, 1.5)
-    assert fitting([-0.01, 1.04], low=0.0, high=1.0, step=0.5) == (0.0, 1.0)
+    assert shares[3] == SWAPS["yes"]
+    assert [name.partition(":")[0] for name in indices[1::2]] == ["Not separate", "Separate"]
+    bare = evidence(replace(whole, ablation=None, stores=None, swap=None))
+    assert [len(panel.rows) for panel in bare] == [2]
 
 
 def test_control_bands_and_dots_stand_where_the_scale_says() -> None:

@@ -10,13 +10,10 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report.compare import Measure, compare_dissociations
-from circuit_tracer.experiments.dissociation.report.page import (
-    cell,
-    markdown_table,
-    report_markdown,
-)
+from circuit_tracer.experiments.dissociation.report.page import report_markdown
 from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.report.terminal import comparison_page, page
+from circuit_tracer.experiments.kit.tables import cell, markdown_table
 from circuit_tracer.graphs import Identity
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.terminal import as_text

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.dissociation.report.routes.route_side import RouteBox, RouteSide
+from circuit_tracer.experiments.dissociation.report.routes.route import Route, RouteBox, TracedRoute
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
     MOST_BOXES,
-    TracedRoute,
     TwoRoutes,
     routes_of,
     two_routes,
 )
 from circuit_tracer.experiments.dissociation.results import FeatureSet, Member, TracedItem
 from circuit_tracer.graphs import Edges, Graph, NodeKind, Nodes, PrunedGraph, Target, prune
+from circuit_tracer.graphs.comparing.merging import Owner
 from circuit_tracer.graphs.files.storage import save_graph
 from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings, save_heads
 from tests.experiments.dissociation.report import builders as dissociation_builders
@@ -26,6 +26,7 @@ from tests.graphs.loadings import random_loadings
 from tests.render import builders
 
 FACT = ("[BOS]", "a", "banana", "is")
+LAYERS = ("L0-0", "L3-3", "L5-5")
 QUESTION = ("[BOS]", "is", "a", "banana", "yellow", "?")
 
 
@@ -69,21 +70,16 @@ def sides(**more) -> TwoRoutes:
     return two_routes(fact, TracedRoute(hand(QUESTION, 3, 9), roles), early_layers=2, **more)
 
 
-def supernodes(side: RouteSide) -> dict[str, RouteBox]:
+def supernodes(side: Route) -> dict[str, RouteBox]:
     """By their layers."""
-    boxes = (box for box in side.boxes if box.kind == "supernode")
-    return {f"L{box.first_layer}-{box.last_layer}": box for box in boxes}
+    return {f"L{box.first_layer}-{box.last_layer}": box for box in side.supernodes}
 
 
 def test_what_both_graphs_have_is_shared_and_the_same_in_both() -> None:
     routes = sides()
     fact, judgement = supernodes(routes.fact), supernodes(routes.judgement)
-    assert [fact[at].part for at in ("L0-0", "L3-3", "L5-5")] == ["shared", "shared", "fact"]
-    assert [judgement[at].part for at in ("L0-0", "L3-3", "L5-5")] == [
-        "shared",
-        "shared",
-        "judgement",
-    ]
+    assert [fact[at].owner for at in LAYERS] == [Owner.BOTH, Owner.BOTH, Owner.FIRST]
+    assert [judgement[at].owner for at in LAYERS] == [Owner.BOTH, Owner.BOTH, Owner.SECOND]
     for at in ("L0-0", "L3-3"):
         assert fact[at].twin == judgement[at].twin >= 0
     assert fact["L5-5"].twin != judgement["L5-5"].twin
@@ -108,19 +104,21 @@ def test_arrows_carry_the_influence_worked_out_by_hand() -> None:
     assert {pair: (a.influence, a.share) for pair, a in found.items()} == {
         pair: pytest.approx(values) for pair, values in expected.items()
     }
-    assert routes.fact.held == pytest.approx(1.0)
+    assert routes.fact.covered == pytest.approx(1.0)
 
 
 def test_features_in_the_set_of_their_own_part_are_counted() -> None:
-    routes = sides(sets={(3, 5): "shared", (5, 7): "fact", (5, 9): "shared", (0, 1): "fact"})
+    routes = sides(
+        sets={(3, 5): Owner.BOTH, (5, 7): Owner.FIRST, (5, 9): Owner.BOTH, (0, 1): Owner.FIRST}
+    )
     fact, judgement = supernodes(routes.fact), supernodes(routes.judgement)
-    assert [fact[at].chosen for at in ("L0-0", "L3-3", "L5-5")] == [0, 1, 1]
-    assert [judgement[at].chosen for at in ("L0-0", "L3-3", "L5-5")] == [0, 1, 0]
+    assert [fact[at].chosen for at in LAYERS] == [0, 1, 1]
+    assert [judgement[at].chosen for at in LAYERS] == [0, 1, 0]
 
 
 def test_early_sets_hold_at_the_object_alone() -> None:
     """Without its role the banana's token is no object, and its early features are no store."""
-    sets = {(0, 1): "shared", (3, 5): "shared"}
+    sets = {(0, 1): Owner.BOTH, (3, 5): Owner.BOTH}
     graphs = TracedRoute(hand(FACT, 2, 7), {}), TracedRoute(hand(QUESTION, 3, 9), {})
     nowhere = supernodes(two_routes(*graphs, sets=sets, early_layers=2).fact)
     assert (nowhere["L0-0"].chosen, nowhere["L3-3"].chosen) == (0, 1)
@@ -191,9 +189,9 @@ def test_random_graphs_come_down_to_a_few_boxes(seed: int) -> None:
     routes = two_routes(*given, early_layers=2)
     assert asdict(routes) == asdict(two_routes(*given, early_layers=2))
     for side in (routes.fact, routes.judgement):
-        inner = [box for box in side.boxes if box.kind == "supernode"]
+        inner = side.supernodes
         assert 0 < len(inner) <= MOST_BOXES + 1
-        assert 0 < side.held <= 1 + 1e-9
+        assert 0 < side.covered <= 1 + 1e-9
         assert sum(box.features for box in inner) <= 70
         for arrow in side.arrows:
             assert side.boxes[arrow.source].level < side.boxes[arrow.target].level
@@ -207,7 +205,7 @@ def test_a_graph_beside_itself_is_all_shared() -> None:
     pruned = builders.middle()
     routes = two_routes(*[TracedRoute(pruned, {"object": 2})] * 2, early_layers=3)
     assert asdict(routes.fact) == asdict(routes.judgement)
-    assert {box.part for box in routes.fact.boxes} == {"shared"}
+    assert {box.owner for box in routes.fact.boxes} == {Owner.BOTH}
 
 
 def test_heads_that_rewrite_a_token_in_its_place_are_named_there() -> None:

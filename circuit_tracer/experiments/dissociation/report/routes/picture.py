@@ -1,38 +1,33 @@
 """routes.svg: the fact's route and the truth check's side by side, and whether they are separate.
 
-Tokens at the bottom, layers up, the same height in both. A box is a supernode, its colour and form
-say whose it is; the same supernode in both has the same letter. Arrows are as wide as the influence
-along them and carry the attention heads that move it from token to token. Below, the figures that
-decide (cards.py).
+A disc is a supernode, its colour and form say whose it is; the same supernode in both routes has
+the same letter. Below, the figures that decide (evidence.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from circuit_tracer.experiments.dissociation.report.plot import COLORS, mark, page, paragraph
-from circuit_tracer.experiments.dissociation.report.routes.arrows import (
-    DrawnArrow,
-    arrow_shape,
-    draw_arrows,
-    head_labels,
-    reach,
-)
-from circuit_tracer.experiments.dissociation.report.routes.boxes import PARTS, draw_box, frame
-from circuit_tracer.experiments.dissociation.report.routes.cards import cards, draw_cards
-from circuit_tracer.experiments.dissociation.report.routes.layout import (
-    SideLayout,
-    bands,
-    lay_out_side,
-    named_heads,
-)
-from circuit_tracer.experiments.dissociation.report.routes.route_side import RouteBox, RouteSide
+from circuit_tracer.experiments.dissociation.report.names import ROUTES as SIDES
+from circuit_tracer.experiments.dissociation.report.names import STYLES
+from circuit_tracer.experiments.dissociation.report.routes.combined import KINDS, Combined, combine
+from circuit_tracer.experiments.dissociation.report.routes.evidence import evidence
+from circuit_tracer.experiments.dissociation.report.routes.route import Route, RouteArrow, RouteBox
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.results import Route as Side
+from circuit_tracer.graphs.comparing.merging import Owner
+from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.render import palette
-from circuit_tracer.render.markup import element, text
-from circuit_tracer.render.places import Band, Box
-from circuit_tracer.render.svg import shift
+from circuit_tracer.render.chart import Sheet
+from circuit_tracer.render.chart_marks import line, mark, plain, quiet
+from circuit_tracer.render.curves import curves
+from circuit_tracer.render.edge_labels import label_shape, place_labels
+from circuit_tracer.render.legend import READING
+from circuit_tracer.render.markup import element, text, title
+from circuit_tracer.render.merged import COLORS, owner_edge, owner_mark, owner_node
+from circuit_tracer.render.node_labels import TOKEN_SIZE
+from circuit_tracer.render.places import Layout
+from circuit_tracer.render.shapes import box_mark
+from circuit_tracer.render.svg import shift, stripes
 from circuit_tracer.render.text import (
     percent,
     printable,
@@ -41,79 +36,163 @@ from circuit_tracer.render.text import (
     text_width,
 )
 
-AXIS = 42.0
-BETWEEN = 26.0
-NARROWEST = 250.0
-HEAD = 48.0
-SIDES = ("fact", "judgement")
+HEAD = 40.0
+NAMES = 380.0
+VIA = 8.0
+"""Size of the heads under a token."""
 
 
 def routes_svg(report: Report, routes: TwoRoutes) -> str:
     """The figure."""
-    sides = (routes.fact, routes.judgement)
-    stripes, height = bands(sides)
-    placed = [lay_out_side(side, stripes) for side in sides]
-    drawn = [draw_arrows(*pair) for pair in zip(sides, placed, strict=True)]
-    widths = [
-        max(one.width, reach(arrows) + 4, NARROWEST)
-        for one, arrows in zip(placed, drawn, strict=True)
-    ]
-    starts = (AXIS, AXIS + widths[0] + BETWEEN)
-    width = starts[1] + widths[1]
-    parts, y = _title(report, width)
-    top = y + HEAD
-    letters = _letters(sides)
-    parts.append(shift(0, top, _stripes(routes, stripes, width), _axis(routes, stripes)))
-    for number, side in enumerate(sides):
-        left = starts[number]
-        parts.append(shift(left, y, _side_title(report, SIDES[number], side, widths[number])))
-        parts.append(shift(left, top, _route(side, placed[number], drawn[number], letters[number])))
-    middle = starts[1] - BETWEEN / 2
-    parts.append(_rule(middle, y, middle, top + height))
-    below, y = _below(report, routes, top + height + 22, width)
-    return page(f"{report.name}: two routes", [*parts, *below], width, y)
-
-
-def _below(report: Report, routes: TwoRoutes, y: float, width: float) -> tuple[list[str], float]:
-    """Key, figures and note."""
-    key, y = _key(report, y, width)
-    parts = [key]
-    drawn, tall = draw_cards(cards(report), width)
-    if drawn:
-        parts += [_rule(0, y, width, y), shift(0, y + 12, drawn)]
-        y += 18 + tall
-    note, y = paragraph(_note(report, routes), 0, y + 8, width)
-    return [*parts, note], y
-
-
-def _title(report: Report, width: float) -> tuple[list[str], float]:
+    drawing = combine(routes)
+    layout = drawing.layout
     item = report.item
     what = f"{item.item}, {item.value}: " if item is not None else ""
-    words = shorten_to_width(printable(f"{what}{report.verdict.headline}"), 16.0, width / 1.14)
-    below, y = paragraph(
+    sheet = Sheet(
+        printable(f"{what}{report.verdict.headline}"),
         f"{printable(report.question)} ({report.model.name})",
-        0,
-        33,
-        width,
-        size=10.5,
-        color=palette.QUIET,
+        width=layout.width,
     )
-    head = text(words, 0, 15, font_size=16, font_weight="bold", fill=palette.INK)
-    return [head, below], y + 12
+    start = drawing.start
+    for number, (left, right) in enumerate(
+        ((layout.columns[0].left, start), (start, layout.width))
+    ):
+        one = _side_title(report, SIDES[number], routes.both[number], right - left - 12)
+        sheet.parts.append(shift(left + 4, sheet.y - 12, one))
+    top = sheet.y + HEAD - 10
+    sheet.parts.append(shift(0, top, *_graph(routes, drawing)))
+    sheet.parts.append(line((start, sheet.y - 16), (start, top + layout.height), palette.QUIET))
+    sheet.y = top + layout.height + 30
+    _legend(report, sheet)
+    for panel in evidence(report):
+        sheet.rows(panel, names=NAMES)
+    sheet.note(_note(report, routes))
+    return sheet.svg(f"{report.name}: two routes")
 
 
-def _side_title(report: Report, name: str, side: RouteSide, width: float) -> str:
-    answer = _answer(side)
-    room = width - 40 - text_width(answer, 11.0)
-    asked = shorten_front_to_width(printable(side.prompt), 11.0, room)
+# The picture
+
+
+def _graph(routes: TwoRoutes, drawing: Combined) -> list[str]:
+    """Stripes, arrows, boxes and the axis."""
+    layout, graph = drawing.layout, drawing.graph
+    lines = curves(graph, drawing.selection, layout)
+    strongest = max(float(drawing.selection.flow.max(initial=0.0)), 1e-30)
+    shapes = []
+    for curve in lines[::-1]:
+        arrow = drawing.arrows[curve.edge]
+        shapes.append(
+            owner_edge(
+                curve,
+                _owner(drawing, arrow),
+                _arrow_title(drawing, arrow),
+                negative=arrow.share < 0,
+                share=abs(arrow.share),
+                flow=arrow.influence / strongest,
+            )
+        )
+    words = {i: " ".join(arrow.heads) for i, arrow in enumerate(drawing.arrows) if arrow.heads}
+    shapes += [
+        label_shape(label, COLORS[_owner(drawing, drawing.arrows[label.edge])])
+        for label in place_labels(lines, words, layout)
+    ]
+    for row, placed in layout.placed.items():
+        box = drawing.boxes[row]
+        if box.kind == "supernode":
+            shapes.append(owner_node(placed, NodeKind.FEATURE, box.owner, _box_title(box)))
+        else:
+            shapes.append(element("g", _box_title(box), box_mark(placed, KINDS[box.kind], 0.75)))
+    return [
+        stripes(layout, routes.fact.info.n_layers),
+        *_early_line(routes, layout),
+        *(f"\n{shape}" for shape in shapes),
+        *_axis(drawing),
+    ]
+
+
+def _owner(drawing: Combined, arrow: RouteArrow) -> Owner:
+    """That of the supernode it starts from, else of the one it leads to."""
+    source, target = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
+    return source.owner if source.kind == "supernode" else target.owner
+
+
+def _arrow_title(drawing: Combined, arrow: RouteArrow) -> str:
+    source, target = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
+    return title(
+        f"{source.name} → {target.name}",
+        f"{percent(arrow.influence)} of the influence, {percent(arrow.share)} of what goes in",
+        f"through {', '.join(arrow.heads)}" if arrow.heads else "",
+    )
+
+
+def _box_title(box: RouteBox) -> str:
+    if box.kind == "token":
+        return title(f"token {box.name}", f"via {' '.join(box.heads)}" if box.heads else "")
+    if box.kind == "target":
+        return title(f"target {box.name}")
+    layers = dict.fromkeys((f"L{box.first_layer}", f"L{box.last_layer}"))
+    return title(
+        box.name,
+        f"{'–'.join(layers)}, {box.features} feature{'s' * (box.features > 1)}, "
+        f"influence {percent(box.influence)}",
+        f"{box.chosen} of them in the ablated set" if box.chosen else "",
+    )
+
+
+def _early_line(routes: TwoRoutes, layout: Layout) -> list[str]:
+    """Where the early layers end; nothing where early or late ones have no boxes."""
+    early = [one.top for one in layout.bands if 0 <= one.layer < routes.early_layers]
+    n_layers = routes.fact.info.n_layers
+    late = [one for one in layout.bands if routes.early_layers <= one.layer < n_layers]
+    if not early or not late:
+        return []
+    y = min(early)
+    return [
+        line((0, y), (layout.width, y), palette.QUIET, stroke_dasharray="6 4"),
+        quiet("late ↑", 4, y - 5, font_size=8.5),
+        quiet("early ↓", 4, y + 12, font_size=8.5),
+    ]
+
+
+def _axis(drawing: Combined) -> list[str]:
+    """Tokens without a box, and under the others the heads that rewrite them in place."""
+    layout = drawing.layout
+    token_at = {
+        drawing.boxes[row].position: drawing.boxes[row]
+        for row in layout.placed
+        if drawing.boxes[row].kind == "token"
+    }
+    y = layout.bands[-1].middle
+    parts = [quiet("token", 6, y + 3.5, font_size=10)]
+    for column in layout.columns:
+        box = token_at.get(column.first)
+        if box is None:
+            words, middle = column.label or "…", y + TOKEN_SIZE * 0.35
+            parts.append(
+                quiet(words, column.centre, middle, font_size=TOKEN_SIZE, text_anchor="middle")
+            )
+        elif box.heads:
+            for i, name in enumerate(("via", *box.heads)):
+                at = y + 21 + i * (VIA + 1)
+                parts.append(quiet(name, column.centre, at, font_size=VIA, text_anchor="middle"))
+    return parts
+
+
+# Words
+
+
+def _side_title(report: Report, name: Side, side: Route, room: float) -> str:
+    color = STYLES[name].color
+    prompt = shorten_front_to_width(printable(side.info.prompt.strip()), 11.0, room * 0.6)
+    asked = f"“{prompt}” → {_answer(side)}"
     return (
-        mark(6, 2, name, size=5.5)
-        + text(route_name(report, name), 18, 6, font_size=13, font_weight="bold", fill=COLORS[name])
-        + text(f"“{asked}” → {answer}", 18, 23, font_size=11, fill=palette.INK)
+        mark(6, 2, STYLES[name], size=5.5)
+        + text(route_name(report, name), 18, 6, font_size=13, font_weight="bold", fill=color)
+        + plain(shorten_to_width(asked, 11.0, room - 18), 18, 23, font_size=11)
     )
 
 
-def route_name(report: Report, name: str) -> str:
+def route_name(report: Report, name: Side) -> str:
     """ "Fact route"; the other one is a truth check only if a claim is judged in it."""
     if name == "fact":
         return "Fact route"
@@ -122,150 +201,69 @@ def route_name(report: Report, name: str) -> str:
     return "Truth-check route" if all(claims) else "Judgement route"
 
 
-def _answer(side: RouteSide) -> str:
+def _answer(side: Route) -> str:
     """The first target in words."""
     found = [box for box in side.boxes if box.kind == "target"]
     if not found:
         return "?"
     first, _, other = found[0].name.partition(" - ")
-    if not side.is_contrast:
+    if not side.info.targets[0].is_contrast:
         return f"{printable(first)} ({percent(found[0].influence)})"
     return f"{printable(first)} rather than {printable(other)}"
 
 
-def _letters(sides: tuple[RouteSide, RouteSide]) -> tuple[dict[int, str], dict[int, str]]:
-    """A letter for all that both sides draw: supernodes of the same features, and the same tokens
-    that the same heads rewrite. By index of the box, for each side."""
-    keys = [
-        {key: i for i, box in enumerate(side.boxes) if (key := _same(side, i, box))}
-        for side in sides
-    ]
-    both = [key for key in keys[0] if key in keys[1]]
-    both.sort(key=lambda key: isinstance(key, tuple))
-    found = [{own[key]: chr(65 + i % 26) for i, key in enumerate(both)} for own in keys]
-    return found[0], found[1]
-
-
-def _same(side: RouteSide, index: int, box: RouteBox) -> int | tuple[str, ...] | None:
-    """What a box has in common with its like in the other route, and with no other."""
-    if box.kind == "supernode":
-        return box.twin + 1
-    is_rewritten = box.kind == "token" and named_heads(side, index)
-    return (box.name, *sorted(box.heads)) if is_rewritten else None
-
-
-def _stripes(routes: TwoRoutes, stripes: Mapping[int, Band], width: float) -> str:
-    """Every second layer on grey; a line where the early layers end."""
-    parts = []
-    for number, one in enumerate(stripes.values()):
-        if number % 2:
-            tall = one.bottom - one.top
-            parts.append(
-                element("rect", x=0, y=one.top, width=width, height=tall, fill=palette.STRIPE)
-            )
-    line = _early_line(routes, stripes)
-    if line is not None:
-        parts.append(
-            element(
-                "line",
-                x1=0,
-                y1=line,
-                x2=width,
-                y2=line,
-                stroke=palette.QUIET,
-                stroke_width=1,
-                stroke_dasharray="6 4",
-            )
-        )
-    return "".join(parts)
-
-
-def _early_line(routes: TwoRoutes, stripes: Mapping[int, Band]) -> float | None:
-    """Height between early and late layers; None where one of them has no boxes."""
-    early = [one.top for level, one in stripes.items() if 0 <= level < routes.early_layers]
-    late = [level for level in stripes if routes.early_layers <= level < routes.fact.n_layers]
-    return min(early) if early and late else None
-
-
-def _axis(routes: TwoRoutes, stripes: Mapping[int, Band]) -> str:
-    top = routes.fact.n_layers
-    parts = []
-    for level, one in stripes.items():
-        words = {-1: "token", top: "answer"}.get(level, f"L{level}")
-        parts.append(text(words, 4, one.middle + 3.5, font_size=9.5, fill=palette.QUIET))
-    line = _early_line(routes, stripes)
-    if line is not None:
-        parts.append(text("late ↑", 4, line - 5, font_size=8.5, fill=palette.QUIET))
-        parts.append(text("early ↓", 4, line + 12, font_size=8.5, fill=palette.QUIET))
-    return "".join(parts)
-
-
-def _route(
-    side: RouteSide,
-    layout: SideLayout,
-    drawn: Sequence[DrawnArrow],
-    letters: Mapping[int, str],
-) -> str:
-    arrows = [arrow_shape(side, one) for one in drawn][::-1]
-    boxes = [draw_box(side, placed, letters) for placed in layout.placed.values()]
-    labels = head_labels(side, drawn, layout)
-    return "".join(f"\n{part}" for part in (*arrows, *boxes, *labels))
-
-
-def _key(report: Report, y: float, width: float) -> tuple[str, float]:
-    """The three forms of box with what they stand for, in lines that fit."""
-    parts, x = [], 0.0
-    other = f"in the {route_name(report, 'judgement').lower()} alone"
-    for part, words in {**PARTS, "judgement": other}.items():
-        room = 34 + text_width(words, 9.5) + 18
-        if x and x + room > width:
-            x, y = 0.0, y + 18
-        parts.append(frame(Box(x + 1, y - 7, x + 27, y + 7), part))
-        parts.append(text(words, x + 34, y + 3.5, font_size=9.5, fill=palette.INK))
+def _legend(report: Report, sheet: Sheet) -> None:
+    """The three forms of disc with what they stand for, in lines that fit."""
+    x, words = (
+        0.0,
+        {
+            Owner.BOTH: "in both routes (same letter: the same)",
+            Owner.FIRST: "in the fact route alone",
+            Owner.SECOND: f"in the {route_name(report, 'judgement').lower()} alone",
+        },
+    )
+    for owner, said in words.items():
+        room = 40 + text_width(said, 9.5)
+        if x and x + room > sheet.width:
+            x, sheet.y = 0.0, sheet.y + 16
+        sheet.parts.append(owner_mark(x + 8, sheet.y, 6.0, owner))
+        sheet.parts.append(plain(said, x + 20, sheet.y + 3.5, font_size=9.5))
         x += room
-    return "".join(parts), y + 20
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float) -> str:
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=palette.RULE)
+    sheet.y += 18
 
 
 def _note(report: Report, routes: TwoRoutes) -> str:
-    held = " and ".join(percent(side.held) for side in (routes.fact, routes.judgement))
-    scores = " and ".join(f"{side.replacement:.2f}" for side in (routes.fact, routes.judgement))
+    covered = " and ".join(percent(side.covered) for side in routes.both)
+    scores = " and ".join(f"{side.scores.replacement:.2f}" for side in routes.both)
     return (
-        "A box is a supernode: features that do the same; where they fire (at) and what they "
-        "promote (says), layers, number, influence. Arrows: influence along them; dashed ones "
-        "lower their target; L3.H2 is head 2 of layer 3, which carries at least a fifth of the "
-        "arrow from token to token; via: heads that rewrite a token at its own place. Drawn boxes "
-        f"hold {held} of the features' influence; replacement scores {scores}. "
+        "A disc is a supernode, its area by influence: features that do the same; where they fire "
+        f"(at) and what they promote (says). {READING} Dashed ones push their target down; L3.H2 "
+        "is head 2 of layer 3, which carries at least a fifth of the edge from token to token; "
+        "via: heads that rewrite a token at its own place. Drawn supernodes have "
+        f"{covered} of the features' influence; replacement scores {scores}. "
         f"{_alone(routes)}{_chosen(routes)}D: how much more each answer loses by its own features "
         "than by the other's, ablated on objects they were not chosen on; grey: shuffled labels. "
-        "95 % intervals over "
-        f"{len(report.behaviour.objects)} objects."
+        f"95 % intervals over {len(report.behaviour.objects)} objects."
     )
 
 
 def _chosen(routes: TwoRoutes) -> str:
     """How many of the drawn features were ablated: in the sets chosen on other objects."""
     found = []
-    for part, words in (("fact", "the fact's own"), ("judgement", "the other route's own")):
-        side = routes.fact if part == "fact" else routes.judgement
-        boxes = [box for box in side.boxes if box.kind == "supernode" and box.part == part]
+    names = ((Owner.FIRST, "the fact's own"), (Owner.SECOND, "the other route's own"))
+    for side, (owner, words) in zip(routes.both, names, strict=True):
+        boxes = [box for box in side.supernodes if box.owner == owner]
         drawn = sum(box.features for box in boxes)
         if drawn:
             found.append(f"{sum(box.chosen for box in boxes)} of {words} {drawn}")
-    return (
-        f"Of the drawn features, {' and '.join(found)} are in the sets F and V. " if found else ""
-    )
+    if not found:
+        return ""
+    return f"Of the drawn features, {' and '.join(found)} are in the sets F and V. "
 
 
 def _alone(routes: TwoRoutes) -> str:
-    """Shared supernodes that only one side draws would puzzle."""
-    twins = [
-        {box.twin for box in side.boxes if box.kind == "supernode" and box.part == "shared"}
-        for side in (routes.fact, routes.judgement)
-    ]
+    """Explain shared supernodes that only one side draws."""
+    twins = [{b.twin for b in one.supernodes if b.owner == Owner.BOTH} for one in routes.both]
     if twins[0] == twins[1]:
         return ""
-    return "Dark boxes without a letter are too weak in the other route to be drawn there. "
+    return "Dark discs without a letter are too weak in the other route to be drawn there. "

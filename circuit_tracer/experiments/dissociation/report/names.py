@@ -1,0 +1,84 @@
+"""What figures and tables of a `dissociate` report call things, and how they draw them."""
+
+from __future__ import annotations
+
+from circuit_tracer.experiments.dissociation.results import (
+    HeadRank,
+    How,
+    OverlapKind,
+    Part,
+    Report,
+    Route,
+    SetName,
+    SiteDrop,
+    SwapRow,
+)
+from circuit_tracer.render import palette
+from circuit_tracer.render.chart_marks import CONTROL, Style
+
+FACT = Style(palette.POSITIVE, "square")
+JUDGEMENT = Style(palette.NEGATIVE, "diamond")
+SHARED = Style("#3d4148", "disc")
+STYLES: dict[Route, Style] = {"fact": FACT, "judgement": JUDGEMENT}
+ROUTES: tuple[Route, ...] = ("fact", "judgement")
+PARTS: tuple[Part, ...] = ("early", "late", "together")
+SET_STYLES: dict[SetName, Style] = {"F": FACT, "V": JUDGEMENT, "S": SHARED}
+SET_NAMES: dict[SetName, str] = {"F": "F: fact alone", "V": "V: judgement alone", "S": "S: shared"}
+KINDS: dict[OverlapKind, str] = {
+    "ceiling": "paraphrases (ceiling)",
+    "fact x judgement": "fact × judgement",
+    "floor": "unrelated prompts (floor)",
+}
+KIND_STYLES = {"ceiling": CONTROL, "fact x judgement": SHARED, "floor": CONTROL}
+HOWS: dict[How, str] = {
+    "everything": "everything",
+    "attention": "attention's part",
+    "mlp": "the MLPs' part",
+    "features": "dictionary features",
+}
+"""What was patched."""
+CLAIMS = "claims"
+"""The family of a swap's row that is all families with claims together."""
+
+
+def part_name(report: Report, part: Part) -> str:
+    """ "Early features, L0–L1, at the object"."""
+    if part == "early":
+        return f"Early features, {_layers(0, report.early_layers - 1)}, at the object"
+    if part == "late":
+        return f"Late read-outs, {_layers(report.early_layers, report.n_layers - 1)}"
+    return "Both together"
+
+
+def _layers(first: int, last: int) -> str:
+    return f"L{first}" if first >= last else f"L{first}–L{last}"
+
+
+def layers_name(report: Report, layers: str) -> str:
+    """ "early layers, L0–L1", "L3"."""
+    if layers == "early":
+        return f"early layers, L0–L{report.early_layers - 1}"
+    if layers == "late":
+        return f"late layers, L{report.early_layers}–L{report.n_layers - 1}"
+    return f"L{layers}" if layers.isdigit() else layers
+
+
+def layer_name(layer: int) -> str:
+    """ "L3"; "the embedding" for -1."""
+    return "the embedding" if layer < 0 else f"L{layer}"
+
+
+def head_name(one: HeadRank) -> str:
+    """ "L3.H2 value → object"."""
+    return f"L{one.layer}.H{one.head} {one.query} → object"
+
+
+def site_name(one: SiteDrop) -> str:
+    """ "L0 attention"."""
+    return f"L{one.layer} {'attention' if one.module == 'attention' else 'MLP'}"
+
+
+def family_name(row: SwapRow) -> str:
+    """The family, and whether the values are those it affirms itself."""
+    words = "all truth checks" if row.family == CLAIMS else row.family
+    return words if row.names == "completed" else f"{words}, as it affirms"

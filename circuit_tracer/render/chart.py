@@ -1,0 +1,303 @@
+"""Charts of measured numbers: a sheet that takes panels from top to bottom and becomes an SVG page.
+
+Two kinds of panel: rows of figures on a common axis (a name, a dot on its interval over the
+control's band, the numbers), and lines over a common axis, their names at their ends. Every mark
+has its numbers in its `<title>`. The same bytes for the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.render import palette
+from circuit_tracer.render.chart_marks import (
+    Axis,
+    Band,
+    Scale,
+    Style,
+    band,
+    dot,
+    levels,
+    line,
+    mark,
+    paragraph,
+    plain,
+    points,
+    quiet,
+    ribbon,
+    rules,
+)
+from circuit_tracer.render.markup import Attribute, element, figure, text, title
+from circuit_tracer.render.svg import MARGIN, document
+from circuit_tracer.render.text import number, percent, shorten_to_width, text_width, with_interval
+
+WIDTH = 800.0
+SIZE = 10.0
+HEADING = 11.0
+PLAIN = Style(palette.INK, "disc")
+TITLE = 15.0
+ROW = 22.0
+"""Height of a row."""
+LINES_HEIGHT = 150.0
+ENDS = 112.0
+"""Room for the names at the ends of lines."""
+APART = 13.0
+"""Least distance of two such names."""
+GAP = 22.0
+"""Between panels, and between lines and what follows."""
+Drawn = tuple[str, float]
+"""Markup, and the y after it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a panel, or a line of text among them."""
+
+    name: str
+    figure: Interval | None = None
+    """None for a line of text."""
+    style: Style = PLAIN
+    control: Band | None = None
+
+
+@dataclass(frozen=True)
+class RowPanel:
+    """Rows under each other on one axis."""
+
+    name: str
+    rows: Sequence[Row]
+    axis: Axis
+    sign: bool = False
+    """Whether numbers are written with "+"."""
+    strong: float | None = None
+    """Where a dashed line stands: chance, or nothing changed."""
+    marks_in_names: bool = False
+    """Whether the rows' names carry their marks."""
+    color: str = palette.INK
+    """Of the panel's name."""
+
+    def words(self, one: Interval) -> str:
+        """A figure as written."""
+        return with_interval(one, percent=self.axis.percent, sign=self.sign)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure that changes along an axis."""
+
+    name: str
+    points: Sequence[tuple[float, Interval]]
+    color: str
+    dashes: str = ""
+
+    def known(self) -> list[tuple[float, Interval]]:
+        """Points that were measured."""
+        return [(x, one) for x, one in self.points if math.isfinite(one.value)]
+
+
+@dataclass(frozen=True)
+class LinePanel:
+    """Lines over a common axis."""
+
+    name: str
+    lines: Sequence[Line]
+    x_name: str
+    x_labels: Mapping[float, str]
+    """The places on the axis, rising, with what is written there where there is room."""
+    axis: Axis
+    """Upwards."""
+    strong: float | None = None
+    """A value whose level is dashed: chance."""
+    strong_name: str = ""
+    level: float = math.nan
+    """A value whose level is dotted: nothing changed."""
+
+
+@dataclass
+class Sheet:
+    """A page in the making: a title, a sentence on what is seen, then panels and notes."""
+
+    heading: str
+    below: str = ""
+    width: float = WIDTH
+    y: float = 0.0
+    """Where the next panel starts."""
+    parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Write the title."""
+        words = shorten_to_width(self.heading, TITLE, self.width / 1.14)
+        self.parts.append(plain(words, 0, 14, font_size=TITLE, font_weight="bold"))
+        self.y = 31.0
+        self.note(self.below, size=SIZE, color=palette.QUIET)
+        self.y += 24
+
+    def rows(self, *panels: RowPanel, names: float) -> None:
+        """Panels side by side, whose rows have their names in the first `names` units."""
+        numbers = [max(_number_widths(panel), default=0.0) + 14 for panel in panels]
+        between = 20.0 * (len(panels) - 1)
+        wide = (self.width - names - sum(numbers) - between) / len(panels)
+        left, bottom = names, self.y
+        for place, (panel, room) in enumerate(zip(panels, numbers, strict=True)):
+            scale = Scale(panel.axis, left, left + wide)
+            markup, bottom = _rows(panel, scale, self.y, 0.0 if place == 0 else None)
+            self.parts.append(markup)
+            left += wide + room + 20
+        self.y = bottom + 4
+
+    def lines(self, *panels: LinePanel, across: int, left: float = 34.0) -> None:
+        """Panels in rows of `across`, the labels of their axes in the first `left` units."""
+        wide = (self.width - across * (left + ENDS) - (across - 1) * GAP) / across
+        for place, panel in enumerate(panels):
+            start = left + place % across * (left + wide + ENDS + GAP)
+            self.parts.append(_lines(panel, start, wide, self.y))
+            if place == len(panels) - 1:
+                self.y += LINES_HEIGHT + 52
+            elif place % across == across - 1:
+                self.y += LINES_HEIGHT + 70
+
+    def note(self, words: str, *, size: float = 9.0, color: str = palette.INK) -> None:
+        """A paragraph."""
+        markup, self.y = paragraph(words, 0, self.y, self.width, size=size, color=color)
+        self.parts.append(markup)
+
+    def svg(self, name: str) -> str:
+        """The whole page."""
+        page = {"width": self.width + 2 * MARGIN, "height": self.y + 2 * MARGIN}
+        inside = element(
+            "g",
+            *(f"\n{part}" for part in self.parts if part),
+            transform=f"translate({figure(MARGIN)} {figure(MARGIN)})",
+            font_size=SIZE,
+        )
+        back = element("rect", **page, fill=palette.PAPER)
+        return document(self.width, self.y, [title(name), back, inside])
+
+
+def _number_widths(panel: RowPanel) -> list[float]:
+    return [text_width(panel.words(row.figure), SIZE) for row in panel.rows if row.figure]
+
+
+def _heading(words: str, x: float, y: float, color: str = palette.INK) -> str:
+    return text(words, x, y, font_size=HEADING, font_weight="bold", fill=color)
+
+
+# Rows
+
+
+def _rows(panel: RowPanel, scale: Scale, y: float, names: float | None) -> Drawn:
+    """The panel with its name's baseline at y; `names` is where names start, None without them."""
+    top = y + 8
+    bottom = top + ROW * len(panel.rows)
+    parts = [_heading(panel.name, scale.start, y, panel.color)] if panel.name else []
+    parts.append(rules(scale, top, bottom, strong=panel.strong))
+    for place, row in enumerate(panel.rows):
+        middle = top + ROW * (place + 0.5)
+        parts.append(_name(panel, row, scale.start - 8, middle, names))
+        parts.append(_figure(panel, row, scale, middle))
+    return "".join(parts), bottom + 26
+
+
+def _name(panel: RowPanel, row: Row, right: float, y: float, left: float | None) -> str:
+    if left is None or not row.name:
+        return ""
+    if row.figure is None:
+        return plain(row.name, left, y + 3.5, font_weight="bold")
+    start = left + (16 if panel.marks_in_names else 6)
+    words = plain(shorten_to_width(row.name, SIZE, right - start), start, y + 3.5)
+    return words + (mark(left + 7, y, row.style, size=3.6) if panel.marks_in_names else "")
+
+
+def _figure(panel: RowPanel, row: Row, scale: Scale, y: float) -> str:
+    if row.figure is None:
+        return ""
+    words, parts = panel.words(row.figure), []
+    if row.control is not None:
+        ends = (panel.words(Interval(end, math.nan, math.nan)) for end in row.control)
+        control = "control, smallest, median, largest: " + ", ".join(ends)
+        parts.append(band(scale, y, row.control, tooltip=control))
+    parts.append(dot(scale, y, row.figure, row.style, tooltip=f"{row.name}: {words}"))
+    return "".join([*parts, plain(words, scale.end + 8, y + 3.5)])
+
+
+# Lines
+
+
+def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
+    """The panel with its name's baseline at y, its axis from `left` on."""
+    places = list(panel.x_labels)
+    span = Axis(places[0], max(places[-1], places[0] + 1e-9), 1.0)
+    top, right = y + 10, left + wide
+    x, up = Scale(span, left, right), Scale(panel.axis, top + LINES_HEIGHT, top)
+    parts = [
+        _heading(shorten_to_width(panel.name, SIZE, wide + ENDS), left, y),
+        levels(up, left, right, strong=panel.strong),
+        *_x_labels(panel, x, up.start + 14),
+        quiet(panel.x_name, left + wide / 2, up.start + 28, text_anchor="middle"),
+    ]
+    if panel.strong_name and panel.strong is not None:
+        at = up.at(panel.strong) + 11
+        parts.append(quiet(panel.strong_name, right, at, font_size=9, text_anchor="end"))
+    if math.isfinite(panel.level):
+        at = up.at(panel.level)
+        dotted = line((left, at), (right, at), palette.QUIET, stroke_dasharray="2 3")
+        words = _value(panel.axis, panel.level)
+        parts.append(element("g", title(f"nothing changed: {words}"), dotted))
+    for one in panel.lines:
+        edges = [(at, value.low, value.high) for at, value in one.known()]
+        parts.append(ribbon(x, up, edges, one.color))
+    parts += [_line(panel, one, x, up) for one in panel.lines]
+    return "".join([*parts, *_end_names(panel.lines, right + 8, up)])
+
+
+def _x_labels(panel: LinePanel, x: Scale, y: float) -> list[str]:
+    """Labels where there is room."""
+    parts, last = [], -math.inf
+    for place, words in panel.x_labels.items():
+        if x.at(place) - last >= max(16.0, text_width(words, SIZE) + 4):
+            last = x.at(place)
+            parts.append(quiet(words, last, y, text_anchor="middle"))
+    return parts
+
+
+def _line(panel: LinePanel, one: Line, x: Scale, up: Scale) -> str:
+    known = one.known()
+    placed = [(x.at(at), up.at(value.value)) for at, value in known]
+    if not placed:
+        return ""
+    style: dict[str, Attribute] = {"fill": "none", "stroke": one.color, "stroke_width": 1.8}
+    style |= {"stroke_dasharray": one.dashes} if one.dashes else {}
+    dots = []
+    for (across, y), (at, value) in zip(placed, known, strict=True):
+        tooltip = (
+            f"{one.name}, {panel.x_name} {panel.x_labels[at]}: {_value(panel.axis, value.value)}"
+        )
+        dots.append(element("circle", title(tooltip), cx=across, cy=y, r=2.8, fill=one.color))
+    return element("polyline", points=points(placed), **style) + "".join(dots)
+
+
+def _value(axis: Axis, value: float) -> str:
+    if axis.percent:
+        return percent(value)
+    return number(value) if axis.is_log else f"{value:.2f}"
+
+
+def _end_names(lines: Sequence[Line], left: float, up: Scale) -> list[str]:
+    """The lines' names at their ends, in their order, at least `APART` from each other."""
+    ends = [(up.at(one.known()[-1][1].value), i) for i, one in enumerate(lines) if one.known()]
+    places: list[float] = []
+    for y, _ in sorted(ends):
+        places.append(max(y, places[-1] + APART) if places else y)
+    over = max(places[-1] - (up.start + 4), 0.0) if places else 0.0
+    parts = []
+    for (y, i), place in zip(sorted(ends), places, strict=True):
+        one, at = lines[i], place - over
+        parts.append(line((left - 6, y), (left + 4, at), one.color, stroke_width=0.8))
+        words = f"{one.name} {_value(up.axis, one.known()[-1][1].value)}"
+        size = SIZE if text_width(words, SIZE) <= ENDS - 8 else 9.0
+        short = shorten_to_width(words, size, ENDS - 8)
+        parts.append(text(short, left + 7, at + 3.5, font_size=size, fill=one.color))
+    return parts

@@ -1,0 +1,222 @@
+"""What charts are made of: axes and scales, dots on intervals, bands, lines, paragraphs.
+
+A measured figure is a dot on its 95 % interval, a control a grey band from its smallest to its
+largest value with a stroke at the median. Shapes differ as well as colours, so that a photocopy
+reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.render import palette
+from circuit_tracer.render.legend import wrap
+from circuit_tracer.render.markup import Attribute, element, figure, text, title
+from circuit_tracer.render.text import minus
+
+SMALL = 9.0
+LEAST_BETWEEN = 34.0
+"""Room that a tick's label needs."""
+Point = tuple[float, float]
+
+
+class Style(NamedTuple):
+    """How a kind of figure is drawn, the same in every panel."""
+
+    color: str
+    shape: Literal["square", "diamond", "disc", "ring"]
+
+
+CONTROL = Style(palette.QUIET, "ring")
+
+
+class Band(NamedTuple):
+    """What a control came out as."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The span of an axis and its ticks."""
+
+    low: float
+    high: float
+    step: float
+    """Between ticks; the decades of a logarithmic axis."""
+    percent: bool = False
+    is_log: bool = False
+
+    @classmethod
+    def covering(
+        cls, values: Sequence[float], low: float, high: float, step: float, *, percent: bool = False
+    ) -> Axis:
+        """From low to high, and on in whole steps to all finite values.
+
+        A value that lies outside by less than a tenth of a step does not move an end.
+        """
+        known = [value for value in values if math.isfinite(value)]
+        slack = 0.1 * step
+        least, most = min([low, *known]), max([high, *known])
+        ends = math.floor((least + slack) / step) * step, math.ceil((most - slack) / step) * step
+        return cls(*ends, step, percent)
+
+    @classmethod
+    def decades(cls, values: Sequence[float]) -> Axis:
+        """A logarithmic axis from 1 to the next power of ten, with six ticks at most."""
+        largest = max([2.0, *(value for value in values if math.isfinite(value))])
+        count = max(1, math.ceil(math.log10(largest) - 1e-9))
+        return cls(1.0, 10.0**count, max(1, math.ceil(count / 5)), is_log=True)
+
+    def ticks(self, length: float) -> list[tuple[float, str]]:
+        """Values with their labels, on an axis of that length."""
+        if self.is_log:
+            powers = range(0, round(math.log10(self.high)) + 1, int(self.step))
+            return [(10.0**i, f"{10**i:,}") for i in powers]
+        step = self.step
+        while step * length < LEAST_BETWEEN * (self.high - self.low):
+            step *= 2
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        values = [round(step * i, 9) for i in range(first, last + 1)]
+        return [
+            (one, minus(f"{100 * one:.0f} %" if self.percent else f"{one:g}")) for one in values
+        ]
+
+
+class Scale(NamedTuple):
+    """An axis on paper; `end` lies above `start` for one that runs upwards."""
+
+    axis: Axis
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where a value stands; what lies outside is put at the end."""
+        low, high = self.axis.low, self.axis.high
+        if self.axis.is_log:
+            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
+        share = min(max((value - low) / ((high - low) or 1.0), 0.0), 1.0)
+        return self.start + share * (self.end - self.start)
+
+
+def mark(x: float, y: float, style: Style, *, size: float = 4.5) -> str:
+    """A square, a diamond, a disc or a ring."""
+    if style.shape == "square":
+        side = 1.75 * size
+        corner = {"x": x - side / 2, "y": y - side / 2, "width": side, "height": side}
+        return element("rect", **corner, fill=style.color)
+    if style.shape == "diamond":
+        reach = 1.25 * size
+        corners = ((x, y - reach), (x + reach, y), (x, y + reach), (x - reach, y))
+        return element("polygon", points=points(corners), fill=style.color)
+    if style.shape == "disc":
+        return element("circle", cx=x, cy=y, r=size, fill=style.color)
+    line: dict[str, Attribute] = {"stroke": style.color, "stroke_width": 1.4}
+    return element("circle", cx=x, cy=y, r=size - 0.7, fill=palette.PAPER, **line)
+
+
+def points(places: Sequence[Point]) -> str:
+    """Coordinates as an attribute."""
+    return " ".join(f"{figure(x)},{figure(y)}" for x, y in places)
+
+
+def line(start: Point, end: Point, color: str, **style: str | float) -> str:
+    """A straight line."""
+    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    return element("line", **ends, stroke=color, **style)
+
+
+def dot(scale: Scale, y: float, one: Interval, style: Style, *, tooltip: str = "") -> str:
+    """A figure on its interval, across; nothing where it is not known."""
+    if not math.isfinite(one.value):
+        return ""
+    parts = [title(tooltip)] if tooltip else []
+    if math.isfinite(one.low) and math.isfinite(one.high):
+        left, right = scale.at(one.low), scale.at(one.high)
+        parts.append(line((left, y), (right, y), style.color, stroke_width=1.8))
+        parts += [
+            line((x, y - 3.5), (x, y + 3.5), style.color, stroke_width=1.4) for x in (left, right)
+        ]
+    return element("g", *parts, mark(scale.at(one.value), y, style, size=3.8))
+
+
+def band(scale: Scale, y: float, one: Band, *, height: float = 10.0, tooltip: str = "") -> str:
+    """A control: grey from its smallest to its largest value, a stroke at the median if known."""
+    if not (math.isfinite(one.low) and math.isfinite(one.high)):
+        return ""
+    left, right, top = scale.at(one.low), scale.at(one.high), y - height / 2
+    box = {"x": left, "y": top, "width": max(right - left, 2.0), "height": height}
+    parts = [title(tooltip)] if tooltip else []
+    parts.append(element("rect", **box, rx=2, fill=palette.RULE))
+    if math.isfinite(one.middle):
+        middle = scale.at(one.middle)
+        stroke = line((middle, top), (middle, top + height), palette.QUIET, stroke_width=1.2)
+        parts.append(stroke)
+    return element("g", *parts)
+
+
+def rules(scale: Scale, top: float, bottom: float, *, strong: float | None = None) -> str:
+    """Upright hairlines with their values below; the one at `strong` is dashed and darker."""
+    parts = []
+    for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
+        x = scale.at(value)
+        parts.append(_rule((x, top), (x, bottom), strong is not None and _equal(value, strong)))
+        parts.append(quiet(words, x, bottom + 12, text_anchor="middle", font_size=SMALL))
+    return "".join(parts)
+
+
+def levels(scale: Scale, left: float, right: float, *, strong: float | None = None) -> str:
+    """Level hairlines with their values to the left; the one at `strong` is dashed and darker."""
+    parts = []
+    for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
+        y = scale.at(value)
+        parts.append(_rule((left, y), (right, y), strong is not None and _equal(value, strong)))
+        parts.append(quiet(words, left - 6, y + 3.5, text_anchor="end"))
+    return "".join(parts)
+
+
+def _equal(value: float, other: float) -> bool:
+    return abs(value - other) < 1e-9
+
+
+def _rule(start: Point, end: Point, is_strong: bool) -> str:
+    if is_strong:
+        return line(start, end, palette.QUIET, stroke_dasharray="3 3")
+    return line(start, end, palette.RULE, stroke_width=0.8)
+
+
+def ribbon(x: Scale, y: Scale, edges: Sequence[tuple[float, float, float]], color: str) -> str:
+    """A pale area between (x, low, high)."""
+    known = [edge for edge in edges if math.isfinite(edge[1]) and math.isfinite(edge[2])]
+    if len(known) < 2:
+        return ""
+    there = [(x.at(at), y.at(low)) for at, low, _ in known]
+    back = [(x.at(at), y.at(high)) for at, _, high in reversed(known)]
+    return element("polygon", points=points([*there, *back]), fill=color, fill_opacity=0.12)
+
+
+def quiet(words: str, x: float, y: float, **more: str | float) -> str:
+    """Text that steps back."""
+    return text(words, x, y, fill=palette.QUIET, **more)
+
+
+def plain(words: str, x: float, y: float, **more: str | float) -> str:
+    """Text in ink."""
+    return text(words, x, y, fill=palette.INK, **more)
+
+
+def paragraph(
+    words: str, x: float, y: float, width: float, *, size: float = SMALL, color: str = palette.INK
+) -> tuple[str, float]:
+    """The words in lines, and the y after them."""
+    parts = []
+    for one in wrap(words, size, width):
+        parts.append(text(one, x, y, font_size=size, fill=color))
+        y += size + 4
+    return "".join(parts), y
