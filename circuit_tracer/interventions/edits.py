@@ -220,7 +220,9 @@ class EditedRun:
     ) -> Float[Tensor, "n"]:
         """Activations of features at places; a place is encoded once, whatever is asked of it."""
         transcoder = self.dictionary.layers[layer]
-        places, which = torch.unique(place, return_inverse=True)
+        asked = torch.zeros(len(read), dtype=torch.bool, device=read.device)
+        asked[place] = True
+        places, which = asked.nonzero().squeeze(1), asked.cumsum(0)[place] - 1
         found = read.new_empty(len(place))
         step = max(1, MOST_ENCODED // transcoder.n_features)
         for start in range(0, len(places), step):
@@ -268,9 +270,10 @@ class EditedRun:
             return
         if reading < layer and self.writes == "held":
             change = torch.where(self.end[entries.row] >= layer, change, torch.zeros_like(change))
-        rows = self.dictionary.layers[reading].decoder_rows(entries.index, layer)
-        places = (entries.row, entries.position - self.start)
-        out.index_put_(places, change[:, None] * rows, accumulate=True)
+        moved = change.nonzero().squeeze(1)  # of many features at many positions, few fire
+        rows = self.dictionary.layers[reading].decoder_rows(entries.index[moved], layer)
+        places = (entries.row[moved], entries.position[moved] - self.start)
+        out.index_put_(places, change[moved, None] * rows, accumulate=True)
 
     def _carry_skip(self, layer: int, out: Tensor, held: Int[Tensor, "n"]) -> None:
         """What an affine skip makes of the change in what it reads, where outputs are held."""

@@ -155,7 +155,7 @@ class Sheet:
             start = left + place % across * (left + wide + ENDS + GAP)
             self.parts.append(_lines(panel, start, wide, self.y))
             if place == len(panels) - 1:
-                self.y += LINES_HEIGHT + 52
+                self.y += LINES_HEIGHT + 58
             elif place % across == across - 1:
                 self.y += LINES_HEIGHT + 70
 

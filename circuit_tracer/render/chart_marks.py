@@ -97,12 +97,11 @@ class Scale(NamedTuple):
     end: float
 
     def at(self, value: float) -> float:
-        """Where a value stands; what lies outside is put at the end."""
+        """Where a value stands; what lies outside stands outside."""
         low, high = self.axis.low, self.axis.high
         if self.axis.is_log:
             low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
-        share = min(max((value - low) / ((high - low) or 1.0), 0.0), 1.0)
-        return self.start + share * (self.end - self.start)
+        return self.start + (value - low) / ((high - low) or 1.0) * (self.end - self.start)
 
 
 def mark(x: float, y: float, style: Style, *, size: float = 4.5) -> str:
@@ -162,33 +161,29 @@ def band(scale: Scale, y: float, one: Band, *, height: float = 10.0, tooltip: st
 
 
 def rules(scale: Scale, top: float, bottom: float, *, strong: float | None = None) -> str:
-    """Upright hairlines with their values below; the one at `strong` is dashed and darker."""
+    """Upright hairlines with their values below; one at `strong` is dashed and darker."""
     parts = []
     for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
         x = scale.at(value)
-        parts.append(_rule((x, top), (x, bottom), strong is not None and _equal(value, strong)))
+        parts.append(line((x, top), (x, bottom), palette.RULE, stroke_width=0.8))
         parts.append(quiet(words, x, bottom + 12, text_anchor="middle", font_size=SMALL))
+    if strong is not None:
+        x = scale.at(strong)
+        parts.append(line((x, top), (x, bottom), palette.QUIET, stroke_dasharray="3 3"))
     return "".join(parts)
 
 
 def levels(scale: Scale, left: float, right: float, *, strong: float | None = None) -> str:
-    """Level hairlines with their values to the left; the one at `strong` is dashed and darker."""
+    """Level hairlines with their values to the left; one at `strong` is dashed and darker."""
     parts = []
     for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
         y = scale.at(value)
-        parts.append(_rule((left, y), (right, y), strong is not None and _equal(value, strong)))
+        parts.append(line((left, y), (right, y), palette.RULE, stroke_width=0.8))
         parts.append(quiet(words, left - 6, y + 3.5, text_anchor="end"))
+    if strong is not None:
+        y = scale.at(strong)
+        parts.append(line((left, y), (right, y), palette.QUIET, stroke_dasharray="3 3"))
     return "".join(parts)
-
-
-def _equal(value: float, other: float) -> bool:
-    return abs(value - other) < 1e-9
-
-
-def _rule(start: Point, end: Point, is_strong: bool) -> str:
-    if is_strong:
-        return line(start, end, palette.QUIET, stroke_dasharray="3 3")
-    return line(start, end, palette.RULE, stroke_width=0.8)
 
 
 def ribbon(x: Scale, y: Scale, edges: Sequence[tuple[float, float, float]], color: str) -> str:

@@ -45,9 +45,11 @@ def test_ticks_keep_apart() -> None:
     assert [words for _, words in Axis.decades([2e5]).ticks(150)][-1] == "1,000,000"
 
 
-def test_a_scale_ends_at_its_ends() -> None:
+def test_a_scale_runs_from_end_to_end() -> None:
     scale = Scale(SHARES, 100.0, 200.0)
-    assert [scale.at(x) for x in (-3.0, 0.0, 0.5, 9.0)] == [100.0, 100.0, 150.0, 200.0]
+    assert [scale.at(x) for x in (-0.1, 0.0, 0.5, 1.1)] == pytest.approx(
+        [90.0, 100.0, 150.0, 210.0]
+    )
     up = Scale(Axis.decades([100.0]), 300.0, 100.0)
     assert [up.at(x) for x in (0.0, 1.0, 10.0, 100.0)] == [300.0, 300.0, 200.0, 100.0]
 

@@ -1,11 +1,11 @@
-"""Edits of many prompts in one pass: features silenced by sets, and features or outputs swapped.
+"""Edits of many prompts in one pass, each row with its own: features silenced by sets, features
+or module outputs swapped for those of another prompt.
 
-Everything above an edit is computed anew (free mode). As in `interventions/edits.py` a feature is
-changed by what it does in this very pass: the decoder times the change is added where the
-dictionary writes, and all else in the MLP's output, the error included, stays.
+Everything above an edit is recomputed (free mode). Features are changed by the interventions'
+own engine (`interventions/edits.py`): by what they do in this very pass, all else in the MLP's
+output, the error included, stays.
 
-Shapes: B rows, T tokens, d model width, F features of a layer, U features of a layer that are in
-any set, n sets, L layers.
+Shapes: B rows, d model width, F features of a layer, n entries.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.interventions.edits import EditedRun
+from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
-from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer
+from circuit_tracer.transcoders.neurons import AnyDictionary
 
 Key = tuple[int, int]
 """Layer and feature."""
+EVERYWHERE, AT_OBJECT = -1, -2
+"""In place of a position."""
 
 
 @dataclass(frozen=True)
@@ -36,171 +40,74 @@ class Silenced:
     """At every position that is not zeroed: read-outs."""
 
 
-@dataclass(frozen=True)
-class _LayerMask:
-    """The sets' features of one layer."""
+class SilencedSets:
+    """Sets as entries of a plan by layer; made once for all passes."""
 
-    columns: Int[Tensor, "U"]
-    at_object: Bool[Tensor, "n U"]
-    everywhere: Bool[Tensor, "n U"]
-    only_at_object: bool
-    """Whether no set silences any of them elsewhere."""
-
-
-class SetMasks:
-    """Sets as masks by layer; made once for all passes."""
-
-    def __init__(self, sets: Sequence[Silenced], n_layers: int, device: torch.device) -> None:
+    def __init__(self, sets: Sequence[Silenced], device: torch.device) -> None:
         self.n_sets = len(sets)
-        self.layers: dict[int, _LayerMask] = {}
-        for layer in range(n_layers):
-            members = [
-                [{f for at, f in keys if at == layer} for keys in (one.at_object, one.everywhere)]
-                for one in sets
-            ]
-            union = sorted(set().union(*(keys for pair in members for keys in pair)))
-            if not union:
-                continue
-            at_object, everywhere = (
-                torch.tensor([[f in pair[which] for f in union] for pair in members], device=device)
-                for which in (0, 1)
-            )
-            self.layers[layer] = _LayerMask(
-                columns=torch.tensor(union, device=device),
-                at_object=at_object,
-                everywhere=everywhere,
-                only_at_object=not bool(everywhere.any()),
-            )
+        found: dict[int, list[tuple[int, int, int]]] = {}
+        for number, one in enumerate(sets):
+            stores = one.at_object - one.everywhere
+            for keys, position in ((one.everywhere, EVERYWHERE), (stores, AT_OBJECT)):
+                for layer, feature in sorted(keys):
+                    found.setdefault(layer, []).append((number, position, feature))
+        self.layers = {
+            layer: torch.tensor(entries, device=device).T
+            for layer, entries in sorted(found.items())
+        }
+        """By layer: (3, n) set, position and feature."""
 
-
-class _Changing:
-    """What all edits of features share: read what a dictionary reads, write what changed."""
-
-    def __init__(self, model: Model, dictionary: AnyDictionary) -> None:
-        self.model, self.wiring, self.dictionary = model, model.wiring, dictionary
-        behind = self.wiring.paths.mlp_post_norm is not None
-        at_post_norm = behind and dictionary.writes == "hook_mlp_out"
-        self.write_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
-        self.mid: Tensor | None = None
-        self.changes: dict[int, Tensor] = {}
-        """By reading layer: (B, T, C) changes of activations, of the columns that can change."""
-
-    def reading_layers(self) -> Sequence[int]:
-        """Layers whose features change."""
-        raise NotImplementedError
-
-    def change(self, layer: int, read: Float[Tensor, "B T d"]) -> Float[Tensor, "B T C"]:
-        """Changes of activations at a layer."""
-        raise NotImplementedError
-
-    def decoders(self, reading: int, written: int) -> Float[Tensor, "C d"]:
-        """Of the same columns."""
-        raise NotImplementedError
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """Where features that change read or write."""
-        if place in ("mlp_norm", "mlp") and layer in self.reading_layers():
-            return True
-        return place == self.write_place and bool(self._written_from(layer))
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """One module's output."""
-        if place == "mlp_norm":
-            self.mid = seen
-            return given
-        if place == "mlp" and layer in self.reading_layers():
-            mid = seen if self.wiring.paths.mlp_norm is None or self.mid is None else self.mid
-            read = self.wiring.read(self.dictionary.reads, layer, mid, seen)
-            self.changes[layer] = self.change(layer, read)
-        if place != self.write_place:
-            return given
-        for reading in self._written_from(layer):
-            given = given + self.changes[reading] @ self.decoders(reading, layer)
-        return given
-
-    def _written_from(self, layer: int) -> list[int]:
-        return [one for one in self.reading_layers() if one <= layer < one + self._written(one)]
-
-    def _written(self, reading: int) -> int:
-        transcoder = self.dictionary.layers[reading]
-        return 1 if isinstance(transcoder, NeuronLayer) else transcoder.n_written
-
-
-class Silencing(_Changing):
-    """Each row of a pass without the features of its set."""
-
-    def __init__(
+    def edits(
         self,
         model: Model,
         dictionary: AnyDictionary,
-        masks: SetMasks,
         *,
-        which: Int[Tensor, "B"],
-        object_at: Int[Tensor, "B"],
+        which: Sequence[int],
+        object_at: int,
         n_zeroed: int,
-    ) -> None:
-        """`which` is each row's set, `object_at` the position of its object."""
-        super().__init__(model, dictionary)
-        self.masks, self.which, self.object_at, self.n_zeroed = masks, which, object_at, n_zeroed
+    ) -> EditedRun:
+        """A pass over one prompt with a row for each of some sets."""
+        row_of = torch.full((self.n_sets,), -1, device=model.device)
+        row_of[list(which)] = torch.arange(len(which), device=model.device)
+        features = {}
+        for layer, (number, position, feature) in self.layers.items():
+            here = (row_of[number] >= 0).nonzero().squeeze(1)
+            if len(here):
+                at = position[here]
+                features[layer] = Entries(
+                    row=row_of[number[here]],
+                    position=torch.where(at == AT_OBJECT, torch.full_like(at, object_at), at),
+                    index=feature[here],
+                    amount=model.unembedding.new_zeros(len(here)),
+                    is_multiple=torch.ones_like(here, dtype=torch.bool),
+                )
+        plan = Plan(len(which), features, {}, [])
+        return EditedRun(model, dictionary, plan, n_zeroed=n_zeroed)
 
-    def reading_layers(self) -> Sequence[int]:
-        """Layers that any set has features of."""
-        return list(self.masks.layers)
 
-    def change(self, layer: int, read: Float[Tensor, "B T d"]) -> Float[Tensor, "B T C"]:
-        """Minus the activations that a row's set silences."""
-        mask, encode = self.masks.layers[layer], self.dictionary.layers[layer].encode
-        rows = torch.arange(len(read), device=read.device)
-        if mask.only_at_object:
-            fired = encode(read[rows, self.object_at])[:, mask.columns]
-            stored = fired * mask.at_object[self.which]
-            changes = read.new_zeros(*read.shape[:2], len(mask.columns))
-            changes[rows, self.object_at] = -stored
-            return changes
-        silent = mask.everywhere[self.which][:, None].expand(-1, read.shape[1], -1).clone()
-        silent[:, : self.n_zeroed] = False
-        silent[rows, self.object_at] |= mask.at_object[self.which]
-        return -encode(read)[..., mask.columns] * silent
+def swapped_features(
+    model: Model,
+    dictionary: AnyDictionary,
+    donors: Mapping[int, Float[Tensor, "B F"]],
+    *,
+    object_at: Int[Tensor, "B"],
+) -> EditedRun:
+    """At the object's position of each row, some layers' features as they are in another prompt.
 
-    def decoders(self, reading: int, written: int) -> Float[Tensor, "C d"]:
-        """Of the features in any set."""
-        return self.dictionary.layers[reading].decoder_rows(
-            self.masks.layers[reading].columns, written
+    `donors`: by layer, the activations that the rows' objects get.
+    """
+    features = {}
+    for layer, given in donors.items():
+        rows, width = given.shape
+        row = torch.arange(rows, device=given.device).repeat_interleave(width)
+        features[layer] = Entries(
+            row=row,
+            position=object_at[row],
+            index=torch.arange(width, device=given.device).repeat(rows),
+            amount=given.flatten(),
+            is_multiple=torch.zeros_like(row, dtype=torch.bool),
         )
-
-
-class Swapping(_Changing):
-    """At the object's position of each row, some layers' features as they are in another prompt."""
-
-    def __init__(
-        self,
-        model: Model,
-        dictionary: AnyDictionary,
-        donors: Mapping[int, Float[Tensor, "B F"]],
-        *,
-        object_at: Int[Tensor, "B"],
-    ) -> None:
-        """`donors`: by layer, the activations that the rows' objects get."""
-        super().__init__(model, dictionary)
-        self.donors, self.object_at = donors, object_at
-
-    def reading_layers(self) -> Sequence[int]:
-        """The patched layers."""
-        return list(self.donors)
-
-    def change(self, layer: int, read: Float[Tensor, "B T d"]) -> Float[Tensor, "B T C"]:
-        """Donor's activations minus those of this pass, at the object."""
-        rows = torch.arange(len(read), device=read.device)
-        own = self.dictionary.layers[layer].encode(read[rows, self.object_at])
-        moved = own.new_zeros(*read.shape[:2], own.shape[1])
-        moved[rows, self.object_at] = self.donors[layer] - own
-        return moved
-
-    def decoders(self, reading: int, written: int) -> Float[Tensor, "C d"]:
-        """Of all features."""
-        transcoder = self.dictionary.layers[reading]
-        every = torch.arange(transcoder.n_features, device=self.model.device)
-        return transcoder.decoder_rows(every, written)
+    return EditedRun(model, dictionary, Plan(len(object_at), features, {}, []), n_zeroed=0)
 
 
 Written = tuple[Literal["attention", "mlp"], int]

@@ -14,8 +14,9 @@ from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.steps.swap import _Patch, _Patching
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import SetMasks, Silenced, Silencing
+from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
 from circuit_tracer.experiments.kit.passes import contrasts, listen
+from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.spec import change_feature
 from circuit_tracer.models import Model
@@ -74,13 +75,10 @@ def test_silencing_is_the_free_ablation_of_the_engine(transcoders: str) -> None:
     early = frozenset((layer, f) for layer in (0, 1) for f in keys[layer])
     late = frozenset((layer, f) for layer in (2, 3, 4, 5) for f in keys[layer])
     sets = [Silenced(), Silenced(at_object=early), Silenced(everywhere=late), Silenced(early, late)]
-    masks = SetMasks(sets, model.n_layers, model.device)
+    silenced = SilencedSets(sets, model.device)
 
-    def edits(rows: list[int]) -> Silencing:
-        which = torch.tensor(rows)
-        return Silencing(
-            model, dictionary, masks, which=which, object_at=torch.full_like(which, at), n_zeroed=1
-        )
+    def edits(rows: list[int]) -> EditedRun:
+        return silenced.edits(model, dictionary, which=rows, object_at=at, n_zeroed=1)
 
     found = contrasts(model, [ask] * 4, edits)
     changes = [

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.results import (
@@ -35,11 +34,12 @@ from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.sets import NAMES, HalfSets
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import Key, SetMasks, Silenced, Silencing
+from circuit_tracer.experiments.kit.edits import Key, Silenced, SilencedSets
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.interventions.edits import EditedRun
 
 ABLATED: tuple[Part, ...] = ("early", "late", "together")
 Pair = tuple[tuple[Key, ...], tuple[Key, ...]]
@@ -94,9 +94,9 @@ def ablate(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ablations:
     """Contrasts of all kept objects; `sets` are those chosen on half 0 and on half 1."""
-    device, L = study.model.device, study.model.n_layers
+    device = study.model.device
     masks = [
-        [SetMasks(_silenced(one, part), L, device) for part in ABLATED] for one in sets
+        [SilencedSets(_silenced(one, part), device) for part in ABLATED] for one in sets
     ]  # by part, because passes with early sets alone have little to encode
     names = set_names(len(sets[0].random["F"]), len(sets[0].dealt))
     families = study.spec.measured
@@ -120,21 +120,19 @@ def ablate(
     )
 
 
-def silenced_contrasts(study: Study, ask: Ask, masks: SetMasks) -> Floats:
+def silenced_contrasts(study: Study, ask: Ask, sets: SilencedSets) -> Floats:
     """(sets,) one prompt's contrast with each set silenced."""
-    device = study.model.device
 
-    def edits(rows: list[int]) -> Silencing:
-        return Silencing(
+    def edits(rows: list[int]) -> EditedRun:
+        return sets.edits(
             study.model,
             study.dictionary,
-            masks,
-            which=torch.tensor(rows, device=device),
-            object_at=torch.full((len(rows),), ask.roles["object"], device=device),
+            which=rows,
+            object_at=ask.roles["object"],
             n_zeroed=study.n_zeroed(ask),
         )
 
-    return contrasts(study.model, [ask] * masks.n_sets, edits)
+    return contrasts(study.model, [ask] * sets.n_sets, edits)
 
 
 class _Table:

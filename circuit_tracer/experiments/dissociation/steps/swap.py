@@ -31,7 +31,7 @@ from circuit_tracer.experiments.dissociation.steps.module_outputs import written
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import (
     OutputSwapping,
-    Swapping,
+    swapped_features,
 )
 from circuit_tracer.experiments.kit.passes import contrasts, spans, token_ids
 from circuit_tracer.graphs.bootstrap import Bootstrap
@@ -200,7 +200,7 @@ class _Patching:
                 layer: study.dictionary.layers[layer].encode(self.inputs[layer, rows])
                 for layer in patch.layers
             }
-            return Swapping(study.model, study.dictionary, fired, object_at=at)
+            return swapped_features(study.model, study.dictionary, fired, object_at=at)
 
         return edits
 
