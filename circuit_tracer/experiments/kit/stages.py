@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.experiments.dissociation.results_file import from_plain
+from circuit_tracer.experiments.kit.records import from_plain
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import to_json
 
@@ -44,7 +44,7 @@ class StageStore:
                 found = from_plain(kind, record["result"])
                 self._count(name, float(record["seconds"]))
             except (KeyError, TypeError, ValueError):
-                pass  # damaged: measured again
+                pass  # damaged: rerun
             else:
                 return found
         start = time.perf_counter()

@@ -7,23 +7,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from circuit_tracer.experiments.kit.records import from_plain
+from circuit_tracer.experiments.trust.marks import Mark
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
-LEVELS = ("sound", "care", "doubtful", "broken")
-MARKS = ("+", "~", "-")
+Level = Literal["sound", "care", "doubtful", "broken"]
 
 
 @dataclass(frozen=True)
 class StoredReason:
     """One finding in words."""
 
-    mark: str
+    mark: Mark
     """"+" speaks for the graph, "-" against it, "~" is to be kept in mind."""
     text: str
 
@@ -32,7 +33,7 @@ class StoredReason:
 class StoredFigure:
     """One of the few figures that a drawn graph shows."""
 
-    mark: str
+    mark: Mark
     name: str
     value: str
     bar: str
@@ -43,8 +44,7 @@ class StoredFigure:
 class StoredVerdict:
     """What `circuit-tracer trust` concluded, in its words."""
 
-    level: str
-    """One of `LEVELS`."""
+    level: Level
     headline: str
     reasons: tuple[StoredReason, ...] = ()
     figures: tuple[StoredFigure, ...] = ()
@@ -108,26 +108,5 @@ def _measured(report: Mapping[str, Any]) -> set[str]:
 
 def verdict_in(record: Mapping[str, Any]) -> StoredVerdict:
     """The verdict of a report as JSON. Raises KeyError, TypeError or ValueError for no such."""
-    verdict = record["verdict"]
-    return StoredVerdict(
-        level=_text(verdict["level"], LEVELS),
-        headline=_text(verdict["headline"]),
-        reasons=tuple(
-            StoredReason(_text(one["mark"], MARKS), _text(one["text"]))
-            for one in verdict.get("reasons", ())
-        ),
-        figures=tuple(
-            StoredFigure(
-                _text(one["mark"], MARKS),
-                *(_text(one[name]) for name in ("name", "value", "bar")),
-            )
-            for one in verdict.get("figures", ())
-        ),
-        is_brief=bool(record["settings"]["quick"]),
-    )
-
-
-def _text(value: object, allowed: tuple[str, ...] = ()) -> str:
-    if not isinstance(value, str) or (allowed and value not in allowed):
-        raise ValueError(f"{value!r} is no verdict's")
-    return value
+    is_brief = bool(record["settings"]["quick"])
+    return from_plain(StoredVerdict, {**record["verdict"], "is_brief": is_brief})
