@@ -1,6 +1,6 @@
 """A two-route experiment as it was asked for: families of prompts with slots, items, settings.
 
-Its file is read in spec_file.py; what it must be is in spec_checks.py.
+Its file is read in spec_file.py. Every mistake is a UsageError of one sentence.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Literal
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.experiments.dissociation.results import Route
+from circuit_tracer.experiments.kit.spec_reader import shown
 
 Keep = Literal["right", "own"]
 Use = Literal["all", "direction"]
+FEWEST_ITEMS = 4
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class FamilySpec:
     """One form in which the model is asked."""
 
     name: str
+    """Letters, digits, "-" and "_": it names a folder."""
     route: Route
     template: str
+    """With slots in braces: "is {article} {object} {value} ?"."""
     words: tuple[str, str] | None = None
     """For a true and for a false claim; None where the value itself is asked for."""
     object: str = "object"
@@ -33,6 +37,7 @@ class FamilySpec:
     answer: str = "value"
     """The slot of the value."""
     paraphrase_of: str | None = None
+    """The family that it says in other words."""
     use: Use = "all"
     """"direction": it is read by the truth direction alone, and belongs to no route."""
 
@@ -52,6 +57,7 @@ class ItemSpec:
     """One object and what is true of it."""
 
     slots: Mapping[str, str]
+    """What fills the templates."""
     held_out: bool = False
     """Whether the model was never trained to judge it."""
 
@@ -61,15 +67,22 @@ class Spec:
     """The whole experiment."""
 
     name: str
+    """Letters, digits, "-" and "_": it names a folder."""
     question: str
+    """In a sentence."""
     families: tuple[FamilySpec, ...]
     items: tuple[ItemSpec, ...]
     model: str = "sprout"
     transcoders: str | None = None
+    """None for the model's own."""
     seed: int = 0
+    """Of all that is drawn at random."""
     keep: Keep = "right"
+    """Which items are kept: those answered rightly, or those answered one way or the other."""
     representative: str | None = None
+    """The object that is drawn."""
     unrelated: tuple[str, ...] = ()
+    """Prompts whose graphs are the floor of the overlap."""
     trace: Mapping[str, float] = field(default_factory=dict)
     """Settings of every trace: max_feature_nodes, coverage."""
 
@@ -108,3 +121,123 @@ def slots_of(template: str) -> tuple[str, ...]:
                 f'the template "{template}" has a slot that is no plain name; write {{object}}'
             )
     return tuple(name for _, name, _, _ in parsed if name)
+
+
+def check(spec: Spec, where: str) -> None:
+    """Two routes, families that can be asked, items enough, each with all that families name."""
+    names = [family.name for family in spec.families]
+    for one, place in ((spec.name, where), *((name, f"a family of {where}") for name in names)):
+        _check_slug(one, place)
+    if len(set(names)) < len(names):
+        raise UsageError(f"two families of {where} have one name; give each its own")
+    for route in ("fact", "judgement"):
+        if not spec.of_route(route):
+            raise UsageError(
+                f"{where} has no {route} family (paraphrases do not count); add one, since two "
+                "routes are compared"
+            )
+    for family in spec.families:
+        place = f'the family "{family.name}" of {where}'
+        _check_template(family, place)
+        _check_use(family, place)
+        _check_paraphrase(family, spec, place)
+    _check_items(spec, where)
+    _check_others(spec, where)
+    if not spec.trace.get("max_feature_nodes", 1) >= 1:
+        raise UsageError(
+            f'"max_feature_nodes" in [trace] of {where} must be at least 1; it is '
+            f"{spec.trace['max_feature_nodes']}"
+        )
+    if not 0 < spec.trace.get("coverage", 1.0) <= 1:
+        raise UsageError(
+            f'"coverage" in [trace] of {where} must lie above 0 and at most at 1; it is '
+            f"{spec.trace['coverage']}"
+        )
+
+
+def _check_slug(name: str, where: str) -> None:
+    if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 60:
+        raise UsageError(
+            f'"name" in {where} must be letters, digits, "-" and "_", because it names a folder; '
+            f'it is "{shown(name)}"'
+        )
+
+
+def _check_template(family: FamilySpec, place: str) -> None:
+    slots, answer = family.slots, f'"{{{family.answer}}}"'
+    if family.object not in slots:
+        raise UsageError(f'the template of {place} lacks its object, "{{{family.object}}}"; add it')
+    if family.is_claim and family.answer not in slots:
+        raise UsageError(f"{place} has words for a verdict but no {answer} in its template; add it")
+    if not family.is_claim and family.answer in slots:
+        raise UsageError(
+            f"the template of {place} gives its own answer away; leave {answer} out, or add words "
+            "for a verdict"
+        )
+
+
+def _check_use(family: FamilySpec, place: str) -> None:
+    words = family.words or ("yes", "no")
+    if words[0] == words[1]:
+        raise UsageError(f'"words" in {place} must be two words, as in ["yes", "no"]')
+    if family.route == "fact" and family.is_claim:
+        raise UsageError(f"{place} asks for a verdict, so its route is judgement; set it so")
+    if family.use == "direction" and (not family.is_claim or family.paraphrase_of is not None):
+        raise UsageError(
+            f"{place} is for the truth direction alone, so it needs words for a verdict and is no "
+            "paraphrase; fix it"
+        )
+
+
+def _check_paraphrase(family: FamilySpec, spec: Spec, place: str) -> None:
+    if family.paraphrase_of is None:
+        return
+    said = {one.name: one for one in spec.families}.get(family.paraphrase_of)
+    if said is None or said is family or said.paraphrase_of is not None:
+        raise UsageError(
+            f'{place} is a paraphrase of "{shown(family.paraphrase_of)}", which is no family of '
+            "its own; name one that is"
+        )
+    if (said.route, said.is_claim) != (family.route, family.is_claim):
+        raise UsageError(
+            f'{place} and "{said.name}", which it paraphrases, are of two routes; fix one'
+        )
+
+
+def _check_items(spec: Spec, where: str) -> None:
+    """Enough items, no two alike, each with all that the families name."""
+    if len(spec.items) < FEWEST_ITEMS:
+        raise UsageError(f"{where} has {len(spec.items)} items; give at least {FEWEST_ITEMS}")
+    needed = {slot for family in spec.families for slot in (*family.slots, family.answer)}
+    for number, item in enumerate(spec.items, start=1):
+        place = f"item {number} of {where}"
+        missing = next((slot for slot in sorted(needed) if slot not in item.slots), None)
+        if missing is not None:
+            raise UsageError(f'{place} has no "{missing}", which a family names; add it')
+    first = spec.families[0].object
+    objects = [item.slots[first] for item in spec.items]
+    twice = next((one for one in objects if objects.count(one) > 1), None)
+    if twice is not None:
+        raise UsageError(f'two items of {where} are of "{shown(twice)}"; leave one of them out')
+    if spec.representative is not None and spec.representative not in objects:
+        raise UsageError(
+            f'the representative "{shown(spec.representative)}" of {where} is no item; name the '
+            f'"{first}" of one'
+        )
+
+
+def _check_others(spec: Spec, where: str) -> None:
+    """False values are given for all items or none, and differ from the true ones."""
+    given = [item for item in spec.items if "other" in item.slots]
+    for number, item in enumerate(spec.items, start=1):
+        if item in given and item.slots["other"] == item.slots.get("value"):
+            raise UsageError(f'item {number} of {where} has "other" equal to "value"; change it')
+    if len(given) not in (0, len(spec.items)):
+        raise UsageError(
+            f'{len(given)} items of {where} have an "other" and the rest do not; give all or none'
+        )
+    if given and any(family.answer != "value" for family in spec.families):
+        raise UsageError(
+            f'"other" in {where} goes with "value", but a family answers with another slot; leave '
+            "other out: each item is then asked with another item's values"
+        )

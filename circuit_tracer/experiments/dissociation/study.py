@@ -10,7 +10,7 @@ from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.dissociation.items import Ask, Item, make_ask, make_items
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
-from circuit_tracer.experiments.dissociation.spec_checks import shown
+from circuit_tracer.experiments.kit.spec_reader import shown
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 

@@ -97,7 +97,7 @@ def test_the_swap_tells_one_recall_from_two_stores(
     found = judge(measure(swap=swap(completion, claims)))
     assert found.headline == headline
     assert {one.name: one.holds for one in found.findings}["swap"] == holds
-    assert ("the MLPs' part 7%" in found.paragraph) == (completion.value > 0.5)
+    assert ("the MLPs' part 7 %" in found.paragraph) == (completion.value > 0.5)
 
 
 def test_what_a_swap_cannot_tell_is_said() -> None:
@@ -113,7 +113,7 @@ def test_two_stores_are_told_with_what_the_judgement_does_follow() -> None:
         "early", "everything", "claims", "affirmed", sure(0.8), sure(0), sure(1), 0.0
     )
     text = judge(measure(swap=replace(found, rows=(*found.rows, affirmed)))).paragraph
-    assert "follows what the donor is judged to be in 80% [79%, 81%]" in text
+    assert "follows what the donor is judged to be in 80 % [79, 81]" in text
 
 
 @pytest.mark.parametrize(
