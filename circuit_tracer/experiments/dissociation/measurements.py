@@ -1,7 +1,7 @@
 """Every measurement as one row of a Parquet table: what report and figures are made from.
 
 Columns: step, item, family, claim ("true", "false" or ""), set, layer, head, role, half (the one
-the item is in), value. What a value is, is told by the step: "answer" logits (true minus other),
+the item is in), value. The step says what a value is: "answer" logits (true minus other),
 "ablation" logits (own minus other), "share" a feature's signed share of influence, "overlap" a
 Jaccard index, "term" a part of a head's score, "swap" logits under a patch (claims: of the verdict
 for true; what was asked about is in `claim`).
@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.heads import ROLES, Terms
 from circuit_tracer.experiments.dissociation.steps.sets import PARTS, HalfSets
-from circuit_tracer.experiments.dissociation.steps.stores import Evened
+from circuit_tracer.experiments.dissociation.steps.stores import MeanAblations
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
 from circuit_tracer.experiments.dissociation.study import Study
@@ -26,6 +29,8 @@ from circuit_tracer.graphs.files.atomic import new_file
 
 MEASUREMENTS_FILE = "measurements.parquet"
 _COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
+Row = dict[str, Any]
+"""By column."""
 
 
 @dataclass(frozen=True)
@@ -37,118 +42,93 @@ class Found:
     sets: tuple[HalfSets, HalfSets] | None = None
     """Chosen on half 0 and on half 1."""
     ablations: Ablations | None = None
-    evened: Evened | None = None
+    means: MeanAblations | None = None
     terms: Terms | None = None
     swaps: SwapMeasurements | None = None
 
 
 def write_measurements(study: Study, found: Found, folder: Path) -> None:
     """The table, in the report folder."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("step", "item", "family", "claim", "set")]
-        + [("layer", pa.int32()), ("head", pa.int32()), ("role", pa.string())]
-        + [("half", pa.int32()), ("value", pa.float64())]
-    )
+    kinds = {"layer": pa.int32(), "head": pa.int32(), "half": pa.int32(), "value": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in _COLUMNS])
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for row in _rows(study, found):
-        for name in _COLUMNS:
-            columns[name].append(row.get(name))
+        for name, column in columns.items():
+            column.append(row.get(name))
     with new_file(folder / MEASUREMENTS_FILE, overwrite=True) as file:
         pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
 
 
-def _rows(study: Study, found: Found) -> Iterator[dict[str, Any]]:
-    for of_item, row in _numbered(found):
-        item = study.items[of_item]
-        yield {"item": item.name, "half": item.half, "claim": "", **row}
+def _rows(study: Study, found: Found) -> Iterator[Row]:
+    for item, row in _numbered(found):
+        one = study.items[item]
+        yield {"item": one.name, "half": one.half, "claim": "", **row}
 
 
-def _numbered(found: Found) -> Iterator[tuple[int, dict[str, Any]]]:
+def _numbered(found: Found) -> Iterator[tuple[int, Row]]:
     """Rows with the item's number."""
     for one in found.answers.families:
         for claim, values in (("true", one.true_claim), ("false", one.false_claim)):
-            for item, value in enumerate(values):
-                named = claim if one.false_claim else ""
-                row = {"step": "answer", "family": one.family, "claim": named, "value": value}
-                yield item, row
+            row = {"step": "answer", "family": one.family}
+            row["claim"] = claim if one.false_claim else ""
+            yield from ((item, {**row, "value": value}) for item, value in enumerate(values))
     for graphs in found.graphs:
         yield from ((graphs.item, row) for row in _graph_rows(graphs))
     if found.ablations is not None:
         yield from _ablation_rows(found.ablations)
-    if found.evened is not None:
-        yield from _store_rows(found.evened)
+    if found.means is not None:
+        yield from _store_rows(found.means)
     if found.terms is not None:
         yield from _term_rows(found.terms)
     if found.swaps is not None:
         yield from _swap_rows(found.swaps)
 
 
-def _graph_rows(graphs: ItemGraphs) -> Iterator[dict[str, Any]]:
+def _graph_rows(graphs: ItemGraphs) -> Iterator[Row]:
     for route in ("fact", "judgement"):
         columns = (graphs.part, graphs.layer, graphs.feature, getattr(graphs, route))
         for part, layer, feature, value in zip(*columns, strict=True):
             row = {"step": "share", "family": route, "set": f"{PARTS[part]} {feature}"}
             yield {**row, "layer": layer, "value": value}
     for one in graphs.overlaps:
-        yield {
-            "step": "overlap",
-            "family": one.first,
-            "set": one.second,
-            "role": one.kind,
-            "value": one.overlap,
-        }
+        row = {"step": "overlap", "family": one.first, "set": one.second}
+        yield {**row, "role": one.kind, "value": one.overlap}
 
 
-def _ablation_rows(found: Ablations) -> Iterator[tuple[int, dict[str, Any]]]:
-    for f, family in enumerate(found.families):
-        for i, item in enumerate(found.items):
-            named = zip(
-                ("none", *found.names), (found.before[f][i], *found.after[f][i]), strict=True
-            )
-            for name, value in named:
+def _ablation_rows(found: Ablations) -> Iterator[tuple[int, Row]]:
+    names = ("none", *found.names)
+    for family, before, after in zip(found.families, found.before, found.after, strict=True):
+        for item, first, others in zip(found.items, before, after, strict=True):
+            for name, value in zip(names, (first, *others), strict=True):
                 yield item, {"step": "ablation", "family": family, "set": name, "value": value}
 
 
-def _store_rows(found: Evened) -> Iterator[tuple[int, dict[str, Any]]]:
+def _store_rows(found: MeanAblations) -> Iterator[tuple[int, Row]]:
     """`role` says whose means were put in: the object's own half's or the other half's."""
-    tables = {"own half": found.own, "other half": found.other}
+    sites = list(zip(found.modules, found.layers, strict=True))
     for f, family in enumerate(found.families):
         for i, item in enumerate(found.items):
             row = {"step": "store", "family": family}
             yield item, {**row, "set": "none", "value": found.before[f][i]}
-            for role, table in tables.items():
-                for s, value in enumerate(table[f][i]):
-                    site = {"set": found.modules[s], "layer": found.layers[s], "role": role}
+            for role, table in (("own half", found.own), ("other half", found.other)):
+                for (module, layer), value in zip(sites, table[f][i], strict=True):
+                    site = {"set": module, "layer": layer, "role": role}
                     yield item, {**row, **site, "value": value}
 
 
-def _term_rows(found: Terms) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row, item in enumerate(found.items):
-        claim = "true" if row % 2 == 0 else "false"
-        for layer, heads in enumerate(found.values[row]):
+def _term_rows(found: Terms) -> Iterator[tuple[int, Row]]:
+    for number, (item, family) in enumerate(zip(found.items, found.families, strict=True)):
+        row = {"step": "term", "family": family, "claim": "false" if number % 2 else "true"}
+        for layer, heads in enumerate(found.values[number]):
             for head, values in enumerate(heads):
                 for role, value in zip(ROLES, values, strict=True):
-                    yield (
-                        item,
-                        {
-                            "step": "term",
-                            "family": found.families[row],
-                            "claim": claim,
-                            "layer": layer,
-                            "head": head,
-                            "role": role,
-                            "value": value,
-                        },
-                    )
+                    yield item, {**row, "layer": layer, "head": head, "role": role, "value": value}
 
 
-def _swap_rows(found: SwapMeasurements) -> Iterator[tuple[int, dict[str, Any]]]:
+def _swap_rows(found: SwapMeasurements) -> Iterator[tuple[int, Row]]:
     for one in found.families:
         for role, table in (("own", one.own), ("donor", one.donor)):
             for patch, values in zip(found.patches, table, strict=True):
+                row = {"step": "swap", "family": one.family, "claim": one.names}
                 for item, value in zip(found.items, values, strict=True):
-                    row = {"step": "swap", "family": one.family, "claim": one.names}
                     yield item, {**row, "set": patch, "role": role, "value": value}

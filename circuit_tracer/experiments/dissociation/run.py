@@ -1,8 +1,8 @@
-"""The experiment from its spec to its report, stage by stage; finished stages are not done again.
+"""The experiment from its spec to its report, stage by stage; finished stages are not rerun.
 
 Order: answers -> graphs (a stage an item) -> route sets -> ablations -> head terms -> swaps ->
-verdict. What takes seconds (route sets, truth direction, tables, the flips of verdicts) is done
-again by a re-run, from the stored stages.
+verdict. What takes seconds (route sets, truth direction, tables, the flips of verdicts) is redone
+from the stored stages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from circuit_tracer.experiments.dissociation.steps.heads import Terms, heads, te
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
 from circuit_tracer.experiments.dissociation.steps.overlap import overlaps
 from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
-from circuit_tracer.experiments.dissociation.steps.stores import Evened, even_out, store_result
+from circuit_tracer.experiments.dissociation.steps.stores import (
+    MeanAblations,
+    ablate_means,
+    store_result,
+)
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements, swap_result, swaps
 from circuit_tracer.experiments.dissociation.steps.tracing import (
     ItemGraphs,
@@ -124,10 +128,12 @@ class _Run:
         ablations = store.stage(
             "ablation", Ablations, lambda: ablate(study, given, sets, self._progress("ablation"))
         )
-        evened = store.stage(
-            "stores", Evened, lambda: even_out(study, given, self._progress("early stores"))
+        means = store.stage(
+            "stores",
+            MeanAblations,
+            lambda: ablate_means(study, given, self._progress("early stores")),
         )
-        found = Found(given, tuple(graphs), sets, ablations, evened)
+        found = Found(given, tuple(graphs), sets, ablations, means)
         if study.claims:
             read = store.stage(
                 "heads", Terms, lambda: terms(study, given, self._progress("object x value terms"))
@@ -198,7 +204,7 @@ class _Run:
             behaviour=of,
             overlap=overlaps(found.graphs, study.settings),
             ablation=None if found.ablations is None else table(study, found.ablations),
-            stores=None if found.evened is None else store_result(study, found.evened),
+            stores=None if found.means is None else store_result(study, found.means),
             heads=(
                 None
                 if found.terms is None

@@ -100,7 +100,7 @@ def test_measurements_are_one_row_each(done: tuple[Path, Report]) -> None:
 def test_a_second_run_measures_nothing_again(
     study: Study, done: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("answers", "item_graphs", "ablate", "even_out", "terms", "swaps"):
+    for name in ("answers", "item_graphs", "ablate", "ablate_means", "terms", "swaps"):
         monkeypatch.setattr(run, name, None)
     monkeypatch.setattr(drawn_item, "traced", None)
     again = dissociate(study, done[0])

@@ -11,7 +11,11 @@ import torch
 
 from circuit_tracer.experiments.dissociation.spec_file import read_spec
 from circuit_tracer.experiments.dissociation.steps.behaviour import answers
-from circuit_tracer.experiments.dissociation.steps.stores import Evened, even_out, store_result
+from circuit_tracer.experiments.dissociation.steps.stores import (
+    MeanAblations,
+    ablate_means,
+    store_result,
+)
 from circuit_tracer.experiments.dissociation.study import Settings, Study
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.opening import open_transcoders
@@ -24,7 +28,7 @@ LEFT = {
 """What is left of fact and judgement when a site is evened out."""
 
 
-def made_up(study: Study, left: tuple[tuple[float, float], ...]) -> Evened:
+def made_up(study: Study, left: tuple[tuple[float, float], ...]) -> MeanAblations:
     """Contrasts of two sizes; every object loses the same share."""
     families = study.spec.measured
     items = tuple(item.index for item in study.items)
@@ -33,7 +37,7 @@ def made_up(study: Study, left: tuple[tuple[float, float], ...]) -> Evened:
         tuple(tuple(x * of[family.route != "fact"] for of in left) for x in before)
         for family in families
     )
-    return Evened(
+    return MeanAblations(
         families=tuple(family.name for family in families),
         items=items,
         modules=("attention", "mlp", "attention", "mlp"),
@@ -88,7 +92,7 @@ def test_sites_are_chosen_on_the_other_half() -> None:
 
 def test_evening_out_is_a_hook_that_puts_in_the_mean() -> None:
     study, given = bananas(8), answered(8)
-    found = even_out(study, given)
+    found = ablate_means(study, given)
     family = study.facts[0]
     asks = [study.ask(family, study.items[i]) for i in given.kept]
     halves = [study.half[i] for i in given.kept]
@@ -135,7 +139,7 @@ def test_the_second_page_is_a_store_of_its_own() -> None:
         model = open_model(name)
         study = Study(model, open_transcoders("plt", model=model), spec, Settings(resamples=500))
         given = answers(study)
-        result = store_result(study, even_out(study, given))
+        result = store_result(study, ablate_means(study, given))
         assert result is not None
         found[name] = result
     assert found["sprout"].index.high < found["sprout-two-pages"].index.low

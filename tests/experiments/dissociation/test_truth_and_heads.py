@@ -9,7 +9,7 @@ import pytest
 
 from circuit_tracer.experiments.dissociation.results import FeatureSet, Member
 from circuit_tracer.experiments.dissociation.steps.behaviour import behaviour, own_contrast
-from circuit_tracer.experiments.dissociation.steps.heads import Terms, _Ranking, heads
+from circuit_tracer.experiments.dissociation.steps.heads import Ranking, Terms, heads
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
 from circuit_tracer.experiments.dissociation.steps.swap import find_donors, swap_result, swaps
 from circuit_tracer.experiments.dissociation.steps.truth import truth
@@ -139,5 +139,5 @@ def test_without_any_telling_head_the_first_of_one_half_is_chance_on_the_other()
             tuple(tuple(tuple(v) for v in head) for head in layer) for layer in values.tolist()
         ),
     )
-    ranking = _Ranking(study, given, terms)
-    assert ranking.best()[0] == pytest.approx(0.5)
+    ranking = Ranking(study, given, terms)
+    assert ranking.best().value == pytest.approx(0.5)

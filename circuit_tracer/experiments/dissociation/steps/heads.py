@@ -15,24 +15,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.experiments.dissociation.items import Ask
-from circuit_tracer.experiments.dissociation.results import FlipRow, HeadRank, HeadsResult
+from circuit_tracer.experiments.dissociation.results import (
+    ClaimRole,
+    FlipRow,
+    HeadRank,
+    HeadsResult,
+)
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Heard, contrasts, listen
 from circuit_tracer.experiments.kit.statistics import auc
-from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Floats
 
-QueryRole = Literal["value", "verdict"]
-ROLES: tuple[QueryRole, ...] = ("value", "verdict")
+ROLES: tuple[ClaimRole, ...] = ("value", "verdict")
 COUNTS = (1, 2, 4, 8)
 """Heads that are edited together."""
 RANKED = 24
@@ -60,31 +64,25 @@ class Terms:
     values: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
 
-@dataclass(frozen=True)
-class _Claims:
-    """All claims of kept objects, each followed by its opposite."""
+class _Claim(NamedTuple):
+    """One claim of a kept object."""
 
-    asks: tuple[Ask, ...]
-    items: tuple[int, ...]
-    is_own: tuple[bool, ...]
-
-    def opposite(self, row: int) -> int:
-        """The same object's other claim."""
-        return row ^ 1
+    ask: Ask
+    item: int
+    is_own: bool
+    """Whether it names what the model affirms."""
 
 
-def _claims(study: Study, given: Answers) -> _Claims:
-    asks, items, own = [], [], []
-    for family in study.claims:
-        for index in given.kept:
-            is_true = given.own_is_true(family, index)
-            for ask, true in zip(
-                study.both_claims(family, study.items[index]), (True, False), strict=True
-            ):
-                asks.append(ask)
-                items.append(index)
-                own.append(true == is_true)
-    return _Claims(tuple(asks), tuple(items), tuple(own))
+def _claims(study: Study, given: Answers) -> list[_Claim]:
+    """All of them, each followed or preceded by its opposite: row ^ 1 is that of a row."""
+    return [
+        _Claim(ask, index, is_true == given.own_is_true(family, index))
+        for family in study.claims
+        for index in given.kept
+        for ask, is_true in zip(
+            study.both_claims(family, study.items[index]), (True, False), strict=True
+        )
+    ]
 
 
 def terms(
@@ -93,8 +91,8 @@ def terms(
     """The terms of every claim."""
     claims, values = _claims(study, given), []
     model, wiring = study.model, study.model.wiring
-    for row, ask in enumerate(claims.asks):
-        on_progress(row, len(claims.asks))
+    for row, (ask, _, _) in enumerate(claims):
+        on_progress(row, len(claims))
         capture = model.capture(list(ask.ids))
         frozen = build_replacement(capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask))
         found = score_terms(
@@ -108,7 +106,10 @@ def terms(
         )
         values.append(tuple(tuple(tuple(v) for v in heads) for heads in found.cpu().tolist()))
     return Terms(
-        claims.items, claims.is_own, tuple(ask.family for ask in claims.asks), tuple(values)
+        items=tuple(one.item for one in claims),
+        is_own=tuple(one.is_own for one in claims),
+        families=tuple(one.ask.family for one in claims),
+        values=tuple(values),
     )
 
 
@@ -119,17 +120,17 @@ def heads(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> HeadsResult:
     """The ranking, and the flips of verdicts."""
-    ranking = _Ranking(study, given, found)
+    ranking = Ranking(study, given, found)
     flips = _Flips(study, given, ranking, on_progress)
     return HeadsResult(
         families=tuple(family.name for family in study.claims),
-        best=ranking.draws.figure(lambda counts: ranking.best()),
+        best=ranking.best(),
         ranks=tuple(_rank(ranking, flips, place) for place in ranking.listed),
         flips=tuple(flips.row(count) for count in flips.counts),
     )
 
 
-class _Ranking:
+class Ranking:
     """AUCs of all places, on either half."""
 
     def __init__(self, study: Study, given: Answers, found: Terms) -> None:
@@ -146,7 +147,10 @@ class _Ranking:
         )
         _, L, H, R = self.values.shape
         self.places = [Place(*at) for at in np.ndindex(L, H, R)]
-        self.strength = [{p: self._auc(p, half) - 0.5 for p in self.places} for half in (0, 1)]
+        once = np.ones((1, len(self.kept)))
+        self.strength = [
+            {p: float(self._aucs(p, half, once)[0]) - 0.5 for p in self.places} for half in (0, 1)
+        ]
         self.order = [
             sorted(self.places, key=lambda place: (-abs(one[place]), place))
             for one in self.strength
@@ -160,31 +164,24 @@ class _Ranking:
         found: Floats = self.values[:, place.layer, place.head, place.role]
         return found
 
-    def _auc(self, place: Place, half: int) -> float:
-        return float(self._aucs(place, half, np.ones((1, len(self.kept))))[0])
-
     def _aucs(self, place: Place, half: int, counts: Floats) -> Floats:
         values, here = self.column(place), self.half == half
         own, other = here & self.own, here & ~self.own
         return auc(counts, values[own], values[other], self.object_of[own], self.object_of[other])
 
-    def held_out(self, place: Place) -> Floats:
-        """(1 + R,) mean over halves of the AUC with the sign that the other half fixed."""
-        return self._tested([place, place])
+    def best(self) -> Interval:
+        """AUC, on either half, of the place that the other half ranks first."""
+        return self.tested([order[0] for order in self.order])
 
-    def best(self) -> Floats:
-        """(1 + R,) the same of the place that the other half ranks first."""
-        return self._tested([order[0] for order in self.order])
-
-    def _tested(self, chosen: Sequence[Place]) -> Floats:
-        """`chosen` are the places of half 0 and of half 1, each tested on the other half."""
+    def tested(self, chosen: Sequence[Place]) -> Interval:
+        """Mean AUC of a place that half 0 chose and one that half 1 chose, each tested on the other
+        half with the sign that the choosing half fixed."""
         parts = []
         for half in (0, 1):
             place = chosen[1 - half]
             found = self._aucs(place, half, self.draws.counts)
             parts.append(found if self.strength[1 - half][place] >= 0 else 1 - found)
-        mean: Floats = np.mean(parts, axis=0)
-        return mean
+        return interval(np.mean(parts, axis=0))
 
 
 class _Flips:
@@ -194,29 +191,29 @@ class _Flips:
         self,
         study: Study,
         given: Answers,
-        ranking: _Ranking,
+        ranking: Ranking,
         on_progress: Callable[[int, int], None],
     ) -> None:
         self.study, self.ranking = study, ranking
         self.claims = _claims(study, given)
-        self.heard: Heard = listen(study.model, self.claims.asks, ROLES)
-        sign = np.where(self.claims.is_own, 1.0, -1.0)
-        self.sign = sign
-        self.before = sign * contrasts(study.model, self.claims.asks)
-        possible = len(ranking.places) // 2
-        self.counts = [count for count in COUNTS if count <= possible]
+        self.asks = [one.ask for one in self.claims]
+        self.heard: Heard = listen(study.model, self.asks, ROLES)
+        self.sign = np.where([one.is_own for one in self.claims], 1.0, -1.0)
+        self.before = self.sign * contrasts(study.model, self.asks)
+        self.counts = [count for count in COUNTS if count <= len(ranking.places) // 2]
         generator = np.random.default_rng(study.settings.seed + 5)
-        jobs = []
+        jobs: dict[object, list[Sequence[Place]]] = {}
         for count in self.counts:
             best = [order[:count] for order in ranking.order]
-            jobs.append(best)
-            for _ in range(study.settings.random_heads):
-                jobs.append([self._random(one, generator) for one in best])
-        jobs += [[[place], [place]] for place in ranking.listed]
-        self.after = []
-        for done, job in enumerate(jobs):
+            jobs["best", count] = [*best]
+            for i in range(study.settings.random_heads):
+                jobs["random", count, i] = [self._random(one, generator) for one in best]
+        jobs |= {place: [[place], [place]] for place in ranking.listed}
+        self.after: dict[object, Floats] = {}
+        """(claims,) right-minus-wrong contrasts: ("best", count), ("random", count, i), place."""
+        for done, (name, job) in enumerate(jobs.items()):
             on_progress(done, len(jobs))
-            self.after.append(self._swapped(job))
+            self.after[name] = self._swapped(job)
 
     def _random(self, best: Sequence[Place], generator: np.random.Generator) -> list[Place]:
         """As many places of the same layers and roles; of any layer where there are no more."""
@@ -231,8 +228,7 @@ class _Flips:
 
     def _swapped(self, places: Sequence[Sequence[Place]]) -> Floats:
         """(claims,) right-minus-wrong contrasts; `places` are those ranked on half 0 and half 1."""
-        claims, model = self.claims, self.study.model
-        chosen = [places[1 - self.study.half[item]] for item in claims.items]
+        chosen = [places[1 - self.study.half[one.item]] for one in self.claims]
 
         def edits(rows: list[int]) -> QuerySwapping:
             found = [
@@ -240,17 +236,15 @@ class _Flips:
                     row=i,
                     layer=place.layer,
                     head=place.head,
-                    position=claims.asks[row].roles[ROLES[place.role]],
-                    given=self.heard.attention[ROLES[place.role]][
-                        claims.opposite(row), place.layer
-                    ],
+                    position=self.asks[row].roles[ROLES[place.role]],
+                    given=self.heard.attention[ROLES[place.role]][row ^ 1, place.layer],
                 )
                 for i, row in enumerate(rows)
                 for place in chosen[row]
             ]
-            return QuerySwapping(model, found, n_tokens=len(claims.asks[rows[0]].ids))
+            return QuerySwapping(self.study.model, found, n_tokens=len(self.asks[rows[0]].ids))
 
-        return self.sign * contrasts(model, claims.asks, edits)
+        return self.sign * contrasts(self.study.model, self.asks, edits)
 
     def _by_object(self, values: Floats) -> Floats:
         """(objects,) sums over claims that were right before."""
@@ -260,20 +254,16 @@ class _Flips:
 
     def share(self, after: Floats) -> Floats:
         """(1 + R,) share of right verdicts that flip."""
-        flipped, of = (
-            self._by_object((after <= 0).astype(float)),
-            self._by_object(np.ones(len(after))),
-        )
+        flipped = self._by_object((after <= 0).astype(float))
+        right = self._by_object(np.ones(len(after)))
         counts = self.ranking.draws.counts
-        found: Floats = (counts @ flipped) / (counts @ of)
+        found: Floats = (counts @ flipped) / (counts @ right)
         return found
 
     def row(self, count: int) -> FlipRow:
         """Of so many heads together."""
-        n = self.study.settings.random_heads
-        first = self.counts.index(count) * (1 + n)
-        best, random = self.after[first], self.after[first + 1 : first + 1 + n]
-        shares = np.array([self.share(one)[0] for one in random])
+        best, n = self.after["best", count], self.study.settings.random_heads
+        shares = np.array([self.share(self.after["random", count, i])[0] for i in range(n)])
         before, moved = self._by_object(self.before), self._by_object(self.before - best)
         draws = self.ranking.draws
         return FlipRow(
@@ -285,22 +275,16 @@ class _Flips:
             moved=draws.figure(lambda counts: (counts @ moved) / (counts @ before)),
         )
 
-    def alone(self, place: Place) -> Floats:
-        """(1 + R,) share that flips with one listed place alone."""
-        n = self.study.settings.random_heads
-        first = len(self.counts) * (1 + n)
-        return self.share(self.after[first + self.ranking.listed.index(place)])
 
-
-def _rank(ranking: _Ranking, flips: _Flips, place: Place) -> HeadRank:
+def _rank(ranking: Ranking, flips: _Flips, place: Place) -> HeadRank:
     values, most = ranking.column(place), max(flips.counts, default=0)
     return HeadRank(
         layer=place.layer,
         head=place.head,
         query=ROLES[place.role],
-        auc=ranking.draws.figure(lambda counts: ranking.held_out(place)),
+        auc=ranking.tested([place, place]),
         true_mean=float(values[ranking.own].mean()),
         false_mean=float(values[~ranking.own].mean()),
         chosen=sum(place in order[:most] for order in ranking.order),
-        flips=ranking.draws.figure(lambda counts: flips.alone(place)),
+        flips=ranking.draws.figure(lambda counts: flips.share(flips.after[place])),
     )

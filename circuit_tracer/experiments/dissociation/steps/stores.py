@@ -2,17 +2,17 @@
 
 The features that recall a fact are the object's own, so a set of features chosen on some objects
 holds few of those of others. What carries over is the *site*: what attention or the MLP of one
-early layer writes at the object's position. A site is evened out by putting in its mean over
-objects (of the same form of words), which takes away whatever tells this object from others.
-Everything above is computed anew; drops are those of `ablation.py`.
+early layer writes at the object's position. A site is mean-ablated: in its place stands
+its mean over objects (of the same form of words), which takes away whatever tells this object from
+others. Everything above is recomputed; drops are those of `ablation.py`.
 
-1. On one half of the objects, with means of that half: the site whose evening lowers the fact most
-   beyond the judgement (F) and the one that lowers the judgement most beyond the fact (V).
+1. On one half of the objects, with means of that half: the site whose ablation lowers the fact
+   most beyond the judgement (F) and the one that lowers the judgement most beyond the fact (V).
 2. On the other half, with means of the half that chose: their drops, and
    D = (dC|F - dQ|F) + (dQ|V - dC|V).
 
-The control deals labels: object by object it is drawn which drop counts as the fact's and which as
-the judgement's when sites are chosen.
+The control permutes labels: object by object it is drawn which drop counts as the fact's and which
+as the judgement's when sites are chosen.
 
 Shapes: f families, n objects, s sites, R resamples.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,13 +38,13 @@ from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats, Ints
 
-DEALS = 200
-"""Deals of labels; they cost no passes."""
+PERMUTATIONS = 200
+"""Of the labels; they cost no passes."""
 
 
 @dataclass(frozen=True)
-class Evened:
-    """Contrasts in own terms with every site evened out."""
+class MeanAblations:
+    """Contrasts of what is affirmed, with every site mean-ablated."""
 
     families: tuple[str, ...]
     items: tuple[int, ...]
@@ -52,7 +53,7 @@ class Evened:
     layers: tuple[int, ...]
     """Of each site."""
     before: tuple[tuple[float, ...], ...]
-    """(f, n) with nothing evened."""
+    """(f, n) with nothing ablated."""
     own: tuple[tuple[tuple[float, ...], ...], ...]
     """(f, n, s) with the means of the object's own half."""
     other: tuple[tuple[tuple[float, ...], ...], ...]
@@ -65,10 +66,10 @@ def sites_of(study: Study) -> tuple[Written, ...]:
     return tuple(site for layer in layers for site in (("attention", layer), ("mlp", layer)))
 
 
-def even_out(
+def ablate_means(
     study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Evened:
-    """Even out every site of every kept object, with the means of either half."""
+) -> MeanAblations:
+    """Mean-ablate every site of every kept object, with the means of either half."""
     sites, families = sites_of(study), study.spec.measured
     halves = np.array([study.half[i] for i in given.kept])
     before = np.zeros((len(families), len(given.kept)))
@@ -85,8 +86,8 @@ def even_out(
             for s, site in enumerate(sites):
                 for kind, of_half in enumerate((halves, 1 - halves)):
                     means = _means(written[site], halves, of_half)
-                    after[kind, f, :, s] += weight * _evened(study, asks, site, means)
-    return Evened(
+                    after[kind, f, :, s] += weight * _ablated(study, asks, site, means)
+    return MeanAblations(
         families=tuple(family.name for family in families),
         items=given.kept,
         modules=tuple(module for module, _ in sites),
@@ -108,7 +109,7 @@ def _means(written: Tensor, halves: Ints, of_half: Ints) -> Tensor:
     return both[torch.from_numpy(of_half).to(written.device)]
 
 
-def _evened(study: Study, asks: Sequence[Ask], site: Written, means: Tensor) -> Floats:
+def _ablated(study: Study, asks: Sequence[Ask], site: Written, means: Tensor) -> Floats:
     def edits(rows: list[int]) -> OutputSwapping:
         at = torch.tensor([asks[row].roles["object"] for row in rows], device=means.device)
         return OutputSwapping({site: means[rows]}, at)
@@ -116,8 +117,7 @@ def _evened(study: Study, asks: Sequence[Ask], site: Written, means: Tensor) -> 
     return contrasts(study.model, asks, edits)
 
 
-@dataclass(frozen=True)
-class _Choice:
+class _Choice(NamedTuple):
     """The sites that one half chose."""
 
     fact: int
@@ -127,7 +127,7 @@ class _Choice:
 class _Drops:
     """Drops of both routes."""
 
-    def __init__(self, study: Study, found: Evened) -> None:
+    def __init__(self, study: Study, found: MeanAblations) -> None:
         self.before = np.array(found.before)
         self.own, self.other = np.array(found.own), np.array(found.other)
         self.halves = np.array([study.half[i] for i in found.items])
@@ -145,7 +145,7 @@ class _Drops:
         return found
 
     def of_sites(self, route: Route, at: Ints, draws: Bootstrap) -> Floats:
-        """(1 + R,) drop of a route where object i has site `at[i]` evened, by the other half."""
+        """(1 + R,) drop of a route where object i has site `at[i]` ablated, by the other half."""
         which = np.arange(len(at))
         parts = [
             drops(draws.counts, self.before[row], self.other[row, which, at])
@@ -161,7 +161,7 @@ def _choose(fact: Floats, judgement: Floats) -> _Choice:
     return _Choice(int(beyond.argmax()), int(beyond.argmin()))
 
 
-def store_result(study: Study, found: Evened) -> StoreResult | None:
+def store_result(study: Study, found: MeanAblations) -> StoreResult | None:
     """The table of sites and D; None where a half has no object."""
     drops = _Drops(study, found)
     if len(set(drops.halves.tolist())) < 2:
@@ -176,7 +176,7 @@ def store_result(study: Study, found: Evened) -> StoreResult | None:
     nothing = Bootstrap(len(found.items), resamples=0, seed=0)
     generator = np.random.default_rng(settings.seed + 9)
     dealt = []
-    for _ in range(DEALS):
+    for _ in range(PERMUTATIONS):
         deal = [_choose(*_exchanged(pair, generator)) for pair in by_half]
         dealt.append(float(sum(side[0] for side in _sides(drops, deal, nothing))))
     return StoreResult(
@@ -185,14 +185,14 @@ def store_result(study: Study, found: Evened) -> StoreResult | None:
         fact_side=interval(sides[0]),
         judgement_side=interval(sides[1]),
         shuffled=Interval(float(np.mean(dealt)), *middle(np.array(dealt))),
-        n_deals=DEALS,
+        n_deals=PERMUTATIONS,
     )
 
 
 def _exchanged(
     pair: tuple[Floats, Floats], generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Labels dealt object by object."""
+    """Labels permuted object by object."""
     turned = generator.random(len(pair[0]))[:, None] < 0.5
     return np.where(turned, pair[1], pair[0]), np.where(turned, pair[0], pair[1])
 
@@ -211,7 +211,7 @@ def _sides(drops: _Drops, chosen: Sequence[_Choice], draws: Bootstrap) -> tuple[
 
 
 def _site(
-    found: Evened, drops: _Drops, chosen: Sequence[_Choice], s: int, draws: Bootstrap
+    found: MeanAblations, drops: _Drops, chosen: Sequence[_Choice], s: int, draws: Bootstrap
 ) -> SiteDrop:
     at = np.full(len(found.items), s)
     return SiteDrop(
