@@ -30,6 +30,8 @@ OverlapKind = Literal["fact x judgement", "ceiling", "floor"]
 """What two graphs are of. ceiling: paraphrases of one route; floor: unrelated prompts."""
 ClaimRole = Literal["value", "verdict"]
 """A place in a claim: the claimed value's token, or the prompt's end."""
+Asked = Literal["completed", "affirmed"]
+"""Values that a swap asks about: what is completed in the fact family, or affirmed in the own."""
 Holds = Literal["yes", "no", "unclear"]
 """Whether an interval shows it, shows the contrary, or leaves it open."""
 
@@ -310,7 +312,7 @@ class SwapRow:
     how: How
     family: str
     """A judgement family, a fact family, or "claims" for all that make claims together."""
-    names: Literal["completed", "affirmed"]
+    names: Asked
     """The own and the donor's value that is asked about: what each completes in the fact family, or
     what each affirms in this family. The latter only where the two differ for some items."""
     follows: Interval

@@ -10,13 +10,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TypeVar
 
 from circuit_tracer.attribution.tracing import versions
 from circuit_tracer.experiments.dissociation.measurements import Found, write_measurements
-from circuit_tracer.experiments.dissociation.results import Family, FeatureSet, Report, TracedItem
+from circuit_tracer.experiments.dissociation.results import (
+    Family,
+    FeatureSet,
+    HeadsResult,
+    Report,
+    TracedItem,
+    TruthResult,
+)
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations, ablate, table
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers, answers, behaviour
 from circuit_tracer.experiments.dissociation.steps.drawn_item import draw, representative
@@ -44,10 +50,9 @@ from circuit_tracer.interventions.threads import few_threads
 
 FEWEST = 4
 """Kept items below which nothing beyond behaviour is measured."""
-T = TypeVar("T")
 
 OnProgress = Callable[[str, int, int], None]
-"""Told the stage, how much is done and how much there is."""
+"""Called with the stage, how much is done and how much there is."""
 
 
 def dissociate(
@@ -65,9 +70,9 @@ def dissociate(
     store.check()
     study.check()
     with few_threads(study.model):
-        found = _Run(study, folder, store, on_progress).measure()
-    write_measurements(study, found.measured, folder)
-    return found.report
+        report, found = _Run(study, folder, store, on_progress).measure()
+    write_measurements(study, found, folder)
+    return report
 
 
 def experiment_key(study: Study) -> str:
@@ -83,14 +88,6 @@ def experiment_key(study: Study) -> str:
     return hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class _Result:
-    """The report, and the measurements behind it."""
-
-    report: Report
-    measured: Found
-
-
 class _Run:
     """One experiment in the making."""
 
@@ -100,7 +97,7 @@ class _Run:
         self.study, self.folder, self.store, self.report = study, folder, store, on_progress
         self.notes: list[str] = []
 
-    def measure(self) -> _Result:
+    def measure(self) -> tuple[Report, Found]:
         """All stages."""
         study, store = self.study, self.store
         self.report("behaviour", 0, 0)
@@ -119,7 +116,7 @@ class _Run:
             if study.spec.representative not in (None, item.item):
                 self.notes.append(f"{study.spec.representative} was not kept; {item.item} is drawn")
             draw(study, given, item, self.folder, self._progress("graphs to draw"))
-        return _Result(self._report(found, item), found)
+        return self._report(found, item), found
 
     def _steps(self, given: Answers) -> Found:
         study, store = self.study, self.store
@@ -172,7 +169,7 @@ class _Run:
             choose_half(
                 [one for one in graphs if self.study.half[one.item] == half],
                 n_random=settings.random_sets,
-                n_deals=settings.deals,
+                n_permutations=settings.deals,
                 seed=settings.seed + 10 + half,
             )
             for half in (0, 1)
@@ -193,9 +190,9 @@ class _Run:
 
     def _report(self, found: Found, item: TracedItem | None) -> Report:
         study, given = self.study, found.answers
-        shown = self._described(found)
+        sets = self._described(found)
         of = behaviour(study, given)
-        of = replace(of, inconsistent=inconsistent_items(study, given, shown))
+        of = replace(of, inconsistent=inconsistent_items(study, given, sets))
         measured = Measured(
             model=study.model.identity.name,
             early_layers=study.early_layers,
@@ -205,16 +202,11 @@ class _Run:
             overlap=overlaps(found.graphs, study.settings),
             ablation=None if found.ablations is None else table(study, found.ablations),
             stores=None if found.means is None else store_result(study, found.means),
-            heads=(
-                None
-                if found.terms is None
-                else heads(study, given, found.terms, self._progress("flips of verdicts"))
-            ),
+            heads=None if found.terms is None else self._heads(given, found.terms),
             swap=None if found.swaps is None else swap_result(found.swaps, study),
-            truth=self._timed("truth", lambda: truth(study, given))
-            if found.graphs and study.read_for_truth
-            else None,
+            truth=self._truth(given) if found.graphs and study.read_for_truth else None,
         )
+        steps = ("behaviour", "overlap", "ablation", "stores", "heads", "swap", "truth")
         return Report(
             name=study.spec.name,
             question=study.spec.question,
@@ -226,43 +218,35 @@ class _Run:
             quick=study.settings.quick,
             resamples=study.settings.resamples,
             families=_families(study, item),
-            behaviour=of,
             item=item,
-            overlap=measured.overlap,
-            sets=shown,
-            ablation=measured.ablation,
-            stores=measured.stores,
-            heads=measured.heads,
-            swap=measured.swap,
-            truth=measured.truth,
+            sets=sets,
             verdict=judge(measured),
             notes=tuple(self.notes),
             seconds=dict(self.store.seconds),
             versions=versions(),
+            **{name: getattr(measured, name) for name in steps},
         )
+
+    def _heads(self, given: Answers, found: Terms) -> HeadsResult:
+        return heads(self.study, given, found, self._progress("flips of verdicts"))
+
+    def _truth(self, given: Answers) -> TruthResult:
+        start = time.perf_counter()
+        found = truth(self.study, given)
+        self.store.seconds["truth"] = time.perf_counter() - start
+        return found
 
     def _progress(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.report(stage, done, total)
 
-    def _timed(self, name: str, measure: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        found = measure()
-        self.store.seconds[name] = time.perf_counter() - start
-        return found
-
 
 def _families(study: Study, item: TracedItem | None) -> tuple[Family, ...]:
-    index = next((one.index for one in study.items if item and one.name == item.item), 0)
+    shown = next((one for one in study.items if item and one.name == item.item), study.items[0])
+    common = [field.name for field in fields(Family) if field.name != "example"]
     return tuple(
         Family(
-            name=family.name,
-            route=family.route,
-            template=family.template,
-            is_claim=family.is_claim,
-            words=family.words,
-            paraphrase_of=family.paraphrase_of,
-            use=family.use,
-            example=study.ask(family, study.items[index]).text,
+            **{name: getattr(family, name) for name in common},
+            example=study.ask(family, shown).text,
         )
         for family in study.spec.families
     )

@@ -98,17 +98,19 @@ def test_matched_sets_match_in_size_layer_and_influence(name: str) -> None:
 
 def test_a_deal_of_labels_exchanges_half_of_the_objects() -> None:
     """With nothing but one feature a route, F of a deal has the features of the labels' majority:
-    an even deal leaves them equal, so that they are shared by both."""
+    an even permutation leaves them equal, so that they are shared by both."""
     entries = {(1, 3, 1): (0.5, 0.0), (1, 3, 2): (0.0, 0.5)}
-    sets = choose_half([graphs_of(i, entries) for i in range(8)], n_random=2, n_deals=6, seed=0)
+    sets = choose_half(
+        [graphs_of(i, entries) for i in range(8)], n_random=2, n_permutations=6, seed=0
+    )
     assert sets.chosen["F"][1] == ((3, 1),)
     assert sets.chosen["V"][1] == ((3, 2),)
-    assert all(deal["F"][1] == deal["V"][1] == () for deal in sets.dealt)
+    assert all(deal["F"][1] == deal["V"][1] == () for deal in sets.permuted)
 
 
 def test_what_is_known_of_a_set_is_told() -> None:
     graphs = many_graphs()
-    sets = choose_half(graphs[:5], n_random=4, n_deals=1, seed=3)
+    sets = choose_half(graphs[:5], n_random=4, n_permutations=1, seed=3)
     found = described(sets, 0, graphs[:5], graphs[5:], lambda keys: [f"f{f}" for _, f in keys])
     late = next(one for one in found if (one.name, one.part) == ("F", "late"))
     assert [(m.layer, m.feature) for m in late.members] == list(sets.chosen["F"][1])

@@ -1,7 +1,7 @@
 """4. The 2 x 2 table: which contrast drops when a route's features are ablated.
 
-Every kept object is tested with the sets chosen on the other half. Nothing is held: what is above
-an ablated feature is computed anew. The drop of a route's contrast is
+Every kept object is tested with the sets chosen on the other half. Nothing is frozen: what is
+above an ablated feature is recomputed. The drop of a route's contrast is
 
     1 - sum after / sum before,
 
@@ -10,12 +10,12 @@ weakly answered item dominates; 0 is untouched, 1 gone. With dC the drop of the 
 dQ that of the judgement's, D = (dC|F - dQ|F) + (dQ|V - dC|V): 2 for two routes apart, 0 for one.
 
 Controls, measured alike: matched random sets in the place of F and V, and sets chosen with labels
-shuffled (which graph counts as fact and which as judgement, dealt object by object).
+shuffled (which graph counts as fact and which as judgement, permuted object by object).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,10 @@ from circuit_tracer.experiments.dissociation.results import (
     Route,
     SetName,
 )
-from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.steps.sets import NAMES, HalfSets
+from circuit_tracer.experiments.dissociation.steps.sets import NAMES, PERMUTED, HalfSets, Parts
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import Key, Silenced, SilencedSets
+from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
@@ -42,8 +41,7 @@ from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.edits import EditedRun
 
 ABLATED: tuple[Part, ...] = ("early", "late", "together")
-Pair = tuple[tuple[Key, ...], tuple[Key, ...]]
-"""Early and late members."""
+ROUTES: tuple[Route, ...] = ("fact", "judgement")
 
 
 @dataclass(frozen=True)
@@ -58,26 +56,25 @@ class Ablations:
     after: tuple[tuple[tuple[float, ...], ...], ...]
 
 
-def set_names(n_random: int, n_deals: int) -> tuple[str, ...]:
+def set_names(n_random: int, n_permutations: int) -> tuple[str, ...]:
     """The sets' names, part by part in the order of `_silenced`."""
     found = []
     for part in ABLATED:
         for name in NAMES:
             found.append(f"{name} {part}")
             found += [f"{name} {part} random {i}" for i in range(n_random)]
-        for name in ("F", "V"):
-            found += [f"{name} {part} deal {i}" for i in range(n_deals)]
+        for name in PERMUTED:
+            found += [f"{name} {part} deal {i}" for i in range(n_permutations)]
     return tuple(found)
 
 
 def _silenced(sets: HalfSets, part: Part) -> list[Silenced]:
     """Every set as what is silenced where, in one part."""
-    pairs: list[Pair] = []
+    pairs: list[Parts] = []
     for name in NAMES:
         pairs += [sets.chosen[name], *sets.random[name]]
-    dealt: tuple[SetName, ...] = ("F", "V")
-    for name in dealt:
-        pairs += [deal[name] for deal in sets.dealt]
+    for name in PERMUTED:
+        pairs += [one[name] for one in sets.permuted]
     return [
         Silenced(
             at_object=frozenset(early if part != "late" else ()),
@@ -98,7 +95,7 @@ def ablate(
     masks = [
         [SilencedSets(_silenced(one, part), device) for part in ABLATED] for one in sets
     ]  # by part, because passes with early sets alone have little to encode
-    names = set_names(len(sets[0].random["F"]), len(sets[0].dealt))
+    names = set_names(len(sets[0].random["F"]), len(sets[0].permuted))
     families = study.spec.measured
     values = np.zeros((len(families), len(given.kept), 1 + len(names)))
     for i, index in enumerate(given.kept):
@@ -140,62 +137,45 @@ class _Table:
 
     def __init__(self, study: Study, found: Ablations) -> None:
         settings = study.settings
-        self.draws = Bootstrap(
-            len(found.items), resamples=settings.resamples, seed=settings.seed + 3
-        )
-        self.before, self.after = np.array(found.before), np.array(found.after)
+        draws = Bootstrap(len(found.items), resamples=settings.resamples, seed=settings.seed + 3)
+        before, after = np.array(found.before), np.array(found.after)
         self.at = {name: i for i, name in enumerate(found.names)}
-        self.families = found.families
-        self.drop: dict[Route, Floats] = {
-            "fact": self._of(study.facts),
-            "judgement": self._of(study.judgements),
+        self.families = {
+            name: drops(draws.counts, before[i], after[i]) for i, name in enumerate(found.families)
         }
-
-    def of_family(self, name: str) -> Floats:
-        """(1 + R, sets) of one family."""
-        at = self.families.index(name)
-        return drops(self.draws.counts, self.before[at], self.after[at])
-
-    def _of(self, families: Sequence[FamilySpec]) -> Floats:
-        """(1 + R, sets) mean of some families."""
-        found: Floats = np.mean([self.of_family(family.name) for family in families], axis=0)
-        return found
+        """(1 + R, sets) by family."""
+        self.routes: dict[Route, Floats] = {
+            route: np.mean([self.families[one.name] for one in study.spec.of_route(route)], axis=0)
+            for route in ROUTES
+        }
 
     def column(self, route: Route, name: str) -> Floats:
         """(1 + R,) one set's drops."""
-        found: Floats = self.drop[route][:, self.at[name]]
+        found: Floats = self.routes[route][:, self.at[name]]
         return found
 
-    def fact_side(self, ending: str) -> Floats:
-        """(1 + R,) dC|F - dQ|F of the sets of one part, or of a control in their place."""
-        name = f"F {ending}"
-        found: Floats = self.column("fact", name) - self.column("judgement", name)
-        return found
-
-    def judgement_side(self, ending: str) -> Floats:
-        """(1 + R,) dQ|V - dC|V."""
-        name = f"V {ending}"
-        found: Floats = self.column("judgement", name) - self.column("fact", name)
-        return found
+    def side(self, own: Route, ending: str) -> Floats:
+        """(1 + R,) dC|F - dQ|F (or dQ|V - dC|V) of the sets of one part, or of a control."""
+        other: Route = "judgement" if own == "fact" else "fact"
+        name = f"{'F' if own == 'fact' else 'V'} {ending}"
+        return self.column(own, name) - self.column(other, name)
 
     def index(self, ending: str) -> Floats:
         """(1 + R,) D."""
-        found: Floats = self.fact_side(ending) + self.judgement_side(ending)
-        return found
+        return self.side("fact", ending) + self.side("judgement", ending)
 
 
 def table(study: Study, found: Ablations) -> AblationResult:
     """The table with intervals, and D with its controls."""
     whole, settings = _Table(study, found), study.settings
-    routes: tuple[Route, ...] = ("fact", "judgement")
     cells = [
         _cell(whole, name, part, route, settings.random_sets)
         for part in ABLATED
         for name in NAMES
-        for route in routes
+        for route in ROUTES
     ]
-    drops = [
-        FamilyDrop(name, part, family, interval(whole.of_family(family)[:, at]))
+    by_family = [
+        FamilyDrop(name, part, family, interval(whole.families[family][:, at]))
         for part in ABLATED
         for name in NAMES
         for at in [whole.at[f"{name} {part}"]]
@@ -203,7 +183,7 @@ def table(study: Study, found: Ablations) -> AblationResult:
     ]
     return AblationResult(
         cells=tuple(cells),
-        families=tuple(drops),
+        families=tuple(by_family),
         index=tuple(_index(whole, part, settings.random_sets, settings.deals) for part in ABLATED),
         n_random=settings.random_sets,
         n_deals=settings.deals,
@@ -225,14 +205,14 @@ def _cell(whole: _Table, name: SetName, part: Part, route: Route, n_random: int)
     )
 
 
-def _index(whole: _Table, part: Part, n_random: int, n_deals: int) -> Dissociation:
+def _index(whole: _Table, part: Part, n_random: int, n_permutations: int) -> Dissociation:
     random = np.array([whole.index(f"{part} random {i}")[0] for i in range(n_random)])
-    dealt = np.array([whole.index(f"{part} deal {i}")[0] for i in range(n_deals)])
+    permuted = np.array([whole.index(f"{part} deal {i}")[0] for i in range(n_permutations)])
     return Dissociation(
         part=part,
         index=interval(whole.index(part)),
-        fact_side=interval(whole.fact_side(part)),
-        judgement_side=interval(whole.judgement_side(part)),
-        shuffled=Interval(float(dealt.mean()), *middle(dealt)),
+        fact_side=interval(whole.side("fact", part)),
+        judgement_side=interval(whole.side("judgement", part)),
+        shuffled=Interval(float(permuted.mean()), *middle(permuted)),
         random=Interval(float(np.median(random)), *middle(random)),
     )

@@ -29,6 +29,8 @@ NEAREST = 8
 LEAST = 1e-4
 """Mean shares below this belong nowhere."""
 NAMES: tuple[SetName, ...] = ("F", "V", "S")
+PERMUTED: tuple[SetName, ...] = ("F", "V")
+"""The sets that are chosen with shuffled labels as well."""
 PartName = Literal["early", "late"]
 PARTS: tuple[PartName, ...] = ("early", "late")
 
@@ -115,23 +117,27 @@ def matched(
     return tuple(found)
 
 
+Parts = tuple[tuple[Key, ...], tuple[Key, ...]]
+"""Early and late members of a set."""
+
+
 @dataclass(frozen=True)
 class HalfSets:
-    """The sets chosen on one half of the objects, by part: 0 early, 1 late."""
+    """The sets chosen on one half of the objects."""
 
-    chosen: Mapping[SetName, tuple[tuple[Key, ...], tuple[Key, ...]]]
-    random: Mapping[SetName, tuple[tuple[tuple[Key, ...], tuple[Key, ...]], ...]]
+    chosen: Mapping[SetName, Parts]
+    random: Mapping[SetName, tuple[Parts, ...]]
     """For each set as many random ones as were asked for."""
-    dealt: tuple[Mapping[SetName, tuple[tuple[Key, ...], tuple[Key, ...]]], ...]
-    """F and V chosen with shuffled labels, a deal each."""
+    permuted: tuple[Mapping[SetName, Parts], ...]
+    """F and V chosen with shuffled labels, one for each permutation."""
 
 
 def choose_half(
-    graphs: Sequence[ItemGraphs], *, n_random: int, n_deals: int, seed: int
+    graphs: Sequence[ItemGraphs], *, n_random: int, n_permutations: int, seed: int
 ) -> HalfSets:
     """All sets from the graphs of one half of the objects.
 
-    A deal of shuffled labels exchanges fact and judgement for half of these objects.
+    A permutation of the labels exchanges fact and judgement for half of these objects.
     """
     generator = np.random.default_rng(seed)
     weights = [mean_weights(graphs, part) for part in (EARLY, LATE)]
@@ -146,18 +152,17 @@ def choose_half(
         )
         for name in NAMES
     }
-    deals = []
+    permuted = []
     items = np.array([one.item for one in graphs])
-    for _ in range(n_deals):
+    for _ in range(n_permutations):
         odd = len(items) % 2 * int(generator.integers(2))
         exchanged = frozenset(generator.permutation(items)[: len(items) // 2 + odd].tolist())
-        again = [mean_weights(graphs, part, exchanged=exchanged) for part in (EARLY, LATE)]
-        names: tuple[SetName, ...] = ("F", "V")
-        deals.append({name: _both(again, name) for name in names})
-    return HalfSets(chosen, random, tuple(deals))
+        shuffled = [mean_weights(graphs, part, exchanged=exchanged) for part in (EARLY, LATE)]
+        permuted.append({name: _both(shuffled, name) for name in PERMUTED})
+    return HalfSets(chosen, random, tuple(permuted))
 
 
-def _both(weights: Sequence[Weights], name: SetName) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+def _both(weights: Sequence[Weights], name: SetName) -> Parts:
     return choose(weights[EARLY], name), choose(weights[LATE], name)
 
 
@@ -197,7 +202,7 @@ def described(
 def _likeness(
     weights: Weights,
     keys: Sequence[Key],
-    random: Sequence[tuple[tuple[Key, ...], tuple[Key, ...]]],
+    random: Sequence[Parts],
     part: int,
 ) -> float:
     """Mean influence of the random sets over that of the chosen one."""

@@ -2,7 +2,7 @@
 
 What some layers write at the object's position is replaced by what they write at another object
 (the *donor*, of another value) in the same form of words; the object's own token stays. Everything
-above is computed anew. A claim follows if the own value is now denied and the donor's affirmed; a
+above is recomputed. A claim follows if the own value is now denied and the donor's affirmed; a
 value is followed if the donor's is preferred to the own. Patched are all that the layers write,
 attention's part and the MLPs' alone, and the dictionary's features alone: what carries the recall
 differs from model to model.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -24,21 +24,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.experiments.dissociation.items import Ask, Item, answer_id
-from circuit_tracer.experiments.dissociation.results import How, SwapResult, SwapRow
+from circuit_tracer.experiments.dissociation.results import Asked, How, SwapResult, SwapRow
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.module_outputs import written_at_objects
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import (
-    OutputSwapping,
-    swapped_features,
-)
+from circuit_tracer.experiments.kit.edits import OutputSwapping, swapped_features
 from circuit_tracer.experiments.kit.passes import contrasts, spans, token_ids
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.capture import Edits
 
-Names = Literal["completed", "affirmed"]
 HOWS: tuple[How, ...] = get_args(How)
 
 
@@ -47,7 +43,7 @@ class Swaps:
     """One family's contrasts under every patch; a column an item with a donor."""
 
     family: str
-    names: Names
+    names: Asked
     is_claim: bool
     own: tuple[tuple[float, ...], ...]
     """(patches, items): claims: the verdict on the own value; values: own minus donor's value."""
@@ -66,17 +62,18 @@ class SwapMeasurements:
     families: tuple[Swaps, ...]
 
 
-@dataclass(frozen=True)
-class _Patch:
+class Patch(NamedTuple):
+    """What is put in."""
+
     layers: tuple[int, ...]
     how: How
 
 
-def _patches(study: Study) -> dict[str, _Patch]:
+def _patches(study: Study) -> dict[str, Patch]:
     L, E = study.model.n_layers, study.early_layers
     groups = {"early": tuple(range(E)), "late": tuple(range(E, L))}
     groups |= {str(layer): (layer,) for layer in range(L)}
-    return {f"{name} {how}": _Patch(layers, how) for name, layers in groups.items() for how in HOWS}
+    return {f"{name} {how}": Patch(layers, how) for name, layers in groups.items() for how in HOWS}
 
 
 def find_donors(study: Study, given: Answers) -> dict[int, int]:
@@ -124,7 +121,7 @@ def swaps(
 
 def _names(
     study: Study, given: Answers, family: FamilySpec, donors: Mapping[int, int]
-) -> list[Names]:
+) -> list[Asked]:
     """Which values are asked about: the completed ones, the affirmed ones where they differ."""
     if not family.is_claim:
         return ["affirmed" if family is not study.facts[0] else "completed"]
@@ -140,22 +137,25 @@ def _family(
     study: Study,
     given: Answers,
     family: FamilySpec,
-    names: Names,
+    names: Asked,
     donors: Mapping[int, int],
-    patches: Mapping[str, _Patch],
+    patches: Mapping[str, Patch],
 ) -> Swaps:
-    answering = family if names == "affirmed" else study.facts[0]
-    pairs = [(study.items[i], study.items[j]) for i, j in donors.items()]
     # A family that answers in other words than the completion is asked about its own.
-    answering = family if answering.answer != family.answer else answering
+    is_own = names == "affirmed" or study.facts[0].answer != family.answer
+    answering = family if is_own else study.facts[0]
+    pairs = [(study.items[i], study.items[j]) for i, j in donors.items()]
     values = [(given.own(answering, one), given.own(answering, other)) for one, other in pairs]
     sides = []
     for side in (0, 1):
-        asks, sources = [], []
-        for (item, other), both in zip(pairs, values, strict=True):
-            asks.append(_ask(study, family, item, both, side))
-            sources.append(_ask(study, family, other, both, side))
-        sides.append(_Patching(study, asks, sources).run(patches))
+        asks, sources = (
+            [
+                _ask(study, family, pair[i], both, side)
+                for pair, both in zip(pairs, values, strict=True)
+            ]
+            for i in (0, 1)
+        )
+        sides.append(Patching(study, asks, sources).run(patches))
     return Swaps(family.name, names, family.is_claim, sides[0], sides[1])
 
 
@@ -167,7 +167,7 @@ def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side
     return study.ask(family, item).between(plus, minus)
 
 
-class _Patching:
+class Patching:
     """Prompts, and the prompts that what is patched comes from."""
 
     def __init__(self, study: Study, asks: Sequence[Ask], sources: Sequence[Ask]) -> None:
@@ -175,14 +175,14 @@ class _Patching:
         self.inputs = _read_at_objects(study, sources)
         self.outputs = written_at_objects(study, sources)
 
-    def run(self, patches: Mapping[str, _Patch]) -> tuple[tuple[float, ...], ...]:
+    def run(self, patches: Mapping[str, Patch]) -> tuple[tuple[float, ...], ...]:
         """(patches, items) contrasts, untouched first."""
         model = self.study.model
         found = [contrasts(model, self.asks)]
         found += [contrasts(model, self.asks, self._edits(one)) for one in patches.values()]
         return tuple(tuple(one.tolist()) for one in found)
 
-    def _edits(self, patch: _Patch) -> Callable[[list[int]], Edits]:
+    def _edits(self, patch: Patch) -> Callable[[list[int]], Edits]:
         study = self.study
 
         def edits(rows: list[int]) -> Edits:
