@@ -1,4 +1,4 @@
-"""Charts of measured numbers: a sheet that takes panels from top to bottom and becomes an SVG page.
+"""Charts of measured numbers: a sheet that takes panels from top to bottom and becomes an SVG.
 
 Two kinds of panel: rows of figures on a common axis (a name, a dot on its interval over the
 control's band, the numbers), and lines over a common axis, their names at their ends. Every mark
@@ -118,7 +118,7 @@ class LinePanel:
 
 @dataclass
 class Sheet:
-    """A page in the making: a title, a sentence on what is seen, then panels and notes."""
+    """A figure in the making: a title, a sentence on what is seen, then panels and notes."""
 
     heading: str
     below: str = ""

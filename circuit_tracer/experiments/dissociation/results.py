@@ -49,7 +49,7 @@ class Family:
     words: tuple[str, str] | None
     """The words for a true and a false claim, as ("yes", "no"); None without claims."""
     paraphrase_of: str | None
-    """The family it says again, for the ceiling; such families are measured nowhere else."""
+    """The family it paraphrases, for the ceiling; such families are measured nowhere else."""
     use: Literal["all", "direction"]
     """"direction": read by the truth direction alone, of no route."""
     example: str
@@ -205,7 +205,7 @@ class Dissociation:
     judgement_side: Interval
     """dQ|V - dC|V."""
     shuffled: Interval
-    """Mean over deals of shuffled labels; the middle 95 % of the deals. Must contain 0."""
+    """With permuted labels: mean, and the middle 95 % of the permutations. Must contain 0."""
     random: Interval
     """With matched random sets in the place of F and V: median and the middle 95 % of the sets."""
 
@@ -220,12 +220,12 @@ class AblationResult:
     n_random: int
     """Matched random sets for each set."""
     n_deals: int
-    """Deals of shuffled labels."""
+    """Permutations of the labels."""
 
 
 @dataclass(frozen=True)
 class SiteDrop:
-    """What evening out one site at the object's position takes away (4b. stores)."""
+    """What mean-ablating one site at the object's position takes away (4b. stores)."""
 
     module: Literal["attention", "mlp"]
     layer: int
@@ -249,7 +249,7 @@ class StoreResult:
     judgement_side: Interval
     """dQ|V - dC|V."""
     shuffled: Interval
-    """D with labels dealt object by object: mean, and the middle 95 % of the deals."""
+    """D with labels permuted object by object: mean, and the middle 95 % of the permutations."""
     n_deals: int
 
 
@@ -345,7 +345,7 @@ class TruthRow:
     role: ClaimRole
     """Position of the residual stream."""
     layer: int
-    """Behind this layer; -1 is the embedding."""
+    """After this layer; -1 is the embedding."""
     auc: Interval
 
 
@@ -355,7 +355,7 @@ class TruthResult:
 
     rows: tuple[TruthRow, ...]
     best_layer: int
-    """Behind which each family reads itself best on held-out objects, on average over families."""
+    """After which each family reads itself best on held-out objects, on average over families."""
     best_role: ClaimRole = "value"
     """Where it does so."""
 

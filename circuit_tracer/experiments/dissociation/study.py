@@ -27,7 +27,7 @@ class Settings:
     """Items whose graphs are compared with each other."""
     random_sets: int = 20
     deals: int = 20
-    """Deals of shuffled labels."""
+    """Permutations of the labels; the name is part of stored stages' key."""
     random_heads: int = 20
     resamples: int = 2000
 
@@ -128,11 +128,11 @@ class Study:
 
     def trace_settings(self, contrast: str | None = None) -> TraceSettings:
         """Of a trace that explains a contrast of two words, or the model's own first choices."""
-        told = self.spec.trace
+        given = self.spec.trace
         return TraceSettings(
             contrast=contrast,
             max_feature_nodes=(
-                int(told["max_feature_nodes"]) if "max_feature_nodes" in told else None
+                int(given["max_feature_nodes"]) if "max_feature_nodes" in given else None
             ),
-            coverage=told.get("coverage"),
+            coverage=given.get("coverage"),
         )

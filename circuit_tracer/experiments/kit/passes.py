@@ -83,16 +83,16 @@ def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None
 
 @dataclass
 class Listener:
-    """Edits nothing and keeps what is read: the streams in front of every layer and at the end."""
+    """Edits nothing and keeps what is read: the streams before every layer and at the end."""
 
     model: Model
     streams: list[Tensor] = field(default_factory=list)
-    """(B, T, d) in front of each layer's attention (and its norm), then of the final norm."""
+    """(B, T, d) before each layer's attention (and its norm), then of the final norm."""
     attention: list[Tensor] = field(default_factory=list)
     """(B, T, d) what each layer's attention reads, its norm applied."""
 
     def wants(self, place: Place, layer: int) -> bool:
-        """Norms in front of attention, attention itself, the final norm."""
+        """Norms before attention, attention itself, the final norm."""
         return place in ("attention_norm", "attention", "final_norm")
 
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Heard:
     """What was read at the roles of each prompt."""
 
     streams: dict[str, Float[Tensor, "rows levels d"]]
-    """By role: in front of layers 0 to L - 1, then behind the last. Zeros where a prompt lacks the
+    """By role: before layers 0 to L - 1, then after the last. Zeros where a prompt lacks the
     role."""
     attention: dict[str, Float[Tensor, "rows L d"]]
     """By role: what each layer's attention reads."""

@@ -43,7 +43,7 @@ def ends(*intervals: Interval) -> list[float]:
     return [value for one in intervals for value in (one.value, one.low, one.high)]
 
 
-# 2. What fact and judgement graphs share, beside paraphrases and unrelated prompts
+# 2. What fact and judgement graphs share, next to paraphrases and unrelated prompts
 
 
 def overlap_svg(report: Report) -> str | None:

@@ -32,7 +32,7 @@ class FamilyAnswers:
     contrast: tuple[float, ...]
     """True value minus the other, in logits; for claims half the difference of the two claims."""
     true_claim: tuple[float, ...]
-    """Word for true minus word for false; of families without claims the contrast again."""
+    """Word for true minus word for false; of families without claims the contrast."""
     false_claim: tuple[float, ...]
     """The same of the false claim; empty without claims."""
 

@@ -1,4 +1,4 @@
-"""The item that is drawn: one kept object, its graphs with their heads stored beside the report."""
+"""The item that is drawn: one kept object; its graphs with their heads go into the folder."""
 
 from __future__ import annotations
 

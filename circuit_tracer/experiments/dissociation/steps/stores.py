@@ -175,16 +175,16 @@ def store_result(study: Study, found: MeanAblations) -> StoreResult | None:
     sides = _sides(drops, chosen, draws)
     nothing = Bootstrap(len(found.items), resamples=0, seed=0)
     generator = np.random.default_rng(settings.seed + 9)
-    dealt = []
+    permuted = []
     for _ in range(PERMUTATIONS):
-        deal = [_choose(*_exchanged(pair, generator)) for pair in by_half]
-        dealt.append(float(sum(side[0] for side in _sides(drops, deal, nothing))))
+        shuffled = [_choose(*_exchanged(pair, generator)) for pair in by_half]
+        permuted.append(float(sum(side[0] for side in _sides(drops, shuffled, nothing))))
     return StoreResult(
         sites=tuple(_site(found, drops, chosen, s, draws) for s in range(len(found.layers))),
         index=interval(sides[0] + sides[1]),
         fact_side=interval(sides[0]),
         judgement_side=interval(sides[1]),
-        shuffled=Interval(float(np.mean(dealt)), *middle(np.array(dealt))),
+        shuffled=Interval(float(np.mean(permuted)), *middle(np.array(permuted))),
         n_deals=PERMUTATIONS,
     )
 

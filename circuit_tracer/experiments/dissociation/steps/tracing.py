@@ -92,7 +92,7 @@ def traced(
 
 
 def _original(study: Study, family: FamilySpec) -> FamilySpec:
-    """The family that a paraphrase says again."""
+    """The family itself, or the one it paraphrases."""
     if family.paraphrase_of is None:
         return family
     return next(one for one in study.spec.families if one.name == family.paraphrase_of)

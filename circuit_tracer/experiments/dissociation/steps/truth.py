@@ -3,7 +3,7 @@
 The direction is the difference of the means of the residual stream over true and over false claims,
 at the claimed value's token or at the prompt's end. Truth is the world's (the spec's), not what the
 model affirms. Fitted on one half of the objects, read on the other by AUC, in every judgement
-family that makes claims and behind every layer.
+family that makes claims and after every layer.
 Source: difference-in-means probes ("The Geometry of Truth", Marks and Tegmark 2023).
 """
 
