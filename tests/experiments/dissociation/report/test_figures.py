@@ -11,6 +11,7 @@ from functools import cache
 from itertools import combinations
 from math import nan
 
+import numpy as np
 import pytest
 
 from circuit_tracer.experiments.dissociation.report.figures import figures
@@ -24,7 +25,7 @@ from circuit_tracer.experiments.dissociation.report.routes.picture import routes
 from circuit_tracer.experiments.dissociation.report.routes.route import TracedRoute
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, two_routes
 from circuit_tracer.experiments.dissociation.results import Report, TruthResult
-from circuit_tracer.graphs import prune
+from circuit_tracer.graphs import NodeKind, prune
 from circuit_tracer.graphs.bootstrap import Interval
 from tests.experiments.dissociation.report import builders as dissociation_builders
 from tests.render import builders
@@ -140,26 +141,30 @@ def test_unknown_figures_are_question_marks() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_both_routes_share_their_bands_and_keep_apart(seed: int) -> None:
     drawn = combine(routes(seed))
-    placed = drawn.layout.placed
-    assert {i for i, box in enumerate(drawn.boxes) if box.kind != "token"} <= set(placed)
+    placed, nodes = drawn.layout.placed, drawn.graph.nodes
+    assert set(np.flatnonzero(nodes.kind != NodeKind.EMBEDDING)) <= set(placed)
     for one, other in combinations(placed.values(), 2):
         assert not one.box.overlaps(other.box)
     for row, one in placed.items():
-        box = drawn.boxes[row]
-        assert (one.box.left > drawn.start) == (box.position >= drawn.second)
-        assert one.box.right < drawn.start or box.position >= drawn.second
-        if box.kind == "supernode":
-            band = next(band for band in drawn.layout.bands if band.layer == round(box.level))
-            assert band.top <= one.box.top < one.box.bottom <= band.bottom
+        is_second = nodes.position[row] >= drawn.second
+        assert (one.box.left > drawn.start) == is_second
+        assert one.box.right < drawn.start or is_second
+        band = next(band for band in drawn.layout.bands if band.layer == nodes.layer[row])
+        assert band.top <= one.box.top < one.box.bottom <= band.bottom
 
 
-def test_supernodes_are_named_in_plain_words() -> None:
-    side = routes().fact
-    box = next(box for box in side.boxes if box.kind == "supernode")
-    late, early = replace(box, is_early=False), replace(box, is_early=True)
-    assert box_words(replace(late, name='is/"?" → yes'), "?") == 'says yes, at is/"?"'
-    assert box_words(replace(late, name='is/"?" → not leer'), "is") == 'at is/"?"'
-    assert box_words(replace(early, name="pineapple → is"), "banana") == "at banana, pineapple …"
+@pytest.mark.parametrize(
+    ("name", "token", "is_early", "words"),
+    [
+        ('is/"?" → yes', "?", False, 'says yes, at is/"?"'),
+        ('is/"?" → not leer', "is", False, 'at is/"?"'),
+        ("pineapple → is", "banana", True, "at banana, pineapple …"),
+    ],
+)
+def test_supernodes_are_named_in_plain_words(
+    name: str, token: str, is_early: bool, words: str
+) -> None:
+    assert box_words(name, token, is_early=is_early) == words
 
 
 def test_the_same_supernode_has_the_same_letter_in_both_routes() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.dissociation.report.routes.route import Route, RouteBox, TracedRoute
+from circuit_tracer.experiments.dissociation.report.routes.route import Box, Route, TracedRoute
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
     MOST_BOXES,
     TwoRoutes,
@@ -70,9 +70,9 @@ def sides(**more) -> TwoRoutes:
     return two_routes(fact, TracedRoute(hand(QUESTION, 3, 9), roles), early_layers=2, **more)
 
 
-def supernodes(side: Route) -> dict[str, RouteBox]:
+def supernodes(side: Route) -> dict[str, Box]:
     """By their layers."""
-    return {f"L{box.first_layer}-{box.last_layer}": box for box in side.supernodes}
+    return {"L{}-{}".format(*side.layers(box)): box for box in side.supernodes}
 
 
 def test_what_both_graphs_have_is_shared_and_the_same_in_both() -> None:
@@ -83,8 +83,9 @@ def test_what_both_graphs_have_is_shared_and_the_same_in_both() -> None:
     for at in ("L0-0", "L3-3"):
         assert fact[at].twin == judgement[at].twin >= 0
     assert fact["L5-5"].twin != judgement["L5-5"].twin
-    assert [box.is_early for box in fact.values()].count(True) == 1
-    assert (fact["L0-0"].position, judgement["L0-0"].position) == (2, 3)
+    assert [box.is_store for box in fact.values()].count(True) == 1
+    assert routes.fact.position(fact["L0-0"]) == 2
+    assert routes.judgement.position(judgement["L0-0"]) == 3
 
 
 def test_arrows_carry_the_influence_worked_out_by_hand() -> None:
@@ -144,11 +145,11 @@ def test_heads_that_carry_an_arrow_are_named() -> None:
         peak=np.array(loading, np.float64),
     )
     routes = sides(loadings=loadings)
-    boxes = routes.fact.boxes
+    fact = routes.fact
     named = {
-        boxes[a.target].first_layer: a.heads
-        for a in routes.fact.arrows
-        if boxes[a.source].kind == "supernode"
+        fact.layers(fact.boxes[a.target])[0]: a.heads
+        for a in fact.arrows
+        if fact.boxes[a.source].kind == NodeKind.FEATURE
     }
     assert named == {3: ("L1.H2",), 5: (), 6: ()}
 
@@ -187,24 +188,29 @@ def test_random_graphs_come_down_to_a_few_boxes(seed: int) -> None:
     second = prune(builders.story(tokens=tokens, n_features=70, seed=seed + 9), node_threshold=0.95)
     given = (TracedRoute(first, {"object": 2}), TracedRoute(second, {"object": 3}))
     routes = two_routes(*given, early_layers=2)
-    assert asdict(routes) == asdict(two_routes(*given, early_layers=2))
-    for side in (routes.fact, routes.judgement):
+    repeated = two_routes(*given, early_layers=2)
+    for side, same in zip(routes.both, repeated.both, strict=True):
+        assert (side.boxes, side.arrows) == (same.boxes, same.arrows)
         inner = side.supernodes
         assert 0 < len(inner) <= MOST_BOXES + 1
         assert 0 < side.covered <= 1 + 1e-9
-        assert sum(box.features for box in inner) <= 70
+        assert sum(len(box.rows) for box in inner) <= 70
         for arrow in side.arrows:
-            assert side.boxes[arrow.source].level < side.boxes[arrow.target].level
+            assert side.level(side.boxes[arrow.source]) < side.level(side.boxes[arrow.target])
         flows = [arrow.influence for arrow in side.arrows]
         assert flows == sorted(flows, reverse=True)
         for box in inner:
-            assert (box.last_layer < 2) or (box.first_layer >= 2)
+            first, last = side.layers(box)
+            assert last < 2 or first >= 2
 
 
 def test_a_graph_beside_itself_is_all_shared() -> None:
     pruned = builders.middle()
     routes = two_routes(*[TracedRoute(pruned, {"object": 2})] * 2, early_layers=3)
-    assert asdict(routes.fact) == asdict(routes.judgement)
+    assert (routes.fact.boxes, routes.fact.arrows) == (
+        routes.judgement.boxes,
+        routes.judgement.arrows,
+    )
     assert {box.owner for box in routes.fact.boxes} == {Owner.BOTH}
 
 
@@ -221,7 +227,7 @@ def test_heads_that_rewrite_a_token_in_its_place_are_named_there() -> None:
         loading=np.array([0.0, 0.3, 0.7]),
         peak=np.array([0.0, 0.3, 0.7]),
     )
-    boxes = {box.name: box for box in sides(loadings=loadings).fact.boxes if box.kind == "token"}
+    boxes = {box.name: box for box in sides(loadings=loadings).fact.boxes[: len(FACT)]}
     assert {name: box.heads for name, box in boxes.items() if box.heads} == {"banana": ("L0.H1",)}
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from circuit_tracer.experiments.dissociation.report.names import ROUTES as SIDES
 from circuit_tracer.experiments.dissociation.report.names import STYLES
-from circuit_tracer.experiments.dissociation.report.routes.combined import KINDS, Combined, combine
+from circuit_tracer.experiments.dissociation.report.routes.combined import Combined, combine
 from circuit_tracer.experiments.dissociation.report.routes.evidence import evidence
-from circuit_tracer.experiments.dissociation.report.routes.route import Route, RouteArrow, RouteBox
+from circuit_tracer.experiments.dissociation.report.routes.route import Arrow, Box, Route
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.results import Route as Side
@@ -25,7 +25,6 @@ from circuit_tracer.render.legend import READING
 from circuit_tracer.render.markup import element, text, title
 from circuit_tracer.render.merged import COLORS, owner_edge, owner_mark, owner_node
 from circuit_tracer.render.node_labels import TOKEN_SIZE
-from circuit_tracer.render.places import Layout
 from circuit_tracer.render.shapes import box_mark
 from circuit_tracer.render.svg import shift, stripes
 from circuit_tracer.render.text import (
@@ -97,54 +96,53 @@ def _graph(routes: TwoRoutes, drawing: Combined) -> list[str]:
         for label in place_labels(lines, words, layout)
     ]
     for row, placed in layout.placed.items():
-        box = drawing.boxes[row]
-        if box.kind == "supernode":
-            shapes.append(owner_node(placed, NodeKind.FEATURE, box.owner, _box_title(box)))
+        side, box = drawing.boxes[row]
+        tooltip = _box_title(side, box, graph.nodes.label[row])
+        if box.kind is NodeKind.FEATURE:
+            shapes.append(owner_node(placed, box.kind, box.owner, tooltip))
         else:
-            shapes.append(element("g", _box_title(box), box_mark(placed, KINDS[box.kind], 0.75)))
+            shapes.append(element("g", tooltip, box_mark(placed, box.kind, 0.75)))
     return [
-        stripes(layout, routes.fact.info.n_layers),
-        *_early_line(routes, layout),
+        stripes(layout, graph.info.n_layers),
+        *_early_line(routes, drawing),
         *(f"\n{shape}" for shape in shapes),
         *_axis(drawing),
     ]
 
 
-def _owner(drawing: Combined, arrow: RouteArrow) -> Owner:
+def _owner(drawing: Combined, arrow: Arrow) -> Owner:
     """That of the supernode it starts from, else of the one it leads to."""
-    source, target = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
-    return source.owner if source.kind == "supernode" else target.owner
+    (_, source), (_, target) = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
+    return source.owner if source.kind is NodeKind.FEATURE else target.owner
 
 
-def _arrow_title(drawing: Combined, arrow: RouteArrow) -> str:
-    source, target = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
+def _arrow_title(drawing: Combined, arrow: Arrow) -> str:
+    labels = drawing.graph.nodes.label
     return title(
-        f"{source.name} → {target.name}",
+        f"{labels[arrow.source]} → {labels[arrow.target]}",
         f"{percent(arrow.influence)} of the influence, {percent(arrow.share)} of what goes in",
         f"through {', '.join(arrow.heads)}" if arrow.heads else "",
     )
 
 
-def _box_title(box: RouteBox) -> str:
-    if box.kind == "token":
-        return title(f"token {box.name}", f"via {' '.join(box.heads)}" if box.heads else "")
-    if box.kind == "target":
-        return title(f"target {box.name}")
-    layers = dict.fromkeys((f"L{box.first_layer}", f"L{box.last_layer}"))
-    return title(
-        box.name,
-        f"{'–'.join(layers)}, {box.features} feature{'s' * (box.features > 1)}, "
-        f"influence {percent(box.influence)}",
-        f"{box.chosen} of them in the ablated set" if box.chosen else "",
-    )
+def _box_title(side: Route, box: Box, label: str) -> str:
+    if box.kind is not NodeKind.FEATURE:
+        via = f"via {' '.join(box.heads)}" if box.heads else ""
+        kind = "token" if box.kind is NodeKind.EMBEDDING else "target"
+        return title(f"{kind} {box.name}", via)
+    layers = dict.fromkeys(f"L{layer}" for layer in side.layers(box))
+    count = f"{len(box.rows)} feature{'s' * (len(box.rows) > 1)}"
+    ablated = f"{box.chosen} of them in the ablated set" if box.chosen else ""
+    facts = f"{'–'.join(layers)}, {count}, influence {percent(side.influence(box))}"
+    return title(label, facts, ablated)
 
 
-def _early_line(routes: TwoRoutes, layout: Layout) -> list[str]:
+def _early_line(routes: TwoRoutes, drawing: Combined) -> list[str]:
     """Where the early layers end; nothing where early or late ones have no boxes."""
-    early = [one.top for one in layout.bands if 0 <= one.layer < routes.early_layers]
-    n_layers = routes.fact.info.n_layers
-    late = [one for one in layout.bands if routes.early_layers <= one.layer < n_layers]
-    if not early or not late:
+    layout, bands = drawing.layout, drawing.layout.bands
+    early = [one.top for one in bands if 0 <= one.layer < routes.early_layers]
+    n_layers = drawing.graph.info.n_layers
+    if not early or not any(routes.early_layers <= one.layer < n_layers for one in bands):
         return []
     y = min(early)
     return [
@@ -157,11 +155,9 @@ def _early_line(routes: TwoRoutes, layout: Layout) -> list[str]:
 def _axis(drawing: Combined) -> list[str]:
     """Tokens without a box, and under the others the heads that rewrite them in place."""
     layout = drawing.layout
-    token_at = {
-        drawing.boxes[row].position: drawing.boxes[row]
-        for row in layout.placed
-        if drawing.boxes[row].kind == "token"
-    }
+    nodes = drawing.graph.nodes
+    tokens = [row for row in layout.placed if nodes.kind[row] == NodeKind.EMBEDDING]
+    token_at = {int(nodes.position[row]): drawing.boxes[row][1] for row in tokens}
     y = layout.bands[-1].middle
     parts = [quiet("token", 6, y + 3.5, font_size=10)]
     for column in layout.columns:
@@ -183,7 +179,9 @@ def _axis(drawing: Combined) -> list[str]:
 
 def _side_title(report: Report, name: Side, side: Route, room: float) -> str:
     color = STYLES[name].color
-    prompt = shorten_front_to_width(printable(side.info.prompt.strip()), 11.0, room * 0.6)
+    prompt = shorten_front_to_width(
+        printable(side.pruned.graph.info.prompt.strip()), 11.0, room * 0.6
+    )
     asked = f"“{prompt}” → {_answer(side)}"
     return (
         mark(6, 2, STYLES[name], size=5.5)
@@ -203,25 +201,23 @@ def route_name(report: Report, name: Side) -> str:
 
 def _answer(side: Route) -> str:
     """The first target in words."""
-    found = [box for box in side.boxes if box.kind == "target"]
-    if not found:
+    box = next((box for box in side.boxes if box.kind is NodeKind.LOGIT), None)
+    if box is None:
         return "?"
-    first, _, other = found[0].name.partition(" - ")
-    if not side.info.targets[0].is_contrast:
-        return f"{printable(first)} ({percent(found[0].influence)})"
+    first, _, other = box.name.partition(" - ")
+    if not side.target(box).is_contrast:
+        return f"{printable(first)} ({percent(side.target(box).probability)})"
     return f"{printable(first)} rather than {printable(other)}"
 
 
 def _legend(report: Report, sheet: Sheet) -> None:
     """The three forms of disc with what they stand for, in lines that fit."""
-    x, words = (
-        0.0,
-        {
-            Owner.BOTH: "in both routes (same letter: the same)",
-            Owner.FIRST: "in the fact route alone",
-            Owner.SECOND: f"in the {route_name(report, 'judgement').lower()} alone",
-        },
-    )
+    words = {
+        Owner.BOTH: "in both routes (same letter: the same)",
+        Owner.FIRST: "in the fact route alone",
+        Owner.SECOND: f"in the {route_name(report, 'judgement').lower()} alone",
+    }
+    x = 0.0
     for owner, said in words.items():
         room = 40 + text_width(said, 9.5)
         if x and x + room > sheet.width:
@@ -234,7 +230,7 @@ def _legend(report: Report, sheet: Sheet) -> None:
 
 def _note(report: Report, routes: TwoRoutes) -> str:
     covered = " and ".join(percent(side.covered) for side in routes.both)
-    scores = " and ".join(f"{side.scores.replacement:.2f}" for side in routes.both)
+    scores = " and ".join(f"{side.pruned.scores.replacement:.2f}" for side in routes.both)
     return (
         "A disc is a supernode, its area by influence: features that do the same; where they fire "
         f"(at) and what they promote (says). {READING} Dashed ones push their target down; L3.H2 "
@@ -253,7 +249,7 @@ def _chosen(routes: TwoRoutes) -> str:
     names = ((Owner.FIRST, "the fact's own"), (Owner.SECOND, "the other route's own"))
     for side, (owner, words) in zip(routes.both, names, strict=True):
         boxes = [box for box in side.supernodes if box.owner == owner]
-        drawn = sum(box.features for box in boxes)
+        drawn = sum(len(box.rows) for box in boxes)
         if drawn:
             found.append(f"{sum(box.chosen for box in boxes)} of {words} {drawn}")
     if not found:

@@ -6,26 +6,25 @@ them. Arrows that would not go upwards, between groups that span the same layers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from circuit_tracer.experiments.dissociation.report.routes.head_flows import HeadFlows
 from circuit_tracer.graphs.comparing.alignment import Roles
 from circuit_tracer.graphs.comparing.merging import Owner
-from circuit_tracer.graphs.graph import GraphInfo, NodeKind
+from circuit_tracer.graphs.graph import Graph, NodeKind, Target
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.scores import Scores
-from circuit_tracer.graphs.supernodes.graph import SupernodeGraph, supernode_graph
+from circuit_tracer.graphs.supernodes.graph import supernode_graph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 
 MOST_TARGETS = 2
 LEAST_INFLUENCE = 0.03
-"""Groups of less are left out, but for the strongest store."""
+"""Supernodes of less are left out, but for the strongest store."""
 LEAST_FLOW = 0.02
 """Arrows of less influence are drawn only where a box would have none without."""
 LEAST_FIRST_FLOW = 0.05
@@ -45,54 +44,30 @@ class TracedRoute(NamedTuple):
     """Without them no heads are named."""
 
 
-class Group(NamedTuple):
-    """Some features of one graph that are drawn as one."""
-
-    name: str
-    owner: Owner
-    """Whose they are."""
-    twin: int
-    """The same number for the same group of both graphs."""
-    rows: tuple[int, ...]
-    """Rows of that graph's node table, ascending."""
-    is_store: bool = False
-    """Whether it is of the early layers at the object: the strongest such group is always drawn."""
-    chosen: int = 0
-    """Members that are in the route set of their owner, which was chosen on other objects."""
-
-
 @dataclass(frozen=True)
-class RouteBox:
-    """A token, a supernode or a target."""
+class Box:
+    """Some nodes of one route's graph that are drawn as one."""
 
-    kind: Literal["token", "supernode", "target"]
+    kind: NodeKind
+    """FEATURE for a supernode."""
     name: str
     """A token's text; what the members' labels share; a target's text."""
-    position: int
-    first_layer: int
-    """-1 for tokens, the number of layers for targets."""
-    last_layer: int
-    influence: float
-    """Of a supernode the sum over its members; of a target its probability, or a contrast's logits.
-    """
+    rows: tuple[int, ...]
+    """Rows of the graph's node table, ascending."""
     owner: Owner = Owner.BOTH
     """Whose a supernode is."""
     twin: int = -1
     """The same number for the same supernode of both routes."""
-    level: float = -1.0
-    """Mean layer, by influence."""
-    is_early: bool = False
-    """Whether it is a supernode of the early layers."""
-    features: int = 0
-    """Members of a supernode."""
+    is_store: bool = False
+    """Whether it is of the early layers at the object: the strongest such one is always drawn."""
     chosen: int = 0
-    """As in `Group`."""
+    """Members that are in the route set of their owner, which was chosen on other objects."""
     heads: tuple[str, ...] = ()
     """Of a token: the heads through which most of it goes at its own place, before it is read."""
 
 
 @dataclass(frozen=True)
-class RouteArrow:
+class Arrow:
     """All edges from the members of one box to those of another."""
 
     source: int
@@ -110,117 +85,99 @@ class RouteArrow:
 class Route:
     """One route."""
 
-    info: GraphInfo
-    """Of its graph, with the targets that are drawn."""
-    boxes: tuple[RouteBox, ...]
+    pruned: PrunedGraph
+    boxes: tuple[Box, ...]
     """Tokens, then supernodes by influence, then targets."""
-    arrows: tuple[RouteArrow, ...]
+    arrows: tuple[Arrow, ...]
     """Most influence first."""
     covered: float
     """Share of the kept features' influence that the drawn supernodes have."""
-    scores: Scores
-    """Of the whole graph."""
 
     @property
-    def supernodes(self) -> list[RouteBox]:
+    def supernodes(self) -> list[Box]:
         """By influence."""
-        return [box for box in self.boxes if box.kind == "supernode"]
+        return [box for box in self.boxes if box.kind is NodeKind.FEATURE]
+
+    def influence(self, box: Box) -> float:
+        """Sum over the members."""
+        return float(self.pruned.influence[list(box.rows)].sum())
+
+    def position(self, box: Box) -> int:
+        """Where the members stand."""
+        return int(self.pruned.graph.nodes.position[box.rows[0]])
+
+    def layers(self, box: Box) -> tuple[int, int]:
+        """First and last; -1 for tokens, the number of layers for targets."""
+        found = self.pruned.graph.nodes.layer[list(box.rows)]
+        return int(found.min()), int(found.max())
+
+    def level(self, box: Box) -> float:
+        """Mean layer, by influence."""
+        rows = list(box.rows)
+        weights = np.maximum(self.pruned.influence[rows], 1e-12)
+        return float(np.average(self.pruned.graph.nodes.layer[rows], weights=weights))
+
+    def target(self, box: Box) -> Target:
+        """What a target's box explains."""
+        graph: Graph = self.pruned.graph
+        number: int = graph.target_rows.tolist().index(box.rows[0])
+        return graph.info.targets[number]
 
 
-def route(traced: TracedRoute, groups: Sequence[Group], *, most: int, early_layers: int) -> Route:
+def route(traced: TracedRoute, groups: Sequence[Box], *, most: int) -> Route:
     """The graph with its groups of most influence as boxes: `most`, and the strongest store."""
     pruned, graph = traced.pruned, traced.pruned.graph
     flows = None if traced.loadings is None else HeadFlows(pruned, traced.loadings)
-    size = [float(pruned.influence[list(group.rows)].sum()) for group in groups]
-    order = sorted(range(len(groups)), key=lambda i: (-size[i], groups[i].rows))
-    drawn = {i for i in order[:most] if size[i] >= LEAST_INFLUENCE}
-    drawn |= set([i for i in order if groups[i].is_store][:1])
-    chosen = [groups[i] for i in order if i in drawn]
+    bare = Route(pruned, (), (), 1.0)
+    size = {one.twin: bare.influence(one) for one in groups}
+    ranked = sorted(groups, key=lambda one: (-size[one.twin], one.rows))
+    large = [one for one in ranked[:most] if size[one.twin] >= LEAST_INFLUENCE]
+    store = [one for one in ranked if one.is_store][:1]
+    chosen = [one for one in ranked if one in large or one in store]
     by_weight = sorted(graph.target_rows.tolist(), key=lambda row: -graph.nodes.weight[row])
-    targets = sorted(by_weight[:MOST_TARGETS])
     tokens = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist()
-    boxes = (
-        *(_token(pruned, flows, row) for row in tokens),
-        *(_supernode(pruned, group, early_layers) for group in chosen),
-        *(_target(pruned, row) for row in targets),
-    )
-    rows = [(row,) for row in tokens] + [one.rows for one in chosen] + [(row,) for row in targets]
-    whole = supernode_graph(pruned, [Supernode(str(one.twin), one.rows) for one in chosen])
-    has_leading = graph.info.settings.get("zeroed_positions") != 0
-    box_of = {one: i for i, one in enumerate(rows)}
-    arrows = [
-        replace(
-            one, heads=() if flows is None else flows.between(rows[one.source], rows[one.target])
-        )
-        for one in _arrows(whole, box_of, boxes, has_leading=has_leading)
+    texts = prompt_texts(graph.info.tokens)
+    boxes = [
+        Box(NodeKind.EMBEDDING, texts[position], (row,))
+        for row, position in zip(tokens, graph.nodes.position[tokens].tolist(), strict=True)
     ]
-    shown = [graph.info.targets[graph.target_rows.tolist().index(row)] for row in targets]
-    return Route(
-        info=replace(graph.info, targets=tuple(shown)),
-        boxes=boxes,
-        arrows=tuple(arrows),
-        covered=sum(size[i] for i in sorted(drawn)) / (sum(size) or 1.0),
-        scores=pruned.scores,
+    if flows is not None:
+        boxes = [replace(box, heads=flows.in_place(box.rows[0])) for box in boxes]
+    names = dict(zip(graph.target_rows.tolist(), target_texts(graph.info.targets), strict=True))
+    shown = sorted(by_weight[:MOST_TARGETS])
+    targets = [Box(NodeKind.LOGIT, names[row], (row,)) for row in shown]
+    drawn = replace(
+        bare,
+        boxes=(*boxes, *chosen, *targets),
+        covered=sum(size[one.twin] for one in chosen) / (sum(size.values()) or 1.0),
     )
+    arrows = _arrows(drawn)
+    if flows is not None:
+        ends = [(drawn.boxes[one.source].rows, drawn.boxes[one.target].rows) for one in arrows]
+        heads = [flows.between(*pair) for pair in ends]
+        arrows = [replace(one, heads=of) for one, of in zip(arrows, heads, strict=True)]
+    return replace(drawn, arrows=tuple(arrows))
 
 
-def _token(pruned: PrunedGraph, flows: HeadFlows | None, row: int) -> RouteBox:
-    position = int(pruned.graph.nodes.position[row])
-    name = prompt_texts(pruned.graph.info.tokens)[position]
-    heads = () if flows is None else flows.in_place(row)
-    return RouteBox("token", name, position, -1, -1, float(pruned.influence[row]), heads=heads)
-
-
-def _supernode(pruned: PrunedGraph, group: Group, early_layers: int) -> RouteBox:
-    nodes, rows = pruned.graph.nodes, list(group.rows)
-    layers = nodes.layer[rows]
-    return RouteBox(
-        kind="supernode",
-        name=group.name,
-        position=int(nodes.position[rows[0]]),
-        first_layer=int(layers.min()),
-        last_layer=int(layers.max()),
-        influence=float(pruned.influence[rows].sum()),
-        owner=group.owner,
-        twin=group.twin,
-        level=float(np.average(layers, weights=np.maximum(pruned.influence[rows], 1e-12))),
-        is_early=int(layers.max()) < early_layers,
-        features=len(rows),
-        chosen=group.chosen,
-    )
-
-
-def _target(pruned: PrunedGraph, row: int) -> RouteBox:
-    graph = pruned.graph
-    number, last = graph.target_rows.tolist().index(row), graph.info.n_layers
-    target, name = graph.info.targets[number], target_texts(graph.info.targets)[number]
-    value = target.logit if target.is_contrast else target.probability
-    return RouteBox("target", name, target.position, last, last, value, level=float(last))
-
-
-def _arrows(
-    whole: SupernodeGraph,
-    box_of: Mapping[tuple[int, ...], int],
-    boxes: Sequence[RouteBox],
-    *,
-    has_leading: bool,
-) -> list[RouteArrow]:
-    """The strongest arrows, and for every supernode its strongest one in and its strongest out.
-
-    `has_leading`: whether the first token was added before the prompt (BOS).
-    """
-    at = [box_of.get(node.rows) for node in whole.nodes]
+def _arrows(drawn: Route) -> list[Arrow]:
+    """The strongest arrows, and for every supernode its strongest one in and its strongest out."""
+    groups = [Supernode(str(box.twin), box.rows) for box in drawn.supernodes]
+    whole = supernode_graph(drawn.pruned, groups)
+    box_of = {box.rows: i for i, box in enumerate(drawn.boxes)}
+    level = [drawn.level(box) for box in drawn.boxes]
+    has_leading = drawn.pruned.graph.info.settings.get("zeroed_positions") != 0
     upwards = []
     for edge in whole.edges:
-        source, target = at[edge.source], at[edge.target]
-        if source is None or target is None or boxes[source].level >= boxes[target].level:
+        source, target = (box_of.get(whole.nodes[end].rows) for end in (edge.source, edge.target))
+        if source is None or target is None or level[source] >= level[target]:
             continue
-        if boxes[source].position >= int(has_leading) or edge.influence >= LEAST_FIRST_FLOW:
-            upwards.append(RouteArrow(source, target, edge.influence, edge.share))
-    inner = [number for number, box in enumerate(boxes) if box.kind == "supernode"]
-    limit = max(ALWAYS, round(ARROWS_A_BOX * len(inner)))
+        is_leading = has_leading and drawn.position(drawn.boxes[source]) == 0
+        if not is_leading or edge.influence >= LEAST_FIRST_FLOW:
+            upwards.append(Arrow(source, target, edge.influence, edge.share))
+    limit = max(ALWAYS, round(ARROWS_A_BOX * len(groups)))
     chosen = {i for i, arrow in enumerate(upwards[:limit]) if arrow.influence >= LEAST_FLOW}
-    for number in inner:
+    for box in drawn.supernodes:
+        number = box_of[box.rows]
         for end in ("source", "target"):
             chosen |= set([i for i, one in enumerate(upwards) if getattr(one, end) == number][:1])
     return [arrow for i, arrow in enumerate(upwards) if i in chosen]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from circuit_tracer.experiments.dissociation.report.routes.route import (
-    Group,
+    Box,
     Route,
     TracedRoute,
     route,
@@ -31,7 +31,7 @@ from circuit_tracer.experiments.dissociation.results import Report, SetName
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner, merge
 from circuit_tracer.graphs.files.exchange import open_graph
-from circuit_tracer.graphs.graph import Bools, Ints
+from circuit_tracer.graphs.graph import Bools, Ints, NodeKind
 from circuit_tracer.graphs.head_loadings import load_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.grouping import (
@@ -119,8 +119,7 @@ def two_routes(
     both = _both(merge(fact.pruned, judgement.pruned, columns), sides, sets or {}, early_layers)
     groups = _groups(both, sides, readings, most)
     drawn = [
-        route(side, _of_side(both, groups, number), most=most, early_layers=early_layers)
-        for number, side in enumerate(sides)
+        route(side, _of_side(both, groups, number), most=most) for number, side in enumerate(sides)
     ]
     return TwoRoutes(drawn[0], drawn[1], early_layers)
 
@@ -163,14 +162,15 @@ def _both(
     return _Both(merged.pruned, rows, owner, is_early, is_early & at_object, is_chosen)
 
 
-def _of_side(both: _Both, groups: Sequence[Ints], side: int) -> list[Group]:
+def _of_side(both: _Both, groups: Sequence[Ints], side: int) -> list[Box]:
     """What one graph has of the groups."""
     graph, influence, found = both.pruned.graph, both.pruned.influence, []
     for twin, group in enumerate(groups):
         own = group[both.rows[group, side] >= 0]
         if len(own):
             found.append(
-                Group(
+                Box(
+                    kind=NodeKind.FEATURE,
                     name=group_name(graph, group, influence[group]),
                     owner=Owner(int(both.owner[group[0]])),
                     twin=twin,
