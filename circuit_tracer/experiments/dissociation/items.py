@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import NamedTuple
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, ItemSpec, Spec
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.models import Model
 
 
@@ -41,27 +41,6 @@ class Item:
     def value(self, family: FamilySpec) -> str:
         """What is true of it, as the family says it."""
         return self.slots[family.answer]
-
-
-class Ask(NamedTuple):
-    """One prompt, and the two tokens between which the model decides at its end."""
-
-    item: int
-    family: str
-    claim: str
-    """The value it names; "" where it names none."""
-    text: str
-    ids: tuple[int, ...]
-    roles: Mapping[str, int]
-    """Positions, BOS included, of "object", "value" (in claims; the last token of either) and
-    "verdict" (the end)."""
-    plus: int
-    """Vocabulary id: the word for a true claim, or the own value."""
-    minus: int
-
-    def between(self, plus: int, minus: int) -> Ask:
-        """The same prompt with other tokens to decide between."""
-        return self._replace(plus=plus, minus=minus)
 
 
 def make_items(spec: Spec, *, most: int | None = None) -> tuple[Item, ...]:

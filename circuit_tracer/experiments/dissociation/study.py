@@ -8,8 +8,9 @@ from functools import cached_property
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
-from circuit_tracer.experiments.dissociation.items import Ask, Item, make_ask, make_items
+from circuit_tracer.experiments.dissociation.items import Item, make_ask, make_items
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.spec_reader import shown
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary

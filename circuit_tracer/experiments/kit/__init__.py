@@ -1,1 +1,1 @@
-"""What every experiment needs: passes with edits, stages on disk, bootstrap intervals."""
+"""What every experiment needs: prompts with roles, passes, edits, stages on disk, statistics."""

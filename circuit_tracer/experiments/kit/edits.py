@@ -11,13 +11,13 @@ Shapes: B rows, d model width, F features of a layer, n entries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.experiments.kit.passes import Written
 from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.models import Model
@@ -110,10 +110,6 @@ def swapped_features(
     return EditedRun(model, dictionary, Plan(len(object_at), features, {}, []), n_zeroed=0)
 
 
-Written = tuple[Literal["attention", "mlp"], int]
-"""A module that writes to the residual stream."""
-
-
 @dataclass
 class OutputSwapping:
     """At the object's position of each row, what some modules write as in another prompt."""
@@ -132,21 +128,3 @@ class OutputSwapping:
         donor = self.outputs[place, layer]
         out[torch.arange(len(out), device=out.device), self.object_at] = donor
         return out
-
-
-@dataclass
-class WrittenAt:
-    """Edits nothing and keeps what attention and MLPs write at one position of each row."""
-
-    at: Int[Tensor, "B"]
-    kept: dict[Written, Float[Tensor, "B d"]] = field(default_factory=dict)
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """Attention and MLPs."""
-        return place in ("attention", "mlp")
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """What the module gave."""
-        if place in ("attention", "mlp"):
-            self.kept[place, layer] = given[torch.arange(len(given), device=given.device), self.at]
-        return given

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.experiments.dissociation.items import Ask
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Edits, Place
 from circuit_tracer.models.devices import as_floats
+from circuit_tracer.models.parts import ReadPoint
 
 EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""
+
+
+Written = tuple[Literal["attention", "mlp"], int]
+"""A module that writes to the residual stream."""
 
 
 class Untouched:
@@ -49,6 +55,13 @@ def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
 def token_ids(model: Model, asks: Sequence[Ask], rows: Sequence[int]) -> Tensor:
     """(B, T) of rows that are equally long."""
     return torch.tensor([asks[row].ids for row in rows], device=model.device)
+
+
+def positions(
+    model: Model, asks: Sequence[Ask], rows: Sequence[int], role: str
+) -> Int[Tensor, "B"]:
+    """(B,) where a role stands in some rows."""
+    return torch.tensor([asks[row].roles[role] for row in rows], device=model.device)
 
 
 @torch.no_grad()
@@ -136,3 +149,49 @@ def listen(model: Model, asks: Sequence[Ask], roles: Sequence[str]) -> Heard:
                     streams[role][row] = kept[place, :, position]
                     attention[role][row] = read[place, :, position]
     return Heard(streams, attention)
+
+
+@dataclass
+class WrittenAt(Untouched):
+    """Edits nothing and keeps what attention and MLPs write at one position of each row."""
+
+    at: Int[Tensor, "B"]
+    kept: dict[Written, Float[Tensor, "B d"]] = field(default_factory=dict)
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """Attention and MLPs."""
+        return place in ("attention", "mlp")
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """What the module gave."""
+        if place in ("attention", "mlp"):
+            self.kept[place, layer] = given[torch.arange(len(given), device=given.device), self.at]
+        return given
+
+
+@torch.no_grad()
+def written_at(
+    model: Model, asks: Sequence[Ask], role: str
+) -> dict[Written, Float[Tensor, "rows d"]]:
+    """What attention and the MLP of every layer write at a role of each prompt."""
+    outputs: dict[Written, Tensor] = {}
+    for rows in spans(model, asks):
+        kept = WrittenAt(positions(model, asks, rows, role))
+        model.edited(token_ids(model, asks, rows), kept, positions=kept.at[:1])
+        for module, written in kept.kept.items():
+            if module not in outputs:
+                outputs[module] = written.new_zeros(len(asks), model.d_model)
+            outputs[module][rows] = written
+    return outputs
+
+
+def read_at(
+    model: Model, reads: ReadPoint, asks: Sequence[Ask], role: str
+) -> Float[Tensor, "L rows d"]:
+    """What a dictionary reads at a role of each prompt; `reads` is where it does so."""
+    inputs = model.unembedding.new_zeros(model.n_layers, len(asks), model.d_model)
+    for rows in spans(model, asks):
+        read = model.mlp_activity(token_ids(model, asks, rows), reads).inputs
+        here = torch.arange(len(rows), device=model.device)
+        inputs[:, rows] = read[:, here, positions(model, asks, rows, role)]
+    return inputs

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.steps.swap import Patch, Patching
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
 from circuit_tracer.experiments.kit.passes import contrasts, listen
 from circuit_tracer.interventions.edits import EditedRun

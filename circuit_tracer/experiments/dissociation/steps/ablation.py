@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.results import (
     AblationResult,
     Cell,
@@ -33,6 +32,7 @@ from circuit_tracer.experiments.dissociation.results import (
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.sets import NAMES, PERMUTED, HalfSets, Parts
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import drops

@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 
 from circuit_tracer.attribution.replacement import build_replacement
-from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.results import (
     ClaimRole,
     FlipRow,
@@ -31,6 +30,7 @@ from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.passes import Heard, contrasts, listen
 from circuit_tracer.experiments.kit.statistics import auc
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.items import Ask, Item
+from circuit_tracer.experiments.dissociation.items import Item
 from circuit_tracer.experiments.dissociation.results import FeatureSet, Inconsistent, Route
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.passes import spans, token_ids
 from circuit_tracer.models.devices import as_floats
 

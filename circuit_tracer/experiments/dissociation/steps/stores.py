@@ -27,13 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from circuit_tracer.experiments.dissociation.items import Ask
 from circuit_tracer.experiments.dissociation.results import Route, SiteDrop, StoreResult
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.steps.module_outputs import written_at_objects
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import OutputSwapping, Written
-from circuit_tracer.experiments.kit.passes import contrasts
+from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.kit.edits import OutputSwapping
+from circuit_tracer.experiments.kit.passes import Written, contrasts, positions, written_at
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats, Ints
@@ -82,7 +81,7 @@ def ablate_means(
             asks = [both[side] for both in claims]
             weight = np.array(signs) * (1.0, -1.0)[side] / len(claims[0])
             before[f] += weight * contrasts(study.model, asks)
-            written = written_at_objects(study, asks)
+            written = written_at(study.model, asks, "object")
             for s, site in enumerate(sites):
                 for kind, of_half in enumerate((halves, 1 - halves)):
                     means = _means(written[site], halves, of_half)
@@ -111,8 +110,7 @@ def _means(written: Tensor, halves: Ints, of_half: Ints) -> Tensor:
 
 def _ablated(study: Study, asks: Sequence[Ask], site: Written, means: Tensor) -> Floats:
     def edits(rows: list[int]) -> OutputSwapping:
-        at = torch.tensor([asks[row].roles["object"] for row in rows], device=means.device)
-        return OutputSwapping({site: means[rows]}, at)
+        return OutputSwapping({site: means[rows]}, positions(study.model, asks, rows, "object"))
 
     return contrasts(study.model, asks, edits)
 

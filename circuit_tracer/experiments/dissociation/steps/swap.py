@@ -19,18 +19,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from circuit_tracer.experiments.dissociation.items import Ask, Item, answer_id
+from circuit_tracer.experiments.dissociation.items import Item, answer_id
 from circuit_tracer.experiments.dissociation.results import Asked, How, SwapResult, SwapRow
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.steps.module_outputs import written_at_objects
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.edits import OutputSwapping, swapped_features
-from circuit_tracer.experiments.kit.passes import contrasts, spans, token_ids
+from circuit_tracer.experiments.kit.passes import contrasts, positions, read_at, written_at
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.capture import Edits
@@ -172,8 +169,8 @@ class Patching:
 
     def __init__(self, study: Study, asks: Sequence[Ask], sources: Sequence[Ask]) -> None:
         self.study, self.asks = study, asks
-        self.inputs = _read_at_objects(study, sources)
-        self.outputs = written_at_objects(study, sources)
+        self.inputs = read_at(study.model, study.dictionary.reads, sources, "object")
+        self.outputs = written_at(study.model, sources, "object")
 
     def run(self, patches: Mapping[str, Patch]) -> tuple[tuple[float, ...], ...]:
         """(patches, items) contrasts, untouched first."""
@@ -186,9 +183,7 @@ class Patching:
         study = self.study
 
         def edits(rows: list[int]) -> Edits:
-            at = torch.tensor(
-                [self.asks[row].roles["object"] for row in rows], device=study.model.device
-            )
+            at = positions(study.model, self.asks, rows, "object")
             if patch.how != "features":
                 outputs = {
                     (place, layer): written[rows]
@@ -203,18 +198,6 @@ class Patching:
             return swapped_features(study.model, study.dictionary, fired, object_at=at)
 
         return edits
-
-
-def _read_at_objects(study: Study, asks: Sequence[Ask]) -> Float[Tensor, "L rows d"]:
-    """What the dictionary reads at each prompt's object."""
-    model = study.model
-    inputs = model.unembedding.new_zeros(model.n_layers, len(asks), model.d_model)
-    for rows in spans(model, asks):
-        at = torch.tensor([asks[row].roles["object"] for row in rows], device=model.device)
-        here = torch.arange(len(rows), device=model.device)
-        read = model.mlp_activity(token_ids(model, asks, rows), study.dictionary.reads).inputs
-        inputs[:, rows] = read[:, here, at]
-    return inputs
 
 
 def swap_result(found: SwapMeasurements, study: Study) -> SwapResult | None:

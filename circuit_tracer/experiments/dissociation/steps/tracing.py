@@ -19,10 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from circuit_tracer.attribution.tracing import trace
-from circuit_tracer.experiments.dissociation.items import Ask, Item
+from circuit_tracer.experiments.dissociation.items import Item
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.influence import totals
