@@ -1,4 +1,4 @@
-"""What the tool writes for every shipped prompt, kept and compared: does a change of code change it?
+"""What the tool writes for every shipped prompt, kept and compared: does changed code change it?
 
     python -m benchmarks.outputs write FOLDER               trace, export, trust and draw everything
     python -m benchmarks.outputs compare FOLDER OTHER       what differs, file by file

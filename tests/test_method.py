@@ -1,4 +1,4 @@
-"""docs/method.md is what the code cites: every cited section is there, every section is numbered."""
+"""docs/method.md is what the code cites: every cited section is there, each is numbered."""
 
 from __future__ import annotations
 
