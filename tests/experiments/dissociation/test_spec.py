@@ -28,6 +28,14 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
     assert read_spec(small_spec(tmp_path, "seed = 1\n")).fingerprint != spec.fingerprint
 
 
+@pytest.mark.parametrize("words", [("yes,", "no"), (" ", "no")])
+def test_words_are_any_two_tokens(tmp_path: Path, words: tuple[str, str]) -> None:
+    path = small_spec(tmp_path)
+    text = path.read_text(encoding="utf-8").replace('["yes", "no"]', str(list(words)))
+    path.write_text(f"\ufeff{text}", encoding="utf-8")  # as some editors save it
+    assert read_spec(path).of_route("judgement")[0].words == words
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -41,6 +49,7 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
         ("{article} {object} is", "{object is", "cannot be read"),
         ("is {article} {object} {value} ?", "is {article} {object} ?", 'no "{value}"'),
         ('["yes", "no"]', '["yes"]', "must be two words"),
+        ('["yes", "no"]', '["yes", ""]', "must be two words"),
         ('paraphrase_of = "completion"', 'paraphrase_of = "x"', "no family of its own"),
         ('paraphrase_of = "completion"', 'paraphrase_of = "yes_no"', "of two routes"),
         ('representative = "banana"', 'representative = "brick"', 'the representative "brick"'),

@@ -30,8 +30,16 @@ LAYERS = ("L0-0", "L3-3", "L5-5")
 QUESTION = ("[BOS]", "is", "a", "banana", "yellow", "?")
 
 
-def hand(tokens: tuple[str, ...], at_object: int, read_out: int) -> PrunedGraph:
-    """banana -> L0/1 -2-> L3/5 -1-> L5/`read_out` -3-> target, and L3/5 -1-> target."""
+def hand(
+    tokens: tuple[str, ...],
+    at_object: int,
+    read_out: int,
+    *,
+    of_first: float = 0.0,
+    n_zeroed: int = 1,
+) -> PrunedGraph:
+    """The first token -`of_first`-> L3/5;
+    banana -> L0/1 -2-> L3/5 -1-> L5/`read_out` -3-> target, and L3/5 -1-> target."""
     n, last = len(tokens), len(tokens) - 1
     cells = [(0, at_object, 1, "banana"), (3, last, 5, "yellow"), (5, last, read_out, "→ say")]
     target = Target("x", (500,), last, 1.0, 9.0, 0)
@@ -44,7 +52,8 @@ def hand(tokens: tuple[str, ...], at_object: int, read_out: int) -> PrunedGraph:
         (n + 1, n + 3, 1.0),
         (n + 2, n + 3, 3.0),
     ]
-    source, to, weight = zip(*table, strict=True)
+    table += [(0, n + 1, of_first)] if of_first else []
+    source, to, weight = zip(*sorted(table, key=lambda edge: (edge[1], edge[0])), strict=True)
     total = np.bincount(to, weight, size)
     fed = total > 0
     nodes = Nodes(
@@ -60,7 +69,7 @@ def hand(tokens: tuple[str, ...], at_object: int, read_out: int) -> PrunedGraph:
         label=(*tokens, *(cell[3] for cell in cells), "x"),
     )
     edges = Edges(np.array(source, np.int32), np.array(to, np.int32), np.array(weight, np.float32))
-    info = make_info(tokens, 6, (target,))
+    info = replace(make_info(tokens, 6, (target,)), settings={"zeroed_positions": n_zeroed})
     return prune(Graph(info, nodes, edges), node_threshold=1.0, edge_threshold=1.0)
 
 
@@ -106,6 +115,18 @@ def test_arrows_carry_the_influence_worked_out_by_hand() -> None:
         pair: pytest.approx(values) for pair, values in expected.items()
     }
     assert routes.fact.covered == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("n_zeroed", "of_first", "is_drawn"), [(1, 0.08, False), (0, 0.08, True), (1, 0.2, True)]
+)
+def test_a_weak_arrow_is_left_out_of_a_leading_token_never_of_a_first_word(
+    n_zeroed: int, of_first: float, is_drawn: bool
+) -> None:
+    """Their influences are 0.08 / 2.08 and 0.2 / 2.2."""
+    pruned = hand(FACT, 2, 7, of_first=of_first, n_zeroed=n_zeroed)
+    found = two_routes(*[TracedRoute(pruned, {"object": 2})] * 2, early_layers=2).fact
+    assert any(arrow.source == 0 for arrow in found.arrows) == is_drawn
 
 
 def test_features_in_the_set_of_their_own_part_are_counted() -> None:
