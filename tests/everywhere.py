@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     },
     "no vectors": {"ATEN_CPU_CAPABILITY": "default"},
 }
-NUMERICAL = ("attribution", "interventions", "models", "transcoders")
+NUMERICAL = ("attribution", "experiments", "interventions", "models", "transcoders")
 """Folders of tests whose results depend on kernels."""
 PARALLEL = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
 

@@ -13,7 +13,8 @@ from typing import Any
 import jaxtyping
 
 PACKAGES = tuple(
-    f"circuit_tracer.{name}" for name in ("attribution", "interventions", "models", "transcoders")
+    f"circuit_tracer.{name}"
+    for name in ("attribution", "experiments", "interventions", "models", "transcoders")
 )
 """All that import torch, and so jaxtyping."""
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
