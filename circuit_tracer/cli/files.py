@@ -14,10 +14,10 @@ from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError
 
 if TYPE_CHECKING:
-    from circuit_tracer.experiments.trust.results_file import StoredVerdict
     from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.graphs.head_loadings import HeadLoadings
     from circuit_tracer.graphs.pruning import PrunedGraph
+    from circuit_tracer.render.trust_panel import StoredVerdict
     from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 

@@ -47,6 +47,7 @@ def shown(
     The trust `report` and the supernodes are by default those that lie in the folder `beside`, the
     pins those that the graph carries; these come before that folder's supernodes.
     """
+    from circuit_tracer.experiments.trust.report.page_record import trust_record
     from circuit_tracer.graphs.files.q_params import pins_of
     from circuit_tracer.render.html_data import Shown
 
@@ -59,7 +60,7 @@ def shown(
         pruned,
         slug,
         heads=heads,
-        trust=report,
+        trust=trust_record(report),
         cards=_cards(pruned, cards),
         supernodes=groups,
         pins=() if pinned is None else pinned.rows,

@@ -28,7 +28,6 @@ from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import score_lines, short_label
 from circuit_tracer.render.html_cards import cards_record
-from circuit_tracer.render.html_trust import trust_record
 from circuit_tracer.render.text import percent, printable
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Shown:
     leading: Sequence[LeadingHead] = ()
     """The heads of most influence; by default those that `heads` tells."""
     trust: Mapping[str, Any] | None = None
-    """The record of trust.json, if it is of this graph."""
+    """What the page shows of a trust report (experiments/trust/report/page_record.py)."""
     cards: Sequence[Card] | None = None
     """Cards of kept features; None where there are none to be had."""
     supernodes: Sequence[tuple[str, Sequence[int]]] = ()
@@ -124,7 +123,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
             {"name": line.name, "value": line.value, "meaning": line.meaning}
             for line in score_lines(pruned)
         ],
-        "trust": trust_record(shown.trust),
+        "trust": shown.trust,
         "heads": _heads(shown.heads, pruned, order),
         "leading": _leading(shown),
         "exportCommand": None

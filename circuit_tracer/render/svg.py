@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from circuit_tracer.experiments.trust.results_file import StoredVerdict
 from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -30,7 +29,7 @@ from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import MAX_NODES, Selection, select
 from circuit_tracer.render.shapes import edge_color, edge_shape, node_shape
 from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width
-from circuit_tracer.render.trust_panel import trust_panel
+from circuit_tracer.render.trust_panel import StoredVerdict, trust_panel
 
 MARGIN = 18.0
 HEADER = 46.0

@@ -7,8 +7,9 @@ triangle with an exclamation mark is to be kept in mind, a square with a cross s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from circuit_tracer.experiments.trust.results_file import StoredFigure, StoredReason, StoredVerdict
 from circuit_tracer.render import palette
 from circuit_tracer.render.legend import LINE, SIZE, Legend, wrap
 from circuit_tracer.render.markup import Attribute, element, figure, text
@@ -21,6 +22,43 @@ SIDE_BY_SIDE = 560.0
 INDENT = 16.0
 COLORS = {"+": palette.FEATURE, "~": palette.TOKEN_EDGE, "-": palette.NEGATIVE}
 LEVEL_MARKS = {"sound": "+", "care": "~", "doubtful": "-", "broken": "-"}
+
+
+Mark = Literal["+", "~", "-"]
+"""Speaks for the graph; to be kept in mind; speaks against it."""
+Level = Literal["sound", "care", "doubtful", "broken"]
+
+
+@dataclass(frozen=True)
+class StoredReason:
+    """One finding in words."""
+
+    mark: Mark
+    """"+" speaks for the graph, "-" against it, "~" is to be kept in mind."""
+    text: str
+
+
+@dataclass(frozen=True)
+class StoredFigure:
+    """One of the few figures that a drawn graph shows."""
+
+    mark: Mark
+    name: str
+    value: str
+    bar: str
+    """What it is measured by."""
+
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """What `circuit-tracer trust` concluded, in its words."""
+
+    level: Level
+    headline: str
+    reasons: tuple[StoredReason, ...] = ()
+    figures: tuple[StoredFigure, ...] = ()
+    is_brief: bool = False
+    """Whether only what takes a second was tested."""
 
 
 def trust_panel(found: StoredVerdict, width: float) -> Legend:

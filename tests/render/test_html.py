@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.trust.report.page_record import trust_record
 from circuit_tracer.graphs.files.exchange import exchange_id
 from circuit_tracer.graphs.head_loadings import carriers
 from circuit_tracer.graphs.influence import edge_influence
@@ -197,7 +198,7 @@ def test_a_page_holds_the_strongest_edges_and_says_what_is_left(
 
 def test_a_report_of_another_shape_is_left_out() -> None:
     for report in ({}, {"verdict": 3}, {"verdict": {"level": "<b>", "headline": "x"}}):
-        assert record(Shown(small(), "small", trust=report))["graphs"][0]["trust"] is None
+        assert trust_record(report) is None
 
 
 def test_graphs_of_two_models_are_not_compared() -> None:

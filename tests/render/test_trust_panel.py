@@ -7,11 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from circuit_tracer.experiments.trust.results_file import StoredFigure, StoredReason, StoredVerdict
 from circuit_tracer.render import palette
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import text_width
-from circuit_tracer.render.trust_panel import MOST_REASONS, first_reasons, trust_panel
+from circuit_tracer.render.trust_panel import (
+    MOST_REASONS,
+    StoredFigure,
+    StoredReason,
+    StoredVerdict,
+    first_reasons,
+    trust_panel,
+)
 from tests.render import builders
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from circuit_tracer.experiments.trust.report.page_record import trust_record
 from circuit_tracer.graphs.files.exchange import read_exchange, to_exchange
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.influence import totals
@@ -385,7 +386,8 @@ def test_hostile_text_stays_text(open_page: Open, tmp_path: Path) -> None:
     verdict = {"level": "care", "headline": bad, "reasons": [{"mark": "+", "text": bad}]}
     report = {"verdict": verdict, "settings": {"quick": True}}
     shown = Shown(
-        pruned, "x", trust=report, cards=cards, supernodes=[(bad, rows[:3])], positions=bad,
+        pruned, "x", trust=trust_record(report), cards=cards, supernodes=[(bad, rows[:3])],
+        positions=bad,
         heads=loadings_of(pruned), export=ExportCommand(bad, bad),
     )  # fmt: skip
     opened = open_page(page(record(shown, run=bad)))

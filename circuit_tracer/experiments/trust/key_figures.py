@@ -13,7 +13,6 @@ from circuit_tracer.experiments.trust.marks import (
     RANKED,
     REPLACED,
     KeyFigure,
-    Mark,
     at_least,
     decimals,
     grade,
@@ -21,6 +20,7 @@ from circuit_tracer.experiments.trust.marks import (
 )
 from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.reasons import sufficiency_mark
+from circuit_tracer.render.trust_panel import Mark
 
 
 def key_figures(found: Measurements) -> Iterator[KeyFigure]:

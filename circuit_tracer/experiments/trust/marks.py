@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-Mark = Literal["+", "~", "-"]
-"""Speaks for the graph; to be kept in mind; speaks against it."""
+from circuit_tracer.render.trust_panel import Mark
 
 KNOCK_ON = (0.72, 0.5)
 SUFFICIENT = (0.8, 0.5)

@@ -14,7 +14,6 @@ from circuit_tracer.experiments.trust.marks import (
     RANKED,
     REPLACED,
     SUFFICIENT,
-    Mark,
     Reason,
     at_least,
     decimals,
@@ -25,6 +24,7 @@ from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.sufficiency import AtThreshold
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.trust_panel import Mark
 
 MANY_CONSTANTS = 0.3
 TOKEN_ERRORS = 0.3

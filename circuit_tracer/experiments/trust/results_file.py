@@ -5,51 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from circuit_tracer.experiments.kit.records import from_plain
-from circuit_tracer.experiments.trust.marks import Mark
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.trust_panel import StoredVerdict
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
-Level = Literal["sound", "care", "doubtful", "broken"]
-
-
-@dataclass(frozen=True)
-class StoredReason:
-    """One finding in words."""
-
-    mark: Mark
-    """"+" speaks for the graph, "-" against it, "~" is to be kept in mind."""
-    text: str
-
-
-@dataclass(frozen=True)
-class StoredFigure:
-    """One of the few figures that a drawn graph shows."""
-
-    mark: Mark
-    name: str
-    value: str
-    bar: str
-    """What it is measured by."""
-
-
-@dataclass(frozen=True)
-class StoredVerdict:
-    """What `circuit-tracer trust` concluded, in its words."""
-
-    level: Level
-    headline: str
-    reasons: tuple[StoredReason, ...] = ()
-    figures: tuple[StoredFigure, ...] = ()
-    is_brief: bool = False
-    """Whether only what takes a second was tested."""
 
 
 def fingerprint(pruned: PrunedGraph) -> str:

@@ -15,7 +15,6 @@ from circuit_tracer.experiments.kit.statistics import Likeness
 from circuit_tracer.experiments.trust.estimate import Estimate
 from circuit_tracer.experiments.trust.gates import Departure
 from circuit_tracer.experiments.trust.indirect import KnockOn, KnockOnEffects
-from circuit_tracer.experiments.trust.marks import Mark
 from circuit_tracer.experiments.trust.measurements import Measurements, TrustSettings
 from circuit_tracer.experiments.trust.places import TokenPlace
 from circuit_tracer.experiments.trust.ranking import RankedHeld, Ranking
@@ -27,6 +26,7 @@ from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.render import palette
 from circuit_tracer.render.terminal import as_text
+from circuit_tracer.render.trust_panel import Mark
 from tests.experiments.trust.subjects import TINY_PROMPT, bundled, sprout_dictionary, tiny
 
 LAYERS = tuple((layer, 0.9, 100) for layer in range(5))

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from circuit_tracer.experiments.trust.distance import ByDistance
     from circuit_tracer.experiments.trust.measurements import Measurements
     from circuit_tracer.experiments.trust.ranking import Ranking
-    from circuit_tracer.experiments.trust.results_file import StoredVerdict
     from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.experiments.trust.sufficiency import Sufficiency
     from circuit_tracer.experiments.trust.verdict import Verdict
     from circuit_tracer.graphs.bootstrap import Interval
+    from circuit_tracer.render.trust_panel import StoredVerdict
 
 STYLES = {"sound": "bold green", "care": "bold", "doubtful": "bold red", "broken": "bold red"}
 MARKS = {"+": "green", "~": "yellow", "-": "red"}
