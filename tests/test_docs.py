@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from circuit_tracer.cli.main import app
 from tests.cli.conftest import run_command
 
+PAGES = [*Path(__file__).resolve().parent.parent.glob("docs/*.md")]
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -38,6 +42,23 @@ def test_the_code_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert "Path(" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one_with_options_it_has(page: Path) -> None:
+    """Also of those that are not run: a real model, a hub, minutes of work."""
+    fenced = re.findall(
+        r"```(?:sh)?(?: no-run)?\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL
+    )
+    for line in "\n".join(fenced).splitlines():
+        words = shlex.split(line, comments=True) if line.startswith("circuit-tracer ") else []
+        command: Any = typer.main.get_command(app)
+        while len(words) > 1 and words[1] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(1)]
+        known = {name for option in command.params for name in option.opts + option.secondary_opts}
+        unknown = {word for word in words[1:] if re.match(r"--?[a-z]", word)} - known
+        assert not unknown, f"{page.name}: {line}"
+        assert not words or not hasattr(command, "commands"), f"{page.name}: {line}"
 
 
 def test_every_file_the_readme_names_is_there() -> None:
