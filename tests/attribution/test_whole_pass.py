@@ -82,7 +82,7 @@ def test_a_run_of_prompts_of_many_lengths_gives_the_same_graphs(rope: str) -> No
     for prompt, graph in graphs.items():
         alone = trace(found.model, found.dictionary, prompt, SETTINGS).graph
         ours = graph.ordered() if not isinstance(graph, PrunedGraph) else graph.graph
-        assert np.allclose(ours.edges.weight, alone.edges.weight, rtol=0, atol=ANGLES)
+        assert np.allclose(ours.edges.weight, alone.edges.weight, rtol=0, atol=1e-10)
 
 
 @each_rope
