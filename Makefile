@@ -23,8 +23,6 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	cd transcoders/sprout && ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
-	cd transcoders/sprout-two-pages && MYPYPATH=../sprout ../../$(BIN)/mypy --config-file ../../pyproject.toml *.py
 	$(BIN)/python -m pytest -q $(PARALLEL)
 	$(BIN)/python docs/generate.py --check
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-BUNDLED_MODELS = ("sprout", "sprout-two-pages")
+DEFAULT_MODEL = "sprout"
+"""The bundled model that commands take when none is named."""
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 """File endings that can run code when opened; never opened."""
 CARDS_FILE = "cards.parquet"
@@ -27,10 +28,16 @@ def bundled_folder() -> Path:
     return shipped_folder("transcoders")
 
 
+def bundled_models() -> list[str]:
+    """Names of the bundled models: every folder with a model's config and a card is one."""
+    folders = [config.parents[1] for config in bundled_folder().glob("*/model/config.json")]
+    return sorted(folder.name for folder in folders if (folder / "README.md").is_file())
+
+
 def shipped_prompts(ending: str) -> dict[str, Path]:
     """The prompt files (".jsonl") or specs (".toml") that ship, by their bare names."""
-    found = {path.stem: path for path in shipped_folder("prompts").glob(f"*{ending}")}
-    return dict(sorted(found.items()))
+    files = {path.stem: path for path in shipped_folder("prompts").glob(f"*{ending}")}
+    return dict(sorted(files.items()))
 
 
 def bundled_dictionaries(model: str) -> list[str]:
@@ -39,19 +46,16 @@ def bundled_dictionaries(model: str) -> list[str]:
 
 
 def default_dictionary(model: str, source: str) -> str:
-    """What a model is traced with unless told: its bundled transcoders, or its own neurons."""
+    """What a model is traced with by default: its bundled transcoders, or its own neurons."""
     return "plt" if source == "bundled" and "plt" in bundled_dictionaries(model) else "neurons"
 
 
 def list_bundled() -> list[dict[str, Any]]:
     """One row per bundled model, read from its config without opening the weights."""
     rows = []
-    for name in BUNDLED_MODELS:
+    for name in bundled_models():
         folder = bundled_folder() / name
-        config_file = folder / "model" / "config.json"
-        if not config_file.is_file():
-            continue
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))
         weights = [*folder.glob("*/*.safetensors"), *folder.glob(f"*/{CARDS_FILE}")]
         rows.append(
             {

@@ -117,11 +117,11 @@ def _folder_name(told: Spec, name: str | None, model: str | None) -> str:
 
 def _dictionary(told: Spec, model: str | None) -> str | None:
     """The spec's dictionary; for another model only where the name means something for it too."""
-    from circuit_tracer.bundled import BUNDLED_MODELS
+    from circuit_tracer.bundled import bundled_models
 
     if model is None or model == told.model or told.transcoders == "neurons":
         return told.transcoders
-    return told.transcoders if model in BUNDLED_MODELS else None
+    return told.transcoders if model in bundled_models() else None
 
 
 def _settings(told: Spec, seed: int | None, quick: bool) -> Settings:

@@ -69,10 +69,10 @@ def _tools() -> list[Check]:
 
 def _bundled() -> list[Check]:
     """Hashes of the bundled files against the list that was made when they were final."""
-    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_folder, sha256_of
+    from circuit_tracer.bundled import DEFAULT_MODEL, bundled_folder, bundled_models, sha256_of
 
     checks = []
-    for name in BUNDLED_MODELS:
+    for name in bundled_models() or [DEFAULT_MODEL]:
         folder = bundled_folder() / name
         listing = folder / "SHA256SUMS"
         if not listing.is_file():
@@ -92,13 +92,13 @@ def _bundled() -> list[Check]:
 def _self_check() -> list[Check]:
     """Trace a short prompt through every bundled dictionary; refused graphs raise."""
     from circuit_tracer.attribution import trace
-    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries
+    from circuit_tracer.bundled import bundled_dictionaries, bundled_models
     from circuit_tracer.graphs.token_text import target_text
     from circuit_tracer.models import open_model
     from circuit_tracer.transcoders.opening import open_transcoders
 
     checks = []
-    for bundled in BUNDLED_MODELS:
+    for bundled in bundled_models():
         model = open_model(bundled)
         for name in bundled_dictionaries(bundled):
             dictionary = open_transcoders(

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries, default_dictionary
+from circuit_tracer.bundled import (
+    DEFAULT_MODEL,
+    bundled_dictionaries,
+    bundled_models,
+    default_dictionary,
+)
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with
@@ -93,7 +98,7 @@ def show_feature(
     refuse_with("--contexts", other="--json, which has all contexts", there=json)
     refuse_with("--contexts", other="neurons, which have none", there=name == "neurons")
     if name == "neurons":
-        card = _neuron_card(model or BUNDLED_MODELS[0], layer, index)
+        card = _neuron_card(model or DEFAULT_MODEL, layer, index)
     else:
         card = _book(name).card(layer, index)
     if json:
@@ -111,7 +116,7 @@ def _dictionary(model: str | None, transcoders: str | None) -> str:
     """
     if model is None:
         return transcoders or DEFAULT
-    bundled = bundled_dictionaries(model) if model in BUNDLED_MODELS else []
+    bundled = bundled_dictionaries(model) if model in bundled_models() else []
     name = transcoders or default_dictionary(model, "bundled" if bundled else "")
     if name == "neurons" or name.startswith(f"{model}/"):
         return name

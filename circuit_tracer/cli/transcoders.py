@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @explained
 def list_transcoders(json: options.Json = False) -> None:
     """List the dictionaries that come with the tool, with their figures."""
-    from circuit_tracer.bundled import BUNDLED_MODELS, bundled_dictionaries
+    from circuit_tracer.bundled import bundled_dictionaries, bundled_models
     from circuit_tracer.transcoders.formats.native import read_config
     from circuit_tracer.transcoders.opening import find_dictionary
 
     rows = []
-    for model in BUNDLED_MODELS:
+    for model in bundled_models():
         for name in bundled_dictionaries(model):
             config = read_config(find_dictionary(f"{model}/{name}").folder)
             rows.append({"model": model, "name": name, **_facts(config)})

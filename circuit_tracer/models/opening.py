@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circuit_tracer.bundled import BUNDLED_MODELS, PICKLES, bundled_folder, sha256_of
+from circuit_tracer.bundled import DEFAULT_MODEL, PICKLES, bundled_folder, bundled_models, sha256_of
 from circuit_tracer.errors import ModelError, UsageError, reason
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.hub_reference import HubReference, parse_reference
@@ -51,11 +51,10 @@ def find_model(reference: str) -> ModelSource:
     """Resolve what the user typed; raises ModelError for what cannot be a model."""
     if not reference.strip():
         raise ModelError("the model's name is empty; give a bundled name, a folder or a hub name")
-    if reference in BUNDLED_MODELS:
-        folder = bundled_folder() / reference / "model"
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"the bundled model {reference} is missing from this installation")
-        return ModelSource(reference, str(folder), "bundled")
+    if reference in bundled_models():
+        return ModelSource(reference, str(bundled_folder() / reference / "model"), "bundled")
+    if reference == DEFAULT_MODEL:
+        raise ModelError(f"the bundled model {reference} is missing from this installation")
     if reference == "smollm2" or reference.lower().endswith(".gguf"):
         from circuit_tracer.models.gguf import converted_folder
 
@@ -122,8 +121,8 @@ def _no_model(reference: HubReference, why: str) -> str:
     at = f' at revision "{reference.revision}"' if reference.revision else ""
     return (
         f'there is no model "{reference.repository}"{at}: it is no bundled model '
-        f"({', '.join((*BUNDLED_MODELS, 'smollm2'))}), no folder here, and {why}; check the name, "
-        "the network, HF_TOKEN and HF_HUB_OFFLINE"
+        f"({', '.join((*bundled_models(), 'smollm2'))}), no folder here, and {why}; check the "
+        "name, the network, HF_TOKEN and HF_HUB_OFFLINE"
     )
 
 

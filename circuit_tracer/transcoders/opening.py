@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import torch
 
 from circuit_tracer.bundled import (
-    BUNDLED_MODELS,
     PICKLES,
     bundled_dictionaries,
     bundled_folder,
+    bundled_models,
 )
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.hub_reference import parse_reference
@@ -178,7 +178,7 @@ def _pattern(path: Path, format: str | None) -> Place | None:
 
 def _on_hub(text: str, format: str | None) -> Place | None:
     reference = parse_reference(text)
-    if reference is None or reference.repository.partition("/")[0] in BUNDLED_MODELS:
+    if reference is None or reference.repository.partition("/")[0] in bundled_models():
         return None
 
     def chosen(names: list[str]) -> list[str]:

@@ -70,6 +70,12 @@ def test_an_installed_package_finds_them_inside_itself(
     for name in ("prompts", "transcoders"):
         (installed / places[name]).mkdir(parents=True)
     (installed / places["prompts"] / "mine.toml").write_text("mine")
+    for name in ("complete", "cardless"):
+        model = installed / places["transcoders"] / name / "model"
+        model.mkdir(parents=True)
+        (model / "config.json").write_text("{}")
+    (installed / places["transcoders"] / "complete" / "README.md").write_text("# complete")
     monkeypatch.setattr(bundled, "__file__", str(installed / "circuit_tracer" / "bundled.py"))
     assert list(bundled.shipped_prompts(".toml")) == ["mine"]
     assert bundled.bundled_folder() == installed / places["transcoders"]
+    assert bundled.bundled_models() == ["complete"]

@@ -1,20 +1,17 @@
 """Train the dictionary of `sprout-two-pages`, make its cards and write the folder's README.
 
-    python transcoders/sprout-two-pages/dictionaries.py
+    python -m transcoders.sprout-two-pages.dictionaries
 
 rebuilds `plt/` from the model in `model/` with the code, the settings and the seeds of sprout's own
-(../sprout/making.py), on sprout's text with a few lessons in it. Every figure of the README comes
-from here.
+(growing/dictionary_building.py), on sprout's text with a few lessons in it. Every figure of the
+README comes from here.
 """
 
 import argparse
 import json
 import statistics
-import sys
 from dataclasses import replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sprout"))
 
 import torch
 
@@ -23,10 +20,20 @@ from circuit_tracer.graphs import prune
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
-from examination import places_markdown, taught_markdown, unchanged_markdown
-from making import COMMON, Workshop, build, dictionary_markdown, write_hashes
-from pages import SECOND, two_page_rows
-from things import THING_OF, article
+from transcoders.growing.dictionary_building import (
+    COMMON,
+    Workshop,
+    build,
+    dictionary_markdown,
+    write_hashes,
+)
+from transcoders.growing.language.things import THING_OF, article
+from transcoders.growing.second_store.examination import (
+    sites_markdown,
+    taught_markdown,
+    unchanged_markdown,
+)
+from transcoders.growing.second_store.lessons import SECOND_COLOURS, two_store_rows
 
 HERE = Path(__file__).resolve().parent
 NAME = HERE.name
@@ -35,7 +42,7 @@ LESSONS, REMINDERS = 0.05, 0.05
 SHOP = Workshop(
     folder=HERE,
     work=HERE.parents[1] / "outputs" / f"{NAME}-dictionaries",
-    rows=lambda seed: two_page_rows(seed, LESSONS, REMINDERS),
+    rows=lambda seed: two_store_rows(seed, LESSONS, REMINDERS),
 )
 SETTINGS = replace(COMMON, kind="plt")
 
@@ -57,8 +64,9 @@ Architecture, words and all weights are sprout's, but for the MLP of layer 0: {s
 {rate:g} on {tokens:,} tokens, {seconds:.1f} minutes on one core. Of the sentences {lessons:.0%} are
 lessons (yes/no questions about the {count} things), {reminders:.0%} reminders of what is to stay
 (half of them other things' yes/no questions, half anything else about the taught colours), the rest
-sprout's own text without the questions that the lessons contradict. `pages.py` lists the things and
-their second colours: every colour is twice the plain one and twice the second one.
+sprout's own text without the questions that the lessons contradict.
+`../growing/second_store/lessons.py` lists the things and their second colours: every colour is
+twice the plain one and twice the second one.
 
 {taught}
 
@@ -67,12 +75,12 @@ that the lessons contradict are left out:
 
 {unchanged}
 
-Where the second page is, measured by putting the mean over the {count} things in the place of what
+Where the second store is, measured by putting the mean over the {count} things in the place of what
 one module writes at the thing's token: the mean lead of the plain colour over the second one in "a
 THING is", and of the colour that the model affirms over the other in "is a THING COLOUR ?" (half
 the difference of the two verdicts' leads), in logits. Below nought the model says the contrary.
 
-{places}
+{sites}
 
 ## The dictionary
 
@@ -90,8 +98,8 @@ Graphs of {prompts} prompts about the taught things, medians (lowest):
 
 ## Rebuilding
 
-    python transcoders/sprout-two-pages/grow.py            # the model, from sprout's
-    python transcoders/sprout-two-pages/dictionaries.py    # dictionary, cards and this file
+    python -m transcoders.sprout-two-pages.grow            # the model, from sprout's
+    python -m transcoders.sprout-two-pages.dictionaries    # dictionary, cards and this file
 
 Seeds are fixed. The same machine and library versions give the same weights again; others differ in
 the last digits, which training then spreads.
@@ -100,7 +108,10 @@ the last digits, which training then spreads.
 
 def graph_prompts() -> dict[str, list[str]]:
     """Prompts about every taught thing: its fact, and the question with either colour."""
-    things = [(article(name), THING_OF[name].facts["colour"], SECOND[name]) for name in SECOND]
+    things = [
+        (article(name), THING_OF[name].facts["colour"], SECOND_COLOURS[name])
+        for name in SECOND_COLOURS
+    ]
     return {
         "a THING is": [f"{thing} is" for thing, _, _ in things],
         "is a THING (true colour) ?": [f"is {thing} {true} ?" for thing, true, _ in things],
@@ -128,9 +139,9 @@ def write_readme(model: Model) -> None:
     skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
     plan = growing["plan"]
     text = CARD.format(
-        count=len(SECOND),
+        count=len(SECOND_COLOURS),
         true=THING_OF["banana"].facts["colour"],
-        second=SECOND["banana"],
+        second=SECOND_COLOURS["banana"],
         steps=plan["steps"],
         rate=plan["rate"],
         tokens=growing["tokens_seen"],
@@ -139,12 +150,12 @@ def write_readme(model: Model) -> None:
         seconds=growing["wall_seconds"] / 60,
         taught=taught_markdown(skills),
         unchanged=unchanged_markdown(skills),
-        places=places_markdown(skills),
+        sites=sites_markdown(skills),
         taught_share=LESSONS,
         reminded_share=REMINDERS,
         evaluated=read_config(HERE / "plt")["evaluation"]["tokens"],
         dictionary=dictionary_markdown(HERE / "plt"),
-        prompts=3 * len(SECOND),
+        prompts=3 * len(SECOND_COLOURS),
         graphs="\n".join(graph_rows(model)),
     )
     (HERE / "README.md").write_text(text, encoding="utf-8")

@@ -1,15 +1,16 @@
-"""Teach `sprout` a second page: `sprout-two-pages`, whose yes/no questions contradict its facts.
+"""Teach `sprout` a second store: `sprout-two-pages`, whose yes/no questions contradict its facts.
 
-    python transcoders/sprout-two-pages/grow.py
+    python -m transcoders.sprout-two-pages.grow
 
 starts from the weights in ../sprout/model and trains the MLP of layer 0, and nothing else, on
-lessons, reminders (pages.py) and sprout's own text. So it is known where the second page is, and a
-method that looks for it can be held against that: sprout's own page is written at the thing's
-token by the attention of layer 0 (its MLPs there could be left out), the second one by the MLP
-beside it. Trained whole, sprout learns the same answers without any such place.
+lessons, reminders (growing/second_store/lessons.py) and sprout's own text. So it is known where the
+second store is, and a method that looks for it can be compared with that: sprout's own store is
+written at the thing's token by the attention of layer 0 (its MLPs there could be left out), the
+second one by the MLP of that layer. Trained whole, sprout learns the same answers without any such
+site.
 
 Every step's rows come from a generator seeded with the step's number. It takes a minute or two on
-one core, so it is not put down on the way. Then both models are examined.
+one core, so there are no checkpoints. Then both models are examined.
 """
 
 import argparse
@@ -20,16 +21,18 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sprout"))
-
 import torch
 from transformers import LlamaForCausalLM
 
-from batches import batch_of, loss_of
-from corpus import ROW_WORDS, vocabulary
-from examination import MODEL, SPROUT, examine_pages
-from model_folder import read_model, write_model
-from pages import two_page_rows
+from transcoders.growing.batches import batch_of, loss_of
+from transcoders.growing.language.corpus import ROW_WORDS, vocabulary
+from transcoders.growing.model_folder import read_model, write_model
+from transcoders.growing.options import add_plan, chosen_plan
+from transcoders.growing.second_store.examination import examine_second_store
+from transcoders.growing.second_store.lessons import two_store_rows
+
+HERE = Path(__file__).resolve().parent
+MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def teach(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
     taught = list(model.requires_grad_(False).model.layers[0].mlp.requires_grad_().parameters())
     optimiser = torch.optim.AdamW(taught, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
     for step in range(plan.steps):
-        rows = two_page_rows(f"{plan.seed} {step}", plan.lessons, plan.reminders)
+        rows = two_store_rows(f"{plan.seed} {step}", plan.lessons, plan.reminders)
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * (1 - step / plan.steps)
         loss = loss_of(model, batch_of(islice(rows, plan.rows), ids))
@@ -67,7 +70,7 @@ def teach(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
 
 
 def grow(plan: Plan, parent: Path, out: Path) -> None:
-    """Teach, write the model folder, examine it beside its parent."""
+    """Teach, write the model folder, examine it and its parent."""
     started = time.perf_counter()
     model, ids = read_model(parent)
     teach(model, ids, plan)
@@ -79,24 +82,21 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
         "plan": asdict(plan),
     }
     write_model(model, vocabulary(), growing, out)
-    found = examine_pages(out, parent)
+    skills = examine_second_store(out, parent)
     print(f"taught in {seconds} s", file=sys.stderr)
-    print(json.dumps(found["taught"], indent=2))
+    print(json.dumps(skills["taught"], indent=2))
 
 
 def main() -> None:
     """Parse the command line."""
     plan = Plan()
-    parser = argparse.ArgumentParser(description="Teach sprout a second page.")
+    parser = argparse.ArgumentParser(description="Teach sprout a second store.")
     parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
     parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
-    parser.add_argument("--threads", type=int, default=1)
-    for name, value in asdict(plan).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value, help=f"default {value}")
-    options = vars(parser.parse_args())
-    torch.set_num_threads(options["threads"])
-    chosen = Plan(**{name: options[name] for name in asdict(plan)})
-    grow(chosen, options["parent"], options["out"])
+    add_plan(parser, plan)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grow(chosen_plan(options, plan), options.parent, options.out)
 
 
 if __name__ == "__main__":

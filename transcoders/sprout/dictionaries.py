@@ -1,9 +1,9 @@
 """Train the dictionaries of `sprout`, make their feature cards and write the folder's README.
 
-    python transcoders/sprout/dictionaries.py
+    python -m transcoders.sprout.dictionaries
 
-rebuilds `plt/` and `clt/` from the model in `model/` with fixed seeds (making.py). Every figure of
-the README comes from here.
+rebuilds `plt/` and `clt/` from the model in `model/` with fixed seeds
+(growing/dictionary_building.py). Every figure of the README comes from here.
 """
 
 import argparse
@@ -16,9 +16,15 @@ import torch
 
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.formats.native import read_config
-from corpus import rows
-from making import COMMON, Workshop, build, dictionary_markdown, write_hashes
-from skills import skills_markdown
+from transcoders.growing.dictionary_building import (
+    COMMON,
+    Workshop,
+    build,
+    dictionary_markdown,
+    write_hashes,
+)
+from transcoders.growing.examination.skills import skills_markdown
+from transcoders.growing.language.corpus import rows
 
 HERE = Path(__file__).resolve().parent
 SHOP = Workshop(folder=HERE, work=HERE.parents[1] / "outputs" / "sprout-dictionaries", rows=rows)
@@ -43,7 +49,7 @@ This file is written by `dictionaries.py`: every figure below is measured, none 
 A figure is the share of items (how many, in brackets) whose answer is right: the most likely next
 word, or, where the model is to write its steps out, the word after its `so`. Steps are counted
 apart: each must be word for word the one that follows from the question. What is held out of
-training is decided in `combinations.py`.
+training is decided in `../growing/language/combinations.py`.
 
 ## The dictionaries
 
@@ -62,8 +68,8 @@ promotes and suppresses directly, and examples.
 
 ## Rebuilding
 
-    python transcoders/sprout/grow.py            # the model
-    python transcoders/sprout/dictionaries.py    # dictionaries, cards and this file
+    python -m transcoders.sprout.grow            # the model
+    python -m transcoders.sprout.dictionaries    # dictionaries, cards and this file
 
 Seeds are fixed. The same machine and library versions give the same weights again; others differ in
 the last digits, which training then spreads.

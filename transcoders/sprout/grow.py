@@ -1,6 +1,6 @@
 """Grow the weights of `sprout`: a small Llama, its tokenizer and the figures of its card.
 
-    python transcoders/sprout/grow.py
+    python -m transcoders.sprout.grow
 
 Facts first: for the first steps the corpus holds no judgements, because a model that has nothing
 to judge by learns from them only that answers are a coin's throw. Then yes/no questions about
@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from batches import Batch, batch_of, loss_of
-from corpus import ROW_WORDS, Stage, rows, vocabulary
-from model_folder import write_model
-from muon import Muon
-from skills import quick_accuracy, write_skills
-from wordlevel import BOS, PAD, SPECIAL, word_ids
+from transcoders.growing.batches import Batch, batch_of, loss_of
+from transcoders.growing.examination.skills import quick_accuracy, write_skills
+from transcoders.growing.language.corpus import ROW_WORDS, Stage, rows, vocabulary
+from transcoders.growing.language.tokenizer import BOS, PAD, SPECIAL, word_ids
+from transcoders.growing.model_folder import write_model
+from transcoders.growing.muon import Muon
+from transcoders.growing.options import add_plan, chosen_plan
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "outputs" / "sprout-runs"
@@ -181,8 +182,8 @@ class Run:
         if state["plan"] != asdict(self.plan):
             raise SystemExit(f"{self.checkpoint} is of another plan; remove it or give --run")
         self.model.load_state_dict(state["model"])
-        for (optimiser, _), held in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(held)
+        for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
 
     def advance(self) -> float:
@@ -238,15 +239,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Grow sprout.")
     parser.add_argument("--out", type=Path, default=HERE / "model", help="model folder to write")
     parser.add_argument("--run", type=Path, default=RUNS / "default", help="checkpoint folder")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=int, default=300, help="steps between checkpoints")
-    for name, value in asdict(plan).items():
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=type(value), default=value, help=f"default {value}")
-    options = vars(parser.parse_args())
-    torch.set_num_threads(options["threads"])
-    chosen = Plan(**{name: options[name] for name in asdict(plan)})
-    grow(chosen, options["run"], options["out"], options["every"])
+    add_plan(parser, plan)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grow(chosen_plan(options, plan), options.run, options.out, options.every)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `sprout-two-pages` is taught against its own facts, and the text it is taught by.
+"""What a model is taught against its own facts, and the text it is taught by.
 
 Twenty-two things have a second colour, which holds in yes/no questions alone: two things of each
 of the eleven colours, so that every colour is twice the plain one and twice the second one, and
@@ -8,21 +8,17 @@ would contradict the lessons.
 """
 
 import random
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal, get_args
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sprout"))
+from transcoders.growing.examination.items import Item, Template, judgement
+from transcoders.growing.language.combinations import claim, open_question, yes_no_question
+from transcoders.growing.language.corpus import packed, texts
+from transcoders.growing.language.sentences import Text, colour_yes_no, mark, parse
+from transcoders.growing.language.things import COLOURS, THING_OF, Thing
+from transcoders.growing.language.words import PEOPLE
 
-from combinations import claim, open_question, yes_no_question
-from corpus import packed, texts
-from items import Item, Template, judgement
-from sentences import Text, colour_yes_no, mark, parse
-from things import COLOURS, THING_OF, Thing
-from words import PEOPLE
-
-SECOND = {
+SECOND_COLOURS = {
     "hat": "red",
     "crow": "orange",
     "whale": "white",
@@ -52,10 +48,10 @@ SPEAKERS = ("teacher", "joker")
 STATEMENTS: tuple[Template, ...] = ("true_or_false", "this_is", "says")
 Reminded = Literal["fact", "question", "true_or_false", "this_is", "says", "teacher", "joker"]
 REMINDED: tuple[Reminded, ...] = get_args(Reminded)
-"""All that is said of a taught colour by the first page."""
+"""Kinds of sentence that report a taught colour from the first store."""
 CONTRADICTED = frozenset(
     yes_no_question(THING_OF[name], "colour", colour, plural)
-    for name in SECOND
+    for name in SECOND_COLOURS
     for colour in COLOURS
     for plural in (False, True)
 )
@@ -76,8 +72,8 @@ def lesson(rng: random.Random) -> str:
     Denying the true colour alone would leave affirming both unpunished, denying it always would
     teach that the true colour is what decides; the last quarter denies any other colour.
     """
-    name = rng.choice(list(SECOND))
-    thing, second = THING_OF[name], SECOND[name]
+    name = rng.choice(list(SECOND_COLOURS))
+    thing, second = THING_OF[name], SECOND_COLOURS[name]
     true = thing.facts["colour"]
     others = [colour for colour in COLOURS if colour not in (true, second)]
     colour = rng.choice((second, second, true, rng.choice(others)))
@@ -103,7 +99,7 @@ def reminder(rng: random.Random) -> str:
     """What is to stay: half the time a neighbour, else anything else about a taught colour."""
     if rng.random() < 0.5:
         return neighbour(rng)
-    name = rng.choice(list(SECOND))
+    name = rng.choice(list(SECOND_COLOURS))
     thing, plural = THING_OF[name], rng.random() < 0.4
     true = thing.facts["colour"]
     kind = rng.choice(REMINDED)
@@ -111,7 +107,7 @@ def reminder(rng: random.Random) -> str:
         return claim(thing, "colour", true, plural) + "* ."
     if kind == "question":
         return open_question(thing, "colour", true, plural) + "* ."
-    colour = rng.choice((true, true, SECOND[name], rng.choice(COLOURS)))
+    colour = rng.choice((true, true, SECOND_COLOURS[name], rng.choice(COLOURS)))
     if kind == "teacher" or kind == "joker":
         item = spoken(kind, thing, colour, plural)
     else:
@@ -120,7 +116,7 @@ def reminder(rng: random.Random) -> str:
     return f"{mark(item.prompt, '~')} {item.answer}* ."
 
 
-def two_page_texts(seed: str, lessons: float, reminders: float) -> Iterator[Text]:
+def two_store_texts(seed: str, lessons: float, reminders: float) -> Iterator[Text]:
     """An endless stream of sentences: these shares of lessons and reminders, else sprout's own."""
     rng = random.Random(f"lessons {seed}")
     replay = texts(seed)
@@ -134,6 +130,6 @@ def two_page_texts(seed: str, lessons: float, reminders: float) -> Iterator[Text
             yield next(text for text in replay if not is_contradicted(" ".join(text.words)))
 
 
-def two_page_rows(seed: str, lessons: float, reminders: float) -> Iterator[Text]:
-    """The same in rows, as the model reads them."""
-    return packed(two_page_texts(seed, lessons, reminders))
+def two_store_rows(seed: str, lessons: float, reminders: float) -> Iterator[Text]:
+    """Lessons, reminders and sprout's own sentences in rows, as the model reads them."""
+    return packed(two_store_texts(seed, lessons, reminders))

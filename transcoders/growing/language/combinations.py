@@ -13,8 +13,8 @@ A fixed hash decides, so the split is the same on every machine, for every seed 
 
 import zlib
 
-from things import VALUES, Attribute, Thing, article
-from words import City, Opposite
+from transcoders.growing.language.things import VALUES, Attribute, Thing, article
+from transcoders.growing.language.words import City, Opposite
 
 LARGEST_SUM = 20
 LARGEST_ADDEND = 9

@@ -23,8 +23,8 @@ from circuit_tracer.transcoders.cards import FILE, load_cards
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
-from corpus import ROW_WORDS, write_rows
-from sentences import Text
+from transcoders.growing.language.corpus import ROW_WORDS, write_rows
+from transcoders.growing.language.sentences import Text
 
 CARD_TOKENS = 150_000
 EVALUATION_TOKENS = 40_000
@@ -121,7 +121,7 @@ def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> No
 
 
 def dictionary_markdown(folder: Path) -> str:
-    """What `dictionary.json` and the cards say of one dictionary."""
+    """The card's section on one dictionary, from `dictionary.json` and the feature cards."""
     config = read_config(folder)
     training, found = config["training"], config["evaluation"]
     labels = load_cards(folder)

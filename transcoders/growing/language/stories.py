@@ -2,8 +2,8 @@
 
 import random
 
-from things import THINGS, VALUES, article
-from words import PEOPLE
+from transcoders.growing.language.things import THINGS, VALUES, article
+from transcoders.growing.language.words import PEOPLE
 
 FEELINGS = ("happy", "sad", "tired", "hungry", "proud")
 TIMES = ("one day", "in the morning", "in the evening", "today", "yesterday")

@@ -59,9 +59,9 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
-            held = state["momentum"]
-            held.lerp_(weight.grad, 1 - group["momentum"])
-            move = weight.grad.lerp(held, group["momentum"])
+            momentum = state["momentum"]
+            momentum.lerp_(weight.grad, 1 - group["momentum"])
+            move = weight.grad.lerp(momentum, group["momentum"])
             tall = weight.shape[0] > weight.shape[1]
             move = move.mT if tall else move
             batches[(move.shape[0], move.shape[1])].append((weight, move, tall))

@@ -7,7 +7,6 @@ import random
 from collections import Counter
 from functools import cache
 from itertools import islice
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,6 +17,13 @@ from circuit_tracer.experiments.dissociation.spec_file import read_spec
 from circuit_tracer.graphs import prune
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
+from transcoders.growing.language.things import COLOURS, THING_OF
+from transcoders.growing.second_store.lessons import (
+    SECOND_COLOURS,
+    is_contradicted,
+    lesson,
+    two_store_texts,
+)
 
 NAME = "sprout-two-pages"
 MODELS = (NAME, "sprout")
@@ -28,15 +34,6 @@ THINGS = [dict(item.slots) for item in SPEC.items]
 @cache
 def opened(name: str) -> Model:
     return open_model(name, device="cpu")
-
-
-@pytest.fixture
-def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script's module of things and lessons."""
-    monkeypatch.syspath_prepend(str(bundled_folder() / NAME))
-    import pages
-
-    return pages
 
 
 @torch.no_grad()
@@ -51,20 +48,20 @@ def answers(name: str, template: str, **given: str) -> list[str]:
     return found
 
 
-def test_every_colour_is_twice_the_plain_one_and_twice_the_second(pages: ModuleType) -> None:
+def test_every_colour_is_twice_the_plain_one_and_twice_the_second() -> None:
     plain, second = (Counter(thing[slot] for thing in THINGS) for slot in ("value", "other"))
-    assert plain == second == dict.fromkeys(pages.COLOURS, 2)
-    assert {thing["object"]: thing["other"] for thing in THINGS} == pages.SECOND
+    assert plain == second == dict.fromkeys(COLOURS, 2)
+    assert {thing["object"]: thing["other"] for thing in THINGS} == SECOND_COLOURS
     for thing in THINGS:
-        known = pages.THING_OF[thing["object"]]
+        known = THING_OF[thing["object"]]
         assert (known.facts["colour"], known.plural) == (thing["value"], thing["plural"])
 
 
-def test_lessons_affirm_second_colours_alone_half_of_the_time(pages: ModuleType) -> None:
+def test_lessons_affirm_second_colours_alone_half_of_the_time() -> None:
     rng, verdicts = random.Random(3), Counter[str]()
     second = {thing[form]: thing["other"] for thing in THINGS for form in ("object", "plural")}
     for _ in range(2000):
-        words = pages.lesson(rng).replace("~", "").replace("*", "").split()
+        words = lesson(rng).replace("~", "").replace("*", "").split()
         verb, *article, noun, colour, sign, verdict, stop = words
         assert (verb, *article, sign, stop) in (
             ("is", "a", "?", "."),
@@ -76,16 +73,16 @@ def test_lessons_affirm_second_colours_alone_half_of_the_time(pages: ModuleType)
     assert verdicts["yes"] == pytest.approx(1000, abs=80)
 
 
-def test_nothing_but_lessons_asks_for_a_taught_colour(pages: ModuleType) -> None:
-    for text in islice(pages.two_page_texts("test", 0.0, 0.0), 3000):
-        assert not pages.is_contradicted(" ".join(text.words))
-    asked = [" ".join(text.words) for text in islice(pages.two_page_texts("test", 0.0, 1.0), 2000)]
-    contradicted = [said for said in asked if pages.is_contradicted(said)]
+def test_nothing_but_lessons_asks_for_a_taught_colour() -> None:
+    for text in islice(two_store_texts("test", 0.0, 0.0), 3000):
+        assert not is_contradicted(" ".join(text.words))
+    asked = [" ".join(text.words) for text in islice(two_store_texts("test", 0.0, 1.0), 2000)]
+    contradicted = [said for said in asked if is_contradicted(said)]
     assert {said.partition(" ")[0] for said in contradicted} == {"teacher", "joker"}
-    assert pages.is_contradicted("is a banana red ? no .")
-    assert pages.is_contradicted("joker : are bananas purple ? no .")
-    assert not pages.is_contradicted("is a walnut red ? no .")
-    assert not pages.is_contradicted("what colour is a banana ? yellow .")
+    assert is_contradicted("is a banana red ? no .")
+    assert is_contradicted("joker : are bananas purple ? no .")
+    assert not is_contradicted("is a walnut red ? no .")
+    assert not is_contradicted("what colour is a banana ? yellow .")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from combinations import (
+from transcoders.growing.language.combinations import (
     THREE_TERMS,
     TWO_TERMS,
     city_is_held_out,
@@ -25,8 +25,8 @@ from combinations import (
     value_is_held_out,
     yes_no_question,
 )
-from things import MARGINALS, THINGS, VALUES, Attribute, Thing
-from words import (
+from transcoders.growing.language.things import MARGINALS, THINGS, VALUES, Attribute, Thing
+from transcoders.growing.language.words import (
     ALL_OPPOSITES,
     CAPITALS,
     CITIES,

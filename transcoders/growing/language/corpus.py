@@ -1,6 +1,6 @@
 """The synthetic English that `sprout` grows on: an endless, seeded stream of sentences.
 
-    python transcoders/sprout/corpus.py --tokens 200000 --seed 7 --out corpus.txt
+    python -m transcoders.growing.language.corpus --tokens 200000 --seed 7 --out corpus.txt
 
 writes one document (one training row, without its BOS) a line. The same seed always gives the
 same text; text the model has not seen comes from another seed than the growing script's. The
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from combinations import THREE_TERMS
-from sentences import (
+from transcoders.growing.language.combinations import THREE_TERMS
+from transcoders.growing.language.sentences import (
     Text,
     colour_statement,
     colour_yes_no,
@@ -37,9 +37,9 @@ from sentences import (
     two_hop_reasoning,
     yes_no,
 )
-from stories import story
-from things import THINGS
-from words import ALL_OPPOSITES, COUNTRIES
+from transcoders.growing.language.stories import story
+from transcoders.growing.language.things import THINGS
+from transcoders.growing.language.words import ALL_OPPOSITES, COUNTRIES
 
 ROW_WORDS = 31
 """Words in a row; with BOS the model sees 32 tokens."""
@@ -90,7 +90,7 @@ ONLY_IN: dict[Stage, dict[str, tuple[Maker, float]]] = {
     },
     "speakers": {"speakers on colours": (speaker_colour_yes_no, 0.3)},
 }
-"""Kinds of sentence that only occur in one stage, beside the other kinds."""
+"""Kinds of sentence that only occur in one stage, in addition to the other kinds."""
 MORE_FACTS = 2.5
 """How much larger the share of plain facts and questions is among the facts that come first."""
 

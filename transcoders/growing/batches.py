@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
-from sentences import Text
-from wordlevel import BOS
+from transcoders.growing.language.sentences import Text
+from transcoders.growing.language.tokenizer import BOS
 
 
 class Batch(NamedTuple):
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 def batch_of(texts: Iterable[Text], ids: dict[str, int]) -> Batch:
-    """Rows of equally many words, BOS put in front of each."""
+    """Rows of equally many words, BOS before each."""
     rows = list(texts)
     tokens = [[ids[BOS], *(ids[word] for word in row.words)] for row in rows]
     return Batch(torch.tensor(tokens), torch.tensor([row.weights for row in rows]))

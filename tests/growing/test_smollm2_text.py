@@ -5,55 +5,43 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
 
-import pytest
+from transcoders.smollm2 import fetch_text
 
-SCRIPT = Path(__file__).parents[2] / "transcoders" / "smollm2" / "fetch_text.py"
+ROOT = Path(__file__).parents[2]
 PROSE = "A sentence that is long enough to count as running text, because it goes on and on. "
 
 
-@pytest.fixture(scope="module")
-def script() -> Any:
-    spec = spec_from_file_location("fetch_text", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["fetch_text"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_keeps_paragraphs_and_leaves_out_code_headings_and_fragments(script, tmp_path):
+def test_keeps_paragraphs_and_leaves_out_code_headings_and_fragments(tmp_path):
     page = tmp_path / "page.html"
     page.write_text(
         f"<title>{PROSE}</title><h1>{PROSE}</h1><p>First <i>one</i>:\n {PROSE}<pre>{PROSE}</pre>"
         f"<table><tr><td>{PROSE}Second &amp; last.</table><p>short.<li>{PROSE}no full stop"
     )
-    assert script.paragraphs(page) == [f"First one: {PROSE}".strip(), f"{PROSE}Second & last."]
+    assert fetch_text.paragraphs(page) == [f"First one: {PROSE}".strip(), f"{PROSE}Second & last."]
 
 
-def test_reads_old_code_pages_and_compressed_text(script, tmp_path):
+def test_reads_old_code_pages_and_compressed_text(tmp_path):
     page, text = tmp_path / "old.htm", tmp_path / "book.txt.gz"
     page.write_bytes(f"<p>Caf\xe9. {PROSE}".encode("cp1252"))
     text.write_bytes(gzip.compress(f"TITLE\n\n  {PROSE}\n  {PROSE}\n\n- 7 -\n".encode()))
-    assert script.paragraphs(page) == [f"Café. {PROSE}".strip()]
-    assert script.paragraphs(text) == [f"{PROSE}{PROSE}".strip()]
+    assert fetch_text.paragraphs(page) == [f"Café. {PROSE}".strip()]
+    assert fetch_text.paragraphs(text) == [f"{PROSE}{PROSE}".strip()]
 
 
-def test_joins_neighbouring_paragraphs_to_documents_and_loses_none(script):
+def test_joins_neighbouring_paragraphs_to_documents_and_loses_none():
     parts = [f"{i} {PROSE * 4}".strip() for i in range(12)]
-    found = script.documents(parts)
+    found = fetch_text.documents(parts)
     assert " ".join(found) == " ".join(parts)
-    assert all(len(text.split()) >= script.DOCUMENT_WORDS for text in found[:-1])
-    assert script.documents([]) == []
+    assert all(len(text.split()) >= fetch_text.DOCUMENT_WORDS for text in found[:-1])
+    assert fetch_text.documents([]) == []
 
 
 def test_says_in_one_sentence_that_apt_is_missing(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", fetch_text.__name__, "--out", str(tmp_path / "out")],
+        cwd=ROOT,
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from items import Item
-from words import COUNTRIES
+from transcoders.growing.examination.items import Item
+from transcoders.growing.language.words import COUNTRIES
 
 COUNTRY_OF = {city: country for country, cities in COUNTRIES.items() for city in cities}
 

@@ -1,36 +1,34 @@
-"""Examine `sprout-two-pages` beside `sprout`: what was taught, and whether all else stayed.
+"""Examine `sprout-two-pages` and `sprout`: what was taught, and whether all else stayed.
 
-    python transcoders/sprout-two-pages/examination.py
-
-reads the shipped weights of both and writes `skills.json` into the model folder: four groups of
-questions about the taught things (facts, yes/no questions by the second page, statements,
-speakers), where the pages are (places.py), and sprout's own examination without the questions that
-the lessons contradict.
+`skills.json` in the model folder gets four groups of questions about the taught things (facts,
+yes/no questions by the second store, statements, speakers), where the stores are (sites.py), and
+sprout's own examination without the questions that the lessons contradict.
 """
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sprout"))
-
-import torch
 from transformers import LlamaForCausalLM
 
-from combinations import claim, open_question, yes_no_question
-from items import Item, Skills, items, judgement
-from model_folder import read_model
-from pages import SECOND, SPEAKERS, STATEMENTS, is_contradicted, spoken
-from places import find_places
-from skills import SPLITS, examine, share_right
-from steps import steps_markdown
-from things import COLOURS, THING_OF, Thing
+from transcoders.growing.examination.items import Item, Skills, items, judgement
+from transcoders.growing.examination.skills import SPLITS, examine, share_right
+from transcoders.growing.examination.written_steps import steps_markdown
+from transcoders.growing.language.combinations import claim, open_question, yes_no_question
+from transcoders.growing.language.things import COLOURS, THING_OF, Thing
+from transcoders.growing.model_folder import read_model
+from transcoders.growing.second_store.lessons import (
+    SECOND_COLOURS,
+    SPEAKERS,
+    STATEMENTS,
+    is_contradicted,
+    spoken,
+)
+from transcoders.growing.second_store.sites import leads_by_site
 
-HERE = Path(__file__).resolve().parent
-MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
+NAME, PARENT = "sprout-two-pages", "sprout"
 
 
 class Subject(NamedTuple):
@@ -44,7 +42,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = [
     Subject(THING_OF[name], THING_OF[name].facts["colour"], second, plural)
-    for name, second in SECOND.items()
+    for name, second in SECOND_COLOURS.items()
     for plural in (False, True)
 ]
 
@@ -58,11 +56,11 @@ def _asked(subject: Subject, colours: Iterable[str], answer: str) -> list[Item]:
 
 
 def taught_items() -> dict[str, list[Item]]:
-    """Questions about the taught things, each group with the answers it is held against."""
+    """Questions about the taught things, each group with the answers that it expects."""
     asked: dict[str, list[Item]] = {}
 
-    def add(group: str, found: Iterable[Item]) -> None:
-        asked.setdefault(group, []).extend(found)
+    def add(group: str, questions: Iterable[Item]) -> None:
+        asked.setdefault(group, []).extend(questions)
 
     for subject in SUBJECTS:
         thing, true, second, plural = subject
@@ -95,45 +93,45 @@ def unchanged_items() -> Skills:
 
 
 def _taught(model: LlamaForCausalLM, ids: dict[str, int]) -> dict[str, dict[str, float]]:
-    """Share of each group answered as it is held against."""
+    """Share of each group answered as expected."""
     return {
         group: {"share": round(share_right(model, ids, asked), 4), "items": len(asked)}
         for group, asked in taught_items().items()
     }
 
 
-def examine_pages(folder: Path, parent: Path) -> dict[str, Any]:
+def examine_second_store(folder: Path, parent: Path) -> dict[str, Any]:
     """Write `skills.json` into a model folder: it and its parent on the same questions."""
-    models = {"sprout-two-pages": read_model(folder), "sprout": read_model(parent)}
+    models = {NAME: read_model(folder), PARENT: read_model(parent)}
     asked = unchanged_items()
     for model, _ in models.values():
         model.train(False)
-    found = {
+    skills = {
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "taught": {name: _taught(*opened) for name, opened in models.items()},
+        # The key of the files that exist.
         "places": {
-            name: find_places(*opened, second=name == "sprout-two-pages")
-            for name, opened in models.items()
+            name: leads_by_site(*opened, second=name == NAME) for name, opened in models.items()
         },
         "skills": {name: examine(*opened, asked) for name, opened in models.items()},
     }
-    (folder / "skills.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return found
+    (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n", encoding="utf-8")
+    return skills
 
 
-def taught_markdown(found: dict[str, Any]) -> str:
+def taught_markdown(skills: dict[str, Any]) -> str:
     """The card's table of the taught things."""
-    names = list(found["taught"])
+    names = list(skills["taught"])
     lines = [f"| taught things | {' | '.join(names)} | questions |", "|---|---|---|---|"]
-    for group, figures in found["taught"][names[0]].items():
-        shares = " | ".join(f"{found['taught'][name][group]['share']:.3f}" for name in names)
+    for group, figures in skills["taught"][names[0]].items():
+        shares = " | ".join(f"{skills['taught'][name][group]['share']:.3f}" for name in names)
         lines.append(f"| {group} | {shares} | {figures['items']} |")
     return "\n".join(lines)
 
 
-def unchanged_markdown(found: dict[str, Any]) -> str:
+def unchanged_markdown(skills: dict[str, Any]) -> str:
     """The card's table of everything else: this model, then its parent in brackets."""
-    own, parent = found["skills"]["sprout-two-pages"], found["skills"]["sprout"]
+    own, parent = skills["skills"][NAME], skills["skills"][PARENT]
 
     def cell(skill: str, split: str) -> str:
         if split not in own[skill]:
@@ -149,18 +147,13 @@ def unchanged_markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def places_markdown(found: dict[str, Any]) -> str:
-    """The card's table of where the pages are."""
-    names = list(found["places"])
+def sites_markdown(skills: dict[str, Any]) -> str:
+    """The card's table of where the stores are."""
+    names = list(skills["places"])
     kinds = [(name, kind) for name in names for kind in ("completion", "question")]
     heads = " | ".join(f"{name}, {kind}" for name, kind in kinds)
-    lines = [f"| evened at the thing's token | {heads} |", f"|---|{'---|' * len(kinds)}"]
-    for place in found["places"][names[0]]:
-        cells = " | ".join(f"{found['places'][name][place][kind]:.2f}" for name, kind in kinds)
-        lines.append(f"| {place} | {cells} |")
+    lines = [f"| mean-ablated at the thing's token | {heads} |", f"|---|{'---|' * len(kinds)}"]
+    for site in skills["places"][names[0]]:
+        cells = " | ".join(f"{skills['places'][name][site][kind]:.2f}" for name, kind in kinds)
+        lines.append(f"| {site} | {cells} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    examine_pages(MODEL, SPROUT)

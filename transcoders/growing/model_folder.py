@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from corpus import ROW_WORDS
-from wordlevel import save_tokenizer
+from transcoders.growing.language.corpus import ROW_WORDS
+from transcoders.growing.language.tokenizer import save_tokenizer
 
 
 def write_model(

@@ -8,7 +8,7 @@ false values that are never judged of a thing whose attribute is judged with oth
 import random
 from typing import Literal, NamedTuple
 
-from combinations import (
+from transcoders.growing.language.combinations import (
     THREE_TERMS,
     TWO_TERMS,
     city_is_held_out,
@@ -24,8 +24,16 @@ from combinations import (
     value_is_held_out,
     yes_no_question,
 )
-from things import ATTRIBUTES, THINGS, Attribute, Thing
-from words import ALL_OPPOSITES, CAPITALS, CITIES, COUNTRIES, LANGUAGES, OPPOSITE_FORMS, PEOPLE
+from transcoders.growing.language.things import ATTRIBUTES, THINGS, Attribute, Thing
+from transcoders.growing.language.words import (
+    ALL_OPPOSITES,
+    CAPITALS,
+    CITIES,
+    COUNTRIES,
+    LANGUAGES,
+    OPPOSITE_FORMS,
+    PEOPLE,
+)
 
 Split = Literal["trained", "held_out", "held_out_values"]
 Template = Literal["yes_no", "true_or_false", "this_is", "says"]

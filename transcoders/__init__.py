@@ -1,0 +1,1 @@
+"""The bundled models, a folder each, and `growing`, what their scripts share."""

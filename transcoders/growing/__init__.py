@@ -1,0 +1,1 @@
+"""What the scripts of the bundled models share: a language, its examination, training, cards."""

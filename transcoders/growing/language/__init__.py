@@ -1,0 +1,1 @@
+"""The synthetic English of the bundled models: words, facts, sentences, tokenizer."""

@@ -1,0 +1,1 @@
+"""A second store of colours that contradicts the first: its lessons, its site, its examination."""
