@@ -1,13 +1,17 @@
 """The tool's own exceptions.
 
 Library code raises these and never prints or exits; the command line turns each into one line on
-stderr and an exit code. A message is one sentence (or two) that says what is wrong and what to do.
+stderr and an exit code. A message is one sentence (or two) that says what is wrong and what to do;
+a parameter it names stands in backticks, `max_nodes`, and is an option on the command line.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
+Choice = TypeVar("Choice", bound=str)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f]")
 """Colours and other sequences that a terminal would act on, and bare control characters."""
 
@@ -54,6 +58,14 @@ class ConservationError(CircuitTracerError):
 
 class TrainingError(CircuitTracerError):
     """A dictionary training run that cannot start, go on or that diverged."""
+
+
+def one_of(parameter: str, value: str, choices: Sequence[Choice]) -> Choice:
+    """The value of a parameter, if it is one of these; raises UsageError with the choices."""
+    for known in choices:
+        if value == known:
+            return known
+    raise UsageError(f'{parameter} "{value}" is none; choose one of {", ".join(choices)}')
 
 
 LONGEST_REASON = 200

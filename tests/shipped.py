@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.prompts import DTYPES, Row, measure
-from circuit_tracer.cli.files import write_form
 from circuit_tracer.graphs import PrunedGraph
 from circuit_tracer.models import open_model
+from circuit_tracer.workbench.folders import write_form
 
 
 class Exported(NamedTuple):

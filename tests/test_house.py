@@ -15,6 +15,10 @@ MAY_IMPORT = {
     "interventions": {"graphs", "models", "transcoders", "attribution"},
     "batch": {"graphs", "models", "transcoders", "attribution", "render"},
     "experiments": {"graphs", "models", "transcoders", "attribution", "interventions", "render"},
+    "workbench": {
+        *("graphs", "models", "transcoders", "attribution", "interventions", "render"),
+        *("batch", "experiments"),
+    },
 }
 """Every package but the command line, which may import all; modules at the top are for everyone."""
 

@@ -16,10 +16,10 @@ import pytest
 
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
-from circuit_tracer.cli.beside import open_cards
-from circuit_tracer.cli.files import example_texts, write_texts
-from circuit_tracer.cli.opening import Opened, open_pair
 from circuit_tracer.graphs import PrunedGraph, from_exchange, prune
+from circuit_tracer.workbench.folder_contents import open_cards
+from circuit_tracer.workbench.folders import example_texts, write_texts
+from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.graphs.compare import assert_same_pruned
 from tests.graphs.validator import feature_complaints, graph_complaints
 from tests.shipped import EVERY, Exported, exported, exports, rows, rows_of_both_dtypes

@@ -6,21 +6,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import named_tokens
+from circuit_tracer.interventions import ablation, plan, selection, spec, steering
+from circuit_tracer.render import effects
+from circuit_tracer.workbench import opening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from circuit_tracer.cli.opening import Opened
     from circuit_tracer.graphs import Graph, PrunedGraph
     from circuit_tracer.interventions.ablation import Ablation, Item
     from circuit_tracer.interventions.selection import NodeRef
     from circuit_tracer.interventions.spec import Mode, Strength, Writes
+    from circuit_tracer.workbench.opening import Opened
 
 UNITS = ("--times", "--value", "--of-max")
 
@@ -109,10 +114,7 @@ def ablate(
     where = _writes(writes)
     _check_modes(modes, end_layer, frozen, frozen_norms)
 
-    from circuit_tracer.cli.opening import reopen
-    from circuit_tracer.graphs import open_graph
-
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     refuse_with("--target", other="--json, which has all targets", there=json)
     refuse(
         "--writes",
@@ -123,18 +125,15 @@ def ablate(
     rows, refs = _chosen(pruned, features, find, route, top)
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
         report("running interventions", 0, 0)
         folder = Path(transcoders) if transcoders and Path(transcoders).is_dir() else None
         items = _items(pruned.graph, opened, rows, refs, (unit, amount, folder))
-        from circuit_tracer.interventions.ablation import ablate as run
-        from circuit_tracer.interventions.ablation import item_together
-
-        found = run(
+        found = ablation.ablate(
             opened.model,
             opened.dictionary,
             pruned.graph,
-            [item_together(items)] if together else items,
+            [ablation.item_together(items)] if together else items,
             modes=modes,
             end_layer=end_layer,
             freeze_attention=frozen,
@@ -151,9 +150,7 @@ def ablate(
     if json:
         print_json(_record(found, unit, amount))
         return
-    from circuit_tracer.render.effects import ablation_table
-
-    print_rich(*ablation_table(found, which, how=f"{unit.removeprefix('--')} {amount:g}"))
+    print_rich(*effects.ablation_table(found, which, how=f"{unit.removeprefix('--')} {amount:g}"))
 
 
 def chosen_unit(
@@ -171,22 +168,18 @@ def chosen_unit(
     ]
     if len(given) > 1:
         raise UsageError(f"{given[0][0]} and {given[1][0]} exclude each other; give one of them")
-    from circuit_tracer.interventions.spec import Strength
-
     unit, amount = given[0] if given else default
-    Strength(amount)  # refuses what overflows before anything is opened
+    spec.Strength(amount)  # refuses what overflows before anything is opened
     return unit, amount
 
 
 def chosen_modes(given: Sequence[str] | None) -> list[Mode]:
     """The modes asked for; all for none."""
-    from circuit_tracer.interventions.spec import MODES
-
     asked = [part.strip() for entry in given or () for part in entry.split(",")]
     for name in asked:
-        if name not in MODES:
-            raise UsageError(f'unknown mode "{name}"; choose from {", ".join(MODES)}')
-    return [mode for mode in MODES if not asked or mode in asked]
+        if name not in spec.MODES:
+            raise UsageError(f'unknown mode "{name}"; choose from {", ".join(spec.MODES)}')
+    return [mode for mode in spec.MODES if not asked or mode in asked]
 
 
 def _frozen(flag: str, given: str | None) -> bool | None:
@@ -216,9 +209,7 @@ def _writes(given: str) -> Writes:
 
 def _target(graph: Graph, text: str | None) -> int:
     """Which target the table is about."""
-    from circuit_tracer.graphs.named_tokens import named_targets
-
-    return 0 if text is None else named_targets(graph.info, text, "--target")[0]
+    return 0 if text is None else named_tokens.named_targets(graph.info, text, "--target")[0]
 
 
 def _chosen(
@@ -229,8 +220,6 @@ def _chosen(
     top: int | None,
 ) -> tuple[list[int], list[NodeRef]]:
     """Rows of the node table, and nodes that were typed."""
-    from circuit_tracer.interventions import selection
-
     refs = [selection.parse_node(name) for name in selection.split_names(features or [])]
     rows: list[int] = []
     if find is not None:
@@ -255,32 +244,26 @@ def _items(
     how: tuple[str, float, Path | None],
 ) -> list[Item]:
     """One intervention for each of them, each node once; `how` as in `_strengths`."""
-    from circuit_tracer.graphs import NodeKind
-    from circuit_tracer.interventions.ablation import item_named, item_of
-    from circuit_tracer.interventions.plan import check_node
-
     for ref in refs:
-        check_node(ref.change(), opened.dictionary)
+        plan.check_node(ref.change(), opened.dictionary)
     nodes = graph.nodes
-    pairs = {(ref.layer, ref.feature) for ref in refs if ref.kind == NodeKind.FEATURE}
+    pairs = {(ref.layer, ref.feature) for ref in refs if ref.kind == graphs.NodeKind.FEATURE}
     pairs |= {
         (int(nodes.layer[row]), int(nodes.feature[row]))
         for row in rows
-        if nodes.kind[row] == NodeKind.FEATURE
+        if nodes.kind[row] == graphs.NodeKind.FEATURE
     }
     strengths = _strengths(opened, sorted(pairs), *how)
     unit, amount, _ = how
 
-    def strength(layer: int, feature: int) -> Strength:
-        from circuit_tracer.interventions.spec import Strength
-
+    def strength(layer: int, feature: int) -> spec.Strength:
         found = strengths.get((layer, feature))
-        return found or Strength(amount, is_multiple=unit == "--times")
+        return found or spec.Strength(amount, is_multiple=unit == "--times")
 
-    items = [item_named(graph, ref, strength(ref.layer, ref.feature)) for ref in refs]
+    items = [ablation.item_named(graph, ref, strength(ref.layer, ref.feature)) for ref in refs]
     named = {row for item in items for row in item.shares or ()}
     items += [
-        item_of(graph, [row], strength(int(nodes.layer[row]), int(nodes.feature[row])))
+        ablation.item_of(graph, [row], strength(int(nodes.layer[row]), int(nodes.feature[row])))
         for row in rows
         if row not in named
     ]
@@ -294,10 +277,9 @@ def _strengths(
     if unit != "--of-max":
         return {}
     from circuit_tracer.cli.features import known_features
-    from circuit_tracer.interventions.steering import strength_of
 
     known = known_features(opened, pairs, folder)
-    return {(one.layer, one.index): strength_of(one, amount, "of-max") for one in known}
+    return {(one.layer, one.index): steering.strength_of(one, amount, "of-max") for one in known}
 
 
 def _record(found: Ablation, unit: str, amount: float) -> dict[str, Any]:

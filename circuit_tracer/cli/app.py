@@ -1,7 +1,4 @@
-"""The command line's frame: errors become one line and an exit code.
-
-Every command's body imports what it calls inside the function, so that `--help` is instant.
-"""
+"""The command line's frame: errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ import typer
 from circuit_tracer import interrupts
 from circuit_tracer.cli import invocation
 from circuit_tracer.cli.encoding import as_typed
+from circuit_tracer.cli.wording import in_options
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 from circuit_tracer.processes import is_first
 from circuit_tracer.render.text import printable
@@ -80,7 +78,7 @@ def _explain(error: BaseException) -> NoReturn:
         words = [what() for what in _unfinished[-1:]]
         fail("; ".join(["interrupted", *words]), interrupts.INTERRUPTED)
     if isinstance(error, CircuitTracerError):
-        fail(str(error), error.exit_code)
+        fail(in_options(str(error)), error.exit_code)
     if isinstance(error, OSError):
         fail(f"{reason(error)}{f': {error.filename}' if error.filename else ''}", 1)
     fail(

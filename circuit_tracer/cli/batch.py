@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer.batch import manifest, prompt_file, rays, run, run_file, schemas, shards
+from circuit_tracer.batch import store as batch_store
+from circuit_tracer.batch import work as batch_work
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
-from circuit_tracer.cli.batch_job import Job
-from circuit_tracer.cli.forms import check_folder_name
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
-from circuit_tracer.cli.names import check_slug, slug_of, with_hash
-from circuit_tracer.cli.opening import parse_dtype
-from circuit_tracer.cli.options import one_of, option, own
+from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, progress_line, say
-from circuit_tracer.cli.shipped import find_given
-from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError, one_of
+from circuit_tracer.graphs import pruning
+from circuit_tracer.workbench import batch_job, formats, opening, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.prompt_file import PromptFile
@@ -113,23 +113,20 @@ def batch(
 ) -> None:
     """Trace every prompt of a file into one store; the same command goes on where it stopped."""
     given = dict(locals())  # as told
-    from circuit_tracer.batch.work import Work
-    from circuit_tracer.graphs.pruning import check_thresholds
-
-    check_folder_name(out)
+    formats.check_folder_name(out)
     refuse_without("--ray-workers", needed="--engine ray", there=engine == "ray")
     refuse_with("--retry-failed", other="--overwrite", there=overwrite)
     trace_options.refuse_idle(target, contrast, why_not)
     one_of("--engine", engine, ENGINES)
     one_of("--store", store, STORED)
-    check_thresholds(node_threshold, edge_threshold)
-    path = Path("stdin") if file == "-" else find_given(file, ".jsonl", "a prompt file")
+    pruning.check_thresholds(node_threshold, edge_threshold)
+    path = Path("stdin") if file == "-" else shipped.find_given(file, ".jsonl", "a prompt file")
     prompts = _prompts(path, file_format, stdin=file == "-")
-    folder = _folder(out, path) if name is None else out / check_slug(name, flag="--name")
+    folder = _folder(out, path) if name is None else out / slugs.check_slug(name, flag="--name")
     ours = _shard(shard, engine)
     _check_folder(folder, overwrite, ours)
-    computed_in, cotangents = parse_dtype(dtype)
-    job = Job(
+    computed_in, cotangents = opening.parse_dtype(dtype)
+    job = batch_job.Job(
         opening={
             "model_name": model,
             "transcoders": transcoders,
@@ -157,7 +154,9 @@ def batch(
     _say_bad_lines(prompts)
     if overwrite:
         _begin_anew(folder)
-    work = Work(shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every)
+    work = batch_work.Work(
+        shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every
+    )
     with if_interrupted(goes_on(folder, overwrite)):
         outcome = _done(job, work, engine, ray_workers)
     if json:
@@ -168,47 +167,39 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _done(job: Job, work: Work, engine: str, workers: int | None) -> Outcome:
+def _done(job: batch_job.Job, work: Work, engine: str, workers: int | None) -> Outcome:
     with progress_line() as report:
         if engine == "ray":
-            from circuit_tracer.batch.rays import run_on_ray
-
-            return run_on_ray(job, work, workers=workers, on_progress=report)
+            return rays.run_on_ray(job, work, workers=workers, on_progress=report)
         report(f"opening {job.opening['model_name']}", 0, 0)
         with job.open() as opened:
             return opened.go(work, on_progress=report, on_failure=_Failures().say)
 
 
 def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
-    from circuit_tracer.batch.prompt_file import FORMATS, parse_prompts, read_prompts
-
-    known = None if format is None else one_of("--file-format", format, FORMATS)
+    known = None if format is None else one_of("--file-format", format, prompt_file.FORMATS)
     if stdin:
-        return parse_prompts(sys.stdin.buffer.read(), known)
-    return read_prompts(path, format=known)
+        return prompt_file.parse_prompts(sys.stdin.buffer.read(), known)
+    return prompt_file.read_prompts(path, format=known)
 
 
 def _folder(out: Path, prompts: Path) -> Path:
     """The run of a prompt file; with a hash where a file of another name has that folder."""
-    from circuit_tracer.batch.run_file import read_run
-
-    folder = out / slug_of(prompts.stem, empty="run")
+    folder = out / slugs.slug_of(prompts.stem, empty="run")
     try:
-        file = read_run(folder).prompt_file
+        file = run_file.read_run(folder).prompt_file
     except CircuitTracerError:  # no run, or a damaged one
         return folder
     is_another = file != "" and Path(file).stem != prompts.stem
-    return out / with_hash(folder.name, prompts.stem) if is_another else folder
+    return out / slugs.with_hash(folder.name, prompts.stem) if is_another else folder
 
 
 def _shard(text: str | None, engine: str) -> Shard:
-    from circuit_tracer.batch.shards import WHOLE, parse_shard, shard_here
-
     if engine == "ray":
         if text is not None:
             raise UsageError("--shard and --engine ray exclude each other: Ray deals the work out")
-        return WHOLE
-    return shard_here() if text is None else parse_shard(text)
+        return shards.WHOLE
+    return shards.shard_here() if text is None else shards.parse_shard(text)
 
 
 def _device(device: str) -> str:
@@ -223,8 +214,6 @@ def _device(device: str) -> str:
 
 def _check_folder(folder: Path, overwrite: bool, shard: Shard) -> None:
     """Refuse before the model is opened what could only go wrong later; raises OutputError."""
-    from circuit_tracer.batch.store import is_run
-
     if overwrite and shard.of > 1:
         raise UsageError(
             "--overwrite would remove what other shards have done; remove the run's folder once, "
@@ -232,7 +221,7 @@ def _check_folder(folder: Path, overwrite: bool, shard: Shard) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose another --name or --out")
-    if folder.is_dir() and any(folder.iterdir()) and not is_run(folder):
+    if folder.is_dir() and any(folder.iterdir()) and not batch_store.is_run(folder):
         raise OutputError(f"{folder} holds something that is no run; choose another --name")
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -243,14 +232,9 @@ def _begin_anew(folder: Path) -> None:
     """Remove what a run has written, and nothing else; the graphs, by which it counts, first."""
     import shutil
 
-    from circuit_tracer.batch.manifest import MANIFEST_FILE
-    from circuit_tracer.batch.run import CLAIMS_FILE
-    from circuit_tracer.batch.run_file import RUN_FILE
-    from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
-
-    for table in (*reversed(GRAPH_TABLES), FAILURES):
+    for table in (*reversed(schemas.GRAPH_TABLES), schemas.FAILURES):
         shutil.rmtree(folder / table, ignore_errors=True)
-    for file in (MANIFEST_FILE, CLAIMS_FILE, RUN_FILE):
+    for file in (manifest.MANIFEST_FILE, run.CLAIMS_FILE, run_file.RUN_FILE):
         (folder / file).unlink(missing_ok=True)
 
 

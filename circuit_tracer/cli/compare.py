@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from circuit_tracer import graphs as graphs_library
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.compare_reports import are_reports, compare_reports
-from circuit_tracer.cli.drawing import bytes_of
-from circuit_tracer.cli.forms import check_figure
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.comparing import comparison, merging
+from circuit_tracer.graphs.comparing import overlap as comparing_overlap
+from circuit_tracer.graphs.comparing import roles as comparing_roles
+from circuit_tracer.render import comparing, text
+from circuit_tracer.render import merged as render_merged
+from circuit_tracer.workbench import drawing, folder_contents, formats
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -98,7 +102,10 @@ def compare(
         report("comparing", 0, 0)
         compared = _compared(given, roles, shuffles, seed)
         if figure is not None and form is not None:
-            stored = [stored_heads(*one) for one in zip(compared.graphs, graphs, strict=True)]
+            stored = [
+                folder_contents.stored_heads(*one)
+                for one in zip(compared.graphs, graphs, strict=True)
+            ]
             heads = stored[0], stored[1]
             _draw(compared, figure, form, heads, max_nodes=max_nodes, overwrite=overwrite)
     if json:
@@ -113,7 +120,7 @@ def _form(figure: Path | None, count: int, overwrite: bool) -> str | None:
     """What the figure's name asks for, before any work."""
     if figure is not None and count != 2:
         raise UsageError(f"--figure shows two graphs, not {count}; give two of them")
-    return check_figure(figure, overwrite=overwrite)
+    return formats.check_figure(figure, overwrite=overwrite)
 
 
 def _compared(
@@ -122,16 +129,17 @@ def _compared(
     shuffles: int,
     seed: int,
 ) -> _Compared:
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.comparing.comparison import compare
-    from circuit_tracer.graphs.comparing.roles import read_roles, roles_of
-
-    named = {} if roles is None else read_roles(roles)
-    graphs, ceiling, floor = ([open_graph(path) for path in paths] for paths in given)
+    named = {} if roles is None else comparing_roles.read_roles(roles)
+    graphs, ceiling, floor = (
+        [graphs_library.open_graph(path) for path in paths] for paths in given
+    )
 
     def pair(first: PrunedGraph, second: PrunedGraph, deals: int) -> Pair:
-        at = roles_of(first.graph, named), roles_of(second.graph, named)
-        return compare(first, second, roles=at, shuffles=deals, seed=seed)
+        at = (
+            comparing_roles.roles_of(first.graph, named),
+            comparing_roles.roles_of(second.graph, named),
+        )
+        return comparison.compare(first, second, roles=at, shuffles=deals, seed=seed)
 
     numbers = [(i, j) for i in range(len(graphs)) for j in range(i + 1, len(graphs))]
     return _Compared(
@@ -151,43 +159,36 @@ def _draw(
     max_nodes: int,
     overwrite: bool,
 ) -> None:
-    from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.comparing.merging import merge
-    from circuit_tracer.render.merged import merged_svg
-    from circuit_tracer.render.text import percent
-
     first, second = compared.graphs
     pair = compared.pairs[0, 1]
     kept = pair.kept
     said = ""
     if kept.features is not None and kept.edges is not None and kept.paths is not None:
+        features, edges, paths = map(text.percent, (kept.features, kept.edges, kept.paths))
         said = (
-            f"Overlap by influence: {percent(kept.features)} of features, {percent(kept.edges)} of "
-            f"edges; {percent(kept.paths)} of the paths through features run along shared edges."
+            f"Overlap by influence: {features} of features, {edges} of edges; {paths} of the paths "
+            "through features run along shared edges."
         )
-    drawn = merged_svg(
-        merge(first, second, pair.columns),
+    drawn = render_merged.merged_svg(
+        merging.merge(first, second, pair.columns),
         first,
         second,
         overlap=said,
         max_nodes=max_nodes,
         heads=heads,
     )
-    with new_file(path, overwrite) as file:
-        file.write_bytes(bytes_of(drawn, form))
+    with graphs_library.new_file(path, overwrite) as file:
+        file.write_bytes(drawing.bytes_of(drawn, form))
 
 
 def _means(pairs: list[Pair]) -> tuple[Overlap | None, Overlap | None]:
     """Before and after pruning."""
-    from circuit_tracer.graphs.comparing.overlap import mean_overlap
-
-    return mean_overlap([p.whole for p in pairs]), mean_overlap([p.kept for p in pairs])
+    return comparing_overlap.mean_overlap([p.whole for p in pairs]), comparing_overlap.mean_overlap(
+        [p.kept for p in pairs]
+    )
 
 
 def _print(compared: _Compared, nodes: int) -> None:
-    from circuit_tracer.graphs.comparing.overlap import between
-    from circuit_tracer.render import comparing
-
     names = comparing.letters(len(compared.graphs))
     floor, ceiling = _means(compared.floor), _means(compared.ceiling)
     rows: list[tuple[str, Overlap, float | None]] = []
@@ -198,7 +199,7 @@ def _print(compared: _Compared, nodes: int) -> None:
         if mean is not None:
             rows.append((f"{name}, after pruning", mean, None))
     first = compared.pairs[0, 1]
-    place = between(first.kept, floor[1], ceiling[1])
+    place = comparing_overlap.between(first.kept, floor[1], ceiling[1])
     if place is not None:
         rows.append(("A, B from floor 0 to ceiling 1", place, None))
     parts: list[RenderableType] = [
@@ -215,17 +216,14 @@ def _features(compared: _Compared, nodes: int) -> list[RenderableType]:
     """The strongest features of both, of A alone, of B alone."""
     from rich.text import Text
 
-    from circuit_tracer.graphs.comparing.merging import Owner, merge
-    from circuit_tracer.render import comparing
-
     pair = compared.pairs[0, 1]
-    merged = merge(compared.graphs[0], compared.graphs[1], pair.columns)
+    merged = merging.merge(compared.graphs[0], compared.graphs[1], pair.columns)
     counts = pair.counts
     parts: list[RenderableType] = []
     for owner, heading in (
-        (Owner.BOTH, f"Features that both keep: {counts.shared}"),
-        (Owner.FIRST, f"Only A keeps: {counts.first}"),
-        (Owner.SECOND, f"Only B keeps: {counts.second}"),
+        (merging.Owner.BOTH, f"Features that both keep: {counts.shared}"),
+        (merging.Owner.FIRST, f"Only A keeps: {counts.first}"),
+        (merging.Owner.SECOND, f"Only B keeps: {counts.second}"),
     ):
         parts.append(Text(heading, style="bold"))
         if (counts.shared, counts.first, counts.second)[owner]:
@@ -236,8 +234,6 @@ def _features(compared: _Compared, nodes: int) -> list[RenderableType]:
 
 def _record(compared: _Compared, paths: list[Path]) -> dict[str, Any]:
     """What `--json` prints."""
-    from circuit_tracer.graphs.comparing.overlap import between
-
     floor, ceiling = _means(compared.floor), _means(compared.ceiling)
     return {
         "graphs": [
@@ -252,7 +248,7 @@ def _record(compared: _Compared, paths: list[Path]) -> dict[str, Any]:
                 "whole": {**asdict(pair.whole), "p": pair.p_whole},
                 "kept": {**asdict(pair.kept), "p": pair.p_kept},
                 "features": asdict(pair.counts),
-                "place": _plain(between(pair.kept, floor[1], ceiling[1])),
+                "place": _plain(comparing_overlap.between(pair.kept, floor[1], ceiling[1])),
             }
             for (i, j), pair in compared.pairs.items()
         ],

@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuit_tracer.cli.drawing import bytes_of
+from circuit_tracer import graphs
 from circuit_tracer.cli.output import print_json, print_rich
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.dissociation import results_file
+from circuit_tracer.experiments.dissociation.report import compare, terminal
+from circuit_tracer.workbench import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +22,10 @@ def are_reports(paths: Sequence[Path]) -> bool:
 
     UsageError for a mixture.
     """
-    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
-
     found = [
-        path.name == DISSOCIATION_FILE or (path / DISSOCIATION_FILE).is_file() for path in paths
+        path.name == results_file.DISSOCIATION_FILE
+        or (path / results_file.DISSOCIATION_FILE).is_file()
+        for path in paths
     ]
     if any(found) and not all(found):
         graph = paths[found.index(False)]
@@ -37,24 +40,18 @@ def compare_reports(
     paths: Sequence[Path], figure: Path | None, form: str | None, *, overwrite: bool, json: bool
 ) -> None:
     """The figures of every model beside each other, and whether their intervals meet."""
-    from circuit_tracer.experiments.dissociation.report.compare import compare_dissociations
-    from circuit_tracer.experiments.dissociation.report.terminal import comparison_page
-    from circuit_tracer.experiments.dissociation.results_file import read_report
-
-    found = compare_dissociations([read_report(path) for path in paths])
+    found = compare.compare_dissociations([results_file.read_report(path) for path in paths])
     if figure is not None and form is not None:
         _write(found.svg, figure, form, overwrite)
     if json:
         measures = [{**asdict(one), "apart": one.is_apart} for one in found.measures]
         print_json({"models": list(found.models), "measures": measures})
         return
-    print_rich(comparison_page(found))
+    print_rich(terminal.comparison_page(found))
     if figure is not None:
         print(f"\n{figure}")
 
 
 def _write(drawn: str, path: Path, form: str, overwrite: bool) -> None:
-    from circuit_tracer.graphs import new_file
-
-    with new_file(path, overwrite) as file:
-        file.write_bytes(bytes_of(drawn, form))
+    with graphs.new_file(path, overwrite) as file:
+        file.write_bytes(drawing.bytes_of(drawn, form))

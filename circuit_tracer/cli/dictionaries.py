@@ -11,6 +11,7 @@ import typer
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row, say
 from circuit_tracer.errors import UsageError
+from circuit_tracer.transcoders import card_making, opening
 
 if TYPE_CHECKING:
     from circuit_tracer.models import Model
@@ -47,12 +48,9 @@ def make_cards(
     model: Model, dictionary: str, text: Path, row_length: int, format: str | None = None
 ) -> None:
     """Feature cards beside the dictionary's weights."""
-    from circuit_tracer.transcoders.card_making import make_cards
-    from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
-
-    found = open_transcoders(dictionary, model=model, format=format)
-    folder = find_dictionary(dictionary, model, format=format).folder
-    path = make_cards(model, found, text, folder, row_length=row_length)
+    found = opening.open_transcoders(dictionary, model=model, format=format)
+    folder = opening.find_dictionary(dictionary, model, format=format).folder
+    path = card_making.make_cards(model, found, text, folder, row_length=row_length)
     say(f"feature cards: {path}")
 
 

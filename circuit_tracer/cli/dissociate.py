@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer import bundled
+from circuit_tracer import graphs as graphs_library
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
-from circuit_tracer.cli.beside import open_cards
-from circuit_tracer.cli.forms import check_folder_name
-from circuit_tracer.cli.names import check_slug, slug_of
-from circuit_tracer.cli.opening import open_pair
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
-from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.cli.supernodes import reading_of
-from circuit_tracer.cli.token_notes import say_forms
 from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.experiments.dissociation import measurements, results_file, run, spec_file
+from circuit_tracer.experiments.dissociation import study as dissociation_study
+from circuit_tracer.experiments.dissociation.report import figures, page, terminal
+from circuit_tracer.experiments.dissociation.report.routes import two_routes
+from circuit_tracer.experiments.dissociation.steps import drawn_item
+from circuit_tracer.experiments.kit import stages
 from circuit_tracer.processes import processes
+from circuit_tracer.workbench import folder_contents, formats, opening, shipped, slugs, token_notes
 
 if TYPE_CHECKING:
     from circuit_tracer.experiments.dissociation.report.routes.two_routes import Readings, TwoRoutes
     from circuit_tracer.experiments.dissociation.results import Report
     from circuit_tracer.experiments.dissociation.spec import Spec
-    from circuit_tracer.experiments.dissociation.study import Settings, Study
+    from circuit_tracer.experiments.dissociation.study import Study
 
 REPORT = "report.md"
 
@@ -65,71 +68,69 @@ def dissociate(
     json: options.Json = False,
 ) -> None:
     """Tell a fact's route from that of its judgement; the same command goes on where it stopped."""
-    check_folder_name(out)
-    from circuit_tracer.experiments.dissociation.run import dissociate as run
-    from circuit_tracer.experiments.dissociation.spec_file import read_spec
-    from circuit_tracer.experiments.dissociation.study import Study
-
+    formats.check_folder_name(out)
     if processes().count > 1:
         raise UsageError("dissociate does not work under torchrun; run it in one process")
-    file = find_given(spec, ".toml", "a spec in TOML")
-    told = read_spec(file)
+    file = shipped.find_given(spec, ".toml", "a spec in TOML")
+    told = spec_file.read_spec(file)
     settings = _settings(told, seed, quick)
     folder = out / _folder_name(told, name, model)
     _check_folder(folder, overwrite)
     with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
         report(f"opening {model or told.model}", 0, 0)
-        opened = open_pair(
+        opened = opening.open_pair(
             model or told.model,
             transcoders or _dictionary(told, model),
             device=device,
             dtype=dtype,
             threads=threads,
         )
-        study = Study(opened.model, opened.dictionary, told, settings, opened.labels)
+        study = dissociation_study.Study(
+            opened.model, opened.dictionary, told, settings, opened.labels
+        )
         say(f"dissociate: {_size(study)}")
-        say_forms(opened.model, (word for family in told.families for word in family.words or ()))
+        token_notes.say_forms(
+            opened.model, (word for family in told.families for word in family.words or ())
+        )
         if overwrite:
             study.check()  # what cannot be asked shall not cost the earlier report
             _clear(folder)
-        found = run(study, folder, on_progress=report)
+        found = run.dissociate(study, folder, on_progress=report)
         report("drawing", 0, 0)
         files = _write(found, folder, _command(file.name, model, transcoders, quick, seed, dtype))
     if json:
         print_json(asdict(found))
         return
-    from circuit_tracer.experiments.dissociation.report.terminal import page
-
-    print_rich(page(found, width=columns()))
+    print_rich(terminal.page(found, width=columns()))
     print(f"\n{folder}: {', '.join(files)}")
 
 
 def _folder_name(told: Spec, name: str | None, model: str | None) -> str:
     if name is not None:
-        return check_slug(name, flag="--name")
+        return slugs.check_slug(name, flag="--name")
     other = (
         ""
         if model in (None, told.model)
-        else f"-{slug_of(str(model).rpartition('/')[2], empty='model')}"
+        else f"-{slugs.slug_of(str(model).rpartition('/')[2], empty='model')}"
     )
     return f"dissociate-{told.name}{other}"
 
 
 def _dictionary(told: Spec, model: str | None) -> str | None:
     """The spec's dictionary; for another model only where the name means something for it too."""
-    from circuit_tracer.bundled import bundled_models
-
     if model is None or model == told.model or told.transcoders == "neurons":
         return told.transcoders
-    return told.transcoders if model in bundled_models() else None
+    return told.transcoders if model in bundled.bundled_models() else None
 
 
-def _settings(told: Spec, seed: int | None, quick: bool) -> Settings:
+def _settings(told: Spec, seed: int | None, quick: bool) -> dissociation_study.Settings:
     """How much is measured."""
-    from circuit_tracer.experiments.dissociation.study import Settings
-
     seed = told.seed if seed is None else seed
-    return Settings.quickly(seed) if quick else Settings(seed=seed)
+    return (
+        dissociation_study.Settings.quickly(seed)
+        if quick
+        else dissociation_study.Settings(seed=seed)
+    )
 
 
 def _size(study: Study) -> str:
@@ -161,29 +162,27 @@ def _command(
 
 def _ours() -> tuple[str, ...]:
     """What an earlier report may hold."""
-    from circuit_tracer.experiments.dissociation.measurements import MEASUREMENTS_FILE
-    from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES
-    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
-    from circuit_tracer.experiments.dissociation.steps.drawn_item import GRAPHS
-    from circuit_tracer.experiments.kit.stages import STAGES
-
-    files = (REPORT, DISSOCIATION_FILE, MEASUREMENTS_FILE, ROUTES, *OF_STEP.values())
-    return (STAGES, GRAPHS, *files)
+    files = (
+        REPORT,
+        results_file.DISSOCIATION_FILE,
+        measurements.MEASUREMENTS_FILE,
+        figures.ROUTES,
+        *figures.OF_STEP.values(),
+    )
+    return (stages.STAGES, drawn_item.GRAPHS, *files)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that holds something else, before anything is opened."""
-    from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
-
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another --name or --out")
-    if folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder):
+    if folder.is_dir() and any(folder.iterdir()) and not stages.holds_stages(folder):
         advice = ", so --overwrite leaves it alone" if overwrite else ""
         raise OutputError(
             f"{folder} holds something other than a report of dissociate{advice}; choose another "
             "--name or --out"
         )
-    wanted = folder.absolute() / STAGES
+    wanted = folder.absolute() / stages.STAGES
     there = next(place for place in (wanted, *wanted.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "you may not write there" if there.is_dir() else "it is a file"
@@ -204,38 +203,30 @@ def _clear(folder: Path) -> None:
 
 def _write(found: Report, folder: Path, command: str) -> list[str]:
     """The report's files, each whole or not at all; returns their names."""
-    from circuit_tracer.experiments.dissociation.measurements import MEASUREMENTS_FILE
-    from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES, figures
-    from circuit_tracer.experiments.dissociation.report.page import report_markdown
-    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE, write_report
-    from circuit_tracer.graphs import new_file
-
-    drawn = figures(found, _routes(found, folder))
-    for name in {ROUTES, *OF_STEP.values()} - set(drawn):
+    drawn = figures.figures(found, _routes(found, folder))
+    for name in {figures.ROUTES, *figures.OF_STEP.values()} - set(drawn):
         (folder / name).unlink(missing_ok=True)  # of an earlier report
-    texts = {REPORT: report_markdown(found, sorted(drawn), command=command), **drawn}
+    texts = {REPORT: page.report_markdown(found, sorted(drawn), command=command), **drawn}
     for name, text in texts.items():
-        with new_file(folder / name, overwrite=True) as file:
+        with graphs_library.new_file(folder / name, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
-    with new_file(folder / DISSOCIATION_FILE, overwrite=True) as file:
-        write_report(found, file)
-    return [REPORT, DISSOCIATION_FILE, MEASUREMENTS_FILE, *sorted(drawn)]
+    with graphs_library.new_file(folder / results_file.DISSOCIATION_FILE, overwrite=True) as file:
+        results_file.write_report(found, file)
+    return [REPORT, results_file.DISSOCIATION_FILE, measurements.MEASUREMENTS_FILE, *sorted(drawn)]
 
 
 def _routes(found: Report, folder: Path) -> TwoRoutes | None:
     """The two routes of the representative item, features grouped by what their cards say."""
-    from circuit_tracer.experiments.dissociation.report.routes.two_routes import routes_of
-
     if found.item is None:
         return None
-    return routes_of(found, folder, readings=_readings(found, folder))
+    return two_routes.routes_of(found, folder, readings=_readings(found, folder))
 
 
 def _readings(found: Report, folder: Path) -> Readings | None:
     """What the feature cards say; None for a dictionary without cards."""
-    from circuit_tracer.graphs import load_graph
-
     if found.item is None or found.dictionary.source != "bundled":
         return None
-    book = open_cards(load_graph(folder / found.item.graphs[found.item.fact]), None)
+    book = folder_contents.open_cards(
+        graphs_library.load_graph(folder / found.item.graphs[found.item.fact]), None
+    )
     return lambda keys: [reading_of(card) for card in book.cards(list(keys))]

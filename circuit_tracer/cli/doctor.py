@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from circuit_tracer import attribution, models
+from circuit_tracer import bundled as bundled_library
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained, fail
 from circuit_tracer.cli.output import print_json, print_row
+from circuit_tracer.graphs import token_text
+from circuit_tracer.transcoders import opening
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,9 @@ def _tools() -> list[Check]:
 
 def _bundled() -> list[Check]:
     """Hashes of the bundled files against the list that was made when they were final."""
-    from circuit_tracer.bundled import DEFAULT_MODEL, bundled_folder, bundled_models, sha256_of
-
     checks = []
-    for name in bundled_models() or [DEFAULT_MODEL]:
-        folder = bundled_folder() / name
+    for name in bundled_library.bundled_models() or [bundled_library.DEFAULT_MODEL]:
+        folder = bundled_library.bundled_folder() / name
         listing = folder / "SHA256SUMS"
         if not listing.is_file():
             checks.append(Check(f"{name} hashes", "SHA256SUMS is missing; reinstall", False))
@@ -82,7 +84,7 @@ def _bundled() -> list[Check]:
         wrong = [
             file
             for digest, file in lines
-            if not (folder / file).is_file() or sha256_of([folder / file]) != digest
+            if not (folder / file).is_file() or bundled_library.sha256_of([folder / file]) != digest
         ]
         said = f"{len(lines)} files as shipped" if not wrong else f"changed: {', '.join(wrong)}"
         checks.append(Check(f"{name} hashes", said, not wrong))
@@ -91,22 +93,16 @@ def _bundled() -> list[Check]:
 
 def _self_check() -> list[Check]:
     """Trace a short prompt through every bundled dictionary; refused graphs raise."""
-    from circuit_tracer.attribution import trace
-    from circuit_tracer.bundled import bundled_dictionaries, bundled_models
-    from circuit_tracer.graphs.token_text import target_text
-    from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.opening import open_transcoders
-
     checks = []
-    for bundled in bundled_models():
-        model = open_model(bundled)
-        for name in bundled_dictionaries(bundled):
-            dictionary = open_transcoders(
+    for bundled in bundled_library.bundled_models():
+        model = models.open_model(bundled)
+        for name in bundled_library.bundled_dictionaries(bundled):
+            dictionary = opening.open_transcoders(
                 name, model=model, device=model.device, dtype=model.torch_dtype
             )
-            info = trace(model, dictionary, "a banana is").graph.info
+            info = attribution.trace(model, dictionary, "a banana is").graph.info
             said = (
-                f'"a banana is" -> "{target_text(info.targets[0])}", residual '
+                f'"a banana is" -> "{token_text.target_text(info.targets[0])}", residual '
                 f"{info.conservation_residual:.1e} (at most {info.conservation_tolerance:.0e})"
             )
             checks.append(Check(f"conservation, {bundled}/{name}", said))

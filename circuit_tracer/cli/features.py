@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer import bundled as bundled_library
+from circuit_tracer import graphs, models
 from circuit_tracer.bundled import (
     DEFAULT_MODEL,
     bundled_dictionaries,
@@ -20,14 +22,19 @@ from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, say
 from circuit_tracer.errors import UsageError
+from circuit_tracer.interventions import plan, selection, spec, steering
+from circuit_tracer.render import cards as render_cards
+from circuit_tracer.transcoders import card_search, neuron_cards, opening
+from circuit_tracer.transcoders import cards as transcoders_cards
+from circuit_tracer.transcoders import neurons as transcoders_neurons
 
 if TYPE_CHECKING:
-    from circuit_tracer.cli.opening import Opened
     from circuit_tracer.interventions.steering import Feature
     from circuit_tracer.models import Model
     from circuit_tracer.transcoders.cards import Card, CardBook
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import Neurons
+    from circuit_tracer.workbench.opening import Opened
 
 app = typer.Typer(no_args_is_help=True, help="Find features by their cards, and look at one.")
 
@@ -53,9 +60,7 @@ def find_features(
     json: options.Json = False,
 ) -> None:
     """Find features by label, by tokens they promote, or by words they fire at."""
-    from circuit_tracer.transcoders.card_search import WHERE, find_cards
-
-    found = find_cards(_book(transcoders), query, where=where or WHERE)
+    found = card_search.find_cards(_book(transcoders), query, where=where or card_search.WHERE)
     if json:
         print_json(
             [
@@ -70,9 +75,7 @@ def find_features(
         return
     if not found:
         raise UsageError(f'no feature of {transcoders} has "{query}" on its card')
-    from circuit_tracer.render.cards import found_table
-
-    print_rich(found_table(found, limit))
+    print_rich(render_cards.found_table(found, limit))
 
 
 @app.command("show")
@@ -104,9 +107,7 @@ def show_feature(
     if json:
         print_json({"name": f"L{layer}/{index}", **asdict(card)})
         return
-    from circuit_tracer.render.cards import card_tables
-
-    print_rich(*card_tables(card, contexts))
+    print_rich(*render_cards.card_tables(card, contexts))
 
 
 def _dictionary(model: str | None, transcoders: str | None) -> str:
@@ -130,11 +131,8 @@ def _dictionary(model: str | None, transcoders: str | None) -> str:
 
 def parse_feature(text: str) -> tuple[int, int]:
     """Layer and index of "L3/117"; UsageError for anything else."""
-    from circuit_tracer.graphs import NodeKind
-    from circuit_tracer.interventions.selection import parse_node
-
-    ref = parse_node(text)
-    if ref.kind != NodeKind.FEATURE or ref.position is not None:
+    ref = selection.parse_node(text)
+    if ref.kind != graphs.NodeKind.FEATURE or ref.position is not None:
         raise UsageError(f'"{text}" must be a feature without a position, such as L3/117')
     return ref.layer, ref.feature
 
@@ -146,35 +144,21 @@ def _book(transcoders: str) -> CardBook:
             "neurons have no cards to search; trace a prompt and use `circuit-tracer show`, or "
             "`features show L3/117 --transcoders neurons --model MODEL` for one"
         )
-    from circuit_tracer.bundled import bundled_folder
-    from circuit_tracer.transcoders.cards import load_cards
-
-    bundled = bundled_folder() / transcoders
+    bundled = bundled_library.bundled_folder() / transcoders
     if transcoders.count("/") == 1 and bundled.is_dir():
-        return load_cards(bundled)  # instantly: without torch
-    from circuit_tracer.transcoders.opening import find_dictionary
-
-    return load_cards(find_dictionary(transcoders).folder)
+        return transcoders_cards.load_cards(bundled)  # instantly: without torch
+    return transcoders_cards.load_cards(opening.find_dictionary(transcoders).folder)
 
 
 def _neuron_card(model_name: str, layer: int, index: int) -> Card:
-    from circuit_tracer.interventions.plan import check_node
-    from circuit_tracer.interventions.spec import change_feature
-    from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.neuron_cards import NeuronCards
-    from circuit_tracer.transcoders.neurons import open_neurons
-
-    model = open_model(model_name, device="cpu")
-    neurons = open_neurons(model)
-    check_node(change_feature(layer, index), neurons)
-    return NeuronCards(model, neurons).cards([(layer, index)])[0]
+    model = models.open_model(model_name, device="cpu")
+    neurons = transcoders_neurons.open_neurons(model)
+    plan.check_node(spec.change_feature(layer, index), neurons)
+    return neuron_cards.NeuronCards(model, neurons).cards([(layer, index)])[0]
 
 
-def dictionary_cards(dictionary: Dictionary, model: Model) -> CardBook | None:
+def dictionary_cards(dictionary: Dictionary, model: Model) -> transcoders_cards.CardBook | None:
     """The cards of a dictionary that is open, where there are some of these very weights."""
-    from circuit_tracer.transcoders.cards import FILE, CardBook
-    from circuit_tracer.transcoders.opening import find_dictionary
-
     identity = dictionary.identity
     name = identity.source.removeprefix("hub:") if identity.source.startswith("hub:") else None
     if identity.source == "bundled":
@@ -182,72 +166,67 @@ def dictionary_cards(dictionary: Dictionary, model: Model) -> CardBook | None:
     if identity.location:
         name = identity.location
     form = identity.format or None
-    path = None if name is None else find_dictionary(name, model, format=form).folder / FILE
+    path = (
+        None
+        if name is None
+        else opening.find_dictionary(name, model, format=form).folder / transcoders_cards.FILE
+    )
     if path is None or not path.is_file():
         return None
-    book = CardBook(path)
+    book = transcoders_cards.CardBook(path)
     return book if book.dictionary_sha256 == identity.sha256 else None
 
 
 def known_features(
     opened: Opened, pairs: list[tuple[int, int]], folder: Path | None = None
-) -> list[Feature]:
+) -> list[steering.Feature]:
     """Features with their labels and maxima: from cards, or measured for neurons.
 
     `folder` is the dictionary's, where its identity does not tell. UsageError for features that
     are not there.
     """
-    from circuit_tracer.interventions.plan import check_node
-    from circuit_tracer.interventions.spec import change_feature
-    from circuit_tracer.interventions.steering import Feature
-    from circuit_tracer.transcoders.neurons import Neurons
-
     for layer, index in pairs:
-        check_node(change_feature(layer, index), opened.dictionary)
-    if isinstance(opened.dictionary, Neurons):
+        plan.check_node(spec.change_feature(layer, index), opened.dictionary)
+    if isinstance(opened.dictionary, transcoders_neurons.Neurons):
         return _known_neurons(opened.model, opened.dictionary, pairs)
     book = _cards_of(opened.dictionary, opened.model, folder)
     if book is None:
-        return [Feature(layer, index) for layer, index in pairs]
+        return [steering.Feature(layer, index) for layer, index in pairs]
     return [
-        Feature(card.layer, card.feature, card.label, card.max_activation or None)
+        steering.Feature(card.layer, card.feature, card.label, card.max_activation or None)
         for card in book.cards(pairs)
     ]
 
 
-def _cards_of(dictionary: Dictionary, model: Model, folder: Path | None) -> CardBook | None:
-    from circuit_tracer.transcoders.cards import FILE, CardBook
-
+def _cards_of(
+    dictionary: Dictionary, model: Model, folder: Path | None
+) -> transcoders_cards.CardBook | None:
     if folder is None:
         return dictionary_cards(dictionary, model)
-    book = CardBook(folder / FILE)
+    book = transcoders_cards.CardBook(folder / transcoders_cards.FILE)
     is_theirs = book.path.is_file() and book.dictionary_sha256 == dictionary.identity.sha256
     return book if is_theirs else None
 
 
-def _known_neurons(model: Model, neurons: Neurons, pairs: list[tuple[int, int]]) -> list[Feature]:
+def _known_neurons(
+    model: Model, neurons: Neurons, pairs: list[tuple[int, int]]
+) -> list[steering.Feature]:
     """Neurons have no text they were measured on: their maxima are taken on the shipped prompts."""
-    from circuit_tracer.interventions.steering import Feature, measured_maxima, shipped_texts
-    from circuit_tracer.transcoders.neuron_cards import NeuronCards
-
-    texts = shipped_texts(model)
-    maxima = measured_maxima(model, neurons, pairs, texts)
-    cards = NeuronCards(model, neurons).cards(pairs)
+    texts = steering.shipped_texts(model)
+    maxima = steering.measured_maxima(model, neurons, pairs, texts)
+    cards = neuron_cards.NeuronCards(model, neurons).cards(pairs)
     say(f"note: neurons' maxima are those on {len(texts)} of the prompts that ship with the tool")
     return [
-        Feature(card.layer, card.feature, card.label, maximum or None)
+        steering.Feature(card.layer, card.feature, card.label, maximum or None)
         for card, maximum in zip(cards, maxima, strict=True)
     ]
 
 
 def promoted(opened: Opened, feature: Feature, *, negative: bool = False) -> tuple[str, ...]:
     """What a feature raises, strongest first; with a negative activation, what it else lowers."""
-    from circuit_tracer.transcoders.neuron_cards import NeuronCards
-    from circuit_tracer.transcoders.neurons import Neurons
-
     pair = (feature.layer, feature.index)
-    if isinstance(opened.dictionary, Neurons):
-        card = NeuronCards(opened.model, opened.dictionary).cards([pair])[0]
+    if isinstance(opened.dictionary, transcoders_neurons.Neurons):
+        card = neuron_cards.NeuronCards(opened.model, opened.dictionary).cards([pair])[0]
     else:
         book = dictionary_cards(opened.dictionary, opened.model)
         if book is None:

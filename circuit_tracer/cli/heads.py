@@ -6,14 +6,17 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
+from circuit_tracer.attribution import head_loadings as attribution_head_loadings
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.invocation import refuse, refuse_with
-from circuit_tracer.cli.named_nodes import one_row, source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import head_loadings
+from circuit_tracer.render import attention
+from circuit_tracer.workbench import folder_contents, named_nodes, opening
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import Edges, Graph, PrunedGraph
@@ -45,18 +48,15 @@ def heads(
     json: options.Json = False,
 ) -> None:
     """The attention heads that carry a graph's influence, or the parts of one edge by head."""
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.head_loadings import leading_heads, save_heads
-
     if (edge is not None) + (route is not None) + save > 1:
         raise UsageError("--edge, --route and --save exclude each other; give one of them")
     if save and not graph.is_dir():
         raise UsageError("--save stores into the folder of a trace; give that folder")
     refuse_with("--top", other="--edge and --json", there=edge and json)
     refuse_with("--top", other="--route and --json", there=route and json)
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     wanted = _wanted(pruned, edge, route)
-    loadings = None if save else stored_heads(pruned, graph)
+    loadings = None if save else folder_contents.stored_heads(pruned, graph)
     if loadings is None or not _all_stored(pruned, wanted):
         loadings = _computed(pruned, wanted, model, transcoders, device, threads)
     else:
@@ -66,31 +66,25 @@ def heads(
             why=f"because the loadings are stored with {graph}; leave it out",
         )
     if save:
-        save_heads(loadings, graph)
+        head_loadings.save_heads(loadings, graph)
     if wanted is not None:
         _print_edges(pruned.graph, wanted, loadings, top, json)
         return
-    leading = leading_heads(pruned, loadings, most=top)
+    leading = head_loadings.leading_heads(pruned, loadings, most=top)
     if json:
         print_json(_leading_record(pruned, leading))
         return
-    from circuit_tracer.render.attention import leading_table
-
-    print_rich(leading_table(pruned, leading))
+    print_rich(attention.leading_table(pruned, leading))
     if save:
-        from circuit_tracer.graphs.head_loadings import HEADS_FILE
-
-        print(f"\n{graph / HEADS_FILE}")
+        print(f"\n{graph / head_loadings.HEADS_FILE}")
 
 
 def _leading_record(pruned: PrunedGraph, leading: list[LeadingHead]) -> dict[str, Any]:
-    from circuit_tracer.graphs.head_loadings import influence_share, strongest_edges
-
-    edges = strongest_edges(pruned)
+    edges = head_loadings.strongest_edges(pruned)
     return {
         "kept_edges": int(pruned.edge_kept.sum()),
         "edges_taken_apart": len(edges),
-        "influence_share_of_these": influence_share(pruned, edges),
+        "influence_share_of_these": head_loadings.influence_share(pruned, edges),
         "heads": [
             asdict(head) | {"moves": [move._asdict() for move in head.moves]} for head in leading
         ],
@@ -101,16 +95,17 @@ def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
     """The edges asked for; None for all kept ones."""
     graph = pruned.graph
     if edge is not None:
-        starts = source_rows(graph, edge[0], "--edge")
-        ends = target_rows(graph, edge[1], "--edge")
-        rows = one_row(graph, edge[0], starts, "--edge"), one_row(graph, edge[1], ends, "--edge")
+        starts = named_nodes.source_rows(graph, edge[0], "--edge")
+        ends = named_nodes.target_rows(graph, edge[1], "--edge")
+        rows = (
+            named_nodes.one_row(graph, edge[0], starts, "--edge"),
+            named_nodes.one_row(graph, edge[1], ends, "--edge"),
+        )
         return _between(graph, [rows])
     if route is None:
         return None
-    from circuit_tracer.graphs import best_paths
-
     first = int(graph.target_rows[0])
-    paths = best_paths(pruned, k=max(1, route), targets=[first], direct=False)
+    paths = graphs.best_paths(pruned, k=max(1, route), targets=[first], direct=False)
     if not 1 <= route <= len(paths):
         raise UsageError(
             f"--route {route}: the kept graph has {len(paths)} route(s) through features to its "
@@ -122,16 +117,14 @@ def _wanted(pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
 def _between(graph: Graph, ends: list[tuple[int, int]]) -> Edges:
     import numpy as np
 
-    from circuit_tracer.graphs import node_name
-
     found = []
     for source, target in ends:
         into = graph.edges.into(target, target + 1)
         at = np.flatnonzero(graph.edges.source[into] == source)
         if not len(at):
+            start, end = graphs.node_name(graph, source), graphs.node_name(graph, target)
             raise UsageError(
-                f"there is no edge from {node_name(graph, source)} to {node_name(graph, target)}; "
-                "circuit-tracer show lists the strongest"
+                f"there is no edge from {start} to {end}; circuit-tracer show lists the strongest"
             )
         found.append(into.start + int(at[0]))
     return graph.edges.take(np.array(found))
@@ -141,9 +134,7 @@ def _all_stored(pruned: PrunedGraph, wanted: Edges | None) -> bool:
     """Whether stored loadings have all that is wanted."""
     if wanted is None:
         return True
-    from circuit_tracer.graphs.head_loadings import strongest_edges
-
-    stored = strongest_edges(pruned)
+    stored = head_loadings.strongest_edges(pruned)
     pairs = set(zip(stored.source.tolist(), stored.target.tolist(), strict=True))
     return all(
         pair in pairs for pair in zip(wanted.source.tolist(), wanted.target.tolist(), strict=True)
@@ -158,15 +149,13 @@ def _computed(
     device: str,
     threads: int | None,
 ) -> HeadLoadings:
-    from circuit_tracer.cli.opening import reopen
-
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
         report("taking edges apart", 0, 0)
-        from circuit_tracer.attribution.head_loadings import head_loadings
-
-        return head_loadings(opened.model, opened.dictionary, pruned, wanted)
+        return attribution_head_loadings.head_loadings(
+            opened.model, opened.dictionary, pruned, wanted
+        )
 
 
 def _print_edges(graph: Graph, wanted: Edges, loadings: HeadLoadings, top: int, json: bool) -> None:
@@ -181,21 +170,16 @@ def _print_edges(graph: Graph, wanted: Edges, loadings: HeadLoadings, top: int, 
             ]
         )
         return
-    from circuit_tracer.render.attention import edge_heads
-
     for number, (pair, weight, part) in enumerate(zip(ends, weights, parts, strict=True)):
         if number:
             print()
-        print_rich(*edge_heads(graph, *pair, weight, part, most=top))
+        print_rich(*attention.edge_heads(graph, *pair, weight, part, most=top))
 
 
 def _edge_record(
     graph: Graph, source: int, target: int, weight: float, part: HeadLoadings
 ) -> dict[str, Any]:
     import numpy as np
-
-    from circuit_tracer.graphs import node_name
-    from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL
 
     layers = []
     for layer in np.unique(part.layer).tolist():
@@ -206,10 +190,10 @@ def _edge_record(
         layers.append(
             {
                 "layer": layer,
-                "residual": float(here.loading[here.head == RESIDUAL].sum()),
-                "others": float(here.loading[here.head == OTHERS].sum()),
+                "residual": float(here.loading[here.head == head_loadings.RESIDUAL].sum()),
+                "others": float(here.loading[here.head == head_loadings.OTHERS].sum()),
                 "heads": [dict(zip(names, row, strict=True)) for row in columns],
             }
         )
-    ends = {"source": node_name(graph, source), "target": node_name(graph, target)}
+    ends = {"source": graphs.node_name(graph, source), "target": graphs.node_name(graph, target)}
     return ends | {"weight": weight, "layers": layers}

@@ -91,6 +91,10 @@ def start() -> None:
     """Called when a command is about to run: raises what is wrong with the standing settings."""
     if _Running.problem is not None:
         raise _Running.problem
+    values = {} if _Running.context is None else _Running.context.params
+    refuse_with("--device", other="--device-map", there=values.get("device_map"))
+    neurons = values.get("transcoders") == "neurons"
+    refuse_with("--transcoders-format", other="--transcoders neurons", there=neurons)
     if loudness() is Loudness.VERBOSE:
         say(f"versions: {', '.join(_versions())}")
         for line in _settings():
@@ -137,6 +141,22 @@ def _settings() -> Iterator[str]:
 
 def _parameters() -> list[Any]:
     return [] if _Running.context is None else list(_Running.context.command.params)
+
+
+def options_by_parameter() -> dict[str, str]:
+    """How the options of all commands are written, by the names of their parameters.
+
+    Those of the command that is running come first where names are the same.
+    """
+    if _Running.context is None:
+        return {}
+    leaves = [*_leaves(_Running.context.find_root().command), _Running.context.command]
+    return {
+        one.name: next(name for name in one.opts if name.startswith("--"))
+        for command in leaves
+        for one in command.params
+        if any(name.startswith("--") for name in one.opts)
+    }
 
 
 def _source(parameter: Any) -> str:

@@ -12,34 +12,38 @@ from typing import Annotated, Any
 import typer
 
 from circuit_tracer import interrupts
-from circuit_tracer.cli import (
-    ablate,
-    batch,
-    compare,
-    dissociate,
-    doctor,
-    features,
-    heads,
-    invocation,
-    models,
-    paths,
-    qk,
-    reading,
-    render,
-    runs,
-    steer,
-    supernodes,
-    trace,
-    transcoders,
-    trust,
-    view,
-)
-from circuit_tracer.cli.app import ENVIRONMENT, fail
-from circuit_tracer.cli.config_file import check_environment, file_defaults
-from circuit_tracer.cli.encoding import prepare_streams
-from circuit_tracer.cli.refusal import Refused, refusal
-from circuit_tracer.cli.streams import close, survive_broken_pipes
+from circuit_tracer.cli.deferred import deferred
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
+
+with deferred():
+    from circuit_tracer.cli import (
+        ablate,
+        batch,
+        compare,
+        dissociate,
+        doctor,
+        features,
+        heads,
+        invocation,
+        models,
+        paths,
+        qk,
+        reading,
+        render,
+        runs,
+        steer,
+        supernodes,
+        trace,
+        transcoders,
+        trust,
+        view,
+    )
+    from circuit_tracer.cli.app import ENVIRONMENT, fail
+    from circuit_tracer.cli.config_file import check_environment, file_defaults
+    from circuit_tracer.cli.encoding import prepare_streams
+    from circuit_tracer.cli.refusal import Refused, refusal
+    from circuit_tracer.cli.streams import close, survive_broken_pipes
+    from circuit_tracer.cli.wording import show_notes
 
 app = typer.Typer(
     name="circuit-tracer",
@@ -183,6 +187,7 @@ def _run(arguments: Sequence[str]) -> int:
     except CircuitTracerError as error:
         problem = error
     invocation.begin(problem)
+    show_notes()
     # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from circuit_tracer import models
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import (
@@ -18,6 +19,7 @@ from circuit_tracer.cli.dictionaries import (
 )
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json
+from circuit_tracer.transcoders import evaluation, opening, validation
 
 
 @explained
@@ -32,18 +34,14 @@ def validate_transcoders(
     json: options.Json = False,
 ) -> None:
     """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
-    from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.opening import open_transcoders
-    from circuit_tracer.transcoders.validation import TEXT, validate
-
     if text is not None:
         check_text(text)
-    opened = open_model(model, device=device)
+    opened = models.open_model(model, device=device)
     say_notes(opened.notes)
-    found = open_transcoders(dictionary, model=opened, format=format)
+    found = opening.open_transcoders(dictionary, model=opened, format=format)
     say_notes(found.notes)
-    lines = tuple(_lines(text)) if text is not None else TEXT
-    result = validate(opened, found, lines)
+    lines = tuple(_lines(text)) if text is not None else validation.TEXT
+    result = validation.validate(opened, found, lines)
     if json:
         print_json(result.as_json())
         return
@@ -80,16 +78,12 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
-    from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.evaluation import evaluate as measure
-    from circuit_tracer.transcoders.opening import open_transcoders
-
     check_text(text)
-    opened = open_model(model, device=device)
+    opened = models.open_model(model, device=device)
     say_notes(opened.notes)
-    found = open_transcoders(dictionary, model=opened, format=format)
+    found = opening.open_transcoders(dictionary, model=opened, format=format)
     say_notes(found.notes)
-    figures = measure(opened, found, text, max_tokens=max_tokens, row_length=row_length)
+    figures = evaluation.evaluate(opened, found, text, max_tokens=max_tokens, row_length=row_length)
     if cards:
         make_cards(opened, dictionary, text, row_length, format)
     print_evaluation(figures, json)

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import bundled, models
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row
+from circuit_tracer.graphs import token_text
 
 app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
 
@@ -19,9 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known 
 @explained
 def list_models(json: options.Json = False) -> None:
     """List the models that come with the tool, with their dictionaries."""
-    from circuit_tracer.bundled import list_bundled
-
-    rows = list_bundled()
+    rows = bundled.list_bundled()
     if json:
         print_json(rows)
         return
@@ -46,16 +46,13 @@ def inspect_model(
     json: options.Json = False,
 ) -> None:
     """Show a model's architecture, sizes, hash and tokenizer; it is opened for that."""
-    from circuit_tracer.graphs.token_text import shown
-    from circuit_tracer.models import open_model
-
-    opened = open_model(model, device="cpu")
+    opened = models.open_model(model, device="cpu")
     if vocabulary:
         tokens = [opened.token_text(i) for i in range(opened.wiring.n_vocabulary)]
         if json:
             print_json(tokens)
         else:
-            print("\n".join(shown(token) for token in tokens))
+            print("\n".join(token_text.shown(token) for token in tokens))
         return
     wiring, identity = opened.wiring, opened.identity
     facts = {

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from circuit_tracer.cli.app import environment_name
-from circuit_tracer.cli.forms import FILE_NAMES
-from circuit_tracer.errors import UsageError
-
-Choice = TypeVar("Choice", bound=str)
+from circuit_tracer.workbench import formats
 
 
 def option(*names: str, help: str, **more: Any) -> Any:
@@ -26,14 +22,6 @@ def option(*names: str, help: str, **more: Any) -> Any:
 def own(*names: str, help: str, **more: Any) -> Any:
     """A Typer option that means something in its own command only: no environment variable."""
     return option(*names, help=help, envvar=None, **more)
-
-
-def one_of(flag: str, value: str, choices: Sequence[Choice]) -> Choice:
-    """The value of an option, if it is one of these; raises UsageError."""
-    for known in choices:
-        if value == known:
-            return known
-    raise UsageError(f'{flag} "{value}" is none; choose one of {", ".join(choices)}')
 
 
 Model = Annotated[
@@ -102,5 +90,5 @@ MaxNodes = Annotated[
 ]
 Formats = Annotated[
     list[str] | None,
-    option("--format", help=f"Files to write: {', '.join(FILE_NAMES)}; repeatable."),
+    option("--format", help=f"Files to write: {', '.join(formats.FILE_NAMES)}; repeatable."),
 ]

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.cli.encoding import is_unicode
+from circuit_tracer.graphs.files import json_values
 from circuit_tracer.processes import is_first
+from circuit_tracer.render import terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,9 +60,7 @@ def columns() -> int:
 
 def print_json(record: Any) -> None:
     """One JSON object on stdout; NaN becomes null. Escaped ASCII where stdout is not UTF-8."""
-    from circuit_tracer.graphs.files.json_values import to_json
-
-    print(to_json(record, indent=2, ascii_only=not is_unicode(sys.stdout)))
+    print(json_values.to_json(record, indent=2, ascii_only=not is_unicode(sys.stdout)))
 
 
 def print_rich(*renderables: RenderableType) -> None:
@@ -70,11 +70,11 @@ def print_rich(*renderables: RenderableType) -> None:
     """
     from rich.console import Console
 
-    from circuit_tracer.render.terminal import as_text
-
     console = Console(highlight=False)
     color = console.is_terminal and not console.no_color
-    texts = [as_text(one, width=columns(), color=color).rstrip("\n") for one in renderables]
+    texts = [
+        terminal.as_text(one, width=columns(), color=color).rstrip("\n") for one in renderables
+    ]
     print("\n\n".join(texts))
 
 
@@ -98,14 +98,6 @@ def say(line: str) -> None:
     """A line for the person at the terminal, on stderr; once, however many processes run."""
     if is_first() and _loudness is not Loudness.QUIET:
         print(line, file=sys.stderr)
-
-
-def set_threads(threads: int | None) -> None:
-    """How many threads torch uses, at most one a core; torch's own choice for None."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(min(max(1, threads), os.cpu_count() or 1))
 
 
 @contextmanager

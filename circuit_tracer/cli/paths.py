@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
+from circuit_tracer.attribution import head_ways
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.beside import stored_heads
 from circuit_tracer.cli.invocation import refuse_without
-from circuit_tracer.cli.named_nodes import source_rows, target_rows
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.routes import head_paths, k_best
+from circuit_tracer.render import attention, edge_labels, terminal
+from circuit_tracer.render import signed_routes as signed
+from circuit_tracer.workbench import folder_contents, named_nodes, opening
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import PrunedGraph
@@ -46,52 +50,44 @@ def paths(
     json: options.Json = False,
 ) -> None:
     """The k best signed routes from tokens to a target, with their shares of all routes."""
-    from circuit_tracer.graphs import open_graph
-
     refuse_without(
         *("--floor", "--model", "--transcoders", "--device", "--threads"),
         needed="--heads",
         there=heads,
     )
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     if k < 1:
         raise UsageError(f"-k {k} must be at least 1")
     if not 0 <= floor < 1:
         raise UsageError(f"--floor {floor:g} is no share of an edge; give 0 or more, below 1")
     asked = _sign(sign)
-    starts = None if source is None else source_rows(pruned.graph, source, "--from")
-    ends = None if target is None else target_rows(pruned.graph, target, "--to")
+    starts = None if source is None else named_nodes.source_rows(pruned.graph, source, "--from")
+    ends = None if target is None else named_nodes.target_rows(pruned.graph, target, "--to")
     found: list[Route] | list[HeadPath]
     parts = None
     if heads:
-        from circuit_tracer.graphs.routes.head_paths import best_head_paths
-        from circuit_tracer.graphs.routes.k_best import check_count
-
-        check_count(k)
+        k_best.check_count(k)
         parts = _parts(pruned, floor, model, transcoders, device, threads)
-        found = best_head_paths(pruned, parts, sources=starts, targets=ends, k=k, sign=asked)
+        found = head_paths.best_head_paths(
+            pruned, parts, sources=starts, targets=ends, k=k, sign=asked
+        )
     else:
-        from circuit_tracer.graphs import best_paths
-
-        found = best_paths(pruned, sources=starts, targets=ends, k=k, sign=asked)
+        found = graphs.best_paths(pruned, sources=starts, targets=ends, k=k, sign=asked)
     ends = pruned.graph.target_rows.tolist() if ends is None else ends
     if json:
         print_json(_record(pruned, found, starts, ends, parts))
         return
-    from circuit_tracer.render import signed_routes as signed
-    from circuit_tracer.render import terminal
-    from circuit_tracer.render.attention import ways_explained
-    from circuit_tracer.render.edge_labels import carried_by
-
     shown = terminal.routes(
         pruned,
         found,
         width=columns(),
         origin=source or "tokens",
         sign=asked,
-        carried=None if heads else carried_by(stored_heads(pruned, graph)),
+        carried=None
+        if heads
+        else edge_labels.carried_by(folder_contents.stored_heads(pruned, graph)),
     )
-    notes = [] if parts is None else [ways_explained(pruned, parts)]
+    notes = [] if parts is None else [attention.ways_explained(pruned, parts)]
     print_rich(shown, *notes, signed.totals(pruned.graph, ends, starts))
 
 
@@ -104,15 +100,11 @@ def _parts(
     threads: int | None,
 ) -> HeadParts:
     """The kept edges by the heads on their way."""
-    from circuit_tracer.cli.opening import reopen
-
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
         report("taking edges apart", 0, 0)
-        from circuit_tracer.attribution.head_ways import head_parts
-
-        return head_parts(opened.model, opened.dictionary, pruned, floor=floor)
+        return head_ways.head_parts(opened.model, opened.dictionary, pruned, floor=floor)
 
 
 def _sign(text: str) -> Sign:
@@ -131,13 +123,10 @@ def _record(
     parts: HeadParts | None,
 ) -> dict[str, Any]:
     """What `--json` prints."""
-    from circuit_tracer.graphs import NodeKind, node_names, signed_mass
-    from circuit_tracer.graphs.routes.head_paths import unfollowed_share
-
     graph = pruned.graph
-    names, labels = node_names(graph), graph.nodes.label
-    starts = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist() if sources is None else sources
-    mass = signed_mass(graph, sources=starts)
+    names, labels = graphs.node_names(graph), graph.nodes.label
+    starts = graph.nodes.of_kind(graphs.NodeKind.EMBEDDING).tolist() if sources is None else sources
+    mass = graphs.signed_mass(graph, sources=starts)
     record: dict[str, Any] = {
         "routes": [
             {
@@ -160,14 +149,16 @@ def _record(
             for row in targets
         ],
     }
-    return record if parts is None else record | {"not_followed": unfollowed_share(pruned, parts)}
+    return (
+        record
+        if parts is None
+        else record | {"not_followed": head_paths.unfollowed_share(pruned, parts)}
+    )
 
 
-def _ways(path: Route | HeadPath) -> dict[str, Any]:
+def _ways(path: Route | head_paths.HeadPath) -> dict[str, Any]:
     """The heads along each edge of a route, and its part of the whole path."""
-    from circuit_tracer.graphs.routes.head_paths import HeadPath
-
-    if not isinstance(path, HeadPath):
+    if not isinstance(path, head_paths.HeadPath):
         return {}
     heads = [[hop._asdict() | {"name": hop.name} for hop in way] for way in path.ways]
     return {"heads": heads, "path_share": path.path_share}

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
+from circuit_tracer.attribution import qk as attribution_qk
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import named_tokens, qk_terms
+from circuit_tracer.render import attention
+from circuit_tracer.workbench import opening
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.qk_terms import Parts, QkAttribution, Term
@@ -42,24 +47,20 @@ def qk(
     json: options.Json = False,
 ) -> None:
     """Why a head looks where it looks: its score in exact source x source terms."""
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.named_tokens import named_position
-
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     layer, number = _head(head)
     info = pruned.graph.info
-    at = named_position(info, query, "--query"), named_position(info, key, "--key")
-    named = [named_position(info, text, "--against") for text in against or ()]
+    at = (
+        named_tokens.named_position(info, query, "--query"),
+        named_tokens.named_position(info, key, "--key"),
+    )
+    named = [named_tokens.named_position(info, text, "--against") for text in against or ()]
     others = list(dict.fromkeys(named))
-    from circuit_tracer.cli.opening import reopen
-
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
         report("taking the score apart", 0, 0)
-        from circuit_tracer.attribution.qk import explain_score
-
-        found = explain_score(
+        found = attribution_qk.explain_score(
             opened.model,
             opened.dictionary,
             pruned,
@@ -73,9 +74,7 @@ def qk(
     if json:
         print_json(_qk_record(found))
         return
-    from circuit_tracer.render.attention import qk_parts
-
-    print_rich(*qk_parts(pruned.graph, found, top=top))
+    print_rich(*attention.qk_parts(pruned.graph, found, top=top))
 
 
 def _head(text: str) -> tuple[int, int]:
@@ -103,15 +102,13 @@ def _qk_record(found: QkAttribution) -> dict[str, Any]:
 
 
 def _parts_record(parts: Parts) -> dict[str, Any]:
-    from circuit_tracer.graphs.qk_terms import KINDS
-
     return {
         "score": parts.value,
         "feature_share": parts.feature_share,
         "residual": parts.residual,
         "by_kind": {
-            query: dict(zip(KINDS, row, strict=True))
-            for query, row in zip(KINDS, parts.by_kind.tolist(), strict=True)
+            query: dict(zip(qk_terms.KINDS, row, strict=True))
+            for query, row in zip(qk_terms.KINDS, parts.by_kind.tolist(), strict=True)
         },
         "positive": [_term(term) for term in parts.positive],
         "negative": [_term(term) for term in parts.negative],

@@ -6,23 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.beside import open_cards, stored_heads
-from circuit_tracer.cli.files import (
-    example_texts,
-    formats_in,
-    scan_of,
-    write_form,
-    write_texts,
-    write_trace,
-)
-from circuit_tracer.cli.forms import EXPORTED, FILE_NAMES, check_folder_name, draws_nodes, form_of
 from circuit_tracer.cli.invocation import refuse, refuse_without
-from circuit_tracer.cli.names import slug_of
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, say
 from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.experiments.trust import results_file
+from circuit_tracer.experiments.trust.report import terminal as trust
+from circuit_tracer.graphs import head_loadings
+from circuit_tracer.render import edge_labels, tables, terminal, tree
+from circuit_tracer.render import signed_routes as signed
+from circuit_tracer.workbench import folder_contents, folders, formats, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import PrunedGraph
@@ -36,9 +32,7 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show a traced graph: scores, routes, a tree from the target down, nodes and edges."""
-    from circuit_tracer.graphs import counts, edge_table, node_table, open_graph
-
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     if json:
         info = pruned.graph.info
         print_json(
@@ -47,21 +41,15 @@ def show(
                 "tokens": list(info.tokens),
                 "targets": [asdict(target) for target in info.targets],
                 "scores": asdict(pruned.scores),
-                "counts": counts(pruned),
-                "nodes": node_table(pruned, nodes),
-                "edges": edge_table(pruned, edges),
+                "counts": graphs.counts(pruned),
+                "nodes": graphs.node_table(pruned, nodes),
+                "edges": graphs.edge_table(pruned, edges),
             }
         )
         return
-    from circuit_tracer.experiments.trust.report import terminal as trust
-    from circuit_tracer.experiments.trust.results_file import read_verdict
-    from circuit_tracer.render import signed_routes as signed
-    from circuit_tracer.render import tables, terminal, tree
-    from circuit_tracer.render.edge_labels import carried_by
-
     width, routes = columns(), terminal.leading_routes(pruned, 5)
-    carried = carried_by(stored_heads(pruned, graph))
-    verdict = read_verdict(graph if graph.is_dir() else graph.parent, pruned)
+    carried = edge_labels.carried_by(folder_contents.stored_heads(pruned, graph))
+    verdict = results_file.read_verdict(graph if graph.is_dir() else graph.parent, pruned)
     print_rich(
         *([] if verdict is None else [trust.stored_verdict(verdict)]),
         terminal.summary(
@@ -82,7 +70,9 @@ def export(
     graph: options.GraphPath,
     to: Annotated[
         str | None,
-        own("--to", help=f"One of {', '.join(EXPORTED)}; by default as --out ends, or json."),
+        own(
+            "--to", help=f"One of {', '.join(formats.EXPORTED)}; by default as --out ends, or json."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -103,23 +93,23 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
-    form = form_of(out, to, EXPORTED, flag="--to", default="json")
+    form = formats.form_of(out, to, formats.EXPORTED, flag="--to", default="json")
     if feature_examples and form != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     refuse_without("--cards", needed="--feature-examples", there=feature_examples)
-    from circuit_tracer.graphs import open_graph
-
-    pruned = open_graph(graph)
+    pruned = graphs.open_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
-    final = out or folder / FILE_NAMES[form]
+    final = out or folder / formats.FILE_NAMES[form]
     examples = None
     if feature_examples:  # what is wrong with them is said before anything is written
-        book = open_cards(pruned, cards)
-        examples = example_texts(pruned, final.parent, book, overwrite=overwrite)
+        book = folder_contents.open_cards(pruned, cards)
+        examples = folders.example_texts(pruned, final.parent, book, overwrite=overwrite)
     slug = graph.stem if graph.is_file() else graph.resolve().name
-    write_form(pruned, form, final, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder)
-    write_texts(examples or {})
-    place = final.parent / "features" / scan_of(pruned)
+    folders.write_form(
+        pruned, form, final, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder
+    )
+    folders.write_texts(examples or {})
+    place = final.parent / "features" / folders.scan_of(pruned)
     if json:
         at = None if examples is None else {"folder": str(place), "count": len(examples)}
         print_json({"file": str(final), "format": form, "feature_examples": at})
@@ -143,24 +133,19 @@ def prune(
     json: options.Json = False,
 ) -> None:
     """Prune a traced graph again with other thresholds and write its files anew."""
-    from circuit_tracer.experiments.trust.results_file import TRUST_FILE, fingerprint
-    from circuit_tracer.graphs import counts, load_graph
-    from circuit_tracer.graphs import prune as prune_graph
-    from circuit_tracer.graphs.head_loadings import load_heads, loadings_after
-
-    check_folder_name(out)
-    before = load_graph(graph)
+    formats.check_folder_name(out)
+    before = graphs.load_graph(graph)
     folder = graph if graph.is_dir() else graph.parent
     refuse(
         "--max-nodes",
-        idle=not draws_nodes(formats_in(folder)),
+        idle=not formats.draws_nodes(folders.formats_in(folder)),
         why=f"because {folder} holds no figure; leave it out",
     )
-    after = prune_graph(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+    after = graphs.prune(before.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     final = out or folder
-    loadings = load_heads(before, folder)
-    heads = None if loadings is None else loadings_after(loadings, before, after)
-    same = out is None and fingerprint(after) == fingerprint(before)
+    loadings = head_loadings.load_heads(before, folder)
+    heads = None if loadings is None else head_loadings.loadings_after(loadings, before, after)
+    same = out is None and results_file.fingerprint(after) == results_file.fingerprint(before)
     if not (same or out is not None or overwrite):
         _check_loss(before, folder, heads_lost=loadings is not None and heads is None)
     if loadings is not None and heads is None:
@@ -168,20 +153,20 @@ def prune(
             "note: edges are kept of whose heads nothing was stored; `circuit-tracer heads "
             f"{final} --save` takes them apart"
         )
-    if out is None and not same and (folder / TRUST_FILE).is_file():
+    if out is None and not same and (folder / results_file.TRUST_FILE).is_file():
         say("note: the trust report is of other thresholds; `circuit-tracer trust` makes a new one")
-    files = write_trace(
+    files = folders.write_trace(
         after,
         final,
-        formats_in(folder),
-        slug=final.resolve().name or slug_of(after.graph.info.prompt),
+        folders.formats_in(folder),
+        slug=final.resolve().name or slugs.slug_of(after.graph.info.prompt),
         max_nodes=max_nodes,
         overwrite=overwrite or out is None,
         heads=heads,
         beside=folder,
         keeps_report=same,
     )
-    now, then = counts(after), counts(before)
+    now, then = graphs.counts(after), graphs.counts(before)
     if json:
         print_json({"counts": now, "before": then, "files": files})
         return
@@ -191,9 +176,7 @@ def prune(
 
 def _check_loss(before: PrunedGraph, folder: Path, *, heads_lost: bool) -> None:
     """Refuse to drop without being asked what takes a model to make again; raises OutputError."""
-    from circuit_tracer.experiments.trust.results_file import read_verdict
-
-    verdict = read_verdict(folder, before)
+    verdict = results_file.read_verdict(folder, before)
     lost = ["the full trust report"] if verdict is not None and not verdict.is_brief else []
     lost += ["the head loadings"] if heads_lost else []
     if lost:

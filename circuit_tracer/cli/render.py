@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import graphs
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.drawing import LEVELS, View, bytes_of, check_level, check_theme, graph_svg
-from circuit_tracer.cli.forms import DRAWN, FIGURES, FILE_NAMES, check_drawing, draws_nodes, form_of
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError
+from circuit_tracer.workbench import drawing, figure_pages, folder_contents, folders, formats
 
 
 @explained
@@ -22,7 +22,9 @@ def render(
     graph: options.GraphPath,
     format: Annotated[
         str | None,
-        own("--format", help=f"One of {', '.join(DRAWN)}; by default as --out ends, or svg."),
+        own(
+            "--format", help=f"One of {', '.join(formats.DRAWN)}; by default as --out ends, or svg."
+        ),
     ] = None,
     out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
     max_nodes: options.MaxNodes = 60,
@@ -34,8 +36,8 @@ def render(
         str,
         own(
             "--level",
-            help=f"{' or '.join(LEVELS)}: with supernodes, those of GRAPH/supernodes.toml (else "
-            "such as are found) are one node each.",
+            help="nodes or supernodes: with supernodes, those of GRAPH/supernodes.toml (else such "
+            "as are found) are one node each.",
         ),
     ] = "nodes",
     width: Annotated[
@@ -49,20 +51,23 @@ def render(
     json: options.Json = False,
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
-    form = form_of(out, format, DRAWN, default="svg")
-    view = View(max_nodes, routes, check_level(level))
-    colors = check_theme(theme)
-    if form not in FIGURES and not (view.is_whole and width is None and theme == "print"):
+    form = formats.form_of(out, format, formats.DRAWN, default="svg")
+    view = drawing.View(max_nodes, routes, drawing.check_level(level))
+    colors = drawing.check_theme(theme)
+    figures = formats.FIGURES
+    if form not in figures and not (view.is_whole and width is None and theme == "print"):
         raise UsageError(
-            f"--routes, --level, --width and --theme are for {', '.join(FIGURES)}; leave them out "
-            f"with {form}"
+            f"--routes, --level, --width and --theme are for {', '.join(figures)}; leave them "
+            f"out with {form}"
         )
-    refuse_with("--max-nodes", other=f"the form {form}", there=not draws_nodes([form]))
+    refuse_with("--max-nodes", other=f"the form {form}", there=not formats.draws_nodes([form]))
     folder = graph if graph.is_dir() else graph.parent
-    final = out or folder / FILE_NAMES[form]
-    if form in FIGURES:
-        check_drawing([form])
-        _write(final, bytes_of(graph_svg(graph, view), form, width, colors), overwrite)
+    final = out or folder / formats.FILE_NAMES[form]
+    if form in figures:
+        formats.check_drawing([form])
+        _write(
+            final, drawing.bytes_of(drawing.graph_svg(graph, view), form, width, colors), overwrite
+        )
     else:
         _write_page(graph, form, final, max_nodes, overwrite)
     if json:
@@ -72,20 +77,14 @@ def render(
 
 
 def _write(final: Path, content: bytes, overwrite: bool) -> None:
-    from circuit_tracer.graphs import new_file
-
-    with new_file(final, overwrite) as file:
+    with graphs.new_file(final, overwrite) as file:
         file.write_bytes(content)
 
 
 def _write_page(graph: Path, form: str, final: Path, max_nodes: int, overwrite: bool) -> None:
     """DOT text or the browser's page: forms without a size."""
-    from circuit_tracer.cli.beside import stored_heads
-    from circuit_tracer.cli.files import write_form
-    from circuit_tracer.graphs import open_graph
-
-    pruned = open_graph(graph)
-    write_form(
+    pruned = graphs.open_graph(graph)
+    folders.write_form(
         pruned,
         form,
         final,
@@ -93,7 +92,7 @@ def _write_page(graph: Path, form: str, final: Path, max_nodes: int, overwrite: 
         max_nodes=max_nodes,
         overwrite=overwrite,
         beside=graph if graph.is_dir() else graph.parent,
-        heads=stored_heads(pruned, graph),
+        heads=folder_contents.stored_heads(pruned, graph),
     )
 
 
@@ -111,21 +110,26 @@ def figure(
     ] = None,
     format: Annotated[
         str | None,
-        own("--format", help=f"One of {', '.join(FIGURES)}; by default as --out ends, or svg."),
+        own(
+            "--format",
+            help=f"One of {', '.join(formats.FIGURES)}; by default as --out ends, or svg.",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Compose a page of several panels (graphs, routes, curves) from a TOML file."""
-    from circuit_tracer.cli.figure_spec import page_of, read_spec
-
-    form = form_of(out, format, FIGURES, default="svg")
-    check_drawing([form])
-    found = read_spec(spec)
+    form = formats.form_of(out, format, formats.FIGURES, default="svg")
+    formats.check_drawing([form])
+    found = figure_pages.read_spec(spec)
     final = out or spec.with_suffix(f".{form}")
     if final.resolve() == spec.resolve():
         raise UsageError(f"{final} is the spec itself; give the page another name with --out")
-    _write(final, bytes_of(page_of(found), form, found.width, found.theme), overwrite)
+    _write(
+        final,
+        drawing.bytes_of(figure_pages.page_of(found), form, found.width, found.theme),
+        overwrite,
+    )
     if json:
         print_json({"figure": str(final), "panels": len(found.panels), "width_mm": found.width})
     else:

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from circuit_tracer.batch import progress, store, summary
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.files import (
-    DEFAULT_FORMATS,
-    write_trace,
-)
-from circuit_tracer.cli.forms import (
-    FILE_NAMES,
-    check_drawing,
-    check_folder_name,
-    check_formats,
-    draws_nodes,
-)
 from circuit_tracer.cli.invocation import refuse_without
-from circuit_tracer.cli.names import folder_for, slug_of
-from circuit_tracer.cli.options import one_of, own
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, one_of
+from circuit_tracer.workbench import folders, slugs
+from circuit_tracer.workbench import formats as workbench_formats
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.store import Run
@@ -50,17 +41,13 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Progress, failures and rate of a run, and its scores, features, routes and heads."""
-    from circuit_tracer.batch import summary
-    from circuit_tracer.batch.progress import progress
-    from circuit_tracer.batch.store import open_run
-
-    opened = open_run(run)
+    opened = store.open_run(run)
     known = list(summary.tag_counts(opened))
     if tag and not known:
         raise UsageError("the prompts of this run have no tags; leave out --tag")
     tags = [one_of("--tag", one, known) for one in tag or ()]
     tags = tags or [summary.EVERYTHING, *known[:3]]
-    stand = progress(opened)
+    stand = progress.progress(opened)
     lines = [line for one in tags for line in summary.features(opened, one, top=top, seed=seed)]
     routes, heads = summary.routes(opened, top=top), summary.heads(opened, top=top, seed=seed)
     scores = summary.score_quantiles(opened)
@@ -112,18 +99,21 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write one prompt of a run as a folder of its own, which every other command reads."""
-    from circuit_tracer.batch.store import open_run
-
-    formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
-    check_drawing(formats)
-    refuse_without("--max-nodes", needed="a --format that draws", there=draws_nodes(formats))
-    check_folder_name(out)
-    opened = open_run(run)
+    formats = workbench_formats.check_formats(
+        format if format is not None else folders.DEFAULT_FORMATS,
+        list(workbench_formats.FILE_NAMES),
+    )
+    workbench_formats.check_drawing(formats)
+    refuse_without(
+        "--max-nodes", needed="a --format that draws", there=workbench_formats.draws_nodes(formats)
+    )
+    workbench_formats.check_folder_name(out)
+    opened = store.open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
     text = pruned.graph.info.prompt
-    final = out or folder_for(Path("outputs"), f"{opened.name}-{_name(opened, key)}", text)
-    files = write_trace(
+    final = out or slugs.folder_for(Path("outputs"), f"{opened.name}-{_name(opened, key)}", text)
+    files = folders.write_trace(
         pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite
     )
     if json:
@@ -135,4 +125,4 @@ def export(
 def _name(run: Run, key: str) -> str:
     """A prompt's own id as far as it can be a folder's name, else how its id begins."""
     names = dict(zip(*(run.graphs.column(c).to_pylist() for c in ("id", "name")), strict=True))
-    return slug_of(names[key]) if names[key] else key[:12]
+    return slugs.slug_of(names[key]) if names[key] else key[:12]

@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from circuit_tracer import graphs
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value, chosen_unit
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.drawing import bytes_of
-from circuit_tracer.cli.forms import check_figure
-from circuit_tracer.cli.invocation import refuse_without
+from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
-from circuit_tracer.cli.token_notes import say_forms
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import token_text
+from circuit_tracer.interventions import spec
+from circuit_tracer.interventions import steering as interventions_steering
+from circuit_tracer.render import dose as render_dose
+from circuit_tracer.render import effects
+from circuit_tracer.render import text as render_text
+from circuit_tracer.transcoders import card_search, neurons
+from circuit_tracer.workbench import drawing, formats, opening, token_notes
 
 if TYPE_CHECKING:
-    from circuit_tracer.cli.opening import Opened
     from circuit_tracer.interventions.steering import Feature, Steering
     from circuit_tracer.models import Model
+    from circuit_tracer.workbench.opening import Opened
 
 SHARES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Doses of the curve unless told, as shares of the strength asked for."""
@@ -96,27 +102,26 @@ def steer(
         raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
     refuse_without("--seed", needed="a --temperature above 0", there=temperature > 0)
     refuse_without("--overwrite", needed="--plot", there=plot)
-    form = check_figure(plot, overwrite=overwrite)
-
-    from circuit_tracer.cli.opening import open_pair
-    from circuit_tracer.interventions.steering import steer as run
+    form = formats.check_figure(plot, overwrite=overwrite)
 
     with progress_line() as report:
         report(f"opening {model}", 0, 0)
-        opened = open_pair(
+        opened = opening.open_pair(
             model,
             transcoders,
             transcoders_format=transcoders_format,
             device=device,
             threads=threads,
         )
+        neurons = "a model's own neurons"
+        refuse_with("--transcoders-format", other=neurons, there=opened.relabel)
         features = _features(opened, feature or [], find, transcoders)
         followed = _target(opened, features, unit, amount, target)
         found: list[tuple[str, Steering]] = []
         for done, text in enumerate(prompt):
             report("writing", done, len(prompt))
             ids = opened.model.tokenize(text, chat=chat, system=system)
-            steering = run(
+            steering = interventions_steering.steer(
                 opened.model,
                 opened.dictionary,
                 ids,
@@ -143,8 +148,6 @@ def steer(
 
 def _doses(given: str | None, amount: float) -> list[float]:
     """Every strength to be tried, the one asked for among them."""
-    from circuit_tracer.interventions.spec import Strength
-
     if given is None:
         found = {round(share * amount, 6) for share in SHARES}
     else:
@@ -153,7 +156,7 @@ def _doses(given: str | None, amount: float) -> list[float]:
         except ValueError as error:
             raise UsageError(f'--doses "{given}" must be numbers with commas: "1,2,5"') from error
     for dose in found:
-        Strength(dose)
+        spec.Strength(dose)
     return sorted(found | {amount})
 
 
@@ -161,22 +164,20 @@ def _features(
     opened: Opened, names: list[str], find: str | None, transcoders: str | None
 ) -> list[Feature]:
     from circuit_tracer.cli.features import dictionary_cards, known_features, parse_feature
-    from circuit_tracer.transcoders.card_search import find_cards
-    from circuit_tracer.transcoders.neurons import Neurons
 
     pairs = [parse_feature(part) for name in names for part in name.split(",")]
     folder = Path(transcoders) if transcoders and Path(transcoders).is_dir() else None
     if find is not None:
         dictionary = opened.dictionary
         book = None
-        if not isinstance(dictionary, Neurons):
+        if not isinstance(dictionary, neurons.Neurons):
             book = dictionary_cards(dictionary, opened.model)
         if book is None:
             raise UsageError(
                 f"{dictionary.identity.name} has no feature cards to search; name a feature with "
                 "--feature L3/117"
             )
-        matches = find_cards(book, find)
+        matches = card_search.find_cards(book, find)
         if not matches:
             raise UsageError(f'no feature of {dictionary.identity.name} has "{find}" on its card')
         pairs.append((matches[0].card.layer, matches[0].card.feature))
@@ -188,7 +189,7 @@ def _target(
 ) -> int | None:
     """The token to follow: as given, or what the first feature, so held, raises most."""
     if given is not None:
-        say_forms(opened.model, [given])
+        token_notes.say_forms(opened.model, [given])
         return opened.model.token_id(given)
     from circuit_tracer.cli.features import promoted
     from circuit_tracer.errors import PromptError
@@ -230,26 +231,23 @@ def _plot(
     unit: str,
     word: str,
 ) -> None:
-    from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.token_text import shown
-    from circuit_tracer.render.dose import Point, dose_svg
-
     points = [
-        Point(dose.strength, dose.first, dose.mean, dose.text.perplexity) for dose in steering.doses
+        render_dose.Point(dose.strength, dose.first, dose.mean, dose.text.perplexity)
+        for dose in steering.doses
     ]
     before = steering.before
     zero = before.target[0] if before.target else float("nan")
     mean = sum(before.target) / len(before.target) if before.target else float("nan")
     names = ", ".join(f"{f.name} {f.label}".strip() for f in features)
-    figure = dose_svg(
+    figure = render_dose.dose_svg(
         points,
-        Point(0.0, zero, mean, before.perplexity),
+        render_dose.Point(0.0, zero, mean, before.perplexity),
         title=f"Holding {names}",
         unit=_unit_text(unit),
-        target=shown(word),
+        target=token_text.shown(word),
     )
-    with new_file(plot, overwrite) as file:
-        file.write_bytes(bytes_of(figure, form))
+    with graphs.new_file(plot, overwrite) as file:
+        file.write_bytes(drawing.bytes_of(figure, form))
 
 
 def _unit_text(unit: str) -> str:
@@ -281,14 +279,13 @@ def _print(
     amount: float,
     word: str,
 ) -> None:
-    from circuit_tracer.render.effects import steering_tables
-    from circuit_tracer.render.text import number, printable
-
     for feature in features:
-        known = "" if feature.maximum is None else f", maximum {number(feature.maximum)}"
-        label = printable(feature.label).strip()
+        known = (
+            "" if feature.maximum is None else f", maximum {render_text.number(feature.maximum)}"
+        )
+        label = render_text.printable(feature.label).strip()
         print(f"{feature.name}{f' {label}' if label else ''}{known}")
     for text, steering in found:
         print()
-        tables = steering_tables(text, steering, amount, unit=_unit_text(unit), target=word)
+        tables = effects.steering_tables(text, steering, amount, unit=_unit_text(unit), target=word)
         print_rich(*tables)

@@ -6,14 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import graphs
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.beside import open_cards
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.supernodes import file, grouping
+from circuit_tracer.graphs.supernodes import graph as supernodes_graph
+from circuit_tracer.graphs.supernodes import scores as supernodes_scores
+from circuit_tracer.interventions import coherence
+from circuit_tracer.models import devices
+from circuit_tracer.render import groups as render_groups
+from circuit_tracer.transcoders import dictionary as transcoders_dictionary
+from circuit_tracer.workbench import folder_contents, opening
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,12 +77,6 @@ def supernodes(
     json: options.Json = False,
 ) -> None:
     """Group kept features that do the same; score, name and keep the groups, with their routes."""
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.supernodes.file import read_supernodes, write_supernodes
-    from circuit_tracer.graphs.supernodes.graph import group_paths, supernode_graph
-    from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
-    from circuit_tracer.graphs.supernodes.scores import against_random, group_scores
-
     if out is not None and out.suffix.lower() not in ("", ".toml"):
         raise UsageError(f"{out} ends in {out.suffix}, and TOML is written; let it end in .toml")
     refuse_with("--threshold", other="--edit", there=edit)
@@ -85,27 +87,31 @@ def supernodes(
         needed="--causal or --decoders",
         there=causal or decoders,
     )
-    pruned = open_graph(graph)
-    edited = None if edit is None else read_supernodes(pruned, edit)
+    pruned = graphs.open_graph(graph)
+    edited = None if edit is None else file.read_supernodes(pruned, edit)
     if edited is not None and not edited:
         raise UsageError(f"{edit} names no supernode; write a name and a list of nodes")
     readings = _readings(pruned, cards)
-    alike = similarity(
+    alike = grouping.similarity(
         pruned,
         decoders=None if decoders is None else _decoders(pruned, decoders, model, device, threads),
         readings=readings,
         same_position=not across,
     )
-    groups = find_supernodes(pruned, alike, threshold=threshold) if edited is None else edited
+    groups = (
+        grouping.find_supernodes(pruned, alike, threshold=threshold) if edited is None else edited
+    )
     effects = None
     if causal and groups:
         effects = _effects(pruned, model, transcoders, device, threads)
-    scores = group_scores(groups, alike, readings=readings, effects=effects)
-    figures = against_random(pruned, groups, alike, readings=readings, effects=effects, seed=seed)
-    whole = supernode_graph(pruned, groups)
-    paths = group_paths(pruned, whole, k=k)
+    scores = supernodes_scores.group_scores(groups, alike, readings=readings, effects=effects)
+    figures = supernodes_scores.against_random(
+        pruned, groups, alike, readings=readings, effects=effects, seed=seed
+    )
+    whole = supernodes_graph.supernode_graph(pruned, groups)
+    paths = supernodes_graph.group_paths(pruned, whole, k=k)
     if out is not None:
-        write_supernodes(pruned, groups, out, overwrite=overwrite)
+        file.write_supernodes(pruned, groups, out, overwrite=overwrite)
     if json:
         print_json(_record(pruned, groups, scores, figures, whole, paths))
         return
@@ -121,42 +127,34 @@ def _effects(
     threads: int | None,
 ) -> dict[int, Floats]:
     """What ablating each kept feature does to the logits."""
-    from circuit_tracer.cli.opening import reopen
-
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
         report("ablating every kept feature", 0, 0)
-        from circuit_tracer.interventions.coherence import ablation_effects
-
-        return ablation_effects(opened.model, opened.dictionary, pruned)
+        return coherence.ablation_effects(opened.model, opened.dictionary, pruned)
 
 
 def _readings(pruned: PrunedGraph, cards: Path | None) -> list[Reading] | None:
     """What the cards of the kept features say; None for a dictionary without cards."""
-    from circuit_tracer.graphs.supernodes.grouping import feature_rows
-
     dictionary = pruned.graph.info.dictionary
     beside = Path(dictionary.location) / CARDS_FILE if dictionary.location else None
     has_cards = dictionary.source == "bundled" or (beside is not None and beside.is_file())
     if cards is None and (not has_cards or dictionary.kind == "neurons"):
         return None
-    nodes, rows = pruned.graph.nodes, feature_rows(pruned)
+    nodes, rows = pruned.graph.nodes, grouping.feature_rows(pruned)
     wanted = [(int(nodes.layer[row]), int(nodes.feature[row])) for row in rows.tolist()]
-    return [reading_of(card) for card in open_cards(pruned, cards).cards(wanted)]
+    return [reading_of(card) for card in folder_contents.open_cards(pruned, cards).cards(wanted)]
 
 
-def reading_of(card: Card) -> Reading:
+def reading_of(card: Card) -> grouping.Reading:
     """The tokens of its examples by activation, and the promoted ones, the first most of all."""
-    from circuit_tracer.graphs.supernodes.grouping import Reading
-
     fires_on: dict[str, float] = {}
     for example in card.examples:
         for token, activation in zip(example.tokens, example.activations, strict=True):
             if activation > 0:
                 fires_on[token] = fires_on.get(token, 0.0) + activation
     promotes = {token: 1 / (rank + 1) for rank, token in enumerate(card.promotes[:PROMOTED])}
-    return Reading(_shares(fires_on), _shares(promotes))
+    return grouping.Reading(_shares(fires_on), _shares(promotes))
 
 
 def _shares(weights: dict[str, float]) -> dict[str, float]:
@@ -170,28 +168,23 @@ def _decoders(
     """(n, d) what the kept features write, summed over the layers they write to."""
     import numpy as np
 
-    from circuit_tracer.cli.opening import open_pair, reference_of
-    from circuit_tracer.graphs.supernodes.grouping import feature_rows
-    from circuit_tracer.models.devices import as_floats, on_device
-    from circuit_tracer.transcoders.dictionary import Dictionary
-
     info = pruned.graph.info
-    where = model or reference_of(info.model, "--model")
-    dictionary = open_pair(where, name, device=device, threads=threads).dictionary
-    if not isinstance(dictionary, Dictionary):
+    where = model or opening.reference_of(info.model, "--model")
+    dictionary = opening.open_pair(where, name, device=device, threads=threads).dictionary
+    if not isinstance(dictionary, transcoders_dictionary.Dictionary):
         raise UsageError("--decoders is for transcoders; neurons have none, leave it out")
     if dictionary.identity.sha256 != info.dictionary.sha256:
         raise UsageError(
             f"--decoders {name} is not the dictionary of this graph, which is "
             f"{info.dictionary.name}"
         )
-    nodes, rows = pruned.graph.nodes, feature_rows(pruned)
+    nodes, rows = pruned.graph.nodes, grouping.feature_rows(pruned)
     table = np.zeros((len(rows), dictionary.layers[0].b_dec.shape[-1]))
     for layer in dictionary.layers:
         at = np.flatnonzero(nodes.layer[rows] == layer.layer)
-        index = on_device(nodes.feature[rows[at]], layer.b_dec.device)
+        index = devices.on_device(nodes.feature[rows[at]], layer.b_dec.device)
         for written in range(layer.layer, layer.layer + layer.n_written):
-            table[at] += as_floats(layer.decoder_rows(index, written))
+            table[at] += devices.as_floats(layer.decoder_rows(index, written))
     return table
 
 
@@ -205,21 +198,19 @@ def _print(
 ) -> None:
     from rich.text import Text
 
-    from circuit_tracer.render.groups import figures_table, group_routes, group_table, members
-
     if not groups:
         print("No two kept features are alike enough; lower --threshold, or prune less.")
         return
     against: list[RenderableType] = []
     if figures:
         heading = Text("Against random groups of the same sizes", style="bold")
-        against = [heading, figures_table(figures)]
+        against = [heading, render_groups.figures_table(figures)]
     print_rich(
-        group_table(pruned, groups, scores),
-        members(pruned, groups, width=columns()),
+        render_groups.group_table(pruned, groups, scores),
+        render_groups.members(pruned, groups, width=columns()),
         *against,
         Text("Strongest routes between supernodes", style="bold"),
-        group_routes(pruned, whole, paths, width=columns()),
+        render_groups.group_routes(pruned, whole, paths, width=columns()),
     )
 
 
@@ -232,9 +223,7 @@ def _record(
     paths: list[GroupPath],
 ) -> dict[str, Any]:
     """What `--json` prints."""
-    from circuit_tracer.graphs import node_names
-
-    names = node_names(pruned.graph)
+    names = graphs.node_names(pruned.graph)
     return {
         "supernodes": [
             {

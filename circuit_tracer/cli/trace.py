@@ -10,28 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from circuit_tracer import attribution, graphs
+from circuit_tracer.attribution import head_loadings
 from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
-from circuit_tracer.cli.files import (
-    DEFAULT_FORMATS,
-    check_place,
-    write_trace,
-)
-from circuit_tracer.cli.forms import (
-    FILE_NAMES,
-    check_drawing,
-    check_folder_name,
-    check_formats,
-    draws_nodes,
-)
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
-from circuit_tracer.cli.names import check_slug, folder_for, slug_of
-from circuit_tracer.cli.opening import Opened, open_pair, parse_dtype
 from circuit_tracer.cli.options import option
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
-from circuit_tracer.cli.token_notes import given_tokens, say_forms
 from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.trust import measurements
+from circuit_tracer.experiments.trust.report import terminal as trust_terminal
+from circuit_tracer.graphs import pruning
 from circuit_tracer.processes import is_first, processes
+from circuit_tracer.render import edge_labels, terminal
+from circuit_tracer.render import signed_routes as signed
+from circuit_tracer.workbench import folders, opening, slugs, token_notes
+from circuit_tracer.workbench import formats as workbench_formats
 
 _WORK = ("forward", "encode", "sweep", "prune", "heads")
 """Stages that are tracing; the others open and write files."""
@@ -103,12 +97,21 @@ def trace(
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
     given, started = dict(locals()), time.perf_counter()
     text = _prompt(prompt)
-    formats = check_formats(format if format is not None else DEFAULT_FORMATS, list(FILE_NAMES))
-    check_folder_name(out)
-    folder = folder_for(out, slug_of(text), text) if slug is None else out / check_slug(slug)
-    check_place(folder, overwrite, text)
-    check_drawing(formats)
-    refuse_without("--max-nodes", needed="a --format that draws", there=draws_nodes(formats))
+    formats = workbench_formats.check_formats(
+        format if format is not None else folders.DEFAULT_FORMATS,
+        list(workbench_formats.FILE_NAMES),
+    )
+    workbench_formats.check_folder_name(out)
+    folder = (
+        slugs.folder_for(out, slugs.slug_of(text), text)
+        if slug is None
+        else out / slugs.check_slug(slug)
+    )
+    folders.check_place(folder, overwrite, text)
+    workbench_formats.check_drawing(formats)
+    refuse_without(
+        "--max-nodes", needed="a --format that draws", there=workbench_formats.draws_nodes(formats)
+    )
     refuse_with("--routes", other="--json", there=json)
     trace_options.refuse_idle(target, contrast, why_not)
     if heads and processes().count > 1:
@@ -122,17 +125,14 @@ def trace(
             "GRAPH in one process"
         )
 
-    from circuit_tracer.graphs import prune
-    from circuit_tracer.graphs.pruning import check_thresholds
-
-    check_thresholds(node_threshold, edge_threshold)
-    computed_in, cotangents = parse_dtype(dtype)
+    pruning.check_thresholds(node_threshold, edge_threshold)
+    computed_in, cotangents = opening.parse_dtype(dtype)
     settings = trace_options.trace_settings(given, cotangents)
     nothing = "nothing was written, and the same command starts from the beginning"
     with if_interrupted(nothing), progress_line() as report:
         report(f"opening {model}", 0, 0)
         clock = time.perf_counter()
-        opened = open_pair(
+        opened = opening.open_pair(
             model,
             transcoders,
             transcoders_format=transcoders_format,
@@ -141,14 +141,18 @@ def trace(
             device_map=device_map,
             threads=threads,
         )
+        neurons = "a model's own neurons"
+        refuse_with("--transcoders-format", other=neurons, there=opened.relabel)
         load_seconds = time.perf_counter() - clock
-        say_forms(opened.model, given_tokens(settings))
+        token_notes.say_forms(opened.model, token_notes.given_tokens(settings))
         traced = _traced(opened, text, settings, report)
         if not is_first():
             return  # the first process prints and writes, the others only computed
         report("pruning", 0, 0)
         clock = time.perf_counter()
-        pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+        pruned = graphs.prune(
+            traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold
+        )
         if opened.relabel is not None:
             pruned = opened.relabel(pruned)
         seconds = {"load": load_seconds, **traced.seconds, "prune": time.perf_counter() - clock}
@@ -156,7 +160,7 @@ def trace(
         found = _trust(opened, pruned, seconds, report, asked=trust)
         report("writing", 0, 0)
         clock = time.perf_counter()
-        files = write_trace(
+        files = folders.write_trace(
             pruned,
             folder,
             formats,
@@ -186,16 +190,17 @@ def _prompt(argument: str) -> str:
 
 
 def _traced(
-    opened: Opened, text: str, settings: TraceSettings, report: Callable[[str, int, int], None]
+    opened: opening.Opened,
+    text: str,
+    settings: TraceSettings,
+    report: Callable[[str, int, int], None],
 ) -> Trace:
-    from circuit_tracer.attribution import trace as trace_prompt
-
     def progress(now: Progress) -> None:
         if now.note and now.seconds > LONG_SWEEP:
             say(now.note)  # stays to be read, also where there is no terminal
         report(now.stage, now.done, now.total)
 
-    return trace_prompt(
+    return attribution.trace(
         opened.model,
         opened.dictionary,
         text,
@@ -206,23 +211,21 @@ def _traced(
 
 
 def _loadings(
-    opened: Opened,
+    opened: opening.Opened,
     pruned: PrunedGraph,
     seconds: dict[str, float],
     report: Callable[[str, int, int], None],
 ) -> HeadLoadings:
     """Every kept edge by head; fills in `seconds`."""
-    from circuit_tracer.attribution.head_loadings import head_loadings
-
     report("taking edges apart by head", 0, 0)
     clock = time.perf_counter()
-    loadings = head_loadings(opened.model, opened.dictionary, pruned)
+    loadings = head_loadings.head_loadings(opened.model, opened.dictionary, pruned)
     seconds["heads"] = time.perf_counter() - clock
     return loadings
 
 
 def _trust(
-    opened: Opened,
+    opened: opening.Opened,
     pruned: PrunedGraph,
     seconds: dict[str, float],
     report: Callable[[str, int, int], None],
@@ -233,9 +236,8 @@ def _trust(
     if asked is False or (asked is None and not _is_brief(pruned)):
         return None
     from circuit_tracer.cli.trust import LONG, measure, other_dictionary
-    from circuit_tracer.experiments.trust.measurements import TrustSettings
 
-    settings = TrustSettings(quick=not asked)
+    settings = measurements.TrustSettings(quick=not asked)
     clock = time.perf_counter()
     other = other_dictionary(opened, pruned, "auto") if asked else None
     found = measure(opened, pruned, settings, other, report, least_said=LONG)
@@ -308,18 +310,13 @@ def _print(
     found: Trust | None,
     loadings: HeadLoadings | None,
 ) -> None:
-    from circuit_tracer.experiments.trust.report.terminal import verdict
-    from circuit_tracer.render import signed_routes as signed
-    from circuit_tracer.render import terminal
-    from circuit_tracer.render.edge_labels import carried_by
-
     paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
-    carried = carried_by(loadings)
+    carried = edge_labels.carried_by(loadings)
     width, section, tested = columns(), None, []
     if n_routes > 0:
         section = signed.why_not(pruned, n_routes, width=width, carried=carried)
     if found is not None:
-        tested = [verdict(found.verdict, width=width, brief=found.settings.quick)]
+        tested = [trust_terminal.verdict(found.verdict, width=width, brief=found.settings.quick)]
     shown = terminal.summary(pruned, paths, width=width, section=section, carried=carried)
     print_rich(shown, *tested)
     work = sum(seconds.get(stage, 0) for stage in _WORK)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer.attribution import settings
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option
 
 if TYPE_CHECKING:
-    from circuit_tracer.attribution.settings import Cotangents, TraceSettings
+    from circuit_tracer.attribution.settings import Cotangents
 
 Chat = Annotated[
     bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
@@ -103,11 +104,11 @@ def refuse_idle(target: list[str] | None, contrast: str | None, why_not: str | N
         refuse_with("--max-n-logits", "--desired-logit-prob", other=flag, there=value)
 
 
-def trace_settings(given: Mapping[str, Any], cotangents: Cotangents | None) -> TraceSettings:
+def trace_settings(
+    given: Mapping[str, Any], cotangents: Cotangents | None
+) -> settings.TraceSettings:
     """The settings that a command's options say. Raises UsageError for what cannot be."""
-    from circuit_tracer.attribution.settings import TraceSettings
-
-    return TraceSettings(
+    return settings.TraceSettings(
         targets=tuple(given["target"] or ()),
         zeroed_positions=given["zero_positions"],
         cotangents=cotangents,

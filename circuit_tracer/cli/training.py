@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from circuit_tracer import models
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.dictionaries import (
@@ -14,8 +15,12 @@ from circuit_tracer.cli.dictionaries import (
     print_evaluation,
     say_notes,
 )
-from circuit_tracer.cli.options import one_of, option, own
-from circuit_tracer.cli.output import progress_line, say, set_threads
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import progress_line, say
+from circuit_tracer.errors import one_of
+from circuit_tracer.transcoders import training
+from circuit_tracer.transcoders.training import checkpoint, run
+from circuit_tracer.workbench import opening
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.training.progress import Progress
@@ -60,8 +65,6 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a dictionary on a text file. The same command goes on where a stopped one was."""
-    from circuit_tracer.transcoders.training import TrainingConfig
-
     given: dict[str, Any] = {
         "kind": one_of("--kind", kind, ("plt", "clt")),
         "activation": one_of("--activation", activation, ("topk", "jumprelu")),
@@ -77,19 +80,16 @@ def train(
         "checkpoint_steps": checkpoint_steps,
         "seed": seed,
     }
-    config = TrainingConfig(**given)
+    config = training.TrainingConfig(**given)
     check_text(text)
     if held_out is not None:
         check_text(held_out)
 
-    from circuit_tracer.models import open_model
-    from circuit_tracer.transcoders.training import train as run
-
-    set_threads(threads)
-    opened = open_model(model, device=device)
+    opening.set_threads(threads)
+    opened = models.open_model(model, device=device)
     say_notes(opened.notes)
     with if_interrupted(lambda: _goes_on(out, checkpoint_steps)), progress_line() as report:
-        summary = run(
+        summary = training.train(
             opened,
             text,
             config,
@@ -108,11 +108,8 @@ def train(
 
 def _goes_on(out: Path, checkpoint_steps: int) -> str:
     """How a run that was stopped goes on."""
-    from circuit_tracer.transcoders.training.checkpoint import FACTS
-    from circuit_tracer.transcoders.training.run import checkpoint_folder
-
-    folder = checkpoint_folder(out)
-    if (folder / FACTS).is_file():
+    folder = run.checkpoint_folder(out)
+    if (folder / checkpoint.FACTS).is_file():
         return f"the same command goes on from the checkpoint in {folder}"
     steps = f"--checkpoint-steps {checkpoint_steps}"
     none = (

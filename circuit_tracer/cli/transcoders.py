@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import measuring, options, training
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import Dictionary, Format, print_layers, say_notes
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row
+from circuit_tracer.transcoders import converting, opening
+from circuit_tracer.transcoders.formats import hooks, native
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.formats.plan import Plan
@@ -20,14 +23,10 @@ if TYPE_CHECKING:
 @explained
 def list_transcoders(json: options.Json = False) -> None:
     """List the dictionaries that come with the tool, with their figures."""
-    from circuit_tracer.bundled import bundled_dictionaries, bundled_models
-    from circuit_tracer.transcoders.formats.native import read_config
-    from circuit_tracer.transcoders.opening import find_dictionary
-
     rows = []
-    for model in bundled_models():
-        for name in bundled_dictionaries(model):
-            config = read_config(find_dictionary(f"{model}/{name}").folder)
+    for model in bundled.bundled_models():
+        for name in bundled.bundled_dictionaries(model):
+            config = native.read_config(opening.find_dictionary(f"{model}/{name}").folder)
             rows.append({"model": model, "name": name, **_facts(config)})
     if json:
         print_json(rows)
@@ -73,10 +72,8 @@ def inspect_transcoders(
     dictionary: Dictionary, format: Format = None, json: options.Json = False
 ) -> None:
     """Show a dictionary's format, sizes, and where it reads and writes, from its headers alone."""
-    from circuit_tracer.transcoders.opening import find_dictionary, plan_dictionary
-
-    place = find_dictionary(dictionary, format=format)
-    plan = plan_dictionary(place)
+    place = opening.find_dictionary(dictionary, format=format)
+    plan = opening.plan_dictionary(place)
     facts = {"name": place.name, "source": place.source, **_plan_facts(plan)}
     evaluation = plan.config.get("evaluation")
     if json:
@@ -91,12 +88,10 @@ def inspect_transcoders(
 
 def _plan_facts(plan: Plan) -> dict[str, Any]:
     """What the headers of a dictionary say, with its places in both vocabularies."""
-    from circuit_tracer.transcoders.formats.hooks import read_places, write_places
-
     features = [layer.n_features for layer in plan.layers]
     ks = [layer.k for layer in plan.layers] if plan.activation == "topk" else [None]
-    reads = read_places(plan.reads, plan.model_name)
-    writes = write_places(plan.writes, plan.model_name)
+    reads = hooks.read_places(plan.reads, plan.model_name)
+    writes = hooks.write_places(plan.writes, plan.model_name)
     figures = plan.config.get("evaluation") or {}
     return {
         "format": plan.format,
@@ -131,9 +126,7 @@ def convert_transcoders(
     json: options.Json = False,
 ) -> None:
     """Write a dictionary of any readable format in ours or in circuit-tracer's layout."""
-    from circuit_tracer.transcoders.converting import convert
-
-    notes = convert(dictionary, out, to, from_format=from_format, overwrite=overwrite)
+    notes = converting.convert(dictionary, out, to, from_format=from_format, overwrite=overwrite)
     if json:
         print_json({"dictionary": str(out), "layout": to, "notes": list(notes)})
         return

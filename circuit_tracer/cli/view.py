@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer import graphs
+from circuit_tracer.batch import store
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.forms import FILE_NAMES, check_folder_name, form_of
 from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, say
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.dissociation import results_file
+from circuit_tracer.experiments.trust import results_file as trust_results_file
+from circuit_tracer.graphs.files import storage
+from circuit_tracer.render import html
+from circuit_tracer.workbench import formats, index_pages, serving, viewing
 
 if TYPE_CHECKING:
-    from circuit_tracer.cli.run_pages import Pages
+    from circuit_tracer.workbench.index_pages import Pages
 
 MARKER = ".circuit-tracer-pages"
 """Tells a folder of pages, which --overwrite may replace, from anybody's folder."""
@@ -77,11 +83,11 @@ def view(
         why="on pages that are written; leave it out (only many graphs are served)",
     )
     if not many:
-        form_of(out, None, ("html",), default="html")
+        formats.form_of(out, None, ("html",), default="html")
         page = _write_page(graph, other, out, cards, pins, overwrite=overwrite)
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return
-    check_folder_name(out)
+    formats.check_folder_name(out)
     pages = _pages(graph)
     if out is not None:
         index = _write_pages(pages, out, overwrite=overwrite)
@@ -92,17 +98,17 @@ def view(
 
 def _refuse_report(path: Path) -> None:
     """Reports are no graphs: raises UsageError with the command that shows them."""
-    from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
-    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE
-
-    if path.is_file() and path.name in (TRUST_FILE, TRUST_FIGURE):
+    if path.is_file() and path.name in (
+        trust_results_file.TRUST_FILE,
+        trust_results_file.TRUST_FIGURE,
+    ):
         raise UsageError(
             f"{path} is the trust report of a graph; `circuit-tracer view {path.parent}` shows "
             f"both, `circuit-tracer show {path.parent}` in the terminal"
         )
     folder = path if path.is_dir() else path.parent
-    of_report = path.is_dir() or path.name in (DISSOCIATION_FILE, "report.md")
-    if of_report and (folder / DISSOCIATION_FILE).is_file():
+    of_report = path.is_dir() or path.name in (results_file.DISSOCIATION_FILE, "report.md")
+    if of_report and (folder / results_file.DISSOCIATION_FILE).is_file():
         raise UsageError(
             f"{path} is a report of dissociate, no graph: read {folder / 'report.md'}; "
             f"`circuit-tracer view {folder / 'graphs'}` shows its graphs, `circuit-tracer compare "
@@ -112,16 +118,15 @@ def _refuse_report(path: Path) -> None:
 
 def _is_many(path: Path) -> bool:
     """Whether the path is a run or a folder of traced folders."""
-    from circuit_tracer.graphs.files.storage import TRACE_FILE
-
-    return path.is_dir() and not (path / TRACE_FILE).is_file()
+    return path.is_dir() and not (path / storage.TRACE_FILE).is_file()
 
 
 def _pages(path: Path) -> Pages:
-    from circuit_tracer.batch.store import is_run, open_run
-    from circuit_tracer.cli.run_pages import folder_pages, run_pages
-
-    return run_pages(open_run(path)) if is_run(path) else folder_pages(path)
+    return (
+        index_pages.run_pages(store.open_run(path))
+        if store.is_run(path)
+        else index_pages.folder_pages(path)
+    )
 
 
 def _write_page(
@@ -135,29 +140,24 @@ def _write_page(
 ) -> Path:
     """One page of one or two graphs; without `out` it lies beside the first, in place of an earlier
     page."""
-    from circuit_tracer.cli.viewing import graph_page, shown_at
-    from circuit_tracer.graphs import new_file
-
-    first = shown_at(graph, cards=cards, pins=pins)
-    second = None if other is None else shown_at(other, cards=cards)
-    text = graph_page(first, second)
+    first = viewing.shown_at(graph, cards=cards, pins=pins)
+    second = None if other is None else viewing.shown_at(other, cards=cards)
+    text = viewing.graph_page(first, second)
     folder = graph if graph.is_dir() else graph.parent
-    name = FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"
+    name = formats.FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"
     if second is not None:
         name = f"{first.slug}-beside-{second.slug}.html"
     final = out or folder / name
-    with new_file(final, overwrite or (out is None and _is_page(final))) as file:
+    with graphs.new_file(final, overwrite or (out is None and _is_page(final))) as file:
         file.write_text(text, encoding="utf-8")
     return final
 
 
 def _is_page(path: Path) -> bool:
     """Whether a page of ours is there, which may be made anew."""
-    from circuit_tracer.render.html import is_ours
-
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            return is_ours(file.read(1000))
+            return html.is_ours(file.read(1000))
     except OSError:
         return False
 
@@ -167,9 +167,8 @@ def _write_pages(pages: Pages, folder: Path, *, overwrite: bool) -> Path:
     from urllib.parse import unquote
 
     from circuit_tracer.cli.output import progress_line
-    from circuit_tracer.graphs import new_folder
 
-    with new_folder(folder, overwrite, marker=MARKER) as partial, progress_line() as report:
+    with graphs.new_folder(folder, overwrite, marker=MARKER) as partial, progress_line() as report:
         (partial / MARKER).write_text("Written by circuit-tracer view.\n", encoding="utf-8")
         (partial / "index.html").write_text(pages.index, encoding="utf-8")
         for done, (address, make) in enumerate(pages.graphs.items()):
@@ -181,9 +180,7 @@ def _write_pages(pages: Pages, folder: Path, *, overwrite: bool) -> Path:
 
 
 def _serve(pages: Pages, port: int, *, browser: bool, json: bool) -> None:
-    from circuit_tracer.cli.serving import serving
-
-    with serving(pages, port) as server:
+    with serving.serving(pages, port) as server:
         _tell(server.address, server.address, browser=browser, json=json)
         say(f"{len(pages.graphs):,} graphs; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):

@@ -27,7 +27,7 @@ from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.state import RunState
 from circuit_tracer.batch.tracing import Tracer
 from circuit_tracer.batch.work import Work
-from circuit_tracer.cli.opening import open_pair
+from circuit_tracer.workbench.opening import open_pair
 
 
 def opened(file: Path) -> tuple[RunInfo, Tracer, list[Entry]]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import typer
 
-from circuit_tracer.cli.forms import DRAWN, EXPORTED, FIGURES, form_of
 from circuit_tracer.cli.main import app
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import prune, save_graph
+from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FIGURES, form_of
 from tests.cli.conftest import Run
 from tests.graphs.builders import random_graph
 
@@ -61,7 +61,7 @@ def test_the_name_decides(
 @pytest.mark.parametrize(
     ("name", "given", "allowed", "words"),
     [
-        ("x.pdf", "svg", DRAWN, "--format svg and the name x.pdf exclude each other"),
+        ("x.pdf", "svg", DRAWN, "`format` svg and the name x.pdf exclude each other"),
         ("x.json", "graphml", EXPORTED, "exclude each other"),
         ("x.graphml", "node-link", EXPORTED, "exclude each other"),
         ("x.pdf", "csv", EXPORTED, "circuit-tracer render draws"),

@@ -241,19 +241,23 @@ def test_an_error_after_ctrl_c_in_a_command_is_the_interrupt(
 @pytest.mark.parametrize(
     ("arguments", "where", "said"),
     [
-        (("trace", "a banana is"), "cli.trace.open_pair", "nothing was written, and the same"),
+        (
+            ("trace", "a banana is"),
+            "workbench.opening.open_pair",
+            "nothing was written, and the same",
+        ),
         (
             ("batch", "facts", "--limit", "1"),
-            "cli.batch_job.open_pair",
+            "workbench.batch_job.open_pair",
             "what is done is in outputs/facts, and the same command goes on there",
         ),
         (
             ("dissociate", "bananas", "--overwrite"),
-            "cli.dissociate.open_pair",
+            "workbench.opening.open_pair",
             "what is done is in outputs/dissociate-bananas, and the same command without "
             "--overwrite goes on there",
         ),
-        (("trust", "graph"), "cli.opening.reopen", "graph is as it was; --quick takes less"),
+        (("trust", "graph"), "workbench.opening.reopen", "graph is as it was; --quick takes less"),
         (
             ("transcoders", "train", "text", "-o", "mine"),
             "transcoders.training.train",

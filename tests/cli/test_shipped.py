@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from circuit_tracer import bundled
-from circuit_tracer.cli.shipped import find_given
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.workbench.shipped import find_given
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]

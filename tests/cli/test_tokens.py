@@ -10,7 +10,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from circuit_tracer.batch.store import open_run
-from circuit_tracer.cli.run_pages import run_pages
+from circuit_tracer.workbench.index_pages import run_pages
 from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_module
 from tests.vocabularies import byte_level, sentencepiece

@@ -7,13 +7,16 @@ import os
 import shutil
 import stat
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
 import pytest
 
-from circuit_tracer.graphs import load_graph
+from circuit_tracer.graphs import load_graph, prune, save_graph
+from circuit_tracer.workbench.slugs import with_hash
 from tests.cli.conftest import Outcome, Run
+from tests.graphs.builders import random_graph
 from tests.tiny import random_dictionary, tiny_llama
 
 Banana = tuple[Path, Outcome]
@@ -217,3 +220,22 @@ def test_same_input_same_bytes(run: Run) -> None:
     for name in ("graph.svg", "graph.graphml", "nodes.parquet", "edges.parquet"):
         one, two = (Path(f"outputs/{slug}/{name}").read_bytes() for slug in ("one", "two"))
         assert one == two, name
+
+
+def test_prompts_of_the_same_words_get_folders_of_their_own(run: Run) -> None:
+    graph = random_graph()
+    there = Path("outputs/a-banana-is")
+    there.mkdir(parents=True)
+    info = replace(graph.info, prompt="a banana is")
+    save_graph(prune(replace(graph, info=info)), there)
+    plain = ("--overwrite", "--no-trust", "--format", "json", "--device", "cpu")
+    outcome = run("trace", "a banana is", "--slug", "a-banana-is", "-m", "nowhere", *plain)
+    assert "nowhere" in outcome.err  # the same prompt's folder is taken
+    outcome = run("trace", "a lemon is", "--slug", "a-banana-is", *plain)
+    assert outcome.code == 1
+    assert 'graph of another prompt, "a banana is"' in outcome.err
+    outcome = run("trace", "A banana is", *plain)
+    assert outcome.code == 0, outcome.err
+    assert load_graph(there).graph.info.prompt == "a banana is"
+    (other,) = set(Path("outputs").iterdir()) - {there}
+    assert other.name == with_hash("a-banana-is", "A banana is")

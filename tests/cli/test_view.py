@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.cli.run_pages import folder_pages, run_pages
-from circuit_tracer.cli.serving import Server, serving
+from circuit_tracer.workbench.index_pages import folder_pages, run_pages
+from circuit_tracer.workbench.serving import Server, serving
 from tests.cli.conftest import Outcome, Run
 
 Banana = tuple[Path, Outcome]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from circuit_tracer.cli.files import write_trace
-from circuit_tracer.cli.names import (
+from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.graphs import load_graph, prune
+from circuit_tracer.workbench.folders import write_trace
+from circuit_tracer.workbench.slugs import (
     MOST_BYTES,
     ascii_name,
     check_slug,
     folder_for,
     slug_of,
-    with_hash,
 )
-from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.graphs import load_graph, prune, save_graph
-from tests.cli.conftest import Run
 from tests.graphs.builders import random_graph
 from tests.graphs.compare import assert_same_pruned
 
@@ -100,22 +97,3 @@ def test_another_prompts_graph_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="another prompt"):
         write_trace(second, folder, [], slug="fruit", max_nodes=9, overwrite=True)
     assert_same_pruned(load_graph(folder), first)
-
-
-def test_prompts_of_the_same_words_get_folders_of_their_own(run: Run) -> None:
-    graph = random_graph()
-    there = Path("outputs/a-banana-is")
-    there.mkdir(parents=True)
-    info = replace(graph.info, prompt="a banana is")
-    save_graph(prune(replace(graph, info=info)), there)
-    plain = ("--overwrite", "--no-trust", "--format", "json", "--device", "cpu")
-    outcome = run("trace", "a banana is", "--slug", "a-banana-is", "-m", "nowhere", *plain)
-    assert "nowhere" in outcome.err  # the same prompt's folder is taken
-    outcome = run("trace", "a lemon is", "--slug", "a-banana-is", *plain)
-    assert outcome.code == 1
-    assert 'graph of another prompt, "a banana is"' in outcome.err
-    outcome = run("trace", "A banana is", *plain)
-    assert outcome.code == 0, outcome.err
-    assert load_graph(there).graph.info.prompt == "a banana is"
-    (other,) = set(Path("outputs").iterdir()) - {there}
-    assert other.name == with_hash("a-banana-is", "A banana is")

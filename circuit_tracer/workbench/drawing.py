@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from circuit_tracer.cli.beside import stored_heads
-from circuit_tracer.cli.options import one_of
-from circuit_tracer.cli.output import say
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, one_of
+from circuit_tracer.experiments.trust.results_file import read_verdict
+from circuit_tracer.graphs import open_graph
+from circuit_tracer.graphs.figure_levels import grouped, routes_alone
+from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
+from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
+from circuit_tracer.render.page_size import THEMES, finished, smallest_letters
+from circuit_tracer.render.raster import pdf, png
+from circuit_tracer.render.svg import svg
+from circuit_tracer.workbench.folder_contents import stored_heads
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.pruning import PrunedGraph
@@ -42,11 +51,6 @@ class View:
 
 def graph_svg(path: Path, view: View) -> str:
     """The figure of a traced folder or graph JSON."""
-    from circuit_tracer.experiments.trust.results_file import read_verdict
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.figure_levels import grouped, routes_alone
-    from circuit_tracer.render.svg import svg
-
     pruned = open_graph(path)
     folder = path if path.is_dir() else path.parent
     trust, heads = read_verdict(folder, pruned), stored_heads(pruned, path)
@@ -78,9 +82,6 @@ def graph_svg(path: Path, view: View) -> str:
 
 def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
     """Those of the folder's supernodes.toml, else such as are found by edges alone."""
-    from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
-    from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
-
     path = folder / SUPERNODES_FILE
     if path.is_file():
         return read_supernodes(pruned, path, pruned_away="leave out")
@@ -88,36 +89,31 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
     if not groups:
         raise UsageError(
             "no two features are alike enough to be grouped; write supernodes.toml with "
-            "circuit-tracer supernodes --threshold, or leave out --level"
+            "circuit-tracer supernodes --threshold, or leave out `level`"
         )
-    say(
-        f"note: {len(groups)} supernodes found by their edges; circuit-tracer supernodes keeps them"
+    logger.info(
+        f"{len(groups)} supernodes found by their edges; circuit-tracer supernodes keeps them"
     )
     return groups
 
 
-def check_theme(theme: str, *, where: str = "--theme") -> Theme:
+def check_theme(theme: str, *, where: str = "`theme`") -> Theme:
     """A theme by its name; raises UsageError that says where it was told."""
-    from circuit_tracer.render.page_size import THEMES
-
     return one_of(where, theme, THEMES)
 
 
-def check_level(level: str, *, where: str = "--level") -> Level:
+def check_level(level: str, *, where: str = "`level`") -> Level:
     """What stands for a node; raises UsageError that says where it was told."""
     return one_of(where, level, LEVELS)
 
 
 def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = "print") -> bytes:
     """The finished figure as a file; says so where letters get too small to read."""
-    from circuit_tracer.render.page_size import finished, smallest_letters
-    from circuit_tracer.render.raster import pdf, png
-
     done = finished(svg, width_mm=width_mm, theme=theme)
     if width_mm is not None and (points := smallest_letters(svg, width_mm)) < LEGIBLE:
-        say(
-            f"note: at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer "
-            "nodes (--top-n, --routes) or a wider figure"
+        logger.info(
+            f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer "
+            "nodes (`max_nodes`, `routes`) or a wider figure"
         )
     if form == "svg":
         return done.encode()

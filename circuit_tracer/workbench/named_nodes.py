@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import NodeKind, node_names
+from circuit_tracer.graphs.named_tokens import named_positions, named_targets
+from circuit_tracer.graphs.token_text import shown
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs import Graph
@@ -12,10 +15,6 @@ if TYPE_CHECKING:
 
 def source_rows(graph: Graph, text: str, flag: str) -> list[int]:
     """Nodes where something starts: one by its name, or those of a prompt token or position."""
-    from circuit_tracer.graphs import NodeKind, node_names
-    from circuit_tracer.graphs.named_tokens import named_positions
-    from circuit_tracer.graphs.token_text import shown
-
     names = node_names(graph)
     if text in names:
         return [names.index(text)]
@@ -31,9 +30,6 @@ def source_rows(graph: Graph, text: str, flag: str) -> list[int]:
 
 def target_rows(graph: Graph, text: str, flag: str) -> list[int]:
     """Nodes where something ends: one by its name, or those of a target."""
-    from circuit_tracer.graphs import node_names
-    from circuit_tracer.graphs.named_tokens import named_targets
-
     names = node_names(graph)
     if text in names:
         return [names.index(text)]
@@ -43,9 +39,6 @@ def target_rows(graph: Graph, text: str, flag: str) -> list[int]:
 
 def one_row(graph: Graph, text: str, rows: list[int], flag: str) -> int:
     """The one row there is; UsageError, with their names, for several."""
-    from circuit_tracer.graphs import node_names
-    from circuit_tracer.graphs.token_text import shown
-
     if len(rows) > 1:
         names = node_names(graph)
         several = ", ".join(names[row] for row in rows)

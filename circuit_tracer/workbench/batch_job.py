@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.opening import Opened, open_pair
-from circuit_tracer.cli.output import say
-from circuit_tracer.cli.token_notes import given_tokens, say_forms
+from circuit_tracer.attribution.tracing import versions
+from circuit_tracer.batch.manifest import entries_of
+from circuit_tracer.batch.run import OpenedBatch, begin
+from circuit_tracer.batch.run_file import RunInfo
+from circuit_tracer.batch.tracing import Tracer, settings_of
+from circuit_tracer.workbench.opening import Opened, open_pair
+from circuit_tracer.workbench.token_notes import given_tokens, say_forms
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import TraceSettings
@@ -35,10 +42,6 @@ class Job:
 
     def open(self) -> OpenedBatch:
         """Open the model and the run in this process."""
-        from circuit_tracer.batch.manifest import entries_of
-        from circuit_tracer.batch.run import OpenedBatch, begin
-        from circuit_tracer.batch.tracing import Tracer, settings_of
-
         opened = open_pair(**self.opening)
         info = self.info(opened)
         entries = entries_of(self.prompts, info.identity())
@@ -60,9 +63,6 @@ class Job:
 
     def info(self, opened: Opened) -> RunInfo:
         """The facts of the run."""
-        from circuit_tracer.attribution.tracing import versions
-        from circuit_tracer.batch.run_file import RunInfo
-
         settings = asdict(self.settings)
         del settings["batch_size"]  # the graphs do not depend on it
         return RunInfo(
@@ -78,6 +78,6 @@ class Job:
 def _say_repeats(entries: Sequence[Entry]) -> None:
     repeats = sum(entry.repeats for entry in entries)
     if repeats:
-        say(
-            f"note: {repeats} lines repeat an earlier one and are traced once, with the tags of all"
+        logger.info(
+            f"{repeats} lines repeat an earlier one and are traced once, with the tags of all"
         )

@@ -53,7 +53,7 @@ def form_of(
     given: str | None,
     allowed: Sequence[str],
     *,
-    flag: str = "--format",
+    flag: str = "`format`",
     default: str | None = None,
 ) -> str:
     """The one form asked for by `flag` or by the name of the file, else the `default`.
@@ -102,11 +102,11 @@ def check_figure(path: Path | None, *, overwrite: bool) -> str | None:
     form = form_of(path, None, FIGURES)
     check_drawing([form])
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} is there already; add --overwrite, or choose another file")
+        raise OutputError(f"{path} is there already; add `overwrite`, or choose another file")
     return form
 
 
-def check_folder_name(path: Path | None, *, flag: str = "--out") -> None:
+def check_folder_name(path: Path | None, *, flag: str = "`out`") -> None:
     """Refuse the name of a file where a folder is written; raises UsageError."""
     if path is not None and path.suffix.lower() in _ENDINGS and not path.is_dir():
         raise UsageError(

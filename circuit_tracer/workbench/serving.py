@@ -13,9 +13,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-from circuit_tracer.cli.run_pages import Pages
 from circuit_tracer.errors import CircuitTracerError, OutputError, reason
 from circuit_tracer.render.html import error_page
+from circuit_tracer.workbench.index_pages import Pages
 
 HOST = "127.0.0.1"
 POLICY = "frame-ancestors 'none'"
@@ -102,7 +102,7 @@ def serving(pages: Pages, port: int = 0) -> Iterator[Server]:
     except (OSError, OverflowError) as error:
         raise OutputError(
             f"port {port} of this machine cannot be listened on ({reason(error)}); choose "
-            "another --port, or leave it out"
+            "another `port`, or leave it out"
         ) from error
     with server:
         yield server

@@ -17,11 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow.compute as pc
 
-from circuit_tracer.cli.names import slug_of
-from circuit_tracer.cli.viewing import graph_page, shown, shown_at
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs import token_text
+from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.graphs.head_loadings import LeadingHead, Move
+from circuit_tracer.render.html_data import ExportCommand
+from circuit_tracer.render.html_index import Dot, FailedRow, Index, IndexRow, Thumbnail, index_page
+from circuit_tracer.workbench.slugs import slug_of
+from circuit_tracer.workbench.viewing import graph_page, shown, shown_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,8 +60,6 @@ class Pages:
 
 def run_pages(run: Run) -> Pages:
     """The pages of a run."""
-    from circuit_tracer.render.html_index import FailedRow, Index, IndexRow, index_page
-
     routes, contrasts = _routes(run), _contrasts(run)
     drawings = _thumbnails(run, routes)
     heads = cache(lambda: run.rows("heads"))
@@ -97,8 +100,6 @@ def _name(name: str | None, key: str, named: Mapping[str | None, int]) -> str:
 
 def _of_run(run: Run, key: str, name: str, heads: Callable[[], pa.Table]) -> Callable[[], str]:
     def made() -> str:
-        from circuit_tracer.render.html_data import ExportCommand
-
         words = f"circuit-tracer runs export {shlex.quote(run.name)} {name} -o {name}"
         found = shown(run.graph(key), name)
         found = replace(found, leading=_leading(heads(), key), export=ExportCommand(words, name))
@@ -109,10 +110,6 @@ def _of_run(run: Run, key: str, name: str, heads: Callable[[], pa.Table]) -> Cal
 
 def _leading(table: pa.Table, key: str) -> list[LeadingHead]:
     """The heads that `batch --heads` stored of a prompt, without their largest moves' shares."""
-    import pyarrow.compute as pc
-
-    from circuit_tracer.graphs.head_loadings import LeadingHead, Move
-
     return [
         LeadingHead(
             layer=one["layer"],
@@ -129,8 +126,6 @@ def folder_pages(root: Path) -> Pages:
 
     Folders and files that are links leading out of it are passed over.
     """
-    from circuit_tracer.render.html_index import Index, IndexRow, index_page
-
     rows: list[IndexRow] = []
     pages: dict[str, Callable[[], str]] = {}
     for folder, record in _traced(root):
@@ -159,8 +154,6 @@ def folder_pages(root: Path) -> Pages:
 
 def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Traced folders with what their trace.json says, by name; damaged ones are left out."""
-    from circuit_tracer.graphs.files.storage import TRACE_FILE
-
     for folder in sorted(one for one in root.iterdir() if one.is_dir()):
         if not (folder / TRACE_FILE).is_file() or not stays_inside(root, folder):
             continue
@@ -268,8 +261,6 @@ class _Nodes(NamedTuple):
 
 def _thumbnail(nodes: _Nodes, route: Sequence[int], count: int) -> Thumbnail:
     """The first so many nodes, those of one place side by side, and the nodes of a route."""
-    from circuit_tracer.render.html_index import Dot, Thumbnail
-
     wide = max(1, *nodes.position)
     here: Counter[tuple[int, int]] = Counter()
     placed = {}

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.beside import open_cards, stored_heads, supernodes_in
-from circuit_tracer.cli.output import say
+import numpy as np
+
 from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.experiments.trust.report.page_record import trust_record
+from circuit_tracer.experiments.trust.results_file import stored_report
+from circuit_tracer.graphs import open_graph
+from circuit_tracer.graphs.files.q_params import pins_of, with_pins
+from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.render.html import page
+from circuit_tracer.render.html_cards import MOST_CARDS
+from circuit_tracer.render.html_data import Shown, record
+from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.head_loadings import HeadLoadings
@@ -22,9 +34,6 @@ def shown_at(path: Path, *, cards: Path | None = None, pins: Path | None = None)
 
     Raises GraphFileError for what is no graph, or pins that are not of this one.
     """
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.files.q_params import with_pins
-
     pruned = open_graph(path)
     if pins is not None:
         pruned = with_pins(pruned, pins)
@@ -47,10 +56,6 @@ def shown(
     The trust `report` and the supernodes are by default those that lie in the folder `beside`, the
     pins those that the graph carries; these come before that folder's supernodes.
     """
-    from circuit_tracer.experiments.trust.report.page_record import trust_record
-    from circuit_tracer.graphs.files.q_params import pins_of
-    from circuit_tracer.render.html_data import Shown
-
     pinned = pins_of(pruned)
     groups: Sequence[tuple[str, Sequence[int]]] = () if pinned is None else pinned.groups
     if beside is not None:
@@ -70,9 +75,6 @@ def shown(
 
 def graph_page(found: Shown, second: Shown | None = None, *, run: str = "") -> str:
     """The HTML page of one graph, or of two of one model; `run` names the index above it."""
-    from circuit_tracer.render.html import page
-    from circuit_tracer.render.html_data import record
-
     return page(record(found, second, run=run))
 
 
@@ -81,24 +83,17 @@ def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
     try:
         return stored_heads(pruned, path)
     except GraphFileError as error:
-        say(f"note: {error}")
+        logger.info(f"{error}")
         return None
 
 
 def _report(pruned: PrunedGraph, folder: Path) -> Mapping[str, Any] | None:
     """The record of the trust report, if it is of this very graph."""
-    from circuit_tracer.experiments.trust.results_file import stored_report
-
     return stored_report(folder, pruned)
 
 
 def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:
     """Cards of the most influential kept features; None where the dictionary has none at hand."""
-    import numpy as np
-
-    from circuit_tracer.graphs.graph import NodeKind
-    from circuit_tracer.render.html_cards import MOST_CARDS
-
     dictionary = pruned.graph.info.dictionary
     if cards is None and (dictionary.source != "bundled" or dictionary.kind == "neurons"):
         return None
@@ -111,5 +106,5 @@ def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:
     except UsageError as error:
         if cards is not None:
             raise
-        say(f"note: the page has no feature cards: {error}")
+        logger.info(f"the page has no feature cards: {error}")
         return None

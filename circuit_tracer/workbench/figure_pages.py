@@ -27,8 +27,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.drawing import View, check_level, check_theme, graph_svg
 from circuit_tracer.errors import UsageError, reason
+from circuit_tracer.graphs import open_graph
+from circuit_tracer.graphs.comparing.alignment import align
+from circuit_tracer.graphs.comparing.merging import merge
+from circuit_tracer.render.composing import Panel, checked, compose
+from circuit_tracer.render.merged import merged_svg
+from circuit_tracer.workbench.drawing import View, check_level, check_theme, graph_svg
 
 if TYPE_CHECKING:
     from circuit_tracer.render.composing import Panel
@@ -123,8 +128,6 @@ def read_spec(path: Path) -> Spec:
 
 def page_of(spec: Spec) -> str:
     """The page as SVG, in its own units and on white."""
-    from circuit_tracer.render.composing import compose
-
     panels = [_drawn(one, number) for number, one in enumerate(spec.panels, start=1)]
     return compose(panels, columns=spec.columns, name=spec.title)
 
@@ -186,8 +189,6 @@ def _panel(record: Mapping[str, Any], folder: Path, where: str) -> PanelSpec:
 
 
 def _drawn(panel: PanelSpec, number: int) -> Panel:
-    from circuit_tracer.render.composing import Panel
-
     draw = {"graph": _graph, "merged": _merged, "svg": _svg}[panel.kind]
     try:
         return Panel(draw(panel), panel.title, panel.span)
@@ -200,19 +201,12 @@ def _graph(panel: PanelSpec) -> str:
 
 
 def _merged(panel: PanelSpec) -> str:
-    from circuit_tracer.graphs import open_graph
-    from circuit_tracer.graphs.comparing.alignment import align
-    from circuit_tracer.graphs.comparing.merging import merge
-    from circuit_tracer.render.merged import merged_svg
-
     first, second = (open_graph(place) for place in panel.places)
     merged = merge(first, second, align(first.graph, second.graph))
     return merged_svg(merged, first, second, max_nodes=panel.view.max_nodes)
 
 
 def _svg(panel: PanelSpec) -> str:
-    from circuit_tracer.render.composing import checked
-
     (path,) = panel.places
     try:
         with path.open("rb") as file:

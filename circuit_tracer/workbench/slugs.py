@@ -15,6 +15,8 @@ import unicodedata
 from pathlib import Path
 
 from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.graphs.files.json_values import whole_text
+from circuit_tracer.graphs.files.storage import TRACE_FILE
 
 MOST_CHARACTERS = 60
 MOST_BYTES = 71
@@ -54,7 +56,7 @@ def ascii_name(name: str) -> str:
     return plain if plain and name.isascii() else with_hash(plain or "graph", name)
 
 
-def check_slug(slug: str, *, flag: str = "--slug") -> str:
+def check_slug(slug: str, *, flag: str = "`slug`") -> str:
     """A slug that is one plain folder name; raises UsageError, with the flag that gave it."""
     composed = unicodedata.normalize("NFC", slug)
     is_plain = all(_is_of_word(one) or one in "._-" for one in composed)
@@ -85,8 +87,6 @@ def check_prompt(folder: Path, prompt: str) -> None:
 
 def _stored_prompt(folder: Path) -> str | None:
     """The prompt of the trace in a folder; None where there is none that could be read."""
-    from circuit_tracer.graphs.files.storage import TRACE_FILE
-
     try:
         prompt = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))["info"]["prompt"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -95,8 +95,6 @@ def _stored_prompt(folder: Path) -> str | None:
 
 
 def _as_stored(prompt: str) -> str:
-    from circuit_tracer.graphs.files.json_values import whole_text
-
     return whole_text(prompt)
 
 

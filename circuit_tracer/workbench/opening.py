@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from circuit_tracer.cli.invocation import refuse_with
-from circuit_tracer.cli.output import say, set_threads
+import numpy as np
+import torch
+
+from circuit_tracer.bundled import default_dictionary
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs import NodeKind
+from circuit_tracer.interventions.reopening import check_same
+from circuit_tracer.models import open_model
 from circuit_tracer.processes import processes, reuse_memory
+from circuit_tracer.transcoders.cards import FILE, CardBook
+from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
+from circuit_tracer.transcoders.neurons import open_neurons
+from circuit_tracer.transcoders.opening import find_dictionary, is_made_for, open_transcoders
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import Cotangents
@@ -48,6 +61,12 @@ def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
     return full, None
 
 
+def set_threads(threads: int | None) -> None:
+    """How many threads torch uses, at most one a core; torch's own choice for None."""
+    if threads is not None:
+        torch.set_num_threads(min(max(1, threads), os.cpu_count() or 1))
+
+
 def open_pair(
     model_name: str,
     transcoders: str | None,
@@ -61,12 +80,9 @@ def open_pair(
 ) -> Opened:
     """The model and its dictionary; the bundled one or the model's neurons by default.
 
-    Processes of `torchrun` share one model, unless they do not work `together`.
+    Processes of `torchrun` share one model, unless they do not work `together`. Neurons are no
+    files: `transcoders_format` says nothing of them.
     """
-    from circuit_tracer.bundled import default_dictionary
-    from circuit_tracer.models import open_model
-
-    refuse_with("--device", other="--device-map", there=device_map)
     set_threads(threads)
     reuse_memory()
     model = open_model(
@@ -77,12 +93,9 @@ def open_pair(
         tensor_parallel=together and processes().count > 1,
     )
     for note in model.notes:
-        say(f"note: {note}")
+        logger.info(f"{note}")
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
     if name == "neurons":
-        refuse_with("--transcoders-format", other="--transcoders neurons", there=True)
-        from circuit_tracer.transcoders.neurons import open_neurons
-
         neurons = open_neurons(model)
         return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
     dictionary = _open_dictionary(name, model, transcoders_format)
@@ -104,11 +117,9 @@ def reopen(
     Found by the graph's own identities unless they are given; raises UsageError where they are not
     the very same weights, or are no longer where they were.
     """
-    from circuit_tracer.interventions.reopening import check_same
-
     info = pruned.graph.info
     opened = open_pair(
-        model_name or reference_of(info.model, "--model"),
+        model_name or reference_of(info.model, "`model`"),
         transcoders or _dictionary_reference(info),
         transcoders_format=None if transcoders else info.dictionary.format or None,
         dtype="float64" if info.dtype == "float64" else "float32",
@@ -155,18 +166,16 @@ def _dictionary_reference(info: GraphInfo) -> str:
         if "/" in info.dictionary.name:
             return info.dictionary.name
         return f"{info.model.name}/{info.dictionary.name.rpartition('/')[2]}"
-    return reference_of(info.dictionary, "--transcoders")
+    return reference_of(info.dictionary, "`transcoders`")
 
 
 def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
-    from circuit_tracer.transcoders.opening import is_made_for, open_transcoders
-
     dictionary = open_transcoders(name, model=model, format=format)
     for note in dictionary.notes:
-        say(f"note: {note}")
+        logger.info(f"{note}")
     if not is_made_for(dictionary, model):
-        say(
-            f"note: {dictionary.identity.name} was trained on other weights than "
+        logger.info(
+            f"{dictionary.identity.name} was trained on other weights than "
             f"{model.identity.name}; look at the error share before you believe the graph"
         )
     return dictionary
@@ -174,26 +183,18 @@ def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
 
 def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
     """The labels on the dictionary's feature cards, where it has cards of these very weights."""
-    from circuit_tracer.transcoders.cards import FILE, CardBook
-    from circuit_tracer.transcoders.opening import find_dictionary
-
     path = find_dictionary(name, model, format=format).folder / FILE
     if not path.is_file():
         return None
     book = CardBook(path)
     if book.dictionary_sha256 != dictionary.identity.sha256:
-        say("note: the feature cards were made for other weights; features go without labels")
+        logger.info("the feature cards were made for other weights; features go without labels")
         return None
     return book.labels
 
 
 def _with_labels(pruned: PrunedGraph, model: Model, neurons: Neurons) -> PrunedGraph:
     """Kept neurons and the most influential others labelled by what they do to the logits."""
-    import numpy as np
-
-    from circuit_tracer.graphs import NodeKind
-    from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
-
     nodes = pruned.graph.nodes
     is_neuron = nodes.kind == NodeKind.FEATURE
     ranked = np.argsort(-np.where(is_neuron, pruned.influence, -1), kind="stable")

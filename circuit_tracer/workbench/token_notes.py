@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from circuit_tracer.cli.output import say
+from circuit_tracer.graphs.token_text import shown, split_tokens
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import TraceSettings
@@ -16,20 +19,18 @@ MOST_SAID = 3
 
 def say_forms(model: Model, texts: Iterable[str]) -> None:
     """Say which of two tokens a text names, where there is one with a leading blank, too."""
-    from circuit_tracer.graphs.token_text import shown
-
     both = [(text, model.token_names.other_form(text)) for text in dict.fromkeys(texts)]
     noted = [(text, other) for text, other in both if other is not None]
     for text, other in noted[:MOST_SAID]:
-        say(f'note: "{shown(text)}" is the token without a leading blank; "{other}" is another one')
+        logger.info(
+            f'"{shown(text)}" is the token without a leading blank; "{other}" is another one'
+        )
     if len(noted) > MOST_SAID:
-        say(f"note: and likewise {len(noted) - MOST_SAID} more")
+        logger.info(f"and likewise {len(noted) - MOST_SAID} more")
 
 
 def given_tokens(settings: TraceSettings) -> list[str]:
     """Tokens that a trace's settings name."""
-    from circuit_tracer.graphs.token_text import split_tokens
-
     contrast = [] if settings.contrast is None else split_tokens(settings.contrast)
     why_not = [] if settings.why_not is None else [settings.why_not]
     return [*settings.targets, *contrast, *why_not]

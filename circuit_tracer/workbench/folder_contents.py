@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tracer.bundled import bundled_folder
-from circuit_tracer.cli.invocation import refuse
-from circuit_tracer.cli.output import say
 from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.head_loadings import load_heads
+from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
+from circuit_tracer.transcoders.cards import load_cards
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.graphs.head_loadings import HeadLoadings
@@ -19,20 +23,16 @@ if TYPE_CHECKING:
 
 def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:
     """The supernodes of a folder's supernodes.toml as far as their nodes are kept."""
-    from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
-
     path = folder / SUPERNODES_FILE
     if not path.is_file():
         return None
     groups = read_supernodes(pruned, path, pruned_away="leave out")
-    say(f"note: with the {len(groups)} supernodes of {path}")
+    logger.info(f"with the {len(groups)} supernodes of {path}")
     return [(group.name, group.rows) for group in groups]
 
 
 def stored_heads(pruned: PrunedGraph, graph: Path) -> HeadLoadings | None:
     """The head loadings that lie in a traced folder; None for a file, or where there are none."""
-    from circuit_tracer.graphs.head_loadings import load_heads
-
     return load_heads(pruned, graph) if graph.is_dir() else None
 
 
@@ -42,14 +42,16 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
     `cards` is a card file or a dictionary's folder; those of neurons are made from the model.
     Raises UsageError when there are none, or only those of another dictionary.
     """
-    from circuit_tracer.transcoders.cards import load_cards
-
     info = pruned.graph.info
     if info.dictionary.kind == "neurons":
-        refuse("--cards", idle=True, why="on neurons, whose cards are made from the model")
-        from circuit_tracer.cli.opening import reopen
+        if cards is not None:
+            raise UsageError(
+                "`cards` has no effect on neurons, whose cards are made from the model; leave it "
+                "out"
+            )
         from circuit_tracer.transcoders.neuron_cards import NeuronCards
         from circuit_tracer.transcoders.neurons import open_neurons
+        from circuit_tracer.workbench.opening import reopen
 
         model = reopen(pruned)[0].model
         return NeuronCards(model, open_neurons(model))
@@ -58,7 +60,7 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
         if not bundled and not info.dictionary.location:
             raise UsageError(
                 f"where the feature cards of {info.dictionary.name} are is not known; "
-                "give its folder with --cards"
+                "give its folder with `cards`"
             )
         own = bundled_folder() / info.model.name / info.dictionary.name.rpartition("/")[2]
         cards = own if bundled else Path(info.dictionary.location)

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.cli.beside import stored_heads, supernodes_in
-from circuit_tracer.cli.forms import DRAWN, EXPORTED, FILE_NAMES
-from circuit_tracer.cli.names import ascii_name, check_prompt
-from circuit_tracer.cli.output import say
 from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.trust.report.figure import trust_svg
+from circuit_tracer.experiments.trust.results_file import (
+    TRUST_FIGURE,
+    TRUST_FILE,
+    read_verdict,
+    verdict_in,
+)
+from circuit_tracer.graphs import (
+    NodeKind,
+    new_file,
+    new_folder,
+    save_graph,
+    to_exchange,
+    write_exchange,
+)
+from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.network_formats import write
+from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
+from circuit_tracer.graphs.head_loadings import HEADS_FILE, save_heads
+from circuit_tracer.render.dot import dot
+from circuit_tracer.render.raster import pdf, png
+from circuit_tracer.render.svg import svg
+from circuit_tracer.transcoders.cards import feature_json, feature_path
+from circuit_tracer.workbench.folder_contents import stored_heads, supernodes_in
+from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
+from circuit_tracer.workbench.slugs import ascii_name, check_prompt
+from circuit_tracer.workbench.viewing import graph_page, shown
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.experiments.trust.run import Trust
@@ -26,27 +52,25 @@ DEFAULT_FORMATS = ("json", "svg", "graphml")
 
 def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
     """Refuse before minutes of work what would be refused at the end; raises OutputError."""
-    from circuit_tracer.graphs.files.storage import TRACE_FILE
-
     check_prompt(folder, prompt)
     if folder.is_file():
-        raise OutputError(f"{folder} is a file; choose another --slug or --out")
+        raise OutputError(f"{folder} is a file; choose another `slug` or `out`")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise OutputError(
-                f"{folder} is there already; add --overwrite to replace it, or choose another "
-                "--slug"
+                f"{folder} is there already; add `overwrite` to replace it, or choose another "
+                "`slug`"
             )
         if not (folder / TRACE_FILE).is_file():
             raise OutputError(
-                f"{folder} holds no earlier trace, so --overwrite leaves it alone; choose another "
-                "--slug or --out"
+                f"{folder} holds no earlier trace, so `overwrite` leaves it alone; choose another "
+                "`slug` or `out`"
             )
     parent = folder
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"{parent} cannot be written to; choose another folder with --out")
+        raise OutputError(f"{parent} cannot be written to; choose another folder with `out`")
 
 
 def write_form(
@@ -67,9 +91,6 @@ def write_form(
     The exchange form gets the supernodes that lie in the folder `beside`, a figure the panel of
     what `trust` concluded (by default the report that lies there) and the `heads` on its edges.
     """
-    from circuit_tracer.graphs import new_file, to_exchange, write_exchange
-    from circuit_tracer.graphs.files.network_formats import write
-
     if form in EXPORTED and form != "json":
         write(pruned, path, form, overwrite=overwrite)
         return
@@ -80,13 +101,9 @@ def write_form(
             record = to_exchange(pruned, slug=name, scan=scan, supernodes=groups)
             write_exchange(record, file)
         elif form == "html":
-            from circuit_tracer.cli.viewing import graph_page, shown
-
             found = shown(pruned, slug, beside=beside, heads=heads, report=report)
             file.write_text(graph_page(found), encoding="utf-8")
         else:
-            from circuit_tracer.experiments.trust.results_file import read_verdict
-
             if trust is None and beside is not None:
                 trust = read_verdict(beside, pruned)
             file.write_bytes(_drawn(pruned, form, max_nodes, trust, heads))
@@ -105,10 +122,6 @@ def example_texts(
 
     Raises OutputError where another card is there, which only `overwrite` replaces.
     """
-    from circuit_tracer.graphs import NodeKind
-    from circuit_tracer.graphs.files.json_values import to_json
-    from circuit_tracer.transcoders.cards import feature_json, feature_path
-
     nodes, scan = pruned.graph.nodes, scan_of(pruned)
     kept = pruned.kept_rows[nodes.kind[pruned.kept_rows] == NodeKind.FEATURE]
     features = sorted({(int(nodes.layer[row]), int(nodes.feature[row])) for row in kept})
@@ -119,16 +132,14 @@ def example_texts(
     for path, text in texts.items():
         if not overwrite and path.exists() and path.read_bytes() != text.encode():
             raise OutputError(
-                f"{path} is there already and says something else; add --overwrite to replace it, "
-                "or give another place with --out"
+                f"{path} is there already and says something else; add `overwrite` to replace it, "
+                "or give another place with `out`"
             )
     return texts
 
 
 def write_texts(texts: Mapping[Path, str]) -> None:
     """Files of text, each whole or not at all, in place of earlier ones."""
-    from circuit_tracer.graphs import new_file
-
     for path, text in texts.items():
         with new_file(path, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
@@ -141,10 +152,6 @@ def _drawn(
     trust: StoredVerdict | None,
     heads: HeadLoadings | None,
 ) -> bytes:
-    from circuit_tracer.render.dot import dot
-    from circuit_tracer.render.raster import pdf, png
-    from circuit_tracer.render.svg import svg
-
     if form == "dot":
         return dot(pruned, max_nodes=max_nodes).encode()
     figure = svg(pruned, max_nodes=max_nodes, trust=trust, heads=heads)
@@ -171,11 +178,6 @@ def write_trace(
     The exchange form gets the supernodes that lie in the folder `beside`. What an earlier graph
     was found to be worth (`trust`) goes with it, unless the new one is the same (`keeps_report`).
     """
-    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, verdict_in
-    from circuit_tracer.graphs import new_folder, save_graph
-    from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
-    from circuit_tracer.graphs.head_loadings import HEADS_FILE, save_heads
-
     check_prompt(folder, pruned.graph.info.prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     ours |= set() if keeps_report else {TRUST_FILE, TRUST_FIGURE}
@@ -209,17 +211,11 @@ def write_trace(
 
 def write_report(found: Trust, folder: Path) -> None:
     """trust.json and, of a full report, trust.svg, in place of earlier ones."""
-    from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE
-    from circuit_tracer.graphs import new_file
-    from circuit_tracer.graphs.files.json_values import to_json
-
     with new_file(folder / TRUST_FILE, overwrite=True) as file:
         file.write_text(to_json(found.to_json(), indent=2) + "\n", encoding="utf-8")
     if found.settings.quick:
         (folder / TRUST_FIGURE).unlink(missing_ok=True)  # of an earlier report
         return
-    from circuit_tracer.experiments.trust.report.figure import trust_svg
-
     with new_file(folder / TRUST_FIGURE, overwrite=True) as file:
         file.write_text(trust_svg(found), encoding="utf-8")
 
@@ -229,11 +225,9 @@ def figures_in(
 ) -> list[str]:
     """The forms of the figures in a traced folder that may be drawn again.
 
-    A figure that was drawn otherwise (`render --routes`, another --max-nodes) is somebody's work:
+    A figure that was drawn otherwise (`render --routes`, another `max_nodes`) is somebody's work:
     it is left out, with a note, unless all of them are asked for.
     """
-    from circuit_tracer.experiments.trust.results_file import read_verdict
-
     verdict, heads = read_verdict(folder, pruned), stored_heads(pruned, folder)
     found = []
     for form in (one for one in formats_in(folder) if one in DRAWN and one != "dot"):
@@ -251,8 +245,8 @@ def figures_in(
         ):
             found.append(form)
         else:
-            say(
-                f"note: {folder / FILE_NAMES[form]} was drawn otherwise and stays; circuit-tracer "
+            logger.info(
+                f"{folder / FILE_NAMES[form]} was drawn otherwise and stays; circuit-tracer "
                 "render draws it with the report"
             )
     return found

@@ -1,0 +1,42 @@
+"""The library's sentences as a person at the terminal reads them: its parameters are options."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from circuit_tracer.cli import invocation
+from circuit_tracer.cli.output import say
+
+_PARAMETER = re.compile(r"`([a-z]\w*)`")
+OPTIONS = {
+    "cotangents": "--dtype",
+    "targets": "--target",
+    "zeroed_positions": "--zero-positions",
+}
+"""Parameters whose options have other names."""
+
+
+def in_options(message: str) -> str:
+    """The sentence with every `parameter` that is an option written as one: --parameter.
+
+    The command that is running decides where two commands have options of one name.
+    """
+    known = OPTIONS | invocation.options_by_parameter()
+    return _PARAMETER.sub(lambda found: known.get(found[1], found[0]), message)
+
+
+class Notes(logging.Handler):
+    """Shows what the library notes, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One note."""
+        say(f"note: {in_options(record.getMessage())}")
+
+
+def show_notes() -> None:
+    """Show the library's notes from now on, as every command does."""
+    logger = logging.getLogger("circuit_tracer")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(one, Notes) for one in logger.handlers):
+        logger.addHandler(Notes())
