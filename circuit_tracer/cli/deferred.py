@@ -46,7 +46,7 @@ class _Deferred(ModuleType):
         """Run the module's code; where that fails, the next use tries again."""
         self.__dict__["_is_loading"] = True
         try:
-            assert self.__loader__ is not None
+            assert isinstance(self.__loader__, Loader)
             self.__loader__.exec_module(self)
             self.__class__ = ModuleType  # type: ignore[assignment]
         finally:
