@@ -1,11 +1,10 @@
-"""What the tool writes for every shipped prompt, kept and compared: does changed code change it?
+"""What the tool writes and prints for every shipped prompt, kept and compared.
 
     python -m benchmarks.outputs write FOLDER               trace, export, trust and draw everything
-    python -m benchmarks.outputs compare FOLDER OTHER       what differs, file by file
+    python -m benchmarks.outputs compare FOLDER OTHER       the kinds of difference, with examples
 
-`compare` reads JSON and Parquet as values and SVG, Markdown and HTML as text; settings of time,
-version and place are left out. Words may change between two versions, numbers and shapes may not:
-with `--numbers` only the numbers of SVG and text files are compared.
+How to run it on two versions and what is compared: benchmarks/outputs.md. What a difference is:
+benchmarks/differences.py.
 """
 
 from __future__ import annotations
@@ -13,94 +12,81 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
-import re
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any
 
-from benchmarks.prompts import prompts
+from benchmarks.differences import WRONG, differences, report
+from benchmarks.prompts import ROOT, prompts
 from circuit_tracer.cli.main import main as command
 
-FORMATS = ("json", "svg", "graphml", "gexf", "dot", "csv")
-VOLATILE = {
-    "create_time_ms",
-    "seconds",
-    "versions",
-    "version",
-    "generator",
-    "source",
-    "place",
-    "path",
-}
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+FORMATS = ("json", "svg", "graphml", "gexf", "node-link", "dot", "csv")
+REPORTED = 10
+"""Every so many-th prompt gets the commands that take long."""
+SPECS = ("bananas", "capitals", "opposites", "two-pages")
+PROMPT, FEATURE = "a banana is", "L5/885"
 
 
-def run(*arguments: str) -> None:
-    """One command in this process, its output thrown away."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+def run(*arguments: str | Path, printed: Path | None = None) -> None:
+    """One command in this process; what it prints goes into a file, if one is given."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
-            command(list(arguments))
+            command([str(one) for one in arguments])
         except SystemExit as stop:
             if stop.code:
-                raise RuntimeError(f"{' '.join(arguments)}: exit {stop.code}") from stop
+                raise RuntimeError(
+                    f"{' '.join(map(str, arguments))}: exit {stop.code}: {stderr.getvalue()}"
+                ) from stop
+    if printed is not None:
+        printed.parent.mkdir(parents=True, exist_ok=True)
+        text = stdout.getvalue().replace(str(printed.parent.parent), "PLACE")
+        printed.write_text(text, encoding="utf-8")
+
+
+def write_graph(place: Path, prompt: str) -> None:
+    """Trace one prompt with every format and read it with the fast commands."""
+    formats = [word for name in FORMATS for word in ("--format", name)]
+    run("trace", prompt, "--out", place, "--slug", "graph", "--overwrite", "--heads", *formats)
+    graph, printed = place / "graph", place / "printed"
+    run("show", graph, printed=printed / "show.txt")
+    run("show", graph, "--json", printed=printed / "show.json")
+    run("paths", graph, "--json", printed=printed / "paths.json")
+
+
+def write_reports(place: Path) -> None:
+    """Read, group, draw and test the graph of one prompt with every command that takes one."""
+    graph, printed = place / "graph", place / "printed"
+    run("heads", graph, "--json", printed=printed / "heads.json")
+    run("trust", graph, "--overwrite", printed=printed / "trust.txt")
+    run("ablate", graph, "--top", "5", "--json", printed=printed / "ablate.json")
+    groups = graph / "supernodes.toml"
+    run("supernodes", graph, "--out", groups, "--overwrite", printed=printed / "supernodes.txt")
+    run("render", graph, "--level", "supernodes", "-o", place / "groups.svg", "--overwrite")
+    run("render", graph, "--routes", "3", "-o", place / "routes.svg", "--overwrite")
+    run("view", graph, "--no-browser", "--out", place / "page.html", "--overwrite")
+    run("compare", graph, graph, "--json", printed=printed / "compare.json")
 
 
 def write(folder: Path, every: int) -> None:
-    """Trace every `every`-th prompt; every tenth of those with its full report and page."""
-    for number, (_, record) in enumerate(prompts()[::every]):
-        place = str(folder / f"{number:03d}")
-        run("trace", record["prompt"], "--out", place, "--overwrite", "--slug", "graph")
-        graph = str(
-            next(p for p in (Path(place), Path(place) / "graph") if (p / "trace.json").exists())
-        )
-        if number % 10 == 0:
-            run("trust", graph, "--overwrite")
-            run("heads", graph, "--save")
-            run("supernodes", graph, "--out", f"{graph}/supernodes.toml", "--overwrite")
-            run(
-                "render", graph, "--level", "supernodes", "-o", f"{graph}/groups.svg", "--overwrite"
-            )
-            run("render", graph, "--routes", "3", "-o", f"{graph}/routes.svg", "--overwrite")
-            run("view", graph, "--no-browser", "--out", f"{graph}/page.html", "--overwrite")
+    """Everything for every `every`-th prompt, a run of each prompt file, and the experiments."""
+    os.chdir(ROOT)  # names of prompt files are the same whichever folder this is run in
+    for number, (kind, record) in enumerate(prompts()[::every]):
+        place = folder / f"{number:03d}-{kind}"
+        write_graph(place, record["prompt"])
+        if number % REPORTED == 0:
+            write_reports(place)
         print(f"{number + 1}: {record['prompt']}", file=sys.stderr)
-    run("dissociate", "bananas", "--quick", "--out", str(folder / "dissociation"), "--overwrite")
-
-
-def values(path: Path, *, numbers: bool) -> Any:
-    """What a file holds, in a form that can be compared."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        return pq.read_table(path).to_pydict()
-    if path.suffix == ".json":
-        return stable(json.loads(path.read_text(encoding="utf-8")))
-    text = path.read_text(encoding="utf-8")
-    return Counter(NUMBER.findall(text)) if numbers else text.splitlines()
-
-
-def stable(value: Any) -> Any:
-    """JSON without what depends on the time, the version and the place."""
-    if isinstance(value, dict):
-        return {k: stable(v) for k, v in value.items() if k not in VOLATILE}
-    return [stable(v) for v in value] if isinstance(value, list) else value
-
-
-def differences(first: Path, second: Path, *, numbers: bool) -> Iterator[str]:
-    """One line a file that is missing or differs."""
-    names = {
-        p.relative_to(root) for root in (first, second) for p in root.rglob("*") if p.is_file()
-    }
-    for name in sorted(names):
-        one, other = first / name, second / name
-        if not (one.exists() and other.exists()):
-            yield f"{name}: only in {first if one.exists() else second}"
-        elif one.read_bytes() != other.read_bytes() and values(one, numbers=numbers) != values(
-            other, numbers=numbers
-        ):
-            yield f"{name}: differs"
+    for kind in sorted({kind for kind, _ in prompts()}):
+        run("batch", kind, "--out", folder / "runs", "--name", kind, "--heads", "--overwrite")
+        run("runs", "show", folder / "runs" / kind, printed=folder / "printed" / f"run-{kind}.txt")
+        print(f"run {kind}", file=sys.stderr)
+    printed = folder / "printed"
+    run("steer", "--prompt", PROMPT, "--feature", FEATURE, "--json", printed=printed / "steer.json")
+    for spec in SPECS:
+        run("dissociate", spec, "--quick", "--out", folder / "dissociation", "--overwrite")
+        print(f"dissociate {spec}", file=sys.stderr)
 
 
 def main() -> None:
@@ -110,14 +96,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--every", type=int, default=1, help="of the shipped prompts")
-    parser.add_argument("--numbers", action="store_true", help="of text and SVG, numbers alone")
+    parser.add_argument(
+        "--words", action="store_true", help="list changes of rounding, words and drawing, too"
+    )
     options = parser.parse_args()
     if options.what == "write":
-        write(options.folder, options.every)
+        started = time.monotonic()
+        write(options.folder.resolve(), options.every)
+        print(f"written in {(time.monotonic() - started) / 60:.0f} minutes", file=sys.stderr)
         return
-    found = list(differences(options.folder, options.other, numbers=options.numbers))
-    print("\n".join(found) or "no difference")
-    sys.exit(bool(found))
+    if options.other is None:
+        parser.error("compare needs two folders")
+    found = differences(options.folder, options.other)
+    print(report(found, words=options.words))
+    sys.exit(any(one.kind in WRONG for one in found))
 
 
 if __name__ == "__main__":
