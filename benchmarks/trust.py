@@ -32,7 +32,6 @@ from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.trust.estimate import Estimate
 from circuit_tracer.experiments.trust.indirect import (
-    ablated,
     draw_features,
     measured_and_forecast,
 )
@@ -40,7 +39,7 @@ from circuit_tracer.experiments.trust.measurements import Measurements, TrustSet
 from circuit_tracer.experiments.trust.passes import Held, Subject
 from circuit_tracer.experiments.trust.run import Trust, trust
 from circuit_tracer.graphs import prune
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import open_neurons
@@ -255,7 +254,7 @@ def doses(name: str, every: int) -> str:
         pruned = prune(trace(model, dictionary, record["prompt"]).graph)
         subject = Subject.of(pruned.graph, model, dictionary)
         rows = draw_features(pruned, 40, seed=0)
-        sums = foretell(pruned.graph, ablated(subject, rows)).knock_on
+        sums = predict(pruned.graph, ablation_shares(pruned.graph, rows)).indirect
         joined = (sums != 0) & pruned.graph.nodes.expanded[:, None]
         for figures, (held, times) in zip(found, DOSES, strict=True):
             measured, forecast = measured_and_forecast(subject, rows, held, times=times)

@@ -1,4 +1,4 @@
-"""Change nodes of a traced graph and set beside each other what it foretold and what happened.
+"""Change nodes of a traced graph and compare what it predicted with what happened.
 
 One row of the table is one intervention: a feature at its position, or several at once. For every
 target it holds the change of its logit (minus the mean logit, as in the graph) by the graph's edge,
@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Graph, NodeKind, Target, node_name
+from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_name
 from circuit_tracer.interventions.engine import Effects, intervene
 from circuit_tracer.interventions.original import run_original
-from circuit_tracer.interventions.prediction import Prediction, predict
+from circuit_tracer.interventions.prediction import change_shares, predict
 from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
 from circuit_tracer.interventions.selection import NodeRef, change_of, rows_named, share_of
 from circuit_tracer.interventions.spec import (
@@ -139,7 +139,7 @@ def ablate(
     freeze_norms: bool | None = None,
     writes: Writes = "all",
 ) -> Ablation:
-    """Measure what items do to the graph's targets, beside what the graph foretold.
+    """Measure what items do to the graph's targets, beside what the graph predicts.
 
     `end_layer` counts for the constrained mode; `freeze_attention`, `freeze_norms` and `writes`,
     as in `intervene`, for all but the direct one. Raises UsageError for a graph of another model,
@@ -167,8 +167,8 @@ def ablate(
         )
         for mode in modes
     }
-    foretold = [item.shares or {} for item in items]
-    prediction = predict(graph, foretold)
+    shares = change_shares(graph, [item.shares or {} for item in items])
+    prediction = predict(graph, shares, targets_only=True)
     baseline = next(iter(measured.values()))
     return Ablation(
         targets=info.targets,
@@ -178,8 +178,8 @@ def ablate(
             AblationRow(
                 name=item.name,
                 label=item.label,
-                predicted_direct=_foretold(item, prediction, i, total=False),
-                predicted_total=_foretold(item, prediction, i, total=True),
+                predicted_direct=_predicted(item, prediction.direct[:, i]),
+                predicted_total=_predicted(item, prediction.total[:, i]),
                 measured={
                     mode: _measured(model, effects, i, info.targets)
                     for mode, effects in measured.items()
@@ -190,13 +190,8 @@ def ablate(
     )
 
 
-def _foretold(
-    item: Item, prediction: Prediction, row: int, *, total: bool
-) -> tuple[float, ...] | None:
-    if item.shares is None:
-        return None
-    found = (prediction.total if total else prediction.direct)[row]
-    return tuple(float(value) for value in found)
+def _predicted(item: Item, changes: Floats) -> tuple[float, ...] | None:
+    return None if item.shares is None else tuple(changes.tolist())
 
 
 def _measured(model: Model, effects: Effects, row: int, targets: tuple[Target, ...]) -> Measured:

@@ -1,4 +1,4 @@
-"""What a graph foretells, what is measured, and that both are about the same model."""
+"""What a graph predicts, what is measured, and that both are about the same model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_tracer.experiments.trust.passes import Subject, answers
 from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.interventions.ablation import ablate, item_named, item_of, item_together
-from circuit_tracer.interventions.prediction import predict
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.interventions.selection import (
     parse_node,
     rows_labelled,
@@ -51,10 +51,10 @@ def test_on_the_bundled_model_direct_effects_are_the_edges(transcoders: str) -> 
     rows = rows_of_influence(pruned, 100)
     items = [item_of(pruned.graph, [row], Strength(2.0)) for row in rows]
     table = ablate(model, dictionary, pruned.graph, items)
-    foretold = np.array([row.predicted_direct for row in table.rows], dtype=float)
+    predicted = np.array([row.predicted_direct for row in table.rows], dtype=float)
     direct = np.array([row.measured["direct"].logits for row in table.rows])
-    assert np.abs(foretold).max() > 0.3
-    assert np.abs(foretold - direct).max() < 1e-4
+    assert np.abs(predicted).max() > 0.3
+    assert np.abs(predicted - direct).max() < 1e-4
     assert table.top.strip() == "yellow"
     assert table.probabilities[0] == pytest.approx(pruned.graph.info.targets[0].probability)
     free = np.array([row.measured["free"].logits[0] for row in table.rows])
@@ -86,9 +86,9 @@ def test_total_effects_are_those_of_the_frozen_network_with_features_that_answer
         pushed[row] = -1.0
         shares = np.linalg.solve(np.eye(n) - clamped, pushed)
         expected = (dense @ shares)[graph.target_rows]
-        found = predict(graph, [{row: -1.0}])
-        assert np.allclose(found.total[0], expected, rtol=0, atol=1e-9)
-        assert np.allclose(found.direct[0], -dense[graph.target_rows, row], rtol=0, atol=1e-12)
+        found = predict(graph, ablation_shares(graph, [row]), targets_only=True)
+        assert np.allclose(found.total[:, 0], expected, rtol=0, atol=1e-9)
+        assert np.allclose(found.direct[:, 0], -dense[graph.target_rows, row], rtol=0, atol=1e-12)
 
 
 def test_with_norms_held_it_measures_what_the_trust_report_does() -> None:
@@ -107,9 +107,9 @@ def test_with_norms_held_it_measures_what_the_trust_report_does() -> None:
 
 def test_prediction_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, pruned = sprout("plt")
-    shares = [{row: -1.0} for row in rows_of_influence(pruned, 5)]
+    shares = ablation_shares(pruned.graph, rows_of_influence(pruned, 5))
     whole = predict(pruned.graph, shares)
-    monkeypatch.setattr("circuit_tracer.interventions.routes.CHUNK", 97)
+    monkeypatch.setattr("circuit_tracer.interventions.prediction.CHUNK", 97)
     assert np.allclose(predict(pruned.graph, shares).total, whole.total, rtol=0, atol=1e-6)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.trust.indirect import ablated, draw_features
+from circuit_tracer.experiments.trust.indirect import draw_features
 from circuit_tracer.experiments.trust.passes import answers
 from circuit_tracer.graphs.graph import Ints, NodeKind
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 from tests.experiments.trust.subjects import Traced, linear_neurons, tiny
 
 
@@ -28,10 +28,10 @@ def test_with_attention_and_norms_held_they_are_the_graphs_sums(
     subject, graph, rows = traced.subject, traced.pruned.graph, several(traced)
     changes = [subject.change(int(row)) for row in rows]
     found = answers(subject, changes, "held", graph_answers=True).values
-    expected = foretell(graph, ablated(subject, rows)).total
+    expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded & (graph.nodes.kind != NodeKind.ERROR)
     known[rows] = False  # an ablated feature is held; its own value is not its activation
-    routed = foretell(graph, ablated(subject, rows)).knock_on
+    routed = predict(graph, ablation_shares(graph, rows)).indirect
     assert np.abs(routed[known]).max() > 1e-3
     np.testing.assert_allclose(found[known], expected[known], atol=1e-9)
 
@@ -42,7 +42,7 @@ def test_neurons_answer_with_their_edges_own_vectors() -> None:
     rows = draw_features(traced.pruned, 8, seed=0)
     changes = [subject.change(int(row)) for row in rows]
     found = answers(subject, changes, "held", graph_answers=True).values
-    expected = foretell(graph, ablated(subject, rows)).total
+    expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded.copy()
     known[rows] = False
     np.testing.assert_allclose(found[known], expected[known], atol=1e-9)
@@ -54,7 +54,7 @@ def test_of_linear_neurons_the_forecast_with_norms_answering_is_what_the_model_d
     subject = traced.subject
     rows = draw_features(traced.pruned, 8, seed=1)
     changes = [subject.change(int(row)) for row in rows]
-    sums = foretell(traced.pruned.graph, ablated(subject, rows)).total
+    sums = predict(traced.pruned.graph, ablation_shares(traced.pruned.graph, rows)).total
     targets = traced.pruned.graph.target_rows
     for held in ("constrained", "free"):
         forecast = answers(subject, changes, held, graph_answers=True)

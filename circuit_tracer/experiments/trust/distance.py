@@ -19,7 +19,7 @@ import numpy as np
 from circuit_tracer.errors import StrengthError
 from circuit_tracer.experiments.trust.passes import ANSWERS, Held, Subject, answers
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import change_shares, predict
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ def by_distance(
     """
     graph = subject.graph
     sets = _draws(subject, draws, seed)
-    moved = np.zeros((len(graph.nodes), len(sets)))
-    for column, rows in enumerate(sets):
-        moved[rows, column] = -1.0
-    foretold = foretell(graph, moved).total
+    shares = change_shares(graph, ({int(row): -1.0 for row in rows} for rows in sets))
+    foretold = predict(graph, shares).total
     interventions = [
         tuple(change for row in rows for change in subject.change(int(row))) for rows in sets
     ]

@@ -28,7 +28,7 @@ from circuit_tracer.experiments.trust.sufficiency import THRESHOLDS
 from circuit_tracer.graphs.graph import Bools, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.interventions.engine import MOST_ENTRIES, rows_at_once
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import change_shares, predict
 from circuit_tracer.interventions.spec import Intervention
 from circuit_tracer.models.devices import on_device, synchronize
 
@@ -78,12 +78,12 @@ def expected(
     """For a report in which the prompt is swept again so many times."""
     work, graph = _work(subject, pruned, settings), pruned.graph
     features = graph.nodes.of_kind(NodeKind.FEATURE)
-    moved = np.zeros((len(graph.nodes), PROBE))
-    moved[features[:PROBE]] = -1.0
+    moved = {int(row): -1.0 for row in features[:PROBE]}
+    shares = change_shares(graph, [moved] * PROBE)
     some = features[:: max(1, 2 * len(features) * PROBE // MOST_ENTRIES + 1)]
     changes = tuple(change for row in some for change in subject.change(int(row)))
     of_change = 0.5 * len(features) / max(len(some), 1)
-    seconds = work.columns / PROBE * _fastest(lambda: foretell(graph, moved))
+    seconds = work.columns / PROBE * _fastest(lambda: predict(graph, shares))
     seconds += work.likenesses * _of_likeness()
     for count, passes, (a_pass, a_row) in (
         (work.read, work.passes / 2, _of_passes(subject, (), every_node=True)),

@@ -16,7 +16,7 @@ import numpy as np
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.trust.passes import Subject, answers
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
-from circuit_tracer.interventions.routes import arriving
+from circuit_tracer.interventions.prediction import along_edges, change_shares
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import Strength
 
@@ -46,9 +46,7 @@ def departures(subject: Subject, rows: Ints) -> tuple[Departure, ...]:
     later = (graph.nodes.kind == NodeKind.FEATURE) & graph.nodes.expanded
     found = []
     for share in CHANGES:
-        moved = np.zeros((len(graph.nodes), len(rows)))
-        moved[rows, np.arange(len(rows))] = share
-        edges = arriving(graph, moved, 0, len(graph.nodes))
+        edges = along_edges(graph, change_shares(graph, ({int(row): share} for row in rows)))
         changes = [(change_of(graph, int(row), Strength(1 + share)),) for row in rows]
         real = answers(subject, changes, "still", linear=False).values
         joined = (edges != 0) & later[:, None]

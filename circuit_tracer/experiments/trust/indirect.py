@@ -36,7 +36,7 @@ from circuit_tracer.experiments.kit.statistics import Likeness, likeness, spearm
 from circuit_tracer.experiments.trust.passes import ANSWERS, Held, Subject, answers
 from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 
 STRATA = 5
 
@@ -105,8 +105,8 @@ def knock_on(
 ) -> KnockOnEffects:
     """Ablate features (rows of the node table) one by one, with each of the ways of holding."""
     graph = subject.graph
-    routes = foretell(graph, ablated(subject, rows))
-    foretold = routes.knock_on
+    routes = predict(graph, ablation_shares(graph, rows))
+    foretold = routes.indirect
     joined = np.abs(foretold) > 0
     joined[~graph.nodes.expanded] = False  # features without a row: nothing is foretold of them
     is_target = graph.nodes.kind == NodeKind.LOGIT
@@ -140,13 +140,6 @@ def knock_on(
         if held == "held":
             by_layer = _by_layer(subject, rows, foretold, measured, joined)
     return KnockOnEffects(tuple(rows.tolist()), tuple(found), by_layer)
-
-
-def ablated(subject: Subject, rows: Ints) -> Floats:
-    """(n, k) by which share nodes change when rows of the node table are ablated one by one."""
-    moved = np.zeros((len(subject.graph.nodes), len(rows)))
-    moved[rows, np.arange(len(rows))] = -1.0
-    return moved
 
 
 def measured_and_forecast(

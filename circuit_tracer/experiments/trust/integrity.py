@@ -14,7 +14,7 @@ import numpy as np
 from circuit_tracer.experiments.trust.passes import Subject, answers
 from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import chunks, totals
-from circuit_tracer.interventions.routes import arriving
+from circuit_tracer.interventions.prediction import ablation_shares, along_edges
 
 GROSS_FLOOR = 0.01
 """Residuals are relative to a node's value, or to this share of all it receives if that is more."""
@@ -89,9 +89,7 @@ def conservation(graph: Graph) -> Conservation:
 def direct_check(subject: Subject, rows: Ints) -> DirectCheck:
     """Ablate nodes (features, errors, embeddings) one by one and compare every edge."""
     graph = subject.graph
-    moved = np.zeros((len(graph.nodes), len(rows)))
-    moved[rows, np.arange(len(rows))] = -1.0
-    edges = arriving(graph, moved, 0, len(graph.nodes))
+    edges = along_edges(graph, ablation_shares(graph, rows))
     measured = answers(subject, [subject.change(int(row)) for row in rows], "still").values
     comparable = _comparable(graph)
     known = (comparable & _whole(graph))[:, None] | (comparable[:, None] & (edges != 0))

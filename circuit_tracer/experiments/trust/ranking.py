@@ -26,13 +26,12 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.experiments.kit.statistics import rank_figure
-from circuit_tracer.experiments.trust.indirect import ablated
 from circuit_tracer.experiments.trust.passes import Held, Subject, answers
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Graph, Ints
 from circuit_tracer.graphs.influence import totals
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 
 WAYS: tuple[Held, ...] = ("constrained", "free")
 RANKED = 100
@@ -85,7 +84,7 @@ def ranking(
     """Ablate features (rows of the node table) one by one and look at the targets alone."""
     graph = subject.graph
     weight = graph.nodes.weight[graph.target_rows]
-    foretold = foretell(graph, ablated(subject, rows))
+    foretold = predict(graph, ablation_shares(graph, rows))
     total, edge = (weight @ part[graph.target_rows] for part in (foretold.total, foretold.direct))
     edge = np.abs(edge)
     influence = pruned.influence[rows]

@@ -31,7 +31,7 @@ from circuit_tracer.experiments.trust.ranking import ranking
 from circuit_tracer.experiments.trust.sufficiency import sufficiency
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import prune
-from circuit_tracer.interventions.routes import foretell
+from circuit_tracer.interventions.prediction import ablation_shares, change_shares, predict
 from tests.experiments.trust.subjects import bundled, linear_neurons, sprout_dictionary, tiny
 from tests.graphs.builders import make_info, random_graph
 
@@ -61,9 +61,9 @@ def path_sums(graph: Graph, source: int, target: int, share: float) -> tuple[flo
 def test_foretold_effects_are_sums_over_all_paths(unexpanded: int) -> None:
     graph = random_graph(per_layer=4, unexpanded=unexpanded, dtype=np.float64)
     sources = graph.nodes.of_kind(NodeKind.FEATURE)[:5]
-    moved = np.zeros((len(graph.nodes), len(sources)))
-    moved[sources, range(len(sources))] = [-1, -1, -2, 0.5, -1]
-    found = foretell(graph, moved)
+    changes = zip(sources.tolist(), (-1, -1, -2, 0.5, -1), strict=True)
+    moved = change_shares(graph, ({source: share} for source, share in changes))
+    found = predict(graph, moved)
     for column, source in enumerate(sources.tolist()):
         for target in (*graph.target_rows.tolist(), *graph.nodes.of_kind(NodeKind.FEATURE)[8:]):
             share = float(moved[source, column])
@@ -89,9 +89,8 @@ def test_with_linear_neurons_knock_on_effects_are_exactly_the_graphs() -> None:
     """Neurons that are linear answer as the graph's features do, along every route."""
     traced = linear_neurons()
     rows = draw_features(traced.pruned, 12, seed=0)
-    moved = np.zeros((len(traced.pruned.graph.nodes), len(rows)))
-    moved[rows, range(len(rows))] = -1
-    foretold = foretell(traced.pruned.graph, moved).knock_on
+    graph = traced.pruned.graph
+    foretold = predict(graph, ablation_shares(graph, rows)).indirect
     subject = traced.subject
     measured = knock_on_of(subject, [subject.change(int(row)) for row in rows], "held")
     known = traced.pruned.graph.nodes.expanded
