@@ -16,6 +16,7 @@ from torch import Tensor
 
 from circuit_tracer.models.capture import Capture, Place
 from circuit_tracer.models.norms import Norm
+from circuit_tracer.models.parts import NormPlace
 from circuit_tracer.models.wiring import Wiring
 
 
@@ -51,13 +52,14 @@ def hold_norms(wiring: Wiring, capture: Capture) -> dict[tuple[Place, int], Held
     """Every norm of the model by its place, the final one at the layer behind the last."""
     held: dict[tuple[Place, int], HeldNorm] = {}
     for i in range(wiring.n_layers):
-        places: tuple[tuple[Place, Norm | None, Tensor], ...] = (
-            ("attention_norm", wiring.attention_norm(i), capture.resid_pre[i]),
-            ("attention_post_norm", wiring.attention_post_norm(i), capture.attention_out[i]),
-            ("mlp_norm", wiring.mlp_norm(i), capture.resid_mid[i]),
-            ("mlp_post_norm", wiring.mlp_post_norm(i), capture.mlp_out[i]),
+        places: tuple[tuple[NormPlace, Tensor], ...] = (
+            ("attention_norm", capture.resid_pre[i]),
+            ("attention_post_norm", capture.attention_out[i]),
+            ("mlp_norm", capture.resid_mid[i]),
+            ("mlp_post_norm", capture.mlp_out[i]),
         )
-        for place, norm, read in places:
+        for place, read in places:
+            norm = wiring.norm(place, i)
             if norm is not None:
                 held[place, i] = HeldNorm(norm, norm.scale(read))
     final = wiring.final_norm()

@@ -82,7 +82,7 @@ def run_original(
 def _written(
     model: Model, dictionary: AnyDictionary, capture: Capture, layer: int
 ) -> Float[Tensor, "T d"]:
-    behind, out = model.wiring.mlp_post_norm(layer), capture.mlp_out[layer]
+    behind, out = model.wiring.norm("mlp_post_norm", layer), capture.mlp_out[layer]
     if behind is None or dictionary.writes == "mlp.hook_out":
         return out
     return behind.freeze(out).apply(out)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from circuit_tracer.errors import ModelError
@@ -49,8 +50,6 @@ def merge_adapter(module: nn.Module, folder: Path, place: str) -> str:
 
     Raises ModelError for an adapter that is no plain LoRA, or is one of another model.
     """
-    from safetensors.torch import load_file
-
     config = _settings(folder, place)
     tensors = load_file(folder / ADAPTER)
     pairs: dict[str, dict[str, Tensor]] = {}

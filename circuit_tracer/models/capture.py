@@ -7,10 +7,10 @@ import reads `-v` from the command line and is slow, so it happens inside the fu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,39 +20,22 @@ from circuit_tracer.models.parallel import whole_heads
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.models.wiring import Wiring
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Replacement = Callable[[int, Tensor], Tensor]
 """(layer, what a dictionary reads there (B, T, d)) -> MLP output (B, T, d)."""
 
-Place = Literal[
-    "embedding",
-    "attention_norm",
-    "attention",
-    "attention_post_norm",
-    "mlp_norm",
-    "mlp",
-    "mlp_post_norm",
-    "final_norm",
+PlaceInLayer = Literal[
+    "attention_norm", "attention", "attention_post_norm", "mlp_norm", "mlp", "mlp_post_norm"
 ]
+"""Modules of a decoder layer, in the order they run."""
+Place = Literal["embedding", PlaceInLayer, "final_norm"]
 """A module whose output can be edited, as `Paths` calls it."""
-IN_LAYER: tuple[Place, ...] = (
-    "attention_norm",
-    "attention",
-    "attention_post_norm",
-    "mlp_norm",
-    "mlp",
-    "mlp_post_norm",
-)
-"""Those of a decoder layer, in the order they run."""
 
 
 @runtime_checkable
 class Edits(Protocol):
     """What an edited pass asks at every place of the model, in the order of its layers.
 
-    The embedding counts to layer 0, the final norm to the layer behind the last.
+    The embedding counts to layer 0, the final norm to the layer after the last.
     """
 
     def wants(self, place: Place, layer: int) -> bool:
@@ -77,17 +60,17 @@ class Capture:
     patterns: tuple[Float[Tensor, "H T T"], ...]
     """Attention patterns [query, key] by layer, as the model applied them."""
     attention_out: Float[Tensor, "L T d"]
-    """Attention's output, in front of a post-norm."""
+    """Attention's output, before a post-norm."""
     resid_mid: Float[Tensor, "L T d"]
-    """Residual stream in front of each MLP's norm (or of the MLP, where it has none)."""
+    """Residual stream before each MLP's norm (or the MLP, where it has none)."""
     mlp_in: Float[Tensor, "L T d"]
     """Normalised, with the norm's weight."""
     mlp_out: Float[Tensor, "L T d"]
-    """The MLP module's output, in front of a post-norm."""
+    """The MLP module's output, before a post-norm."""
     resid_final: Float[Tensor, "T d"]
-    """Residual stream in front of the final norm."""
+    """Residual stream before the final norm."""
     logits: Float[Tensor, "T V"]
-    """In front of a soft-cap, where the model has one."""
+    """Before a soft-cap, where the model has one."""
     pass_length: int
     """Tokens of the pass: these T are the first of them. Rotations may depend on it (rope.py)."""
 
@@ -138,14 +121,21 @@ def _envoys(wrapped: Any, wiring: Wiring) -> list[Any]:
 
 
 def _mid(layer: Any, wiring: Wiring) -> Any:
-    """Residual stream in front of the MLP's norm, inside a trace."""
+    """Residual stream before the MLP's norm, inside a trace."""
     return layer.get(wiring.paths.mlp_norm or wiring.paths.mlp).input
 
 
 def _written(layer: Any, wiring: Wiring, writes: WritePoint) -> Any:
     """The module whose output a dictionary replaces."""
-    behind = wiring.paths.mlp_post_norm
-    return layer.get(behind if behind and writes == "hook_mlp_out" else wiring.paths.mlp)
+    post_norm = wiring.paths.mlp_post_norm
+    return layer.get(post_norm if post_norm and writes == "hook_mlp_out" else wiring.paths.mlp)
+
+
+def _read(layer: Any, i: int, wiring: Wiring, reads: ReadPoint) -> Any:
+    """What a dictionary reads in layer i, inside a trace."""
+    mid = _mid(layer, wiring)
+    mlp_in = layer.get(wiring.paths.mlp).input
+    return wiring.read(reads, i, mid, mlp_in)
 
 
 @torch.no_grad()
@@ -227,10 +217,7 @@ def capture_mlps(
     wiring.start_pass()
     with wrapped.trace(token_ids) as tracer:
         for i, layer in enumerate(layers):
-            mid = _mid(layer, wiring)
-            mlp_in = layer.get(wiring.paths.mlp).input
-            seen: Any = wiring.read(reads, i, mid, mlp_in)
-            inputs.append(seen.save())
+            inputs.append(_read(layer, i, wiring, reads).save())
             outputs.append(_written(layer, wiring, writes).output.save())
         tracer.stop()
     here = token_ids.device
@@ -251,17 +238,15 @@ def run_with_mlps(
 ) -> Float[Tensor, "B T V"]:
     """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked.
 
-    They are the model's own, behind a soft-cap where there is one.
+    They are the model's own, after a soft-cap where there is one.
     """
     layers, head = _envoys(wrapped, wiring), wrapped.get(wiring.paths.head)
     wiring.start_pass()
     with wrapped.trace(token_ids):
         if substitute is not None:
             for i, layer in enumerate(layers):
-                mid = _mid(layer, wiring)
-                mlp_in = layer.get(wiring.paths.mlp).input
-                written = _written(layer, wiring, writes)
-                written.output = substitute(i, wiring.read(reads, i, mid, mlp_in))
+                seen = _read(layer, i, wiring, reads)
+                _written(layer, wiring, writes).output = substitute(i, seen)
         logits = head.output.save()
     result: Tensor = logits
     cap = wiring.logit_softcap
@@ -278,7 +263,7 @@ def run_edited(
     positions: Int[Tensor, "P"] | None = None,
     cache: Any = None,
 ) -> Float[Tensor, "B P V"]:
-    """Logits in front of a soft-cap, at all positions or some, with modules' outputs edited.
+    """Logits before a soft-cap, at all positions or some, with modules' outputs edited.
 
     With `cache` (transformers' `DynamicCache`) the tokens go on from those of earlier calls, whose
     rotations stay as they were: not for texts that are turned by their length.
@@ -297,7 +282,7 @@ def run_edited(
             embed = wrapped.get(wiring.paths.embedding)
             embed.output = _edited(edits, "embedding", 0, embed.output, embed.output, here)
         for i, layer in enumerate(layers):
-            for place in IN_LAYER:
+            for place in get_args(PlaceInLayer):
                 name = getattr(wiring.paths, place)
                 if name is not None and edits.wants(place, i):
                     _edit_module(layer.get(name), edits, place, i, here)

@@ -53,7 +53,7 @@ def starts_whole(tokenizer: Any, token_ids: list[int], first: int, *, chat: bool
     """Whether a prompt already starts as the model saw texts start, so `first` is not added.
 
     Chat templates are trusted with any special token. A prompt typed by hand may start with one
-    too, unless the tokenizer itself would have put BOS in front (Gemma, Llama 3).
+    too, unless the tokenizer itself would have put BOS first (Gemma, Llama 3).
     """
     if token_ids[:1] == [first]:
         return True

@@ -1,12 +1,13 @@
 """Does a wiring describe its model? The frozen linear maps against the model's own pass.
 
-From what was captured in front of each part, the wiring's maps must give what was captured behind
-it, layer by layer: a norm weight read wrongly or a projection cut wrongly shows here, whatever the
+From what was captured before each part, the wiring's maps must give what was captured after it,
+layer by layer: a norm weight read wrongly or a projection cut wrongly shows here, whatever the
 dictionary. It is the conservation check of method.md section 3 for the model itself.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -34,8 +35,8 @@ class Miss(NamedTuple):
 
 def check_wiring(capture: Capture, wiring: Wiring) -> Miss:
     """The worst part; raises ModelError, naming it and the family, if it misses by too much."""
-    misses = list(_misses(capture, wiring))
-    worst = max(misses, key=lambda miss: _number(miss.share))
+    misses = _misses(capture, wiring)
+    worst = max(misses, key=lambda miss: math.inf if math.isnan(miss.share) else miss.share)
     tolerance = LARGEST_MISS.get(capture.resid_final.dtype, 1e-1)
     if not worst.share <= tolerance:  # also for NaN
         raise ModelError(
@@ -46,25 +47,21 @@ def check_wiring(capture: Capture, wiring: Wiring) -> Miss:
     return worst
 
 
-def _number(share: float) -> float:
-    return share if share == share else float("inf")
-
-
 def _misses(capture: Capture, wiring: Wiring) -> list[Miss]:
     found = []
     for layer in range(wiring.n_layers):
         pre, mid = capture.resid_pre[layer], capture.resid_mid[layer]
         attended = pre + freeze_attention(capture, fold_attention(wiring, layer), layer).add(pre)
-        norm, behind = wiring.mlp_norm(layer), wiring.mlp_post_norm(layer)
+        norm, post_norm = wiring.norm("mlp_norm", layer), wiring.norm("mlp_post_norm", layer)
         stream = pre if wiring.parallel else attended
         read = stream if norm is None else norm.freeze(stream).apply(stream)
         written = capture.mlp_out[layer]
-        if behind is not None:
-            written = behind.freeze(written).apply(written)
+        if post_norm is not None:
+            written = post_norm.freeze(written).apply(written)
         last = layer + 1 == wiring.n_layers
         after = capture.resid_final if last else capture.resid_pre[layer + 1]
         found += [
-            _miss(f"stream in front of the MLP of layer {layer}", stream, mid),
+            _miss(f"stream before the MLP of layer {layer}", stream, mid),
             _miss(f"MLP input of layer {layer}", read, capture.mlp_in[layer]),
             _miss(f"output of layer {layer}", attended + written, after),
         ]

@@ -10,10 +10,11 @@ transformers keeps keys that a config class does not know and computes without t
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import transformers
 
 from circuit_tracer.errors import ModelError
 
@@ -105,20 +106,18 @@ def _check_code(raw: Mapping[str, Any], name: str) -> None:
 
 def _unknown(part: Mapping[str, Any], made: Any) -> Iterator[str]:
     """Keys that neither the class nor anybody else computes with, as far as names say."""
-    from transformers import GenerationConfig, PreTrainedConfig
-
-    known = {field.name for kind in (type(made), PreTrainedConfig) for field in _fields(kind)}
-    known |= set(made.attribute_map) | set(GenerationConfig().to_dict()) | _BY_SHAPE
+    known = {
+        name
+        for kind in (type(made), transformers.PreTrainedConfig)
+        for name in getattr(kind, "__dataclass_fields__", ())
+    }
+    known |= set(made.attribute_map) | set(transformers.GenerationConfig().to_dict()) | _BY_SHAPE
     known |= _OLDER.get(made.model_type, set())
     if "rope_parameters" in known:
         known |= _ROPE
     for key in part:
         if key not in known and not _METADATA.fullmatch(key):
             yield key
-
-
-def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
 
 
 def _would_change(key: str, part: Mapping[str, Any], made: Any) -> bool:

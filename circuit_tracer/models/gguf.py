@@ -18,6 +18,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
+import torch
+import transformers
+from filelock import FileLock
+
 from circuit_tracer.errors import ModelError, OutputError, reason
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models.loading import check_all_used, check_complete, quiet_libraries
@@ -36,7 +40,12 @@ def converted_folder(reference: str) -> tuple[str, Path]:
     name = SMOLLM2 if reference == "smollm2" else file.stem
     folder = _folder_of(name, file)
     if not _is_whole(folder):
-        _check_file(file)
+        with file.open("rb") as stream:
+            head = stream.read(4)
+        if head != b"GGUF":  # refused before any reader sees it
+            raise ModelError(
+                f"{file.name} is no GGUF file (it does not start with GGUF); get it again"
+            )
         with _one_at_a_time(folder):
             if not _is_whole(folder):
                 _convert(file, folder)
@@ -47,19 +56,9 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def _check_file(file: Path) -> None:
-    """Refuse what is no GGUF file before any reader sees it."""
-    with file.open("rb") as stream:
-        head = stream.read(4)
-    if head != b"GGUF":
-        raise ModelError(f"{file.name} is no GGUF file (it does not start with GGUF); get it again")
-
-
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold the lock on conversions; what a killed one left behind is removed first."""
-    from filelock import FileLock
-
+    """Keep the lock on conversions; what a killed one left is removed first."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.parent / ".lock")
@@ -104,16 +103,13 @@ def _convert(file: Path, folder: Path) -> None:
                 f"reading a GGUF file needs the package {package}; "
                 '`make smollm2` in a checkout, or pip install "circuit-tracer-cli[smollm2]"'
             )
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     quiet_libraries()
     try:
         with _without_bars():
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False
             )
-            module, loading = AutoModelForCausalLM.from_pretrained(
+            module, loading = transformers.AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
                 dtype=torch.float32,

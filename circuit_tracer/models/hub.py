@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
 TIMEOUT = 10.0
 """Seconds the hub has to say which commit is meant, before the cache alone answers."""
 
@@ -26,9 +29,6 @@ def hub_folder(name: str, revision: str | None, check: Callable[[Path], None]) -
     `check` is called with the folder when config.json is there and may raise: weights are large.
     Raises what huggingface_hub raises when neither the hub nor its cache has the model.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
     if not sys.stderr.isatty():
         disable_progress_bars()
     trouble = None if _is_offline() else _ask(name, revision)
@@ -52,8 +52,6 @@ def hub_folder(name: str, revision: str | None, check: Callable[[Path], None]) -
 
 def _is_offline() -> bool:
     """HF_HUB_OFFLINE, also where it was set after the library was imported."""
-    from huggingface_hub import constants
-
     asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     return asked or bool(constants.HF_HUB_OFFLINE)
 
@@ -63,8 +61,6 @@ def _ask(name: str, revision: str | None) -> Exception | None:
 
     `snapshot_download` sets no limit to this first question, and a silent network would hold it.
     """
-    from huggingface_hub import HfApi
-
     try:
         HfApi().model_info(name, revision=revision, timeout=TIMEOUT)
     except Exception as error:  # unknown, gated, no network, a server that is down

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+import torch
+import transformers
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models.weight_files import StoredTensor, read_tensor
@@ -44,15 +48,17 @@ def check_all_used(
     left |= {key for key in headers if key in reported or _is_hidden(key, kept, module)}
     left = {key for key in left if not _is_harmless(key, headers.get(key), module)}
     if left:
-        found = sorted(left)
+        shown = ", ".join(key[:80] for key in sorted(left)[:3])
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         raise ModelError(
-            f"the weights of {name} hold {_named(found)}, which the model that config.json "
+            f"the weights of {name} hold {shown}{more}, which the model that config.json "
             "describes does not take, so another model would be traced; correct config.json "
             "(model_type, attention_bias, ...) or get the model's files again"
         )
     prefix = f"{module.base_model_prefix}."
     twice = [key for key in headers if f"{prefix}{key}" in headers]
-    if twice or len(headers) - len(reported) > len(kept) + _hidden_count(headers, kept, module):
+    n_hidden = sum(_is_hidden(key, kept, module) for key in headers)
+    if twice or len(headers) - len(reported) > len(kept) + n_hidden:
         what = f"{twice[0]} and {prefix}{twice[0]}" if twice else "more tensors than the model has"
         raise ModelError(f"the weights of {name} hold {what}; get the model's files again")
 
@@ -68,22 +74,12 @@ def check_dtypes(module: Any, dtype: Any, name: str) -> None:
             )
 
 
-def _named(found: Iterable[str]) -> str:
-    names = list(found)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(name[:80] for name in names[:3]) + more
-
-
 def _is_hidden(key: str, kept: set[str], module: Any) -> bool:
     """Whether transformers leaves a tensor out without reporting it."""
     patterns = [*(module._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq"]
     patterns.append(r"(^|\.)position_ids$")
     taken = key in kept or f"{module.base_model_prefix}.{key}" in kept
     return not taken and any(re.search(pattern, key) for pattern in patterns)
-
-
-def _hidden_count(headers: Mapping[str, StoredTensor], kept: set[str], module: Any) -> int:
-    return sum(_is_hidden(key, kept, module) for key in headers)
 
 
 def _is_harmless(key: str, stored: StoredTensor | None, module: Any) -> bool:
@@ -100,16 +96,12 @@ def _is_harmless(key: str, stored: StoredTensor | None, module: Any) -> bool:
 
 def _is_causal_mask(mask: Any) -> bool:
     """(1, 1, n, n), ones up to the diagonal."""
-    import torch
-
     square = torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).tril()
     return mask.shape[:2] == (1, 1) and torch.equal(mask[0, 0].bool(), square)
 
 
 def _are_own_angles(angles: Any, module: Any) -> bool:
     """Whether these are the frequencies by which the model turns queries and keys itself."""
-    import torch
-
     own = [b.cpu() for n, b in module.named_buffers() if n.endswith("inv_freq")]
     return any(
         angles.shape == buffer.shape and torch.allclose(angles.float(), buffer.float(), rtol=1e-2)
@@ -119,10 +111,6 @@ def _are_own_angles(angles: Any, module: Any) -> bool:
 
 def quiet_libraries() -> None:
     """stderr is for our own progress and sentences, not for the loaders' bars and reports."""
-    import logging
-
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

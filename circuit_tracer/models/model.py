@@ -45,6 +45,12 @@ DTYPES = {
 }
 
 
+def probabilities(logits: Float[Tensor, "*batch V"], softcap: float | None) -> Tensor:
+    """Softmax of logits after their soft-cap, where there is one; at least in float32."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return (wide if softcap is None else softcap * (wide / softcap).tanh()).softmax(-1)
+
+
 def parse_dtype(name: str) -> torch.dtype:
     """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
     short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
@@ -75,7 +81,6 @@ class Model:
         cls,
         module: Any,
         tokenizer: Any,
-        identity: Identity | None = None,
         *,
         weights_dtype: torch.dtype | None = None,
     ) -> Model:
@@ -89,15 +94,12 @@ class Model:
         module.set_attn_implementation("eager")
         if next(module.parameters()).dtype == torch.float64:
             wiring.make_exact()
-        found = identity or Identity(
-            name=type(module).__name__, source="memory", sha256="", kind=wiring.family
-        )
         rounded = weights_dtype or next(module.parameters()).dtype
         return cls(
             module,
             tokenizer,
             wiring,
-            found,
+            Identity(name=type(module).__name__, source="memory", sha256="", kind=wiring.family),
             wrap(module, tokenizer),
             str(rounded).removeprefix("torch."),
         )
@@ -145,9 +147,9 @@ class Model:
         return self.wiring.unembedding()
 
     def tokenize(self, prompt: str, *, chat: bool = False, system: str | None = None) -> list[int]:
-        """Token ids of a prompt, with the token in front that `models/chat.py` describes.
+        """Token ids of a prompt, led by the token that `models/chat.py` describes.
 
-        With `chat`, the prompt is one user turn (behind a system turn) in the tokenizer's template.
+        With `chat`, the prompt is one user turn (after a system turn) in the tokenizer's template.
         Raises PromptError for an empty prompt, a word the tokenizer does not know (named), a
         prompt longer than the model's context, and what a chat template does not take.
         """
@@ -160,11 +162,11 @@ class Model:
         text = chat_text(self.tokenizer, prompt, system=system) if chat else prompt
         ids = self._text_ids(text)
         first = self.bos_id
-        # The tokenizer's own marks were left out: some would put an end mark behind the prompt.
+        # The tokenizer's own marks were left out: some would put an end mark after the prompt.
         if first is not None and not starts_whole(self.tokenizer, ids, first, chat=chat):
             ids = [first, *ids]
         while first is not None and ids[:2] == [first, first]:
-            del ids[1]  # a prompt pasted with its BOS in front
+            del ids[1]  # a prompt pasted with its BOS
         if max(ids, default=0) >= self.wiring.n_vocabulary:
             raise ModelError(
                 f"the tokenizer of {self.identity.name} knows tokens that the model does not "
@@ -178,7 +180,7 @@ class Model:
         return ids
 
     def _text_ids(self, text: str) -> list[int]:
-        """Token ids of a text, nothing put in front or behind."""
+        """Token ids of a text, with nothing added."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
@@ -251,7 +253,7 @@ class Model:
         positions: Int[Tensor, "P"] | None = None,
         cache: Any = None,
     ) -> Float[Tensor, "B P V"]:
-        """Logits in front of a soft-cap of a pass in which modules' outputs are edited."""
+        """Logits before a soft-cap of a pass in which modules' outputs are edited."""
         return run_edited(
             self.wrapped,
             self.wiring,
@@ -262,10 +264,8 @@ class Model:
         )
 
     def probabilities(self, logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
-        """From logits in front of a soft-cap; at least in float32."""
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        cap = self.wiring.logit_softcap
-        return (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
+        """From logits before a soft-cap; at least in float32."""
+        return probabilities(logits, self.wiring.logit_softcap)
 
     def loss(
         self,
@@ -336,8 +336,7 @@ def open_model(
                 "get its files again"
             )
     tokenizer = load_tokenizer(source)
-    family = wiring_class(type(module).__name__).family
-    identity = identity_of(source, family, loaded.files)
     rounded = loaded.stored_dtype or torch_dtype
-    model = Model.from_module(module, tokenizer, identity, weights_dtype=rounded)
-    return replace(model, notes=loaded.notes)
+    model = Model.from_module(module, tokenizer, weights_dtype=rounded)
+    identity = identity_of(source, model.wiring.family, loaded.files)
+    return replace(model, identity=identity, notes=loaded.notes)

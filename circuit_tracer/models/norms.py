@@ -1,7 +1,7 @@
-"""Norms, and the linear maps they are once their denominator is held.
+"""Norms, and the linear maps they are once their denominator is frozen.
 
 y = (x - mean(x)) * scale * weight + bias, the mean only in LayerNorm, the bias only where there is
-one; scale = 1 / rms of what is in front of it. With the scale frozen this is affine in x.
+one; scale = 1 / rms of what the norm reads. With the scale frozen this is affine in x.
 
 Shapes: T tokens, d model width.
 """
@@ -49,7 +49,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class FrozenNorm:
-    """A norm with its denominators held: x -> centre(x) * gain + bias."""
+    """A norm with its denominators frozen: x -> centre(x) * gain + bias."""
 
     gain: Float[Tensor, "T d"]
     bias: Float[Tensor, "d"] | None = None
@@ -68,13 +68,13 @@ class FrozenNorm:
     def push(
         self, x: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
     ) -> Float[Tensor, "*batch n d"]:
-        """What vectors at these positions are behind the norm, its bias left out."""
+        """What vectors at these positions are after the norm, its bias left out."""
         return self._centre(x) * self.gain[position]
 
     def pull(
         self, cotangent: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
     ) -> Float[Tensor, "*batch n d"]:
-        """Cotangents behind the norm as cotangents in front of it."""
+        """Cotangents after the norm as cotangents before it."""
         return self._centre(cotangent * self.gain[position])
 
     def _centre(self, x: Tensor) -> Tensor:

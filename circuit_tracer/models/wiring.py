@@ -20,11 +20,12 @@ from circuit_tracer.models.parallel import whole
 from circuit_tracer.models.parts import (
     AttentionWeights,
     MlpWeights,
+    NormPlace,
     Paths,
+    Projected,
     QueryKeyWeights,
     ReadPoint,
     Rotary,
-    WritePoint,
 )
 from circuit_tracer.models.rope import grows, longest_text, steady_length
 
@@ -35,7 +36,6 @@ class Wiring:
     Pre-norm blocks with RMSNorm, separate projections, grouped-query attention, rotary positions.
     """
 
-    family = "llama"
     paths = Paths(
         embedding="model.embed_tokens",
         layer="model.layers.{}",
@@ -49,6 +49,8 @@ class Wiring:
     )
     weight_offset = 0.0
     """What is added to a stored norm weight (Gemma stores weight - 1)."""
+    attention_output = "o_proj"
+    """Attention's output projection."""
     centred = False
     """Whether norms subtract the mean first (LayerNorm)."""
 
@@ -57,6 +59,8 @@ class Wiring:
         self._modules: dict[str, Any] = {}
         outer: Any = module.config
         config: Any = outer.get_text_config()
+        self.family: str = outer.model_type.removesuffix("_text")
+        """Hugging Face's model type, the same for the text half of a model that reads images."""
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
         self.n_heads: int = config.num_attention_heads
@@ -76,28 +80,14 @@ class Wiring:
 
     # Norms
 
-    def attention_norm(self, layer: int) -> Norm | None:
-        """The norm in front of attention."""
-        return self._norm(layer, self.paths.attention_norm)
-
-    def attention_post_norm(self, layer: int) -> Norm | None:
-        """The norm behind attention, in front of the residual stream."""
-        return self._norm(layer, self.paths.attention_post_norm)
-
-    def mlp_norm(self, layer: int) -> Norm | None:
-        """The norm in front of the MLP."""
-        return self._norm(layer, self.paths.mlp_norm)
-
-    def mlp_post_norm(self, layer: int) -> Norm | None:
-        """The norm behind the MLP, in front of the residual stream."""
-        return self._norm(layer, self.paths.mlp_post_norm)
+    def norm(self, place: NormPlace, layer: int) -> Norm | None:
+        """A norm of a decoder layer; None where the architecture has none."""
+        name = getattr(self.paths, place)
+        return None if name is None else self._as_norm(self.submodule(layer, name))
 
     def final_norm(self) -> Norm:
-        """The norm in front of the unembedding."""
+        """The norm before the unembedding."""
         return self._as_norm(self._module(self.paths.final_norm))
-
-    def _norm(self, layer: int, name: str | None) -> Norm | None:
-        return None if name is None else self._as_norm(self.submodule(layer, name))
 
     def _as_norm(self, module: Any) -> Norm:
         offset = 0.0 if isinstance(module, nn.RMSNorm) else self.weight_offset
@@ -106,10 +96,9 @@ class Wiring:
             for name in ("variance_epsilon", "eps", "epsilon")
             if hasattr(module, name)
         )
-        bias = getattr(module, "bias", None)
         return Norm(
-            weight=self._held(module.weight) + offset,
-            bias=self._held_if_any(bias),
+            weight=self._weight(module.weight) + offset,
+            bias=self._bias(module),
             epsilon=float(epsilon),
             centred=self.centred,
         )
@@ -133,8 +122,7 @@ class Wiring:
         return self._module(f"{path}.{name}" if name else path)
 
     def _module(self, path: str) -> Any:
-        """A part by its path, which is walked once: every prompt asks for dozens. Its weights are
-        read anew each time."""
+        """A part by its path, which is walked once: every prompt asks for dozens."""
         if path not in self._modules:
             self._modules[path] = self.module.get_submodule(path)
         return self._modules[path]
@@ -148,61 +136,97 @@ class Wiring:
     ) -> Float[Tensor, "*batch d"]:
         """What a dictionary sees; the model's own tensor where there is one.
 
-        Without a norm in front of the MLP (OLMo 2) the three reading points are one.
+        Without a norm before the MLP (OLMo 2) the three reading points are one.
         """
-        norm = self.mlp_norm(layer)
+        norm = self.norm("mlp_norm", layer)
         if reads == "mlp.hook_in" or norm is None:
             return mlp_in
         if reads == "hook_resid_mid":
             return resid_mid
         return norm.normalized(resid_mid)
 
-    def read_path(self, reads: ReadPoint, layer: int) -> str:
-        """Where a dictionary reads as a Hugging Face module path."""
-        place, norm = self.paths.layer.format(layer), self.paths.mlp_norm
-        if norm is None:
-            return f"{place}.{self.paths.mlp}.input"
-        if reads == "hook_resid_mid":
-            return f"{place}.{norm}.input"
-        without = " without its weight" if reads == "ln2.hook_normalized" else ""
-        return f"{place}.{norm}.output{without}"
-
-    def write_path(self, writes: WritePoint, layer: int) -> str:
-        """Where a dictionary writes as a Hugging Face module path."""
-        behind = self.paths.mlp_post_norm
-        last = behind if behind is not None and writes == "hook_mlp_out" else self.paths.mlp
-        return f"{self.paths.layer.format(layer)}.{last}.output"
-
     # Weights
 
     def unembedding(self) -> Float[Tensor, "V d"]:
         """Rows are the output directions of the vocabulary (tied or not)."""
-        return self._held(self._head().weight)
+        return self._weight(self._module(self.paths.head).weight)
 
     def unembedding_bias(self) -> Float[Tensor, "V"] | None:
         """What is added to the logits whatever the prompt."""
-        return self._held_if_any(getattr(self._head(), "bias", None))
+        return self._bias(self._module(self.paths.head))
 
     def attention_weights(self, layer: int) -> AttentionWeights:
         """Value and output projections, split by head."""
         attention = self.submodule(layer, self.paths.attention)
-        value, output = attention.v_proj, attention.o_proj
-        return self._by_head(value.weight, value.bias, output.weight, output.bias)
+        W_V, b_V = self._by_head(attention, "v", self.n_kv_heads)
+        output = getattr(attention, self.attention_output)
+        by_head = self._matrix(output).reshape(self.d_model, self.n_heads, self.d_head)
+        return AttentionWeights(W_V, by_head.transpose(0, 1), b_V, self._bias(output))
 
     def query_key_weights(self, layer: int) -> QueryKeyWeights:
         """Query and key projections, split by head, with the norms on them if there are any."""
         attention = self.submodule(layer, self.paths.attention)
-        query, key = attention.q_proj, attention.k_proj
+        W_Q, b_Q = self._by_head(attention, "q", self.n_heads)
+        W_K, b_K = self._by_head(attention, "k", self.n_kv_heads)
         q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
-        return self._queries_and_keys(
-            self._held(query.weight),
-            self._held(key.weight),
-            self._held_if_any(query.bias),
-            self._held_if_any(key.bias),
-            scaling=float(attention.scaling),
+        return QueryKeyWeights(
+            W_Q=W_Q,
+            W_K=W_K,
+            b_Q=b_Q,
+            b_K=b_K,
             q_norm=None if q_norm is None else self._as_norm(q_norm),
             k_norm=None if k_norm is None else self._as_norm(k_norm),
+            scaling=self._scaling(layer),
+            softcap=self.score_softcap,
         )
+
+    def mlp_weights(self, layer: int) -> MlpWeights:
+        """The MLP's neurons."""
+        mlp = self.submodule(layer, self.paths.mlp)
+        return self._neurons(mlp.gate_proj, mlp.up_proj, mlp.down_proj, mlp.act_fn)
+
+    def _by_head(
+        self, attention: Any, which: Projected, n_heads: int
+    ) -> tuple[Float[Tensor, "H h d"], Float[Tensor, "H h"] | None]:
+        weight, bias = self._projected(attention, which)
+        by_head = weight.reshape(n_heads, self.d_head, self.d_model)
+        return by_head, None if bias is None else bias.reshape(n_heads, self.d_head)
+
+    def _projected(
+        self, attention: Any, which: Projected
+    ) -> tuple[Float[Tensor, "Hh d"], Float[Tensor, "Hh"] | None]:
+        """Weight and bias of the queries, keys or values of all heads."""
+        linear = getattr(attention, f"{which}_proj")
+        return self._matrix(linear), self._bias(linear)
+
+    def _scaling(self, layer: int) -> float:
+        """What products of queries and keys are multiplied by."""
+        return float(self.submodule(layer, self.paths.attention).scaling)
+
+    def _neurons(self, gate: Any, up: Any, down: Any, act: Any) -> MlpWeights:
+        return MlpWeights(
+            gate=self._matrix(gate),
+            gate_bias=self._bias(gate),
+            up=None if up is None else self._matrix(up),
+            up_bias=None if up is None else self._bias(up),
+            down=self._matrix(down),
+            down_bias=self._bias(down),
+            act=act,
+        )
+
+    def _matrix(self, linear: Any) -> Float[Tensor, "out in"]:
+        weight = self._weight(linear.weight)
+        return weight.T if type(linear).__name__ == "Conv1D" else weight  # that stores (in, out)
+
+    def _bias(self, module: Any) -> Tensor | None:
+        bias = getattr(module, "bias", None)
+        return None if bias is None else self._weight(bias)
+
+    def _weight(self, tensor: Tensor) -> Tensor:
+        """A weight as attribution reads it: whole, without gradient, where prompts go in."""
+        return whole(tensor).to(self._module(self.paths.embedding).weight.device)
+
+    # Positions and masks
 
     def rotary(self, layer: int, n_tokens: int) -> Rotary | None:
         """The rotations of all positions in a text of `n_tokens`; None where they are learned."""
@@ -230,8 +254,6 @@ class Wiring:
             cos, sin = module(like, positions, *self._rotary_arguments(layer))
         return Rotary(cos[0].to(like), sin[0].to(like))
 
-    # Masks
-
     def window(self, layer: int) -> int | None:
         """How many tokens back a layer's heads see, the query's own counted; None for all."""
         found: int | None = getattr(
@@ -250,64 +272,3 @@ class Wiring:
     def _rotary_arguments(self, layer: int) -> tuple[str, ...]:
         """What else the rotary module is asked with."""
         return ()
-
-    def mlp_weights(self, layer: int) -> MlpWeights:
-        """The MLP's neurons."""
-        mlp = self.submodule(layer, self.paths.mlp)
-        return MlpWeights(
-            gate=self._held(mlp.gate_proj.weight),
-            gate_bias=self._held_if_any(mlp.gate_proj.bias),
-            up=self._held(mlp.up_proj.weight),
-            up_bias=self._held_if_any(mlp.up_proj.bias),
-            down=self._held(mlp.down_proj.weight),
-            down_bias=self._held_if_any(mlp.down_proj.bias),
-            act=mlp.act_fn,
-        )
-
-    def _held(self, tensor: Tensor) -> Tensor:
-        """A weight as attribution reads it: whole, without gradient, where prompts go in."""
-        return whole(tensor).to(self._module(self.paths.embedding).weight.device)
-
-    def _held_if_any(self, tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else self._held(tensor)
-
-    def _head(self) -> Any:
-        return self._module(self.paths.head)
-
-    def _by_head(
-        self,
-        value: Float[Tensor, "Kh d"],
-        value_bias: Float[Tensor, "Kh"] | None,
-        output: Float[Tensor, "d Hh"],
-        output_bias: Float[Tensor, "d"] | None,
-    ) -> AttentionWeights:
-        K, H, h, d = self.n_kv_heads, self.n_heads, self.d_head, self.d_model
-        return AttentionWeights(
-            W_V=self._held(value).reshape(K, h, d),
-            W_O=self._held(output).reshape(d, H, h).transpose(0, 1),
-            b_V=None if value_bias is None else self._held(value_bias).reshape(K, h),
-            b_O=self._held_if_any(output_bias),
-        )
-
-    def _queries_and_keys(
-        self,
-        query: Float[Tensor, "Hh d"],
-        key: Float[Tensor, "Kh d"],
-        query_bias: Float[Tensor, "Hh"] | None,
-        key_bias: Float[Tensor, "Kh"] | None,
-        *,
-        scaling: float,
-        q_norm: Norm | None = None,
-        k_norm: Norm | None = None,
-    ) -> QueryKeyWeights:
-        K, H, h, d = self.n_kv_heads, self.n_heads, self.d_head, self.d_model
-        return QueryKeyWeights(
-            W_Q=query.reshape(H, h, d),
-            W_K=key.reshape(K, h, d),
-            b_Q=None if query_bias is None else query_bias.reshape(H, h),
-            b_K=None if key_bias is None else key_bias.reshape(K, h),
-            q_norm=q_norm,
-            k_norm=k_norm,
-            scaling=scaling,
-            softcap=self.score_softcap,
-        )

@@ -87,7 +87,7 @@ def test_loss_with_mlps_replaced_by_themselves_and_by_nothing() -> None:
 def test_float64_computes_norms_in_float64() -> None:
     model = tiny_llama(dtype=torch.float64)
     capture = model.capture(model.tokenize(PROMPT))
-    norm = model.wiring.mlp_norm(0)
+    norm = model.wiring.norm("mlp_norm", 0)
     assert norm is not None
     scale = (capture.resid_mid[0].pow(2).mean(-1, keepdim=True) + norm.epsilon).rsqrt()
     exact = capture.resid_mid[0] * scale * norm.weight

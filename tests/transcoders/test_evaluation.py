@@ -207,7 +207,8 @@ def test_where_a_dictionary_reads_does_not_change_what_it_computes(
     text = text_file(tmp_path, documents=20)
     inside = random_dictionary(model)
     scaled = tuple(
-        replace(t, W_enc=t.W_enc * model.wiring.mlp_norm(t.layer).weight) for t in inside.layers
+        replace(t, W_enc=t.W_enc * model.wiring.norm("mlp_norm", t.layer).weight)
+        for t in inside.layers
     )
     outside = replace(inside, layers=scaled, reads="ln2.hook_normalized")
     one, other = (evaluate(model, d, text, row_length=16) for d in (inside, outside))

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.families import Gemma2, GPTNeoX, Olmo2
 from circuit_tracer.transcoders.formats.hooks import (
     ambiguity,
     read_places,
@@ -16,7 +15,7 @@ from circuit_tracer.transcoders.formats.hooks import (
     write_point,
 )
 from circuit_tracer.transcoders.formats.registry import READERS, recognise, registry
-from tests.tiny import tiny_llama
+from tests.tiny import tiny_model
 from tests.transcoders.formats.published import CASES
 
 
@@ -82,21 +81,24 @@ def test_a_norm_is_the_mlps_only_where_the_architecture_has_it_there() -> None:
     for model in ("meta-llama/Llama-3.2-1B", "Qwen/Qwen3-4B", "EleutherAI/pythia-70m", "unheard"):
         assert read_point(name, model=model) == "mlp.hook_in"
     with pytest.raises(DictionaryError, match="pre_feedforward_layernorm is"):
-        read_point(name, wiring=Gemma2.__new__(Gemma2), model="a fine-tuned llama")
+        read_point(name, wiring=tiny_model("gemma2").wiring, model="a fine-tuned llama")
     with pytest.raises(DictionaryError, match="no norm is"):
-        read_point(name, wiring=Olmo2.__new__(Olmo2))
-    assert read_point(name, wiring=GPTNeoX.__new__(GPTNeoX)) == "mlp.hook_in"
+        read_point(name, wiring=tiny_model("olmo2").wiring)
+    assert read_point(name, wiring=tiny_model("gpt_neox").wiring) == "mlp.hook_in"
     with pytest.raises(DictionaryError, match="post_attention_layernorm is"):
         read_point("model.layers.5.pre_feedforward_layernorm.output", model="Llama")
 
 
 def test_places_are_shown_as_the_models_wiring_has_them() -> None:
-    wiring = tiny_llama().wiring
-    for reads in ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"):
+    norm = "model.layers.2.post_attention_layernorm"
+    for reads, module in (
+        ("mlp.hook_in", f"{norm}.output"),
+        ("ln2.hook_normalized", f"{norm}.output without its weight"),
+        ("hook_resid_mid", f"{norm}.input"),
+    ):
         place = read_places(reads, "meta-llama/x", layer="2")  # type: ignore[arg-type]
-        assert place.module == wiring.read_path(reads, 2)  # type: ignore[arg-type]
-        assert place.transformer_lens == f"blocks.2.{reads}"
-    assert write_places("hook_mlp_out", "llama", "2").module == wiring.write_path("hook_mlp_out", 2)
+        assert place == (f"blocks.2.{reads}", module)
+    assert write_places("hook_mlp_out", "llama", "2").module == "model.layers.2.mlp.output"
     assert write_places("hook_mlp_out", "google/gemma-2-2b").module.endswith(
         "post_feedforward_layernorm.output"
     )

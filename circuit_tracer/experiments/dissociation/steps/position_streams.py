@@ -50,7 +50,7 @@ def _written(
 
     Of a cross-layer dictionary this counts what all features, wherever they read, write here.
     """
-    frozen, behind = model.layers[layer], wiring.mlp_post_norm(layer)
+    frozen, behind = model.layers[layer], wiring.norm("mlp_post_norm", layer)
     added = capture.mlp_out[layer]
     if behind is not None:
         added = behind.freeze(added).apply(added)
