@@ -109,7 +109,7 @@ class Assembler:
         logit, feature = numbers[is_logit], numbers[~is_logit] - self.n_logits
         at = torch.tensor([t.position for t in chosen.targets], device=numbers.device)[logit]
         places = model.features.at(feature)
-        vectors, biases = model.linear_rows(feature)
+        vectors, biases = model.linear_rows(places)
         direction = chosen.direction[logit]
         own = chosen.bias[logit]
         if model.final.bias is not None:

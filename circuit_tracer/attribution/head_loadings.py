@@ -27,20 +27,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuit_tracer.attribution.reopening import FrozenPrompt, freeze_again
 from circuit_tracer.attribution.replacement import LocalReplacementModel
-from circuit_tracer.attribution.source_streams import (
-    LARGEST_PIECE,
-    EdgeBlock,
-    Written,
-    blocks,
-    check_edges,
-    sweep_targets,
-    target_directions,
-)
-from circuit_tracer.attribution.sweep import SweepTargets
-from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints
-from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings, strongest_edges
+from circuit_tracer.attribution.source_streams import LARGEST_PIECE, EdgeBlock, TracedEdges
+from circuit_tracer.attribution.sweep import SweepTargets, add_in_place
+from circuit_tracer.graphs.graph import Edges, Floats, Ints
+from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_numpy
@@ -51,6 +42,7 @@ FLOOR = 1e-3
 """Heads that carry less than this share of an edge are summed into one row a layer."""
 
 
+@torch.no_grad()
 def head_loadings(
     model: Model,
     dictionary: AnyDictionary,
@@ -65,44 +57,20 @@ def head_loadings(
     their edge are summed. Raises GraphFileError where the prompt, run again, does not give the
     graph's edges.
     """
-    frozen = freeze_again(model, dictionary, pruned.graph.info)
-    directions = target_directions(model, pruned.graph)
-    return loadings_of(
-        frozen, pruned.graph, edges or strongest_edges(pruned), directions, floor=floor
-    )
+    traced = TracedEdges(model, dictionary, pruned, edges)
+    frozen, table = traced.model, _Table(traced, floor)
+    T, d = frozen.embeddings.shape
+    per_target = frozen.n_layers * T * frozen.layers[0].attention.W_O.shape[1]
+    worth: _Worth | None = None
+    for block in traced.blocks(per_target=per_target, per_source=4 * T * d):
+        if worth is None or worth.targets is not block.targets:
+            worth = _Worth(frozen, block.targets)
+        block.carry(_Meeting(frozen, worth, block, table).at_attention)
+    traced.check()
+    return table.loadings()
 
 
-@torch.no_grad()
-def loadings_of(
-    frozen: FrozenPrompt,
-    graph: Graph,
-    edges: Edges,
-    directions: Float[Tensor, "t d"],
-    *,
-    floor: float = FLOOR,
-) -> HeadLoadings:
-    """The same from a prompt that is frozen already."""
-    model = frozen.replacement
-    order = np.lexsort((edges.source, edges.target))
-    edges = edges.take(order)
-    found = _Found(edges, floor)
-    targets = np.unique(edges.target)
-    per_target = model.n_layers * model.n_tokens * model.layers[0].attention.W_O.shape[1]
-    per_source = 4 * model.n_tokens * model.embeddings.shape[1]
-    for rows in blocks(targets.astype(np.int64), per_target):
-        chosen = np.flatnonzero(np.isin(edges.target, rows))
-        below = _Below(model, sweep_targets(model, graph, rows, directions))
-        for some in blocks(np.unique(edges.source[chosen]).astype(np.int64), per_source):
-            which = chosen[np.isin(edges.source[chosen], some)]
-            written = Written(model, graph, some)
-            ends = edges.source[which], edges.target[which]
-            block = EdgeBlock.of(which, ends, (some, rows), written, below.targets, found.weight)
-            written.carry(_Meeting(model, below, block, found))
-    check_edges(graph, edges, found.weight)
-    return found.table()
-
-
-class _Below:
+class _Worth:
     """What targets' cotangents are at every attention layer below them."""
 
     def __init__(self, model: LocalReplacementModel, targets: SweepTargets) -> None:
@@ -111,68 +79,58 @@ class _Below:
         self.place = torch.empty_like(order)
         """Where each target stands among those sorted by level, highest first."""
         self.place[order] = torch.arange(len(order), device=order.device)
-        self.worth = self._walk(targets.take(order))
-        """By layer (b, T, H, h): what each head's fetched vectors are worth to the b highest."""
+        self.by_layer = self._walk(targets.take(order))
+        """(b, T, H, h) each: what each head's fetched vectors are worth to the b highest."""
 
     def _walk(self, targets: SweepTargets) -> list[Tensor]:
         model, B = self.model, len(targets)
         cotangent = model.embeddings.new_zeros(B, model.n_tokens, model.embeddings.shape[1])
-        here = torch.arange(B, device=cotangent.device)
-        cotangent[here, targets.position] = targets.vector
+        cotangent[torch.arange(B, device=cotangent.device), targets.position] = targets.vector
         levels: list[int] = targets.level.tolist()
         joined = sum(level >= model.n_layers for level in levels)
-        worth = []
+        worth, everywhere = [], slice(model.n_tokens)
         for layer in range(model.n_layers - 1, -1, -1):
             frozen, on_way = model.layers[layer], cotangent[:joined]
-            skipped = frozen.pull_skip(on_way)
+            skipped = frozen.pull_skip(on_way, everywhere)
             if not model.parallel:
-                _add(on_way, skipped)
+                add_in_place(on_way, skipped)
                 joined = sum(level >= layer for level in levels)
                 on_way = cotangent[:joined]
-            worth.append(frozen.attention.worth(on_way))
+            worth.append(frozen.attention.worth(on_way, everywhere))
             if joined:
                 frozen.attention.pull(on_way)
             if model.parallel:
-                _add(on_way, skipped)
+                add_in_place(on_way, skipped)
                 joined = sum(level >= layer for level in levels)
         return worth[::-1]
-
-
-def _add(cotangent: Tensor, pulled: Tensor | None) -> None:
-    if pulled is not None:
-        cotangent += pulled
 
 
 class _Meeting:
     """Edges of one block, where their sources' streams meet their targets' cotangents."""
 
     def __init__(
-        self, model: LocalReplacementModel, below: _Below, block: EdgeBlock, found: _Found
+        self, model: LocalReplacementModel, worth: _Worth, block: EdgeBlock, table: _Table
     ) -> None:
-        self.model, self.below, self.block, self.found = model, below, block, found
-        level = below.targets.level[block.target]
+        self.model, self.worth, self.block, self.table = model, worth, block, table
+        level = block.targets.level[block.target]
         self.highest = level - 1 if model.parallel else level
-        """Attention layer right below each edge's target."""
-
-    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
-        """The whole edges."""
-        self.block.at_level(level, streams)
+        """The highest attention layer below each edge's target."""
 
     def at_attention(
         self, layer: int, values: Float[Tensor, "n T K h"], fetched: Float[Tensor, "n T H h"]
     ) -> None:
         """The parts that pass through the heads of a layer between source and target."""
-        block, worth = self.block, self.below.worth[layer]
+        block, worth = self.block, self.worth.by_layer[layer]
         there = ((block.source_layer < layer) & (layer <= self.highest)).nonzero().squeeze(1)
         for part in there.split(max(1, LARGEST_PIECE // max(1, fetched[:1].numel()))):
             source = block.source[part]
             passing = _passing(
                 self.model.layers[layer].attention,
-                worth[self.below.place[block.target[part]]],
+                worth[self.worth.place[block.target[part]]],
                 values[source],
                 fetched[source],
             )
-            self.found.add(layer, block.edge[as_numpy(part)], passing)
+            self.table.add(layer, block.edge[as_numpy(part)], passing)
 
 
 @dataclass(frozen=True)
@@ -195,31 +153,27 @@ def _passing(
 
     Of the query position that most arrives at, the key position that most of it comes from.
     """
-    e, T, H, h = worth.shape
-    K = values.shape[2]
     by_query = (worth * fetched).sum(-1)  # (e, T, H)
     query = by_query.abs().argmax(1)  # (e, H)
+    h = worth.shape[-1]
     at_query = worth.gather(1, query[:, None, :, None].expand(-1, 1, -1, h))[:, 0]  # (e, H, h)
-    unmixed = torch.einsum("ekqc,etkc->ekqt", at_query.view(e, K, H // K, h), values)
-    heads = torch.arange(H, device=query.device)
-    by_key = unmixed.reshape(e, H, T) * attention.pattern[heads, query]
+    by_key = attention.by_key(at_query, values, query)
     key = by_key.abs().argmax(2)
     peak = by_key.gather(2, key[..., None])[..., 0]
     return _Passing(by_query.sum(1), key, query, peak)
 
 
-class _Found:
-    """Rows of the table, as the layers hand them in."""
+class _Table:
+    """Rows of the table, as the layers give them."""
 
-    def __init__(self, edges: Edges, floor: float) -> None:
-        self.edges, self.floor = edges, floor
-        self.weight = np.zeros(len(edges))
-        """Of each edge, as it comes out now."""
+    def __init__(self, traced: TracedEdges, floor: float) -> None:
+        self.edges, self.whole, self.floor = traced.edges, traced.whole, floor
         self.rows: list[dict[str, NDArray[np.generic]]] = []
         self.layers: list[tuple[int, Ints, Floats, Floats]] = []
         """Layer, edges there, sum over its heads, sum over those with a row of their own."""
 
     def add(self, layer: int, edge: Ints, passing: _Passing) -> None:
+        """What passes through the heads of a layer, of some edges."""
         loading = as_numpy(passing.loading).astype(np.float64)
         least = self.floor * np.abs(self.edges.weight[edge])
         own = np.abs(loading) >= np.maximum(least, np.finfo(np.float64).tiny)[:, None]
@@ -238,19 +192,14 @@ class _Found:
     def _put(self, layer: int, edge: Ints, **columns: NDArray[np.generic]) -> None:
         self.rows.append({"edge": edge, "layer": np.full(len(edge), layer), **columns})
 
-    def table(self) -> HeadLoadings:
+    def loadings(self) -> HeadLoadings:
         """All rows, with what stays in the residual stream and what weaker heads carry."""
         for layer, edge, through, own in self.layers:
-            nothing = np.full(len(edge), -1)
-            for head, loading in ((RESIDUAL, self.weight[edge] - through), (OTHERS, through - own)):
+            nothing, none = np.full(len(edge), -1), np.zeros(len(edge))
+            for head, loading in ((RESIDUAL, self.whole[edge] - through), (OTHERS, through - own)):
+                heads = np.full(len(edge), head)
                 self._put(
-                    layer,
-                    edge,
-                    head=np.full(len(edge), head),
-                    key=nothing,
-                    query=nothing,
-                    loading=loading,
-                    peak=np.zeros(len(edge)),
+                    layer, edge, head=heads, key=nothing, query=nothing, loading=loading, peak=none
                 )
         names = ("edge", "layer", "head", "key", "query", "loading", "peak")
         columns = {

@@ -33,20 +33,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.attribution.reopening import FrozenPrompt, freeze_again
-from circuit_tracer.attribution.replacement import FrozenLayer, LocalReplacementModel
+from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.source_streams import (
     LARGEST_PIECE,
     MOST_NUMBERS,
     EdgeBlock,
-    Written,
-    blocks,
-    check_edges,
-    sweep_targets,
-    target_directions,
+    TracedEdges,
 )
-from circuit_tracer.graphs.graph import Edges, Graph
-from circuit_tracer.graphs.head_loadings import strongest_edges
+from circuit_tracer.graphs.graph import Edges
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.head_paths import HeadParts, Hop, Way
 from circuit_tracer.models import Model
@@ -58,6 +52,7 @@ FLOOR = 0.02
 """Parts of less than this share of their edge are not followed."""
 
 
+@torch.no_grad()
 def head_parts(
     model: Model,
     dictionary: AnyDictionary,
@@ -71,42 +66,17 @@ def head_parts(
     `model` and `dictionary` must be those the graph was traced with. Raises GraphFileError where
     the prompt, run again, does not give the graph's edges.
     """
-    frozen = freeze_again(model, dictionary, pruned.graph.info)
-    directions = target_directions(model, pruned.graph)
-    return parts_of(frozen, pruned.graph, edges or strongest_edges(pruned), directions, floor=floor)
-
-
-@torch.no_grad()
-def parts_of(
-    frozen: FrozenPrompt,
-    graph: Graph,
-    edges: Edges,
-    directions: Float[Tensor, "t d"],
-    *,
-    floor: float = FLOOR,
-) -> HeadParts:
-    """The same from a prompt that is frozen already."""
-    model = frozen.replacement
-    edges = edges.take(np.lexsort((edges.source, edges.target)))
-    found = _Found(edges)
-    T, d = model.embeddings.shape
-    per_source = T * (4 * d + model.n_layers * len(model.layers[0].attention.W_V))
-    for rows in blocks(np.unique(edges.target).astype(np.int64), d):
-        targets = sweep_targets(model, graph, rows, directions)
-        chosen = np.flatnonzero(np.isin(edges.target, rows))
-        for some in blocks(np.unique(edges.source[chosen]).astype(np.int64), per_source):
-            which = chosen[np.isin(edges.source[chosen], some)]
-            written = Written(model, graph, some)
-            ends = edges.source[which], edges.target[which]
-            block = _Followed(
-                EdgeBlock.of(which, ends, (some, rows), written, targets, found.weight),
-                model,
-                torch.from_numpy(floor * np.abs(edges.weight[which].astype(np.float64))),
-            )
-            written.carry(block)
-            block.follow(found)
-    check_edges(graph, edges, found.weight)
-    return found.table()
+    traced = TracedEdges(model, dictionary, pruned, edges)
+    frozen, parts = traced.model, _Parts([[] for _ in range(len(traced.edges))])
+    T, d = frozen.embeddings.shape
+    per_source = T * (4 * d + frozen.n_layers * len(frozen.layers[0].attention.W_V))
+    for block in traced.blocks(per_target=d, per_source=per_source):
+        stored = traced.edges.weight[block.edge].astype(np.float64)
+        followed = _Followed(block, frozen, torch.from_numpy(floor * np.abs(stored)))
+        block.carry(followed.at_attention)
+        followed.follow(parts)
+    traced.check()
+    return parts.table(traced.edges)
 
 
 @dataclass(frozen=True)
@@ -116,7 +86,7 @@ class _Cotangents:
     vector: Float[Tensor, "c d"]
     position: Int[Tensor, "c"]
     height: Int[Tensor, "c"]
-    """2 l: reads the stream in front of layer l's attention; 2 l + 1: in front of its MLP."""
+    """2 l: reads the stream before layer l's attention; 2 l + 1: before its MLP."""
     ways: list[Way]
     """Heads between here and the target."""
 
@@ -166,11 +136,7 @@ class _Followed:
         """Keep what is read."""
         self.values.append(values)
 
-    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
-        """The whole edges."""
-        self.block.at_level(level, streams)
-
-    def follow(self, found: _Found) -> None:
+    def follow(self, found: _Parts) -> None:
         """Follow all edges down to where their sources are written."""
         waiting = [self._start()]
         while waiting:
@@ -187,7 +153,7 @@ class _Followed:
         whole = torch.from_numpy(block.whole[block.edge]).to(self.model.embeddings)
         return cotangents, _Items(torch.arange(len(block.edge), device=device), block.target, whole)
 
-    def _step(self, cotangents: _Cotangents, items: _Items, found: _Found) -> Iterator[_Frontier]:
+    def _step(self, cotangents: _Cotangents, items: _Items, found: _Parts) -> Iterator[_Frontier]:
         """One more head for all parts: what stays goes to `found`, what a head brings comes out."""
         model = self.model
         order = torch.argsort(cotangents.height, descending=True, stable=True)
@@ -202,12 +168,12 @@ class _Followed:
             frozen = model.layers[layer]
             above = sum(height >= 2 * layer + 2 for height in heights)
             reading = above if model.parallel else sum(h >= 2 * layer + 1 for h in heights)
-            pulled = _pull_skip(frozen, going[:above], cotangents.position[:above])
+            pulled = frozen.pull_skip(going[:above], cotangents.position[:above])
             if pulled is not None and not model.parallel:
                 going[:above] += pulled
             passes = (items.at < reading) & (self.block.source_layer[items.edge] < layer)
             which = passes.nonzero().squeeze(1)
-            worth = _worth(frozen.attention, going[:reading], cotangents.position[:reading])
+            worth = frozen.attention.worth(going[:reading], cotangents.position[:reading])
             yield from self._through(layer, cotangents, worth, items, which, stays)
             if pulled is not None and model.parallel:
                 going[:above] += pulled
@@ -226,9 +192,9 @@ class _Followed:
         attention, values = self.model.layers[layer].attention, self.values[layer]
         for some in which.split(max(1, LARGEST_PIECE // max(1, values[:1].numel()))):
             chosen = items.take(some)
-            position = cotangents.position[chosen.at]
+            query = cotangents.position[chosen.at][:, None].expand(-1, worth.shape[1])
             seen = values[self.block.source[chosen.edge]]
-            parts = _brought(attention, worth[chosen.at], seen, position)
+            parts = attention.by_key(worth[chosen.at], seen, query)
             stays[some] -= parts.sum((1, 2))
             strong = parts.abs() >= self.least[chosen.edge][:, None, None]
             item, head, key = (strong & (parts != 0)).nonzero(as_tuple=True)
@@ -239,15 +205,16 @@ class _Followed:
                 yield brought, _Items(chosen.edge[item], at, parts[item, head, key])
 
     def _keep(
-        self, cotangents: _Cotangents, items: _Items, stays: Float[Tensor, "i"], found: _Found
+        self, cotangents: _Cotangents, items: _Items, stays: Float[Tensor, "i"], found: _Parts
     ) -> None:
         """What no further head brings: nothing, where the source stands at another position."""
-        here = cotangents.position[items.at] == self.block.source_position[items.edge]
+        source_position = self.block.streams.places.position[self.block.source[items.edge]]
+        here = cotangents.position[items.at] == source_position
         strong = here & (stays.abs() >= self.least[items.edge]) & (stays != 0)
         kept, which = items.take(strong), stays[strong]
         edges = self.block.edge[as_numpy(kept.edge)].tolist()
         for edge, at, part in zip(edges, kept.at.tolist(), which.tolist(), strict=True):
-            found.parts[edge].append((cotangents.ways[at], part))
+            found.of_edge[edge].append((cotangents.ways[at], part))
 
 
 def _split(cotangents: _Cotangents, items: _Items, most: int) -> Iterator[_Frontier]:
@@ -261,40 +228,6 @@ def _split(cotangents: _Cotangents, items: _Items, most: int) -> Iterator[_Front
         yield cotangents.take(some), _Items(own.edge, own.at - start, own.part)
 
 
-def _pull_skip(
-    frozen: FrozenLayer, vector: Float[Tensor, "c d"], position: Int[Tensor, "c"]
-) -> Float[Tensor, "c d"] | None:
-    """What a layer's skip carries down of cotangents at one position each."""
-    if frozen.skip is None:
-        return None
-    written = vector if frozen.write is None else frozen.write.pull(vector, position)
-    return frozen.read.pull(written @ frozen.skip, position)
-
-
-def _worth(
-    attention: FrozenAttention, vector: Float[Tensor, "c d"], position: Int[Tensor, "c"]
-) -> Float[Tensor, "c H h"]:
-    """Cotangents behind attention as those of what each head brings to their positions."""
-    H, n = len(attention.pattern), attention.W_O.shape[1]
-    heads = (vector @ attention.W_O).view(len(vector), H, n // H)
-    scale = attention.query_scale
-    return heads if scale is None else heads * scale[position][:, None, None]
-
-
-def _brought(
-    attention: FrozenAttention,
-    worth: Float[Tensor, "p H h"],
-    values: Float[Tensor, "p T K h"],
-    position: Int[Tensor, "p"],
-) -> Float[Tensor, "p H T"]:
-    """What each head brings from each position."""
-    p, T, K, h = values.shape
-    H = worth.shape[1]
-    unmixed = torch.einsum("pkqc,ptkc->pkqt", worth.view(p, K, H // K, h), values)
-    pattern = attention.pattern[:, position].transpose(0, 1)  # (p, H, T)
-    return unmixed.reshape(p, H, T) * pattern
-
-
 def _pulled(
     attention: FrozenAttention,
     layer: int,
@@ -302,7 +235,7 @@ def _pulled(
     worth: Float[Tensor, "r H h"],
     reached: Int[Tensor, "three n"],
 ) -> _Cotangents:
-    """Cotangents behind heads as those in front of them: (cotangent, head, key) each."""
+    """Cotangents after heads as those before them: (cotangent, head, key) each."""
     at, head, key = reached
     query = cotangents.position[at]
     n, K = len(at), attention.n_kv_heads
@@ -324,20 +257,17 @@ def _pulled(
     )
 
 
-class _Found:
-    """All parts, as the blocks hand them in."""
+@dataclass(frozen=True)
+class _Parts:
+    """All parts, as the blocks give them."""
 
-    def __init__(self, edges: Edges) -> None:
-        self.edges = edges
-        self.weight = np.zeros(len(edges))
-        """Of each edge, as it comes out now."""
-        self.parts: list[list[tuple[Way, float]]] = [[] for _ in range(len(edges))]
+    of_edge: list[list[tuple[Way, float]]]
 
-    def table(self) -> HeadParts:
+    def table(self, edges: Edges) -> HeadParts:
         """Every edge's ways, the strongest first, and the sum of those that were not followed."""
         which, ways, weights = [], [], []
-        stored = self.edges.weight.astype(np.float64).tolist()
-        for edge, (weight, parts) in enumerate(zip(stored, self.parts, strict=True)):
+        stored = edges.weight.astype(np.float64).tolist()
+        for edge, (weight, parts) in enumerate(zip(stored, self.of_edge, strict=True)):
             ranked: list[tuple[Way | None, float]] = [*sorted(parts, key=lambda one: -abs(one[1]))]
             rest = weight - sum(part for _, part in parts)
             for way, part in [*ranked, (None, rest)]:
@@ -346,8 +276,8 @@ class _Found:
                 weights.append(part)
         at = np.array(which, dtype=np.int64)
         return HeadParts(
-            source=self.edges.source[at],
-            target=self.edges.target[at],
+            source=edges.source[at],
+            target=edges.target[at],
             weight=np.array(weights, dtype=np.float64),
             ways=tuple(ways),
         )

@@ -54,7 +54,7 @@ class FrozenLayer:
     carries."""
 
     def pull_write(
-        self, cotangent: Float[Tensor, "*batch n d"], position: slice
+        self, cotangent: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
     ) -> Float[Tensor, "*batch n d"]:
         """Cotangents at the residual stream as cotangents where the dictionary writes."""
         return cotangent if self.write is None else self.write.pull(cotangent, position)
@@ -65,13 +65,14 @@ class FrozenLayer:
         """What is written at these positions as what is added to the residual stream."""
         return x if self.write is None else self.write.push(x, position)
 
-    def pull_skip(self, cotangent: Float[Tensor, "b P d"]) -> Float[Tensor, "b P d"] | None:
+    def pull_skip(
+        self, cotangent: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
+    ) -> Float[Tensor, "*batch n d"] | None:
         """What the skip carries down, zeroed positions included; None without one."""
         if self.skip is None:
             return None
-        here, d = slice(cotangent.shape[1]), cotangent.shape[2]
-        written = self.pull_write(cotangent, here).reshape(-1, d)
-        return self.read.pull((written @ self.skip).view(cotangent.shape), here)
+        written = self.pull_write(cotangent, position).reshape(-1, cotangent.shape[-1])
+        return self.read.pull((written @ self.skip).view(cotangent.shape), position)
 
     def push_skip(self, streams: Float[Tensor, "*batch P d"]) -> Float[Tensor, "*batch P d"]:
         """What the skip adds to streams at the MLP's norm input, zeroed positions included."""
@@ -114,14 +115,8 @@ class LocalReplacementModel:
         """Whether there are error nodes: neurons have none."""
         return self.layers[0].error is not None
 
-    def linear_rows(
-        self, numbers: Int[Tensor, "n"]
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+    def linear_rows(self, places: Places) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Features' vectors, pulled back to the residual stream, and their own biases."""
-        return self.linear_rows_at(self.features.at(numbers))
-
-    def linear_rows_at(self, places: Places) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
-        """The same of features by where they fire."""
         vectors = self.embeddings.new_empty(len(places.layer), self.embeddings.shape[1])
         biases = self.embeddings.new_empty(len(places.layer))
         for frozen, here, vector, bias in self._read_by_layer(places):
@@ -243,7 +238,7 @@ def _frozen_layer(
     n_zeroed: int,
 ) -> FrozenLayer:
     """One layer around what the dictionary reads and gives there."""
-    transcoder, behind = dictionary.layers[layer], wiring.mlp_post_norm(layer)
+    transcoder, behind = dictionary.layers[layer], wiring.norm("mlp_post_norm", layer)
     written = capture.mlp_out[layer]
     in_front = None if behind is None else behind.freeze(written)
     added = written if in_front is None else in_front.apply(written)
@@ -298,7 +293,7 @@ def freeze_read(
     wiring: Wiring, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "T d"]
 ) -> FrozenNorm:
     """From the residual stream in front of the MLP's norm to the reading point."""
-    norm = wiring.mlp_norm(layer)
+    norm = wiring.norm("mlp_norm", layer)
     if norm is None or reads == "hook_resid_mid":
         return FrozenNorm.identity(resid_mid)
     return norm.freeze(resid_mid, weighted=reads == "mlp.hook_in")

@@ -1,8 +1,8 @@
 """Carry a graph's sources up and lay out its targets: what splitting edges by head begins with.
 
-With all norms and patterns held, what a source adds to the residual stream goes up through
-attention and skips position by position, and whoever looks in at a layer sees all of its edge's
-parts there. Source: method.md section 6.
+With all norms and patterns frozen, what a source adds to the residual stream goes up through
+attention and skips position by position, and at every layer all parts of its edges can be read.
+Source: method.md section 6.
 
 Shapes: S sources, n <= S of them written so far, T tokens, d model width, K key-value heads, H
 heads, h head width.
@@ -10,26 +10,28 @@ heads, h head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.features import Places
+from circuit_tracer.attribution.reopening import freeze_again
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sweep import SweepTargets
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.head_loadings import strongest_edges
+from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_numpy, on_device
+from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_NUMBERS = 1 << 25
-"""Numbers of cotangents, or of streams, that are held at a time."""
+"""Numbers of cotangents, or of streams, kept at a time."""
 LARGEST_PIECE = 1 << 22
 """Numbers of products looked at at a time."""
 LARGEST_MISS = {"float64": 1e-6, "float32": 1e-3, "tf32": 5e-2, "bf16": 2e-1}
@@ -37,17 +39,9 @@ LARGEST_MISS = {"float64": 1e-6, "float32": 1e-3, "tf32": 5e-2, "bf16": 2e-1}
 into the same target; by what the graph's sweep computed in."""
 
 
-@runtime_checkable
-class Meeting(Protocol):
-    """Who looks in on the way up."""
-
-    def at_attention(
-        self, layer: int, values: Float[Tensor, "n T K h"], fetched: Float[Tensor, "n T H h"]
-    ) -> None:
-        """What the key-value heads of a layer read, and what its heads fetch."""
-
-    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
-        """What targets of a level read: in front of a layer's MLP norm, or of the final one."""
+OnAttention = Callable[[int, Tensor, Tensor], None]
+"""Gets a layer, what its key-value heads read (n, T, K, h), and what its heads fetch (n, T, H, h).
+"""
 
 
 def target_directions(model: Model, graph: Graph) -> Float[Tensor, "t d"]:
@@ -61,7 +55,7 @@ def target_directions(model: Model, graph: Graph) -> Float[Tensor, "t d"]:
 
 
 def blocks(rows: Ints, numbers_each: int) -> Iterator[Ints]:
-    """Nodes, so many at a time that what is held of them stays in bounds."""
+    """Nodes, so many at a time that what is kept of them stays in bounds."""
     size = max(1, MOST_NUMBERS // max(1, numbers_each))
     return (rows[i : i + size] for i in range(0, len(rows), size))
 
@@ -82,7 +76,7 @@ def sweep_targets(
 ) -> SweepTargets:
     """Target nodes as vectors at the residual stream, in the order of `rows`."""
     places = places_of(graph, rows, model)
-    vector, _ = model.linear_rows_at(places)
+    vector, _ = model.linear_rows(places)
     logits = np.flatnonzero(graph.nodes.kind[rows] == NodeKind.LOGIT)
     if len(logits):
         at = torch.from_numpy(logits).to(vector.device)
@@ -92,7 +86,7 @@ def sweep_targets(
     return SweepTargets(places.layer, places.position, vector)
 
 
-class Written:
+class SourceStreams:
     """What sources add to the residual stream, layer by layer."""
 
     def __init__(self, model: LocalReplacementModel, graph: Graph, rows: Ints) -> None:
@@ -104,8 +98,8 @@ class Written:
         self.kind = kinds.to(model.embeddings.device)
         self.across = model.dictionary.kind == "clt"
 
-    def carry(self, meeting: Meeting) -> None:
-        """Take them up through all layers."""
+    def carry(self, at_attention: OnAttention, at_level: Callable[[int, Tensor], None]) -> None:
+        """Take them up through all layers; `at_level` gets what targets of each level read."""
         model = self.model
         streams = self._bottom()
         for layer, frozen in enumerate(model.layers):
@@ -113,14 +107,14 @@ class Written:
             stream, attention = streams[:n], frozen.attention
             values = attention.values(stream)
             fetched = attention.fetched(values)
-            meeting.at_attention(layer, values, fetched)
+            at_attention(layer, values, fetched)
             mid = stream if model.parallel else stream + attention.written(fetched)
-            meeting.at_level(layer, mid)
+            at_level(layer, mid)
             skipped = frozen.push_skip(mid)
             streams[:n] = mid + attention.written(fetched) if model.parallel else mid
             streams[:n] += skipped
             self._add(layer, streams)
-        meeting.at_level(model.n_layers, streams)
+        at_level(model.n_layers, streams)
 
     def below(self, layer: int) -> int:
         """How many sources have written before this layer's attention: the first ones."""
@@ -165,36 +159,23 @@ class EdgeBlock:
     source: Int[Tensor, "E"]
     """Place of each edge's source in the block."""
     target: Int[Tensor, "E"]
-    source_layer: Int[Tensor, "E"]
-    source_position: Int[Tensor, "E"]
+    streams: SourceStreams
+    """Of the block's sources."""
     targets: SweepTargets
     """Of the block."""
     whole: Floats
     """Of all edges; those of the block are filled in as they come out."""
 
-    @classmethod
-    def of(
-        cls,
-        edge: Ints,
-        ends: tuple[NDArray[np.int32], NDArray[np.int32]],
-        rows: tuple[Ints, Ints],
-        written: Written,
-        targets: SweepTargets,
-        whole: Floats,
-    ) -> EdgeBlock:
-        """From the edges' ends and the block's sources and targets: rows of nodes, ascending."""
-        device = targets.vector.device
-        source, target = (
-            torch.from_numpy(np.searchsorted(some, end)).to(device)
-            for some, end in zip(rows, ends, strict=True)
-        )
-        places = written.places
-        return cls(
-            edge, source, target, places.layer[source], places.position[source], targets, whole
-        )
+    @property
+    def source_layer(self) -> Int[Tensor, "E"]:
+        """Layer of each edge's source."""
+        return self.streams.places.layer[self.source]
 
-    def at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
-        """The whole edges into targets that read the stream here."""
+    def carry(self, at_attention: OnAttention) -> None:
+        """Take the sources up; whole edges are filled in where their targets read."""
+        self.streams.carry(at_attention, self._at_level)
+
+    def _at_level(self, level: int, streams: Float[Tensor, "n T d"]) -> None:
         here = (self.targets.level[self.target] == level).nonzero().squeeze(1)
         for part in here.split(max(1, LARGEST_PIECE // streams.shape[-1])):
             target = self.target[part]
@@ -203,22 +184,58 @@ class EdgeBlock:
             self.whole[self.edge[as_numpy(part)]] = as_numpy(weight)
 
 
-def check_edges(graph: Graph, edges: Edges, found: Floats) -> None:
-    """Edges that come out now (e,) must be the graph's.
+class TracedEdges:
+    """Some edges of a graph whose prompt is run and frozen again."""
 
-    Raises GraphFileError: it is another model, dictionary or prompt otherwise.
-    """
-    stored = edges.weight.astype(np.float64)
-    strongest = np.zeros(len(graph.nodes))
-    np.maximum.at(strongest, edges.target, np.abs(stored))
-    off = np.abs(found - stored) / np.maximum(strongest[edges.target], np.finfo(np.float64).tiny)
-    if not len(off):
-        return
-    worst = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
-    if not off[worst] <= LARGEST_MISS.get(graph.info.dtype, 1e-3):
-        names = [node_name(graph, int(ends[worst])) for ends in (edges.source, edges.target)]
-        raise GraphFileError(
-            f"the edge from {names[0]} to {names[1]} comes out as {found[worst]:.4g}, "
-            f"and the graph has {stored[worst]:.4g}; the model or the dictionary is not the "
-            "one it was traced with: trace the prompt again"
-        )
+    def __init__(
+        self, model: Model, dictionary: AnyDictionary, pruned: PrunedGraph, edges: Edges | None
+    ) -> None:
+        """The strongest kept edges where none are given. Raises GraphFileError as `freeze_again`.
+
+        `model` and `dictionary` must be those the graph was traced with.
+        """
+        edges = edges or strongest_edges(pruned)
+        self.edges = edges.take(np.lexsort((edges.source, edges.target)))
+        self.whole = np.zeros(len(edges))
+        """(E,) as they come out now."""
+        self.graph = pruned.graph
+        self.model = freeze_again(model, dictionary, pruned.graph.info).replacement
+        self.directions = target_directions(model, pruned.graph)
+
+    def blocks(self, *, per_target: int, per_source: int) -> Iterator[EdgeBlock]:
+        """All edges, target by target, as many at a time as their numbers allow."""
+        source, target = self.edges.source, self.edges.target
+        for rows in blocks(np.unique(target).astype(np.int64), per_target):
+            targets = sweep_targets(self.model, self.graph, rows, self.directions)
+            chosen = np.flatnonzero(np.isin(target, rows))
+            for some in blocks(np.unique(source[chosen]).astype(np.int64), per_source):
+                which = chosen[np.isin(source[chosen], some)]
+                device = targets.vector.device
+                yield EdgeBlock(
+                    edge=which,
+                    source=on_device(np.searchsorted(some, source[which]), device),
+                    target=on_device(np.searchsorted(rows, target[which]), device),
+                    streams=SourceStreams(self.model, self.graph, some),
+                    targets=targets,
+                    whole=self.whole,
+                )
+
+    def check(self) -> None:
+        """Raise GraphFileError where edges that came out are not the graph's.
+
+        It is another model, dictionary or prompt then.
+        """
+        graph, edges, found = self.graph, self.edges, self.whole
+        stored = edges.weight.astype(np.float64)
+        strongest = np.zeros(len(graph.nodes))
+        np.maximum.at(strongest, edges.target, np.abs(stored))
+        scale = np.maximum(strongest[edges.target], np.finfo(np.float64).tiny)
+        off = np.nan_to_num(np.abs(found - stored) / scale, nan=np.inf)
+        worst = int(np.argmax(off)) if len(off) else -1
+        if worst >= 0 and off[worst] > LARGEST_MISS.get(graph.info.dtype, 1e-3):
+            names = [node_name(graph, int(ends[worst])) for ends in (edges.source, edges.target)]
+            raise GraphFileError(
+                f"the edge from {names[0]} to {names[1]} comes out as {found[worst]:.4g}, "
+                f"and the graph has {stored[worst]:.4g}; the model or the dictionary is not the "
+                "one it was traced with: trace the prompt again"
+            )

@@ -139,12 +139,12 @@ class Sweep:
             skipped = None
             if joined:
                 constant[:joined] += reading.read(layer, on_way, on_piece)
-                skipped = model.layers[layer].pull_skip(on_way)
+                skipped = model.layers[layer].pull_skip(on_way, slice(P))
             if model.parallel:
                 self._pull_attention(layer, on_way, constant)
-                _add(on_way, skipped)
+                add_in_place(on_way, skipped)
             else:
-                _add(on_way, skipped)
+                add_in_place(on_way, skipped)
                 join(2 * layer + 1)
                 self._pull_attention(layer, cotangent[:joined], constant)
             pulled = joined
@@ -206,7 +206,8 @@ def batches(targets: SweepTargets, size: int) -> list[Batch]:
     return found
 
 
-def _add(cotangent: Tensor, pulled: Tensor | None) -> None:
+def add_in_place(cotangent: Tensor, pulled: Tensor | None) -> None:
+    """Add what a skip carries down, where there is one."""
     if pulled is not None:
         cotangent += pulled
 

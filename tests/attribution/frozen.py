@@ -64,7 +64,7 @@ def feature_targets(replacement: LocalReplacementModel, numbers: Tensor) -> Swee
     """Active features by number."""
     numbers = numbers.to(replacement.embeddings.device)
     places = replacement.features.at(numbers)
-    return SweepTargets(places.layer, places.position, replacement.linear_rows(numbers)[0])
+    return SweepTargets(places.layer, places.position, replacement.linear_rows(places)[0])
 
 
 def logit_targets(

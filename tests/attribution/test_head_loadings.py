@@ -10,12 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import TraceSettings, trace
+from circuit_tracer.attribution import TraceSettings, source_streams, trace
 from circuit_tracer.attribution import head_loadings as heads
-from circuit_tracer.attribution import source_streams as carrying
-from circuit_tracer.attribution.head_loadings import head_loadings, loadings_of
-from circuit_tracer.attribution.reopening import freeze_again
-from circuit_tracer.attribution.source_streams import target_directions
+from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
@@ -184,7 +181,7 @@ def test_of_the_query_that_most_arrives_at_the_peak_is_the_largest_part() -> Non
 def test_small_blocks_give_the_same_table(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = traced(family, "clt")
     expected = loadings(one, 1e-3)
-    monkeypatch.setattr(carrying, "MOST_NUMBERS", 2000)
+    monkeypatch.setattr(source_streams, "MOST_NUMBERS", 2000)
     monkeypatch.setattr(heads, "LARGEST_PIECE", 300)
     found = loadings(one, 1e-3)
     assert np.array_equal(found.source, expected.source)
@@ -208,9 +205,7 @@ def test_contrasts_are_taken_apart_too() -> None:
     dictionary = random_dictionary(model)
     settings = TraceSettings(contrast="yes,no", position=6)
     pruned = prune(trace(model, dictionary, PROMPT, settings).graph)
-    frozen = freeze_again(model, dictionary, pruned.graph.info)
-    directions = target_directions(model, pruned.graph)
-    assert len(loadings_of(frozen, pruned.graph, pruned.kept_edges, directions)) > 100
+    assert len(head_loadings(model, dictionary, pruned, pruned.kept_edges)) > 100
 
 
 def test_another_model_than_the_graphs_is_refused() -> None:

@@ -15,12 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_tracer.attribution import TraceSettings, trace
-from circuit_tracer.attribution import head_ways as head_parts
-from circuit_tracer.attribution import source_streams as carrying
-from circuit_tracer.attribution.head_ways import parts_of
-from circuit_tracer.attribution.reopening import freeze_again
-from circuit_tracer.attribution.source_streams import target_directions
+from circuit_tracer.attribution import TraceSettings, head_ways, source_streams, trace
+from circuit_tracer.attribution.head_ways import head_parts
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges
 from circuit_tracer.graphs.head_loadings import HeadLoadings
@@ -38,8 +34,7 @@ def some_edges(one: Traced, step: int) -> np.ndarray:
 
 
 def parts(one: Traced, edges: Edges, floor: float = 0.0) -> HeadParts:
-    frozen = freeze_again(one.model, one.dictionary, one.graph.info)
-    return parts_of(frozen, one.graph, edges, target_directions(one.model, one.graph), floor=floor)
+    return head_parts(one.model, one.dictionary, one.pruned, edges, floor=floor)
 
 
 @contextmanager
@@ -136,9 +131,9 @@ def test_parts_sum_to_the_edges_whatever_the_floor_and_the_blocks(
                 if way is not None:
                     assert abs(part) >= floor * abs(weight)
                     assert part == pytest.approx(all_[way], abs=1e-13)
-    monkeypatch.setattr(carrying, "MOST_NUMBERS", 3000)
-    monkeypatch.setattr(head_parts, "MOST_NUMBERS", 300)
-    monkeypatch.setattr(head_parts, "LARGEST_PIECE", 500)
+    monkeypatch.setattr(source_streams, "MOST_NUMBERS", 3000)
+    monkeypatch.setattr(head_ways, "MOST_NUMBERS", 300)
+    monkeypatch.setattr(head_ways, "LARGEST_PIECE", 500)
     small = parts(one, edges, 0.05)
     assert small.ways == some.ways
     assert np.allclose(small.weight, some.weight, rtol=0, atol=1e-13)
@@ -173,7 +168,7 @@ def test_routes_through_heads_of_a_model_sum_to_its_routes(family: str) -> None:
         node_threshold=0.2,
         edge_threshold=0.4,
     )
-    found = head_parts.head_parts(model, neurons, pruned, floor=0.0)
+    found = head_parts(model, neurons, pruned, floor=0.0)
     sums: dict[tuple[int, ...], float] = {}
     for path in best_head_paths(pruned, found, k=100_000):
         sums[path.rows] = sums.get(path.rows, 0.0) + path.strength
@@ -186,4 +181,4 @@ def test_another_model_than_the_graphs_is_refused() -> None:
     one = traced("llama", "plt")
     other, _ = captured("llama", torch.float64, seed=7)
     with pytest.raises(GraphFileError, match="not the one it was traced with"):
-        head_parts.head_parts(other, one.dictionary, one.pruned)
+        head_parts(other, one.dictionary, one.pruned)

@@ -162,7 +162,7 @@ def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:
         layer.long(), position.long(), index.long(), activation.to(model.embeddings.dtype)
     )
     with torch.no_grad():
-        targets = SweepTargets(places.layer, places.position, model.linear_rows_at(places)[0])
+        targets = SweepTargets(places.layer, places.position, model.linear_rows(places)[0])
         walk = Sweep(model)
 
         def sweep() -> None:
