@@ -82,7 +82,7 @@ def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> RenderableType:
     """What routes through heads are, and how much of the edges they are chosen from."""
     return note(
         "The second share is of the whole path through the same nodes, all its ways through heads "
-        "together (which sum to 100 %, with signs). ─L1.H3@2─L3.H0→: L1.H3 brings it to position "
+        "together (which sum to 100 %, + and - counted). ─L1.H3@2─L3.H0→: L1.H3 brings it to position "
         "2, then L3.H0 to the next node; a bare arrow stays in the residual stream. Ways too weak "
         f"to be followed carry {percent(unfollowed_share(pruned, parts))} of the influence along "
         "the kept edges."
@@ -160,8 +160,8 @@ def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[Renderable
     lines = [_explained(found.parts)]
     if found.softcap is not None:
         lines.append(
-            f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those in "
-            "front of the cap."
+            f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those "
+            "before the cap."
         )
     if found.sees[0] > 0:
         lines.append(
@@ -199,7 +199,7 @@ def _explained(parts: Parts) -> str:
     one_side = float(parts.by_kind[0].sum() + parts.by_kind[:, 0].sum()) - both
     return (
         f"Explained by features on both sides: {percent(parts.feature_share)} of what adds up to "
-        f"{parts.value:+.3f}, signs aside.\n"
+        f"{parts.value:+.3f}, whether + or -.\n"
         f"Features on both sides give {both:+.3f}, on one side at least {one_side:+.3f}."
     )
 

@@ -20,7 +20,7 @@ SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
 
 
 def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Table]:
-    """One line an intervention: changes of one target's logit, foretold and measured."""
+    """One line an intervention: changes of one target's logit, predicted and measured."""
     from rich.text import Text
 
     target = found.targets[which]
@@ -31,7 +31,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
     )
     modes = list(found.rows[0].measured)
     table = plain_table(
-        "Changes of the target's logit minus the mean logit. edge, routes: foretold by the graph, "
+        "Changes of the target's logit minus the mean logit. edge, routes: predicted by the graph, "
         "directly and through all its features; the others measured. Then what the model gives "
         f"and says in the {modes[-1]} mode."
     )
@@ -47,7 +47,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
             table,
             shorten(printable(row.name), NAME_CELLS),
             shorten(printable(row.label).strip(), LABEL_CELLS),
-            *_foretold(row, which),
+            *_predicted(row, which),
             *(f"{change:+.3f}" for change in changes),
             percent(last.probabilities[which]),
             shown(last.top),
@@ -56,7 +56,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
     return lines, table
 
 
-def _foretold(row: AblationRow, which: int) -> tuple[str, str]:
+def _predicted(row: AblationRow, which: int) -> tuple[str, str]:
     if row.predicted_direct is None or row.predicted_total is None:
         return "?", "?"
     return f"{row.predicted_direct[which]:+.3f}", f"{row.predicted_total[which]:+.3f}"
@@ -72,8 +72,8 @@ def steering_tables(
     texts.add_column(f"{unit} {asked:g}", ratio=1, overflow="fold")
     add_plain(
         texts,
-        f"{printable(prompt)}{_behind(steering.before.text)}",
-        f"{printable(prompt)}{_behind(after.text)}",
+        f"{printable(prompt)}{_continuation(steering.before.text)}",
+        f"{printable(prompt)}{_continuation(after.text)}",
     )
     followed = f"first, mean: probability of {shown(target)} as the next token, and over the "
     curve = plain_table(
@@ -97,7 +97,7 @@ def steering_tables(
     return texts, curve
 
 
-def _behind(text: str) -> str:
-    """New text behind a prompt: word tokenizers leave out the blank."""
+def _continuation(text: str) -> str:
+    """New text after a prompt, with the blank that word tokenizers leave out."""
     new = printable(text)
     return new if new[:1] in ("", " ", "\n", ".", ",") else f" {new}"

@@ -1,4 +1,4 @@
-"""The legend under the figure: signs, scores, settings, and what was left out."""
+"""The legend under the figure: marks, scores, settings, and what was left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circuit_tracer.render.text import shorten_to_width, text_width
 
 SIZE = 9.0
 LINE = 15.0
-SIGNS_WIDTH = 210.0
+MARKS_WIDTH = 210.0
 READING = (
     "Edges run upwards; an edge is as wide as its share of what goes into its target, and fainter "
     "the less influence it carries."
@@ -43,12 +43,12 @@ def legend(
     `drawn` says what part of a graph this is (views.py), in place of the counts of the whole.
     """
     scores = [(score.name, score.value) for score in score_lines(pruned)]
-    side = min((width - SIGNS_WIDTH) / 2, 280.0)
+    side = min((width - MARKS_WIDTH) / 2, 280.0)
     settings = _settings(pruned) + ([] if drawn else _counts(pruned, selection))
     blocks = (
-        (0.0, *_signs(pruned, selection)),
-        (SIGNS_WIDTH, *_table("Scores of the whole graph", scores, side)),
-        (SIGNS_WIDTH + side, *_table("Settings", settings, side)),
+        (0.0, *_marks(pruned, selection)),
+        (MARKS_WIDTH, *_table("Scores of the whole graph", scores, side)),
+        (MARKS_WIDTH + side, *_table("Settings", settings, side)),
     )
     height = LINE * (1 + max(lines for _, _, lines in blocks))
     placed = [
@@ -82,15 +82,15 @@ def _heading(content: str) -> str:
     return text(content, 0, 0, font_size=SIZE, font_weight="bold", fill=palette.INK)
 
 
-def _signs(pruned: PrunedGraph, selection: Selection) -> tuple[str, int]:
+def _marks(pruned: PrunedGraph, selection: Selection) -> tuple[str, int]:
     """The shapes and lines with what they stand for; only those that occur."""
     nodes = pruned.graph.nodes
     kinds = {int(kind) for kind in nodes.kind[selection.rows]}
     rows = [
-        (_box_sign(palette.TARGET, palette.TARGET), "target and its probability"),
-        (_box_sign(palette.TOKEN, palette.TOKEN_EDGE), "token; darker with more influence"),
-        (_line_sign(False), "pushes its target up"),
-        (_line_sign(True), "pushes its target down"),
+        (_box_sample(palette.TARGET, palette.TARGET), "target and its probability"),
+        (_box_sample(palette.TOKEN, palette.TOKEN_EDGE), "token; darker with more influence"),
+        (_line_sample(False), "pushes its target up"),
+        (_line_sample(True), "pushes its target down"),
     ]
     if NodeKind.FEATURE in kinds:
         rows.insert(1, (feature_mark(11.0, -3.0, 5.0), "feature; area by influence"))
@@ -99,18 +99,18 @@ def _signs(pruned: PrunedGraph, selection: Selection) -> tuple[str, int]:
     hollow = nodes.kind[selection.rows] == NodeKind.FEATURE
     if bool((hollow & ~nodes.expanded[selection.rows]).any()):
         rows.insert(2, (feature_mark(11.0, -3.0, 5.0, False), "feature, inputs not computed"))
-    parts = [_heading("Signs")]
-    for i, (sign, words) in enumerate(rows, start=1):
+    parts = [_heading("Legend")]
+    for i, (mark, words) in enumerate(rows, start=1):
         label = text(words, 28, 0, font_size=SIZE, fill=palette.INK)
-        parts.append(element("g", sign, label, transform=f"translate(0 {figure(i * LINE)})"))
+        parts.append(element("g", mark, label, transform=f"translate(0 {figure(i * LINE)})"))
     return "".join(parts), len(rows)
 
 
-def _box_sign(fill: str, line: str) -> str:
+def _box_sample(fill: str, line: str) -> str:
     return element("rect", x=1, y=-8, width=20, height=10, rx=3, fill=fill, stroke=line)
 
 
-def _line_sign(negative: bool) -> str:
+def _line_sample(negative: bool) -> str:
     return element("line", x1=0, y1=-3, x2=23, y2=-3, **stroke(negative, 0.25, 0.6))
 
 

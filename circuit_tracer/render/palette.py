@@ -1,6 +1,6 @@
-"""The figure's colours: after Okabe and Ito (2008), told apart by every kind of colour vision.
+"""The figure's colours: after Okabe and Ito (2008), distinct to every kind of colour vision.
 
-Nothing is told by colour alone: kinds differ in shape, signs in dashes, so that a photocopy reads.
+Nothing rests on colour alone: kinds differ in shape, + and - in dashes, so that a photocopy reads.
 """
 
 FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"

@@ -141,7 +141,7 @@ def box_mark(placed: Placed, kind: NodeKind, shade: float) -> str:
 
 
 def _backing(placed: Placed) -> str:
-    """White behind the label, so that an edge passing below it leaves it readable."""
+    """White under the label, so that an edge passing below it leaves it readable."""
     left = placed.x
     return element(
         "rect",

@@ -1,7 +1,7 @@
 """Routes by sign in the terminal: what pushes a target up, what holds it down, and how much in all.
 
 A trace with `--why-not TOKEN` explains two targets: the token that was not chosen, and the contrast
-of the chosen one and it. Each gets its strongest routes of both signs.
+of the chosen one and it. Each gets its strongest routes up and down.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def why_not(
     other, contrast = graph.info.targets
     name = _named(target_text(other))
     chosen = _named(target_text(contrast).rpartition(" - ")[0])
-    held_by: tuple[tuple[int, Sign, str], ...] = (
+    headings: tuple[tuple[int, Sign, str], ...] = (
         (0, "+", f"What speaks for {name}"),
         (0, "-", f"What holds {name} down"),
         (1, "+", f"What puts {chosen} before {name}"),
@@ -50,7 +50,7 @@ def why_not(
     )
     up, down = _shares(graph, graph.target_rows.tolist())
     parts: list[RenderableType] = []
-    for target, sign, heading in held_by:
+    for target, sign, heading in headings:
         row = int(graph.target_rows[target])
         paths = best_paths(pruned, k=k, targets=[row], direct=False, sign=sign)
         share = percent((up if sign == "+" else down)[target])

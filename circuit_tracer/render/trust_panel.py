@@ -1,6 +1,6 @@
 """The trust panel under a drawn graph: the verdict, its key figures, and the first reasons.
 
-Marks are told apart by shape as well as by colour: a disc with a plus speaks for the graph, a
+Marks differ in shape as well as in colour: a disc with a plus speaks for the graph, a
 triangle with an exclamation mark is to be kept in mind, a square with a cross speaks against it.
 """
 
@@ -92,7 +92,7 @@ def _heading(found: StoredVerdict, width: float) -> tuple[list[str], float]:
 
 
 def _figures(figures: Sequence[StoredFigure], width: float, top: float) -> tuple[list[str], float]:
-    """One line a figure: mark, name, value, and what it is held to."""
+    """One line a figure: mark, name, value, and the bound it is compared with."""
     parts, y = [], top
     names = max((text_width(one.name, SIZE) for one in figures), default=0.0)
     at = min(INDENT + names + 10, 0.55 * width)

@@ -146,7 +146,7 @@ def test_edges_are_limited_but_every_node_keeps_one() -> None:
         assert set(ends[drawn]) == set(ends[possible])
 
 
-def test_what_was_left_out_is_said() -> None:
+def test_what_was_left_out_is_reported() -> None:
     some = " ".join(select(builders.large(), max_nodes=42).sentences())
     assert "42 of 285 kept features and errors drawn: the 42 with most influence." in some
     assert "kept edges between them drawn: no edge left out carries more than" in some

@@ -1,4 +1,4 @@
-"""The merged figure: whole XML, all on the page, whose a node is told by shape and colour."""
+"""The merged figure: whole XML, all on the page, shape and colour say whose a node is."""
 
 from __future__ import annotations
 

@@ -94,9 +94,9 @@ def test_negative_edges_are_dashed_and_positive_ones_are_not() -> None:
     pruned = builders.small()
     root, selection = parsed(pruned), select(pruned)
     paths = of_class(root, "edges")[0].findall(f"{SVG}path")
-    signs = pruned.graph.edges.weight[selection.edges[::-1]] < 0
-    assert 0 < signs.sum() < len(signs)
-    for path, negative in zip(paths, signs, strict=True):
+    is_negative = pruned.graph.edges.weight[selection.edges[::-1]] < 0
+    assert 0 < is_negative.sum() < len(is_negative)
+    for path, negative in zip(paths, is_negative, strict=True):
         assert ("stroke-dasharray" in path.attrib) == negative
         assert path.get("stroke") == (palette.NEGATIVE if negative else palette.POSITIVE)
 

@@ -85,7 +85,7 @@ def test_long_routes_go_on_before_an_arrow() -> None:
     assert text.count("⟹") == 1
 
 
-def test_a_token_that_occurs_twice_is_told_by_its_position() -> None:
+def test_a_token_that_occurs_twice_has_its_position() -> None:
     graph = builders.story(tokens=("[BOS]", "the", "cat", "the"))
     pruned = prune(graph)
     target = int(graph.target_rows[0])
@@ -94,7 +94,7 @@ def test_a_token_that_occurs_twice_is_told_by_its_position() -> None:
     assert "cat ⟹ yellow" in text
 
 
-def test_features_of_one_label_are_told_by_their_index_and_moves_by_position() -> None:
+def test_features_of_one_label_have_their_index_and_moves_their_position() -> None:
     graph = builders.story(labels=("same",), n_features=30)
     rows = graph.nodes.of_kind(NodeKind.FEATURE)
     low = int(rows[graph.nodes.position[rows] == 1][0])
@@ -125,11 +125,11 @@ def test_a_label_with_quotes_gets_no_more_of_them() -> None:
     assert '""' not in text
 
 
-def test_no_routes_is_said() -> None:
+def test_no_routes_is_reported() -> None:
     assert "No route" in as_text(routes(builders.small(), []))
 
 
-def test_the_tree_holds_the_strongest_inputs_with_their_signs() -> None:
+def test_the_tree_has_the_strongest_inputs_with_plus_or_minus() -> None:
     pruned = builders.small()
     edges, graph = pruned.graph.edges, pruned.graph
     text = as_text(tree(pruned, depth=1, branches=2))
@@ -222,7 +222,7 @@ def test_edges_too_small_to_keep_have_a_line_with_the_bound_only_if_there_are_an
     assert max(cell_len(each) for each in text.splitlines()) <= 80
 
 
-def test_a_softcap_is_said_once() -> None:
+def test_a_softcap_is_reported_once() -> None:
     pruned = builders.small()
     info = replace(pruned.graph.info, logit_softcap=30.0)
     capped = replace(pruned, graph=replace(pruned.graph, info=info))

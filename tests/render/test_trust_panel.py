@@ -30,7 +30,7 @@ VERDICT = StoredVerdict(
     ),
     figures=(
         StoredFigure("+", "replacement", "0.95", "good from 0.8"),
-        StoredFigure("-", "knock-on, nothing held", "0.28", "good from 0.5"),
+        StoredFigure("-", "indirect, nothing frozen", "0.28", "good from 0.5"),
     ),
 )
 

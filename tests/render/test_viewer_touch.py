@@ -51,7 +51,7 @@ def _view(opened: Opened) -> Any:
 def test_two_fingers_zoom_around_their_middle(open_page: Open, size: tuple[int, int]) -> None:
     opened = _touched(open_page, size)
     x, y = _middle_of(opened)
-    held = _under(opened, x, y)
+    under_finger = _under(opened, x, y)
     opened.fingers(
         [(x - 40, y - 30)],
         [(x - 40, y - 30), (x + 40, y + 30)],
@@ -59,7 +59,7 @@ def test_two_fingers_zoom_around_their_middle(open_page: Open, size: tuple[int, 
         [(x - 70, y - 80), (x + 90, y + 40)],  # twice as far apart; the middle moved by (10, -20)
     )
     assert _view(opened)[0] == pytest.approx(2.0)
-    assert _under(opened, x + 10, y - 20) == pytest.approx(held, abs=1e-6)
+    assert _under(opened, x + 10, y - 20) == pytest.approx(under_finger, abs=1e-6)
     assert opened.run("() => viewer.plots[0].selected") == -1  # no click at its end
     opened.fingers([(x - 80, y), (x + 80, y)], [(x - 40, y), (x + 40, y)])
     assert _view(opened)[0] == pytest.approx(1.0)
@@ -104,7 +104,7 @@ def test_a_tap_near_a_node_clicks_it_and_no_tip_is_left(open_page: Open) -> None
 def test_a_trackpads_pinch_zooms_around_the_pointer(open_page: Open) -> None:
     opened = open_page(_page(), width=PHONE[0], height=PHONE[1])
     x, y = (float(round(one)) for one in _middle_of(opened))  # wheels have whole pixels
-    held = _under(opened, x, y)
+    under_finger = _under(opened, x, y)
     wheel = (
         "([x, y, deltaY, ctrlKey]) => viewer.plots[0].over.dispatchEvent(new WheelEvent('wheel',"
         " { clientX: x, clientY: y, deltaY, ctrlKey, bubbles: true, cancelable: true }))"
@@ -113,6 +113,6 @@ def test_a_trackpads_pinch_zooms_around_the_pointer(open_page: Open) -> None:
     assert _view(opened)[0] == 1
     assert not opened.run(wheel, [x, y, -10, True])  # taken: the browser does not zoom the page
     assert _view(opened)[0] == pytest.approx(2.718281828**0.1, rel=1e-6)
-    assert _under(opened, x, y) == pytest.approx(held, abs=1e-6)
+    assert _under(opened, x, y) == pytest.approx(under_finger, abs=1e-6)
     assert not opened.run(wheel, [x, y, -400, True])  # a notch of a mouse wheel is no leap
     assert _view(opened)[0] < 2

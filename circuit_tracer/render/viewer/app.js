@@ -1,4 +1,4 @@
-// The page: what is selected, shown, pinned and grouped, and who has to be told when it changes.
+// The page: what is selected, shown, pinned and grouped, and what follows when it changes.
 
 const TABS = { routes: routesTab, node: nodeTab, pins: pinsTab, trust: trustTab, heads: headsTab };
 

@@ -74,7 +74,7 @@ function listenToControls(app) {
   });
 }
 
-// The signs that occur, each with what it stands for.
+// The marks that occur, each with what it stands for.
 function showLegend(app) {
   const kinds = new Set(app.plots.flatMap((plot) => [...plot.graph.kind]));
   const hollow = app.plots.some((plot) => plot.graph.kind.some((kind, row) => kind === KIND.FEATURE && !plot.graph.expanded[row]));

@@ -135,7 +135,7 @@ class Diagram {
     const isOn = node.rows.includes(plot.selected);
     const classes = ["box", node.group ? "grouped" : KIND_WORDS[node.kind], isOn ? "on" : ""].filter(Boolean).join(" ");
     const element = svg("g", { class: classes, tabindex: 0, role: "button", "aria-label": node.name + (node.group ? ", group of " + node.rows.length : ""), "data-key": node.key, transform: "translate(" + round2(node.x) + " " + round2(node.y) + ")" },
-      node.group ? svg("rect.behind", { x: -node.width / 2 + 4, y: -DIAGRAM_BOX / 2 - 4, width: node.width, height: DIAGRAM_BOX, rx: 8 }) : null,
+      node.group ? svg("rect.stacked-under", { x: -node.width / 2 + 4, y: -DIAGRAM_BOX / 2 - 4, width: node.width, height: DIAGRAM_BOX, rx: 8 }) : null,
       svg("rect", { x: -node.width / 2, y: -DIAGRAM_BOX / 2, width: node.width, height: DIAGRAM_BOX, rx: 8 }),
       svg("text", { y: 4, "text-anchor": "middle" }, cutTo(node.name, 12, node.width - 18)),
       svg("title", {}, node.rows.map((row) => plot.graph.name[row] + " " + titleOf(plot.graph, row)).join("\n")));

@@ -2,7 +2,7 @@
 //
 // Three canvases lie over each other: edges, nodes with labels, and what is lit up. Lighting up a
 // node repaints the last alone. Many edges are drawn a part a frame, the strongest first; while the
-// view of a large graph moves, the finished pictures are moved and drawn anew when it rests.
+// view of a large graph moves, the finished pictures are moved, and drawn again when it rests.
 
 const SETTLE = 110;
 const EDGES_A_FRAME = 2500;

@@ -1,7 +1,7 @@
 // The panel's tab on how far to believe the graph: verdict, scores, tests by intervention.
 
 const VERDICT_MARKS = { "+": "speaks for it", "~": "keep in mind", "-": "speaks against it" };
-const HELD_NAMES = { held: "both held", constrained: "attention held", free: "nothing held" };
+const FROZEN = { all: "both frozen", attention: "attention frozen", nothing: "nothing frozen" };
 
 function trustTab(app) {
   const { graph } = app.active, trust = graph.trust;
@@ -18,7 +18,7 @@ function trustTab(app) {
   parts.push(h("h3", {}, "Scores of the whole graph"));
   parts.push(h("dl.scores", {}, graph.scores.map((score) =>
     h("div", {}, h("dt", {}, score.name), h("dd", {}, score.value), h("dd.meaning", {}, score.meaning)))));
-  if (trust && trust.knockOn.length) parts.push(knockOnChart(trust.knockOn));
+  if (trust && trust.indirect.length) parts.push(indirectChart(trust.indirect));
   if (trust && trust.sufficiency.length) parts.push(sufficiencyChart(trust.sufficiency));
   if (trust && trust.distance.length) parts.push(distanceChart(trust.distance));
   if (app.comparison) parts.push(comparisonPart(app.comparison));
@@ -51,10 +51,10 @@ function chart(title, note, xLabels, ticks, marks) {
       marks(x, y)));
 }
 
-function knockOnChart(found) {
+function indirectChart(found) {
   const place = (i) => (i + 0.5) / found.length;
-  return chart("Knock-on effects: foretold against measured", "Spearman over ablated features, 95 % of bootstrap draws; held: attention and norms (both), attention, nothing",
-    found.map((one, i) => [place(i), HELD_NAMES[one.held] || one.held]), [-0.5, 0, 0.5, 1],
+  return chart("Indirect effects: predicted against measured", "Spearman over ablated features, 95 % of bootstrap draws; frozen: attention and norms (both), attention, nothing",
+    found.map((one, i) => [place(i), FROZEN[one.frozen] || one.frozen]), [-0.5, 0, 0.5, 1],
     (x, y) => found.filter((one) => Number.isFinite(one.value ?? NaN)).map((one) => {
       const i = found.indexOf(one);
       return [
@@ -85,10 +85,10 @@ function distanceChart(curves) {
   const last = Math.max(...curves.flatMap((curve) => curve.points.map((point) => point.layers)));
   const place = (layers) => (last > 1 ? (layers - 1) / (last - 1) : 0.5) * 0.92 + 0.04;
   const labels = Array.from({ length: last }, (_, i) => i + 1).filter((i) => last < 12 || i % 4 === 1);
-  return chart("Cosine of foretold and measured response", "by layers between cause and effect: attention and norms held (solid), nothing held (dashed)",
+  return chart("Cosine of predicted and measured response", "by layers between cause and effect: attention and norms frozen (solid), nothing frozen (dashed)",
     labels.map((i) => [place(i), String(i)]), [0, 0.5, 1],
-    (x, y) => curves.filter((curve) => curve.held !== "constrained").map((curve) =>
-      svg(curve.held === "free" ? "polyline.curve.dashed" : "polyline.curve", {
+    (x, y) => curves.filter((curve) => curve.frozen !== "attention").map((curve) =>
+      svg(curve.frozen === "nothing" ? "polyline.curve.dashed" : "polyline.curve", {
         points: curve.points.filter((one) => Number.isFinite(one.cosine ?? NaN))
           .map((one) => x(place(one.layers)).toFixed(1) + "," + y(one.cosine).toFixed(1)).join(" "),
       })));

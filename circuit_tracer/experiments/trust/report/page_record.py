@@ -12,6 +12,10 @@ from typing import Any
 from circuit_tracer.experiments.trust.results_file import verdict_in
 from circuit_tracer.render.text import printable
 
+# By how the stored report calls them.
+FROZEN = {"held": "all", "constrained": "attention", "free": "nothing"}
+"""What was frozen while a response was measured, as the page names it."""
+
 
 def trust_record(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The verdict with its reasons, and the points of the charts; None without a verdict."""
@@ -26,23 +30,23 @@ def trust_record(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "reasons": [
             {"mark": reason.mark, "text": printable(reason.text)} for reason in verdict.reasons
         ],
-        "knockOn": _knock_on(_mapping(measured, "knock_on")),
+        "indirect": _indirect(_mapping(measured, "knock_on")),
         "sufficiency": _sufficiency(measured),
         "distance": _distance(measured),
     }
 
 
-def _knock_on(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _indirect(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     points = []
     for one in _mappings(found, "by_held"):
         spearman = _mapping(_mapping(one, "everything"), "spearman")
         figures = {name: _number(spearman.get(name)) for name in ("value", "low", "high")}
-        points.append({"held": printable(str(one.get("held", ""))), **figures})
+        points.append({"frozen": _frozen(one), **figures})
     return points
 
 
 def _sufficiency(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """With nothing held: what the kept features alone keep of the target, by node threshold."""
+    """With nothing frozen: what the kept features alone keep of the target, by node threshold."""
     for one in _mappings(measured, "sufficiency"):
         if one.get("held") == "free":
             return [
@@ -64,8 +68,14 @@ def _distance(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
             if isinstance(point.get("layers_on"), int)
         ]
         if points:
-            curves.append({"held": printable(str(one.get("held", ""))), "points": points})
+            curves.append({"frozen": _frozen(one), "points": points})
     return curves
+
+
+def _frozen(record: Mapping[str, Any]) -> str:
+    # The stored report calls it "held".
+    stored = str(record.get("held", ""))
+    return FROZEN.get(stored, printable(stored))
 
 
 def _mapping(record: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
