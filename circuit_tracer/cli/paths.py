@@ -13,7 +13,7 @@ from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.routes import head_paths, k_best
-from circuit_tracer.render import attention, edge_labels, terminal
+from circuit_tracer.render import attention, edge_labels, route_lines
 from circuit_tracer.render import signed_routes as signed
 from circuit_tracer.workbench import folder_contents, named_nodes, opening
 
@@ -77,7 +77,7 @@ def paths(
     if json:
         print_json(_record(pruned, found, starts, ends, parts))
         return
-    shown = terminal.routes(
+    shown = route_lines.routes(
         pruned,
         found,
         width=columns(),

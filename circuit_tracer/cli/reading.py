@@ -16,7 +16,7 @@ from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.trust import results_file
 from circuit_tracer.experiments.trust.report import terminal as trust
 from circuit_tracer.graphs import head_loadings
-from circuit_tracer.render import edge_labels, tables, terminal, tree
+from circuit_tracer.render import edge_labels, route_lines, summary, tables, tree
 from circuit_tracer.render import signed_routes as signed
 from circuit_tracer.workbench import folder_contents, folders, formats, slugs
 
@@ -47,12 +47,12 @@ def show(
             }
         )
         return
-    width, routes = columns(), terminal.leading_routes(pruned, 5)
+    width, routes = columns(), route_lines.leading_routes(pruned, 5)
     carried = edge_labels.carried_by(folder_contents.stored_heads(pruned, graph))
     verdict = results_file.read_verdict(graph if graph.is_dir() else graph.parent, pruned)
     print_rich(
         *([] if verdict is None else [trust.stored_verdict(verdict)]),
-        terminal.summary(
+        summary.summary(
             pruned,
             routes,
             width=width,

@@ -22,7 +22,7 @@ from circuit_tracer.experiments.trust import measurements
 from circuit_tracer.experiments.trust.report import terminal as trust_terminal
 from circuit_tracer.graphs import pruning
 from circuit_tracer.processes import is_first, processes
-from circuit_tracer.render import edge_labels, terminal
+from circuit_tracer.render import edge_labels, route_lines, summary
 from circuit_tracer.render import signed_routes as signed
 from circuit_tracer.workbench import folders, opening, slugs, token_notes
 from circuit_tracer.workbench import formats as workbench_formats
@@ -310,14 +310,14 @@ def _print(
     found: Trust | None,
     loadings: HeadLoadings | None,
 ) -> None:
-    paths = terminal.leading_routes(pruned, n_routes) if n_routes > 0 else None
+    paths = route_lines.leading_routes(pruned, n_routes) if n_routes > 0 else None
     carried = edge_labels.carried_by(loadings)
     width, section, tested = columns(), None, []
     if n_routes > 0:
         section = signed.why_not(pruned, n_routes, width=width, carried=carried)
     if found is not None:
         tested = [trust_terminal.verdict(found.verdict, width=width, brief=found.settings.quick)]
-    shown = terminal.summary(pruned, paths, width=width, section=section, carried=carried)
+    shown = summary.summary(pruned, paths, width=width, section=section, carried=carried)
     print_rich(shown, *tested)
     work = sum(seconds.get(stage, 0) for stage in _WORK)
     print(f"\n{folder}: {', '.join(Path(file).name for file in files.values())}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name, node_names
 from circuit_tracer.graphs.head_loadings import (
@@ -24,26 +26,26 @@ from circuit_tracer.graphs.qk_terms import KINDS, Parts, QkAttribution, Share, S
 from circuit_tracer.graphs.routes.head_paths import HeadParts, unfollowed_share
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, note, plain_table, sign_style
+from circuit_tracer.render.terminal import (
+    LABEL_CELLS,
+    add_plain,
+    note,
+    plain_table,
+    sign_style,
+    titled,
+)
 from circuit_tracer.render.text import percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 TOKEN_CELLS = 14
 
 
 def leading_table(pruned: PrunedGraph, heads: Sequence[LeadingHead]) -> RenderableType:
     """The heads that carry most influence, and from where to where."""
-    from rich.console import Group
-    from rich.text import Text
-
     if not heads:
         return Text("No head carries any of the kept edges.")
     table = plain_table()
-    table.add_column("head", no_wrap=True)
-    table.add_column("influence", justify="right", no_wrap=True)
+    table.texts("head")
+    table.numbers("influence")
     table.add_column("from → to, with its share of the head")
     for head in heads:
         moves = [f"{_move(pruned.graph, move)} {percent(move.share)}" for move in head.moves]
@@ -93,32 +95,26 @@ def edge_heads(
     graph: Graph, source: int, target: int, weight: float, part: HeadLoadings, *, most: int = 8
 ) -> list[RenderableType]:
     """One edge: its heads of all layers, strongest first, then every layer's sum."""
-    from rich.console import Group
-    from rich.text import Text
-
     title = Text(f"{_end(graph, source)} → {_end(graph, target)}", style="bold")
-    title.append(f"   weight {weight:+.4g}", style=sign_style(1 if weight > 0 else -1))
+    title.append(f"   weight {weight:+.4g}", style=sign_style(weight))
     if not len(part):
         nothing = "  No attention lies between the two: it all stays in the residual stream."
         return [Group(title, Text(nothing))]
     heads = plain_table()
-    heads.add_column("head", no_wrap=True)
-    heads.add_column("loading", justify="right", no_wrap=True)
-    heads.add_column("of edge", justify="right", no_wrap=True)
-    heads.add_column("mostly from → to", no_wrap=True)
+    heads.texts("head")
+    heads.numbers("loading", "of edge")
+    heads.texts("mostly from → to")
     for head in strongest_heads(part)[:most]:
         move = _move(graph, Move(head.key, head.query, 1.0))
-        style = sign_style(1 if head.loading > 0 else -1)
-        cells = (f"{head.loading:+.4g}", percent(head.share), move)
-        add_plain(heads, head.name, *cells, style=style)
+        cells = (head.name, f"{head.loading:+.4g}", percent(head.share), move)
+        add_plain(heads, *cells, style=sign_style(head.loading))
     return [Group(title, heads), _layers(part, weight)]
 
 
 def _layers(part: HeadLoadings, weight: float) -> Table:
     table = plain_table("At every layer the heads and what stays sum to the edge's weight.")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("through heads", justify="right", no_wrap=True)
-    table.add_column("stays in the stream", justify="right", no_wrap=True)
+    table.texts("layer")
+    table.numbers("through heads", "stays in the stream")
     table.add_column("each head, strongest first")
     for layer in np.unique(part.layer).tolist():
         here = part.take(part.layer == layer)
@@ -149,8 +145,6 @@ def _end(graph: Graph, row: int) -> str:
 
 def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[RenderableType]:
     """What a head's score is made of, and what sets its key apart from the strongest other."""
-    from rich.text import Text
-
     labels = _labels(graph)
     key, query = _token(graph, found.key), _token(graph, found.query)
     title = (
@@ -168,30 +162,21 @@ def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[Renderable
             f"From {query} this head sees {_token(graph, found.sees[0])} and what follows it: its "
             f"window is {found.window} tokens."
         )
-    parts: list[RenderableType] = [
-        _titled(title, Text("\n".join(lines))),
-        _keys(graph, found),
-        _titled("Sums of terms: the query's sources down, the key's across", _by_kind(found.parts)),
-        _titled(
-            "Strongest terms for and against the score", _terms(found.parts, labels, graph, top)
-        ),
-        _titled(
-            "Single sources times the whole other side", _single(found.parts, labels, graph, top)
-        ),
+    sections: list[list[RenderableType]] = [
+        titled(title, Text("\n".join(lines))),
+        [_keys(graph, found)],
+        titled("Sums of terms: the query's sources down, the key's across", _by_kind(found.parts)),
+        titled("Strongest terms for and against the score", _terms(found.parts, labels, graph, top)),
+        titled("Single sources times the whole other side", _single(found.parts, labels, graph, top)),
     ]
     for other in found.against[:1]:
         title = f"Why {key} and not {_token(graph, other.key)}: {other.parts.value:+.3f}"
-        note = Text(_explained(other.parts))
-        parts += [_titled(title, note), _terms(other.parts, labels, graph, top)]
-        parts.append(_single(other.parts, labels, graph, top))
-    return parts
-
-
-def _titled(title: str, part: RenderableType) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    return Group(Text(title, style="bold"), part)
+        sections += [
+            titled(title, Text(_explained(other.parts))),
+            [_terms(other.parts, labels, graph, top)],
+            [_single(other.parts, labels, graph, top)],
+        ]
+    return [Group(*section) for section in sections]
 
 
 def _explained(parts: Parts) -> str:
@@ -209,9 +194,8 @@ def _keys(graph: Graph, found: QkAttribution, most: int = 6) -> Table:
     shown = [key for i, key in enumerate(ranked) if i < most or key.position == found.key]
     left = len(ranked) - len(shown)
     table = plain_table(f"{left} more keys with less attention." if left > 0 else "")
-    table.add_column("key", no_wrap=True)
-    table.add_column("attention", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+    table.texts("key")
+    table.numbers("attention", "score")
     for key in shown:
         mark = "  ←" if key.position == found.key else ""
         name = _token(graph, key.position) + mark
@@ -224,9 +208,8 @@ def _by_kind(parts: Parts) -> Table:
         "constant: biases, and all that is no node (features zeroed at BOS). The sum misses the "
         f"model's own score by a share of {parts.residual:.0e}."
     )
-    table.add_column("query \\ key", no_wrap=True)
-    for kind in (*KINDS, "sum"):
-        table.add_column(kind, justify="right", no_wrap=True)
+    table.texts("query \\ key")
+    table.numbers(*KINDS, "sum")
     whole = np.vstack([parts.by_kind, parts.by_kind.sum(0)])
     for name, row in zip((*KINDS, "sum"), whole, strict=True):
         add_plain(table, name, *(f"{value:+.3f}" for value in (*row.tolist(), float(row.sum()))))
@@ -236,9 +219,8 @@ def _by_kind(parts: Parts) -> Table:
 def _terms(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
     note = "Weak sources were only summed; a stronger term may be among them."
     table = plain_table("" if parts.complete else note)
-    table.add_column("term", justify="right", no_wrap=True)
-    table.add_column("source of the query", no_wrap=True, overflow="ellipsis")
-    table.add_column("source of the key", no_wrap=True, overflow="ellipsis")
+    table.numbers("term")
+    table.texts("source of the query", "source of the key")
     for terms in (parts.positive[:top], parts.negative[:top]):
         for term in terms:
             _add_term(table, term, labels, graph)
@@ -248,8 +230,8 @@ def _terms(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> T
 def _single(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
     table = plain_table()
     for side in ("of the query", "of the key"):
-        table.add_column(side, no_wrap=True, overflow="ellipsis")
-        table.add_column("", justify="right", no_wrap=True)
+        table.texts(side)
+        table.numbers("")
     ours, theirs = (
         _cells(side, labels, graph, top) for side in (parts.query_sources, parts.key_sources)
     )
@@ -266,7 +248,7 @@ def _cells(
 
 def _add_term(table: Table, term: Term, labels: Mapping[str, str], graph: Graph) -> None:
     ends = (_source(term.query, labels, graph), _source(term.key, labels, graph))
-    add_plain(table, f"{term.value:+.4f}", *ends, style=sign_style(1 if term.value > 0 else -1))
+    add_plain(table, f"{term.value:+.4f}", *ends, style=sign_style(term.value))
 
 
 def _source(source: Source, labels: Mapping[str, str], graph: Graph) -> str:

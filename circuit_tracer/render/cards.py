@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
 
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.terminal import add_plain, plain_table
 from circuit_tracer.render.text import number, percent, printable, shorten, word_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import RenderableType
-    from rich.table import Table
-
     from circuit_tracer.transcoders.card_search import Match
     from circuit_tracer.transcoders.cards import Card, Example
 
@@ -26,11 +26,9 @@ def found_table(found: Sequence[Match], limit: int) -> Table:
     """Features that were found: name, label, frequency, maximum, promoted tokens."""
     left = len(found) - limit
     table = plain_table(f"{limit:,} of {len(found):,} features." if left > 0 else "")
-    table.add_column("feature", no_wrap=True)
-    table.add_column("label", no_wrap=True)
-    table.add_column("fires", justify="right", no_wrap=True)
-    table.add_column("maximum", justify="right", no_wrap=True)
-    table.add_column("promotes", no_wrap=True, overflow="ellipsis")
+    table.texts("feature", "label")
+    table.numbers("fires", "maximum")
+    table.texts("promotes")
     for match in found[:limit]:
         card = match.card
         add_plain(
@@ -47,7 +45,7 @@ def found_table(found: Sequence[Match], limit: int) -> Table:
 def card_tables(card: Card, contexts: int) -> list[RenderableType]:
     """One feature: facts, a histogram of its examples' activations, contexts."""
     facts = plain_table(header=False)
-    facts.add_column(no_wrap=True)
+    facts.texts("")
     facts.add_column(overflow="fold")
     lines = [("feature", f"L{card.layer}/{card.feature}"), ("label", card.label or "(none)")]
     if card.examples:
@@ -77,9 +75,9 @@ def _histogram(card: Card) -> Table:
     for value in values:
         counts[min(int(BINS * value / card.max_activation), BINS - 1)] += 1
     table = plain_table("Activations in the examples on the card, chosen by quantiles.")
-    table.add_column("activation", no_wrap=True, justify="right")
-    table.add_column("", no_wrap=True)
-    table.add_column("tokens", no_wrap=True, justify="right")
+    table.numbers("activation")
+    table.texts("")
+    table.numbers("tokens")
     step = card.max_activation / BINS
     for i, count in enumerate(counts):
         bar = "█" * round(BAR * count / max(*counts, 1))
@@ -89,13 +87,13 @@ def _histogram(card: Card) -> Table:
 
 def _contexts(card: Card, most: int) -> Table:
     table = plain_table("The token at which it fires most stands in square brackets.")
-    table.add_column("quantile", no_wrap=True)
-    table.add_column("activation", justify="right", no_wrap=True)
-    table.add_column("context", no_wrap=True, overflow="ellipsis")
-    shown: dict[str, int] = {}
+    table.texts("quantile")
+    table.numbers("activation")
+    table.texts("context")
+    listed: Counter[str] = Counter()
     for example in card.examples:
-        shown[example.quantile] = shown.get(example.quantile, 0) + 1
-        if shown[example.quantile] <= most:
+        listed[example.quantile] += 1
+        if listed[example.quantile] <= most:
             strongest = max(example.activations, default=0.0)
             add_plain(table, example.quantile, number(strongest), _context(example))
     return table

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
 
 from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner
 from circuit_tracer.graphs.comparing.overlap import Overlap
@@ -14,10 +16,6 @@ from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
 from circuit_tracer.render.text import percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
 
 PROMPT_CELLS = 56
 EXPLAINED = (
@@ -43,8 +41,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
     """One line a graph: its letter, prompt, first target, scores."""
     table = plain_table()
     dictionaries = {one.graph.info.dictionary.name for one in graphs}
-    for name in ("", "prompt", "target"):
-        table.add_column(name, no_wrap=True)
+    table.texts("", "prompt", "target")
     for name in ("features kept", "replacement", "completeness"):
         table.add_column(name, justify="right")
     for name, one in zip(names, graphs, strict=True):
@@ -67,10 +64,9 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
 def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: int = -1) -> Table:
     """One line an overlap: what it is of, its figures, its p; line `place` holds plain numbers."""
     table = plain_table()
-    table.add_column("overlap", no_wrap=True)
+    table.texts("overlap")
     names = [field.name for field in fields(Overlap)]
-    for name in [*names, "p"]:
-        table.add_column(name, justify="right", no_wrap=True)
+    table.numbers(*names, "p")
     for number, (name, overlap, p) in enumerate(rows):
         values = [getattr(overlap, one) for one in names]
         shown = [_figure(value, as_place=number == place) for value in values]
@@ -80,8 +76,6 @@ def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: i
 
 def explained(overlaps: Sequence[Overlap]) -> Text:
     """What the figures of `overlap_table` mean."""
-    from rich.text import Text
-
     differ = any(one.features is None and one.places is not None for one in overlaps)
     return Text(f" {EXPLAINED}{f' {TWO_DICTIONARIES}' if differ else ''}", style="dim")
 
@@ -102,9 +96,8 @@ def features_table(
     words = prompt_texts(pruned.graph.info.tokens)
     table.add_column("feature", no_wrap=True, min_width=8)
     table.add_column("label", no_wrap=True, min_width=24)
-    table.add_column("token", no_wrap=True)
-    table.add_column("influence in A", justify="right", no_wrap=True)
-    table.add_column("in B", justify="right", no_wrap=True)
+    table.texts("token")
+    table.numbers("influence in A", "in B")
     for row in rows[:limit]:
         values = [
             percent(float(one.influence[at])) if at >= 0 else "-"

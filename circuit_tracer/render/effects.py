@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+from rich.text import Text
+
 from circuit_tracer.graphs.token_text import shown, target_text
 from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
 from circuit_tracer.render.text import number, percent, printable, shorten
 
 if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
     from circuit_tracer.interventions.ablation import Ablation, AblationRow
     from circuit_tracer.interventions.steering import Steering
 
@@ -21,8 +21,6 @@ SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
 
 def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Table]:
     """One line an intervention: changes of one target's logit, predicted and measured."""
-    from rich.text import Text
-
     target = found.targets[which]
     lines = Text(
         f"{target_text(target)} at position {target.position}: "
@@ -35,11 +33,9 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
         "directly and through all its features; the others measured. Then what the model gives "
         f"and says in the {modes[-1]} mode."
     )
-    table.add_column("changed", no_wrap=True)
-    table.add_column("label", no_wrap=True)
-    for name in ("edge", "routes", *(SHORT[mode] for mode in modes), "gives"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("says", no_wrap=True)
+    table.texts("changed", "label")
+    table.numbers("edge", "routes", *(SHORT[mode] for mode in modes), "gives")
+    table.texts("says")
     for row in found.rows:
         last = row.measured[modes[-1]]
         changes = [row.measured[mode].logits[which] for mode in modes]
@@ -51,7 +47,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
             *(f"{change:+.3f}" for change in changes),
             percent(last.probabilities[which]),
             shown(last.top),
-            style=sign_style(1 if changes[-1] > 0 else -1),
+            style=sign_style(changes[-1]),
         )
     return lines, table
 
@@ -80,9 +76,8 @@ def steering_tables(
         f"dose: {unit}; {f'{followed}new tokens; ' if target else ''}perplexity: of the new text "
         "under the unchanged model."
     )
-    for name in ("dose", "first", "mean", "perplexity"):
-        curve.add_column(name, justify="right", no_wrap=True)
-    curve.add_column("text", no_wrap=True, overflow="ellipsis")
+    curve.numbers("dose", "first", "mean", "perplexity")
+    curve.texts("text")
     points = [("none", steering.before), *((f"{d.strength:g}", d.text) for d in steering.doses)]
     for name, text in points:
         chances = text.target

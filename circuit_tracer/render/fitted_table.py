@@ -24,6 +24,16 @@ PADDING = 2
 class FittedTable(Table):
     """A table without lines whose columns are fitted to the width by what they hold."""
 
+    def texts(self, *names: str) -> None:
+        """Columns of text on one line each."""
+        for name in names:
+            self.add_column(name, no_wrap=True)
+
+    def numbers(self, *names: str) -> None:
+        """Columns of numbers."""
+        for name in names:
+            self.add_column(name, justify="right", no_wrap=True)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """As a table of columns that all have a width."""
         widths = fitted(self.columns, options.max_width - PADDING * len(self.columns))
@@ -39,9 +49,9 @@ class FittedTable(Table):
 
 def fitted(columns: list[Column], room: int) -> list[int]:
     """The columns' widths, together no more than `room` where that cuts no number and no name."""
-    widths = [max([_heading(one), *map(cell_len, _cells(one))], default=0) for one in columns]
+    widths = [max([_heading(column), *map(cell_len, _cells(column))]) for column in columns]
     for least in (_least_text, _least_heading):
-        floors = [min(width, least(one)) for width, one in zip(widths, columns, strict=True)]
+        floors = [min(width, least(col)) for width, col in zip(widths, columns, strict=True)]
         while sum(widths) > room:
             spare = [width - floor for width, floor in zip(widths, floors, strict=True)]
             if max(spare, default=0) <= 0:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -16,16 +19,11 @@ from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     WIDTH,
     add_plain,
-    cell_width,
+    in_lines,
     note,
     plain_table,
 )
 from circuit_tracer.render.text import percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
 
 MEANINGS = {
     "consistency": "members fire on the same tokens (0 to 1)",
@@ -44,14 +42,11 @@ def group_table(
     table = plain_table(
         f"{len(groups)} supernodes of {len(grouped)} nodes; influence: summed over the members."
     )
-    table.add_column("supernode", no_wrap=True)
-    table.add_column("at token", no_wrap=True)
-    table.add_column("nodes", justify="right")
-    table.add_column("layers", no_wrap=True)
-    table.add_column("influence", justify="right", no_wrap=True)
     shown = [name for name in MEANINGS if any(getattr(s, name) is not None for s in scores)]
-    for name in shown:
-        table.add_column(name, justify="right", no_wrap=True)
+    table.texts("supernode", "at token")
+    table.numbers("nodes")
+    table.texts("layers")
+    table.numbers("influence", *shown)
     for group, score in zip(groups, scores, strict=True):
         rows = list(group.rows)
         positions = sorted({int(nodes.position[row]) for row in rows})
@@ -77,8 +72,6 @@ def _level(graph: Graph, layer: int) -> str:
 
 def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WIDTH) -> Text:
     """The nodes of each supernode with their labels."""
-    from rich.text import Text
-
     nodes = pruned.graph.nodes
     text = Text()
     for group in groups:
@@ -90,28 +83,16 @@ def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WI
             label = shorten(short_label(pruned.graph, row), LABEL_CELLS)
             names.append(name if label.strip() in name else f"{name} {label}")
         text.append(f"{printable(group.name)}\n", style="bold")
-        text.append("\n".join(_lines(names, width)) + "\n")
+        lines = in_lines([f" {name};" for name in names], width - 2)
+        text.append("".join(f" {line.rstrip(';')}\n" for line in lines))
     return text
-
-
-def _lines(names: Sequence[str], width: int) -> list[str]:
-    lines = ["  "]
-    for name in names:
-        longer = f"{lines[-1]}{name}; "
-        if lines[-1].strip() and cell_width(longer) > width:
-            lines.append(f"  {name}; ")
-        else:
-            lines[-1] = longer
-    return [line.rstrip("; ") for line in lines]
 
 
 def figures_table(figures: Mapping[str, Figure]) -> Table:
     """The grouping beside random ones of the same sizes."""
     table = plain_table()
-    table.add_column("score", no_wrap=True)
-    table.add_column("here", justify="right")
-    table.add_column("random", justify="right")
-    table.add_column("p", justify="right")
+    table.texts("score")
+    table.numbers("here", "random", "p")
     table.add_column("")
     for name, figure in figures.items():
         add_plain(
@@ -133,9 +114,6 @@ def group_routes(
     width: int = WIDTH,
 ) -> RenderableType:
     """Routes between groups, one a line, with the shares that push the target up and down."""
-    from rich.console import Group
-    from rich.text import Text
-
     if not paths:
         return Text("  No route from a token to a target was kept: lower the pruning.")
     text = Text(no_wrap=True, overflow="ignore")
@@ -146,7 +124,9 @@ def group_routes(
             target = path.nodes[-1]
         text.append(f"  {_signed('+', path.up):>8} {_signed('-', path.down):>8}  ")
         names = [_called(pruned.graph, whole.nodes[node]) for node in path.nodes]
-        text.append(_broken(names, width - 20, 20) + "\n")
+        arrows = ["", *[" → "] * (len(names) - 2), " ⟹ "]
+        pieces = [arrow + name for arrow, name in zip(arrows, names, strict=True)]
+        text.append(("\n" + " " * 20).join(in_lines(pieces, width - 20)) + "\n")
     text.rstrip()
     below = "Share of all paths from tokens to the target that push it up, and down; [supernode]."
     return Group(text, note(below))
@@ -164,17 +144,6 @@ def _called(graph: Graph, node: Supernode) -> str:
         is_target = graph.nodes.kind[row] == NodeKind.LOGIT
         return words if is_target or is_unique else f"{words}@{graph.nodes.position[row]}"
     return f"L{graph.nodes.layer[row]} {words}"
-
-
-def _broken(names: Sequence[str], width: int, indent: int) -> str:
-    lines = [names[0]]
-    for i, name in enumerate(names[1:], start=1):
-        arrow = "⟹" if i == len(names) - 1 else "→"
-        if cell_width(f"{lines[-1]} {arrow} {name}") > width:
-            lines.append(f"  {arrow} {name}")
-        else:
-            lines[-1] += f" {arrow} {name}"
-    return ("\n" + " " * indent).join(lines)
 
 
 def _signed(sign: str, share: float) -> str:

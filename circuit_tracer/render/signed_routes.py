@@ -7,18 +7,17 @@ of the chosen one and it. Each gets its strongest routes up and down.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import best_paths, signed_mass
 from circuit_tracer.graphs.token_text import target_text
-from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, note, routes
+from circuit_tracer.render.route_lines import routes
+from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, note, titled
 from circuit_tracer.render.text import percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def why_not(
@@ -31,13 +30,10 @@ def why_not(
     """The k strongest routes of each sign to a token that was not chosen, and to what beat it.
 
     None for a graph that was not traced with `--why-not`. `carried`: words for edges, as in
-    `terminal.routes`.
+    `routes`.
     """
     if not _asked_why_not(pruned.graph):
         return None
-    from rich.console import Group
-    from rich.text import Text
-
     graph = pruned.graph
     other, contrast = graph.info.targets
     name = _named(target_text(other))
@@ -54,9 +50,8 @@ def why_not(
         row = int(graph.target_rows[target])
         paths = best_paths(pruned, k=k, targets=[row], direct=False, sign=sign)
         share = percent((up if sign == "+" else down)[target])
-        parts.append(Text(f"{heading}: {share} of all paths to it", style="bold"))
         shown = routes(pruned, paths, width=width, sign=sign, explained=False, carried=carried)
-        parts.append(shown)
+        parts += titled(f"{heading}: {share} of all paths to it", shown)
     below = "Routes through features; share of all paths from tokens to the target."
     return Group(*parts, note(below))
 
@@ -65,8 +60,6 @@ def totals(
     graph: Graph, targets: Sequence[int], sources: Sequence[int] | None = None
 ) -> RenderableType:
     """One line a target: how much of all paths to it pushes it up, and how much down."""
-    from rich.console import Group
-
     up, down = _shares(graph, targets, sources)
     lines = []
     for row, plus, minus in zip(targets, up, down, strict=True):

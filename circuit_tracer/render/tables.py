@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from rich.cells import cell_len
+from rich.table import Table
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.terminal import (
-    LABEL_CELLS,
-    add_plain,
-    cell_width,
-    plain_table,
-    sign_style,
-)
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
 from circuit_tracer.render.text import number, percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 END_CELLS = 23
 
@@ -32,11 +23,8 @@ def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     rows = np.flatnonzero(pruned.node_kept & (nodes.kind != NodeKind.LOGIT))
     rows = rows[np.lexsort((rows, -pruned.influence[rows]))]
     table = plain_table(_caption(len(rows), limit, "kept nodes, those with most influence"))
-    table.add_column("node", no_wrap=True)
-    table.add_column("label", no_wrap=True)
-    table.add_column("token", no_wrap=True)
-    table.add_column("activation", justify="right", no_wrap=True)
-    table.add_column("influence", justify="right", no_wrap=True)
+    table.texts("node", "label", "token")
+    table.numbers("activation", "influence")
     words = prompt_texts(graph.info.tokens)
     for row in rows[:limit].tolist():
         is_feature = nodes.kind[row] == NodeKind.FEATURE
@@ -59,11 +47,8 @@ def edge_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     order = np.lexsort((edges, -flow))[:limit]
     shares = edge_shares(graph, edges[order])
     table = plain_table(_caption(len(edges), limit, "kept edges, those that carry most influence"))
-    table.add_column("from", no_wrap=True, overflow="ellipsis")
-    table.add_column("to", no_wrap=True, overflow="ellipsis")
-    table.add_column("weight", justify="right", no_wrap=True)
-    table.add_column("of input", justify="right", no_wrap=True)
-    table.add_column("influence", justify="right", no_wrap=True)
+    table.texts("from", "to")
+    table.numbers("weight", "of input", "influence")
     columns = (edges[order].tolist(), shares.tolist(), flow[order].tolist())
     for edge, share, carried in zip(*columns, strict=True):
         weight = float(graph.edges.weight[edge])
@@ -74,7 +59,7 @@ def edge_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
             f"{weight:+.3f}",
             percent(share),
             percent(carried),
-            style=sign_style(1 if weight > 0 else -1),
+            style=sign_style(weight),
         )
     return table
 
@@ -86,7 +71,7 @@ def _end(graph: Graph, row: int) -> str:
     label = short_label(graph, row).strip()
     if kind in (NodeKind.LOGIT, NodeKind.ERROR) or label in name:
         return shorten(name, END_CELLS)
-    room = END_CELLS - cell_width(name) - 1
+    room = END_CELLS - cell_len(name) - 1
     return f"{name} {shorten(label, room)}" if room >= 4 else shorten(name, END_CELLS)
 
 

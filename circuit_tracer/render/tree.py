@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import target_text
-from circuit_tracer.render.terminal import WIDTH, cell_width, sign_style
+from circuit_tracer.render.terminal import WIDTH, sign_style
 from circuit_tracer.render.text import percent, printable, shorten
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
 
 LEAST_WORDS = 16
 """Cells that a node gets however narrow the tree is."""
@@ -29,9 +27,6 @@ def tree(
 
     A node that was already opened further up is named again but not opened again.
     """
-    from rich.console import Group
-    from rich.text import Text
-
     graph = pruned.graph
     into: dict[int, list[int]] = {}
     kept = np.flatnonzero(pruned.edge_kept)
@@ -83,8 +78,6 @@ class _Tree:
             self._add_line(f"{prefix}└─ {len(left_out):,} weaker kept {inputs}, {total} together")
 
     def _add_branch(self, edge: int, source: int, start: str, again: bool) -> None:
-        from rich.text import Text
-
         sign = 1 if self.graph.edges.weight[edge] > 0 else -1
         line = Text(start, no_wrap=True, overflow="ignore")
         share = f"{'+' if sign > 0 else '-'}{percent(self.shares[edge])}"
@@ -96,8 +89,6 @@ class _Tree:
         self.lines.append(line)
 
     def _add_line(self, words: str) -> None:
-        from rich.text import Text
-
         self.lines.append(Text(words, style="dim", no_wrap=True, overflow="ignore"))
 
 
@@ -119,4 +110,4 @@ def _node_words(graph: Graph, row: int, width: int) -> str:
         return shorten(name, width)
     if kind is NodeKind.LOGIT:
         return shorten(words, width)
-    return f"{shorten(words, max(width - cell_width(name) - 2, 8))}  {name}"
+    return f"{shorten(words, max(width - cell_len(name) - 2, 8))}  {name}"

@@ -1,0 +1,159 @@
+"""Routes in the terminal: the strongest, one a line, with their signs and shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from itertools import pairwise
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.head_paths import HeadPath, Way
+from circuit_tracer.graphs.routes.k_best import Sign
+from circuit_tracer.graphs.routes.paths import Path, best_paths, direct_shares
+from circuit_tracer.graphs.token_text import prompt_texts, target_text
+from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, in_lines, note, sign_style
+from circuit_tracer.render.text import percent, printable, shorten
+
+ROUTED_TARGETS = 3
+"""Targets whose routes are listed; the others are far less likely."""
+
+_Called = tuple[int, str]  # (layer, label)
+
+
+def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
+    """The k strongest routes through features to each of the first `ROUTED_TARGETS` targets."""
+    targets = pruned.graph.target_rows[:ROUTED_TARGETS].tolist()
+    return best_paths(pruned, k=k, targets=targets, direct=False)
+
+
+def routes(
+    pruned: PrunedGraph,
+    paths: Sequence[Path | HeadPath],
+    *,
+    width: int = WIDTH,
+    origin: str = "tokens",
+    sign: Sign = "any",
+    explained: bool = True,
+    carried: Mapping[tuple[int, int], str] | None = None,
+) -> RenderableType:
+    """The strongest signed routes, one a line; a route that is too long goes on indented.
+
+    A gap parts the routes to one target from those to the next. `origin` says in words what the
+    paths' sources are, which their shares are of; the line that says so is left out unless
+    `explained`. `sign` is what was asked for. `carried` are words for edges by (source, target):
+    which heads carry them. Routes through heads name their own.
+    """
+    if not paths:
+        kind = {"+": " that pushes it up", "-": " that pushes it down"}.get(sign, "")
+        return Text(f"  No route from a token to a target{kind} was kept: lower the pruning.")
+    shares = [_share(path) for path in paths]
+    room = max(len(share) for share in shares)
+    shared = _shared_labels(pruned.graph)
+    text = Text(no_wrap=True, overflow="ignore")
+    target = paths[0].rows[-1]
+    for path, share in zip(paths, shares, strict=True):
+        if path.rows[-1] != target:
+            text.append("\n")
+            target = path.rows[-1]
+        text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
+        pieces = _pieces(pruned.graph, path.rows, _on_edges(path, carried or {}), shared)
+        lines = in_lines(pieces, width - room - 4)
+        text.append(("\n" + " " * (room + 4)).join(lines) + "\n")
+    if not explained:
+        return text
+    text.rstrip()
+    notes = [
+        "+/-: pushes the target up or down; share of all paths from "
+        f"{shorten(printable(origin), LABEL_CELLS)} to it."
+    ]
+    if carried and any(pair in carried for path in paths for pair in pairwise(path.rows)):
+        notes.append("─L3.H2 62 %→: the head that brings most of the edge over, and how much.")
+    return Group(text, *map(note, notes))
+
+
+def straight(graph: Graph) -> RenderableType:
+    """One line on the routes that meet no feature: the listed ones in proportion."""
+    shares = list(zip(graph.info.targets, direct_shares(graph), strict=True))[:ROUTED_TARGETS]
+    named = [f"{target_text(t)} {percent(float(share))}" for t, share in shares]
+    return note(
+        "Straight from a token, through attention alone, go of all paths: " + ", ".join(named)
+    )
+
+
+def token_with_position(graph: Graph, position: int) -> str:
+    """The token's text, with its position where the prompt has it more than once."""
+    tokens = graph.info.tokens
+    words = shorten(prompt_texts(tokens)[position], LABEL_CELLS)
+    return words if tokens.count(tokens[position]) == 1 else f"{words}@{position}"
+
+
+def _share(path: Path | HeadPath) -> str:
+    """ "+12 %", and for a way through heads what part it is of the whole path."""
+    share = f"{'+' if path.sign > 0 else '-'}{percent(path.share)}"
+    return share if isinstance(path, Path) else f"{share} {percent(path.path_share):>6}"
+
+
+def _on_edges(path: Path | HeadPath, carried: Mapping[tuple[int, int], str]) -> Sequence[str]:
+    """What is written on each edge of a route."""
+    if isinstance(path, Path):
+        return [carried.get(pair, "") for pair in pairwise(path.rows)]
+    return [way_words(way) for way in path.ways]
+
+
+def way_words(way: Way) -> str:
+    """ "L1.H3@2─L3.H0": heads one after the other; "@2" where one brings it halfway."""
+    words = [f"{hop.name}@{hop.query}" if hop.query != way[-1].query else hop.name for hop in way]
+    return "─".join(words)
+
+
+def _pieces(
+    graph: Graph, rows: Sequence[int], on_edges: Sequence[str], shared: Set[_Called]
+) -> list[str]:
+    """The steps of `banana → L0 "fruit" ─L2.H1→ L3@4 "say yellow" ⟹ yellow`, each with its arrow.
+
+    "@4" is written where a route moves on to another token.
+    """
+    positions = graph.nodes.position[list(rows)].tolist()
+    pieces = [_stop(graph, rows[0], shared, moved=False)]
+    for i, words in enumerate(on_edges, start=1):
+        line, head = ("═", "⟹") if i == len(on_edges) else ("─", "→")
+        arrow = f"{line}{words}{head}" if words else head
+        moved = positions[i] != positions[i - 1]
+        pieces.append(f" {arrow} {_stop(graph, rows[i], shared, moved=moved)}")
+    return pieces
+
+
+def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
+    """A node on a route: tokens and targets by their text, features by layer and label."""
+    nodes = graph.nodes
+    kind, layer, position = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.position[row]
+    at = f"@{position}" if moved else ""
+    if kind is NodeKind.ERROR:
+        return f"L{layer}{at} error"
+    if kind is NodeKind.EMBEDDING:
+        return token_with_position(graph, int(position))
+    if kind is NodeKind.LOGIT:
+        return shorten(short_label(graph, row), LABEL_CELLS)
+    label = printable(nodes.label[row]).strip()
+    if not label:
+        return f"L{layer}/{nodes.feature[row]}{at}"
+    is_shared = (int(layer), nodes.label[row]) in shared
+    name = f"L{layer}/{nodes.feature[row]}" if is_shared else f"L{layer}"
+    label = shorten(label, LABEL_CELLS)
+    return f"{name}{at} {label}" if '"' in label else f'{name}{at} "{label}"'
+
+
+def _shared_labels(graph: Graph) -> Set[_Called]:
+    """Labels that several features of one layer bear: the index has to distinguish them."""
+    nodes = graph.nodes
+    features = {
+        (int(nodes.layer[row]), nodes.label[row], int(nodes.feature[row]))
+        for row in nodes.of_kind(NodeKind.FEATURE).tolist()
+    }
+    bearers = Counter((layer, label) for layer, label, _ in features)
+    return {called for called, count in bearers.items() if count > 1}
