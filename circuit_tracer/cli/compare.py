@@ -19,7 +19,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.comparing import comparison, merging
 from circuit_tracer.graphs.comparing import overlap as comparing_overlap
 from circuit_tracer.graphs.comparing import roles as comparing_roles
-from circuit_tracer.render import comparing, text
+from circuit_tracer.render import comparing, numbers
 from circuit_tracer.render import merged as render_merged
 from circuit_tracer.workbench import drawing, folder_contents, formats
 
@@ -164,7 +164,7 @@ def _draw(
     kept = pair.kept
     said = ""
     if kept.features is not None and kept.edges is not None and kept.paths is not None:
-        features, edges, paths = map(text.percent, (kept.features, kept.edges, kept.paths))
+        features, edges, paths = map(numbers.percent, (kept.features, kept.edges, kept.paths))
         said = (
             f"Overlap by influence: {features} of features, {edges} of edges; {paths} of the paths "
             "through features run along shared edges."

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -20,7 +20,7 @@ from circuit_tracer.graphs import token_text
 from circuit_tracer.interventions import spec
 from circuit_tracer.interventions import steering as interventions_steering
 from circuit_tracer.render import dose as render_dose
-from circuit_tracer.render import effects
+from circuit_tracer.render import effects, numbers
 from circuit_tracer.render import text as render_text
 from circuit_tracer.transcoders import card_search, neurons
 from circuit_tracer.workbench import drawing, formats, opening, token_notes
@@ -280,9 +280,7 @@ def _print(
     word: str,
 ) -> None:
     for feature in features:
-        known = (
-            "" if feature.maximum is None else f", maximum {render_text.number(feature.maximum)}"
-        )
+        known = "" if feature.maximum is None else f", maximum {numbers.number(feature.maximum)}"
         label = render_text.printable(feature.label).strip()
         print(f"{feature.name}{f' {label}' if label else ''}{known}")
     for text, steering in found:

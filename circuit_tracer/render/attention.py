@@ -26,6 +26,7 @@ from circuit_tracer.graphs.qk_terms import KINDS, Parts, QkAttribution, Share, S
 from circuit_tracer.graphs.routes.head_paths import HeadParts, unfollowed_share
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     add_plain,
@@ -34,7 +35,7 @@ from circuit_tracer.render.terminal import (
     sign_style,
     titled,
 )
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 TOKEN_CELLS = 14
 
@@ -84,10 +85,10 @@ def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> RenderableType:
     """What routes through heads are, and how much of the edges they are chosen from."""
     return note(
         "The second share is of the whole path through the same nodes, all its ways through heads "
-        "together (which sum to 100 %, + and - counted). ─L1.H3@2─L3.H0→: L1.H3 brings it to position "
-        "2, then L3.H0 to the next node; a bare arrow stays in the residual stream. Ways too weak "
-        f"to be followed carry {percent(unfollowed_share(pruned, parts))} of the influence along "
-        "the kept edges."
+        "together (which sum to 100 %, + and - counted). ─L1.H3@2─L3.H0→: L1.H3 brings it to "
+        "position 2, then L3.H0 to the next node; a bare arrow stays in the residual stream. "
+        f"Ways too weak to be followed carry {percent(unfollowed_share(pruned, parts))} of the "
+        "influence along the kept edges."
     )
 
 
@@ -146,12 +147,13 @@ def _end(graph: Graph, row: int) -> str:
 def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[RenderableType]:
     """What a head's score is made of, and what sets its key apart from the strongest other."""
     labels = _labels(graph)
+    parts = found.parts
     key, query = _token(graph, found.key), _token(graph, found.query)
     title = (
         f"L{found.layer}.H{found.head} at {query} looks at {key} with {percent(found.attention)} "
         "of its attention"
     )
-    lines = [_explained(found.parts)]
+    lines = [_explained(parts)]
     if found.softcap is not None:
         lines.append(
             f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those "
@@ -165,9 +167,9 @@ def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[Renderable
     sections: list[list[RenderableType]] = [
         titled(title, Text("\n".join(lines))),
         [_keys(graph, found)],
-        titled("Sums of terms: the query's sources down, the key's across", _by_kind(found.parts)),
-        titled("Strongest terms for and against the score", _terms(found.parts, labels, graph, top)),
-        titled("Single sources times the whole other side", _single(found.parts, labels, graph, top)),
+        titled("Sums of terms: the query's sources down, the key's across", _by_kind(parts)),
+        titled("Strongest terms for and against the score", _terms(parts, labels, graph, top)),
+        titled("Single sources times the whole other side", _single(parts, labels, graph, top)),
     ]
     for other in found.against[:1]:
         title = f"Why {key} and not {_token(graph, other.key)}: {other.parts.value:+.3f}"

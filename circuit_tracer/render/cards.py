@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import add_plain, plain_table
-from circuit_tracer.render.text import number, percent, printable, shorten, word_text
+from circuit_tracer.render.text import printable, shorten, word_text
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.card_search import Match

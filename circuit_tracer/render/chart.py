@@ -31,8 +31,9 @@ from circuit_tracer.render.chart_marks import (
     rules,
 )
 from circuit_tracer.render.markup import Attribute, element, figure, text, title
+from circuit_tracer.render.numbers import number, percent, with_interval
 from circuit_tracer.render.svg import MARGIN, document
-from circuit_tracer.render.text import number, percent, shorten_to_width, text_width, with_interval
+from circuit_tracer.render.text import shorten_to_width, text_width
 
 WIDTH = 800.0
 SIZE = 10.0

@@ -16,7 +16,7 @@ from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.legend import wrap
 from circuit_tracer.render.markup import Attribute, element, figure, text, title
-from circuit_tracer.render.text import minus
+from circuit_tracer.render.numbers import minus, whole_percent
 
 SMALL = 9.0
 LEAST_BETWEEN = 34.0
@@ -84,9 +84,7 @@ class Axis:
             step *= 2
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         values = [round(step * i, 9) for i in range(first, last + 1)]
-        return [
-            (one, minus(f"{100 * one:.0f} %" if self.percent else f"{one:g}")) for one in values
-        ]
+        return [(one, minus(whole_percent(one) if self.percent else f"{one:g}")) for one in values]
 
 
 class Scale(NamedTuple):

@@ -14,8 +14,9 @@ from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 PROMPT_CELLS = 56
 EXPLAINED = (

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.text import number, percent, printable
+from circuit_tracer.render.numbers import number, percent
+from circuit_tracer.render.text import printable
 
 
 def short_label(graph: Graph, row: int) -> str:

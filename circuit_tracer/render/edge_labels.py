@@ -19,8 +19,9 @@ from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings, carriers
 from circuit_tracer.render import palette
 from circuit_tracer.render.curves import Curve, sample
 from circuit_tracer.render.markup import element, text
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.places import Box, Layout
-from circuit_tracer.render.text import percent, text_width
+from circuit_tracer.render.text import text_width
 
 SIZE = 7.5
 HEIGHT = 9.0

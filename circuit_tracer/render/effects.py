@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from circuit_tracer.graphs.token_text import shown, target_text
+from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
-from circuit_tracer.render.text import number, percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
     from circuit_tracer.interventions.ablation import Ablation, AblationRow

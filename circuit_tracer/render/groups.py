@@ -15,6 +15,7 @@ from circuit_tracer.graphs.supernodes.grouping import Supernode
 from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     WIDTH,
@@ -23,7 +24,7 @@ from circuit_tracer.render.terminal import (
     note,
     plain_table,
 )
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 MEANINGS = {
     "consistency": "members fire on the same tokens (0 to 1)",
@@ -83,8 +84,8 @@ def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WI
             label = shorten(short_label(pruned.graph, row), LABEL_CELLS)
             names.append(name if label.strip() in name else f"{name} {label}")
         text.append(f"{printable(group.name)}\n", style="bold")
-        lines = in_lines([f" {name};" for name in names], width - 2)
-        text.append("".join(f" {line.rstrip(';')}\n" for line in lines))
+        pieces = [f"  {names[0]};", *(f" {name};" for name in names[1:])]
+        text.append("".join(f"{line.rstrip(';')}\n" for line in in_lines(pieces, width - 1)))
     return text
 
 
@@ -122,7 +123,9 @@ def group_routes(
         if path.nodes[-1] != target:
             text.append("\n")
             target = path.nodes[-1]
-        text.append(f"  {_signed('+', path.up):>8} {_signed('-', path.down):>8}  ")
+        up = signed_percent(path.up) if path.up > 0 else ""
+        down = signed_percent(-path.down) if path.down > 0 else ""
+        text.append(f"  {up:>8} {down:>8}  ")
         names = [_called(pruned.graph, whole.nodes[node]) for node in path.nodes]
         arrows = ["", *[" → "] * (len(names) - 2), " ⟹ "]
         pieces = [arrow + name for arrow, name in zip(arrows, names, strict=True)]
@@ -144,10 +147,6 @@ def _called(graph: Graph, node: Supernode) -> str:
         is_target = graph.nodes.kind[row] == NodeKind.LOGIT
         return words if is_target or is_unique else f"{words}@{graph.nodes.position[row]}"
     return f"L{graph.nodes.layer[row]} {words}"
-
-
-def _signed(sign: str, share: float) -> str:
-    return f"{sign}{percent(share)}" if share > 0 else ""
 
 
 def _score(value: float | None) -> str:

@@ -28,7 +28,8 @@ from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import score_lines, short_label
 from circuit_tracer.render.html_cards import cards_record
-from circuit_tracer.render.text import percent, printable
+from circuit_tracer.render.numbers import percent
+from circuit_tracer.render.text import printable
 
 if TYPE_CHECKING:
     from circuit_tracer.transcoders.cards import Card

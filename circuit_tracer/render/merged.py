@@ -257,7 +257,7 @@ def _legend(
     overlap: str,
     width: float,
 ) -> tuple[str, float]:
-    """The marks of the owners line by line, then the sentences; markup that starts at (0, 0), and its height."""
+    """A mark with its words a line, then the sentences; markup from (0, 0) on, and its height."""
     kinds = merged.pruned.graph.nodes.kind
     kept = {
         owner: int(((merged.node_owner == owner) & (kinds == NodeKind.FEATURE)).sum())

@@ -14,8 +14,9 @@ from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.selection import Selection
-from circuit_tracer.render.text import percent, shorten_to_width, text_width
+from circuit_tracer.render.text import shorten_to_width, text_width
 
 LABEL_SIZE = 10.0
 TOKEN_SIZE = 11.0

@@ -16,8 +16,9 @@ from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, in_lines, note, sign_style
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 ROUTED_TARGETS = 3
 """Targets whose routes are listed; the others are far less likely."""
@@ -94,7 +95,7 @@ def token_with_position(graph: Graph, position: int) -> str:
 
 def _share(path: Path | HeadPath) -> str:
     """ "+12 %", and for a way through heads what part it is of the whole path."""
-    share = f"{'+' if path.sign > 0 else '-'}{percent(path.share)}"
+    share = signed_percent(path.sign * path.share)
     return share if isinstance(path, Path) else f"{share} {percent(path.path_share):>6}"
 
 

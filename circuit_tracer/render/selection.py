@@ -16,7 +16,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Edges, Floats, Ints, NodeKind
 from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.render.text import percent
+from circuit_tracer.render.numbers import percent
 
 MAX_NODES = 60
 MAX_TOKENS = 26

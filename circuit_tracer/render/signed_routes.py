@@ -15,9 +15,10 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import best_paths, signed_mass
 from circuit_tracer.graphs.token_text import target_text
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import routes
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, note, titled
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 
 def why_not(

@@ -13,6 +13,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import Path
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import routes, straight
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
@@ -23,7 +24,7 @@ from circuit_tracer.render.terminal import (
     plain_table,
     titled,
 )
-from circuit_tracer.render.text import percent, shorten
+from circuit_tracer.render.text import shorten
 
 
 def summary(

@@ -11,8 +11,9 @@ from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
-from circuit_tracer.render.text import number, percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 END_CELLS = 23
 

@@ -7,13 +7,10 @@ hostile text stays text and stays where it is put.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from circuit_tracer.graphs.bootstrap import Interval
+from rich.cells import cell_len
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -101,8 +98,6 @@ def shorten_front_to_width(text: str, size: float, width: float) -> str:
 
 def shorten(text: str, cells: int) -> str:
     """The longest beginning that fits into so many terminal cells, with "…" where cut."""
-    from rich.cells import cell_len
-
     if cell_len(text) <= cells:
         return text
     end = len(text)
@@ -118,47 +113,3 @@ def _whole(text: str, end: int) -> int:
     ):
         end -= 1
     return end
-
-
-def percent(share: float) -> str:
-    """A share of 1 as a percentage: "12 %", "1.4 %", "0.03 %"; never "0 %" for what is not 0."""
-    value = 100 * share
-    if value != value:
-        return "?"
-    if abs(value) >= 9.95 or value == 0:
-        return f"{value:.0f} %"
-    if abs(value) >= 0.095:
-        return f"{value:.1f} %"
-    return f"{value:.2f} %" if abs(value) >= 0.005 else ("<0.01 %" if value > 0 else ">-0.01 %")
-
-
-def number(value: float) -> str:
-    """A number with three significant digits and no exponent for everyday sizes."""
-    if value != value:
-        return "?"
-    if value == 0:
-        return "0"
-    if 0.001 <= abs(value) < 1_000_000:
-        digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
-        return f"{value:,.{digits}f}"
-    return f"{value:.1e}"
-
-
-def with_interval(one: Interval, *, percent: bool = False, sign: bool = False) -> str:
-    """ "0.83 [0.79, 0.88]", "83 % [79, 88]", "?" for what is not known."""
-    if not math.isfinite(one.value):
-        return "?"
-    form = "+z.2f" if sign else "z.2f"
-
-    def written(value: float) -> str:
-        whole = str(round(100 * value)) if math.isfinite(value) else "?"
-        return whole if percent else f"{value:{form}}".replace("+0.00", "0.00")
-
-    unit = " %" if percent else ""
-    ends = f" [{written(one.low)}, {written(one.high)}]" if math.isfinite(one.low) else ""
-    return minus(f"{written(one.value)}{unit}{ends}")
-
-
-def minus(words: str) -> str:
-    """Numbers with a true minus sign."""
-    return words.replace("-", "−")

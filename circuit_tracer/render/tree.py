@@ -13,8 +13,9 @@ from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import target_text
+from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import WIDTH, sign_style
-from circuit_tracer.render.text import percent, printable, shorten
+from circuit_tracer.render.text import printable, shorten
 
 LEAST_WORDS = 16
 """Cells that a node gets however narrow the tree is."""
@@ -80,8 +81,7 @@ class _Tree:
     def _add_branch(self, edge: int, source: int, start: str, again: bool) -> None:
         sign = 1 if self.graph.edges.weight[edge] > 0 else -1
         line = Text(start, no_wrap=True, overflow="ignore")
-        share = f"{'+' if sign > 0 else '-'}{percent(self.shares[edge])}"
-        line.append(f"{share:>7}  ", style=sign_style(sign))
+        line.append(f"{signed_percent(sign * self.shares[edge]):>7}  ", style=sign_style(sign))
         note = "  (above)" if again else ""
         room = max(LEAST_WORDS, self.width - len(line.plain) - len(note))
         line.append(_node_words(self.graph, source, room))

@@ -10,7 +10,7 @@ import pytest
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import Line, LinePanel, Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis, Band, Scale
-from circuit_tracer.render.text import with_interval
+from circuit_tracer.render.numbers import with_interval
 from tests.render.extents import extents, page_size
 
 SHARES = Axis(0.0, 1.0, 0.25, percent=True)

@@ -20,7 +20,7 @@ def test_render_imports_neither_torch_nor_anything_heavy() -> None:
     modules = ", ".join(f"circuit_tracer.render.{name}" for name in names)
     program = (
         f"import sys, {modules};"
-        "print([m for m in ('torch', 'nnsight', 'transformers', 'rich', 'graphviz', 'typst')"
+        "print([m for m in ('torch', 'nnsight', 'transformers', 'graphviz', 'typst')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

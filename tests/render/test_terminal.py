@@ -11,9 +11,9 @@ from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.routes.paths import Path, best_paths
 from circuit_tracer.render.describe import score_lines
-from circuit_tracer.render.tables import edge_table, node_table
 from circuit_tracer.render.route_lines import routes
 from circuit_tracer.render.summary import summary
+from circuit_tracer.render.tables import edge_table, node_table
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.tree import tree
 from tests.graphs.builders import random_graph, thinned

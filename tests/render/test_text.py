@@ -3,9 +3,8 @@
 import pytest
 from rich.cells import cell_len
 
+from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.text import (
-    number,
-    percent,
     printable,
     shorten,
     shorten_front_to_width,

@@ -49,7 +49,7 @@ from circuit_tracer.experiments.dissociation.results import (
     Verdict,
 )
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.render.text import minus, with_interval
+from circuit_tracer.render.numbers import minus, whole_percent, with_interval
 
 HALF = 0.5
 LEAST = 0.05
@@ -344,4 +344,4 @@ def _percent(figure: Interval) -> str:
 
 def _share(value: float) -> str:
     """In per cent, without the sign of a zero."""
-    return minus(f"{100 * value:z.0f} %")
+    return minus(whole_percent(value))

@@ -14,12 +14,11 @@ from circuit_tracer.experiments.trust.marks import (
     REPLACED,
     KeyFigure,
     at_least,
-    decimals,
     grade,
-    percent,
 )
 from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.reasons import sufficiency_mark
+from circuit_tracer.render.numbers import decimals, percent
 from circuit_tracer.render.trust_panel import Mark
 
 

@@ -48,15 +48,3 @@ def grade(value: float, good: float, bad: float) -> Mark:
 def at_least(value: float, good: float) -> Mark:
     """Good from a bound on, and never bad."""
     return "+" if value >= good else "~"
-
-
-def decimals(value: float) -> str:
-    """ "0.72"; "?" for what could not be measured."""
-    return "?" if math.isnan(value) else f"{value:.2f}"
-
-
-def percent(share: float) -> str:
-    """ "12 %"; with a decimal where it is less than one, "?" for what could not be measured."""
-    if math.isnan(share):
-        return "?"
-    return f"{100 * share:.0f} %" if abs(share) >= 0.01 or share == 0 else f"{100 * share:.1f} %"

@@ -16,14 +16,13 @@ from circuit_tracer.experiments.trust.marks import (
     SUFFICIENT,
     Reason,
     at_least,
-    decimals,
     grade,
-    percent,
 )
 from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.sufficiency import AtThreshold
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.numbers import decimals, percent
 from circuit_tracer.render.trust_panel import Mark
 
 MANY_CONSTANTS = 0.3

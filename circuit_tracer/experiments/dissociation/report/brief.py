@@ -21,7 +21,7 @@ from circuit_tracer.experiments.dissociation.report.truth import ROLES
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import UNKNOWN
-from circuit_tracer.render.text import with_interval
+from circuit_tracer.render.numbers import whole_percent, with_interval
 
 MOST_HEADS = 3
 
@@ -99,7 +99,7 @@ def _heads(report: Report) -> Iterator[Table]:
     rows = [(head_name(one), with_interval(one.auc), *shares(one.flips)) for one in leading]
     rows += [(f"best {one.heads} together", "", *shares(one.chosen)) for one in found.flips]
     random = max((one.random_high for one in found.flips), default=math.nan)
-    note = f"Random heads flip at most {100 * random:.0f} %." if random == random else ""
+    note = f"Random heads flip at most {whole_percent(random)}." if random == random else ""
     yield Table("Heads", ("head", "true from false, AUC", "verdicts flipped"), tuple(rows), note)
 
 

@@ -32,7 +32,7 @@ from circuit_tracer.experiments.dissociation.results import (
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import CONTROL, Axis, Band, Style
-from circuit_tracer.render.text import with_interval
+from circuit_tracer.render.numbers import with_interval
 
 SHARES = Axis(0.0, 1.0, 0.25, percent=True)
 MOST_HEADS = 10

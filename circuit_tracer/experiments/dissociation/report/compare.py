@@ -27,7 +27,7 @@ from circuit_tracer.experiments.kit.tables import markdown_table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import LinePanel, Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
-from circuit_tracer.render.text import with_interval
+from circuit_tracer.render.numbers import with_interval
 
 _Wanted = tuple[str, Callable[[Report], Interval | None], bool]
 """A measure's name, what gives it of a report, and whether it is a share."""

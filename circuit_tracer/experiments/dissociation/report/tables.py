@@ -21,7 +21,7 @@ from circuit_tracer.experiments.dissociation.report.truth import ROLES
 from circuit_tracer.experiments.dissociation.results import AblationResult, Cell, Report
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
-from circuit_tracer.render.text import minus, with_interval
+from circuit_tracer.render.numbers import decimals, minus, whole_percent, with_interval
 
 MOST_INCONSISTENT = 20
 MOST_HEADS = 8
@@ -57,10 +57,6 @@ def signed(*intervals: Interval) -> tuple[str, ...]:
     return tuple(with_interval(one, sign=True) for one in intervals)
 
 
-def _percent(share: float) -> str:
-    return "?" if share != share else f"{100 * share:.0f} %"
-
-
 def _control(median: float, low: float, high: float) -> str:
     """ "3 % (−4 to 14)": a control's median and its ends."""
     middle, *ends = (f"{100 * x:z.0f}" for x in (median, low, high))
@@ -80,7 +76,7 @@ def _behaviour(report: Report) -> Iterator[Table]:
         if found.keep == "right"
         else "of which the model itself affirms one value and denies the other, whichever it is"
     )
-    share = _percent(found.kept / found.items) if found.items else "none"
+    share = whole_percent(found.kept / found.items) if found.items else "none"
     yield Table(
         "1. What the model answers",
         ("family", "route", "example", "right", "held out", "reversed", "lead (logits)"),
@@ -97,7 +93,7 @@ def _inconsistent(report: Report) -> Iterator[Table]:
     for one in found[:MOST_INCONSISTENT]:
         wrong = ", ".join(name for name, right in one.right.items() if not right)
         strengths = (one.fact_strength, one.judgement_strength)
-        times = ("?" if x != x else f"{x:.2f}" for x in strengths)
+        times = map(decimals, strengths)
         rows.append((one.item, one.value, one.other, wrong, *times, one.fails, one.weak))
     words = {
         "fact": "with a weak fact route",
@@ -140,7 +136,7 @@ def _sets(report: Report) -> Iterator[Table]:
     for one in sorted(report.sets, key=lambda s: (s.part != "early", "FVS".index(s.name), s.half)):
         leading = [f"L{m.layer}/{m.feature} {m.label}".strip() for m in one.members[:3]]
         counts = str(one.half + 1), str(len(one.members))
-        carried = _percent(one.covers), _percent(one.random_influence)
+        carried = whole_percent(one.covers), whole_percent(one.random_influence)
         rows.append((f"{SET_NAMES[one.name]}, {one.part}", *counts, *carried, "; ".join(leading)))
     yield Table(
         "3. Route sets",
@@ -297,7 +293,7 @@ def _swap(report: Report) -> Iterator[Table]:
         (
             family_name(row),
             *shares(row.own_affirmed, row.donor_affirmed),
-            f"{100 * row.before:.0f} %",
+            whole_percent(row.before),
         )
         for row in found.rows
         if (row.layers, row.how) == ("early", "everything")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from circuit_tracer.render.numbers import decimals, percent, signed_percent, with_interval
 from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table
 from circuit_tracer.render.text import printable, shorten, word_text
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from circuit_tracer.experiments.trust.run import Trust
     from circuit_tracer.experiments.trust.sufficiency import Sufficiency
     from circuit_tracer.experiments.trust.verdict import Verdict
-    from circuit_tracer.graphs.bootstrap import Interval
     from circuit_tracer.render.trust_panel import StoredVerdict
 
 STYLES = {"sound": "bold green", "care": "bold", "doubtful": "bold red", "broken": "bold red"}
@@ -138,13 +137,13 @@ def _integrity(found: Measurements) -> Table:
         rows += [
             ("replacement", f"{scores.replacement:.2f}", "Of what tokens and errors start."),
             ("completeness", f"{scores.completeness:.2f}", "Of the nodes' inputs, not errors."),
-            ("error share", _percent(scores.error_share), "Of the influence, ends in errors."),
+            ("error share", percent(scores.error_share), "Of the influence, ends in errors."),
         ]
     rows.append(
-        ("constant share", _percent(scores.constant_share), "Ends in biases and zeroed BOS.")
+        ("constant share", percent(scores.constant_share), "Ends in biases and zeroed BOS.")
     )
     hidden = scores.unexpanded_share + scores.dropped_share
-    rows.append(("not looked at", _percent(hidden), "Unexpanded features and dropped edges."))
+    rows.append(("not looked at", percent(hidden), "Unexpanded features and dropped edges."))
     return _facts(rows)
 
 
@@ -170,7 +169,13 @@ def _knock_on(found: Measurements) -> Table:
     for name in ("Spearman", "Pearson", "same sign"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, one in named:
-        add_plain(table, name, _figure(one.spearman), _figure(one.pearson), _figure(one.signs))
+        add_plain(
+            table,
+            name,
+            with_interval(one.spearman),
+            with_interval(one.pearson),
+            with_interval(one.signs),
+        )
     return table
 
 
@@ -188,12 +193,12 @@ def _ranking(found: Ranking) -> Table:
         add_plain(
             table,
             HELD[one.held],
-            _figure(one.influence),
-            _number(one.direct.value),
-            _figure(one.influence_beyond),
-            _number(one.direct_beyond.value),
-            _number(one.signed.value),
-            _number(one.signed_answering.value),
+            with_interval(one.influence),
+            decimals(one.direct.value),
+            with_interval(one.influence_beyond),
+            decimals(one.direct_beyond.value),
+            decimals(one.signed.value),
+            decimals(one.signed_answering.value),
         )
     return table
 
@@ -210,8 +215,8 @@ def _layers(found: Measurements) -> Table:
         add_plain(
             table,
             "targets" if place.layer == last else f"L{place.layer}",
-            _percent(place.error_share) if found.has_errors else "",
-            _number(figure) if pairs else "",
+            percent(place.error_share) if found.has_errors else "",
+            decimals(figure) if pairs else "",
             f"{pairs:,}" if pairs else "",
         )
     return table
@@ -221,7 +226,7 @@ def _tokens(found: Measurements) -> str:
     if not found.has_errors:
         return ""
     shares = [
-        f"{word_text(place.token)} {_percent(place.error_share)}"
+        f"{word_text(place.token)} {percent(place.error_share)}"
         for place in found.places.tokens
         if place.importance >= 0.01
     ]
@@ -238,7 +243,7 @@ def _distance(by_distance: tuple[ByDistance, ...]) -> Table:
         cells = []
         for one in by_distance:
             same = one.points[i]
-            cells += [_number(same.cosine), _number(same.error)]
+            cells += [decimals(same.cosine), decimals(same.error)]
         add_plain(table, str(point.layers_on), *cells)
     return table
 
@@ -258,11 +263,11 @@ def _curve(found: Sufficiency) -> Table:
             table,
             f"{point.threshold:g}",
             f"{point.features:,}",
-            _percent(point.sufficiency),
-            _percent(point.sufficiency_without_errors),
-            f"{_percent(random.median)} ({_percent(random.high)})",
-            _percent(point.necessity),
-            _percent(point.random_necessity.median),
+            percent(point.sufficiency),
+            percent(point.sufficiency_without_errors),
+            f"{percent(random.median)} ({percent(random.high)})",
+            percent(point.necessity),
+            percent(point.random_necessity.median),
         )
     return table
 
@@ -274,10 +279,10 @@ def _gates(found: Measurements) -> Table:
     for one in found.gates:
         add_plain(
             table,
-            f"{100 * one.change:+.0f} %",
-            _number(one.slope),
-            _percent(one.error),
-            _number(one.spearman),
+            signed_percent(one.change),
+            decimals(one.slope),
+            percent(one.error),
+            decimals(one.spearman),
         )
     return table
 
@@ -293,14 +298,14 @@ def _agreement(found: Measurements) -> Table:
     )
     return _facts(
         [
-            ("token overlap", _percent(other.token_overlap), same),
+            ("token overlap", percent(other.token_overlap), same),
             (
                 "decoder cosine",
-                _number(other.decoder_cosine),
+                decimals(other.decoder_cosine),
                 f"Nearest features of L{first}-L{last} at the same token, by influence; "
-                f"{_number(other.decoder_cosine_by_chance)} by chance.",
+                f"{decimals(other.decoder_cosine_by_chance)} by chance.",
             ),
-            ("shared features", _percent(other.shared_features), "With a cosine of 0.7 or more."),
+            ("shared features", percent(other.shared_features), "With a cosine of 0.7 or more."),
         ]
     )
 
@@ -312,31 +317,15 @@ def _number_format(found: Measurements) -> Table:
         [
             (
                 "change",
-                _percent(moved.median),
+                percent(moved.median),
                 f"Median of {moved.edges:,} edges; nine in ten move by less than "
-                f"{_percent(moved.ninth_decile)}.",
+                f"{percent(moved.ninth_decile)}.",
             ),
             (
                 "far off",
-                _percent(moved.far_off),
+                percent(moved.far_off),
                 f"By more than a tenth; {moved.turned} change their sign.",
             ),
-            ("kept again", _percent(moved.still_kept), "By pruning at the same thresholds."),
+            ("kept again", percent(moved.still_kept), "By pruning at the same thresholds."),
         ]
     )
-
-
-def _figure(found: Interval) -> str:
-    if math.isnan(found.low):
-        return _number(found.value)
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _number(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.2f}"
-
-
-def _percent(share: float) -> str:
-    if math.isnan(share):
-        return "-"
-    return f"{100 * share:.1f} %" if 0 < abs(share) < 0.0995 else f"{100 * share:.0f} %"

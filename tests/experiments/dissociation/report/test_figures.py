@@ -225,7 +225,7 @@ def test_drawing_a_report_loads_nothing_heavy() -> None:
     modules = ", ".join(f"circuit_tracer.experiments.dissociation.report.{name}" for name in names)
     program = (
         f"import sys, {modules};"
-        "print([m for m in ('torch', 'nnsight', 'transformers', 'rich', 'pyarrow', 'typst')"
+        "print([m for m in ('torch', 'nnsight', 'transformers', 'pyarrow', 'typst')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

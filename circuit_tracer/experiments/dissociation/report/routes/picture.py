@@ -25,10 +25,10 @@ from circuit_tracer.render.legend import READING
 from circuit_tracer.render.markup import element, text, title
 from circuit_tracer.render.merged import COLORS, owner_edge, owner_mark, owner_node
 from circuit_tracer.render.node_labels import TOKEN_SIZE
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.shapes import box_mark
 from circuit_tracer.render.svg import shift, stripes
 from circuit_tracer.render.text import (
-    percent,
     printable,
     shorten_front_to_width,
     shorten_to_width,
