@@ -56,9 +56,9 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         _unfinished.clear()
         try:
-            invocation.start()
             for name, value in kwargs.items():
                 kwargs[name] = as_typed(value)
+            invocation.start(kwargs)
             return function(*args, **kwargs)
         except typer.Exit:
             raise

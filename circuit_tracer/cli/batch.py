@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer.batch import manifest, prompt_file, rays, run, run_file, schemas, shards
-from circuit_tracer.batch import store as batch_store
+from circuit_tracer.batch import prompt_file, rays, shards
 from circuit_tracer.batch import work as batch_work
-from circuit_tracer.cli import options, trace_options
+from circuit_tracer.cli import invocation, options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json, progress_line, say
-from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError, one_of
+from circuit_tracer.cli.output import print_json, progress_line
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.graphs import pruning
 from circuit_tracer.workbench import batch_job, formats, opening, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.prompt_file import PromptFile
     from circuit_tracer.batch.shards import Shard
-    from circuit_tracer.batch.tracing import Failed
     from circuit_tracer.batch.work import Outcome, Work
 
 SOME_FAILED = 3
 """Exit code when some prompts of a batch failed."""
-MOST_SAID = 10
-"""Failures that are said one by one."""
 ENGINES = ("local", "ray")
 STORED = ("kept", "whole")
 OF_THE_RUN = (
@@ -112,7 +107,6 @@ def batch(
     json: options.Json = False,
 ) -> None:
     """Trace every prompt of a file into one store; the same command goes on where it stopped."""
-    given = dict(locals())  # as told
     formats.check_folder_name(out)
     refuse_without("--ray-workers", needed="--engine ray", there=engine == "ray")
     refuse_with("--retry-failed", other="--overwrite", there=overwrite)
@@ -122,9 +116,10 @@ def batch(
     pruning.check_thresholds(node_threshold, edge_threshold)
     path = Path("stdin") if file == "-" else shipped.find_given(file, ".jsonl", "a prompt file")
     prompts = _prompts(path, file_format, stdin=file == "-")
-    folder = _folder(out, path) if name is None else out / slugs.check_slug(name, flag="--name")
+    named = batch_job.run_folder(out, path)
+    folder = named if name is None else out / slugs.check_slug(name, flag="`name`")
     ours = _shard(shard, engine)
-    _check_folder(folder, overwrite, ours)
+    batch_job.check_place(folder, overwrite, ours)
     computed_in, cotangents = opening.parse_dtype(dtype)
     job = batch_job.Job(
         opening={
@@ -132,14 +127,14 @@ def batch(
             "transcoders": transcoders,
             "transcoders_format": transcoders_format,
             "dtype": computed_in,
-            "device": _device(device),
+            "device": batch_job.own_device(device),
             "device_map": device_map,
             "threads": threads,
             "together": False,
         },
         folder=folder.absolute(),
         prompts=prompts,
-        settings=trace_options.trace_settings(given, cotangents),
+        settings=trace_options.trace_settings(cotangents),
         run={
             "dtype": computed_in,
             "node_threshold": node_threshold,
@@ -149,11 +144,11 @@ def batch(
             "heads": heads,
             "prompt_file": path.name,
         },
-        options={name.replace("_", "-"): given[name] for name in OF_THE_RUN},
+        options={name.replace("_", "-"): invocation.values()[name] for name in OF_THE_RUN},
     )
-    _say_bad_lines(prompts)
+    batch_job.note_bad_lines(prompts)
     if overwrite:
-        _begin_anew(folder)
+        batch_job.remove_run(folder)
     work = batch_work.Work(
         shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every
     )
@@ -173,7 +168,7 @@ def _done(job: batch_job.Job, work: Work, engine: str, workers: int | None) -> O
             return rays.run_on_ray(job, work, workers=workers, on_progress=report)
         report(f"opening {job.opening['model_name']}", 0, 0)
         with job.open() as opened:
-            return opened.go(work, on_progress=report, on_failure=_Failures().say)
+            return opened.go(work, on_progress=report, on_failure=batch_job.Failures().note)
 
 
 def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
@@ -183,83 +178,12 @@ def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
     return prompt_file.read_prompts(path, format=known)
 
 
-def _folder(out: Path, prompts: Path) -> Path:
-    """The run of a prompt file; with a hash where a file of another name has that folder."""
-    folder = out / slugs.slug_of(prompts.stem, empty="run")
-    try:
-        file = run_file.read_run(folder).prompt_file
-    except CircuitTracerError:  # no run, or a damaged one
-        return folder
-    is_another = file != "" and Path(file).stem != prompts.stem
-    return out / slugs.with_hash(folder.name, prompts.stem) if is_another else folder
-
-
 def _shard(text: str | None, engine: str) -> Shard:
     if engine == "ray":
         if text is not None:
             raise UsageError("--shard and --engine ray exclude each other: Ray deals the work out")
         return shards.WHOLE
     return shards.shard_here() if text is None else shards.parse_shard(text)
-
-
-def _device(device: str) -> str:
-    """Under torchrun every process of a machine takes a GPU of its own."""
-    if device != "auto" or "LOCAL_RANK" not in os.environ:
-        return device
-    import torch
-
-    count = torch.cuda.device_count()
-    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count else device
-
-
-def _check_folder(folder: Path, overwrite: bool, shard: Shard) -> None:
-    """Refuse before the model is opened what could only go wrong later; raises OutputError."""
-    if overwrite and shard.of > 1:
-        raise UsageError(
-            "--overwrite would remove what other shards have done; remove the run's folder once, "
-            "then start the shards"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; choose another --name or --out")
-    if folder.is_dir() and any(folder.iterdir()) and not batch_store.is_run(folder):
-        raise OutputError(f"{folder} holds something that is no run; choose another --name")
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OutputError(f"{there} cannot be written to; choose another place with --out")
-
-
-def _begin_anew(folder: Path) -> None:
-    """Remove what a run has written, and nothing else; the graphs, by which it counts, first."""
-    import shutil
-
-    for table in (*reversed(schemas.GRAPH_TABLES), schemas.FAILURES):
-        shutil.rmtree(folder / table, ignore_errors=True)
-    for file in (manifest.MANIFEST_FILE, run.CLAIMS_FILE, run_file.RUN_FILE):
-        (folder / file).unlink(missing_ok=True)
-
-
-def _say_bad_lines(prompts: PromptFile) -> None:
-    for bad in prompts.bad[:MOST_SAID]:
-        say(f"note: {bad.message}")
-    if len(prompts.bad) > MOST_SAID:
-        say(f"note: and {len(prompts.bad) - MOST_SAID} more bad lines")
-
-
-class _Failures:
-    """Says the first failures one by one."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def say(self, failed: Failed) -> None:
-        """A failure; bad lines have been said already."""
-        if failed.entry.wrong:
-            return
-        self.count += 1
-        if self.count <= MOST_SAID:
-            say(f"failed: line {failed.entry.line}: {failed.message}")
-        elif self.count == MOST_SAID + 1:
-            say("failed: further ones are not said one by one; circuit-tracer runs show lists them")
 
 
 def _print(folder: Path, outcome: Outcome, shard: Shard) -> None:

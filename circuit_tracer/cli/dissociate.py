@@ -89,7 +89,7 @@ def dissociate(
             opened.model, opened.dictionary, told, settings, opened.labels
         )
         say(f"dissociate: {_size(study)}")
-        token_notes.say_forms(
+        token_notes.note_forms(
             opened.model, (word for family in told.families for word in family.words or ())
         )
         if overwrite:

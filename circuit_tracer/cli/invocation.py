@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from circuit_tracer.cli.config_file import CONFIG_FILE
@@ -28,6 +28,7 @@ class _Running:
     """Of the innermost command."""
     problem: CircuitTracerError | None = None
     """What is wrong with the standing settings; it stops a command, but no help."""
+    values: Mapping[str, Any] = {}
     debug = False
     started = 0.0
 
@@ -87,11 +88,16 @@ def _leaves(command: Any) -> Iterator[Any]:
         yield from _leaves(one)
 
 
-def start() -> None:
+def values() -> Mapping[str, Any]:
+    """The options and arguments of the command that runs, by parameter."""
+    return _Running.values
+
+
+def start(values: Mapping[str, Any]) -> None:
     """Called when a command is about to run: raises what is wrong with the standing settings."""
+    _Running.values = values
     if _Running.problem is not None:
         raise _Running.problem
-    values = {} if _Running.context is None else _Running.context.params
     refuse_with("--device", other="--device-map", there=values.get("device_map"))
     neurons = values.get("transcoders") == "neurons"
     refuse_with("--transcoders-format", other="--transcoders neurons", there=neurons)

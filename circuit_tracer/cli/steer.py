@@ -189,7 +189,7 @@ def _target(
 ) -> int | None:
     """The token to follow: as given, or what the first feature, so held, raises most."""
     if given is not None:
-        token_notes.say_forms(opened.model, [given])
+        token_notes.note_forms(opened.model, [given])
         return opened.model.token_id(given)
     from circuit_tracer.cli.features import promoted
     from circuit_tracer.errors import PromptError

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.attribution import settings
+from circuit_tracer.cli import invocation
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option
 
@@ -104,10 +104,9 @@ def refuse_idle(target: list[str] | None, contrast: str | None, why_not: str | N
         refuse_with("--max-n-logits", "--desired-logit-prob", other=flag, there=value)
 
 
-def trace_settings(
-    given: Mapping[str, Any], cotangents: Cotangents | None
-) -> settings.TraceSettings:
-    """The settings that a command's options say. Raises UsageError for what cannot be."""
+def trace_settings(cotangents: Cotangents | None) -> settings.TraceSettings:
+    """The settings that the running command's options say. Raises UsageError for what cannot be."""
+    given = invocation.values()
     return settings.TraceSettings(
         targets=tuple(given["target"] or ()),
         zeroed_positions=given["zero_positions"],

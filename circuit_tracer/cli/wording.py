@@ -30,8 +30,9 @@ class Notes(logging.Handler):
     """Shows what the library notes, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One note."""
-        say(f"note: {in_options(record.getMessage())}")
+        """A note, or a warning, which says itself what it is of."""
+        kind = "note: " if record.levelno < logging.WARNING else ""
+        say(kind + in_options(record.getMessage()))
 
 
 def show_notes() -> None:

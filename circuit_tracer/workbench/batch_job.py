@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import versions
-from circuit_tracer.batch.manifest import entries_of
-from circuit_tracer.batch.run import OpenedBatch, begin
-from circuit_tracer.batch.run_file import RunInfo
-from circuit_tracer.batch.tracing import Tracer, settings_of
+from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, entries_of
+from circuit_tracer.batch.prompt_file import PromptFile
+from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
+from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
+from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
+from circuit_tracer.batch.shards import Shard
+from circuit_tracer.batch.store import is_run
+from circuit_tracer.batch.tracing import Failed, Tracer, settings_of
+from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.workbench.folders import check_writable
 from circuit_tracer.workbench.opening import Opened, open_pair
-from circuit_tracer.workbench.token_notes import given_tokens, say_forms
+from circuit_tracer.workbench.slugs import slug_of, with_hash
+from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 
 logger = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from circuit_tracer.attribution.settings import TraceSettings
-    from circuit_tracer.batch.manifest import Entry
-    from circuit_tracer.batch.prompt_file import PromptFile
-    from circuit_tracer.batch.run import OpenedBatch
-    from circuit_tracer.batch.run_file import RunInfo
+MOST_NOTED = 10
+"""Bad lines and failures that are noted one by one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Job:
         entries = entries_of(self.prompts, info.identity())
         _say_repeats(entries)
         settings = [settings_of(self.settings, entry) for entry in entries if not entry.wrong]
-        say_forms(opened.model, (text for one in settings for text in given_tokens(one)))
+        note_forms(opened.model, (text for one in settings for text in given_tokens(one)))
         run = begin(self.folder, info, entries)
         tracer = Tracer(
             model=opened.model,
@@ -81,3 +88,69 @@ def _say_repeats(entries: Sequence[Entry]) -> None:
         logger.info(
             f"{repeats} lines repeat an earlier one and are traced once, with the tags of all"
         )
+
+
+def run_folder(out: Path, prompts: Path) -> Path:
+    """The run of a prompt file; with a hash where a file of another name has that folder."""
+    folder = out / slug_of(prompts.stem, empty="run")
+    try:
+        file = read_run(folder).prompt_file
+    except CircuitTracerError:  # no run, or a damaged one
+        return folder
+    is_another = file != "" and Path(file).stem != prompts.stem
+    return out / with_hash(folder.name, prompts.stem) if is_another else folder
+
+
+def own_device(device: str) -> str:
+    """Under torchrun every process of a machine takes a GPU of its own."""
+    if device != "auto" or "LOCAL_RANK" not in os.environ:
+        return device
+    count = torch.cuda.device_count()
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count else device
+
+
+def check_place(folder: Path, overwrite: bool, shard: Shard) -> None:
+    """Refuse before the model is opened what could only go wrong later; raises OutputError."""
+    if overwrite and shard.of > 1:
+        raise UsageError(
+            "`overwrite` would remove what other shards have done; remove the run's folder once, "
+            "then start the shards"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; choose another `name` or `out`")
+    if folder.is_dir() and any(folder.iterdir()) and not is_run(folder):
+        raise OutputError(f"{folder} holds something that is no run; choose another `name`")
+    check_writable(folder)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run has written, and nothing else; the graphs, by which it counts, first."""
+    for table in (*reversed(GRAPH_TABLES), FAILURES):
+        shutil.rmtree(folder / table, ignore_errors=True)
+    for file in (MANIFEST_FILE, CLAIMS_FILE, RUN_FILE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def note_bad_lines(prompts: PromptFile) -> None:
+    """Note the lines of a prompt file that cannot be traced."""
+    for bad in prompts.bad[:MOST_NOTED]:
+        logger.info(bad.message)
+    if len(prompts.bad) > MOST_NOTED:
+        logger.info(f"and {len(prompts.bad) - MOST_NOTED} more bad lines")
+
+
+class Failures:
+    """Warns of the first prompts that fail, one by one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self, failed: Failed) -> None:
+        """A failure; bad lines have been noted already."""
+        if failed.entry.wrong:
+            return
+        self.count += 1
+        if self.count <= MOST_NOTED:
+            logger.warning(f"failed: line {failed.entry.line}: {failed.message}")
+        elif self.count == MOST_NOTED + 1:
+            logger.warning("failed: circuit-tracer runs show lists the further ones")

@@ -66,11 +66,14 @@ def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
                 f"{folder} holds no earlier trace, so `overwrite` leaves it alone; choose another "
                 "`slug` or `out`"
             )
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"{parent} cannot be written to; choose another folder with `out`")
+    check_writable(folder)
+
+
+def check_writable(place: Path) -> None:
+    """Refuse a place that could not be written to; raises OutputError."""
+    there = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(f"{there} cannot be written to; choose another place with `out`")
 
 
 def write_form(

@@ -1,4 +1,4 @@
-"""What a command says of the tokens it was given: which of two forms it took."""
+"""Notes on the tokens a caller names: which of two forms each was taken as."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from circuit_tracer.attribution.settings import TraceSettings
     from circuit_tracer.models import Model
 
-MOST_SAID = 3
+MOST_NOTED = 3
 
 
-def say_forms(model: Model, texts: Iterable[str]) -> None:
-    """Say which of two tokens a text names, where there is one with a leading blank, too."""
+def note_forms(model: Model, texts: Iterable[str]) -> None:
+    """Note which of two tokens a text names, where there is one with a leading blank, too."""
     both = [(text, model.token_names.other_form(text)) for text in dict.fromkeys(texts)]
     noted = [(text, other) for text, other in both if other is not None]
-    for text, other in noted[:MOST_SAID]:
+    for text, other in noted[:MOST_NOTED]:
         logger.info(
             f'"{shown(text)}" is the token without a leading blank; "{other}" is another one'
         )
-    if len(noted) > MOST_SAID:
-        logger.info(f"and likewise {len(noted) - MOST_SAID} more")
+    if len(noted) > MOST_NOTED:
+        logger.info(f"and likewise {len(noted) - MOST_NOTED} more")
 
 
 def given_tokens(settings: TraceSettings) -> list[str]:

@@ -1,0 +1,208 @@
+"""Trace a prompt into a folder: the graph, pruned, perhaps by head and tested, and its files."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer import attribution
+from circuit_tracer.attribution.head_loadings import head_loadings
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.tracing import Progress, Trace
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.trust.measurements import TrustSettings
+from circuit_tracer.experiments.trust.run import Trust
+from circuit_tracer.graphs import PrunedGraph, prune
+from circuit_tracer.graphs.head_loadings import HeadLoadings
+from circuit_tracer.graphs.pruning import check_thresholds
+from circuit_tracer.processes import is_first, processes
+from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
+from circuit_tracer.workbench.opening import Opened
+from circuit_tracer.workbench.token_notes import given_tokens, note_forms
+from circuit_tracer.workbench.trust_reports import measure, other_dictionary
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[str, int, int], None]
+"""Hears what is being done, how much of it is done, and of how much; 0 where that is unknown."""
+TRACING = ("forward", "encode", "sweep", "prune", "heads")
+"""Stages that are tracing; the others open, test and write."""
+SMALL_GRAPH = 3000
+"""Nodes up to which the graph of a bundled model is tested without being asked."""
+LONG = 5.0
+"""Seconds from which it is worth noting beforehand what a sweep or a test will take."""
+
+
+@dataclass(frozen=True)
+class TracedFolder:
+    """A prompt's graph and the folder it was written to."""
+
+    folder: Path
+    trace: Trace
+    pruned: PrunedGraph
+    heads: HeadLoadings | None
+    trust: Trust | None
+    seconds: Mapping[str, float]
+    """Wall time by stage: forward, encode, sweep, prune, heads, trust, write."""
+    files: Mapping[str, str]
+    """What was written where, by its form: "trace", "nodes", "svg", ..."""
+
+    def record(self) -> dict[str, Any]:
+        """The result as JSON: targets, scores, counts, seconds, settings, verdict and files."""
+        pruned, info = self.pruned, self.pruned.graph.info
+        return {
+            "prompt": info.prompt,
+            "tokens": list(info.tokens),
+            "targets": [
+                {
+                    "token": target.token,
+                    "position": target.position,
+                    "probability": target.probability,
+                    "logit": target.logit,
+                }
+                for target in info.targets
+            ],
+            "scores": asdict(pruned.scores),
+            "conservation": {
+                "max_relative_residual": info.conservation_residual,
+                "tolerance": info.conservation_tolerance,
+            },
+            "counts": {
+                "active_features": self.trace.n_active,
+                "expanded_features": self.trace.n_expanded,
+                "nodes": len(pruned.graph.nodes),
+                "edges": len(pruned.graph.edges),
+                "kept_nodes": int(pruned.node_kept.sum()),
+                "kept_edges": int(pruned.edge_kept.sum()),
+            },
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+            "settings": {
+                **info.settings,
+                "model": info.model.as_plain(),
+                "dictionary": info.dictionary.as_plain(),
+                "dtype": info.dtype,
+                "node_threshold": pruned.node_threshold,
+                "edge_threshold": pruned.edge_threshold,
+                "versions": dict(info.versions),
+            },
+            "trust": None if self.trust is None else asdict(self.trust.verdict),
+            "files": dict(self.files),
+        }
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """What becomes of a traced graph: how it is pruned, tested and written."""
+
+    node_threshold: float = 0.8
+    edge_threshold: float = 0.98
+    formats: Sequence[str] = DEFAULT_FORMATS
+    """Files to write besides the graph's own: "json", "svg", "html", ..."""
+    heads: bool = False
+    """Whether to store through which attention heads every kept edge passes."""
+    trust: bool | None = None
+    """Whether to test the graph by intervening; None: briefly, if it is a small one of a bundled
+    model."""
+    max_nodes: int = 60
+    """Most features and errors that a figure shows."""
+    overwrite: bool = False
+
+    def check(self, folder: Path, prompt: str) -> None:
+        """Refuse before minutes of work what would be refused after them.
+
+        Raises OutputError for the folder, UsageError for the rest.
+        """
+        check_place(folder, self.overwrite, prompt)
+        check_thresholds(self.node_threshold, self.edge_threshold)
+        for name, asked, later in (
+            ("heads", self.heads, "heads GRAPH --save"),
+            ("trust", self.trust, "trust GRAPH"),
+        ):
+            if asked and processes().count > 1:
+                raise UsageError(
+                    f"`{name}` does not work under torchrun; trace without it, then run "
+                    f"circuit-tracer {later} in one process"
+                )
+
+
+def trace_into(
+    folder: Path,
+    opened: Opened,
+    prompt: str,
+    settings: TraceSettings | None = None,
+    output: FolderSettings | None = None,
+    *,
+    on_progress: Report | None = None,
+) -> TracedFolder | None:
+    """Trace a prompt and write its graph to a folder, whole or not at all.
+
+    Under `torchrun` only the first process writes; the others get None. Raises OutputError for a
+    folder that is taken, and whatever `attribution.trace` raises.
+    """
+    output = output or FolderSettings()
+    output.check(folder, prompt)
+    report = on_progress or (lambda stage, done, total: None)
+    settings = settings or TraceSettings()
+    note_forms(opened.model, given_tokens(settings))
+
+    def tell(now: Progress) -> None:
+        if now.note and now.seconds > LONG:
+            logger.info(now.note)  # stays to be read, also where there is no terminal
+        report(now.stage, now.done, now.total)
+
+    traced = attribution.trace(
+        opened.model, opened.dictionary, prompt, settings, labels=opened.labels, on_progress=tell
+    )
+    if not is_first():
+        return None
+    seconds = dict(traced.seconds)
+    with _timed("prune", seconds, report, "pruning"):
+        pruned = prune(
+            traced.graph,
+            node_threshold=output.node_threshold,
+            edge_threshold=output.edge_threshold,
+        )
+        if opened.relabel is not None:
+            pruned = opened.relabel(pruned)
+    heads = trust = None
+    if output.heads:
+        with _timed("heads", seconds, report, "taking edges apart by head"):
+            heads = head_loadings(opened.model, opened.dictionary, pruned)
+    if output.trust or (output.trust is None and _is_quick_to_test(pruned)):
+        with _timed("trust", seconds, report, "testing the graph"):
+            other = other_dictionary(opened, pruned) if output.trust else None
+            quick = TrustSettings(quick=not output.trust)
+            trust = measure(opened, pruned, quick, other, report, LONG)
+    with _timed("write", seconds, report, "writing"):
+        files = write_trace(
+            pruned,
+            folder,
+            output.formats,
+            slug=folder.name,
+            max_nodes=output.max_nodes,
+            overwrite=output.overwrite,
+            heads=heads,
+            trust=trust,
+        )
+    return TracedFolder(folder, traced, pruned, heads, trust, seconds, files)
+
+
+def _is_quick_to_test(pruned: PrunedGraph) -> bool:
+    """Whether a brief report takes a second or so: a bundled model, a prompt of some words."""
+    is_small = len(pruned.graph.nodes) <= SMALL_GRAPH
+    is_bundled = pruned.graph.info.model.source == "bundled"
+    return is_small and is_bundled and processes().count == 1
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float], report: Report, words: str) -> Iterator[None]:
+    """A stage of the work, reported as it begins and timed."""
+    report(words, 0, 0)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
