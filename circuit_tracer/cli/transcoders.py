@@ -101,7 +101,7 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
         "features_per_layer": features[0] if len(set(features)) == 1 else features,
         "activation": plan.activation + ("" if plan.rectified else " without ReLU"),
         "k": ks[0] if len(set(ks)) == 1 else ks,
-        "skip": plan.layers[0].W_skip is not None,
+        "skip": "W_skip" in plan.layers[0].tensors,
         "reads": reads.transformer_lens,
         "reads_module": reads.module,
         "reads_in_the_files": plan.reads_as,

@@ -20,14 +20,14 @@ says that ReLU comes first.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.transcoders.dictionary import Activation
+from circuit_tracer.transcoders.dictionary import Activation, Kind
 from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import (
     by_layer,
@@ -38,25 +38,21 @@ from circuit_tracer.transcoders.formats.files import (
 from circuit_tracer.transcoders.formats.gemma_scope import npz_layer
 from circuit_tracer.transcoders.formats.gemma_scope_2 import safetensors_layer
 from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point
-from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
-from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.layout import Layout
+from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
+from circuit_tracer.transcoders.formats.reader import Folder, Reader
 from circuit_tracer.transcoders.formats.settings import is_count, text_of
 from circuit_tracer.transcoders.formats.tensors import (
     Headers,
-    Stored,
     find_tensor,
-    length_of,
     read_headers,
     refuse_others,
     safetensors_headers,
 )
 
 CONFIG = "config.yaml"
-_LAYER, _ENCODER, _DECODER = (
-    r"layer_(\d+)\.safetensors",
-    r"W_enc_(\d+)\.safetensors",
-    r"W_dec_(\d+)\.safetensors",
-)
+_LAYER = r"layer_(\d+)\.safetensors"
+_ENCODER, _DECODER = r"W_enc_(\d+)\.safetensors", r"W_dec_(\d+)\.safetensors"
 USED = {"model_kind", "model_name", "feature_input_hook", "feature_output_hook", "transcoders"}
 USED |= {"activation", "k", "rectified", "scan", "sha256", "converted_from"}
 """Keys of the config that mean something here."""
@@ -64,54 +60,46 @@ KNOWN_K = {"facebook/crv-8b-instruct-transcoders": 128}
 """TopK sets whose files do not say their k; circuit-tracer has it built in, too."""
 
 
-class CircuitTracer:
-    """Reads circuit-tracer's folders, per-layer and cross-layer."""
-
-    name = "circuit-tracer"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `config.yaml`, or `W_enc_{i}.safetensors` at the top."""
-        return CONFIG in names or any(re.fullmatch(_ENCODER, name) for name in names)
-
-    def choose(self, names: Collection[str]) -> list[str]:
-        """The config, the weights and the feature cards at the top."""
-        patterns = (_LAYER, _ENCODER, _DECODER)
-        others = (CONFIG, CARDS_FILE)
-        return sorted(n for n in names if n in others or any(re.fullmatch(p, n) for p in patterns))
-
-    def plan(self, folder: Folder) -> Plan:
-        """From headers and the config."""
-        if CONFIG not in folder.files:
-            raise DictionaryError(
-                f"{folder.name} lacks {CONFIG}, which says where the dictionary reads and writes; "
-                "write one with model_kind, model_name, feature_input_hook, feature_output_hook"
-            )
-        path = folder.files[CONFIG]
-        config = read_table(path)
-        kinds = {"transcoder_set": False, "cross_layer_transcoder": True}
-        kind = config.get("model_kind", "transcoder_set")
-        if kind not in kinds:
-            raise DictionaryError(
-                f'{place_of(path)} has "model_kind": {str(kind)[:40]} where transcoder_set and '
-                "cross_layer_transcoder are known; correct it"
-            )
-        crossing = kinds[kind]
-        if "transcoders" in config:
-            layers = _listed_layers(folder, config, crossing, path)
-        else:
-            layers = _cross_layers(folder) if crossing else _single_layers(folder)
-            _refuse_strays(folder, layers)
-        return _plan(self.name, folder, config, layers, crossing, path)
+_NAMES = ("W_enc", "W_dec", "b_enc", "b_dec")
+PER_LAYER = Layout(
+    "circuit-tracer's layout",
+    {name: name for name in _NAMES},
+    {"threshold": "activation_function.threshold", "W_skip": "W_skip"},
+)
 
 
-def _plan(
-    name: str,
-    folder: Folder,
-    config: Mapping[str, Any],
-    layers: list[LayerPlan],
-    crossing: bool,
-    path: Path,
-) -> Plan:
+def cross_layer(layer: int) -> Layout:
+    """Names of a cross-layer dictionary's tensors, of which W_dec is in a file of its own."""
+    return Layout(
+        PER_LAYER.announced_by,
+        {name: f"{name}_{layer}" for name in _NAMES},
+        {name: f"{name}_{layer}" for name in ("threshold", "W_skip")},
+        transposed=("W_skip",),
+        decoder="written",
+    )
+
+
+def _plan(folder: Folder) -> Plan:
+    """From headers and the config."""
+    if CONFIG not in folder.files:
+        raise DictionaryError(
+            f"{folder.name} lacks {CONFIG}, which says where the dictionary reads and writes; "
+            "write one with model_kind, model_name, feature_input_hook, feature_output_hook"
+        )
+    path = folder.files[CONFIG]
+    config = read_table(path)
+    kinds: dict[object, Kind] = {"transcoder_set": "plt", "cross_layer_transcoder": "clt"}
+    kind = kinds.get(str(config.get("model_kind", "transcoder_set")))
+    if kind is None:
+        raise DictionaryError(
+            f'{place_of(path)} has "model_kind": {str(config["model_kind"])[:40]} where '
+            "transcoder_set and cross_layer_transcoder are known; correct it"
+        )
+    if "transcoders" in config:
+        layers = _listed_layers(folder, config, kind, path)
+    else:
+        layers = _cross_layers(folder) if kind == "clt" else _single_layers(folder)
+        _refuse_strays(folder, layers)
     model = text_of(config, "model_name")
     reads_as, writes_as = config.get("feature_input_hook"), config.get("feature_output_hook")
     for key, value in (("feature_input_hook", reads_as), ("feature_output_hook", writes_as)):
@@ -125,8 +113,8 @@ def _plan(
     if activation == "topk":
         layers = [_with_k(layer, folder, config, path) for layer in layers]
     return Plan(
-        format=name,
-        kind="clt" if crossing else "plt",
+        format=READER.name,
+        kind=kind,
         layers=tuple(layers),
         activation=activation,
         rectified=activation == "relu" or config.get("rectified") is True,
@@ -147,7 +135,7 @@ def _plan(
 
 def _refuse_strays(folder: Folder, layers: list[LayerPlan]) -> None:
     """DictionaryError for weights at the top that are part of no layer."""
-    taken = {stored.path for layer in layers for stored in layer.tensors().values()}
+    taken = {stored.path for layer in layers for stored in layer.tensors.values()}
     for name, path in folder.files.items():
         if "/" not in name and path.suffix == ".safetensors" and path not in taken:
             raise DictionaryError(
@@ -166,23 +154,7 @@ def _single_layers(folder: Folder) -> list[LayerPlan]:
 
 def _single_layer(layer: int, path: Path) -> LayerPlan:
     headers = safetensors_headers(path)
-    threshold = "activation_function.threshold"
-    known = ("W_enc", "W_dec", "b_enc", "b_dec", threshold, "W_skip", "k")
-    refuse_others(headers, known, path, "circuit-tracer's layout")
-    return LayerPlan(
-        layer=layer,
-        n_features=length_of(headers, "b_enc", path),
-        d_model=length_of(headers, "b_dec", path),
-        n_written=1,
-        W_enc=Slot(find_tensor(headers, "W_enc", path)),
-        W_dec=find_tensor(headers, "W_dec", path),
-        decoder="rows",
-        b_enc=headers["b_enc"],
-        b_dec=headers["b_dec"],
-        threshold=headers.get(threshold),
-        k=_scalar_k(headers),
-        W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
-    )
+    return PER_LAYER.plan(layer, path, headers, k=_scalar_k(headers), also=("k",))
 
 
 def _cross_layers(folder: Folder) -> list[LayerPlan]:
@@ -201,33 +173,29 @@ def _cross_layers(folder: Folder) -> list[LayerPlan]:
 
 
 def _cross_layer(layer: int, n_layers: int, encoder: Path, decoder: Path) -> LayerPlan:
+    layout, k = cross_layer(layer), f"k_{layer}"
     headers, written = safetensors_headers(encoder), safetensors_headers(decoder)
-
-    def named(name: str) -> str:
-        return f"{name}_{layer}"
-
-    known = [named(n) for n in ("W_enc", "b_enc", "b_dec", "threshold", "W_skip", "k")]
-    refuse_others(headers, known, encoder, "circuit-tracer's layout")
-    refuse_others(written, [named("W_dec")], decoder, "circuit-tracer's layout")
-    skip = headers.get(named("W_skip"))
-    return LayerPlan(
-        layer=layer,
-        n_features=length_of(headers, named("b_enc"), encoder),
-        d_model=length_of(headers, named("b_dec"), encoder),
+    W_dec = layout.required["W_dec"]
+    refuse_others(written, [W_dec], decoder, layout.announced_by)
+    find_tensor(written, W_dec, decoder)
+    refuse_others(
+        headers,
+        {*layout.required.values(), *layout.optional.values(), k} - {W_dec},
+        encoder,
+        layout.announced_by,
+    )
+    return layout.plan(
+        layer,
+        encoder,
+        {**headers, **written},
         n_written=n_layers - layer,
-        W_enc=Slot(find_tensor(headers, named("W_enc"), encoder)),
-        W_dec=find_tensor(written, named("W_dec"), decoder),
-        decoder="written",
-        b_enc=headers[named("b_enc")],
-        b_dec=headers[named("b_dec")],
-        threshold=headers.get(named("threshold")),
-        k=_scalar_k(headers, named("k")),
-        W_skip=None if skip is None else Slot(skip, transposed=True),
+        k=_scalar_k(headers, k),
+        also=(k,),
     )
 
 
 def _listed_layers(
-    folder: Folder, config: Mapping[str, Any], crossing: bool, path: Path
+    folder: Folder, config: Mapping[str, Any], kind: Kind, path: Path
 ) -> list[LayerPlan]:
     """Layers whose files the config lists, in repositories of their own or beside it."""
     entries = config["transcoders"]
@@ -252,7 +220,7 @@ def _listed_layers(
                 f'{place_of(path)} names "{reference[:80]}", which is not in the folder; put it '
                 "there, or name it by hf://"
             )
-        layers[layer] = _any_layer(layer, file, len(entries) if crossing else None)
+        layers[layer] = _any_layer(layer, file, len(entries) if kind == "clt" else None)
     check_contiguous(layers, folder.name, "layer {}")
     return [layers[layer] for layer in sorted(layers)]
 
@@ -275,13 +243,14 @@ def _activation(
 ) -> tuple[Activation, tuple[str, ...]]:
     said = config.get("activation")
     name = str(said).lower().replace("_", "").replace("-", "") if said is not None else None
-    thresholds = [layer.threshold is not None for layer in layers]
+    thresholds = ["threshold" in layer.tensors for layer in layers]
     has_k = config.get("k") is not None or any(layer.k for layer in layers)
     if name is None and (has_k or folder.repository in KNOWN_K):
         name = "topk"
     if name is None:
         name = "jumprelu" if any(thresholds) else "relu"
-    if name not in ("relu", "topk", "jumprelu"):
+    activations: dict[str, Activation] = {name: name for name in get_args(Activation)}
+    if name not in activations:
         raise DictionaryError(
             f'{place_of(path)} has "activation": {str(said)[:40]}, which is none of relu, topk and '
             "jumprelu; correct it"
@@ -303,7 +272,7 @@ def _activation(
     notes: tuple[str, ...] = ()
     if silent and folder.repository in KNOWN_K:
         notes = (f"its files do not say k; {KNOWN_K[folder.repository]} is known to be right",)
-    return ("jumprelu" if name == "jumprelu" else "topk" if name == "topk" else "relu"), notes
+    return activations[name], notes
 
 
 def _with_k(layer: LayerPlan, folder: Folder, config: Mapping[str, Any], path: Path) -> LayerPlan:
@@ -322,7 +291,7 @@ def _with_k(layer: LayerPlan, folder: Folder, config: Mapping[str, Any], path: P
 
 
 def _scalar_k(headers: Headers, name: str = "k") -> int | None:
-    stored: Stored | None = headers.get(name)
+    stored = headers.get(name)
     if stored is None:
         return None
     whole = stored.dtype[0] in "IU" or stored.dtype in ("F32", "F64")
@@ -336,4 +305,9 @@ def _scalar_k(headers: Headers, name: str = "k") -> int | None:
     return int(value)
 
 
-READER = CircuitTracer()
+READER = Reader(
+    "circuit-tracer",
+    recognised_by=rf"{re.escape(CONFIG)}|{_ENCODER}",
+    parts="|".join((re.escape(CONFIG), re.escape(CARDS_FILE), _LAYER, _ENCODER, _DECODER)),
+    plan=_plan,
+)

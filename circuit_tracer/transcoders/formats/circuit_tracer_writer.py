@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.graphs.files.atomic import new_folder
-from circuit_tracer.transcoders.decoders import DecoderFile
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
-from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG
+from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG, PER_LAYER, cross_layer
 from circuit_tracer.transcoders.formats.plan import hash_files
-from circuit_tracer.transcoders.formats.writing import Flat, Writable, write_safetensors
+from circuit_tracer.transcoders.formats.writing import Writable, write_safetensors
 
 
 def save_circuit_tracer(
@@ -31,12 +31,10 @@ def save_circuit_tracer(
     Returns what circuit-tracer itself would read otherwise than we do, in sentences.
     Raises OutputError where it cannot be written.
     """
-    import yaml
-
-    write = _write_cross_layer if dictionary.kind == "clt" else _write_layer
+    crossing, several_k = dictionary.kind == "clt", _several_k(dictionary)
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
-            write(fresh, transcoder, several_k=_several_k(dictionary))
+            _write_layer(fresh, transcoder, crossing=crossing, several_k=several_k)
         config = _config(dictionary, folder.name)
         if dictionary.identity.sha256:
             config["sha256"] = hash_files(_weight_files(dictionary, fresh))
@@ -88,38 +86,23 @@ def _several_k(dictionary: Dictionary) -> bool:
     return len({t.k for t in dictionary.layers}) > 1
 
 
-def _write_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> None:
-    decoder: Writable = Flat(t.W_dec) if isinstance(t.W_dec, DecoderFile) else t.W_dec[:, 0]
+def _write_layer(folder: Path, t: LayerTranscoder, *, crossing: bool, several_k: bool) -> None:
+    layout = cross_layer(t.layer) if crossing else PER_LAYER
+    names = {**layout.required, **layout.optional}
     tensors: dict[str, Writable] = {
-        "W_enc": t.W_enc,
-        "W_dec": decoder,
-        "b_enc": t.b_enc,
-        "b_dec": t.b_dec,
+        stored: getattr(t, name) for name, stored in names.items() if getattr(t, name) is not None
     }
-    if t.threshold is not None:
-        tensors["activation_function.threshold"] = t.threshold
-    if t.W_skip is not None:
-        tensors["W_skip"] = t.W_skip
     if several_k and t.k is not None:
-        tensors["k"] = torch.tensor(t.k, device="cpu")
-    write_safetensors(folder / f"layer_{t.layer}.safetensors", tensors)
-
-
-def _write_cross_layer(folder: Path, t: LayerTranscoder, *, several_k: bool) -> None:
-    i = t.layer
-    tensors: dict[str, Writable] = {
-        f"W_enc_{i}": t.W_enc,
-        f"b_enc_{i}": t.b_enc,
-        f"b_dec_{i}": t.b_dec,
-    }
-    if t.threshold is not None:
-        tensors[f"threshold_{i}"] = t.threshold
+        tensors[f"k_{t.layer}" if crossing else "k"] = torch.tensor(t.k, device="cpu")
+    if not crossing:
+        one_layer = {"W_dec": tuple(t.W_enc.shape)}  # without the axis of written layers
+        write_safetensors(folder / f"layer_{t.layer}.safetensors", tensors, shapes=one_layer)
+        return
     if t.W_skip is not None:
-        tensors[f"W_skip_{i}"] = t.W_skip.T  # used as x @ W_skip there
-    if several_k and t.k is not None:
-        tensors[f"k_{i}"] = torch.tensor(t.k, device="cpu")
-    write_safetensors(folder / f"W_enc_{i}.safetensors", tensors)
-    write_safetensors(folder / f"W_dec_{i}.safetensors", {f"W_dec_{i}": t.W_dec})
+        tensors[names["W_skip"]] = t.W_skip.T  # used as x @ W_skip there
+    decoder = {names["W_dec"]: tensors.pop(names["W_dec"])}
+    write_safetensors(folder / f"W_enc_{t.layer}.safetensors", tensors)
+    write_safetensors(folder / f"W_dec_{t.layer}.safetensors", decoder)
 
 
 def _warnings(dictionary: Dictionary) -> tuple[str, ...]:

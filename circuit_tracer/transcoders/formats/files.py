@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from circuit_tracer.bundled import PICKLES
 from circuit_tracer.errors import DictionaryError, reason
 
-GET_AGAIN = "get the files again, or train the dictionary anew"
+GET_AGAIN = "get the files again, or train the dictionary again"
 _TEXT_BYTES = 16 << 20
 
 
@@ -47,8 +49,6 @@ def read_table(path: Path) -> dict[str, Any]:
 
 def read_yaml(path: Path) -> Any:
     """A YAML file of plain values; tags that build objects are refused."""
-    import yaml
-
     text = _text(path)
     try:
         return yaml.safe_load(text)

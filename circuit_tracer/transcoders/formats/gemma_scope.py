@@ -4,7 +4,7 @@
         W_enc (d, F), W_dec (F, d), b_enc (F), b_dec (d), threshold (F)
 
 JumpReLU over ReLU. They read the MLP's input without the norm's weight (`ln2.hook_normalized`) and
-write what is added to the residual stream, behind the post-feedforward norm (`hook_mlp_out`); no
+write what is added to the residual stream, after the post-feedforward norm (`hook_mlp_out`); no
 file says so. Of several widths and sparsities in a repository one a layer is chosen.
 
 Source: Lieberum et al. 2024; read points as in circuit-tracer's and SAELens' registries.
@@ -17,87 +17,66 @@ from collections.abc import Collection
 from pathlib import Path
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.transcoders.formats.files import check_contiguous
-from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
-from circuit_tracer.transcoders.formats.reader import Folder
-from circuit_tracer.transcoders.formats.tensors import (
-    find_tensor,
-    length_of,
-    npz_headers,
-    refuse_others,
-)
+from circuit_tracer.transcoders.formats.files import by_layer, check_contiguous
+from circuit_tracer.transcoders.formats.layout import Layout
+from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
+from circuit_tracer.transcoders.formats.reader import Folder, Reader
+from circuit_tracer.transcoders.formats.tensors import npz_headers
 
 WANTED_L0 = 100
 """The sparsity that SAELens' canonical Gemma Scope releases are chosen by."""
 _FILE = re.compile(r"(?:.*/)?layer_(\d+)/(?:width_(\w+)/)?(?:average_l0_(\d+)/)?params\.npz")
 
 
-class GemmaScope:
-    """Reads Gemma Scope's npz files."""
+LAYOUT = Layout(
+    "Gemma Scope's layout",
+    {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")},
+    transposed=("W_enc",),
+)
 
-    name = "gemma-scope"
 
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `layer_{i}/.../params.npz`."""
-        return any(_FILE.fullmatch(name) for name in names)
+def _choice(names: Collection[str]) -> list[str]:
+    """One file a layer: the smallest width that has all layers, the L0 closest to 100."""
+    matches = [(m, name) for name in names if (m := _FILE.fullmatch(name))]
+    layers_of: dict[str, set[int]] = {}
+    for m, _ in matches:
+        layers_of.setdefault(m[2] or "", set()).add(int(m[1]))
+    every = set().union(*layers_of.values())
+    widths = sorted(layers_of, key=_width)
+    complete = [width for width in widths if layers_of[width] == every]
+    width = (complete or widths or [""])[0]
+    chosen: dict[int, str] = {}
+    for m, name in sorted(matches, key=lambda pair: _distance(pair[0][3])):
+        if (m[2] or "") == width:
+            chosen.setdefault(int(m[1]), name)
+    return [chosen[layer] for layer in sorted(chosen)]
 
-    def choose(self, names: Collection[str]) -> list[str]:
-        """One file a layer: the smallest width that has all layers, the L0 closest to 100."""
-        found = [(m, name) for name in names if (m := _FILE.fullmatch(name))]
-        layers = {int(m[1]) for m, _ in found}
-        widths = sorted({m[2] or "" for m, _ in found}, key=_width)
-        complete = [
-            w for w in widths if {int(m[1]) for m, _ in found if (m[2] or "") == w} == layers
-        ]
-        width = (complete or widths or [""])[0]
-        chosen: dict[int, str] = {}
-        for m, name in sorted(found, key=lambda pair: _distance(pair[0][3])):
-            if (m[2] or "") == width:
-                chosen.setdefault(int(m[1]), name)
-        return [chosen[layer] for layer in sorted(chosen)]
 
-    def plan(self, folder: Folder) -> Plan:
-        """From the arrays' headers and the folders' names."""
-        names = self.choose(folder.files)
-        numbers = {int(_FILE.fullmatch(name)[1]): name for name in names}  # type: ignore[index]
-        if not numbers:
-            raise DictionaryError(
-                f"{folder.name} holds no layer_0/width_16k/average_l0_76/params.npz or the like; "
-                "give the folder or repository of a whole dictionary"
-            )
-        check_contiguous(numbers, folder.name, "layer_{}/.../params.npz")
-        layers = tuple(npz_layer(layer, folder.files[numbers[layer]]) for layer in sorted(numbers))
-        return Plan(
-            format=self.name,
-            kind="plt",
-            layers=layers,
-            activation="jumprelu",
-            reads="ln2.hook_normalized",
-            writes="hook_mlp_out",
-            model_name=_model_of(folder.repository),
-            notes=(_chosen(names),),
+def _plan(folder: Folder) -> Plan:
+    """From the arrays' headers and the folders' names."""
+    chosen = READER.choose(folder.files)
+    files = by_layer({name: folder.files[name] for name in chosen}, _FILE.pattern)
+    if not files:
+        raise DictionaryError(
+            f"{folder.name} holds no layer_0/width_16k/average_l0_76/params.npz or the like; "
+            "give the folder or repository of a whole dictionary"
         )
+    check_contiguous(files, folder.name, "layer_{}/.../params.npz")
+    return Plan(
+        format=READER.name,
+        kind="plt",
+        layers=tuple(npz_layer(layer, path) for layer, (_, path) in files.items()),
+        activation="jumprelu",
+        reads="ln2.hook_normalized",
+        writes="hook_mlp_out",
+        model_name=_model_of(folder.repository),
+        notes=(_chosen(chosen),),
+    )
 
 
 def npz_layer(layer: int, path: Path) -> LayerPlan:
     """One layer of Gemma Scope."""
-    headers = npz_headers(path)
-    F, d = length_of(headers, "b_enc", path), length_of(headers, "b_dec", path)
-    known = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-    refuse_others(headers, known, path, "Gemma Scope's layout")
-    W_enc, W_dec, b_enc, b_dec, threshold = (find_tensor(headers, n, path) for n in known)
-    return LayerPlan(
-        layer=layer,
-        n_features=F,
-        d_model=d,
-        n_written=1,
-        W_enc=Slot(W_enc, transposed=True),
-        W_dec=W_dec,
-        decoder="rows",
-        b_enc=b_enc,
-        b_dec=b_dec,
-        threshold=threshold,
-    )
+    return LAYOUT.plan(layer, path, npz_headers(path))
 
 
 def _width(name: str) -> float:
@@ -117,7 +96,7 @@ def _chosen(names: list[str]) -> str:
     return (
         f"chosen: width {width}, average L0 {', '.join(sparsities)} for layers 0 to "
         f"{len(names) - 1} (closest to {WANTED_L0}); a pattern such as "
-        "layer_*/width_16k/average_l0_7? behind the repository chooses others"
+        "layer_*/width_16k/average_l0_7? after the repository's name chooses others"
     )
 
 
@@ -126,4 +105,10 @@ def _model_of(repository: str) -> str | None:
     return match and f"google/gemma-2-{match[1]}{'-it' if match[2] == 'it' else ''}"
 
 
-READER = GemmaScope()
+READER = Reader(
+    "gemma-scope",
+    recognised_by=_FILE.pattern,
+    parts=_FILE.pattern,
+    plan=_plan,
+    choice=_choice,
+)

@@ -22,33 +22,32 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
-from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
-from circuit_tracer.transcoders.formats.hooks import read_point, write_point
-from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
-from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.files import place_of, read_table
+from circuit_tracer.transcoders.formats.layout import Layout
+from circuit_tracer.transcoders.formats.plan import Fold, Plan, Weights
+from circuit_tracer.transcoders.formats.reader import (
+    Folder,
+    LayerReading,
+    Reader,
+    by_number,
+    joined,
+)
 from circuit_tracer.transcoders.formats.settings import (
-    all_equal,
     count_of,
     number_of,
     plain_sae,
     text_of,
 )
-from circuit_tracer.transcoders.formats.tensors import (
-    find_tensor,
-    length_of,
-    refuse_others,
-    safetensors_headers,
-)
+from circuit_tracer.transcoders.formats.tensors import find_tensor, safetensors_headers
 
 CONFIG, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 USED = {"hook_point_in", "hook_point_out", "act_fn", "top_k", "jump_relu_threshold"}
@@ -57,71 +56,30 @@ USED |= {"apply_decoder_bias_to_pre_encoder", "use_decoder_bias", "use_glu_encod
 """Keys of the config that mean something here."""
 
 
-class _Layer(NamedTuple):
-    """One folder, read."""
-
-    plan: LayerPlan
-    activation: Activation
-    reads: ReadPoint
-    writes: WritePoint
-    reads_as: str
-    writes_as: str
-    notes: tuple[str, ...]
+LAYOUT = Layout(
+    "Llama Scope's layout",
+    {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"},
+    {"b_dec": "decoder.bias"},
+    decoder="columns",
+)
 
 
-class LlamaScope:
-    """Reads Llama Scope's folders."""
-
-    name = "llama-scope"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `hyperparams.json`."""
-        return any(name.rpartition("/")[2] == CONFIG for name in names)
-
-    def choose(self, names: Collection[str]) -> list[str]:
-        """Configs and final checkpoints."""
-        return sorted(n for n in names if n.endswith((CONFIG, WEIGHTS)))
-
-    def plan(self, folder: Folder) -> Plan:
-        """From headers and configs; the layer of a folder is what its config says."""
-        found: dict[int, _Layer] = {}
-        for name, config in folder.files.items():
-            home, slash, last = name.rpartition("/")
-            if last != CONFIG:
-                continue
-            weights = folder.files.get(f"{home}{slash}{WEIGHTS}")
-            if weights is None:
-                raise DictionaryError(
-                    f"{place_of(config)} has no {WEIGHTS} beside it; put it there"
-                )
-            layer = _layer(weights, config, folder)
-            if layer.plan.layer in found:
-                raise DictionaryError(
-                    f"two folders of {folder.name} are layer {layer.plan.layer} (one is "
-                    f"{home or '.'}); give the folder of one dictionary"
-                )
-            found[layer.plan.layer] = layer
-        check_contiguous(found, folder.name, f"a {CONFIG} that reads at layer {{}}")
-        layers = [found[number] for number in sorted(found)]
-        made_for = re.search(
-            r"Llama3_1-8B-(Base|Instruct)", "/".join([folder.repository, *folder.files])
-        )
-        instruct = "-Instruct" if made_for and made_for[1] == "Instruct" else ""
-        return Plan(
-            format=self.name,
-            kind="plt",
-            layers=tuple(layer.plan for layer in layers),
-            activation=all_equal((x.activation for x in layers), "activation", folder.name),
-            reads=all_equal((x.reads for x in layers), "reading points", folder.name),
-            writes=all_equal((x.writes for x in layers), "writing points", folder.name),
-            reads_as=layers[0].reads_as,
-            writes_as=layers[0].writes_as,
-            notes=layers[0].notes,
-            model_name=f"meta-llama/Llama-3.1-8B{instruct}" if made_for else None,
-        )
+def _plan(folder: Folder) -> Plan:
+    """From headers and configs; the layer of a folder is what its config says."""
+    readings = [
+        (name.rpartition("/")[0], _layer(folder.neighbour(name, WEIGHTS), config))
+        for name, config in folder.files.items()
+        if name.rpartition("/")[2] == CONFIG
+    ]
+    layers = by_number(readings, folder, f"a {CONFIG} that reads at layer {{}}")
+    names = "/".join([folder.repository, *folder.files])
+    made_for = re.search(r"Llama3_1-8B-(Base|Instruct)", names)
+    instruct = "-Instruct" if made_for and made_for[1] == "Instruct" else ""
+    model = f"meta-llama/Llama-3.1-8B{instruct}" if made_for else None
+    return joined(READER.name, folder, layers, model=model)
 
 
-def _layer(path: Path, config_path: Path, folder: Folder) -> _Layer:
+def _layer(path: Path, config_path: Path) -> LayerReading:
     config = read_table(config_path)
     reads_as, writes_as = text_of(config, "hook_point_in"), text_of(config, "hook_point_out")
     if reads_as is None or writes_as is None:
@@ -136,36 +94,19 @@ def _layer(path: Path, config_path: Path, folder: Folder) -> _Layer:
             f'{place_of(config_path)} has "hook_point_in": "{reads_as[:60]}", which names no '
             "layer; write it as blocks.0.ln2.hook_normalized"
         )
-    layer = int(number[1])
     activation = _activation(config, config_path)
     headers = safetensors_headers(path)
-    known = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
-    refuse_others(headers, known, path, "Llama Scope's layout")
     agrees(config, "use_decoder_bias", "decoder.bias" in headers, config_path)
-    weight = find_tensor(headers, "decoder.weight", path)
-    d = length_of(headers, "decoder.bias", path) if "decoder.bias" in headers else weight.shape[0]
-    plan = LayerPlan(
-        layer=layer,
-        n_features=length_of(headers, "encoder.bias", path),
-        d_model=d,
-        n_written=1,
-        W_enc=Slot(find_tensor(headers, "encoder.weight", path)),
-        W_dec=weight,
-        decoder="columns",
-        b_enc=headers["encoder.bias"],
-        b_dec=headers.get("decoder.bias"),
+    width = find_tensor(headers, "decoder.weight", path).shape[0]
+    plan = LAYOUT.plan(
+        int(number[1]),
+        path,
+        headers,
         k=count_of(config, "top_k", config_path) if activation == "topk" else None,
-        fold=_fold(config, d, activation == "jumprelu", config_path),
+        fold=_fold(config, width, activation == "jumprelu", config_path),
     )
-    return _Layer(
-        plan=plan,
-        activation=activation,
-        reads=read_point(reads_as, layer=layer, wiring=folder.wiring),
-        writes=write_point(writes_as, layer=layer),
-        reads_as=reads_as,
-        writes_as=writes_as,
-        notes=check_keys(config, USED, config_path),
-    )
+    notes = check_keys(config, USED, config_path)
+    return LayerReading(plan, activation, reads_as, writes_as, notes=notes)
 
 
 def _activation(config: Mapping[str, Any], path: Path) -> Activation:
@@ -241,4 +182,9 @@ def _factors(config: Mapping[str, Any], d: int, path: Path) -> tuple[float, floa
     return math.sqrt(d) / norm_in, math.sqrt(d) / norm_out
 
 
-READER = LlamaScope()
+READER = Reader(
+    "llama-scope",
+    recognised_by=rf"(.*/)?{re.escape(CONFIG)}",
+    parts=rf".*({re.escape(CONFIG)}|{re.escape(WEIGHTS)})",
+    plan=_plan,
+)

@@ -17,17 +17,18 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
 from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, read_json, refuse_pickles
-from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
-from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
+from circuit_tracer.transcoders.formats.reader import Folder, Reader
 from circuit_tracer.transcoders.formats.settings import is_count
 from circuit_tracer.transcoders.formats.tensors import (
     find_tensor,
@@ -163,10 +164,10 @@ def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
         if not is_count(config.get(name)):
             raise wrong(name, "a whole number above 0")
     choices = {
-        "kind": ("plt", "clt"),
-        "activation": ("relu", "jumprelu", "topk"),
-        "reads": ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"),
-        "writes": ("mlp.hook_out", "hook_mlp_out"),
+        "kind": get_args(Kind),
+        "activation": get_args(Activation),
+        "reads": get_args(ReadPoint),
+        "writes": get_args(WritePoint),
     }
     for name, allowed in choices.items():
         if config.get(name) not in allowed:
@@ -215,48 +216,40 @@ def _are_figures(layers: Any) -> bool:
     )
 
 
-class Native:
-    """Reads our own folders."""
-
-    name = "ours"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `dictionary.json`."""
-        return CONFIG in names
-
-    def choose(self, names: Collection[str]) -> list[str]:
-        """The config, the weights and the feature cards."""
-        return sorted(n for n in names if n in (CONFIG, CARDS_FILE) or _FILE.fullmatch(n))
-
-    def plan(self, folder: Folder) -> Plan:
-        """From the config and headers; every file is there, whole, and holds what it says."""
-        if CONFIG not in folder.files:
-            raise DictionaryError(_no_config(folder.name))
-        path = folder.files[CONFIG]
-        refuse_pickles(folder.files)
-        config = _checked_config(read_json(path), path.parent)
-        notes = check_keys(config, (*_STRUCTURE, "model", "training", "evaluation"), path)
-        files = [folder.files.get(layer_file(i)) for i in range(config["n_layers"])]
-        _check_files(folder.name, config["n_layers"], folder.files)
-        layers = tuple(_layer_plan(i, file, config) for i, file in enumerate(files) if file)
-        return Plan(
-            format=self.name,
-            kind=config["kind"],
-            layers=layers,
-            activation=config["activation"],
-            rectified=config.get("rectified", True),
-            reads=config["reads"],
-            writes=config["writes"],
-            model_name=(config.get("model") or {}).get("name"),
-            config={k: v for k, v in config.items() if k not in _STRUCTURE},
-            notes=notes,
-            sha256=config.get("sha256"),
-            converted_from=config.get("converted_from"),
-            hash_weights=lambda: sha256_of(file for file in files if file),
-        )
+def _plan(folder: Folder) -> Plan:
+    """From the config and headers; every file is there, whole, and holds what it says."""
+    if CONFIG not in folder.files:
+        raise DictionaryError(_no_config(folder.name))
+    path = folder.files[CONFIG]
+    refuse_pickles(folder.files)
+    config = _checked_config(read_json(path), path.parent)
+    notes = check_keys(config, (*_STRUCTURE, "model", "training", "evaluation"), path)
+    n_layers = config["n_layers"]
+    _check_files(folder.name, n_layers, folder.files)
+    files = [folder.files[layer_file(i)] for i in range(n_layers)]
+    return Plan(
+        format=READER.name,
+        kind=config["kind"],
+        layers=tuple(_layer_plan(i, file, config) for i, file in enumerate(files)),
+        activation=config["activation"],
+        rectified=config.get("rectified", True),
+        reads=config["reads"],
+        writes=config["writes"],
+        model_name=(config.get("model") or {}).get("name"),
+        config={k: v for k, v in config.items() if k not in _STRUCTURE},
+        notes=notes,
+        sha256=config.get("sha256"),
+        converted_from=config.get("converted_from"),
+        hash_weights=lambda: sha256_of(files),
+    )
 
 
-READER = Native()
+READER = Reader(
+    "ours",
+    recognised_by=re.escape(CONFIG),
+    parts=f"{re.escape(CONFIG)}|{re.escape(CARDS_FILE)}|{_FILE.pattern}",
+    plan=_plan,
+)
 
 _STRUCTURE = (
     *("format", "version", "kind", "n_layers", "d_model", "n_features", "activation", "k"),
@@ -282,30 +275,23 @@ def _check_files(name: str, n_layers: int, files: Collection[str]) -> None:
 
 
 def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
-    headers = safetensors_headers(path)
-    known = ["W_enc", "b_enc", "W_dec", "b_dec"]
+    names = ["W_enc", "b_enc", "W_dec", "b_dec"]
     if config["activation"] == "jumprelu":
-        known.append("threshold")
+        names.append("threshold")
     if config.get("skip"):
-        known.append("W_skip")
-    found = {name: find_tensor(headers, name, path) for name in known}
+        names.append("W_skip")
+    headers = safetensors_headers(path)
+    refuse_others(headers, names, path, CONFIG)
     k = config.get("k")
-    plan = LayerPlan(
+    return LayerPlan(
         layer=layer,
         n_features=config["n_features"][layer],
         d_model=config["d_model"],
-        n_written=1 if config["kind"] == "plt" else config["n_layers"] - layer,
-        W_enc=Slot(found["W_enc"]),
-        W_dec=found["W_dec"],
+        tensors={name: find_tensor(headers, name, path) for name in names},
         decoder="written",
-        b_enc=found["b_enc"],
-        b_dec=found["b_dec"],
-        threshold=found.get("threshold"),
+        n_written=1 if config["kind"] == "plt" else config["n_layers"] - layer,
         k=k[layer] if isinstance(k, list) else k,
-        W_skip=Slot(found["W_skip"]) if "W_skip" in found else None,
     )
-    refuse_others(headers, known, path, CONFIG)
-    return plan
 
 
 def update_config(folder: Path, **entries: Any) -> None:

@@ -9,7 +9,7 @@ Shapes: F features of a layer, W layers written to, L layers, d model width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -39,76 +39,64 @@ Rows = Literal["rows", "columns", "written", "all layers"]
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A tensor of the internal form and where it lies."""
-
-    stored: Stored
-    transposed: bool = False
-    """Whether the file has it the other way round."""
-
-
-@dataclass(frozen=True)
 class LayerPlan:
     """One layer: its sizes and where its tensors lie. Shapes are asserted when it is made."""
 
     layer: int
     n_features: int
     d_model: int
-    n_written: int
-    W_enc: Slot
-    W_dec: Stored
-    decoder: Rows
-    b_enc: Stored | None
-    """None where the file has none: zeros."""
-    b_dec: Stored | None
-    threshold: Stored | None = None
+    tensors: Mapping[str, Stored]
+    """By internal name: `W_enc`, `W_dec`, and what there is of `b_enc` and `b_dec` (else zeros),
+    `threshold`, `W_skip` and further tensors that `fold` takes."""
+    transposed: Collection[str] = ()
+    """Names of the matrices that the file has the other way round."""
+    decoder: Rows = "rows"
+    n_written: int = 1
     k: int | None = None
-    W_skip: Slot | None = None
     fold: Fold | None = None
     """What is multiplied into the weights when they are read (norm factors); in float64."""
-    extra: Mapping[str, Stored] = field(default_factory=dict)
-    """Further tensors that `fold` takes."""
 
     def __post_init__(self) -> None:
         F, d, W = self.n_features, self.d_model, self.n_written
-        check_shape(self.W_enc.stored, (d, F) if self.W_enc.transposed else (F, d))
-        if self.decoder == "all layers":
-            check_shape(self.W_dec, (F, self.layer + W, d))
-        else:
-            forms = {"rows": (F, d), "columns": (d, F), "written": (F, W, d)}
-            check_shape(self.W_dec, forms[self.decoder])
-        if self.threshold is not None and self.threshold.shape not in ((), (1,)):
-            check_shape(self.threshold, (F,))  # or one number for all features
-        vectors = ((self.b_enc, F), (self.b_dec, d))
-        for vector, length in vectors:
-            if vector is not None:
-                check_shape(vector, (length,))
-        if self.W_skip is not None:
-            check_shape(self.W_skip.stored, (d, d))
-        for stored in self.tensors().values():
+        shapes: dict[str, tuple[int, ...]] = {
+            "W_enc": (F, d),
+            "W_dec": {
+                "rows": (F, d),
+                "columns": (d, F),
+                "written": (F, W, d),
+                "all layers": (F, self.layer + W, d),
+            }[self.decoder],
+            "threshold": (F,),
+            "b_enc": (F,),
+            "b_dec": (d,),
+            "W_skip": (d, d),
+            "scaling_factor": (F,),
+        }
+        for name, shape in shapes.items():
+            stored = self.tensors.get(name)
+            one_for_all = name == "threshold" and stored is not None and stored.shape in ((), (1,))
+            if stored is not None and not one_for_all:
+                check_shape(stored, shape[::-1] if name in self.transposed else shape)
+        for stored in self.tensors.values():
             check_dtype(stored)
 
-    def tensors(self) -> dict[str, Stored]:
-        """All tensors by internal name."""
-        found: dict[str, Stored | None] = {
-            "W_enc": self.W_enc.stored,
-            "b_enc": self.b_enc,
-            "W_dec": self.W_dec,
-            "b_dec": self.b_dec,
-            "threshold": self.threshold,
-            "W_skip": None if self.W_skip is None else self.W_skip.stored,
-            **self.extra,
-        }
-        return {name: stored for name, stored in found.items() if stored is not None}
+    @property
+    def stored_decoder(self) -> Stored:
+        """The decoder as it is stored."""
+        return self.tensors["W_dec"]
 
     @property
     def can_stay_on_disk(self) -> bool:
         """Whether decoder rows can be read singly: they lie in order and nothing is folded in."""
-        return self.W_dec.offset is not None and self.decoder != "columns" and self.fold is None
+        return (
+            self.stored_decoder.offset is not None
+            and self.decoder != "columns"
+            and self.fold is None
+        )
 
     def decoder_bytes(self, dtype: torch.dtype | None) -> int:
         """What the decoder takes in memory."""
-        itemsize = (dtype or self.W_dec.torch_dtype).itemsize
+        itemsize = (dtype or self.stored_decoder.torch_dtype).itemsize
         return self.n_features * self.n_written * self.d_model * itemsize
 
 
@@ -152,7 +140,7 @@ class Plan:
         """Weight files in layer order, each once."""
         found: dict[Path, None] = {}
         for layer in self.layers:
-            found.update({stored.path: None for stored in layer.tensors().values()})
+            found.update({stored.path: None for stored in layer.tensors.values()})
         return tuple(found)
 
     @property
@@ -184,10 +172,11 @@ def check_plan(plan: Plan, place: str) -> Plan:
                 f"layer {layer.layer} of {place} has width {layer.d_model} and layer 0 has "
                 f"{plan.d_model}; {GET_AGAIN}"
             )
-        if (layer.W_skip is None) != (plan.layers[0].W_skip is None):
+        has_skip = "W_skip" in layer.tensors
+        if has_skip != ("W_skip" in plan.layers[0].tensors):
             raise DictionaryError(
                 f"some layers of {place} have a skip connection and layer {layer.layer} "
-                f"{'lacks' if layer.W_skip is None else 'has'} one; give layers of one kind"
+                f"{'has' if has_skip else 'lacks'} one; give layers of one kind"
             )
         if plan.activation == "topk" and layer.k is None:
             raise DictionaryError(
@@ -261,10 +250,10 @@ def _load_layer(
     stays = lazy and layer.can_stay_on_disk
     tensors = {
         name: stored.read()
-        for name, stored in layer.tensors().items()
+        for name, stored in layer.tensors.items()
         if not (stays and name == "W_dec")
     }
-    check_finite(tensors, layer.W_enc.stored.place)
+    check_finite(tensors, layer.tensors["W_enc"].place)
     tensors = _oriented(layer, tensors)
     if layer.fold is not None:
         stored_dtype = torch.promote_types(tensors["W_enc"].dtype, torch.float32)
@@ -290,29 +279,24 @@ def _load_layer(
 
 
 def _oriented(layer: LayerPlan, tensors: Weights) -> Weights:
-    """The same tensors the way round that the internal form has them."""
+    """Tensors the way round that the internal form has them, zeros for biases that are missing."""
     found = dict(tensors)
-    if layer.W_enc.transposed:
-        found["W_enc"] = found["W_enc"].T
-    if layer.W_skip is not None and layer.W_skip.transposed:
-        found["W_skip"] = found["W_skip"].T
+    for name in {"W_enc", "W_skip"} & found.keys() & set(layer.transposed):
+        found[name] = found[name].T
     for name, length in (("b_enc", layer.n_features), ("b_dec", layer.d_model)):
         found.setdefault(name, torch.zeros(length, dtype=found["W_enc"].dtype, device="cpu"))
     if "threshold" in found:
         found["threshold"] = found["threshold"].reshape(-1).expand(layer.n_features)
     if "W_dec" in found:
-        forms: dict[Rows, Callable[[Tensor], Tensor]] = {
-            "rows": lambda t: t[:, None],
-            "columns": lambda t: t.T[:, None],
-            "written": lambda t: t,
-            "all layers": lambda t: t[:, layer.layer :],
-        }
-        found["W_dec"] = forms[layer.decoder](found["W_dec"])
+        rows = found["W_dec"].T if layer.decoder == "columns" else found["W_dec"]
+        if layer.decoder == "all layers":
+            rows = rows[:, layer.layer :]
+        found["W_dec"] = rows if rows.ndim == 3 else rows[:, None]
     return found
 
 
 def _decoder_file(layer: LayerPlan) -> DecoderFile:
-    stored, first = layer.W_dec, layer.layer if layer.decoder == "all layers" else 0
+    stored, first = layer.stored_decoder, layer.layer if layer.decoder == "all layers" else 0
     return DecoderFile(
         path=stored.path,
         offset=stored.offset or 0,

@@ -20,19 +20,9 @@ from circuit_tracer.transcoders.formats.files import refuse_pickles
 from circuit_tracer.transcoders.formats.reader import Reader
 from circuit_tracer.transcoders.formats.settings import plain_sae
 
-
-def registry(readers: Iterable[Reader]) -> dict[str, Reader]:
-    """Readers by name; ValueError for two of one name."""
-    found: dict[str, Reader] = {}
-    for reader in readers:
-        if reader.name in found:
-            raise ValueError(f"two readers are called {reader.name}")
-        found[reader.name] = reader
-    return found
-
-
-READERS = registry(
-    (
+READERS = {
+    reader.name: reader
+    for reader in (
         native.READER,
         gemma_scope.READER,
         gemma_scope_2.READER,
@@ -41,7 +31,7 @@ READERS = registry(
         llama_scope.READER,
         circuit_tracer_sets.READER,
     )
-)
+}
 """Most telling file names first: the first that recognises a folder reads it."""
 
 

@@ -20,33 +20,31 @@ and is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
-from circuit_tracer.transcoders.formats.files import check_contiguous, place_of, read_table
-from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, write_point
-from circuit_tracer.transcoders.formats.plan import Fold, LayerPlan, Plan, Slot, Weights
-from circuit_tracer.transcoders.formats.reader import Folder
+from circuit_tracer.transcoders.formats.files import place_of, read_table
+from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point
+from circuit_tracer.transcoders.formats.layout import Layout
+from circuit_tracer.transcoders.formats.plan import Fold, Plan, Weights
+from circuit_tracer.transcoders.formats.reader import (
+    Folder,
+    LayerReading,
+    Reader,
+    by_number,
+    joined,
+)
 from circuit_tracer.transcoders.formats.settings import (
-    all_equal,
     is_count,
     number_of,
     plain_sae,
     text_of,
 )
-from circuit_tracer.transcoders.formats.tensors import (
-    Headers,
-    check_shape,
-    find_tensor,
-    length_of,
-    refuse_others,
-    safetensors_headers,
-)
+from circuit_tracer.transcoders.formats.tensors import Headers, safetensors_headers
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 ARCHITECTURES: dict[str, Activation] = {
@@ -65,68 +63,26 @@ USED |= {"normalize_activations", "finetuning_scaling_factor", "d_out"}
 _FACTORS = ("norm_scaling_factor", "activation_norm_scaling_factor", "scaling_factor")
 
 
-class _Layer(NamedTuple):
-    """One folder, read."""
-
-    plan: LayerPlan
-    activation: Activation
-    reads: ReadPoint
-    writes: WritePoint
-    reads_as: str
-    writes_as: str
-    model: str | None
-    notes: tuple[str, ...]
+LAYOUT = Layout(
+    "SAELens' layout",
+    {"W_enc": "W_enc", "W_dec": "W_dec", "b_enc": "b_enc", "b_dec": "b_dec"},
+    {"threshold": "threshold", "W_skip": "W_skip", "scaling_factor": "scaling_factor"},
+    transposed=("W_enc",),
+)
 
 
-class SaeLens:
-    """Reads SAELens' folders."""
-
-    name = "saelens"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `sae_weights.safetensors`."""
-        return any(name.rpartition("/")[2] == WEIGHTS for name in names)
-
-    def choose(self, names: Collection[str]) -> list[str]:
-        """Configs and weights of every layer."""
-        return sorted(n for n in names if n.rpartition("/")[2] in (CONFIG, WEIGHTS))
-
-    def plan(self, folder: Folder) -> Plan:
-        """From headers and configs; the layer of a folder is what its config says."""
-        found: dict[int, _Layer] = {}
-        for name, path in folder.files.items():
-            home, slash, last = name.rpartition("/")
-            if last != WEIGHTS:
-                continue
-            config = folder.files.get(f"{home}{slash}{CONFIG}")
-            if config is None:
-                raise DictionaryError(f"{place_of(path)} has no {CONFIG} beside it; put it there")
-            layer = _layer(path, config, folder, home)
-            number = layer.plan.layer
-            if number in found:
-                raise DictionaryError(
-                    f"two folders of {folder.name} are layer {number} (one is {home or '.'}); give "
-                    "the folder of one dictionary"
-                )
-            found[number] = layer
-        check_contiguous(found, folder.name, "a folder whose config reads at layer {}")
-        layers = [found[number] for number in sorted(found)]
-
-        return Plan(
-            format=self.name,
-            kind="plt",
-            layers=tuple(layer.plan for layer in layers),
-            activation=all_equal((x.activation for x in layers), "activation", folder.name),
-            reads=all_equal((x.reads for x in layers), "reading points", folder.name),
-            writes=all_equal((x.writes for x in layers), "writing points", folder.name),
-            reads_as=layers[0].reads_as,
-            writes_as=layers[0].writes_as,
-            model_name=layers[0].model,
-            notes=layers[0].notes,
-        )
+def _plan(folder: Folder) -> Plan:
+    """From headers and configs; the layer of a folder is what its config says."""
+    readings = [
+        (name.rpartition("/")[0], _layer(path, folder.neighbour(name, CONFIG), name))
+        for name, path in folder.files.items()
+        if name.rpartition("/")[2] == WEIGHTS
+    ]
+    layers = by_number(readings, folder, "a folder whose config reads at layer {}")
+    return joined(READER.name, folder, layers)
 
 
-def _layer(path: Path, config_path: Path, folder: Folder, home: str) -> _Layer:
+def _layer(path: Path, config_path: Path, name: str) -> LayerReading:
     config = read_table(config_path)
     metadata = config.get("metadata")
     said = {**config, **(metadata if isinstance(metadata, dict) else {})}
@@ -134,21 +90,16 @@ def _layer(path: Path, config_path: Path, folder: Folder, home: str) -> _Layer:
     architecture = _architecture(said, config_path)
     headers = safetensors_headers(path)
     activation = _activation(said, architecture, headers, config_path)
-    model = text_of(said, "model_name")
     reads_as, writes_as, ambiguous = _hooks(said, config_path)
-    layer = _number(reads_as, home)
+    layer = _number(reads_as, name.rpartition("/")[0])
     for key in ("hook_layer", "hook_layer_out", "hook_point_layer"):
         agrees(said, key, layer, config_path)
-    return _Layer(
-        plan=_plan(path, config_path, said, layer, headers),
-        activation=activation,
-        reads=read_point(reads_as, layer=layer, wiring=folder.wiring, model=model),
-        writes=write_point(writes_as, layer=layer),
-        reads_as=reads_as,
-        writes_as=writes_as,
-        model=model,
-        notes=notes + ambiguous,
-    )
+    fold = _fold(said, headers, config_path)
+    plan = LAYOUT.plan(layer, path, headers, k=_k(said), fold=fold)
+    for key, size in (("d_in", plan.d_model), ("d_out", plan.d_model), ("d_sae", plan.n_features)):
+        agrees(said, key, size, config_path)
+    model = text_of(said, "model_name")
+    return LayerReading(plan, activation, reads_as, writes_as, model, notes + ambiguous)
 
 
 def _architecture(said: Mapping[str, Any], path: Path) -> str:
@@ -236,36 +187,6 @@ def _k(said: Mapping[str, Any]) -> int | None:
     return k if isinstance(k, int) and is_count(k) else None
 
 
-def _plan(
-    path: Path, config_path: Path, said: Mapping[str, Any], layer: int, headers: Headers
-) -> LayerPlan:
-    optional = [n for n in ("threshold", "W_skip", "scaling_factor") if n in headers]
-    known = ("W_enc", "W_dec", "b_enc", "b_dec", *optional)
-    refuse_others(headers, known, path, "SAELens' layout")
-    F, d = length_of(headers, "b_enc", path), length_of(headers, "b_dec", path)
-    for key, size in (("d_in", d), ("d_out", d), ("d_sae", F)):
-        agrees(said, key, size, config_path)
-    extra = {}
-    if "scaling_factor" in headers:
-        extra["scaling_factor"] = check_shape(headers["scaling_factor"], (F,))
-    return LayerPlan(
-        layer=layer,
-        n_features=F,
-        d_model=d,
-        n_written=1,
-        W_enc=Slot(find_tensor(headers, "W_enc", path), transposed=True),
-        W_dec=find_tensor(headers, "W_dec", path),
-        decoder="rows",
-        b_enc=headers["b_enc"],
-        b_dec=headers["b_dec"],
-        threshold=headers.get("threshold"),
-        k=_k(said),
-        W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
-        fold=_fold(said, headers, config_path),
-        extra=extra,
-    )
-
-
 def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
     """What the config asks to be done to activations, as a change of the weights."""
     factor = _factor(said, path)
@@ -328,4 +249,9 @@ def _factor(said: Mapping[str, Any], path: Path) -> float:
     )
 
 
-READER = SaeLens()
+READER = Reader(
+    "saelens",
+    recognised_by=rf"(.*/)?{re.escape(WEIGHTS)}",
+    parts=rf"(.*/)?({re.escape(CONFIG)}|{re.escape(WEIGHTS)})",
+    plan=_plan,
+)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, place_of
-
-T = TypeVar("T")
 
 
 def is_count(value: Any) -> bool:
@@ -40,18 +38,6 @@ def number_of(settings: Mapping[str, Any], key: str, path: Path) -> float:
 def text_of(settings: Mapping[str, Any], *keys: str) -> str | None:
     """The first of these settings that is a text."""
     return next((str(settings[k]) for k in keys if isinstance(settings.get(k), str)), None)
-
-
-def all_equal(values: Iterable[T], what: str, place: str) -> T:
-    """What all layers say; DictionaryError if they differ."""
-    found = list(values)
-    for layer, value in enumerate(found):
-        if value != found[0]:
-            raise DictionaryError(
-                f"the layers of {place} differ in their {what}: layer 0 has {found[0]} and layer "
-                f"{layer} has {value}; give layers that belong together"
-            )
-    return found[0]
 
 
 def plain_sae(what: str) -> DictionaryError:

@@ -9,7 +9,8 @@ reads. It reads the input of the module it is named after and writes that module
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,11 @@ from circuit_tracer.transcoders.formats.files import (
     place_of,
     read_table,
 )
-from circuit_tracer.transcoders.formats.hooks import read_point, write_point
-from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan, Slot
-from circuit_tracer.transcoders.formats.reader import Folder
-from circuit_tracer.transcoders.formats.settings import all_equal, count_of, plain_sae
-from circuit_tracer.transcoders.formats.tensors import (
-    find_tensor,
-    length_of,
-    refuse_others,
-    safetensors_headers,
-)
+from circuit_tracer.transcoders.formats.layout import Layout
+from circuit_tracer.transcoders.formats.plan import Plan
+from circuit_tracer.transcoders.formats.reader import Folder, LayerReading, Reader, joined
+from circuit_tracer.transcoders.formats.settings import count_of, plain_sae
+from circuit_tracer.transcoders.formats.tensors import safetensors_headers
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 USED = {"activation", "k", "num_latents", "expansion_factor", "d_in", "transcode"}
@@ -40,59 +36,36 @@ USED |= {"skip_connection"}
 _FILE = r"(?:.*/)?(?:[\w.]+\.)?(?:layers|h)\.(\d+)(?:\.[\w.]+)?/sae\.safetensors"
 
 
-class Sparsify:
-    """Reads sparsify's folders."""
+LAYOUT = Layout(
+    "sparsify's layout",
+    {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"},
+    {"W_skip": "W_skip"},
+)
 
-    name = "sparsify"
 
-    def recognises(self, names: Collection[str]) -> bool:
-        """By `sae.safetensors`."""
-        return any(name.rpartition("/")[2] == WEIGHTS for name in names)
-
-    def choose(self, names: Collection[str]) -> list[str]:
-        """Configs and weights of every hook point, and the run's own config."""
-        return sorted(
-            n for n in names if n.rpartition("/")[2] in (CONFIG, WEIGHTS) or n == "config.json"
+def _plan(folder: Folder) -> Plan:
+    """From headers, configs and the folders' names."""
+    files = by_layer(folder.files, _FILE)
+    if not files:
+        raise DictionaryError(
+            f"{folder.name} has no folders such as layers.0.mlp with {WEIGHTS} in them; give "
+            "the folder that holds every layer's"
         )
-
-    def plan(self, folder: Folder) -> Plan:
-        """From headers, configs and the folders' names."""
-        files = by_layer(folder.files, _FILE)
-        if not files:
-            raise DictionaryError(
-                f"{folder.name} has no folders such as layers.0.mlp with {WEIGHTS} in them; give "
-                "the folder that holds every layer's"
-            )
-        check_contiguous(files, folder.name, f"layers.{{}}.mlp/{WEIGHTS}")
-        model = _model(folder)
-        layers, reads, writes, hooks = [], [], [], []
-        notes: dict[str, None] = {}
-        for layer, (name, path) in files.items():
-            home = name.rpartition("/")[0]
-            config = folder.files.get(f"{home}/{CONFIG}")
-            if config is None:
-                raise DictionaryError(f"{place_of(path)} has no {CONFIG} beside it; put it there")
-            layers.append(_layer(layer, path, config))
-            notes.update(dict.fromkeys(check_keys(read_table(config), USED, config)))
-            hook = home.rpartition("/")[2]
-            hooks.append(hook)
-            reads.append(read_point(hook, layer=layer, wiring=folder.wiring, model=model))
-            writes.append(write_point(hook, layer=layer))
-        return Plan(
-            format=self.name,
-            kind="plt",
-            layers=tuple(layers),
-            activation="topk",
-            reads=all_equal(reads, "reading points", folder.name),
-            writes=all_equal(writes, "writing points", folder.name),
-            reads_as=f"{hooks[0]} (its input)",
-            writes_as=f"{hooks[0]} (its output)",
-            model_name=model,
-            notes=tuple(notes)[:1],
-        )
+    check_contiguous(files, folder.name, f"layers.{{}}.mlp/{WEIGHTS}")
+    layers = [
+        _layer(layer, path, folder.neighbour(name, CONFIG)) for layer, (name, path) in files.items()
+    ]
+    notes = tuple(dict.fromkeys(note for layer in layers for note in layer.notes))[:1]
+    plan = joined(READER.name, folder, layers, model=_model(folder))
+    return replace(
+        plan,
+        reads_as=f"{plan.reads_as} (its input)",
+        writes_as=f"{plan.writes_as} (its output)",
+        notes=notes,
+    )
 
 
-def _layer(layer: int, path: Path, config_path: Path) -> LayerPlan:
+def _layer(layer: int, path: Path, config_path: Path) -> LayerReading:
     config = read_table(config_path)
     if config.get("transcode") is not True:
         raise plain_sae(f'{place_of(config_path)} without "transcode": true')
@@ -102,30 +75,14 @@ def _layer(layer: int, path: Path, config_path: Path) -> LayerPlan:
             "known; ask for support of it"
         )
     headers = safetensors_headers(path)
-    known = ("encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip")
-    refuse_others(headers, known, path, "sparsify's layout")
-    F, d = length_of(headers, "encoder.bias", path), length_of(headers, "b_dec", path)
-    _check_sizes(config, F, d, config_path)
+    plan = LAYOUT.plan(layer, path, headers, k=count_of(config, "k", config_path))
+    _check_sizes(config, plan.n_features, plan.d_model, config_path)
     if config.get("skip_connection") is not None or "W_skip" in headers:
-        agrees(
-            {"skip_connection": False, **config},
-            "skip_connection",
-            "W_skip" in headers,
-            config_path,
-        )
-    return LayerPlan(
-        layer=layer,
-        n_features=F,
-        d_model=d,
-        n_written=1,
-        W_enc=Slot(find_tensor(headers, "encoder.weight", path)),
-        W_dec=find_tensor(headers, "W_dec", path),
-        decoder="rows",
-        b_enc=headers["encoder.bias"],
-        b_dec=headers["b_dec"],
-        k=count_of(config, "k", config_path),
-        W_skip=Slot(headers["W_skip"]) if "W_skip" in headers else None,
-    )
+        settings = {"skip_connection": False, **config}
+        agrees(settings, "skip_connection", "W_skip" in headers, config_path)
+    notes = check_keys(config, USED, config_path)
+    hook = path.parent.name
+    return LayerReading(plan, "topk", reads_as=hook, writes_as=hook, notes=notes)
 
 
 def _check_sizes(config: dict[str, Any], F: int, d: int, path: Path) -> None:
@@ -145,4 +102,9 @@ def _model(folder: Folder) -> str | None:
     return name if isinstance(name, str) else None
 
 
-READER = Sparsify()
+READER = Reader(
+    "sparsify",
+    recognised_by=rf"(.*/)?{re.escape(WEIGHTS)}",
+    parts=rf"(.*/)?({re.escape(CONFIG)}|{re.escape(WEIGHTS)})|config\.json",
+    plan=_plan,
+)

@@ -11,13 +11,13 @@ import json
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError, reason
@@ -25,10 +25,7 @@ from circuit_tracer.transcoders.formats.files import GET_AGAIN, place_of
 
 READABLE = ("F64", "F32", "F16", "BF16")
 """Tensor dtypes a weight may have, by their safetensors names."""
-
-Shape = tuple[int, ...]
-
-_TORCH: dict[str, torch.dtype] = {
+TORCH_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -40,11 +37,10 @@ _TORCH: dict[str, torch.dtype] = {
     "U8": torch.uint8,
 }
 _NUMPY = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8"}
-_OTHER_SIZES = {"BOOL": 1, "U16": 2, "U32": 4, "U64": 8, "F8_E4M3": 1, "F8_E5M2": 1}
-_HEADER_BYTES = 100 << 20
-"""safetensors' own limit of a header."""
 _BOMB_BYTES, _BOMB_RATIO = 1 << 30, 20
 """Weights hardly compress: more than this out of a packed member is an attack or a mistake."""
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -67,12 +63,13 @@ class Stored:
     @property
     def torch_dtype(self) -> torch.dtype:
         """dtype it is read as."""
-        return _TORCH[self.dtype]
+        return TORCH_DTYPES[self.dtype]
 
     def read(self) -> Tensor:
         """The whole tensor, in the dtype it is stored in, on the CPU."""
         if self.offset is None:
-            return _read_packed(self)
+            with np.load(self.path, allow_pickle=False) as archive:
+                return torch.from_numpy(np.ascontiguousarray(archive[self.name]))
         size = math.prod(self.shape)
         if size == 0:
             return torch.empty(self.shape, dtype=self.torch_dtype, device="cpu")
@@ -89,87 +86,34 @@ Headers = dict[str, Stored]
 # Headers
 
 
+def _damaged(path: Path, why: str) -> DictionaryError:
+    return DictionaryError(f"{place_of(path)} is cut off or damaged ({why}); {GET_AGAIN}")
+
+
 def read_headers(path: Path) -> Headers:
     """Names, shapes, dtypes and places of all tensors of a .safetensors or .npz file."""
     return npz_headers(path) if path.suffix.lower() == ".npz" else safetensors_headers(path)
 
 
 def safetensors_headers(path: Path) -> Headers:
-    """The same for a safetensors file. DictionaryError if it is not whole."""
-
-    def damaged(why: str) -> DictionaryError:
-        return DictionaryError(f"{place_of(path)} is cut off or damaged ({why}); {GET_AGAIN}")
-
-    size, content, start = _safetensors_json(path, damaged)
-    headers: Headers = {}
-    end_of_last = 0
-    for name, entry in content.items():
-        if name == "__metadata__":
-            continue
-        stored, end = _safetensors_entry(path, name, entry, start, size, damaged)
-        headers[name] = stored
-        end_of_last = max(end_of_last, end)
-    if start + end_of_last != size:
-        raise damaged("its length is not what its header says")
-    return headers
-
-
-def _safetensors_json(
-    path: Path, damaged: Callable[[str], DictionaryError]
-) -> tuple[int, dict[str, Any], int]:
-    """The file's size, its header and where its data begins."""
+    """The tensors of a safetensors file; DictionaryError unless its library finds it whole."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            first = stream.read(8)
-            if len(first) < 8:
-                raise damaged("it ends within its header")
-            (length,) = struct.unpack("<Q", first)
-            if length > min(size - 8, _HEADER_BYTES):
-                raise damaged(f"its header claims {length:,} bytes and the file has {size:,}")
-            text = stream.read(length)
-    except OSError as error:
-        raise damaged(error.strerror or "it cannot be read") from error
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise damaged("its header is not JSON") from error
-    if not isinstance(content, dict):
-        raise damaged("its header is not a table of tensors")
-    return size, content, 8 + length
-
-
-def _safetensors_entry(
-    path: Path,
-    name: str,
-    entry: Any,
-    start: int,
-    size: int,
-    damaged: Callable[[str], DictionaryError],
-) -> tuple[Stored, int]:
-    """One tensor of the header, and where it ends in the data."""
-    entry = entry if isinstance(entry, dict) else {}
-    shape, place, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
-    if not (isinstance(shape, list) and all(_is_count(n) for n in shape)):
-        raise damaged(f"the shape of {name[:80]} is no list of sizes")
-    if not (isinstance(place, list) and len(place) == 2 and all(_is_count(n) for n in place)):
-        raise damaged(f"it does not say where {name[:80]} lies")
-    known = _TORCH.get(str(dtype))
-    itemsize = known.itemsize if known is not None else _OTHER_SIZES.get(str(dtype))
-    first, last = place
-    claimed = None if itemsize is None else math.prod(shape) * itemsize
-    if first > last or start + last > size or (claimed is not None and claimed != last - first):
-        most = max(claimed or 0, last - first)
-        raise damaged(f"{name[:80]} claims {most:,} bytes and the file has {size:,}")
-    return Stored(path, name, tuple(shape), str(dtype), start + first), last
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        with path.open("rb") as stream, safe_open(path, framework="np"):
+            (length,) = struct.unpack("<Q", stream.read(8))
+            entries = json.loads(stream.read(length))
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, reason(error)) from error
+    entries.pop("__metadata__", None)
+    return {
+        name: Stored(
+            path, name, tuple(entry["shape"]), entry["dtype"], 8 + length + entry["data_offsets"][0]
+        )
+        for name, entry in entries.items()
+    }
 
 
 def npz_headers(path: Path) -> Headers:
-    """The same for an npz archive of plain arrays; pickled objects are refused unread."""
+    """The arrays of an npz archive; pickled objects are refused unread."""
     headers: Headers = {}
     try:
         size = path.stat().st_size
@@ -186,9 +130,7 @@ def npz_headers(path: Path) -> Headers:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError) as error:
         # what zipfile and numpy say of archives cut off, encrypted or of an unknown version
-        raise DictionaryError(
-            f"{place_of(path)} is cut off or damaged ({reason(error)}); {GET_AGAIN}"
-        ) from error
+        raise _damaged(path, reason(error)) from error
     return headers
 
 
@@ -212,10 +154,7 @@ def _npy_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, s
     packed = member.compress_type != zipfile.ZIP_STORED
     bomb = packed and member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size)
     if member.compress_size > size or bomb or header + claimed != member.file_size:
-        raise DictionaryError(
-            f"{place_of(path)} is cut off or damaged ({name[:80]} claims {claimed:,} bytes and "
-            f"the file has {size:,}); {GET_AGAIN}"
-        )
+        raise _damaged(path, f"{name[:80]} claims {claimed:,} bytes and the file has {size:,}")
     code = _NUMPY.get(dtype.str[1:], dtype.str) if dtype.isnative else dtype.str
     in_order = not packed and not (fortran and len(shape) > 1)
     offset = _data_offset(path, member) + header if in_order else None
@@ -223,17 +162,11 @@ def _npy_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, s
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: behind its local header, which has lengths of its own."""
+    """Where a member's bytes begin: after its local header, which has lengths of its own."""
     with path.open("rb") as stream:
         stream.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", stream.read(4))
     return member.header_offset + 30 + int(name) + int(extra)
-
-
-def _read_packed(stored: Stored) -> Tensor:
-    with np.load(stored.path, allow_pickle=False) as archive:
-        array = archive[stored.name]
-    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 # Checks
@@ -250,7 +183,7 @@ def find_tensor(headers: Headers, name: str, path: Path) -> Stored:
 
 
 def check_dtype(stored: Stored) -> Stored:
-    """The same tensor if its dtype is one that weights may have."""
+    """The tensor, if its dtype is one that weights may have."""
     if stored.dtype not in READABLE:
         raise DictionaryError(
             f"{stored.name} in {stored.place} has dtype {stored.dtype}; store it as one of "
@@ -260,7 +193,7 @@ def check_dtype(stored: Stored) -> Stored:
 
 
 def check_shape(stored: Stored, shape: Shape) -> Stored:
-    """The same tensor if it has this shape; names are never trusted."""
+    """The tensor, if it has this shape; names are never trusted."""
     if stored.shape != shape:
         hint = (
             "; it is stored the other way round, transpose it"

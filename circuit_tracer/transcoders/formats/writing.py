@@ -5,42 +5,32 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from circuit_tracer.transcoders.decoders import DecoderFile
+from circuit_tracer.transcoders.formats.tensors import TORCH_DTYPES
 
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-}
+_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+
+Writable = Tensor | DecoderFile
 
 
-class Flat:
-    """A decoder on disk (F, 1, d) as it is written where one layer is written to: (F, d)."""
-
-    def __init__(self, decoder: DecoderFile) -> None:
-        self.decoder = decoder
-
-
-Writable = Tensor | DecoderFile | Flat
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Writable]) -> None:
-    """One file with these tensors, each in the dtype it has."""
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Writable], *, shapes: Mapping[str, tuple[int, ...]] = {}
+) -> None:
+    """One file with these tensors, each in the dtype it has, reshaped to `shapes` where given."""
     names = sorted(tensors, key=lambda name: (-_dtype(tensors[name]).itemsize, name))  # aligned
     header, place = {}, 0
     for name in names:
-        size = math.prod(_shape(tensors[name])) * _dtype(tensors[name]).itemsize
+        shape = shapes.get(name, tuple(tensors[name].shape))
+        size = math.prod(shape) * _dtype(tensors[name]).itemsize
         header[name] = {
             "dtype": _NAMES[_dtype(tensors[name])],
-            "shape": list(_shape(tensors[name])),
+            "shape": list(shape),
             "data_offsets": [place, place + size],
         }
         place += size
@@ -49,26 +39,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, Writable]) -> None:
     with path.open("wb") as stream:
         stream.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            for part in _parts(tensors[name]):
+            value = tensors[name]
+            for part in [value] if isinstance(value, Tensor) else value.chunks():
                 flat = part.detach().cpu().contiguous().reshape(-1)
                 flat.view(torch.uint8).numpy().tofile(stream)
 
 
-def _parts(value: Writable) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    return (value.decoder if isinstance(value, Flat) else value).chunks()
-
-
-def _shape(value: Writable) -> tuple[int, ...]:
-    if isinstance(value, Flat):
-        features, _, d = value.decoder.shape
-        return features, d
-    return tuple(value.shape)
-
-
 def _dtype(value: Writable) -> torch.dtype:
-    if isinstance(value, Tensor):
-        return value.dtype
-    decoder = value.decoder if isinstance(value, Flat) else value
-    return decoder.dtype or decoder.stored_dtype
+    return value.dtype if isinstance(value, Tensor) else value.dtype or value.stored_dtype

@@ -14,7 +14,7 @@ from circuit_tracer.transcoders.formats.hooks import (
     write_places,
     write_point,
 )
-from circuit_tracer.transcoders.formats.registry import READERS, recognise, registry
+from circuit_tracer.transcoders.formats.registry import READERS, recognise
 from tests.tiny import tiny_model
 from tests.transcoders.formats.published import CASES
 
@@ -109,8 +109,5 @@ def test_places_are_shown_as_the_models_wiring_has_them() -> None:
 
 def test_every_format_has_one_reader_and_a_case() -> None:
     assert set(READERS) == {"ours", *(case.format for case in CASES.values())}
-    reader = READERS["ours"]
-    with pytest.raises(ValueError, match="two readers are called ours"):
-        registry((reader, reader))
     with pytest.raises(DictionaryError, match=re.escape("one of gemma-scope, gemma-scope-2")):
         recognise(["readme.md"], "somewhere")

@@ -96,21 +96,29 @@ def link_in_a_circle(folder: Path) -> None:
 
 SETS: list[tuple[str, Damage, str]] = [
     ("circuit-tracer, skip", put("layer_1.safetensors", b""), "cut off or damaged"),
-    ("circuit-tracer, skip", put("layer_1.safetensors", b"\xff" * 8), "header claims .* bytes"),
+    ("circuit-tracer, skip", put("layer_1.safetensors", b"\xff" * 8), "cut off or damaged [(]"),
     (
         "circuit-tracer, skip",
         put("layer_1.safetensors", b"\x02" + b"\0" * 7 + b"[]"),
-        "not a table",
+        "cut off or damaged [(]",
     ),
-    ("circuit-tracer, skip", put("layer_1.safetensors", b"\x02" + b"\0" * 7 + b"{x"), "not JSON"),
-    ("circuit-tracer, skip", claim("W_enc", "shape", [1 << 19, 1 << 19]), "claims 1,099,511"),
-    ("circuit-tracer, skip", claim("W_enc", "shape", [-1, 6]), "no list of sizes"),
-    ("circuit-tracer, skip", claim("W_enc", "shape", "big"), "no list of sizes"),
-    ("circuit-tracer, skip", claim("W_enc", "data_offsets", [0, 1 << 40]), "claims 1,099,511"),
-    ("circuit-tracer, skip", claim("W_enc", "data_offsets", [9]), "where W_enc lies"),
-    ("circuit-tracer, skip", claim("W_enc", "data_offsets", [64, 0]), "claims -64 bytes|claims"),
-    ("circuit-tracer, skip", claim("b_enc", "dtype", "I64"), "claims 64 bytes"),
-    ("circuit-tracer, skip", with_header(lambda c: {**c, "x": 3}), "shape of x is no list"),
+    (
+        "circuit-tracer, skip",
+        put("layer_1.safetensors", b"\x02" + b"\0" * 7 + b"{x"),
+        "cut off or damaged [(]",
+    ),
+    ("circuit-tracer, skip", claim("W_enc", "shape", [1 << 19, 1 << 19]), "cut off or damaged [(]"),
+    ("circuit-tracer, skip", claim("W_enc", "shape", [-1, 6]), "cut off or damaged [(]"),
+    ("circuit-tracer, skip", claim("W_enc", "shape", "big"), "cut off or damaged [(]"),
+    (
+        "circuit-tracer, skip",
+        claim("W_enc", "data_offsets", [0, 1 << 40]),
+        "cut off or damaged [(]",
+    ),
+    ("circuit-tracer, skip", claim("W_enc", "data_offsets", [9]), "cut off or damaged [(]"),
+    ("circuit-tracer, skip", claim("W_enc", "data_offsets", [64, 0]), "cut off or damaged [(]"),
+    ("circuit-tracer, skip", claim("b_enc", "dtype", "I64"), "cut off or damaged [(]"),
+    ("circuit-tracer, skip", with_header(lambda c: {**c, "x": 3}), "cut off or damaged [(]"),
     (
         "circuit-tracer, skip",
         lambda f: (
@@ -343,7 +351,7 @@ def test_a_cross_layer_decoder_must_not_write_backwards(tmp_path: Path) -> None:
         "clt/width_262k_l0_big_affine/params_layer_2.safetensors",
         lambda t: t["w_dec"][:, 0].fill_(1),
     )(tmp_path / "set")
-    with pytest.raises(DictionaryError, match="writes to layers in front of layer 2"):
+    with pytest.raises(DictionaryError, match="writes to layers before layer 2"):
         open_transcoders(tmp_path / "set")
 
 
