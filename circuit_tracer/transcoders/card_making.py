@@ -30,7 +30,7 @@ from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.source import ActivitySource
 
 BEFORE, AFTER = 10, 3
-"""Tokens shown in front of and behind a peak."""
+"""Tokens shown before and after a peak."""
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
 ROWS_AT_ONCE = 64

@@ -59,4 +59,4 @@ def _cards(place: Place, sha256: str) -> tuple[Path | None, tuple[str, ...]]:
 
     if CardBook(path).dictionary_sha256 == sha256:
         return path, ()
-    return None, ("the feature cards were made for other weights and were left behind",)
+    return None, ("the feature cards were made for other weights and were not copied",)

@@ -23,7 +23,7 @@ from torch import Tensor
 from circuit_tracer.errors import DictionaryError, reason
 
 ROWS_AT_ONCE = 4096
-"""Rows held at a time when a whole decoder has to be gone through."""
+"""Rows in memory at a time when a whole decoder has to be gone through."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def fetch_file(text: str) -> Path:
 def select(names: Iterable[str], path: str) -> dict[str, str]:
     """Files under a path or pattern: relative path -> full path.
 
-    Relative to the part of the path in front of its first wildcard, so that a pattern such as
+    Relative to the part of the path before its first wildcard, so that a pattern such as
     layer_*/width_16k keeps the layers' own folders.
     """
     parts = path.split("/") if path else []

@@ -1,7 +1,7 @@
 """Short automatic labels for features, from where they fire and what they promote.
 
 A label reads "where → what": `banana → yellow` fires at banana and raises the logit of yellow;
-`banana … is → yellow` fires at "is" with banana in front; `after is → red` fires at many tokens,
+`banana … is → yellow` fires at "is" after banana; `after is → red` fires at many tokens,
 mostly right after "is"; a missing arrow means that no token stands out in what it promotes. No
 model and no network are asked: a label is a summary of counts, not an understanding.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 LONGEST = 28
 """Characters of a label."""
 REACH = 8
-"""Tokens in front of the peak in which context is looked for."""
+"""Tokens before the peak in which context is looked for."""
 GENERIC = 0.01
 """A token this frequent in the text (is, the, full stop) says little as a place."""
 STANDS_OUT = 4.0
@@ -26,7 +26,7 @@ class Occurrence(NamedTuple):
     """One place where a feature fires."""
 
     before: Sequence[str]
-    """Tokens in front of the peak, nearest last."""
+    """Tokens before the peak, nearest last."""
     peak: str
     activation: float
 
@@ -118,7 +118,7 @@ def _few(peaks: Sequence[tuple[str, float]], at_most: int) -> list[str] | None:
 def _context(
     occurrences: Sequence[Occurrence], frequencies: Mapping[str, float], *, least: float
 ) -> str | None:
-    """The token that stands in front of most peaks and much more often than by chance."""
+    """The token that comes before most peaks and much more often than by chance."""
     entries = [(token, o.activation) for o in occurrences for token in set(o.before[-REACH:])]
     total = sum(o.activation for o in occurrences)
     sums: dict[str, float] = {}

@@ -70,6 +70,6 @@ def _promotions(
     for layer, feature in pairs:
         index = torch.tensor([feature], device=model.device)
         row = neurons.layers[layer].decoder_rows(index, layer)
-        behind = model.wiring.norm("mlp_post_norm", layer)
-        written.append(row if behind is None else row * behind.weight)
+        norm = model.wiring.norm("mlp_post_norm", layer)
+        written.append(row if norm is None else row * norm.weight)
     yield from promotions(model, torch.cat(written), None, model.token_text)

@@ -1,6 +1,6 @@
 """The neuron basis: a model's own MLP neurons as its dictionary (method.md section 1).
 
-A gated neuron fires a = act(g) u, with g and u linear in what the MLP reads. Holding
+A gated neuron fires a = act(g) u, with g and u linear in what the MLP reads. Freezing
 c = act(g) / g leaves the product c g u, whose relevance is split in halves (RelP): the neuron is
 then linear in x with the vector c/2 (u W_g + g W_u), and contributions sum to its activation. A
 plain neuron a = act(g) has the vector c W_g. There is nothing to reconstruct, so no error nodes.
@@ -60,8 +60,8 @@ class NeuronLayer:
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Vectors and biases with which neurons are linear at what they read, x (n, d).
 
-        `activation` is what they fired with there. In the far tail of act the held quotient comes
-        from it: computed anew, from a gate that is rounded otherwise, it would miss it by much.
+        `activation` is what they fired with there. In the far tail of act the frozen quotient comes
+        from it: recomputed from a gate that is rounded otherwise, it would be far off.
         """
         w = self.weights
         W_g = w.gate[index]

@@ -63,7 +63,7 @@ def open_transcoders(
 ) -> Dictionary:
     """Open the dictionary `reference`, in `dtype` on `device`.
 
-    Both are the model's own unless told; float32 on the CPU without a model. The format is found
+    Both are the model's own by default; float32 on the CPU without a model. The format is found
     by the files unless `format` names it. Decoders stay on disk, where rows are read as they are
     needed, with `lazy`, and by themselves where they would take half of the free memory.
     Raises DictionaryError, one sentence that says what to do, when it is missing, damaged, of an
@@ -123,7 +123,7 @@ def _stays_on_disk(
 def find_dictionary(
     reference: str | Path, model: DictionaryModel | None = None, *, format: str | None = None
 ) -> Place:
-    """The files behind a reference, downloaded if they are on the hub, and their format."""
+    """A reference's files, downloaded if they are on the hub, and their format."""
     text = str(reference)
     if not text.strip():
         raise DictionaryError("the dictionary's name is empty; give a bundled name or a folder")

@@ -54,7 +54,7 @@ class RowReader:
         part: Literal["all", "training", "held-out"] = "all",
         held_out_share: float = 0.0,
     ) -> None:
-        """With part "training", every n-th document (by `held_out_share`) is passed over; with
+        """With part "training", every n-th document (by `held_out_share`) is skipped; with
         "held-out" only those are read."""
         self.path = path
         self.tokenizer = tokenizer

@@ -166,7 +166,7 @@ def test_training_leaves_an_evaluated_dictionary_and_no_checkpoint(
         train(model, text_file(tmp_path), small_config(), tmp_path)
 
 
-def test_a_finished_dictionary_is_only_replaced_when_told_and_a_stopped_run_goes_on(
+def test_a_finished_dictionary_is_only_replaced_when_asked_and_a_stopped_run_goes_on(
     tmp_path: Path, model: Model
 ) -> None:
     class StoppedError(Exception):

@@ -230,13 +230,13 @@ def test_a_slash_at_the_end_changes_nothing_and_advice_is_true() -> None:
     assert "neuron" not in str(caught.value)
 
 
-def test_device_and_dtype_are_the_models_unless_told(tmp_path: Path) -> None:
+def test_device_and_dtype_are_the_models_by_default(tmp_path: Path) -> None:
     save_dictionary(make(), tmp_path / "mine")
     wide = FakeSource()
     wide.torch_dtype = torch.float64
     assert open_transcoders(tmp_path / "mine", wide).layers[0].W_enc.dtype == torch.float64
-    told = open_transcoders(tmp_path / "mine", wide, dtype=torch.bfloat16)
-    assert told.layers[0].W_enc.dtype == torch.bfloat16
+    narrow = open_transcoders(tmp_path / "mine", wide, dtype=torch.bfloat16)
+    assert narrow.layers[0].W_enc.dtype == torch.bfloat16
     assert open_transcoders(tmp_path / "mine").layers[0].W_enc.dtype == torch.float32
 
 

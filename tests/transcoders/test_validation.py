@@ -1,4 +1,4 @@
-"""A dictionary that is read wrongly is told from one that is bad."""
+"""A dictionary that is read wrongly is distinguished from one that is bad."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class PointModel:
         weighted = normal * torch.linspace(0.2, 3, D)
         outputs = torch.einsum("lbtd,lod->lbto", weighted, self.map)
         points = {"hook_resid_mid": stream, "ln2.hook_normalized": normal, "mlp.hook_in": weighted}
-        behind = outputs.flip(-1)
-        return MlpActivity(points[reads], outputs if writes == "mlp.hook_out" else behind)
+        mixed = outputs.flip(-1)
+        return MlpActivity(points[reads], outputs if writes == "mlp.hook_out" else mixed)
 
 
 def exact(model: PointModel, **changes: Any) -> Dictionary:
@@ -93,7 +93,7 @@ def test_a_wrong_writing_point_and_a_transposed_skip_are_named() -> None:
     assert "the orientation of the skip looks wrong" in found.warnings[1]
 
 
-def test_a_lost_factor_and_another_models_dictionary_are_told() -> None:
+def test_a_lost_factor_and_another_models_dictionary_are_recognised() -> None:
     model = PointModel()
     made = exact(model)
     inflated = tuple(replace(t, W_skip=t.W_skip * 19) for t in made.layers if t.W_skip is not None)

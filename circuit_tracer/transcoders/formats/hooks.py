@@ -66,7 +66,7 @@ _FAMILIES = (
     (r"pythia|neox", "GPTNeoXForCausalLM"),
     (r"llama|sprout|smollm", "LlamaForCausalLM"),
 )
-"""What model names contain -> the architecture behind them, for when no model is at hand."""
+"""What model names contain -> their architecture, for when no model is at hand."""
 
 
 class Place(NamedTuple):
@@ -86,15 +86,15 @@ def read_point(
     """The reading point a name stands for.
 
     `layer` is the layer the name must speak of. `wiring`, or else the model's name, decides which
-    norm is in front of the MLP. Raises DictionaryError for a name that is no reading point.
+    norm comes before the MLP. Raises DictionaryError for a name that is no reading point.
     """
     end = _ending(name, layer, "read", READ_NAMES)
     paths = _paths(wiring, model)
     norm = next((norm for norm in _NORMS if end.split(".")[0] == norm), None)
     if paths is not None and norm is not None and norm != paths.mlp_norm:
         raise DictionaryError(
-            f'the dictionary reads at "{name}", which in {_called(wiring, model)} is not in front '
-            f"of the MLP ({paths.mlp_norm or 'no norm'} is), so it is no transcoder of its MLPs"
+            f'the dictionary reads at "{name}", which in {_called(wiring, model)} is not before '
+            f"the MLP ({paths.mlp_norm or 'no norm'} is), so it is no transcoder of its MLPs"
         )
     return READ_NAMES[end]
 
@@ -108,7 +108,7 @@ def ambiguity(name: object) -> tuple[str, ...]:
     """A note for names that are used for two different tensors."""
     if str(name).endswith("hook_mlp_in"):
         return (
-            f'"{name}" is taken as TransformerLens means it, the residual stream in front of the '
+            f'"{name}" is taken as TransformerLens means it, the residual stream before the '
             "MLP's norm (hook_resid_mid); `transcoders validate` tells whether its author did",
         )
     return ()
@@ -131,9 +131,9 @@ def read_places(reads: ReadPoint, model: str | None = None, layer: str = "{layer
 def write_places(writes: WritePoint, model: str | None = None, layer: str = "{layer}") -> Place:
     """A writing point by both names."""
     paths = _paths(None, model) or Wiring.paths
-    behind = paths.mlp_post_norm if writes == "hook_mlp_out" else None
+    norm = paths.mlp_post_norm if writes == "hook_mlp_out" else None
     return Place(
-        f"blocks.{layer}.{writes}", f"{paths.layer.format(layer)}.{behind or paths.mlp}.output"
+        f"blocks.{layer}.{writes}", f"{paths.layer.format(layer)}.{norm or paths.mlp}.output"
     )
 
 
@@ -145,13 +145,13 @@ def _ending(name: object, layer: int | None, verb: str, known: object) -> str:
     names = sorted(known) if isinstance(known, dict) else []
     if end not in names:
         raise DictionaryError(
-            f'the dictionary is said to {verb} at "{text[:80]}", which is no place of an MLP that '
-            f"is known here (known: {', '.join(names)}); it is no transcoder of MLPs, or its "
+            f'the files let the dictionary {verb} at "{text[:80]}", which is no place of an MLP '
+            f"that is known here (known: {', '.join(names)}); it is no transcoder of MLPs, or its "
             "config has to name the place otherwise"
         )
     if match and match[1].isdigit() and layer is not None and int(match[1]) != layer:
         raise DictionaryError(
-            f'layer {layer} of the dictionary is said to {verb} at "{text[:80]}", in another '
+            f'the files let layer {layer} of the dictionary {verb} at "{text[:80]}", in another '
             "layer; put the file where its config says it belongs"
         )
     return end

@@ -1,4 +1,4 @@
-"""What a training run is told: one dataclass, its defaults and every check of them."""
+"""The settings of a training run: one dataclass, its defaults and every check of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrainingConfig:
     n_features: int = 1024
     """Features a layer."""
     k: int | None = None
-    """Active features a token and layer, for TopK; 16 unless told."""
+    """Active features a token and layer, for TopK; 16 by default."""
     skip: bool = False
     """Add an affine skip from MLP input to MLP output (starts at zero)."""
     reads: ReadPoint = "mlp.hook_in"
@@ -89,7 +89,7 @@ class TrainingConfig:
     sparsity: Literal["l0", "tanh"] | None = None
     """JumpReLU: penalise the count of active features (the default), or tanh of their size."""
     target_l0: float | None = None
-    """JumpReLU: steer each layer's penalty until so many features are active; 16 unless told."""
+    """JumpReLU: steer each layer's penalty until so many features are active; 16 by default."""
     sparsity_weight: float | None = None
     """JumpReLU: a fixed weight of the penalty instead of a target."""
     sparsity_warm_up: float = 0.3

@@ -43,7 +43,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a finished run leaves behind."""
+    """What a finished run gives."""
 
     folder: Path
     """The stored dictionary."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 def learning_rate_factor(done: float, *, warm_up: float, decay_from: float) -> float:
     """Linear rise to 1 until `warm_up`, flat, linear fall from `decay_from` to 0 at the end.
 
-    `done` is the share of the run that lies behind, 0 to 1.
+    `done` is the share of the run that is over, 0 to 1.
     """
     if done < warm_up:
         return max(done / warm_up, 1e-3)
@@ -50,7 +50,7 @@ class SparsityController:
         """Logarithm of L0 over its present goal."""
 
     def weights(self, done: float) -> list[float]:
-        """The penalty's weights when `done` (0 to 1) of the run lies behind."""
+        """The penalty's weights when `done` (0 to 1) of the run is over."""
         if self.target is None:
             return [base * rise(done, until=self.until) for base in self.base]
         pairs = zip(self.base, self.error, strict=True)

@@ -2,7 +2,7 @@
 
 The buffer is filled with the activity of consecutive rows, shuffled, handed out batch by batch,
 and filled again. Nothing of it has to be saved: a resumed run puts the reader where the buffer
-was begun and fills it anew, which gives the same numbers.
+was begun and refills it, which gives the same numbers.
 
 Shapes: L layers, N tokens in the buffer, B tokens a batch, d model width.
 """

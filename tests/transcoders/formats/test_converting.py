@@ -91,7 +91,7 @@ def test_k_may_differ_by_layer(tmp_path: Path) -> None:
     same(as_stored(tmp_path / "theirs"), source)
 
 
-def test_decoders_on_disk_are_copied_without_being_held(
+def test_decoders_on_disk_are_copied_without_being_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("circuit_tracer.transcoders.decoders.ROWS_AT_ONCE", 2)
@@ -102,7 +102,7 @@ def test_decoders_on_disk_are_copied_without_being_held(
     same(as_stored(tmp_path / "theirs"), as_stored(tmp_path / "set"))
 
 
-def test_what_circuit_tracer_would_read_otherwise_is_said(tmp_path: Path) -> None:
+def test_what_circuit_tracer_would_read_otherwise_is_reported(tmp_path: Path) -> None:
     CASES["circuit-tracer, clt"].write(tmp_path / "set", raw_layers())
     found = as_stored(tmp_path / "set")
     topk = replace(

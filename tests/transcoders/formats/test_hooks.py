@@ -76,7 +76,7 @@ def test_a_norm_is_the_mlps_only_where_the_architecture_has_it_there() -> None:
     """post_attention_layernorm ends the attention block in Gemma 2 and OLMo 2."""
     name = "model.layers.5.post_attention_layernorm.output"
     for model in ("google/gemma-2-2b", "google/gemma-3-4b-it", "allenai/OLMo-2-1B"):
-        with pytest.raises(DictionaryError, match="is not in front of the MLP"):
+        with pytest.raises(DictionaryError, match="is not before the MLP"):
             read_point(name, model=model)
     for model in ("meta-llama/Llama-3.2-1B", "Qwen/Qwen3-4B", "EleutherAI/pythia-70m", "unheard"):
         assert read_point(name, model=model) == "mlp.hook_in"

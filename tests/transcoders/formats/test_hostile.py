@@ -310,7 +310,7 @@ CONFIGS: list[tuple[str, str, dict[str, Any], str]] = [
         "gemma-scope-2",
         "transcoder_all/layer_1_width_16k_l0_small_affine/config.json",
         {"hf_hook_point_in": "model.layers.1.post_attention_layernorm.output"},
-        "is not in front of the MLP",
+        "is not before the MLP",
     ),
 ]
 

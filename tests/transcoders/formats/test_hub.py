@@ -103,7 +103,7 @@ def test_a_folder_and_a_revision_of_a_repository(cache: Path, tmp_path: Path) ->
         ("sprout/nothing", 'there is no dictionary "sprout/nothing"'),
     ],
 )
-def test_what_is_not_there_is_said(text: str, words: str, cache: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_named(text: str, words: str, cache: Path, tmp_path: Path) -> None:
     CASES["sparsify"].write(tmp_path / "set", raw_layers())
     publish(cache, "org/repo", tmp_path / "set")
     with pytest.raises(DictionaryError, match=words) as caught:

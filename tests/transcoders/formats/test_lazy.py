@@ -89,7 +89,7 @@ def test_a_decoder_too_big_for_memory_stays_on_disk_by_itself(
 
 
 @pytest.mark.parametrize("name", ["saelens, flat", "llama-scope"])
-def test_what_cannot_be_read_by_rows_is_said(name: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_by_rows_is_refused(name: str, tmp_path: Path) -> None:
     CASES[name].write(tmp_path / "set", raw_layers())
     with pytest.raises(DictionaryError, match=r"cannot be read row by row .* convert"):
         open_transcoders(tmp_path / "set", lazy=True)
