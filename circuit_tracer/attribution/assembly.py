@@ -21,8 +21,8 @@ from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.graphs.edges.store import EdgeStore
 from circuit_tracer.graphs.edges.unordered import UnorderedGraph
-from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, Nodes
-from circuit_tracer.graphs.influence import Part, flow_in_parts
+from circuit_tracer.graphs.graph import Edges, Floats, GraphInfo, NodeKind, Nodes
+from circuit_tracer.graphs.influence import flow
 from circuit_tracer.models.devices import as_floats, as_numpy, on_device
 
 _DROPPED_OF = {
@@ -188,7 +188,7 @@ class Assembler:
         nodes = self._nodes(everything=False)
         table = self._lookup(nodes)
         parts = [
-            Part(table[part.source], table[part.target], part.weight)
+            Edges(table[part.source], table[part.target], part.weight)
             for part in self.store.unsorted()
         ]
         row = table[self.table["column"]]
@@ -197,9 +197,7 @@ class Assembler:
         if with_constants:
             totals[row] += np.abs(self.table["constant"])
         weight[len(nodes) - self.n_logits :] = as_floats(self.chosen.weight)
-        influence = flow_in_parts(
-            parts, level=self._levels(nodes), target_weight=weight, totals=totals
-        )
+        influence = flow(parts, level=self._levels(nodes), target_weight=weight, totals=totals)
         sums = totals[row]
         passed_on = np.divide(
             influence[row] + weight[row], sums, out=np.zeros(len(row)), where=sums > 0

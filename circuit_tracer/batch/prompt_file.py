@@ -100,6 +100,20 @@ def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) ->
     return parse_prompts(content, found, str(path))
 
 
+def read_roles(path: Path | str) -> dict[str, dict[str, str | int]]:
+    """Prompt -> its roles, of a file in JSON lines. Raises UsageError that names a wrong line."""
+    file = read_prompts(path, format="jsonl")
+    if file.bad:
+        raise UsageError(file.bad[0].message)
+    roles = {one.prompt.strip(): dict(one.roles) for one in file.prompts if one.roles}
+    if not roles:
+        raise UsageError(
+            f"{path} gives no roles; write lines such as "
+            '{"prompt": "a banana is", "roles": {"object": "banana"}}'
+        )
+    return roles
+
+
 def parse_prompts(
     content: bytes, format: PromptFileFormat | None, name: str = "stdin"
 ) -> PromptFile:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from circuit_tracer import graphs as graphs_library
+from circuit_tracer.batch import prompt_file
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.compare_reports import are_reports, compare_reports
@@ -16,9 +17,8 @@ from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.comparing import comparison, merging
+from circuit_tracer.graphs.comparing import alignment, comparison, merging
 from circuit_tracer.graphs.comparing import overlap as comparing_overlap
-from circuit_tracer.graphs.comparing import roles as comparing_roles
 from circuit_tracer.render import comparing, numbers
 from circuit_tracer.render import merged as render_merged
 from circuit_tracer.workbench import drawing, folder_contents, formats
@@ -129,15 +129,15 @@ def _compared(
     shuffles: int,
     seed: int,
 ) -> _Compared:
-    named = {} if roles is None else comparing_roles.read_roles(roles)
+    named = {} if roles is None else prompt_file.read_roles(roles)
     graphs, ceiling, floor = (
         [graphs_library.open_graph(path) for path in paths] for paths in given
     )
 
     def pair(first: PrunedGraph, second: PrunedGraph, deals: int) -> Pair:
         at = (
-            comparing_roles.roles_of(first.graph, named),
-            comparing_roles.roles_of(second.graph, named),
+            alignment.roles_of(first.graph, named),
+            alignment.roles_of(second.graph, named),
         )
         return comparison.compare(first, second, roles=at, shuffles=deals, seed=seed)
 

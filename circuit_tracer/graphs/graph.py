@@ -12,8 +12,8 @@ conservation and its absolute total are, too. Nodes that no kept edge reaches ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+IntColumn = NDArray[np.integer[Any]]
 
 
 class NodeKind(IntEnum):
@@ -100,14 +101,8 @@ class Nodes:
 
     def with_nothing_dropped(self) -> Nodes:
         """The table of a graph whose rows are just their edges."""
-        none = np.zeros(len(self))
-        return replace(
-            self,
-            dropped=none,
-            dropped_embeddings=none,
-            dropped_errors=none,
-            dropped_features=none,
-        )
+        none: dict[str, Any] = dict.fromkeys(DROPPED, np.zeros(len(self)))
+        return replace(self, **none)
 
     def of_kind(self, kind: NodeKind) -> Ints:
         """Row numbers of all nodes of one kind, ascending."""
@@ -115,25 +110,14 @@ class Nodes:
 
     def take(self, rows: Ints) -> Nodes:
         """The table restricted to `rows`, in that order."""
-        labels = tuple(self.label[int(i)] for i in rows)
-        return Nodes(
-            kind=self.kind[rows],
-            layer=self.layer[rows],
-            position=self.position[rows],
-            feature=self.feature[rows],
-            activation=self.activation[rows],
-            value=self.value[rows],
-            constant=self.constant[rows],
-            expanded=self.expanded[rows],
-            weight=self.weight[rows],
-            label=labels,
-            **{name: getattr(self, name)[rows] for name in DROPPED},
-        )
+        names = [column.name for column in fields(self) if column.name != "label"]
+        columns = {name: getattr(self, name)[rows] for name in names}
+        return Nodes(**columns, label=tuple(self.label[int(i)] for i in rows))
 
 
 @dataclass(frozen=True)
 class Edges:
-    """One row an edge, sorted by (target, source); every column has length m.
+    """One row an edge, in a `Graph` sorted by (target, source); every column has length m.
 
     The columns of a graph past its memory budget are `np.memmap`s: read them in slices.
     """
@@ -153,9 +137,19 @@ class Edges:
         rows = np.array([first, end], dtype=self.target.dtype)  # another would copy the column
         return slice(*np.searchsorted(self.target, rows).tolist())
 
-    def take(self, which: slice | Ints | Bools) -> Edges:
+    def take(self, which: slice | IntColumn | Bools) -> Edges:
         """Some of the edges: a view for a slice, else a copy in memory."""
         return Edges(self.source[which], self.target[which], self.weight[which])
+
+    @property
+    def columns(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Sources, targets and weights."""
+        return self.source, self.target, self.weight
+
+    @staticmethod
+    def joined(parts: Iterable[Edges]) -> Edges:
+        """Several parts, one after the other."""
+        return Edges(*map(np.concatenate, zip(*(part.columns for part in parts), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ along a kept edge is never overstated. What flows into edges that were not kept 
 embeddings and errors, whose influence goes no further, it is known in sum; for features it is not
 known where it would have gone on to, and every result says by how much that matters (`Dropped`).
 
-`flow` and `flow_in_parts` work on bare arrays, for graphs that are still growing; the other
-functions on a `Graph`. Edges may lie on disk (`np.memmap`): nothing is read but in slices of
-`CHUNK` edges, and edges that are sorted by target are sorted by level already.
+`flow` works on bare edges, for graphs that are still growing; the other functions on a `Graph`.
+Edges may lie on disk (`np.memmap`): they are read in slices of `CHUNK` edges, and edges that are
+sorted by target are sorted by level already.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, NodeKind
-
-IntColumn = NDArray[np.integer[Any]]
-FloatColumn = NDArray[np.floating[Any]]
+from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, IntColumn, Ints, NodeKind
 
 CHUNK = 1 << 22
 """Edges looked at at a time: some 100 MiB of columns in float64."""
@@ -61,32 +58,10 @@ _TOTALS = "_totals"
 """Under which a graph keeps its rows' sums."""
 
 
-class Part(NamedTuple):
-    """Some of a graph's edges, with whole rows or not: the columns of `Edges`."""
-
-    source: IntColumn
-    target: IntColumn
-    weight: FloatColumn
-
-    def take(self, which: slice | IntColumn | Bools) -> Part:
-        """Some of them."""
-        return Part(self.source[which], self.target[which], self.weight[which])
-
-
-def row_totals(target: IntColumn, weight: FloatColumn, n: int) -> Floats:
-    """(n,) sum of the absolute weights of the given edges that come into each node.
-
-    Of a graph's rows as they were computed, `totals` has the sums.
-    """
-    totals = np.zeros(n)
-    add_totals(totals, target, weight)
-    return totals
-
-
-def add_totals(totals: Floats, target: IntColumn, weight: FloatColumn) -> None:
+def add_totals(totals: Floats, edges: Edges) -> None:
     """Add the absolute weights of some edges to their targets' sums (n,)."""
-    for part in chunks(0, len(target)):
-        arriving = np.bincount(target[part], weights=np.abs(weight[part]))
+    for part in chunks(0, len(edges)):
+        arriving = np.bincount(edges.target[part], weights=np.abs(edges.weight[part]))
         totals[: len(arriving)] += arriving
 
 
@@ -102,22 +77,26 @@ def totals(graph: Graph) -> Floats:
     """
     known: Floats | None = vars(graph).get(_TOTALS)
     if known is None:
-        edges = graph.edges
-        known = row_totals(edges.target, edges.weight, len(graph.nodes)) + graph.nodes.dropped_total
+        known = np.zeros(len(graph.nodes))
+        add_totals(known, graph.edges)
+        known += graph.nodes.dropped_total
         known.flags.writeable = False
         object.__setattr__(graph, _TOTALS, known)  # no field: `replace` does not take it along
     return known
 
 
-def one_over(totals: Floats) -> Floats:
-    """1 / totals, and 0 where the total is 0: such rows pass nothing on."""
-    return np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
+def ratio(part: float | NDArray[np.floating[Any]], whole: Floats) -> Floats:
+    """part / whole (n,), 0 where the whole is 0: rows without a sum pass nothing on."""
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+
+
+def signed_shares(edges: Edges, totals: Floats) -> Floats:
+    """Each edge's weight / absolute sum of its target's whole row; `totals` (n,) of all nodes."""
+    return ratio(edges.weight, totals[edges.target])
 
 
 def flow(
-    source: IntColumn,
-    target: IntColumn,
-    weight: FloatColumn,
+    parts: Sequence[Edges],
     *,
     level: IntColumn,
     target_weight: Floats,
@@ -125,66 +104,35 @@ def flow(
 ) -> Floats:
     """(n,) influence that each node receives from the targets through the given edges.
 
-    `source`, `target`, `weight` are the (m,) edges in any order, weights signed or absolute;
-    `level` (n,) rises strictly along every edge (the layer: -1 embeddings, L targets);
-    `target_weight` (n,) is what starts at each node. `totals` (n,) divides each row and is its
-    absolute sum if not given; larger totals let the difference end at the node.
-    Nodes without incoming edges pass nothing on. Raises ValueError if an edge does not go up.
+    Edges may lie in several parts, such as those of `EdgeStore.unsorted`, and in any order: a part
+    whose targets rise in level is read where it lies, of another a sorted copy is made. `level`
+    (n,) rises strictly along every edge (the layer: -1 embeddings, L targets); `target_weight` (n,)
+    is what starts at each node. `totals` (n,) divides each row and is its absolute sum if not
+    given; larger totals let the difference end at the node. Nodes without incoming edges pass
+    nothing on. Raises ValueError if an edge does not go up.
     """
-    part = Part(source, target, weight)
-    return flow_in_parts([part], level=level, target_weight=target_weight, totals=totals)
-
-
-def flow_in_parts(
-    parts: Sequence[Part],
-    *,
-    level: IntColumn,
-    target_weight: Floats,
-    totals: Floats | None = None,
-    renumbered: IntColumn | None = None,
-) -> Floats:
-    """`flow` through edges that lie in several places, such as those of `EdgeStore.unsorted`.
-
-    With `renumbered` the parts number the nodes in another way, and it gives the row (of n) of
-    each number that occurs in them. A part whose targets rise in level is read where it lies; of
-    another a sorted copy is made.
-    """
-    n = len(target_weight)
-    rows = np.arange(n) if renumbered is None else renumbered
     if totals is None:
-        of_numbers = np.zeros(len(rows))
+        totals = np.zeros(len(target_weight))
         for part in parts:
-            add_totals(of_numbers, part.target, part.weight)
-        totals = np.zeros(n)
-        np.add.at(totals, rows, of_numbers)
+            add_totals(totals, part)
     levels, rank = np.unique(level, return_inverse=True)
-    rank_of = rank[rows]
-    ordered = [_by_level(part, rank_of) for part in parts]
-    bounds = [_bounds(part.target, rank_of, len(levels)) for part in ordered]
-    inverse = one_over(totals)
-    received = np.zeros(n)
+    ordered = [_by_level(part, rank) for part in parts]
+    bounds = [_bounds(part.target, rank, len(levels)) for part in ordered]
+    inverse = ratio(1.0, totals)
+    received = np.zeros(len(target_weight))
     for step in range(len(levels))[::-1]:
         passed_on = (received + target_weight) * inverse
         for part, bound in zip(ordered, bounds, strict=True):
             for piece in chunks(int(bound[step]), int(bound[step + 1])):
-                some = part.take(piece)
-                if renumbered is not None:
-                    some = some._replace(source=rows[some.source], target=rows[some.target])
-                _hand_down(received, passed_on, some)
+                handed = np.bincount(part.source[piece], edge_flows(part, passed_on, piece))
+                received[: len(handed)] += handed
     return received
 
 
-def _hand_down(received: Floats, passed_on: Floats, part: Part) -> None:
-    shares = passed_on[part.target]
-    shares *= np.abs(part.weight)
-    handed = np.bincount(part.source, weights=shares)
-    received[: len(handed)] += handed
-
-
-def _by_level(part: Part, level: IntColumn) -> Part:
+def _by_level(part: Edges, level: IntColumn) -> Edges:
     """The edges in the order of their targets' levels. ValueError if one does not go up."""
     in_order, highest = True, -1
-    for piece in chunks(0, len(part.target)):
+    for piece in chunks(0, len(part)):
         reached = level[part.target[piece]]
         if np.any(level[part.source[piece]] >= reached):
             raise ValueError("every edge must go from a lower to a higher level")
@@ -193,7 +141,7 @@ def _by_level(part: Part, level: IntColumn) -> Part:
     return part if in_order else part.take(np.argsort(level[part.target], kind="stable"))
 
 
-def _bounds(target: IntColumn, level: IntColumn, n_levels: int) -> NDArray[np.int64]:
+def _bounds(target: IntColumn, level: IntColumn, n_levels: int) -> Ints:
     """(n_levels + 1,) where each level's edges begin in a part that is in their order."""
     counts = np.zeros(n_levels + 1, dtype=np.int64)
     for piece in chunks(0, len(target)):
@@ -208,19 +156,12 @@ def influence(graph: Graph) -> Floats:
     input that passes through a node. Features without a row receive but pass nothing on, and
     edges that were not kept carry nothing to anyone: `dropped_influence` says how much that is.
     """
-    edges = graph.edges
-    return flow(
-        edges.source,
-        edges.target,
-        edges.weight,
-        level=graph.nodes.layer,
-        target_weight=graph.nodes.weight,
-        totals=totals(graph),
-    )
+    nodes = graph.nodes
+    return flow([graph.edges], level=nodes.layer, target_weight=nodes.weight, totals=totals(graph))
 
 
 def edge_influence(
-    graph: Graph, node_influence: Floats | None = None, which: NDArray[np.int64] | None = None
+    graph: Graph, node_influence: Floats | None = None, which: Ints | None = None
 ) -> Floats:
     """(m,) influence that flows along each edge: its share of what its target hands down.
 
@@ -241,24 +182,20 @@ def edge_influence(
 def handed_down(graph: Graph, node_influence: Floats | None = None) -> Floats:
     """(n,) influence that each node hands to its sources for each unit of |weight|."""
     received = influence(graph) if node_influence is None else node_influence
-    passed_on: Floats = (received + graph.nodes.weight) * one_over(totals(graph))
+    passed_on: Floats = (received + graph.nodes.weight) * ratio(1.0, totals(graph))
     return passed_on
 
 
-def edge_flows(edges: Edges, passed_on: Floats, which: slice | NDArray[np.int64]) -> Floats:
+def edge_flows(edges: Edges, passed_on: Floats, which: slice | Ints) -> Floats:
     """Influence along some of the edges; `passed_on` is `handed_down(graph)`."""
     flows: Floats = passed_on[edges.target[which]]
     flows *= np.abs(edges.weight[which])
     return flows
 
 
-def edge_shares(graph: Graph, which: NDArray[np.int64]) -> Floats:
+def edge_shares(graph: Graph, which: Ints) -> Floats:
     """(len(which),) |weight| of some edges over the absolute sum of their targets' whole rows."""
-    edges = graph.edges
-    size = np.abs(edges.weight[which].astype(np.float64))
-    whole = totals(graph)[edges.target[which]]
-    shares: Floats = np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
-    return shares
+    return np.abs(signed_shares(graph.edges.take(which), totals(graph)))
 
 
 def dropped_influence(graph: Graph, node_influence: Floats | None = None) -> Dropped:

@@ -25,7 +25,6 @@ from circuit_tracer.graphs.edges.columns import edge_columns
 from circuit_tracer.graphs.edges.strongest import strongest
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
-    Part,
     chunks,
     cumulative_influence,
     edge_flows,
@@ -146,8 +145,7 @@ def _inner_graph(graph: Graph, inside: Bools) -> Graph:
     edges = graph.edges
     columns = edge_columns(int(inside.sum()), edges.weight.dtype)
     for part in chunks(0, len(edges)):
-        some = edges.take(part).take(inside[part])
-        columns.append(Part(some.source, some.target, some.weight))
+        columns.append(edges.take(part).take(inside[part]))
     return replace(graph, nodes=graph.nodes.with_nothing_dropped(), edges=columns.edges())
 
 

@@ -19,7 +19,7 @@ from circuit_tracer.graphs.influence import (
     flow,
     has_no_row,
     influence,
-    one_over,
+    ratio,
     totals,
 )
 
@@ -101,9 +101,9 @@ def _completeness(graph: Graph, received: Floats) -> tuple[float, tuple[float, f
     kept_and_dropped = totals(graph)
     error_totals = nodes.dropped_errors.copy()
     for part in chunks(0, len(edges)):
-        from_error = nodes.kind[edges.source[part]] == NodeKind.ERROR
-        add_totals(error_totals, edges.target[part][from_error], edges.weight[part][from_error])
-    inverse = one_over(kept_and_dropped)
+        some = edges.take(part)
+        add_totals(error_totals, some.take(nodes.kind[some.source] == NodeKind.ERROR))
+    inverse = ratio(1.0, kept_and_dropped)
     importance = np.where(kept_and_dropped > 0, received + nodes.weight, 0.0)
     explained = float((importance * (kept_and_dropped - error_totals) * inverse).sum())
     whole = float(importance.sum())
@@ -121,25 +121,23 @@ def _final_shares(graph: Graph) -> dict[str, float]:
 
     A feature with neither edges nor a constant counts as unexpanded: nothing explains it.
     """
-    nodes, edges = graph.nodes, graph.edges
+    nodes = graph.nodes
     constant = np.nan_to_num(np.abs(nodes.constant), nan=0.0)
     with_constants = totals(graph) + constant
     arrived = nodes.weight + flow(
-        edges.source,
-        edges.target,
-        edges.weight,
+        [graph.edges],
         level=nodes.layer,
         target_weight=nodes.weight,
         totals=with_constants,
     )
     whole = float(nodes.weight.sum())
-    passed_on = arrived * one_over(with_constants)
+    passed_on = arrived * ratio(1.0, with_constants)
     sourceless = with_constants == 0
     unexplained = sourceless & np.isin(nodes.kind, (NodeKind.FEATURE, NodeKind.LOGIT))
     ends = {
         "embedding": arrived[nodes.kind == NodeKind.EMBEDDING],
         "error": arrived[nodes.kind == NodeKind.ERROR],
-        "constant": arrived * constant * one_over(with_constants),
+        "constant": arrived * constant * ratio(1.0, with_constants),
         "unexpanded": arrived[unexplained],
         "dropped": passed_on * nodes.dropped_features,
     }

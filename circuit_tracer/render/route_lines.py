@@ -34,7 +34,7 @@ def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
 
 def routes(
     pruned: PrunedGraph,
-    paths: Sequence[Path | HeadPath],
+    paths: Sequence[Path],
     *,
     width: int = WIDTH,
     origin: str = "tokens",
@@ -93,17 +93,17 @@ def token_with_position(graph: Graph, position: int) -> str:
     return words if tokens.count(tokens[position]) == 1 else f"{words}@{position}"
 
 
-def _share(path: Path | HeadPath) -> str:
+def _share(path: Path) -> str:
     """ "+12 %", and for a way through heads what part it is of the whole path."""
     share = signed_percent(path.sign * path.share)
-    return share if isinstance(path, Path) else f"{share} {percent(path.path_share):>6}"
+    return f"{share} {percent(path.path_share):>6}" if isinstance(path, HeadPath) else share
 
 
-def _on_edges(path: Path | HeadPath, carried: Mapping[tuple[int, int], str]) -> Sequence[str]:
+def _on_edges(path: Path, carried: Mapping[tuple[int, int], str]) -> Sequence[str]:
     """What is written on each edge of a route."""
-    if isinstance(path, Path):
-        return [carried.get(pair, "") for pair in pairwise(path.rows)]
-    return [way_words(way) for way in path.ways]
+    if isinstance(path, HeadPath):
+        return [way_words(way) for way in path.ways]
+    return [carried.get(pair, "") for pair in pairwise(path.rows)]
 
 
 def way_words(way: Way) -> str:

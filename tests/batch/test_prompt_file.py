@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from circuit_tracer.batch.prompt_file import PromptFile, PromptLine, parse_prompts, read_prompts
+from circuit_tracer.batch.prompt_file import (
+    PromptFile,
+    PromptLine,
+    parse_prompts,
+    read_prompts,
+    read_roles,
+)
 from circuit_tracer.errors import UsageError
 
 RECORDS: list[dict[str, Any]] = [
@@ -228,3 +234,33 @@ def test_the_files_that_ship_are_prompt_files() -> None:
     folder = Path(__file__).resolve().parents[2] / "prompts"
     for file in folder.glob("*.jsonl"):
         assert read_prompts(file).bad == ()
+
+
+def test_roles_by_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "roles.jsonl"
+    lines = ['{"prompt": "a banana is", "roles": {"verb": "is", "first": 1}}']
+    lines += ["", '{"prompt": "is banana a", "id": 3, "roles": {"verb": 1, "last": "a"}}']
+    path.write_text("\n".join([*lines, '{"prompt": "without"}']))
+    assert read_roles(path) == {
+        "a banana is": {"verb": "is", "first": 1},
+        "is banana a": {"verb": 1, "last": "a"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "line 1 of .* is no JSON"),
+        ('{"prompt": "y", "roles": {"a": 1}}\n{', "line 2 of .* is no JSON"),
+        ('{"prompt": 1}', 'line 1 of .* something other than text as "prompt"'),
+        ('{"prompt": "x"}', "gives no roles"),
+        ('{"prompt": "x", "roles": {"a": 1.5}}', "line 1 of .* has roles that are none"),
+        ('{"prompt": "x", "roles": [1]}', "line 1 of .* has roles that are none"),
+        ("", "holds no prompt"),
+    ],
+)
+def test_a_wrong_roles_file_is_explained(content: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "roles.jsonl"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=says):
+        read_roles(path)

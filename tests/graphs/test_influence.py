@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.graph import Edges, NodeKind
 from circuit_tracer.graphs.influence import (
     cumulative_influence,
     edge_influence,
@@ -44,9 +44,7 @@ def test_edge_order_does_not_matter_to_flow() -> None:
     graph = random_graph(seed=5)
     edges, shuffled = graph.edges, np.random.default_rng(0).permutation(len(graph.edges))
     received = flow(
-        edges.source[shuffled],
-        edges.target[shuffled],
-        edges.weight[shuffled],
+        [edges.take(shuffled)],
         level=graph.nodes.layer,
         target_weight=graph.nodes.weight,
     )
@@ -56,9 +54,7 @@ def test_edge_order_does_not_matter_to_flow() -> None:
 def test_flow_refuses_an_edge_that_does_not_go_up() -> None:
     with pytest.raises(ValueError, match="lower to a higher"):
         flow(
-            np.array([0]),
-            np.array([1]),
-            np.array([1.0]),
+            [Edges(np.array([0]), np.array([1]), np.array([1.0]))],
             level=np.array([0, 0]),
             target_weight=np.array([0.0, 1.0]),
         )

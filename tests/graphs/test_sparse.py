@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from circuit_tracer.graphs.edges.strongest import strongest
-from circuit_tracer.graphs.graph import Graph, NodeKind
+from circuit_tracer.graphs.graph import Edges, Floats, Graph, NodeKind
 from circuit_tracer.graphs.influence import (
     dropped_influence,
     edge_influence,
     flow,
     influence,
-    row_totals,
     totals,
 )
 from circuit_tracer.graphs.pruning import prune
@@ -33,6 +32,11 @@ from tests.graphs.oracles import (
 
 SHAPES = [(4, 5, 8), (1, 3, 4), (8, 6, 12), (3, 2, 30)]
 CUTS = [(0.99, None), (0.8, None), (0.5, None), (1.0, 3), (0.9, 5), (0.05, 1)]
+
+
+def absolute_sums(edges: Edges, n: int) -> Floats:
+    """(n,) sums of the absolute weights into each node."""
+    return np.bincount(edges.target, np.abs(edges.weight), n)
 
 
 def rows(seed: int, dtype: type, n_columns: int = 300) -> np.ndarray:
@@ -100,17 +104,9 @@ def test_with_nothing_dropped_nothing_changes() -> None:
     found = dropped_influence(graph)
     assert (found.embeddings, found.errors, found.features) == (0, 0, 0)
     assert scores(graph).dropped_share == 0
-    bare = flow(
-        graph.edges.source,
-        graph.edges.target,
-        graph.edges.weight,
-        level=graph.nodes.layer,
-        target_weight=graph.nodes.weight,
-    )
+    bare = flow([graph.edges], level=graph.nodes.layer, target_weight=graph.nodes.weight)
     np.testing.assert_array_equal(influence(graph), bare)
-    np.testing.assert_array_equal(
-        totals(graph), row_totals(graph.edges.target, graph.edges.weight, len(graph.nodes))
-    )
+    np.testing.assert_array_equal(totals(graph), absolute_sums(graph.edges, len(graph.nodes)))
     everywhere = scores(thinned(random_graph(4, 5, 8), mass=1.0))
     assert everywhere.replacement_range == (everywhere.replacement, everywhere.replacement)
     assert everywhere.completeness_range == (everywhere.completeness, everywhere.completeness)
@@ -191,7 +187,7 @@ def test_influence_of_errors_and_tokens_is_exact_where_only_they_were_dropped() 
     sums = {}
     for name, of in (("embeddings", NodeKind.EMBEDDING), ("errors", NodeKind.ERROR)):
         some = gone.take(whole.nodes.kind[gone.source] == of)
-        sums[f"dropped_{name}"] = row_totals(some.target, some.weight, n)
+        sums[f"dropped_{name}"] = absolute_sums(some, n)
     nodes = replace(
         whole.nodes, dropped=np.bincount(gone.target, weights=gone.weight, minlength=n), **sums
     )

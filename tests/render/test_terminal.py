@@ -79,7 +79,7 @@ def test_long_routes_go_on_before_an_arrow() -> None:
     nodes = graph.nodes
     longest = max(best_paths(pruned, k=50), key=lambda path: len(path.rows))
     rows = (longest.rows[0], *nodes.of_kind(NodeKind.FEATURE)[:8].tolist(), longest.rows[-1])
-    text = as_text(routes(pruned, [Path(rows, -0.5, -1, 0.5)]))
+    text = as_text(routes(pruned, [Path(rows, -0.5, 0.5)]))
     lines = text.splitlines()[:-1]
     assert len(lines) > 1
     assert lines[0].startswith("  -50 %  ")
@@ -91,7 +91,7 @@ def test_a_token_that_occurs_twice_has_its_position() -> None:
     graph = builders.story(tokens=("[BOS]", "the", "cat", "the"))
     pruned = prune(graph)
     target = int(graph.target_rows[0])
-    text = as_text(routes(pruned, [Path((1, target), 0.1, 1, 0.1), Path((2, target), 0.1, 1, 0.1)]))
+    text = as_text(routes(pruned, [Path((1, target), 0.1, 0.1), Path((2, target), 0.1, 0.1)]))
     assert "the@1 ⟹ yellow" in text
     assert "cat ⟹ yellow" in text
 
@@ -102,7 +102,7 @@ def test_features_of_one_label_have_their_index_and_moves_their_position() -> No
     low = int(rows[graph.nodes.position[rows] == 1][0])
     high = int(rows[graph.nodes.position[rows] == 3][-1])
     layer, feature = graph.nodes.layer, graph.nodes.feature
-    path = Path((1, low, high, int(graph.target_rows[0])), 0.5, 1, 0.5)
+    path = Path((1, low, high, int(graph.target_rows[0])), 0.5, 0.5)
     text = as_text(routes(prune(graph), [path]))
     start = f'a → L{layer[low]}/{feature[low]} "same" → '
     assert f'{start}L{layer[high]}/{feature[high]}@3 "same" ⟹ yellow' in text
@@ -122,7 +122,7 @@ def test_routes_say_where_they_start_and_part_their_targets() -> None:
 def test_a_label_with_quotes_gets_no_more_of_them() -> None:
     graph = builders.story(labels=('"?"/"."',))
     row = int(graph.nodes.of_kind(NodeKind.FEATURE)[0])
-    text = as_text(routes(prune(graph), [Path((1, row, int(graph.target_rows[0])), 0.5, 1, 0.5)]))
+    text = as_text(routes(prune(graph), [Path((1, row, int(graph.target_rows[0])), 0.5, 0.5)]))
     assert '"?"/"." ⟹' in text
     assert '""' not in text
 

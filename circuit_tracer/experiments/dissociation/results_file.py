@@ -8,8 +8,7 @@ from pathlib import Path
 
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.kit.records import from_plain
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import from_plain, to_json
 
 DISSOCIATION_FILE = "dissociation.json"
 

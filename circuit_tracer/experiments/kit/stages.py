@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.experiments.kit.records import from_plain
 from circuit_tracer.graphs.files.atomic import new_file
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import from_plain, to_json
 
 STAGES = "stages"
 T = TypeVar("T")

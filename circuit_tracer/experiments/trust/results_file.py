@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from circuit_tracer.experiments.kit.records import from_plain
+from circuit_tracer.graphs.files.json_values import from_plain
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.trust_panel import StoredVerdict
 

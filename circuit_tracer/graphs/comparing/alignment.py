@@ -16,6 +16,7 @@ import numpy as np
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph
+from circuit_tracer.graphs.named_tokens import named_position
 
 EQUAL = 2.0
 SUBSTITUTE = 0.0
@@ -66,6 +67,23 @@ def align(
     pairs += [(free[0][i], free[1][j], "") for i, j in needleman_wunsch(worth)]
     lengths = len(first.info.tokens), len(second.info.tokens)
     return _ordered(pairs, lengths)
+
+
+def roles_of(graph: Graph, given: Mapping[str, Mapping[str, str | int]]) -> dict[str, int]:
+    """The positions of a graph's roles, `given` by prompt as tokens or positions; {} for none.
+
+    Raises UsageError for a token that the prompt lacks, or has more than once.
+    """
+    prompt = graph.info.prompt.strip()
+    try:
+        return {
+            name: place
+            if isinstance(place, int)
+            else named_position(graph.info, place, f'the role "{name}" at')
+            for name, place in given.get(prompt, {}).items()
+        }
+    except UsageError as e:
+        raise UsageError(f'{e} (in "{prompt}")') from e
 
 
 def needleman_wunsch(worth: Floats) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from circuit_tracer.graphs.comparing.alignment import Column
 from circuit_tracer.graphs.comparing.comparison import same_dictionary
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, GraphInfo, NodeKind, Nodes, Target
-from circuit_tracer.graphs.influence import totals
+from circuit_tracer.graphs.influence import signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 
@@ -124,10 +124,8 @@ def _edges(
     there: dict[tuple[int, int], list[bool]] = {}
     for side, one in enumerate(graphs):
         merged = {int(row): new for new, row in enumerate(rows[:, side]) if row >= 0}
-        which = np.flatnonzero(one.edge_kept)
-        edges, whole = one.graph.edges.take(which), totals(one.graph)
-        into = whole[edges.target]
-        parts = np.divide(edges.weight, into, out=np.zeros(len(edges)), where=into > 0)
+        edges = one.kept_edges
+        parts = signed_shares(edges, totals(one.graph))
         columns = (edges.source.tolist(), edges.target.tolist(), parts.tolist())
         for source, target, part in zip(*columns, strict=True):
             pair = merged[target], merged[source]

@@ -15,10 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 from circuit_tracer.errors import OutputError
 from circuit_tracer.graphs.files.atomic import why_not_written
 from circuit_tracer.graphs.graph import Edges
-from circuit_tracer.graphs.influence import Part
 
 MEMORY_BUDGET = 4 << 30
-"""Bytes that edges may take (12 each in float32) where nothing else is said."""
+"""Bytes that edges may take (12 each in float32) by default."""
 
 _BUFFER = 1 << 20
 
@@ -52,20 +51,19 @@ class MemoryColumns:
         )
         self._end = 0
 
-    def append(self, part: Part) -> None:
-        """Add edges behind those that are there."""
-        start, self._end = self._end, self._end + len(part.source)
-        self._columns.source[start : self._end] = part.source
-        self._columns.target[start : self._end] = part.target
-        self._columns.weight[start : self._end] = part.weight
+    def append(self, part: Edges) -> None:
+        """Add edges after those that are there."""
+        start, self._end = self._end, self._end + len(part)
+        for column, values in zip(self._columns.columns, part.columns, strict=True):
+            column[start : self._end] = values
 
     def edges(self) -> Edges:
-        """All that was added; nothing more can be."""
+        """All that was added; nothing can be added afterwards."""
         return self._columns.take(slice(self._end))
 
 
 class DiskColumns:
-    """The same in temporary files without a name, which no crash can leave behind.
+    """`MemoryColumns` in temporary files without a name, which no crash can leave on the disk.
 
     They are written through the file, never through the map: on a full disk a write says so,
     where a map would end the process.
@@ -79,22 +77,19 @@ class DiskColumns:
             self._files = tuple(opened.enter_context(_temporary(folder)) for _ in self._dtypes)
             self._close = weakref.finalize(self, _close_all, opened.pop_all())
 
-    def append(self, part: Part) -> None:
-        """Add edges behind those that are there. OutputError when the disk is full."""
+    def append(self, part: Edges) -> None:
+        """Add edges after those that are there. OutputError when the disk is full."""
         with _on_disk(self._folder):
-            for file, dtype, values in zip(self._files, self._dtypes, part, strict=True):
+            for file, dtype, values in zip(self._files, self._dtypes, part.columns, strict=True):
                 file.write(np.ascontiguousarray(values, dtype=dtype).data)
-        self._count += len(part.source)
+        self._count += len(part)
 
-    def part(self) -> Part:
-        """What is there by now, as read-only maps."""
-        self._flush()
-        return Part(self._map(0), self._map(1), self._map(2))
-
-    def _flush(self) -> None:
+    def part(self) -> Edges:
+        """What was added so far, as read-only maps."""
         with _on_disk(self._folder):
             for file in self._files:
                 file.flush()
+        return Edges(self._map(0), self._map(1), self._map(2))
 
     def _map(self, column: int) -> NDArray[Any]:
         if not self._count:  # nothing cannot be mapped
@@ -104,9 +99,8 @@ class DiskColumns:
         )
 
     def edges(self) -> Edges:
-        """All that was added, as read-only maps; nothing more can be."""
-        self._flush()
-        edges = Edges(self._map(0), self._map(1), self._map(2))
+        """All that was added, as read-only maps; nothing can be added afterwards."""
+        edges = self.part()
         self.close()  # the maps keep what they need
         return edges
 

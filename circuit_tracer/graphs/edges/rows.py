@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from circuit_tracer.graphs.influence import Part
+from circuit_tracer.graphs.graph import Edges, IntColumn, Ints
 
 _INT32_END = 1 << 31
 
@@ -20,15 +19,15 @@ _INT32_END = 1 << 31
 class Rows(NamedTuple):
     """Where the r targets' edges lie in a batch."""
 
-    target: NDArray[np.int64]
+    target: Ints
     """(r,)"""
-    start: NDArray[np.int64]
+    start: Ints
     """(r,)"""
-    end: NDArray[np.int64]
+    end: Ints
     """(r,)"""
 
-    def take(self, which: NDArray[np.int64]) -> Rows:
-        """Some of them."""
+    def take(self, which: Ints) -> Rows:
+        """Some of the rows."""
         return Rows(self.target[which], self.start[which], self.end[which])
 
     @property
@@ -37,7 +36,7 @@ class Rows(NamedTuple):
         return bool(np.all(self.target[1:] > self.target[:-1]))
 
 
-def whole_rows(source: Any, target: Any, weight: Any) -> tuple[Part, Rows]:
+def whole_rows(source: Any, target: Any, weight: Any) -> tuple[Edges, Rows]:
     """A copy of edges, (m,) each in any order, in which those into a target lie together.
 
     Raises ValueError for columns of different lengths, numbers that are no rows, and two edges
@@ -48,7 +47,7 @@ def whole_rows(source: Any, target: Any, weight: Any) -> tuple[Part, Rows]:
         raise ValueError("a source, a target and a weight are needed for every edge")
     if len(source) and (min(source.min(), target.min()) < 0 or target.max() >= _INT32_END):
         raise ValueError("rows of nodes must be from 0 to 2,147,483,647")
-    part = Part(source.astype(np.int32), target.astype(np.int32), weight.copy())
+    part = Edges(source.astype(np.int32), target.astype(np.int32), weight.copy())
     rows = _rows(part)
     if rows is None:
         part = part.take(np.lexsort((part.source, part.target)))
@@ -58,7 +57,7 @@ def whole_rows(source: Any, target: Any, weight: Any) -> tuple[Part, Rows]:
     return part, rows
 
 
-def _rows(part: Part) -> Rows | None:
+def _rows(part: Edges) -> Rows | None:
     """Where the rows lie; None if they are not whole or their sources do not rise."""
     changes = part.target[1:] != part.target[:-1]
     if not np.all(changes | (part.source[1:] > part.source[:-1])):
@@ -72,8 +71,8 @@ def _rows(part: Part) -> Rows | None:
     return Rows(target, start, np.append(start, len(part.target))[1:])
 
 
-def in_order(part: Part, rows: Rows) -> tuple[Part, Rows]:
-    """The same rows by target, each still where it is said to lie."""
+def in_order(part: Edges, rows: Rows) -> tuple[Edges, Rows]:
+    """The same edges and rows, both in the order of the rows' targets."""
     if rows.rise:
         return part, rows
     rows = rows.take(np.argsort(rows.target, kind="stable"))
@@ -82,11 +81,11 @@ def in_order(part: Part, rows: Rows) -> tuple[Part, Rows]:
     return part.take(places_of(rows.start, rows.end)), Rows(rows.target, start, end)
 
 
-def places_of(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers from each start to its end, one range behind the other."""
+def places_of(starts: Ints, ends: Ints) -> Ints:
+    """The numbers from each start to its end, one range after the other."""
     lengths = ends - starts
-    behind = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    places: NDArray[np.int64] = behind + np.arange(len(behind))
+    offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    places: Ints = offsets + np.arange(len(offsets))
     return places
 
 
@@ -101,11 +100,11 @@ def neighbours(rows: Rows, n_edges: int) -> Iterator[slice]:
         start = end
 
 
-def renumbered_rows(part: Part, renumbered: NDArray[np.integer[Any]]) -> Part:
+def renumbered_rows(part: Edges, renumbered: IntColumn) -> Edges:
     """Whole rows with the new rows of their nodes; ValueError unless those rise with the old."""
     source, target = renumbered[part.source], renumbered[part.target]
     within = part.target[1:] == part.target[:-1]
     rises = (source[1:] > source[:-1]) | ~within
     if not (np.all(rises) and np.all(source < target)):
         raise ValueError("new rows must rise with the old ones")
-    return Part(source.astype(np.int32), target.astype(np.int32), part.weight)
+    return Edges(source.astype(np.int32), target.astype(np.int32), part.weight)

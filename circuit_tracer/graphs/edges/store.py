@@ -1,7 +1,7 @@
 """Edges while rows still come in: in memory up to a budget, past it in temporary files.
 
 A row comes whole, in one batch, so that all edges in the order of (target, source) need no sort of
-them all: rows are copied one behind the other, by target. Half of the budget is for what has come,
+them all: rows are copied one after the other, by target. Half of the budget is for what has come,
 the other half for what is handed out.
 """
 
@@ -29,7 +29,6 @@ from circuit_tracer.graphs.edges.rows import (
     whole_rows,
 )
 from circuit_tracer.graphs.graph import Edges
-from circuit_tracer.graphs.influence import Part
 
 _TOGETHER = 1 << 15
 """Edges that are put in order at a time, of graphs with more than `_AT_ONCE`."""
@@ -49,7 +48,7 @@ class EdgeStore:
     ) -> None:
         self.memory_budget_bytes = memory_budget_bytes
         self.folder = folder
-        self._parts: list[Part] = []
+        self._parts: list[Edges] = []
         """The batches, as long as they are in memory; in no order until somebody wants them so."""
         self._rows: list[Rows] = []
         """Where the rows of each batch lie in it."""
@@ -117,7 +116,7 @@ class EdgeStore:
         for i, part in enumerate(self._parts):
             self._parts[i], self._rows[i] = in_order(part, self._rows[i])
 
-    def unsorted(self) -> Iterator[Part]:
+    def unsorted(self) -> Iterator[Edges]:
         """The batches in the order they came, each sorted by (target, source).
 
         For `influence.flow_in_parts(list(store.unsorted()), ...)`. Columns on disk are read-only
@@ -151,7 +150,7 @@ class EdgeStore:
             )
         return columns.edges()
 
-    def _together(self) -> Iterator[Part]:
+    def _together(self) -> Iterator[Edges]:
         """All rows by target, many at a time: a copy of each alone would take its time."""
         if not self._rows:
             return
@@ -161,14 +160,14 @@ class EdgeStore:
         rows, batch = rows.take(order), batch[order]
         if self._disk is None and self.count <= _AT_ONCE:
             first = np.array([0, *self._ends[:-1]])[batch]
-            whole = Part(*map(np.concatenate, zip(*self._parts, strict=True)))
+            whole = Edges.joined(self._parts)
             yield whole.take(places_of(first + rows.start, first + rows.end))
             return
         parts = list(self.unsorted()) if self._disk is not None else self._parts
         for which in neighbours(rows, _TOGETHER):
             places = zip(batch[which], rows.start[which], rows.end[which], strict=True)
             some = [parts[i].take(slice(start, end)) for i, start, end in places]
-            yield Part(*map(np.concatenate, zip(*some, strict=True)))
+            yield Edges.joined(some)
 
     def close(self) -> None:
         """Remove the temporary files; the store is empty afterwards."""

@@ -1,4 +1,4 @@
-"""`GraphInfo` and other results as plain JSON values and back, without NaN.
+"""Results as plain JSON values and back: dataclasses are their own schema, read by field types.
 
 JSON has no NaN: a number that is not finite is written as null and read back as NaN.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from circuit_tracer.graphs.graph import GraphInfo, Identity, Target
+from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.graphs.scores import Scores
+
+T = TypeVar("T")
 
 
 def plain(value: Any) -> Any:
@@ -57,129 +61,95 @@ def info_to_plain(info: GraphInfo, *, with_places: bool = True) -> dict[str, Any
 
 
 def info_from_plain(record: Any) -> GraphInfo:
-    """Back from `info_to_plain`. Raises KeyError, TypeError or ValueError, with what is wrong, for
-    a record of another shape."""
-    _check_info(record)
-    return GraphInfo(
-        prompt=record["prompt"],
-        tokens=tuple(record["tokens"]),
-        token_ids=tuple(record["token_ids"]),
-        n_layers=record["n_layers"],
-        targets=tuple(_target(one) for one in record["targets"]),
-        model=Identity(**record["model"]),
-        dictionary=Identity(**record["dictionary"]),
-        dtype=record["dtype"],
-        conservation_residual=number(record["conservation_residual"]),
-        conservation_tolerance=number(record["conservation_tolerance"]),
-        settings=dict(record["settings"]),
-        versions=dict(record["versions"]),
-        logit_softcap=record.get("logit_softcap"),
-    )
-
-
-def _check_info(record: Any) -> None:
-    """ValueError that names the first field of the wrong type or range."""
+    """Back from `info_to_plain`. ValueError, with what is wrong, for a record of another shape."""
     if not isinstance(record, Mapping):
         raise ValueError("the facts of the run are missing")
-    _check(record, "prompt", _is_text, "text")
-    _check(record, "dtype", _is_text, "text")
-    _check(record, "tokens", _all(_is_text), "texts")
-    _check(record, "token_ids", _all(_is_whole), "whole numbers")
-    _check(record, "n_layers", lambda n: _is_whole(n) and n >= 0, "a whole number")
-    for name in ("conservation_residual", "conservation_tolerance"):
-        _check(record, name, _is_number, "a number")
-    for name in ("settings", "versions"):
-        _check(record, name, lambda value: isinstance(value, Mapping), "an object")
-    for name in ("model", "dictionary"):
-        _check(record, name, _is_identity, "a name, a source and a sha256")
-    if "logit_softcap" in record:  # files before schema version 2 have none
-        _check(record, "logit_softcap", _is_number, "a number")
-    n = len(record["tokens"])
-    if len(record["token_ids"]) != n:
+    info = from_plain(GraphInfo, record)
+    n = len(info.tokens)
+    _expect(info.n_layers >= 0, "n_layers", info.n_layers, "a whole number")
+    if len(info.token_ids) != n:
         raise ValueError("as many token_ids as tokens are needed")
-    is_object = _all(lambda value: isinstance(value, Mapping))
-    _check(record, "targets", is_object, "objects")
-    for target in record["targets"]:
-        _check(target, "token", _is_text, "text")
-        ids = target.get("vocabulary_ids")
-        _check(target, "vocabulary_ids", _all(_is_whole), "whole numbers")
-        if len(ids) not in (1, 2):
+    for target in info.targets:
+        if len(target.vocabulary_ids) not in (1, 2):
             raise ValueError("vocabulary_ids needs one id, or two for a contrast")
-        _check(target, "position", lambda p: _is_whole(p) and 0 <= p < n, "a place in the prompt")
-        _check(target, "probability", _is_share, "a number from 0 to 1")
-        _check(target, "logit", _is_number, "a number")
-        _check(target, "rank", _is_whole, "a whole number")
-
-
-def _check(
-    record: Mapping[str, Any], name: str, is_right: Callable[[Any], bool], expected: str
-) -> None:
-    if name not in record:
-        raise ValueError(f"{name} is missing")
-    if not is_right(record[name]):
-        found = json.dumps(record[name], default=str)[:40]
-        raise ValueError(f"{name} is {found} where it needs {expected}")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (_is_number(value) and 0 <= value <= 1)
-
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_share, value))
-
-
-def _is_identity(value: Any) -> bool:
-    names = {"name", "source", "sha256"}
-    return (
-        isinstance(value, Mapping)
-        and names <= set(value) <= names | {"kind", "location", "format"}
-        and all(isinstance(part, str) for part in value.values())
-    )
-
-
-def _all(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, (list, tuple)) and all(map(is_right, value))
+        _expect(0 <= target.position < n, "position", target.position, "a place in the prompt")
+        _expect_share("probability", target.probability)
+    return info
 
 
 def scores_from_plain(record: Any) -> Scores:
     """Back from `plain(asdict(scores))`; ValueError for a record of another shape."""
     if not isinstance(record, Mapping) or not record:
         raise ValueError("the scores are missing")
-    scores: dict[str, Any] = {}
-    for name, value in record.items():
-        if name.endswith("_range"):
-            _check(record, name, _is_range, "two numbers from 0 to 1")
-            scores[name] = (number(value[0]), number(value[1]))
-        else:
-            _check(record, name, _is_number, "a number")
-            scores[name] = number(value)
-    return Scores(**scores)
+    scores = from_plain(Scores, record)
+    for name in ("replacement_range", "completeness_range"):
+        for end in getattr(scores, name):
+            _expect_share(name, end)
+    return scores
+
+
+def from_plain(kind: type[T], record: Any) -> T:
+    """A value of an annotated type from its JSON form. ValueError that names what does not fit.
+
+    Fields that have a default may be missing; what a record has besides is ignored.
+    """
+    built: T = _built(kind, record, getattr(kind, "__name__", "the record"))
+    return built
+
+
+def _built(kind: Any, value: Any, name: str) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return _dataclass(kind, value, name)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _built(inner[0], value, name)
+    if origin is tuple:
+        _expect(isinstance(value, (list, tuple)), name, value, "a list")
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        _expect(len(kinds) == len(value), name, value, f"a list of {len(kinds)}")
+        return tuple(_built(one, part, name) for one, part in zip(kinds, value, strict=True))
+    if origin in (dict, Mapping):
+        _expect(isinstance(value, Mapping), name, value, "an object")
+        return {key: _built(inner[1], part, key) for key, part in value.items()}
+    if origin is Literal:
+        _expect(value in inner, name, value, " or ".join(map(str, inner)))
+    elif kind is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        _expect(value is None or is_number, name, value, "a number")
+        return number(value)
+    elif kind is not Any:
+        is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        _expect(is_right, name, value, _EXPECTED[kind])
+    return value
+
+
+_EXPECTED = {str: "text", int: "a whole number", bool: "true or false"}
+
+
+def _dataclass(kind: Any, record: Any, name: str) -> Any:
+    _expect(isinstance(record, Mapping), name, record, "an object")
+    hints, given = _hints(kind), {}
+    for field in fields(kind):
+        if field.name in record:
+            given[field.name] = _built(hints[field.name], record[field.name], field.name)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{field.name} is missing")
+    return kind(**given)
+
+
+_hints = cache(get_type_hints)
+
+
+def _expect(is_right: bool, name: str, value: Any, expected: str) -> None:
+    if not is_right:
+        found = json.dumps(value, default=str)[:40]
+        raise ValueError(f"{name} is {found} where it needs {expected}")
+
+
+def _expect_share(name: str, value: float) -> None:
+    _expect(math.isnan(value) or 0 <= value <= 1, name, value, "a number from 0 to 1")
 
 
 def number(value: float | str | None) -> float:
     """null is NaN; some writers put their numbers into quotes."""
     return math.nan if value is None else float(value)
-
-
-def _target(record: Mapping[str, Any]) -> Target:
-    return Target(
-        token=record["token"],
-        vocabulary_ids=tuple(record["vocabulary_ids"]),
-        position=record["position"],
-        probability=number(record["probability"]),
-        logit=number(record["logit"]),
-        rank=record["rank"],
-    )

@@ -31,7 +31,7 @@ from circuit_tracer.graphs.files.json_values import (
     whole_text,
 )
 from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, NodeKind, Nodes
-from circuit_tracer.graphs.influence import Part, chunks, edge_flows, handed_down
+from circuit_tracer.graphs.influence import chunks, edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _read_edges(path: Path, memory_budget_bytes: int) -> tuple[Edges, Bools]:
         columns, start = None, 0
         for group in range(file.num_row_groups):  # iter_batches would hold them all
             table = file.read_row_group(group, columns=["source", "target", "weight", "kept"])
-            part = Part(
+            part = Edges(
                 source=column(table, "source", np.int32),
                 target=column(table, "target", np.int32),
                 weight=column(table, "weight"),
@@ -174,8 +174,8 @@ def _read_edges(path: Path, memory_budget_bytes: int) -> tuple[Edges, Bools]:
                 budget = memory_budget_bytes
                 columns = edge_columns(count, part.weight.dtype, memory_budget_bytes=budget)
             columns.append(part)
-            kept[start : start + len(part.source)] = column(table, "kept", np.bool_)
-            start += len(part.source)
+            kept[start : start + len(part)] = column(table, "kept", np.bool_)
+            start += len(part)
         if columns is None:
             columns = edge_columns(0, column(file.read(), "weight").dtype)
         return columns.edges(), kept

@@ -6,8 +6,8 @@ another. Each of these ways is a product of matrices and so a signed number; tog
 edge (attribution/head_parts.py finds them). A route through features and heads takes one way along
 each of its edges, and its strength is the product of the ways' shares of their targets' rows. The
 rows are those of whole edges: so the strengths of all ways along one path of features sum to the
-strength of that path, with signs, and k_best.py finds the k best of them exactly, with the ways of
-an edge as so many edges between the same two nodes.
+signed strength of that path, and k_best.py finds the k best of them exactly, with the ways of an
+edge as so many edges between the same two nodes.
 
 Ways that carry next to nothing of their edge are not followed to their end: they are one part with
 no heads named, which closes the sum but is no way of its own, and no route takes it.
@@ -18,17 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Edges, Floats, Ints
-from circuit_tracer.graphs.influence import handed_down, totals
+from circuit_tracer.graphs.influence import handed_down, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.routes.k_best import Sign, best_routes
-from circuit_tracer.graphs.routes.paths import checked_rows, path_mass, signed_shares
+from circuit_tracer.graphs.routes.k_best import Sign
+from circuit_tracer.graphs.routes.paths import Path, ranked_routes
 
 
 class Hop(NamedTuple):
@@ -80,21 +79,15 @@ class HeadParts:
 
 
 @dataclass(frozen=True)
-class HeadPath:
-    """One route through features and heads."""
+class HeadPath(Path):
+    """One route through features and heads.
 
-    rows: tuple[int, ...]
-    """Rows of the node table from the source to the target, both included."""
+    Its strength is the product of the ways' shares of their targets' rows. Ways of one edge may
+    cancel, so one can be stronger than the edge.
+    """
+
     ways: tuple[Way, ...]
     """The heads along each of its edges."""
-    strength: float
-    """Signed product of the ways' shares of their targets' rows. Ways of one edge may cancel, so
-    one can be stronger than the edge."""
-    sign: int
-    """+1 if the route pushes the target up, -1 if down."""
-    share: float
-    """|strength| over the summed |strength| of all paths of the whole graph from the same sources
-    to this target, as for a path of features alone (`paths.Path.share`)."""
     path_share: float
     """Signed `strength` over that of the path through the same nodes, all its ways together."""
 
@@ -113,32 +106,29 @@ def best_head_paths(
 
     Only edges that `parts` has take part. All else is as `paths.best_paths` has it.
     """
-    graph, n = pruned.graph, len(pruned.graph.nodes)
-    if sign not in get_args(Sign):
-        raise UsageError(f'The sign of paths is "{sign}": give one of {", ".join(get_args(Sign))}.')
-    starts = checked_rows(graph, sources, pruned.node_kept, "source")
-    ends = checked_rows(graph, targets, pruned.node_kept, "target")
     followed = np.flatnonzero(parts.is_followed)
     steps = Edges(parts.source[followed], parts.target[followed], parts.weight[followed])
-    is_start = np.zeros(n, dtype=np.bool_)
-    is_start[starts] = True
-    whole = totals(graph)
-    shares = signed_shares(steps, whole)
-    routes = best_routes(steps, shares, is_start, ends, k=k, sign=sign, direct=direct)
-    mass = path_mass(graph, sources=starts.tolist())[ends]
-    edge_shares = _edge_shares(parts, whole)
+    ranked = ranked_routes(
+        pruned.graph,
+        steps,
+        pruned.node_kept,
+        k=k,
+        sources=sources,
+        targets=targets,
+        direct=direct,
+        sign=sign,
+    )
+    edge_shares = _edge_shares(parts, totals(pruned.graph))
     return [
         HeadPath(
             rows=route.rows,
-            ways=tuple(parts.ways[int(followed[edge])] or () for edge in route.edges),
             strength=route.strength,
-            sign=1 if route.strength > 0 else -1,
-            share=abs(route.strength) / float(all_),
+            share=share,
+            ways=tuple(parts.ways[int(followed[edge])] or () for edge in route.edges),
             path_share=route.strength
             / float(np.prod([edge_shares[pair] for pair in pairwise(route.rows)])),
         )
-        for into, all_ in zip(routes, mass, strict=True)
-        for route in into
+        for route, share in ranked
     ]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -59,9 +59,11 @@ def best_routes(
 
     `steps` are sorted by target, their nodes in topological order; `shares` (m,) are their signed
     shares; `is_start` (n,). `direct=False` leaves out routes of a single edge. Raises UsageError
-    for k below 1 or above `MOST_ROUTES`.
+    for k below 1 or above `MOST_ROUTES`, or another sign.
     """
     check_count(k)
+    if sign not in get_args(Sign):
+        raise UsageError(f'The sign of paths is "{sign}": give one of {", ".join(get_args(Sign))}.')
     if sign == "any":
         ranked = _Ranked(steps, shares, is_start)
         return [list(islice(ranked.into(end, direct=direct), k)) for end in ends.tolist()]

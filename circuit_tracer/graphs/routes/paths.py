@@ -3,8 +3,8 @@
 A path's strength is the product of its edges' shares, an edge's share being its signed weight
 divided by the absolute sum of its target's row (the N of influence.py, with signs). k_best.py finds
 the strongest, of all or of one sign. The total mass of all paths, against which a path's share is
-measured, is one sum up the layers; the masses of both signs follow from two, of the strengths and
-of their absolute values.
+measured, is one sum up the layers; the masses of positive and of negative paths follow from two,
+of the strengths and of their absolute values.
 
 Rows are whole rows, so strengths do not depend on which edges a trace kept. Of the paths through
 edges it did not keep, only those that enter by such an edge from a token are known, in sum; the
@@ -15,16 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind, node_name
-from circuit_tracer.graphs.influence import chunks, totals
+from circuit_tracer.graphs.influence import chunks, ratio, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.routes.k_best import Sign, best_routes
+from circuit_tracer.graphs.routes.k_best import Route, Sign, best_routes
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,15 @@ class Path:
     """Rows of the node table from the source to the target, both included."""
     strength: float
     """Signed product of the edges' shares of their targets' rows; in -1..1."""
-    sign: int
-    """+1 if the route pushes the target up, -1 if down (the product of the edges' signs)."""
     share: float
     """|strength| over the summed |strength| of all paths of the whole graph from the same
     sources to this target. Pruned or not, the share of one path is the same. Where the trace left
     out edges between features, at most by the paths through those too high."""
+
+    @property
+    def sign(self) -> int:
+        """+1 if the route pushes the target up, -1 if down."""
+        return 1 if self.strength > 0 else -1
 
 
 class SignedMass(NamedTuple):
@@ -83,28 +85,40 @@ def best_paths(
     by source row. Raises UsageError for k < 1 or above `k_best.MOST_ROUTES`, another sign, or a row
     that is not in the graph or was pruned.
     """
-    graph = pruned.graph if isinstance(pruned, PrunedGraph) else pruned
     if isinstance(pruned, PrunedGraph):
-        node_kept, which = pruned.node_kept, np.flatnonzero(pruned.edge_kept)
+        graph, node_kept, steps = pruned.graph, pruned.node_kept, pruned.kept_edges
     else:
-        node_kept, which = np.ones(len(graph.nodes), dtype=np.bool_), np.arange(len(graph.edges))
-    if sign not in get_args(Sign):
-        raise UsageError(f'The sign of paths is "{sign}": give one of {", ".join(get_args(Sign))}.')
-    starts = checked_rows(graph, sources, node_kept, "source")
-    ends = checked_rows(graph, targets, node_kept, "target")
-    steps = graph.edges.take(which)
+        graph, node_kept, steps = pruned, np.ones(len(pruned.nodes), dtype=np.bool_), pruned.edges
+    ranked = ranked_routes(
+        graph, steps, node_kept, k=k, sources=sources, targets=targets, direct=direct, sign=sign
+    )
+    return [Path(route.rows, route.strength, share) for route, share in ranked]
+
+
+def ranked_routes(
+    graph: Graph,
+    steps: Edges,
+    node_kept: Bools,
+    *,
+    k: int,
+    sources: Sequence[int] | None,
+    targets: Sequence[int] | None,
+    direct: bool,
+    sign: Sign,
+) -> list[tuple[Route, float]]:
+    """The k best routes into each target along `steps`, each with its share of all paths.
+
+    The other parameters, the order and what is raised are those of `best_paths`.
+    """
+    starts = _checked_rows(graph, sources, node_kept, "source")
+    ends = _checked_rows(graph, targets, node_kept, "target")
     is_start = np.zeros(len(graph.nodes), dtype=np.bool_)
     is_start[starts] = True
     shares = signed_shares(steps, totals(graph))
     routes = best_routes(steps, shares, is_start, ends, k=k, sign=sign, direct=direct)
-    mass = path_mass(graph, sources=starts.tolist())[ends]
+    mass = path_mass(graph, sources=starts.tolist())[ends].tolist()
     return [
-        Path(
-            rows=route.rows,
-            strength=route.strength,
-            sign=1 if route.strength > 0 else -1,
-            share=abs(route.strength) / float(whole),
-        )
+        (route, abs(route.strength) / whole)
         for into, whole in zip(routes, mass, strict=True)
         for route in into
     ]
@@ -155,7 +169,7 @@ def _from_dropped(graph: Graph, sources: Sequence[int]) -> Floats:
     nodes = graph.nodes
     if not np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
         return np.zeros(len(nodes))
-    return _over(nodes.dropped_embeddings, totals(graph))
+    return ratio(nodes.dropped_embeddings, totals(graph))
 
 
 def _carried(graph: Graph, start: Floats, *, signed: bool = False) -> Floats:
@@ -182,16 +196,16 @@ def direct_shares(graph: Graph) -> Floats:
     """
     nodes, edges, targets = graph.nodes, graph.edges, graph.target_rows
     whole = totals(graph)
-    direct = _over(nodes.dropped_embeddings, whole)[targets]
+    direct = ratio(nodes.dropped_embeddings, whole)[targets]
     for i, row in enumerate(targets.tolist()):
         steps = edges.take(edges.into(row, row + 1))
         from_token = nodes.kind[steps.source] == NodeKind.EMBEDDING
         direct[i] += np.abs(signed_shares(steps, whole)[from_token]).sum()
     mass = path_mass(graph, sources=nodes.of_kind(NodeKind.EMBEDDING).tolist())[targets]
-    return _over(direct, mass)
+    return ratio(direct, mass)
 
 
-def checked_rows(
+def _checked_rows(
     graph: Graph, rows: Sequence[int] | None, node_kept: Bools, role: Literal["source", "target"]
 ) -> Ints:
     """Rows of sources or targets, by default all embeddings or all targets.
@@ -209,14 +223,3 @@ def checked_rows(
                 "edge threshold (--node-threshold, --edge-threshold) or choose another node"
             )
     return checked
-
-
-def signed_shares(edges: Edges, whole: Floats) -> Floats:
-    """Each edge's weight / absolute sum of its target's whole row; `whole` (n,) of all nodes."""
-    return _over(edges.weight, whole[edges.target])
-
-
-def _over(part: NDArray[np.floating[Any]], whole: Floats) -> Floats:
-    """part / whole, 0 where there is no whole."""
-    ratio: Floats = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
-    return ratio

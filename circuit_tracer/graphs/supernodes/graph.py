@@ -23,7 +23,7 @@ import numpy as np
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind, node_names
-from circuit_tracer.graphs.influence import edge_influence, totals
+from circuit_tracer.graphs.influence import edge_influence, ratio, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths, path_mass, restricted
 from circuit_tracer.graphs.supernodes.grouping import Supernode, unique_names
@@ -82,7 +82,10 @@ def supernode_graph(pruned: PrunedGraph, groups: Sequence[Supernode]) -> Superno
     source, target = of_row[edges.source], of_row[edges.target]
     weight = edges.weight.astype(np.float64)
     flow = edge_influence(graph, pruned.influence, which)
-    share = _shares(pruned) * _within_group(pruned, of_row, len(nodes))[edges.target]
+    share = (
+        signed_shares(edges, totals(graph))
+        * _within_group(pruned, of_row, len(nodes))[edges.target]
+    )
     pair = source.astype(np.int64) * len(nodes) + target
     between = source != target
     pairs, index = np.unique(pair[between], return_inverse=True)
@@ -143,14 +146,6 @@ def _partition(
     return tuple(nodes), of_row
 
 
-def _shares(pruned: PrunedGraph) -> Floats:
-    """Signed share of each kept edge of its target's whole row."""
-    edges, whole = pruned.kept_edges, totals(pruned.graph)
-    into = whole[edges.target]
-    shares: Floats = np.divide(edges.weight, into, out=np.zeros(len(edges)), where=into > 0)
-    return shares
-
-
 def _within_group(pruned: PrunedGraph, of_row: Ints, count: int) -> Floats:
     """(n,) how much each node counts in its group: its influence over the group's; sums to 1."""
     kept = pruned.kept_rows
@@ -158,11 +153,9 @@ def _within_group(pruned: PrunedGraph, of_row: Ints, count: int) -> Floats:
     fed = np.zeros(len(matters), dtype=np.bool_)
     fed[pruned.kept_edges.target] = True  # tokens and errors have no inputs to take the mean of
     matters = np.where(fed, np.maximum(matters, 1e-300), 0.0)
-    sums = np.bincount(of_row[kept], matters[kept], count)
+    sums = np.bincount(of_row[kept], matters[kept], count).astype(np.float64)
     part = np.zeros(len(matters))
-    part[kept] = np.divide(
-        matters[kept], sums[of_row[kept]], out=np.zeros(len(kept)), where=sums[of_row[kept]] > 0
-    )
+    part[kept] = ratio(matters[kept], sums[of_row[kept]])
     return part
 
 
@@ -174,12 +167,6 @@ def _compact(pruned: PrunedGraph) -> tuple[Graph, Ints]:
     inner = restricted(pruned.graph, np.flatnonzero(pruned.edge_kept))
     whole = replace(pruned, graph=inner, edge_kept=np.ones(len(inner.edges), dtype=np.bool_))
     return whole.kept_graph(), pruned.kept_rows
-
-
-def _signed_shares(graph: Graph) -> Floats:
-    into = totals(graph)[graph.edges.target]
-    shares: Floats = np.divide(graph.edges.weight, into, out=np.zeros(len(into)), where=into > 0)
-    return shares
 
 
 def _walk(blocks: Ints) -> tuple[int, ...]:
@@ -196,7 +183,7 @@ class _Blocks:
         place = np.zeros(len(block), dtype=np.int64)
         for rows in self.members.values():
             place[rows] = np.arange(len(rows))
-        edges, shares = graph.edges, _signed_shares(graph)
+        edges, shares = graph.edges, signed_shares(graph.edges, totals(graph))
         pairs = np.stack([block[edges.target], block[edges.source]], axis=1)
         unique, index = np.unique(pairs, axis=0, return_inverse=True)
         self.into: dict[tuple[int, int], Floats] = {}

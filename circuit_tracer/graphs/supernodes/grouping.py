@@ -23,7 +23,7 @@ import numpy as np
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
-from circuit_tracer.graphs.influence import totals
+from circuit_tracer.graphs.influence import signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 THRESHOLD = 0.5
@@ -234,8 +234,7 @@ def _edge_similarity(pruned: PrunedGraph, rows: Ints) -> Floats:
     """(n, n) mean cosine of what feeds two features and of what they feed, 0 where negative."""
     graph, edges = pruned.graph, pruned.kept_edges
     n = len(graph.nodes)
-    whole = totals(graph)[edges.target]
-    share = np.divide(edges.weight, whole, out=np.zeros(len(edges)), where=whole > 0)
+    share = signed_shares(edges, totals(graph))
     place = np.full(n, -1)
     place[rows] = np.arange(len(rows))
     incoming, outgoing = np.zeros((len(rows), n)), np.zeros((len(rows), n))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import Graph, NodeKind, PrunedGraph, prune
-from circuit_tracer.graphs.comparing.alignment import align, needleman_wunsch
+from circuit_tracer.graphs.comparing.alignment import align, needleman_wunsch, roles_of
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.comparing.merging import Owner, merge
 from circuit_tracer.graphs.comparing.overlap import (
@@ -20,7 +19,6 @@ from circuit_tracer.graphs.comparing.overlap import (
     mean_overlap,
     permutation_p,
 )
-from circuit_tracer.graphs.comparing.roles import read_roles, roles_of
 from circuit_tracer.graphs.graph import Edges
 from tests.graphs.builders import make_info, random_graph
 
@@ -235,14 +233,13 @@ def test_the_alignment_is_the_best_of_all(seed: int) -> None:
     assert sum(worth[i, j] for i, j in found) - 0.4 * (9 - 2 * len(found)) == pytest.approx(best)
 
 
-def test_roles_win_over_tokens(tmp_path: Path) -> None:
+def test_roles_win_over_tokens() -> None:
     words = ("a banana is", "is banana a")
     graphs = [with_tokens(random_graph(2, 4, 3), text) for text in words]
-    path = tmp_path / "roles.jsonl"
-    lines = ['{"prompt": "a banana is", "roles": {"verb": "is", "first": 1}}']
-    lines += ["", '{"prompt": "is banana a", "id": 3, "roles": {"verb": 1, "last": "a"}}']
-    path.write_text("\n".join(lines))
-    given = read_roles(path)
+    given = {
+        "a banana is": {"verb": "is", "first": 1},
+        "is banana a": {"verb": 1, "last": "a"},
+    }
     roles = roles_of(graphs[0], given), roles_of(graphs[1], given)
     assert roles == ({"verb": 3, "first": 1}, {"verb": 1, "last": 3})
     columns = align(*graphs, roles=roles)
@@ -260,22 +257,7 @@ def test_roles_win_over_tokens(tmp_path: Path) -> None:
         align(*graphs, roles=({"verb": 1, "noun": 1}, None))
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("{", "line 1 of .* is no JSON"),
-        ('{"prompt": 1}', "has no prompt"),
-        ('{"prompt": "x"}', "gives no roles"),
-        ('{"prompt": "x", "roles": {"a": 1.5}}', "roles in line 1"),
-        ('{"prompt": "x", "roles": [1]}', "roles in line 1"),
-        ("", "gives no roles"),
-    ],
-)
-def test_a_wrong_roles_file_is_explained(content: str, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "roles.jsonl"
-    path.write_text(content)
-    with pytest.raises(UsageError, match=says):
-        read_roles(path)
+def test_a_role_at_two_places_is_refused() -> None:
     graph = with_tokens(random_graph(2, 4, 3), "a a b")
     with pytest.raises(UsageError, match="stands at positions @1, @2"):
         roles_of(graph, {"a a b": {"x": "a"}})

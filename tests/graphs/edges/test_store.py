@@ -1,4 +1,4 @@
-"""Edges past a memory budget: the same edges, bounded memory, nothing left behind."""
+"""Edges past a memory budget: the same edges, bounded memory, no files left."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ from circuit_tracer.graphs.edges.store import EdgeStore
 from circuit_tracer.graphs.files.storage import check_graph, load_graph, save_graph
 from circuit_tracer.graphs.graph import Edges, Graph
 from circuit_tracer.graphs.influence import (
-    Part,
     edge_influence,
     flow,
-    flow_in_parts,
     influence,
-    row_totals,
+    totals,
 )
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.graphs.routes.paths import best_paths, path_mass
@@ -38,7 +36,7 @@ from tests.graphs.compare import assert_same_pruned
 BUDGETS = [1 << 30, 20_000, 100, 0]
 
 
-def batches(graph: Graph, per_batch: int = 7, seed: int = 0) -> list[Part]:
+def batches(graph: Graph, per_batch: int = 7, seed: int = 0) -> list[Edges]:
     """The graph's rows in a shuffled order, whole rows to a batch, targets in any order in it."""
     edges = graph.edges
     rng = np.random.default_rng(seed)
@@ -47,14 +45,14 @@ def batches(graph: Graph, per_batch: int = 7, seed: int = 0) -> list[Part]:
     for start in range(0, len(targets), per_batch):
         which = [np.flatnonzero(edges.target == t) for t in targets[start : start + per_batch]]
         order = np.concatenate(which)
-        parts.append(Part(edges.source[order], edges.target[order], edges.weight[order]))
+        parts.append(Edges(edges.source[order], edges.target[order], edges.weight[order]))
     return parts
 
 
-def filled(parts: list[Part], budget: int, folder: Path | None = None) -> EdgeStore:
+def filled(parts: list[Edges], budget: int, folder: Path | None = None) -> EdgeStore:
     store = EdgeStore(budget, folder)
     for part in parts:
-        store.add(*part)
+        store.add(*part.columns)
     return store
 
 
@@ -75,7 +73,7 @@ def test_edges_come_back_sorted_whatever_the_budget(budget: int, dtype: type) ->
     edges = store.edges()
     assert isinstance(edges.source, np.memmap) == (store.nbytes > budget)
     assert_same_edges(edges, graph.edges)
-    assert_same_edges(store.edges(), graph.edges)  # once more
+    assert_same_edges(store.edges(), graph.edges)  # a second time
     store.close()
     assert store.count == 0
     assert_same_edges(edges, graph.edges)  # they outlive the store
@@ -87,7 +85,7 @@ def test_batches_may_be_in_any_order_and_are_given_back_sorted(budget: int) -> N
     rng = np.random.default_rng(1)
     store = EdgeStore(budget)
     for part in batches(graph):
-        store.add(*part.take(rng.permutation(len(part.source))))
+        store.add(*part.take(rng.permutation(len(part))).columns)
     assert_same_edges(store.edges(), graph.edges)
     given = list(store.unsorted())
     assert len(given) == len(batches(graph))
@@ -102,11 +100,11 @@ def test_influence_of_a_growing_graph_goes_batch_by_batch(budget: int) -> None:
     store, known = EdgeStore(budget), np.zeros(len(graph.edges), dtype=bool)
     arguments: dict[str, Any] = {"level": graph.nodes.layer, "target_weight": graph.nodes.weight}
     for part in batches(graph, per_batch=20):
-        store.add(*part)
+        store.add(*part.columns)
         known |= np.isin(graph.edges.target, part.target)
         some = graph.edges.take(known)
-        expected = flow(some.source, some.target, some.weight, **arguments)
-        found = flow_in_parts(list(store.unsorted()), **arguments)
+        expected = flow([some], **arguments)
+        found = flow(list(store.unsorted()), **arguments)
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
@@ -120,12 +118,11 @@ def test_nodes_without_edges_can_be_left_out_on_the_way(budget: int) -> None:
     renumbered = np.full(wide[-1] + 1, -1)
     renumbered[wide] = np.arange(len(wide))
     assert_same_edges(store.edges(renumbered), graph.edges)
-    received = flow_in_parts(
-        list(store.unsorted()),
-        level=graph.nodes.layer,
-        target_weight=graph.nodes.weight,
-        renumbered=np.maximum(renumbered, 0),
-    )
+    parts = [
+        Edges(renumbered[part.source], renumbered[part.target], part.weight)
+        for part in store.unsorted()
+    ]
+    received = flow(parts, level=graph.nodes.layer, target_weight=graph.nodes.weight)
     np.testing.assert_allclose(received, influence(graph), rtol=1e-12)
     with pytest.raises(ValueError, match="rise"):
         store.edges(renumbered[::-1].copy())
@@ -163,7 +160,7 @@ def test_what_is_no_batch_of_rows_is_refused(source, target, weight, message) ->
     assert store.count == 2
 
 
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_no_file_is_left(tmp_path: Path) -> None:
     graph = random_graph(4, 4, 8)
     store = filled(batches(graph), 0, tmp_path)
     edges = store.edges()
@@ -221,13 +218,13 @@ def peak(work: Callable[[], Any]) -> tuple[int, Any]:
         tracemalloc.stop()
 
 
-def big_batches(n_batches: int = 60) -> list[Callable[[], Part]]:
+def big_batches(n_batches: int = 60) -> list[Callable[[], Edges]]:
     """Batches made when they are asked for: 60 of 8 rows with 2,000 edges each, 12 MB in all."""
 
-    def make(i: int) -> Part:
+    def make(i: int) -> Edges:
         rng = np.random.default_rng(i)
         target = np.repeat(2000 + rng.permutation(8) + 8 * i, 2000)
-        return Part(np.tile(np.arange(2000), 8), target, rng.normal(size=16000).astype(np.float32))
+        return Edges(np.tile(np.arange(2000), 8), target, rng.normal(size=16000).astype(np.float32))
 
     order = np.random.default_rng(0).permutation(n_batches)
     return [lambda i=int(i): make(i) for i in order]
@@ -237,7 +234,7 @@ def test_memory_stays_within_the_budget() -> None:
     def collect(budget: int) -> Edges:
         store = EdgeStore(budget)
         for make in big_batches():
-            store.add(*make())
+            store.add(*make().columns)
         return store.edges()
 
     one_batch = peak(big_batches()[0])[0]
@@ -255,7 +252,7 @@ def mapped(graph: Graph) -> Graph:
     """The same graph with its edges on disk."""
     edges = graph.edges
     columns = edge_columns(len(edges), edges.weight.dtype, memory_budget_bytes=0)
-    columns.append(Part(edges.source, edges.target, edges.weight))
+    columns.append(edges)
     return replace(graph, edges=columns.edges())
 
 
@@ -276,9 +273,7 @@ def test_numbers_do_not_depend_on_where_edges_lie_or_on_the_chunk(
     np.testing.assert_allclose(influence(same), found, **near)
     np.testing.assert_allclose(edge_influence(same), flows, **near)
     np.testing.assert_allclose(path_mass(same, sources=sources), mass, **near)
-    totals = row_totals(same.edges.target, same.edges.weight, len(same.nodes))
-    bare = row_totals(graph.edges.target, graph.edges.weight, len(graph.nodes))
-    np.testing.assert_allclose(totals, bare, **near)
+    np.testing.assert_allclose(totals(same), totals(graph), **near)
     pruned = prune(same, edge_threshold=0.9)
     np.testing.assert_array_equal(pruned.node_kept, expected.node_kept)
     np.testing.assert_array_equal(pruned.edge_kept, expected.edge_kept)
@@ -314,9 +309,8 @@ def test_what_is_out_of_order_is_seen_across_chunks(
     order = np.random.default_rng(0).permutation(len(graph.edges))
     shuffled = graph.edges.take(order)
     monkeypatch.setattr(influence_module, "CHUNK", chunk)
-    columns = (shuffled.source, shuffled.target, shuffled.weight)
     arguments: dict[str, Any] = {"level": graph.nodes.layer, "target_weight": graph.nodes.weight}
-    np.testing.assert_allclose(flow(*columns, **arguments), found, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(flow([shuffled], **arguments), found, rtol=1e-12, atol=1e-15)
     by_target_down = graph.edges.take(np.argsort(-graph.edges.target, kind="stable"))
     for edges in (shuffled, by_target_down):
         with pytest.raises(ValueError, match="edges out of order"):

@@ -168,6 +168,9 @@ def edit_info(key: str, value: object, *, target: bool = False) -> Callable[[Pat
     return apply
 
 
+SCORES = dict.fromkeys(
+    ("replacement", "completeness", "error_share", "constant_share", "unexpanded_share"), 0.5
+)
 DAMAGES = {
     "no trace.json": (remove("trace.json"), "give the folder that"),
     "no nodes": (remove("nodes.parquet"), "missing: trace the prompt again"),
@@ -184,12 +187,15 @@ DAMAGES = {
     "a score in words": (edit("scores", {"replacement": "good"}), "replacement is"),
     "a threshold of 7": (edit("node_threshold", 7), "node_threshold is no number from 0 to 1"),
     "prompt 5": (edit_info("prompt", 5), "prompt is 5 where it needs text"),
-    "tokens that are numbers": (edit_info("tokens", [1, 2, 3]), "tokens is .* needs texts"),
+    "tokens that are numbers": (edit_info("tokens", [1, 2, 3]), "tokens is 1 where it needs text"),
     "a token too few": (edit_info("token_ids", [1]), "as many token_ids as tokens"),
     "layers in words": (edit_info("n_layers", "six"), "n_layers is .* a whole number"),
     "settings gone": (edit_info("settings", None), "settings is null"),
-    "model is text": (edit_info("model", "sprout"), "model is .* a name, a source"),
-    "targets are text": (edit_info("targets", ["yes"]), "targets is .* objects"),
+    "model is text": (edit_info("model", "sprout"), 'model is "sprout" where it needs an object'),
+    "targets are text": (
+        edit_info("targets", ["yes"]),
+        'targets is "yes" where it needs an object',
+    ),
     "a target without text": (edit_info("token", None, target=True), "token is null"),
     "a probability of 7": (edit_info("probability", 7, target=True), "from 0 to 1"),
     "a target without ids": (edit_info("vocabulary_ids", [], target=True), "one id, or two"),
@@ -202,7 +208,15 @@ DAMAGES = {
     "a dropped sum of NaN": (change_column("nodes.parquet", "dropped", math.nan), "no sum"),
     "a weight of infinity": (change_column("edges.parquet", "weight", math.inf), "finite"),
     "a soft-cap in words": (edit_info("logit_softcap", "30"), "logit_softcap is"),
-    "a range of one": (edit("scores", {"replacement_range": [1]}), "two numbers from 0 to 1"),
+    "a model without a name": (
+        edit_info("model", {"source": "x", "sha256": ""}),
+        "name is missing",
+    ),
+    "a range of one": (
+        edit("scores", SCORES | {"replacement_range": [1]}),
+        r"\[1\] .* a list of 2",
+    ),
+    "a range past 1": (edit("scores", SCORES | {"replacement_range": [0, 7]}), "from 0 to 1"),
     "edges upside down": (swap_ends, "does not go up"),
 }
 
