@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from circuit_tracer.interventions.generation import Continuation, write_on
-from circuit_tracer.interventions.steering import Feature, held
+from circuit_tracer.interventions.steering import Feature
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.card_search import find_cards
 from circuit_tracer.transcoders.cards import Card, CardBook, load_cards
@@ -73,7 +73,7 @@ class Bench:
         self, prompts: Sequence[str], arms: Sequence[tuple[Feature, float]], colour: str
     ) -> list[list[Continuation]]:
         """For every prompt, the text without changes and then that of every arm."""
-        changes = [(), *(held([feature], dose) for feature, dose in arms)]
+        changes = [(), *(clamped([feature], dose) for feature, dose in arms)]
         target = self.model.token_id(colour)
         return [
             write_on(
@@ -273,7 +273,7 @@ def neuron_report() -> str:
     texts = [model.tokenize(text) for text in OPENINGS]
     maxima = measured_maxima(model, neurons, pairs, shipped_texts(model))
     features = [Feature(*pair, "", m) for pair, m in zip(pairs, maxima, strict=True)]
-    arms = [(), *(held([one], NEURON_DOSE) for one in features)]
+    arms = [(), *(clamped([one], NEURON_DOSE) for one in features)]
     target = model.token_id(NEURON_WORD)
     rows = [
         write_on(model, neurons, ids, arms, max_new_tokens=NEURON_TOKENS, target=target)

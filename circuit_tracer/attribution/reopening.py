@@ -1,4 +1,4 @@
-"""Freeze the prompt of a finished graph once more, to ask what the graph does not hold.
+"""Run the prompt of a finished graph again, to ask what the graph does not contain.
 
 A graph's nodes are places (layer, position, feature), so nothing but the forward pass and the
 encoding is done again.
@@ -6,7 +6,7 @@ encoding is done again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from circuit_tracer.attribution.replacement import (
     build_replacement,
     check_fits,
 )
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
@@ -23,8 +23,7 @@ from circuit_tracer.models.check import check_wiring
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 
-@dataclass(frozen=True)
-class FrozenPrompt:
+class FrozenPrompt(NamedTuple):
     """One prompt's pass and the local replacement model around it."""
 
     capture: Capture
@@ -45,8 +44,42 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
             "folder that circuit-tracer trace wrote"
         )
     check_fits(dictionary, model.wiring)
-    last = max(target.position for target in info.targets)
-    capture = model.capture(list(info.token_ids), last + 1)
+    capture = model.capture(list(info.token_ids), _n_explained(info))
     check_wiring(capture, model.wiring)
     replacement = build_replacement(capture, model.wiring, dictionary, n_zeroed=zeroed)
     return FrozenPrompt(capture, replacement)
+
+
+def check_same(info: GraphInfo, model: Model, dictionary: AnyDictionary) -> None:
+    """Raise UsageError where model or dictionary have other weights than the graph's."""
+    for what, flag, theirs, ours in (
+        ("model", "--model", info.model, model.identity),
+        ("dictionary", "--transcoders", info.dictionary, dictionary.identity),
+    ):
+        if theirs.sha256 and theirs.sha256 != ours.sha256:
+            raise UsageError(
+                f"the graph was traced with another {what} ({theirs.name}, sha256 "
+                f"{theirs.sha256[:12]}) than {ours.name} ({ours.sha256[:12] or 'unknown'}); give "
+                f"the same with {flag}, or trace the prompt again"
+            )
+
+
+def prompt_ids(info: GraphInfo, model: Model) -> list[int]:
+    """The graph's prompt as tokens, as many as have to be run, chat template included.
+
+    Raises UsageError when this tokenizer makes other tokens of it than the graph has.
+    """
+    settings: Any = info.settings
+    ids = model.tokenize(
+        info.prompt, chat=bool(settings.get("chat", False)), system=settings.get("system")
+    )
+    if info.token_ids and tuple(ids) != tuple(info.token_ids):
+        raise UsageError(
+            f"{model.identity.name} makes other tokens of the prompt than the graph has; trace the "
+            "prompt again"
+        )
+    return model.needed(ids, _n_explained(info))
+
+
+def _n_explained(info: GraphInfo) -> int:
+    return max(target.position for target in info.targets) + 1

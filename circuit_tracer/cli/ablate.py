@@ -204,7 +204,7 @@ def _writes(given: str) -> Writes:
     """Where cross-layer features write."""
     if given not in ("all", "held"):
         raise UsageError(f'--writes "{given}" is neither all nor held')
-    return "all" if given == "all" else "held"
+    return "all" if given == "all" else "frozen"
 
 
 def _target(graph: Graph, text: str | None) -> int:

@@ -18,9 +18,8 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_name
 from circuit_tracer.interventions.engine import Effects, intervene
-from circuit_tracer.interventions.original import run_original
+from circuit_tracer.interventions.original import run_again
 from circuit_tracer.interventions.prediction import change_shares, predict
-from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
 from circuit_tracer.interventions.selection import NodeRef, change_of, rows_named, share_of
 from circuit_tracer.interventions.spec import (
     MODES,
@@ -145,34 +144,31 @@ def ablate(
     as in `intervene`, for all but the direct one. Raises UsageError for a graph of another model,
     dictionary or tokenizer, and as `intervene`.
     """
-    info = graph.info
-    check_same(info, model, dictionary)
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
-    ids = prompt_ids(info, model)
-    original = run_original(model, dictionary, ids, n_zeroed=zeroed_positions(info))
+    targets, original = graph.info.targets, run_again(model, dictionary, graph.info)
     measured: dict[Mode, Effects] = {
         mode: intervene(
             model,
             dictionary,
-            ids,
+            original.token_ids,
             [item.changes for item in items],
             mode=mode,
             end_layer=end_layer if mode == "constrained" else None,
             freeze_attention=None if mode == "direct" else freeze_attention,
             freeze_norms=None if mode == "direct" else freeze_norms,
             writes=writes,
-            positions=[max(target.position for target in info.targets)],
+            positions=[max(target.position for target in targets)],
             original=original,
         )
         for mode in modes
     }
-    shares = change_shares(graph, [item.shares or {} for item in items])
+    shares = change_shares(graph, (item.shares or {} for item in items))
     prediction = predict(graph, shares, targets_only=True)
     baseline = next(iter(measured.values()))
     return Ablation(
-        targets=info.targets,
-        probabilities=_of_targets(baseline.baseline_probabilities()[0], info.targets),
+        targets=targets,
+        probabilities=_of_targets(baseline.baseline_probabilities()[0], targets),
         top=model.token_text(int(baseline.baseline[0].argmax())),
         rows=tuple(
             AblationRow(
@@ -181,7 +177,7 @@ def ablate(
                 predicted_direct=_predicted(item, prediction.direct[:, i]),
                 predicted_total=_predicted(item, prediction.total[:, i]),
                 measured={
-                    mode: _measured(model, effects, i, info.targets)
+                    mode: _measured(model, effects, i, targets)
                     for mode, effects in measured.items()
                 },
             )

@@ -1,6 +1,6 @@
 """What ablating each kept feature does to the answer: do the members of a supernode act alike?
 
-Every kept feature is ablated alone, attention patterns held and all MLPs above it computed anew.
+Every kept feature is ablated alone, with attention patterns frozen and all MLPs above recomputed.
 The effect is the change of every logit at the explained positions, less its mean over the
 vocabulary, which the softmax does not see. Of a large vocabulary's logits only what they are in an
 orthonormal basis of the unembedding's columns is kept: as many numbers as the model is wide, with
@@ -21,8 +21,7 @@ from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.interventions.engine import intervene
-from circuit_tracer.interventions.original import run_original
-from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
+from circuit_tracer.interventions.original import run_again
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import ABLATED
 from circuit_tracer.models import Model
@@ -32,7 +31,7 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 WIDEST = 4096
 """Logits of a position that are kept as they are."""
 MOST_LOGITS = 1 << 26
-"""Logits that are held at a time."""
+"""Logits kept at a time."""
 
 
 @torch.no_grad()
@@ -44,9 +43,7 @@ def ablation_effects(
     Raises UsageError for a graph of another model, dictionary or tokenizer.
     """
     info = pruned.graph.info
-    check_same(info, model, dictionary)
-    ids = prompt_ids(info, model)
-    original = run_original(model, dictionary, ids, n_zeroed=zeroed_positions(info))
+    original = run_again(model, dictionary, info)
     positions = sorted({target.position for target in info.targets})
     basis = _basis(model.unembedding)
     rows = feature_rows(pruned).tolist()
@@ -57,10 +54,10 @@ def ablation_effects(
         found = intervene(
             model,
             dictionary,
-            ids,
+            original.token_ids,
             [(change_of(pruned.graph, row, ABLATED),) for row in some],
             mode="constrained",
-            writes="held",
+            writes="frozen",
             positions=positions,
             original=original,
         )

@@ -1,18 +1,18 @@
-"""Inside one pass: what is held, what is read, and what is written in a batch of interventions.
+"""Inside one pass: what is frozen, what is read, and what is written in a batch of interventions.
 
-Every pass runs the model's own modules; what a mode holds is put back in as it runs:
+Every pass runs the model's own modules; what a mode freezes is put back in as it runs:
 
 1. an embedding that is changed is scaled;
-2. held attention mixes the model's own values with the original pattern, held norms divide as they
-   did (`holding.py`);
+2. frozen attention mixes the model's own values with the original pattern, frozen norms divide as
+   they did (`freezing.py`);
 3. at each layer the dictionary reads what the model computed there. A changed feature's new
    activation is `times` its activation in the original pass, or the value given; the *change* is
-   that minus what the MLP output there already holds of it: the original activation where the MLP
-   output is held, the activation in this very pass where it is computed anew. So a feature that is
-   clamped at many positions and layers ends at the value asked for, whatever the others did to it;
+   that minus what the MLP output there already contains of it: the original activation where the
+   MLP output is frozen, the activation in this very pass where it is recomputed. So a feature that
+   is clamped at many positions and layers ends at the value asked for, whatever the others did;
 4. (change x decoder) is added where the dictionary writes, at the layers `Writes` says. All else in
    the MLP's output stays, the error term included;
-5. with `features`, a graph's other features answer linearly on top of what is held (`linear.py`).
+5. with `Freezing.features`, a graph's other features respond linearly on top (`linear.py`).
 
 Shapes: B rows (one intervention each), T tokens, L layers, d model width, n entries.
 """
@@ -27,11 +27,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import StrengthError
-from circuit_tracer.interventions.holding import HeldNorm, mix_values
+from circuit_tracer.interventions.freezing import Freezing, mix_values
 from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original
 from circuit_tracer.interventions.plan import Entries, Plan
-from circuit_tracer.interventions.spec import LARGEST, Writes
+from circuit_tracer.interventions.spec import LARGEST
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer, Neurons
@@ -47,7 +47,7 @@ class Inside:
     seen: Float[Tensor, "L B T d"]
     """What the dictionary reads at every layer: its encoder gives all features' activations."""
     streams: Float[Tensor, "levels B T d"]
-    """Residual stream in front of each layer's MLP (and its norm), and of the final norm."""
+    """Residual stream before each layer's MLP (and its norm), and before the final norm."""
 
 
 def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
@@ -61,16 +61,16 @@ def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
 
 @dataclass
 class _Pass:
-    """What one pass leaves behind on its way up; the layers' lists grow as it runs."""
+    """What is kept of one pass; the layers' lists grow as it runs."""
 
     mid: Tensor | None = None
-    """Residual stream in front of the current MLP's norm."""
+    """Residual stream before the current MLP's norm."""
     seen: list[Tensor] = field(default_factory=list)
     streams: list[Tensor] = field(default_factory=list)
     changed: dict[int, tuple[Entries, Tensor]] = field(default_factory=dict)
     """By reading layer: entries and the changes of their activations (n,)."""
-    answered: dict[int, Tensor] = field(default_factory=dict)
-    """By reading layer: changes of the activations of features that answer linearly (B, n)."""
+    responses: dict[int, Tensor] = field(default_factory=dict)
+    """By reading layer: changes of the activations of features that respond linearly (B, n)."""
 
 
 class EditedRun:
@@ -84,46 +84,38 @@ class EditedRun:
         *,
         original: Original | None = None,
         end: Int[Tensor, "B"] | None = None,
-        freeze_attention: bool = False,
-        norms: dict[tuple[Place, int], HeldNorm] | None = None,
-        carry_skips: bool | None = None,
-        writes: Writes = "all",
-        features: LinearFeatures | None = None,
+        freezing: Freezing | None = None,
         keep_inside: bool = False,
         n_zeroed: int = 1,
         start: int = 0,
     ) -> None:
-        """Without `original` nothing can be held, and "natural" is what this pass computes.
+        """Without `original` nothing can be frozen, and "natural" is what this pass computes.
 
-        `end` is the last layer whose MLP output is held, for each row (-1: none). With `norms`
-        every norm is held. Where outputs are held, an affine skip carries on, being linear, if
-        `carry_skips` says so (by default where norms are held). `writes` says at which layers
-        cross-layer features are written. `features` answer linearly on top of held outputs.
-        `start` is the position of the first token of the pass, for text that is being generated.
+        `end` is the last layer whose MLP output is frozen, for each row (-1: none). `start` is the
+        position of the first token of the pass, for text that is being generated.
         """
         self.model, self.wiring, self.dictionary, self.plan = model, model.wiring, dictionary, plan
-        self.original, self.norms = original, norms or {}
+        self.original = original
         self.end = torch.full((plan.n_rows,), -1, device=model.device) if end is None else end
         self.highest_end = int(self.end.max())
-        self.freeze_attention, self.keep_inside = freeze_attention, keep_inside
-        self.carry_skips = bool(self.norms) if carry_skips is None else carry_skips
-        self.writes, self.features = writes, features
-        self.keeps_reading = keep_inside or self.carry_skips or features is not None
+        self.freezing, self.keep_inside = freezing or Freezing(), keep_inside
+        responding = self.freezing.skips_carry or self.freezing.features is not None
+        self.keeps_reading = keep_inside or responding
         self.n_zeroed, self.start = n_zeroed, start
         self.kept = _Pass()
-        behind = self.wiring.paths.mlp_post_norm is not None
-        at_post_norm = behind and dictionary.writes == "hook_mlp_out"
+        paths = self.wiring.paths
+        at_post_norm = paths.mlp_post_norm is not None and dictionary.writes == "hook_mlp_out"
         self.write_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
-        self.has_mlp_norm = self.wiring.paths.mlp_norm is not None
+        self.has_mlp_norm = paths.mlp_norm is not None
 
     def wants(self, place: Place, layer: int) -> bool:
-        """Only places where something is held, changed or kept."""
-        if (place, layer) in self.norms:
+        """Only places where something is frozen, changed or kept."""
+        if (place, layer) in self.freezing.norms:
             return True
         if place == "embedding":
             return bool(self.plan.embeddings)
         if place == "attention":
-            return self.freeze_attention
+            return self.freezing.attention
         reads = self.keeps_reading or layer in self.plan.features
         if place == "mlp_norm" or (place == "mlp" and reads):
             return reads
@@ -154,11 +146,11 @@ class EditedRun:
             self.kept.streams.append(seen)
         if place == "mlp":
             self._read(layer, seen)
+        norm = self.freezing.norms.get((place, layer))
+        out = given if norm is None else norm(seen)
         if place == self.write_place and self._writes(layer):
-            held = self.norms.get((place, layer))
-            return self._rewritten(layer, given if held is None else held(seen))
-        held = self.norms.get((place, layer))
-        return given if held is None else held(seen)
+            return self._rewritten(layer, out)
+        return out
 
     def inside(self) -> Inside:
         """What was kept of a pass that is over."""
@@ -176,7 +168,7 @@ class EditedRun:
         return scaled
 
     def _attended(self, layer: int, seen: Tensor) -> Tensor:
-        assert self.original is not None, "only a pattern that was seen can be held"
+        assert self.original is not None, "only a pattern that was seen can be frozen"
         return mix_values(self.wiring, layer, self.original.capture.patterns[layer], seen)
 
     # Reading: what the changed features' activations are and by how much they are to change
@@ -192,22 +184,22 @@ class EditedRun:
             first = max(self.start, self.n_zeroed)
             entries = self.plan.features[layer].between(first, self.start + read.shape[1])
             self.kept.changed[layer] = (entries, self._changes(layer, entries, read))
-        if self.features is not None:
-            self.kept.answered[layer] = self._answers(self.features, layer, read)
+        if self.freezing.features is not None:
+            self.kept.responses[layer] = self._responses(self.freezing.features, layer, read)
 
     def _changes(
         self, layer: int, entries: Entries, read: Float[Tensor, "B T d"]
     ) -> Float[Tensor, "n"]:
-        """New activations minus those that the MLP outputs hold."""
-        held = self.end[entries.row] >= layer
+        """New activations minus those that the MLP outputs contain."""
+        frozen = self.end[entries.row] >= layer
         first = None
         if self.original is not None:
             first = self.original.activations[layer][entries.position, entries.index]
         current = read.new_zeros(len(entries)) if first is None else first.clone()
-        anew = (~held).nonzero().squeeze(1)
-        if len(anew):
-            place = entries.row[anew] * read.shape[1] + entries.position[anew] - self.start
-            current[anew] = self._encoded(layer, read.flatten(0, 1), place, entries.index[anew])
+        again = (~frozen).nonzero().squeeze(1)
+        if len(again):
+            place = entries.row[again] * read.shape[1] + entries.position[again] - self.start
+            current[again] = self._encoded(layer, read.flatten(0, 1), place, entries.index[again])
         natural = current if first is None else first
         return torch.where(entries.is_multiple, entries.amount * natural, entries.amount) - current
 
@@ -231,32 +223,32 @@ class EditedRun:
             found[here] = acts[which[here] - start, index[here]]
         return found
 
-    def _answers(
+    def _responses(
         self, features: LinearFeatures, layer: int, read: Float[Tensor, "B T d"]
     ) -> Float[Tensor, "B n"]:
-        """By how much features that answer linearly change; those that are set do not answer."""
-        assert self.original is not None, "features answer to a change of the original pass"
+        """By how much features that respond linearly change; those that are set do not."""
+        assert self.original is not None, "features respond to a change of the original pass"
         found = features.layers[layer].changes(read - self.original.seen[layer])
         if layer in self.kept.changed:
             found[features.layers[layer].places(self.kept.changed[layer][0])] = 0
         return found
 
-    # Writing: what is held of an MLP's output, and what is added to it
+    # Writing: what is frozen of an MLP's output, and what is added to it
 
     def _rewritten(self, layer: int, given: Tensor) -> Tensor:
         out = given.clone()
-        held = (self.end >= layer).nonzero().squeeze(1)
-        if len(held):
-            assert self.original is not None, "only an output that was seen can be held"
-            out[held] = self.original.written[layer].to(out.dtype)
-            if self.carry_skips:
-                self._carry_skip(layer, out, held)
+        frozen = (self.end >= layer).nonzero().squeeze(1)
+        if len(frozen):
+            assert self.original is not None, "only an output that was seen can be frozen"
+            out[frozen] = self.original.written[layer].to(out.dtype)
+            if self.freezing.skips_carry:
+                self._carry_skip(layer, out, frozen)
         for reading, (entries, change) in self.kept.changed.items():
             if self._reaches(reading, layer):
                 self._write(reading, layer, entries, change, out)
-        for reading, answered in self.kept.answered.items():
-            if self.features is not None and self._reaches(reading, layer):
-                self.features.write(reading, layer, answered, out)
+        for reading, response in self.kept.responses.items():
+            if self.freezing.features is not None and self._reaches(reading, layer):
+                self.freezing.features.write(reading, layer, response, out)
         for row, position, amount in self.plan.errors.get(layer, ()):
             assert self.original is not None, "errors are those of the original pass"
             out[row, position] += (amount - 1) * self.original.errors[layer][position]
@@ -266,19 +258,19 @@ class EditedRun:
         self, reading: int, layer: int, entries: Entries, change: Float[Tensor, "n"], out: Tensor
     ) -> None:
         """Add what changed features of one layer write to the MLP output of another."""
-        if reading < layer and self.writes == "own":
+        if reading < layer and self.freezing.writes == "own":
             return
-        if reading < layer and self.writes == "held":
+        if reading < layer and self.freezing.writes == "frozen":
             change = torch.where(self.end[entries.row] >= layer, change, torch.zeros_like(change))
         moved = change.nonzero().squeeze(1)  # of many features at many positions, few fire
         rows = self.dictionary.layers[reading].decoder_rows(entries.index[moved], layer)
         places = (entries.row[moved], entries.position[moved] - self.start)
         out.index_put_(places, change[moved, None] * rows, accumulate=True)
 
-    def _carry_skip(self, layer: int, out: Tensor, held: Int[Tensor, "n"]) -> None:
-        """What an affine skip makes of the change in what it reads, where outputs are held."""
+    def _carry_skip(self, layer: int, out: Tensor, frozen: Int[Tensor, "n"]) -> None:
+        """What an affine skip makes of the change in what it reads, where outputs are frozen."""
         W_skip: Any = self.dictionary.layers[layer].W_skip
         if W_skip is None or self.original is None or isinstance(self.dictionary, Neurons):
             return
-        moved = self.kept.seen[layer][held] - self.original.seen[layer]
-        out[held] += moved @ W_skip.T
+        moved = self.kept.seen[layer][frozen] - self.original.seen[layer]
+        out[frozen] += moved @ W_skip.T

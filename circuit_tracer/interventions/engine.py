@@ -1,13 +1,12 @@
 """Carry out interventions in the model itself: many at once, in one pass over the same prompt.
 
-What happens inside a pass is in `edits.py`; here is what a mode holds.
+What happens inside a pass is in `edits.py`; here is what a mode freezes.
 
-direct: attention, norms and MLP outputs are held; an affine skip carries on, being linear.
-constrained: MLP outputs are held up to the end layer (by default the highest changed one),
-attention patterns everywhere; norms are computed anew unless they are to be held. free: nothing is
-held. A cross-layer feature's decoder at a later layer stands for what that layer's MLP makes of
-it: where that MLP is computed anew, both count, unless `writes` leaves the decoder out there
-(`spec.Writes`).
+direct: attention, norms and MLP outputs; an affine skip carries on, being linear. constrained: MLP
+outputs up to the end layer (by default the highest changed one), attention patterns everywhere;
+norms are recomputed unless they are to be frozen. free: nothing. A cross-layer feature's decoder at
+a later layer stands for what that layer's MLP makes of it: where that MLP is recomputed, both
+count, unless `writes` leaves the decoder out there (`spec.Writes`).
 Source: method.md section 7; "Circuit Tracing" (Anthropic, March 2025), interventions.
 
 Shapes: B rows (one intervention each), T tokens, P positions asked for, L layers, d model width,
@@ -17,7 +16,9 @@ V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,12 +27,12 @@ from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions.edits import EditedRun, Inside, check_finite
-from circuit_tracer.interventions.holding import hold_norms
-from circuit_tracer.interventions.linear import LinearFeatures
+from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.original import Original, run_original
 from circuit_tracer.interventions.plan import Plan, check_places
 from circuit_tracer.interventions.spec import Intervention, Mode, Writes, highest_layer
 from circuit_tracer.models import Model
+from circuit_tracer.models.model import probabilities
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
@@ -39,6 +40,8 @@ MOST_ROWS = 512
 """Rows of one pass, however much memory there is."""
 MOST_ENTRIES = 20_000
 """Changed features in one pass: each has a decoder row added for every layer it writes to."""
+SMALL_WIDTH = 512
+"""Models of less width run many passes fastest on one thread."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Effects:
     """What a batch of interventions did."""
 
     logits: Float[Tensor, "B P V"]
-    """In front of a soft-cap, at `positions`."""
+    """Before a soft-cap, at `positions`."""
     baseline: Float[Tensor, "P V"]
     """The same without any change."""
     positions: Int[Tensor, "P"]
@@ -57,17 +60,12 @@ class Effects:
     """The same without any change: B is 1."""
 
     def probabilities(self) -> Float[Tensor, "B P V"]:
-        """With the changes, behind the soft-cap where there is one."""
-        return _softmax(self.logits, self.softcap)
+        """With the changes, after the soft-cap where there is one."""
+        return probabilities(self.logits, self.softcap)
 
     def baseline_probabilities(self) -> Float[Tensor, "P V"]:
         """Without any change."""
-        return _softmax(self.baseline, self.softcap)
-
-
-def _softmax(logits: Tensor, cap: float | None) -> Tensor:
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
+        return probabilities(self.baseline, self.softcap)
 
 
 @torch.no_grad()
@@ -89,10 +87,10 @@ def intervene(
 ) -> Effects:
     """Run one prompt once for every intervention, in as few passes as memory allows.
 
-    `end_layer` is for constrained runs: the last layer whose MLP output is held, for every row the
-    highest changed layer unless told (-1 holds none). `freeze_attention` holds attention patterns
-    (unless told, in all modes but free), `freeze_norms` norm denominators (unless told, in direct
-    runs alone). `writes` says at which layers cross-layer features are written (`spec.Writes`).
+    `end_layer` is for constrained runs: the last layer whose MLP output is frozen (-1: none), by
+    default each row's highest changed layer. `freeze_attention` is for attention patterns (by
+    default in all modes but free), `freeze_norms` for norm denominators (by default in direct runs
+    alone). `writes` says at which layers cross-layer features are written (`spec.Writes`).
     `positions` limits the logits. `keep_inside` keeps what later features read. `original` spares
     the prompt's own pass. Raises UsageError for layers, features and positions that are not there,
     for options that do not go together, and where the result is not finite.
@@ -101,21 +99,20 @@ def intervene(
         original = run_original(model, dictionary, token_ids, n_zeroed=n_zeroed)
     T = original.n_tokens
     check_places(interventions, dictionary, n_tokens=T, n_zeroed=original.n_zeroed)
-    hold = Hold(
-        attention=mode != "free" if freeze_attention is None else freeze_attention,
-        norms=mode == "direct" if freeze_norms is None else freeze_norms,
+    attention = mode != "free" if freeze_attention is None else freeze_attention
+    norms = mode == "direct" if freeze_norms is None else freeze_norms
+    _check_together(mode, end_layer, model.n_layers, attention=attention, norms=norms)
+    freezing = Freezing(
+        attention=attention,
+        norms=frozen_norms(model.wiring, original.capture) if norms else {},
         skips_carry=mode == "direct",
         writes=writes,
     )
-    _check_together(mode, end_layer, hold, model.n_layers)
     at = torch.tensor(range(T) if positions is None else positions, device=model.device)
     at = torch.where(at < 0, at + T, at)
     ends = [_end(changes, mode, end_layer, model.n_layers) for changes in interventions]
-    found = [
-        *passes(
-            model, dictionary, original, interventions, ends, hold, at=at, keep_inside=keep_inside
-        )
-    ]
+    run = partial(passes, model, dictionary, original, interventions, ends, freezing)
+    found = list(run(at=at, keep_inside=keep_inside))
     insides = [one.inside for one in found if one.inside is not None]
     return Effects(
         logits=torch.cat([one.logits[1:] for one in found]),
@@ -140,7 +137,7 @@ def _rows(inside: Inside, which: slice) -> Inside:
 
 
 def _end(changes: Intervention, mode: Mode, end_layer: int | None, n_layers: int) -> int:
-    """Last layer whose MLP output is held."""
+    """Last layer whose MLP output is frozen."""
     if mode == "direct":
         return n_layers - 1
     if mode == "free":
@@ -148,34 +145,21 @@ def _end(changes: Intervention, mode: Mode, end_layer: int | None, n_layers: int
     return highest_layer(changes) if end_layer is None else end_layer
 
 
-def _check_together(mode: Mode, end_layer: int | None, hold: Hold, n_layers: int) -> None:
+def _check_together(
+    mode: Mode, end_layer: int | None, n_layers: int, *, attention: bool, norms: bool
+) -> None:
     if end_layer is not None and mode != "constrained":
         raise UsageError(f"--end-layer is for constrained runs, not for {mode} ones; leave it out")
     if end_layer is not None and not -1 <= end_layer < n_layers:
         raise UsageError(
             f"--end-layer {end_layer} is no layer of this model; give 0 to {n_layers - 1}, or -1 "
-            "to hold no MLP"
+            "to freeze no MLP"
         )
-    if mode == "direct" and not hold.attention:
-        raise UsageError("a direct run holds everything; let attention go in another mode")
-    if mode == "direct" and not hold.norms:
-        raise UsageError("a direct run holds everything; let norms go in another mode")
-
-
-@dataclass(frozen=True)
-class Hold:
-    """What is held in a batch of passes, MLP outputs apart."""
-
-    attention: bool
-    """Attention patterns."""
-    norms: bool
-    """Denominators of norms."""
-    skips_carry: bool = False
-    """Whether an affine skip carries on where an MLP's output is held, being linear."""
-    writes: Writes = "all"
-    """Where cross-layer features write."""
-    features: LinearFeatures | None = None
-    """A graph's features, which answer linearly where MLP outputs are held."""
+    for part, is_frozen in (("attention", attention), ("norms", norms)):
+        if mode == "direct" and not is_frozen:
+            raise UsageError(
+                f"a direct run freezes everything; let {part} be recomputed in another mode"
+            )
 
 
 class Batch(NamedTuple):
@@ -185,7 +169,7 @@ class Batch(NamedTuple):
     end: int
     """Which of the interventions."""
     logits: Float[Tensor, "B P V"]
-    """In front of a soft-cap. The first row is the pass with nothing changed, the others follow."""
+    """Before a soft-cap. The first row is the pass with nothing changed, the others follow."""
     inside: Inside | None
     """Of the same rows, where it was asked for."""
 
@@ -196,18 +180,17 @@ def passes(
     original: Original,
     interventions: Sequence[Intervention],
     ends: Sequence[int],
-    hold: Hold,
+    freezing: Freezing,
     *,
     at: Int[Tensor, "P"],
     keep_inside: bool,
 ) -> Iterator[Batch]:
     """Carry out interventions in as few passes as memory allows, at least one.
 
-    `ends` gives for each the last layer whose MLP output is held (-1: none). Every pass has its own
-    row with nothing changed, since sums of other batches round otherwise. Raises UsageError where
-    the numbers overflow.
+    `ends` gives for each the last layer whose MLP output is frozen (-1: none). Every pass has its
+    own row with nothing changed, since sums of other batches round otherwise. Raises UsageError
+    where the numbers overflow.
     """
-    norms = hold_norms(model.wiring, original.capture) if hold.norms else {}
     most = rows_at_once(model, original.n_tokens, len(at), keep_inside=keep_inside)
     for start, end in _spans(interventions, most - 1):
         rows: list[Intervention] = [(), *interventions[start:end]]
@@ -219,11 +202,7 @@ def passes(
             end=torch.tensor(
                 [min(ends[start:end], default=-1), *ends[start:end]], device=model.device
             ),
-            freeze_attention=hold.attention,
-            norms=norms,
-            carry_skips=hold.skips_carry,
-            writes=hold.writes,
-            features=hold.features,
+            freezing=freezing,
             keep_inside=keep_inside,
             n_zeroed=original.n_zeroed,
         )
@@ -254,3 +233,16 @@ def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_inside: 
     numbers = n_tokens * a_token + 4 * n_positions * wiring.n_vocabulary
     size = numbers * model.torch_dtype.itemsize
     return int(max(2, min(MOST_ROWS, memory_budget(model.device) // 4 // size)))
+
+
+@contextmanager
+def few_threads(model: Model) -> Iterator[None]:
+    """One thread for many passes of a small model: their products gain nothing from more, and where
+    the cores are busy the threads wait for each other, by a factor of twenty."""
+    before = torch.get_num_threads()
+    if model.device.type == "cpu" and model.d_model < SMALL_WIDTH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,9 +1,9 @@
-"""Let a model write on while features are held: several arms at once, one row each.
+"""Let a model write on while features are clamped: several arms at once, one row each.
 
 Tokens are generated one by one with the model's own cache of keys and values, or by whole passes
 where rotations depend on the text's length (what is cached would be turned otherwise). A multiple
 is of the activation the feature has in that very text, since a text still being written has no
-original; a value holds it there whatever the text does.
+original; a value clamps it there whatever the text does.
 
 Shapes: A arms, T tokens of the prompt, n new tokens, V vocabulary.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Continuation:
     """New tokens, up to and without an end token."""
     text: str
     target: tuple[float, ...]
-    """Probability of the watched token in front of every new token; empty if none is watched."""
+    """Probability of the watched token at every new token; empty if none is watched."""
     perplexity: float
     """Of the new tokens under the model with nothing changed; NaN if there are none."""
 
@@ -64,11 +65,11 @@ def write_on(
     if room < 1:
         raise PromptError(
             f"the prompt fills the {model.max_length} tokens that {model.identity.name} takes, so "
-            "nothing can be written behind it; shorten it"
+            "nothing can be written after it; shorten it"
         )
     if n_zeroed is None:
         n_zeroed = model.zeroed_positions(token_ids)
-    count = min(max_new_tokens, room)
+    count, pick = min(max_new_tokens, room), _Picker(temperature, seed)
     check_places(arms, dictionary, n_tokens=T + max_new_tokens, n_zeroed=n_zeroed)
     _check_kinds(arms)
     rows, probabilities = _generate(
@@ -78,7 +79,7 @@ def write_on(
         Plan.of(arms, model.unembedding),
         count=count,
         target=target,
-        pick=_picker(temperature, seed),
+        pick=pick,
         n_zeroed=n_zeroed,
     )
     ends = end_tokens(model)
@@ -87,20 +88,17 @@ def write_on(
         for row in rows[:, T:].tolist()
     ]
     losses = _losses(model, rows, T, lengths)
-    found = []
-    for row, length, loss, chances in zip(
-        rows[:, T:].tolist(), lengths, losses, probabilities, strict=True
-    ):
-        written = row[:length]
-        found.append(
-            Continuation(
-                token_ids=tuple(written),
-                text=str(model.tokenizer.decode(written, clean_up_tokenization_spaces=False)),
-                target=tuple(chances[:length]),
-                perplexity=float(loss.mean().exp()) if length else float("nan"),
-            )
+    return [
+        Continuation(
+            token_ids=tuple(row[:length]),
+            text=str(model.tokenizer.decode(row[:length], clean_up_tokenization_spaces=False)),
+            target=tuple(chances[:length]),
+            perplexity=float(loss.mean().exp()) if length else float("nan"),
         )
-    return found
+        for row, length, loss, chances in zip(
+            rows[:, T:].tolist(), lengths, losses, probabilities, strict=True
+        )
+    ]
 
 
 def _losses(
@@ -119,14 +117,17 @@ def _losses(
 def _check_kinds(arms: Sequence[Intervention]) -> None:
     for change in (change for arm in arms for change in arm):
         if change.kind != NodeKind.FEATURE:
-            raise UsageError(f"{change.name}: only features can be held while text is written")
+            raise UsageError(f"{change.name}: only features can be clamped while text is written")
 
 
 class _Picker:
     """The next token of every row; drawn on the host, so that a seed means the same everywhere."""
 
-    def __init__(self, temperature: float, generator: torch.Generator) -> None:
-        self.temperature, self.generator = temperature, generator
+    def __init__(self, temperature: float, seed: int) -> None:
+        if not 0 <= temperature <= 100:
+            raise UsageError(f"--temperature {temperature:g} must lie between 0 (greedy) and 100")
+        self.temperature = temperature
+        self.generator = torch.Generator(device="cpu").manual_seed(seed)
 
     def __call__(self, probabilities: Float[Tensor, "A V"]) -> Int[Tensor, "A"]:
         if self.temperature == 0:
@@ -134,12 +135,6 @@ class _Picker:
         sharpened = (probabilities.clamp_min(1e-30).log() / self.temperature).softmax(-1)
         drawn = torch.multinomial(sharpened.cpu(), 1, generator=self.generator).squeeze(1)
         return drawn.to(probabilities.device)
-
-
-def _picker(temperature: float, seed: int) -> _Picker:
-    if not 0 <= temperature <= 100:
-        raise UsageError(f"--temperature {temperature:g} must lie between 0 (greedy) and 100")
-    return _Picker(temperature, torch.Generator(device="cpu").manual_seed(seed))
 
 
 def _generate(
@@ -154,10 +149,8 @@ def _generate(
     n_zeroed: int,
 ) -> tuple[Int[Tensor, "A Tn"], list[list[float]]]:
     """Whole rows of tokens, and the watched token's probability at every step of every row."""
-    from transformers import DynamicCache
-
     whole = model.wiring.turns_by_length(prompts.shape[1] + count)
-    cache: Any = None if whole else DynamicCache()
+    cache: Any = None if whole else transformers.DynamicCache()
     rows, new, start = prompts, prompts, 0
     watched: list[Tensor] = []
     ends = torch.tensor(sorted(end_tokens(model)), device=model.device)

@@ -1,12 +1,13 @@
-"""A graph's features inside the model's own pass, answering as linearly as the graph has it.
+"""A graph's features inside the model's own pass, responding as linearly as the graph has it.
 
 Every expanded feature moves by (its vector in the graph) . (what its encoder reads now - what it
-read); what it writes is added to MLP outputs that are held. Held attention and norms make of such a
-pass what the graph foretells, edge by edge (`routes.py`); let go, they answer as they do in the
-model, while features, dictionary and errors stay the graph's. What a forecast lacks because a graph
-holds denominators and patterns can so be told from what it lacks because MLPs are not linear.
+read); what it writes is added to MLP outputs that are frozen. With attention and norms frozen as
+well, such a pass is what the graph predicts, edge by edge (`prediction.py`); recomputed, they
+respond as in the model, while features, dictionary and errors stay the graph's. So what a
+prediction lacks because a graph freezes denominators and patterns comes apart from what it lacks
+because MLPs are not linear.
 
-Shapes: B rows, T tokens, d model width, n features of a layer that answer, F features of a layer.
+Shapes: B rows, T tokens, d model width, n features of a layer that respond, F features of a layer.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """The features of one layer that answer, by position and index."""
+    """The features of one layer that respond, by position and index."""
 
     position: Int[Tensor, "n"]
     index: Int[Tensor, "n"]
@@ -72,7 +73,7 @@ class LinearFeatures:
 
     @classmethod
     def of(cls, graph: Graph, dictionary: AnyDictionary, original: Original) -> LinearFeatures:
-        """Those with inputs in the graph; the others answer to nothing, as in the graph."""
+        """Those with inputs in the graph; the others respond to nothing, as in the graph."""
         nodes = graph.nodes
         able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
         return cls(tuple(_layers(graph, able, dictionary, original)), dictionary)

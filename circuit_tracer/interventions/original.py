@@ -1,4 +1,4 @@
-"""The prompt's own pass, that interventions are measured against and hold on to.
+"""The prompt's own pass, which interventions are compared with and freeze parts of.
 
 Shapes: T tokens, L layers, d model width, F features of a layer.
 """
@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.attribution.reopening import check_same, prompt_ids
 from circuit_tracer.attribution.replacement import check_fits
+from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
@@ -38,6 +40,12 @@ class Original:
         """T."""
         return len(self.capture.token_ids)
 
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens that were run."""
+        ids: list[int] = self.capture.token_ids.tolist()
+        return ids
+
     @cached_property
     def errors(self) -> list[Float[Tensor, "T d"]]:
         """True output minus reconstruction where the dictionary writes; none for neurons."""
@@ -54,7 +62,7 @@ class Original:
 def run_original(
     model: Model, dictionary: AnyDictionary, token_ids: list[int], *, n_zeroed: int | None = None
 ) -> Original:
-    """Run a prompt; `n_zeroed` is the model's own choice unless told.
+    """Run a prompt; `n_zeroed` is by default the model's own choice.
 
     Raises DictionaryError for a dictionary of another model.
     """
@@ -79,10 +87,19 @@ def run_original(
     )
 
 
+@torch.no_grad()
+def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Original:
+    """Run the prompt of a graph; UsageError for another model, dictionary or tokenizer."""
+    check_same(info, model, dictionary)
+    zeroed = info.settings.get("zeroed_positions")
+    n_zeroed = None if zeroed is None else int(zeroed)
+    return run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)
+
+
 def _written(
     model: Model, dictionary: AnyDictionary, capture: Capture, layer: int
 ) -> Float[Tensor, "T d"]:
-    behind, out = model.wiring.norm("mlp_post_norm", layer), capture.mlp_out[layer]
-    if behind is None or dictionary.writes == "mlp.hook_out":
+    norm, out = model.wiring.norm("mlp_post_norm", layer), capture.mlp_out[layer]
+    if norm is None or dictionary.writes == "mlp.hook_out":
         return out
-    return behind.freeze(out).apply(out)
+    return norm.freeze(out).apply(out)

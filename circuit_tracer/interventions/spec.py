@@ -16,20 +16,20 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import NodeKind
 
 Mode = Literal["direct", "constrained", "free"]
-"""What answers to a change.
+"""What responds to a change.
 
-direct: nothing but what is linear once attention, norms, features and errors are held; equal to the
-graph's edges. constrained: attention patterns are held, and MLP outputs up to an end layer but for
-the change itself. free: everything is computed anew.
+direct: nothing but what is linear once attention, norms, features and errors are frozen; equal to
+the graph's edges. constrained: attention patterns are frozen, and MLP outputs up to an end layer
+but for the change itself. free: everything is recomputed.
 """
 MODES: tuple[Mode, ...] = ("direct", "constrained", "free")
 
-Writes = Literal["all", "held", "own"]
+Writes = Literal["all", "frozen", "own"]
 """Where a changed cross-layer feature writes.
 
-all: wherever its decoder reaches. held: at its own layer, and at later ones whose MLP output is
-held; an MLP that is computed anew answers itself, and the decoder there stands for that answer, so
-both would count. own: at its own layer alone.
+all: wherever its decoder reaches. frozen: at its own layer, and at later ones whose MLP output is
+frozen; an MLP that is recomputed responds itself, and the decoder there stands for that response,
+so both would count. own: at its own layer alone.
 """
 
 LARGEST = 1e15
@@ -105,17 +105,12 @@ def change_feature(
 
 def check_intervention(changes: Sequence[Change]) -> None:
     """Raise UsageError where one intervention takes hold of a node twice."""
-    seen: set[tuple[int, int, int, int | None]] = set()
+    seen: dict[tuple[NodeKind, int, int], set[int | None]] = {}
     for change in changes:
-        key = (change.kind, change.layer, change.feature)
-        if (*key, change.position) in seen or (*key, None) in seen:
+        positions = seen.setdefault((change.kind, change.layer, change.feature), set())
+        if positions & {change.position, None} or (change.position is None and positions):
             raise UsageError(f"{change.name} is changed twice in one intervention; name it once")
-        seen.add((*key, change.position))
-    everywhere = {key[:3] for key in seen if key[3] is None}
-    for change in changes:
-        key = (change.kind, change.layer, change.feature)
-        if change.position is not None and key in everywhere:
-            raise UsageError(f"{change.name} is changed twice in one intervention; name it once")
+        positions.add(change.position)
 
 
 def highest_layer(changes: Sequence[Change]) -> int:

@@ -1,8 +1,8 @@
-"""Hold a feature at a multiple of its maximum and read what the model writes (method.md section 7).
+"""Clamp features to multiples of their maxima and read what the model writes (method.md 7).
 
-"Golden Gate Claude" held one feature at ten times its maximum, the error term kept. A dose curve
-says how much is enough and what it costs: with the strength rise the probability of what the
-feature stands for and, sooner or later, the perplexity of the text under the unchanged model.
+"Golden Gate Claude" had one feature clamped to ten times its maximum, the error term kept. A dose
+curve says how much is enough and what it costs: with the strength, the probability of what the
+feature stands for rises and, sooner or later, the text's perplexity under the unchanged model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature to be held."""
+    """A feature to be clamped."""
 
     layer: int
     index: int
@@ -87,7 +87,7 @@ def steer(
     seed: int = 0,
     n_zeroed: int | None = None,
 ) -> Steering:
-    """Continue a prompt with features held at each strength, and with nothing held: all at once.
+    """Continue a prompt with features clamped to each strength, and with nothing changed.
 
     `unit` is "of-max" (times each feature's maximum), "value" (an activation) or "times" (of the
     activation in that very text). `positions` limits where, those of new tokens included; None is
@@ -96,7 +96,7 @@ def steer(
     """
     doses = sorted(set(strengths))
     arms: list[Intervention] = [()]
-    arms += [held(features, dose, unit=unit, positions=positions) for dose in doses]
+    arms += [clamped(features, dose, unit=unit, positions=positions) for dose in doses]
     before, *after = write_on(
         model,
         dictionary,
@@ -111,14 +111,14 @@ def steer(
     return Steering(before, tuple(Dose(s, text) for s, text in zip(doses, after, strict=True)))
 
 
-def held(
+def clamped(
     features: Sequence[Feature],
     amount: float,
     *,
     unit: str = "of-max",
     positions: Sequence[int] | None = None,
 ) -> Intervention:
-    """Features held at one strength, everywhere or at some positions."""
+    """Features clamped to one strength, everywhere or at some positions."""
     changes: list[Change] = []
     for feature in features:
         strength = strength_of(feature, amount, unit)

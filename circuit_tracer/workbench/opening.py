@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from circuit_tracer.attribution.reopening import check_same
 from circuit_tracer.bundled import default_dictionary
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind
-from circuit_tracer.interventions.reopening import check_same
 from circuit_tracer.models import open_model
 from circuit_tracer.processes import processes, reuse_memory
 from circuit_tracer.transcoders.cards import FILE, CardBook

@@ -16,12 +16,12 @@ from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.head_ways import head_parts
 from circuit_tracer.attribution.qk import explain_score
+from circuit_tracer.attribution.reopening import prompt_ids
 from circuit_tracer.batch.tracing import Traced, Tracer, plan, trace_group
 from circuit_tracer.experiments.trust.passes import Subject, answers
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.interventions.ablation import ablate, item_of
-from circuit_tracer.interventions.reopening import prompt_ids
 from circuit_tracer.interventions.spec import Strength
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary

@@ -195,7 +195,7 @@ def test_free_with_held_attention(family: str) -> None:
 
 
 @contextmanager
-def norms_held(module: Any, ids: list[int]) -> Iterator[None]:
+def norms_frozen(module: Any, ids: list[int]) -> Iterator[None]:
     """Every RMSNorm multiplies its input by what it multiplied it by in the pass of `ids`."""
     norms = [child for name, child in module.named_modules() if name.endswith("norm")]
     factors: dict[Any, Tensor] = {}
@@ -230,7 +230,7 @@ def test_norms_can_be_held_while_mlps_answer(family: str) -> None:
         return out
 
     module = with_patterns(model, capture)
-    with norms_held(module, ids), mlps_edited(module, on_mlp):
+    with norms_frozen(module, ids), mlps_edited(module, on_mlp):
         expected = raw_logits(module, ids)
     change = (change_feature(0, feature, 3, Strength(2.0)),)
     effects = intervene(model, dictionary, ids, [change], freeze_norms=True)
@@ -240,7 +240,7 @@ def test_norms_can_be_held_while_mlps_answer(family: str) -> None:
 
 
 @each_family
-@pytest.mark.parametrize(("writes", "end", "written"), [("held", 1, (0, 1)), ("own", 2, (0,))])
+@pytest.mark.parametrize(("writes", "end", "written"), [("frozen", 1, (0, 1)), ("own", 2, (0,))])
 def test_a_cross_layer_feature_can_leave_later_layers_to_their_own_mlps(
     family: str, writes: Any, end: int, written: tuple[int, ...]
 ) -> None:
@@ -351,8 +351,8 @@ WRONG: list[tuple[Callable[[], Change], dict[str, Any], str]] = [
     (lambda: change_feature(0, 3, 3, Strength(float("inf"))), {}, "overflows"),
     (lambda: change_feature(0, 3, 3), {"end_layer": 5}, "no layer of this model"),
     (lambda: change_feature(0, 3, 3), {"mode": "free", "end_layer": 1}, "constrained runs"),
-    (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_attention": False}, "holds"),
-    (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_norms": False}, "let norms go"),
+    (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_attention": False}, "freezes"),
+    (lambda: change_feature(0, 3, 3), {"mode": "direct", "freeze_norms": False}, "let norms be"),
 ]
 
 

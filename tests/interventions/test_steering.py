@@ -16,7 +16,7 @@ from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.interventions.spec import Change, Intervention, Strength, change_feature
 from circuit_tracer.interventions.steering import (
     Feature,
-    held,
+    clamped,
     measured_maxima,
     steer,
     strength_of,
@@ -33,7 +33,7 @@ from tests.tiny import random_dictionary, tiny_model
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "longrope", "dynamic"])
-def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_held(family: str) -> None:
+def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_clamped(family: str) -> None:
     """No cache, no batch: hooks on the module, one token at a time."""
     model = (
         rope_model(family, "llama", dtype=torch.float64)
@@ -44,7 +44,7 @@ def test_every_token_is_the_choice_of_a_whole_pass_with_the_feature_held(family:
     ids = model.tokenize("the banana is yellow")
     places: dict[str, Any] = {"all": None, "prompt": [2, 3], "generated": [5, 6, 7, 8]}
     for positions in places.values():
-        arm = held([Feature(1, 4)], 6.0, unit="value", positions=positions)
+        arm = clamped([Feature(1, 4)], 6.0, unit="value", positions=positions)
         (plain, steered) = write_on(model, dictionary, ids, [(), arm], max_new_tokens=5, target=3)
         expected, chances = list(ids), []
         for _ in range(5):

@@ -46,7 +46,7 @@ from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.dissociation.verdict import Measured, judge
 from circuit_tracer.experiments.kit.stages import StageStore
 from circuit_tracer.graphs.files.json_values import to_json
-from circuit_tracer.interventions.threads import few_threads
+from circuit_tracer.interventions.engine import few_threads
 
 FEWEST = 4
 """Kept items below which nothing beyond behaviour is measured."""

@@ -173,7 +173,7 @@ def _own_layer(subject: Subject, rows: Ints) -> Floats | None:
 def _on_its_own(subject: Subject, rows: Ints, held: Held) -> Floats:
     """(n, k) what came about through later MLPs when features write to their own layer alone."""
     interventions = [subject.change(int(row)) for row in rows]
-    whole = answers(subject, interventions, held, writes="held").values
+    whole = answers(subject, interventions, held, writes="frozen").values
     rest = answers(subject, interventions, held, writes="own", mlps_held=True).values
     return whole - rest
 

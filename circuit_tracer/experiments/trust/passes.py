@@ -32,10 +32,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
-from circuit_tracer.interventions.engine import Hold, passes
+from circuit_tracer.interventions.engine import passes
+from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.linear import LinearFeatures
-from circuit_tracer.interventions.original import Original, run_original
-from circuit_tracer.interventions.reopening import check_same, prompt_ids, zeroed_positions
+from circuit_tracer.interventions.original import Original, run_again
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import Intervention, Strength, Writes, highest_layer
 from circuit_tracer.models import Model
@@ -61,10 +61,7 @@ class Subject:
     @classmethod
     def of(cls, graph: Graph, model: Model, dictionary: AnyDictionary) -> Subject:
         """Run the graph's prompt again. UsageError for another model, dictionary or tokenizer."""
-        check_same(graph.info, model, dictionary)
-        ids = prompt_ids(graph.info, model)
-        original = run_original(model, dictionary, ids, n_zeroed=zeroed_positions(graph.info))
-        return cls(graph, model, dictionary, original)
+        return cls(graph, model, dictionary, run_again(model, dictionary, graph.info))
 
     @property
     def has_gates(self) -> bool:
@@ -117,9 +114,10 @@ def answers(
     graph, model, original = subject.graph, subject.model, subject.original
     at = torch.tensor(sorted({t.position for t in graph.info.targets}), device=model.device)
     all_held = held == "still" or mlps_held or graph_answers
-    hold = Hold(
+    keeps_norms = held in ("still", "held")
+    freezing = Freezing(
         attention=held != "free",
-        norms=held in ("still", "held"),
+        norms=frozen_norms(model.wiring, original.capture) if keeps_norms else {},
         skips_carry=all_held,
         writes=writes,
         features=subject.features if graph_answers else None,
@@ -134,7 +132,7 @@ def answers(
         original,
         interventions,
         ends,
-        hold,
+        freezing,
         at=at,
         keep_inside=every_node,
     ):

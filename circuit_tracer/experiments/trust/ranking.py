@@ -97,7 +97,7 @@ def ranking(
 
     found = []
     for held in ways:
-        whole = moved(held, writes="held")
+        whole = moved(held, writes="frozen")
         rest = moved(held, writes="own", mlps_held=True)
         size, size_beyond = np.abs(whole) @ weight, np.abs(whole - rest)[beyond] @ weight
         pairs = (

@@ -29,7 +29,7 @@ from circuit_tracer.experiments.trust.verdict import Verdict, judge
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.interventions.threads import few_threads
+from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary

@@ -1,19 +1,22 @@
-"""What stays as it was in the original pass: attention patterns and norm denominators.
+"""What stays as it was in the original pass: attention patterns, norm denominators, MLP outputs.
 
 Values and output projections are the model's own; only which key a head looks at, and by how much
-a norm divides, is held. Nothing here is shared with the sweep.
+a norm divides, is frozen. Nothing here is shared with the sweep.
 
 Shapes: B rows, T tokens, d model width, H heads, K key-value heads, h head width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.interventions.linear import LinearFeatures
+from circuit_tracer.interventions.spec import Writes
 from circuit_tracer.models.capture import Capture, Place
 from circuit_tracer.models.norms import Norm
 from circuit_tracer.models.parts import NormPlace
@@ -23,7 +26,7 @@ from circuit_tracer.models.wiring import Wiring
 def mix_values(
     wiring: Wiring, layer: int, pattern: Float[Tensor, "H T T"], x: Float[Tensor, "B T d"]
 ) -> Float[Tensor, "B T d"]:
-    """Attention's output for what it reads, with its pattern held."""
+    """Attention's output for what it reads, with its pattern frozen."""
     weights = wiring.attention_weights(layer)
     K, h = weights.W_V.shape[:2]
     H, T = len(pattern), x.shape[1]
@@ -36,7 +39,7 @@ def mix_values(
 
 
 @dataclass(frozen=True)
-class HeldNorm:
+class NormAtFrozenScale:
     """A norm with the denominators of the original pass."""
 
     norm: Norm
@@ -48,9 +51,13 @@ class HeldNorm:
         return out if self.norm.bias is None else out + self.norm.bias
 
 
-def hold_norms(wiring: Wiring, capture: Capture) -> dict[tuple[Place, int], HeldNorm]:
-    """Every norm of the model by its place, the final one at the layer behind the last."""
-    held: dict[tuple[Place, int], HeldNorm] = {}
+FrozenNorms = Mapping[tuple[Place, int], NormAtFrozenScale]
+"""By place and layer."""
+
+
+def frozen_norms(wiring: Wiring, capture: Capture) -> FrozenNorms:
+    """Every norm of the model by its place, the final one at the layer after the last."""
+    frozen: dict[tuple[Place, int], NormAtFrozenScale] = {}
     for i in range(wiring.n_layers):
         places: tuple[tuple[NormPlace, Tensor], ...] = (
             ("attention_norm", capture.resid_pre[i]),
@@ -61,7 +68,23 @@ def hold_norms(wiring: Wiring, capture: Capture) -> dict[tuple[Place, int], Held
         for place, read in places:
             norm = wiring.norm(place, i)
             if norm is not None:
-                held[place, i] = HeldNorm(norm, norm.scale(read))
+                frozen[place, i] = NormAtFrozenScale(norm, norm.scale(read))
     final = wiring.final_norm()
-    held["final_norm", wiring.n_layers] = HeldNorm(final, final.scale(capture.resid_final))
-    return held
+    at_end = NormAtFrozenScale(final, final.scale(capture.resid_final))
+    return frozen | {("final_norm", wiring.n_layers): at_end}
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """What is frozen in a batch of passes, and what responds where MLP outputs are."""
+
+    attention: bool = False
+    """Attention patterns."""
+    norms: FrozenNorms = field(default_factory=dict)
+    """Denominators of these."""
+    skips_carry: bool = False
+    """Whether an affine skip carries on where an MLP's output is frozen, being linear."""
+    writes: Writes = "all"
+    """Where cross-layer features write."""
+    features: LinearFeatures | None = None
+    """A graph's features, which respond linearly where MLP outputs are frozen."""
