@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer import graphs
-from circuit_tracer.batch import store
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, say
+from circuit_tracer.cli.output import print_json, progress_line, say
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation import results_file
-from circuit_tracer.experiments.trust import results_file as trust_results_file
-from circuit_tracer.graphs.files import storage
-from circuit_tracer.render import html
 from circuit_tracer.workbench import formats, index_pages, serving, viewing
 
 if TYPE_CHECKING:
     from circuit_tracer.workbench.index_pages import Pages
-
-MARKER = ".circuit-tracer-pages"
-"""Tells a folder of pages, which --overwrite may replace, from anybody's folder."""
 
 
 @explained
@@ -73,8 +65,8 @@ def view(
     The page holds all it needs: it opens anywhere, also from a mail, and asks for nothing.
     """
     for one in (graph, *([] if other is None else [other])):
-        _refuse_report(one)
-    many = other is None and _is_many(graph)
+        viewing.check_graph(one)
+    many = other is None and index_pages.is_many(graph)
     if many and (cards is not None or pins is not None):
         raise UsageError("--cards and --pins go with one graph; name one of them")
     refuse(
@@ -84,99 +76,19 @@ def view(
     )
     if not many:
         formats.form_of(out, None, ("html",), default="html")
-        page = _write_page(graph, other, out, cards, pins, overwrite=overwrite)
+        page = viewing.write_page(
+            graph, other, out=out, cards=cards, pins=pins, overwrite=overwrite
+        )
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return
     formats.check_folder_name(out)
-    pages = _pages(graph)
+    pages = index_pages.pages_of(graph)
     if out is not None:
-        index = _write_pages(pages, out, overwrite=overwrite)
+        with progress_line() as report:
+            index = index_pages.write_pages(pages, out, overwrite=overwrite, on_progress=report)
         _tell(str(index), index.resolve().as_uri(), browser=browser, json=json)
         return
     _serve(pages, port, browser=browser, json=json)
-
-
-def _refuse_report(path: Path) -> None:
-    """Reports are no graphs: raises UsageError with the command that shows them."""
-    if path.is_file() and path.name in (
-        trust_results_file.TRUST_FILE,
-        trust_results_file.TRUST_FIGURE,
-    ):
-        raise UsageError(
-            f"{path} is the trust report of a graph; `circuit-tracer view {path.parent}` shows "
-            f"both, `circuit-tracer show {path.parent}` in the terminal"
-        )
-    folder = path if path.is_dir() else path.parent
-    of_report = path.is_dir() or path.name in (results_file.DISSOCIATION_FILE, "report.md")
-    if of_report and (folder / results_file.DISSOCIATION_FILE).is_file():
-        raise UsageError(
-            f"{path} is a report of dissociate, no graph: read {folder / 'report.md'}; "
-            f"`circuit-tracer view {folder / 'graphs'}` shows its graphs, `circuit-tracer compare "
-            f"{folder} OTHER` sets two reports side by side"
-        )
-
-
-def _is_many(path: Path) -> bool:
-    """Whether the path is a run or a folder of traced folders."""
-    return path.is_dir() and not (path / storage.TRACE_FILE).is_file()
-
-
-def _pages(path: Path) -> Pages:
-    return (
-        index_pages.run_pages(store.open_run(path))
-        if store.is_run(path)
-        else index_pages.folder_pages(path)
-    )
-
-
-def _write_page(
-    graph: Path,
-    other: Path | None,
-    out: Path | None,
-    cards: Path | None,
-    pins: Path | None,
-    *,
-    overwrite: bool,
-) -> Path:
-    """One page of one or two graphs; without `out` it lies beside the first, in place of an earlier
-    page."""
-    first = viewing.shown_at(graph, cards=cards, pins=pins)
-    second = None if other is None else viewing.shown_at(other, cards=cards)
-    text = viewing.graph_page(first, second)
-    folder = graph if graph.is_dir() else graph.parent
-    name = formats.FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"
-    if second is not None:
-        name = f"{first.slug}-beside-{second.slug}.html"
-    final = out or folder / name
-    with graphs.new_file(final, overwrite or (out is None and _is_page(final))) as file:
-        file.write_text(text, encoding="utf-8")
-    return final
-
-
-def _is_page(path: Path) -> bool:
-    """Whether a page of ours is there, which may be made anew."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return html.is_ours(file.read(1000))
-    except OSError:
-        return False
-
-
-def _write_pages(pages: Pages, folder: Path, *, overwrite: bool) -> Path:
-    """The index and all pages in a folder, whole or not at all; returns the index."""
-    from urllib.parse import unquote
-
-    from circuit_tracer.cli.output import progress_line
-
-    with graphs.new_folder(folder, overwrite, marker=MARKER) as partial, progress_line() as report:
-        (partial / MARKER).write_text("Written by circuit-tracer view.\n", encoding="utf-8")
-        (partial / "index.html").write_text(pages.index, encoding="utf-8")
-        for done, (address, make) in enumerate(pages.graphs.items()):
-            report("writing pages", done, len(pages.graphs))
-            path = partial / unquote(address)
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(make(), encoding="utf-8")
-    return folder / "index.html"
 
 
 def _serve(pages: Pages, port: int, *, browser: bool, json: bool) -> None:
@@ -189,8 +101,6 @@ def _serve(pages: Pages, port: int, *, browser: bool, json: bool) -> None:
 
 def _tell(place: str, address: str, *, browser: bool, json: bool) -> None:
     """Print where the page is, and open it."""
-    import webbrowser
-
     if json:
         print_json({"page": place, "address": address})
     else:

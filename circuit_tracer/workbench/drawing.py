@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.trust.results_file import read_verdict
 from circuit_tracer.graphs import open_graph
 from circuit_tracer.graphs.figure_levels import grouped, routes_alone
+from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
-from circuit_tracer.graphs.supernodes.grouping import find_supernodes, similarity
-from circuit_tracer.render.page_size import THEMES, finished, smallest_letters
+from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
+from circuit_tracer.render.page_size import THEMES, Theme, finished, smallest_letters
 from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
 from circuit_tracer.workbench.folder_contents import stored_heads
 
 logger = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.graphs.supernodes.grouping import Supernode
-    from circuit_tracer.render.page_size import Theme
 
 Level = Literal["nodes", "supernodes"]
 LEVELS: tuple[Level, ...] = ("nodes", "supernodes")

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs import open_graph
@@ -33,11 +33,8 @@ from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.render.composing import Panel, checked, compose
 from circuit_tracer.render.merged import merged_svg
+from circuit_tracer.render.page_size import Theme
 from circuit_tracer.workbench.drawing import View, check_level, check_theme, graph_svg
-
-if TYPE_CHECKING:
-    from circuit_tracer.render.composing import Panel
-    from circuit_tracer.render.page_size import Theme
 
 WIDTH = 180.0
 """Millimetres: the two columns of most journals."""

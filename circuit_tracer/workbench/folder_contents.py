@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from circuit_tracer.bundled import bundled_folder
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.head_loadings import load_heads
+from circuit_tracer.graphs.head_loadings import HeadLoadings, load_heads
+from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
-from circuit_tracer.transcoders.cards import load_cards
+from circuit_tracer.transcoders.cards import CardBook, load_cards
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.head_loadings import HeadLoadings
-    from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 

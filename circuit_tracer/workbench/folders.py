@@ -27,11 +27,13 @@ from circuit_tracer.graphs import (
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.network_formats import write
 from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
-from circuit_tracer.graphs.head_loadings import HEADS_FILE, save_heads
+from circuit_tracer.graphs.head_loadings import HEADS_FILE, HeadLoadings, save_heads
+from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.dot import dot
 from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
-from circuit_tracer.transcoders.cards import feature_json, feature_path
+from circuit_tracer.render.trust_panel import StoredVerdict
+from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
 from circuit_tracer.workbench.folder_contents import stored_heads, supernodes_in
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.workbench.slugs import ascii_name, check_prompt
@@ -41,10 +43,6 @@ logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from circuit_tracer.experiments.trust.run import Trust
-    from circuit_tracer.graphs.head_loadings import HeadLoadings
-    from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.render.trust_panel import StoredVerdict
-    from circuit_tracer.transcoders.cards import CardBook
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")

@@ -13,30 +13,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from circuit_tracer.batch.store import Run, is_run, open_run
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs import token_text
+from circuit_tracer.graphs import new_folder, token_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
 from circuit_tracer.render.html_data import ExportCommand
 from circuit_tracer.render.html_index import Dot, FailedRow, Index, IndexRow, Thumbnail, index_page
+from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown, shown_at
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from circuit_tracer.batch.store import Run
-    from circuit_tracer.graphs.head_loadings import LeadingHead
-    from circuit_tracer.render.html_index import IndexRow, Thumbnail
-
 PAGES = "graphs"
 """Folder of the graphs' pages, beside the index."""
+MARKER = ".circuit-tracer-pages"
+"""Tells a folder of pages, which `overwrite` may replace, from anybody's folder."""
 MOST_DOTS = 26
 """Nodes of a thumbnail, those of most influence."""
 SPREAD = (0, -5, 5, -10, 10, -15, 15)
@@ -56,6 +54,32 @@ class Pages:
     index: str
     graphs: Mapping[str, Callable[[], str]]
     """By the path of the page below the index: "graphs/a-banana-is.html"."""
+
+
+def is_many(path: Path) -> bool:
+    """Whether the path is a run or a folder of traced folders."""
+    return path.is_dir() and not (path / TRACE_FILE).is_file()
+
+
+def pages_of(path: Path) -> Pages:
+    """The pages of a run, or of a folder of traced folders."""
+    return run_pages(open_run(path)) if is_run(path) else folder_pages(path)
+
+
+def write_pages(
+    pages: Pages, folder: Path, *, overwrite: bool = False, on_progress: Report | None = None
+) -> Path:
+    """Write the index and all pages to a folder, whole or not at all; returns the index."""
+    report = on_progress or silent
+    with new_folder(folder, overwrite, marker=MARKER) as partial:
+        (partial / MARKER).write_text("Written by circuit-tracer view.\n", encoding="utf-8")
+        (partial / "index.html").write_text(pages.index, encoding="utf-8")
+        for done, (address, make) in enumerate(pages.graphs.items()):
+            report("writing pages", done, len(pages.graphs))
+            path = partial / unquote(address)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(make(), encoding="utf-8")
+    return folder / "index.html"
 
 
 def run_pages(run: Run) -> Pages:

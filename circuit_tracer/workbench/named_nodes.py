@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import NodeKind, node_names
+from circuit_tracer.graphs import Graph, NodeKind, node_names
 from circuit_tracer.graphs.named_tokens import named_positions, named_targets
 from circuit_tracer.graphs.token_text import shown
-
-if TYPE_CHECKING:
-    from circuit_tracer.graphs import Graph
 
 
 def source_rows(graph: Graph, text: str, flag: str) -> list[int]:

@@ -6,32 +6,27 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from circuit_tracer.attribution.reopening import check_same
+from circuit_tracer.attribution.settings import Cotangents
+from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.bundled import default_dictionary
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import NodeKind
-from circuit_tracer.models import open_model
+from circuit_tracer.graphs import NodeKind, PrunedGraph
+from circuit_tracer.graphs.graph import GraphInfo, Identity
+from circuit_tracer.models import Model, open_model
 from circuit_tracer.processes import processes, reuse_memory
 from circuit_tracer.transcoders.cards import FILE, CardBook
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
-from circuit_tracer.transcoders.neurons import open_neurons
+from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons, open_neurons
 from circuit_tracer.transcoders.opening import find_dictionary, is_made_for, open_transcoders
 
 logger = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from circuit_tracer.attribution.settings import Cotangents
-    from circuit_tracer.attribution.tracing import Labels
-    from circuit_tracer.graphs import PrunedGraph
-    from circuit_tracer.graphs.graph import GraphInfo, Identity
-    from circuit_tracer.models import Model
-    from circuit_tracer.transcoders.dictionary import Dictionary
-    from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 LABELLED_NEURONS = 1000
 """Neurons of most influence that get a label whether they are kept or not: a label costs a look at

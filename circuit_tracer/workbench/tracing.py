@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +23,12 @@ from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
 from circuit_tracer.workbench.opening import Opened
+from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 from circuit_tracer.workbench.trust_reports import measure, other_dictionary
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[str, int, int], None]
-"""Hears what is being done, how much of it is done, and of how much; 0 where that is unknown."""
 TRACING = ("forward", "encode", "sweep", "prune", "heads")
 """Stages that are tracing; the others open, test and write."""
 SMALL_GRAPH = 3000
@@ -146,7 +145,7 @@ def trace_into(
     """
     output = output or FolderSettings()
     output.check(folder, prompt)
-    report = on_progress or (lambda stage, done, total: None)
+    report = on_progress or silent
     settings = settings or TraceSettings()
     note_forms(opened.model, given_tokens(settings))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries
@@ -24,6 +23,7 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.workbench.folders import draw_again, figures_in, write_report
 from circuit_tracer.workbench.opening import Opened
+from circuit_tracer.workbench.progress import Report, silent
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def measure(
     pruned: PrunedGraph,
     settings: TrustSettings,
     other: Dictionary | None,
-    report: Callable[[str, int, int], None],
+    report: Report = silent,
     least_noted: float = 0.0,
 ) -> Trust:
     """The trust report of a graph, compared with that of an `other` dictionary if there is one.

@@ -5,28 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
 from circuit_tracer.experiments.trust.report.page_record import trust_record
-from circuit_tracer.experiments.trust.results_file import stored_report
-from circuit_tracer.graphs import open_graph
+from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, stored_report
+from circuit_tracer.graphs import PrunedGraph, new_file, open_graph
 from circuit_tracer.graphs.files.q_params import pins_of, with_pins
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.render.html import page
+from circuit_tracer.graphs.head_loadings import HeadLoadings
+from circuit_tracer.render.html import is_ours, page
 from circuit_tracer.render.html_cards import MOST_CARDS
 from circuit_tracer.render.html_data import Shown, record
+from circuit_tracer.transcoders.cards import Card
 from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
+from circuit_tracer.workbench.formats import FILE_NAMES
 
 logger = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from circuit_tracer.graphs.head_loadings import HeadLoadings
-    from circuit_tracer.graphs.pruning import PrunedGraph
-    from circuit_tracer.render.html_data import Shown
-    from circuit_tracer.transcoders.cards import Card
 
 
 def shown_at(path: Path, *, cards: Path | None = None, pins: Path | None = None) -> Shown:
@@ -71,6 +69,59 @@ def shown(
         pins=() if pinned is None else pinned.rows,
         positions="" if pinned is None else pinned.positions,
     )
+
+
+def check_graph(path: Path) -> None:
+    """Reports are no graphs: raises UsageError with the command that shows them."""
+    if path.is_file() and path.name in (TRUST_FILE, TRUST_FIGURE):
+        raise UsageError(
+            f"{path} is the trust report of a graph; `circuit-tracer view {path.parent}` shows "
+            f"both, `circuit-tracer show {path.parent}` in the terminal"
+        )
+    folder = path if path.is_dir() else path.parent
+    of_report = path.is_dir() or path.name in (DISSOCIATION_FILE, "report.md")
+    if of_report and (folder / DISSOCIATION_FILE).is_file():
+        raise UsageError(
+            f"{path} is a report of dissociate, no graph: read {folder / 'report.md'}; "
+            f"`circuit-tracer view {folder / 'graphs'}` shows its graphs, `circuit-tracer compare "
+            f"{folder} OTHER` sets two reports side by side"
+        )
+
+
+def write_page(
+    graph: Path,
+    other: Path | None = None,
+    *,
+    out: Path | None = None,
+    cards: Path | None = None,
+    pins: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the page of one graph, or of two of one model side by side; returns its file.
+
+    By default that is graph.html in the first one's folder, in place of an earlier page. `cards`
+    is a dictionary's folder with feature cards, `pins` a file that the viewer exported.
+    """
+    first = shown_at(graph, cards=cards, pins=pins)
+    second = None if other is None else shown_at(other, cards=cards)
+    text = graph_page(first, second)
+    folder = graph if graph.is_dir() else graph.parent
+    name = FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"
+    if second is not None:
+        name = f"{first.slug}-beside-{second.slug}.html"
+    final = out or folder / name
+    with new_file(final, overwrite or (out is None and _is_page(final))) as file:
+        file.write_text(text, encoding="utf-8")
+    return final
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a page of ours is there, which may be replaced."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return is_ours(file.read(1000))
+    except OSError:
+        return False
 
 
 def graph_page(found: Shown, second: Shown | None = None, *, run: str = "") -> str:
