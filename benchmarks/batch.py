@@ -31,7 +31,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.batch.stores import differences, finished, prompt_file, start
+from tests.batch.store_checks import differences, finished, prompt_file, start
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1024

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer import __version__
-from circuit_tracer.batch.store import open_run
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.experiments.dissociation.results_file import read_report
 from tests.cli.conftest import run_command
 from tests.graphs.oracles import normalised

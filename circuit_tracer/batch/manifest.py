@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,21 +25,12 @@ MANIFEST_FILE = "manifest.jsonl"
 _DIGITS = 32
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One prompt of a run, or one bad line."""
+@dataclass(frozen=True, kw_only=True)
+class Entry(PromptLine):
+    """One prompt of a run, or one bad line, whose `prompt` is how it begins."""
 
     key: str
     """The prompt's id; of a bad line a hash of the line."""
-    line: int
-    prompt: str
-    """Of a bad line how it begins."""
-    name: str = ""
-    """The line's own `id`."""
-    targets: tuple[str, ...] = ()
-    contrast: str | None = None
-    roles: tuple[tuple[str, str | int], ...] = ()
-    tags: tuple[str, ...] = ()
     wrong: str = ""
     """What is wrong with a bad line; "" for a prompt."""
     repeats: int = 0
@@ -48,17 +39,17 @@ class Entry:
 
 def entries_of(file: PromptFile, settings: Mapping[str, Any]) -> list[Entry]:
     """The entries of a prompt file, by line; `settings` is all that the graphs depend on."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for line in file.prompts:
-        one = _entry(line, settings)
-        first = found.get(one.key)
+        key = prompt_key(line, settings)
+        first = entries.get(key)
         if first is None:
-            found[one.key] = one
+            entries[key] = Entry(**vars(line), key=key)
         else:
-            tags = tuple(dict.fromkeys((*first.tags, *one.tags)))
-            found[one.key] = replace(first, tags=tags, repeats=first.repeats + 1)
+            tags = tuple(dict.fromkeys((*first.tags, *line.tags)))
+            entries[key] = replace(first, tags=tags, repeats=first.repeats + 1)
     bad = [_bad_entry(line) for line in file.bad]
-    return sorted([*found.values(), *bad], key=lambda entry: entry.line)
+    return sorted([*entries.values(), *bad], key=lambda entry: entry.line)
 
 
 def prompt_key(line: PromptLine, settings: Mapping[str, Any]) -> str:
@@ -66,19 +57,6 @@ def prompt_key(line: PromptLine, settings: Mapping[str, Any]) -> str:
     what = {"prompt": line.prompt, "targets": line.targets, "contrast": line.contrast}
     text = json.dumps({**what, "settings": settings}, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def _entry(line: PromptLine, settings: Mapping[str, Any]) -> Entry:
-    return Entry(
-        key=prompt_key(line, settings),
-        line=line.line,
-        prompt=line.prompt,
-        name=line.name,
-        targets=line.targets,
-        contrast=line.contrast,
-        roles=line.roles,
-        tags=line.tags,
-    )
 
 
 def _bad_entry(bad: BadLine) -> Entry:
@@ -93,22 +71,16 @@ def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
         new_file(folder / MANIFEST_FILE, overwrite=True) as path,
         path.open("w", encoding="utf-8") as file,
     ):
-        for entry in entries:
-            file.write(to_json(_record(entry)) + "\n")
+        file.writelines(to_json(_record(entry)) + "\n" for entry in entries)
 
 
 def _record(entry: Entry) -> dict[str, Any]:
-    """An entry as a line of a prompt file, with what is not there left out."""
-    record = {name: value for name, value in asdict(entry).items() if value not in ("", (), None)}
-    if entry.name:
-        record["id"] = record.pop("name")
-    if entry.roles:
-        record["roles"] = dict(entry.roles)
+    """An entry as a line of a prompt file, without empty fields and with the names of one."""
+    record = {"key": entry.key, **asdict(entry), "roles": dict(entry.roles)}
+    record["id"] = record.pop("name")
     if entry.wrong:
-        record["line_text"] = record.pop("prompt", "")  # so that it is no prompt if read as one
-    if not entry.repeats:
-        del record["repeats"]
-    return record
+        record["line_text"] = record.pop("prompt")  # so that it is no prompt if read as one
+    return {name: value for name, value in record.items() if value not in ("", (), {}, None, 0)}
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -141,9 +113,3 @@ def _read(record: dict[str, Any]) -> Entry:
         wrong=record.get("wrong", ""),
         repeats=record.get("repeats", 0),
     )
-
-
-def leaves_out(old: Sequence[Entry], new: Sequence[Entry]) -> Entry | None:
-    """The first prompt of an older manifest that a newer one lacks; bad lines may go."""
-    keys = {entry.key for entry in new}
-    return next((one for one in old if not one.wrong and one.key not in keys), None)

@@ -3,7 +3,7 @@
 A part is one Parquet file in each table's folder, all of one name. Each is written to a dot-name,
 flushed to disk and renamed; the part of `graphs` comes last, when the others are on disk. So a
 prompt whose row of `graphs` is there has all its rows, and parts without one in `graphs` are what a
-killed process left: readers pass over them, and the next run removes them. A process claims a
+killed process left: readers ignore them, and the next run removes them. A process claims a
 part's name before it writes (claims.py), so that nobody removes what is being written.
 """
 
@@ -16,23 +16,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.errors import GraphFileError, OutputError, reason
 from circuit_tracer.graphs.files.atomic import sync, why_not_written
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
 LAST = GRAPH_TABLES[-1]
 _NAME = re.compile(r"part-([0-9a-f]{16})\.parquet")
 _PARTIAL = re.compile(r"\.part-([0-9a-f]{16})\.[0-9a-f]{8}\.partial")
 _STALE = 24 * 3600
-"""Seconds after which, without locks, a file that nobody finished is taken for left behind."""
+"""Seconds after which, without locks, a file that is not finished never will be."""
 
 
 def part_name(keys: Sequence[str]) -> str:
@@ -69,16 +67,14 @@ def write_part(
     if not claims.take(_claim(name)):
         return  # another process holds the very same prompts and is writing them
     try:
-        with _explained(run):
-            *first, last = tables
-            for table in first:
+        with writable(run, "what is done is safe, and the same command goes on once there is room"):
+            *others, last = tables
+            for table in others:
                 _write(part_path(run, table, name), tables[table])
-            for table in first:
+            for table in others:
                 sync(run / table)
-            final = tables[last]
-            if about:
-                final = final.replace_schema_metadata(dict(about))
-            _write(part_path(run, last, name), final)
+            metadata = dict(about) if about else tables[last].schema.metadata
+            _write(part_path(run, last, name), tables[last].replace_schema_metadata(metadata))
             sync(run / last)
     finally:
         claims.drop(_claim(name))
@@ -86,8 +82,6 @@ def write_part(
 
 def _write(path: Path, table: pa.Table) -> None:
     """Through Python's own file, whose errors have numbers."""
-    import pyarrow.parquet as pq
-
     partial = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,28 +97,25 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 @contextmanager
-def _explained(run: Path) -> Iterator[None]:
+def writable(run: Path, remedy: str = "make room there or choose another place") -> Iterator[None]:
+    """The operating system's refusals as an OutputError with a remedy."""
     try:
         yield
     except OSError as e:
-        raise OutputError(
-            f"cannot write to {run}: {why_not_written(e)}; what is done is safe, and the "
-            "same command goes on from there once there is room"
-        ) from e
+        raise OutputError(f"cannot write to {run}: {why_not_written(e)}; {remedy}") from e
 
 
-def remove_left_behind(run: Path, claims: Claims) -> None:
+def remove_unfinished(run: Path, claims: Claims) -> None:
     """Remove the files of parts that were never finished and that nobody is writing."""
     for table in (*GRAPH_TABLES, FAILURES):
         finished = None if table in (LAST, FAILURES) else set(parts_of(run, LAST))
         with suppress(FileNotFoundError):
-            for entry in list(os.scandir(run / table)):
-                partial = _PARTIAL.fullmatch(entry.name)
-                part = _NAME.fullmatch(entry.name)
+            for file in list(os.scandir(run / table)):
+                part = _NAME.fullmatch(file.name)
                 orphan = part is not None and finished is not None and part[1] not in finished
-                if partial or orphan:
-                    name = (partial or part or [""])[1]
-                    _remove(run, Path(entry.path), name, claims, orphan=orphan)
+                unfinished = part if orphan else _PARTIAL.fullmatch(file.name)
+                if unfinished:
+                    _remove(run, Path(file.path), unfinished[1], claims, orphan=orphan)
 
 
 def _remove(run: Path, path: Path, name: str, claims: Claims, *, orphan: bool) -> None:
@@ -147,9 +138,6 @@ def _claim(name: str) -> str:
 @contextmanager
 def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
     """A part to read from. Raises GraphFileError, with what to do, for a damaged one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:
             yield file

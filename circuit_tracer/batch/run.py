@@ -11,33 +11,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from circuit_tracer.attribution.tracing import check_together
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.groups import Group
-from circuit_tracer.batch.manifest import (
-    MANIFEST_FILE,
-    Entry,
-    leaves_out,
-    read_manifest,
-    write_manifest,
-)
-from circuit_tracer.batch.parts import remove_left_behind
+from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, read_manifest, write_manifest
+from circuit_tracer.batch.parts import remove_unfinished, writable
+from circuit_tracer.batch.results import OnProgress, Outcome, Traced
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo, settle_run
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
+from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.state import RunState, settle_failures
-from circuit_tracer.batch.tracing import Failed, Traced, Tracer, plan, trace_group
-from circuit_tracer.batch.work import OnProgress, Outcome, Work
+from circuit_tracer.batch.tables import Failed
+from circuit_tracer.batch.tracing import Tracer, plan, trace_group
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
-from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.graphs.files.atomic import why_not_written
+from circuit_tracer.errors import UsageError
 
 CLAIMS_FILE = ".claims"
-_AGAIN = 1.0
+_RETRY_SECONDS = 1.0
 """Seconds after which a group that another process has is looked at again."""
 
 OnFailure = Callable[[Failed], None]
@@ -49,16 +43,17 @@ def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
     Raises UsageError when it was begun with other settings or other prompts, OutputError when
     nothing can be written there.
     """
-    with _explained(folder):
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     run = settle_run(folder, info)
     if (folder / MANIFEST_FILE).is_file():
         old = read_manifest(folder)
-        gone = leaves_out(old, entries)
+        keys = {entry.key for entry in entries}
+        gone = next((one for one in old if not one.wrong and one.key not in keys), None)
         if gone is not None:
             raise UsageError(
                 f"{folder} was begun with other prompts (the one of line {gone.line} is gone); "
-                "choose another --name, or add --overwrite to begin anew"
+                "choose another --name, or add --overwrite to begin again"
             )
         if old == list(entries):
             return run
@@ -94,7 +89,7 @@ class OpenedBatch:
         check_together(tracer.dictionary, tracer.model)
         self.folder, self.run, self.tracer, self.entries = folder, run, tracer, entries
         self.plan = plan(tracer, entries)
-        with _explained(folder):
+        with writable(folder):
             for table in (*GRAPH_TABLES, FAILURES):
                 if table != "heads" or run.heads:
                     (folder / table).mkdir(exist_ok=True)
@@ -118,7 +113,7 @@ class OpenedBatch:
     ) -> Outcome:
         """Do what is left of a share, from wherever it was left; see `run_batch`."""
         report = on_progress or (lambda stage, done, total: None)
-        remove_left_behind(self.folder, self.claims)
+        remove_unfinished(self.folder, self.claims)
         self.state.look()
         share = _Share(self, work)
         writer = Writer(
@@ -137,7 +132,7 @@ class OpenedBatch:
             writer.close()
         seconds = time.perf_counter() - started
         report("tidying up", 0, 0)
-        remove_left_behind(self.folder, self.claims)
+        remove_unfinished(self.folder, self.claims)
         self.state.look()
         if self.state.attempts and work.bad_lines:
             listed = {entry.key for entry in read_manifest(self.folder)}
@@ -192,7 +187,7 @@ class _Share:
             if claimed:
                 report("waiting for another process", self._n_settled(), total)
                 writer.take(Flush.NOW)  # that one may be waiting for ours
-                time.sleep(_AGAIN)
+                time.sleep(_RETRY_SECONDS)
                 self.state.look()
             waiting = claimed
 
@@ -213,19 +208,8 @@ class _Share:
         failures = self.state.attempts.get(key, 0)
         if not failures:
             return True
-        # What another process has tried meanwhile is not tried once more.
+        # What another process has tried meanwhile is not tried a second time.
         return self.work.retry_failed and not entry.wrong and failures == self.before.get(key)
 
     def _n_settled(self) -> int:
         return min(self.n_before + len(self.handed), len(self.keys))
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise OutputError(
-            f"cannot write to {folder}: {why_not_written(e)}; make room there or choose another "
-            "place"
-        ) from e

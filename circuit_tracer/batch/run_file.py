@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from circuit_tracer.errors import GraphFileError, OutputError, UsageError, reason
-from circuit_tracer.graphs.files.atomic import sync, why_not_written
+from circuit_tracer.batch.parts import writable
+from circuit_tracer.errors import GraphFileError, UsageError, reason
+from circuit_tracer.graphs.files.atomic import sync
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.supernodes.file import quoted
@@ -56,15 +57,12 @@ class RunInfo:
             "model": self.model.sha256 or self.model.as_plain(),
             "dictionary": self.dictionary.sha256 or self.dictionary.as_plain(),
             "settings": dict(self.settings),
-            "dtype": self.dtype,
-            "node_threshold": self.node_threshold,
-            "edge_threshold": self.edge_threshold,
-            "graphs": self.graphs,
-            "routes": self.routes,
-            "heads": self.heads,
+            **{name: getattr(self, name) for name in _PLAIN},
         }
 
 
+_PLAIN = ("dtype", "node_threshold", "edge_threshold", "graphs", "routes", "heads")
+"""The fields that are one plain value and that graphs and rows depend on."""
 LONGEST_SHOWN = 40
 """Characters of a setting that a message shows."""
 
@@ -122,18 +120,16 @@ def _create(path: Path, text: str) -> None:
     """Write a file that is not there yet; whoever comes second leaves it alone."""
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        sync(partial)
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            return
-        except OSError:  # a file system without links
-            os.replace(partial, path)
-            return
-        sync(path.parent)
-    except OSError as e:
-        raise OutputError(f"cannot write {path}: {why_not_written(e)}; choose another place") from e
+        with writable(path, "choose another place"):
+            partial.write_text(text, encoding="utf-8")
+            sync(partial)
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                return
+            except OSError:  # a file system without links
+                os.replace(partial, path)
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -145,14 +141,13 @@ def read_run(folder: Path) -> RunInfo:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
         if (record["schema"], record["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(f"schema version {record['schema_version']}")
-        run = record["run"]
         return RunInfo(
             model=Identity(**record["model"]),
             dictionary=Identity(**record["dictionary"]),
             settings={**_NO_SETTINGS, **record["settings"]},
             options=record["batch"],
             versions=record["versions"],
-            **run,
+            **record["run"],
         )
     except FileNotFoundError as e:
         raise GraphFileError(
@@ -180,15 +175,7 @@ _NO_SETTINGS: dict[str, Any] = {
 
 
 def _text(info: RunInfo) -> str:
-    run = {
-        "prompt_file": info.prompt_file,
-        "dtype": info.dtype,
-        "node_threshold": info.node_threshold,
-        "edge_threshold": info.edge_threshold,
-        "graphs": info.graphs,
-        "routes": info.routes,
-        "heads": info.heads,
-    }
+    run = {name: getattr(info, name) for name in ("prompt_file", *_PLAIN)}
     lines = [f"schema = {quoted(SCHEMA)}", f"schema_version = {SCHEMA_VERSION}"]
     for name, table in (
         ("run", run),

@@ -9,16 +9,14 @@
 | heads | an attention head and the influence that passes through it (where it was asked for) |
 | failures | a prompt without a graph, and why |
 
-`nodes` and `edges` have the columns of a traced folder's tables (graphs/storage.py) behind `id`.
+`nodes` and `edges` have `id` and the columns of a traced folder's tables (graphs/files/storage.py).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 GRAPH_TABLES = ("nodes", "edges", "paths", "heads", "graphs")
 """In the order in which they are written: a prompt is done when its row of the last is there."""
@@ -63,20 +61,17 @@ def columns_of(table: str) -> list[str]:
     return [column.split(":")[0] for column in _COLUMNS[table].split()]
 
 
+_TYPES = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "numbers": pa.list_(pa.float64()),
+    "rows": pa.list_(pa.int32()),
+}
+"""What is no type of Arrow by its own name."""
+
+
 @cache
 def schema(table: str) -> pa.Schema:
     """Of a table that is written from plain records (not `nodes` and `edges`)."""
-    import pyarrow as pa
-
-    types = {
-        "text": pa.string(),
-        "texts": pa.list_(pa.string()),
-        "numbers": pa.list_(pa.float64()),
-        "rows": pa.list_(pa.int32()),
-    }
-
-    def field(column: str) -> pa.Field:
-        name, kind = column.split(":")
-        return pa.field(name, types[kind] if kind in types else getattr(pa, kind)())
-
-    return pa.schema([field(column) for column in _COLUMNS[table].split()])
+    columns = [column.split(":") for column in _COLUMNS[table].split()]
+    return pa.schema([(name, _TYPES.get(kind, kind)) for name, kind in columns])

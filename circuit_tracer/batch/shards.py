@@ -1,4 +1,4 @@
-"""Which share of a run this process works on: i of N, told or found in the environment.
+"""Which part of a run a process works on: shard i of N, given or found in the environment.
 
 | where | variables |
 | --- | --- |
@@ -15,9 +15,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from circuit_tracer.errors import UsageError
+
+PART_PROMPTS = 256
+"""Prompts of a part, by default."""
 
 
 class Shard(NamedTuple):
@@ -35,6 +39,26 @@ class Shard(NamedTuple):
 
 
 WHOLE = Shard(0, 1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Which part of a run a process does."""
+
+    shard: Shard = WHOLE
+    limit: int | None = None
+    """Only the first so many entries."""
+    retry_failed: bool = False
+    groups: frozenset[int] | None = None
+    """Only these groups, by number, in place of the shard's."""
+    part_prompts: int = PART_PROMPTS
+    """Prompts after which what is done goes to disk."""
+    bad_lines: bool = True
+    """Whether lines that are no prompts are its, too."""
+
+    def has(self, group: int) -> bool:
+        """Whether the group of this number is its."""
+        return self.shard.has(group) if self.groups is None else group in self.groups
 
 
 def parse_shard(text: str) -> Shard:
@@ -57,15 +81,14 @@ def shard_here(environment: Mapping[str, str] | None = None) -> Shard:
     if "SLURM_JOB_ID" in env:
         return _slurm(env)
     if "RANK" in env and "WORLD_SIZE" in env and "MASTER_ADDR" in env:
-        return _checked(env, "RANK", _number(env, "RANK"), _number(env, "WORLD_SIZE"))
+        return _shard(env, "RANK", "WORLD_SIZE")
     if "JOB_COMPLETION_INDEX" in env:
         if "JOB_COMPLETIONS" not in env:
             raise UsageError(
                 "this is a Kubernetes indexed job (JOB_COMPLETION_INDEX is set), but not of how "
                 "many; set JOB_COMPLETIONS in the job, too, or give --shard"
             )
-        index, count = _number(env, "JOB_COMPLETION_INDEX"), _number(env, "JOB_COMPLETIONS")
-        return _checked(env, "JOB_COMPLETION_INDEX", index, count)
+        return _shard(env, "JOB_COMPLETION_INDEX", "JOB_COMPLETIONS")
     return WHOLE
 
 
@@ -73,27 +96,29 @@ def _slurm(env: Mapping[str, str]) -> Shard:
     """Tasks of an array, times the tasks that srun started in each."""
     shard = WHOLE
     if "SLURM_ARRAY_TASK_ID" in env:
-        step = _number(env, "SLURM_ARRAY_TASK_STEP", 1)
-        first = _number(env, "SLURM_ARRAY_TASK_MIN", 0)
-        index = (_number(env, "SLURM_ARRAY_TASK_ID") - first) // step
-        shard = _checked(env, "SLURM_ARRAY_TASK_ID", index, _number(env, "SLURM_ARRAY_TASK_COUNT"))
+        step = _number(env, "SLURM_ARRAY_TASK_STEP", "1")
+        first = _number(env, "SLURM_ARRAY_TASK_MIN", "0")
+        shard = _shard(env, "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", first, step)
     if "SLURM_STEP_NUM_TASKS" in env:  # set by srun alone: a batch script is one process
-        count = _number(env, "SLURM_STEP_NUM_TASKS")
-        inner = _checked(env, "SLURM_PROCID", _number(env, "SLURM_PROCID"), count)
-        shard = Shard(shard.number * count + inner.number, shard.of * count)
+        inner = _shard(env, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+        shard = Shard(shard.number * inner.of + inner.number, shard.of * inner.of)
     return shard
 
 
-def _number(env: Mapping[str, str], name: str, default: int | None = None) -> int:
-    text = env.get(name, "" if default is None else str(default))
+def _shard(
+    env: Mapping[str, str], index_name: str, count_name: str, first: int = 0, step: int = 1
+) -> Shard:
+    index, count = (_number(env, index_name) - first) // step, _number(env, count_name)
+    if not 0 <= index < count:
+        raise UsageError(
+            f"{index_name} is {env[index_name]}, which is none of {count} shards; give --shard "
+            "instead"
+        )
+    return Shard(index, count)
+
+
+def _number(env: Mapping[str, str], name: str, default: str = "") -> int:
+    text = env.get(name, default)
     if not text.isdecimal():
         raise UsageError(f'{name} is "{text}" where a number is needed; give --shard instead')
     return int(text)
-
-
-def _checked(env: Mapping[str, str], name: str, index: int, count: int) -> Shard:
-    if not 0 <= index < count:
-        raise UsageError(
-            f"{name} is {env.get(name)}, which is none of {count} shards; give --shard instead"
-        )
-    return Shard(index, count)

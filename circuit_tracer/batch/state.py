@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import pyarrow as pa
 
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.parts import LAST, part_name, part_path, parts_of, read_part, write_part
-from circuit_tracer.batch.schemas import FAILURES
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from circuit_tracer.batch.schemas import FAILURES, schema
 
 _SETTLING = "failures"
 _COARSE = 2_000_000_000
@@ -34,17 +34,14 @@ class RunState:
 
     def look(self) -> None:
         """Take in what has come since the last look. Raises GraphFileError for a damaged part."""
-        for table in self._new(LAST):
-            self.done.update(table.column("id").to_pylist())
-        for table in self._new(FAILURES):
-            rows = zip(
-                table.column("id").to_pylist(), table.column("attempt").to_pylist(), strict=True
-            )
-            for key, attempt in rows:
+        for part in self._new(LAST, ["id"]):
+            self.done.update(part["id"])
+        for part in self._new(FAILURES, ["id", "attempt"]):
+            for key, attempt in zip(part["id"], part["attempt"], strict=True):
                 self.attempts[key] = max(attempt, self.attempts.get(key, 0))
 
-    def _new(self, table: str) -> list[pa.Table]:
-        """The ids (and attempts) in the parts of a table that have not been read."""
+    def _new(self, table: str, columns: list[str]) -> list[dict[str, list[Any]]]:
+        """Columns of the parts of a table that have not been read."""
         try:
             changed = os.stat(self.folder / table).st_mtime_ns
         except FileNotFoundError:
@@ -52,17 +49,14 @@ class RunState:
         if self._changed.get(table) == changed and time.time_ns() - changed > _COARSE:
             return []
         self._changed[table] = changed
-        columns = ["id"] if table == LAST else ["id", "attempt"]
-        found = []
+        read = []
         for name in parts_of(self.folder, table):
-            if name in self._seen[table]:
-                continue
-            self._seen[table].add(name)
-            try:
-                found.append(read_part(part_path(self.folder, table, name), columns))
-            except FileNotFoundError:  # failures are put together now and then
-                continue
-        return found
+            if name not in self._seen[table]:
+                self._seen[table].add(name)
+                with suppress(FileNotFoundError):  # failures are put together now and then
+                    part = read_part(part_path(self.folder, table, name), columns)
+                    read.append(part.to_pydict())
+        return read
 
     @property
     def failed(self) -> set[str]:
@@ -75,30 +69,23 @@ def settle_failures(
 ) -> None:
     """Leave one row, the last, of every prompt that failed, and none of those that have a graph.
 
-    `keys` are the ids of the manifest; rows of others (lines mended since) go. `done` are ids with
+    `keys` are the ids of the manifest; rows of others (lines fixed since) go. `done` are ids with
     a graph. Does nothing while another process does the same.
     """
     if not claims.take(_SETTLING):
         return
     try:
         names = parts_of(folder, FAILURES)
-        if not names:
-            return
-        whole = merged_failures(folder, names)
-        rows = whole.column("id").to_pylist()
-        attempts = whole.column("attempt").to_pylist()
-        last: dict[str, int] = {}
-        for row, key in enumerate(rows):
-            known = key in keys and key not in done
-            if known and (key not in last or attempts[row] > attempts[last[key]]):
-                last[key] = row
-        kept = sorted(last.values())
-        if len(kept) == len(rows) and len(names) == 1:
+        whole = _all_failures(folder, names)
+        last = _last_attempts(whole, keys, done)
+        if len(last) == len(whole) and len(names) <= 1:
             return
         name = None
-        if kept:
-            name = part_name([f"{rows[row]} {attempts[row]}" for row in kept])
-            write_part(folder, name, {FAILURES: whole.take(kept)}, claims)
+        if len(last):
+            columns = last.select(["id", "attempt"]).to_pydict()
+            rows = zip(columns["id"], columns["attempt"], strict=True)
+            name = part_name([f"{key} {attempt}" for key, attempt in rows])
+            write_part(folder, name, {FAILURES: last}, claims)
         for old in names:
             if old != name:
                 part_path(folder, FAILURES, old).unlink(missing_ok=True)
@@ -106,9 +93,23 @@ def settle_failures(
         claims.drop(_SETTLING)
 
 
-def merged_failures(folder: Path, names: list[str]) -> pa.Table:
-    """The rows of several parts of failures, by line."""
-    import pyarrow as pa
+def failures_of(folder: Path, keys: Collection[str], done: Collection[str]) -> pa.Table:
+    """The last attempt at every prompt of the manifest (`keys`) that has no graph, by line."""
+    return _last_attempts(_all_failures(folder, parts_of(folder, FAILURES)), keys, done)
 
-    tables = [read_part(part_path(folder, FAILURES, name)) for name in names]
-    return pa.concat_tables(tables).sort_by([("line", "ascending"), ("attempt", "ascending")])
+
+def _all_failures(folder: Path, names: list[str]) -> pa.Table:
+    """The rows of several parts, by line."""
+    parts = [read_part(part_path(folder, FAILURES, name)) for name in names]
+    whole = pa.concat_tables([schema(FAILURES).empty_table(), *parts])
+    return whole.sort_by([("line", "ascending"), ("attempt", "ascending")])
+
+
+def _last_attempts(failures: pa.Table, keys: Collection[str], done: Collection[str]) -> pa.Table:
+    last: dict[str, int] = {}
+    attempts = failures.column("attempt").to_pylist()
+    for row, key in enumerate(failures.column("id").to_pylist()):
+        open_still = key in keys and key not in done
+        if open_still and (key not in last or attempts[row] > attempts[last[key]]):
+            last[key] = row
+    return failures.take(pa.array(sorted(last.values()), pa.int64()))

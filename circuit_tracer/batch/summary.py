@@ -1,4 +1,4 @@
-"""What a run says as a whole: scores, features, routes and heads over all its prompts.
+"""A run as a whole: how far it is; scores, features, routes and heads over all its prompts.
 
 * A feature's **frequency** is the share of prompts in whose kept graph it stands at least once; its
   **influence** is the mean over prompts of what passes through it (summed over positions, 0 where
@@ -12,12 +12,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from circuit_tracer.batch.store import Run
+from circuit_tracer.batch.stored_run import Run
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
 
@@ -35,6 +39,33 @@ SCORES = (
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 EVERYTHING = ""
 """The tag of all prompts, tagged or not."""
+
+
+class Progress(NamedTuple):
+    """How far a run is, over all lines of its prompt file."""
+
+    total: int
+    """Prompts (each once) and bad lines."""
+    done: int
+    failed: int
+    repeats: int
+    """Lines that repeat an earlier one."""
+    seconds: float
+    """Time that processes spent on it, summed over processes."""
+    writers: int
+    """Processes that have written a part."""
+    last: str
+    """When the last part was written; "" without one."""
+
+    @property
+    def left(self) -> int:
+        """Prompts that have neither a graph nor failed."""
+        return self.total - self.done - self.failed
+
+    @property
+    def rate(self) -> float:
+        """Graphs a second of one process; NaN before the first."""
+        return self.done / self.seconds if self.seconds > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -90,6 +121,22 @@ class HeadLine:
         return f"L{self.layer}.H{self.head}"
 
 
+def progress(run: Run) -> Progress:
+    """How far a run is."""
+    listed = {entry.key: entry for entry in run.entries}
+    parts = [part for part in run.made() if "began" in part]
+    times = [[datetime.fromisoformat(part[n]) for n in ("began", "written")] for part in parts]
+    return Progress(
+        total=len(listed),
+        done=sum(key in listed for key in run.graphs.column("id").to_pylist()),
+        failed=len(run.failures),
+        repeats=sum(entry.repeats for entry in listed.values()),
+        seconds=sum((written - began).total_seconds() for began, written in times),
+        writers=len({part["writer"] for part in parts}),
+        last=max((part["written"] for part in parts), default=""),
+    )
+
+
 def score_quantiles(run: Run) -> dict[str, list[float]]:
     """The quantiles `QUANTILES` of each score; {} without a graph."""
     if not len(run.graphs):
@@ -100,10 +147,7 @@ def score_quantiles(run: Run) -> dict[str, list[float]]:
 
 def tag_counts(run: Run) -> dict[str, int]:
     """How many traced prompts have each tag, most first."""
-    counts: dict[str, int] = {}
-    for tags in run.graphs.column("tags").to_pylist():
-        for tag in tags:
-            counts[tag] = counts.get(tag, 0) + 1
+    counts = Counter(tag for tags in run.graphs.column("tags").to_pylist() for tag in tags)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -119,26 +163,27 @@ def features(run: Run, tag: str = EVERYTHING, *, top: int = 10, seed: int = 0) -
     if not len(rows):
         return []
     layer, feature = (table.column(name).to_numpy()[rows] for name in ("layer", "feature"))
-    found = _Strongest.of(
+    strongest = _Strongest.of(
         np.stack([layer.astype(np.int64), feature]),
         np.cumsum(chosen)[prompt[rows]] - 1,  # numbered among the chosen
         table.column("influence").to_numpy()[rows],
         int(chosen.sum()),
         top,
     )
-    labels = table.column("label").take(rows[found.first]).to_pylist()
-    intervals = zip(_intervals(found.there, seed), _intervals(found.value, seed), strict=True)
+    labels = table.column("label").take(rows[strongest.first]).to_pylist()
+    frequencies = _intervals(strongest.there, seed)
+    influences = _intervals(strongest.value, seed)
     return [
         FeatureLine(
             tag=tag,
-            layer=int(found.names[0, i]),
-            feature=int(found.names[1, i]),
+            layer=int(strongest.names[0, i]),
+            feature=int(strongest.names[1, i]),
             label=labels[i],
-            prompts=int(found.there[i].sum()),
-            frequency=how_often,
-            influence=how_much,
+            prompts=int(strongest.there[i].sum()),
+            frequency=frequencies[i],
+            influence=influences[i],
         )
-        for i, (how_often, how_much) in enumerate(intervals)
+        for i in range(len(labels))
     ]
 
 
@@ -150,11 +195,10 @@ def routes(run: Run, *, top: int = 10) -> list[RouteLine]:
     prompt, share = _prompt_of(run, table), table.column("share").to_numpy()
     names, which = np.unique(table.column("route").to_pylist(), return_inverse=True)
     n = len(names)
-    pairs = np.unique(np.stack([which, prompt]), axis=1)
-    prompts = np.bincount(pairs[0], minlength=n)
+    prompts = np.bincount(np.unique(np.stack([which, prompt]), axis=1)[0], minlength=n)
     shares = np.bincount(which, weights=share, minlength=n) / len(run.graphs)
-    signs = np.bincount(which, weights=table.column("sign").to_numpy(), minlength=n)
-    rows = np.bincount(which, minlength=n)
+    summed_sign = np.bincount(which, weights=table.column("sign").to_numpy(), minlength=n)
+    sign = summed_sign / np.bincount(which, minlength=n)
     lines = []
     for i in np.lexsort((-shares, -prompts))[:top].tolist():
         here = np.flatnonzero(which == i)
@@ -165,7 +209,7 @@ def routes(run: Run, *, top: int = 10) -> list[RouteLine]:
                 labels=tuple(table.column("labels")[best].as_py()[1:-1]),
                 prompts=int(prompts[i]),
                 share=float(shares[i]),
-                sign=float(signs[i] / rows[i]),
+                sign=float(sign[i]),
                 example=run.graphs.column("prompt")[int(prompt[best])].as_py(),
             )
         )
@@ -179,10 +223,15 @@ def heads(run: Run, *, top: int = 10, seed: int = 0) -> list[HeadLine]:
         return []
     places = np.stack([table.column(n).to_numpy().astype(np.int64) for n in ("layer", "head")])
     share = table.column("share").to_numpy()
-    found = _Strongest.of(places, _prompt_of(run, table), share, len(run.graphs), top)
+    strongest = _Strongest.of(places, _prompt_of(run, table), share, len(run.graphs), top)
     return [
-        HeadLine(int(found.names[0, i]), int(found.names[1, i]), int(found.there[i].sum()), one)
-        for i, one in enumerate(_intervals(found.value, seed))
+        HeadLine(layer, head, int(there.sum()), mean)
+        for (layer, head), there, mean in zip(
+            strongest.names.T.tolist(),
+            strongest.there,
+            _intervals(strongest.value, seed),
+            strict=True,
+        )
     ]
 
 
@@ -231,14 +280,12 @@ def _intervals(values: Floats, seed: int) -> list[Interval]:
 
 def _with_tag(run: Run, tag: str) -> Bools:
     """(prompts,) those that have the tag, in the order of `run.graphs`."""
-    tags = run.graphs.column("tags").to_pylist()
-    return np.array([tag == EVERYTHING or tag in one for one in tags], dtype=np.bool_)
+    tags_of = run.graphs.column("tags").to_pylist()
+    return np.array([tag == EVERYTHING or tag in tags for tags in tags_of], dtype=np.bool_)
 
 
-def _prompt_of(run: Run, table: Any) -> Ints:
+def _prompt_of(run: Run, table: pa.Table) -> Ints:
     """(rows,) which row of `run.graphs` each row of another table belongs to."""
-    import pyarrow.compute as pc
-
     numbers = pc.index_in(table.column("id"), run.graphs.column("id").combine_chunks())
     rows: Ints = numbers.to_numpy().astype(np.int64)
     return rows

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
@@ -33,8 +35,6 @@ from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.subgraph import kept_alone
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from circuit_tracer.batch.run_file import RunInfo
     from circuit_tracer.graphs.head_loadings import LeadingHead
 
@@ -60,15 +60,14 @@ class PromptRows:
         return int(self.nodes.nbytes) + int(self.edges.nbytes)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A prompt without a graph."""
+class Failed(NamedTuple):
+    """A prompt that could not be traced, or a line that is no prompt."""
 
     entry: Entry
     kind: str
     """The exception's class."""
     message: str
-    attempt: int
+    attempt: int = 1
     """How often it has been tried by now."""
 
 
@@ -90,16 +89,12 @@ def rows_of(
 
 
 def _with_key(table: pa.Table, key: str, **columns: Any) -> pa.Table:
-    import pyarrow as pa
-
     first = {"id": pa.repeat(key, len(table)), **{k: pa.array(v) for k, v in columns.items()}}
     return pa.table({**first, **dict(zip(table.column_names, table.columns, strict=True))})
 
 
 def _edges(stored: PrunedGraph, whole: PrunedGraph, row_of: Ints | None) -> pa.Table:
     """The stored edges with the influence along each, which is that of the whole graph."""
-    import pyarrow as pa
-
     passed_on = handed_down(whole.graph, whole.influence)
     edges = whole.graph.edges if row_of is None else whole.kept_edges
     flows = edge_flows(edges, passed_on, slice(None)).astype(np.float32)
@@ -120,12 +115,11 @@ def _paths(key: str, pruned: PrunedGraph, row_of: Ints | None, most: int) -> lis
         return []
     graph = pruned.graph
     targets = graph.target_rows[:ROUTED_TARGETS].tolist()
-    rank, found = dict.fromkeys(targets, 0), []
+    rank, records = Counter[int](), []
     for path in best_paths(pruned, k=most, targets=targets, direct=False):
         end = path.rows[-1]
         rank[end] += 1
-        rows = path.rows if row_of is None else row_of[list(path.rows)].tolist()
-        found.append(
+        records.append(
             {
                 "id": key,
                 "target": whole_text(graph.nodes.label[end]),
@@ -133,13 +127,13 @@ def _paths(key: str, pruned: PrunedGraph, row_of: Ints | None, most: int) -> lis
                 "strength": path.strength,
                 "sign": path.sign,
                 "share": path.share,
-                "rows": rows,
+                "rows": path.rows if row_of is None else row_of[list(path.rows)].tolist(),
                 "nodes": [whole_text(node_name(graph, row)) for row in path.rows],
                 "labels": [whole_text(graph.nodes.label[row]) for row in path.rows],
                 "route": _route(graph, path.rows),
             }
         )
-    return found
+    return records
 
 
 def _route(graph: Graph, rows: Sequence[int]) -> str:
@@ -150,15 +144,9 @@ def _route(graph: Graph, rows: Sequence[int]) -> str:
 
 
 def _head(key: str, head: LeadingHead) -> dict[str, Any]:
-    move = head.moves[0] if head.moves else None
-    return {
-        "id": key,
-        "layer": head.layer,
-        "head": head.head,
-        "share": head.share,
-        "key": -1 if move is None else move.key,
-        "query": -1 if move is None else move.query,
-    }
+    key_at, query_at = (head.moves[0].key, head.moves[0].query) if head.moves else (-1, -1)
+    row = {"id": key, "layer": head.layer, "head": head.head, "share": head.share}
+    return {**row, "key": key_at, "query": query_at}
 
 
 def _graph(entry: Entry, pruned: PrunedGraph, stored: PrunedGraph) -> dict[str, Any]:
@@ -196,25 +184,21 @@ def _graph(entry: Entry, pruned: PrunedGraph, stored: PrunedGraph) -> dict[str, 
 
 def part_tables(rows: Sequence[PromptRows], *, heads: bool) -> dict[str, pa.Table]:
     """One part of each table, in the order in which they are to be written."""
-    import pyarrow as pa
-
-    def table(name: str, records: list[dict[str, Any]]) -> pa.Table:
-        return pa.Table.from_pylist(records, schema=schema(name))
-
+    records = {
+        "paths": [path for one in rows for path in one.paths],
+        "heads": [head for one in rows for head in one.heads],
+        "graphs": [one.graph for one in rows],
+    }
     tables = {
         "nodes": pa.concat_tables([one.nodes for one in rows]).combine_chunks(),
         "edges": pa.concat_tables([one.edges for one in rows]).combine_chunks(),
-        "paths": table("paths", [path for one in rows for path in one.paths]),
-        "heads": table("heads", [head for one in rows for head in one.heads]),
-        "graphs": table("graphs", [one.graph for one in rows]),
+        **{n: pa.Table.from_pylist(found, schema=schema(n)) for n, found in records.items()},
     }
     return {name: tables[name] for name in GRAPH_TABLES if heads or name != "heads"}
 
 
-def failure_table(failures: Sequence[Failure]) -> pa.Table:
+def failure_table(failures: Sequence[Failed]) -> pa.Table:
     """Failed prompts as rows."""
-    import pyarrow as pa
-
     records = [
         {
             "id": one.entry.key,
@@ -247,10 +231,8 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
                 weight=column(edges, "weight"),
             ),
         )
-        if (len(graph.nodes), len(graph.edges)) != (
-            record["n_nodes_stored"],
-            record["n_edges_stored"],
-        ):
+        stored = (record["n_nodes_stored"], record["n_edges_stored"])
+        if (len(graph.nodes), len(graph.edges)) != stored:
             raise ValueError("rows are missing, or there are too many")
         check_graph(graph)
         return PrunedGraph(
@@ -271,5 +253,5 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
 
 def _scores(record: Mapping[str, Any]) -> Scores:
     values: dict[str, Any] = {name: record[name] for name in SCORES}
-    values |= {name: (record[name][0], record[name][1]) for name in RANGES}
+    values |= {name: tuple(record[name]) for name in RANGES}
     return Scores(**values)

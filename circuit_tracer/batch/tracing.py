@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 
+from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.replacement import Encoded, encode
 from circuit_tracer.attribution.resources import memory_remedy, products
 from circuit_tracer.attribution.settings import TraceSettings
@@ -27,6 +28,8 @@ from circuit_tracer.attribution.tracing import (
 )
 from circuit_tracer.batch.groups import Group, grouped
 from circuit_tracer.batch.manifest import Entry
+from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.tables import Failed
 from circuit_tracer.errors import (
     CircuitTracerError,
     DictionaryError,
@@ -34,8 +37,8 @@ from circuit_tracer.errors import (
     OutputError,
     reason,
 )
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.graph import Graph
+from circuit_tracer.graphs.head_loadings import leading_heads
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.models.check import check_wiring
@@ -43,7 +46,6 @@ from circuit_tracer.models.frozen import FoldedAttention, fold_attention
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 if TYPE_CHECKING:
-    from circuit_tracer.graphs.head_loadings import LeadingHead
     from circuit_tracer.models.capture import Capture
 
 ENCODED_TOGETHER = 1 << 24
@@ -60,7 +62,7 @@ class Tracer:
     model: Model
     dictionary: AnyDictionary
     settings: TraceSettings
-    """Of the run; a line's own targets or contrast take the place of its."""
+    """Of the run; a line's own targets or contrast replace its."""
     labels: Labels | None = None
     relabel: Callable[[PrunedGraph], PrunedGraph] | None = None
     """Labels made for the features of a finished graph."""
@@ -71,34 +73,10 @@ class Tracer:
 
     def pruned(self, graph: Graph) -> PrunedGraph:
         """The graph with what is kept of it, labelled."""
-        found = prune(graph, node_threshold=self.node_threshold, edge_threshold=self.edge_threshold)
-        return found if self.relabel is None else self.relabel(found)
-
-
-class Failed(NamedTuple):
-    """A prompt that could not be traced."""
-
-    entry: Entry
-    kind: str
-    """The exception's class."""
-    message: str
-
-
-class Traced(NamedTuple):
-    """A prompt's whole graph."""
-
-    entry: Entry
-    graph: UnorderedGraph | PrunedGraph
-    """Pruned where that had to be done to know more of it."""
-    sweeping: float
-    """Seconds of the sweep alone."""
-    heads: tuple[LeadingHead, ...] = ()
-
-    @property
-    def n_edges(self) -> int:
-        """Edges of the whole graph."""
-        graph = self.graph
-        return len(graph.graph.edges) if isinstance(graph, PrunedGraph) else graph.n_edges
+        pruned = prune(
+            graph, node_threshold=self.node_threshold, edge_threshold=self.edge_threshold
+        )
+        return pruned if self.relabel is None else self.relabel(pruned)
 
 
 @dataclass(frozen=True)
@@ -111,7 +89,7 @@ class Plan:
 
 def plan(tracer: Tracer, entries: Sequence[Entry]) -> Plan:
     """Tokenise all prompts of a run and put them in groups."""
-    found, failed = [], []
+    prompts, failed = [], []
     for entry in entries:
         if entry.wrong:
             failed.append(Failed(entry, "BadLine", entry.wrong))
@@ -124,8 +102,8 @@ def plan(tracer: Tracer, entries: Sequence[Entry]) -> Plan:
         except CircuitTracerError as error:
             failed.append(Failed(entry, type(error).__name__, str(error)))
             continue
-        found.append((entry.key, length, entry))  # not its tokens: there may be millions
-    return Plan(grouped(found), failed)
+        prompts.append((entry.key, length, entry))  # not its tokens: there may be millions
+    return Plan(grouped(prompts), failed)
 
 
 def _prepared(tracer: Tracer, entry: Entry) -> Prepared:
@@ -172,7 +150,7 @@ def _frozen_ones(
 
 
 def _or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
-    """What some work gives; one prompt among thousands must not stop the others."""
+    """The result of `work`; one prompt among thousands must not stop the others."""
     try:
         return work()
     except FATAL:
@@ -244,9 +222,6 @@ def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, frozen: Frozen) ->
     traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
     if not tracer.heads:
         return Traced(entry, traced.unordered, seconds["sweep"])
-    from circuit_tracer.attribution.head_loadings import head_loadings
-    from circuit_tracer.graphs.head_loadings import leading_heads
-
     pruned = tracer.pruned(traced.graph)
     loadings = head_loadings(model, tracer.dictionary, pruned)
     heads = tuple(leading_heads(pruned, loadings, moves=1))

@@ -13,24 +13,20 @@ import queue
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.parts import part_name, write_part
-from circuit_tracer.batch.row_maker import Job, RowMaker
+from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES
-from circuit_tracer.batch.tables import (
-    Failure,
-    PromptRows,
-    failure_table,
-    part_tables,
-)
-from circuit_tracer.batch.tracing import FATAL, Failed, Traced, Tracer, message_of
-from circuit_tracer.batch.work import PART_PROMPTS
+from circuit_tracer.batch.shards import PART_PROMPTS
+from circuit_tracer.batch.tables import Failed, PromptRows, failure_table, part_tables
+from circuit_tracer.batch.tracing import FATAL, Tracer, message_of
 from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 
 PART_BYTES = 64 << 20
@@ -91,7 +87,7 @@ class Writer:
         self._rows: list[PromptRows] = []
         self._bytes = 0
         """Of the rows that wait: counted as they come, Arrow takes its time over it."""
-        self._failures: list[Failure] = []
+        self._failures: list[Failed] = []
         self._groups: list[str] = []
         self._oldest = time.monotonic()
         self._part_began = time.time()
@@ -165,20 +161,20 @@ class Writer:
                     self._flush()
                     return
                 self._digest_all(items)
-        except BaseException as error:  # it is the main thread that must hear of it
+        except BaseException as error:  # the main thread raises it
             self._error = error
 
     def _digest_all(self, items: list[Item]) -> None:
-        known: dict[str, PromptRows | None] = {}
+        made: dict[str, PromptRows | None] = {}
         if self.tracer.relabel is None:  # what relabels has the model, and is needed here
             traced = [item for item in items if isinstance(item, Traced)]
-            found = self.maker.rows([_job(item) for item in traced])
-            known = {item.entry.key: rows for item, rows in zip(traced, found, strict=True)}
+            keys = [item.entry.key for item in traced]
+            made = dict(zip(keys, self.maker.rows(traced), strict=True))
         for item in items:
             if isinstance(item, Flush):
                 self._flush()
                 continue
-            self._digest(item, known.get(item.entry.key) if isinstance(item, Traced) else None)
+            self._digest(item, made.get(item.entry.key) if isinstance(item, Traced) else None)
             self._wait_for(-_edges(item))
             self._flush_if_due()
 
@@ -202,12 +198,12 @@ class Writer:
                 self._bytes += rows.nbytes
                 return
         attempt = self._attempts.get(item.entry.key, 0) + 1
-        self._failures.append(Failure(item.entry, item.kind, item.message, attempt))
+        self._failures.append(item._replace(attempt=attempt))
 
     def _rows_of(self, item: Traced) -> PromptRows:
         if self.tracer.relabel is not None and isinstance(item.graph, UnorderedGraph):
-            item = item._replace(graph=self.tracer.pruned(item.graph.ordered()))
-        return _job(item).rows(self.run)
+            item = replace(item, graph=self.tracer.pruned(item.graph.ordered()))
+        return item.rows(self.run)
 
     def _flush_if_due(self) -> None:
         waiting = len(self._rows) + len(self._failures)
@@ -247,10 +243,6 @@ class Writer:
 
 def _edges(item: Item) -> int:
     return item.n_edges if isinstance(item, Traced) else 0
-
-
-def _job(item: Traced) -> Job:
-    return Job(item.entry, item.graph, item.n_edges, item.heads)
 
 
 def _when(moment: float) -> str:

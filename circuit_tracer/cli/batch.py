@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer.batch import prompt_file, rays, shards
-from circuit_tracer.batch import work as batch_work
+from circuit_tracer.batch import prompt_file, ray_cluster, shards
 from circuit_tracer.cli import invocation, options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
@@ -21,8 +20,8 @@ from circuit_tracer.workbench import batch_job, formats, opening, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.prompt_file import PromptFile
-    from circuit_tracer.batch.shards import Shard
-    from circuit_tracer.batch.work import Outcome, Work
+    from circuit_tracer.batch.results import Outcome
+    from circuit_tracer.batch.shards import Shard, Work
 
 SOME_FAILED = 3
 """Exit code when some prompts of a batch failed."""
@@ -149,9 +148,7 @@ def batch(
     batch_job.note_bad_lines(prompts)
     if overwrite:
         batch_job.remove_run(folder)
-    work = batch_work.Work(
-        shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every
-    )
+    work = shards.Work(shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every)
     with if_interrupted(goes_on(folder, overwrite)):
         outcome = _done(job, work, engine, ray_workers)
     if json:
@@ -165,7 +162,7 @@ def batch(
 def _done(job: batch_job.Job, work: Work, engine: str, workers: int | None) -> Outcome:
     with progress_line() as report:
         if engine == "ray":
-            return rays.run_on_ray(job, work, workers=workers, on_progress=report)
+            return ray_cluster.run_on_ray(job, work, workers=workers, on_progress=report)
         report(f"opening {job.opening['model_name']}", 0, 0)
         with job.open() as opened:
             return opened.go(work, on_progress=report, on_failure=batch_job.Failures().note)

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from circuit_tracer.batch.progress import Progress
     from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.batch.summary import FeatureLine, HeadLine, RouteLine
+    from circuit_tracer.batch.summary import FeatureLine, HeadLine, Progress, RouteLine
     from circuit_tracer.graphs.bootstrap import Interval
 
 PROMPT_CELLS = 40

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from circuit_tracer.batch import progress, store, summary
+from circuit_tracer.batch import stored_run, summary
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
@@ -19,7 +19,7 @@ from circuit_tracer.workbench import folders, slugs
 from circuit_tracer.workbench import formats as workbench_formats
 
 if TYPE_CHECKING:
-    from circuit_tracer.batch.store import Run
+    from circuit_tracer.batch.stored_run import Run
 
 app = typer.Typer(help="Look at stored runs.", no_args_is_help=True)
 
@@ -41,13 +41,13 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Progress, failures and rate of a run, and its scores, features, routes and heads."""
-    opened = store.open_run(run)
+    opened = stored_run.open_run(run)
     known = list(summary.tag_counts(opened))
     if tag and not known:
         raise UsageError("the prompts of this run have no tags; leave out --tag")
     tags = [one_of("--tag", one, known) for one in tag or ()]
     tags = tags or [summary.EVERYTHING, *known[:3]]
-    stand = progress.progress(opened)
+    stand = summary.progress(opened)
     lines = [line for one in tags for line in summary.features(opened, one, top=top, seed=seed)]
     routes, heads = summary.routes(opened, top=top), summary.heads(opened, top=top, seed=seed)
     scores = summary.score_quantiles(opened)
@@ -108,7 +108,7 @@ def export(
         "--max-nodes", needed="a --format that draws", there=workbench_formats.draws_nodes(formats)
     )
     workbench_formats.check_folder_name(out)
-    opened = store.open_run(run)
+    opened = stored_run.open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
     text = pruned.graph.info.prompt

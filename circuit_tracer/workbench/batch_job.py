@@ -20,8 +20,9 @@ from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
 from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.batch.shards import Shard
-from circuit_tracer.batch.store import is_run
-from circuit_tracer.batch.tracing import Failed, Tracer, settings_of
+from circuit_tracer.batch.stored_run import is_run
+from circuit_tracer.batch.tables import Failed
+from circuit_tracer.batch.tracing import Tracer, settings_of
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
 from circuit_tracer.workbench.folders import check_writable
 from circuit_tracer.workbench.opening import Opened, open_pair

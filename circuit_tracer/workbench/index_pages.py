@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from circuit_tracer.batch.store import Run, is_run, open_run
+from circuit_tracer.batch.stored_run import Run, is_run, open_run
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs import new_folder, token_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE

@@ -24,9 +24,9 @@ from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import read_prompts
 from circuit_tracer.batch.run import begin, run_batch
 from circuit_tracer.batch.run_file import RunInfo
+from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.state import RunState
 from circuit_tracer.batch.tracing import Tracer
-from circuit_tracer.batch.work import Work
 from circuit_tracer.workbench.opening import open_pair
 
 

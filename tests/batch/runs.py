@@ -10,10 +10,11 @@ from typing import Any
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile, parse_prompts
+from circuit_tracer.batch.results import Outcome
 from circuit_tracer.batch.run import begin, run_batch
 from circuit_tracer.batch.run_file import RunInfo
+from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.tracing import Tracer
-from circuit_tracer.batch.work import Outcome, Work
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from tests.tiny import random_dictionary, tiny_llama

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.batch.store import open_run
+from circuit_tracer.batch.stored_run import open_run
 from tests.cli.conftest import run_command
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.batch.stores import differences, prompt_file
+from tests.batch.store_checks import differences, prompt_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, KILLS = 36, 3

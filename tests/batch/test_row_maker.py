@@ -16,11 +16,12 @@ import pytest
 
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
-from circuit_tracer.batch.row_maker import Job, RowMaker
+from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.graphs.edges.unordered import UnorderedGraph
 from circuit_tracer.graphs.pruning import prune
 from tests.batch.runs import PROMPTS, entries, opened, run_info
-from tests.batch.stores import differ, wait_for
+from tests.batch.store_checks import differ, wait_for
 
 
 @cache
@@ -28,8 +29,8 @@ def whole() -> UnorderedGraph:
     return trace(*opened(), PROMPTS[2]).unordered
 
 
-def job() -> Job:
-    return Job(entries()[2], whole(), whole().n_edges)
+def traced() -> Traced:
+    return Traced(entries()[2], whole(), 0.0)
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
@@ -48,9 +49,9 @@ def maker() -> Iterator[RowMaker]:
 
 
 def test_rows_of_the_other_process_are_the_rows_made_here(maker: RowMaker) -> None:
-    here = job().rows(run_info())
+    here = traced().rows(run_info())
     for count in (1, 3):
-        for there in maker.rows([job()] * count):
+        for there in maker.rows([traced()] * count):
             assert there is not None
             assert same(there.nodes, here.nodes)
             assert same(there.edges, here.edges)
@@ -59,18 +60,15 @@ def test_rows_of_the_other_process_are_the_rows_made_here(maker: RowMaker) -> No
 
 def test_a_pruned_graph_is_taken_as_it_is(maker: RowMaker) -> None:
     pruned = prune(whole().ordered(), node_threshold=0.5)
-    (rows,) = maker.rows([replace(job(), graph=pruned)])
+    (rows,) = maker.rows([replace(traced(), graph=pruned)])
     assert rows is not None
-    assert len(rows.nodes) == pruned.node_kept.sum() < len(job().rows(run_info()).nodes)
+    assert len(rows.nodes) == pruned.node_kept.sum() < len(traced().rows(run_info()).nodes)
 
 
-def test_more_than_a_pipe_or_one_call_to_the_system_takes(
-    maker: RowMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_arrays_than_a_pipe_holds(maker: RowMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_maker, "_APART", 1)
-    monkeypatch.setattr(row_maker, "_AT_ONCE", 7)
-    found = maker.rows([job()] * 40)
-    assert all(one is not None and one.key == job().entry.key for one in found)
+    rows = maker.rows([traced()] * 40)
+    assert all(one is not None and one.key == traced().entry.key for one in rows)
 
 
 def test_when_it_is_killed_nobody_waits_for_it(maker: RowMaker) -> None:
@@ -78,13 +76,13 @@ def test_when_it_is_killed_nobody_waits_for_it(maker: RowMaker) -> None:
     pid = maker._process.pid
     os.kill(pid, signal.SIGKILL)
     for _ in range(2):
-        assert maker.rows([job(), job()]) == [None, None]
+        assert maker.rows([traced(), traced()]) == [None, None]
     assert not maker.ready
 
 
 def test_what_it_cannot_make_does_not_touch_the_others(maker: RowMaker) -> None:
     broken = replace(whole(), nodes=whole().nodes.take(np.arange(3)))
-    first, second, third = maker.rows([job(), replace(job(), graph=broken), job()])
+    first, second, third = maker.rows([traced(), replace(traced(), graph=broken), traced()])
     assert second is None
     assert first is not None
     assert third is not None
@@ -92,9 +90,9 @@ def test_what_it_cannot_make_does_not_touch_the_others(maker: RowMaker) -> None:
 
 
 def test_large_graphs_are_not_sent(maker: RowMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_maker, "MOST_EDGES", job().n_edges - 1)
+    monkeypatch.setattr(row_maker, "MOST_EDGES", traced().n_edges - 1)
     monkeypatch.setattr(RowMaker, "_exchange", lambda *_: pytest.fail("sent"))
-    assert maker.rows([job()]) == [None]
+    assert maker.rows([traced()]) == [None]
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:
@@ -102,7 +100,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         "import os, signal\n"
         "from circuit_tracer.batch.row_maker import RowMaker\n"
         "from tests.batch.runs import run_info\n"
-        "from tests.batch.stores import wait_for\n"
+        "from tests.batch.store_checks import wait_for\n"
         "maker = RowMaker(run_info())\n"
         "wait_for(lambda: maker.ready)\n"
         "print(maker._process.pid, flush=True)\n"

@@ -20,13 +20,12 @@ from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import parse_prompts
 from circuit_tracer.batch.run import begin
-from circuit_tracer.batch.shards import Shard
-from circuit_tracer.batch.store import open_run
-from circuit_tracer.batch.work import Work
+from circuit_tracer.batch.shards import Shard, Work
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.errors import GraphFileError, ModelError, OutputError, UsageError
 from circuit_tracer.graphs import best_paths, prune
 from tests.batch.runs import PROMPTS, make_run, opened, prompt_file, run_info
-from tests.batch.stores import differences, raw_rows
+from tests.batch.store_checks import differences, raw_rows
 
 SMALL = Work(part_prompts=3)
 

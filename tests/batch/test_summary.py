@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from circuit_tracer.batch import summary
-from circuit_tracer.batch.progress import progress
 from circuit_tracer.batch.prompt_file import parse_prompts
-from circuit_tracer.batch.store import Run, open_run
+from circuit_tracer.batch.stored_run import Run, open_run
+from circuit_tracer.batch.summary import progress
 from tests.batch.runs import PROMPTS, make_run, run_info
 
 

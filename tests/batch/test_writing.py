@@ -12,8 +12,8 @@ import pytest
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import writing
 from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
-from circuit_tracer.batch.tracing import Traced
 from circuit_tracer.batch.writing import GroupDone, Writer
 from circuit_tracer.errors import OutputError
 from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.batch.row_maker import Job, RowMaker
+from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
-from circuit_tracer.batch.store import open_run
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.batch.tables import PromptRows
 from circuit_tracer.graphs import load_graph
-from tests.batch.stores import differences, finished, prompt_file, start, wait_for
+from tests.batch.store_checks import differences, finished, prompt_file, start, wait_for
 from tests.cli.conftest import Outcome, Run, run_command
 
 PROMPTS = (
@@ -138,7 +139,7 @@ def test_rows_are_made_beside_the_trace(
         begin(maker, info)
         wait_for(lambda: maker.ready)
 
-    def counted(maker: RowMaker, jobs: Sequence[Job]) -> list[PromptRows | None]:
+    def counted(maker: RowMaker, jobs: Sequence[Traced]) -> list[PromptRows | None]:
         found.extend(rows := made(maker, jobs))
         return rows
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from circuit_tracer.batch.store import open_run
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.graphs import load_graph, open_graph
 from tests.cli.conftest import Outcome, Run
 from tests.graphs.compare import assert_same_graph, assert_same_pruned

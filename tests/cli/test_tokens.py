@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from circuit_tracer.batch.store import open_run
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.workbench.index_pages import run_pages
 from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_module

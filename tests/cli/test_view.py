@@ -231,7 +231,7 @@ PROMPTS = (
 
 
 def test_a_runs_index_lists_scores_routes_thumbnails_and_failures(run: Run) -> None:
-    from circuit_tracer.batch.store import open_run
+    from circuit_tracer.batch.stored_run import open_run
 
     Path("p.jsonl").write_text(PROMPTS)
     options = ("--out", ".", "--name", "r", "--device", "cpu", "--heads")

@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from circuit_tracer.batch.manifest import Entry, read_manifest
-from circuit_tracer.batch.parts import LAST, part_path, parts_of, read_part
+from circuit_tracer.batch.parts import LAST, opened_part, part_path, parts_of, read_part
 from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
-from circuit_tracer.batch.schemas import FAILURES, columns_of, schema
-from circuit_tracer.batch.state import merged_failures
+from circuit_tracer.batch.schemas import columns_of, schema
+from circuit_tracer.batch.state import failures_of
 from circuit_tracer.batch.tables import graph_of
 from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.pruning import PrunedGraph
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _PART = "part"
 _SHORT = [name for name in columns_of(LAST) if name != "info"]
@@ -69,23 +69,13 @@ class Run:
     @cached_property
     def failures(self) -> pa.Table:
         """One row a prompt without a graph, by line: its last attempt."""
-        import pyarrow.compute as pc
-
-        names = parts_of(self.folder, FAILURES)
-        if not names:
-            return schema(FAILURES).empty_table()
-        whole = merged_failures(self.folder, names)
-        done, listed = set(self.graphs.column("id").to_pylist()), {e.key for e in self.entries}
-        keys = whole.column("id").to_pylist()
-        last = {key: row for row, key in enumerate(keys) if key in listed and key not in done}
-        return pc.take(whole, sorted(last.values()))
+        keys = {entry.key for entry in self.entries}
+        return failures_of(self.folder, keys, set(self.graphs.column("id").to_pylist()))
 
     @cached_property
     def _graphs(self) -> pa.Table:
         """All columns but the long one, and the part that each row is in; a prompt once, however
         often it is there (only file systems without locks let two processes trace the same)."""
-        import pyarrow as pa
-
         tables = []
         for name in parts_of(self.folder, LAST):
             part = read_part(part_path(self.folder, LAST, name), _SHORT)
@@ -94,9 +84,11 @@ class Run:
         if not tables:
             return schema(LAST).append(pa.field(_PART, pa.string())).empty_table().drop(["info"])
         whole = pa.concat_tables(tables)
-        self._has_doubles = len(whole) > len(set(whole.column("id").to_pylist()))
-        first = {key: row for row, key in reversed(list(enumerate(whole.column("id").to_pylist())))}
-        return whole.take(sorted(first.values())).sort_by([("line", "ascending")])
+        first: dict[str, int] = {}
+        for row, key in enumerate(whole.column("id").to_pylist()):
+            first.setdefault(key, row)
+        self._has_doubles = len(whole) > len(first)
+        return whole.take(list(first.values())).sort_by([("line", "ascending")])
 
     def find(self, which: str) -> str:
         """The id of a prompt by its id (or how it begins), its own name, line or text.
@@ -109,11 +101,11 @@ class Run:
             lambda row: which in (str(row["line"]), row["prompt"].strip()),
             lambda row: len(which) >= 4 and row["id"].startswith(which),
         ):
-            found = [row["id"] for row in table if matches(row)]
-            if len(found) == 1:
-                return str(found[0])
-            if found:
-                raise UsageError(f'"{which}" is {len(found)} prompts of {self.name}; give an id')
+            keys = [str(row["id"]) for row in table if matches(row)]
+            if len(keys) == 1:
+                return keys[0]
+            if keys:
+                raise UsageError(f'"{which}" is {len(keys)} prompts of {self.name}; give an id')
         raise UsageError(
             f'{self.name} has no graph of "{which}"; give an id, a name, a line number or a prompt '
             "(circuit-tracer runs show lists them)"
@@ -124,25 +116,15 @@ class Run:
         key = self.find(which)
         row = self._graphs.column("id").to_pylist().index(key)
         name = self._graphs.column(_PART)[row].as_py()
-        (record,) = self._of(LAST, name, key).to_pylist()
-        return graph_of(record, self._of("nodes", name, key), self._of("edges", name, key))
-
-    def _of(self, table: str, name: str, key: str) -> pa.Table:
-        """One prompt's rows of a part."""
-        import pyarrow.compute as pc
-
-        part = read_part(self._part(table, name))
-        return part.filter(pc.equal(part.column("id"), key))
+        parts = (read_part(self._part(table, name)) for table in (LAST, "nodes", "edges"))
+        record, nodes, edges = (part.filter(pc.equal(part.column("id"), key)) for part in parts)
+        return graph_of(record.to_pylist()[0], nodes, edges)
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of `nodes`, `edges`, `paths` or `heads` that belong to a traced prompt."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         tables = []
-        for name, keys in self._keys_by_part.items():
-            if table == "heads" and not self.info.heads:
-                continue
+        names = {} if table == "heads" and not self.info.heads else self._keys_by_part
+        for name, keys in names.items():
             part = read_part(self._part(table, name), columns)
             if self._has_doubles:
                 part = part.filter(pc.is_in(part.column("id"), pa.array(keys)))
@@ -165,20 +147,18 @@ class Run:
 
     @cached_property
     def _keys_by_part(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        keys: dict[str, list[str]] = {}
         rows = self._graphs.select([_PART, "id"]).to_pydict()
         for name, key in zip(rows[_PART], rows["id"], strict=True):
-            found.setdefault(name, []).append(key)
-        return found
+            keys.setdefault(name, []).append(key)
+        return keys
 
     def made(self) -> list[dict[str, Any]]:
         """When each part was begun and written, where, and how many prompts it holds."""
-        from circuit_tracer.batch.parts import opened_part
-
-        found = []
+        records = []
         for name in parts_of(self.folder, LAST):
             with opened_part(part_path(self.folder, LAST, name)) as file:
                 about = file.schema_arrow.metadata or {}
                 record = {k.decode(): v.decode() for k, v in about.items() if k != b"ARROW:schema"}
-                found.append({**record, "prompts": file.metadata.num_rows})
-        return found
+                records.append({**record, "prompts": file.metadata.num_rows})
+        return records

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.batch import rays
+from circuit_tracer.batch import ray_cluster
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
-from circuit_tracer.batch.rays import run_on_ray
+from circuit_tracer.batch.ray_cluster import run_on_ray
 from circuit_tracer.batch.run import OpenedBatch, begin
-from circuit_tracer.batch.store import open_run
-from circuit_tracer.batch.work import Work
+from circuit_tracer.batch.shards import Work
+from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from tests.batch.runs import make_run, prompt_file, run_info, tracer
-from tests.batch.stores import differences
+from tests.batch.store_checks import differences
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -123,7 +123,7 @@ class _Deadly(Shared):
 def test_workers_that_die_again_and_again_end_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rays, "MOST_DEATHS", 1)
+    monkeypatch.setattr(ray_cluster, "MOST_DEATHS", 1)
     shared = _Deadly(tmp_path / "run", prompt_file(PROMPTS[:4]))
     with pytest.raises(CircuitTracerError, match="a worker died 2 times"):
         run_on_ray(shared, Work(), workers=1)

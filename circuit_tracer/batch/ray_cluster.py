@@ -1,8 +1,8 @@
 """`--engine ray`: a run spread over a running Ray cluster, with the same store and the same resume.
 
 Each worker is an actor, a process somewhere in the cluster that opens the model once and writes to
-the store, which lies on a file system that all of them share. The driver deals groups of prompts
-out, a few at a time; when a worker dies, Ray starts it again, with the same groups. What it had
+the store, which lies on a file system that all of them share. The driver gives out groups of
+prompts, a few at a time; when a worker dies, Ray starts it again, with the same groups. What it had
 written stays written (state.py), so nothing is traced twice.
 """
 
@@ -13,7 +13,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from circuit_tracer.batch.work import OnProgress, Outcome, Work
+from circuit_tracer.batch.results import OnProgress, Outcome
+from circuit_tracer.batch.shards import Work
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MOST_DEATHS = 3
 """Times that a worker may die over the same groups and be started again."""
 AT_A_TIME = 16
-"""Groups dealt out together: enough for a part."""
+"""Groups given out together: enough for a part."""
 
 
 @runtime_checkable
@@ -75,7 +76,15 @@ def run_on_ray(
     sent = ray.put(shared)  # once, however many workers there are: it holds all prompts
     actors = [actor.remote(sent) for _ in range(count)]
     try:
-        return _Dealer(ray, actors, work, report).go()
+        return _work_together(ray, actors, work, report)
+    except ray.exceptions.RayTaskError as e:
+        cause = getattr(e, "cause", None)
+        raise (cause if isinstance(cause, CircuitTracerError) else e) from e
+    except ray.exceptions.RayActorError as e:
+        raise CircuitTracerError(
+            f"a worker died {MOST_DEATHS + 1} times over the same prompts (out of memory?); "
+            "what is done is safe: lower --ray-workers and go on"
+        ) from e
     finally:
         for one in actors:
             ray.kill(one)
@@ -107,69 +116,18 @@ def _places(ray: Any, workers: int | None) -> tuple[int, dict[str, float]]:
     return min(workers or places, places), needs
 
 
-class _Dealer:
-    """Keeps every worker busy until all groups are done."""
-
-    def __init__(self, ray: Any, actors: list[Any], work: Work, report: OnProgress) -> None:
-        self.ray, self.actors, self.report = ray, actors, report
-        self.waiting: list[Work] = []
-        self.work = work
-        self.running: dict[Any, Any] = {}
-        """The answer that is waited for, and whose it is."""
-        self.outcomes: list[Outcome] = []
-
-    def go(self) -> Outcome:
-        """Deal everything out."""
-        started = time.perf_counter()
-        n_groups = self._n_groups()
-        step = max(1, min(AT_A_TIME, n_groups // (4 * len(self.actors))))
-        parts = [frozenset(range(i, min(i + step, n_groups))) for i in range(0, n_groups, step)]
-        self.waiting = [replace(self.work, groups=part, bad_lines=False) for part in parts]
-        self.waiting.append(replace(self.work, groups=frozenset(), bad_lines=True))
-        self.waiting.reverse()
-        for actor in self.actors:
-            self._give(actor)
-        while self.running:
-            ready, _ = self.ray.wait(list(self.running), num_returns=1)
-            self._take(ready[0])
-            done = sum(one.done + one.failed for one in self.outcomes)
-            self.report("tracing", done, 0)
-        return _summed(self.outcomes, time.perf_counter() - started)
-
-    def _n_groups(self) -> int:
-        """From the first worker."""
-        return int(self._answer(self.actors[0].n_groups.remote()))
-
-    def _answer(self, answer: Any) -> Any:
-        """Raises what the worker raised, and CircuitTracerError if it died once too often."""
-        try:
-            return self.ray.get(answer)
-        except self.ray.exceptions.RayTaskError as e:
-            cause = getattr(e, "cause", None)
-            raise (cause if isinstance(cause, CircuitTracerError) else e) from e
-        except self.ray.exceptions.RayActorError as e:
-            raise CircuitTracerError(
-                f"a worker died {MOST_DEATHS + 1} times over the same prompts (out of memory?); "
-                "what is done is safe: lower --ray-workers and go on"
-            ) from e
-
-    def _give(self, actor: Any) -> None:
-        if self.waiting:
-            self.running[actor.work.remote(self.waiting.pop())] = actor
-
-    def _take(self, answer: Any) -> None:
-        """One worker's outcome; it gets more to do."""
-        actor = self.running.pop(answer)
-        self.outcomes.append(self._answer(answer))
-        self._give(actor)
-
-
-def _summed(outcomes: list[Outcome], seconds: float) -> Outcome:
-    return Outcome(
-        traced=sum(one.traced for one in outcomes),
-        done=sum(one.done for one in outcomes),
-        failed=sum(one.failed for one in outcomes),
-        total=sum(one.total for one in outcomes),
-        sweeping=sum(one.sweeping for one in outcomes),
-        seconds=seconds,
-    )
+def _work_together(ray: Any, actors: list[Any], work: Work, report: OnProgress) -> Outcome:
+    """Keep every worker busy until all groups are done. Raises what Ray raises."""
+    started = time.perf_counter()
+    n_groups = ray.get(actors[0].n_groups.remote())
+    step = max(1, min(AT_A_TIME, n_groups // (4 * len(actors))))
+    groups = [frozenset(range(i, min(i + step, n_groups))) for i in range(0, n_groups, step)]
+    shares = [replace(work, groups=some, bad_lines=False) for some in groups]
+    shares.append(replace(work, groups=frozenset(), bad_lines=True))
+    outcomes: list[Outcome] = []
+    pool = ray.util.ActorPool(actors)
+    for outcome in pool.map_unordered(lambda actor, share: actor.work.remote(share), shares):
+        outcomes.append(outcome)
+        report("tracing", sum(one.done + one.failed for one in outcomes), 0)
+    sums = Outcome(*map(sum, zip(*outcomes, strict=True)))
+    return sums._replace(seconds=time.perf_counter() - started)
