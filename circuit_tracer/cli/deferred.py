@@ -74,11 +74,14 @@ class _Deferring(Loader):
 class _Finder(MetaPathFinder):
     """Finds the library's modules, but for the commands' own."""
 
+    def __init__(self, library: str) -> None:
+        self.library = library
+
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of a module that is deferred; None for all others."""
-        if not name.startswith(LIBRARY) or name.startswith(COMMANDS):
+        if not name.startswith(self.library) or name.startswith(COMMANDS):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -87,9 +90,9 @@ class _Finder(MetaPathFinder):
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def deferred(library: str = LIBRARY) -> Iterator[None]:
     """Modules of the library that are imported in here load when they are first used."""
-    finder = _Finder()
+    finder = _Finder(library)
     sys.meta_path.insert(0, finder)
     try:
         yield

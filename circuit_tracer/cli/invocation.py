@@ -11,8 +11,10 @@ import copy
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from circuit_tracer import __version__
 from circuit_tracer.cli.config_file import CONFIG_FILE
 from circuit_tracer.cli.output import Loudness, loudness, say, set_loudness
 from circuit_tracer.errors import CircuitTracerError, UsageError
@@ -114,10 +116,6 @@ def finish() -> None:
 
 
 def _versions() -> Iterator[str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    from circuit_tracer import __version__
-
     yield f"circuit-tracer {__version__}"
     yield f"Python {platform.python_version()}"
     for name in LIBRARIES:

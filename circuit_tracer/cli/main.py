@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from circuit_tracer import interrupts
+from circuit_tracer import __version__, interrupts
 from circuit_tracer.cli.deferred import deferred
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 
@@ -61,8 +61,6 @@ app = typer.Typer(
 def print_version(asked: bool) -> bool:
     """What `--version` does, before any command is looked for."""
     if asked:
-        from circuit_tracer import __version__
-
         print(f"circuit-tracer {__version__}")
         raise typer.Exit
     return asked

@@ -5,18 +5,20 @@ from __future__ import annotations
 import enum
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from shutil import get_terminal_size
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 
 from circuit_tracer.cli.encoding import is_unicode
 from circuit_tracer.graphs.files import json_values
 from circuit_tracer.processes import is_first
 from circuit_tracer.render import terminal
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 MOST_COLUMNS = 100
 LEAST_COLUMNS = 20
@@ -52,8 +54,6 @@ def columns() -> int:
     asked = os.environ.get("COLUMNS", "")
     if not asked.isdecimal() and not sys.stdout.isatty():
         return MOST_COLUMNS
-    from shutil import get_terminal_size
-
     wide = get_terminal_size((MOST_COLUMNS, 25)).columns
     return max(LEAST_COLUMNS, min(wide, MOST_COLUMNS))
 
@@ -68,8 +68,6 @@ def print_rich(*renderables: RenderableType) -> None:
 
     Coloured on a terminal; elsewhere plain lines without trailing blanks.
     """
-    from rich.console import Console
-
     console = Console(highlight=False)
     color = console.is_terminal and not console.no_color
     texts = [
@@ -83,10 +81,6 @@ def print_row(words: str, *, name: str = "") -> None:
 
     In a pipe or a file it stays one line, unless COLUMNS says how wide that is.
     """
-    import textwrap
-
-    from rich.cells import cell_len
-
     lines = [words]
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         room = max(LEAST_COLUMNS, columns() - cell_len(name))
@@ -114,8 +108,7 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
     if not sys.stderr.isatty() or not is_first() or _loudness is Loudness.QUIET:
         yield lambda text, done, total: None
         return
-    from rich.console import Console
-    from rich.progress import (
+    from rich.progress import (  # --help has no use for it
         BarColumn,
         MofNCompleteColumn,
         Progress,

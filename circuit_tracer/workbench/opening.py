@@ -64,7 +64,7 @@ def set_threads(threads: int | None) -> None:
 
 def open_pair(
     model_name: str,
-    transcoders: str | None,
+    transcoders: str | None = None,
     *,
     transcoders_format: str | None = None,
     dtype: str = "float32",
