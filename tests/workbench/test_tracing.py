@@ -44,7 +44,8 @@ def test_the_record_says_what_was_traced(traced: TracedFolder) -> None:
     assert record["prompt"] == PROMPT
     assert record["targets"][0]["token"] == "yellow"
     assert record["counts"]["kept_nodes"] == int(traced.pruned.node_kept.sum())
-    assert traced.trust is not None and record["trust"] == asdict(traced.trust.verdict)
+    assert traced.trust is not None
+    assert record["trust"] == asdict(traced.trust.verdict)
 
 
 def test_stages_are_reported_and_nothing_is_printed(
