@@ -17,46 +17,60 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Dictionary": "circuit_tracer.transcoders.dictionary",
+    "FolderSettings": "circuit_tracer.workbench.tracing",
     "Graph": "circuit_tracer.graphs",
     "Model": "circuit_tracer.models",
     "PrunedGraph": "circuit_tracer.graphs",
     "TraceSettings": "circuit_tracer.attribution",
+    "View": "circuit_tracer.workbench.drawing",
     "best_head_paths": "circuit_tracer.graphs.routes.head_paths",
     "best_paths": "circuit_tracer.graphs",
     "explain_score": "circuit_tracer.attribution.qk",
+    "graph_svg": "circuit_tracer.workbench.drawing",
     "head_loadings": "circuit_tracer.attribution.head_loadings",
     "head_parts": "circuit_tracer.attribution.head_ways",
     "intervene": "circuit_tracer.interventions.engine",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
     "open_neurons": "circuit_tracer.transcoders.neurons",
+    "open_pair": "circuit_tracer.workbench.opening",
     "open_transcoders": "circuit_tracer.transcoders.opening",
     "prune": "circuit_tracer.graphs",
+    "reopen": "circuit_tracer.workbench.opening",
     "save_graph": "circuit_tracer.graphs",
     "steer": "circuit_tracer.interventions.steering",
     "trace": "circuit_tracer.attribution",
+    "trace_into": "circuit_tracer.workbench.tracing",
+    "write_page": "circuit_tracer.workbench.viewing",
 }
 
 __all__ = [
     "Dictionary",
+    "FolderSettings",
     "Graph",
     "Model",
     "PrunedGraph",
     "TraceSettings",
+    "View",
     "best_head_paths",
     "best_paths",
     "explain_score",
+    "graph_svg",
     "head_loadings",
     "head_parts",
     "intervene",
     "load_graph",
     "open_model",
     "open_neurons",
+    "open_pair",
     "open_transcoders",
     "prune",
+    "reopen",
     "save_graph",
     "steer",
     "trace",
+    "trace_into",
+    "write_page",
 ]
 
 if TYPE_CHECKING:
@@ -79,6 +93,10 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
+    from circuit_tracer.workbench.drawing import View, graph_svg
+    from circuit_tracer.workbench.opening import open_pair, reopen
+    from circuit_tracer.workbench.tracing import FolderSettings, trace_into
+    from circuit_tracer.workbench.viewing import write_page
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,16 @@ def test_the_code_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None
     assert "Path(" in capsys.readouterr().out
 
 
+def test_the_code_of_the_python_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = next(page for page in PAGES if page.name == "python.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(code, "python.md", "exec"), names)
+    assert "Path(" in capsys.readouterr().out
+    assert names["svg"].rstrip().endswith("</svg>")
+    assert names["page"].is_file()
+
+
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)
 def test_every_command_of_a_page_is_one_with_options_it_has(page: Path) -> None:
     """Also of those that are not run: a real model, a hub, minutes of work."""
