@@ -21,18 +21,25 @@ from circuit_tracer.render.chart_marks import (
     band,
     dot,
     levels,
-    line,
     mark,
-    paragraph,
-    plain,
-    points,
-    quiet,
     ribbon,
     rules,
 )
-from circuit_tracer.render.markup import Attribute, element, figure, text, title
-from circuit_tracer.render.numbers import number, percent, with_interval
-from circuit_tracer.render.svg import MARGIN, document
+from circuit_tracer.render.markup import Attribute, element, text, title
+from circuit_tracer.render.numbers import decimals, minus, number, percent, with_interval
+from circuit_tracer.render.svg_page import (
+    BOLD,
+    MARGIN,
+    bold,
+    document,
+    ink,
+    line,
+    paper,
+    paragraph,
+    points,
+    quiet,
+    shift,
+)
 from circuit_tracer.render.text import shorten_to_width, text_width
 
 WIDTH = 800.0
@@ -93,10 +100,19 @@ class Line:
     points: Sequence[tuple[float, Interval]]
     color: str
     dashes: str = ""
+    control: Sequence[Band] | None = None
+    """What a control came out as at each point: the band, in place of the points' intervals."""
 
     def known(self) -> list[tuple[float, Interval]]:
         """Points that were measured."""
         return [(x, one) for x, one in self.points if math.isfinite(one.value)]
+
+    def edges(self) -> list[tuple[float, float, float]]:
+        """The ends of the band at each point."""
+        if self.control is None:
+            return [(x, one.low, one.high) for x, one in self.known()]
+        spans = zip(self.points, self.control, strict=True)
+        return [(x, control.low, control.high) for (x, _), control in spans]
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,9 @@ class Sheet:
 
     def __post_init__(self) -> None:
         """Write the title."""
-        words = shorten_to_width(self.heading, TITLE, self.width / 1.14)
-        self.parts.append(plain(words, 0, 14, font_size=TITLE, font_weight="bold"))
+        self.parts.append(
+            bold(shorten_to_width(self.heading, TITLE, self.width / BOLD), 0, 14, TITLE)
+        )
         self.y = 31.0
         self.note(self.below, size=SIZE, color=palette.QUIET)
         self.y += 24
@@ -167,23 +184,14 @@ class Sheet:
 
     def svg(self, name: str) -> str:
         """The whole page."""
-        page = {"width": self.width + 2 * MARGIN, "height": self.y + 2 * MARGIN}
-        inside = element(
-            "g",
-            *(f"\n{part}" for part in self.parts if part),
-            transform=f"translate({figure(MARGIN)} {figure(MARGIN)})",
-            font_size=SIZE,
+        inside = shift(
+            MARGIN, MARGIN, *(f"\n{part}" for part in self.parts if part), font_size=SIZE
         )
-        back = element("rect", **page, fill=palette.PAPER)
-        return document(self.width, self.y, [title(name), back, inside])
+        return document(self.width, self.y, [title(name), paper(self.width, self.y), inside])
 
 
 def _number_widths(panel: RowPanel) -> list[float]:
     return [text_width(panel.words(row.figure), SIZE) for row in panel.rows if row.figure]
-
-
-def _heading(words: str, x: float, y: float, color: str = palette.INK) -> str:
-    return text(words, x, y, font_size=HEADING, font_weight="bold", fill=color)
 
 
 # Rows
@@ -193,7 +201,7 @@ def _rows(panel: RowPanel, scale: Scale, y: float, names: float | None) -> Drawn
     """The panel with its name's baseline at y; `names` is where names start, None without them."""
     top = y + 8
     bottom = top + ROW * len(panel.rows)
-    parts = [_heading(panel.name, scale.start, y, panel.color)] if panel.name else []
+    parts = [bold(panel.name, scale.start, y, HEADING, panel.color)] if panel.name else []
     parts.append(rules(scale, top, bottom, strong=panel.strong))
     for place, row in enumerate(panel.rows):
         middle = top + ROW * (place + 0.5)
@@ -206,9 +214,9 @@ def _name(panel: RowPanel, row: Row, right: float, y: float, left: float | None)
     if left is None or not row.name:
         return ""
     if row.figure is None:
-        return plain(row.name, left, y + 3.5, font_weight="bold")
+        return ink(row.name, left, y + 3.5, font_weight="bold")
     start = left + (16 if panel.marks_in_names else 6)
-    words = plain(shorten_to_width(row.name, SIZE, right - start), start, y + 3.5)
+    words = ink(shorten_to_width(row.name, SIZE, right - start), start, y + 3.5)
     return words + (mark(left + 7, y, row.style, size=3.6) if panel.marks_in_names else "")
 
 
@@ -221,7 +229,7 @@ def _figure(panel: RowPanel, row: Row, scale: Scale, y: float) -> str:
         control = "control, smallest, median, largest: " + ", ".join(ends)
         parts.append(band(scale, y, row.control, tooltip=control))
     parts.append(dot(scale, y, row.figure, row.style, tooltip=f"{row.name}: {words}"))
-    return "".join([*parts, plain(words, scale.end + 8, y + 3.5)])
+    return "".join([*parts, ink(words, scale.end + 8, y + 3.5)])
 
 
 # Lines
@@ -234,7 +242,7 @@ def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
     top, right = y + 10, left + wide
     x, up = Scale(span, left, right), Scale(panel.axis, top + LINES_HEIGHT, top)
     parts = [
-        _heading(shorten_to_width(panel.name, SIZE, wide + ENDS), left, y),
+        bold(shorten_to_width(panel.name, SIZE, wide + ENDS), left, y, HEADING),
         levels(up, left, right, strong=panel.strong),
         *_x_labels(panel, x, up.start + 14),
         quiet(panel.x_name, left + wide / 2, up.start + 28, text_anchor="middle"),
@@ -248,8 +256,7 @@ def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
         words = _value(panel.axis, panel.level)
         parts.append(element("g", title(f"nothing changed: {words}"), dotted))
     for one in panel.lines:
-        edges = [(at, value.low, value.high) for at, value in one.known()]
-        parts.append(ribbon(x, up, edges, one.color))
+        parts.append(ribbon(x, up, one.edges(), one.color))
     parts += [_line(panel, one, x, up) for one in panel.lines]
     return "".join([*parts, *_end_names(panel.lines, right + 8, up)])
 
@@ -282,8 +289,8 @@ def _line(panel: LinePanel, one: Line, x: Scale, up: Scale) -> str:
 
 def _value(axis: Axis, value: float) -> str:
     if axis.percent:
-        return percent(value)
-    return number(value) if axis.is_log else f"{value:.2f}"
+        return minus(percent(value))
+    return minus(number(value) if axis.is_log else decimals(value))
 
 
 def _end_names(lines: Sequence[Line], left: float, up: Scale) -> list[str]:

@@ -1,4 +1,4 @@
-"""What charts are made of: axes and scales, dots on intervals, bands, lines, paragraphs.
+"""What charts are made of: axes and scales, dots on intervals, bands, grids.
 
 A measured figure is a dot on its 95 % interval, a control a grey band from its smallest to its
 largest value with a stroke at the median. Shapes differ as well as colours, so that a photocopy
@@ -14,14 +14,12 @@ from typing import Literal, NamedTuple
 
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
-from circuit_tracer.render.legend import wrap
-from circuit_tracer.render.markup import Attribute, element, figure, text, title
+from circuit_tracer.render.markup import Attribute, element, title
 from circuit_tracer.render.numbers import minus, whole_percent
+from circuit_tracer.render.svg_page import SMALL, diamond, line, polygon, quiet, rect
 
-SMALL = 9.0
 LEAST_BETWEEN = 34.0
 """Room that a tick's label needs."""
-Point = tuple[float, float]
 
 
 class Style(NamedTuple):
@@ -55,17 +53,27 @@ class Axis:
 
     @classmethod
     def covering(
-        cls, values: Sequence[float], low: float, high: float, step: float, *, percent: bool = False
+        cls,
+        values: Sequence[float],
+        low: float,
+        high: float,
+        step: float,
+        *,
+        percent: bool = False,
+        most_steps: float = math.inf,
     ) -> Axis:
         """From low to high, and on in whole steps to all finite values.
 
-        A value that lies outside by less than a tenth of a step does not move an end.
+        A value that lies outside by less than a tenth of a step does not move an end. Steps are
+        doubled until there are at most `most_steps`.
         """
         known = [value for value in values if math.isfinite(value)]
-        slack = 0.1 * step
         least, most = min([low, *known]), max([high, *known])
-        ends = math.floor((least + slack) / step) * step, math.ceil((most - slack) / step) * step
-        return cls(*ends, step, percent)
+        while True:
+            first, last = math.floor(least / step + 0.1), math.ceil(most / step - 0.1)
+            if last - first <= most_steps:
+                return cls(first * step, last * step, step, percent)
+            step *= 2
 
     @classmethod
     def decades(cls, values: Sequence[float]) -> Axis:
@@ -106,27 +114,13 @@ def mark(x: float, y: float, style: Style, *, size: float = 4.5) -> str:
     """A square, a diamond, a disc or a ring."""
     if style.shape == "square":
         side = 1.75 * size
-        corner = {"x": x - side / 2, "y": y - side / 2, "width": side, "height": side}
-        return element("rect", **corner, fill=style.color)
+        return rect(x - side / 2, y - side / 2, side, side, fill=style.color)
     if style.shape == "diamond":
-        reach = 1.25 * size
-        corners = ((x, y - reach), (x + reach, y), (x, y + reach), (x - reach, y))
-        return element("polygon", points=points(corners), fill=style.color)
+        return polygon(diamond(x, y, 1.25 * size), fill=style.color)
     if style.shape == "disc":
         return element("circle", cx=x, cy=y, r=size, fill=style.color)
-    line: dict[str, Attribute] = {"stroke": style.color, "stroke_width": 1.4}
-    return element("circle", cx=x, cy=y, r=size - 0.7, fill=palette.PAPER, **line)
-
-
-def points(places: Sequence[Point]) -> str:
-    """Coordinates as an attribute."""
-    return " ".join(f"{figure(x)},{figure(y)}" for x, y in places)
-
-
-def line(start: Point, end: Point, color: str, **style: str | float) -> str:
-    """A straight line."""
-    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
-    return element("line", **ends, stroke=color, **style)
+    ring: dict[str, Attribute] = {"stroke": style.color, "stroke_width": 1.4}
+    return element("circle", cx=x, cy=y, r=size - 0.7, fill=palette.PAPER, **ring)
 
 
 def dot(scale: Scale, y: float, one: Interval, style: Style, *, tooltip: str = "") -> str:
@@ -148,9 +142,8 @@ def band(scale: Scale, y: float, one: Band, *, height: float = 10.0, tooltip: st
     if not (math.isfinite(one.low) and math.isfinite(one.high)):
         return ""
     left, right, top = scale.at(one.low), scale.at(one.high), y - height / 2
-    box = {"x": left, "y": top, "width": max(right - left, 2.0), "height": height}
     parts = [title(tooltip)] if tooltip else []
-    parts.append(element("rect", **box, rx=2, fill=palette.RULE))
+    parts.append(rect(left, top, max(right - left, 2.0), height, rx=2, fill=palette.RULE))
     if math.isfinite(one.middle):
         middle = scale.at(one.middle)
         stroke = line((middle, top), (middle, top + height), palette.QUIET, stroke_width=1.2)
@@ -191,25 +184,4 @@ def ribbon(x: Scale, y: Scale, edges: Sequence[tuple[float, float, float]], colo
         return ""
     there = [(x.at(at), y.at(low)) for at, low, _ in known]
     back = [(x.at(at), y.at(high)) for at, _, high in reversed(known)]
-    return element("polygon", points=points([*there, *back]), fill=color, fill_opacity=0.12)
-
-
-def quiet(words: str, x: float, y: float, **more: str | float) -> str:
-    """Text that steps back."""
-    return text(words, x, y, fill=palette.QUIET, **more)
-
-
-def plain(words: str, x: float, y: float, **more: str | float) -> str:
-    """Text in ink."""
-    return text(words, x, y, fill=palette.INK, **more)
-
-
-def paragraph(
-    words: str, x: float, y: float, width: float, *, size: float = SMALL, color: str = palette.INK
-) -> tuple[str, float]:
-    """The words in lines, and the y after them."""
-    parts = []
-    for one in wrap(words, size, width):
-        parts.append(text(one, x, y, font_size=size, fill=color))
-        y += size + 4
-    return "".join(parts), y
+    return polygon([*there, *back], fill=color, fill_opacity=0.12)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from circuit_tracer.errors import UsageError, reason
-from circuit_tracer.render import palette
-from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.markup import figure, title
 from circuit_tracer.render.page_size import size_of
+from circuit_tracer.render.svg_page import bold, document, ink, paper
 from circuit_tracer.render.text import printable, shorten_to_width
 
 WIDTH = 1000.0
@@ -68,21 +68,10 @@ def compose(panels: Sequence[Panel], *, columns: int = 2, name: str = "") -> str
         y += HEAD + highest + GAP
     height = y - GAP + MARGIN
     heading = shorten_to_width(printable(name), TITLE, WIDTH - 2 * MARGIN)
-    page = element(
-        "svg",
-        "\n" + title(name or "Figure"),
-        "\n" + element("rect", width=WIDTH, height=height, fill=palette.PAPER),
-        *(f"\n{part}" for part in [_bold(heading, MARGIN, MARGIN + TITLE - 3, TITLE)] if name),
-        *(f"\n{part}" for part in parts),
-        "\n",
-        xmlns="http://www.w3.org/2000/svg",
-        width=figure(WIDTH),
-        height=figure(height),
-        viewBox=f"0 0 {figure(WIDTH)} {figure(height)}",
-        role="img",
-        font_family=palette.FONT,
-    )
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{page}\n'
+    if name:
+        parts.insert(0, bold(heading, MARGIN, MARGIN + TITLE - 3, TITLE))
+    ground = [title(name or "Figure"), paper(WIDTH, height, margin=0)]
+    return document(WIDTH, height, [*ground, *parts], margin=0)
 
 
 def checked(svg: str, name: str) -> str:
@@ -125,13 +114,8 @@ def _rows(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
 def _heading(panel: Panel, number: int, x: float, y: float, width: float) -> str:
     letter = chr(65 + number) if number < 26 else str(number + 1)
     words = shorten_to_width(printable(panel.title), 13.0, width - 24)
-    return _bold(letter, x, y + LETTER, LETTER) + text(
-        words, x + 20, y + LETTER - 0.5, font_size=13, fill=palette.INK
-    )
-
-
-def _bold(words: str, x: float, y: float, size: float) -> str:
-    return text(words, x, y, font_size=size, font_weight="bold", fill=palette.INK)
+    beside = ink(words, x + 20, y + LETTER - 0.5, font_size=13)
+    return bold(letter, x, y + LETTER, LETTER) + beside
 
 
 def _nested(panel: Panel, x: float, y: float, width: float, height: float) -> str:

@@ -15,7 +15,7 @@ from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
-from circuit_tracer.render.svg import MARGIN
+from circuit_tracer.render.svg_page import MARGIN
 from circuit_tracer.render.text import printable
 
 WIDTH = 600.0 - 2 * MARGIN

@@ -18,9 +18,10 @@ from circuit_tracer.graphs.graph import Edges, Graph
 from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings, carriers
 from circuit_tracer.render import palette
 from circuit_tracer.render.curves import Curve, sample
-from circuit_tracer.render.markup import element, text
+from circuit_tracer.render.markup import element
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.places import Box, Layout
+from circuit_tracer.render.shapes import boxed, centred
 from circuit_tracer.render.text import text_width
 
 SIZE = 7.5
@@ -71,15 +72,15 @@ def labels_of(
     words: dict[int, str] = {}
     seen = set()
     for curve in curves:
-        said = carrier_words(carried.get(curve.edge, ()))
+        label = carrier_words(carried.get(curve.edge, ()))
         source, target = int(edges.source[curve.edge]), int(edges.target[curve.edge])
         places = int(nodes.position[source]), int(nodes.position[target])
-        if not said or places[0] == places[1]:
+        if not label or places[0] == places[1]:
             continue
-        alike = (*places, int(nodes.layer[target]), said.partition(" ")[0])
+        alike = (*places, int(nodes.layer[target]), label.partition(" ")[0])
         if alike not in seen:
             seen.add(alike)
-            words[curve.edge] = said
+            words[curve.edge] = label
     return words
 
 
@@ -116,10 +117,10 @@ def place_labels(
     for curve in curves:
         if len(labels) == most:
             break
-        said = words.get(curve.edge, "")
-        box = _room(curve, said, taken, layout) if said else None
+        label = words.get(curve.edge, "")
+        box = _room(curve, label, taken, layout) if label else None
         if box is not None:
-            labels.append(EdgeLabel(curve.edge, said, box))
+            labels.append(EdgeLabel(curve.edge, label, box))
             taken.append(box)
     return labels
 
@@ -139,22 +140,6 @@ def _room(curve: Curve, words: str, taken: Sequence[Box], layout: Layout) -> Box
 def label_shape(label: EdgeLabel, color: str) -> str:
     """The words in the colour of their edge, on paper that hides the line beneath."""
     box = label.box
-    paper = element(
-        "rect",
-        x=box.left,
-        y=box.top,
-        width=box.right - box.left,
-        height=box.bottom - box.top,
-        rx=2.5,
-        fill=palette.PAPER,
-        fill_opacity=0.9,
-    )
-    words = text(
-        label.words,
-        (box.left + box.right) / 2,
-        (box.top + box.bottom) / 2 + SIZE * 0.35,
-        font_size=SIZE,
-        text_anchor="middle",
-        fill=color,
-    )
-    return element("g", paper, words, class_="heads")
+    ground = boxed(box, rx=2.5, fill=palette.PAPER, fill_opacity=0.9)
+    middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
+    return element("g", ground, centred(label.words, *middle, SIZE, color), class_="heads")

@@ -42,46 +42,42 @@ class Selection:
     tokens: int
     """Tokens with a node; `tokens_drawn` of them are drawn."""
     tokens_drawn: int
-    active: int
-    """Features active in the whole graph."""
     edges_between: int
     """Edges the pruning kept between drawn nodes; of these `len(edges)` are drawn."""
-    edges_kept: int
-    """Edges the pruning kept."""
 
     @classmethod
     def whole(cls, rows: Sequence[int], flow: Sequence[float]) -> Selection:
         """Some nodes, and all edges of a graph, whose flow is given, strongest first."""
         n, m = len(rows), len(flow)
         drawn = np.array(rows, dtype=np.int64), np.arange(m), np.array(flow)
-        return cls(*drawn, 0.0, n, n, n, n, n, m, m)
+        return cls(*drawn, 0.0, n, n, n, n, m)
 
     def sentences(self) -> tuple[str, ...]:
         """What is drawn and what was left out, in full sentences; never empty."""
-        said = []
+        parts = []
         if not self.kept:
-            said.append("No features or errors were kept.")
+            parts.append("No features or errors were kept.")
         elif self.drawn < self.kept:
-            said.append(
+            parts.append(
                 f"{self.drawn:,} of {self.kept:,} kept features and errors drawn: "
                 f"the {self.drawn:,} with most influence."
             )
         else:
-            said.append(f"All {self.kept:,} kept features and errors drawn.")
+            parts.append(f"All {self.kept:,} kept features and errors drawn.")
         if self.tokens_drawn < self.tokens:
-            said.append(
+            parts.append(
                 f"{self.tokens_drawn:,} of {self.tokens:,} tokens drawn: "
                 f"the {self.tokens_drawn:,} with most influence."
             )
         between, drawn = self.edges_between, len(self.edges)
         if drawn < between:
-            said.append(
+            parts.append(
                 f"{drawn:,} of {between:,} kept edges between them drawn: no edge left out carries "
                 f"more than {percent(self.strongest_omitted)} of the influence."
             )
         else:
-            said.append(f"All {between:,} kept edges between them drawn.")
-        return tuple(said)
+            parts.append(f"All {between:,} kept edges between them drawn.")
+        return tuple(parts)
 
 
 def select(
@@ -124,9 +120,7 @@ def select(
         drawn=len(drawn_inner),
         tokens=len(tokens),
         tokens_drawn=len(drawn_tokens),
-        active=len(nodes.of_kind(NodeKind.FEATURE)),
         edges_between=len(between),
-        edges_kept=int(pruned.edge_kept.sum()),
     )
 
 

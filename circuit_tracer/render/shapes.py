@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import sqrt
 
-from circuit_tracer.graphs.graph import Graph, NodeKind
-from circuit_tracer.graphs.head_loadings import Carrier
+from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render import palette
 from circuit_tracer.render.curves import Curve
-from circuit_tracer.render.describe import edge_lines, node_lines
-from circuit_tracer.render.edge_labels import carrier_lines
-from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.markup import Attribute, element, figure, text
 from circuit_tracer.render.node_labels import LABEL_GAP, LABEL_SIZE, TOKEN_SIZE
-from circuit_tracer.render.places import Placed
+from circuit_tracer.render.places import Box, Placed
+from circuit_tracer.render.svg_page import diamond, polygon, rect
 
 THINNEST = 0.6
 THICKEST = 4.4
@@ -30,30 +27,17 @@ def stroke_opacity(flow: float) -> float:
     return 0.25 + 0.65 * float(min(max(flow, 0.0), 1.0) ** 0.6)
 
 
-def edge_shape(
-    graph: Graph, curve: Curve, share: float, flow: float, carried: Sequence[Carrier] = ()
-) -> str:
-    """One edge: solid if it pushes its target up, dashed if down; the heads are in its tooltip."""
-    path = [f"{figure(x)},{figure(y)}" for x, y in curve.points]
-    return element(
-        "path",
-        title(*edge_lines(graph, curve.edge, share), *carrier_lines(carried)),
-        d=f"M{path[0]} C{path[1]} {path[2]} {path[3]}",
-        **stroke(float(graph.edges.weight[curve.edge]) < 0, share, flow),
-    )
-
-
 def edge_color(negative: bool) -> str:
     """The colour of an edge's sign."""
     return palette.NEGATIVE if negative else palette.POSITIVE
 
 
-def stroke(negative: bool, share: float, flow: float) -> dict[str, str | float]:
-    """The line of an edge as attributes."""
+def stroke(negative: bool, share: float, flow: float, color: str) -> dict[str, Attribute]:
+    """The line of an edge as attributes: dashed if it pushes its target down."""
     width = stroke_width(share)
-    line: dict[str, str | float] = {
+    line: dict[str, Attribute] = {
         "fill": "none",
-        "stroke": edge_color(negative),
+        "stroke": color,
         "stroke_width": width,
         "stroke_opacity": stroke_opacity(flow),
     }
@@ -62,20 +46,26 @@ def stroke(negative: bool, share: float, flow: float) -> dict[str, str | float]:
     return line
 
 
-def node_shape(pruned: PrunedGraph, placed: Placed) -> str:
-    """One node with its label and its `<title>`."""
-    nodes = pruned.graph.nodes
-    kind = NodeKind(int(nodes.kind[placed.row]))
-    if kind is NodeKind.FEATURE:
-        parts = [feature_mark(placed.x, placed.y, placed.radius, bool(nodes.expanded[placed.row]))]
-    elif kind is NodeKind.ERROR:
-        parts = [error_mark(placed.x, placed.y, placed.radius)]
-    else:
-        parts = [box_mark(placed, kind, token_shade(pruned, placed.row))]
-    if kind in (NodeKind.FEATURE, NodeKind.ERROR):
-        parts = [_backing(placed), *parts, _side_label(placed, kind)]
-    tooltip = title(*node_lines(pruned, placed.row))
-    return element("g", tooltip, *parts, class_=f"node {kind.word}")
+def edge_shape(curve: Curve, tooltip: str, line: dict[str, Attribute]) -> str:
+    """One edge along its curve."""
+    path = [f"{figure(x)},{figure(y)}" for x, y in curve.points]
+    return element("path", tooltip, d=f"M{path[0]} C{path[1]} {path[2]} {path[3]}", **line)
+
+
+def labelled_mark(placed: Placed, mark: str, tooltip: str, kind: NodeKind, ink: str) -> str:
+    """A mark with its label at its right, on white, so that edges below leave it readable."""
+    x, y = placed.x, placed.y
+    width = placed.box.right - x + 1
+    top = y - LABEL_SIZE / 2 - 1
+    ground = rect(x, top, width, LABEL_SIZE + 2, rx=3, fill=palette.PAPER, fill_opacity=0.82)
+    left, baseline = placed.mark.right + LABEL_GAP, y + LABEL_SIZE * 0.35
+    label = text(placed.label, left, baseline, font_size=LABEL_SIZE, fill=ink)
+    return node_group(kind, tooltip, ground, mark, label)
+
+
+def node_group(kind: NodeKind, *parts: str) -> str:
+    """What belongs to one node."""
+    return element("g", *parts, class_=f"node {kind.word}")
 
 
 def feature_mark(x: float, y: float, radius: float, expanded: bool = True) -> str:
@@ -94,18 +84,14 @@ def feature_mark(x: float, y: float, radius: float, expanded: bool = True) -> st
 def error_mark(x: float, y: float, radius: float) -> str:
     """A grey diamond with a cross in it."""
     arm = radius * 0.42
-    diamond = [(x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y)]
     cross = (
         f"M{figure(x - arm)},{figure(y - arm)} L{figure(x + arm)},{figure(y + arm)} "
         f"M{figure(x - arm)},{figure(y + arm)} L{figure(x + arm)},{figure(y - arm)}"
     )
-    return element(
-        "polygon",
-        points=" ".join(f"{figure(px)},{figure(py)}" for px, py in diamond),
-        fill=palette.ERROR,
-        stroke=palette.ERROR_EDGE,
-        stroke_width=1,
-    ) + element("path", d=cross, stroke=palette.PAPER, stroke_width=1.2, fill="none")
+    style: dict[str, Attribute] = {"stroke": palette.ERROR_EDGE, "stroke_width": 1}
+    return polygon(diamond(x, y, radius), fill=palette.ERROR, **style) + element(
+        "path", d=cross, stroke=palette.PAPER, stroke_width=1.2, fill="none"
+    )
 
 
 def token_shade(pruned: PrunedGraph, row: int) -> float:
@@ -116,50 +102,24 @@ def token_shade(pruned: PrunedGraph, row: int) -> float:
     return sqrt(float(pruned.influence[row]) / strongest) if strongest > 0 else 0.0
 
 
-def box_mark(placed: Placed, kind: NodeKind, shade: float) -> str:
+def kind_box(placed: Placed, kind: NodeKind, shade: float) -> str:
+    """A token's or target's box in the colours of its kind."""
+    if kind is NodeKind.LOGIT:
+        return text_box(placed, palette.TARGET, palette.TARGET, palette.TARGET_INK)
+    return text_box(placed, palette.mixed(palette.TOKEN, shade), palette.TOKEN_EDGE)
+
+
+def text_box(placed: Placed, fill: str, edge: str, ink: str = palette.INK) -> str:
     """A box with its text in it: a token or a target."""
-    is_target = kind is NodeKind.LOGIT
-    box = element(
-        "rect",
-        x=placed.mark.left,
-        y=placed.mark.top,
-        width=placed.mark.right - placed.mark.left,
-        height=placed.mark.bottom - placed.mark.top,
-        rx=4,
-        fill=palette.TARGET if is_target else palette.mixed(palette.TOKEN, shade),
-        stroke=palette.TARGET if is_target else palette.TOKEN_EDGE,
-        stroke_width=1,
-    )
-    return box + text(
-        placed.label,
-        placed.x,
-        placed.y + TOKEN_SIZE * 0.35,
-        font_size=TOKEN_SIZE,
-        text_anchor="middle",
-        fill=palette.TARGET_INK if is_target else palette.INK,
-    )
+    words = centred(placed.label, placed.x, placed.y, TOKEN_SIZE, ink)
+    return boxed(placed.mark, rx=4, fill=fill, stroke=edge, stroke_width=1) + words
 
 
-def _backing(placed: Placed) -> str:
-    """White under the label, so that an edge passing below it leaves it readable."""
-    left = placed.x
-    return element(
-        "rect",
-        x=left,
-        y=placed.y - LABEL_SIZE / 2 - 1,
-        width=placed.box.right - left + 1,
-        height=LABEL_SIZE + 2,
-        rx=3,
-        fill=palette.PAPER,
-        fill_opacity=0.82,
-    )
+def boxed(box: Box, **style: Attribute) -> str:
+    """A rectangle where the box is."""
+    return rect(box.left, box.top, box.right - box.left, box.bottom - box.top, **style)
 
 
-def _side_label(placed: Placed, kind: NodeKind) -> str:
-    return text(
-        placed.label,
-        placed.mark.right + LABEL_GAP,
-        placed.y + LABEL_SIZE * 0.35,
-        font_size=LABEL_SIZE,
-        fill=palette.QUIET if kind is NodeKind.ERROR else palette.INK,
-    )
+def centred(words: str, x: float, y: float, size: float, color: str) -> str:
+    """Text around (x, y)."""
+    return text(words, x, y + size * 0.35, font_size=size, text_anchor="middle", fill=color)

@@ -96,6 +96,18 @@ def shorten_front_to_width(text: str, size: float, width: float) -> str:
     return "…" + text[start:].lstrip()
 
 
+def wrap(content: str, size: float, width: float) -> list[str]:
+    """The text in lines that fit the width; a single word that does not is cut short."""
+    lines: list[str] = []
+    for word in content.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shorten_to_width(word, size, width))
+    return lines
+
+
 def shorten(text: str, cells: int) -> str:
     """The longest beginning that fits into so many terminal cells, with "…" where cut."""
     if cell_len(text) <= cells:

@@ -49,7 +49,7 @@ def test_the_full_report_is_printed_and_written(run: Run, traced: Path) -> None:
     assert "interventions, about" in outcome.err
     record = json.loads((traced / "trust.json").read_text())
     assert record["settings"]["features"] == 10
-    assert (traced / "trust.svg").read_text().startswith("<svg")
+    assert (traced / "trust.svg").read_text().startswith("<?xml")
     assert "trust.svg, graph.svg" in outcome.out.replace("\n", " ")
     figure = (traced / "graph.svg").read_text()
     for words in ("Trust: ", "influence against ablation", "target, by kept features"):

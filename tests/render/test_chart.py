@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from math import nan
+from math import inf, nan
 
 import pytest
 
@@ -77,3 +77,24 @@ def test_panels_side_by_side_share_their_names_and_keep_to_the_page() -> None:
     assert tags.count("polyline") == 2
     ends = sorted(one.top for one in extents(svg) if one.words.endswith("up 90 %"))
     assert ends[1] - ends[0] >= 12
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([], (0.0, 1.0)),
+        ([0.2, nan, inf], (0.0, 1.0)),
+        ([-0.1], (-0.5, 1.0)),
+        ([-0.34, 1.2], (-0.5, 1.5)),
+        ([-40.0, 3.0], (-48.0, 16.0)),
+        ([1e6], (0.0, 1048576.0)),
+    ],
+)
+def test_an_axis_has_few_steps_however_far_it_reaches(values, ends: tuple[float, float]) -> None:
+    axis = Axis.covering(values, 0.0, 1.0, 0.25, most_steps=4)
+    assert (axis.low, axis.high) == ends
+    ticks = [value for value, _ in axis.ticks(200.0)]
+    assert ticks[0] == axis.low
+    assert ticks[-1] == axis.high
+    assert 0.0 in ticks
+    assert 2 <= len(ticks) <= 6

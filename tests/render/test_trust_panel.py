@@ -12,8 +12,8 @@ from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import text_width
 from circuit_tracer.render.trust_panel import (
     MOST_REASONS,
-    StoredFigure,
-    StoredReason,
+    KeyFigure,
+    Reason,
     StoredVerdict,
     first_reasons,
     trust_panel,
@@ -25,12 +25,12 @@ VERDICT = StoredVerdict(
     level="care",
     headline="Believe the routes with care: the reasons say why.",
     reasons=tuple(
-        StoredReason(mark, f"{name} reason with some more words to it, so that it takes two lines.")
+        Reason(mark, f"{name} reason with some more words to it, so that it takes two lines.")
         for mark, name in zip("++~-~", ("first", "second", "third", "fourth", "fifth"), strict=True)
     ),
     figures=(
-        StoredFigure("+", "replacement", "0.95", "good from 0.8"),
-        StoredFigure("-", "indirect, nothing frozen", "0.28", "good from 0.5"),
+        KeyFigure("+", "replacement", "0.95", "good from 0.8"),
+        KeyFigure("-", "indirect, nothing frozen", "0.28", "good from 0.5"),
     ),
 )
 

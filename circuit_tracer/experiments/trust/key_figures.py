@@ -12,14 +12,13 @@ from circuit_tracer.experiments.trust.marks import (
     KNOCK_ON,
     RANKED,
     REPLACED,
-    KeyFigure,
     at_least,
     grade,
 )
 from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.reasons import sufficiency_mark
 from circuit_tracer.render.numbers import decimals, percent
-from circuit_tracer.render.trust_panel import Mark
+from circuit_tracer.render.trust_panel import KeyFigure, Mark
 
 
 def key_figures(found: Measurements) -> Iterator[KeyFigure]:

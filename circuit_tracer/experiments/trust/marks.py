@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from circuit_tracer.render.trust_panel import Mark
 
@@ -15,25 +14,6 @@ HIDDEN = (0.1, 0.5)
 RANKED = 0.72
 FREE = 0.5
 GATES = 0.8
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One finding in words."""
-
-    mark: Mark
-    text: str
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """One figure in short, as it stands in the panel of a drawn graph."""
-
-    mark: Mark
-    name: str
-    value: str
-    bar: str
-    """What it is measured by: "good from 0.72"."""
 
 
 def grade(value: float, good: float, bad: float) -> Mark:

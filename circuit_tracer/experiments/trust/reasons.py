@@ -14,7 +14,6 @@ from circuit_tracer.experiments.trust.marks import (
     RANKED,
     REPLACED,
     SUFFICIENT,
-    Reason,
     at_least,
     grade,
 )
@@ -23,7 +22,7 @@ from circuit_tracer.experiments.trust.sufficiency import AtThreshold
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import decimals, percent
-from circuit_tracer.render.trust_panel import Mark
+from circuit_tracer.render.trust_panel import Mark, Reason
 
 MANY_CONSTANTS = 0.3
 TOKEN_ERRORS = 0.3

@@ -24,14 +24,12 @@ A layer's routes are believed where its features' knock-on Spearman (of at least
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from circuit_tracer.experiments.trust.key_figures import key_figures
-from circuit_tracer.experiments.trust.marks import FREE, KNOCK_ON, KeyFigure, Reason
+from circuit_tracer.experiments.trust.marks import FREE, KNOCK_ON
 from circuit_tracer.experiments.trust.measurements import Measurements
 from circuit_tracer.experiments.trust.reasons import broken, graded, remarks
-
-Level = Literal["sound", "care", "doubtful", "broken"]
+from circuit_tracer.render.trust_panel import KeyFigure, Level, Reason
 
 LEAST_PAIRS = 20
 LAYER_ERRORS = 0.2

@@ -24,7 +24,6 @@ from circuit_tracer.experiments.trust.run import Trust, trust
 from circuit_tracer.experiments.trust.verdict import judge, spans
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.pruning import prune
-from circuit_tracer.render import palette
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.trust_panel import Mark
 from tests.experiments.trust.subjects import TINY_PROMPT, bundled, sprout_dictionary, tiny
@@ -240,7 +239,7 @@ def test_the_figure_is_xml_with_all_panels_and_never_markup_of_prompts() -> None
         "What stays of the target",
         "Cosine of",
         "Rank correlations",
-        "influence against",
+        "Influence against",
     ):
         assert words in texts
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
@@ -259,21 +258,26 @@ def test_the_figure_shows_effects_beyond_nothing_and_beyond_all() -> None:
     root = ElementTree.fromstring(trust_svg(replace(report(), measured=changed)))
     svg = "{http://www.w3.org/2000/svg}"
     height = {
-        float(str(dot.findtext(f"{svg}title"))): float(dot.attrib["cy"])
+        words.partition("threshold ")[2].partition(":")[0].rstrip("*"): float(dot.attrib["cy"])
         for dot in root.iter(f"{svg}circle")
-        if dot.attrib["fill"] == palette.NEGATIVE and float(dot.attrib["cx"]) < 320
+        if (words := dot.findtext(f"{svg}title", "")).startswith("without them")
     }
     tick = {
-        float(one.text[:-2]) / 100: float(one.attrib["y"]) - 3.5
+        float(one.text[:-2].replace("−", "-")) / 100: float(one.attrib["y"]) - 3.5
         for one in root.iter(f"{svg}text")
         if one.text is not None and one.text.endswith(" %") and float(one.attrib["x"]) < 60
     }
-    assert min(tick) <= -0.34
-    assert max(tick) >= 1.6
-    scale = (tick[0.0] - tick[1.0]) / 1.0
+    levels = [
+        float(one.attrib["y1"])
+        for one in root.iter(f"{svg}line")
+        if one.attrib["y1"] == one.attrib["y2"] and float(one.attrib["x1"]) < 60
+    ]
+    scale = tick[0.0] - tick[1.0]
     for point in points:
         expected = tick[0.0] - scale * point.necessity
-        assert height[round(point.necessity, 2)] == pytest.approx(expected, abs=0.1)
+        assert height[f"{point.threshold:g}"] == pytest.approx(expected, abs=0.1)
+    assert min(levels) <= min(height.values())
+    assert max(height.values()) <= max(levels)
 
 
 @pytest.mark.parametrize(

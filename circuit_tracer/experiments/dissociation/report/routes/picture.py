@@ -18,16 +18,16 @@ from circuit_tracer.graphs.comparing.merging import Owner
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Sheet
-from circuit_tracer.render.chart_marks import line, mark, plain, quiet
-from circuit_tracer.render.curves import curves
-from circuit_tracer.render.edge_labels import label_shape, place_labels
+from circuit_tracer.render.chart_marks import mark
+from circuit_tracer.render.drawing import Look, draw, stripes
 from circuit_tracer.render.legend import READING
-from circuit_tracer.render.markup import element, text, title
-from circuit_tracer.render.merged import COLORS, owner_edge, owner_mark, owner_node
+from circuit_tracer.render.markup import title
+from circuit_tracer.render.merged import COLORS, owner_mark, owner_node
 from circuit_tracer.render.node_labels import TOKEN_SIZE
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.shapes import box_mark
-from circuit_tracer.render.svg import shift, stripes
+from circuit_tracer.render.places import Placed
+from circuit_tracer.render.shapes import centred, kind_box, node_group
+from circuit_tracer.render.svg_page import bold, ink, line, quiet, shift
 from circuit_tracer.render.text import (
     printable,
     shorten_front_to_width,
@@ -74,40 +74,28 @@ def routes_svg(report: Report, routes: TwoRoutes) -> str:
 
 def _graph(routes: TwoRoutes, drawing: Combined) -> list[str]:
     """Stripes, arrows, boxes and the axis."""
-    layout, graph = drawing.layout, drawing.graph
-    lines = curves(graph, drawing.selection, layout)
-    strongest = max(float(drawing.selection.flow.max(initial=0.0)), 1e-30)
-    shapes = []
-    for curve in lines[::-1]:
-        arrow = drawing.arrows[curve.edge]
-        shapes.append(
-            owner_edge(
-                curve,
-                _owner(drawing, arrow),
-                _arrow_title(drawing, arrow),
-                negative=arrow.share < 0,
-                share=abs(arrow.share),
-                flow=arrow.influence / strongest,
-            )
-        )
-    words = {i: " ".join(arrow.heads) for i, arrow in enumerate(drawing.arrows) if arrow.heads}
-    shapes += [
-        label_shape(label, COLORS[_owner(drawing, drawing.arrows[label.edge])])
-        for label in place_labels(lines, words, layout)
-    ]
-    for row, placed in layout.placed.items():
-        side, box = drawing.boxes[row]
-        tooltip = _box_title(side, box, graph.nodes.label[row])
-        if box.kind is NodeKind.FEATURE:
-            shapes.append(owner_node(placed, box.kind, box.owner, tooltip))
-        else:
-            shapes.append(element("g", tooltip, box_mark(placed, box.kind, 0.75)))
+    layout, graph, arrows = drawing.layout, drawing.graph, drawing.arrows
+    words = {i: " ".join(arrow.heads) for i, arrow in enumerate(arrows) if arrow.heads}
+    shares = [abs(arrow.share) for arrow in arrows]
+    look = Look(
+        color=lambda edge: COLORS[_owner(drawing, arrows[edge])],
+        tooltip=lambda edge, _: _arrow_title(drawing, arrows[edge]),
+        node=lambda placed: _node(drawing, placed),
+    )
     return [
         stripes(layout, graph.info.n_layers),
         *_early_line(routes, drawing),
-        *(f"\n{shape}" for shape in shapes),
+        draw(graph, drawing.selection, layout, look, lambda _: words, shares=shares),
         *_axis(drawing),
     ]
+
+
+def _node(drawing: Combined, placed: Placed) -> str:
+    side, box = drawing.boxes[placed.row]
+    tooltip = _box_title(side, box, drawing.graph.nodes.label[placed.row])
+    if box.kind is NodeKind.FEATURE:
+        return owner_node(placed, box.kind, box.owner, tooltip)
+    return node_group(box.kind, tooltip, kind_box(placed, box.kind, 0.75))
 
 
 def _owner(drawing: Combined, arrow: Arrow) -> Owner:
@@ -163,10 +151,8 @@ def _axis(drawing: Combined) -> list[str]:
     for column in layout.columns:
         box = token_at.get(column.first)
         if box is None:
-            words, middle = column.label or "…", y + TOKEN_SIZE * 0.35
-            parts.append(
-                quiet(words, column.centre, middle, font_size=TOKEN_SIZE, text_anchor="middle")
-            )
+            words = column.label or "…"
+            parts.append(centred(words, column.centre, y, TOKEN_SIZE, palette.QUIET))
         elif box.heads:
             for i, name in enumerate(("via", *box.heads)):
                 at = y + 21 + i * (VIA + 1)
@@ -185,8 +171,8 @@ def _side_title(report: Report, name: Side, side: Route, room: float) -> str:
     asked = f"“{prompt}” → {_answer(side)}"
     return (
         mark(6, 2, STYLES[name], size=5.5)
-        + text(route_name(report, name), 18, 6, font_size=13, font_weight="bold", fill=color)
-        + plain(shorten_to_width(asked, 11.0, room - 18), 18, 23, font_size=11)
+        + bold(route_name(report, name), 18, 6, 13, color)
+        + ink(shorten_to_width(asked, 11.0, room - 18), 18, 23, font_size=11)
     )
 
 
@@ -223,7 +209,7 @@ def _legend(report: Report, sheet: Sheet) -> None:
         if x and x + room > sheet.width:
             x, sheet.y = 0.0, sheet.y + 16
         sheet.parts.append(owner_mark(x + 8, sheet.y, 6.0, owner))
-        sheet.parts.append(plain(said, x + 20, sheet.y + 3.5, font_size=9.5))
+        sheet.parts.append(ink(said, x + 20, sheet.y + 3.5, font_size=9.5))
         x += room
     sheet.y += 18
 
