@@ -93,9 +93,9 @@ def _sweeps(file: Path) -> None:
         prepared = prepare(tracer.model, entry.prompt, settings)
         capture = tracer.model.capture(list(prepared.ids), prepared.n_explained)
         with torch.no_grad():
-            frozen = freeze_prompt(tracer.model, tracer.dictionary, prepared, capture, {})
+            frozen = freeze_prompt(tracer.model, tracer.dictionary, prepared, capture)
         began, cpu_began = time.perf_counter(), time.thread_time()
-        sweep_frozen(prepared.settings, frozen, {})
+        sweep_frozen(frozen)
         wall += time.perf_counter() - began
         cpu += time.thread_time() - cpu_began
     print(json.dumps([wall, cpu, len(entries)]))

@@ -34,7 +34,7 @@ _DROPPED_OF = {
 
 @dataclass
 class RowTable:
-    """What is known of the rows so far, a batch behind the other; every column has length r."""
+    """What is known of the rows so far, batch after batch; every column has length r."""
 
     parts: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ class Assembler:
             self.store.add(rows.column, column[rows.row], rows.weight)
 
     def column_of(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Columns of targets, logits behind all sources."""
+        """Columns of targets, logits after all sources."""
         is_logit = target < self.n_logits
         features = self.columns.of_features(np.maximum(target - self.n_logits, 0))
         return np.where(is_logit, self.columns.count + target, features)

@@ -1,12 +1,11 @@
 """The columns of the attribution matrix: which number each source node has.
 
 Topological: embeddings, then layer by layer its features and its errors. Targets of the sweep come
-behind them. Shapes: T tokens, L layers, n columns asked for.
+after them. Shapes: T tokens, L layers, n columns asked for.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +54,6 @@ class SourceColumns:
         layer = np.searchsorted(self.layer_start, numbers, side="right") - 1
         columns: NDArray[np.int64] = self.n_tokens + numbers + layer * self.n_errors
         return columns
-
-    def layer_of(self, column: int) -> int:
-        """Layer of a column that is no embedding."""
-        starts = [self.first_feature(layer) for layer in range(self.n_layers)]
-        return bisect_right(starts, column) - 1
 
     def describe(self, columns: NDArray[np.int64]) -> Columns:
         """Kind, layer and feature number or position of some columns."""

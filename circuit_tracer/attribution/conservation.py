@@ -27,7 +27,7 @@ receives where the value itself is smaller (it is a small difference of large pa
 def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
     """Largest residual and the tolerance, for a sweep in `dtype`.
 
-    Cotangents of lower precision are held to a share of all that a target receives. What a value
+    With cotangents of lower precision the share is one of all that a target receives. What a value
     misses by no more than it is rounded itself does not count. Raises ConservationError naming the
     worst target when it lies above the tolerance.
     """

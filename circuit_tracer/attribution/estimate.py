@@ -58,7 +58,7 @@ def estimate(
     size = assembler.model.embeddings.element_size()
     model, rows = assembler.model, min(batch_size, n_rows)
     buffers = 5 * rows * model.n_tokens * model.embeddings.shape[1] * size
-    edges = 3 * (8 + size) * n_edges  # held twice, and once more while they are written
+    edges = 3 * (8 + size) * n_edges  # kept twice, and a third time while they are written
     return Expectation(
         n_active=n_features,
         n_rows=n_rows,

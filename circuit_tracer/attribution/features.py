@@ -9,6 +9,7 @@ Shapes: T tokens, L layers, N features, F features of a layer, n features asked 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float, Int
@@ -26,13 +27,9 @@ class Places:
 
 
 @dataclass(frozen=True)
-class ActiveFeatures:
+class ActiveFeatures(Places):
     """Features listed one by one, sorted by layer, position, index."""
 
-    layer: Int[Tensor, "N"]
-    position: Int[Tensor, "N"]
-    index: Int[Tensor, "N"]
-    activation: Float[Tensor, "N"]
     layer_start: tuple[int, ...]
     """Number of the first feature of each layer, and N at the end."""
 
@@ -41,30 +38,22 @@ class ActiveFeatures:
 
     def at(self, numbers: Int[Tensor, "n"]) -> Places:
         """The features with these numbers."""
-        return Places(
-            self.layer[numbers],
-            self.position[numbers],
-            self.index[numbers],
-            self.activation[numbers],
-        )
+        columns = (self.layer, self.position, self.index, self.activation)
+        return Places(*(column[numbers] for column in columns))
 
     @classmethod
     def listed(cls, activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
         """All that is not zero, by layer."""
-        found = [acts.nonzero() for acts in activations]  # rows (position, index), sorted
-        layers = [torch.full_like(rows[:, 0], layer) for layer, rows in enumerate(found)]
-        rows = torch.cat(found)
-        starts = [0]
-        for of_layer in found:
-            starts.append(starts[-1] + len(of_layer))
+        places = [acts.nonzero() for acts in activations]  # rows (position, index), sorted
+        layers = [torch.full_like(at[:, 0], layer) for layer, at in enumerate(places)]
+        values = [acts[at[:, 0], at[:, 1]] for acts, at in zip(activations, places, strict=True)]
+        position, index = torch.cat(places).T
         return cls(
             layer=torch.cat(layers),
-            position=rows[:, 0],
-            index=rows[:, 1],
-            activation=torch.cat(
-                [a[f[:, 0], f[:, 1]] for a, f in zip(activations, found, strict=True)]
-            ),
-            layer_start=tuple(starts),
+            position=position.contiguous(),
+            index=index.contiguous(),
+            activation=torch.cat(values),
+            layer_start=tuple(accumulate(map(len, places), initial=0)),
         )
 
 
@@ -96,10 +85,8 @@ class EveryNeuron:
     @classmethod
     def of(cls, activations: list[Float[Tensor, "T F"]], n_zeroed: int) -> EveryNeuron:
         """Number them."""
-        starts = [0]
-        for acts in activations:
-            starts.append(starts[-1] + (acts.shape[0] - n_zeroed) * acts.shape[1])
-        return cls(tuple(activations), n_zeroed, tuple(starts))
+        counts = ((acts.shape[0] - n_zeroed) * acts.shape[1] for acts in activations)
+        return cls(tuple(activations), n_zeroed, tuple(accumulate(counts, initial=0)))
 
 
 Features = ActiveFeatures | EveryNeuron

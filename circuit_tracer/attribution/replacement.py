@@ -1,9 +1,9 @@
 """The local replacement model: one prompt's forward pass, frozen until only linear maps are left.
 
-Attention patterns and norm denominators are held; every MLP output is (active features x decoders)
-+ skip + decoder bias + error, the error being the true output minus that reconstruction, a constant
-per (layer, position). By construction it reproduces the model. Source: method.md section 2;
-"Circuit Tracing" (Anthropic, March 2025), local replacement model.
+Attention patterns and norm denominators are frozen; every MLP output is (active features x
+decoders) + skip + decoder bias + error, the error being the true output minus that reconstruction,
+a constant per (layer, position). By construction it reproduces the model. Source: method.md section
+2; "Circuit Tracing" (Anthropic, March 2025), local replacement model.
 
 Shapes: T tokens, L layers, d model width, N active features.
 """
@@ -39,7 +39,7 @@ class FrozenLayer:
 
     attention: FrozenAttention
     read: FrozenNorm
-    """Residual stream in front of the MLP's norm -> what the dictionary reads."""
+    """Residual stream before the MLP's norm -> what the dictionary reads."""
     write: FrozenNorm | None
     """What the dictionary writes -> residual stream; None where it writes there itself."""
     seen: Float[Tensor, "T d"]
@@ -94,7 +94,7 @@ class LocalReplacementModel:
     beneath: Float[Tensor, "T d"] | None
     """What else is at the bottom of the residual stream (position embeddings): no node."""
     final: FrozenNorm
-    """Residual stream in front of the final norm -> what the unembedding reads."""
+    """Residual stream before the final norm -> what the unembedding reads."""
     parallel: bool
     """Whether attention and MLP of a layer read the same stream."""
     n_zeroed: int
@@ -199,7 +199,7 @@ def build_replacement(
     Features and errors at the first `n_zeroed` positions are left out: there the skip carries on
     and the rest of the MLP's output is a constant (method.md section 3). The dictionary must fit
     the model (`check_fits`). Of many prompts `encoded`, what `encode` gave for this one and the
-    same positions, and `folded`, the model's attention by layer, save doing it anew.
+    same positions, and `folded`, the model's attention by layer, save doing it again.
     """
     L = wiring.n_layers
     if folded is None:
@@ -238,27 +238,27 @@ def _frozen_layer(
     n_zeroed: int,
 ) -> FrozenLayer:
     """One layer around what the dictionary reads and gives there."""
-    transcoder, behind = dictionary.layers[layer], wiring.norm("mlp_post_norm", layer)
+    transcoder, norm = dictionary.layers[layer], wiring.norm("mlp_post_norm", layer)
     written = capture.mlp_out[layer]
-    in_front = None if behind is None else behind.freeze(written)
-    added = written if in_front is None else in_front.apply(written)
+    write = None if norm is None else norm.freeze(written)
+    added = written if write is None else write.apply(written)
     if dictionary.writes == "hook_mlp_out":
-        written, in_front = added, None
+        written, write = added, None
     read = freeze_read(wiring, dictionary.reads, layer, capture.resid_mid[layer])
     constant = transcoder.b_dec.expand_as(written)
     if transcoder.W_skip is not None and read.bias is not None:
         constant = constant + transcoder.W_skip @ read.bias
     given = encoded.reconstruction
     error = None if given is None else written - given[layer]
-    if in_front is not None:
-        constant = in_front.apply(constant)
-        error = None if error is None else in_front.push(error, slice(None))
+    if write is not None:
+        constant = write.apply(constant)
+        error = None if error is None else write.push(error, slice(None))
     if error is not None:
         error[:n_zeroed] = 0
     frozen = FrozenLayer(
         attention=freeze_attention(capture, folded, layer),
         read=read,
-        write=in_front,
+        write=write,
         seen=encoded.seen[layer],
         skip=transcoder.W_skip,
         error=error,
@@ -292,7 +292,7 @@ def _cast(thing: Any, dtype: torch.dtype) -> Any:
 def freeze_read(
     wiring: Wiring, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "T d"]
 ) -> FrozenNorm:
-    """From the residual stream in front of the MLP's norm to the reading point."""
+    """From the residual stream before the MLP's norm to the reading point."""
     norm = wiring.norm("mlp_norm", layer)
     if norm is None or reads == "hook_resid_mid":
         return FrozenNorm.identity(resid_mid)

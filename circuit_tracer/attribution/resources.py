@@ -23,7 +23,7 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 @contextmanager
 def products(cotangents: Cotangents | None = None) -> Iterator[None]:
-    """Hold float32 products to full precision on GPUs, or let them be TF32 where asked for."""
+    """Keep float32 products at full precision on GPUs, or let them be TF32 where asked for."""
     before: Any = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if cotangents == "tf32" else "highest")
     try:

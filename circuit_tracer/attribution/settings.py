@@ -1,4 +1,4 @@
-"""What a trace can be told, and what the prompt decides where nothing is said."""
+"""What can be set for a trace, and what the prompt decides where nothing is."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
 
 MOST_ROWS = 7500
-"""Features that get a row unless told otherwise, as in upstream's tool."""
+"""Features that get a row by default, as in upstream's tool."""
 ROW_TOKENS = 3_000_000
 """Above 400 tokens rows are fewer, so that rows x tokens stays at this: a row costs what its cone
 does, and 7,500 of 2,048 tokens would take hours on a laptop."""
 MANY_EDGES = 20_000_000
-"""Graphs of up to so many edges are kept whole unless told otherwise (240 MB in float32)."""
+"""Graphs of up to so many edges are kept whole by default (240 MB in float32)."""
 DEFAULT_FLOOR = 2e-7
 """The edge floor of larger graphs."""
 
@@ -27,7 +27,7 @@ Cotangents = Literal["bf16", "tf32"]
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """What a trace can be told; every field is stored with the graph."""
+    """What can be set for a trace; every field is stored with the graph."""
 
     targets: tuple[str, ...] = ()
     """Tokens to explain; empty means the model's own first choices."""
@@ -60,7 +60,7 @@ class TraceSettings:
     chat: bool = False
     """Put the prompt into the model's chat template as one user turn."""
     system: str | None = None
-    """The system turn in front of it."""
+    """The system turn before it."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be, before anything is opened."""

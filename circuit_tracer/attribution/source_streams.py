@@ -22,6 +22,7 @@ from circuit_tracer.attribution.features import Places
 from circuit_tracer.attribution.reopening import freeze_again
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sweep import SweepTargets
+from circuit_tracer.attribution.targets import target_values
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.head_loadings import strongest_edges
@@ -42,16 +43,6 @@ into the same target; by what the graph's sweep computed in."""
 OnAttention = Callable[[int, Tensor, Tensor], None]
 """Gets a layer, what its key-value heads read (n, T, K, h), and what its heads fetch (n, T, H, h).
 """
-
-
-def target_directions(model: Model, graph: Graph) -> Float[Tensor, "t d"]:
-    """What each target is in what the unembedding reads, in the order of `info.targets`."""
-    unembedding = model.unembedding
-    mean = unembedding.mean(0)
-    ids = [target.vocabulary_ids for target in graph.info.targets]
-    return torch.stack(
-        [unembedding[one[0]] - (unembedding[one[1]] if len(one) == 2 else mean) for one in ids]
-    )
 
 
 def blocks(rows: Ints, numbers_each: int) -> Iterator[Ints]:
@@ -200,7 +191,8 @@ class TracedEdges:
         """(E,) as they come out now."""
         self.graph = pruned.graph
         self.model = freeze_again(model, dictionary, pruned.graph.info).replacement
-        self.directions = target_directions(model, pruned.graph)
+        ids = [target.vocabulary_ids for target in self.graph.info.targets]
+        self.directions = target_values(model.unembedding, ids)
 
     def blocks(self, *, per_target: int, per_source: int) -> Iterator[EdgeBlock]:
         """All edges, target by target, as many at a time as their numbers allow."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -35,24 +34,6 @@ class Piece:
 OnPiece = Callable[[Piece], None]
 LARGEST_PIECE = 1 << 21
 """Numbers of a piece of neurons: it is looked at several times, so it should stay in reach."""
-
-
-@runtime_checkable
-class Reading(Protocol):
-    """One batch's walk down."""
-
-    def read(
-        self, layer: int, cotangent: Float[Tensor, "b P d"], on_piece: OnPiece
-    ) -> Float[Tensor, "b"]:
-        """Hand out the weights of all nodes of a layer; returns what comes from no node."""
-
-
-@runtime_checkable
-class Sources(Protocol):
-    """All that is written, of one prompt."""
-
-    def start(self, n_rows: int, n_positions: int) -> Reading:
-        """Begin a batch of `n_rows` targets in a cone of `n_positions`."""
 
 
 class ListedSources:
@@ -178,3 +159,7 @@ class NeuronSources:
             first = self.columns.first_feature(layer) + (here.start - zeroed) * F
             on_piece(Piece(NodeKind.FEATURE, first, weight.view(b, -1)))
         return torch.einsum("bpd,pd->b", cotangent, frozen.constant[:P])
+
+
+Sources = ListedSources | NeuronSources
+"""All that is written, of one prompt."""

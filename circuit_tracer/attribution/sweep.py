@@ -6,7 +6,7 @@ walked down the residual stream, layer by layer:
 1. what the sources write at the layer's MLP is read off in one product (features, errors and the
    constant are columns of the same block; of neurons, which are all active, the down projection
    itself is the block);
-2. an affine skip adds its pull to the residual stream in front of the MLP's norm;
+2. an affine skip adds its pull to the residual stream before the MLP's norm;
 3. targets that read at this layer's MLP join with their vectors;
 4. attention is pulled back through its frozen pattern (before 3 where attention and MLP read the
    same stream);
@@ -42,9 +42,8 @@ from circuit_tracer.models.devices import as_numpy, on_device
 class SweepTargets:
     """What rows are wanted of: vectors at the residual stream.
 
-    A target at level l < L reads the stream in front of layer l's MLP norm, or, with
-    `at_attention`, the one in front of its attention; one at level L the stream in front of the
-    final norm.
+    A target at level l < L reads the stream before layer l's MLP norm, or, with `at_attention`, the
+    one before its attention; one at level L the stream before the final norm.
     """
 
     level: Int[Tensor, "n"]
@@ -55,7 +54,7 @@ class SweepTargets:
 
     @property
     def height(self) -> Int[Tensor, "n"]:
-        """Order from the bottom up: 2 l in front of layer l's attention, 2 l + 1 of its MLP."""
+        """Order from the bottom up: 2 l before layer l's attention, 2 l + 1 before its MLP."""
         return 2 * self.level + (0 if self.at_attention else 1)
 
     def __len__(self) -> int:
@@ -89,7 +88,7 @@ class Sweep:
     """The frozen network laid out for row after row; made once per prompt."""
 
     def __init__(self, model: LocalReplacementModel, cotangents: torch.dtype | None = None) -> None:
-        """`cotangents` is the dtype in which they are walked down, the model's own if not told."""
+        """`cotangents` is the dtype in which they are walked down, by default the model's own."""
         self.columns = SourceColumns.of(model)
         model = model if cotangents is None else lowered(model, cotangents)
         self.model = model
@@ -100,7 +99,7 @@ class Sweep:
         )
         T, d = model.embeddings.shape
         self._image: Tensor | None = None
-        """What the embeddings are behind the lowest attention: it need not be pulled back through
+        """What the embeddings are after the lowest attention: it need not be pulled back through
         then, because only embeddings lie below it."""
         self._beneath = model.beneath
         if T * T * d <= LARGEST_IMAGE and not model.parallel:
@@ -213,4 +212,4 @@ def add_in_place(cotangent: Tensor, pulled: Tensor | None) -> None:
 
 
 LARGEST_IMAGE = 1 << 22
-"""Numbers of the embeddings' image behind the lowest attention that are worth holding."""
+"""Numbers of the embeddings' image after the lowest attention that are worth keeping."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.graphs.graph import Target
 from circuit_tracer.graphs.token_text import shown, split_tokens
@@ -30,80 +33,81 @@ class ChosenTargets:
     """Weight in the influence: probability for targets the model chose, equal for given ones."""
 
 
-def choose_targets(
-    model: Model,
-    capture: Capture,
-    *,
-    tokens: tuple[str, ...] = (),
-    contrast: str | None = None,
-    why_not: str | None = None,
-    max_n_logits: int = 10,
-    desired_logit_prob: float = 0.95,
-) -> ChosenTargets:
-    """The fewest tokens reaching `desired_logit_prob` (at most `max_n_logits`), or those given.
+def choose_targets(model: Model, capture: Capture, settings: TraceSettings) -> ChosenTargets:
+    """The targets that the settings ask for, at the last captured position.
 
-    With `why_not`, a token that was not chosen, two: its logit, and the contrast of what the model
-    says and it. They are explained at the last captured position. Where the model caps its
-    logits, their probabilities are those behind the cap. Raises PromptError (not one token).
+    By default the fewest tokens that reach `desired_logit_prob`, at most `max_n_logits`. With
+    `why_not`, a token that was not chosen, two: its logit, and the contrast of the model's answer
+    with it. Where the model caps its logits, probabilities are those after the cap. Raises
+    PromptError for a text that is not one token.
     """
-    at = len(capture.token_ids) - 1
-    logits = capture.logits[at]
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    cap = model.wiring.logit_softcap
-    probability = (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
-    rank = torch.empty_like(probability, dtype=torch.long)
-    ranked = torch.argsort(probability, descending=True, stable=True)
-    rank[ranked] = torch.arange(len(ranked), device=ranked.device)
+    logits = capture.logits[-1]
+    choice = _Choice(model, logits, model.probabilities(logits), len(capture.token_ids) - 1)
+    ranked = choice.ranked
+    if settings.contrast is not None:
+        return choice.of([_contrast_ids(model, settings.contrast)])
+    if settings.why_not is not None:
+        first = int(ranked[0])
+        other = _competitor_id(model, settings.why_not, first)
+        return choice.of([(other,), (first, other)])
+    if settings.targets:
+        given = dict.fromkeys(model.token_id(token) for token in settings.targets)
+        return choice.of([(token_id,) for token_id in given])
+    chances = choice.probability[ranked]
+    enough = int((chances.cumsum(0) < settings.desired_logit_prob).sum()) + 1
+    ids = ranked[: min(enough, settings.max_n_logits)]
+    weight = choice.probability[ids] / choice.probability[ids].sum()
+    targets = choice.of([(token_id,) for token_id in ids.tolist()])
+    return replace(targets, weight=weight.to(logits.dtype))
 
-    def target(text: str, *ids: int) -> Target:
-        difference = logits[ids[0]] - logits[ids[1]] if len(ids) == 2 else logits[ids[0]]
+
+def target_values(
+    rows: Float[Tensor, "V *d"], ids: Sequence[tuple[int, ...]]
+) -> Float[Tensor, "t *d"]:
+    """Of each target: its token's row minus the mean row, or minus the other token's row."""
+    mean = rows.mean(0)
+    return torch.stack([rows[one[0]] - (rows[one[1]] if len(one) == 2 else mean) for one in ids])
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The logits at the explained position, to make targets of."""
+
+    model: Model
+    logits: Float[Tensor, "V"]
+    probability: Float[Tensor, "V"]
+    position: int
+
+    @cached_property
+    def ranked(self) -> Int[Tensor, "V"]:
+        """The vocabulary, the likeliest token first."""
+        return torch.argsort(self.probability, descending=True, stable=True)
+
+    def of(self, ids: list[tuple[int, ...]]) -> ChosenTargets:
+        """Targets of equal weight: one token each, or two for a contrast."""
+        bias = self.model.wiring.unembedding_bias()
+        return ChosenTargets(
+            targets=tuple(self._target(one) for one in ids),
+            direction=target_values(self.model.unembedding, ids),
+            value=target_values(self.logits, ids),
+            bias=target_values(torch.zeros_like(self.logits) if bias is None else bias, ids),
+            weight=torch.full_like(self.logits[: len(ids)], 1 / len(ids)),
+        )
+
+    def _target(self, ids: tuple[int, ...]) -> Target:
+        first, logit = ids[0], self.logits[ids[0]]
+        text = self.model.token_text(first)
+        if len(ids) == 2:
+            logit = logit - self.logits[ids[1]]
+            text = f"{shown(text)} - {_shown(self.model, ids[1])}"
         return Target(
             token=text,
             vocabulary_ids=ids,
-            position=at,
-            probability=float(probability[ids[0]]),
-            logit=float(difference),
-            rank=int(rank[ids[0]]),
+            position=self.position,
+            probability=float(self.probability[first]),
+            logit=float(logit),
+            rank=int((self.ranked == first).nonzero()),
         )
-
-    unembedding, given = model.unembedding, model.wiring.unembedding_bias()
-    bias = logits.new_zeros(len(logits)) if given is None else given
-    if contrast is not None:
-        plus, minus = _contrast_ids(model, contrast)
-        text = f"{_shown(model, plus)} - {_shown(model, minus)}"
-        return ChosenTargets(
-            targets=(target(text, plus, minus),),
-            direction=(unembedding[plus] - unembedding[minus])[None],
-            value=(logits[plus] - logits[minus])[None],
-            bias=(bias[plus] - bias[minus])[None],
-            weight=torch.ones_like(logits[:1]),
-        )
-    if why_not is not None:
-        first, other = int(ranked[0]), _competitor_id(model, why_not, int(ranked[0]))
-        text = f"{_shown(model, first)} - {_shown(model, other)}"
-        return ChosenTargets(
-            targets=(target(model.token_text(other), other), target(text, first, other)),
-            direction=torch.stack(
-                [unembedding[other] - unembedding.mean(0), unembedding[first] - unembedding[other]]
-            ),
-            value=torch.stack([logits[other] - logits.mean(), logits[first] - logits[other]]),
-            bias=torch.stack([bias[other] - bias.mean(), bias[first] - bias[other]]),
-            weight=torch.full_like(logits[:2], 0.5),
-        )
-    if tokens:
-        ids = list(dict.fromkeys(model.token_id(token) for token in tokens))
-        weight = torch.full_like(logits[: len(ids)], 1 / len(ids))
-    else:
-        count = _fewest(probability[ranked], max_n_logits, desired_logit_prob)
-        ids = ranked[:count].tolist()
-        weight = (probability[ids] / probability[ids].sum()).to(logits.dtype)
-    return ChosenTargets(
-        targets=tuple(target(model.token_text(i), i) for i in ids),
-        direction=unembedding[ids] - unembedding.mean(0),
-        value=logits[ids] - logits.mean(),
-        bias=bias[ids] - bias.mean(),
-        weight=weight,
-    )
 
 
 def resolve_position(position: int, n_tokens: int) -> int:
@@ -114,11 +118,6 @@ def resolve_position(position: int, n_tokens: int) -> int:
             f"{n_tokens - 1}, or -1 for the last)"
         )
     return position % n_tokens
-
-
-def _fewest(ranked: Tensor, most: int, mass: float) -> int:
-    enough = int((ranked.cumsum(0) < mass).sum()) + 1
-    return min(enough, most, len(ranked))
 
 
 def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
@@ -89,6 +88,8 @@ class Prepared:
     """Position whose output is explained."""
     settings: TraceSettings
     """With what was left to the prompt filled in."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time so far of "forward", "encode" and "sweep"."""
 
     @property
     def n_explained(self) -> int:
@@ -115,17 +116,14 @@ def trace(
     prepared = prepare(model, prompt, settings or TraceSettings())
     report = on_progress or (lambda progress: None)
     report(Progress("forward", 0, 0, f"{prepared.n_explained} tokens"))
-    start = time.perf_counter()
     with memory_remedy(), products():
-        capture = model.capture(list(prepared.ids), prepared.n_explained)
-        check_wiring(capture, model.wiring)
-        seconds = {"forward": time.perf_counter() - start}
+        with timed(prepared.seconds, "forward"):
+            capture = model.capture(list(prepared.ids), prepared.n_explained)
+            check_wiring(capture, model.wiring)
         report(Progress("encode", 0, 0))
-        frozen = freeze_prompt(model, dictionary, prepared, capture, seconds)
+        frozen = freeze_prompt(model, dictionary, prepared, capture)
     del capture  # a sweep needs the memory
-    return trace_frozen(
-        model, dictionary, prepared, frozen, seconds, labels=labels, on_progress=on_progress
-    )
+    return trace_frozen(model, dictionary, frozen, labels=labels, on_progress=on_progress)
 
 
 def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
@@ -140,6 +138,7 @@ def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
 class Frozen(NamedTuple):
     """What of a forward pass the sweep works with."""
 
+    prepared: Prepared
     chosen: ChosenTargets
     model: LocalReplacementModel
 
@@ -150,27 +149,18 @@ def freeze_prompt(
     dictionary: AnyDictionary,
     prepared: Prepared,
     capture: Capture,
-    seconds: dict[str, float],
     *,
     encoded: Encoded | None = None,
     folded: Sequence[FoldedAttention] | None = None,
 ) -> Frozen:
-    """Choose the targets of a captured prompt and freeze it; adds to `seconds`.
+    """Choose the targets of a captured prompt and freeze it.
 
     `encoded` and `folded` as in `build_replacement`.
     """
     settings = prepared.settings
-    with timed(seconds, "forward"):
-        chosen = choose_targets(
-            model,
-            capture,
-            tokens=settings.targets,
-            contrast=settings.contrast,
-            why_not=settings.why_not,
-            max_n_logits=settings.max_n_logits,
-            desired_logit_prob=settings.desired_logit_prob,
-        )
-    with timed(seconds, "encode"):
+    with timed(prepared.seconds, "forward"):
+        chosen = choose_targets(model, capture, settings)
+    with timed(prepared.seconds, "encode"):
         replacement = build_replacement(
             capture,
             model.wiring,
@@ -179,25 +169,23 @@ def freeze_prompt(
             encoded=encoded,
             folded=folded,
         )
-    return Frozen(chosen, replacement)
+    return Frozen(prepared, chosen, replacement)
 
 
 def trace_frozen(
     model: Model,
     dictionary: AnyDictionary,
-    prepared: Prepared,
     frozen: Frozen,
-    seconds: dict[str, float],
     *,
     labels: Labels | None = None,
     on_progress: OnProgress | None = None,
 ) -> Trace:
-    """The graph of a frozen prompt; adds to `seconds`.
+    """The graph of a frozen prompt.
 
     Without `on_progress` it is not worked out beforehand what the sweep will take. Raises what
     `trace` does.
     """
-    assembler = sweep_frozen(prepared.settings, frozen, seconds, on_progress)
+    assembler, prepared = sweep_frozen(frozen, on_progress), frozen.prepared
     settings, ids = prepared.settings, prepared.ids
     dtype = settings.cotangents or str(model.torch_dtype).removeprefix("torch.")
     residual, tolerance = check_conservation(assembler, dtype)
@@ -219,20 +207,16 @@ def trace_frozen(
     )
     return Trace(
         unordered=assembler.graph(info, _Labels(info, labels)),
-        seconds=seconds,
+        seconds=prepared.seconds,
         n_active=len(assembler.model.features),
         n_expanded=len(assembler.table) - assembler.n_logits,
     )
 
 
-def sweep_frozen(
-    settings: TraceSettings,
-    frozen: Frozen,
-    seconds: dict[str, float],
-    on_progress: OnProgress | None = None,
-) -> Assembler:
-    """The costly part: all rows, collected; adds to `seconds`."""
+def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assembler:
+    """The costly part: all rows, collected."""
     report = on_progress or (lambda progress: None)
+    settings, seconds = frozen.prepared.settings, frozen.prepared.seconds
     n_features, budget = len(frozen.model.features), settings.max_feature_nodes or 0
     n_rows = min(budget, n_features) + len(frozen.chosen.targets)
     with memory_remedy(), products(), torch.no_grad():

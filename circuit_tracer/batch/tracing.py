@@ -127,11 +127,11 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
     small = all(one.encoded is not None for one in passes)
     ready = _frozen_ones(tracer, zip(group.members, members, strict=True), passes, wanted)
     # All of them at once where they are small: between sweeps it would take twice as long.
-    for entry, prepared, frozen in list(ready) if small else ready:
+    for entry, frozen in list(ready) if small else ready:
         if isinstance(frozen, Failed):
             yield frozen
         else:
-            yield _or_failed(entry, partial(_traced, tracer, entry, prepared, frozen))
+            yield _or_failed(entry, partial(_traced, tracer, entry, frozen))
 
 
 def _frozen_ones(
@@ -139,14 +139,14 @@ def _frozen_ones(
     members: Iterable[tuple[Entry, Prepared]],
     passes: deque[_Forward],
     wanted: set[str],
-) -> Iterator[tuple[Entry, Prepared, Frozen | Failed]]:
+) -> Iterator[tuple[Entry, Frozen | Failed]]:
     for entry, prepared in members:
         known = passes.popleft()
         if entry.key in wanted:
             work = partial(_frozen, tracer, prepared, known)
             frozen = _or_failed(entry, work)
             del known, work  # nobody else holds the pass, and a sweep needs the memory
-            yield entry, prepared, frozen
+            yield entry, frozen
 
 
 def _or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
@@ -211,18 +211,17 @@ def _frozen(tracer: Tracer, prepared: Prepared, known: _Forward) -> Frozen:
             tracer.dictionary,
             prepared,
             capture,
-            {},
             encoded=known.encoded,
             folded=known.folded,
         )
 
 
-def _traced(tracer: Tracer, entry: Entry, prepared: Prepared, frozen: Frozen) -> Traced:
-    model, seconds = tracer.model, dict[str, float]()
-    traced = trace_frozen(model, tracer.dictionary, prepared, frozen, seconds, labels=tracer.labels)
+def _traced(tracer: Tracer, entry: Entry, frozen: Frozen) -> Traced:
+    model = tracer.model
+    traced = trace_frozen(model, tracer.dictionary, frozen, labels=tracer.labels)
     if not tracer.heads:
-        return Traced(entry, traced.unordered, seconds["sweep"])
+        return Traced(entry, traced.unordered, traced.seconds["sweep"])
     pruned = tracer.pruned(traced.graph)
     loadings = head_loadings(model, tracer.dictionary, pruned)
     heads = tuple(leading_heads(pruned, loadings, moves=1))
-    return Traced(entry, pruned, seconds["sweep"], heads)
+    return Traced(entry, pruned, traced.seconds["sweep"], heads)

@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.attribution.targets import target_values
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_name
 from circuit_tracer.interventions.engine import Effects, intervene
@@ -192,22 +192,13 @@ def _predicted(item: Item, changes: Floats) -> tuple[float, ...] | None:
 
 def _measured(model: Model, effects: Effects, row: int, targets: tuple[Target, ...]) -> Measured:
     after, before = effects.logits[row, 0], effects.baseline[0]
-    change = target_logits(after, targets) - target_logits(before, targets)
+    ids = [target.vocabulary_ids for target in targets]
+    change = target_values(after, ids) - target_values(before, ids)
     return Measured(
         logits=tuple(change.tolist()),
         probabilities=_of_targets(effects.probabilities()[row, 0], targets),
         top=model.token_text(int(after.argmax())),
     )
-
-
-def target_logits(logits: Float[Tensor, "V"], targets: Sequence[Target]) -> Float[Tensor, "t"]:
-    """Targets' logits minus the mean logit; differences of two for contrasts."""
-    mean = logits.mean()
-    found = []
-    for target in targets:
-        first = logits[target.vocabulary_ids[0]]
-        found.append(first - (logits[target.vocabulary_ids[1]] if target.is_contrast else mean))
-    return torch.stack(found)
 
 
 def _of_targets(probabilities: Float[Tensor, "V"], targets: Sequence[Target]) -> tuple[float, ...]:

@@ -28,7 +28,7 @@ def without_rows(model: Model, prompt: str) -> Assembler:
     prepared = prepare(model, prompt, TraceSettings())
     with torch.no_grad():
         capture = model.capture(list(prepared.ids))
-        frozen = freeze_prompt(model, open_neurons(model), prepared, capture, {})
+        frozen = freeze_prompt(model, open_neurons(model), prepared, capture)
     return Assembler(frozen.model, frozen.chosen)
 
 

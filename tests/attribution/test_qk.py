@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from circuit_tracer.attribution import largest_products as pairs
-from circuit_tracer.attribution import qk
+from circuit_tracer.attribution import qk_sides
 from circuit_tracer.attribution.largest_products import strongest_pairs
-from circuit_tracer.attribution.qk import qk_attribution
+from circuit_tracer.attribution.qk import HeadScores
+from circuit_tracer.attribution.reopening import FrozenPrompt
 from circuit_tracer.errors import ModelError, UsageError
 from circuit_tracer.graphs.qk_terms import Parts, QkAttribution, Source
 from circuit_tracer.models.parts import Rotary
@@ -36,7 +37,9 @@ each_dtype = pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float
 
 def attributed(both: Frozen, **options: Any) -> QkAttribution:
     asked = {"layer": 2, "head": 1, "query": QUERY, "key": KEY, **options}
-    return qk_attribution(both.replacement, both.capture, both.model.wiring, **asked)
+    prompt = FrozenPrompt(both.capture, both.replacement)
+    of_head = {name: asked.pop(name) for name in ("layer", "head", "n_terms") if name in asked}
+    return HeadScores(prompt, both.model.wiring, **of_head).attribution(**asked)
 
 
 def column_of(both: Frozen, source: Source) -> int:
@@ -225,16 +228,16 @@ def test_strongest_terms_of_neurons_are_those_of_all(family: str) -> None:
 def test_weak_sources_that_are_only_summed_change_no_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     both = frozen(kind="clt", skip=True)
     whole = attributed(both, n_terms=5).parts
-    monkeypatch.setattr(qk, "MOST_HELD", 40 * 4)
+    monkeypatch.setattr(qk_sides, "MOST_NUMBERS", 40 * 4)
     some = attributed(both, n_terms=5).parts
     assert np.allclose(some.by_kind, whole.by_kind, rtol=0, atol=1e-12)
     (ours, theirs) = (some.positive[0], whole.positive[0])
     assert (ours.query, ours.key) == (theirs.query, theirs.key)
     assert ours.value == pytest.approx(theirs.value, abs=1e-12)
-    monkeypatch.setattr(qk, "MOST_HELD", 1 << 25)
+    monkeypatch.setattr(qk_sides, "MOST_NUMBERS", 1 << 25)
     every = attributed(both, n_terms=ALL, against=[8]).against[0].parts
     values = {(t.query, t.key): t.value for t in (*every.positive, *every.negative)}
-    monkeypatch.setattr(qk, "MOST_HELD", 30 * 4)
+    monkeypatch.setattr(qk_sides, "MOST_NUMBERS", 30 * 4)
     fewer = attributed(both, n_terms=ALL, against=[8]).against[0].parts
     left = (*fewer.positive, *fewer.negative)
     assert 0 < len(left) < len(values)
@@ -242,7 +245,7 @@ def test_weak_sources_that_are_only_summed_change_no_sum(monkeypatch: pytest.Mon
     assert np.allclose(fewer.by_kind, every.by_kind, rtol=0, atol=1e-12)
     for term in left:  # a difference is whole or not there
         assert term.value == pytest.approx(values[term.query, term.key], abs=1e-12)
-    monkeypatch.setattr(qk, "MOST_HELD", 2 * 4)
+    monkeypatch.setattr(qk_sides, "MOST_NUMBERS", 2 * 4)
     assert not attributed(both, n_terms=5).parts.complete
 
 

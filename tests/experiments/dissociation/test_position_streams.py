@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from circuit_tracer.attribution.qk import qk_attribution
+from circuit_tracer.attribution.qk import HeadScores
+from circuit_tracer.attribution.reopening import FrozenPrompt
 from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms, streams_from
 from circuit_tracer.models import open_model
@@ -33,10 +34,9 @@ def test_object_x_value_terms_are_sums_of_qk_terms(transcoders: str, query: int)
         key=OBJECT,
     )
     for layer, head in ((0, 1), (2, 3), (4, 0)):
-        whole = qk_attribution(
-            frozen, capture, model.wiring, layer=layer, head=head, query=query, key=OBJECT,
-            against=[], n_terms=1_000_000,
-        ).parts  # fmt: skip
+        prompt = FrozenPrompt(capture, frozen)
+        scores = HeadScores(prompt, model.wiring, layer=layer, head=head, n_terms=1_000_000)
+        whole = scores.attribution(query, OBJECT, against=[]).parts
         expected = sum(
             term.value
             for term in (*whole.positive, *whole.negative)
