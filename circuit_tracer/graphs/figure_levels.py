@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Nodes
+from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Nodes, edge_keys
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.supernodes.graph import supernode_graph
@@ -35,12 +35,9 @@ def routes_alone(pruned: PrunedGraph, k: int) -> PrunedGraph:
     for path in paths:
         node_kept[list(path.rows)] = True
         keys += [target * n + source for source, target in pairwise(path.rows)]
-    edges = pruned.graph.edges
-    which = np.flatnonzero(pruned.edge_kept)
-    some = edges.take(which)
-    on_route = np.isin(some.target.astype(np.int64) * n + some.source, keys)
-    edge_kept = np.zeros(len(edges), dtype=np.bool_)
-    edge_kept[which[on_route]] = True
+    edge_kept = pruned.edge_kept.copy()
+    kept = pruned.kept_edges
+    edge_kept[edge_kept] = np.isin(edge_keys(kept.source, kept.target, n), keys)
     return replace(pruned, node_kept=node_kept, edge_kept=edge_kept)
 
 

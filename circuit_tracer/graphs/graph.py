@@ -110,9 +110,20 @@ class Nodes:
 
     def take(self, rows: Ints) -> Nodes:
         """The table restricted to `rows`, in that order."""
-        names = [column.name for column in fields(self) if column.name != "label"]
-        columns = {name: getattr(self, name)[rows] for name in names}
+        columns = {name: getattr(self, name)[rows] for name in _number_columns()}
         return Nodes(**columns, label=tuple(self.label[int(i)] for i in rows))
+
+    def joined(self, other: Nodes) -> Nodes:
+        """The rows of this table, then those of another."""
+        columns = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in _number_columns()
+        }
+        return Nodes(**columns, label=self.label + other.label)
+
+
+def _number_columns() -> list[str]:
+    return [column.name for column in fields(Nodes) if column.name != "label"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,11 @@ class Edges:
     def joined(parts: Iterable[Edges]) -> Edges:
         """Several parts, one after the other."""
         return Edges(*map(np.concatenate, zip(*(part.columns for part in parts), strict=True)))
+
+
+def edge_keys(source: IntColumn, target: IntColumn, n: int) -> Ints:
+    """One number for each edge of a graph of n nodes; they rise in the order of a graph's edges."""
+    return target.astype(np.int64) * n + source
 
 
 @dataclass(frozen=True)

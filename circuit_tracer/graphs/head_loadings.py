@@ -9,23 +9,23 @@ heads.parquet; `attribution/heads.py` computes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.errors import GraphFileError, reason
-from circuit_tracer.graphs.graph import Edges, Floats, Ints
+from circuit_tracer.graphs.files.storage import column
+from circuit_tracer.graphs.graph import Edges, Floats, Ints, edge_keys
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 HEADS_FILE = "heads.parquet"
 MOST_EDGES = 20_000
-"""Kept edges that are taken apart unless told otherwise: those that carry most influence."""
+"""Kept edges that are taken apart by default: those that carry most influence."""
 RESIDUAL = -1
 """In place of a head: what stays in the residual stream at that layer."""
 OTHERS = -2
@@ -62,9 +62,8 @@ class HeadLoadings:
 
     def of_edge(self, source: int, target: int) -> HeadLoadings:
         """The rows of one edge: none if it was not kept or has no attention on its way."""
-        first, last = np.searchsorted(self.target, np.array([target, target + 1], dtype=np.int32))
-        within = self.source[first:last]
-        return self.take(np.flatnonzero(within == source) + int(first))
+        first, end = np.searchsorted(self.target, np.array([target, target + 1], dtype=np.int32))
+        return self.take(np.flatnonzero(self.source[first:end] == source) + int(first))
 
 
 class Carrier(NamedTuple):
@@ -119,44 +118,26 @@ def carriers(loadings: HeadLoadings, *, least: float = 0.1) -> dict[tuple[int, i
 
     What the figures write on an edge. An edge that no head carries is not there.
     """
-    found = {edge: strongest_heads(part, least=least) for edge, part in _by_edge(loadings)}
-    return {edge: heads for edge, heads in found.items() if heads}
+    changes = (np.diff(loadings.source) != 0) | (np.diff(loadings.target) != 0)
+    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(loadings)]
+    heads_of = {}
+    for start, end in pairwise(bounds if len(loadings) else []):
+        heads = strongest_heads(loadings.take(slice(start, end)), least=least)
+        if heads:
+            heads_of[int(loadings.source[start]), int(loadings.target[start])] = heads
+    return heads_of
 
 
 def strongest_heads(part: HeadLoadings, *, least: float = 0.0) -> list[Carrier]:
     """The heads in the rows of one edge, strongest first, `least` being a share of the edge."""
-    weight = _weight(part) if len(part) else 0.0
+    # An edge's weight is the sum of its rows of any one layer.
+    weight = float(part.loading[part.layer == part.layer[:1]].sum())
     if weight == 0:
         return []
     rows = np.flatnonzero((part.head >= 0) & (np.abs(part.loading) >= least * abs(weight)))
-    rows = rows[np.argsort(-np.abs(part.loading[rows]), kind="stable")]
-    return [_carrier(part, int(row), weight) for row in rows]
-
-
-def _by_edge(loadings: HeadLoadings) -> Iterator[tuple[tuple[int, int], HeadLoadings]]:
-    changes = (np.diff(loadings.source) != 0) | (np.diff(loadings.target) != 0)
-    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(loadings)]
-    for start, end in pairwise(bounds):
-        if start < end:
-            edge = int(loadings.source[start]), int(loadings.target[start])
-            yield edge, loadings.take(slice(start, end))
-
-
-def _weight(part: HeadLoadings) -> float:
-    """An edge's weight: the sum of its rows of any one layer."""
-    return float(part.loading[part.layer == part.layer[0]].sum())
-
-
-def _carrier(part: HeadLoadings, row: int, weight: float) -> Carrier:
-    loading = float(part.loading[row])
-    return Carrier(
-        layer=int(part.layer[row]),
-        head=int(part.head[row]),
-        key=int(part.key[row]),
-        query=int(part.query[row]),
-        loading=loading,
-        share=loading / weight,
-    )
+    some = part.take(rows[np.argsort(-np.abs(part.loading[rows]), kind="stable")])
+    columns = (some.layer, some.head, some.key, some.query, some.loading, some.loading / weight)
+    return [Carrier(*row) for row in zip(*(one.tolist() for one in columns), strict=True)]
 
 
 def strongest_edges(pruned: PrunedGraph, most: int = MOST_EDGES) -> Edges:
@@ -164,15 +145,15 @@ def strongest_edges(pruned: PrunedGraph, most: int = MOST_EDGES) -> Edges:
     edges = pruned.kept_edges
     if len(edges) <= most:
         return edges
-    flow = edge_flows(edges, handed_down(pruned.graph, pruned.influence), slice(None))
+    flow = edge_flows(edges, handed_down(pruned.graph, pruned.influence))
     return edges.take(np.sort(np.argsort(-flow, kind="stable")[:most]))
 
 
 def influence_share(pruned: PrunedGraph, edges: Edges) -> float:
     """How much of the influence along all kept edges goes along these."""
     passed_on = handed_down(pruned.graph, pruned.influence)
-    whole = float(edge_flows(pruned.kept_edges, passed_on, slice(None)).sum())
-    return float(edge_flows(edges, passed_on, slice(None)).sum()) / whole if whole else 1.0
+    whole = float(edge_flows(pruned.kept_edges, passed_on).sum())
+    return float(edge_flows(edges, passed_on).sum()) / whole if whole else 1.0
 
 
 def leading_heads(
@@ -184,8 +165,7 @@ def leading_heads(
     what would flow along an edge of that weight.
     """
     passed_on = handed_down(pruned.graph, pruned.influence)
-    edges = pruned.kept_edges
-    whole = float((passed_on[edges.target] * np.abs(edges.weight)).sum())
+    whole = float(edge_flows(pruned.kept_edges, passed_on).sum())
     some = loadings.take(loadings.head >= 0)
     if whole == 0 or not len(some):
         return []
@@ -227,8 +207,8 @@ def loadings_after(
     if np.any(after.edge_kept & ~before.edge_kept):
         return None
     edges, n = after.kept_edges, len(after.graph.nodes)
-    kept = edges.target.astype(np.int64) * n + edges.source
-    return loadings.take(np.isin(loadings.target.astype(np.int64) * n + loadings.source, kept))
+    kept = edge_keys(edges.source, edges.target, n)
+    return loadings.take(np.isin(edge_keys(loadings.source, loadings.target, n), kept))
 
 
 def save_heads(loadings: HeadLoadings, folder: Path) -> None:
@@ -253,7 +233,7 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
         return None
     try:
         table = pq.read_table(path)
-        loadings = HeadLoadings(**{f.name: _column(table, f.name) for f in fields(HeadLoadings)})
+        loadings = HeadLoadings(**{name: column(table, name, _TYPES[name]) for name in _TYPES})
         _check(pruned, loadings)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
         raise GraphFileError(
@@ -264,30 +244,17 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
 
 
 _TYPES: dict[str, type[np.generic]] = {
-    "source": np.int32,
-    "target": np.int32,
-    "layer": np.int16,
-    "head": np.int16,
-    "key": np.int32,
-    "query": np.int32,
-    "loading": np.float64,
-    "peak": np.float64,
+    **dict.fromkeys(("source", "target", "key", "query"), np.int32),
+    **dict.fromkeys(("layer", "head"), np.int16),
+    **dict.fromkeys(("loading", "peak"), np.float64),
 }
-
-
-def _column(table: Any, name: str) -> Any:
-    column = table.column(name)
-    array = column.to_numpy()
-    if column.null_count or array.dtype != np.dtype(_TYPES[name]):
-        raise TypeError(f"column {name} is not what it should be")
-    return array
 
 
 def _check(pruned: PrunedGraph, loadings: HeadLoadings) -> None:
     """ValueError unless every row is of a kept edge and every edge's parts sum to its weight."""
     edges, n = pruned.kept_edges, len(pruned.graph.nodes)
-    ours = loadings.target.astype(np.int64) * n + loadings.source
-    theirs = edges.target.astype(np.int64) * n + edges.source  # ascending, as the edges are
+    ours = edge_keys(loadings.source, loadings.target, n)
+    theirs = edge_keys(edges.source, edges.target, n)
     if np.any(np.diff(ours) < 0) or not np.isfinite(loadings.loading).all():
         raise ValueError("rows out of order or without a number")
     if not len(ours):

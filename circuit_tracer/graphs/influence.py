@@ -186,7 +186,7 @@ def handed_down(graph: Graph, node_influence: Floats | None = None) -> Floats:
     return passed_on
 
 
-def edge_flows(edges: Edges, passed_on: Floats, which: slice | Ints) -> Floats:
+def edge_flows(edges: Edges, passed_on: Floats, which: slice | Ints = slice(None)) -> Floats:
     """Influence along some of the edges; `passed_on` is `handed_down(graph)`."""
     flows: Floats = passed_on[edges.target[which]]
     flows *= np.abs(edges.weight[which])

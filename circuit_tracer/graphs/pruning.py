@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,13 @@ class PrunedGraph:
     """Computed on the whole (unpruned) graph."""
     shares: Floats | None = None
     """(n,) `cumulative` as it was in the graph that this one was cut from, where that is known."""
+
+    @classmethod
+    def of_kept(cls, graph: Graph, **facts: Any) -> PrunedGraph:
+        """A graph in which everything is kept; `facts` are the other fields."""
+        node_kept = np.ones(len(graph.nodes), dtype=np.bool_)
+        edge_kept = np.ones(len(graph.edges), dtype=np.bool_)
+        return cls(graph=graph, node_kept=node_kept, edge_kept=edge_kept, **facts)
 
     @property
     def kept_rows(self) -> Ints:

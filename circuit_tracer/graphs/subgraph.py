@@ -30,12 +30,10 @@ def kept_alone(pruned: PrunedGraph) -> PrunedGraph:
     kept = pruned.kept_graph()
     sums = _left_out(graph, pruned.edge_kept)
     columns = {name: getattr(kept.nodes, name) + sums[name][rows] for name in DROPPED}
-    return PrunedGraph(
-        graph=replace(kept, nodes=replace(kept.nodes, **columns)),
+    return PrunedGraph.of_kept(
+        replace(kept, nodes=replace(kept.nodes, **columns)),
         node_threshold=pruned.node_threshold,
         edge_threshold=pruned.edge_threshold,
-        node_kept=np.ones(len(rows), dtype=np.bool_),
-        edge_kept=np.ones(len(kept.edges), dtype=np.bool_),
         influence=pruned.influence[rows],
         scores=pruned.scores,
         shares=pruned.cumulative[rows],

@@ -72,12 +72,10 @@ def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) ->
     influence = np.mean([_taken(one.influence, rows[:, i]) for i, one in enumerate(graphs)], axis=0)
     edges, edge_owner = _edges(graphs, rows)
     nodes = _nodes(graphs, rows, ordered, edges)
-    pruned = PrunedGraph(
-        graph=Graph(info, nodes, edges),
+    pruned = PrunedGraph.of_kept(
+        Graph(info, nodes, edges),
         node_threshold=min(one.node_threshold for one in graphs),
         edge_threshold=min(one.edge_threshold for one in graphs),
-        node_kept=np.ones(len(ordered), dtype=np.bool_),
-        edge_kept=np.ones(len(edges), dtype=np.bool_),
         influence=influence,
         scores=first.scores,
     )
@@ -144,25 +142,19 @@ def _nodes(
     keys: Sequence[_Key],
     edges: Edges,
 ) -> Nodes:
-    n = len(keys)
     tables = [one.graph.nodes for one in graphs]
-    one_of = [(0, int(a)) if a >= 0 else (1, int(b)) for a, b in rows]
-    weight = np.mean([_taken(t.weight, rows[:, i]) for i, t in enumerate(tables)], axis=0)
-    summed = np.bincount(edges.target, np.abs(edges.weight), n)
-    fed = summed > 0
-    return Nodes(
-        kind=np.array([key.kind for key in keys], dtype=np.int8),
-        layer=np.array([key.layer for key in keys], dtype=np.int32),
+    chosen = np.where(rows[:, 0] >= 0, rows[:, 0], len(tables[0]) + rows[:, 1])
+    nodes = Nodes.joined(*tables).take(chosen).with_nothing_dropped()
+    into = np.bincount(edges.target, np.abs(edges.weight), len(nodes))
+    unknown = np.full(len(nodes), np.nan)
+    return replace(
+        nodes,
         position=np.array([key.column for key in keys], dtype=np.int32),
-        feature=np.array([tables[i].feature[row] for i, row in one_of], dtype=np.int64),
-        activation=np.array([tables[i].activation[row] for i, row in one_of]),
-        value=np.full(n, np.nan),
-        constant=np.full(n, np.nan),
-        expanded=np.array([tables[i].expanded[row] for i, row in one_of], dtype=np.bool_),
-        weight=weight,
-        label=tuple(tables[i].label[row] for i, row in one_of),
+        value=unknown,
+        constant=unknown,
+        weight=np.mean([_taken(t.weight, rows[:, i]) for i, t in enumerate(tables)], axis=0),
         # Shares are of whole rows, of which most is not here.
-        dropped_features=np.where(fed, np.maximum(1 - summed, 0.0), 0.0),
+        dropped_features=np.where(into > 0, np.maximum(1 - into, 0.0), 0.0),
     )
 
 

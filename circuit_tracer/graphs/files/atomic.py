@@ -33,7 +33,7 @@ _REASONS = {
     errno.ELOOP: "its links lead in a circle",
 }
 _STALE = 24 * 3600
-"""Seconds after which a half-written sibling is what a killed process left behind."""
+"""Seconds after which a half-written sibling is left over from a killed process."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _resolved(path: Path | str) -> Path:
-    """The absolute place behind all links."""
+    """The absolute path, all links resolved."""
     absolute = Path(os.path.abspath(path))
     with _translated(absolute):
         try:
@@ -175,7 +175,7 @@ def _sibling(final: Path, ending: str) -> Path:
 
 
 def _remove_stale(final: Path) -> None:
-    """Remove what a process that was killed while writing to the same name left behind."""
+    """Remove what is left over from a process that was killed while writing to the same name."""
     pattern = re.compile(re.escape(f".{final.name[:100]}.") + r"[0-9a-f]{8}\.partial(\..*)?")
     with suppress(OSError):
         for entry in list(os.scandir(final.parent)):
@@ -235,7 +235,7 @@ def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
 
 
 def _others(old: Path, fresh: Path, ours: Collection[str]) -> list[str]:
-    """What lies in the old folder and is neither the tool's nor written anew."""
+    """What lies in the old folder and is neither the tool's nor in the new one."""
     return [n for n in os.listdir(old) if n not in ours and not os.path.lexists(fresh / n)]
 
 

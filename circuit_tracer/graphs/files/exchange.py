@@ -18,7 +18,7 @@ from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.exchange_reader import EXTRAS, from_exchange
 from circuit_tracer.graphs.files.json_values import info_to_plain, plain
 from circuit_tracer.graphs.files.storage import TRACE_FILE, load_graph
-from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind
+from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 GENERATOR = "circuit-tracer-cli"
@@ -56,7 +56,8 @@ def to_exchange(
     id.
     """
     graph = pruned.graph
-    ids = [exchange_id(graph, row) for row in pruned.kept_rows.tolist()]
+    rows, cumulative = pruned.kept_rows.tolist(), pruned.cumulative
+    ids = [exchange_id(graph, row) for row in rows]
     if len(set(ids)) != len(ids):
         twice = next(one for one in ids if ids.count(one) > 1)
         raise GraphFileError(
@@ -66,7 +67,9 @@ def to_exchange(
     record = {
         "metadata": _metadata(pruned, ids, slug, scan),
         "qParams": _q_params(graph, ids, supernodes),
-        "nodes": _nodes(pruned, ids),
+        "nodes": [
+            _node(pruned, row, name, cumulative[row]) for row, name in zip(rows, ids, strict=True)
+        ],
     }
     exported: dict[str, Any] = plain(record)
     return exported | {"links": _links(pruned, ids)}  # the bulk, and plain as it is
@@ -98,16 +101,20 @@ def open_graph(path: Path | str) -> PrunedGraph:
 
 def exchange_id(graph: Graph, row: int) -> str:
     """The `node_id` of a node in this form."""
+    return f"{_id_stem(graph, row)}_{graph.nodes.position[row]}"
+
+
+def _id_stem(graph: Graph, row: int) -> str:
+    """What stands before the position in a node's id."""
     nodes = graph.nodes
-    kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
-    feature, position = int(nodes.feature[row]), int(nodes.position[row])
+    kind, layer, feature = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.feature[row]
     if kind is NodeKind.EMBEDDING:
-        return f"E_{feature}_{position}"
+        return f"E_{feature}"
     if kind is NodeKind.FEATURE:
-        return f"{layer}_{feature}_{position}"
-    if kind is NodeKind.ERROR:
-        return f"{layer}_error_mlp_{position}"
-    return f"{layer + 1}_{_target_id(graph, row)}_{position}"
+        return f"{layer}_{feature}"
+    return (
+        f"{layer}_error_mlp" if kind is NodeKind.ERROR else f"{layer + 1}_{_target_id(graph, row)}"
+    )
 
 
 def _target_id(graph: Graph, row: int) -> str:
@@ -115,86 +122,63 @@ def _target_id(graph: Graph, row: int) -> str:
     return "-".join(str(one) for one in _target(graph, row).vocabulary_ids)
 
 
-def _target(graph: Graph, row: int) -> Any:
+def _target(graph: Graph, row: int) -> Target:
     return graph.info.targets[row - (len(graph.nodes) - len(graph.info.targets))]
 
 
-def _jsexchange_id(graph: Graph, row: int) -> str:
-    nodes = graph.nodes
+def _node(pruned: PrunedGraph, row: int, name: str, cumulative: float) -> dict[str, Any]:
+    graph, nodes = pruned.graph, pruned.graph.nodes
     kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
     feature, position = int(nodes.feature[row]), int(nodes.position[row])
-    if kind is NodeKind.EMBEDDING:
-        return f"E_{feature}-{position}"
-    if kind is NodeKind.FEATURE:
-        return f"{layer}_{feature}-0"
-    if kind is NodeKind.ERROR:
-        return f"{layer}_error_mlp-{position}"
-    return f"L_{_target_id(graph, row)}-{position}"
-
-
-def _nodes(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
-    graph, nodes, cumulative = pruned.graph, pruned.graph.nodes, pruned.cumulative
-    records = []
-    for name, row in zip(ids, pruned.kept_rows.tolist(), strict=True):
-        kind, layer = NodeKind(int(nodes.kind[row])), int(nodes.layer[row])
-        feature, position = int(nodes.feature[row]), int(nodes.position[row])
-        record: dict[str, Any] = {
-            "node_id": name,
-            "feature": feature,
-            "layer": str(layer),
-            "ctx_idx": position,
-            "feature_type": _FEATURE_TYPES[kind],
-            "token_prob": 0.0,
-            "is_target_logit": False,
-            "run_idx": 0,
-            "reverse_ctx_idx": 0,
-            "jsNodeId": _jsexchange_id(graph, row),
-            "clerp": nodes.label[row],
-            "influence": cumulative[row],
-            "activation": nodes.activation[row],
-        }
-        if kind is NodeKind.FEATURE:
-            record["feature"] = cantor(layer, feature)
-        elif kind is NodeKind.EMBEDDING:
-            record |= {"layer": "E", "feature": position}
-        elif kind is NodeKind.LOGIT:
-            record |= _target_fields(graph, row)
-        records.append(record)
-    return records
-
-
-def _target_fields(graph: Graph, row: int) -> dict[str, Any]:
-    target = _target(graph, row)
-    return {
-        "layer": str(int(graph.nodes.layer[row]) + 1),
-        "feature": target.vocabulary_ids[0],
-        "token_prob": target.probability,
-        "is_target_logit": row == int(graph.target_rows[0]),
-        "clerp": f'Output "{target.token}" (p={target.probability:.3f})',
-        "influence": None,
+    record: dict[str, Any] = {
+        "node_id": name,
+        "feature": feature,
+        "layer": str(layer),
+        "ctx_idx": position,
+        "feature_type": _FEATURE_TYPES[kind],
+        "token_prob": 0.0,
+        "is_target_logit": False,
+        "run_idx": 0,
+        "reverse_ctx_idx": 0,
+        "jsNodeId": f"{_id_stem(graph, row)}-{position}",
+        "clerp": nodes.label[row],
+        "influence": cumulative,
+        "activation": nodes.activation[row],
     }
+    if kind is NodeKind.FEATURE:
+        record |= {"feature": cantor(layer, feature), "jsNodeId": f"{layer}_{feature}-0"}
+    elif kind is NodeKind.EMBEDDING:
+        record |= {"layer": "E", "feature": position}
+    elif kind is NodeKind.LOGIT:
+        target = _target(graph, row)
+        record |= {
+            "layer": str(layer + 1),
+            "feature": target.vocabulary_ids[0],
+            "token_prob": target.probability,
+            "is_target_logit": row == int(graph.target_rows[0]),
+            "jsNodeId": f"L_{_target_id(graph, row)}-{position}",
+            "clerp": f'Output "{target.token}" (p={target.probability:.3f})',
+            "influence": None,
+        }
+    return record
 
 
 def _links(pruned: PrunedGraph, ids: list[str]) -> list[dict[str, Any]]:
     name_of = dict(zip(pruned.kept_rows.tolist(), ids, strict=True))
     edges = pruned.kept_edges
-    columns = (edges.source.tolist(), edges.target.tolist(), edges.weight.tolist())
+    rows = zip(*(column.tolist() for column in edges.columns), strict=True)
     return [
         {"source": name_of[source], "target": name_of[target], "weight": weight}
-        for source, target, weight in zip(*columns, strict=True)
+        for source, target, weight in rows
     ]
 
 
 def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) -> dict[str, Any]:
     info = pruned.graph.info
     version = str(info.versions.get(GENERATOR, ""))
-    about: dict[str, Any] = {
-        "description": f"Attribution graph of {info.model.name} with {info.dictionary.name}",
-        "creator_name": GENERATOR,
-        "generator": {"name": GENERATOR, "version": version},
-    }
+    description = f"Attribution graph of {info.model.name} with {info.dictionary.name}"
     if pruned.scores.dropped_share > 0:
-        about["description"] += (
+        description += (
             f"; {pruned.scores.dropped_share:.2%} of the influence goes into edges that were too"
             " small to keep"
         )
@@ -211,7 +195,11 @@ def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) 
         "prompt": info.prompt,
         "node_threshold": pruned.node_threshold,
         "schema_version": 1,
-        "info": about,
+        "info": {
+            "description": description,
+            "creator_name": GENERATOR,
+            "generator": {"name": GENERATOR, "version": version},
+        },
         "generation_settings": known,
         "pruning_settings": {
             "node_threshold": pruned.node_threshold,

@@ -53,7 +53,7 @@ EXTRAS = "circuit_tracer_cli"
 def from_exchange(record: Any) -> PrunedGraph:
     """The graph in an exchanged JSON (an object); every node and edge in it counts as kept.
 
-    Error nodes are told by their `feature_type`, so both forms of their ids are read. Raises
+    Error nodes are known by their `feature_type`, so both forms of their ids are read. Raises
     GraphFileError that names what is wrong with the file.
     """
     try:
@@ -82,45 +82,32 @@ def _read(record: Any) -> PrunedGraph:
     extras = metadata.get(EXTRAS) or {}
     at = {name: i for i, name in enumerate(extras.get("ids", ()))}
     ours = bool(at) and all(one.name in at for one in parsed)
+    order = [at[one.name] for one in parsed] if ours else []
     edges = _edges(record["links"], row_of, extras["weight_dtype"] if ours else "float64")
     nodes = _foreign_nodes(parsed, edges)
     info = _foreign_info(record, parsed)
     if ours:
-        order = [at[one.name] for one in parsed]
         nodes = _with_extras(nodes, extras, order)
         stored = info_from_plain(extras["info"])
         if len(stored.targets) == len(info.targets):
             info = _with_pins(stored, record)
     graph = Graph(info, nodes, edges)
     check_graph(graph)
-    return _as_pruned(graph, metadata, extras if ours and len(order) == len(at) else {}, parsed)
-
-
-def _as_pruned(
-    graph: Graph,
-    metadata: Mapping[str, Any],
-    extras: Mapping[str, Any],
-    parsed: list[ExchangedNode],
-) -> PrunedGraph:
-    pruning = metadata.get("pruning_settings") or {}
-    node_threshold = pruning.get("node_threshold", metadata.get("node_threshold"))
-    edge_threshold = pruning.get("edge_threshold")
-    if extras:
-        at = {name: i for i, name in enumerate(extras["ids"])}
-        column = _numbers(extras["influence"])
-        node_influence = column[[at[one.name] for one in parsed]]
+    if ours and len(order) == len(at):
+        node_influence = _numbers(extras["influence"])[order]
         if not np.all(np.isfinite(node_influence) & (node_influence >= 0)):
             raise ValueError("an influence that is no share")
+        graph_scores = scores_from_plain(extras["scores"])
     else:
         node_influence = influence(graph)
-    return PrunedGraph(
-        graph=graph,
-        node_threshold=_threshold(node_threshold),
-        edge_threshold=_threshold(edge_threshold),
-        node_kept=np.ones(len(graph.nodes), dtype=np.bool_),
-        edge_kept=np.ones(len(graph.edges), dtype=np.bool_),
+        graph_scores = scores(graph, node_influence)
+    pruning = metadata.get("pruning_settings") or {}
+    return PrunedGraph.of_kept(
+        graph,
+        node_threshold=_threshold(pruning.get("node_threshold", metadata.get("node_threshold"))),
+        edge_threshold=_threshold(pruning.get("edge_threshold")),
         influence=node_influence,
-        scores=scores_from_plain(extras["scores"]) if extras else scores(graph, node_influence),
+        scores=graph_scores,
         shares=_shares(parsed),
     )
 

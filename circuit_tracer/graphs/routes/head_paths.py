@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.graphs.graph import Edges, Floats, Ints
-from circuit_tracer.graphs.influence import handed_down, signed_shares, totals
+from circuit_tracer.graphs.influence import edge_flows, handed_down, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import Path, ranked_routes
@@ -72,8 +72,8 @@ class HeadParts:
 
     def of_edge(self, source: int, target: int) -> list[tuple[Way | None, float]]:
         """The ways of one edge with their parts, the strongest first."""
-        first, last = np.searchsorted(self.target, np.array([target, target + 1], dtype=np.int32))
-        rows = np.flatnonzero(self.source[first:last] == source) + int(first)
+        first, end = np.searchsorted(self.target, np.array([target, target + 1], dtype=np.int32))
+        rows = np.flatnonzero(self.source[first:end] == source) + int(first)
         rows = rows[np.argsort(-np.abs(self.weight[rows]), kind="stable")]
         return [(self.ways[row], float(self.weight[row])) for row in rows.tolist()]
 
@@ -154,8 +154,7 @@ def unfollowed_share(pruned: PrunedGraph, parts: HeadParts) -> float:
     Absolute sums of what was left of each edge, edges that are not in `parts` with all they have.
     """
     passed_on = handed_down(pruned.graph, pruned.influence)
-    kept = pruned.kept_edges
-    all_ = float((passed_on[kept.target] * np.abs(kept.weight)).sum())
+    all_ = float(edge_flows(pruned.kept_edges, passed_on).sum())
     start = _first_of_edges(parts)
     if all_ == 0 or not len(parts):
         return 0.0 if all_ == 0 else 1.0
