@@ -277,14 +277,22 @@ def node_name(graph: Graph, row: int) -> str:
 
 
 def node_names(graph: Graph) -> list[str]:
-    """`node_name` of every row, made unique: a name that came before gets "#2", "#3", ...
+    """`node_name` of every row, made unique.
 
     Two token ids can have the same text, so two targets can have the same `node_name`.
     """
-    seen: dict[str, int] = {}
-    names = []
-    for row in range(len(graph.nodes)):
-        name = node_name(graph, row)
-        count = seen[name] = seen.get(name, 0) + 1
-        names.append(name if count == 1 else f"{name}#{count}")
-    return names
+    return unique_names([node_name(graph, row) for row in range(len(graph.nodes))], "#")
+
+
+def unique_names(names: Iterable[str], mark: str) -> list[str]:
+    """The names; one that came before gets the mark and 2, 3, ..."""
+    seen: set[str] = set()
+    unique = []
+    for name in names:
+        numbered, count = name, 1
+        while numbered in seen:
+            count += 1
+            numbered = f"{name}{mark}{count}"
+        seen.add(numbered)
+        unique.append(numbered)
+    return unique

@@ -23,7 +23,7 @@ SUBSTITUTE = 0.0
 SKIP = -0.4
 """Two skips cost more than a substitute, and less than an equal token is worth."""
 EXPLAINED = 3.0
-"""More than an equal token: the answer is given here, whatever the word it is given behind."""
+"""More than an equal token: the answer is given here, whatever the word before it."""
 
 Roles = Mapping[str, int]
 """Name -> position in the prompt, BOS included."""
@@ -137,16 +137,16 @@ def _ordered(pairs: Sequence[tuple[int, int, str]], lengths: tuple[int, int]) ->
     """All positions of the first prompt in order, those of the second alone where they fit."""
     at_first = {i: (j, name) for i, j, name in pairs}
     at_second = {j: i for i, j, _ in pairs}
-    behind: dict[int, list[int]] = {}  # position of the first prompt -> the second's behind it
+    after: dict[int, list[int]] = {}  # position of the first prompt -> the second's after it
     last = -1
     for at in range(lengths[1]):
         if at in at_second:
             last = at_second[at]
         else:
-            behind.setdefault(last, []).append(at)
-    columns = [Column(None, at, "") for at in behind.get(-1, ())]
-    for i in range(lengths[0]):
-        j, name = at_first.get(i, (None, ""))
-        columns.append(Column(i, j, name))
-        columns += [Column(None, at, "") for at in behind.get(i, ())]
+            after.setdefault(last, []).append(at)
+    columns = []
+    for i in range(-1, lengths[0]):
+        if i >= 0:
+            columns.append(Column(i, *at_first.get(i, (None, ""))))
+        columns += [Column(None, at, "") for at in after.get(i, ())]
     return tuple(columns)

@@ -7,10 +7,10 @@ for equal graphs and 0 for graphs without anything in common. What is shared of 
 part of each graph's path mass, from tokens through features to targets, that runs along shared
 edges alone.
 
-Whether an overlap is much is told by three figures: a ceiling (paraphrases of the first prompt), a
-floor (unrelated prompts), and the p of a permutation test, in which the second graph's shares are
-dealt out anew to the (position, feature) labels of the same layer. All labels that are active in
-either prompt take part. That is a conservative null: labels active in neither are not dealt to.
+Three figures say whether an overlap is much: a ceiling (paraphrases of the first prompt), a floor
+(unrelated prompts), and the p of a permutation test, which permutes the second graph's shares among
+the (position, feature) labels of the same layer. All labels that are active in either prompt take
+part, no others: a conservative null.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.comparing.alignment import Column, Roles, align
 from circuit_tracer.graphs.comparing.overlap import SHUFFLES, Overlap, jaccard, permutation_p
-from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.graph import Floats, Graph, Identity, Ints, NodeKind, edge_keys
 from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import path_mass, restricted
@@ -70,6 +70,16 @@ class _Side:
         """The whole graph."""
         return self.pruned.graph
 
+    def rows(self, *kinds: NodeKind, kept: bool) -> Ints:
+        """Rows of some kinds: the kept ones, or all."""
+        chosen = np.isin(self.graph.nodes.kind, kinds)
+        return np.flatnonzero(chosen & self.pruned.node_kept if kept else chosen)
+
+    def edges(self, *, kept: bool) -> Ints:
+        """Indices of the kept edges, or of all."""
+        edge_kept = self.pruned.edge_kept
+        return np.flatnonzero(edge_kept) if kept else np.arange(len(edge_kept))
+
 
 def compare(
     first: PrunedGraph,
@@ -91,29 +101,28 @@ def compare(
     whole = _overlap(sides, columns, kept=False, same=same)
     kept = _overlap(sides, columns, kept=True, same=same)
     p = [
-        permutation_p(*_dealt(sides, kept), shuffles=shuffles, seed=seed) if same else None
+        permutation_p(*_features(sides, kept), shuffles=shuffles, seed=seed) if same else None
         for kept in (False, True)
     ]
     return Pair(columns, whole, kept, _counts(sides), p[0], p[1])
 
 
 def _check_models(first: Graph, second: Graph) -> None:
-    models = first.info.model, second.info.model
-    same = (
-        models[0].sha256 == models[1].sha256
-        if all(m.sha256 for m in models)
-        else (models[0].name == models[1].name)
-    )
-    if not same or first.info.n_layers != second.info.n_layers:
+    one, other = first.info.model, second.info.model
+    if not _same_weights(one, other) or first.info.n_layers != second.info.n_layers:
         raise UsageError(
-            f"the graphs are of two models, {models[0].name} and {models[1].name}, whose features "
-            "have nothing to do with each other; compare graphs of one model"
+            f"the graphs are of two models, {one.name} and {other.name}, whose features have "
+            "nothing to do with each other; compare graphs of one model"
         )
 
 
 def same_dictionary(first: Graph, second: Graph) -> bool:
     """Whether a feature of one graph is the same as that of equal layer and index in the other."""
-    one, other = first.info.dictionary, second.info.dictionary
+    return _same_weights(first.info.dictionary, second.info.dictionary)
+
+
+def _same_weights(one: Identity, other: Identity) -> bool:
+    """By their hashes; by name where one has none."""
     if one.sha256 and other.sha256:
         return one.sha256 == other.sha256
     return one.name == other.name
@@ -123,72 +132,56 @@ def _sides(
     first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]
 ) -> tuple[_Side, _Side]:
     """Both graphs under common keys: (kind, layer, column, feature), all targets one."""
-    at = [np.zeros(len(one.graph.info.tokens), dtype=np.int64) for one in (first, second)]
-    for number, column in enumerate(columns):
-        for places, position in zip(at, column[:2], strict=True):
-            if position is not None:
-                places[position] = number
-    # Features of two dictionaries have nothing to do with each other, whatever their numbers.
-    whose = (0, 0) if same_dictionary(first.graph, second.graph) else (0, 1)
-    tables, columns_of = [], []
-    for places, one, dictionary in zip(at, (first, second), whose, strict=True):
+    tables, places = [], []
+    for number, one in enumerate((first, second)):
         nodes = one.graph.nodes
-        at_column = places[nodes.position]
-        is_feature, is_target = nodes.kind == NodeKind.FEATURE, nodes.kind == NodeKind.LOGIT
-        feature = np.where(is_feature, 2 * nodes.feature + dictionary, -1)
-        parts: list[Ints] = [
-            part.astype(np.int64) for part in (nodes.kind, nodes.layer, at_column, feature)
-        ]
-        table = np.stack(parts, axis=1)
-        table[is_target, 2:] = -1
+        column_of = np.zeros(len(one.graph.info.tokens), dtype=np.int64)
+        for at, column in enumerate(columns):
+            position = (column.first, column.second)[number]
+            if position is not None:
+                column_of[position] = at
+        # Features of two dictionaries have nothing to do with each other, whatever their numbers.
+        dictionary = 0 if same_dictionary(first.graph, second.graph) else number
+        feature = np.where(nodes.kind == NodeKind.FEATURE, 2 * nodes.feature + dictionary, -1)
+        places.append(column_of[nodes.position])
+        table = np.stack([nodes.kind, nodes.layer, places[-1], feature], axis=1)
+        table[nodes.kind == NodeKind.LOGIT, 2:] = -1
         tables.append(table)
-        columns_of.append(at_column)
     _, key = np.unique(np.concatenate(tables), axis=0, return_inverse=True)
     keys = np.split(key.ravel(), [len(tables[0])])
-    return (
-        _Side(first, keys[0], columns_of[0]),
-        _Side(second, keys[1], columns_of[1]),
-    )
+    return _Side(first, keys[0], places[0]), _Side(second, keys[1], places[1])
 
 
 def _overlap(
-    sides: tuple[_Side, _Side],
-    columns: Sequence[Column],
-    *,
-    kept: bool,
-    same: bool,
+    sides: tuple[_Side, _Side], columns: Sequence[Column], *, kept: bool, same: bool
 ) -> Overlap:
     inner, features, tokens = (
-        [_of_kinds(side, kinds, kept) for side in sides]
+        [side.rows(*kinds, kept=kept) for side in sides]
         for kinds in (
             (NodeKind.FEATURE, NodeKind.ERROR),
             (NodeKind.FEATURE,),
             (NodeKind.EMBEDDING,),
         )
     )
-    width = len(columns) + 1
-    places = [side.graph.nodes.layer.astype(np.int64) * width + side.column for side in sides]
+    keys = [side.key for side in sides]
+    layers = [side.graph.nodes.layer.astype(np.int64) for side in sides]
+    places = [
+        layer * (len(columns) + 1) + side.column for layer, side in zip(layers, sides, strict=True)
+    ]
     largest = 1 + max(int(side.graph.nodes.feature.max(initial=0)) for side in sides)
     anywhere = [
-        side.graph.nodes.layer.astype(np.int64) * largest + side.graph.nodes.feature
-        for side in sides
+        layer * largest + side.graph.nodes.feature
+        for layer, side in zip(layers, sides, strict=True)
     ]
-    own_keys = [side.key for side in sides]
-    edges = [_edges(side, kept) for side in sides] if same else None
+    edges = [side.edges(kept=kept) for side in sides]
     return Overlap(
-        features=_node_jaccard(sides, own_keys, features) if same else None,
+        features=_node_jaccard(sides, keys, features) if same else None,
         anywhere=_node_jaccard(sides, anywhere, features) if same else None,
-        edges=None if edges is None else _edge_jaccard(sides, edges),
-        paths=None if edges is None else _shared_paths(sides, edges),
+        edges=_edge_jaccard(sides, edges) if same else None,
+        paths=_shared_paths(sides, edges) if same else None,
         places=_node_jaccard(sides, places, inner),
-        tokens=_node_jaccard(sides, own_keys, tokens),
+        tokens=_node_jaccard(sides, keys, tokens),
     )
-
-
-def _of_kinds(side: _Side, kinds: Sequence[NodeKind], kept: bool) -> Ints:
-    """Rows of some kinds that count."""
-    chosen = np.isin(side.graph.nodes.kind, kinds)
-    return np.flatnonzero(chosen & side.pruned.node_kept if kept else chosen)
 
 
 def _node_jaccard(
@@ -200,21 +193,14 @@ def _node_jaccard(
     )
 
 
-def _edges(side: _Side, kept: bool) -> Ints:
-    """Indices of the edges that count."""
-    if kept:
-        return np.flatnonzero(side.pruned.edge_kept)
-    return np.arange(len(side.graph.edges))
-
-
 def _edge_keys(sides: tuple[_Side, _Side], edges: Sequence[Ints]) -> tuple[Ints, Ints]:
     """One number for each of the edges, the same for edges between the same nodes."""
     count = 1 + max(int(side.key.max(initial=0)) for side in sides)
-    found = []
+    keys = []
     for side, which in zip(sides, edges, strict=True):
         some = side.graph.edges.take(which)
-        found.append(side.key[some.target] * count + side.key[some.source])
-    return found[0], found[1]
+        keys.append(edge_keys(side.key[some.source], side.key[some.target], count))
+    return keys[0], keys[1]
 
 
 def _edge_jaccard(sides: tuple[_Side, _Side], edges: Sequence[Ints]) -> float | None:
@@ -248,24 +234,24 @@ def _target_mass(graph: Graph) -> float:
     return float(mass @ graph.nodes.weight)
 
 
-def _dealt(
+def _features(
     sides: tuple[_Side, _Side], kept: bool
 ) -> tuple[tuple[Ints, Ints], tuple[Floats, Floats], Ints]:
     """Keys and influence of all features of both graphs, and the layer of every key.
 
-    With `kept` those that were pruned have an influence of 0: their labels stay in the deal.
+    With `kept` those that were pruned have an influence of 0: their labels are permuted, too.
     """
-    rows = [_of_kinds(side, (NodeKind.FEATURE,), False) for side in sides]
     layer_of = np.zeros(1 + max(int(side.key.max(initial=0)) for side in sides), dtype=np.int64)
+    keys, shares = [], []
     for side in sides:
         layer_of[side.key] = side.graph.nodes.layer
-    keys = sides[0].key[rows[0]], sides[1].key[rows[1]]
-    influence = [
-        np.where(side.pruned.node_kept | (not kept), side.pruned.influence, 0.0) for side in sides
-    ]
-    return keys, (influence[0][rows[0]], influence[1][rows[1]]), layer_of
+        rows = side.rows(NodeKind.FEATURE, kept=False)
+        keys.append(side.key[rows])
+        counts = side.pruned.node_kept[rows] | (not kept)
+        shares.append(np.where(counts, side.pruned.influence[rows], 0.0))
+    return (keys[0], keys[1]), (shares[0], shares[1]), layer_of
 
 
 def _counts(sides: tuple[_Side, _Side]) -> Counts:
-    keys = [set(side.key[_of_kinds(side, (NodeKind.FEATURE,), True)].tolist()) for side in sides]
+    keys = [set(side.key[side.rows(NodeKind.FEATURE, kept=True)].tolist()) for side in sides]
     return Counts(len(keys[0] & keys[1]), len(keys[0] - keys[1]), len(keys[1] - keys[0]))

@@ -14,7 +14,7 @@ SHUFFLES = 200
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two graphs share, 0..1 each; None where it cannot be told."""
+    """What two graphs share, 0..1 each; None where it is not defined."""
 
     features: float | None
     """Influence of features, at positions that belong together. None for two dictionaries."""
@@ -81,7 +81,7 @@ def permutation_p(
     shuffles: int = SHUFFLES,
     seed: int = 0,
 ) -> float | None:
-    """Share of random deals, the true one counted in, that overlap at least as much.
+    """Share of permutations, the given one counted in, that overlap at least as much.
 
     `layer_of` gives the layer of each key (indexed by key). None where a graph has nothing.
     """
@@ -90,14 +90,14 @@ def permutation_p(
     union, (first, second) = _tables(keys, shares)
     layers = layer_of[union]
     groups = [np.flatnonzero(layers == layer) for layer in np.unique(layers)]
-    found = float(np.minimum(first, second).sum())
+    overlap = float(np.minimum(first, second).sum())
     rng = np.random.default_rng(seed)
     higher = 0
     for _ in range(shuffles):
-        dealt = second.copy()
+        permuted = second.copy()
         for group in groups:
-            dealt[group] = second[rng.permutation(group)]
-        higher += float(np.minimum(first, dealt).sum()) >= found - 1e-12
+            permuted[group] = second[rng.permutation(group)]
+        higher += float(np.minimum(first, permuted).sum()) >= overlap - 1e-12
     return (1 + higher) / (1 + shuffles)
 
 

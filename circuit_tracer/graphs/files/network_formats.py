@@ -8,10 +8,7 @@ edges, as CSV or Parquet. Nodes go by the names users see (`node_names`). What a
 from __future__ import annotations
 
 import csv
-import json
-import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,6 +16,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files.atomic import new_file, new_folder
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.graphs.files.records import edge_table, node_table
+from circuit_tracer.graphs.graph import unique_names
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 if TYPE_CHECKING:
@@ -113,36 +111,20 @@ def _present(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _for_xml(network: nx.DiGraph[str]) -> nx.DiGraph[str]:
-    """A copy without what XML or these two writers refuse: control characters, lists, NaN."""
+    """A copy without the control characters that XML refuses; its values are plain scalars."""
     import networkx as nx
 
-    names = _unique(_xml_text(name) for name in network)
+    names = unique_names((_xml_text(name) for name in network), "'")
     renamed = nx.relabel_nodes(network, dict(zip(network, names, strict=True)), copy=True)
-    parts = [renamed.graph]
-    parts += [attributes for _, attributes in renamed.nodes(data=True)]
+    parts = [renamed.graph, *(attributes for _, attributes in renamed.nodes(data=True))]
     parts += [attributes for _, _, attributes in renamed.edges(data=True)]
     for attributes in parts:
-        for key, value in list(attributes.items()):
-            if isinstance(value, str):
-                attributes[key] = _xml_text(value)
-            elif isinstance(value, (list, dict, tuple)):
-                attributes[key] = _xml_text(json.dumps(value, ensure_ascii=False))
-            elif value is None or (isinstance(value, float) and not math.isfinite(value)):
-                del attributes[key]
+        texts = {
+            key: _xml_text(value) for key, value in attributes.items() if isinstance(value, str)
+        }
+        attributes |= texts
     return renamed
 
 
 def _xml_text(text: str) -> str:
     return _NOT_IN_XML.sub("\ufffd", text)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    """The names, with primes added where replacing characters made two the same."""
-    seen: set[str] = set()
-    unique = []
-    for name in names:
-        while name in seen:
-            name += "'"
-        seen.add(name)
-        unique.append(name)
-    return unique

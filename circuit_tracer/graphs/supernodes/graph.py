@@ -5,7 +5,7 @@ source's members and is a mean over the target's, by their influence (for a targ
 weight): the part of what goes into the group, as far as the group matters, that comes from the
 other. So shares into a node that is alone are its own, and shares into any group sum to at most 1.
 Edges inside a group are its own business and left out. Groups that span layers can feed each
-other both ways; a route is therefore a walk over nodes, told by the groups it goes through.
+other both ways; a route is therefore a walk over nodes, named by the groups it goes through.
 
 The strength of a route between groups is the sum over all routes between their members, exact by
 dynamic programming (paths.py). Which routes are the strongest is settled among those that the
@@ -22,11 +22,11 @@ from itertools import pairwise
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind, node_names
+from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind, node_names, unique_names
 from circuit_tracer.graphs.influence import edge_influence, ratio, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths, path_mass, restricted
-from circuit_tracer.graphs.supernodes.grouping import Supernode, unique_names
+from circuit_tracer.graphs.supernodes.grouping import Supernode
 
 CANDIDATES = 1000
 
@@ -90,12 +90,12 @@ def supernode_graph(pruned: PrunedGraph, groups: Sequence[Supernode]) -> Superno
     between = source != target
     pairs, index = np.unique(pair[between], return_inverse=True)
     sums = [np.bincount(index, one[between], len(pairs)) for one in (weight, share, flow)]
-    found = [
-        GroupEdge(int(at) // len(nodes), int(at) % len(nodes), float(w), float(s), float(f))
+    joined = [
+        GroupEdge(*divmod(int(at), len(nodes)), float(w), float(s), float(f))
         for at, w, s, f in zip(pairs, *sums, strict=True)
     ]
-    found.sort(key=lambda edge: (-edge.influence, edge.source, edge.target))
-    return SupernodeGraph(nodes, tuple(found), of_row)
+    joined.sort(key=lambda edge: (-edge.influence, edge.source, edge.target))
+    return SupernodeGraph(nodes, tuple(joined), of_row)
 
 
 def group_paths(
@@ -141,7 +141,7 @@ def _partition(
     alone = [row for row in pruned.kept_rows.tolist() if of_row[row] < 0]
     of_row[alone] = len(groups) + np.arange(len(alone))
     singles = [Supernode(names[row], (row,)) for row in alone]
-    unique = unique_names([one.name for one in (*groups, *singles)])
+    unique = unique_names([one.name for one in (*groups, *singles)], " #")
     nodes = [replace(one, name=name) for one, name in zip((*groups, *singles), unique, strict=True)]
     return tuple(nodes), of_row
 

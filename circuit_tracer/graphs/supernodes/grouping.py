@@ -3,14 +3,14 @@
 1. Every two kept features are compared by what is known of them: what they write (cosine of their
    decoders, where the caller has them), where they fire and what they promote (overlap of their
    cards, where the caller has those), and what feeds them and what they feed (cosine of the shares
-   along their kept edges, signs included). The similarity is the weighted mean of what both have.
+   signed along their kept edges). The similarity is the weighted mean of what both have.
 2. Average linkage (Sokal and Michener, 1958) joins the two most alike groups, again and again,
    until none are more alike than a threshold. Features at different tokens are never joined,
    unless asked for. Equal similarities go by row, so the groups are the same on every machine.
 3. A group is named by what its members' labels have most in common, weighted by influence.
 
-supernode_scores.py says how good a grouping is, supernode_file.py keeps it in a file that people
-edit, supernode_graph.py joins the edges.
+scores.py says how good a grouping is, file.py keeps it in a file that people edit, graph.py joins
+the edges.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind, unique_names
 from circuit_tracer.graphs.influence import signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -95,7 +95,9 @@ def similarity(
     if decoders is not None:
         measures.append((weights.decoder, _cosines(decoders.astype(np.float64))))
     if readings is not None:
-        measures.append((weights.card, _card_similarity(readings)))
+        fires_on = overlaps([one.fires_on for one in readings])
+        promotes = overlaps([one.promotes for one in readings])
+        measures.append((weights.card, _with_ones((fires_on + promotes) / 2)))
     if min(weights) < 0 or sum(weight for weight, _ in measures) <= 0:
         raise UsageError("the weights of a similarity must not be negative, nor all of them 0")
     whole = sum((weight * measure for weight, measure in measures), np.zeros_like(edges))
@@ -175,22 +177,8 @@ def named(pruned: PrunedGraph, groups: Sequence[Ints]) -> list[Supernode]:
             names[i] += f" @{position}" if len(set(positions)) > 1 else f" L{layer}"
     return [
         Supernode(name, tuple(rows.tolist()))
-        for name, rows in zip(unique_names(names), groups, strict=True)
+        for name, rows in zip(unique_names(names, " #"), groups, strict=True)
     ]
-
-
-def unique_names(names: Sequence[str]) -> list[str]:
-    """The names; one that came before gets "#2", "#3", ..."""
-    seen: set[str] = set()
-    unique = []
-    for name in names:
-        one, count = name, 1
-        while one in seen:
-            count += 1
-            one = f"{name} #{count}"
-        seen.add(one)
-        unique.append(one)
-    return unique
 
 
 def group_name(graph: Graph, rows: Ints, influence: Floats) -> str:
@@ -237,11 +225,13 @@ def _edge_similarity(pruned: PrunedGraph, rows: Ints) -> Floats:
     share = signed_shares(edges, totals(graph))
     place = np.full(n, -1)
     place[rows] = np.arange(len(rows))
-    incoming, outgoing = np.zeros((len(rows), n)), np.zeros((len(rows), n))
-    into, out_of = place[edges.target] >= 0, place[edges.source] >= 0
-    incoming[place[edges.target[into]], edges.source[into]] = share[into]
-    outgoing[place[edges.source[out_of]], edges.target[out_of]] = share[out_of]
-    return (_cosines(incoming) + _cosines(outgoing)) / 2
+    similarities = []
+    for own, other in ((edges.target, edges.source), (edges.source, edges.target)):
+        among = place[own] >= 0
+        profile = np.zeros((len(rows), n))
+        profile[place[own[among]], other[among]] = share[among]
+        similarities.append(_cosines(profile))
+    return (similarities[0] + similarities[1]) / 2
 
 
 def _cosines(vectors: Floats) -> Floats:
@@ -249,13 +239,6 @@ def _cosines(vectors: Floats) -> Floats:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
     return _with_ones(unit @ unit.T)
-
-
-def _card_similarity(readings: Sequence[Reading]) -> Floats:
-    """(n, n) mean overlap of where two features fire and of what they promote."""
-    fires_on = overlaps([one.fires_on for one in readings])
-    promotes = overlaps([one.promotes for one in readings])
-    return _with_ones((fires_on + promotes) / 2)
 
 
 def overlaps(shares: Sequence[Mapping[str, float]]) -> Floats:

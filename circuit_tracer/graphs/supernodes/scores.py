@@ -7,7 +7,7 @@ when the model is intervened on. The last needs measured effects, which the call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ SHUFFLES = 200
 
 @dataclass(frozen=True)
 class GroupScores:
-    """One supernode's scores; None where it cannot be told."""
+    """One supernode's scores; None where it is not defined."""
 
     consistency: float | None
     """Mean overlap, over its pairs of members, of the tokens they fire on: 0..1."""
@@ -85,26 +85,27 @@ def against_random(
     Keys are the fields of `GroupScores`; a score that no group has is left out.
     """
     members = _members(groups, alike)
-    pairs = _pair_measures(alike, readings, effects)
+    measures = _pair_measures(alike, readings, effects)
     distance = 1 - alike.edges
-    measures: dict[str, Callable[[Sequence[Ints]], float | None]] = {
-        name: lambda drawn, pair=pair: _weighted(  # type: ignore[misc]
-            [_mean_pair(pair, one) for one in drawn], drawn
-        )
-        for name, pair in pairs.items()
-    }
-    measures["silhouette"] = lambda drawn: _silhouette(drawn, distance)
+
+    def means(groups: Sequence[Ints]) -> dict[str, float | None]:
+        """Every score of a grouping, each group counting as often as it has members."""
+        of_pairs = {
+            name: _weighted([_mean_pair(measure, one) for one in groups], groups)
+            for name, measure in measures.items()
+        }
+        return of_pairs | {"silhouette": _silhouette(groups, distance)}
+
     rng = np.random.default_rng(seed)
     positions = pruned.graph.nodes.position[alike.rows]
     pools = positions.astype(np.int64) if alike.same_position else np.zeros(len(positions), int)
-    drawn = [_shuffled(members, pools, rng) for _ in range(shuffles)]
+    random = [means(_shuffled(members, pools, rng)) for _ in range(shuffles)]
     figures = {}
-    for name, measure in measures.items():
-        value = measure(members)
+    for name, value in means(members).items():
         if value is None:
             continue
-        chance = [found for found in map(measure, drawn) if found is not None]
-        higher = sum(found >= value - 1e-12 for found in chance)
+        chance = [score for drawn in random if (score := drawn[name]) is not None]
+        higher = sum(score >= value - 1e-12 for score in chance)
         mean = float(np.mean(chance)) if chance else float("nan")
         figures[name] = Figure(value, mean, (1 + higher) / (1 + len(chance)))
     return figures
@@ -124,14 +125,14 @@ def _pair_measures(
     readings: Sequence[Reading] | None,
     effects: Mapping[int, Floats] | None,
 ) -> dict[str, Floats]:
-    """(n, n) what is averaged over pairs; NaN where a pair cannot be told."""
-    found = {}
+    """(n, n) what is averaged over pairs; NaN where nothing is known of a pair."""
+    measures = {}
     if readings is not None:
         shares = [one.fires_on for one in readings]
         unknown = np.array([not one for one in shares], dtype=np.bool_)
-        measure = overlaps(shares)
-        measure[unknown] = measure[:, unknown] = np.nan
-        found["consistency"] = measure
+        overlap = overlaps(shares)
+        overlap[unknown] = overlap[:, unknown] = np.nan
+        measures["consistency"] = overlap
     if effects:
         width = len(next(iter(effects.values())))
         table = np.full((len(alike.rows), width), np.nan)
@@ -140,8 +141,8 @@ def _pair_measures(
                 table[place] = effects[row]
         length = np.linalg.norm(table, axis=1, keepdims=True)
         unit = np.divide(table, length, out=np.full_like(table, np.nan), where=length > 0)
-        found["coherence"] = unit @ unit.T
-    return found
+        measures["coherence"] = unit @ unit.T
+    return measures
 
 
 def _mean_pair(measure: Floats | None, members: Ints) -> float | None:
@@ -160,6 +161,7 @@ def _weighted(values: Sequence[float | None], members: Sequence[Ints]) -> float 
 
 
 def _silhouette(members: Sequence[Ints], distance: Floats) -> float | None:
+    """The mean over all features in groups of several; None if there are none."""
     inside = np.concatenate([one for one in members if len(one) > 1] or [np.zeros(0, np.int64)])
     return float(_silhouettes(members, distance)[inside].mean()) if len(inside) else None
 
@@ -167,16 +169,12 @@ def _silhouette(members: Sequence[Ints], distance: Floats) -> float | None:
 def _silhouettes(members: Sequence[Ints], distance: Floats) -> Floats:
     """(n,) the silhouette of every feature; 0 for one alone."""
     n = len(distance)
-    label = np.full(n, -1)
+    label = len(members) + np.arange(n)  # alone, unless in a group
     for number, one in enumerate(members):
         label[one] = number
-    alone = np.flatnonzero(label < 0)
-    label[alone] = len(members) + np.arange(len(alone))
+    _, label, size = np.unique(label, return_inverse=True, return_counts=True)
     order = np.argsort(label, kind="stable")
-    _, starts, label, size = np.unique(
-        label[order], return_index=True, return_inverse=True, return_counts=True
-    )
-    label = label[np.argsort(order)]  # numbered anew, without the empty groups
+    starts = np.cumsum(size) - size
     sums = np.add.reduceat(distance[:, order], starts, axis=1) if n else np.zeros((0, 0))
     own, others = sums[np.arange(n), label], size[label] - 1
     inner = np.divide(own, others, out=np.zeros(n), where=others > 0)
