@@ -19,8 +19,7 @@ from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.row_collection import CollectedRows, collector
 from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
-from circuit_tracer.graphs.edges.store import EdgeStore
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.store import EdgeStore, UnorderedGraph
 from circuit_tracer.graphs.graph import Edges, Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import flow
 from circuit_tracer.models.devices import as_floats, as_numpy, on_device

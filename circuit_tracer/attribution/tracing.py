@@ -27,7 +27,7 @@ from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
 from circuit_tracer.errors import DictionaryError, UsageError
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.models import Model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.tables import PromptRows, rows_of
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 
 if TYPE_CHECKING:

@@ -32,7 +32,6 @@ from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.scores import Scores
-from circuit_tracer.graphs.subgraph import kept_alone
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.run_file import RunInfo
@@ -75,7 +74,7 @@ def rows_of(
     entry: Entry, pruned: PrunedGraph, run: RunInfo, heads: Sequence[LeadingHead] = ()
 ) -> PromptRows:
     """A prompt's rows of all tables."""
-    stored = kept_alone(pruned) if run.graphs == "kept" else pruned
+    stored = pruned.kept_alone() if run.graphs == "kept" else pruned
     row_of = np.cumsum(pruned.node_kept) - 1 if run.graphs == "kept" else None
     nodes = nodes_to_arrow(stored)
     return PromptRows(

@@ -27,7 +27,7 @@ from circuit_tracer.batch.schemas import FAILURES
 from circuit_tracer.batch.shards import PART_PROMPTS
 from circuit_tracer.batch.tables import Failed, PromptRows, failure_table, part_tables
 from circuit_tracer.batch.tracing import FATAL, Tracer, message_of
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.store import UnorderedGraph
 
 PART_BYTES = 64 << 20
 """Bytes of rows, before compression, from which a part is written early."""

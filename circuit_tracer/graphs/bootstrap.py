@@ -1,4 +1,4 @@
-"""The bootstrap behind every interval: things are drawn with replacement, figures recomputed.
+"""The bootstrap of every interval: things are drawn with replacement, figures recomputed.
 
 A draw is a row of counts, how often each thing is in it, so that every figure that is a ratio of
 sums (means, drops, correlations, AUC) is a product with the counts. The interval is the middle

@@ -24,7 +24,7 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.edges.columns import edge_columns
 from circuit_tracer.graphs.edges.strongest import strongest
-from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
     chunks,
     cumulative_influence,
@@ -93,6 +93,29 @@ class PrunedGraph:
         kept = self.kept_edges
         edges = Edges(new_row[kept.source], new_row[kept.target], kept.weight)
         return replace(self.graph, nodes=self.graph.nodes.take(rows), edges=edges)
+
+    def kept_alone(self) -> PrunedGraph:
+        """The kept part as a graph of its own whose rows are as whole as before; all of it is kept.
+
+        What pruning took out of a node's incoming edges goes into its `dropped...` sums, as if the
+        trace had not kept those edges one by one (graph.py). So edges + dropped + constant are
+        still the node's value, and an edge's share of its row and a route's strength are what they
+        were, with a hundredth of the numbers. What the sums do not say is gone: where the influence
+        that flowed into them went on to, and so a route's share of all routes.
+        """
+        kept, rows = self.kept_graph(), self.kept_rows
+        sums = _left_out(self.graph, self.edge_kept)
+        columns: dict[str, Any] = {
+            name: getattr(kept.nodes, name) + sums[name][rows] for name in DROPPED
+        }
+        return PrunedGraph.of_kept(
+            replace(kept, nodes=replace(kept.nodes, **columns)),
+            node_threshold=self.node_threshold,
+            edge_threshold=self.edge_threshold,
+            influence=self.influence[rows],
+            scores=self.scores,
+            shares=self.cumulative[rows],
+        )
 
 
 def prune(
@@ -187,3 +210,28 @@ def _drop_dangling(inner: Graph, alive: Bools, node_kept: Bools) -> tuple[Bools,
         if not dangling.any():
             return kept, alive
         kept &= ~dangling
+
+
+_SUMS_OF = {
+    NodeKind.EMBEDDING: "dropped_embeddings",
+    NodeKind.ERROR: "dropped_errors",
+    NodeKind.FEATURE: "dropped_features",
+}
+
+
+def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
+    """(n,) sums of the edges that are not kept, as the columns of `DROPPED`."""
+    nodes, edges, n = graph.nodes, graph.edges, len(graph.nodes)
+    order = np.zeros(max(NodeKind) + 1, dtype=np.int64)
+    order[list(_SUMS_OF)] = np.arange(len(_SUMS_OF))
+    place = order[nodes.kind]  # of a node's kind among the sums
+    signed, sizes = np.zeros(n), np.zeros(n * len(_SUMS_OF))
+    for part in chunks(0, len(edges)):
+        some = edges.take(part)
+        some = some.take(~edge_kept[part])
+        weight = some.weight.astype(np.float64)
+        signed += np.bincount(some.target, weights=weight, minlength=n)
+        at = some.target.astype(np.int64) * len(_SUMS_OF) + place[some.source]
+        sizes += np.bincount(at, weights=np.abs(weight), minlength=len(sizes))
+    by_kind = sizes.reshape(n, -1).T
+    return {"dropped": signed, **dict(zip(_SUMS_OF.values(), by_kind, strict=True))}

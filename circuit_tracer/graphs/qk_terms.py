@@ -1,7 +1,7 @@
 """What a QK attribution says: plain numbers and names, for reports and figures.
 
 `attribution/qk.py` computes it. Terms are products of a source of the query with one of the key;
-they sum to the score in front of the softmax, and of a soft-cap where the model has one
+they sum to the score before the softmax, and before a soft-cap where the model has one
 (method.md section 6).
 """
 
@@ -58,7 +58,7 @@ class Parts:
     """A score, or a difference of two, taken apart."""
 
     value: float
-    """What the terms sum to: in front of a soft-cap."""
+    """What the terms sum to: the score before a soft-cap."""
     by_kind: Floats
     """(4, 4) sums of terms by the kinds of query and key, in the order of `KINDS`; exact."""
     feature_share: float
@@ -81,9 +81,9 @@ class KeyScore(NamedTuple):
 
     position: int
     score: float
-    """The model's own, in front of a soft-cap and the softmax."""
+    """The model's own, before a soft-cap and the softmax."""
     attention: float
-    """Behind the softmax."""
+    """After the softmax."""
 
 
 class Against(NamedTuple):
@@ -108,7 +108,7 @@ class QkAttribution:
     attention: float
     """Weight of the key in the head's pattern."""
     softcap: float | None
-    """The model caps scores to +-this by tanh; scores and terms here are in front of that."""
+    """The model caps scores to +-this by tanh; scores and terms here are before that."""
     window: int | None
     """How many tokens back the head sees, the query's own counted; None for all."""
     sees: tuple[int, int]

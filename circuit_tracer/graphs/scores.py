@@ -58,7 +58,7 @@ class Scores:
     either or in nothing: e / (e + r + h) to (e + h) / (e + r + h)."""
     completeness_range: tuple[float, float] = (0.0, 1.0)
     """The same for `completeness`: hidden influence would weight each layer of features below the
-    place where it is hidden at most once more, with a share of errors anywhere in 0..1."""
+    place where it is hidden at most one more time, with a share of errors anywhere in 0..1."""
 
 
 def scores(graph: Graph, node_influence: Floats | None = None) -> Scores:

@@ -18,7 +18,7 @@ from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
 from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
-from circuit_tracer.graphs.edges.unordered import UnorderedGraph
+from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.pruning import prune
 from tests.batch.runs import PROMPTS, entries, opened, run_info
 from tests.batch.store_checks import differ, wait_for

@@ -71,7 +71,7 @@ def test_auc_is_the_chance_of_ranking_right() -> None:
     assert auc(twice, positive, negative, at, at)[0] == pytest.approx(float(expected))
 
 
-def test_draws_that_cannot_be_told_are_left_out() -> None:
+def test_draws_that_are_not_defined_are_left_out() -> None:
     found = interval(np.array([1.0, np.nan, 0.5, 1.5]))
     assert found.value == 1.0
     assert 0.5 <= found.low <= found.high <= 1.5

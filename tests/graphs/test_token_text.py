@@ -44,16 +44,16 @@ def test_a_token_is_shown_with_every_character_visible(token: str, text: str) ->
 
 
 def test_what_is_shown_is_read_back_whatever_it_is() -> None:
-    deal = random.Random(0)
-    tokens = {"".join(deal.choices(HARD, k=deal.randint(1, 6))) for _ in range(3000)}
+    rng = random.Random(0)
+    tokens = {"".join(rng.choices(HARD, k=rng.randint(1, 6))) for _ in range(3000)}
     assert [unshown(shown(token)) for token in tokens] == list(tokens)
     assert len({shown(token) for token in tokens}) == len(tokens)
 
 
 def test_tokens_with_commas_come_apart_as_they_were_joined() -> None:
-    deal = random.Random(1)
+    rng = random.Random(1)
     for _ in range(1000):
-        pair = ["".join(deal.choices("a,\\ ", k=deal.randint(1, 4))) for _ in range(2)]
+        pair = ["".join(rng.choices("a,\\ ", k=rng.randint(1, 4))) for _ in range(2)]
         parts = split_tokens(join_tokens(pair))
         assert len(parts) == 2
         assert [part if part in pair else unshown(part) for part in parts] == pair
@@ -68,7 +68,7 @@ def test_blanks_in_a_prompt_are_shown_where_they_tell_two_tokens_apart() -> None
     assert prompt_texts(["  ", "\n"]) == ("␣␣", "↵")
 
 
-def test_targets_are_told_apart() -> None:
+def test_targets_have_different_texts() -> None:
     targets = [
         Target(text, ids, 3, 0.1, 1.0, 0)
         for text, ids in ((" yes", (1,)), ("yes", (2,)), ("yes", (3,)), ("␣yes - no", (1, 4)))

@@ -133,7 +133,7 @@ def test_a_graph_and_a_feature_as_published_are_taken() -> None:
         ("qParams.clickedId", "5_5_5", "clickedId: 5_5_5 is no node"),
     ],
 )
-def test_what_is_broken_in_a_graph_is_said(path: str, value: Any, complaint: str) -> None:
+def test_what_is_broken_in_a_graph_is_named(path: str, value: Any, complaint: str) -> None:
     found = graph_complaints(json.dumps(_changed(GRAPH, path, value)))
     assert any(complaint in one for one in found), found
 
@@ -147,12 +147,12 @@ def test_what_is_broken_in_a_graph_is_said(path: str, value: Any, complaint: str
         (lambda text: text[:-9], "no JSON"),
     ],
 )
-def test_what_is_broken_in_the_text_is_said(broken: Callable[[str], str], complaint: str) -> None:
+def test_what_is_broken_in_the_text_is_named(broken: Callable[[str], str], complaint: str) -> None:
     found = graph_complaints(broken(json.dumps(GRAPH)))
     assert any(complaint in one for one in found), found
 
 
-def test_a_file_too_large_to_upload_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_too_large_to_upload_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validator, "UPLOAD_LIMIT_BYTES", len(json.dumps(GRAPH)))
     assert graph_complaints(json.dumps(GRAPH)) == []
     assert graph_complaints(json.dumps(GRAPH) + " ")[0].startswith("more than ")
@@ -176,6 +176,6 @@ _EXAMPLE = "examples_quantiles.0.examples.0"
         ("examples_quantiles.0.quantile_name", ..., "'quantile_name' is a required property"),
     ],
 )
-def test_what_is_broken_in_a_feature_is_said(path: str, value: Any, complaint: str) -> None:
+def test_what_is_broken_in_a_feature_is_named(path: str, value: Any, complaint: str) -> None:
     found = feature_complaints(json.dumps(_changed(FEATURE, path, value)), 9)
     assert any(complaint in one for one in found), found

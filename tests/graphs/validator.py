@@ -149,10 +149,10 @@ def _targets(nodes: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{node['node_id']}: a logit below layer {max(inner)}"
         written = _PROBABILITY.findall(node["clerp"])
         try:  # pages cut the number out of the label
-            is_told = abs(float(written[-1]) - node.get("token_prob", 0.0)) <= 0.0005001
+            is_right = abs(float(written[-1]) - node.get("token_prob", 0.0)) <= 0.0005001
         except (IndexError, ValueError):
-            is_told = False
-        if not is_told:
+            is_right = False
+        if not is_right:
             yield f"{node['node_id']}: its label does not tell token_prob"
 
 

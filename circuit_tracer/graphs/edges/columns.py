@@ -6,7 +6,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -32,11 +31,10 @@ def edge_columns(
     dtype: DTypeLike,
     *,
     memory_budget_bytes: int = MEMORY_BUDGET,
-    folder: Path | str | None = None,
 ) -> MemoryColumns | DiskColumns:
     """Room for `count` edges with weights of the dtype: in memory if the budget allows."""
     if count * edge_bytes(np.dtype(dtype)) > memory_budget_bytes:
-        return DiskColumns(dtype, folder)
+        return DiskColumns(dtype)
     return MemoryColumns(count, dtype)
 
 
@@ -69,24 +67,23 @@ class DiskColumns:
     where a map would end the process.
     """
 
-    def __init__(self, dtype: DTypeLike, folder: Path | str | None) -> None:
+    def __init__(self, dtype: DTypeLike) -> None:
         self._dtypes = (np.dtype(np.int32), np.dtype(np.int32), np.dtype(dtype))
-        self._folder = folder
         self._count = 0
-        with _on_disk(folder), ExitStack() as opened:
-            self._files = tuple(opened.enter_context(_temporary(folder)) for _ in self._dtypes)
+        with _on_disk(), ExitStack() as opened:
+            self._files = tuple(opened.enter_context(_temporary()) for _ in self._dtypes)
             self._close = weakref.finalize(self, _close_all, opened.pop_all())
 
     def append(self, part: Edges) -> None:
         """Add edges after those that are there. OutputError when the disk is full."""
-        with _on_disk(self._folder):
+        with _on_disk():
             for file, dtype, values in zip(self._files, self._dtypes, part.columns, strict=True):
                 file.write(np.ascontiguousarray(values, dtype=dtype).data)
         self._count += len(part)
 
     def part(self) -> Edges:
         """What was added so far, as read-only maps."""
-        with _on_disk(self._folder):
+        with _on_disk():
             for file in self._files:
                 file.flush()
         return Edges(self._map(0), self._map(1), self._map(2))
@@ -109,8 +106,8 @@ class DiskColumns:
         self._close()
 
 
-def _temporary(folder: Path | str | None) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder, buffering=_BUFFER, prefix="circuit-tracer-")
+def _temporary() -> IO[bytes]:
+    return tempfile.TemporaryFile(buffering=_BUFFER, prefix="circuit-tracer-")
 
 
 def _close_all(files: ExitStack) -> None:
@@ -120,12 +117,11 @@ def _close_all(files: ExitStack) -> None:
 
 
 @contextmanager
-def _on_disk(folder: Path | str | None) -> Iterator[None]:
+def _on_disk() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        place = folder if folder is not None else tempfile.gettempdir()
         raise OutputError(
-            f"cannot write edges past the memory budget to {place}: {why_not_written(e)}; free "
-            "some room there or point TMPDIR to a larger disk"
+            f"cannot write edges past the memory budget to {tempfile.gettempdir()}: "
+            f"{why_not_written(e)}; free some room there or point TMPDIR to a larger disk"
         ) from e

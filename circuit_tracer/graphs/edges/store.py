@@ -8,7 +8,7 @@ the other half for what is handed out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from circuit_tracer.graphs.edges.rows import (
     renumbered_rows,
     whole_rows,
 )
-from circuit_tracer.graphs.graph import Edges
+from circuit_tracer.graphs.graph import Edges, Graph, GraphInfo, Nodes
 
 _TOGETHER = 1 << 15
 """Edges that are put in order at a time, of graphs with more than `_AT_ONCE`."""
@@ -38,16 +38,13 @@ _AT_ONCE = 1 << 18
 class EdgeStore:
     """Collects batches of whole rows; `edges` gives them sorted, `unsorted` as they came.
 
-    Past the memory budget everything moves to temporary files, in `folder` or where the system
-    keeps such files (TMPDIR), which are gone with the store or the process. What `edges` has
-    handed out outlives the store.
+    Past the memory budget everything moves to temporary files, where the system keeps such files
+    (TMPDIR), which are gone with the store or the process. What `edges` has handed out outlives
+    the store.
     """
 
-    def __init__(
-        self, memory_budget_bytes: int = MEMORY_BUDGET, folder: Path | str | None = None
-    ) -> None:
+    def __init__(self, memory_budget_bytes: int = MEMORY_BUDGET) -> None:
         self.memory_budget_bytes = memory_budget_bytes
-        self.folder = folder
         self._parts: list[Edges] = []
         """The batches, as long as they are in memory; in no order until somebody wants them so."""
         self._rows: list[Rows] = []
@@ -104,7 +101,7 @@ class EdgeStore:
         self._ends.append(total)
 
     def _spill(self, dtype: np.dtype[Any]) -> DiskColumns:
-        disk = DiskColumns(dtype, self.folder)
+        disk = DiskColumns(dtype)
         self._order()
         for part in self._parts:
             disk.append(part)
@@ -142,7 +139,6 @@ class EdgeStore:
             self.count,
             np.float32 if self._dtype is None else self._dtype,
             memory_budget_bytes=self.memory_budget_bytes,
-            folder=self.folder,
         )
         for together in self._together():
             columns.append(
@@ -182,3 +178,27 @@ class EdgeStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class UnorderedGraph:
+    """A whole `Graph` but for the order of its edges, which lie as its rows came.
+
+    To order them takes a twentieth of the time that a small graph's rows took. It is done by
+    whoever needs the graph itself, in whatever process that is.
+    """
+
+    info: GraphInfo
+    nodes: Nodes
+    store: EdgeStore
+    renumbered: NDArray[np.int32] | None = None
+    """Row of each node that the store numbers in its own way; None where those are rows."""
+
+    @property
+    def n_edges(self) -> int:
+        """Edges of the graph."""
+        return self.store.count
+
+    def ordered(self) -> Graph:
+        """The graph; raises OutputError when its edges do not fit the disk they go to."""
+        return Graph(self.info, self.nodes, self.store.edges(self.renumbered))

@@ -11,10 +11,12 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.graphs.scores import Scores
 
@@ -43,6 +45,15 @@ def plain(value: Any) -> Any:
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON text of `plain(value)`: never NaN, never half a character."""
     return json.dumps(plain(value), allow_nan=False, ensure_ascii=ascii_only, indent=indent)
+
+
+def read_limited(path: Path, most: int, what: str) -> bytes:
+    """A file's content. GraphFileError if it has more than so many bytes, OSError as `open`."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise GraphFileError(f"{path} is too large for {what} ({most >> 20} MiB at most)")
+    return content
 
 
 def whole_text(text: str) -> str:

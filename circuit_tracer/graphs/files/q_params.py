@@ -18,7 +18,7 @@ from typing import Any
 
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.exchange import exchange_id
-from circuit_tracer.graphs.files.json_values import whole_text
+from circuit_tracer.graphs.files.json_values import read_limited, whole_text
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 LARGEST = 16 << 20
@@ -100,11 +100,7 @@ def _are_texts(value: Any) -> bool:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise GraphFileError(f"{path} is too large for pins ({LARGEST >> 20} MiB at most)")
-        record = json.loads(content)
+        record = json.loads(read_limited(path, LARGEST, "pins"))
     except (OSError, ValueError, RecursionError) as e:
         raise GraphFileError(
             f"{path} cannot be read as JSON ({reason(e)}); export the pins again in the viewer"

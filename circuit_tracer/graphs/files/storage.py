@@ -201,7 +201,7 @@ def check_graph(graph: Graph) -> None:
 
 
 def _check_edges(nodes: Nodes, edges: Edges, before: int) -> None:
-    """The same for some edges in a row; `before` is the target of the edge in front of them."""
+    """Check neighbouring edges; `before` is the target of the edge before them."""
     source, target = edges.source, edges.target
     if source.min() < 0 or target.max() >= len(nodes):
         raise ValueError("an edge from or to a node that is not there")

@@ -1,7 +1,7 @@
 """The k best signed routes from the tokens to a target (method.md 6).
 
 A path's strength is the product of its edges' shares, an edge's share being its signed weight
-divided by the absolute sum of its target's row (the N of influence.py, with signs). k_best.py finds
+divided by the absolute sum of its target's row (the N of influence.py, signed). k_best.py finds
 the strongest, of all or of one sign. The total mass of all paths, against which a path's share is
 measured, is one sum up the layers; the masses of positive and of negative paths follow from two,
 of the strengths and of their absolute values.

@@ -19,7 +19,7 @@ from typing import Any
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.exchange import exchange_id
-from circuit_tracer.graphs.files.json_values import whole_text
+from circuit_tracer.graphs.files.json_values import read_limited, whole_text
 from circuit_tracer.graphs.graph import node_names
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
@@ -62,21 +62,20 @@ def read_supernodes(
     Members that the pruning dropped are refused, or left out with `pruned_away` "leave out" (and
     supernodes with them that have no others). Raises GraphFileError that names what is wrong.
     """
-    record = _read(Path(path))
-    rows = _rows_by_name(pruned)
-    lists = {
-        name: [_row(path, name, one, rows) for one in _members(path, name, given)]
-        for name, given in record.items()
-    }
+    names = node_names(pruned.graph)
+    rows = {exchange_id(pruned.graph, row): row for row in pruned.kept_rows.tolist()}
+    rows |= {name: row for row, name in enumerate(names)}
+    lists = {name: _members(path, name, given, rows) for name, given in _read(Path(path)).items()}
     for row, count in Counter(row for one in lists.values() for row in one).items():
         if count > 1:
-            twice = node_names(pruned.graph)[row]
-            raise GraphFileError(f"{path} names {twice} {count} times; leave it in one supernode")
+            raise GraphFileError(
+                f"{path} names {names[row]} {count} times; leave it in one supernode"
+            )
     groups = []
     for name, members in lists.items():
         kept = [row for row in members if pruned.node_kept[row]]
         if len(kept) < len(members) and pruned_away == "refuse":
-            gone = node_names(pruned.graph)[next(row for row in members if row not in kept)]
+            gone = names[next(row for row in members if row not in kept)]
             raise GraphFileError(
                 f'{path}: {gone} in "{name}" was pruned away; take it out, or raise the node '
                 "threshold with circuit-tracer prune"
@@ -88,13 +87,7 @@ def read_supernodes(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise GraphFileError(
-                f"{path} is too large for supernodes ({LARGEST >> 20} MiB at most)"
-            )
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(read_limited(path, LARGEST, "supernodes").decode("utf-8-sig"))
     except FileNotFoundError as e:
         raise GraphFileError(
             f"There is no {path}: write one with circuit-tracer supernodes GRAPH --out {path}."
@@ -105,30 +98,22 @@ def _read(path: Path) -> dict[str, Any]:
         ) from e
 
 
-def _rows_by_name(pruned: PrunedGraph) -> dict[str, int]:
-    graph = pruned.graph
-    rows = {exchange_id(graph, row): row for row in pruned.kept_rows.tolist()}
-    return rows | {name: row for row, name in enumerate(node_names(graph))}
-
-
-def _members(path: Path | str, name: str, given: Any) -> list[str]:
+def _members(path: Path | str, name: str, given: Any, rows: dict[str, int]) -> tuple[int, ...]:
+    """Rows of the nodes that one supernode lists."""
+    shown = whole_text(name)[:60]
     is_list = isinstance(given, list) and all(isinstance(one, str) for one in given)
     if not name.strip() or not is_list or not given:
-        example = '"say yellow" = ["L3/117@4", "L4/20@4"]'
         raise GraphFileError(
-            f'{path}: "{whole_text(name)[:60]}" is no supernode; write a name and a list of nodes, '
-            f"as in {example}"
+            f'{path}: "{shown}" is no supernode; write a name and a list of nodes, as in '
+            '"say yellow" = ["L3/117@4", "L4/20@4"]'
         )
-    return list(given)
-
-
-def _row(path: Path | str, name: str, node: str, rows: dict[str, int]) -> int:
-    if node not in rows:
-        raise GraphFileError(
-            f'{path}: "{whole_text(node)[:60]}" in "{whole_text(name)[:60]}" is no node of this '
-            "graph; circuit-tracer show lists their names"
-        )
-    return rows[node]
+    for node in given:
+        if node not in rows:
+            raise GraphFileError(
+                f'{path}: "{whole_text(node)[:60]}" in "{shown}" is no node of this graph; '
+                "circuit-tracer show lists their names"
+            )
+    return tuple(rows[node] for node in given)
 
 
 _SHORT = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}

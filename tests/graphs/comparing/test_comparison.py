@@ -31,7 +31,7 @@ def with_tokens(graph: Graph, words: str) -> Graph:
 
 
 def with_prefix(graph: Graph, count: int) -> Graph:
-    """The same graph behind `count` further tokens, which no edge comes from."""
+    """The same graph after `count` further tokens, which no edge comes from."""
     nodes = graph.nodes
     tokens = [*graph.info.tokens[:1], *(f"new{i}" for i in range(count)), *graph.info.tokens[1:]]
     moved = np.where(nodes.position > 0, nodes.position + count, 0).astype(np.int32)

@@ -49,8 +49,8 @@ def batches(graph: Graph, per_batch: int = 7, seed: int = 0) -> list[Edges]:
     return parts
 
 
-def filled(parts: list[Edges], budget: int, folder: Path | None = None) -> EdgeStore:
-    store = EdgeStore(budget, folder)
+def filled(parts: list[Edges], budget: int) -> EdgeStore:
+    store = EdgeStore(budget)
     for part in parts:
         store.add(*part.columns)
     return store
@@ -160,9 +160,10 @@ def test_what_is_no_batch_of_rows_is_refused(source, target, weight, message) ->
     assert store.count == 2
 
 
-def test_no_file_is_left(tmp_path: Path) -> None:
+def test_no_file_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     graph = random_graph(4, 4, 8)
-    store = filled(batches(graph), 0, tmp_path)
+    store = filled(batches(graph), 0)
     edges = store.edges()
     assert list(tmp_path.iterdir()) == []  # no names, so a crash leaves nothing either
     del store
@@ -174,7 +175,7 @@ def test_tmpdir_is_where_the_files_go(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     real = tempfile.TemporaryFile
     monkeypatch.setattr(
-        tempfile, "TemporaryFile", lambda **how: asked.append(how["dir"]) or real(**how)
+        tempfile, "TemporaryFile", lambda **how: asked.append(how.get("dir")) or real(**how)
     )
     EdgeStore(0).add(np.array([0]), np.array([1]), np.ones(1))
     assert asked == [None] * 3  # None: tempfile's own choice, which is TMPDIR
@@ -195,16 +196,20 @@ class FullDisk:
 
 def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parts = batches(random_graph(3, 3, 5))
-    monkeypatch.setattr(module, "_temporary", lambda _: FullDisk())
+    monkeypatch.setattr(module, "_temporary", FullDisk)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(OutputError, match=r"the disk is full; .* TMPDIR") as caught:
-        filled(parts, 0, tmp_path)
+        filled(parts, 0)
     assert str(tmp_path) in str(caught.value)
     gc.collect()
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(OutputError, match="cannot write edges past the memory budget"):
-        filled(batches(random_graph(3, 3, 5)), 0, tmp_path / "none")
+        filled(batches(random_graph(3, 3, 5)), 0)
 
 
 def peak(work: Callable[[], Any]) -> tuple[int, Any]:

@@ -428,7 +428,7 @@ def test_sparse_rows_come_back_and_the_description_says_what_they_leave_out() ->
     assert not from_exchange(foreign).graph.nodes.dropped_total.any()
 
 
-def test_without_dropped_edges_nothing_is_said_of_them() -> None:
+def test_without_dropped_edges_they_are_not_mentioned() -> None:
     text = json.dumps(to_exchange(prune(random_graph()), slug="x"))
     assert "too small" not in text
     assert "dropped_errors" not in text

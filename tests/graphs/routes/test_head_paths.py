@@ -137,7 +137,7 @@ def test_one_way_can_be_stronger_than_its_edge_and_work_against_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_not_followed_is_told_in_influence(seed: int) -> None:
+def test_what_is_not_followed_is_reported_as_influence(seed: int) -> None:
     pruned = prune(random_graph(3, 3, 4, seed, np.float64))
     parts = random_parts(pruned, seed)
     flows = edge_flows(pruned.kept_edges, handed_down(pruned.graph, pruned.influence), slice(None))

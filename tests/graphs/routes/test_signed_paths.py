@@ -47,7 +47,7 @@ def test_the_best_of_one_sign_are_those_of_brute_force(seed: int, sign: Sign, k:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_both_signs_together_are_all_paths(seed: int) -> None:
+def test_up_and_down_together_are_all_paths(seed: int) -> None:
     graph = random_graph(3, 3, 3, seed, density=0.6)
     every = best_paths(graph, k=5000, direct=False)
     signed = [best_paths(graph, k=5000, direct=False, sign=sign) for sign in ("+", "-")]

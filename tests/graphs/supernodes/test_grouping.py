@@ -26,7 +26,7 @@ from tests.graphs.builders import graph_from_edges, random_graph
 
 
 def slow_linkage(alike: np.ndarray, threshold: float) -> list[list[int]]:
-    """Means over all pairs, anew at every step."""
+    """Means over all pairs, recomputed at every step."""
     groups = [[i] for i in range(len(alike))]
     while len(groups) > 1:
         means = {

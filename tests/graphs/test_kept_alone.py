@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from circuit_tracer.graphs import NodeKind, best_paths, prune, totals
-from circuit_tracer.graphs.subgraph import kept_alone
 from tests.graphs.builders import random_graph
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_are_as_whole_as_before(seed: int) -> None:
     whole = prune(random_graph(seed=seed, per_layer=8), node_threshold=0.6, edge_threshold=0.7)
-    alone = kept_alone(whole)
+    alone = whole.kept_alone()
     rows, nodes = whole.kept_rows, alone.graph.nodes
     assert 0 < len(nodes) < len(whole.graph.nodes)
     assert alone.node_kept.all()
@@ -30,7 +29,7 @@ def test_rows_are_as_whole_as_before(seed: int) -> None:
 
 def test_each_sum_is_that_of_the_edges_of_its_kind() -> None:
     whole = prune(random_graph(per_layer=8), node_threshold=0.6, edge_threshold=0.7)
-    alone, edges, kind = kept_alone(whole), whole.graph.edges, whole.graph.nodes.kind
+    alone, edges, kind = whole.kept_alone(), whole.graph.edges, whole.graph.nodes.kind
     new = {int(row): i for i, row in enumerate(whole.kept_rows)}
     sums = np.zeros((len(new), 4))
     for source, target, weight, kept in zip(
@@ -53,7 +52,7 @@ def test_each_sum_is_that_of_the_edges_of_its_kind() -> None:
 
 def test_routes_keep_their_strengths() -> None:
     whole = prune(random_graph(per_layer=8), node_threshold=0.6, edge_threshold=0.7)
-    ours, before = best_paths(kept_alone(whole), k=4), best_paths(whole, k=4)
+    ours, before = best_paths(whole.kept_alone(), k=4), best_paths(whole, k=4)
     row_of = np.cumsum(whole.node_kept) - 1
     assert [path.rows for path in ours] == [tuple(row_of[list(p.rows)]) for p in before]
     assert [p.strength for p in ours] == pytest.approx([p.strength for p in before])
