@@ -13,6 +13,11 @@ import hashlib
 import os
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 _TAKEN = (errno.EAGAIN, errno.EACCES)
 
 
@@ -20,29 +25,24 @@ class Claims:
     """The claims of this process. Open the file once a process: closing it drops them all."""
 
     def __init__(self, path: Path) -> None:
-        self.work = True
+        self.work = fcntl is not None
         """False where the file system has no locks."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def take(self, thing: str) -> bool:
         """Claim a thing; False if another process has it."""
-        try:
-            import fcntl
-
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(thing))
-        except OSError as error:
-            if error.errno in _TAKEN:
-                return False
-            self.work = False
-        except ImportError:
-            self.work = False
+        if self.work:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(thing))
+            except OSError as error:
+                if error.errno in _TAKEN:
+                    return False
+                self.work = False
         return True
 
     def drop(self, thing: str) -> None:
         """Let others have it."""
         if self.work:
-            import fcntl
-
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(thing))
 
     def close(self) -> None:

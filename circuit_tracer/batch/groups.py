@@ -1,6 +1,6 @@
 """Prompts of equal length in groups that share a forward pass.
 
-Groups follow from the prompt file alone: its lines are dealt out by length, in their order, and a
+Groups follow from the prompt file alone: its lines are sorted by length, in their order, and a
 group that is full is closed. So a prompt is computed beside the same neighbours whatever was done
 before, by whichever process, and comes out the same to the last bit.
 """
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MOST_PROMPTS = 16
-"""Prompts of a group: with more of them, a run would be dealt out to few processes badly."""
+"""Prompts of a group: with more of them, few processes would have unequal shares of a run."""
 MOST_TOKENS = 1024
 """Tokens of a group: long prompts go alone, so that memory is that of one."""
 
@@ -31,14 +31,14 @@ class Group(Generic[T]):
 
 def grouped(prompts: Sequence[tuple[str, int, T]]) -> list[Group[T]]:
     """Groups of (id, length in tokens, prompt), in the order in which they become full."""
-    open_ones: dict[int, list[tuple[str, T]]] = {}
-    found = []
+    filling: dict[int, list[tuple[str, T]]] = {}
+    full = []
     for key, length, prompt in prompts:
-        group = open_ones.setdefault(length, [])
+        group = filling.setdefault(length, [])
         group.append((key, prompt))
         if len(group) >= max(1, min(MOST_PROMPTS, MOST_TOKENS // length)):
-            found.append(_closed(open_ones.pop(length)))
-    return [*found, *map(_closed, open_ones.values())]
+            full.append(_closed(filling.pop(length)))
+    return [*full, *map(_closed, filling.values())]
 
 
 def _closed(group: list[tuple[str, T]]) -> Group[T]:

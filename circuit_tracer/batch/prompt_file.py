@@ -2,12 +2,12 @@
 
 | ending | what a line is |
 | --- | --- |
-| .txt | a prompt; empty lines are passed over |
+| .txt | a prompt; empty lines are ignored |
 | .jsonl, .ndjson | an object with `prompt`, and optionally `id, targets, contrast, roles, tags` |
 | .csv | columns of those names; lists as JSON, or with | between their parts |
 | .parquet | columns of those names |
 
-Fields of other names are passed over, so that the prompt files that ship can be traced as they are.
+Fields of other names are ignored, so that the prompt files that ship can be traced as they are.
 Nothing here needs a model: a file is read and checked before one is opened.
 """
 
@@ -85,8 +85,8 @@ def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) ->
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give a prompt file in it, such as {path / 'x.txt'}")
-    found = format or _ENDINGS.get(path.suffix.lower())
-    if found is None:
+    format = format or _ENDINGS.get(path.suffix.lower())
+    if format is None:
         raise UsageError(
             f"what {path} is does not follow from its name; call it .txt, .jsonl, .csv or "
             f".parquet, or give --file-format {', '.join(FORMATS)}"
@@ -97,7 +97,7 @@ def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) ->
         raise UsageError(
             f"the prompt file {path} cannot be read ({reason(e)}); give another"
         ) from e
-    return parse_prompts(content, found, str(path))
+    return parse_prompts(content, format, str(path))
 
 
 def read_roles(path: Path | str) -> dict[str, dict[str, str | int]]:
@@ -117,25 +117,23 @@ def read_roles(path: Path | str) -> dict[str, dict[str, str | int]]:
 def parse_prompts(
     content: bytes, format: PromptFileFormat | None, name: str = "stdin"
 ) -> PromptFile:
-    """The same of a file's content; without a format it is what it begins like."""
+    """The prompts in a file's content; without a format it is what it begins like."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     format = format or _format_of(content)
     prompts: list[PromptLine] = []
     bad: list[BadLine] = []
     names: dict[str, int] = {}
-    for line, text, found in _READERS[format](content, name):
+    for line, text, record in _READERS[format](content, name):
         try:
-            if isinstance(found, BadRecordError):
-                raise found
-            one = _checked(line, found)
-            if one.name and one.name in names:
-                raise BadRecordError(f'has the id "{one.name}" of line {names[one.name]} again')
+            if isinstance(record, BadRecordError):
+                raise record
+            prompt = _checked(line, record)
+            if prompt.name and names.setdefault(prompt.name, line) != line:
+                first = names[prompt.name]
+                raise BadRecordError(f'has the id "{prompt.name}" of line {first} again')
+            prompts.append(prompt)
         except BadRecordError as e:
             bad.append(BadLine(line, text[:LONGEST_NAME], f"line {line} of {name} {e}"))
-            continue
-        if one.name:
-            names[one.name] = line
-        prompts.append(one)
     if not prompts:
         why = f" ({bad[0].message})" if bad else ""
         raise UsageError(f"{name} holds no prompt{why}; write one a line")
@@ -190,7 +188,7 @@ def _name(record: Mapping[str, Any]) -> str:
     value = record.get("id")
     if value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST:
+    if _is_number(value):
         return str(value)
     name = _text(record, "id")
     if len(name) > LONGEST_NAME or not name.isprintable():
@@ -214,13 +212,14 @@ def _roles(record: Mapping[str, Any]) -> tuple[tuple[str, str | int], ...]:
     value = record.get("roles")
     if value is None:
         return ()
-    right = isinstance(value, Mapping) and all(
-        isinstance(place, str)
-        or (isinstance(place, int) and not isinstance(place, bool) and abs(place) < LARGEST)
-        for place in value.values()
-    )
-    if not right:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(place, str) or _is_number(place) for place in value.values()
+    ):
         raise BadRecordError(
             'has roles that are none; give each name a token or a position: {"object": "banana"}'
         )
     return tuple((_text({"role": name}, "role"), place) for name, place in value.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST

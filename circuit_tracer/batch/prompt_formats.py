@@ -1,7 +1,7 @@
 """The lines of a prompt file of each format, as records that nobody has checked yet.
 
-What is no record goes on as a `BadRecordError` in its place, so that it is told by its number and
-stops nothing else. Content that has no lines at all raises UsageError.
+A `BadRecordError` stands in the place of what is no record, so that it is reported with its number
+and stops nothing else. Content that has no lines at all raises UsageError.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from circuit_tracer.errors import UsageError, reason
 
@@ -75,7 +78,7 @@ def _json(text: str) -> Mapping[str, Any] | BadRecordError:
     try:
         record = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as e:
-        return BadRecordError(f"is no JSON ({e.msg} at character {e.pos + 1}); mend it")
+        return BadRecordError(f"is no JSON ({e.msg} at character {e.pos + 1}); fix it")
     except BadRecordError as e:
         return e
     except (ValueError, RecursionError):
@@ -99,7 +102,7 @@ def csv_rows(content: bytes, name: str) -> Iterator[Line]:
     """Quoted fields may hold line ends; a row has the number of its last line.
 
     Where a quote is not closed rightly, the lines up to the next one (or the end) are one field.
-    What they were meant to be cannot be told, so that each of them is a bad line.
+    What they were meant to be is unknown, so that each of them is a bad line.
     """
     _check_narrow(content, name)
     # Bytes that are no UTF-8 become halves of characters, which spoil their own row alone.
@@ -107,7 +110,12 @@ def csv_rows(content: bytes, name: str) -> Iterator[Line]:
     lines = _Lines(text)
     with _long_fields(len(text)):
         reader = csv.DictReader(lines, strict=True, restkey=_MORE)
-        _check_columns(_header(reader, name), name)
+        try:
+            _check_columns(reader.fieldnames or (), name)
+        except csv.Error as e:
+            raise UsageError(
+                f"the first line of {name} is no CSV ({reason(e)}); fix its quotes"
+            ) from e
         while True:
             lines.taken.clear()
             try:
@@ -146,13 +154,6 @@ def _long_fields(most: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _header(reader: csv.DictReader[str], name: str) -> Sequence[str]:
-    try:
-        return reader.fieldnames or ()
-    except csv.Error as e:
-        raise UsageError(f"the first line of {name} is no CSV ({reason(e)}); fix its quotes") from e
-
-
 def _swallowed(lines: _Lines, error: csv.Error) -> Iterator[Line]:
     """A row that is no CSV, and every line that its quotes took along."""
     numbered = enumerate(lines.taken, start=lines.number - len(lines.taken) + 1)
@@ -161,29 +162,23 @@ def _swallowed(lines: _Lines, error: csv.Error) -> Iterator[Line]:
     if "unexpected end" in str(error):
         why = "has a quote that is never closed; close it"
     elif "expected after" in str(error):
-        why = "goes on behind a closing quote; write a quote inside a field twice"
+        why = "goes on after a closing quote; write a quote inside a field twice"
     yield first, _shown(begins.rstrip("\r\n")), BadRecordError(why)
     for number, line in others:
-        wrong = BadRecordError(f"is inside the quote that line {first} opens; mend that one")
+        wrong = BadRecordError(f"is inside the quote that line {first} opens; fix that one")
         yield number, _shown(line.rstrip("\r\n")), wrong
 
 
 def _row(row: Mapping[str, Any]) -> Mapping[str, Any] | BadRecordError | None:
     """A row's cells; None where all of them are empty, as spreadsheets write them at the end."""
-    cells = [
-        cell for value in row.values() for cell in (value if isinstance(value, list) else [value])
-    ]
-    if not any(cells):
+    text = "".join(part for cell in row.values() for part in cell or ())
+    if not text:
         return None
     if _MORE in row:
         return BadRecordError("has more fields than the first line names; quote commas")
-    if not all(_is_text(cell) for cell in cells if cell):
+    if any("\ud800" <= character <= "\udfff" for character in text):
         return BadRecordError(_NOT_UTF8)
     return {key: _cell(key, cell) for key, cell in row.items() if cell}
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _shown(text: str) -> str:
@@ -195,12 +190,12 @@ def _cell(column: str, text: str) -> Any:
     """Lists and roles of a CSV cell."""
     if column in ("targets", "tags") and not text.lstrip().startswith("["):
         return text.split("|")
-    if column in ("targets", "tags", "roles"):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text  # of the wrong type, which is said then
-    return text
+    if column not in ("targets", "tags", "roles"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # of the wrong type, which is reported then
 
 
 def _check_columns(columns: Sequence[str], name: str) -> None:
@@ -218,9 +213,6 @@ def _check_columns(columns: Sequence[str], name: str) -> None:
 
 def parquet_rows(content: bytes, name: str) -> Iterator[Line]:
     """Rows, of the columns that mean something."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         _check_columns(file.schema_arrow.names, name)
@@ -228,14 +220,9 @@ def parquet_rows(content: bytes, name: str) -> Iterator[Line]:
         rows = file.read(columns=columns).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as e:
         raise UsageError(f"{name} cannot be read as Parquet ({reason(e)}); write it again") from e
-    yield from _numbered(rows)
-
-
-def _numbered(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
     for number, row in enumerate(rows, start=1):
         given = {key: value for key, value in row.items() if value is not None}
-        if isinstance(given.get("roles"), list):  # a map column
-            given["roles"] = dict(given["roles"])
-        elif isinstance(given.get("roles"), dict):  # a struct column has every name in every row
-            given["roles"] = {k: v for k, v in given["roles"].items() if v is not None}
+        if isinstance(given.get("roles"), list | dict):  # a struct column has every name everywhere
+            roles = dict(given["roles"])
+            given["roles"] = {role: place for role, place in roles.items() if place is not None}
         yield number, str(row.get("prompt")), given

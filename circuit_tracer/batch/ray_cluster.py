@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from circuit_tracer.batch.results import OnProgress, Outcome
 from circuit_tracer.batch.shards import Work
@@ -20,43 +22,36 @@ from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 if TYPE_CHECKING:
     from circuit_tracer.batch.run import OpenedBatch
 
+OpenBatch = Callable[[], "OpenedBatch"]
+"""What can be sent to a worker and opens the model and the run there."""
 MOST_DEATHS = 3
 """Times that a worker may die over the same groups and be started again."""
 AT_A_TIME = 16
 """Groups given out together: enough for a part."""
 
 
-@runtime_checkable
-class Shared(Protocol):
-    """What can be sent to a worker: it opens the model and the run there."""
-
-    def open(self) -> OpenedBatch:
-        """In this process. Raises what opening raises."""
-
-
 class RayWorker:
     """One worker of the cluster; the model is opened at its first task, whose errors come back."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
-        self.opened: OpenedBatch | None = None
+    def __init__(self, open_batch: OpenBatch) -> None:
+        self.open_batch = open_batch
 
-    def _open(self) -> OpenedBatch:
-        if self.opened is None:
-            self.opened = self.shared.open()
-        return self.opened
+    @cached_property
+    def batch(self) -> OpenedBatch:
+        """The opened run."""
+        return self.open_batch()
 
     def n_groups(self) -> int:
         """How many groups the run has: the same in every worker."""
-        return len(self._open().plan.groups)
+        return len(self.batch.plan.groups)
 
     def work(self, work: Work) -> Outcome:
         """Do some groups."""
-        return self._open().go(work)
+        return self.batch.go(work)
 
 
 def run_on_ray(
-    shared: Shared,
+    open_batch: OpenBatch,
     work: Work,
     *,
     workers: int | None = None,
@@ -73,7 +68,7 @@ def run_on_ray(
     report(f"starting {count} workers", 0, 0)
     # Tasks can be repeated without harm: what is in the store is not traced again.
     actor = ray.remote(max_restarts=-1, max_task_retries=MOST_DEATHS, **needs)(RayWorker)
-    sent = ray.put(shared)  # once, however many workers there are: it holds all prompts
+    sent = ray.put(open_batch)  # once, however many workers there are: it holds all prompts
     actors = [actor.remote(sent) for _ in range(count)]
     try:
         return _work_together(ray, actors, work, report)

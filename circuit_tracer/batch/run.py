@@ -61,27 +61,8 @@ def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
     return run
 
 
-def run_batch(
-    folder: Path,
-    run: RunInfo,
-    tracer: Tracer,
-    entries: Sequence[Entry],
-    work: Work | None = None,
-    *,
-    on_progress: OnProgress | None = None,
-    on_failure: OnFailure | None = None,
-) -> Outcome:
-    """Trace what is missing of a run that `begin` has made; can be called again after anything.
-
-    Raises OutputError (full disk), ModelError and DictionaryError; what had been done by then is
-    safe. A prompt that fails is a row of failures.
-    """
-    with OpenedBatch(folder, run, tracer, entries) as opened:
-        return opened.go(work or Work(), on_progress=on_progress, on_failure=on_failure)
-
-
 class OpenedBatch:
-    """A run with all that is needed to work on it, once or several times."""
+    """A run that `begin` has made with all that is needed to work on it, once or several times."""
 
     def __init__(
         self, folder: Path, run: RunInfo, tracer: Tracer, entries: Sequence[Entry]
@@ -111,7 +92,11 @@ class OpenedBatch:
         on_progress: OnProgress | None = None,
         on_failure: OnFailure | None = None,
     ) -> Outcome:
-        """Do what is left of a share, from wherever it was left; see `run_batch`."""
+        """Trace what is missing of a share of the run; can be called again after anything.
+
+        Raises OutputError (full disk), ModelError and DictionaryError; what had been done by then
+        is safe. A prompt that fails is a row of failures.
+        """
         report = on_progress or (lambda stage, done, total: None)
         remove_unfinished(self.folder, self.claims)
         self.state.look()
@@ -138,11 +123,11 @@ class OpenedBatch:
             listed = {entry.key for entry in read_manifest(self.folder)}
             settle_failures(self.folder, listed, self.state.done, self.claims)
         return Outcome(
-            traced=writer.counts.traced,
+            traced=writer.traced,
             done=len(share.keys & self.state.done),
             failed=len(share.keys & self.state.failed),
             total=len(share.keys),
-            sweeping=writer.counts.sweeping,
+            sweeping=writer.sweeping,
             seconds=seconds,
         )
 
@@ -186,7 +171,7 @@ class _Share:
                 writer.take(GroupDone(group.key))
             if claimed:
                 report("waiting for another process", self._n_settled(), total)
-                writer.take(Flush.NOW)  # that one may be waiting for ours
+                writer.take(Flush())  # that one may be waiting for ours
                 time.sleep(_RETRY_SECONDS)
                 self.state.look()
             waiting = claimed

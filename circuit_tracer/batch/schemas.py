@@ -56,11 +56,6 @@ _COLUMNS = {
 }
 
 
-def columns_of(table: str) -> list[str]:
-    """The names of a table's columns."""
-    return [column.split(":")[0] for column in _COLUMNS[table].split()]
-
-
 _TYPES = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),

@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 from circuit_tracer.batch.manifest import Entry, read_manifest
 from circuit_tracer.batch.parts import LAST, opened_part, part_path, parts_of, read_part
 from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
-from circuit_tracer.batch.schemas import columns_of, schema
+from circuit_tracer.batch.schemas import schema
 from circuit_tracer.batch.state import failures_of
 from circuit_tracer.batch.tables import graph_of
 from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.pruning import PrunedGraph
 
 _PART = "part"
-_SHORT = [name for name in columns_of(LAST) if name != "info"]
+_SHORT = [name for name in schema(LAST).names if name != "info"]
 """What a table of many prompts needs; `info` is a page of JSON a prompt."""
 
 

@@ -163,7 +163,7 @@ def features(run: Run, tag: str = EVERYTHING, *, top: int = 10, seed: int = 0) -
     if not len(rows):
         return []
     layer, feature = (table.column(name).to_numpy()[rows] for name in ("layer", "feature"))
-    strongest = _Strongest.of(
+    strongest = _strongest(
         np.stack([layer.astype(np.int64), feature]),
         np.cumsum(chosen)[prompt[rows]] - 1,  # numbered among the chosen
         table.column("influence").to_numpy()[rows],
@@ -223,7 +223,7 @@ def heads(run: Run, *, top: int = 10, seed: int = 0) -> list[HeadLine]:
         return []
     places = np.stack([table.column(n).to_numpy().astype(np.int64) for n in ("layer", "head")])
     share = table.column("share").to_numpy()
-    strongest = _Strongest.of(places, _prompt_of(run, table), share, len(run.graphs), top)
+    strongest = _strongest(places, _prompt_of(run, table), share, len(run.graphs), top)
     return [
         HeadLine(layer, head, int(there.sum()), mean)
         for (layer, head), there, mean in zip(
@@ -247,25 +247,20 @@ class _Strongest(NamedTuple):
     value: Floats
     """(f, p) sums over a prompt's rows."""
 
-    @classmethod
-    def of(cls, things: Ints, prompt: Ints, value: Floats, n_prompts: int, top: int) -> _Strongest:
-        """From (2, r) things, (r,) prompts and values of rows."""
-        names, first, which = np.unique(things, axis=1, return_index=True, return_inverse=True)
-        which = which.reshape(-1)
-        chosen = np.argsort(-np.bincount(which, weights=value), kind="stable")[:top]
-        place = np.full(names.shape[1], -1)
-        place[chosen] = np.arange(len(chosen))
-        rows = np.flatnonzero(place[which] >= 0)
-        shape = (len(chosen), n_prompts)  # not all things: there may be many thousands
-        cell = place[which[rows]] * n_prompts + prompt[rows]
-        sums = np.bincount(cell, weights=value[rows], minlength=shape[0] * shape[1])
-        there = np.bincount(cell, minlength=shape[0] * shape[1]) > 0
-        return cls(
-            names=names[:, chosen],
-            first=first[chosen],
-            there=there.reshape(shape).astype(np.float64),
-            value=sums.astype(np.float64).reshape(shape),
-        )
+
+def _strongest(things: Ints, prompt: Ints, value: Floats, n_prompts: int, top: int) -> _Strongest:
+    """From (2, r) things, (r,) prompts and values of rows."""
+    names, first, which = np.unique(things, axis=1, return_index=True, return_inverse=True)
+    which = which.reshape(-1)
+    chosen = np.argsort(-np.bincount(which, weights=value), kind="stable")[:top]
+    place = np.full(names.shape[1], -1)
+    place[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(place[which] >= 0)
+    cells = (place[which[rows]], prompt[rows])
+    there, sums = np.zeros((2, len(chosen), n_prompts))  # not of all: there may be thousands
+    there[cells] = 1
+    np.add.at(sums, cells, value[rows])
+    return _Strongest(names[:, chosen], first[chosen], there, sums)
 
 
 def _intervals(values: Floats, seed: int) -> list[Interval]:

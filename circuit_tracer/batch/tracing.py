@@ -6,8 +6,7 @@ dictionary or the disk ends the run.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -123,45 +122,34 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
     The pass is that of all members, so that a graph does not depend on which were done before.
     """
     members = [_prepared(tracer, entry) for entry in group.members]
-    passes = deque(_forward(tracer, members))
+    passes = _forward(tracer, members)
     small = all(one.encoded is not None for one in passes)
-    ready = _frozen_ones(tracer, zip(group.members, members, strict=True), passes, wanted)
+
+    def freeze(i: int) -> Frozen | Failed:
+        frozen = or_failed(group.members[i], partial(_frozen, tracer, members[i], passes[i]))
+        passes[i] = _NOTHING  # a sweep needs the memory
+        return frozen
+
+    wanted_members = [i for i, entry in enumerate(group.members) if entry.key in wanted]
+    ready = map(freeze, wanted_members)
     # All of them at once where they are small: between sweeps it would take twice as long.
-    for entry, frozen in list(ready) if small else ready:
+    for i, frozen in zip(wanted_members, list(ready) if small else ready, strict=True):
+        entry = group.members[i]
         if isinstance(frozen, Failed):
             yield frozen
         else:
-            yield _or_failed(entry, partial(_traced, tracer, entry, frozen))
+            yield or_failed(entry, partial(_traced, tracer, entry, frozen))
 
 
-def _frozen_ones(
-    tracer: Tracer,
-    members: Iterable[tuple[Entry, Prepared]],
-    passes: deque[_Forward],
-    wanted: set[str],
-) -> Iterator[tuple[Entry, Frozen | Failed]]:
-    for entry, prepared in members:
-        known = passes.popleft()
-        if entry.key in wanted:
-            work = partial(_frozen, tracer, prepared, known)
-            frozen = _or_failed(entry, work)
-            del known, work  # nobody else holds the pass, and a sweep needs the memory
-            yield entry, frozen
-
-
-def _or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
+def or_failed(entry: Entry, work: Callable[[], T]) -> T | Failed:
     """The result of `work`; one prompt among thousands must not stop the others."""
     try:
         return work()
     except FATAL:
         raise
     except Exception as error:
-        return Failed(entry, type(error).__name__, message_of(error))
-
-
-def message_of(error: Exception) -> str:
-    """Why a prompt failed: our own sentence whole, of a foreign error the first one."""
-    return str(error) if isinstance(error, CircuitTracerError) else reason(error)
+        ours = isinstance(error, CircuitTracerError)  # a sentence; of a foreign one the first
+        return Failed(entry, type(error).__name__, str(error) if ours else reason(error))
 
 
 class _Forward(NamedTuple):

@@ -13,9 +13,9 @@ import queue
 import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from circuit_tracer.batch.claims import Claims
@@ -26,7 +26,7 @@ from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES
 from circuit_tracer.batch.shards import PART_PROMPTS
 from circuit_tracer.batch.tables import Failed, PromptRows, failure_table, part_tables
-from circuit_tracer.batch.tracing import FATAL, Tracer, message_of
+from circuit_tracer.batch.tracing import Tracer, or_failed
 from circuit_tracer.graphs.edges.store import UnorderedGraph
 
 PART_BYTES = 64 << 20
@@ -36,30 +36,18 @@ PART_SECONDS = 60.0
 AHEAD_EDGES = 4_000_000
 """Edges of graphs that may wait for the writer (48 MB), beside the first."""
 TOGETHER_EDGES = AHEAD_EDGES // 4
-"""Graphs are handed over a group at a time, so that the sweep is seldom interrupted, or when they
-have so many edges together,"""
+"""Graphs are handed over a group at a time, so that the sweep is seldom interrupted, but with at
+most so many edges together."""
 TOGETHER_SECONDS = 1.0
-"""or after so long, where prompts take their time."""
-
-
-@dataclass
-class Counts:
-    """What one process has done."""
-
-    traced: int = 0
-    failed: int = 0
-    sweeping: float = 0.0
-    """Seconds of sweeps."""
+"""None waits longer than this to be handed over."""
 
 
 class GroupDone(str):
     """The claim of a group all of whose outcomes have been handed over."""
 
 
-class Flush(Enum):
+class Flush:
     """Asks for everything to go to disk."""
-
-    NOW = 0
 
 
 Item = Traced | Failed | GroupDone | Flush
@@ -80,10 +68,9 @@ class Writer:
         part_prompts: int = PART_PROMPTS,
     ) -> None:
         self.folder, self.run, self.tracer, self.claims = folder, run, tracer, claims
-        self.maker = maker
-        self.counts = Counts()
-        self._attempts = attempts
-        self._part_prompts = part_prompts
+        self.traced, self.sweeping = 0, 0.0
+        """Prompts whose rows are on disk, and seconds of sweeps."""
+        self._maker, self._attempts, self._part_prompts = maker, attempts, part_prompts
         self._rows: list[PromptRows] = []
         self._bytes = 0
         """Of the rows that wait: counted as they come, Arrow takes its time over it."""
@@ -120,13 +107,18 @@ class Writer:
     def _hand_over(self) -> None:
         together, self._together, self._together_edges = self._together, [], 0
         self._handed_over = time.monotonic()
-        while together:
-            self.check()
+        if together:
+            self._put(together)
+
+    def _put(self, items: list[Item] | None) -> None:
+        """Into the queue, unless the writer has ended, which is why there is no room."""
+        while self._thread.is_alive():
             try:
-                self._queue.put(together, timeout=0.5)
+                self._queue.put(items, timeout=0.5)
                 return
             except queue.Full:
                 continue
+        self.check()
 
     def _wait_for(self, edges: int) -> None:
         with self._lock:
@@ -139,13 +131,8 @@ class Writer:
 
     def close(self) -> None:
         """Write what has been handed over and end. Raises what the writer met."""
-        last = [self._together, None]
-        while self._thread.is_alive() and last:
-            try:
-                self._queue.put(last[0], timeout=0.5)
-                last.pop(0)
-            except queue.Full:
-                continue
+        self._hand_over()
+        self._put(None)
         self._thread.join()
         self.check()
 
@@ -169,7 +156,7 @@ class Writer:
         if self.tracer.relabel is None:  # what relabels has the model, and is needed here
             traced = [item for item in items if isinstance(item, Traced)]
             keys = [item.entry.key for item in traced]
-            made = dict(zip(keys, self.maker.rows(traced), strict=True))
+            made = dict(zip(keys, self._maker.rows(traced), strict=True))
         for item in items:
             if isinstance(item, Flush):
                 self._flush()
@@ -185,22 +172,20 @@ class Writer:
         if isinstance(item, GroupDone):
             self._groups.append(item)
             return
+        outcome: PromptRows | Failed
         if isinstance(item, Traced):
-            try:
-                rows = rows or self._rows_of(item)
-            except FATAL:
-                raise
-            except Exception as error:
-                item = Failed(item.entry, type(error).__name__, message_of(error))
-            else:
-                self.counts.sweeping += item.sweeping
-                self._rows.append(rows)
-                self._bytes += rows.nbytes
-                return
-        attempt = self._attempts.get(item.entry.key, 0) + 1
-        self._failures.append(item._replace(attempt=attempt))
+            self.sweeping += item.sweeping
+            outcome = rows if rows is not None else or_failed(item.entry, partial(self._made, item))
+        else:
+            outcome = item
+        if isinstance(outcome, Failed):
+            attempt = self._attempts.get(item.entry.key, 0) + 1
+            self._failures.append(outcome._replace(attempt=attempt))
+        else:
+            self._rows.append(outcome)
+            self._bytes += outcome.nbytes
 
-    def _rows_of(self, item: Traced) -> PromptRows:
+    def _made(self, item: Traced) -> PromptRows:
         if self.tracer.relabel is not None and isinstance(item.graph, UnorderedGraph):
             item = replace(item, graph=self.tracer.pruned(item.graph.ordered()))
         return item.rows(self.run)
@@ -224,8 +209,7 @@ class Writer:
             name = part_name([one.key for one in self._rows])
             tables = part_tables(self._rows, heads=self.run.heads)
             write_part(self.folder, name, tables, self.claims, about=self._about())
-        self.counts.traced += len(self._rows)
-        self.counts.failed += len(self._failures)
+        self.traced += len(self._rows)
         self._rows, self._failures, self._bytes = [], [], 0
         for group in self._groups:
             self.claims.drop(group)
@@ -234,11 +218,8 @@ class Writer:
     def _about(self) -> dict[str, str]:
         """When a part was made and where, for `runs show`; no part of its rows."""
         began, self._part_began = self._part_began, time.time()
-        return {
-            "began": _when(began),
-            "written": _when(self._part_began),
-            "writer": f"{socket.gethostname()}:{os.getpid()}",
-        }
+        times = {"began": _when(began), "written": _when(self._part_began)}
+        return {**times, "writer": f"{socket.gethostname()}:{os.getpid()}"}
 
 
 def _edges(item: Item) -> int:

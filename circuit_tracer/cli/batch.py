@@ -162,7 +162,7 @@ def batch(
 def _done(job: batch_job.Job, work: Work, engine: str, workers: int | None) -> Outcome:
     with progress_line() as report:
         if engine == "ray":
-            return ray_cluster.run_on_ray(job, work, workers=workers, on_progress=report)
+            return ray_cluster.run_on_ray(job.open, work, workers=workers, on_progress=report)
         report(f"opening {job.opening['model_name']}", 0, 0)
         with job.open() as opened:
             return opened.go(work, on_progress=report, on_failure=batch_job.Failures().note)

@@ -22,7 +22,7 @@ from typing import NoReturn
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import read_prompts
-from circuit_tracer.batch.run import begin, run_batch
+from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.state import RunState
@@ -56,7 +56,8 @@ def _child(folder: Path, info: RunInfo, tracer: Tracer, entries: list[Entry], wo
         return pid
     code = 1
     try:
-        run_batch(folder, begin(folder, info, entries), tracer, entries, work)
+        with OpenedBatch(folder, begin(folder, info, entries), tracer, entries) as opened:
+            opened.go(work)
         code = 0
     finally:
         os._exit(code)

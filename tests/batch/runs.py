@@ -11,7 +11,7 @@ from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile, parse_prompts
 from circuit_tracer.batch.results import Outcome
-from circuit_tracer.batch.run import begin, run_batch
+from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.tracing import Tracer
@@ -82,7 +82,8 @@ def make_run(
     info = info or run_info()
     entries = entries_of(file or prompt_file(), info.identity())
     run = begin(folder, info, entries)
-    return run_batch(folder, run, tracer(info, **changes), entries, work)
+    with OpenedBatch(folder, run, tracer(info, **changes), entries) as opened:
+        return opened.go(work or Work())
 
 
 def entries(file: PromptFile | None = None) -> list[Entry]:

@@ -175,7 +175,7 @@ def test_a_quote_that_is_never_closed_loses_no_line_without_a_word() -> None:
     prompts, told = _told(b'prompt,id\na,1\n"b is,2\nc,3\n"d",4\ne,5\n')
     assert prompts == ["a", "e"]
     assert list(told) == [3, 4, 5]
-    assert "goes on behind a closing quote" in told[3]
+    assert "goes on after a closing quote" in told[3]
 
 
 def test_a_quote_that_is_never_closed_in_a_long_file() -> None:

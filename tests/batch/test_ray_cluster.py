@@ -98,7 +98,7 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
 
     killer = threading.Thread(target=kill_the_first_that_has_written)
     killer.start()
-    outcome = run_on_ray(Shared(folder, file, pause=0.2), Work(part_prompts=2), workers=2)
+    outcome = run_on_ray(Shared(folder, file, pause=0.2).open, Work(part_prompts=2), workers=2)
     killer.join()
     assert killed
     assert outcome.done == outcome.total == len(PROMPTS)
@@ -111,7 +111,7 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
 def test_what_a_worker_finds_wrong_is_said_as_it_is(tmp_path: Path) -> None:
     shared = Shared(tmp_path / "run", prompt_file(PROMPTS[:4]), broken=True)
     with pytest.raises(UsageError, match="there is no such model"):
-        run_on_ray(shared, Work(), workers=1)
+        run_on_ray(shared.open, Work(), workers=1)
 
 
 class _Deadly(Shared):
@@ -126,4 +126,4 @@ def test_workers_that_die_again_and_again_end_in_a_sentence(
     monkeypatch.setattr(ray_cluster, "MOST_DEATHS", 1)
     shared = _Deadly(tmp_path / "run", prompt_file(PROMPTS[:4]))
     with pytest.raises(CircuitTracerError, match="a worker died 2 times"):
-        run_on_ray(shared, Work(), workers=1)
+        run_on_ray(shared.open, Work(), workers=1)

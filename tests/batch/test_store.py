@@ -19,7 +19,7 @@ from circuit_tracer.batch import parts, tracing
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import parse_prompts
-from circuit_tracer.batch.run import begin
+from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.shards import Shard, Work
 from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.errors import GraphFileError, ModelError, OutputError, UsageError
@@ -301,9 +301,8 @@ def test_a_group_that_another_process_holds_is_done_when_that_one_dies(
             process.kill()
         stages.append(stage)
 
-    from circuit_tracer.batch.run import run_batch
-
-    run_batch(folder, info, tracer(info), entries, on_progress=progress)
+    with OpenedBatch(folder, info, tracer(info), entries) as opened:
+        opened.go(Work(), on_progress=progress)
     process.communicate()
     assert "waiting for another process" in stages
     assert differences(whole, folder) == []

@@ -46,7 +46,7 @@ def test_large_graphs_wait_one_at_a_time(writer: Writer, monkeypatch: pytest.Mon
         writer.take(Traced(entry, graph, 0.0))
     writer.close()
     assert most == [graph.n_edges] * 3
-    assert writer.counts.traced == 3
+    assert writer.traced == 3
 
 
 def test_what_the_writer_meets_comes_back_and_nothing_hangs(
