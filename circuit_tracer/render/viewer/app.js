@@ -142,7 +142,7 @@ class App {
 
   groupLoose(plot) {
     const grouped = new Set(plot.groups.flatMap((group) => [...group.rows]));
-    const loose = [...plot.pinned].filter((row) => !grouped.has(row) && (plot.graph.kind[row] === KIND.FEATURE || plot.graph.kind[row] === KIND.ERROR));
+    const loose = [...plot.pinned].filter((row) => !grouped.has(row) && !isBox(plot.graph, row));
     this.group(plot, loose, "");
   }
 

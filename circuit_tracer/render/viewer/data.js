@@ -52,7 +52,7 @@ function openGraph(record) {
   graph.outOf = listsByNode(graph.source, graph.n);
   graph.ranked = [];
   for (let row = 0; row < graph.n; row++) {
-    if (graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR) graph.ranked.push(row);
+    if (!isBox(graph, row)) graph.ranked.push(row);
   }
   graph.ranked.sort((a, b) => graph.cumulative[a] - graph.cumulative[b] || a - b);
   graph.largest = graph.ranked.reduce((most, row) => Math.max(most, graph.influence[row]), 0);
@@ -73,6 +73,11 @@ function openGraph(record) {
     });
   }
   return graph;
+}
+
+// Whether a node is drawn as a box with its text: tokens and targets, not features and errors.
+function isBox(graph, row) {
+  return graph.kind[row] === KIND.EMBEDDING || graph.kind[row] === KIND.LOGIT;
 }
 
 // Signed part of what goes into the edge's target.

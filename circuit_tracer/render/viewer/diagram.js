@@ -22,7 +22,7 @@ class Diagram {
     if (this.drawer.hidden) return;
     this.layOut(plot);
     const focused = document.activeElement?.dataset?.key;
-    const lines = this.edges.slice(0, 400).reverse().map((edge) => this.line(edge));
+    const lines = this.drawnEdges().map((edge) => this.line(edge));
     const labels = this.shareLabels();
     const boxes = this.nodes.map((node) => this.box(node));
     this.canvas.replaceChildren(...lines, ...labels, ...boxes);
@@ -97,13 +97,21 @@ class Diagram {
     return [from.x, y0, from.x, y0 - pull, to.x, y1 + pull, to.x, y1];
   }
 
+  // Strong ones on top.
+  drawnEdges() {
+    return this.edges.slice(0, 400).reverse();
+  }
+
+  strokeOf(edge) {
+    const width = edgeWidth(edge.share), alpha = 0.25 + 0.65 * Math.min(1, Math.abs(edge.share) * 3);
+    return { width, alpha, dash: edge.share < 0 ? dashOf(width) : null };
+  }
+
   line(edge) {
-    const [x0, y0, x1, y1, x2, y2, x3, y3] = this.curve(edge).map(round2);
-    const width = edgeWidth(edge.share);
+    const { width, alpha, dash } = this.strokeOf(edge);
     return svg(edge.share < 0 ? "path.link.negative" : "path.link.positive", {
-      d: "M" + x0 + "," + y0 + "C" + x1 + "," + y1 + " " + x2 + "," + y2 + " " + x3 + "," + y3,
-      "stroke-width": round2(width), "stroke-opacity": round2(0.25 + 0.65 * Math.min(1, Math.abs(edge.share) * 3)),
-      "stroke-dasharray": edge.share < 0 ? dashOf(width).map(round2).join(" ") : null,
+      d: bezierData(this.curve(edge)), "stroke-width": round2(width), "stroke-opacity": round2(alpha),
+      "stroke-dasharray": dash && dash.map(round2).join(" "),
     }, svg("title", {}, this.nodes[edge.source].name + " \u2192 " + this.nodes[edge.target].name + ": " + signedPercent(edge.share)));
   }
 
@@ -184,9 +192,9 @@ class Diagram {
       node.y = Math.max(DIAGRAM_BOX / 2 + 2, from[1] + (next.clientY - start[1]) * scale);
       element.setAttribute("transform", "translate(" + round2(node.x) + " " + round2(node.y) + ")");
       const lines = this.canvas.querySelectorAll("path.link");
-      this.edges.slice(0, 400).reverse().forEach((edge, i) => {
+      this.drawnEdges().forEach((edge, i) => {
         if (this.nodes[edge.source] === node || this.nodes[edge.target] === node) {
-          lines[i].setAttribute("d", this.line(edge).getAttribute("d"));
+          lines[i].setAttribute("d", bezierData(this.curve(edge)));
         }
       });
     };

@@ -56,10 +56,14 @@ function prose(text) {
   return text.replace(/(\d) %/g, "$1\u00a0%").split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
 }
 
-// What has to be done before a command that needs the graph's folder, and that folder.
-function exported(graph) {
-  const { exportCommand } = graph;
-  return exportCommand ? [exportCommand.words + " && ", exportCommand.folder] : ["", "GRAPH"];
+// What is missing, and the commands that bring it in; the first writes the graph's folder where there
+// is none yet.
+function missing(graph, words, command) {
+  const { exportCommand } = graph, folder = exportCommand ? exportCommand.folder : "GRAPH";
+  return [
+    h("p.hint", {}, words + (exportCommand ? ":" : ", GRAPH being the traced folder:")),
+    h("pre.command", { tabindex: 0 }, (exportCommand ? exportCommand.words + " && " : "") + command(folder) + " && circuit-tracer view " + folder),
+  ];
 }
 
 function bar(share, most) {

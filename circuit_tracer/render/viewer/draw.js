@@ -12,18 +12,6 @@ function edgeWidth(share) {
   return 0.7 + 4 * Math.min(Math.abs(share), 1);
 }
 
-// The page at rest, as one drawing: everything but what is lit up.
-function paintBase(plot, pen) {
-  paintGround(plot, pen);
-  paintEdges(plot, pen, 0, plot.edgeLimit);
-  paintNodes(plot, pen);
-}
-
-function paintGround(plot, pen) {
-  pen.box(0, 0, plot.width, plot.height, { fill: plot.colors.paper });
-  paintStripes(plot, pen);
-}
-
 function paintNodes(plot, pen) {
   const rooms = new Rooms();
   paintMarks(plot, pen, rooms);
@@ -31,8 +19,9 @@ function paintNodes(plot, pen) {
   paintAxes(plot, pen);
 }
 
-function paintStripes(plot, pen) {
+function paintGround(plot, pen) {
   const { place, width, height, colors } = plot;
+  pen.box(0, 0, width, height, { fill: colors.paper });
   place.bands.forEach((band, i) => {
     if (i % 2) return;
     pen.box(0, plot.sy(band.top), width, (band.bottom - band.top) * plot.k, { fill: colors.stripe });
@@ -86,14 +75,10 @@ function paintMarks(plot, pen, rooms, rows = null) {
     if (!place.shown[row]) return;
     const x = plot.sx(place.x[row]), y = plot.sy(place.y[row]);
     if (x < -200 || x > plot.width + 200 || y < -40 || y > plot.height + 40) return;
-    const kind = graph.kind[row];
-    if (kind === KIND.EMBEDDING || kind === KIND.LOGIT) {
-      paintBox(plot, pen, row, rooms);
-      return;
-    }
+    if (isBox(graph, row)) return paintBox(plot, pen, row, rooms);
     const r = markSize(plot, row);
     if (rooms) rooms.take(x - r - 1, y - r - 1, x + r + 1, y + r + 1);
-    const group = kind === KIND.ERROR ? "diamonds" : plot.isOwn(row) ? "own" : graph.expanded[row] ? "full" : "hollow";
+    const group = graph.kind[row] === KIND.ERROR ? "diamonds" : plot.isOwn(row) ? "own" : graph.expanded[row] ? "full" : "hollow";
     groups[group].push(x, y, r);
   };
   if (rows) rows.forEach(put);
@@ -184,14 +169,13 @@ function litWords(plot, pen, rooms, row, lit) {
   const { graph, place, colors } = plot;
   const kind = graph.kind[row], badge = lit.badges.get(row);
   const x = plot.sx(place.x[row]), y = plot.sy(place.y[row]);
-  const isBox = kind === KIND.EMBEDDING || kind === KIND.LOGIT;
   const share = badge === undefined ? "" : lit.unsigned ? percent(badge) : signedPercent(badge);
-  const words = isBox ? "" : cutTo(labelOf(graph, row), LABEL_SIZE, 170);
+  const words = isBox(graph, row) ? "" : cutTo(graph.label[row], LABEL_SIZE, 170);
   const gap = share && words ? 5 : 0;
   const width = widthOf(share, LABEL_SIZE, true) + gap + widthOf(words, LABEL_SIZE);
   if (!width) return;
   const away = markSize(plot, row) + (lit.strong.has(row) ? 8 : 5);
-  const spots = isBox
+  const spots = isBox(graph, row)
     ? [[x - width / 2, kind === KIND.LOGIT ? plot.bottom(row) + 9 : plot.top(row) - 9]]
     : [[x + away, y], [x - away - width, y]];
   for (const [left, middle] of spots) {
@@ -212,9 +196,8 @@ function ring(plot, pen, row, color, gap) {
   const { graph, place } = plot;
   const x = plot.sx(place.x[row]), y = plot.sy(place.y[row]), kind = graph.kind[row];
   if (!place.shown[row]) return;
-  if (kind === KIND.EMBEDDING || kind === KIND.LOGIT) {
-    const half = plot.boxHalf(row);
-    const high = place.turned && kind === KIND.EMBEDDING ? 12 : BOX;
+  if (isBox(graph, row)) {
+    const half = plot.boxHalf(row), high = place.turned && kind === KIND.EMBEDDING ? 12 : BOX;
     pen.box(x - half - gap, plot.top(row) - gap, 2 * (half + gap), high + 2 * gap, { stroke: color, width: 2, radius: 7 });
   } else pen.discs([x, y, markSize(plot, row) + gap], { stroke: color, width: 2 });
 }

@@ -4,32 +4,27 @@
 function viewSvg(plot, theme = null) {
   const colors = plot.colors;
   if (theme) plot.colors = themeColors(theme);
-  const pen = svgPen();
-  pen.clip(0, 0, plot.width, plot.height);
+  const pen = new SvgPen(), page = markup("rect", { x: 0, y: 0, width: plot.width, height: plot.height });
+  pen.parts.push('<clipPath id="page">' + page + '</clipPath><g clip-path="url(#page)">');
   const lit = plot.lit();
   if (lit) pen.parts.push('<g opacity="0.3">');
-  paintBase(plot, pen);
+  paintGround(plot, pen);
+  paintEdges(plot, pen, 0, plot.edgeLimit);
+  paintNodes(plot, pen);
   if (lit) pen.parts.push("</g>");
   paintOverlay(plot, pen, lit);
-  pen.unclip();
+  pen.parts.push("</g>");
   plot.colors = colors;
   return svgDocument(plot.width, plot.height, pen.parts, "Attribution graph: " + plot.graph.prompt);
 }
 
 function diagramSvg(diagram, theme = null) {
-  const colors = themeColors(theme), parts = [];
-  const { plot, nodes, edges, size } = diagram;
-  const pen = svgPen();
+  const colors = themeColors(theme), pen = new SvgPen();
+  const { plot, nodes, size } = diagram;
   pen.box(0, 0, size.width, size.height, { fill: colors.paper });
-  for (const edge of edges.slice(0, 400).reverse()) {
-    const [x0, y0, x1, y1, x2, y2, x3, y3] = diagram.curve(edge).map(round2);
-    const width = edgeWidth(edge.share), color = edge.share < 0 ? colors.negative : colors.positive;
-    pen.parts.push(
-      '<path fill="none" stroke="' + escaped(color) + '" stroke-width="' + round2(width) + '" opacity="' +
-        round2(0.25 + 0.65 * Math.min(1, Math.abs(edge.share) * 3)) + '"' +
-        (edge.share < 0 ? ' stroke-dasharray="' + dashOf(width).map(round2).join(" ") + '"' : "") +
-        ' d="M' + x0 + "," + y0 + "C" + x1 + "," + y1 + " " + x2 + "," + y2 + " " + x3 + "," + y3 + '"/>',
-    );
+  for (const edge of diagram.drawnEdges()) {
+    const stroke = edge.share < 0 ? colors.negative : colors.positive;
+    pen.path(bezierData(diagram.curve(edge)), { stroke, ...diagram.strokeOf(edge) });
   }
   for (const label of diagram.shareLabels()) {
     const isDown = label.classList.contains("negative");
@@ -39,14 +34,14 @@ function diagramSvg(diagram, theme = null) {
   }
   for (const node of nodes) {
     const isTarget = node.kind === KIND.LOGIT;
-    const style = isTarget ? { fill: colors.target } : { fill: colors.paper, stroke: node.kind === KIND.EMBEDDING ? colors.tokenEdge : node.kind === KIND.ERROR ? colors.errorEdge : colors.featureEdge, width: node.group ? 2 : 1 };
+    const stroke = { [KIND.EMBEDDING]: colors.tokenEdge, [KIND.ERROR]: colors.errorEdge, [KIND.FEATURE]: colors.featureEdge }[node.kind];
+    const style = isTarget ? { fill: colors.target } : { fill: colors.paper, stroke, width: node.group ? 2 : 1 };
     pen.box(node.x - node.width / 2, node.y - DIAGRAM_BOX / 2, node.width, DIAGRAM_BOX, { ...style, radius: 8 });
     pen.text(cutTo(node.name, 12, node.width - 18), node.x, node.y + 4, {
       size: 12, align: "center", bold: Boolean(node.group), fill: isTarget ? colors.targetInk : colors.ink,
     });
   }
-  parts.push(...pen.parts);
-  return svgDocument(size.width, size.height, parts, "Route diagram: " + plot.graph.prompt);
+  return svgDocument(size.width, size.height, pen.parts, "Route diagram: " + plot.graph.prompt);
 }
 
 // Pins and groups in the form that graph JSON files carry them.

@@ -26,11 +26,8 @@ function wayToHeads(graph, isTab = true) {
   if (graph.heads) {
     return isTab ? [h("p.hint", {}, "All heads of one edge: \u201cheads\u201d in a node\u2019s lists of inputs and outputs.")] : [];
   }
-  const [before, folder] = exported(graph);
-  return [
-    h("p.hint", {}, "The attention heads of single edges need the model and are not in this page. This brings them in" + (before ? ":" : ", GRAPH being the traced folder:")),
-    h("pre.command", { tabindex: 0 }, before + "circuit-tracer heads " + folder + " --save && circuit-tracer view " + folder),
-  ];
+  const words = "The attention heads of single edges need the model and are not in this page. This brings them in";
+  return missing(graph, words, (folder) => "circuit-tracer heads " + folder + " --save");
 }
 
 function headParts(graph, head, most, words) {

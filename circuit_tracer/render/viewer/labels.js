@@ -42,10 +42,6 @@ function spelledOut(plot) {
   return at;
 }
 
-function labelOf(graph, row) {
-  return graph.label[row];
-}
-
 // Where a label goes: right of its mark, else left; as a stub only where there is no better room.
 function roomFor(plot, rooms, label, middle, away, y, longest) {
   const whole = widthOf(label, LABEL_SIZE);
@@ -69,11 +65,11 @@ function paintLabels(plot, pen, rooms) {
   const placed = [], rest = [];
   let tried = 0;
   const room = place.labelled ? 175 : 150;
-  for (const list of [plot.important(), rest]) {
+  for (const list of [graph.ranked, rest]) {
     for (const row of list) {
       if (tried > MOST_TRIED) break;
       if (!place.shown[row]) continue;
-      const words = labelOf(graph, row);
+      const words = graph.label[row];
       const isError = graph.kind[row] === KIND.ERROR;
       if (list !== rest && (isError || !words)) {
         rest.push(row);

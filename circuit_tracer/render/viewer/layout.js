@@ -60,7 +60,7 @@ function lettersOf(text) {
 }
 
 function layOut(graph, rows, room) {
-  const inner = rows.filter((row) => graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR);
+  const inner = rows.filter((row) => !isBox(graph, row));
   const cells = cellsOf(graph, inner);
   const turned = (room.width - GUTTER) / graph.tokens.length < 38;
   const foot = turned ? 78 : 46;

@@ -38,16 +38,14 @@ class Plot {
 
   // -- what is shown
   isVisible(row) {
-    const kind = this.graph.kind[row];
-    return kind === KIND.EMBEDDING || kind === KIND.LOGIT || this.forced.has(row) ||
-      this.graph.cumulative[row] <= this.threshold + 1e-9;
+    return isBox(this.graph, row) || this.forced.has(row) || this.graph.cumulative[row] <= this.threshold + 1e-9;
   }
 
   relayout(fit = true) {
     const { graph } = this;
     const rows = [];
     for (let row = 0; row < graph.n; row++) if (this.isVisible(row)) rows.push(row);
-    this.inner = rows.filter((row) => graph.kind[row] === KIND.FEATURE || graph.kind[row] === KIND.ERROR).length;
+    this.inner = rows.filter((row) => !isBox(graph, row)).length;
     this.place = layOut(graph, rows, { width: this.width, height: this.height });
     this.between = [];
     for (let edge = 0; edge < graph.m; edge++) {
@@ -73,10 +71,6 @@ class Plot {
     return all > 1 ? Math.log(Math.max(this.edgeLimit, 1)) / Math.log(all) : 1;
   }
 
-  important() {
-    return this.graph.ranked;
-  }
-
   reveal(rows) {
     let changed = false;
     for (const row of rows) {
@@ -97,10 +91,7 @@ class Plot {
   get markScale() { return Math.min(1.5, Math.max(0.4, Math.sqrt(this.k * this.place.density))); }
 
   top(row) {
-    const kind = this.graph.kind[row], y = this.sy(this.place.y[row]);
-    if (kind === KIND.LOGIT) return y - BOX / 2;
-    if (kind === KIND.EMBEDDING) return y - BOX / 2;
-    return y - this.place.half[row] * this.markScale;
+    return this.sy(this.place.y[row]) - (isBox(this.graph, row) ? BOX / 2 : this.place.half[row] * this.markScale);
   }
 
   // Half the width of a token's or target's box: tokens widen as one zooms in, up to their words.
@@ -113,9 +104,7 @@ class Plot {
   }
 
   bottom(row) {
-    const kind = this.graph.kind[row];
-    if (kind === KIND.LOGIT || kind === KIND.EMBEDDING) return this.top(row) + BOX;
-    return this.sy(this.place.y[row]) + this.place.half[row] * this.markScale;
+    return this.sy(this.place.y[row]) + (isBox(this.graph, row) ? BOX / 2 : this.place.half[row] * this.markScale);
   }
 
   fit() {
@@ -221,7 +210,7 @@ class Plot {
 
   paintMoreEdges() {
     const end = Math.min(this.edgesLeft + EDGES_A_FRAME, this.edgeLimit);
-    paintEdges(this, canvasPen(this.under.getContext("2d")), this.edgesLeft, end);
+    paintEdges(this, new CanvasPen(this.under.getContext("2d")), this.edgesLeft, end);
     this.edgesLeft = end;
     if (end < this.edgeLimit) this.paintOver();
   }
@@ -239,7 +228,7 @@ class Plot {
     const density = window.devicePixelRatio || 1;
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
-    return canvasPen(context);
+    return new CanvasPen(context);
   }
 
   lit() {

@@ -16,7 +16,7 @@ function nodeAt(plot, x, y, near = NEAR) {
     if (!place.shown[row]) continue;
     const dx = Math.abs(plot.sx(place.x[row]) - x);
     const kind = graph.kind[row];
-    if (kind === KIND.EMBEDDING || kind === KIND.LOGIT) {
+    if (isBox(graph, row)) {
       const half = plot.boxHalf(row);
       const foot = kind === KIND.EMBEDDING && place.turned ? 66 : 0;
       if (dx <= half + 1 && y >= plot.top(row) && y <= plot.bottom(row) + foot) return row;

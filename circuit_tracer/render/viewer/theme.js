@@ -1,28 +1,16 @@
 // Light, dark and print: the colours of the canvas come from the style sheet's own variables.
 
 function themeColors(name = null) {
-  const root = document.documentElement;
-  const before = root.dataset.theme;
-  if (name) root.dataset.theme = name;
-  const style = getComputedStyle(root);
-  const of = (variable) => style.getPropertyValue("--" + variable).trim();
-  const colors = {};
-  for (const key of [
-    "paper", "stripe", "rule", "ink", "quiet", "feature", "error", "token", "target", "positive", "negative",
-    "accent", "pin",
-  ]) colors[key] = of(key);
-  colors.featureEdge = of("feature-edge");
-  colors.errorEdge = of("error-edge");
-  colors.tokenEdge = of("token-edge");
-  colors.targetInk = of("target-ink");
-  colors.positiveInk = of("positive-ink");
-  colors.negativeInk = of("negative-ink");
-  colors.halo = of("paper");
+  const root = document.documentElement, before = root.dataset.theme;
+  root.dataset.theme = name || before;
+  const style = getComputedStyle(root), colors = {};
+  for (const variable of [
+    "paper", "stripe", "rule", "ink", "quiet", "feature", "feature-edge", "error", "error-edge", "token", "token-edge",
+    "target", "target-ink", "positive", "positive-ink", "negative", "negative-ink", "accent", "pin",
+  ]) colors[variable.replace(/-./, (part) => part[1].toUpperCase())] = style.getPropertyValue("--" + variable).trim();
+  colors.halo = colors.paper;
   colors.tokenInk = (shade) => inkOn(colors.paper, colors.token, TOKEN_LEAST + (1 - TOKEN_LEAST) * shade);
-  if (name) {
-    if (before) root.dataset.theme = before;
-    else delete root.dataset.theme;
-  }
+  root.dataset.theme = before;
   return colors;
 }
 
@@ -40,10 +28,19 @@ function inkOn(under, over, alpha) {
   return luminance > 0.179 ? "#000000" : "#ffffff";
 }
 
-function nextTheme() {
-  const root = document.documentElement;
-  const isDark = root.dataset.theme
-    ? root.dataset.theme === "dark"
-    : window.matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = isDark ? "light" : "dark";
+// As the system has it, until the user chooses.
+const systemIsDark = window.matchMedia("(prefers-color-scheme: dark)");
+let isChosen = false;
+
+function followSystem() {
+  if (!isChosen) document.documentElement.dataset.theme = systemIsDark.matches ? "dark" : "light";
 }
+
+function nextTheme() {
+  const { dataset } = document.documentElement;
+  isChosen = true;
+  dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+}
+
+systemIsDark.addEventListener("change", followSystem);
+followSystem();

@@ -11,26 +11,20 @@ function trustTab(app) {
     parts.push(h("ul.reasons", {}, trust.reasons.map((reason) =>
       h("li", { "data-mark": reason.mark, title: VERDICT_MARKS[reason.mark] || "" }, prose(reason.text)))));
   } else {
-    const [before, folder] = exported(graph);
-    parts.push(h("p.hint", {}, "This graph has not been tested by intervention. This does it" + (before ? ":" : ", GRAPH being the traced folder:")));
-    parts.push(h("pre.command", { tabindex: 0 }, before + "circuit-tracer trust " + folder + " && circuit-tracer view " + folder));
+    parts.push(...missing(graph, "This graph has not been tested by intervention. This does it", (folder) => "circuit-tracer trust " + folder));
   }
   parts.push(h("h3", {}, "Scores of the whole graph"));
-  parts.push(h("dl.scores", {}, graph.scores.map((score) =>
-    h("div", {}, h("dt", {}, score.name), h("dd", {}, score.value), h("dd.meaning", {}, score.meaning)))));
+  parts.push(scoreList(graph.scores));
   if (trust && trust.indirect.length) parts.push(indirectChart(trust.indirect));
   if (trust && trust.sufficiency.length) parts.push(sufficiencyChart(trust.sufficiency));
   if (trust && trust.distance.length) parts.push(distanceChart(trust.distance));
-  if (app.comparison) parts.push(comparisonPart(app.comparison));
+  if (app.comparison) parts.push(h("h3", {}, "The two graphs"), scoreList(app.comparison.figures));
   return parts;
 }
 
-function comparisonPart(comparison) {
-  return [
-    h("h3", {}, "The two graphs"),
-    h("dl.scores", {}, comparison.figures.map((one) =>
-      h("div", {}, h("dt", {}, one.name), h("dd", {}, one.value), h("dd.meaning", {}, one.meaning)))),
-  ];
+function scoreList(scores) {
+  return h("dl.scores", {}, scores.map(({ name, value, meaning }) =>
+    h("div", {}, h("dt", {}, name), h("dd", {}, value), h("dd.meaning", {}, meaning))));
 }
 
 const CHART = { width: 320, height: 150, left: 34, right: 10, top: 10, bottom: 26 };
@@ -51,6 +45,12 @@ function chart(title, note, xLabels, ticks, marks) {
       marks(x, y)));
 }
 
+// A line through the points that were measured.
+function polyline(isDashed, points) {
+  const known = points.filter(([, y]) => Number.isFinite(y));
+  return svg(isDashed ? "polyline.curve.dashed" : "polyline.curve", { points: known.map(([x, y]) => at(x, y)).join(" ") });
+}
+
 function indirectChart(found) {
   const place = (i) => (i + 0.5) / found.length;
   return chart("Indirect effects: predicted against measured", "Spearman over ablated features, 95 % of bootstrap draws; frozen: attention and norms (both), attention, nothing",
@@ -67,14 +67,12 @@ function indirectChart(found) {
 
 function sufficiencyChart(points) {
   const place = (i) => (points.length > 1 ? i / (points.length - 1) : 0.5) * 0.92 + 0.04;
-  const line = (key, x, y) => points.filter((one) => Number.isFinite(one[key] ?? NaN))
-    .map((one) => x(place(points.indexOf(one))).toFixed(1) + "," + y(one[key]).toFixed(1)).join(" ");
   const end = points[points.length - 1];
   return chart("What stays of the target", "kept features alone (solid), without them (dashed), by node threshold",
     points.map((one, i) => [place(i), String(one.threshold)]), [0, 0.5, 1],
     (x, y) => [
-      svg("polyline.curve", { points: line("sufficiency", x, y) }),
-      svg("polyline.curve.dashed", { points: line("necessity", x, y) }),
+      polyline(false, points.map((one, i) => [x(place(i)), y(one.sufficiency ?? NaN)])),
+      polyline(true, points.map((one, i) => [x(place(i)), y(one.necessity ?? NaN)])),
       Number.isFinite(end.sufficiency ?? NaN)
         ? svg("text.value", { x: x(place(points.length - 1)), y: y(end.sufficiency) + 14, "text-anchor": "end" }, percent(end.sufficiency))
         : null,
@@ -88,8 +86,5 @@ function distanceChart(curves) {
   return chart("Cosine of predicted and measured response", "by layers between cause and effect: attention and norms frozen (solid), nothing frozen (dashed)",
     labels.map((i) => [place(i), String(i)]), [0, 0.5, 1],
     (x, y) => curves.filter((curve) => curve.frozen !== "attention").map((curve) =>
-      svg(curve.frozen === "nothing" ? "polyline.curve.dashed" : "polyline.curve", {
-        points: curve.points.filter((one) => Number.isFinite(one.cosine ?? NaN))
-          .map((one) => x(place(one.layers)).toFixed(1) + "," + y(one.cosine).toFixed(1)).join(" "),
-      })));
+      polyline(curve.frozen === "nothing", curve.points.map((one) => [x(place(one.layers)), y(one.cosine ?? NaN)]))));
 }
