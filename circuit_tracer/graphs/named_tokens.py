@@ -36,42 +36,17 @@ def explained_length(info: GraphInfo) -> int:
     return max((target.position for target in info.targets), default=-1) + 1 or len(info.tokens)
 
 
-def find_positions(info: GraphInfo, text: str) -> list[int]:
-    """The explained positions that a text names; [] for none."""
-    n = explained_length(info)
-    place = place_in(text)
-    if place is not None:
-        return [place % n] if -n <= place < n else []
-    tokens = info.tokens[:n]
-    ids, texts = info.token_ids[:n], prompt_texts(tokens)
-    found = _matches(text, tokens, texts, ids) or _runs(text, tokens)
-    placed = _PLACED.fullmatch(text)
-    if found or placed is None or int(placed[2]) >= n:
-        return found
-    at = int(placed[2])
-    if placed[1] == "embedding" or at in _matches(placed[1], tokens, texts, ids):
-        return [at]
-    return []
-
-
-def find_targets(info: GraphInfo, text: str) -> list[int]:
-    """Numbers of the targets that a text names; [] for none."""
-    ids = [-1 if target.is_contrast else target.vocabulary_ids[0] for target in info.targets]
-    tokens = [target.token for target in info.targets]
-    return _matches(text, tokens, target_texts(info.targets), ids)
-
-
 def named_positions(info: GraphInfo, text: str, flag: str) -> list[int]:
     """The explained positions that a text names; UsageError, with what there is, for none."""
-    found = find_positions(info, text)
-    if found:
-        return found
     n = explained_length(info)
+    positions = _positions(info, text)
+    if positions:
+        return positions
     if place_in(text) is not None:
         raise UsageError(
             f"{flag} {text} is outside what was traced (@0 to @{n - 1}, or @-1 for the last)"
         )
-    if _is_position(info, text):
+    if re.fullmatch(r"-?[0-9]{1,9}", text) and -n <= int(text) < n:  # a position without its @
         raise UsageError(
             f'{flag} "{text}" is no token of the prompt; for the position write @{text}'
         )
@@ -83,30 +58,41 @@ def named_positions(info: GraphInfo, text: str, flag: str) -> list[int]:
     )
 
 
+def _positions(info: GraphInfo, text: str) -> list[int]:
+    """The explained positions that a text names; [] for none."""
+    n, place = explained_length(info), place_in(text)
+    if place is not None:
+        return [place % n] if -n <= place < n else []
+    tokens = info.tokens[:n]
+    ids, texts = info.token_ids[:n], prompt_texts(tokens)
+    positions = _matches(text, tokens, texts, ids) or _runs(text, tokens)
+    placed = _PLACED.fullmatch(text)
+    if positions or placed is None or int(placed[2]) >= n:
+        return positions
+    at = int(placed[2])
+    is_there = placed[1] == "embedding" or at in _matches(placed[1], tokens, texts, ids)
+    return [at] if is_there else []
+
+
 def named_position(info: GraphInfo, text: str, flag: str) -> int:
     """The one position that a text names; UsageError for none and for several."""
-    found = named_positions(info, text, flag)
-    if len(found) > 1:
-        places = ", ".join(f"@{one}" for one in found)
+    positions = named_positions(info, text, flag)
+    if len(positions) > 1:
+        places = ", ".join(f"@{position}" for position in positions)
         raise UsageError(f'{flag} "{shown(text)}" stands at positions {places}; give one of them')
-    return found[0]
+    return positions[0]
 
 
 def named_targets(info: GraphInfo, text: str, flag: str) -> list[int]:
     """Numbers of the targets that a text names; UsageError, with what there is, for none."""
-    found = find_targets(info, text)
-    if not found:
+    ids = [-1 if target.is_contrast else target.vocabulary_ids[0] for target in info.targets]
+    tokens, texts = [target.token for target in info.targets], target_texts(info.targets)
+    targets = _matches(text, tokens, texts, ids)
+    if not targets:
         raise UsageError(
-            f'{flag} "{shown(text)}" is no target of this graph; choose from '
-            f"{', '.join(target_texts(info.targets))}"
+            f'{flag} "{shown(text)}" is no target of this graph; choose from {", ".join(texts)}'
         )
-    return found
-
-
-def _is_position(info: GraphInfo, text: str) -> bool:
-    """Whether a bare number would be a position, if it had an @."""
-    n = explained_length(info)
-    return re.fullmatch(r"-?[0-9]{1,9}", text) is not None and -n <= int(text) < n
+    return targets
 
 
 def _matches(
@@ -116,23 +102,23 @@ def _matches(
     readings: tuple[Iterator[bool], ...] = (
         (token == text for token in tokens),
         (shown(token) == text for token in tokens),
-        (one == text for one in texts),
-        (one == token_id for one in ids),
+        (shown_text == text for shown_text in texts),
+        (its_id == token_id for its_id in ids),
         (bool(bare) and token.strip() == bare for token in tokens),
     )
     for reading in readings:
-        found = [at for at, fits in enumerate(reading) if fits]
-        if found:
-            return found
+        places = [at for at, fits in enumerate(reading) if fits]
+        if places:
+            return places
     return []
 
 
 def _runs(text: str, tokens: Sequence[str]) -> list[int]:
     """Positions of the neighbouring tokens whose bytes spell a text, wherever they do."""
-    found: list[int] = []
+    positions: list[int] = []
     for start in range(len(tokens)):
         run = list(takewhile(has_bytes, tokens[start:]))
         for end in range(2, len(run) + 1):
             if spelled(run[:end]).strip() == text.strip():
-                found += range(start, start + end)
-    return list(dict.fromkeys(found))
+                positions += range(start, start + end)
+    return list(dict.fromkeys(positions))

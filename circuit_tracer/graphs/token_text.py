@@ -65,8 +65,8 @@ def _escape(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _character(found: re.Match[str]) -> str:
-    text = found[0]
+def _character(escape: re.Match[str]) -> str:
+    text = escape[0]
     if text in _UNMARKED:
         return _UNMARKED[text]
     code = int(text[2:], 16)
@@ -80,17 +80,13 @@ def place_in(text: str) -> int | None:
 
 def id_in(text: str) -> int | None:
     """The vocabulary id in "id:343"; None in a token's text."""
-    found = _ID.fullmatch(text)
-    return None if found is None else int(found[1])
-
-
-def prompt_texts(tokens: Sequence[str]) -> tuple[str, ...]:
-    """A prompt's tokens as shown: leading blanks only where two tokens differ in nothing else."""
-    return _prompt_texts(tuple(tokens))
+    match = _ID.fullmatch(text)
+    return None if match is None else int(match[1])
 
 
 @lru_cache(maxsize=8)
-def _prompt_texts(tokens: tuple[str, ...]) -> tuple[str, ...]:
+def prompt_texts(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """A prompt's tokens as shown: leading blanks only where two tokens differ in nothing else."""
     bare = [shown(token.lstrip(" ") or token) for token in tokens]
     forms: dict[str, set[str]] = {}
     for token, text in zip(tokens, bare, strict=True):
@@ -123,13 +119,11 @@ def target_texts(targets: Sequence[Target]) -> tuple[str, ...]:
 
 def join_tokens(texts: Sequence[str]) -> str:
     """Tokens as one text with commas between them; `split_tokens` takes it apart again."""
-    return ",".join(_without_backslash(text).replace(",", "\\,") for text in texts)
-
-
-def _without_backslash(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return "".join(_escape(c) if c == "\\" else shown(c) for c in text)
+    bare = (
+        "".join(_escape(c) if c == "\\" else shown(c) for c in text) if "\\" in text else text
+        for text in texts
+    )
+    return ",".join(text.replace(",", "\\,") for text in bare)
 
 
 def split_tokens(text: str) -> list[str]:

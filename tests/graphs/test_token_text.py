@@ -62,10 +62,10 @@ def test_tokens_with_commas_come_apart_as_they_were_joined() -> None:
 
 
 def test_blanks_in_a_prompt_are_shown_where_they_tell_two_tokens_apart() -> None:
-    assert prompt_texts([" yes", " no"]) == ("yes", "no")
-    assert prompt_texts([" yes", "yes", " no"]) == ("␣yes", "yes", "no")
-    assert prompt_texts([" yes", " yes"]) == ("yes", "yes")
-    assert prompt_texts(["  ", "\n"]) == ("␣␣", "↵")
+    assert prompt_texts((" yes", " no")) == ("yes", "no")
+    assert prompt_texts((" yes", "yes", " no")) == ("␣yes", "yes", "no")
+    assert prompt_texts((" yes", " yes")) == ("yes", "yes")
+    assert prompt_texts(("  ", "\n")) == ("␣␣", "↵")
 
 
 def test_targets_have_different_texts() -> None:

@@ -230,8 +230,7 @@ def _shared_paths(sides: tuple[_Side, _Side], edges: Sequence[Ints]) -> float | 
 
 def _target_mass(graph: Graph) -> float:
     """Path mass from tokens to the targets, by the targets' weights."""
-    mass = path_mass(graph, sources=graph.nodes.of_kind(NodeKind.EMBEDDING).tolist())
-    return float(mass @ graph.nodes.weight)
+    return float(path_mass(graph) @ graph.nodes.weight)
 
 
 def _features(

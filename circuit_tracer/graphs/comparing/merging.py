@@ -167,14 +167,14 @@ def _info(
     infos = [one.graph.info for one in graphs]
     targets = []
     for key, pair in zip(keys, rows.tolist(), strict=True):
-        if key.kind != NodeKind.LOGIT:
-            continue
-        found = [
-            one.graph.info.targets[one.graph.target_rows.tolist().index(row)]
-            for one, row in zip(graphs, pair, strict=True)
-            if row >= 0
-        ]
-        targets.append(_target(found, key))
+        if key.kind == NodeKind.LOGIT:
+            sides = zip(graphs, pair, strict=True)
+            both = [
+                one.graph.info.targets[one.graph.target_rows.tolist().index(row)]
+                for one, row in sides
+                if row >= 0
+            ]
+            targets.append(_mean_target(both, key.column))
     return replace(
         infos[0],
         prompt=" | ".join(info.prompt for info in infos),
@@ -185,13 +185,13 @@ def _info(
     )
 
 
-def _target(found: Sequence[Target], key: _Key) -> Target:
+def _mean_target(same: Sequence[Target], position: int) -> Target:
     """The target with the mean probability and logit of the graphs that have it."""
     return replace(
-        found[0],
-        position=key.column,
-        probability=sum(one.probability for one in found) / len(found),
-        logit=sum(one.logit for one in found) / len(found),
+        same[0],
+        position=position,
+        probability=sum(one.probability for one in same) / len(same),
+        logit=sum(one.logit for one in same) / len(same),
     )
 
 

@@ -114,10 +114,10 @@ def _position(name: str, record: Mapping[str, Any]) -> int:
 
 def _whole(given: Any, what: str) -> int:
     """A whole number, as 7, 7.0 or "7"."""
-    found = int(given)
-    if isinstance(given, float) and found != given:
+    whole = int(given)
+    if isinstance(given, float) and whole != given:
         raise ValueError(f"a {what} of {given:g}, which is no whole number")
-    return found
+    return whole
 
 
 def _probability(given: Any, output: re.Match[str] | None) -> float:

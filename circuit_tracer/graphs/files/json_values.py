@@ -153,8 +153,8 @@ _hints = cache(get_type_hints)
 
 def _expect(is_right: bool, name: str, value: Any, expected: str) -> None:
     if not is_right:
-        found = json.dumps(value, default=str)[:40]
-        raise ValueError(f"{name} is {found} where it needs {expected}")
+        given = json.dumps(value, default=str)[:40]
+        raise ValueError(f"{name} is {given} where it needs {expected}")
 
 
 def _expect_share(name: str, value: float) -> None:

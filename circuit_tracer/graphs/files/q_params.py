@@ -47,15 +47,15 @@ def with_pins(pruned: PrunedGraph, path: Path) -> PrunedGraph:
     """
     record = _read(path)
     params = record.get("qParams", record)
-    found = pins_in(pruned, params)
-    if found is None:
+    pins = pins_in(pruned, params)
+    if pins is None:
         raise GraphFileError(
             f"{path} holds no pins: it needs pinnedIds and supernodes, as the viewer exports them"
         )
-    if found.unknown:
-        more = f" and {len(found.unknown) - 1} more" if len(found.unknown) > 1 else ""
+    if pins.unknown:
+        more = f" and {len(pins.unknown) - 1} more" if len(pins.unknown) > 1 else ""
         raise GraphFileError(
-            f"{path} names {found.unknown[0]}{more}, no kept node of this graph; give the graph it "
+            f"{path} names {pins.unknown[0]}{more}, no kept node of this graph; give the graph it "
             "was exported from, or prune less"
         )
     info = pruned.graph.info

@@ -258,7 +258,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """The file, what is wrong with it said in one sentence."""
+    """The file; GraphFileError, with what to do, where it is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

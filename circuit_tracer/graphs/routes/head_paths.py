@@ -161,5 +161,5 @@ def unfollowed_share(pruned: PrunedGraph, parts: HeadParts) -> float:
     weight = np.abs(np.add.reduceat(parts.weight, start))
     left = np.abs(np.where(parts.is_followed, 0.0, parts.weight))
     missing = np.add.reduceat(left, start) - weight
-    found = float((passed_on[parts.target[start]] * missing).sum()) + all_
-    return min(max(found / all_, 0.0), 1.0)
+    unfollowed = float((passed_on[parts.target[start]] * missing).sum()) + all_
+    return min(max(unfollowed / all_, 0.0), 1.0)

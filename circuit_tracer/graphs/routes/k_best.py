@@ -122,10 +122,10 @@ class _Node:
 
     open: list[tuple[float, int, int]]
     """A heap of (-size, edge, rank): what each edge can extend next."""
-    found: list[_Step] = field(default_factory=list)
+    routes: list[_Step] = field(default_factory=list)
     """Strongest first."""
     extended: int = 0
-    """How many of `found` have handed their edge on to its source's next route."""
+    """How many of `routes` have handed their edge on to its source's next route."""
 
 
 class _Ranked:
@@ -162,29 +162,29 @@ class _Ranked:
     def _step(self, node: int, rank: int) -> _Step | None:
         """The route of a rank into a node; None if there are fewer."""
         here = self.nodes.get(node) or self._opened(node)
-        while len(here.found) <= rank:
+        while len(here.routes) <= rank:
             self._extend(here)
             if not here.open:
                 return None
             size, edge, of_source = heappop(here.open)
-            here.found.append(_Step(-size, edge, of_source))
-        return here.found[rank]
+            here.routes.append(_Step(-size, edge, of_source))
+        return here.routes[rank]
 
     def _opened(self, node: int) -> _Node:
         into = self.steps.into(node, node + 1)
         sizes = self.sizes[into] * self.best[self.steps.source[into]]
         there = np.flatnonzero(sizes > 0)
         edges = (there + into.start).tolist()
-        found = [(-size, edge, 0) for size, edge in zip(sizes[there].tolist(), edges, strict=True)]
+        first = [(-size, edge, 0) for size, edge in zip(sizes[there].tolist(), edges, strict=True)]
         if self.is_start[node]:
-            found.append((-1.0, -1, 0))
-        heapify(found)
-        self.nodes[node] = _Node(found)
+            first.append((-1.0, -1, 0))
+        heapify(first)
+        self.nodes[node] = _Node(first)
         return self.nodes[node]
 
     def _extend(self, here: _Node) -> None:
-        """Let the edge of the last route found extend its source's next one."""
-        for step in here.found[here.extended :]:
+        """Let the edge of the last route extend its source's next one."""
+        for step in here.routes[here.extended :]:
             here.extended += 1
             if step.edge < 0:
                 continue

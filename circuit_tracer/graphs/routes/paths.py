@@ -124,16 +124,15 @@ def ranked_routes(
     ]
 
 
-def path_mass(graph: Graph, *, sources: Sequence[int]) -> Floats:
-    """(n,) summed absolute strength of all paths from the sources to each node.
+def path_mass(graph: Graph, *, sources: Sequence[int] | None = None) -> Floats:
+    """(n,) summed absolute strength of all paths from the sources (all tokens) to each node.
 
     Every path of the whole graph counts, 1 for the empty path at a source itself. With all
     embeddings among the sources the edges from them that were not kept count, too; those from
     other nodes never do.
     """
-    start = np.zeros(len(graph.nodes))
-    start[np.asarray(sources, dtype=np.int64)] = 1.0
-    return _carried(graph, start + _from_dropped(graph, sources))
+    start, from_dropped = _starts(graph, sources)
+    return _carried(graph, start + from_dropped)
 
 
 def restricted(graph: Graph, which: Ints) -> Graph:
@@ -150,10 +149,8 @@ def restricted(graph: Graph, which: Ints) -> Graph:
 
 def signed_mass(graph: Graph, *, sources: Sequence[int]) -> SignedMass:
     """`path_mass` by sign: what pushes each node up, and what pushes it down."""
-    start = np.zeros(len(graph.nodes))
-    start[np.asarray(sources, dtype=np.int64)] = 1.0
+    start, from_dropped = _starts(graph, sources)
     absolute, signed = _carried(graph, start), _carried(graph, start, signed=True)
-    from_dropped = _from_dropped(graph, sources)
     return SignedMass(
         up=np.maximum(absolute + signed, 0.0) / 2,
         down=np.maximum(absolute - signed, 0.0) / 2,
@@ -161,15 +158,18 @@ def signed_mass(graph: Graph, *, sources: Sequence[int]) -> SignedMass:
     )
 
 
-def _from_dropped(graph: Graph, sources: Sequence[int]) -> Floats:
-    """(n,) share of each row that came in by edges from tokens that were not kept.
+def _starts(graph: Graph, sources: Sequence[int] | None) -> tuple[Floats, Floats]:
+    """(n,) 1 at the sources; (n,) share of each row from tokens by edges that were not kept.
 
-    0 unless all tokens are among the sources: it is not known which of them the edges are from.
+    The second is 0 unless all tokens are among the sources: whose edges they are is not known.
     """
     nodes = graph.nodes
-    if not np.isin(nodes.of_kind(NodeKind.EMBEDDING), np.asarray(sources, dtype=np.int64)).all():
-        return np.zeros(len(nodes))
-    return ratio(nodes.dropped_embeddings, totals(graph))
+    tokens = nodes.of_kind(NodeKind.EMBEDDING)
+    start = np.zeros(len(nodes))
+    start[tokens if sources is None else np.asarray(sources, dtype=np.int64)] = 1.0
+    if not start[tokens].all():
+        return start, np.zeros(len(nodes))
+    return start, ratio(nodes.dropped_embeddings, totals(graph))
 
 
 def _carried(graph: Graph, start: Floats, *, signed: bool = False) -> Floats:
@@ -201,8 +201,7 @@ def direct_shares(graph: Graph) -> Floats:
         steps = edges.take(edges.into(row, row + 1))
         from_token = nodes.kind[steps.source] == NodeKind.EMBEDDING
         direct[i] += np.abs(signed_shares(steps, whole)[from_token]).sum()
-    mass = path_mass(graph, sources=nodes.of_kind(NodeKind.EMBEDDING).tolist())[targets]
-    return ratio(direct, mass)
+    return ratio(direct, path_mass(graph)[targets])
 
 
 def _checked_rows(

@@ -110,10 +110,9 @@ def group_paths(
     graph = pruned.graph
     compact, old = _compact(pruned)
     block = whole.of_row[old]
-    tokens = graph.nodes.of_kind(NodeKind.EMBEDDING)
-    mass = path_mass(graph, sources=tokens.tolist())
+    mass = path_mass(graph)
     blocks = _Blocks(compact, block)
-    found: list[GroupPath] = []
+    paths: list[GroupPath] = []
     for target in compact.target_rows.tolist():
         routes = {
             _walk(block[list(path.rows)])
@@ -122,8 +121,8 @@ def group_paths(
         sums = [GroupPath(route, *blocks.summed(route, target)) for route in sorted(routes)]
         ranked = sorted(sums, key=lambda one: (-(one.up + one.down), one.nodes))
         all_ = float(mass[old[target]])
-        found += [replace(one, up=one.up / all_, down=one.down / all_) for one in ranked[:k]]
-    return found
+        paths += [replace(one, up=one.up / all_, down=one.down / all_) for one in ranked[:k]]
+    return paths
 
 
 def _partition(
