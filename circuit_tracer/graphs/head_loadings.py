@@ -4,7 +4,7 @@ At every attention layer between its two ends an edge is the sum of what passes 
 and of what stays in the residual stream (method.md section 6). The table has one row for each
 (edge, layer, head) that matters; weaker heads of a layer are one row together, what stays is one
 more, so that an edge's rows of one layer sum to its weight. It is stored beside a graph as
-heads.parquet; `attribution/heads.py` computes it.
+heads.parquet; `attribution/head_loadings.py` computes it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The caller writes into a sibling whose name starts with a dot; on success everything is flushed to
 disk and renamed into place, on failure it is removed. An old result is only replaced at the end.
-(Dot-names also keep `pyarrow.dataset` from reading half-written files: formats.md.)
+(Dot-names also keep `pyarrow.dataset` from reading half-written files.)
 """
 
 from __future__ import annotations

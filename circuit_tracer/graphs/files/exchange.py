@@ -3,7 +3,7 @@
 Only kept nodes and edges are exported. What the form has no place for (constants, pre-activations,
 target weights, plain influence, the facts of the run) goes under `metadata.circuit_tracer_cli`, so
 that our own files come back whole; other readers ignore that key. A node's `influence` in this
-form is the cumulative share: lower is more important. Facts of the form: formats.md.
+form is the cumulative share: lower is more important.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One node of an exchanged graph JSON, its fields checked; imports.py makes a graph of them."""
+"""One node of an exchanged graph JSON, its fields checked, for exchange_reader.py."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ _TRACE_AGAIN = "trace the prompt again, or give another file"
 
 
 def save_graph(pruned: PrunedGraph, folder: Path) -> None:
-    """Write the three files into an existing folder (see `folder.new_folder` for a safe one)."""
+    """Write the three files into an existing folder (see `atomic.new_folder` for a safe one)."""
     import pyarrow.parquet as pq
 
     pq.write_table(nodes_to_arrow(pruned), folder / NODES_FILE, compression="zstd")

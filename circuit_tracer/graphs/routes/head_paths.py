@@ -3,7 +3,7 @@
 An edge between two nodes is a sum over all ways that attention offers between them: at every layer
 on its way it stays in the residual stream, or a head fetches it from one position and brings it to
 another. Each of these ways is a product of matrices and so a signed number; together they are the
-edge (attribution/head_parts.py finds them). A route through features and heads takes one way along
+edge (attribution/head_ways.py finds them). A route through features and heads takes one way along
 each of its edges, and its strength is the product of the ways' shares of their targets' rows. The
 rows are those of whole edges: so the strengths of all ways along one path of features sum to the
 signed strength of that path, and k_best.py finds the k best of them exactly, with the ways of an
