@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from circuit_tracer.graphs import Graph, PrunedGraph
     from circuit_tracer.interventions.ablation import Ablation, Item
-    from circuit_tracer.interventions.selection import NodeRef
-    from circuit_tracer.interventions.spec import Mode, Strength, Writes
+    from circuit_tracer.interventions.spec import Change, Mode, Strength, Writes
     from circuit_tracer.workbench.opening import Opened
 
 UNITS = ("--times", "--value", "--of-max")
@@ -218,7 +217,7 @@ def _chosen(
     find: str | None,
     route: int | None,
     top: int | None,
-) -> tuple[list[int], list[NodeRef]]:
+) -> tuple[list[int], list[Change]]:
     """Rows of the node table, and nodes that were typed."""
     refs = [selection.parse_node(name) for name in selection.split_names(features or [])]
     rows: list[int] = []
@@ -240,12 +239,12 @@ def _items(
     graph: Graph,
     opened: Opened,
     rows: list[int],
-    refs: list[NodeRef],
+    refs: list[Change],
     how: tuple[str, float, Path | None],
 ) -> list[Item]:
     """One intervention for each of them, each node once; `how` as in `_strengths`."""
     for ref in refs:
-        plan.check_node(ref.change(), opened.dictionary)
+        plan.check_node(ref, opened.dictionary)
     nodes = graph.nodes
     pairs = {(ref.layer, ref.feature) for ref in refs if ref.kind == graphs.NodeKind.FEATURE}
     pairs |= {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,9 +20,10 @@ from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_na
 from circuit_tracer.interventions.engine import Effects, intervene
 from circuit_tracer.interventions.original import run_again
 from circuit_tracer.interventions.prediction import change_shares, predict
-from circuit_tracer.interventions.selection import NodeRef, change_of, rows_named, share_of
+from circuit_tracer.interventions.selection import change_of, rows_named, share_of
 from circuit_tracer.interventions.spec import (
     MODES,
+    Change,
     Intervention,
     Mode,
     Strength,
@@ -93,28 +94,28 @@ def item_of(graph: Graph, rows: Sequence[int], strength: Strength, name: str = "
     )
 
 
-def item_named(graph: Graph, ref: NodeRef, strength: Strength) -> Item:
+def item_named(graph: Graph, node: Change, strength: Strength) -> Item:
     """An intervention on a node by name, wherever it fires if no position was given.
 
     Raises UsageError for one that does not fire, unless a value is to be set.
     """
-    rows = rows_named(graph, ref)
+    rows = rows_named(graph, node)
     if rows:
-        return item_of(graph, rows, strength, ref.name)
+        return item_of(graph, rows, strength, node.name)
     last = max(target.position for target in graph.info.targets)
-    if ref.position is not None and ref.position > last:
-        raise UsageError(f"{ref.name}: there are positions 0 to {last}; choose one of them")
-    if ref.kind != NodeKind.FEATURE:
+    if node.position is not None and node.position > last:
+        raise UsageError(f"{node.name}: there are positions 0 to {last}; choose one of them")
+    if node.kind != NodeKind.FEATURE:
         raise UsageError(
-            f"{ref.name} is not in this graph; choose a node that `circuit-tracer show` lists"
+            f"{node.name} is not in this graph; choose a node that `circuit-tracer show` lists"
         )
     if strength.is_multiple:
-        at = "on this prompt" if ref.position is None else f"at position {ref.position}"
+        at = "on this prompt" if node.position is None else f"at position {node.position}"
         raise UsageError(
-            f"{ref.name} is not in this graph: it does not fire {at}, so there is nothing to "
+            f"{node.name} is not in this graph: it does not fire {at}, so there is nothing to "
             "multiply; choose a node that `circuit-tracer show` lists, or set it with --value"
         )
-    return Item(ref.name, "", (ref.change(strength),), None)
+    return Item(node.name, "", (replace(node, strength=strength),), None)
 
 
 def item_together(items: Sequence[Item]) -> Item:

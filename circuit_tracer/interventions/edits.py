@@ -19,7 +19,6 @@ Shapes: B rows (one intervention each), T tokens, L layers, d model width, n ent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,16 +39,6 @@ MOST_ENCODED = 1 << 25
 """Feature activations computed at a time where changed features are read."""
 
 
-@dataclass(frozen=True)
-class Inside:
-    """What went on inside a batch of passes."""
-
-    seen: Float[Tensor, "L B T d"]
-    """What the dictionary reads at every layer: its encoder gives all features' activations."""
-    streams: Float[Tensor, "levels B T d"]
-    """Residual stream before each layer's MLP (and its norm), and before the final norm."""
-
-
 def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
     """Raise StrengthError where a pass overflowed; norms could hide that from the logits."""
     if not bool(torch.isfinite(logits).all()) or run.largest_change() > LARGEST:
@@ -57,20 +46,6 @@ def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
             "the model's numbers overflow under these strengths; give smaller ones "
             "(--times, --value, --of-max)"
         )
-
-
-@dataclass
-class _Pass:
-    """What is kept of one pass; the layers' lists grow as it runs."""
-
-    mid: Tensor | None = None
-    """Residual stream before the current MLP's norm."""
-    seen: list[Tensor] = field(default_factory=list)
-    streams: list[Tensor] = field(default_factory=list)
-    changed: dict[int, tuple[Entries, Tensor]] = field(default_factory=dict)
-    """By reading layer: entries and the changes of their activations (n,)."""
-    responses: dict[int, Tensor] = field(default_factory=dict)
-    """By reading layer: changes of the activations of features that respond linearly (B, n)."""
 
 
 class EditedRun:
@@ -85,7 +60,7 @@ class EditedRun:
         original: Original | None = None,
         end: Int[Tensor, "B"] | None = None,
         freezing: Freezing | None = None,
-        keep_inside: bool = False,
+        keep_seen: bool = False,
         n_zeroed: int = 1,
         start: int = 0,
     ) -> None:
@@ -98,11 +73,18 @@ class EditedRun:
         self.original = original
         self.end = torch.full((plan.n_rows,), -1, device=model.device) if end is None else end
         self.highest_end = int(self.end.max())
-        self.freezing, self.keep_inside = freezing or Freezing(), keep_inside
+        self.freezing = freezing or Freezing()
         responding = self.freezing.skips_carry or self.freezing.features is not None
-        self.keeps_reading = keep_inside or responding
+        self.keeps_reading = keep_seen or responding
         self.n_zeroed, self.start = n_zeroed, start
-        self.kept = _Pass()
+        self.mid: Tensor | None = None
+        """Residual stream before the current MLP's norm."""
+        self.seen: list[Tensor] = []
+        """By layer so far (B, T, d): what the dictionary reads, where it is kept."""
+        self.changed: dict[int, tuple[Entries, Tensor]] = {}
+        """By reading layer: entries and the changes of their activations (n,)."""
+        self.responses: dict[int, Tensor] = {}
+        """By reading layer: changes of the activations of features that respond linearly (B, n)."""
         paths = self.wiring.paths
         at_post_norm = paths.mlp_post_norm is not None and dictionary.writes == "hook_mlp_out"
         self.write_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
@@ -119,8 +101,6 @@ class EditedRun:
         reads = self.keeps_reading or layer in self.plan.features
         if place == "mlp_norm" or (place == "mlp" and reads):
             return reads
-        if place == "final_norm":
-            return self.keep_inside
         return place == self.write_place and self._writes(layer)
 
     def _writes(self, layer: int) -> bool:
@@ -141,9 +121,7 @@ class EditedRun:
         if place == "attention":
             return self._attended(layer, seen)
         if place == "mlp_norm":
-            self.kept.mid = seen
-        if place == "final_norm" and self.keep_inside:
-            self.kept.streams.append(seen)
+            self.mid = seen
         if place == "mlp":
             self._read(layer, seen)
         norm = self.freezing.norms.get((place, layer))
@@ -152,13 +130,9 @@ class EditedRun:
             return self._rewritten(layer, out)
         return out
 
-    def inside(self) -> Inside:
-        """What was kept of a pass that is over."""
-        return Inside(torch.stack(self.kept.seen), torch.stack(self.kept.streams))
-
     def largest_change(self) -> float:
         """Of all activations, in a pass that is over."""
-        changes = [change.abs().max() for _, change in self.kept.changed.values() if len(change)]
+        changes = [change.abs().max() for _, change in self.changed.values() if len(change)]
         return float(torch.stack(changes).max()) if changes else 0.0
 
     def _scaled(self, embeddings: Tensor) -> Tensor:
@@ -174,18 +148,16 @@ class EditedRun:
     # Reading: what the changed features' activations are and by how much they are to change
 
     def _read(self, layer: int, mlp_in: Tensor) -> None:
-        mid = mlp_in if self.kept.mid is None or not self.has_mlp_norm else self.kept.mid
+        mid = mlp_in if self.mid is None or not self.has_mlp_norm else self.mid
         read = self.wiring.read(self.dictionary.reads, layer, mid, mlp_in)
         if self.keeps_reading:
-            self.kept.seen.append(read)
-        if self.keep_inside:
-            self.kept.streams.append(mid)
+            self.seen.append(read)
         if layer in self.plan.features:
             first = max(self.start, self.n_zeroed)
             entries = self.plan.features[layer].between(first, self.start + read.shape[1])
-            self.kept.changed[layer] = (entries, self._changes(layer, entries, read))
+            self.changed[layer] = (entries, self._changes(layer, entries, read))
         if self.freezing.features is not None:
-            self.kept.responses[layer] = self._responses(self.freezing.features, layer, read)
+            self.responses[layer] = self._responses(self.freezing.features, layer, read)
 
     def _changes(
         self, layer: int, entries: Entries, read: Float[Tensor, "B T d"]
@@ -229,8 +201,8 @@ class EditedRun:
         """By how much features that respond linearly change; those that are set do not."""
         assert self.original is not None, "features respond to a change of the original pass"
         found = features.layers[layer].changes(read - self.original.seen[layer])
-        if layer in self.kept.changed:
-            found[features.layers[layer].places(self.kept.changed[layer][0])] = 0
+        if layer in self.changed:
+            found[features.layers[layer].places(self.changed[layer][0])] = 0
         return found
 
     # Writing: what is frozen of an MLP's output, and what is added to it
@@ -243,10 +215,10 @@ class EditedRun:
             out[frozen] = self.original.written[layer].to(out.dtype)
             if self.freezing.skips_carry:
                 self._carry_skip(layer, out, frozen)
-        for reading, (entries, change) in self.kept.changed.items():
+        for reading, (entries, change) in self.changed.items():
             if self._reaches(reading, layer):
                 self._write(reading, layer, entries, change, out)
-        for reading, response in self.kept.responses.items():
+        for reading, response in self.responses.items():
             if self.freezing.features is not None and self._reaches(reading, layer):
                 self.freezing.features.write(reading, layer, response, out)
         for row, position, amount in self.plan.errors.get(layer, ()):
@@ -272,5 +244,5 @@ class EditedRun:
         W_skip: Any = self.dictionary.layers[layer].W_skip
         if W_skip is None or self.original is None or isinstance(self.dictionary, Neurons):
             return
-        moved = self.kept.seen[layer][frozen] - self.original.seen[layer]
+        moved = self.seen[layer][frozen] - self.original.seen[layer]
         out[frozen] += moved @ W_skip.T

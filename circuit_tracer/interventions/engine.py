@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.interventions.edits import EditedRun, Inside, check_finite
+from circuit_tracer.interventions.edits import EditedRun, check_finite
 from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.original import Original, run_original
 from circuit_tracer.interventions.plan import Plan, check_places
@@ -54,10 +54,10 @@ class Effects:
     """The same without any change."""
     positions: Int[Tensor, "P"]
     softcap: float | None
-    inside: Inside | None = None
-    """Only where it was asked for."""
-    baseline_inside: Inside | None = None
-    """The same without any change: B is 1."""
+    seen: Float[Tensor, "L B T d"] | None = None
+    """What the dictionary reads; only where it was asked for."""
+    baseline_seen: Float[Tensor, "L 1 T d"] | None = None
+    """The same without any change."""
 
     def probabilities(self) -> Float[Tensor, "B P V"]:
         """With the changes, after the soft-cap where there is one."""
@@ -81,7 +81,7 @@ def intervene(
     freeze_norms: bool | None = None,
     writes: Writes = "all",
     positions: Sequence[int] | None = None,
-    keep_inside: bool = False,
+    keep_seen: bool = False,
     n_zeroed: int | None = None,
     original: Original | None = None,
 ) -> Effects:
@@ -91,7 +91,7 @@ def intervene(
     default each row's highest changed layer. `freeze_attention` is for attention patterns (by
     default in all modes but free), `freeze_norms` for norm denominators (by default in direct runs
     alone). `writes` says at which layers cross-layer features are written (`spec.Writes`).
-    `positions` limits the logits. `keep_inside` keeps what later features read. `original` spares
+    `positions` limits the logits. `keep_seen` keeps what later features read. `original` spares
     the prompt's own pass. Raises UsageError for layers, features and positions that are not there,
     for options that do not go together, and where the result is not finite.
     """
@@ -112,28 +112,16 @@ def intervene(
     at = torch.where(at < 0, at + T, at)
     ends = [_end(changes, mode, end_layer, model.n_layers) for changes in interventions]
     run = partial(passes, model, dictionary, original, interventions, ends, freezing)
-    found = list(run(at=at, keep_inside=keep_inside))
-    insides = [one.inside for one in found if one.inside is not None]
+    found = list(run(at=at, keep_seen=keep_seen))
+    seen = [one.seen for one in found if one.seen is not None]
     return Effects(
         logits=torch.cat([one.logits[1:] for one in found]),
         baseline=found[0].logits[0],
         positions=at,
         softcap=model.wiring.logit_softcap,
-        inside=_joined(insides) if insides else None,
-        baseline_inside=_rows(insides[0], slice(0, 1)) if insides else None,
+        seen=torch.cat([one[:, 1:] for one in seen], 1) if seen else None,
+        baseline_seen=seen[0][:, :1] if seen else None,
     )
-
-
-def _joined(insides: list[Inside]) -> Inside:
-    """Of all passes, without the row of each in which nothing is changed."""
-    changed = [_rows(one, slice(1, None)) for one in insides]
-    return Inside(
-        torch.cat([one.seen for one in changed], 1), torch.cat([one.streams for one in changed], 1)
-    )
-
-
-def _rows(inside: Inside, which: slice) -> Inside:
-    return Inside(inside.seen[:, which], inside.streams[:, which])
 
 
 def _end(changes: Intervention, mode: Mode, end_layer: int | None, n_layers: int) -> int:
@@ -170,8 +158,9 @@ class Batch(NamedTuple):
     """Which of the interventions."""
     logits: Float[Tensor, "B P V"]
     """Before a soft-cap. The first row is the pass with nothing changed, the others follow."""
-    inside: Inside | None
-    """Of the same rows, where it was asked for."""
+    seen: Float[Tensor, "L B T d"] | None
+    """What the dictionary reads in the same rows, where it was asked for: its encoder gives all
+    features' activations."""
 
 
 def passes(
@@ -183,7 +172,7 @@ def passes(
     freezing: Freezing,
     *,
     at: Int[Tensor, "P"],
-    keep_inside: bool,
+    keep_seen: bool,
 ) -> Iterator[Batch]:
     """Carry out interventions in as few passes as memory allows, at least one.
 
@@ -191,7 +180,7 @@ def passes(
     own row with nothing changed, since sums of other batches round otherwise. Raises UsageError
     where the numbers overflow.
     """
-    most = rows_at_once(model, original.n_tokens, len(at), keep_inside=keep_inside)
+    most = rows_at_once(model, original.n_tokens, len(at), keep_seen=keep_seen)
     for start, end in _spans(interventions, most - 1):
         rows: list[Intervention] = [(), *interventions[start:end]]
         run = EditedRun(
@@ -203,13 +192,13 @@ def passes(
                 [min(ends[start:end], default=-1), *ends[start:end]], device=model.device
             ),
             freezing=freezing,
-            keep_inside=keep_inside,
+            keep_seen=keep_seen,
             n_zeroed=original.n_zeroed,
         )
         ids = original.capture.token_ids.expand(len(rows), original.n_tokens)
         logits = model.edited(ids, run, positions=at)
         check_finite(logits, run)
-        yield Batch(start, end, logits, run.inside() if keep_inside else None)
+        yield Batch(start, end, logits, torch.stack(run.seen) if keep_seen else None)
 
 
 def _spans(interventions: Sequence[Intervention], most: int) -> list[tuple[int, int]]:
@@ -223,12 +212,12 @@ def _spans(interventions: Sequence[Intervention], most: int) -> list[tuple[int, 
     return [*spans, (start, len(interventions))]
 
 
-def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_inside: bool) -> int:
+def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_seen: bool) -> int:
     """How many rows a pass can carry in a quarter of the memory that decoders might take."""
     wiring = model.wiring
     width = wiring.mlp_weights(0).gate.shape[0] if wiring.n_layers else wiring.d_model
     a_token = 16 * wiring.d_model + 4 * width + 3 * wiring.n_heads * n_tokens
-    if keep_inside:
+    if keep_seen:
         a_token += 3 * wiring.n_layers * wiring.d_model
     numbers = n_tokens * a_token + 4 * n_positions * wiring.n_vocabulary
     size = numbers * model.torch_dtype.itemsize

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,37 +16,20 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
-from circuit_tracer.interventions.spec import ABLATED, Change, Strength
+from circuit_tracer.interventions.spec import Change, Strength
 
 _NAME = re.compile(r"L?(\d+)/(error|\d+)(?:@(\d+))?")
 _EMBEDDING = re.compile(r"embedding@(\d+)")
 
 
-@dataclass(frozen=True)
-class NodeRef:
-    """A node as it was typed."""
+def parse_node(text: str) -> Change:
+    """A node by its name, to be ablated; raises UsageError with the forms that are known.
 
-    kind: NodeKind
-    layer: int
-    feature: int
-    position: int | None
-    """None where none was typed."""
-
-    @property
-    def name(self) -> str:
-        """As it is printed: "L3/117@4", "L3/117"."""
-        return self.change().name
-
-    def change(self, strength: Strength = ABLATED) -> Change:
-        """A change of it; at every position, for a feature without one."""
-        return Change(self.kind, self.layer, self.position, self.feature, strength)
-
-
-def parse_node(text: str) -> NodeRef:
-    """A node's name; raises UsageError with the forms that are known."""
+    A feature without a position is meant at every one.
+    """
     embedding = _EMBEDDING.fullmatch(text.strip())
     if embedding:
-        return NodeRef(NodeKind.EMBEDDING, -1, -1, int(embedding[1]))
+        return Change(NodeKind.EMBEDDING, -1, int(embedding[1]))
     found = _NAME.fullmatch(text.strip())
     if found is None or (found[2] == "error" and found[3] is None):
         raise UsageError(
@@ -56,8 +38,8 @@ def parse_node(text: str) -> NodeRef:
         )
     layer, position = int(found[1]), None if found[3] is None else int(found[3])
     if found[2] == "error":
-        return NodeRef(NodeKind.ERROR, layer, -1, position)
-    return NodeRef(NodeKind.FEATURE, layer, int(found[2]), position)
+        return Change(NodeKind.ERROR, layer, position)
+    return Change(NodeKind.FEATURE, layer, position, int(found[2]))
 
 
 def split_names(texts: Sequence[str]) -> list[str]:
@@ -66,14 +48,14 @@ def split_names(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def rows_named(graph: Graph, ref: NodeRef) -> list[int]:
+def rows_named(graph: Graph, node: Change) -> list[int]:
     """Rows of the node table; several for a feature without a position. Empty: not in the graph."""
     nodes = graph.nodes
-    found = (nodes.kind == ref.kind) & (nodes.layer == ref.layer)
-    if ref.kind == NodeKind.FEATURE:
-        found &= nodes.feature == ref.feature
-    if ref.position is not None:
-        found &= nodes.position == ref.position
+    found = (nodes.kind == node.kind) & (nodes.layer == node.layer)
+    if node.kind == NodeKind.FEATURE:
+        found &= nodes.feature == node.feature
+    if node.position is not None:
+        found &= nodes.position == node.position
     return [int(row) for row in np.flatnonzero(found)]
 
 

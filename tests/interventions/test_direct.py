@@ -67,12 +67,12 @@ def assert_columns(both: Frozen, tolerance: float, times: float = 0.0, most: int
         interventions,
         mode="direct",
         n_zeroed=both.replacement.n_zeroed,
-        keep_inside=True,
+        keep_seen=True,
     )
-    assert effects.inside is not None
-    assert effects.baseline_inside is not None
-    after = on_host(values(both, effects.logits, effects.inside.seen))
-    before = on_host(values(both, effects.baseline[None], effects.baseline_inside.seen))
+    assert effects.seen is not None
+    assert effects.baseline_seen is not None
+    after = on_host(values(both, effects.logits, effects.seen))
+    before = on_host(values(both, effects.baseline[None], effects.baseline_seen))
     dense = dense_rows(both.replacement, every_target(both.model, both.replacement))
     expected = (times - 1) * dense[:, columns].T
     assert expected.abs().max() > 0.1

@@ -320,17 +320,17 @@ def test_rows_do_not_know_of_each_other(mode: Any, monkeypatch: pytest.MonkeyPat
         for at in (3, 6)
         for i in active(dictionary, model, capture, layer, at)
     ]
-    together = intervene(model, dictionary, ids, rows, mode=mode, keep_inside=True)
+    together = intervene(model, dictionary, ids, rows, mode=mode, keep_seen=True)
     monkeypatch.setattr(engine, "MOST_ROWS", 5)
     chunked = intervene(model, dictionary, ids, rows, mode=mode, positions=[2, -1])
     assert chunked.positions.tolist() == [2, len(ids) - 1]
     assert torch.allclose(chunked.logits, together.logits[:, [2, -1]], rtol=0, atol=1e-12)
-    alone = intervene(model, dictionary, ids, rows[4:5], mode=mode, keep_inside=True)
+    alone = intervene(model, dictionary, ids, rows[4:5], mode=mode, keep_seen=True)
     assert torch.allclose(alone.logits[0], together.logits[4], rtol=0, atol=1e-12)
-    assert alone.inside is not None
-    assert together.inside is not None
-    assert torch.allclose(alone.inside.seen[:, 0], together.inside.seen[:, 4], atol=1e-12)
-    assert together.inside.streams.shape == (4, len(rows), len(ids), model.d_model)
+    assert alone.seen is not None
+    assert together.seen is not None
+    assert torch.allclose(alone.seen[:, 0], together.seen[:, 4], atol=1e-12)
+    assert together.seen.shape == (3, len(rows), len(ids), model.d_model)
 
 
 def test_probabilities_are_behind_the_soft_cap() -> None:

@@ -48,7 +48,7 @@ def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
     for row, ask in enumerate(asks):
         by_length.setdefault(len(ask.ids), []).append(row)
     for length, rows in sorted(by_length.items()):
-        size = rows_at_once(model, length, 1, keep_inside=True)
+        size = rows_at_once(model, length, 1, keep_seen=True)
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 

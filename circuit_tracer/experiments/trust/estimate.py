@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from circuit_tracer.attribution.features import Places
 from circuit_tracer.attribution.replacement import build_replacement
+from circuit_tracer.attribution.source_streams import places_of
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.experiments.kit.statistics import MOST_DRAWN, likeness
 from circuit_tracer.experiments.trust.gates import CHANGES, GATED
@@ -30,7 +30,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.interventions.engine import MOST_ENTRIES, rows_at_once
 from circuit_tracer.interventions.prediction import change_shares, predict
 from circuit_tracer.interventions.spec import Intervention
-from circuit_tracer.models.devices import on_device, synchronize
+from circuit_tracer.models.devices import synchronize
 
 PROBE = 8
 """Rows of the passes, and columns of the walks, that tell how long one takes."""
@@ -154,13 +154,7 @@ def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:
     model = build_replacement(
         original.capture, subject.model.wiring, subject.dictionary, n_zeroed=original.n_zeroed
     )
-    columns = (nodes.layer, nodes.position, nodes.feature, nodes.activation)
-    layer, position, index, activation = (
-        on_device(column[some], model.embeddings.device) for column in columns
-    )
-    places = Places(
-        layer.long(), position.long(), index.long(), activation.to(model.embeddings.dtype)
-    )
+    places = places_of(pruned.graph, some, model)
     with torch.no_grad():
         targets = SweepTargets(places.layer, places.position, model.linear_rows(places)[0])
         walk = Sweep(model)
@@ -176,7 +170,7 @@ def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:
 def _memory(subject: Subject, pruned: PrunedGraph, work: _Work) -> int:
     """The largest pass, and the tables of all nodes by all interventions of one stage."""
     wiring, T = subject.model.wiring, subject.original.n_tokens
-    at_once = min(work.read, rows_at_once(subject.model, T, 1, keep_inside=True))
+    at_once = min(work.read, rows_at_once(subject.model, T, 1, keep_seen=True))
     width = wiring.mlp_weights(0).gate.shape[0]
     a_token = (
         16 * wiring.d_model

@@ -134,13 +134,13 @@ def answers(
         ends,
         freezing,
         at=at,
-        keep_inside=every_node,
+        keep_seen=every_node,
     ):
         here = slice(batch.start, batch.end)
         found = _targets(subject, batch.logits, at)
         targets[here], moved[here] = found[1:], found[1:] - found[:1]
-        if batch.inside is not None:
-            _read_features(subject, batch.inside.seen, values[:, here], linear=linear)
+        if batch.seen is not None:
+            _read_features(subject, batch.seen, values[:, here], linear=linear)
             values[graph.target_rows, here] = moved[here].T
     return Answers(values, targets, moved)
 
