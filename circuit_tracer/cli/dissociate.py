@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,7 +98,7 @@ def dissociate(
         report("drawing", 0, 0)
         files = _write(found, folder, _command(file.name, model, transcoders, quick, seed, dtype))
     if json:
-        print_json(asdict(found))
+        print_json(plain(found))
         return
     print_rich(terminal.page(found, width=columns()))
     print(f"\n{folder}: {', '.join(files)}")
@@ -166,8 +165,7 @@ def _ours() -> tuple[str, ...]:
         REPORT,
         results_file.DISSOCIATION_FILE,
         measurements.MEASUREMENTS_FILE,
-        figures.ROUTES,
-        *figures.OF_STEP.values(),
+        *figures.FILES,
     )
     return (stages.STAGES, drawn_item.GRAPHS, *files)
 
@@ -204,7 +202,7 @@ def _clear(folder: Path) -> None:
 def _write(found: Report, folder: Path, command: str) -> list[str]:
     """The report's files, each whole or not at all; returns their names."""
     drawn = figures.figures(found, _routes(found, folder))
-    for name in {figures.ROUTES, *figures.OF_STEP.values()} - set(drawn):
+    for name in set(figures.FILES) - set(drawn):
         (folder / name).unlink(missing_ok=True)  # of an earlier report
     texts = {REPORT: page.report_markdown(found, sorted(drawn), command=command), **drawn}
     for name, text in texts.items():

@@ -1,12 +1,12 @@
 """Items with a false value each, halves of the objects, and prompts with what stands where.
 
-Halves are dealt by value, so that a feature of one colour can be chosen on some things of that
+Halves are drawn by value, so that a feature of one colour can be chosen on some things of that
 colour and tested on others. Where the spec gives no false values, each item gets those of another
 item of its half, its *partner*: a seeded permutation that gives nobody their own value back, so
 that in either half every value is claimed truly as often as falsely, and no direction that is
-fitted there can live on the values alone. Where it does give them, halves are dealt so that every
+fitted there can live on the values alone. Where it does give them, halves are drawn so that every
 value is about as often true, and as often false, in one as in the other: items are edges between
-their true and their false value, and edges are dealt in turn along trails (an Euler split).
+their true and their false value, and edges go to either half in turn along trails (an Euler split).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from string import Formatter
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, ItemSpec, Spec
-from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.models import Model
 
 
@@ -87,19 +87,19 @@ def _some(spec: Spec, most: int) -> list[ItemSpec]:
 def _halves(values: Sequence[str], seed: int) -> list[int]:
     """0 or 1 for each: of every value as even as may be, both equally large but for one."""
     generator = random.Random(seed + 1)
-    dealt: list[int] = []
+    order: list[int] = []
     for value in sorted(set(values)):
         members = [i for i, own in enumerate(values) if own == value]
         generator.shuffle(members)
-        dealt += members
+        order += members
     half = [0] * len(values)
-    for at, i in enumerate(dealt):
+    for at, i in enumerate(order):
         half[i] = at % 2
     return half
 
 
 def _split(values: Sequence[str], others: Sequence[str], seed: int) -> list[int]:
-    """0 or 1 for each item: every true and every false value as evenly dealt as may be."""
+    """0 or 1 for each item: every true and every false value as even as may be."""
     generator = random.Random(seed + 1)
     ends = [((0, value), (1, other)) for value, other in zip(values, others, strict=True)]
     at: dict[tuple[int, str], list[int]] = {}

@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, ROUTES
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.steps.heads import ROLES, Terms
+from circuit_tracer.experiments.dissociation.steps.heads import Terms
 from circuit_tracer.experiments.dissociation.steps.sets import PARTS, HalfSets
 from circuit_tracer.experiments.dissociation.steps.stores import MeanAblations
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
@@ -85,7 +86,7 @@ def _numbered(found: Found) -> Iterator[tuple[int, Row]]:
 
 
 def _graph_rows(graphs: ItemGraphs) -> Iterator[Row]:
-    for route in ("fact", "judgement"):
+    for route in ROUTES:
         columns = (graphs.part, graphs.layer, graphs.feature, getattr(graphs, route))
         for part, layer, feature, value in zip(*columns, strict=True):
             row = {"step": "share", "family": route, "set": f"{PARTS[part]} {feature}"}
@@ -121,7 +122,7 @@ def _term_rows(found: Terms) -> Iterator[tuple[int, Row]]:
         row = {"step": "term", "family": family, "claim": "false" if number % 2 else "true"}
         for layer, heads in enumerate(found.values[number]):
             for head, values in enumerate(heads):
-                for role, value in zip(ROLES, values, strict=True):
+                for role, value in zip(CLAIM_ROLES, values, strict=True):
                     yield item, {**row, "layer": layer, "head": head, "role": role, "value": value}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from circuit_tracer.errors import GraphFileError, reason
@@ -15,7 +14,7 @@ DISSOCIATION_FILE = "dissociation.json"
 
 def write_report(report: Report, path: Path) -> None:
     """As JSON; NaN becomes null."""
-    path.write_text(to_json(asdict(report), indent=1) + "\n", encoding="utf-8")
+    path.write_text(to_json(report, indent=1) + "\n", encoding="utf-8")
 
 
 def read_report(path: Path) -> Report:

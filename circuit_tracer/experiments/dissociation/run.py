@@ -10,19 +10,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from circuit_tracer.attribution.tracing import versions
 from circuit_tracer.experiments.dissociation.measurements import Found, write_measurements
-from circuit_tracer.experiments.dissociation.results import (
-    Family,
-    FeatureSet,
-    HeadsResult,
-    Report,
-    TracedItem,
-    TruthResult,
-)
+from circuit_tracer.experiments.dissociation.results import Family, Report, TracedItem, Verdict
+from circuit_tracer.experiments.dissociation.spec import Form
+from circuit_tracer.experiments.dissociation.step_results import FeatureSet, TruthResult
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations, ablate, table
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers, answers, behaviour
 from circuit_tracer.experiments.dissociation.steps.drawn_item import draw, representative
@@ -42,8 +37,8 @@ from circuit_tracer.experiments.dissociation.steps.tracing import (
     unrelated_graphs,
 )
 from circuit_tracer.experiments.dissociation.steps.truth import truth
-from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.dissociation.verdict import Measured, judge
+from circuit_tracer.experiments.dissociation.study import Progress, Study
+from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.stages import StageStore
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.interventions.engine import few_threads
@@ -82,7 +77,7 @@ def experiment_key(study: Study) -> str:
         "model": study.model.identity.sha256 or study.model.identity.name,
         "dictionary": study.dictionary.identity.sha256 or study.dictionary.identity.name,
         "dtype": str(study.model.torch_dtype),
-        "settings": asdict(study.settings),
+        "settings": study.settings,
         "versions": versions(),
     }
     return hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
@@ -119,31 +114,26 @@ class _Run:
         return self._report(found, item), found
 
     def _steps(self, given: Answers) -> Found:
-        study, store = self.study, self.store
+        study, stage, progress = self.study, self.store.stage, self._progress
         graphs = self._graphs(given)
         sets = self._sets(graphs)
-        ablations = store.stage(
-            "ablation", Ablations, lambda: ablate(study, given, sets, self._progress("ablation"))
+        ablations = stage(
+            "ablation", Ablations, lambda: ablate(study, given, sets, progress("ablation"))
         )
-        means = store.stage(
-            "stores",
-            MeanAblations,
-            lambda: ablate_means(study, given, self._progress("early stores")),
+        means = stage(
+            "stores", MeanAblations, lambda: ablate_means(study, given, progress("early stores"))
         )
-        found = Found(given, tuple(graphs), sets, ablations, means)
+        read = None
         if study.claims:
-            read = store.stage(
-                "heads", Terms, lambda: terms(study, given, self._progress("object x value terms"))
+            read = stage(
+                "heads", Terms, lambda: terms(study, given, progress("object x value terms"))
             )
-            found = replace(found, terms=read)
         else:
             self.notes.append(
                 "no judgement family makes claims: heads and a truth direction were not measured"
             )
-        swapped = store.stage(
-            "swap", SwapMeasurements, lambda: swaps(study, given, self._progress("swap"))
-        )
-        return replace(found, swaps=swapped)
+        swapped = stage("swap", SwapMeasurements, lambda: swaps(study, given, progress("swap")))
+        return Found(given, tuple(graphs), sets, ablations, means, read, swapped)
 
     def _graphs(self, given: Answers) -> list[ItemGraphs]:
         """Every kept item's, an item a stage; some of them are compared as well."""
@@ -163,13 +153,16 @@ class _Run:
             found.append(self.store.stage(f"graphs/{index:04}", ItemGraphs, measured))
         return found
 
+    def _half(self, graphs: Sequence[ItemGraphs], half: int) -> list[ItemGraphs]:
+        return [one for one in graphs if self.study.half[one.item] == half]
+
     def _sets(self, graphs: Sequence[ItemGraphs]) -> tuple[HalfSets, HalfSets]:
         settings = self.study.settings
         first, second = (
             choose_half(
-                [one for one in graphs if self.study.half[one.item] == half],
+                self._half(graphs, half),
                 n_random=settings.random_sets,
-                n_permutations=settings.deals,
+                n_permutations=settings.permutations,
                 seed=settings.seed + 10 + half,
             )
             for half in (0, 1)
@@ -177,37 +170,17 @@ class _Run:
         return first, second
 
     def _described(self, found: Found) -> tuple[FeatureSet, ...]:
-        study, sets = self.study, []
-        for half in (0, 1):
-            if found.sets is None:
-                continue
-            own, other = (
-                [one for one in found.graphs if study.half[one.item] == of]
-                for of in (half, 1 - half)
-            )
-            sets += described(found.sets[half], half, own, other, study.labels)
+        sets: list[FeatureSet] = []
+        for half, chosen in enumerate(found.sets or ()):
+            own, other = (self._half(found.graphs, of) for of in (half, 1 - half))
+            sets += described(chosen, half, own, other, self.study.labels)
         return tuple(sets)
 
     def _report(self, found: Found, item: TracedItem | None) -> Report:
         study, given = self.study, found.answers
         sets = self._described(found)
-        of = behaviour(study, given)
-        of = replace(of, inconsistent=inconsistent_items(study, given, sets))
-        measured = Measured(
-            model=study.model.identity.name,
-            early_layers=study.early_layers,
-            fact=study.facts[0].name,
-            same_word=len({family.object for family in study.spec.measured}) == 1,
-            behaviour=of,
-            overlap=overlaps(found.graphs, study.settings),
-            ablation=None if found.ablations is None else table(study, found.ablations),
-            stores=None if found.means is None else store_result(study, found.means),
-            heads=None if found.terms is None else self._heads(given, found.terms),
-            swap=None if found.swaps is None else swap_result(found.swaps, study),
-            truth=self._truth(given) if found.graphs and study.read_for_truth else None,
-        )
-        steps = ("behaviour", "overlap", "ablation", "stores", "heads", "swap", "truth")
-        return Report(
+        whole = behaviour(study, given)
+        report = Report(
             name=study.spec.name,
             question=study.spec.question,
             model=study.model.identity,
@@ -218,17 +191,23 @@ class _Run:
             quick=study.settings.quick,
             resamples=study.settings.resamples,
             families=_families(study, item),
+            behaviour=replace(whole, inconsistent=inconsistent_items(study, given, sets)),
             item=item,
+            overlap=overlaps(found.graphs, study),
             sets=sets,
-            verdict=judge(measured),
+            ablation=found.ablations and table(study, found.ablations),
+            stores=found.means and store_result(study, found.means),
+            heads=found.terms
+            and heads(study, given, found.terms, self._progress("flips of verdicts")),
+            swap=found.swaps and swap_result(found.swaps, study),
+            truth=self._truth(given) if found.graphs and study.read_for_truth else None,
+            verdict=Verdict("", "", ()),
             notes=tuple(self.notes),
-            seconds=dict(self.store.seconds),
             versions=versions(),
-            **{name: getattr(measured, name) for name in steps},
         )
-
-    def _heads(self, given: Answers, found: Terms) -> HeadsResult:
-        return heads(self.study, given, found, self._progress("flips of verdicts"))
+        same_word = len({family.object for family in study.spec.measured}) == 1
+        verdict = judge(report, same_word=same_word)
+        return replace(report, verdict=verdict, seconds=dict(self.store.seconds))
 
     def _truth(self, given: Answers) -> TruthResult:
         start = time.perf_counter()
@@ -236,16 +215,16 @@ class _Run:
         self.store.seconds["truth"] = time.perf_counter() - start
         return found
 
-    def _progress(self, stage: str) -> Callable[[int, int], None]:
+    def _progress(self, stage: str) -> Progress:
         return lambda done, total: self.report(stage, done, total)
 
 
 def _families(study: Study, item: TracedItem | None) -> tuple[Family, ...]:
     shown = next((one for one in study.items if item and one.name == item.item), study.items[0])
-    common = [field.name for field in fields(Family) if field.name != "example"]
     return tuple(
         Family(
-            **{name: getattr(family, name) for name in common},
+            **{field.name: getattr(family, field.name) for field in fields(Form)},
+            is_claim=family.is_claim,
             example=study.ask(family, shown).text,
         )
         for family in study.spec.families
@@ -254,6 +233,5 @@ def _families(study: Study, item: TracedItem | None) -> tuple[Family, ...]:
 
 def _spread(kept: Sequence[int], count: int) -> list[int]:
     """Some of the kept items, evenly spread over all."""
-    if count >= len(kept):
-        return list(kept)
+    count = min(count, len(kept))
     return [kept[i * len(kept) // count] for i in range(count)]

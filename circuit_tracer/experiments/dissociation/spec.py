@@ -10,20 +10,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from string import Formatter
-from typing import Literal
+from typing import Any, Literal
 
 from circuit_tracer.errors import UsageError, reason
-from circuit_tracer.experiments.dissociation.results import Route
 from circuit_tracer.experiments.kit.spec_reader import shown
 
+Route = Literal["fact", "judgement"]
 Keep = Literal["right", "own"]
-Use = Literal["all", "direction"]
 FEWEST_ITEMS = 4
 
 
-@dataclass(frozen=True)
-class FamilySpec:
-    """One form in which the model is asked."""
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A family of prompts: one form of words in which the spec asks about every item."""
 
     name: str
     """Letters, digits, "-" and "_": it names a folder."""
@@ -31,15 +30,21 @@ class FamilySpec:
     template: str
     """With slots in braces: "is {article} {object} {value} ?"."""
     words: tuple[str, str] | None = None
-    """For a true and for a false claim; None where the value itself is asked for."""
+    """For a true and for a false claim, as ("yes", "no"); None where the value is asked for."""
+    paraphrase_of: str | None = None
+    """The family it paraphrases, for the ceiling; such families are measured nowhere else."""
+    use: Literal["all", "direction"] = "all"
+    """"direction": read by the truth direction alone, of no route."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySpec(Form):
+    """A family as the spec has it."""
+
     object: str = "object"
     """The slot that stands for the object."""
     answer: str = "value"
     """The slot of the value."""
-    paraphrase_of: str | None = None
-    """The family that it says in other words."""
-    use: Use = "all"
-    """"direction": it is read by the truth direction alone, and belongs to no route."""
 
     @property
     def is_claim(self) -> bool:
@@ -83,7 +88,7 @@ class Spec:
     """The object that is drawn."""
     unrelated: tuple[str, ...] = ()
     """Prompts whose graphs are the floor of the overlap."""
-    trace: Mapping[str, float] = field(default_factory=dict)
+    trace: Mapping[str, Any] = field(default_factory=dict)
     """Settings of every trace: max_feature_nodes, coverage."""
 
     def of_route(self, route: Route) -> tuple[FamilySpec, ...]:

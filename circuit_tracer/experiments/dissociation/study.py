@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from circuit_tracer.attribution.settings import TraceSettings
@@ -10,10 +11,19 @@ from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.dissociation.items import Item, make_ask, make_items
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
-from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.experiments.kit.spec_reader import shown
+from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
+
+
+def unreported(done: int, total: int) -> None:
+    """Progress that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +37,16 @@ class Settings:
     compared: int = 24
     """Items whose graphs are compared with each other."""
     random_sets: int = 20
-    deals: int = 20
-    """Permutations of the labels; the name is part of stored stages' key."""
+    permutations: int = field(default=20, metadata=stored_as("deals"))
+    """Of the labels; their stored name is part of stored stages' key."""
     random_heads: int = 20
     resamples: int = 2000
 
     @classmethod
     def quickly(cls, seed: int = 0) -> Settings:
         """Few items and few controls: for a first look and for tests."""
-        return cls(
-            seed=seed,
-            quick=True,
-            most_items=8,
-            compared=2,
-            random_sets=5,
-            deals=5,
-            random_heads=5,
-            resamples=1000,
-        )
+        few = {"random_sets": 5, "permutations": 5, "random_heads": 5, "resamples": 1000}
+        return cls(seed=seed, quick=True, most_items=8, compared=2, **few)
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be."""
@@ -129,11 +131,8 @@ class Study:
 
     def trace_settings(self, contrast: str | None = None) -> TraceSettings:
         """Of a trace that explains a contrast of two words, or the model's own first choices."""
-        given = self.spec.trace
-        return TraceSettings(
-            contrast=contrast,
-            max_feature_nodes=(
-                int(given["max_feature_nodes"]) if "max_feature_nodes" in given else None
-            ),
-            coverage=given.get("coverage"),
-        )
+        return TraceSettings(contrast=contrast, **self.spec.trace)
+
+    def bootstrap(self, n: int, stream: int) -> Bootstrap:
+        """Draws of n objects; every step has a stream of random numbers to itself."""
+        return Bootstrap(n, resamples=self.settings.resamples, seed=self.settings.seed + stream)

@@ -30,23 +30,26 @@ An interval *shows* something where all of it lies on one side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from circuit_tracer.experiments.dissociation.results import (
-    AblationResult,
     Behaviour,
-    Dissociation,
     Finding,
-    HeadsResult,
     Holds,
+    Report,
+    Verdict,
+)
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIMS,
+    AblationResult,
+    HeadsResult,
     How,
+    Index,
     OverlapResult,
     Part,
     StoreResult,
     SwapResult,
     SwapRow,
     TruthResult,
-    Verdict,
 )
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import minus, whole_percent, with_interval
@@ -75,42 +78,27 @@ _Rule = tuple[bool, Holds, str]
 """A condition, what holds under it, and the end of the sentence."""
 
 
-class Measured(NamedTuple):
-    """What the verdict is drawn from; None for what was not measured."""
+def judge(report: Report, *, same_word: bool) -> Verdict:
+    """The verdict: a headline, a paragraph, and each finding with its sentence.
 
-    model: str
-    early_layers: int
-    fact: str
-    """The family that completes."""
-    same_word: bool
-    """Whether both routes name the object in the same word."""
-    behaviour: Behaviour
-    overlap: OverlapResult | None
-    ablation: AblationResult | None
-    stores: StoreResult | None
-    heads: HeadsResult | None
-    swap: SwapResult | None
-    truth: TruthResult | None
-
-
-def judge(found: Measured) -> Verdict:
-    """The verdict: a headline, a paragraph, and each finding with its sentence."""
-    findings = [_behaviour(found)]
-    if found.swap is not None:
-        findings.append(_swap(found, found.swap))
-    if found.stores is not None:
-        findings.append(_stores(found.stores))
-    if found.ablation is not None:
-        findings.append(_dissociated(found.ablation, "early", "early features"))
-        findings.append(_dissociated(found.ablation, "late", "read-outs"))
-    if found.overlap is not None:
-        findings.append(_overlap(found.overlap))
-    if found.heads is not None and found.heads.flips:
-        findings.append(_heads(found.heads))
-    if found.truth is not None:
-        findings.append(_truth(found.truth))
-    if found.ablation is not None:
-        findings.append(_controls(found.ablation))
+    `same_word`: whether both routes name the object in the same word.
+    """
+    findings = [_behaviour(report, report.behaviour)]
+    if report.swap is not None:
+        findings.append(_swap(report, report.swap, same_word))
+    if report.stores is not None:
+        findings.append(_stores(report.stores))
+    if report.ablation is not None:
+        findings.append(_dissociated(report.ablation, "early", "early features"))
+        findings.append(_dissociated(report.ablation, "late", "read-outs"))
+    if report.overlap is not None:
+        findings.append(_overlap(report.overlap))
+    if report.heads is not None and report.heads.flips:
+        findings.append(_heads(report.heads))
+    if report.truth is not None:
+        findings.append(_truth(report.truth))
+    if report.ablation is not None:
+        findings.append(_controls(report.ablation))
     paragraph = " ".join(one.sentence for one in findings)
     return Verdict(_headline(findings), paragraph, tuple(findings))
 
@@ -124,17 +112,16 @@ def _headline(findings: Sequence[Finding]) -> str:
     return ", ".join(parts) or "too few items to tell"
 
 
-def _finding(name: str, said: str, *rules: _Rule) -> Finding:
+def _finding(name: str, start: str, *rules: _Rule) -> Finding:
     """By the first rule whose condition is met."""
     holds, end = next((holds, end) for is_met, holds, end in rules if is_met)
-    return Finding(name, holds, said + end)
+    return Finding(name, holds, start + end)
 
 
-def _behaviour(found: Measured) -> Finding:
-    of = found.behaviour
+def _behaviour(report: Report, of: Behaviour) -> Finding:
     what = "answers rightly" if of.keep == "right" else "affirms one value and not the other of"
-    text = f"{found.model} {what} {of.kept} of {of.items} objects in every form"
-    text += "." if found.swap is None else "; all that follows is about these."
+    text = f"{report.model.name} {what} {of.kept} of {of.items} objects in every form"
+    text += "." if report.swap is None else "; all that follows is about these."
     reversed_ = [one.family for one in of.families if one.reversed.value > HALF]
     if reversed_:
         text += f" In {' and '.join(reversed_)} it affirms another value than it completes."
@@ -145,30 +132,31 @@ def _behaviour(found: Measured) -> Finding:
     return Finding("behaviour", "yes" if share > HALF else "no", text)
 
 
-def _swap(found: Measured, swap: SwapResult) -> Finding:
+def _swap(report: Report, swap: SwapResult, same_word: bool) -> Finding:
     """Patches of all that the early layers write, asked with what is completed."""
-    whole = [row for row in swap.rows if (row.layers, row.how) == ("early", "everything")]
-    completion = _first(whole, found.fact)
-    judged = _first(whole, "claims") or next(
-        (row for row in whole if row.family != found.fact), None
+    facts = [one for one in report.families if one.route == "fact" and one.paraphrase_of is None]
+    fact = facts[0].name
+    completion = _first(swap.early, fact)
+    judged = _first(swap.early, CLAIMS) or next(
+        (row for row in swap.early if row.family != fact), None
     )
     if completion is None or judged is None:
         return Finding("swap", "unclear", "The swap of recalled facts could not be measured.")
-    last = found.early_layers - 1
+    last = report.early_layers - 1
     completes, judges = _above(completion.follows, HALF), _above(judged.follows, HALF)
-    said = (
+    start = (
         f"With what {f'layers 0-{last}' if last else 'layer 0'} write at another object's place "
         f"put in, the completion follows in {_percent(completion.follows)} and the judgement in "
         f"{_percent(judged.follows)} of {swap.pairs} objects"
     )
-    said += f" ({_carriers(swap.rows, found.fact)})" if completes == "yes" else ""
+    start += f" ({_carriers(swap, fact)})" if completes == "yes" else ""
     shared = f": both draw on what is recalled there ({EQUAL})."
-    apart = f": the judgement does not draw on the fact that is completed{_own_store(whole)}."
+    apart = f": the judgement does not draw on the fact that is completed{_own_store(swap)}."
     other_word = "; each names the object in its own word, so this shows no shared recall."
     return _finding(
         "swap",
-        said,
-        (not found.same_word, "unclear", other_word),
+        start,
+        (not same_word, "unclear", other_word),
         ((completes, judges) == ("yes", "yes"), "yes", shared),
         ((completes, judges) == ("yes", "no"), "no", apart),
         (True, "unclear", ", which leaves open where the fact is kept."),
@@ -178,34 +166,33 @@ def _swap(found: Measured, swap: SwapResult) -> Finding:
 def _first(rows: Sequence[SwapRow], family: str) -> SwapRow | None:
     """A family's row; of all claims together the one asked with what is completed."""
     of = (row for row in rows if row.family == family)
-    return next((row for row in of if row.names == "completed" or family != "claims"), None)
+    return next((row for row in of if row.names == "completed" or family != CLAIMS), None)
 
 
-def _own_store(whole: Sequence[SwapRow]) -> str:
+def _own_store(swap: SwapResult) -> str:
     """Whether the judgement follows what the donor is itself judged to be, where that differs."""
-    rows = [row for row in whole if (row.family, row.names) == ("claims", "affirmed")]
+    rows = [row for row in swap.early if (row.family, row.names) == (CLAIMS, "affirmed")]
     if not rows:
         return ""
     return f" (it follows what the donor is judged to be in {_percent(rows[0].follows)})"
 
 
-def _carriers(rows: Sequence[SwapRow], fact: str) -> str:
+def _carriers(swap: SwapResult, fact: str) -> str:
     """What part of what the early layers write the completion follows."""
-    alone = []
-    for how, name in CARRIERS.items():
-        row = _first([row for row in rows if (row.layers, row.how) == ("early", how)], fact)
-        alone += [] if row is None else [f"{name} {_share(row.follows.value)}"]
+    rows = [row for row in swap.rows if row.layers == "early"]
+    found = {how: _first([row for row in rows if row.how == how], fact) for how in CARRIERS}
+    alone = [f"{CARRIERS[how]} {_share(row.follows.value)}" for how, row in found.items() if row]
     return "of the completion, alone: " + ", ".join(alone)
 
 
-def _sides(one: Dissociation | StoreResult) -> list[bool]:
+def _sides(one: Index) -> list[bool]:
     """Whether the fact's and the judgement's side of D are shown."""
     return [side.low > 0 and side.value >= LEAST for side in (one.fact_side, one.judgement_side)]
 
 
 def _stores(found: StoreResult) -> Finding:
     sides, index = _sides(found), found.index
-    said = (
+    start = (
         "Mean-ablating what one early module writes at the object, the module chosen on the other "
         f"half: D = {with_interval(index)} (fact's side {with_interval(found.fact_side)}, "
         f"judgement's {with_interval(found.judgement_side)}; shuffled labels "
@@ -214,7 +201,7 @@ def _stores(found: StoreResult) -> Finding:
     which = "stores apart" if all(sides) else "one route has a store of its own"
     return _finding(
         "stores",
-        said,
+        start,
         (any(sides) and index.value >= LEAST and index.low > 0, "yes", f": {which}."),
         (not any(sides), "no", ": no module serves one route alone."),
         (True, "unclear", ": one side lies above 0, D does not."),
@@ -222,10 +209,10 @@ def _stores(found: StoreResult) -> Finding:
 
 
 def _dissociated(found: AblationResult, part: Part, name: str) -> Finding:
-    one = next(one for one in found.index if one.part == part)
+    one = found.by_part[part]
     sides = _sides(one)
     kind = "Early feature sets" if part == "early" else "Late feature sets (read-outs)"
-    figures = f": D = {with_interval(one.index)}, {_drops(found, one)}."
+    figures = f": D = {with_interval(one.index)}, {_drops(found, part)}."
     only = "the fact's" if sides[0] else "the judgement's"
     return _finding(
         name,
@@ -237,11 +224,11 @@ def _dissociated(found: AblationResult, part: Part, name: str) -> Finding:
     )
 
 
-def _drops(found: AblationResult, one: Dissociation) -> str:
+def _drops(found: AblationResult, part: Part) -> str:
     drop = {
-        (cell.set, cell.route): _share(cell.drop.value)
-        for cell in found.cells
-        if cell.part == one.part
+        (name, route): _share(lost.value)
+        for (of, name, route), lost in found.drops.items()
+        if of == part
     }
     return (
         f"the fact's set lowers facts by {drop['F', 'fact']} and judgements by "
@@ -251,11 +238,13 @@ def _drops(found: AblationResult, one: Dissociation) -> str:
 
 
 def _overlap(found: OverlapResult) -> Finding:
-    rows = {row.kind: row.overlap for row in found.rows if not row.first}
+    rows = {kind: row.overlap for kind, row in found.pooled.items()}
     if "fact x judgement" not in rows:
         return Finding("overlap", "unclear", "No graphs were compared.")
-    between = with_interval(rows["fact x judgement"])
-    text = f"The graphs of fact and judgement share {between} of their influence"
+    text = (
+        f"The graphs of fact and judgement share {with_interval(rows['fact x judgement'])} of "
+        "their influence"
+    )
     if "ceiling" in rows and "floor" in rows:
         text += (
             f" (paraphrases {rows['ceiling'].value:.2f}, unrelated prompts "
@@ -267,7 +256,7 @@ def _overlap(found: OverlapResult) -> Finding:
 
 def _heads(found: HeadsResult) -> Finding:
     row, first = found.flips[-1], found.ranks[0]
-    said = (
+    start = (
         "The head whose object × value term best tells true claims from false on one half of the "
         f"objects tells them on the other with AUC {with_interval(found.best)} (over both halves "
         f"L{first.layer}.H{first.head} leads); giving the best {row.heads} heads the query of the "
@@ -277,7 +266,7 @@ def _heads(found: HeadsResult) -> Finding:
     lost = row.chosen.high <= max(row.random_high, 0.1)
     return _finding(
         "heads",
-        said,
+        start,
         (
             row.chosen.low > row.random_high,
             "yes",
@@ -293,7 +282,7 @@ def _truth(found: TruthResult) -> Finding:
     rows = [row for row in found.rows if (row.role, row.layer) == best]
     other = [row for row in rows if row.fitted != row.read] or rows
     low, high = (f"{end(row.auc.value for row in other):.2f}" for end in (min, max))
-    said = (
+    start = (
         'One direction for "this claim is true", fitted on half of the objects in one form, reads '
         f"the other half in the other forms with AUC {low if low == high else f'{low}-{high}'} "
         f"({'at the end' if best[0] == 'verdict' else 'at the value'}, after layer {best[1]})"
@@ -303,7 +292,7 @@ def _truth(found: TruthResult) -> Finding:
     nowhere = len(below) == len({row.read for row in other})
     return _finding(
         "truth",
-        said,
+        start,
         (not below, "yes", ": truth is represented alike in all of them."),
         (bool(reversed_), "no", f": it is reversed in {_listed(reversed_)}."),
         (nowhere, "no", ": no common direction was found."),
@@ -312,7 +301,7 @@ def _truth(found: TruthResult) -> Finding:
 
 
 def _controls(found: AblationResult) -> Finding:
-    late = next(one for one in found.index if one.part == "late")
+    late = found.by_part["late"]
     return _finding(
         "controls",
         f"With shuffled labels D is {with_interval(late.shuffled)} (late sets)",

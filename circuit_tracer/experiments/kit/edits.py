@@ -1,9 +1,9 @@
 """Edits of many prompts in one pass, each row with its own: features silenced by sets, features
 or module outputs swapped for those of another prompt.
 
-Everything above an edit is recomputed (free mode). Features are changed by the interventions'
-own engine (`interventions/edits.py`): by what they do in this very pass, all else in the MLP's
-output, the error included, stays.
+Everything downstream of an edit is recomputed (free mode). Features are changed by the
+interventions' own engine (`interventions/edits.py`): by what they do in this very pass, all else in
+the MLP's output, the error included, stays.
 
 Shapes: B rows, d model width, F features of a layer, n entries.
 """
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.experiments.kit.passes import Written
+from circuit_tracer.experiments.kit.passes import Module
 from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.models import Model
@@ -45,15 +45,14 @@ class SilencedSets:
 
     def __init__(self, sets: Sequence[Silenced], device: torch.device) -> None:
         self.n_sets = len(sets)
-        found: dict[int, list[tuple[int, int, int]]] = {}
-        for number, one in enumerate(sets):
-            stores = one.at_object - one.everywhere
-            for keys, position in ((one.everywhere, EVERYWHERE), (stores, AT_OBJECT)):
+        entries: dict[int, list[tuple[int, int, int]]] = {}
+        for number, silenced in enumerate(sets):
+            stores = silenced.at_object - silenced.everywhere
+            for keys, position in ((silenced.everywhere, EVERYWHERE), (stores, AT_OBJECT)):
                 for layer, feature in sorted(keys):
-                    found.setdefault(layer, []).append((number, position, feature))
+                    entries.setdefault(layer, []).append((number, position, feature))
         self.layers = {
-            layer: torch.tensor(entries, device=device).T
-            for layer, entries in sorted(found.items())
+            layer: torch.tensor(rows, device=device).T for layer, rows in sorted(entries.items())
         }
         """By layer: (3, n) set, position and feature."""
 
@@ -70,16 +69,15 @@ class SilencedSets:
         row_of = torch.full((self.n_sets,), -1, device=model.device)
         row_of[list(which)] = torch.arange(len(which), device=model.device)
         features = {}
-        for layer, (number, position, feature) in self.layers.items():
-            here = (row_of[number] >= 0).nonzero().squeeze(1)
-            if len(here):
-                at = position[here]
+        for layer, entries in self.layers.items():
+            number, position, feature = entries[:, row_of[entries[0]] >= 0]
+            if len(number):
                 features[layer] = Entries(
-                    row=row_of[number[here]],
-                    position=torch.where(at == AT_OBJECT, torch.full_like(at, object_at), at),
-                    index=feature[here],
-                    amount=model.unembedding.new_zeros(len(here)),
-                    is_multiple=torch.ones_like(here, dtype=torch.bool),
+                    row=row_of[number],
+                    position=torch.where(position == AT_OBJECT, object_at, position),
+                    index=feature,
+                    amount=model.unembedding.new_zeros(len(number)),
+                    is_multiple=torch.ones_like(number, dtype=torch.bool),
                 )
         plan = Plan(len(which), features, {}, [])
         return EditedRun(model, dictionary, plan, n_zeroed=n_zeroed)
@@ -114,7 +112,7 @@ def swapped_features(
 class OutputSwapping:
     """At the object's position of each row, what some modules write as in another prompt."""
 
-    outputs: Mapping[Written, Float[Tensor, "B d"]]
+    outputs: Mapping[Module, Float[Tensor, "B d"]]
     object_at: Int[Tensor, "B"]
 
     def wants(self, place: Place, layer: int) -> bool:
@@ -124,7 +122,6 @@ class OutputSwapping:
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
         """The module's output with the donor's in its place."""
         out = given.clone()
-        assert place in ("attention", "mlp")
-        donor = self.outputs[place, layer]
-        out[torch.arange(len(out), device=out.device), self.object_at] = donor
+        rows = torch.arange(len(out), device=out.device)
+        out[rows, self.object_at] = self.outputs[place, layer]
         return out

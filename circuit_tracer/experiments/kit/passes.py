@@ -5,16 +5,15 @@ Shapes: B rows, T tokens, L layers, d model width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
@@ -24,22 +23,29 @@ from circuit_tracer.models.parts import ReadPoint
 
 EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""
+Module = tuple[Place, int]
+"""A module of the model: what it is, and its layer."""
 
 
-Written = tuple[Literal["attention", "mlp"], int]
-"""A module that writes to the residual stream."""
+class Ask(NamedTuple):
+    """One prompt, with what stands where and the two tokens that the model decides between."""
 
+    item: int
+    family: str
+    claim: str
+    """The value it names; "" where it names none."""
+    text: str
+    ids: tuple[int, ...]
+    roles: Mapping[str, int]
+    """Positions, BOS included, of "object", "value" (in claims; the last token of either) and
+    "verdict" (the end)."""
+    plus: int
+    """Vocabulary id: the word for a true claim, or the own value."""
+    minus: int
 
-class Untouched:
-    """Edits nothing."""
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """Nowhere."""
-        return False
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """What the module gave."""
-        return given
+    def between(self, plus: int, minus: int) -> Ask:
+        """The same prompt with other tokens to decide between."""
+        return self._replace(plus=plus, minus=minus)
 
 
 def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
@@ -52,16 +58,46 @@ def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def token_ids(model: Model, asks: Sequence[Ask], rows: Sequence[int]) -> Tensor:
-    """(B, T) of rows that are equally long."""
+def token_ids(model: Model, asks: Sequence[Ask], rows: Sequence[int]) -> Int[Tensor, "B T"]:
+    """Of rows that are equally long."""
     return torch.tensor([asks[row].ids for row in rows], device=model.device)
 
 
 def positions(
     model: Model, asks: Sequence[Ask], rows: Sequence[int], role: str
 ) -> Int[Tensor, "B"]:
-    """(B,) where a role stands in some rows."""
+    """Where a role stands in some rows."""
     return torch.tensor([asks[row].roles[role] for row in rows], device=model.device)
+
+
+@dataclass
+class Recording:
+    """Edits nothing and keeps what modules read or write at some positions of each row."""
+
+    places: Collection[Place] = ()
+    side: Literal["read", "written"] = "read"
+    at: Int[Tensor, "B roles"] | None = None
+    kept: dict[Module, Float[Tensor, "B roles d"]] = field(default_factory=dict)
+    """In the order in which the modules run."""
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """The recorded places."""
+        return place in self.places
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """What the module gave."""
+        values, rows = seen if self.side == "read" else given, torch.arange(len(given))
+        self.kept[place, layer] = values[rows[:, None].to(values.device), self.at]
+        return given
+
+
+def end_logits(
+    model: Model, asks: Sequence[Ask], rows: Sequence[int], edits: Edits
+) -> Float[Tensor, "B V"]:
+    """At the ends of some rows, from one pass."""
+    ids = token_ids(model, asks, rows)
+    last = torch.tensor([ids.shape[1] - 1], device=model.device)
+    return model.edited(ids, edits, positions=last)[:, 0]
 
 
 @torch.no_grad()
@@ -69,10 +105,7 @@ def logits_of(model: Model, asks: Sequence[Ask], vocabulary: Sequence[int]) -> F
     """(rows, words) logits of some tokens at each prompt's end, nothing edited."""
     found = np.zeros((len(asks), len(vocabulary)))
     for rows in spans(model, asks):
-        ids = token_ids(model, asks, rows)
-        last = torch.tensor([ids.shape[1] - 1], device=model.device)
-        logits = model.edited(ids, Untouched(), positions=last)[:, 0]
-        found[rows] = as_floats(logits[:, list(vocabulary)])
+        found[rows] = as_floats(end_logits(model, asks, rows, Recording())[:, list(vocabulary)])
     return found
 
 
@@ -81,108 +114,50 @@ def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None
     """(rows,) logit of `plus` minus that of `minus` at each prompt's end."""
     found = np.zeros(len(asks))
     for rows in spans(model, asks):
-        ids = token_ids(model, asks, rows)
-        edits = Untouched() if edits_of is None else edits_of(rows)
-        last = torch.tensor([ids.shape[1] - 1], device=model.device)
-        logits = model.edited(ids, edits, positions=last)[:, 0]
-        plus, minus = (
-            torch.tensor([getattr(asks[row], sign) for row in rows], device=model.device)[:, None]
-            for sign in ("plus", "minus")
-        )
-        difference = logits.gather(1, plus) - logits.gather(1, minus)
-        found[rows] = as_floats(difference.squeeze(1))
+        edits = Recording() if edits_of is None else edits_of(rows)
+        logits = end_logits(model, asks, rows, edits)
+        words = [(asks[row].plus, asks[row].minus) for row in rows]
+        plus, minus = logits.gather(1, torch.tensor(words, device=model.device)).unbind(1)
+        found[rows] = as_floats(plus - minus)
     return found
 
 
-@dataclass
-class Listener:
-    """Edits nothing and keeps what is read: the streams before every layer and at the end."""
-
-    model: Model
-    streams: list[Tensor] = field(default_factory=list)
-    """(B, T, d) before each layer's attention (and its norm), then of the final norm."""
-    attention: list[Tensor] = field(default_factory=list)
-    """(B, T, d) what each layer's attention reads, its norm applied."""
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """Norms before attention, attention itself, the final norm."""
-        return place in ("attention_norm", "attention", "final_norm")
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """What the module gave."""
-        if place == "attention":
-            self.attention.append(seen)
-            if self.model.wiring.paths.attention_norm is None:
-                self.streams.append(seen)
-        else:
-            self.streams.append(seen)
-        return given
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What was read at the roles of each prompt."""
-
-    streams: dict[str, Float[Tensor, "rows levels d"]]
-    """By role: before layers 0 to L - 1, then after the last. Zeros where a prompt lacks the
-    role."""
-    attention: dict[str, Float[Tensor, "rows L d"]]
-    """By role: what each layer's attention reads."""
-
-
 @torch.no_grad()
-def listen(model: Model, asks: Sequence[Ask], roles: Sequence[str]) -> Heard:
-    """Run prompts untouched and keep what is read at some roles."""
-    L, d = model.n_layers, model.d_model
-    like = model.unembedding
-    streams = {role: like.new_zeros(len(asks), L + 1, d) for role in roles}
-    attention = {role: like.new_zeros(len(asks), L, d) for role in roles}
+def recorded(
+    model: Model,
+    asks: Sequence[Ask],
+    roles: Sequence[str],
+    places: Collection[Place],
+    side: Literal["read", "written"],
+) -> dict[Module, Float[Tensor, "rows roles d"]]:
+    """What the modules of some places read or write at roles of each prompt, nothing edited."""
+    found: dict[Module, Tensor] = {}
     for rows in spans(model, asks):
-        listener = Listener(model)
-        last = torch.tensor([len(asks[rows[0]].ids) - 1], device=model.device)
-        model.edited(token_ids(model, asks, rows), listener, positions=last)
-        kept, read = torch.stack(listener.streams, 1), torch.stack(listener.attention, 1)
-        for role in roles:
-            at = [asks[row].roles.get(role) for row in rows]
-            for place, (row, position) in enumerate(zip(rows, at, strict=True)):
-                if position is not None:
-                    streams[role][row] = kept[place, :, position]
-                    attention[role][row] = read[place, :, position]
-    return Heard(streams, attention)
+        at = torch.stack([positions(model, asks, rows, role) for role in roles], 1)
+        recording = Recording(places, side, at)
+        end_logits(model, asks, rows, recording)
+        for module, values in recording.kept.items():
+            if module not in found:
+                found[module] = values.new_zeros(len(asks), *values.shape[1:])
+            found[module][rows] = values
+    return found
 
 
-@dataclass
-class WrittenAt(Untouched):
-    """Edits nothing and keeps what attention and MLPs write at one position of each row."""
-
-    at: Int[Tensor, "B"]
-    kept: dict[Written, Float[Tensor, "B d"]] = field(default_factory=dict)
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """Attention and MLPs."""
-        return place in ("attention", "mlp")
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """What the module gave."""
-        if place in ("attention", "mlp"):
-            self.kept[place, layer] = given[torch.arange(len(given), device=given.device), self.at]
-        return given
+def streams_at(
+    model: Model, asks: Sequence[Ask], roles: Sequence[str]
+) -> Float[Tensor, "rows roles levels d"]:
+    """The residual stream at roles: before each layer from 0 to L - 1, then after the last."""
+    before: Place = "attention" if model.wiring.paths.attention_norm is None else "attention_norm"
+    found = recorded(model, asks, roles, (before, "final_norm"), "read")
+    return torch.stack(list(found.values()), 2)
 
 
-@torch.no_grad()
 def written_at(
     model: Model, asks: Sequence[Ask], role: str
-) -> dict[Written, Float[Tensor, "rows d"]]:
+) -> dict[Module, Float[Tensor, "rows d"]]:
     """What attention and the MLP of every layer write at a role of each prompt."""
-    outputs: dict[Written, Tensor] = {}
-    for rows in spans(model, asks):
-        kept = WrittenAt(positions(model, asks, rows, role))
-        model.edited(token_ids(model, asks, rows), kept, positions=kept.at[:1])
-        for module, written in kept.kept.items():
-            if module not in outputs:
-                outputs[module] = written.new_zeros(len(asks), model.d_model)
-            outputs[module][rows] = written
-    return outputs
+    found = recorded(model, asks, (role,), ("attention", "mlp"), "written")
+    return {module: values[:, 0] for module, values in found.items()}
 
 
 def read_at(

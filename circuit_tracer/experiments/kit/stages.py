@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +33,8 @@ class StageStore:
     def stage(self, name: str, kind: type[T], measure: Callable[[], T]) -> T:
         """The stage's result: read if it is there, else measured and stored.
 
-        `kind` is a dataclass of plain values. Raises OutputError where it cannot be written.
+        `kind` is a dataclass of plain values and arrays. Raises OutputError where the stage cannot
+        be written.
         """
         path = self.folder / f"{name}.json"
         record = _read(path)
@@ -50,8 +50,7 @@ class StageStore:
         found = measure()
         seconds = time.perf_counter() - start
         self._count(name, seconds)
-        plain: Any = found
-        text = to_json({"key": self.key, "seconds": seconds, "result": asdict(plain)})
+        text = to_json({"key": self.key, "seconds": seconds, "result": found})
         with new_file(path, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
         return found
@@ -75,7 +74,7 @@ class StageStore:
 def holds_stages(folder: Path) -> bool:
     """Whether a report folder has stages, and among them nothing that is not ours.
 
-    A damaged stage counts as ours, and so do the dot-files that a killed run leaves behind.
+    A damaged stage counts as ours, and so do the dot-files of a killed run.
     """
     stages = folder / STAGES
     files = [path for path in stages.rglob("*") if path.is_file() and path.name[0] != "."]

@@ -1,6 +1,7 @@
 """Results as plain JSON values and back: dataclasses are their own schema, read by field types.
 
-JSON has no NaN: a number that is not finite is written as null and read back as NaN.
+JSON has no NaN: a number that is not finite is written as null and read back as NaN. A field that
+files know by another name has that name in its metadata: `field(metadata=stored_as("name"))`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -21,10 +22,24 @@ from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.graphs.scores import Scores
 
 T = TypeVar("T")
+_STORED_AS = "stored_as"
+
+
+def stored_as(name: str) -> Mapping[str, str]:
+    """Metadata of a dataclass's field whose key in files is not its name."""
+    return {_STORED_AS: name}
+
+
+def _key(field: Field[Any]) -> str:
+    key: str = field.metadata.get(_STORED_AS, field.name)
+    return key
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types: numpy scalars and arrays as Python's, NaN as None."""
+    """The value in JSON's own types: dataclasses as objects, numpy scalars and arrays as Python's,
+    NaN as None."""
+    if is_dataclass(value):
+        return {_key(field): plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):
@@ -119,6 +134,9 @@ def _built(kind: Any, value: Any, name: str) -> Any:
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         _expect(len(kinds) == len(value), name, value, f"a list of {len(kinds)}")
         return tuple(_built(one, part, name) for one, part in zip(kinds, value, strict=True))
+    if origin is np.ndarray:
+        _expect(isinstance(value, list), name, value, "a list")
+        return np.array(value, dtype=np.float64)  # null is NaN
     if origin in (dict, Mapping):
         _expect(isinstance(value, Mapping), name, value, "an object")
         return {key: _built(inner[1], part, key) for key, part in value.items()}
@@ -141,10 +159,11 @@ def _dataclass(kind: Any, record: Any, name: str) -> Any:
     _expect(isinstance(record, Mapping), name, record, "an object")
     hints, given = _hints(kind), {}
     for field in fields(kind):
-        if field.name in record:
-            given[field.name] = _built(hints[field.name], record[field.name], field.name)
+        key = _key(field)
+        if key in record:
+            given[field.name] = _built(hints[field.name], record[key], key)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{field.name} is missing")
+            raise ValueError(f"{key} is missing")
     return kind(**given)
 
 

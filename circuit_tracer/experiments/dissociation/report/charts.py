@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from circuit_tracer.experiments.dissociation.report.names import (
-    CLAIMS,
     FACT,
     HOWS,
     JUDGEMENT,
     KIND_STYLES,
     KINDS,
-    PARTS,
-    ROUTES,
     SET_NAMES,
     SET_STYLES,
     SHARED,
@@ -22,11 +19,16 @@ from circuit_tracer.experiments.dissociation.report.names import (
     layers_name,
     part_name,
 )
-from circuit_tracer.experiments.dissociation.results import (
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.spec import Route
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIMS,
+    PARTS,
+    ROUTES,
+    SETS,
     AblationResult,
     OverlapResult,
-    Report,
-    Route,
+    RandomControl,
     SwapRow,
 )
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
@@ -41,6 +43,15 @@ MOST_HEADS = 10
 def ends(*intervals: Interval) -> list[float]:
     """All that an axis has to cover."""
     return [value for one in intervals for value in (one.value, one.low, one.high)]
+
+
+def interval_band(one: Interval) -> Band:
+    """A control's interval behind a figure."""
+    return Band(one.low, one.value, one.high)
+
+
+def _random_band(one: RandomControl) -> Band:
+    return Band(one.random_low, one.random_median, one.random_high)
 
 
 # 2. What fact and judgement graphs share, next to paraphrases and unrelated prompts
@@ -64,10 +75,9 @@ def overlap_svg(report: Report) -> str | None:
         )
     ]
     sheet.rows(*panels, names=232)
-    pooled = [row for row in found.rows if not row.first]
-    counts = ", ".join(f"{KINDS[row.kind]} {row.pairs}" for row in pooled)
-    ps = [row.p for row in pooled if row.kind == "fact x judgement"]
-    p = f" Permutation p of fact × judgement (median of the pairs): {ps[0]:.3f}." if ps else ""
+    counts = ", ".join(f"{KINDS[kind]} {row.pairs}" for kind, row in found.pooled.items())
+    own = found.pooled.get("fact x judgement")
+    p = f" Permutation p of fact × judgement (median of the pairs): {own.p:.3f}." if own else ""
     sheet.note(
         "Influence-weighted Jaccard of pruned graphs; 95 % intervals over objects. Between floor "
         f"(0) and ceiling (1): {with_interval(found.place)}. Pairs: {counts}.{p}"
@@ -76,11 +86,10 @@ def overlap_svg(report: Report) -> str | None:
 
 
 def _overlaps(found: OverlapResult, measure: str) -> Iterator[Row]:
-    pooled = {row.kind: row for row in found.rows if not row.first}
     yield Row("All pairs")
-    for kind in KINDS:
-        if kind in pooled:
-            yield Row(KINDS[kind], getattr(pooled[kind], measure), KIND_STYLES[kind])
+    for kind, name in KINDS.items():
+        if kind in found.pooled:
+            yield Row(name, getattr(found.pooled[kind], measure), KIND_STYLES[kind])
     yield Row("By families")
     for kind in ("ceiling", "fact x judgement"):
         for row in found.rows:
@@ -126,7 +135,7 @@ def ablation_svg(report: Report) -> str | None:
     sheet.note(
         "D = (fact lost − judgement lost by F) + (judgement lost − fact lost by V); 0: both "
         "answers lose the same whichever set goes. Two routes show where both parts lie above 0. "
-        f"Grey: {found.n_deals} permutations of the labels (middle 95 %), which must contain 0."
+        f"Grey: {found.n_permutations} permutations of the labels (middle 95 %), which must contain 0."
     )
     return sheet.svg(f"{report.name}: ablations")
 
@@ -134,22 +143,20 @@ def ablation_svg(report: Report) -> str | None:
 def _drops(report: Report, found: AblationResult, route: Route) -> Iterator[Row]:
     cells = {(one.part, one.set): one for one in found.cells if one.route == route}
     for part in PARTS:
-        here = [(name, cells[part, name]) for name in SET_NAMES if (part, name) in cells]
+        here = [(name, cells[part, name]) for name in SETS if (part, name) in cells]
         if here:
             yield Row(part_name(report, part))
         for name, one in here:
-            control = Band(one.random_low, one.random_median, one.random_high)
-            yield Row(SET_NAMES[name], one.drop, SET_STYLES[name], control)
+            yield Row(SET_NAMES[name], one.drop, SET_STYLES[name], _random_band(one))
 
 
 def _index(report: Report, found: AblationResult) -> RowPanel:
     rows, values = [], []
     for one in found.index:
         values += ends(one.index, one.shuffled, one.fact_side, one.judgement_side)
-        shuffled = Band(one.shuffled.low, one.shuffled.value, one.shuffled.high)
         rows += [
             Row(part_name(report, one.part)),
-            Row("D", one.index, SHARED, shuffled),
+            Row("D", one.index, SHARED, interval_band(one.shuffled)),
             Row("by F: fact − judgement", one.fact_side, FACT),
             Row("by V: judgement − fact", one.judgement_side, JUDGEMENT),
         ]
@@ -192,15 +199,10 @@ def heads_svg(report: Report) -> str | None:
         RowPanel("Verdicts that flip, this head alone", flips, SHARES),
         names=150,
     )
-    together = [
-        Row(
-            f"best {one.heads} heads" if one.heads > 1 else "best head",
-            one.chosen,
-            JUDGEMENT,
-            Band(one.random_low, one.random_median, one.random_high),
-        )
-        for one in found.flips
-    ]
+    together = []
+    for one in found.flips:
+        which = f"best {one.heads} heads" if one.heads > 1 else "best head"
+        together.append(Row(which, one.chosen, JUDGEMENT, _random_band(one)))
     sheet.y += 22
     name = "Verdicts that flip, several heads together (grey: random heads)"
     sheet.rows(RowPanel(name, together, SHARES), names=150)
@@ -240,8 +242,7 @@ def swap_svg(report: Report) -> str | None:
             panels.append(RowPanel(name, rows, SHARES, color=style.color))
     if panels:
         sheet.rows(*panels, names=190)
-    whole = [row for row in found.rows if (row.layers, row.how) == ("early", "everything")]
-    whole = [row for row in whole if row.family in route_of]
+    whole = [row for row in found.early if row.family in route_of]
     whole.sort(key=lambda row: row.names != "completed")
     if whole:
         rows = [_follows(row, family_name(row), STYLES[route_of[row.family]]) for row in whole]

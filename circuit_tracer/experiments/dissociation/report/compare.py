@@ -2,7 +2,7 @@
 
 From the reports of one spec (or of specs whose families have the same names): the swap test, the
 dissociation index of early stores and late read-outs, and the truth direction by layer, one panel
-a form of question. Two models are told apart by a figure if their intervals do not meet.
+a form of question. A figure tells two models apart if their intervals do not meet.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from itertools import combinations
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends
-from circuit_tracer.experiments.dissociation.report.names import CLAIMS, SHARED
-from circuit_tracer.experiments.dissociation.report.truth import (
-    ROLES,
-    auc_axis,
-    rows_of,
-    truth_panel,
+from circuit_tracer.experiments.dissociation.report.names import SHARED
+from circuit_tracer.experiments.dissociation.report.truth import auc_axis, truth_panel
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIM_ROLES,
+    CLAIMS,
+    ClaimRole,
+    Part,
 )
-from circuit_tracer.experiments.dissociation.results import ClaimRole, Part, Report
 from circuit_tracer.experiments.kit.tables import markdown_table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import LinePanel, Row, RowPanel, Sheet
@@ -111,18 +112,14 @@ def _measures(reports: Sequence[Report]) -> list[Measure]:
 
 def _swap(report: Report, *names: str) -> Interval | None:
     """Of all truth checks, early stores patched; the first of `names` that was measured."""
-    rows = report.swap.rows if report.swap else ()
-    found = {
-        row.names: row.follows
-        for row in rows
-        if (row.family, row.layers, row.how) == (CLAIMS, "early", "everything")
-    }
-    return next((found[name] for name in names if name in found), None)
+    rows = report.swap.early if report.swap else ()
+    follows = {row.names: row.follows for row in rows if row.family == CLAIMS}
+    return next((follows[name] for name in names if name in follows), None)
 
 
 def _index(report: Report, part: Part) -> Interval | None:
-    rows = report.ablation.index if report.ablation else ()
-    return next((one.index for one in rows if one.part == part), None)
+    index = report.ablation.by_part.get(part) if report.ablation else None
+    return index and index.index
 
 
 def _families(reports: Sequence[Report]) -> list[str]:
@@ -142,7 +139,7 @@ def _truth_measures(reports: Sequence[Report]) -> list[_Wanted]:
             partial(_truth, fitted=forms[0], read=read, role=role, layer=layer),
             False,
         )
-        for role in ROLES
+        for role in CLAIM_ROLES
         for layer in layers
         for read in forms
     ]
@@ -150,7 +147,7 @@ def _truth_measures(reports: Sequence[Report]) -> list[_Wanted]:
 
 def _truth(report: Report, fitted: str, read: str, role: ClaimRole, layer: int) -> Interval | None:
     """Fitted in one form and read in another."""
-    rows = rows_of(report.truth, fitted, read, role) if report.truth else []
+    rows = report.truth.by_layer(fitted, read, role) if report.truth else []
     return next((row.auc for row in rows if row.layer == layer), None)
 
 
@@ -198,12 +195,12 @@ def _truth_panels(reports: Sequence[Report], names: Sequence[str]) -> list[LineP
     """One panel a form of question; a line a model."""
     families = _families(reports)
     truths = [report.truth for report in reports]
-    role = next((one.best_role for one in truths if one), ROLES[0])
+    role = next((one.best_role for one in truths if one), CLAIM_ROLES[0])
     rows = [row for one in truths if one for row in one.rows if row.role == role]
     axis = auc_axis(row.auc.low for row in rows)
     panels = []
     for read in families:
-        lines = [rows_of(one, families[0], read, role) if one else [] for one in truths]
+        lines = [one.by_layer(families[0], read, role) if one else [] for one in truths]
         named = list(zip(names, lines, strict=True))
         panels.append(truth_panel(f"AUC of truth in {read}, at the {role}", named, axis))
     return panels

@@ -16,28 +16,19 @@ from circuit_tracer.experiments.dissociation.report.truth import truth_svg
 from circuit_tracer.experiments.dissociation.results import Report
 
 ROUTES = "routes.svg"
-OF_STEP = {
-    "2": "overlap.svg",
-    "4": "ablation.svg",
-    "5": "heads.svg",
-    "6": "swap.svg",
-    "7": "truth-direction.svg",
+OF_STEP: dict[str, tuple[str, Callable[[Report], str | None]]] = {
+    "2": ("overlap.svg", overlap_svg),
+    "4": ("ablation.svg", ablation_svg),
+    "5": ("heads.svg", heads_svg),
+    "6": ("swap.svg", swap_svg),
+    "7": ("truth-direction.svg", truth_svg),
 }
-"""File of each step's figure, by the step's number."""
-_MAKERS: dict[str, Callable[[Report], str | None]] = {
-    "2": overlap_svg,
-    "4": ablation_svg,
-    "5": heads_svg,
-    "6": swap_svg,
-    "7": truth_svg,
-}
+"""By the step's number: its figure's file, and what draws it."""
+FILES = (ROUTES, *(name for name, _ in OF_STEP.values()))
 
 
 def figures(report: Report, routes: TwoRoutes | None = None) -> dict[str, str]:
     """File name -> SVG text; steps that were not measured have none."""
     drawn = {} if routes is None else {ROUTES: routes_svg(report, routes)}
-    for step, make in _MAKERS.items():
-        svg = make(report)
-        if svg is not None:
-            drawn[OF_STEP[step]] = svg
-    return drawn
+    made = {name: draw(report) for name, draw in OF_STEP.values()}
+    return drawn | {name: svg for name, svg in made.items() if svg is not None}

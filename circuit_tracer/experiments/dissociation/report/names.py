@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from circuit_tracer.experiments.dissociation.results import (
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.spec import Route
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIMS,
     HeadRank,
     How,
     OverlapKind,
     Part,
-    Report,
-    Route,
     SetName,
     SiteDrop,
     SwapRow,
@@ -20,8 +21,6 @@ FACT = Style(palette.POSITIVE, "square")
 JUDGEMENT = Style(palette.NEGATIVE, "diamond")
 SHARED = Style("#3d4148", "disc")
 STYLES: dict[Route, Style] = {"fact": FACT, "judgement": JUDGEMENT}
-ROUTES: tuple[Route, ...] = ("fact", "judgement")
-PARTS: tuple[Part, ...] = ("early", "late", "together")
 SET_STYLES: dict[SetName, Style] = {"F": FACT, "V": JUDGEMENT, "S": SHARED}
 SET_NAMES: dict[SetName, str] = {"F": "F: fact alone", "V": "V: judgement alone", "S": "S: shared"}
 KINDS: dict[OverlapKind, str] = {
@@ -37,30 +36,31 @@ HOWS: dict[How, str] = {
     "features": "dictionary features",
 }
 """What was patched."""
-CLAIMS = "claims"
-"""The family of a swap's row that is all families with claims together."""
 
 
 def part_name(report: Report, part: Part) -> str:
     """ "Early features, L0–L1, at the object"."""
-    if part == "early":
-        return f"Early features, {_layers(0, report.early_layers - 1)}, at the object"
-    if part == "late":
-        return f"Late read-outs, {_layers(report.early_layers, report.n_layers - 1)}"
-    return "Both together"
-
-
-def _layers(first: int, last: int) -> str:
-    return f"L{first}" if first >= last else f"L{first}–L{last}"
+    if part == "together":
+        return "Both together"
+    layers = _layers(report, part)
+    return (
+        f"Early features, {layers}, at the object"
+        if part == "early"
+        else f"Late read-outs, {layers}"
+    )
 
 
 def layers_name(report: Report, layers: str) -> str:
     """ "early layers, L0–L1", "L3"."""
-    if layers == "early":
-        return f"early layers, L0–L{report.early_layers - 1}"
-    if layers == "late":
-        return f"late layers, L{report.early_layers}–L{report.n_layers - 1}"
+    if layers in ("early", "late"):
+        return f"{layers} layers, {_layers(report, layers)}"
     return f"L{layers}" if layers.isdigit() else layers
+
+
+def _layers(report: Report, part: str) -> str:
+    early, last = report.early_layers, report.n_layers - 1
+    ends = (0, early - 1) if part == "early" else (early, last)
+    return "–".join(dict.fromkeys(f"L{layer}" for layer in ends))
 
 
 def layer_name(layer: int) -> str:

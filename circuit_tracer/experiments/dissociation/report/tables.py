@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from circuit_tracer.experiments.dissociation.report.names import (
     HOWS,
     KINDS,
-    PARTS,
-    ROUTES,
     SET_NAMES,
     family_name,
     head_name,
@@ -17,8 +16,16 @@ from circuit_tracer.experiments.dissociation.report.names import (
     part_name,
     site_name,
 )
-from circuit_tracer.experiments.dissociation.report.truth import ROLES
-from circuit_tracer.experiments.dissociation.results import AblationResult, Cell, Report
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIM_ROLES,
+    PARTS,
+    ROUTES,
+    SETS,
+    AblationResult,
+    Index,
+    RandomControl,
+)
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.numbers import decimals, minus, whole_percent, with_interval
@@ -28,23 +35,14 @@ MOST_HEADS = 8
 ABLATION = "4. Ablation of the sets"
 STORES = "4b. Early stores by site"
 HEADS = "5. Heads that test the claim against the object"
+PLACES = [(part, name) for part in PARTS for name in SETS]
 SWAP = "6. Another object's fact patched in"
 
 
 def tables(report: Report) -> list[Table]:
     """All that have rows, in the order of the steps."""
-    makers = (
-        _behaviour,
-        _inconsistent,
-        _overlap,
-        _sets,
-        _ablation,
-        _stores,
-        _heads,
-        _swap,
-        _truth,
-    )
-    return [table for make in makers for table in make(report) if table.rows]
+    steps = (_behaviour, _inconsistent, _overlap, _sets, _ablation, _stores, _heads, _swap, _truth)
+    return [table for step in steps for table in step(report) if table.rows]
 
 
 def shares(*intervals: Interval) -> tuple[str, ...]:
@@ -57,10 +55,16 @@ def signed(*intervals: Interval) -> tuple[str, ...]:
     return tuple(with_interval(one, sign=True) for one in intervals)
 
 
-def _control(median: float, low: float, high: float) -> str:
+def _control(one: RandomControl) -> str:
     """ "3 % (−4 to 14)": a control's median and its ends."""
-    middle, *ends = (f"{100 * x:z.0f}" for x in (median, low, high))
-    return minus(f"{middle} % ({ends[0]} to {ends[1]})") if median == median else "?"
+    values = (one.random_median, one.random_low, one.random_high)
+    middle, *ends = (f"{100 * x:z.0f}" for x in values)
+    return "?" if math.isnan(values[0]) else minus(f"{middle} % ({ends[0]} to {ends[1]})")
+
+
+def _sides(one: Index) -> tuple[str, ...]:
+    """D, its sides and its control."""
+    return signed(one.index, one.fact_side, one.judgement_side, one.shuffled)
 
 
 def _behaviour(report: Report) -> Iterator[Table]:
@@ -107,7 +111,7 @@ def _inconsistent(report: Report) -> Iterator[Table]:
         ("item", "value", "asked with", "wrong in", "fact route", "truth check", "fails", "weak"),
         tuple(rows),
         f"{len(found)} items know the value and judge the statement wrongly, or the reverse: "
-        f"{', '.join(f'{counts[name]} {said}' for name, said in words.items())}. Routes: "
+        f"{', '.join(f'{counts[name]} {end}' for name, end in words.items())}. Routes: "
         "activation of their features, times that of the median consistent item; weak: below the "
         f"10th percentile of those.{more}",
     )
@@ -120,7 +124,7 @@ def _overlap(report: Report) -> Iterator[Table]:
     rows = []
     for row in found.rows:
         name = f"{row.first} × {row.second}" if row.first else f"all: {KINDS[row.kind]}"
-        p = "" if row.p != row.p else f"{row.p:.3f}"
+        p = "" if math.isnan(row.p) else f"{row.p:.3f}"
         rows.append((name, *shares(row.overlap, row.anywhere), p, str(row.pairs)))
     yield Table(
         "2. Overlap of the graphs",
@@ -133,7 +137,7 @@ def _overlap(report: Report) -> Iterator[Table]:
 
 def _sets(report: Report) -> Iterator[Table]:
     rows = []
-    for one in sorted(report.sets, key=lambda s: (s.part != "early", "FVS".index(s.name), s.half)):
+    for one in sorted(report.sets, key=lambda s: (s.part != "early", SETS.index(s.name), s.half)):
         leading = [f"L{m.layer}/{m.feature} {m.label}".strip() for m in one.members[:3]]
         counts = str(one.half + 1), str(len(one.members))
         carried = whole_percent(one.covers), whole_percent(one.random_influence)
@@ -154,57 +158,42 @@ def _ablation(report: Report) -> Iterator[Table]:
     found = report.ablation
     if found is None:
         return
+    yield _cells(report, found)
+    yield Table(
+        ABLATION,
+        ("part", "D", "by F", "by V", "labels shuffled", "random sets"),
+        tuple(
+            (part_name(report, one.part), *_sides(one), *signed(one.random)) for one in found.index
+        ),
+        "D = (fact lost − judgement lost, by F) + (judgement lost − fact lost, by V): 0 where both "
+        "answers lose alike; two routes show where both parts lie above 0. Shuffled: "
+        f"{found.n_permutations} permutations of the labels, whose middle 95 % must contain 0.",
+    )
+    families = tuple(dict.fromkeys(one.family for one in found.families))
+    drops = {(one.part, one.set, one.family): one.drop for one in found.families}
+    by_family = []
+    for part, name in PLACES:
+        here = [drops.get((part, name, family)) for family in families]
+        if any(here):
+            lost = shares(*(one or UNKNOWN for one in here))
+            by_family.append((part_name(report, part), SET_NAMES[name], *lost))
+    yield Table(ABLATION, ("part", "ablated", *families), tuple(by_family), "The same by family.")
+
+
+def _cells(report: Report, found: AblationResult) -> Table:
     cells = {(cell.part, cell.set, cell.route): cell for cell in found.cells}
-    places = [(part, name) for part in PARTS for name in SET_NAMES]
     rows = []
-    for part, name in places:
+    for part, name in PLACES:
         here = [cells[part, name, route] for route in ROUTES if (part, name, route) in cells]
         if len(here) == len(ROUTES):
-            drops = [words for cell in here for words in _drop(cell)]
+            drops = [words for cell in here for words in (*shares(cell.drop), _control(cell))]
             rows.append((part_name(report, part), SET_NAMES[name], *drops))
-    yield Table(
+    return Table(
         ABLATION,
         ("part", "ablated", "fact lost", "random", "judgement lost", "random"),
         tuple(rows),
         "Share of the answer's lead that is lost, on objects that had no part in choosing. random: "
         f"median of {found.n_random} matched sets (smallest to largest).",
-    )
-    yield _index(report, found)
-    families = tuple(dict.fromkeys(one.family for one in found.families))
-    drops_of = {(one.part, one.set, one.family): one.drop for one in found.families}
-    by_family = [
-        (
-            part_name(report, part),
-            SET_NAMES[name],
-            *shares(*(drops_of.get((part, name, family), UNKNOWN) for family in families)),
-        )
-        for part, name in places
-        if any((part, name, family) in drops_of for family in families)
-    ]
-    columns = ("part", "ablated", *families)
-    yield Table(ABLATION, columns, tuple(by_family), "The same by family.")
-
-
-def _drop(cell: Cell) -> tuple[str, ...]:
-    random = _control(cell.random_median, cell.random_low, cell.random_high)
-    return (*shares(cell.drop), random)
-
-
-def _index(report: Report, found: AblationResult) -> Table:
-    rows = [
-        (
-            part_name(report, one.part),
-            *signed(one.index, one.fact_side, one.judgement_side, one.shuffled, one.random),
-        )
-        for one in found.index
-    ]
-    return Table(
-        ABLATION,
-        ("part", "D", "by F", "by V", "labels shuffled", "random sets"),
-        tuple(rows),
-        "D = (fact lost − judgement lost, by F) + (judgement lost − fact lost, by V): 0 where both "
-        "answers lose alike; two routes show where both parts lie above 0. Shuffled: "
-        f"{found.n_deals} permutations of the labels, whose middle 95 % must contain 0.",
     )
 
 
@@ -228,9 +217,9 @@ def _stores(report: Report) -> Iterator[Table]:
     yield Table(
         STORES,
         ("D", "by F", "by V", "labels shuffled"),
-        (signed(found.index, found.fact_side, found.judgement_side, found.shuffled),),
+        (_sides(found),),
         "D as above, with the sites that the other half of the objects chose. Shuffled: "
-        f"{found.n_deals} permutations of the labels.",
+        f"{found.n_permutations} permutations of the labels.",
     )
 
 
@@ -262,7 +251,7 @@ def _heads(report: Report) -> Iterator[Table]:
         (
             str(one.heads),
             *shares(one.chosen),
-            _control(one.random_median, one.random_low, one.random_high),
+            _control(one),
             *shares(one.moved),
         )
         for one in found.flips
@@ -295,8 +284,7 @@ def _swap(report: Report) -> Iterator[Table]:
             *shares(row.own_affirmed, row.donor_affirmed),
             whole_percent(row.before),
         )
-        for row in found.rows
-        if (row.layers, row.how) == ("early", "everything")
+        for row in found.early
     ]
     yield Table(
         SWAP,
@@ -316,7 +304,7 @@ def _truth(report: Report) -> Iterator[Table]:
     forms = tuple(dict.fromkeys(row.read for row in found.rows))
     rows = [
         (role, fitted, *(with_interval(at.get((role, fitted, read), UNKNOWN)) for read in forms))
-        for role in ROLES
+        for role in CLAIM_ROLES
         for fitted in dict.fromkeys(row.fitted for row in here if row.role == role)
     ]
     yield Table(

@@ -1,33 +1,43 @@
-"""`dissociate` in the terminal: the verdict first, then the tables that it rests on."""
+"""`dissociate` in the terminal: the verdict, then the tables that it rests on, in 80 columns."""
 
 from __future__ import annotations
 
+import math
 import textwrap
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-from circuit_tracer.experiments.dissociation.report.brief import brief_tables
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
 from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_rows
+from circuit_tracer.experiments.dissociation.report.names import (
+    KINDS,
+    family_name,
+    head_name,
+    layer_name,
+    layers_name,
+    site_name,
+)
+from circuit_tracer.experiments.dissociation.report.tables import shares, signed
 from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, PARTS, ROUTES, SETS
 from circuit_tracer.experiments.kit.tables import Table
-from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table
+from circuit_tracer.graphs.bootstrap import UNKNOWN
+from circuit_tracer.render.numbers import whole_percent, with_interval
+from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table, titled
 from circuit_tracer.render.text import printable
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
+MOST_HEADS = 3
 MARKS = {"yes": ("+", "green"), "no": ("-", "red"), "unclear": ("?", "yellow")}
 
 
 def page(report: Report, *, width: int = WIDTH) -> RenderableType:
     """The whole report on a few screens."""
-    from rich.console import Group
-    from rich.text import Text
-
     parts: list[RenderableType] = [_verdict(report, width), Text("")]
     for table in brief_tables(report):
-        parts += [Text(table.step, style="bold"), _table(table), Text("")]
+        parts += titled(table.step, _table(table), Text(""))
     for note in report.notes:
         parts.append(Text("\n".join(textwrap.wrap(printable(note), width)), style="dim"))
     return Group(*parts)
@@ -41,8 +51,6 @@ def comparison_page(found: Comparison) -> RichTable:
 
 
 def _verdict(report: Report, width: int) -> Text:
-    from rich.text import Text
-
     text = Text()
     text.append(f"{printable(report.verdict.headline)}\n", style="bold")
     text.append("\n".join(textwrap.wrap(printable(report.verdict.paragraph), width)) + "\n")
@@ -56,8 +64,6 @@ def _verdict(report: Report, width: int) -> Text:
 
 
 def _table(table: Table) -> RichTable:
-    from rich.text import Text
-
     shown = plain_table(table.note)
     for number, name in enumerate(table.columns):
         side: Literal["left", "right"] = "left" if number == 0 else "right"
@@ -65,3 +71,106 @@ def _table(table: Table) -> RichTable:
     for row in table.rows:
         add_plain(shown, *row)
     return shown
+
+
+# The tables in short
+
+
+def brief_tables(report: Report) -> list[Table]:
+    """The report's tables in short: what the verdict rests on."""
+    steps = (_behaviour, _overlap, _ablation, _stores, _heads, _swap, _truth)
+    return [table for step in steps for table in step(report) if table.rows]
+
+
+def _behaviour(report: Report) -> Iterator[Table]:
+    found = report.behaviour
+    yield Table(
+        "Answers",
+        ("family", "right", "lead in logits"),
+        tuple((one.family, *shares(one.right), *signed(one.contrast)) for one in found.families),
+        f"{found.kept} of {found.items} items are kept; {len(found.inconsistent)} are "
+        "inconsistent.",
+    )
+
+
+def _overlap(report: Report) -> Iterator[Table]:
+    pooled = report.overlap.pooled if report.overlap else {}
+    rows = [(KINDS[kind], *shares(row.overlap, row.anywhere)) for kind, row in pooled.items()]
+    yield Table("Overlap", ("overlap of graphs", "same role", "any token"), tuple(rows))
+
+
+def _ablation(report: Report) -> Iterator[Table]:
+    found = report.ablation
+    if found is None:
+        return
+    rows = []
+    for part in PARTS:
+        one = found.by_part.get(part)
+        figures = [] if one is None else [with_interval(one.index), with_interval(one.shuffled)]
+        for name in SETS:
+            lost = (found.drops.get((part, name, route), UNKNOWN) for route in ROUTES)
+            rows.append((f"{part} {name}", *shares(*lost), *(figures or ("", ""))))
+            figures = []
+    yield Table(
+        "Ablation",
+        ("ablated", "fact lost", "judgement lost", "D", "shuffled"),
+        tuple(rows),
+        "F: features of the fact route alone, V: of the judgement's, S: of both; early at the "
+        "object. Tested on objects they were not chosen on. shuffled: D with shuffled labels.",
+    )
+
+
+def _stores(report: Report) -> Iterator[Table]:
+    found = report.stores
+    if found is None:
+        return
+    yield Table(
+        "Early stores",
+        ("mean-ablated at the object", "fact lost", "judgement lost"),
+        tuple((site_name(one), *shares(one.fact, one.judgement)) for one in found.sites),
+        f"D of the sites that the other half of the objects chose: {with_interval(found.index)}.",
+    )
+
+
+def _heads(report: Report) -> Iterator[Table]:
+    found = report.heads
+    if found is None:
+        return
+    leading = found.ranks[:MOST_HEADS]
+    rows = [(head_name(one), with_interval(one.auc), *shares(one.flips)) for one in leading]
+    rows += [(f"best {one.heads} together", "", *shares(one.chosen)) for one in found.flips]
+    random = max((one.random_high for one in found.flips), default=math.nan)
+    note = f"Random heads flip at most {whole_percent(random)}." if random == random else ""
+    yield Table("Heads", ("head", "true from false, AUC", "verdicts flipped"), tuple(rows), note)
+
+
+def _swap(report: Report) -> Iterator[Table]:
+    rows = [
+        (layers_name(report, row.layers), family_name(row), *shares(row.follows))
+        for row in (report.swap.rows if report.swap else ())
+        if row.how == "everything" and not row.layers.isdigit()
+    ]
+    yield Table("Swap", ("another object's", "family", "answer follows"), tuple(rows))
+
+
+def _truth(report: Report) -> Iterator[Table]:
+    """One line a form of fitting: read in itself, and in the other form that it reads worst."""
+    found = report.truth
+    if found is None:
+        return
+    known = [row for row in found.rows if row.layer == found.best_layer]
+    known = [row for row in known if math.isfinite(row.auc.value)]
+    rows = []
+    for role in CLAIM_ROLES:
+        for form in dict.fromkeys(row.fitted for row in known if row.role == role):
+            here = {row.read: row.auc for row in known if (row.fitted, row.role) == (form, role)}
+            own = here.pop(form, UNKNOWN)
+            worst = min(here.values(), key=lambda auc: auc.value, default=UNKNOWN)
+            rows.append((role, form, with_interval(own), with_interval(worst)))
+    yield Table(
+        "Truth direction",
+        ("at the", "fitted in", "read in it", "in the worst other form"),
+        tuple(rows),
+        f"AUC after {layer_name(found.best_layer)}, on objects it was not fitted on; 0.5 is "
+        "chance.",
+    )

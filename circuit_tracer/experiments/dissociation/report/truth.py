@@ -5,15 +5,10 @@ A row of panels for each form that it was fitted in, a column for each place tha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
-from circuit_tracer.experiments.dissociation.results import (
-    ClaimRole,
-    Report,
-    TruthResult,
-    TruthRow,
-)
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, TruthRow
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
@@ -26,7 +21,6 @@ LOOKS = (
     ("#cc79a7", "4 2"),
     (palette.TOKEN_EDGE, "1 2"),
 )
-ROLES: tuple[ClaimRole, ...] = ("value", "verdict")
 
 
 def truth_svg(report: Report) -> str | None:
@@ -39,13 +33,13 @@ def truth_svg(report: Report) -> str | None:
         "A direction is fitted in one form of question on half of the objects and read on the "
         "others, in every form (AUC: 1 tells all true claims from false, 0.5 is chance).",
     )
-    roles = [role for role in ROLES if any(row.role == role for row in found.rows)]
+    roles = [role for role in CLAIM_ROLES if any(row.role == role for row in found.rows)]
     axis = auc_axis(x for row in found.rows for x in (row.auc.value, row.auc.low))
     reads = list(dict.fromkeys(row.read for row in found.rows))
     panels = [
         truth_panel(
             f"Fitted in {form}, at the {role}",
-            [(read, rows_of(found, form, read, role)) for read in reads],
+            [(read, found.by_layer(form, read, role)) for read in reads],
             axis,
         )
         for form in dict.fromkeys(row.fitted for row in found.rows)
@@ -63,16 +57,6 @@ def auc_axis(values: Iterable[float]) -> Axis:
     """From just below chance, or from 0 where a direction is reversed."""
     axis = Axis.covering(list(values), 0.4, 1.0, 0.1)
     return axis if axis.low > 0.25 else Axis(0.0, 1.0, 0.25)
-
-
-def rows_of(found: TruthResult, fitted: str, read: str, role: ClaimRole) -> list[TruthRow]:
-    """By layer, those that are known."""
-    rows = [
-        row
-        for row in found.rows
-        if (row.fitted, row.read, row.role) == (fitted, read, role) and math.isfinite(row.auc.value)
-    ]
-    return sorted(rows, key=lambda row: row.layer)
 
 
 def truth_panel(

@@ -17,8 +17,7 @@ from circuit_tracer.experiments.dissociation.items import Item, answer_id
 from circuit_tracer.experiments.dissociation.results import Behaviour, FamilyBehaviour
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.passes import contrasts, logits_of
-from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.experiments.kit.passes import Ask, contrasts, logits_of
 from circuit_tracer.graphs.graph import Floats
 
 
@@ -29,11 +28,11 @@ class FamilyAnswers:
     family: str
     affirmed: tuple[int, ...]
     """1 the true value, -1 the other, 0 neither or both."""
-    contrast: tuple[float, ...]
+    contrast: Floats
     """True value minus the other, in logits; for claims half the difference of the two claims."""
-    true_claim: tuple[float, ...]
+    true_claim: Floats
     """Word for true minus word for false; of families without claims the contrast."""
-    false_claim: tuple[float, ...]
+    false_claim: Floats
     """The same of the false claim; empty without claims."""
 
 
@@ -58,6 +57,13 @@ class Answers:
         true = self.own_is_true(family, item.index)
         return item.value(family) if true else item.other[family.answer]
 
+    def weighted(self, study: Study, family: FamilySpec, item: Item) -> list[tuple[Ask, float]]:
+        """The prompts about a kept item, with the weights that their contrasts have in the
+        family's: own minus other value, the mean of both claims."""
+        asks, own = study.both_claims(family, item), self.own_is_true(family, item.index)
+        signs = (1.0, -1.0) if own else (-1.0, 1.0)
+        return [(ask, sign / len(asks)) for ask, sign in zip(asks, signs, strict=False)]
+
 
 def answers(study: Study) -> Answers:
     """Ask every family about every item."""
@@ -73,48 +79,36 @@ def _answers(study: Study, family: FamilySpec) -> FamilyAnswers:
     asks = [ask for item in study.items for ask in study.both_claims(family, item)]
     if family.is_claim:
         return _claim_answers(family, contrasts(study.model, asks).reshape(-1, 2))
-    words = sorted({item.value(family) for item in study.items})
-    words += sorted({item.other[family.answer] for item in study.items} - set(words))
-    ids = [answer_id(study.model, family, word) for word in words]
-    logits = logits_of(study.model, asks, ids)
-    best = [words[i] for i in logits.argmax(1).tolist()]
-    affirmed_words = [
-        1 if said == item.value(family) else -1 if said == item.other[family.answer] else 0
-        for said, item in zip(best, study.items, strict=True)
+    own = [item.value(family) for item in study.items]
+    other = [item.other[family.answer] for item in study.items]
+    words = [*sorted(set(own)), *sorted(set(other) - set(own))]
+    logits = logits_of(study.model, asks, [answer_id(study.model, family, one) for one in words])
+    answered = [words[i] for i in logits.argmax(1).tolist()]
+    affirmed = [
+        1 if answer == true else -1 if answer == false else 0
+        for answer, true, false in zip(answered, own, other, strict=True)
     ]
-    at = {word: i for i, word in enumerate(words)}
-    rows = np.arange(len(asks))
-    own, other = (
-        logits[rows, [at[word] for word in column]]
-        for column in (
-            [item.value(family) for item in study.items],
-            [item.other[family.answer] for item in study.items],
-        )
+    of_own, of_other = (
+        logits[np.arange(len(asks)), [words.index(one) for one in column]]
+        for column in (own, other)
     )
-    contrast = tuple((own - other).tolist())
-    return FamilyAnswers(family.name, tuple(affirmed_words), contrast, contrast, ())
+    contrast = of_own - of_other
+    return FamilyAnswers(family.name, tuple(affirmed), contrast, contrast, np.array([]))
 
 
 def _claim_answers(family: FamilySpec, given: Floats) -> FamilyAnswers:
     """From (items, 2) verdicts on the true and on the false claim."""
-    true, false = given[:, 0], given[:, 1]
+    true, false = given.T
     affirmed = np.where((true > 0) == (false > 0), 0, np.sign(true - false))
-    return FamilyAnswers(
-        family=family.name,
-        affirmed=tuple(affirmed.astype(int).tolist()),
-        contrast=tuple(((true - false) / 2).tolist()),
-        true_claim=tuple(true.tolist()),
-        false_claim=tuple(false.tolist()),
-    )
+    whole = tuple(affirmed.astype(int).tolist())
+    return FamilyAnswers(family.name, whole, (true - false) / 2, true, false)
 
 
 def family_behaviour(study: Study, given: Answers, family: FamilySpec) -> FamilyBehaviour:
     """One family's figures, over all items of the spec."""
     one = given.of(family)
     affirmed = np.array(one.affirmed)
-    draws = Bootstrap(
-        len(affirmed), resamples=study.settings.resamples, seed=study.settings.seed + 1
-    )
+    draws = study.bootstrap(len(affirmed), 1)
     held_out = np.array([item.held_out for item in study.items])
     kept = np.isin(np.arange(len(affirmed)), given.kept)
     right = (affirmed > 0).astype(float)
@@ -130,7 +124,7 @@ def family_behaviour(study: Study, given: Answers, family: FamilySpec) -> Family
 def own_contrast(one: FamilyAnswers) -> Floats:
     """(items,) what is affirmed minus what is not; NaN where neither is."""
     affirmed = np.array(one.affirmed, dtype=float)
-    found: Floats = np.where(affirmed == 0, np.nan, affirmed) * np.array(one.contrast)
+    found: Floats = np.where(affirmed == 0, np.nan, affirmed) * one.contrast
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from circuit_tracer.attribution.head_loadings import head_loadings
@@ -10,7 +9,7 @@ from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.dissociation.results import TracedItem
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.tracing import traced
-from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.dissociation.study import Progress, Study
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.files.storage import load_graph, save_graph
 from circuit_tracer.graphs.head_loadings import load_heads, save_heads
@@ -42,7 +41,7 @@ def draw(
     given: Answers,
     shown: TracedItem,
     folder: Path,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress,
 ) -> None:
     """Trace and store what is not there, whole, from an earlier run; of claims the true one.
 

@@ -13,30 +13,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from circuit_tracer.attribution.replacement import build_replacement
-from circuit_tracer.experiments.dissociation.results import (
-    ClaimRole,
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIM_ROLES,
     FlipRow,
     HeadRank,
     HeadsResult,
 )
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
+from circuit_tracer.experiments.dissociation.steps.indices import random_control
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
-from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
-from circuit_tracer.experiments.kit.passes import Heard, contrasts, listen
+from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
+from circuit_tracer.experiments.kit.passes import Ask, contrasts, recorded
 from circuit_tracer.experiments.kit.statistics import auc
-from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
+from circuit_tracer.graphs.bootstrap import Interval, interval
 from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.models.devices import as_floats
 
-ROLES: tuple[ClaimRole, ...] = ("value", "verdict")
 COUNTS = (1, 2, 4, 8)
 """Heads that are edited together."""
 RANKED = 24
@@ -49,19 +49,20 @@ class Place(NamedTuple):
     layer: int
     head: int
     role: int
-    """Number in `ROLES`."""
+    """Number in `CLAIM_ROLES`."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Object x value terms of all claims; (claims, layers, heads, roles)."""
+    """Object x value terms of all claims."""
 
     items: tuple[int, ...]
     """The object of each claim."""
     is_own: tuple[bool, ...]
     """Whether it names what the model affirms."""
     families: tuple[str, ...]
-    values: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
+    values: Floats
+    """(claims, layers, heads, roles)"""
 
 
 class _Claim(NamedTuple):
@@ -85,9 +86,7 @@ def _claims(study: Study, given: Answers) -> list[_Claim]:
     ]
 
 
-def terms(
-    study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Terms:
+def terms(study: Study, given: Answers, on_progress: Progress = unreported) -> Terms:
     """The terms of every claim."""
     claims, values = _claims(study, given), []
     model, wiring = study.model, study.model.wiring
@@ -101,23 +100,20 @@ def terms(
             wiring,
             source_of_query=ask.roles["value"],
             source_of_key=ask.roles["object"],
-            queries=tuple(ask.roles[role] for role in ROLES),
+            queries=tuple(ask.roles[role] for role in CLAIM_ROLES),
             key=ask.roles["object"],
         )
-        values.append(tuple(tuple(tuple(v) for v in heads) for heads in found.cpu().tolist()))
+        values.append(as_floats(found))
     return Terms(
         items=tuple(one.item for one in claims),
         is_own=tuple(one.is_own for one in claims),
         families=tuple(one.ask.family for one in claims),
-        values=tuple(values),
+        values=np.array(values),
     )
 
 
 def heads(
-    study: Study,
-    given: Answers,
-    found: Terms,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    study: Study, given: Answers, found: Terms, on_progress: Progress = unreported
 ) -> HeadsResult:
     """The ranking, and the flips of verdicts."""
     ranking = Ranking(study, given, found)
@@ -134,20 +130,13 @@ class Ranking:
     """AUCs of all places, on either half."""
 
     def __init__(self, study: Study, given: Answers, found: Terms) -> None:
-        self.values = np.array(found.values)
-        items, own = np.array(found.items), np.array(found.is_own)
-        self.kept = list(given.kept)
-        at = {index: i for i, index in enumerate(self.kept)}
-        self.object_of = np.array([at[index] for index in items.tolist()])
-        self.own = own
-        self.half = np.array([study.half[index] for index in items.tolist()])
-        self.settings = study.settings
-        self.draws = Bootstrap(
-            len(self.kept), resamples=study.settings.resamples, seed=study.settings.seed + 4
-        )
-        _, L, H, R = self.values.shape
-        self.places = [Place(*at) for at in np.ndindex(L, H, R)]
-        once = np.ones((1, len(self.kept)))
+        self.values, self.own = found.values, np.array(found.is_own)
+        self.n_objects = len(given.kept)
+        self.object_of = np.array([given.kept.index(item) for item in found.items])
+        self.half = np.array([study.half[item] for item in found.items])
+        self.draws = study.bootstrap(self.n_objects, 4)
+        self.places = [Place(*at) for at in np.ndindex(self.values.shape[1:])]
+        once = np.ones((1, self.n_objects))
         self.strength = [
             {p: float(self._aucs(p, half, once)[0]) - 0.5 for p in self.places} for half in (0, 1)
         ]
@@ -188,16 +177,12 @@ class _Flips:
     """Verdicts with queries swapped: the best places, random ones, and each listed place alone."""
 
     def __init__(
-        self,
-        study: Study,
-        given: Answers,
-        ranking: Ranking,
-        on_progress: Callable[[int, int], None],
+        self, study: Study, given: Answers, ranking: Ranking, on_progress: Progress
     ) -> None:
         self.study, self.ranking = study, ranking
         self.claims = _claims(study, given)
         self.asks = [one.ask for one in self.claims]
-        self.heard: Heard = listen(study.model, self.asks, ROLES)
+        self.read = recorded(study.model, self.asks, CLAIM_ROLES, ("attention",), "read")
         self.sign = np.where([one.is_own for one in self.claims], 1.0, -1.0)
         self.before = self.sign * contrasts(study.model, self.asks)
         self.counts = [count for count in COUNTS if count <= len(ranking.places) // 2]
@@ -236,8 +221,8 @@ class _Flips:
                     row=i,
                     layer=place.layer,
                     head=place.head,
-                    position=self.asks[row].roles[ROLES[place.role]],
-                    given=self.heard.attention[ROLES[place.role]][row ^ 1, place.layer],
+                    position=self.asks[row].roles[CLAIM_ROLES[place.role]],
+                    given=self.read["attention", place.layer][row ^ 1, place.role],
                 )
                 for i, row in enumerate(rows)
                 for place in chosen[row]
@@ -249,8 +234,8 @@ class _Flips:
     def _by_object(self, values: Floats) -> Floats:
         """(objects,) sums over claims that were right before."""
         counted = np.where(self.before > 0, values, 0.0)
-        sums = np.bincount(self.ranking.object_of, counted, len(self.ranking.kept))
-        return sums.astype(np.float64)
+        sums: Floats = np.bincount(self.ranking.object_of, counted, self.ranking.n_objects)
+        return sums
 
     def share(self, after: Floats) -> Floats:
         """(1 + R,) share of right verdicts that flip."""
@@ -262,17 +247,15 @@ class _Flips:
 
     def row(self, count: int) -> FlipRow:
         """Of so many heads together."""
-        best, n = self.after["best", count], self.study.settings.random_heads
-        shares = np.array([self.share(self.after["random", count, i])[0] for i in range(n)])
+        best, draws = self.after["best", count], self.ranking.draws
+        n = self.study.settings.random_heads
+        random = [self.share(self.after["random", count, i])[0] for i in range(n)]
         before, moved = self._by_object(self.before), self._by_object(self.before - best)
-        draws = self.ranking.draws
         return FlipRow(
             heads=count,
             chosen=draws.figure(lambda counts: self.share(best)),
-            random_median=float(np.median(shares)),
-            random_low=float(shares.min()),
-            random_high=float(shares.max()),
             moved=draws.figure(lambda counts: (counts @ moved) / (counts @ before)),
+            **random_control(random),
         )
 
 
@@ -281,7 +264,7 @@ def _rank(ranking: Ranking, flips: _Flips, place: Place) -> HeadRank:
     return HeadRank(
         layer=place.layer,
         head=place.head,
-        query=ROLES[place.role],
+        query=CLAIM_ROLES[place.role],
         auc=ranking.tested([place, place]),
         true_mean=float(values[ranking.own].mean()),
         false_mean=float(values[~ranking.own].mean()),

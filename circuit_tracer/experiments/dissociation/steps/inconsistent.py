@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from circuit_tracer.experiments.dissociation.items import Item
-from circuit_tracer.experiments.dissociation.results import FeatureSet, Inconsistent, Route
-from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.results import Inconsistent
+from circuit_tracer.experiments.dissociation.spec import FamilySpec, Route
+from circuit_tracer.experiments.dissociation.step_results import ROUTES, FeatureSet
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
-from circuit_tracer.experiments.kit.passes import spans, token_ids
+from circuit_tracer.experiments.kit.passes import Ask, spans, token_ids
 from circuit_tracer.models.devices import as_floats
 
 WEAK = 10.0
@@ -34,15 +34,13 @@ def inconsistent_items(
     study: Study, given: Answers, sets: Sequence[FeatureSet]
 ) -> tuple[Inconsistent, ...]:
     """All of them, in the order of the items; none is measured where no set was chosen."""
-    usual = {family.name: _usual(study, given, family) for family in study.spec.measured}
-    right = {
-        item.index: {
-            family.name: given.of(family).affirmed[item.index] == usual[family.name]
-            for family in study.spec.measured
-        }
-        for item in study.items
-    }
-    fails = {item.index: _fails(study, right[item.index]) for item in study.items}
+    right: dict[int, dict[str, bool]] = {item.index: {} for item in study.items}
+    for family in study.spec.measured:
+        affirmed = given.of(family).affirmed
+        usual = -1 if study.spec.keep == "own" and sum(affirmed) < 0 else 1
+        for item in study.items:
+            right[item.index][family.name] = affirmed[item.index] == usual
+    fails = {item: _fails(study, of) for item, of in right.items()}
     if not sets or not any(fails.values()):
         return ()
     strengths = _strengths(study, sets)
@@ -50,50 +48,41 @@ def inconsistent_items(
     return tuple(
         _described(study, item, route, right[item.index], strengths, consistent)
         for item in study.items
-        for route in [fails[item.index]]
-        if route is not None
+        if (route := fails[item.index]) is not None
     )
-
-
-def _usual(study: Study, given: Answers, family: FamilySpec) -> int:
-    """What counts as right of a family: the true value (1), or the other one (-1)."""
-    turned = study.spec.keep == "own" and sum(given.of(family).affirmed) < 0
-    return -1 if turned else 1
 
 
 def _fails(study: Study, right: dict[str, bool]) -> Route | None:
     """The route that is wrong where the other is right throughout."""
     fact, judgement = (
-        [right[family.name] for family in families] for families in (study.facts, study.judgements)
+        all(right[family.name] for family in families)
+        for families in (study.facts, study.judgements)
     )
-    if all(fact) and not all(judgement):
-        return "judgement"
-    return "fact" if all(judgement) and not all(fact) else None
+    if fact == judgement:
+        return None
+    return "judgement" if fact else "fact"
 
 
 def _described(
     study: Study,
     item: Item,
-    route: Route,
+    fails: Route,
     right: dict[str, bool],
     strengths: Strengths,
     consistent: Sequence[int],
 ) -> Inconsistent:
-    wrong = [family for family in study.spec.of_route(route) if not right[family.name]]
-    looked_at: dict[Route, Sequence[FamilySpec]] = {
-        "fact": wrong if route == "fact" else study.facts,
-        "judgement": wrong if route == "judgement" else study.judgements,
-    }
     ratio: dict[Route, float] = {}
-    weak: dict[Route, bool] = {}
-    for name, families in looked_at.items():
+    weak: list[Route] = []
+    for route in ROUTES:
+        families = study.spec.of_route(route)
+        if route == fails:
+            families = tuple(family for family in families if not right[family.name])
         own = _mean(strengths, families, item.index)
         others = np.array([_mean(strengths, families, i) for i in consistent])
         median = float(np.median(others)) if len(others) else float("nan")
-        ratio[name] = own / median if median else float("nan")
-        weak[name] = bool(len(others)) and own < float(np.percentile(others, WEAK))
-    found: list[Route] = [name for name in looked_at if weak[name]]
-    weakest = min(found, key=lambda name: ratio[name], default=None)
+        ratio[route] = own / median if median else float("nan")
+        if len(others) and own < float(np.percentile(others, WEAK)):
+            weak.append(route)
     first = study.spec.families[0]
     return Inconsistent(
         item=item.name,
@@ -102,8 +91,8 @@ def _described(
         right=right,
         fact_strength=ratio["fact"],
         judgement_strength=ratio["judgement"],
-        fails=route,
-        weak=weakest or "neither",
+        fails=fails,
+        weak=min(weak, key=lambda route: ratio[route], default="neither"),
     )
 
 

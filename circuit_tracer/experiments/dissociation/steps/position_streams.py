@@ -1,7 +1,7 @@
 """What the sources at one position are made into along the frozen network, and head scores of it.
 
 The residual stream is a sum over sources (embeddings, features, errors), and with attention
-patterns and norm denominators held each source travels up linearly. The part of the stream that
+patterns and norm denominators frozen each source travels up linearly. The part of the stream that
 comes from all sources at one position is therefore one walk up: its embedding, then at each layer
 what attention makes of the part so far, plus what the MLP writes at that position less the
 constants that come from no node. A pre-softmax score's part *object x value* is the product of the
@@ -27,7 +27,7 @@ from circuit_tracer.models.wiring import Wiring
 def streams_from(
     model: LocalReplacementModel, capture: Capture, wiring: Wiring, position: int
 ) -> Float[Tensor, "L T d"]:
-    """In front of each layer's attention, the part that comes from the sources at a position."""
+    """Before each layer's attention, the part that comes from the sources at a position."""
     stream = torch.zeros_like(model.embeddings)
     stream[position] = model.embeddings[position]
     found = []
@@ -35,9 +35,8 @@ def streams_from(
         found.append(stream)
         attention = frozen.attention
         values = attention.values(stream[None])
-        behind = stream + attention.written(attention.fetched(values))[0]
-        read = stream if model.parallel else behind
-        stream = behind + frozen.push_skip(read)
+        attended = stream + attention.written(attention.fetched(values))[0]
+        stream = attended + frozen.push_skip(stream if model.parallel else attended)
         if position >= model.n_zeroed:
             stream[position] += _written(model, capture, wiring, layer)[position]
     return torch.stack(found)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
-from circuit_tracer.models.parts import AttentionWeights, QueryKeyWeights, Rotary
+from circuit_tracer.models.norms import Norm
 from circuit_tracer.models.scores import norm_gain, turned
 from circuit_tracer.models.wiring import Wiring
 
@@ -70,9 +70,9 @@ class _Heads:
 
     def __init__(self, wiring: Wiring, layer: int, n_tokens: int) -> None:
         self.wiring, self.layer = wiring, layer
-        self.weights: QueryKeyWeights = wiring.query_key_weights(layer)
-        self.mixing: AttentionWeights = wiring.attention_weights(layer)
-        self.rotary: Rotary | None = wiring.rotary(layer, n_tokens)
+        self.weights = wiring.query_key_weights(layer)
+        self.mixing = wiring.attention_weights(layer)
+        self.rotary = wiring.rotary(layer, n_tokens)
         self.group = wiring.n_heads // wiring.n_kv_heads
 
     def moved(
@@ -83,12 +83,13 @@ class _Heads:
         theirs: Float[Tensor, "n d"],
     ) -> Float[Tensor, "n d"]:
         """What the head adds with another query at `at`, minus what it adds with its own."""
-        keys = self._keys(head, seen)
-        rows = torch.arange(len(seen), device=seen.device)
+        w, kv = self.weights, head // self.group
+        own = seen[torch.arange(len(seen), device=seen.device), at]
+        keys = self._projected(w.W_K, w.b_K, w.k_norm, kv, 1.0, seen, slice(None))
         patterns = [
-            self._pattern(self._queries(head, x, at), keys, at) for x in (theirs, seen[rows, at])
+            self._pattern(self._projected(w.W_Q, w.b_Q, w.q_norm, head, w.scaling, x, at), keys, at)
+            for x in (theirs, own)
         ]
-        kv = head // self.group
         values = seen @ self.mixing.W_V[kv].T
         if self.mixing.b_V is not None:
             values = values + self.mixing.b_V[kv]
@@ -105,20 +106,19 @@ class _Heads:
         seen = self.wiring.sees(self.layer, at[:, None], keys_at)
         return scores.masked_fill(~seen, -torch.inf).softmax(-1)
 
-    def _queries(
-        self, head: int, x: Float[Tensor, "n d"], at: Int[Tensor, "n"]
-    ) -> Float[Tensor, "n h"]:
-        w = self.weights
-        gain = norm_gain(x, w.W_Q, w.b_Q, w.q_norm, head) * w.scaling
-        raw = x @ w.W_Q[head].T
-        raw = raw if w.b_Q is None else raw + w.b_Q[head]
-        return turned(raw * gain, self.rotary, at)
-
-    def _keys(self, head: int, seen: Float[Tensor, "n T d"]) -> Float[Tensor, "n T h"]:
-        w, kv = self.weights, head // self.group
-        flat = seen.reshape(-1, seen.shape[-1])
-        gain = norm_gain(flat, w.W_K, w.b_K, w.k_norm, kv)
-        raw = flat @ w.W_K[kv].T
-        raw = raw if w.b_K is None else raw + w.b_K[kv]
-        raw = (raw * gain).view(*seen.shape[:2], -1)
-        return turned(raw, self.rotary, slice(None))
+    def _projected(
+        self,
+        W: Float[Tensor, "heads h d"],
+        bias: Float[Tensor, "heads h"] | None,
+        norm: Norm | None,
+        head: int,
+        scaling: float,
+        x: Float[Tensor, "n *T d"],
+        at: slice | Int[Tensor, "n"],
+    ) -> Float[Tensor, "n *T h"]:
+        """Queries or keys of one head, normed and turned by their positions."""
+        flat = x.reshape(-1, x.shape[-1])
+        raw = flat @ W[head].T
+        raw = raw if bias is None else raw + bias[head]
+        gain = norm_gain(flat, W, bias, norm, head) * scaling
+        return turned((raw * gain).view(*x.shape[:-1], -1), self.rotary, at)

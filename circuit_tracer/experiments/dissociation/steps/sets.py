@@ -18,7 +18,12 @@ from typing import Literal
 import numpy as np
 
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.experiments.dissociation.results import FeatureSet, Member, SetName
+from circuit_tracer.experiments.dissociation.step_results import (
+    SETS,
+    FeatureSet,
+    Member,
+    SetName,
+)
 from circuit_tracer.experiments.dissociation.steps.tracing import EARLY, LATE, ItemGraphs
 from circuit_tracer.experiments.kit.edits import Key
 
@@ -28,9 +33,8 @@ MOST = 60
 NEAREST = 8
 LEAST = 1e-4
 """Mean shares below this belong nowhere."""
-NAMES: tuple[SetName, ...] = ("F", "V", "S")
 PERMUTED: tuple[SetName, ...] = ("F", "V")
-"""The sets that are chosen with shuffled labels as well."""
+"""The sets that are chosen with permuted labels as well."""
 PartName = Literal["early", "late"]
 PARTS: tuple[PartName, ...] = ("early", "late")
 
@@ -129,7 +133,7 @@ class HalfSets:
     random: Mapping[SetName, tuple[Parts, ...]]
     """For each set as many random ones as were asked for."""
     permuted: tuple[Mapping[SetName, Parts], ...]
-    """F and V chosen with shuffled labels, one for each permutation."""
+    """F and V chosen with permuted labels, one for each permutation."""
 
 
 def choose_half(
@@ -141,7 +145,7 @@ def choose_half(
     """
     generator = np.random.default_rng(seed)
     weights = [mean_weights(graphs, part) for part in (EARLY, LATE)]
-    chosen = {name: _both(weights, name) for name in NAMES}
+    chosen = {name: _both(weights, name) for name in SETS}
     random = {
         name: tuple(
             (
@@ -150,7 +154,7 @@ def choose_half(
             )
             for _ in range(n_random)
         )
-        for name in NAMES
+        for name in SETS
     }
     permuted = []
     items = np.array([one.item for one in graphs])
@@ -177,7 +181,7 @@ def described(
     found = []
     for part, part_name in enumerate(PARTS):
         weights, theirs = mean_weights(chosen_on, part), mean_weights(tested_on, part)
-        for name in NAMES:
+        for name in SETS:
             keys = sets.chosen[name][part]
             texts = labels(list(keys)) if labels is not None and keys else [""] * len(keys)
             members = tuple(

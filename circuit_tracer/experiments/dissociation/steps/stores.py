@@ -2,14 +2,13 @@
 
 The features that recall a fact are the object's own, so a set of features chosen on some objects
 holds few of those of others. What carries over is the *site*: what attention or the MLP of one
-early layer writes at the object's position. A site is mean-ablated: in its place stands
-its mean over objects (of the same form of words), which takes away whatever tells this object from
-others. Everything above is recomputed; drops are those of `ablation.py`.
+early layer writes at the object's position. A site is mean-ablated: in its place stands its mean
+over objects (of the same form of words), which takes away whatever tells this object from others.
+Everything downstream is recomputed; drops and D are those of `indices.py`.
 
 1. On one half of the objects, with means of that half: the site whose ablation lowers the fact
    most beyond the judgement (F) and the one that lowers the judgement most beyond the fact (V).
-2. On the other half, with means of the half that chose: their drops, and
-   D = (dC|F - dQ|F) + (dQ|V - dC|V).
+2. On the other half, with means of the half that chose: their drops, and D.
 
 The control permutes labels: object by object it is drawn which drop counts as the fact's and which
 as the judgement's when sites are chosen.
@@ -19,7 +18,7 @@ Shapes: f families, n objects, s sites, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,14 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from circuit_tracer.experiments.dissociation.results import Route, SiteDrop, StoreResult
+from circuit_tracer.experiments.dissociation.spec import Route
+from circuit_tracer.experiments.dissociation.step_results import ROUTES, SiteDrop, StoreResult
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.dissociation.steps.indices import Sides, drops_by_route, permuted
+from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
 from circuit_tracer.experiments.kit.edits import OutputSwapping
-from circuit_tracer.experiments.kit.passes import Written, contrasts, positions, written_at
-from circuit_tracer.experiments.kit.statistics import drops
-from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
+from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, positions, written_at
+from circuit_tracer.graphs.bootstrap import Bootstrap, interval
 from circuit_tracer.graphs.graph import Floats, Ints
 
 PERMUTATIONS = 200
@@ -51,23 +50,21 @@ class MeanAblations:
     """"attention" or "mlp", of each site."""
     layers: tuple[int, ...]
     """Of each site."""
-    before: tuple[tuple[float, ...], ...]
+    before: Floats
     """(f, n) with nothing ablated."""
-    own: tuple[tuple[tuple[float, ...], ...], ...]
+    own: Floats
     """(f, n, s) with the means of the object's own half."""
-    other: tuple[tuple[tuple[float, ...], ...], ...]
+    other: Floats
     """(f, n, s) with those of the other half."""
 
 
-def sites_of(study: Study) -> tuple[Written, ...]:
+def sites_of(study: Study) -> tuple[Module, ...]:
     """Attention and MLP of the early layers."""
     layers = range(study.early_layers)
     return tuple(site for layer in layers for site in (("attention", layer), ("mlp", layer)))
 
 
-def ablate_means(
-    study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> MeanAblations:
+def ablate_means(study: Study, given: Answers, on_progress: Progress = unreported) -> MeanAblations:
     """Mean-ablate every site of every kept object, with the means of either half."""
     sites, families = sites_of(study), study.spec.measured
     halves = np.array([study.half[i] for i in given.kept])
@@ -75,11 +72,9 @@ def ablate_means(
     after = np.zeros((2, *before.shape, len(sites)))
     for f, family in enumerate(families):
         on_progress(f, len(families))
-        signs = [1.0 if given.own_is_true(family, i) else -1.0 for i in given.kept]
-        claims = [study.both_claims(family, study.items[i]) for i in given.kept]
-        for side in range(len(claims[0])):
-            asks = [both[side] for both in claims]
-            weight = np.array(signs) * (1.0, -1.0)[side] / len(claims[0])
+        by_object = [given.weighted(study, family, study.items[i]) for i in given.kept]
+        for claims in zip(*by_object, strict=True):
+            asks, weight = [ask for ask, _ in claims], np.array([of for _, of in claims])
             before[f] += weight * contrasts(study.model, asks)
             written = written_at(study.model, asks, "object")
             for s, site in enumerate(sites):
@@ -91,14 +86,10 @@ def ablate_means(
         items=given.kept,
         modules=tuple(module for module, _ in sites),
         layers=tuple(layer for _, layer in sites),
-        before=_plain(before),
-        own=tuple(_plain(rows) for rows in after[0]),
-        other=tuple(_plain(rows) for rows in after[1]),
+        before=before,
+        own=after[0],
+        other=after[1],
     )
-
-
-def _plain(table: Floats) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in table.tolist())
 
 
 def _means(written: Tensor, halves: Ints, of_half: Ints) -> Tensor:
@@ -108,7 +99,7 @@ def _means(written: Tensor, halves: Ints, of_half: Ints) -> Tensor:
     return both[torch.from_numpy(of_half).to(written.device)]
 
 
-def _ablated(study: Study, asks: Sequence[Ask], site: Written, means: Tensor) -> Floats:
+def _ablated(study: Study, asks: Sequence[Ask], site: Module, means: Tensor) -> Floats:
     def edits(rows: list[int]) -> OutputSwapping:
         return OutputSwapping({site: means[rows]}, positions(study.model, asks, rows, "object"))
 
@@ -121,69 +112,66 @@ class _Choice(NamedTuple):
     fact: int
     judgement: int
 
+    @classmethod
+    def of(cls, fact: Floats, judgement: Floats) -> _Choice:
+        """From (n, s) drops by object."""
+        beyond = fact.mean(0) - judgement.mean(0)
+        return cls(int(beyond.argmax()), int(beyond.argmin()))
+
 
 class _Drops:
     """Drops of both routes."""
 
     def __init__(self, study: Study, found: MeanAblations) -> None:
-        self.before = np.array(found.before)
-        self.own, self.other = np.array(found.own), np.array(found.other)
+        self.study, self.found = study, found
         self.halves = np.array([study.half[i] for i in found.items])
-        self.rows: dict[Route, list[int]] = {
-            "fact": [found.families.index(one.name) for one in study.facts],
-            "judgement": [found.families.index(one.name) for one in study.judgements],
-        }
 
     def by_object(self, route: Route, half: int) -> Floats:
         """(n of the half, s) drops with means of their own half, in units of the mean contrast."""
-        mine, rows = self.halves == half, self.rows[route]
-        before = self.before[rows][:, mine]
-        lost = before[..., None] - self.own[rows][:, mine]
-        found: Floats = (lost / before.mean(1)[:, None, None]).mean(0)
-        return found
+        families = self.study.spec.of_route(route)
+        rows = [self.found.families.index(family.name) for family in families]
+        before = self.found.before[rows][:, self.halves == half]
+        lost = before[..., None] - self.found.own[rows][:, self.halves == half]
+        dropped: Floats = (lost / before.mean(1)[:, None, None]).mean(0)
+        return dropped
 
-    def of_sites(self, route: Route, at: Ints, draws: Bootstrap) -> Floats:
-        """(1 + R,) drop of a route where object i has site `at[i]` ablated, by the other half."""
-        which = np.arange(len(at))
-        parts = [
-            drops(draws.counts, self.before[row], self.other[row, which, at])
-            for row in self.rows[route]
-        ]
-        found: Floats = np.mean(parts, axis=0)
-        return found
+    def of_sites(self, at: Ints, draws: Bootstrap) -> dict[Route, Floats]:
+        """(1 + R,) drops where object i has site `at[i]` ablated, by the other half."""
+        after = self.found.other[:, np.arange(len(at)), at]
+        return drops_by_route(self.study, self.found.families, self.found.before, after, draws)
 
-
-def _choose(fact: Floats, judgement: Floats) -> _Choice:
-    """From (n, s) drops by object."""
-    beyond = fact.mean(0) - judgement.mean(0)
-    return _Choice(int(beyond.argmax()), int(beyond.argmin()))
+    def sides(self, chosen: Sequence[_Choice], draws: Bootstrap) -> Sides:
+        """Of D, each object with what the other half chose."""
+        lost_by = {
+            name: self.of_sites(
+                np.array([getattr(chosen[1 - half], name) for half in self.halves.tolist()]), draws
+            )
+            for name in ROUTES
+        }
+        by_f, by_v = lost_by["fact"], lost_by["judgement"]
+        return Sides(by_f["fact"] - by_f["judgement"], by_v["judgement"] - by_v["fact"])
 
 
 def store_result(study: Study, found: MeanAblations) -> StoreResult | None:
     """The table of sites and D; None where a half has no object."""
-    drops = _Drops(study, found)
+    drops, n = _Drops(study, found), len(found.items)
     if len(set(drops.halves.tolist())) < 2:
         return None
-    settings = study.settings
-    draws = Bootstrap(len(found.items), resamples=settings.resamples, seed=settings.seed + 8)
+    draws, nothing = study.bootstrap(n, 8), Bootstrap(n, resamples=0, seed=0)
     by_half = [
         (drops.by_object("fact", half), drops.by_object("judgement", half)) for half in (0, 1)
     ]
-    chosen = [_choose(*pair) for pair in by_half]
-    sides = _sides(drops, chosen, draws)
-    nothing = Bootstrap(len(found.items), resamples=0, seed=0)
-    generator = np.random.default_rng(settings.seed + 9)
-    permuted = []
+    chosen = [_Choice.of(*pair) for pair in by_half]
+    generator = np.random.default_rng(study.settings.seed + 9)
+    shuffled = []
     for _ in range(PERMUTATIONS):
-        shuffled = [_choose(*_exchanged(pair, generator)) for pair in by_half]
-        permuted.append(float(sum(side[0] for side in _sides(drops, shuffled, nothing))))
+        choices = [_Choice.of(*_exchanged(pair, generator)) for pair in by_half]
+        shuffled.append(float(sum(side[0] for side in drops.sides(choices, nothing))))
     return StoreResult(
-        sites=tuple(_site(found, drops, chosen, s, draws) for s in range(len(found.layers))),
-        index=interval(sides[0] + sides[1]),
-        fact_side=interval(sides[0]),
-        judgement_side=interval(sides[1]),
-        shuffled=Interval(float(np.mean(permuted)), *middle(np.array(permuted))),
-        n_deals=PERMUTATIONS,
+        sites=tuple(_site(drops, chosen, s, draws) for s in range(len(found.layers))),
+        **drops.sides(chosen, draws).figures(),
+        shuffled=permuted(shuffled),
+        n_permutations=PERMUTATIONS,
     )
 
 
@@ -195,28 +183,13 @@ def _exchanged(
     return np.where(turned, pair[1], pair[0]), np.where(turned, pair[0], pair[1])
 
 
-def _sides(drops: _Drops, chosen: Sequence[_Choice], draws: Bootstrap) -> tuple[Floats, Floats]:
-    """(1 + R,) dC|F - dQ|F and dQ|V - dC|V, each object with what the other half chose."""
-    at_fact, at_judgement = (
-        np.array([getattr(chosen[1 - half], name) for half in drops.halves.tolist()])
-        for name in ("fact", "judgement")
-    )
-    return (
-        drops.of_sites("fact", at_fact, draws) - drops.of_sites("judgement", at_fact, draws),
-        drops.of_sites("judgement", at_judgement, draws)
-        - drops.of_sites("fact", at_judgement, draws),
-    )
-
-
-def _site(
-    found: MeanAblations, drops: _Drops, chosen: Sequence[_Choice], s: int, draws: Bootstrap
-) -> SiteDrop:
-    at = np.full(len(found.items), s)
+def _site(drops: _Drops, chosen: Sequence[_Choice], s: int, draws: Bootstrap) -> SiteDrop:
+    lost = drops.of_sites(np.full(len(drops.halves), s), draws)
     return SiteDrop(
-        module="attention" if found.modules[s] == "attention" else "mlp",
-        layer=found.layers[s],
-        fact=interval(drops.of_sites("fact", at, draws)),
-        judgement=interval(drops.of_sites("judgement", at, draws)),
+        module="attention" if drops.found.modules[s] == "attention" else "mlp",
+        layer=drops.found.layers[s],
+        fact=interval(lost["fact"]),
+        judgement=interval(lost["judgement"]),
         chosen_as_fact=sum(one.fact == s for one in chosen),
         chosen_as_judgement=sum(one.judgement == s for one in chosen),
     )

@@ -14,20 +14,32 @@ may differ (keep = "own"), and is then asked about as well.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 import numpy as np
 
 from circuit_tracer.experiments.dissociation.items import Item, answer_id
-from circuit_tracer.experiments.dissociation.results import Asked, How, SwapResult, SwapRow
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIMS,
+    Asked,
+    How,
+    SwapResult,
+    SwapRow,
+)
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
 from circuit_tracer.experiments.kit.edits import OutputSwapping, swapped_features
-from circuit_tracer.experiments.kit.passes import contrasts, positions, read_at, written_at
+from circuit_tracer.experiments.kit.passes import (
+    Ask,
+    EditsOf,
+    contrasts,
+    positions,
+    read_at,
+    written_at,
+)
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.capture import Edits
@@ -42,9 +54,9 @@ class Swaps:
     family: str
     names: Asked
     is_claim: bool
-    own: tuple[tuple[float, ...], ...]
+    own: Floats
     """(patches, items): claims: the verdict on the own value; values: own minus donor's value."""
-    donor: tuple[tuple[float, ...], ...]
+    donor: Floats
     """The verdict on the donor's value; values: donor's minus own."""
 
 
@@ -97,9 +109,7 @@ def find_donors(study: Study, given: Answers) -> dict[int, int]:
     return found
 
 
-def swaps(
-    study: Study, given: Answers, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> SwapMeasurements:
+def swaps(study: Study, given: Answers, on_progress: Progress = unreported) -> SwapMeasurements:
     """Patch every kept item that has a donor."""
     donors = find_donors(study, given)
     patches, found = _patches(study), []
@@ -153,7 +163,7 @@ def _family(
             for i in (0, 1)
         )
         sides.append(Patching(study, asks, sources).run(patches))
-    return Swaps(family.name, names, family.is_claim, sides[0], sides[1])
+    return Swaps(family.name, names, family.is_claim, *sides)
 
 
 def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side: int) -> Ask:
@@ -172,14 +182,12 @@ class Patching:
         self.inputs = read_at(study.model, study.dictionary.reads, sources, "object")
         self.outputs = written_at(study.model, sources, "object")
 
-    def run(self, patches: Mapping[str, Patch]) -> tuple[tuple[float, ...], ...]:
+    def run(self, patches: Mapping[str, Patch]) -> Floats:
         """(patches, items) contrasts, untouched first."""
-        model = self.study.model
-        found = [contrasts(model, self.asks)]
-        found += [contrasts(model, self.asks, self._edits(one)) for one in patches.values()]
-        return tuple(tuple(one.tolist()) for one in found)
+        edits = [None, *(self._edits(one) for one in patches.values())]
+        return np.array([contrasts(self.study.model, self.asks, one) for one in edits])
 
-    def _edits(self, patch: Patch) -> Callable[[list[int]], Edits]:
+    def _edits(self, patch: Patch) -> EditsOf:
         study = self.study
 
         def edits(rows: list[int]) -> Edits:
@@ -204,39 +212,32 @@ def swap_result(found: SwapMeasurements, study: Study) -> SwapResult | None:
     """Shares that follow, with intervals; None where no item has a donor."""
     if not found.items:
         return None
-    settings = study.settings
-    draws = Bootstrap(len(found.items), resamples=settings.resamples, seed=settings.seed + 7)
-    rows = []
-    for patch in range(1, len(found.patches)):
-        layers, _, name = found.patches[patch].partition(" ")
-        how = next(one for one in HOWS if one == name)
-        claims = [one for one in found.families if one.is_claim]
-        for names in ("completed", "affirmed"):
-            group = [one for one in claims if one.names == names]
-            if group:
-                rows.append(_row(group, "claims", patch, layers, how, draws))
-        rows += [_row([one], one.family, patch, layers, how, draws) for one in found.families]
+    draws = study.bootstrap(len(found.items), 7)
+    claims = [one for one in found.families if one.is_claim]
+    pooled = [[one for one in claims if one.names == names] for names in get_args(Asked)]
+    groups = [(CLAIMS, group) for group in pooled if group]
+    groups += [(one.family, [one]) for one in found.families]
+    rows = [
+        _row(group, family, number, patch, draws)
+        for number, patch in enumerate(found.patches[1:], start=1)
+        for family, group in groups
+    ]
     return SwapResult(tuple(rows), len(found.items))
 
 
-def _row(
-    group: Sequence[Swaps], family: str, patch: int, layers: str, how: How, draws: Bootstrap
-) -> SwapRow:
-    def shares(at: int) -> dict[str, Floats]:
-        """Means over the group's families, by item."""
-        own = np.array([one.own[at] for one in group]) > 0
-        donor = np.array([one.donor[at] for one in group]) > 0
-        both = {"follows": donor & ~own, "own": own, "donor": donor}
-        return {name: values.mean(0) for name, values in both.items()}
-
-    after, before = shares(patch), shares(0)
+def _row(group: Sequence[Swaps], family: str, number: int, patch: str, draws: Bootstrap) -> SwapRow:
+    layers, _, how = patch.partition(" ")
+    own, donor = (
+        np.array([getattr(one, side) for one in group]) > 0 for side in ("own", "donor")
+    )  # (group, patches, items)
+    follows = (donor & ~own).mean(0)
     return SwapRow(
         layers=layers,
-        how=how,
+        how=next(one for one in HOWS if one == how),
         family=family,
         names=group[0].names,
-        follows=draws.mean(after["follows"]),
-        own_affirmed=draws.mean(after["own"]),
-        donor_affirmed=draws.mean(after["donor"]),
-        before=float(before["follows"].mean()),
+        follows=draws.mean(follows[number]),
+        own_affirmed=draws.mean(own.mean(0)[number]),
+        donor_affirmed=draws.mean(donor.mean(0)[number]),
+        before=float(follows[0].mean()),
     )

@@ -1,7 +1,7 @@
 """2. Graphs of the families: how much influence each feature has in which route, and overlaps.
 
 A feature's *signed share* in a graph is what it hands on to the target, along paths of products of
-signed shares of rows (method.md section 5, with signs), over the sum of the absolute values of all
+signed shares of rows (method.md section 5, signed), over the sum of the absolute values of all
 features. Targets are contrasts of what the model affirms and what it does not, so that a positive
 share speaks for its own answer; claims are traced both true and false, and a feature that says
 "yes" to everything cancels out.
@@ -20,10 +20,11 @@ import numpy as np
 
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.experiments.dissociation.items import Item
-from circuit_tracer.experiments.dissociation.spec import FamilySpec
+from circuit_tracer.experiments.dissociation.spec import FamilySpec, Route
+from circuit_tracer.experiments.dissociation.step_results import ROUTES, OverlapKind
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
+from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.influence import totals
@@ -41,8 +42,7 @@ Shares = dict[tuple[int, int, int], float]
 class PairOverlap:
     """Two graphs of one item compared, or one with an unrelated prompt's."""
 
-    kind: str
-    """As in `OverlapRow`."""
+    kind: OverlapKind
     first: str
     second: str
     overlap: float
@@ -85,9 +85,9 @@ def traced(
     """One prompt's graph, pruned, with its own answer minus the other as its target."""
     own_is_true = given.own_is_true(_original(study, family), item.index)
     claims_truth = family.words is None or ask.claim == item.value(family)
-    pair = [study.model.token_text(token_id) for token_id in (ask.plus, ask.minus)]
-    swapped = own_is_true != claims_truth
-    settings = study.trace_settings(join_tokens(pair[::-1] if swapped else pair))
+    words = [study.model.token_text(token_id) for token_id in (ask.plus, ask.minus)]
+    contrast = join_tokens(words if own_is_true == claims_truth else words[::-1])
+    settings = study.trace_settings(contrast)
     found = trace(study.model, study.dictionary, ask.text, settings, labels=study.labels)
     return prune(found.graph, node_threshold=node_threshold)
 
@@ -100,7 +100,7 @@ def _original(study: Study, family: FamilySpec) -> FamilySpec:
 
 
 def signed_influence(graph: Graph) -> Floats:
-    """(n,) what a unit at each node hands on to the targets, signed: `influence` with signs."""
+    """(n,) what a unit at each node hands on to the targets, a signed `influence`."""
     nodes, edges = graph.nodes, graph.edges
     into = totals(graph)[edges.target]
     share = np.divide(edges.weight, into, out=np.zeros(len(into)), where=into > 0)
@@ -142,7 +142,7 @@ def item_graphs(
     floor: Mapping[str, PrunedGraph] | None,
 ) -> ItemGraphs:
     """Trace one item in all families; with `floor` (prompt -> graph) compare the graphs as well."""
-    shares: dict[str, list[Shares]] = {"fact": [], "judgement": []}
+    shares: dict[Route, list[Shares]] = {route: [] for route in ROUTES}
     graphs: dict[str, _Traced] = {}
     families = study.spec.families if floor is not None else study.spec.measured
     for family in families:
@@ -152,15 +152,17 @@ def item_graphs(
             if family.paraphrase_of is None:
                 shares[family.route].append(shares_of(study, pruned, ask))
             graphs.setdefault(family.name, _Traced(family.name, pruned, ask.roles))
-    fact, judgement = mean_shares(shares["fact"]), mean_shares(shares["judgement"])
-    keys = sorted({*fact, *judgement})
+    routes = [mean_shares(shares[route]) for route in ROUTES]
+    keys = sorted({*routes[0], *routes[1]})
+    part, layer, feature = (tuple(key[i] for key in keys) for i in range(3))
+    fact, judgement = (tuple(means.get(key, 0.0) for key in keys) for means in routes)
     return ItemGraphs(
         item=item.index,
-        part=tuple(key[0] for key in keys),
-        layer=tuple(key[1] for key in keys),
-        feature=tuple(key[2] for key in keys),
-        fact=tuple(fact.get(key, 0.0) for key in keys),
-        judgement=tuple(judgement.get(key, 0.0) for key in keys),
+        part=part,
+        layer=layer,
+        feature=feature,
+        fact=fact,
+        judgement=judgement,
         overlaps=() if floor is None else _overlaps(study, graphs, floor),
     )
 
@@ -168,23 +170,26 @@ def item_graphs(
 def _overlaps(
     study: Study, graphs: Mapping[str, _Traced], floor: Mapping[str, PrunedGraph]
 ) -> tuple[PairOverlap, ...]:
-    seed, found = study.settings.seed, []
-    for fact in study.facts:
-        for judgement in study.judgements:
-            pair = graphs[fact.name], graphs[judgement.name]
-            found.append(_overlap("fact x judgement", *pair, seed=seed))
-    for family in study.spec.families:
-        if family.paraphrase_of is not None:
-            pair = graphs[family.paraphrase_of], graphs[family.name]
-            found.append(_overlap("ceiling", *pair, seed=seed))
-    for family in study.spec.measured:
-        for pruned in floor.values():
-            unrelated = _Traced("unrelated", pruned, None)
-            found.append(_overlap("floor", graphs[family.name], unrelated, seed=seed))
-    return tuple(found)
+    unrelated = [_Traced("unrelated", pruned, None) for pruned in floor.values()]
+    pairs: list[tuple[OverlapKind, _Traced, _Traced]] = [
+        ("fact x judgement", graphs[fact.name], graphs[judgement.name])
+        for fact in study.facts
+        for judgement in study.judgements
+    ]
+    pairs += [
+        ("ceiling", graphs[family.paraphrase_of], graphs[family.name])
+        for family in study.spec.families
+        if family.paraphrase_of is not None
+    ]
+    pairs += [
+        ("floor", graphs[family.name], other)
+        for family in study.spec.measured
+        for other in unrelated
+    ]
+    return tuple(_overlap(*one, seed=study.settings.seed) for one in pairs)
 
 
-def _overlap(kind: str, first: _Traced, second: _Traced, *, seed: int) -> PairOverlap:
+def _overlap(kind: OverlapKind, first: _Traced, second: _Traced, *, seed: int) -> PairOverlap:
     both = first.roles is not None and second.roles is not None
     roles = (first.roles, second.roles) if both else (None, None)
     pair = compare(first.pruned, second.pruned, roles=roles, seed=seed)
@@ -195,8 +200,8 @@ def _overlap(kind: str, first: _Traced, second: _Traced, *, seed: int) -> PairOv
 
 def unrelated_graphs(study: Study) -> dict[str, PrunedGraph]:
     """The graphs of the spec's unrelated prompts, each explaining its own first choices."""
-    found = {}
-    for prompt in study.spec.unrelated:
-        whole = trace(study.model, study.dictionary, prompt, study.trace_settings())
-        found[prompt] = prune(whole.graph)
-    return found
+    settings = study.trace_settings()
+    return {
+        prompt: prune(trace(study.model, study.dictionary, prompt, settings).graph)
+        for prompt in study.spec.unrelated
+    }

@@ -9,53 +9,46 @@ Source: difference-in-means probes ("The Geometry of Truth", Marks and Tegmark 2
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.results import TruthResult, TruthRow
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIM_ROLES,
+    ClaimRole,
+    TruthResult,
+    TruthRow,
+)
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.passes import listen
+from circuit_tracer.experiments.kit.passes import streams_at
 from circuit_tracer.experiments.kit.statistics import auc
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models.devices import as_floats
 
-Role = Literal["value", "verdict"]
-ROLES: tuple[Role, ...] = ("value", "verdict")
-
 
 def truth(study: Study, given: Answers) -> TruthResult:
     """AUCs of all families, roles and layers."""
-    settings, n = study.settings, len(given.kept)
-    draws = Bootstrap(n, resamples=settings.resamples, seed=settings.seed + 8)
+    draws = study.bootstrap(len(given.kept), 8)
     half = np.array([study.half[index] for index in given.kept])
     streams = _streams(study, given)
     rows = []
-    for fitted in study.read_for_truth:
-        for read in study.read_for_truth:
-            for role in ROLES:
+    for fitted, x in streams.items():
+        for read, y in streams.items():
+            for r, role in enumerate(CLAIM_ROLES):
                 for level in range(study.model.n_layers + 1):
-                    x, y = (streams[family.name][role][:, :, level] for family in (fitted, read))
-                    auc = _held_out(x, y, half, draws)
-                    rows.append(TruthRow(fitted.name, read.name, role, level - 1, auc))
+                    auc = _held_out(x[:, :, r, level], y[:, :, r, level], half, draws)
+                    rows.append(TruthRow(fitted, read, role, level - 1, auc))
     role, layer = _best(rows)
     return TruthResult(tuple(rows), best_layer=layer, best_role=role)
 
 
-def _streams(study: Study, given: Answers) -> dict[str, dict[str, Floats]]:
-    """Family -> role -> (objects, 2, levels, d): the true claim, then the false one."""
-    found: dict[str, dict[str, Floats]] = {}
+def _streams(study: Study, given: Answers) -> dict[str, Floats]:
+    """Family -> (objects, 2, roles, levels, d): the true claim, then the false one."""
+    found = {}
     for family in study.read_for_truth:
-        asks = [
-            ask for index in given.kept for ask in study.both_claims(family, study.items[index])
-        ]
-        heard = listen(study.model, asks, ROLES)
-        found[family.name] = {
-            role: as_floats(stream).reshape(-1, 2, *stream.shape[1:])
-            for role, stream in heard.streams.items()
-        }
+        claims = [study.both_claims(family, study.items[index]) for index in given.kept]
+        streams = streams_at(study.model, [ask for both in claims for ask in both], CLAIM_ROLES)
+        found[family.name] = as_floats(streams).reshape(-1, 2, *streams.shape[1:])
     return found
 
 
@@ -70,9 +63,9 @@ def _held_out(x: Floats, y: Floats, half: Ints, draws: Bootstrap) -> Interval:
     return interval(np.mean(parts, axis=0))
 
 
-def _best(rows: list[TruthRow]) -> tuple[Role, int]:
+def _best(rows: list[TruthRow]) -> tuple[ClaimRole, int]:
     """Role and layer at which families read themselves best; the lowest of equally good layers."""
-    own: dict[tuple[Role, int], list[float]] = {}
+    own: dict[tuple[ClaimRole, int], list[float]] = {}
     for row in rows:
         if row.fitted == row.read:
             own.setdefault((row.role, row.layer), []).append(row.auc.value)

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import math
 
-from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends
-from circuit_tracer.experiments.dissociation.report.names import CLAIMS, SHARED
-from circuit_tracer.experiments.dissociation.results import (
-    Dissociation,
-    Holds,
-    OverlapRow,
-    Report,
-    StoreResult,
-)
+from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends, interval_band
+from circuit_tracer.experiments.dissociation.report.names import SHARED
+from circuit_tracer.experiments.dissociation.results import Holds, Report
+from circuit_tracer.experiments.dissociation.step_results import CLAIMS, ROUTES, Index, OverlapRow
 from circuit_tracer.render.chart import Row, RowPanel
 from circuit_tracer.render.chart_marks import Axis, Band
 
@@ -31,37 +26,38 @@ SWAPS: dict[Holds, str] = {
 
 def evidence(report: Report) -> list[RowPanel]:
     """Shares (overlap, swap) and indices (D of early stores, of late read-outs), as measured."""
-    late = [one for one in (report.ablation.index if report.ablation else ()) if one.part == "late"]
-    stores = [] if report.stores is None else [report.stores]
-    measured: list[Dissociation | StoreResult] = [*stores, *late]
-    found = [
+    late = report.ablation.by_part.get("late") if report.ablation else None
+    measured = {"stores": report.stores, "read-outs": late}
+    known = [one for one in measured.values() if one is not None]
+    panels = [
         RowPanel("", [*_overlap(report), *_swap(report)], SHARES),
         RowPanel(
             name="",
             rows=[
-                *(row for one in stores for row in _index(report, "stores", one)),
-                *(row for one in late for row in _index(report, "read-outs", one)),
+                row
+                for finding, one in measured.items()
+                if one is not None
+                for row in _index(report, finding, one)
             ],
             axis=Axis.covering(
-                [x for one in measured for x in ends(one.index, one.shuffled)], -0.5, 1, 0.5
+                [x for one in known for x in ends(one.index, one.shuffled)], -0.5, 1, 0.5
             ),
             sign=True,
             strong=0.0,
         ),
     ]
-    return [panel for panel in found if panel.rows]
+    return [panel for panel in panels if panel.rows]
 
 
 def _overlap(report: Report) -> list[Row]:
-    rows = report.overlap.rows if report.overlap else ()
-    pooled = {row.kind: row for row in rows if not row.first}
+    pooled = report.overlap.pooled if report.overlap else {}
     own, ceiling, floor = (pooled.get(kind) for kind in ("fact x judgement", "ceiling", "floor"))
     if own is None:
         return []
-    ends = [math.nan if row is None else row.overlap.value for row in (floor, ceiling)]
+    low, high = (math.nan if row is None else row.overlap.value for row in (floor, ceiling))
     name = "Features in common (grey: from unrelated prompts to paraphrases)"
     sentence = overlap_sentence(own, ceiling, floor)
-    return [Row(name), Row(sentence, own.overlap, SHARED, Band(ends[0], math.nan, ends[1]))]
+    return [Row(name), Row(sentence, own.overlap, SHARED, Band(low, math.nan, high))]
 
 
 def overlap_sentence(own: OverlapRow, ceiling: OverlapRow | None, floor: OverlapRow | None) -> str:
@@ -77,21 +73,25 @@ def overlap_sentence(own: OverlapRow, ceiling: OverlapRow | None, floor: Overlap
     return "Shown neither to be below paraphrases nor to exceed unrelated prompts."
 
 
-def _index(report: Report, finding: str, own: Dissociation | StoreResult) -> list[Row]:
+def _index(report: Report, finding: str, own: Index) -> list[Row]:
     if not math.isfinite(own.index.value):
         return []
     what = "stores" if finding == "stores" else "features"
     name = "D of early stores" if finding == "stores" else "D of late read-outs"
-    shuffled = Band(own.shuffled.low, own.shuffled.value, own.shuffled.high)
-    sentence = index_sentence(own, _holds(report, finding), what)
-    return [Row(f"{name} (grey: shuffled labels)"), Row(sentence, own.index, SHARED, shuffled)]
+    figure = Row(
+        index_sentence(own, _holds(report, finding), what),
+        own.index,
+        SHARED,
+        interval_band(own.shuffled),
+    )
+    return [Row(f"{name} (grey: shuffled labels)"), figure]
 
 
 def _holds(report: Report, finding: str) -> Holds:
     return next((one.holds for one in report.verdict.findings if one.name == finding), "unclear")
 
 
-def index_sentence(one: Dissociation | StoreResult, holds: Holds, what: str) -> str:
+def index_sentence(one: Index, holds: Holds, what: str) -> str:
     """What the dissociation index and its two sides show, `what` being "stores" or "features"."""
     if holds == "yes":
         return f"Separate: each answer loses more by its own {what}."
@@ -107,12 +107,12 @@ def index_sentence(one: Dissociation | StoreResult, holds: Holds, what: str) -> 
 def _swap(report: Report) -> list[Row]:
     rows = {
         row.family: row.follows
-        for row in (report.swap.rows if report.swap else ())
-        if (row.layers, row.how, row.names) == ("early", "everything", "completed")
+        for row in (report.swap.early if report.swap else ())
+        if row.names == "completed"
     }
     facts, judgements = (
         [rows[one.name] for one in report.families if one.route == route and one.name in rows]
-        for route in ("fact", "judgement")
+        for route in ROUTES
     )
     own = rows.get(CLAIMS) or next(iter(judgements), None)
     if own is None or not math.isfinite(own.value):

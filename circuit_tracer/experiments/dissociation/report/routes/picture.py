@@ -6,14 +6,14 @@ the same letter. Below, the figures that decide (evidence.py).
 
 from __future__ import annotations
 
-from circuit_tracer.experiments.dissociation.report.names import ROUTES as SIDES
 from circuit_tracer.experiments.dissociation.report.names import STYLES
 from circuit_tracer.experiments.dissociation.report.routes.combined import Combined, combine
 from circuit_tracer.experiments.dissociation.report.routes.evidence import evidence
 from circuit_tracer.experiments.dissociation.report.routes.route import Arrow, Box, Route
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.dissociation.results import Route as Side
+from circuit_tracer.experiments.dissociation.spec import Route as Side
+from circuit_tracer.experiments.dissociation.step_results import ROUTES as SIDES
 from circuit_tracer.graphs.comparing.merging import Owner
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.render import palette

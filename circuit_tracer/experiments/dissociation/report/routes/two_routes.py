@@ -27,7 +27,8 @@ from circuit_tracer.experiments.dissociation.report.routes.route import (
     TracedRoute,
     route,
 )
-from circuit_tracer.experiments.dissociation.results import Report, SetName
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import SetName
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner, merge
 from circuit_tracer.graphs.files.exchange import open_graph
