@@ -98,7 +98,7 @@ def dissociate(
         report("drawing", 0, 0)
         files = _write(found, folder, _command(file.name, model, transcoders, quick, seed, dtype))
     if json:
-        print_json(plain(found))
+        print_json(found)
         return
     print_rich(terminal.page(found, width=columns()))
     print(f"\n{folder}: {', '.join(files)}")
@@ -136,7 +136,7 @@ def _size(study: Study) -> str:
     """What is to be done, in a line."""
     families = study.spec.measured
     graphs = sum(2 if family.is_claim else 1 for family in families) * len(study.items)
-    a_set = 3 * (3 * (1 + study.settings.random_sets) + 2 * study.settings.deals)
+    a_set = 3 * (3 * (1 + study.settings.random_sets) + 2 * study.settings.permutations)
     return (
         f"{len(study.items)} items in {len(families)} forms: up to {graphs:,} graphs and "
         f"{graphs * a_set:,} ablations"

@@ -71,7 +71,7 @@ def _numbered(found: Found) -> Iterator[tuple[int, Row]]:
     for one in found.answers.families:
         for claim, values in (("true", one.true_claim), ("false", one.false_claim)):
             row = {"step": "answer", "family": one.family}
-            row["claim"] = claim if one.false_claim else ""
+            row["claim"] = claim if len(one.false_claim) else ""
             yield from ((item, {**row, "value": value}) for item, value in enumerate(values))
     for graphs in found.graphs:
         yield from ((graphs.item, row) for row in _graph_rows(graphs))

@@ -195,11 +195,12 @@ class _Run:
             item=item,
             overlap=overlaps(found.graphs, study),
             sets=sets,
-            ablation=found.ablations and table(study, found.ablations),
-            stores=found.means and store_result(study, found.means),
-            heads=found.terms
-            and heads(study, given, found.terms, self._progress("flips of verdicts")),
-            swap=found.swaps and swap_result(found.swaps, study),
+            ablation=table(study, found.ablations) if found.ablations else None,
+            stores=store_result(study, found.means) if found.means else None,
+            heads=heads(study, given, found.terms, self._progress("flips of verdicts"))
+            if found.terms
+            else None,
+            swap=swap_result(found.swaps, study) if found.swaps else None,
             truth=self._truth(given) if found.graphs and study.read_for_truth else None,
             verdict=Verdict("", "", ()),
             notes=tuple(self.notes),

@@ -20,7 +20,7 @@ Keep = Literal["right", "own"]
 FEWEST_ITEMS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Form:
     """A family of prompts: one form of words in which the spec asks about every item."""
 
@@ -37,7 +37,7 @@ class Form:
     """"direction": read by the truth direction alone, of no route."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FamilySpec(Form):
     """A family as the spec has it."""
 

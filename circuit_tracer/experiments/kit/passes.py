@@ -5,7 +5,7 @@ Shapes: B rows, T tokens, L layers, d model width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -74,7 +74,7 @@ def positions(
 class Recording:
     """Edits nothing and keeps what modules read or write at some positions of each row."""
 
-    places: Collection[Place] = ()
+    places: tuple[Place, ...] = ()
     side: Literal["read", "written"] = "read"
     at: Int[Tensor, "B roles"] | None = None
     kept: dict[Module, Float[Tensor, "B roles d"]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def recorded(
     model: Model,
     asks: Sequence[Ask],
     roles: Sequence[str],
-    places: Collection[Place],
+    places: tuple[Place, ...],
     side: Literal["read", "written"],
 ) -> dict[Module, Float[Tensor, "rows roles d"]]:
     """What the modules of some places read or write at roles of each prompt, nothing edited."""

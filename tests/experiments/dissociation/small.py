@@ -55,7 +55,7 @@ THINGS = (
 
 
 def small_spec(folder: Path, more: str = "", *, text: str = SPEC) -> Path:
-    """The spec as a file; `more` goes in front of its families."""
+    """The spec as a file; `more` goes before its families."""
     items = "".join(
         f'[[items]]\nobject = "{name}"\narticle = "{article}"\nplural = "{plural}"\n'
         f'value = "{value}"\n'
@@ -73,7 +73,9 @@ BANANAS = Path(__file__).parents[3] / "prompts" / "bananas.toml"
 def bananas(most: int | None = None) -> Study:
     """The shipped experiment on the bundled model, or a part of its items."""
     model = open_model("sprout", device="cpu")
-    settings = Settings(most_items=most, random_sets=3, deals=3, random_heads=3, resamples=200)
+    settings = Settings(
+        most_items=most, random_sets=3, permutations=3, random_heads=3, resamples=200
+    )
     return Study(model, open_transcoders("plt", model=model), read_spec(BANANAS), settings)
 
 

@@ -8,6 +8,7 @@ import pytest
 from circuit_tracer.experiments.dissociation.steps.ablation import (
     Ablations,
     ablate,
+    permuted_part,
     set_names,
     table,
 )
@@ -26,13 +27,13 @@ def by_hand(after: dict[str, tuple[float, float]], families: tuple[str, ...]) ->
     for family in families:
         route = 0 if family in ("completion", "question") else 1
         left = [after.get(name, (1.0, 1.0))[route] for name in names]
-        tables.append(tuple(tuple(x * share for share in left) for x in before))
-    return Ablations(families, (0, 1), names, tuple(before for _ in families), tuple(tables))
+        tables.append(np.outer(before, left))
+    return Ablations(families, (0, 1), names, np.array([before] * len(families)), np.array(tables))
 
 
 def small_study() -> Study:
     whole = bananas()
-    settings = Settings(random_sets=1, deals=2, resamples=50)
+    settings = Settings(random_sets=1, permutations=2, resamples=50)
     return Study(whole.model, whole.dictionary, whole.spec, settings)
 
 
@@ -45,9 +46,9 @@ def test_d_by_hand() -> None:
             "V late": (0.8, 0.4),  # dC = .2, dQ = .6
             "F late random 0": (0.9, 0.95),
             "V late random 0": (0.95, 0.9),
-            "F late deal 0": (0.5, 0.4),
-            "V late deal 0": (0.4, 0.4),
-            "F late deal 1": (0.4, 0.5),
+            f"F {permuted_part('late', 0)}": (0.5, 0.4),
+            f"V {permuted_part('late', 0)}": (0.4, 0.4),
+            f"F {permuted_part('late', 1)}": (0.4, 0.5),
         },
         families,
     )

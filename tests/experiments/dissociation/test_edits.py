@@ -13,9 +13,8 @@ import torch
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.steps.swap import Patch, Patching
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.asks import Ask
 from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
-from circuit_tracer.experiments.kit.passes import contrasts, listen
+from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, recorded
 from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.spec import change_feature
@@ -48,6 +47,10 @@ def plain_contrast(model: Model, ask: Ask) -> float:
     with torch.no_grad():
         logits = model.module(torch.tensor([ask.ids])).logits[0, -1]
     return float(logits[ask.plus] - logits[ask.minus])
+
+
+def read_by_attention(model: Model, ask: Ask) -> dict[Module, torch.Tensor]:
+    return recorded(model, [ask], ["verdict"], ("attention",), "read")
 
 
 def test_untouched_contrasts_are_the_models_own() -> None:
@@ -164,10 +167,10 @@ def test_another_query_is_a_patch_of_the_query_projection() -> None:
         plain_contrast(model, other)
     with hooked(projection, patch):
         expected = plain_contrast(model, ask)
-    heard = listen(model, [other], ["verdict"]).attention["verdict"][0, layer]
+    theirs = read_by_attention(model, other)["attention", layer][0, 0]
 
     def edits(rows: list[int]) -> QuerySwapping:
-        found = [QueryEdit(row, layer, head, at, heard) for row in rows]
+        found = [QueryEdit(row, layer, head, at, theirs) for row in rows]
         return QuerySwapping(model, found, n_tokens=len(ask.ids))
 
     assert contrasts(model, [ask], edits)[0] == pytest.approx(expected, abs=1e-4)
@@ -195,11 +198,11 @@ def test_a_patched_query_sees_what_its_sliding_window_shows(family: str) -> None
         contrasts(model, [other])
     with hooked(projection, patch):
         expected = contrasts(model, [ask])
-    heard = listen(model, [other], ["verdict"]).attention["verdict"][0, layer]
+    theirs = read_by_attention(model, other)["attention", layer][0, 0]
     found = contrasts(
         model,
         [ask],
-        lambda rows: QuerySwapping(model, [QueryEdit(0, layer, head, 9, heard)], n_tokens=10),
+        lambda rows: QuerySwapping(model, [QueryEdit(0, layer, head, 9, theirs)], n_tokens=10),
     )
     assert found == pytest.approx(expected, abs=1e-5)
     assert abs(expected - contrasts(model, [ask])).max() > 1e-3
@@ -211,13 +214,12 @@ def test_a_heads_own_query_changes_nothing(family: str) -> None:
     model = tiny_model(family)
     ids = tuple(model.tokenize("the banana is yellow yes a"))
     ask = Ask(0, "", "", "", ids, {"verdict": len(ids) - 1}, 3, 5)
-    heard = listen(model, [ask], ["verdict"]).attention["verdict"]
-    flipped = -heard
+    own = read_by_attention(model, ask)
 
-    def edits(given: torch.Tensor) -> Callable[[list[int]], QuerySwapping]:
+    def edits(sign: float) -> Callable[[list[int]], QuerySwapping]:
         def of(rows: list[int]) -> QuerySwapping:
             found = [
-                QueryEdit(0, layer, head, len(ids) - 1, given[0, layer])
+                QueryEdit(0, layer, head, len(ids) - 1, sign * own["attention", layer][0, 0])
                 for layer in range(model.n_layers)
                 for head in range(model.wiring.n_heads)
             ]
@@ -226,5 +228,5 @@ def test_a_heads_own_query_changes_nothing(family: str) -> None:
         return of
 
     before = contrasts(model, [ask])
-    assert contrasts(model, [ask], edits(heard)) == pytest.approx(before, abs=1e-5)
-    assert abs(contrasts(model, [ask], edits(flipped)) - before).max() > 1e-6
+    assert contrasts(model, [ask], edits(1.0)) == pytest.approx(before, abs=1e-5)
+    assert abs(contrasts(model, [ask], edits(-1.0)) - before).max() > 1e-6

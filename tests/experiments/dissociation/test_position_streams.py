@@ -59,9 +59,9 @@ def test_streams_of_all_positions_and_constants_are_the_stream(family: str, skip
     stream = torch.zeros_like(frozen.embeddings)
     for layer in range(model.n_layers):
         assert torch.allclose(capture.resid_pre[layer] - found[layer], stream, atol=1e-8)
-        behind = stream + frozen.layers[layer].attention.add(stream)
-        read = stream if frozen.parallel else behind
-        stream = behind + frozen.layers[layer].push_skip(read) + frozen.layers[layer].constant
+        attended = stream + frozen.layers[layer].attention.add(stream)
+        read = stream if frozen.parallel else attended
+        stream = attended + frozen.layers[layer].push_skip(read) + frozen.layers[layer].constant
 
 
 def test_a_key_outside_the_window_has_no_terms() -> None:

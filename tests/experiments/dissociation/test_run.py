@@ -28,7 +28,9 @@ from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.head_loadings import load_heads
 from tests.experiments.dissociation.small import bananas, small_spec
 
-FEW = Settings(most_items=4, compared=1, random_sets=2, deals=2, random_heads=2, resamples=100)
+FEW = Settings(
+    most_items=4, compared=1, random_sets=2, permutations=2, random_heads=2, resamples=100
+)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +191,7 @@ def test_somebody_elses_stages_are_not_ours(tmp_path: Path) -> None:
         ("capital of france", "capital of zyzzyva", "zyzzyva"),
     ],
 )
-def test_what_cannot_be_asked_is_said_before_anything_is_measured(
+def test_what_cannot_be_asked_is_refused_before_anything_is_measured(
     study: Study, tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     """Paraphrases and unrelated prompts come late."""

@@ -1,4 +1,4 @@
-"""Stores by site: D by hand on a made-up table, and evening out against torch hooks."""
+"""Stores by site: D by hand on a made-up table, and mean ablation against torch hooks."""
 
 from __future__ import annotations
 
@@ -25,24 +25,23 @@ LEFT = {
     "one store": ((0.1, 0.1), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
     "two stores": ((0.2, 0.9), (0.8, 0.3), (1.0, 1.0), (1.0, 1.0)),
 }
-"""What is left of fact and judgement when a site is evened out."""
+"""What is left of fact and judgement when a site is mean-ablated."""
 
 
 def made_up(study: Study, left: tuple[tuple[float, float], ...]) -> MeanAblations:
     """Contrasts of two sizes; every object loses the same share."""
     families = study.spec.measured
     items = tuple(item.index for item in study.items)
-    before = tuple(4.0 + i % 2 for i in range(len(items)))
-    after = tuple(
-        tuple(tuple(x * of[family.route != "fact"] for of in left) for x in before)
-        for family in families
+    before = np.array([4.0 + i % 2 for i in range(len(items))])
+    after = np.array(
+        [np.outer(before, [of[family.route != "fact"] for of in left]) for family in families]
     )
     return MeanAblations(
         families=tuple(family.name for family in families),
         items=items,
         modules=("attention", "mlp", "attention", "mlp"),
         layers=(0, 0, 1, 1),
-        before=(before,) * len(families),
+        before=np.array([before] * len(families)),
         own=after,
         other=after,
     )
@@ -60,7 +59,7 @@ def test_d_by_hand() -> None:
     assert [site.chosen_as_fact for site in found.sites] == [2, 0, 0, 0]
     assert [site.chosen_as_judgement for site in found.sites] == [0, 2, 0, 0]
     assert found.shuffled.low <= 0 <= found.shuffled.high
-    assert abs(found.shuffled.value) < 0.3  # 200 deals of +-1.2
+    assert abs(found.shuffled.value) < 0.3  # 200 permutations of +-1.2
 
 
 def test_one_store_gives_nothing() -> None:
@@ -76,21 +75,19 @@ def test_sites_are_chosen_on_the_other_half() -> None:
     study = bananas()
     whole = made_up(study, LEFT["one store"])
     halves = np.array([study.half[i] for i in whole.items])
-    own = np.array(whole.own)
-    before = np.array(whole.before)
+    own, before = whole.own.copy(), whole.before
     fact = [study.spec.measured[i].route == "fact" for i in range(len(before))]
     own[:] = before[..., None]
     for half, site in ((0, 2), (1, 3)):
         for f in np.flatnonzero(fact):
             own[f, halves == half, site] *= 0.5
-    table = tuple(tuple(tuple(one) for one in rows) for rows in own.tolist())
-    found = store_result(study, replace(whole, own=table, other=table))
+    found = store_result(study, replace(whole, own=own, other=own))
     assert found is not None
     assert found.fact_side.value == pytest.approx(0)
     assert found.sites[2].chosen_as_fact == found.sites[3].chosen_as_fact == 1
 
 
-def test_evening_out_is_a_hook_that_puts_in_the_mean() -> None:
+def test_mean_ablation_is_a_hook_that_puts_in_the_mean() -> None:
     study, given = bananas(8), answered(8)
     found = ablate_means(study, given)
     family = study.facts[0]
@@ -131,7 +128,7 @@ def test_evening_out_is_a_hook_that_puts_in_the_mean() -> None:
         assert table[0][0][site] == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_second_page_is_a_store_of_its_own() -> None:
+def test_the_second_store_is_a_site_of_its_own() -> None:
     """The positive control: on sprout-two-pages the questions have a site that facts do without."""
     spec = read_spec(Path(__file__).parents[3] / "prompts/two-pages.toml")
     found = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.dissociation.results import FeatureSet, Member
+from circuit_tracer.experiments.dissociation.step_results import FeatureSet, Member
 from circuit_tracer.experiments.dissociation.steps.behaviour import behaviour, own_contrast
 from circuit_tracer.experiments.dissociation.steps.heads import Ranking, Terms, heads
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
@@ -48,7 +48,7 @@ def test_inconsistent_is_what_differs_from_the_truth_or_from_the_family() -> Non
 
 
 def test_own_values_turn_with_what_is_affirmed() -> None:
-    one = replace(answered().families[0], affirmed=(1, -1, 0), contrast=(2.0, -3.0, 1.0))
+    one = replace(answered().families[0], affirmed=(1, -1, 0), contrast=np.array([2.0, -3.0, 1.0]))
     assert own_contrast(one)[:2].tolist() == [2.0, 3.0]
     assert np.isnan(own_contrast(one)[2])
 
@@ -108,9 +108,7 @@ def test_a_head_that_tells_true_from_false_is_ranked_first() -> None:
         items=tuple(item for item, _, _ in claims),
         is_own=tuple(is_true for _, is_true, _ in claims),
         families=tuple(name for _, _, name in claims),
-        values=tuple(
-            tuple(tuple(tuple(v) for v in head) for head in layer) for layer in values.tolist()
-        ),
+        values=values,
     )
     found = heads(study, given, terms)
     best = found.ranks[0]
@@ -135,9 +133,7 @@ def test_without_any_telling_head_the_first_of_one_half_is_chance_on_the_other()
         items=tuple(item for item, _ in claims),
         is_own=tuple(is_true for _, is_true in claims),
         families=(study.claims[0].name,) * len(claims),
-        values=tuple(
-            tuple(tuple(tuple(v) for v in head) for head in layer) for layer in values.tolist()
-        ),
+        values=values,
     )
     ranking = Ranking(study, given, terms)
     assert ranking.best().value == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""What is said follows from the intervals, by the written rules."""
+"""The verdict follows from the intervals, by the written rules."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.experiments.dissociation.results import (
+from circuit_tracer.experiments.dissociation.results import Behaviour, Verdict
+from circuit_tracer.experiments.dissociation.step_results import (
     AblationResult,
-    Behaviour,
     Cell,
     Dissociation,
     FlipRow,
@@ -24,8 +24,11 @@ from circuit_tracer.experiments.dissociation.results import (
     TruthResult,
     TruthRow,
 )
-from circuit_tracer.experiments.dissociation.verdict import Measured, judge
+from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.graphs.bootstrap import Interval
+from tests.experiments.dissociation.report import builders
+
+CONTROL = builders.random(0.0, 0.0, 0.0)
 
 
 def sure(value: float) -> Interval:
@@ -56,12 +59,17 @@ def ablation(
     )
     index = [
         Dissociation(
-            part, whole, fact, judgement, shuffled or Interval(0.0, -0.05, 0.05), sure(0.0)
+            part=part,
+            index=whole,
+            fact_side=fact,
+            judgement_side=judgement,
+            shuffled=shuffled or Interval(0.0, -0.05, 0.05),
+            random=sure(0.0),
         )
         for part in ("early", "late", "together")
     ]
     cells = [
-        Cell(name, one.part, route, sure(0.3), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+        Cell(set=name, part=one.part, route=route, drop=sure(0.3), **CONTROL)  # type: ignore[arg-type]
         for one in index
         for name in ("F", "V", "S")
         for route in ("fact", "judgement")
@@ -71,15 +79,15 @@ def ablation(
 
 def judged(**measured: Any) -> Mapping[str, str]:
     """What each finding holds."""
-    found = judge(measure(**measured))
-    return {one.name: one.holds for one in found.findings}
+    return {one.name: one.holds for one in verdict(**measured).findings}
 
 
-def measure(**measured: Any) -> Measured:
+def verdict(*, same_word: bool = True, **measured: Any) -> Verdict:
+    """On what is given alone."""
     nothing = dict.fromkeys(("overlap", "ablation", "stores", "heads", "swap", "truth"))
     behaviour = Behaviour(60, 57, "right", ("banana",), (), ())
-    told = {"same_word": True, **nothing, **measured}
-    return Measured("sprout", 2, "completion", behaviour=behaviour, **told)
+    report = builders.report(**{"behaviour": behaviour, **nothing, **measured})
+    return judge(report, same_word=same_word)
 
 
 @pytest.mark.parametrize(
@@ -94,25 +102,25 @@ def measure(**measured: Any) -> Measured:
 def test_the_swap_tells_one_recall_from_two_stores(
     completion: Interval, claims: Interval, holds: str, headline: str
 ) -> None:
-    found = judge(measure(swap=swap(completion, claims)))
+    found = verdict(swap=swap(completion, claims))
     assert found.headline == headline
     assert {one.name: one.holds for one in found.findings}["swap"] == holds
     assert ("the MLPs' part 7 %" in found.paragraph) == (completion.value > 0.5)
 
 
-def test_what_a_swap_cannot_tell_is_said() -> None:
-    found = judge(measure(swap=swap(sure(0.9), sure(0.9))))
+def test_what_a_swap_cannot_tell_is_stated() -> None:
+    found = verdict(swap=swap(sure(0.9), sure(0.9)))
     assert "two stores of equal content at that place would look the same" in found.paragraph
     other_word = judged(swap=swap(sure(0.9), sure(0.9)), same_word=False)
     assert other_word["swap"] == "unclear"
 
 
-def test_two_stores_are_told_with_what_the_judgement_does_follow() -> None:
+def test_two_stores_come_with_what_the_judgement_does_follow() -> None:
     found = swap(sure(0.9), sure(0.0))
     affirmed = SwapRow(
         "early", "everything", "claims", "affirmed", sure(0.8), sure(0), sure(1), 0.0
     )
-    text = judge(measure(swap=replace(found, rows=(*found.rows, affirmed)))).paragraph
+    text = verdict(swap=replace(found, rows=(*found.rows, affirmed))).paragraph
     assert "follows what the donor is judged to be in 80 % [79, 81]" in text
 
 
@@ -144,12 +152,19 @@ def test_a_dissociation_must_beat_shuffled_labels() -> None:
 def test_stores_by_site(fact: Interval, judgement: Interval, holds: str) -> None:
     ends = ("value", "low", "high")
     whole = Interval(*(getattr(fact, end) + getattr(judgement, end) for end in ends))
-    found = StoreResult((), whole, fact, judgement, Interval(0.0, -0.1, 0.1), 200)
+    found = StoreResult(
+        sites=(),
+        index=whole,
+        fact_side=fact,
+        judgement_side=judgement,
+        shuffled=Interval(0.0, -0.1, 0.1),
+        n_permutations=200,
+    )
     assert judged(stores=found)["stores"] == holds
 
 
-def test_a_control_that_fails_is_said() -> None:
-    found = judge(measure(ablation=ablation(sure(0.4), sure(0.5), shuffled=sure(0.3))))
+def test_a_control_that_fails_is_reported() -> None:
+    found = verdict(ablation=ablation(sure(0.4), sure(0.5), shuffled=sure(0.3)))
     assert {one.name: one.holds for one in found.findings}["controls"] == "no"
     assert "control" in found.headline
     assert "do not trust" in found.paragraph
@@ -162,7 +177,7 @@ def test_a_control_that_fails_is_said() -> None:
 )  # fmt: skip
 def test_heads_must_beat_every_random_set(flips: Interval, highest: float, holds: str) -> None:
     rank = HeadRank(4, 1, "verdict", sure(0.9), 1.0, 0.0, 2, sure(0.1))
-    row = FlipRow(8, flips, 0.0, 0.0, highest, sure(0.3))
+    row = FlipRow(heads=8, chosen=flips, moved=sure(0.3), **builders.random(0.0, 0.0, highest))
     assert judged(heads=HeadsResult(("yes_no",), sure(0.9), (rank,), (row,)))["heads"] == holds
 
 
@@ -187,12 +202,12 @@ def test_overlap_never_makes_the_headline() -> None:
         OverlapRow(kind, "", "", sure(value), sure(value), 0.5, 10)  # type: ignore[arg-type]
         for kind, value in (("fact x judgement", 0.1), ("ceiling", 0.8), ("floor", 0.0))
     )
-    found = judge(measure(overlap=OverlapResult(rows, sure(0.1))))
+    found = verdict(overlap=OverlapResult(rows, sure(0.1)))
     assert found.headline == "too few items to tell"
     assert "alone says nothing" in found.paragraph
     assert "paraphrases 0.80" in found.paragraph
 
 
-def test_nothing_measured_is_said() -> None:
-    found = judge(measure())
+def test_nothing_measured_is_reported() -> None:
+    found = verdict()
     assert found.paragraph == "sprout answers rightly 57 of 60 objects in every form."

@@ -135,7 +135,8 @@ def ablation_svg(report: Report) -> str | None:
     sheet.note(
         "D = (fact lost − judgement lost by F) + (judgement lost − fact lost by V); 0: both "
         "answers lose the same whichever set goes. Two routes show where both parts lie above 0. "
-        f"Grey: {found.n_permutations} permutations of the labels (middle 95 %), which must contain 0."
+        f"Grey: {found.n_permutations} permutations of the labels (middle 95 %), which must "
+        "contain 0."
     )
     return sheet.svg(f"{report.name}: ablations")
 

@@ -119,7 +119,7 @@ def _swap(report: Report, *names: str) -> Interval | None:
 
 def _index(report: Report, part: Part) -> Interval | None:
     index = report.ablation.by_part.get(part) if report.ablation else None
-    return index and index.index
+    return index.index if index else None
 
 
 def _families(reports: Sequence[Report]) -> list[str]:

@@ -153,8 +153,8 @@ class _Table:
 
     def index(self, part: Part) -> Dissociation:
         """D of one part with its controls."""
-        random = [sum(self.sides(random_part(part, i)))[0] for i in range(self.n_random)]
-        shuffled = [sum(self.sides(permuted_part(part, i)))[0] for i in range(self.n_permutations)]
+        random = [self.sides(random_part(part, i)).index[0] for i in range(self.n_random)]
+        shuffled = [self.sides(permuted_part(part, i)).index[0] for i in range(self.n_permutations)]
         return Dissociation(
             part=part,
             **self.sides(part).figures(),

@@ -234,8 +234,8 @@ class _Flips:
     def _by_object(self, values: Floats) -> Floats:
         """(objects,) sums over claims that were right before."""
         counted = np.where(self.before > 0, values, 0.0)
-        sums: Floats = np.bincount(self.ranking.object_of, counted, self.ranking.n_objects)
-        return sums
+        sums = np.bincount(self.ranking.object_of, counted, self.ranking.n_objects)
+        return sums.astype(np.float64)
 
     def share(self, after: Floats) -> Floats:
         """(1 + R,) share of right verdicts that flip."""

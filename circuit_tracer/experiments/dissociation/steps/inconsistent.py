@@ -92,7 +92,7 @@ def _described(
         fact_strength=ratio["fact"],
         judgement_strength=ratio["judgement"],
         fails=fails,
-        weak=min(weak, key=lambda route: ratio[route], default="neither"),
+        weak=sorted(weak, key=ratio.__getitem__)[0] if weak else "neither",
     )
 
 

@@ -10,7 +10,7 @@ Shapes: f families, n objects, R resamples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middl
 from circuit_tracer.graphs.graph import Floats
 
 
-class Sides(NamedTuple):
+@dataclass(frozen=True)
+class Sides:
     """Both sides of D, for the sample and all resamples."""
 
     fact: Floats
@@ -30,10 +31,16 @@ class Sides(NamedTuple):
     judgement: Floats
     """(1 + R,) dQ|V - dC|V."""
 
+    @property
+    def index(self) -> Floats:
+        """(1 + R,) D."""
+        whole: Floats = self.fact + self.judgement
+        return whole
+
     def figures(self) -> dict[str, Interval]:
         """D and its sides as an `Index` has them."""
         sides = {"fact_side": interval(self.fact), "judgement_side": interval(self.judgement)}
-        return {"index": interval(self.fact + self.judgement), **sides}
+        return {"index": interval(self.index), **sides}
 
 
 def drops_by_route(

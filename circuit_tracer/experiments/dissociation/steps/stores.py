@@ -166,7 +166,7 @@ def store_result(study: Study, found: MeanAblations) -> StoreResult | None:
     shuffled = []
     for _ in range(PERMUTATIONS):
         choices = [_Choice.of(*_exchanged(pair, generator)) for pair in by_half]
-        shuffled.append(float(sum(side[0] for side in drops.sides(choices, nothing))))
+        shuffled.append(float(drops.sides(choices, nothing).index[0]))
     return StoreResult(
         sites=tuple(_site(drops, chosen, s, draws) for s in range(len(found.layers))),
         **drops.sides(chosen, draws).figures(),

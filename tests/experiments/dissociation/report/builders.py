@@ -8,31 +8,33 @@ from math import inf, nan
 import numpy as np
 
 from circuit_tracer.experiments.dissociation.results import (
-    AblationResult,
     Behaviour,
-    Cell,
-    Dissociation,
     Family,
     FamilyBehaviour,
+    Finding,
+    Inconsistent,
+    Report,
+    Verdict,
+)
+from circuit_tracer.experiments.dissociation.step_results import (
+    AblationResult,
+    Cell,
+    Dissociation,
     FamilyDrop,
     FeatureSet,
-    Finding,
     FlipRow,
     HeadRank,
     HeadsResult,
-    Inconsistent,
     Member,
     OverlapResult,
     OverlapRow,
     Part,
-    Report,
     SiteDrop,
     StoreResult,
     SwapResult,
     SwapRow,
     TruthResult,
     TruthRow,
-    Verdict,
 )
 from circuit_tracer.graphs import Identity
 from circuit_tracer.graphs.bootstrap import Interval
@@ -51,37 +53,39 @@ def share(value: float, half: float = 0.05) -> Interval:
 
 
 FAMILIES = (
-    Family("completion", "fact", "{article} {object} is", False, None, None, "all", "a banana is"),
-    Family("plural", "fact", "{objects} are", False, None, None, "all", "bananas are"),
     Family(
-        "yes-no",
-        "judgement",
-        "is {article} {object} {value} ?",
-        True,
-        ("yes", "no"),
-        None,
-        "all",
-        "is a banana yellow ?",
+        name="completion",
+        route="fact",
+        template="{article} {object} is",
+        is_claim=False,
+        example="a banana is",
     ),
     Family(
-        "true-false",
-        "judgement",
-        "true or false : {article} {object} is {value} .",
-        True,
-        ("true", "false"),
-        None,
-        "all",
-        "true or false : a banana is yellow .",
+        name="plural", route="fact", template="{objects} are", is_claim=False, example="bananas are"
     ),
     Family(
-        "right-wrong",
-        "judgement",
-        "right or wrong : {objects} are {value} .",
-        True,
-        ("right", "wrong"),
-        None,
-        "all",
-        "right or wrong : bananas are yellow .",
+        name="yes-no",
+        route="judgement",
+        template="is {article} {object} {value} ?",
+        words=("yes", "no"),
+        is_claim=True,
+        example="is a banana yellow ?",
+    ),
+    Family(
+        name="true-false",
+        route="judgement",
+        template="true or false : {article} {object} is {value} .",
+        words=("true", "false"),
+        is_claim=True,
+        example="true or false : a banana is yellow .",
+    ),
+    Family(
+        name="right-wrong",
+        route="judgement",
+        template="right or wrong : {objects} are {value} .",
+        words=("right", "wrong"),
+        is_claim=True,
+        example="right or wrong : bananas are yellow .",
     ),
 )
 
@@ -139,7 +143,7 @@ def ablation(early: float = 0.06, late: float = 0.93) -> AblationResult:
         ("S", "together"): (0.94, 1.18),
     }
     cells = tuple(
-        Cell(name, part, route, about(value, 0.07), 0.03, -0.04, 0.14)
+        Cell(set=name, part=part, route=route, drop=about(value, 0.07), **random(0.03, -0.04, 0.14))
         for (name, part), values in drops.items()
         for route, value in zip(("fact", "judgement"), values, strict=True)
     )
@@ -156,14 +160,26 @@ def ablation(early: float = 0.06, late: float = 0.93) -> AblationResult:
             index("together", late - 0.05, 0.12),
         ),
         n_random=24,
-        n_deals=100,
+        n_permutations=100,
     )
+
+
+def random(median: float, low: float, high: float) -> dict[str, float]:
+    """What a random control came out as."""
+    return {"random_median": median, "random_low": low, "random_high": high}
 
 
 def index(part: Part, value: float, half: float) -> Dissociation:
     """Half of it from each side."""
     side = about(value / 2, half / 1.4)
-    return Dissociation(part, about(value, half), side, side, about(0.0, 0.13), about(0.01, 0.1))
+    return Dissociation(
+        part=part,
+        index=about(value, half),
+        fact_side=side,
+        judgement_side=side,
+        shuffled=about(0.0, 0.13),
+        random=about(0.01, 0.1),
+    )
 
 
 def heads() -> HeadsResult:
@@ -180,9 +196,15 @@ def heads() -> HeadsResult:
             HeadRank(i % 6, i % 4, "verdict", share(value, 0.08), 0.1, 0.05, 0, share(0.02, 0.02))
         )
     flips = (
-        FlipRow(1, share(0.58, 0.1), 0.02, 0.0, 0.09, about(0.61, 0.08)),
-        FlipRow(2, share(0.83, 0.08), 0.03, 0.0, 0.15, about(1.1, 0.1)),
-        FlipRow(4, share(0.91, 0.06), 0.06, 0.01, 0.25, about(1.3, 0.1)),
+        FlipRow(
+            heads=1, chosen=share(0.58, 0.1), moved=about(0.61, 0.08), **random(0.02, 0.0, 0.09)
+        ),
+        FlipRow(
+            heads=2, chosen=share(0.83, 0.08), moved=about(1.1, 0.1), **random(0.03, 0.0, 0.15)
+        ),
+        FlipRow(
+            heads=4, chosen=share(0.91, 0.06), moved=about(1.3, 0.1), **random(0.06, 0.01, 0.25)
+        ),
     )
     return HeadsResult(
         ("yes-no", "true-false", "right-wrong"), share(0.8, 0.05), tuple(ranks), flips
@@ -239,7 +261,14 @@ def stores(d: float = 0.02) -> StoreResult:
         for module, drop in (("attention", 0.88 - 0.88 * layer), ("mlp", 0.01))
     ]
     near = Interval(d, d - 0.08, d + 0.08)
-    return StoreResult(tuple(sites), near, near, near, Interval(0.0, -0.03, 0.03), 200)
+    return StoreResult(
+        sites=tuple(sites),
+        index=near,
+        fact_side=near,
+        judgement_side=near,
+        shuffled=Interval(0.0, -0.03, 0.03),
+        n_permutations=200,
+    )
 
 
 def report(**changes: object) -> Report:

@@ -24,7 +24,8 @@ from circuit_tracer.experiments.dissociation.report.routes.evidence import (
 from circuit_tracer.experiments.dissociation.report.routes.picture import routes_svg
 from circuit_tracer.experiments.dissociation.report.routes.route import TracedRoute
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, two_routes
-from circuit_tracer.experiments.dissociation.results import Report, TruthResult
+from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.step_results import TruthResult
 from circuit_tracer.graphs import NodeKind, prune
 from circuit_tracer.graphs.bootstrap import Interval
 from tests.experiments.dissociation.report import builders as dissociation_builders
@@ -176,7 +177,7 @@ def test_the_same_supernode_has_the_same_letter_in_both_routes() -> None:
     assert sorted(letters) == sorted([chr(65 + i) for i in range(count)] * 2)
 
 
-def test_what_is_said_of_an_index_is_what_the_verdict_found() -> None:
+def test_the_words_for_an_index_are_what_the_verdict_found() -> None:
     one = dissociation_builders.index("late", 0.9, 0.2)
     nothing = Interval(0.0, -0.1, 0.1)
     assert index_sentence(one, "yes", "features").startswith("Separate")

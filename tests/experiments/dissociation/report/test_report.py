@@ -97,7 +97,7 @@ def pair(**changes: object):
     return builders.report(), builders.report(model=two, **changes)
 
 
-def test_models_are_told_apart_by_intervals_that_do_not_meet() -> None:
+def test_models_differ_by_intervals_that_do_not_meet() -> None:
     other = {
         "ablation": builders.ablation(0.71, 0.9),
         "stores": builders.stores(0.9),
@@ -181,7 +181,7 @@ def test_truth_is_read_in_other_forms_with_the_direction_of_the_first() -> None:
     assert apart["Truth in right-wrong, at the verdict, L4"]
 
 
-def test_truth_is_compared_behind_the_same_layers() -> None:
+def test_truth_is_compared_after_the_same_layers() -> None:
     """Each at the layer where either reads best, so that no layer is picked for one model."""
     other = replace(builders.truth(), best_layer=5)
     found = compare_dissociations(pair(truth=other))

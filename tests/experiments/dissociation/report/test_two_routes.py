@@ -15,7 +15,8 @@ from circuit_tracer.experiments.dissociation.report.routes.two_routes import (
     routes_of,
     two_routes,
 )
-from circuit_tracer.experiments.dissociation.results import FeatureSet, Member, TracedItem
+from circuit_tracer.experiments.dissociation.results import TracedItem
+from circuit_tracer.experiments.dissociation.step_results import FeatureSet, Member
 from circuit_tracer.graphs import Edges, Graph, NodeKind, Nodes, PrunedGraph, Target, prune
 from circuit_tracer.graphs.comparing.merging import Owner
 from circuit_tracer.graphs.files.storage import save_graph
