@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +12,7 @@ from circuit_tracer.experiments.dissociation.items import make_items
 from circuit_tracer.experiments.dissociation.spec import slots_of
 from circuit_tracer.experiments.dissociation.spec_file import read_spec
 from tests.experiments.dissociation.small import SPEC, small_spec
+from transcoders.growing.language import combinations, things
 
 PROMPTS = Path(__file__).parents[3] / "prompts"
 
@@ -120,11 +118,7 @@ def test_slots_are_found_in_order() -> None:
     assert slots_of("is {article} {object} {value} ?") == ("article", "object", "value")
 
 
-def test_the_bananas_are_balanced_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = PROMPTS.parent / "transcoders" / "sprout"
-    monkeypatch.syspath_prepend(str(folder))
-    combinations: Any = importlib.import_module("combinations")
-    things: Any = importlib.import_module("things")
+def test_the_bananas_are_balanced_and_marked() -> None:
     spec = read_spec(PROMPTS / "bananas.toml")
     assert len(spec.items) >= 50
     items = make_items(spec)
@@ -137,8 +131,6 @@ def test_the_bananas_are_balanced_and_marked(monkeypatch: pytest.MonkeyPatch) ->
         assert thing.facts["colour"] == item.slots["value"]
         assert thing.plural == item.slots["plural"]
         assert item.held_out == combinations.pair_is_held_out(thing, "colour")
-    for name in ("combinations", "things", "words"):
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", ["capitals", "opposites"])
