@@ -13,32 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.models import Model
 from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import FILE, write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.labels import REACH, Occurrence, make_label
-from circuit_tracer.transcoders.promotions import UnembeddingModel, promotions
+from circuit_tracer.transcoders.promotions import promotions
 from circuit_tracer.transcoders.rows import RowReader, Rows
-from circuit_tracer.transcoders.source import ActivitySource
 
 BEFORE, AFTER = 10, 3
 """Tokens shown before and after a peak."""
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
 ROWS_AT_ONCE = 64
-
-
-@runtime_checkable
-class CardModel(ActivitySource, UnembeddingModel, Protocol):
-    """What cards need of a model; `circuit_tracer.models.Model` is one."""
 
 
 class Place(NamedTuple):
@@ -58,7 +53,7 @@ class _Chosen(NamedTuple):
 
 @torch.no_grad()
 def make_cards(
-    model: CardModel,
+    model: Model,
     dictionary: Dictionary,
     text: Path,
     folder: Path,
@@ -118,9 +113,7 @@ def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
         yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths, rows.first)
 
 
-def _first_pass(
-    model: CardModel, dictionary: Dictionary, rows: Rows, seed: int
-) -> list[KeptPlaces]:
+def _first_pass(model: Model, dictionary: Dictionary, rows: Rows, seed: int) -> list[KeptPlaces]:
     kept = [KeptPlaces.empty(t.n_features) for t in dictionary.layers]
     generator = torch.Generator(device="cpu").manual_seed(seed)
     width = rows.token_ids.shape[1]
@@ -169,7 +162,7 @@ def _choose(kept: KeptPlaces, rows: Rows) -> list[_Chosen]:
 
 
 def _second_pass(
-    model: CardModel, dictionary: Dictionary, rows: Rows, chosen: list[list[_Chosen]]
+    model: Model, dictionary: Dictionary, rows: Rows, chosen: list[list[_Chosen]]
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
     offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
@@ -227,7 +220,7 @@ class _Texts:
 
 
 def _card_rows(
-    model: CardModel,
+    model: Model,
     dictionary: Dictionary,
     rows: Rows,
     kept: list[KeptPlaces],

@@ -56,6 +56,12 @@ class LayerTranscoder:
         """W, the number of layers that are written to, from this one on."""
         return self.W_dec.shape[1]
 
+    def tensors(self) -> dict[str, Tensor | DecoderFile]:
+        """The tensors there are, by name."""
+        names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
     def pre_activations(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
         """Linear part of the encoder."""
         return x @ self.W_enc.T + self.b_enc
@@ -165,8 +171,13 @@ class Dictionary:
         return self.layers[0].W_enc.shape[1]
 
     def to(self, *, device: torch.device | str, dtype: torch.dtype) -> Dictionary:
-        """The same dictionary on another device and in another dtype."""
-        return replace(self, layers=tuple(_moved(t, device, dtype) for t in self.layers))
+        """The dictionary on another device and in another dtype; decoders on disk stay there."""
+        moved = [
+            {name: tensor.to(device=device, dtype=dtype) for name, tensor in t.tensors().items()}
+            for t in self.layers
+        ]
+        layers = (replace(t, **tensors) for t, tensors in zip(self.layers, moved, strict=True))
+        return replace(self, layers=tuple(layers))
 
     def reconstruct(
         self,
@@ -181,18 +192,3 @@ class Dictionary:
             for written in range(transcoder.layer, transcoder.layer + transcoder.n_written):
                 outputs[written] = outputs[written] + transcoder.write(acts, written)
         return outputs
-
-
-def _moved(t: LayerTranscoder, device: torch.device | str, dtype: torch.dtype) -> LayerTranscoder:
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device=device, dtype=dtype)
-
-    return replace(
-        t,
-        W_enc=t.W_enc.to(device=device, dtype=dtype),
-        b_enc=t.b_enc.to(device=device, dtype=dtype),
-        W_dec=t.W_dec.to(device=device, dtype=dtype),  # a decoder on disk stays there
-        b_dec=t.b_dec.to(device=device, dtype=dtype),
-        threshold=moved(t.threshold),
-        W_skip=moved(t.W_skip),
-    )

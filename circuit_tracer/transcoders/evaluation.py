@@ -28,38 +28,23 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files.json_values import plain
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
-from circuit_tracer.transcoders.source import ActivitySource
 
 ROWS_AT_ONCE = 32
 SURE = 2.0
 """Standard errors that a denominator must lie above zero for a share to mean something."""
 ROUNDING = 8 * torch.finfo(torch.float32).eps
 """Of a vector's norm: differences below it are rounding."""
-
-
-@runtime_checkable
-class EvaluatedModel(ActivitySource, Protocol):
-    """What evaluation needs of a model; `circuit_tracer.models.Model` is one."""
-
-    def loss(
-        self,
-        token_ids: Int[Tensor, "B T"],
-        replace: Callable[[int, Tensor], Tensor] | None = None,
-        reads: ReadPoint = ...,
-        writes: WritePoint = ...,
-    ) -> Float[Tensor, "B T-1"]:
-        """Next-token cross-entropy in nats, every MLP replaced in layer order if asked."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +98,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: EvaluatedModel,
+    model: Model,
     dictionary: Dictionary,
     text: Path,
     *,
@@ -134,7 +119,7 @@ def evaluate(
 
 @torch.no_grad()
 def evaluate_rows(
-    model: EvaluatedModel, dictionary: Dictionary, reader: RowReader, *, max_tokens: int
+    model: Model, dictionary: Dictionary, reader: RowReader, *, max_tokens: int
 ) -> Evaluation:
     """The same, on a reader's rows; they are gone through twice (the mean comes first)."""
     start = reader.state()
@@ -164,7 +149,7 @@ def _some_rows(reader: RowReader, max_tokens: int) -> Iterator[Rows]:
 
 
 def _mean_outputs(
-    model: EvaluatedModel, dictionary: Dictionary, groups: Iterator[Rows]
+    model: Model, dictionary: Dictionary, groups: Iterator[Rows]
 ) -> tuple[Float[Tensor, "L d"], int]:
     total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64, device="cpu"), 0
     for rows in groups:
@@ -217,7 +202,7 @@ class _Sums:
 
     def add_losses(
         self,
-        model: EvaluatedModel,
+        model: Model,
         dictionary: Dictionary,
         rows: Rows,
         true_outputs: Float[Tensor, "L R T d"],

@@ -10,30 +10,18 @@ Shapes: n features, d model width, V tokens considered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.models import Model
 from circuit_tracer.transcoders.labels import Promotion
 
 TOKENS_NAMED = 6
 """Promoted and suppressed tokens of a feature."""
 ROWS_AT_ONCE = 256
-
-
-@runtime_checkable
-class UnembeddingModel(Protocol):
-    """What promotions need of a model; `circuit_tracer.models.Model` is one."""
-
-    @property
-    def unembedding(self) -> Float[Tensor, "V d"]:
-        """Output directions."""
-
-    @property
-    def wiring(self) -> Any:
-        """Knows the final norm's weight."""
 
 
 class Promotions(NamedTuple):
@@ -47,7 +35,7 @@ class Promotions(NamedTuple):
 
 @torch.no_grad()
 def promotions(
-    model: UnembeddingModel,
+    model: Model,
     written: Float[Tensor, "n d"],
     ids: Sequence[int] | None,
     text: Callable[[int], str],

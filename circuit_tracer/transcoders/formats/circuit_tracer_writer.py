@@ -89,9 +89,7 @@ def _several_k(dictionary: Dictionary) -> bool:
 def _write_layer(folder: Path, t: LayerTranscoder, *, crossing: bool, several_k: bool) -> None:
     layout = cross_layer(t.layer) if crossing else PER_LAYER
     names = {**layout.required, **layout.optional}
-    tensors: dict[str, Writable] = {
-        stored: getattr(t, name) for name, stored in names.items() if getattr(t, name) is not None
-    }
+    tensors: dict[str, Writable] = {names[name]: value for name, value in t.tensors().items()}
     if several_k and t.k is not None:
         tensors[f"k_{t.layer}" if crossing else "k"] = torch.tensor(t.k, device="cpu")
     if not crossing:

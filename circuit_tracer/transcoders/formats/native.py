@@ -24,7 +24,7 @@ from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.parts import ReadPoint, WritePoint
-from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
+from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind
 from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, read_json, refuse_pickles
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
@@ -35,7 +35,7 @@ from circuit_tracer.transcoders.formats.tensors import (
     refuse_others,
     safetensors_headers,
 )
-from circuit_tracer.transcoders.formats.writing import Writable, write_safetensors
+from circuit_tracer.transcoders.formats.writing import write_safetensors
 
 FORMAT = "circuit-tracer-dictionary"
 VERSION = 1
@@ -68,7 +68,7 @@ def save_dictionary(
     """
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
-            write_safetensors(fresh / layer_file(transcoder.layer), _tensors(transcoder))
+            write_safetensors(fresh / layer_file(transcoder.layer), transcoder.tensors())
         sha256 = weights_sha256(fresh, dictionary.n_layers)
         said = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
         origin = {} if converted_from is None else {"converted_from": converted_from}
@@ -89,12 +89,6 @@ def _our_files(folder: Path) -> list[str]:
     """Names in the folder that a dictionary before may have left there."""
     layers = [file.name for file in folder.glob("layer_*.safetensors")]
     return [CONFIG, f".{CONFIG}.partial", CARDS_FILE, *layers]
-
-
-def _tensors(transcoder: LayerTranscoder) -> dict[str, Writable]:
-    names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
-    found = {name: getattr(transcoder, name) for name in names}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _described(dictionary: Dictionary) -> dict[str, Any]:

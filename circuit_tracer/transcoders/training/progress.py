@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,22 +13,23 @@ class Progress:
     """One report; figures are running means over the steps since the last report."""
 
     stage: Literal["counting", "training", "evaluating"]
-    step: int
+    step: int = 0
     """Steps done."""
-    tokens: int
+    tokens: int = 0
     """Tokens done."""
-    total_tokens: int
+    total_tokens: int = 0
     """Tokens of the whole run (0 while they are being counted)."""
-    tokens_per_second: float
+    tokens_per_second: float = 0.0
     """Speed since the start or the last resume."""
-    learning_rate: float
-    loss: float
+    learning_rate: float = 0.0
+    loss: float = math.nan
     """The training loss, summed over layers; about the sum of the layers' FVU."""
-    fvu: tuple[float, ...]
-    """Pooled fraction of variance unexplained, by layer, on the training batches."""
-    l0: tuple[float, ...]
+    fvu: tuple[float, ...] = ()
+    """Pooled fraction of variance unexplained, by layer, on the training batches; none but while
+    training, like the figures below."""
+    l0: tuple[float, ...] = ()
     """Active features a token, by layer."""
-    dead: tuple[int, ...]
+    dead: tuple[int, ...] = ()
     """Features silent for `dead_steps` steps, by layer."""
 
     @property

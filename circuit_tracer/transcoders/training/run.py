@@ -8,6 +8,7 @@ All layers are trained together in one pass over the text.
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ import torch
 
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.evaluation import EvaluatedModel, Evaluation, evaluate_rows
+from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader, check_known, count_tokens, fingerprint
@@ -59,7 +61,7 @@ class TrainingSummary:
 
 
 def train(
-    model: EvaluatedModel,
+    model: Model,
     text: Path,
     config: TrainingConfig,
     out: Path,
@@ -79,8 +81,13 @@ def train(
     Raises UsageError (text, settings), TrainingError (diverged, text too short, foreign
     checkpoint), OutputError (`out` cannot be written or holds a finished dictionary).
     """
+    is_stopped = (checkpoint_folder(out) / FACTS).is_file()
+    if (out / CONFIG).is_file() and not is_stopped and not overwrite:
+        raise OutputError(
+            f"a dictionary in {out} is there already; add --overwrite to replace it, or choose "
+            "another --out"
+        )
     _check(model, config, out)
-    _check_unfinished(out, overwrite)
     run = _Run(model, text, config, out, held_out, on_progress)
     run.learn()
     return run.finish(DTYPES[stored_as])
@@ -103,16 +110,6 @@ def train_in_memory(
     run = _Run(model, text, config, None, None, on_progress)
     run.learn()
     return run.dictionary(torch.float32)
-
-
-def _check_unfinished(out: Path, overwrite: bool) -> None:
-    """A run that was stopped goes on from its checkpoint; one that ended is not repeated."""
-    is_stopped = (checkpoint_folder(out) / FACTS).is_file()
-    if (out / CONFIG).is_file() and not is_stopped and not overwrite:
-        raise OutputError(
-            f"a dictionary in {out} is there already; add --overwrite to replace it, or choose "
-            "another --out"
-        )
 
 
 def _check(model: ActivitySource, config: TrainingConfig, out: Path | None) -> None:
@@ -151,10 +148,10 @@ class _Run:
         self.held_out = held_out
         self.on_progress = on_progress or (lambda _: None)
         self.share = config.held_out_share if out is not None and held_out is None else 0.0
-        self.on_progress(_nothing_yet("counting", model.n_layers))
+        self.on_progress(Progress("counting"))
         check_known(self._reader("training"))
         if held_out is not None:
-            check_known(replace_text(self._reader("held-out"), held_out))
+            check_known(self._reader("held-out"))
         self.total = count_tokens(self._reader("training"), up_to=config.max_tokens)
         if self.total < config.batch_size:
             raise TrainingError(
@@ -167,15 +164,16 @@ class _Run:
         self.figures: StepFigures | None = None
 
     def _reader(self, part: Literal["training", "held-out"]) -> RowReader:
+        text = self.held_out if part == "held-out" and self.held_out else self.text
         return RowReader(
-            self.text,
+            text,
             self.model.tokenizer,
             bos_id=self.model.bos_id,
             row_length=self.row_length,
             pack=self.config.pack,
             epochs=self.config.epochs if part == "training" else 1,
             part=part,
-            held_out_share=self.share,
+            held_out_share=self.share,  # none of a text of its own: all of it is read
         )
 
     def learn(self) -> None:
@@ -211,7 +209,8 @@ class _Run:
                 if self.trainer.tokens >= self.total:
                     break
                 if config.checkpoint_steps and self.trainer.steps % config.checkpoint_steps == 0:
-                    self._save(Position(begun, window, number), meter.seconds)
+                    position = Position(begun, window, number)
+                    self._save(position, meter.seconds)
             skip = 0
         self.seconds = meter.seconds
 
@@ -250,16 +249,15 @@ class _Run:
         """Store, evaluate what was stored, drop the checkpoint."""
         assert self.out is not None
         assert self.trainer is not None
-        self.on_progress(self._stage("evaluating"))
+        self.on_progress(
+            Progress("evaluating", self.trainer.steps, self.trainer.tokens, self.total)
+        )
         save_dictionary(self.dictionary(stored_as), self.out)
         stored = open_transcoders(self.out.resolve(), self.model, dtype=torch.float32)
-        reader = self._reader("held-out")
-        if self.held_out is not None:
-            reader = replace_text(reader, self.held_out)
         tokens = self.config.evaluation_tokens
-        evaluation = evaluate_rows(self.model, stored, reader, max_tokens=tokens)
+        evaluation = evaluate_rows(self.model, stored, self._reader("held-out"), max_tokens=tokens)
         update_config(self.out, evaluation=evaluation.as_json())
-        remove_checkpoint(self.out)
+        shutil.rmtree(checkpoint_folder(self.out), ignore_errors=True)
         limit = self.config.dead_steps
         return TrainingSummary(
             folder=self.out,
@@ -268,15 +266,6 @@ class _Run:
             tokens=self.trainer.tokens,
             seconds=self.seconds,
             dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),
-        )
-
-    def _stage(self, stage: Literal["evaluating"]) -> Progress:
-        assert self.trainer is not None
-        return replace(
-            _nothing_yet(stage, self.model.n_layers),
-            step=self.trainer.steps,
-            tokens=self.trainer.tokens,
-            total_tokens=self.total,
         )
 
 
@@ -320,26 +309,3 @@ class _Meter:
                 dead=figures.dead,
             )
         )
-
-
-def _nothing_yet(stage: Literal["counting", "evaluating"], n_layers: int) -> Progress:
-    nothing = (float("nan"),) * n_layers
-    return Progress(stage, 0, 0, 0, 0.0, 0.0, float("nan"), nothing, nothing, (0,) * n_layers)
-
-
-def replace_text(reader: RowReader, text: Path) -> RowReader:
-    """A reader with the same settings for the whole of another text."""
-    return RowReader(
-        text,
-        reader.tokenizer,
-        bos_id=reader.bos_id,
-        row_length=reader.row_length,
-        pack=reader.pack,
-    )
-
-
-def remove_checkpoint(out: Path) -> None:
-    """Delete the checkpoint of a run that is finished."""
-    import shutil
-
-    shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
