@@ -172,12 +172,14 @@ class Dictionary:
 
     def to(self, *, device: torch.device | str, dtype: torch.dtype) -> Dictionary:
         """The dictionary on another device and in another dtype; decoders on disk stay there."""
-        moved = [
-            {name: tensor.to(device=device, dtype=dtype) for name, tensor in t.tensors().items()}
-            for t in self.layers
-        ]
-        layers = (replace(t, **tensors) for t, tensors in zip(self.layers, moved, strict=True))
-        return replace(self, layers=tuple(layers))
+
+        def moved(t: LayerTranscoder) -> LayerTranscoder:
+            tensors: dict[str, Any] = {
+                name: tensor.to(device=device, dtype=dtype) for name, tensor in t.tensors().items()
+            }
+            return replace(t, **tensors)
+
+        return replace(self, layers=tuple(map(moved, self.layers)))
 
     def reconstruct(
         self,
