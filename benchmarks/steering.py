@@ -338,7 +338,7 @@ def main() -> None:
     parts = []
     for name in arguments.transcoders:
         dictionary = open_transcoders(name, model=model)
-        book = load_cards(find_dictionary(f"sprout/{name}").folder)
+        book = load_cards(find_dictionary(f"sprout/{name}").path)
         parts.append(report(Bench(model, dictionary, book)) + "\n")
     if arguments.smollm2:
         parts.append(neuron_report() + "\n")

@@ -49,7 +49,7 @@ def make_cards(
 ) -> None:
     """Feature cards beside the dictionary's weights."""
     found = opening.open_transcoders(dictionary, model=model, format=format)
-    folder = opening.find_dictionary(dictionary, model, format=format).folder
+    folder = opening.find_dictionary(dictionary, model, format=format).path
     path = card_making.make_cards(model, found, text, folder, row_length=row_length)
     say(f"feature cards: {path}")
 

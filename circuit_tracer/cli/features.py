@@ -147,7 +147,7 @@ def _book(transcoders: str) -> CardBook:
     bundled = bundled_library.bundled_folder() / transcoders
     if transcoders.count("/") == 1 and bundled.is_dir():
         return transcoders_cards.load_cards(bundled)  # instantly: without torch
-    return transcoders_cards.load_cards(opening.find_dictionary(transcoders).folder)
+    return transcoders_cards.load_cards(opening.find_dictionary(transcoders).path)
 
 
 def _neuron_card(model_name: str, layer: int, index: int) -> Card:
@@ -169,7 +169,7 @@ def dictionary_cards(dictionary: Dictionary, model: Model) -> transcoders_cards.
     path = (
         None
         if name is None
-        else opening.find_dictionary(name, model, format=form).folder / transcoders_cards.FILE
+        else opening.find_dictionary(name, model, format=form).path / transcoders_cards.FILE
     )
     if path is None or not path.is_file():
         return None

@@ -26,7 +26,7 @@ def list_transcoders(json: options.Json = False) -> None:
     rows = []
     for model in bundled.bundled_models():
         for name in bundled.bundled_dictionaries(model):
-            config = native.read_config(opening.find_dictionary(f"{model}/{name}").folder)
+            config = native.read_config(opening.find_dictionary(f"{model}/{name}").path)
             rows.append({"model": model, "name": name, **_facts(config)})
     if json:
         print_json(rows)

@@ -13,10 +13,11 @@ from typing import Literal, get_args
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.transcoders.cards import CardBook
 from circuit_tracer.transcoders.formats.circuit_tracer_writer import save_circuit_tracer
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from circuit_tracer.transcoders.formats.plan import load_plan
-from circuit_tracer.transcoders.opening import Place, find_dictionary, plan_dictionary
+from circuit_tracer.transcoders.opening import find_dictionary, plan_dictionary
 
 Target = Literal["ours", "circuit-tracer"]
 
@@ -35,13 +36,13 @@ def convert(
     """
     if to not in get_args(Target):
         raise UsageError(f'a dictionary can be converted to ours or circuit-tracer, not to "{to}"')
-    place = find_dictionary(reference, format=from_format)
-    if out.resolve() == place.folder.resolve():
+    original = find_dictionary(reference, format=from_format)
+    if out.resolve() == original.path.resolve():
         raise OutputError(f"{out} is the dictionary itself; choose another folder to convert it to")
-    plan = plan_dictionary(place)
+    plan = plan_dictionary(original)
     lazy = all(layer.can_stay_on_disk for layer in plan.layers)
-    dictionary = load_plan(plan, name=place.name, source=place.source, dtype=None, lazy=lazy)
-    cards, notes = _cards(place, dictionary.identity.sha256)
+    dictionary = load_plan(plan, name=original.name, source=original.source, dtype=None, lazy=lazy)
+    cards, notes = _cards(original.files.get(CARDS_FILE), dictionary.identity.sha256)
     notes = (*plan.notes, *notes)
     if to == "ours":
         known_by = dictionary.identity.sha256
@@ -50,13 +51,8 @@ def convert(
     return (*notes, *save_circuit_tracer(dictionary, out, overwrite=overwrite, cards=cards))
 
 
-def _cards(place: Place, sha256: str) -> tuple[Path | None, tuple[str, ...]]:
-    """The feature cards of these very weights beside them, and what there is to know of others."""
-    path = place.files.get(CARDS_FILE)
-    if path is None:
-        return None, ()
-    from circuit_tracer.transcoders.cards import CardBook
-
-    if CardBook(path).dictionary_sha256 == sha256:
+def _cards(path: Path | None, sha256: str) -> tuple[Path | None, tuple[str, ...]]:
+    """The file of feature cards if they are of these very weights; else what there is to know."""
+    if path is None or CardBook(path).dictionary_sha256 == sha256:
         return path, ()
     return None, ("the feature cards were made for other weights and were not copied",)

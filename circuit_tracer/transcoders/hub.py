@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.hub_reference import HubReference, parse_reference
+from circuit_tracer.models.loading import quiet_libraries
 from circuit_tracer.transcoders.formats.files import list_files
 
 HUB_SECONDS = 10
@@ -35,15 +39,11 @@ def fetch(
 
     `choose` is given relative paths and returns those that are needed. Raises DictionaryError.
     """
-    from huggingface_hub import snapshot_download
-
-    from circuit_tracer.models.loading import quiet_libraries
-
     quiet_libraries()
     with _explained(reference):
         names = _listing(reference)
         if names is None:
-            folder = snapshot_download(
+            folder = huggingface_hub.snapshot_download(
                 reference.repository, revision=reference.revision, local_files_only=True
             )
         else:
@@ -52,7 +52,7 @@ def fetch(
             patterns = [full for name, full in inside.items() if name in wanted]
             if not patterns:
                 raise DictionaryError(_nothing(reference))
-            folder = snapshot_download(
+            folder = huggingface_hub.snapshot_download(
                 reference.repository, revision=reference.revision, allow_patterns=patterns
             )
     root = Path(folder)
@@ -99,13 +99,10 @@ def select(names: Iterable[str], path: str) -> dict[str, str]:
 
 def _listing(reference: HubReference) -> list[str] | None:
     """Files of a repository; None where the hub cannot be asked and the cache has to do."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-    if constants.HF_HUB_OFFLINE:
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
         return None
     try:
-        info = HfApi().model_info(
+        info = huggingface_hub.HfApi().model_info(
             reference.repository, revision=reference.revision, timeout=HUB_SECONDS
         )
     except (RepositoryNotFoundError, HfHubHTTPError):

@@ -11,9 +11,9 @@ Names with wildcards choose among several: outputs/scope/layer_*/width_16k/avera
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -25,7 +25,7 @@ from circuit_tracer.bundled import (
 )
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.hub_reference import parse_reference
-from circuit_tracer.models.wiring import Wiring
+from circuit_tracer.models import Model
 from circuit_tracer.transcoders import hub
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -34,27 +34,11 @@ from circuit_tracer.transcoders.formats.files import list_files
 from circuit_tracer.transcoders.formats.plan import Plan, check_plan, load_plan
 from circuit_tracer.transcoders.formats.reader import Folder
 from circuit_tracer.transcoders.formats.registry import READERS, reader_named, recognise
-from circuit_tracer.transcoders.source import DictionaryModel
-
-
-class Place(NamedTuple):
-    """A dictionary's files and how its graphs will call it."""
-
-    folder: Path
-    name: str
-    source: str
-    """"bundled", "folder" or "hub:org/repo/sub@commit"."""
-    format: str
-    """Name of the reader that knows its files."""
-    files: Mapping[str, Path]
-    """By their path relative to the folder."""
-    location: str = ""
-    """Absolute path of a folder, with the pattern that chooses in it; empty for others."""
 
 
 def open_transcoders(
     reference: str | Path,
-    model: DictionaryModel | None = None,
+    model: Model | None = None,
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -69,17 +53,17 @@ def open_transcoders(
     Raises DictionaryError, one sentence that says what to do, when it is missing, damaged, of an
     unknown form, holds NaN, or has another width or depth than `model`.
     """
-    place = find_dictionary(reference, model, format=format)
-    plan = plan_dictionary(place, model)
+    folder = find_dictionary(reference, model, format=format)
+    plan = plan_dictionary(folder, model)
     if device is None:
         device = "cpu" if model is None else model.device
     if dtype is None:
         dtype = torch.float32 if model is None else model.torch_dtype
     return load_plan(
         plan,
-        name=place.name,
-        source=place.source,
-        location=place.location,
+        name=folder.name,
+        source=folder.source,
+        location=folder.location,
         format=format or "",
         device=device,
         dtype=dtype,
@@ -87,20 +71,13 @@ def open_transcoders(
     )
 
 
-def plan_dictionary(place: Place, model: DictionaryModel | None = None) -> Plan:
+def plan_dictionary(folder: Folder, model: Model | None = None) -> Plan:
     """What a dictionary's headers say; checked to be whole and to fit `model`, no weight read."""
-    wiring = getattr(model, "wiring", None)
-    hub_name = re.match(r"hub:([^/]+/[^/@]+)", place.source)
-    folder = Folder(
-        name=place.name,
-        files=place.files,
-        repository=hub_name[1] if hub_name else place.name,
-        wiring=wiring if isinstance(wiring, Wiring) else None,
-        fetch=hub.fetch_file,
-    )
-    plan = check_plan(READERS[place.format].plan(folder), place.name)
     if model is not None:
-        check_fits(plan.facts, model, place.name)
+        folder = replace(folder, wiring=model.wiring)
+    plan = check_plan(READERS[folder.format].plan(folder), folder.name)
+    if model is not None:
+        check_fits(plan.facts, model, folder.name)
     return plan
 
 
@@ -121,8 +98,8 @@ def _stays_on_disk(
 
 
 def find_dictionary(
-    reference: str | Path, model: DictionaryModel | None = None, *, format: str | None = None
-) -> Place:
+    reference: str | Path, model: Model | None = None, *, format: str | None = None
+) -> Folder:
     """A reference's files, downloaded if they are on the hub, and their format."""
     text = str(reference)
     if not text.strip():
@@ -143,9 +120,9 @@ def find_dictionary(
         )
     bundled = _bundled(text, model)
     if bundled is not None:
-        return _place(*bundled, "bundled", format)
+        return _at(*bundled, "bundled", format)
     if path.is_dir():
-        return _place(path, path.resolve().name, "folder", format)
+        return _at(path, path.resolve().name, "folder", format)
     if path.is_file():
         raise DictionaryError(f"{path.name} is a file; give the folder with {native.CONFIG} in it")
     found = _pattern(path, format) or _on_hub(text, format)
@@ -154,16 +131,16 @@ def find_dictionary(
     return found
 
 
-def _place(folder: Path, name: str, source: str, format: str | None, pattern: str = "") -> Place:
+def _at(folder: Path, name: str, source: str, format: str | None, pattern: str = "") -> Folder:
     files = list_files(folder)
     if pattern:
         files = {short: files[full] for short, full in hub.select(files, pattern).items()}
     chosen = format or recognise(files, name).name
     location = str(folder.resolve() / pattern) if source == "folder" else ""
-    return Place(folder, name, source, chosen, files, location)
+    return Folder(folder, name, source, chosen, files, location)
 
 
-def _pattern(path: Path, format: str | None) -> Place | None:
+def _pattern(path: Path, format: str | None) -> Folder | None:
     """A local folder and a pattern that chooses among its files."""
     fixed, pattern = Path(path.anchor), list[str]()
     for part in path.parts[bool(path.anchor) :]:
@@ -173,10 +150,10 @@ def _pattern(path: Path, format: str | None) -> Place | None:
             fixed /= part
     if not pattern or not fixed.is_dir():
         return None
-    return _place(fixed, fixed.resolve().name, "folder", format, "/".join(pattern))
+    return _at(fixed, fixed.resolve().name, "folder", format, "/".join(pattern))
 
 
-def _on_hub(text: str, format: str | None) -> Place | None:
+def _on_hub(text: str, format: str | None) -> Folder | None:
     reference = parse_reference(text)
     if reference is None or reference.repository.partition("/")[0] in bundled_models():
         return None
@@ -190,10 +167,10 @@ def _on_hub(text: str, format: str | None) -> Place | None:
     first = next(iter(found.files.items()))
     folder = first[1].parents[first[0].count("/")]
     source = f"hub:{reference.name}@{found.commit}"
-    return Place(folder, reference.name, source, name, found.files)
+    return Folder(folder, reference.name, source, name, found.files)
 
 
-def check_fits(config: dict[str, Any], model: DictionaryModel, name: str) -> None:
+def check_fits(config: dict[str, Any], model: Model, name: str) -> None:
     """DictionaryError if the dictionary has another depth or width than the model."""
     theirs = config.get("model") or {}
     made_for = f" (it was made for {theirs['name']})" if theirs.get("name") else ""
@@ -207,7 +184,7 @@ def check_fits(config: dict[str, Any], model: DictionaryModel, name: str) -> Non
             )
 
 
-def is_made_for(dictionary: Dictionary, model: DictionaryModel) -> bool:
+def is_made_for(dictionary: Dictionary, model: Model) -> bool:
     """Whether the dictionary was trained on exactly these weights, as far as both sides tell.
 
     A fine-tuned model may be traced with its parent's dictionary; the caller should say so.
@@ -216,7 +193,7 @@ def is_made_for(dictionary: Dictionary, model: DictionaryModel) -> bool:
     return not stored or not model.identity.sha256 or stored == model.identity.sha256
 
 
-def _bundled(text: str, model: DictionaryModel | None) -> tuple[Path, str] | None:
+def _bundled(text: str, model: Model | None) -> tuple[Path, str] | None:
     model_name, slash, name = text.rpartition("/")
     if not slash:
         if model is None or model.identity.source != "bundled":
@@ -230,7 +207,7 @@ def _bundled(text: str, model: DictionaryModel | None) -> tuple[Path, str] | Non
     return folder, f"{model_name}/{name}" if slash else name
 
 
-def _not_found(text: str, model: DictionaryModel | None) -> str:
+def _not_found(text: str, model: Model | None) -> str:
     if model is not None and model.identity.source == "bundled":
         names = ", ".join(bundled_dictionaries(model.identity.name)) or "none"
         return (

@@ -21,10 +21,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.models import Model
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import ROUNDING
-from circuit_tracer.transcoders.source import ActivitySource
 
 BAD_FVU = 0.4
 """From here on the alternatives are tried."""
@@ -115,9 +115,7 @@ def _suspect(what: str) -> str:
 
 
 @torch.no_grad()
-def validate(
-    model: ActivitySource, dictionary: Dictionary, texts: Sequence[str] = TEXT
-) -> Validation:
+def validate(model: Model, dictionary: Dictionary, texts: Sequence[str] = TEXT) -> Validation:
     """Run `texts` through the model and compare the dictionary with its MLPs."""
     first = int(model.bos_id is not None)
     rows = [row for text in texts if len(row := _tokens(model, text)) > first]
@@ -137,7 +135,7 @@ def validate(
     return Validation(tokens, tuple(layers))
 
 
-def _tokens(model: ActivitySource, text: str) -> Int[Tensor, "T"]:
+def _tokens(model: Model, text: str) -> Int[Tensor, "T"]:
     """BOS and the text's tokens that the vocabulary knows."""
     unknown = model.tokenizer.unk_token_id
     ids = [
@@ -149,15 +147,10 @@ def _tokens(model: ActivitySource, text: str) -> Int[Tensor, "T"]:
     return torch.tensor([*start, *ids][: model.max_length], dtype=torch.long, device="cpu")
 
 
-def _alternatives(
-    model: ActivitySource, dictionary: Dictionary
-) -> Iterator[tuple[str, Dictionary]]:
+def _alternatives(model: Model, dictionary: Dictionary) -> Iterator[tuple[str, Dictionary]]:
     """The same weights read otherwise, and how that is called."""
-    wiring = getattr(model, "wiring", None)
-    paths = getattr(wiring, "paths", None)
-    writes: tuple[WritePoint, ...] = (
-        get_args(WritePoint) if paths is None or paths.mlp_post_norm else (dictionary.writes,)
-    )
+    differ = model.wiring.paths.mlp_post_norm
+    writes: tuple[WritePoint, ...] = get_args(WritePoint) if differ else (dictionary.writes,)
     flips = (False, True) if dictionary.layers[0].W_skip is not None else (False,)
     for flip in flips:
         for reading in get_args(ReadPoint):
@@ -192,7 +185,7 @@ def _otherwise(
 
 
 def _figures(
-    model: ActivitySource, dictionary: Dictionary, rows: list[Tensor]
+    model: Model, dictionary: Dictionary, rows: list[Tensor]
 ) -> tuple[list[float], list[float], list[float]]:
     """FVU, L0 and the best factor of every layer; rows are of different lengths."""
     inputs, outputs = [], []

@@ -178,7 +178,7 @@ def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
 
 def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
     """The labels on the dictionary's feature cards, where it has cards of these very weights."""
-    path = find_dictionary(name, model, format=format).folder / FILE
+    path = find_dictionary(name, model, format=format).path / FILE
     if not path.is_file():
         return None
     book = CardBook(path)

@@ -39,7 +39,7 @@ def sprout(transcoders: str) -> tuple[Model, Any, PrunedGraph]:
         open_neurons(model) if transcoders == "neurons" else open_transcoders(transcoders, model)
     )
     settings = TraceSettings(contrast="yellow,red", max_feature_nodes=150)
-    book = load_cards(find_dictionary("sprout/plt").folder)
+    book = load_cards(find_dictionary("sprout/plt").path)
     labels = book.labels if transcoders == "plt" else None
     graph = trace(model, dictionary, "a banana is", settings, labels=labels).graph
     return model, dictionary, prune(graph)

@@ -101,7 +101,7 @@ def test_drawn_texts_depend_on_the_seed_alone() -> None:
 @cache
 def sprout() -> tuple[Model, Any, Any]:
     model = open_model("sprout", device="cpu")
-    book = load_cards(find_dictionary("sprout/plt").folder)
+    book = load_cards(find_dictionary("sprout/plt").path)
     return model, open_transcoders("plt", model), book
 
 

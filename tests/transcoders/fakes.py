@@ -26,6 +26,7 @@ class FakeSource:
     device = DEVICE
     torch_dtype = torch.float32
     identity = Identity(name="fake", source="memory", sha256="fake-weights", kind="fake")
+    wiring = None
 
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)

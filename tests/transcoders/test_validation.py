@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ class PointModel:
     n_layers, d_model, max_length, steady_length, bos_id = L, D, 64, 64, 0
     device, torch_dtype = torch.device("cpu"), torch.float32
     identity = Identity("points", "memory", "", "fake")
+    wiring = SimpleNamespace(paths=SimpleNamespace(mlp_post_norm="norm"))
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)

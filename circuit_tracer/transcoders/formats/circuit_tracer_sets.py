@@ -49,6 +49,7 @@ from circuit_tracer.transcoders.formats.tensors import (
     refuse_others,
     safetensors_headers,
 )
+from circuit_tracer.transcoders.hub import fetch_file
 
 CONFIG = "config.yaml"
 _LAYER = r"layer_(\d+)\.safetensors"
@@ -212,7 +213,7 @@ def _listed_layers(
                 "give one path a layer"
             )
         if reference.startswith("hf://"):
-            file = folder.fetch(reference)
+            file = fetch_file(reference)
         elif reference in folder.files:
             file = folder.files[reference]
         else:

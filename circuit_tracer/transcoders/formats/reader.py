@@ -18,24 +18,29 @@ from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
 T = TypeVar("T")
 
 
-def _no_hub(reference: str) -> Path:
-    raise DictionaryError(f"{reference} is on the model hub and cannot be fetched from here")
-
-
 @dataclass(frozen=True)
 class Folder:
-    """A dictionary's files, wherever they come from."""
+    """A dictionary's files, wherever they come from, and how its graphs will call it."""
 
+    path: Path
     name: str
-    """For messages: the folder's name or the hub reference."""
+    """The folder's name, a bundled one or the hub reference."""
+    source: str
+    """"bundled", "folder" or "hub:org/repo/sub@commit"."""
+    format: str
+    """Name of the reader that knows its files."""
     files: Mapping[str, Path]
-    """Relative path with slashes -> file."""
-    repository: str = ""
-    """Hub repository, or the folder's name: some formats say their model nowhere else."""
+    """By their path relative to the folder, with slashes."""
+    location: str = ""
+    """Absolute path of a folder, with the pattern that chooses in it; empty for others."""
     wiring: Wiring | None = None
     """Of the model it is for, if one is at hand; it settles names that mean several places."""
-    fetch: Callable[[str], Path] = _no_hub
-    """Gets a file that a config names by `hf://` and returns where it now is."""
+
+    @property
+    def repository(self) -> str:
+        """Hub repository, or the folder's name: some formats say their model nowhere else."""
+        match = re.match(r"hub:([^/]+/[^/@]+)", self.source)
+        return match[1] if match else self.name
 
     def neighbour(self, name: str, other: str) -> Path:
         """The file `other` in the same folder as the file `name`; DictionaryError without it."""

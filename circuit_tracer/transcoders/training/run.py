@@ -24,7 +24,6 @@ from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.rows import RowReader, check_known, count_tokens, fingerprint
-from circuit_tracer.transcoders.source import ActivitySource
 from circuit_tracer.transcoders.training.checkpoint import (
     FACTS,
     Position,
@@ -99,7 +98,7 @@ def checkpoint_folder(out: Path) -> Path:
 
 
 def train_in_memory(
-    model: ActivitySource,
+    model: Model,
     text: Path,
     config: TrainingConfig,
     *,
@@ -112,7 +111,7 @@ def train_in_memory(
     return run.dictionary(torch.float32)
 
 
-def _check(model: ActivitySource, config: TrainingConfig, out: Path | None) -> None:
+def _check(model: Model, config: TrainingConfig, out: Path | None) -> None:
     if config.row_length is not None and config.row_length > model.steady_length:
         too_long = config.row_length > model.max_length
         why = "takes" if too_long else "turns positions of in one way, whatever the row's length"

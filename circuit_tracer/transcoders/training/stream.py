@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
+from circuit_tracer.models import Model
 from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.transcoders.rows import RowReader
-from circuit_tracer.transcoders.source import ActivitySource
 
 BUFFER_BYTES = 1 << 30
 """Size of the buffer when no number of tokens is given."""
@@ -37,7 +37,7 @@ class ActivityBuffer:
 
     def __init__(
         self,
-        model: ActivitySource,
+        model: Model,
         reader: RowReader,
         *,
         reads: ReadPoint,

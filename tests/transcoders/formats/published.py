@@ -52,6 +52,7 @@ class FakeModel:
     n_layers, d_model = L, D
     device, torch_dtype = torch.device("cpu"), torch.float64
     identity = Identity("fake", "memory", "", "fake")
+    wiring = None
 
 
 def raw_layers(seed: int = 0, *, dtype: torch.dtype = torch.float32, same: bool = False) -> Raw:
