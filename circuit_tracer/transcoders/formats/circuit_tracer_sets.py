@@ -20,20 +20,16 @@ says that ReLU comes first.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation, Kind
-from circuit_tracer.transcoders.formats.config_keys import check_keys
 from circuit_tracer.transcoders.formats.files import (
     by_layer,
     check_contiguous,
-    place_of,
-    read_table,
 )
 from circuit_tracer.transcoders.formats.gemma_scope import npz_layer
 from circuit_tracer.transcoders.formats.gemma_scope_2 import safetensors_layer
@@ -41,7 +37,7 @@ from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, writ
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
 from circuit_tracer.transcoders.formats.reader import Folder, Reader
-from circuit_tracer.transcoders.formats.settings import is_count, text_of
+from circuit_tracer.transcoders.formats.settings import Settings, is_count
 from circuit_tracer.transcoders.formats.tensors import (
     Headers,
     find_tensor,
@@ -88,31 +84,31 @@ def _plan(folder: Folder) -> Plan:
             "write one with model_kind, model_name, feature_input_hook, feature_output_hook"
         )
     path = folder.files[CONFIG]
-    config = read_table(path)
+    config = Settings.read(path)
     kinds: dict[object, Kind] = {"transcoder_set": "plt", "cross_layer_transcoder": "clt"}
     kind = kinds.get(str(config.get("model_kind", "transcoder_set")))
     if kind is None:
-        raise DictionaryError(
-            f'{place_of(path)} has "model_kind": {str(config["model_kind"])[:40]} where '
+        raise config.wrong(
+            f'has "model_kind": {str(config["model_kind"])[:40]} where '
             "transcoder_set and cross_layer_transcoder are known; correct it"
         )
     if "transcoders" in config:
-        layers = _listed_layers(folder, config, kind, path)
+        layers = _listed_layers(folder, config, kind)
     else:
         layers = _cross_layers(folder) if kind == "clt" else _single_layers(folder)
         _refuse_strays(folder, layers)
-    model = text_of(config, "model_name")
+    model = config.text("model_name")
     reads_as, writes_as = config.get("feature_input_hook"), config.get("feature_output_hook")
     for key, value in (("feature_input_hook", reads_as), ("feature_output_hook", writes_as)):
         if not isinstance(value, str):
-            raise DictionaryError(
-                f"{place_of(path)} does not say the {key}, so it is unknown where the dictionary "
+            raise config.wrong(
+                f"does not say the {key}, so it is unknown where the dictionary "
                 f"{'reads' if 'input' in key else 'writes'}; add it"
             )
-    activation, notes = _activation(folder, config, layers, path)
-    notes += check_keys(config, USED, path)
+    activation, notes = _activation(folder, config, layers)
+    notes += config.notes(USED)
     if activation == "topk":
-        layers = [_with_k(layer, folder, config, path) for layer in layers]
+        layers = [_with_k(layer, folder, config) for layer in layers]
     return Plan(
         format=READER.name,
         kind=kind,
@@ -126,8 +122,8 @@ def _plan(folder: Folder) -> Plan:
         model_name=model,
         config={"scan": config["scan"]} if isinstance(config.get("scan"), str) else {},
         notes=(*notes, *ambiguity(reads_as)),
-        sha256=text_of(config, "sha256"),
-        converted_from=text_of(config, "converted_from"),
+        sha256=config.text("sha256"),
+        converted_from=config.text("converted_from"),
     )
 
 
@@ -163,11 +159,8 @@ def _cross_layers(folder: Folder) -> list[LayerPlan]:
     if not encoders:
         raise DictionaryError(f"{folder.name} lacks W_enc_0.safetensors; give a whole dictionary")
     check_contiguous(encoders, folder.name, "W_enc_{}.safetensors")
-    check_contiguous({*decoders, *encoders}, folder.name, "W_dec_{}.safetensors")
-    for layer in encoders:
-        if layer not in decoders:
-            raise DictionaryError(f"{folder.name} lacks W_dec_{layer}.safetensors; get it again")
     n_layers = len(encoders)
+    check_contiguous(decoders, folder.name, "W_dec_{}.safetensors", n_layers)
     return [
         _cross_layer(layer, n_layers, encoders[layer][1], decoders[layer][1]) for layer in encoders
     ]
@@ -195,30 +188,28 @@ def _cross_layer(layer: int, n_layers: int, encoder: Path, decoder: Path) -> Lay
     )
 
 
-def _listed_layers(
-    folder: Folder, config: Mapping[str, Any], kind: Kind, path: Path
-) -> list[LayerPlan]:
+def _listed_layers(folder: Folder, config: Settings, kind: Kind) -> list[LayerPlan]:
     """Layers whose files the config lists, in repositories of their own or beside it."""
     entries = config["transcoders"]
     if not isinstance(entries, list) or not entries:
-        raise DictionaryError(f"{place_of(path)} has an empty list of transcoders; name them there")
+        raise config.wrong("has an empty list of transcoders; name them there")
     layers = {}
     for position, entry in enumerate(entries):
-        said = entry if isinstance(entry, dict) else {"filepath": entry}
-        check_keys(said, ("layer", "filepath"), path)
+        values = entry if isinstance(entry, dict) else {"filepath": entry}
+        said = Settings(values, config.path)
+        said.notes(("layer", "filepath"))
         layer, reference = said.get("layer", position), said.get("filepath")
         if not isinstance(reference, str) or not (is_count(layer) or layer == 0):
-            raise DictionaryError(
-                f"{place_of(path)} has an entry in its list of transcoders that names no file; "
-                "give one path a layer"
+            raise config.wrong(
+                "has an entry in its list of transcoders that names no file; give one path a layer"
             )
         if reference.startswith("hf://"):
             file = fetch_file(reference)
         elif reference in folder.files:
             file = folder.files[reference]
         else:
-            raise DictionaryError(
-                f'{place_of(path)} names "{reference[:80]}", which is not in the folder; put it '
+            raise config.wrong(
+                f'names "{reference[:80]}", which is not in the folder; put it '
                 "there, or name it by hf://"
             )
         layers[layer] = _any_layer(layer, file, len(entries) if kind == "clt" else None)
@@ -240,7 +231,7 @@ def _any_layer(layer: int, path: Path, n_layers: int | None) -> LayerPlan:
 
 
 def _activation(
-    folder: Folder, config: Mapping[str, Any], layers: list[LayerPlan], path: Path
+    folder: Folder, config: Settings, layers: list[LayerPlan]
 ) -> tuple[Activation, tuple[str, ...]]:
     said = config.get("activation")
     name = str(said).lower().replace("_", "").replace("-", "") if said is not None else None
@@ -252,23 +243,19 @@ def _activation(
         name = "jumprelu" if any(thresholds) else "relu"
     activations: dict[str, Activation] = {name: name for name in get_args(Activation)}
     if name not in activations:
-        raise DictionaryError(
-            f'{place_of(path)} has "activation": {str(said)[:40]}, which is none of relu, topk and '
+        raise config.wrong(
+            f'has "activation": {str(said)[:40]}, which is none of relu, topk and '
             "jumprelu; correct it"
         )
     if name == "jumprelu" and not all(thresholds):
         missing = thresholds.index(False)
         raise DictionaryError(f"layer {missing} of {folder.name} has no thresholds; get it again")
     if name != "jumprelu" and any(thresholds):
-        raise DictionaryError(
-            f"{place_of(path)} says {name} and the weights have JumpReLU thresholds; correct it"
-        )
+        raise config.wrong(f"says {name} and the weights have JumpReLU thresholds; correct it")
     if name != "topk" and has_k:
-        raise DictionaryError(
-            f"{place_of(path)} says {name} and there is a k, which only TopK has; correct it"
-        )
+        raise config.wrong(f"says {name} and there is a k, which only TopK has; correct it")
     if name == "relu" and config.get("rectified") is False:
-        raise DictionaryError(f"{place_of(path)} says relu and not rectified; correct it")
+        raise config.wrong("says relu and not rectified; correct it")
     silent = name == "topk" and config.get("k") is None and not any(x.k for x in layers)
     notes: tuple[str, ...] = ()
     if silent and folder.repository in KNOWN_K:
@@ -276,16 +263,16 @@ def _activation(
     return activations[name], notes
 
 
-def _with_k(layer: LayerPlan, folder: Folder, config: Mapping[str, Any], path: Path) -> LayerPlan:
+def _with_k(layer: LayerPlan, folder: Folder, config: Settings) -> LayerPlan:
     if layer.k is not None and config.get("k") not in (None, layer.k):
-        raise DictionaryError(
-            f"{place_of(path)} has k {config['k']} and the weights of layer {layer.layer} have "
+        raise config.wrong(
+            f"has k {config['k']} and the weights of layer {layer.layer} have "
             f"{layer.k}; correct one of them"
         )
     k = layer.k or config.get("k") or KNOWN_K.get(folder.repository)
     if not is_count(k):
-        raise DictionaryError(
-            f"{place_of(path)} is a TopK dictionary and does not say its k (how many features a "
+        raise config.wrong(
+            "is a TopK dictionary and does not say its k (how many features a "
             "token keeps), without which features mean nothing; add k to it"
         )
     return replace(layer, k=k)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,44 +33,34 @@ def place_of(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """A JSON file of reasonable size, or one sentence."""
-    try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DictionaryError(f"{place_of(path)} cannot be read as JSON; {GET_AGAIN}") from error
+    return _parsed(path, "JSON", json.loads)
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """A JSON or YAML file that holds one table of settings."""
-    content = read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
+    """A JSON or YAML file that holds one table of settings; tags that build objects are refused."""
+    is_yaml = path.suffix in (".yaml", ".yml")
+    content = _parsed(path, "plain YAML", yaml.safe_load) if is_yaml else read_json(path)
     if not isinstance(content, dict):
         raise DictionaryError(f"{place_of(path)} is not a table of settings; {GET_AGAIN}")
     return {str(key): value for key, value in content.items()}
 
 
-def read_yaml(path: Path) -> Any:
-    """A YAML file of plain values; tags that build objects are refused."""
-    text = _text(path)
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DictionaryError(
-            f"{place_of(path)} cannot be read as plain YAML ({reason(error)}); write plain "
-            "values without tags"
-        ) from error
-
-
-def _text(path: Path) -> str:
+def _parsed(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
     try:
         if path.stat().st_size > _TEXT_BYTES:
             raise DictionaryError(
                 f"{place_of(path)} has {path.stat().st_size:,} bytes, too many for settings; "
                 f"{GET_AGAIN}"
             )
-        return path.read_text(encoding="utf-8")
+        return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DictionaryError(f"{place_of(path)} is missing; {GET_AGAIN}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        kind = "plain YAML" if path.suffix in (".yaml", ".yml") else "JSON"
+    except yaml.YAMLError as error:
+        raise DictionaryError(
+            f"{place_of(path)} cannot be read as {kind} ({reason(error)}); write plain values "
+            "without tags"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:  # also what is no UTF-8
         raise DictionaryError(f"{place_of(path)} cannot be read as {kind}; {GET_AGAIN}") from error
 
 
@@ -152,10 +142,15 @@ def by_layer(files: Mapping[str, Path], pattern: str) -> dict[int, tuple[str, Pa
     return dict(sorted(found.items()))
 
 
-def check_contiguous(layers: Iterable[int], what: str, form: str) -> None:
-    """DictionaryError unless the layers are 0, 1, ..., L-1; `form` names a file, with a {}."""
-    numbers = sorted(layers)
-    missing = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
+def check_contiguous(
+    layers: Iterable[int], what: str, form: str, n_layers: int | None = None
+) -> None:
+    """DictionaryError unless the layers are 0, 1, ..., L-1; `form` names a file, with a {}.
+
+    L is `n_layers`, and then there may be others; without it the largest number and 1.
+    """
+    numbers = set(layers)
+    missing = sorted(set(range(n_layers or max(numbers, default=0) + 1)) - numbers)
     if missing:
         names = ", ".join(form.format(i) for i in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""

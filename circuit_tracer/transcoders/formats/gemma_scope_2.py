@@ -16,16 +16,14 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.decoders import DecoderFile
-from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
-from circuit_tracer.transcoders.formats.files import by_layer, check_contiguous, read_table
+from circuit_tracer.transcoders.formats.files import by_layer, check_contiguous
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
 from circuit_tracer.transcoders.formats.reader import Folder, LayerReading, Reader, joined
-from circuit_tracer.transcoders.formats.settings import plain_sae, text_of
+from circuit_tracer.transcoders.formats.settings import Settings, plain_sae
 from circuit_tracer.transcoders.formats.tensors import safetensors_headers
 
 Variant = tuple[str, str, str, str]
@@ -126,9 +124,9 @@ def _check_causal(plan: LayerPlan) -> None:
         )
 
 
-def _layer(folder: Folder, plan: LayerPlan, config: dict[str, Any]) -> LayerReading:
-    reads_as = text_of(config, "hf_hook_point_in") or READS
-    writes_as = text_of(config, "hf_hook_point_out") or WRITES
+def _layer(folder: Folder, plan: LayerPlan, config: Settings) -> LayerReading:
+    reads_as = config.text("hf_hook_point_in") or READS
+    writes_as = config.text("hf_hook_point_out") or WRITES
     if config.get("type") == "sae" or reads_as == writes_as:
         raise plain_sae(f"{folder.name}")
     if config.get("architecture") not in (None, "jump_relu"):
@@ -136,17 +134,18 @@ def _layer(folder: Folder, plan: LayerPlan, config: dict[str, Any]) -> LayerRead
             f"layer {plan.layer} of {folder.name} has the architecture "
             f'"{config["architecture"]}" where jump_relu is known; ask for support of it'
         )
-    path = plan.stored_decoder.path.with_name("config.json")
-    agrees(config, "affine_connection", "W_skip" in plan.tensors, path)
-    notes = check_keys(config, USED, path)
-    model = text_of(config, "model_name")
+    config.agrees("affine_connection", "W_skip" in plan.tensors)
+    notes = config.notes(USED)
+    model = config.text("model_name")
     return LayerReading(plan, "jumprelu", reads_as, writes_as, model, notes)
 
 
-def _config_of(chosen: dict[str, Path], name: str) -> dict[str, Any]:
+def _config_of(chosen: dict[str, Path], name: str) -> Settings:
     home, slash, _ = name.rpartition("/")
     path = chosen.get(f"{home}{slash}config.json")
-    return {} if path is None else read_table(path)
+    if path is None:
+        return Settings({}, chosen[name])
+    return Settings.read(path)
 
 
 def _variant(match: re.Match[str]) -> Variant:

@@ -22,16 +22,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation
-from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
-from circuit_tracer.transcoders.formats.files import place_of, read_table
+from circuit_tracer.transcoders.formats.files import place_of
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import Fold, Plan, Weights
 from circuit_tracer.transcoders.formats.reader import (
@@ -41,12 +37,7 @@ from circuit_tracer.transcoders.formats.reader import (
     by_number,
     joined,
 )
-from circuit_tracer.transcoders.formats.settings import (
-    count_of,
-    number_of,
-    plain_sae,
-    text_of,
-)
+from circuit_tracer.transcoders.formats.settings import Settings, plain_sae
 from circuit_tracer.transcoders.formats.tensors import find_tensor, safetensors_headers
 
 CONFIG, WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
@@ -67,8 +58,8 @@ LAYOUT = Layout(
 def _plan(folder: Folder) -> Plan:
     """From headers and configs; the layer of a folder is what its config says."""
     readings = [
-        (name.rpartition("/")[0], _layer(folder.neighbour(name, WEIGHTS), config))
-        for name, config in folder.files.items()
+        (name.rpartition("/")[0], _layer(folder.neighbour(name, WEIGHTS), Settings.read(path)))
+        for name, path in folder.files.items()
         if name.rpartition("/")[2] == CONFIG
     ]
     layers = by_number(readings, folder, f"a {CONFIG} that reads at layer {{}}")
@@ -79,65 +70,62 @@ def _plan(folder: Folder) -> Plan:
     return joined(READER.name, folder, layers, model=model)
 
 
-def _layer(path: Path, config_path: Path) -> LayerReading:
-    config = read_table(config_path)
-    reads_as, writes_as = text_of(config, "hook_point_in"), text_of(config, "hook_point_out")
+def _layer(path: Path, config: Settings) -> LayerReading:
+    reads_as, writes_as = config.text("hook_point_in"), config.text("hook_point_out")
     if reads_as is None or writes_as is None:
-        raise DictionaryError(
-            f"{place_of(config_path)} lacks hook_point_in or hook_point_out; add it"
-        )
+        raise config.wrong("lacks hook_point_in or hook_point_out; add it")
     if reads_as == writes_as:
-        raise plain_sae(place_of(config_path))
+        raise plain_sae(place_of(config.path))
     number = re.search(r"blocks\.(\d+)\.", reads_as)
     if number is None:
-        raise DictionaryError(
-            f'{place_of(config_path)} has "hook_point_in": "{reads_as[:60]}", which names no '
+        raise config.wrong(
+            f'has "hook_point_in": "{reads_as[:60]}", which names no '
             "layer; write it as blocks.0.ln2.hook_normalized"
         )
-    activation = _activation(config, config_path)
+    activation = _activation(config)
     headers = safetensors_headers(path)
-    agrees(config, "use_decoder_bias", "decoder.bias" in headers, config_path)
+    config.agrees("use_decoder_bias", "decoder.bias" in headers)
     width = find_tensor(headers, "decoder.weight", path).shape[0]
     plan = LAYOUT.plan(
         int(number[1]),
         path,
         headers,
-        k=count_of(config, "top_k", config_path) if activation == "topk" else None,
-        fold=_fold(config, width, activation == "jumprelu", config_path),
+        k=config.count("top_k") if activation == "topk" else None,
+        fold=_fold(config, width, activation == "jumprelu"),
     )
-    notes = check_keys(config, USED, config_path)
+    notes = config.notes(USED)
     return LayerReading(plan, activation, reads_as, writes_as, notes=notes)
 
 
-def _activation(config: Mapping[str, Any], path: Path) -> Activation:
+def _activation(config: Settings) -> Activation:
     """TopK with a threshold was turned into JumpReLU for inference."""
     name = str(config.get("act_fn", "relu")).lower()
     if name == "topk" and config.get("jump_relu_threshold"):
         name = "jumprelu"
     if config.get("use_glu_encoder"):
-        raise DictionaryError(
-            f"{place_of(path)} has a gated encoder (use_glu_encoder), which is no linear encoder "
+        raise config.wrong(
+            "has a gated encoder (use_glu_encoder), which is no linear encoder "
             "and is not supported; give transcoders without one"
         )
     if name == "jumprelu":
         return "jumprelu"
     if name == "relu" and config.get("jump_relu_threshold"):
-        raise DictionaryError(
-            f"{place_of(path)} says relu and a jump_relu_threshold of "
+        raise config.wrong(
+            f"says relu and a jump_relu_threshold of "
             f"{str(config['jump_relu_threshold'])[:40]}; correct one of them"
         )
     if name in ("relu", "topk"):
         return "relu" if name == "relu" else "topk"
-    raise DictionaryError(
-        f'{place_of(path)} has the activation "{name}", which is none of jumprelu, topk and relu; '
+    raise config.wrong(
+        f'has the activation "{name}", which is none of jumprelu, topk and relu; '
         "ask for support of it"
     )
 
 
-def _fold(config: Mapping[str, Any], d: int, thresholds: bool, path: Path) -> Fold:
+def _fold(config: Settings, d: int, thresholds: bool) -> Fold:
     """The three steps at the top of this file."""
-    factor_in, factor_out = _factors(config, d, path)
-    threshold = number_of(config, "jump_relu_threshold", path) if thresholds else None
+    factor_in, factor_out = _factors(config, d)
+    threshold = config.number("jump_relu_threshold") if thresholds else None
     centred = config.get("apply_decoder_bias_to_pre_encoder") is True
     by_length = config.get("sparsity_include_decoder_norm", True) is True
 
@@ -161,24 +149,25 @@ def _fold(config: Mapping[str, Any], d: int, thresholds: bool, path: Path) -> Fo
     return fold
 
 
-def _factors(config: Mapping[str, Any], d: int, path: Path) -> tuple[float, float]:
+def _factors(config: Settings, d: int) -> tuple[float, float]:
     way = config.get("norm_activation", "dataset-wise")
     if way in ("inference", "none", None):
         return 1.0, 1.0
     norms = config.get("dataset_average_activation_norm")
     if way != "dataset-wise":
-        raise DictionaryError(
-            f'{place_of(path)} normalises activations "{way}", token by token, which is no linear '
+        raise config.wrong(
+            f'normalises activations "{way}", token by token, which is no linear '
             "map and cannot be folded into the weights; give transcoders with dataset-wise norms"
         )
     if not isinstance(norms, dict):
-        raise DictionaryError(
-            f"{place_of(path)} lacks dataset_average_activation_norm with in and out, without "
+        raise config.wrong(
+            "lacks dataset_average_activation_norm with in and out, without "
             "which its scale is unknown; add it"
         )
-    norm_in, norm_out = number_of(norms, "in", path), number_of(norms, "out", path)
+    factors = Settings(norms, config.path)
+    norm_in, norm_out = factors.number("in"), factors.number("out")
     if norm_in <= 0 or norm_out <= 0:
-        raise DictionaryError(f"{place_of(path)} has an average norm of 0 or less; correct it")
+        raise config.wrong("has an average norm of 0 or less; correct it")
     return math.sqrt(d) / norm_in, math.sqrt(d) / norm_out
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -25,11 +25,17 @@ from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind
-from circuit_tracer.transcoders.formats.config_keys import check_keys
-from circuit_tracer.transcoders.formats.files import GET_AGAIN, read_json, refuse_pickles
+from circuit_tracer.transcoders.formats.files import (
+    GET_AGAIN,
+    by_layer,
+    check_contiguous,
+    place_of,
+    read_json,
+    refuse_pickles,
+)
 from circuit_tracer.transcoders.formats.plan import LayerPlan, Plan
 from circuit_tracer.transcoders.formats.reader import Folder, Reader
-from circuit_tracer.transcoders.formats.settings import is_count
+from circuit_tracer.transcoders.formats.settings import Settings, is_count
 from circuit_tracer.transcoders.formats.tensors import (
     find_tensor,
     refuse_others,
@@ -40,10 +46,10 @@ from circuit_tracer.transcoders.formats.writing import write_safetensors
 FORMAT = "circuit-tracer-dictionary"
 VERSION = 1
 CONFIG = DICTIONARY_FILE
-_FILE = re.compile(r"layer_(\d+)\.safetensors")
+_FILE = r"layer_(\d+)\.safetensors"
 
 
-def layer_file(layer: int) -> str:
+def layer_file(layer: int | str) -> str:
     """Name of one layer's weight file."""
     return f"layer_{layer}.safetensors"
 
@@ -122,7 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`dictionary.json`, checked for everything the loader relies on."""
     if not (folder / CONFIG).is_file():
         raise DictionaryError(_no_config(folder.name))
-    return _checked_config(read_json(folder / CONFIG), folder)
+    return _checked_config(folder / CONFIG)
 
 
 def _no_config(name: str) -> str:
@@ -132,69 +138,53 @@ def _no_config(name: str) -> str:
     )
 
 
-def _checked_config(config: Any, folder: Path) -> dict[str, Any]:
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+def _checked_config(path: Path) -> Settings:
+    config = Settings(values, path) if isinstance(values := read_json(path), dict) else None
+    if config is None or config.get("format") != FORMAT:
         raise DictionaryError(
-            f'{folder.name}/{CONFIG} does not say "format": "{FORMAT}", so it is not one of ours; '
+            f'{place_of(path)} does not say "format": "{FORMAT}", so it is not one of ours; '
             "give another folder"
         )
     if config.get("version") != VERSION:
-        raise DictionaryError(
-            f"{folder.name}/{CONFIG} has version {config.get('version')} of the format and this "
-            f"program reads version {VERSION}; use a matching circuit-tracer"
+        raise config.wrong(
+            f"has version {config.get('version')} of the format and this program reads version "
+            f"{VERSION}; use a matching circuit-tracer"
         )
-    _check_fields(folder, config)
+    n_layers = config.count("n_layers")
+    config.count("d_model")
+    choices = {"kind": Kind, "activation": Activation, "reads": ReadPoint, "writes": WritePoint}
+    for name, choice in choices.items():
+        if config.get(name) not in get_args(choice):
+            raise config.needs(name, " or ".join(get_args(choice)))
+    for name in ("model", "training", "evaluation"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise config.needs(name, "an object")
+    if not _are_figures((config.get("evaluation") or {}).get("layers") or []):
+        raise config.needs("evaluation", "figures of every layer")
+    features = config.get("n_features")
+    if not isinstance(features, list) or not all(is_count(f) for f in features):
+        raise config.needs("n_features", "a list with the number of features of every layer")
+    if len(features) != n_layers:
+        raise config.wrong(
+            f"has {n_layers} layers but {len(features)} numbers of features; {GET_AGAIN}"
+        )
+    if not isinstance(config.get("converted_from") or "", str):
+        raise config.needs("converted_from", "the sha256 of a dictionary")
+    if not isinstance(config.get("rectified", True), bool):
+        raise config.needs("rectified", "true or false")
+    _check_k(config)
     return config
 
 
-def _check_fields(folder: Path, config: Mapping[str, Any]) -> None:
-    def wrong(name: str, expected: str) -> DictionaryError:
-        return DictionaryError(
-            f'{folder.name}/{CONFIG} has "{name}": {json.dumps(config.get(name))} where it needs '
-            f"{expected}; {GET_AGAIN}"
-        )
-
-    for name in ("n_layers", "d_model"):
-        if not is_count(config.get(name)):
-            raise wrong(name, "a whole number above 0")
-    choices = {
-        "kind": get_args(Kind),
-        "activation": get_args(Activation),
-        "reads": get_args(ReadPoint),
-        "writes": get_args(WritePoint),
-    }
-    for name, allowed in choices.items():
-        if config.get(name) not in allowed:
-            raise wrong(name, " or ".join(allowed))
-    for name in ("model", "training", "evaluation"):
-        if not isinstance(config.get(name) or {}, dict):
-            raise wrong(name, "an object")
-    if not _are_figures((config.get("evaluation") or {}).get("layers") or []):
-        raise wrong("evaluation", "figures of every layer")
-    features = config.get("n_features")
-    if not isinstance(features, list) or not all(is_count(f) for f in features):
-        raise wrong("n_features", "a list with the number of features of every layer")
-    if len(features) != config["n_layers"]:
-        raise DictionaryError(
-            f"{folder.name}/{CONFIG} has {config['n_layers']} layers but {len(features)} numbers "
-            f"of features; {GET_AGAIN}"
-        )
-    if not isinstance(config.get("converted_from") or "", str):
-        raise wrong("converted_from", "the sha256 of a dictionary")
-    if not isinstance(config.get("rectified", True), bool):
-        raise wrong("rectified", "true or false")
-    k = config.get("k")
+def _check_k(config: Settings) -> None:
+    k, n_layers = config.get("k"), config["n_layers"]
     if config["activation"] != "topk" and any(k if isinstance(k, list) else [k]):
-        raise DictionaryError(
-            f"{folder.name}/{CONFIG} says {config['activation']} and there is a k, which only topk "
-            "has; correct it"
+        raise config.wrong(
+            f"says {config['activation']} and there is a k, which only topk has; correct it"
         )
-    ks = k if isinstance(k, list) and len(k) == config["n_layers"] else [k]
-    if config["activation"] == "topk" and not all(is_count(one) for one in ks):
-        raise DictionaryError(
-            f"{folder.name}/{CONFIG} says topk but not its k (how many features a token keeps); "
-            'add "k"'
-        )
+    ks = k if isinstance(k, list) and len(k) == n_layers else [k]
+    if config["activation"] == "topk" and not all(map(is_count, ks)):
+        raise config.wrong('says topk but not its k (how many features a token keeps); add "k"')
 
 
 def _are_figures(layers: Any) -> bool:
@@ -216,11 +206,16 @@ def _plan(folder: Folder) -> Plan:
         raise DictionaryError(_no_config(folder.name))
     path = folder.files[CONFIG]
     refuse_pickles(folder.files)
-    config = _checked_config(read_json(path), path.parent)
-    notes = check_keys(config, (*_STRUCTURE, "model", "training", "evaluation"), path)
-    n_layers = config["n_layers"]
-    _check_files(folder.name, n_layers, folder.files)
-    files = [folder.files[layer_file(i)] for i in range(n_layers)]
+    config = _checked_config(path)
+    notes = config.notes((*_STRUCTURE, "model", "training", "evaluation"))
+    n_layers, named = config["n_layers"], by_layer(folder.files, _FILE)
+    check_contiguous(named, folder.name, layer_file("{}"), n_layers)
+    if len(named) > n_layers:
+        raise DictionaryError(
+            f"{folder.name} has {layer_file(n_layers)} but its {CONFIG} speaks of {n_layers} "
+            "layers; remove the file or put the right config beside it"
+        )
+    files = [file for _, file in named.values()]
     return Plan(
         format=READER.name,
         kind=config["kind"],
@@ -241,7 +236,7 @@ def _plan(folder: Folder) -> Plan:
 READER = Reader(
     "ours",
     recognised_by=re.escape(CONFIG),
-    parts=f"{re.escape(CONFIG)}|{re.escape(CARDS_FILE)}|{_FILE.pattern}",
+    parts=f"{re.escape(CONFIG)}|{re.escape(CARDS_FILE)}|{_FILE}",
     plan=_plan,
 )
 
@@ -251,21 +246,6 @@ _STRUCTURE = (
     "converted_from",
 )
 """Keys of the config that the weights and fields of a `Dictionary` already say."""
-
-
-def _check_files(name: str, n_layers: int, files: Collection[str]) -> None:
-    there = {int(match[1]) for file in files if (match := _FILE.fullmatch(file))}
-    missing = sorted(set(range(n_layers)) - there)
-    if missing:
-        names = ", ".join(layer_file(i) for i in missing[:5])
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise DictionaryError(f"{name} lacks {names}{more}; {GET_AGAIN}")
-    extra = sorted(there - set(range(n_layers)))
-    if extra:
-        raise DictionaryError(
-            f"{name} has {layer_file(extra[0])} but its {CONFIG} speaks of {n_layers} "
-            "layers; remove the file or put the right config beside it"
-        )
 
 
 def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:

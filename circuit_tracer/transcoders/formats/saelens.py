@@ -20,14 +20,11 @@ and is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation
-from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
-from circuit_tracer.transcoders.formats.files import place_of, read_table
+from circuit_tracer.transcoders.formats.files import place_of
 from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import Fold, Plan, Weights
@@ -38,12 +35,7 @@ from circuit_tracer.transcoders.formats.reader import (
     by_number,
     joined,
 )
-from circuit_tracer.transcoders.formats.settings import (
-    is_count,
-    number_of,
-    plain_sae,
-    text_of,
-)
+from circuit_tracer.transcoders.formats.settings import Settings, is_count, plain_sae
 from circuit_tracer.transcoders.formats.tensors import Headers, safetensors_headers
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -74,7 +66,7 @@ LAYOUT = Layout(
 def _plan(folder: Folder) -> Plan:
     """From headers and configs; the layer of a folder is what its config says."""
     readings = [
-        (name.rpartition("/")[0], _layer(path, folder.neighbour(name, CONFIG), name))
+        (name.rpartition("/")[0], _layer(path, Settings.read(folder.neighbour(name, CONFIG)), name))
         for name, path in folder.files.items()
         if name.rpartition("/")[2] == WEIGHTS
     ]
@@ -82,53 +74,53 @@ def _plan(folder: Folder) -> Plan:
     return joined(READER.name, folder, layers)
 
 
-def _layer(path: Path, config_path: Path, name: str) -> LayerReading:
-    config = read_table(config_path)
+def _layer(path: Path, config: Settings, name: str) -> LayerReading:
     metadata = config.get("metadata")
-    said = {**config, **(metadata if isinstance(metadata, dict) else {})}
-    notes = check_keys(said, (*USED, *_FACTORS), config_path)
-    architecture = _architecture(said, config_path)
+    if isinstance(metadata, dict):
+        config = Settings({**config, **metadata}, config.path)
+    notes = config.notes((*USED, *_FACTORS))
+    architecture = _architecture(config)
     headers = safetensors_headers(path)
-    activation = _activation(said, architecture, headers, config_path)
-    reads_as, writes_as, ambiguous = _hooks(said, config_path)
+    activation = _activation(config, architecture, headers)
+    reads_as, writes_as, ambiguous = _hooks(config)
     layer = _number(reads_as, name.rpartition("/")[0])
     for key in ("hook_layer", "hook_layer_out", "hook_point_layer"):
-        agrees(said, key, layer, config_path)
-    fold = _fold(said, headers, config_path)
-    plan = LAYOUT.plan(layer, path, headers, k=_k(said), fold=fold)
+        config.agrees(key, layer)
+    fold = _fold(config, headers)
+    plan = LAYOUT.plan(layer, path, headers, k=_k(config), fold=fold)
     for key, size in (("d_in", plan.d_model), ("d_out", plan.d_model), ("d_sae", plan.n_features)):
-        agrees(said, key, size, config_path)
-    model = text_of(said, "model_name")
+        config.agrees(key, size)
+    model = config.text("model_name")
     return LayerReading(plan, activation, reads_as, writes_as, model, notes + ambiguous)
 
 
-def _architecture(said: Mapping[str, Any], path: Path) -> str:
+def _architecture(config: Settings) -> str:
     """The architecture's name; DictionaryError for one that is not known."""
-    name = str(said.get("architecture"))
+    name = str(config.get("architecture"))
     if name.replace("skip_", "") in ARCHITECTURES:
         return name
     if "transcoder" not in name:
-        raise plain_sae(f'{place_of(path)} with the architecture "{name}"')
-    raise DictionaryError(
-        f'{place_of(path)} is a transcoder of the architecture "{name}", where '
+        raise plain_sae(f'{place_of(config.path)} with the architecture "{name}"')
+    raise config.wrong(
+        f'is a transcoder of the architecture "{name}", where '
         f"{', '.join(ARCHITECTURES)} and the same with skip_ are known; ask for support of it"
     )
 
 
-def _hooks(said: Mapping[str, Any], path: Path) -> tuple[str, str, tuple[str, ...]]:
+def _hooks(config: Settings) -> tuple[str, str, tuple[str, ...]]:
     """Names of the reading and the writing point; Hugging Face's where both are there."""
-    lens_in = text_of(said, "hook_name", "hook_point")
-    lens_out = text_of(said, "hook_name_out", "hook_point_out", "out_hook_point")
-    reads_as = text_of(said, "hf_hook_name") or lens_in
-    writes_as = text_of(said, "hf_hook_name_out") or lens_out
+    lens_in = config.text("hook_name", "hook_point")
+    lens_out = config.text("hook_name_out", "hook_point_out", "out_hook_point")
+    reads_as = config.text("hf_hook_name") or lens_in
+    writes_as = config.text("hf_hook_name_out") or lens_out
     if reads_as is None or writes_as is None:
         missing = "hook_name" if reads_as is None else "hook_name_out"
-        raise DictionaryError(
-            f"{place_of(path)} does not say where the transcoder "
+        raise config.wrong(
+            f"does not say where the transcoder "
             f"{'reads' if reads_as is None else 'writes'}; add {missing} to it"
         )
     if reads_as == writes_as:
-        raise plain_sae(place_of(path))
+        raise plain_sae(place_of(config.path))
     notes = ambiguity(reads_as)
     if lens_in and reads_as != lens_in and read_point(lens_in) != read_point(reads_as):
         notes += (
@@ -148,51 +140,49 @@ def _number(reads_as: str, home: str) -> int:
     return int(numbers[-1])
 
 
-def _activation(
-    said: Mapping[str, Any], architecture: str, headers: Headers, path: Path
-) -> Activation:
+def _activation(config: Settings, architecture: str, headers: Headers) -> Activation:
     """What the architecture and the weights beside it agree on."""
     kind = architecture.replace("skip_", "")
     activation = ARCHITECTURES[kind]
     has_thresholds = "threshold" in headers
     if kind == "batchtopk_transcoder" and not has_thresholds:
-        raise DictionaryError(
-            f"{place_of(path)} is a BatchTopK transcoder as it is trained: it keeps k features a "
+        raise config.wrong(
+            "is a BatchTopK transcoder as it is trained: it keeps k features a "
             "token only on average over a batch; save its inference form, JumpReLU with thresholds"
         )
-    named = text_of(said, "activation_fn_str", "activation_fn") or "relu"
+    named = config.text("activation_fn_str", "activation_fn") or "relu"
     if named not in ("relu", "topk") or (named == "topk" and activation == "jumprelu"):
-        raise DictionaryError(
-            f'{place_of(path)} names the activation "{named}" for a {architecture}, which is not '
+        raise config.wrong(
+            f'names the activation "{named}" for a {architecture}, which is not '
             "known; ask for support of it"
         )
     if named == "topk":
         activation = "topk"
     if has_thresholds != (activation == "jumprelu"):
-        raise DictionaryError(
-            f"{place_of(path)} is a {architecture} and the weights beside it "
+        raise config.wrong(
+            f"is a {architecture} and the weights beside it "
             f"{'have' if has_thresholds else 'lack'} thresholds; correct its architecture"
         )
     if ("W_skip" in headers) != ("skip_" in architecture):
-        raise DictionaryError(
-            f"{place_of(path)} is a {architecture} and the weights beside it "
+        raise config.wrong(
+            f"is a {architecture} and the weights beside it "
             f"{'have' if 'W_skip' in headers else 'lack'} W_skip; correct its architecture"
         )
     return activation
 
 
-def _k(said: Mapping[str, Any]) -> int | None:
-    kwargs = said.get("activation_fn_kwargs")
-    k = kwargs.get("k", said.get("k")) if isinstance(kwargs, dict) else said.get("k")
+def _k(config: Settings) -> int | None:
+    kwargs = config.get("activation_fn_kwargs")
+    k = kwargs.get("k", config.get("k")) if isinstance(kwargs, dict) else config.get("k")
     return k if isinstance(k, int) and is_count(k) else None
 
 
-def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
+def _fold(config: Settings, headers: Headers) -> Fold | None:
     """What the config asks to be done to activations, as a change of the weights."""
-    factor = _factor(said, path)
-    centred = said.get("apply_b_dec_to_input") is True
-    by_length = said.get("rescale_acts_by_decoder_norm") is True
-    _check_factors(said, headers, path)
+    factor = _factor(config)
+    centred = config.get("apply_b_dec_to_input") is True
+    by_length = config.get("rescale_acts_by_decoder_norm") is True
+    _check_factors(config, headers)
     if factor == 1.0 and not centred and not by_length and "scaling_factor" not in headers:
         return None
 
@@ -215,36 +205,36 @@ def _fold(said: Mapping[str, Any], headers: Headers, path: Path) -> Fold | None:
     return fold
 
 
-def _check_factors(said: Mapping[str, Any], headers: Headers, path: Path) -> None:
+def _check_factors(config: Settings, headers: Headers) -> None:
     """DictionaryError for factors that are asked for and cannot be taken."""
-    if said.get("finetuning_scaling_factor") and "scaling_factor" not in headers:
-        raise DictionaryError(
-            f"{place_of(path)} speaks of a finetuning_scaling_factor and the weights beside it "
+    if config.get("finetuning_scaling_factor") and "scaling_factor" not in headers:
+        raise config.wrong(
+            "speaks of a finetuning_scaling_factor and the weights beside it "
             "lack scaling_factor; get the files again"
         )
-    topk = "topk" in (text_of(said, "activation_fn_str", "activation_fn") or "")
-    topk = topk or str(said.get("architecture")).startswith("topk")
-    if said.get("rescale_acts_by_decoder_norm") and (not topk or "scaling_factor" in headers):
-        raise DictionaryError(
-            f"{place_of(path)} asks for rescale_acts_by_decoder_norm, whose meaning is known for "
+    topk = "topk" in (config.text("activation_fn_str", "activation_fn") or "")
+    topk = topk or str(config.get("architecture")).startswith("topk")
+    if config.get("rescale_acts_by_decoder_norm") and (not topk or "scaling_factor" in headers):
+        raise config.wrong(
+            "asks for rescale_acts_by_decoder_norm, whose meaning is known for "
             "TopK alone; fold it (fold_W_dec_norm) before saving, and set it to false"
         )
 
 
-def _factor(said: Mapping[str, Any], path: Path) -> float:
-    way = said.get("normalize_activations")
+def _factor(config: Settings) -> float:
+    way = config.get("normalize_activations")
     if way in (None, False, "none"):
         return 1.0
-    key = next((key for key in _FACTORS if key in said), None)
+    key = next((key for key in _FACTORS if key in config), None)
     if way in (True, "expected_average_only_in") and key is not None:
-        return number_of(said, key, path)
+        return config.number(key)
     why = (
         "without saying its factor"
         if way in (True, "expected_average_only_in")
         else "token by token, which is no linear map"
     )
-    raise DictionaryError(
-        f"{place_of(path)} normalises activations ({way}) {why}, so it cannot be folded into the "
+    raise config.wrong(
+        f"normalises activations ({way}) {why}, so it cannot be folded into the "
         "weights; fold it before saving, and set normalize_activations to none"
     )
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.transcoders.formats.config_keys import agrees, check_keys
 from circuit_tracer.transcoders.formats.files import (
     GET_AGAIN,
     by_layer,
@@ -26,7 +24,7 @@ from circuit_tracer.transcoders.formats.files import (
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import Plan
 from circuit_tracer.transcoders.formats.reader import Folder, LayerReading, Reader, joined
-from circuit_tracer.transcoders.formats.settings import count_of, plain_sae
+from circuit_tracer.transcoders.formats.settings import Settings, plain_sae
 from circuit_tracer.transcoders.formats.tensors import safetensors_headers
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -53,7 +51,8 @@ def _plan(folder: Folder) -> Plan:
         )
     check_contiguous(files, folder.name, f"layers.{{}}.mlp/{WEIGHTS}")
     layers = [
-        _layer(layer, path, folder.neighbour(name, CONFIG)) for layer, (name, path) in files.items()
+        _layer(layer, path, Settings.read(folder.neighbour(name, CONFIG)))
+        for layer, (name, path) in files.items()
     ]
     notes = tuple(dict.fromkeys(note for layer in layers for note in layer.notes))[:1]
     plan = joined(READER.name, folder, layers, model=_model(folder))
@@ -65,32 +64,31 @@ def _plan(folder: Folder) -> Plan:
     )
 
 
-def _layer(layer: int, path: Path, config_path: Path) -> LayerReading:
-    config = read_table(config_path)
+def _layer(layer: int, path: Path, config: Settings) -> LayerReading:
     if config.get("transcode") is not True:
-        raise plain_sae(f'{place_of(config_path)} without "transcode": true')
+        raise plain_sae(f'{place_of(config.path)} without "transcode": true')
     if config.get("activation", "topk") != "topk":
-        raise DictionaryError(
-            f'{place_of(config_path)} has the activation "{config["activation"]}" where topk is '
+        raise config.wrong(
+            f'has the activation "{config["activation"]}" where topk is '
             "known; ask for support of it"
         )
     headers = safetensors_headers(path)
-    plan = LAYOUT.plan(layer, path, headers, k=count_of(config, "k", config_path))
-    _check_sizes(config, plan.n_features, plan.d_model, config_path)
+    plan = LAYOUT.plan(layer, path, headers, k=config.count("k"))
+    _check_sizes(config, plan.n_features, plan.d_model)
     if config.get("skip_connection") is not None or "W_skip" in headers:
-        settings = {"skip_connection": False, **config}
-        agrees(settings, "skip_connection", "W_skip" in headers, config_path)
-    notes = check_keys(config, USED, config_path)
+        settings = Settings({"skip_connection": False, **config}, config.path)
+        settings.agrees("skip_connection", "W_skip" in headers)
+    notes = config.notes(USED)
     hook = path.parent.name
     return LayerReading(plan, "topk", reads_as=hook, writes_as=hook, notes=notes)
 
 
-def _check_sizes(config: dict[str, Any], F: int, d: int, path: Path) -> None:
+def _check_sizes(config: Settings, F: int, d: int) -> None:
     width = config.get("d_in", d)
     latents = config.get("num_latents") or width * config.get("expansion_factor", 32)
     if width != d or latents != F:
-        raise DictionaryError(
-            f"{place_of(path)} speaks of {latents} features and width {width} and the weights "
+        raise config.wrong(
+            f"speaks of {latents} features and width {width} and the weights "
             f"beside it have {F} and {d}; {GET_AGAIN}"
         )
 

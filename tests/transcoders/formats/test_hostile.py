@@ -231,7 +231,7 @@ def edit(folder: Path, name: str, **entries: Any) -> None:
 
 CONFIGS: list[tuple[str, str, dict[str, Any], str]] = [
     ("sparsify", "layers.1.mlp/cfg.json", {"transcode": False}, "plain sparse autoencoder"),
-    ("sparsify", "layers.1.mlp/cfg.json", {"k": ...}, '"k": None where it needs a whole number'),
+    ("sparsify", "layers.1.mlp/cfg.json", {"k": ...}, '"k": null where it needs a whole number'),
     ("sparsify", "layers.1.mlp/cfg.json", {"k": 0}, '"k": 0 where'),
     ("sparsify", "layers.1.mlp/cfg.json", {"activation": "groupmax"}, "groupmax"),
     ("sparsify", "layers.1.mlp/cfg.json", {"num_latents": 9}, "9 features and width 6"),
