@@ -36,19 +36,28 @@ TOP_SHOWN, BAND_SHOWN = 5, 2
 ROWS_AT_ONCE = 64
 
 
-class Place(NamedTuple):
-    """A position of a row."""
+class _Text(NamedTuple):
+    """The text as plain values, and what its tokens are called."""
 
-    row: int
-    position: int
+    token_rows: list[list[int]]
+    lengths: list[int]
+    first: int
+    """First position with text."""
+    occurring: list[int]
+    """Tokens that occur, BOS not counted."""
+    names: dict[int, str]
+    """Readable texts of these and of what rows begin with, leading blank kept."""
+    frequencies: dict[str, float]
+    """Share of the text, by readable text."""
 
 
-class _Chosen(NamedTuple):
-    """An example that goes on a card."""
+class _Example(NamedTuple):
+    """A place where a feature fires, for its card."""
 
     feature: int
     quantile: int
-    place: Place
+    row: int
+    position: int
 
 
 @torch.no_grad()
@@ -73,13 +82,13 @@ def make_cards(
     )
     rows = _first_rows(reader, max_tokens)
     kept = _first_pass(model, dictionary, rows, seed)
-    texts = _Texts(model.tokenizer, rows)
-    chosen = [_choose(layer, rows) for layer in kept]
+    plain = _as_plain(rows, TokenNames(model.tokenizer))
+    chosen = [_choose(layer, plain.token_rows) for layer in kept]
     windows = _second_pass(model, dictionary, rows, chosen)
     write_cards(
         folder / FILE,
-        _card_rows(model, dictionary, rows, kept, chosen, windows, texts),
-        vocabulary=texts.all_seen(),
+        _card_rows(model, dictionary, plain, kept, chosen, windows),
+        vocabulary=plain.names,
         dictionary_sha256=dictionary.identity.sha256,
     )
     return folder / FILE
@@ -103,6 +112,19 @@ def _first_rows(reader: RowReader, max_tokens: int) -> Rows:
         token_ids[start:end, : group.token_ids.shape[1]] = group.token_ids.int()
         start = end
     return Rows(token_ids, torch.cat([g.lengths for g in groups]), groups[0].first)
+
+
+def _as_plain(rows: Rows, names: TokenNames) -> _Text:
+    token_rows = rows.token_ids.tolist()
+    counts = torch.bincount(rows.token_ids[rows.real()].long())
+    total = max(int(counts.sum()), 1)
+    occurring: list[int] = counts.nonzero()[:, 0].tolist()
+    texts = {token: names.text(token) for token in {*occurring, *(row[0] for row in token_rows)}}
+    frequencies: dict[str, float] = {}
+    for token in occurring:
+        share = int(counts[token]) / total
+        frequencies[texts[token]] = frequencies.get(texts[token], 0.0) + share
+    return _Text(token_rows, rows.lengths.tolist(), rows.first, occurring, texts, frequencies)
 
 
 def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
@@ -129,15 +151,9 @@ def _first_pass(model: Model, dictionary: Dictionary, rows: Rows, seed: int) -> 
     return kept
 
 
-def _choose(kept: KeptPlaces, rows: Rows) -> list[_Chosen]:
+def _choose(kept: KeptPlaces, token_rows: list[list[int]]) -> list[_Example]:
     """Examples with different contexts: the strongest, then some from each third of the range."""
-    width = rows.token_ids.shape[1]
-    token_rows = rows.token_ids.tolist()
-
-    def context(place: Place) -> tuple[int, ...]:
-        return tuple(token_rows[place.row][max(place.position - 5, 0) : place.position + 1])
-
-    found: list[_Chosen] = []
+    chosen: list[_Example] = []
     tops, top_places = kept.top.tolist(), kept.top_places.tolist()
     drawn, drawn_places = kept.drawn_values.tolist(), kept.drawn_places.tolist()
     for feature in range(len(tops)):
@@ -150,25 +166,25 @@ def _choose(kept: KeptPlaces, rows: Rows) -> list[_Chosen]:
                 third = min(int(3 * value / largest), 2)
                 candidates.append((3 - third, code))
         for quantile, code in candidates:
-            place = Place(*divmod(code, width))
-            if counts[quantile] >= (BAND_SHOWN if quantile else TOP_SHOWN):
+            row, position = divmod(code, len(token_rows[0]))
+            context = tuple(token_rows[row][max(position - 5, 0) : position + 1])
+            full = counts[quantile] >= (BAND_SHOWN if quantile else TOP_SHOWN)
+            if full or context in seen:
                 continue
-            if context(place) in seen:
-                continue
-            seen.add(context(place))
+            seen.add(context)
             counts[quantile] += 1
-            found.append(_Chosen(feature, quantile, place))
-    return sorted(found, key=lambda c: (c.feature, c.quantile))
+            chosen.append(_Example(feature, quantile, row, position))
+    return sorted(chosen, key=lambda e: (e.feature, e.quantile))
 
 
 def _second_pass(
-    model: Model, dictionary: Dictionary, rows: Rows, chosen: list[list[_Chosen]]
+    model: Model, dictionary: Dictionary, rows: Rows, chosen: list[list[_Example]]
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
     offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
     found = [torch.zeros(len(layer), len(offsets), device="cpu") for layer in chosen]
     where = [
-        torch.tensor([[c.feature, *c.place] for c in layer], device="cpu").view(-1, 3)
+        torch.tensor([[e.feature, e.row, e.position] for e in layer], device="cpu").view(-1, 3)
         for layer in chosen
     ]
     for start, group in _groups(rows):
@@ -190,109 +206,73 @@ def _second_pass(
     return found
 
 
-class _Texts:
-    """Readable texts and frequencies of the tokens that occur."""
-
-    def __init__(self, tokenizer: Any, rows: Rows) -> None:
-        self.names = TokenNames(tokenizer)
-        self.cache: dict[int, str] = {}
-        counts = torch.bincount(rows.token_ids[rows.real()].long())
-        total = max(int(counts.sum()), 1)
-        self.frequencies: dict[str, float] = {}
-        self.ids: list[int] = counts.nonzero()[:, 0].tolist()
-        """Tokens that occur, BOS not counted."""
-        for token in self.ids:
-            text = self(token)
-            share = int(counts[token]) / total
-            self.frequencies[text] = self.frequencies.get(text, 0.0) + share
-        for token in set(rows.token_ids[:, 0].tolist()):
-            self(token)
-
-    def __call__(self, token: int) -> str:
-        """One token's text, leading blank kept."""
-        if token not in self.cache:
-            self.cache[token] = self.names.text(token)
-        return self.cache[token]
-
-    def all_seen(self) -> dict[int, str]:
-        """Texts of all tokens of the text."""
-        return dict(self.cache)
-
-
 def _card_rows(
     model: Model,
     dictionary: Dictionary,
-    rows: Rows,
+    text: _Text,
     kept: list[KeptPlaces],
-    chosen: list[list[_Chosen]],
+    chosen: list[list[_Example]],
     windows: list[Float[Tensor, "_M window"]],
-    texts: _Texts,
 ) -> Iterator[list[dict[str, Any]]]:
-    total = int(rows.real().sum())
-    token_rows, lengths = rows.token_ids.tolist(), rows.lengths.tolist()
+    """The rows of every layer's cards, by feature."""
+    total = sum(text.lengths) - text.first * len(text.lengths)
+    name = text.names.__getitem__
     for layer, transcoder in enumerate(dictionary.layers):
-        effects = promotions(model, transcoder.summed_decoder(), texts.ids, texts)
-        examples = _examples_by_feature(
-            chosen[layer], windows[layer], kept[layer], token_rows, lengths
-        )
-        table = []
-        for feature, effect in enumerate(effects):
-            occurrences = _occurrences(kept[layer], feature, token_rows, texts, rows.first)
-            table.append(
-                {
-                    "layer": layer,
-                    "feature": feature,
-                    "label": make_label(
-                        occurrences, effect.stand_out, effect.stand_out_down, texts.frequencies
-                    ),
-                    "frequency": int(kept[layer].active[feature]) / total,
-                    "max_activation": float(kept[layer].top[feature, 0]),
-                    "promotes": effect.promotes,
-                    "suppresses": effect.suppresses,
-                    **examples[feature],
-                }
-            )
-        yield table
+        effects = promotions(model, transcoder.summed_decoder(), text.occurring, name)
+        examples = _examples_by_feature(chosen[layer], windows[layer], kept[layer], text)
+        yield [
+            {
+                "layer": layer,
+                "feature": feature,
+                "label": make_label(
+                    _occurrences(kept[layer], feature, text),
+                    effect.stand_out,
+                    effect.stand_out_down,
+                    text.frequencies,
+                ),
+                "frequency": int(kept[layer].active[feature]) / total,
+                "max_activation": float(kept[layer].top[feature, 0]),
+                "promotes": effect.promotes,
+                "suppresses": effect.suppresses,
+                **examples[feature],
+            }
+            for feature, effect in enumerate(effects)
+        ]
 
 
-def _occurrences(
-    kept: KeptPlaces, feature: int, token_rows: list[list[int]], texts: _Texts, first: int
-) -> list[Occurrence]:
+def _occurrences(kept: KeptPlaces, feature: int, text: _Text) -> list[Occurrence]:
     """The sampled places of a feature, as the label maker wants them."""
-    width = len(token_rows[0])
-    found = []
-    for value, code in zip(
-        kept.drawn_values[feature].tolist(), kept.drawn_places[feature].tolist(), strict=True
-    ):
+    occurrences = []
+    values, places = kept.drawn_values[feature].tolist(), kept.drawn_places[feature].tolist()
+    for value, code in zip(values, places, strict=True):
         if value > 0:
-            row, position = divmod(code, width)
-            tokens = token_rows[row]
-            before = [texts(i) for i in tokens[max(position - REACH, first) : position]]
-            found.append(Occurrence(before, texts(tokens[position]), value))
-    return found
+            row, position = divmod(code, len(text.token_rows[0]))
+            tokens = [
+                text.names[token] for token in text.token_rows[row][text.first : position + 1]
+            ]
+            occurrences.append(Occurrence(tokens[-REACH - 1 : -1], tokens[-1], value))
+    return occurrences
 
 
 def _examples_by_feature(
-    chosen: Sequence[_Chosen],
+    chosen: Sequence[_Example],
     windows: Float[Tensor, "M window"],
     kept: KeptPlaces,
-    token_rows: list[list[int]],
-    lengths: list[int],
+    text: _Text,
 ) -> list[dict[str, list[int]]]:
     """The example columns of every feature."""
     names = ("example_quantiles", "example_lengths", "example_tokens", "example_activations")
     table: list[dict[str, list[int]]] = [{n: [] for n in names} for _ in range(len(kept.top))]
     largest = kept.top[:, 0].clamp_min(1e-12)
-    features = torch.tensor([c.feature for c in chosen], dtype=torch.long, device="cpu")
+    features = torch.tensor([e.feature for e in chosen], dtype=torch.long, device="cpu")
     steps = (255 * windows / largest[features, None]).clamp(0, 255)
     shown = torch.where(windows > 0, steps.round().clamp_min(1), 0.0).int().tolist()
-    for choice, window in zip(chosen, shown, strict=True):
-        row, position = choice.place
-        start, end = max(position - BEFORE, 0), min(position + AFTER + 1, lengths[row])
+    for (feature, quantile, row, position), window in zip(chosen, shown, strict=True):
+        start, end = max(position - BEFORE, 0), min(position + AFTER + 1, text.lengths[row])
         first = start - (position - BEFORE)
-        entry = table[choice.feature]
-        entry["example_quantiles"].append(choice.quantile)
+        entry = table[feature]
+        entry["example_quantiles"].append(quantile)
         entry["example_lengths"].append(end - start)
-        entry["example_tokens"] += token_rows[row][start:end]
+        entry["example_tokens"] += text.token_rows[row][start:end]
         entry["example_activations"] += window[first : first + end - start]
     return table

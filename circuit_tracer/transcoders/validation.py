@@ -14,11 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
@@ -135,7 +134,7 @@ def validate(model: Model, dictionary: Dictionary, texts: Sequence[str] = TEXT) 
     return Validation(tokens, tuple(layers))
 
 
-def _tokens(model: Model, text: str) -> Int[Tensor, "T"]:
+def _tokens(model: Model, text: str) -> list[int]:
     """BOS and the text's tokens that the vocabulary knows."""
     unknown = model.tokenizer.unk_token_id
     ids = [
@@ -144,54 +143,39 @@ def _tokens(model: Model, text: str) -> Int[Tensor, "T"]:
         if i != unknown
     ]
     start = [] if model.bos_id is None else [model.bos_id]
-    return torch.tensor([*start, *ids][: model.max_length], dtype=torch.long, device="cpu")
+    return [*start, *ids][: model.max_length]
 
 
 def _alternatives(model: Model, dictionary: Dictionary) -> Iterator[tuple[str, Dictionary]]:
     """The same weights read otherwise, and how that is called."""
     differ = model.wiring.paths.mlp_post_norm
     writes: tuple[WritePoint, ...] = get_args(WritePoint) if differ else (dictionary.writes,)
-    flips = (False, True) if dictionary.layers[0].W_skip is not None else (False,)
-    for flip in flips:
-        for reading in get_args(ReadPoint):
-            for writing in writes:
-                same = reading == dictionary.reads, writing == dictionary.writes, not flip
-                if all(same):
-                    continue
-                yield (
-                    _called(reading, writing, same),
-                    _otherwise(dictionary, reading, writing, flip),
-                )
-
-
-def _called(reads: ReadPoint, writes: WritePoint, same: tuple[bool, bool, bool]) -> str:
-    parts = []
-    if not same[0]:
-        parts.append(f"reading at {reads}")
-    if not same[1]:
-        parts.append(f"writing at {writes}")
-    if not same[2]:
-        parts.append("with its skip transposed")
-    return " and ".join(parts)
-
-
-def _otherwise(
-    dictionary: Dictionary, reads: ReadPoint, writes: WritePoint, flip: bool
-) -> Dictionary:
-    layers = dictionary.layers
-    if flip:
-        layers = tuple(replace(t, W_skip=None if t.W_skip is None else t.W_skip.T) for t in layers)
-    return replace(dictionary, layers=layers, reads=reads, writes=writes)
+    turned = tuple(
+        replace(t, W_skip=None if t.W_skip is None else t.W_skip.T) for t in dictionary.layers
+    )
+    skips = {"": dictionary.layers, "with its skip transposed": turned}
+    if dictionary.layers[0].W_skip is None:
+        del skips["with its skip transposed"]
+    for (skip, layers), reading, writing in product(skips.items(), get_args(ReadPoint), writes):
+        parts = [
+            f"reading at {reading}" if reading != dictionary.reads else "",
+            f"writing at {writing}" if writing != dictionary.writes else "",
+            skip,
+        ]
+        if any(parts):
+            other = replace(dictionary, layers=layers, reads=reading, writes=writing)
+            yield " and ".join(filter(None, parts)), other
 
 
 def _figures(
-    model: Model, dictionary: Dictionary, rows: list[Tensor]
+    model: Model, dictionary: Dictionary, rows: list[list[int]]
 ) -> tuple[list[float], list[float], list[float]]:
     """FVU, L0 and the best factor of every layer; rows are of different lengths."""
     inputs, outputs = [], []
     first = int(model.bos_id is not None)
     for row in rows:
-        activity = model.mlp_activity(row[None], dictionary.reads, dictionary.writes)
+        token_ids = torch.tensor([row], device="cpu")
+        activity = model.mlp_activity(token_ids, dictionary.reads, dictionary.writes)
         inputs.append(activity.inputs[:, 0, first:])
         outputs.append(activity.outputs[:, 0, first:])
     dtype = dictionary.layers[0].W_enc.dtype
