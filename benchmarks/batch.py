@@ -3,7 +3,7 @@
     python -m benchmarks.batch [--prompts 2000] [--kills 20] [--many 10000] [--write]
 
 * "Sweep alone": every prompt is frozen, and its sweep alone is timed, rows collected as a run does;
-  the mean of one pass before the run with one process and one behind it, because machines get
+  the mean of one pass before the run with one process and one after it, because machines get
   slower and faster.
 * A run with one process, with two at once on one store, and with two workers of a Ray cluster that
   this script starts. Seconds are from the first prompt to the last row on disk, of Ray from the
@@ -125,19 +125,19 @@ def _cpu() -> float:
 
 
 def memory(folder: Path, file: Path, name: str, *more: str) -> list[int]:
-    """Megabytes held after each quarter of a run's prompts."""
+    """Megabytes in use after each quarter of a run's prompts."""
     count = len(file.read_text(encoding="utf-8").splitlines())
     arguments = ["batch", str(file), "--name", name, "--device", "cpu", "--threads", "1", *more]
     process = start([*arguments, "--save-every", "64"], cwd=folder)
-    held: list[int] = []
+    megabytes: list[int] = []
     while process.poll() is None:
         parts = len(list((folder / "outputs" / name / "graphs").glob("part-*.parquet")))
-        if parts and 64 * parts >= (len(held) + 1) * count / 4 - 64 and len(held) < 4:
-            held.append(_resident(process.pid))
+        if parts and 64 * parts >= (len(megabytes) + 1) * count / 4 - 64 and len(megabytes) < 4:
+            megabytes.append(_resident(process.pid))
         time.sleep(0.1)
     code, _, err = finished(process)
     assert code == 0, err
-    return held
+    return megabytes
 
 
 def _resident(pid: int) -> int:
@@ -244,7 +244,7 @@ Written by `python -m benchmarks.batch --write`: {asked.prompts:,} prompts of th
 torch thread a process, {os.cpu_count()} cores. Where the load is above the number of cores others
 were at work, too: seconds are too long then, and rows of other loads cannot be compared by them.
 The sweep alone took {before.seconds:.1f} s before the run with one process and
-{after.seconds:.1f} s behind it; every process of a run has a second one beside it that makes rows.
+{after.seconds:.1f} s after it; every process of a run has a second one beside it that makes rows.
 
 | | seconds | prompts a second | times the sweep | CPU ms a prompt | times the sweep's CPU | load |
 |---|---|---|---|---|---|---|

@@ -5,7 +5,7 @@
 Every third shipped prompt chooses, for each colour, the feature and the dose (among the features
 whose cards speak for the colour; the dose must leave the text's perplexity under the unchanged
 model below `MOST_PERPLEXITY`); the other prompts test that choice. Controls are random features of
-the same layer, held at the same multiple of their own maximum. `--smollm2` adds one neuron of
+the same layer, set to the same multiple of their own maximum. `--smollm2` adds one neuron of
 SmolLM2-135M-Instruct (`NEURON`, found by looking at what neurons write) with the same controls.
 `--write` puts the tables into benchmarks/steering.md, in place of those of the same names.
 """
@@ -290,7 +290,7 @@ def neuron_report() -> str:
         "the same layer likewise; "
         f'{NEURON_TOKENS} new tokens, greedy, the word is "{NEURON_WORD}".',
         "",
-        "| held | maximum | texts naming it | P rises in | mean P | perplexity |",
+        "| set to | maximum | texts naming it | P rises in | mean P | perplexity |",
         "|---|---|---|---|---|---|",
     ]
     for i, (name, one) in enumerate(zip(names, found, strict=True)):
@@ -308,7 +308,7 @@ def neuron_report() -> str:
 
 HEAD = """# Steering
 
-Written by `python -m benchmarks.steering --smollm2 --write`. A feature is held at a multiple of its
+Written by `python -m benchmarks.steering --smollm2 --write`. A feature is set to a multiple of its
 maximum at every position, generated ones too; everything else, the error term included, is the
 model's own. Mean P is the word's probability over all new tokens, perplexity (a median over
 prompts) that of the new text under the unchanged model. "P rises in" counts prompts. The bundled

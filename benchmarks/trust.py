@@ -116,7 +116,7 @@ def _format(name: str) -> Take:
 
 
 def _answering(held: Held) -> Take:
-    """The forecast in which what is not held answers."""
+    """The forecast in which what is not frozen answers."""
     return lambda m: m.knock_on.at(held).answering.spearman.value if m.knock_on else math.nan
 
 
@@ -147,43 +147,46 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ("error share", lambda m: m.scores.error_share),
     ("constant share", lambda m: m.scores.constant_share),
     ("unexpanded + dropped share", lambda m: m.scores.unexpanded_share + m.scores.dropped_share),
-    ("**influence against ablation, attention held**", _ranked("constrained", "influence")),
+    ("**influence against ablation, attention frozen**", _ranked("constrained", "influence")),
     ("... the direct edge alone, for comparison", _ranked("constrained", "direct")),
-    ("**... through further features only, attention held**", _ranked("constrained", BEYOND)),
+    ("**... through further features only, attention frozen**", _ranked("constrained", BEYOND)),
     ("... the direct edge alone, for comparison", _ranked("constrained", "direct_beyond")),
-    ("**influence against ablation, nothing held**", _ranked("free", "influence")),
+    ("**influence against ablation, nothing frozen**", _ranked("free", "influence")),
     ("... the direct edge alone, for comparison", _ranked("free", "direct")),
-    ("**... through further features only, nothing held**", _ranked("free", BEYOND)),
-    ("signed sum of routes against signed effect, attention held", _ranked("constrained", SIGNED)),
+    ("**... through further features only, nothing frozen**", _ranked("free", BEYOND)),
+    (
+        "signed sum of routes against signed effect, attention frozen",
+        _ranked("constrained", SIGNED),
+    ),
     ("... norms answer in the forecast, too", _ranked("constrained", "signed_answering")),
-    ("signed sum of routes against signed effect, nothing held", _ranked("free", SIGNED)),
+    ("signed sum of routes against signed effect, nothing frozen", _ranked("free", SIGNED)),
     ("... norms and attention answer in the forecast, too", _ranked("free", "signed_answering")),
-    ("**knock-on Spearman, attention and norms held**", _spearman("held")),
-    ("knock-on Pearson, attention and norms held", _linear("held")),
-    ("knock-on sign agreement, attention and norms held", _signs("held")),
+    ("**indirect effects, Spearman, attention and norms frozen**", _spearman("held")),
+    ("indirect effects, Pearson, attention and norms frozen", _linear("held")),
+    ("indirect effects, sign agreement, attention and norms frozen", _signs("held")),
     ("... on the targets alone", _spearman("held", targets=True)),
     ("... cross-layer features at their own layer alone", _on_its_own("held")),
-    ("**knock-on Spearman, attention held, norms free**", _spearman("constrained")),
+    ("**indirect effects, Spearman, attention frozen, norms free**", _spearman("constrained")),
     ("... norms answer in the forecast, too", _answering("constrained")),
-    ("**knock-on Spearman, nothing held**", _spearman("free")),
+    ("**indirect effects, Spearman, nothing frozen**", _spearman("free")),
     ("... norms and attention answer in the forecast, too", _answering("free")),
-    ("knock-on Pearson, nothing held", _linear("free")),
-    ("knock-on sign agreement, nothing held", _signs("free")),
-    ("cosine 2 layers on, attention and norms held", _distance("held", 2, "cosine")),
-    ("normalised error 2 layers on, attention and norms held", _distance("held", 2, "error")),
-    ("cosine 1 layer on, attention held", _distance("constrained", 1, "cosine")),
-    ("normalised error 1 layer on, attention held", _distance("constrained", 1, "error")),
-    ("cosine 1 layer on, nothing held", _distance("free", 1, "cosine")),
-    ("cosine 3 layers on, nothing held", _distance("free", 3, "cosine")),
-    ("**sufficiency of the 0.8-pruned graph, nothing held**", _kept("free", "sufficiency")),
+    ("indirect effects, Pearson, nothing frozen", _linear("free")),
+    ("indirect effects, sign agreement, nothing frozen", _signs("free")),
+    ("cosine 2 layers on, attention and norms frozen", _distance("held", 2, "cosine")),
+    ("normalised error 2 layers on, attention and norms frozen", _distance("held", 2, "error")),
+    ("cosine 1 layer on, attention frozen", _distance("constrained", 1, "cosine")),
+    ("normalised error 1 layer on, attention frozen", _distance("constrained", 1, "error")),
+    ("cosine 1 layer on, nothing frozen", _distance("free", 1, "cosine")),
+    ("cosine 3 layers on, nothing frozen", _distance("free", 3, "cosine")),
+    ("**sufficiency of the 0.8-pruned graph, nothing frozen**", _kept("free", "sufficiency")),
     ("... errors removed as well", _kept("free", "sufficiency_without_errors")),
     ("... matched random sets, median", _random("free", "sufficiency", "median")),
     ("... matched random sets, best of 20", _random("free", "sufficiency", "high")),
-    ("what stays without the kept features, nothing held", _kept("free", "necessity")),
+    ("what stays without the kept features, nothing frozen", _kept("free", "necessity")),
     ("... without matched random sets, median", _random("free", "necessity", "median")),
-    ("sufficiency, MLP outputs held", _kept("constrained", "sufficiency")),
+    ("sufficiency, MLP outputs frozen", _kept("constrained", "sufficiency")),
     ("... matched random sets, best of 20", _random("constrained", "sufficiency", "high")),
-    ("what stays without the kept features, MLP outputs held", _kept("constrained", "necessity")),
+    ("what stays without the kept features, MLP outputs frozen", _kept("constrained", "necessity")),
     ("token overlap with the other dictionary", _other("token_overlap")),
     ("decoder cosine in the middle layers", _other("decoder_cosine")),
     ("... by chance", _other("decoder_cosine_by_chance")),
@@ -247,7 +250,7 @@ DOSES: tuple[tuple[Held, float], ...] = tuple(
 
 
 def doses(name: str, every: int) -> str:
-    """Is it the size of an ablation? Medians of the knock-on Spearman for all and a tenth of it."""
+    """Is it the size of an ablation? Medians of the indirect effects, Spearman for all and a tenth of it."""
     model, dictionary, _ = _opened(name)
     found: list[list[tuple[float, float]]] = [[] for _ in DOSES]
     for _, record in prompts()[::every]:
@@ -265,7 +268,7 @@ def doses(name: str, every: int) -> str:
         f"`{name}`, medians over {len(found[0])} prompts: a feature ablated, and a tenth of it "
         "taken away.",
         "",
-        "| held | feature times | knock-on Spearman, graph's sums | norms answer in the forecast |",
+        "| frozen | feature times | indirect effects, Spearman, graph's sums | norms answer in the forecast |",
         "|---|---|---|---|",
     ]
     for figures, (held, times) in zip(found, DOSES, strict=True):
@@ -306,7 +309,7 @@ def smollm2() -> str:
     lines += [
         "",
         "Direct effects of neurons in the model with real gates against their edges, by size of "
-        "the change (attention, norms and all other MLP outputs held):",
+        "the change (attention, norms and all other MLP outputs frozen):",
         "",
         "| change of the source | real change for each unit of the edges | off, of the edges' size "
         "| Spearman |",
@@ -321,8 +324,8 @@ def smollm2() -> str:
 
 def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
     lines = [
-        "| kind | prompts | influence against ablation, attention held | knock-on, attention and "
-        "norms held | nothing held | sufficiency | best random | verdicts |",
+        "| kind | prompts | influence against ablation, attention frozen | indirect effects, attention and "
+        "norms frozen | nothing frozen | sufficiency | best random | verdicts |",
         "|---|---|---|---|---|---|---|---|",
     ]
     columns = (
@@ -349,8 +352,8 @@ def _sentence(rows: Sequence[Row]) -> str:
     above = sum(kept(one) > best(one) for one in found)
     seconds = [row.seconds for row in rows]
     return (
-        f"Influence against ablation (attention held) is at least 0.72 on {ranked} of {len(rows)} "
-        f"prompts, knock-on Spearman (attention and norms held) on {good}; the 0.8-pruned graph "
+        f"Influence against ablation (attention frozen) is at least 0.72 on {ranked} of {len(rows)} "
+        f"prompts, indirect effects, Spearman (attention and norms frozen) on {good}; the 0.8-pruned graph "
         "keeps more of the target than every one of 20 matched random sets on "
         f"{above} of {len(rows)}. A trace with its full report took "
         f"{float(np.median(seconds)):.1f} s of one core (median; at most {max(seconds):.1f} s)."
@@ -369,17 +372,17 @@ Written by `python -m benchmarks.trust --smollm2 --write`. What each figure is: 
 
 *Influence against ablation* is their statistic: over 100 features a prompt, the rank correlation of
 influence on the targets with the size of the effect of ablating the feature. It is given with
-everything counted and with direct edges left out on both sides, attention held and nothing held.
+everything counted and with direct edges left out on both sides, attention frozen and nothing frozen.
 
-*Knock-on effects* ask for more: signs count, and all pairs of 40 ablated features and a later node,
+*Indirect effects* ask for more: the sign of each counts, and all pairs of 40 ablated features and a later node,
 targets or not, that a route through at least one further feature joins; direct edges are left out.
-There the graph's sums hold up while attention and norm denominators are held, as they are in the
+There the graph's sums hold up while attention and norm denominators are frozen, as they are in the
 graph, and not once norms answer.
 
 Why. An ablation changes the denominators of all later norms, and so everything that is read
-behind them; no edge of a graph says that. Put to the test: the same features with the same vectors,
-linear, errors held, but with norms free to answer (`interventions/linear.py`), foretell about twice
-as well (rows "norms answer in the forecast, too"); with norms held that forecast is the graph's own
+downstream; no edge of a graph says that. Put to the test: the same features with the same vectors,
+linear, errors frozen, but with norms free to answer (`interventions/linear.py`), predict about twice
+as well (rows "norms answer in the forecast, too"); with norms frozen that forecast is the graph's own
 sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a feature is pushed:
 taking away a tenth of a feature instead of all of it (below) changes neither figure, so it is the
 linear answer itself: what a dictionary's features make of a small change is not what the MLP makes

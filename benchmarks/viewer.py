@@ -5,7 +5,7 @@
 Makes pages of synthetic graphs, opens each without a window and without a GPU, and measures: the
 page's size, the time to make it and until it is first painted, and the time between frames while
 the view is zoomed and dragged and while the pointer goes over nodes. As a baseline every frame
-paints everything anew, as a page would that does not move finished pictures. The index of a run is
+paints everything afresh, as a page would that does not move finished pictures. The index of a run is
 measured likewise. `--write` puts the tables into benchmarks/viewer.md. Takes about three minutes.
 """
 
@@ -41,7 +41,7 @@ BASELINE_FRAMES = 8
 MEASURE = """
 ([step, naive, frames]) => new Promise(done => {
   const plot = viewer.plots[0], times = [];
-  const all = () => {  // the baseline: everything anew
+  const all = () => {  // the baseline: everything painted
     plot.moving = false;
     plot.repaint();
     while (plot.edgesLeft < plot.edgeLimit) plot.paintMoreEdges();
@@ -252,7 +252,7 @@ def main() -> None:
             "Written by `python -m benchmarks.viewer --write` with headless Chromium "
             f"{version.split('.')[0]}, 1280 x 800, no GPU.",
             "Times between frames in ms, median / 95th percentile; 17 is every frame of a "
-            "60 Hz screen. The baseline paints everything anew in every frame of the drag.",
+            "60 Hz screen. The baseline paints everything in every frame of the drag.",
             "",
             "| nodes / edges | page | made in | first painted | shown | zoom | drag | hover "
             "| drag, baseline |",

@@ -2,7 +2,7 @@
 
     python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS]
 
-A fork is a real process that dies a real death, without the seconds of importing torch anew. The
+A fork is a real process that dies a real death, without the seconds of importing torch. The
 moments are spread over the work: each comes a random while after a random number of prompts is
 done, so that they fall into it on machines of any speed. Prints how many were killed in work,
 and how many prompts were done after each. The last process is left to finish.

@@ -1,4 +1,4 @@
-"""Groups of equal length: whole, small enough, and the same whatever comes behind."""
+"""Groups of equal length: whole, small enough, and the same whatever follows."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ RECORDS: list[dict[str, Any]] = [
         "targets": ["yellow", "red"],
         "roles": {"object": "banana", "verdict": 3},
         "tags": ["fact", "colour"],
-        "answer": "passed over",
+        "answer": "ignored",
     },
     {"id": "two", "prompt": 'is a "banana", yellow ?', "contrast": "yes,no"},
     {"prompt": "the sky\nis"},
@@ -130,7 +130,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("line", BAD, ids=lambda line: str(BAD[line]))
-def test_a_bad_line_is_told_with_its_number_and_the_others_stay(line: bytes) -> None:
+def test_a_bad_line_is_reported_with_its_number_and_the_others_stay(line: bytes) -> None:
     content = b'{"prompt": "a", "id": "known"}\n' + line + b'\n{"prompt": "b"}\n'
     found = parse_prompts(content, "jsonl", "p.jsonl")
     assert [one.prompt for one in found.prompts] == ["a", "b"]
@@ -156,10 +156,10 @@ def test_bad_rows_of_csv_and_parquet(tmp_path: Path) -> None:
         read_prompts(path)
 
 
-def _told(
+def _parsed(
     content: bytes, format: Literal["txt", "csv"] = "csv"
 ) -> tuple[list[str], dict[int, str]]:
-    """The prompts, and of each bad line what is said."""
+    """The prompts, and the message of each bad line."""
     found = parse_prompts(content, format, "p.csv")
     for bad in found.bad:
         assert bad.message.startswith(f"line {bad.line} of p.csv ")
@@ -167,39 +167,39 @@ def _told(
 
 
 def test_a_quote_that_is_never_closed_loses_no_line_without_a_word() -> None:
-    prompts, told = _told(b'prompt,id\na,1\n\n"b is,2\nc,3\n\nd,4\n')
+    prompts, messages = _parsed(b'prompt,id\na,1\n\n"b is,2\nc,3\n\nd,4\n')
     assert prompts == ["a"]
-    assert list(told) == [4, 5, 7]
-    assert "a quote that is never closed" in told[4]
-    assert "inside the quote that line 4 opens" in told[5]
-    prompts, told = _told(b'prompt,id\na,1\n"b is,2\nc,3\n"d",4\ne,5\n')
+    assert list(messages) == [4, 5, 7]
+    assert "a quote that is never closed" in messages[4]
+    assert "inside the quote that line 4 opens" in messages[5]
+    prompts, messages = _parsed(b'prompt,id\na,1\n"b is,2\nc,3\n"d",4\ne,5\n')
     assert prompts == ["a", "e"]
-    assert list(told) == [3, 4, 5]
-    assert "goes on after a closing quote" in told[3]
+    assert list(messages) == [3, 4, 5]
+    assert "goes on after a closing quote" in messages[3]
 
 
 def test_a_quote_that_is_never_closed_in_a_long_file() -> None:
     rows = b"".join(b"prompt number %d,%d\n" % (n, n) for n in range(20_000))
     assert len(rows) > 2 * csv.field_size_limit()
     before = csv.field_size_limit()
-    prompts, told = _told(b'prompt,id\na,1\n"b is,2\n' + rows)
+    prompts, messages = _parsed(b'prompt,id\na,1\n"b is,2\n' + rows)
     assert prompts == ["a"]
-    assert len(told) == 20_001
+    assert len(messages) == 20_001
     assert csv.field_size_limit() == before
 
 
 def test_csv_as_spreadsheets_write_it() -> None:
     long = "a " * 200_000
     content = f"\ufeffprompt,id\r\ncaf\u00e9,1\r\n{long},2\r\na\ufffdb,3\r\n,,\r\n,\r\n"
-    assert _told(content.encode()) == (["café", long, "a\ufffdb"], {})
-    prompts, told = _told("prompt,note\ncafé,x\nb,é\nc,x\n".encode("latin-1"))
+    assert _parsed(content.encode()) == (["café", long, "a\ufffdb"], {})
+    prompts, messages = _parsed("prompt,note\ncafé,x\nb,é\nc,x\n".encode("latin-1"))
     assert prompts == ["c"]
-    assert list(told) == [2, 3]
-    assert "is not UTF-8" in told[2]
+    assert list(messages) == [2, 3]
+    assert "is not UTF-8" in messages[2]
 
 
-def test_blank_lines_of_any_width_are_passed_over() -> None:
-    assert _told("\u00a0\n \t\nx\n".encode(), "txt") == (["x"], {})
+def test_blank_lines_of_any_width_are_ignored() -> None:
+    assert _parsed("\u00a0\n \t\nx\n".encode(), "txt") == (["x"], {})
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
     assert make_run(folder, file).traced == 0
 
 
-def test_what_a_worker_finds_wrong_is_said_as_it_is(tmp_path: Path) -> None:
+def test_an_error_of_a_worker_comes_back_unchanged(tmp_path: Path) -> None:
     shared = Shared(tmp_path / "run", prompt_file(PROMPTS[:4]), broken=True)
     with pytest.raises(UsageError, match="there is no such model"):
         run_on_ray(shared.open, Work(), workers=1)

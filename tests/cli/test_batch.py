@@ -152,7 +152,7 @@ def test_rows_are_made_beside_the_trace(
     assert None not in found
 
 
-def test_overwrite_begins_anew_and_keeps_what_is_not_its_own(run: Run) -> None:
+def test_overwrite_begins_again_and_keeps_what_is_not_its_own(run: Run) -> None:
     Path("p.txt").write_text("a banana is\nbananas are\n")
     more = ("--device", "cpu", "--save-every", "1")
     assert run("batch", "p.txt", *more, "--limit", "1").code == 0
