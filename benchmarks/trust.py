@@ -250,7 +250,7 @@ DOSES: tuple[tuple[Held, float], ...] = tuple(
 
 
 def doses(name: str, every: int) -> str:
-    """Is it the size of an ablation? Medians of the indirect effects, Spearman for all and a tenth of it."""
+    """Is it the size of an ablation? Spearman of the indirect effects for all and a tenth."""
     model, dictionary, _ = _opened(name)
     found: list[list[tuple[float, float]]] = [[] for _ in DOSES]
     for _, record in prompts()[::every]:
@@ -268,7 +268,8 @@ def doses(name: str, every: int) -> str:
         f"`{name}`, medians over {len(found[0])} prompts: a feature ablated, and a tenth of it "
         "taken away.",
         "",
-        "| frozen | feature times | indirect effects, Spearman, graph's sums | norms answer in the forecast |",
+        "| frozen | feature times | indirect effects, Spearman, graph's sums "
+        "| norms answer in the forecast |",
         "|---|---|---|---|",
     ]
     for figures, (held, times) in zip(found, DOSES, strict=True):
@@ -324,8 +325,9 @@ def smollm2() -> str:
 
 def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
     lines = [
-        "| kind | prompts | influence against ablation, attention frozen | indirect effects, attention and "
-        "norms frozen | nothing frozen | sufficiency | best random | verdicts |",
+        "| kind | prompts | influence against ablation, attention frozen "
+        "| indirect effects, attention and norms frozen | nothing frozen "
+        "| sufficiency | best random | verdicts |",
         "|---|---|---|---|---|---|---|---|",
     ]
     columns = (
@@ -352,10 +354,10 @@ def _sentence(rows: Sequence[Row]) -> str:
     above = sum(kept(one) > best(one) for one in found)
     seconds = [row.seconds for row in rows]
     return (
-        f"Influence against ablation (attention frozen) is at least 0.72 on {ranked} of {len(rows)} "
-        f"prompts, indirect effects, Spearman (attention and norms frozen) on {good}; the 0.8-pruned graph "
-        "keeps more of the target than every one of 20 matched random sets on "
-        f"{above} of {len(rows)}. A trace with its full report took "
+        f"Influence against ablation (attention frozen) is at least 0.72 on {ranked} of "
+        f"{len(rows)} prompts, Spearman of the indirect effects (attention and norms frozen) on "
+        f"{good}; the 0.8-pruned graph keeps more of the target than every one of 20 matched "
+        f"random sets on {above} of {len(rows)}. A trace with its full report took "
         f"{float(np.median(seconds)):.1f} s of one core (median; at most {max(seconds):.1f} s)."
     )
 
@@ -372,21 +374,22 @@ Written by `python -m benchmarks.trust --smollm2 --write`. What each figure is: 
 
 *Influence against ablation* is their statistic: over 100 features a prompt, the rank correlation of
 influence on the targets with the size of the effect of ablating the feature. It is given with
-everything counted and with direct edges left out on both sides, attention frozen and nothing frozen.
+everything counted and with direct edges left out on both sides, attention frozen and nothing
+frozen.
 
-*Indirect effects* ask for more: the sign of each counts, and all pairs of 40 ablated features and a later node,
-targets or not, that a route through at least one further feature joins; direct edges are left out.
-There the graph's sums hold up while attention and norm denominators are frozen, as they are in the
-graph, and not once norms answer.
+*Indirect effects* ask for more: the sign of each counts, and all pairs of 40 ablated features and a
+later node, targets or not, that a route through at least one further feature joins; direct edges
+are left out. There the graph's sums hold up while attention and norm denominators are frozen, as
+they are in the graph, and not once norms answer.
 
 Why. An ablation changes the denominators of all later norms, and so everything that is read
 downstream; no edge of a graph says that. Put to the test: the same features with the same vectors,
-linear, errors frozen, but with norms free to answer (`interventions/linear.py`), predict about twice
-as well (rows "norms answer in the forecast, too"); with norms frozen that forecast is the graph's own
-sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a feature is pushed:
-taking away a tenth of a feature instead of all of it (below) changes neither figure, so it is the
-linear answer itself: what a dictionary's features make of a small change is not what the MLP makes
-of it. That part is the dictionary's.
+linear, errors frozen, but with norms free to answer (`interventions/linear.py`), predict about
+twice as well (rows "norms answer in the forecast, too"); with norms frozen that forecast is the
+graph's own sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a feature
+is pushed: taking away a tenth of a feature instead of all of it (below) changes neither figure, so
+it is the linear answer itself: what a dictionary's features make of a small change is not what the
+MLP makes of it. That part is the dictionary's.
 
 Cross-layer features count twice where later MLPs answer (their later decoders stand for that very
 answer). *At their own layer alone* leaves it to these MLPs; that it fits less well says that later

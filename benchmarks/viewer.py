@@ -5,7 +5,7 @@
 Makes pages of synthetic graphs, opens each without a window and without a GPU, and measures: the
 page's size, the time to make it and until it is first painted, and the time between frames while
 the view is zoomed and dragged and while the pointer goes over nodes. As a baseline every frame
-paints everything afresh, as a page would that does not move finished pictures. The index of a run is
+paints everything, as a page would that does not move finished pictures. The index of a run is
 measured likewise. `--write` puts the tables into benchmarks/viewer.md. Takes about three minutes.
 """
 
