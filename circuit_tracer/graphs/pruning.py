@@ -26,6 +26,7 @@ from circuit_tracer.graphs.edges.columns import edge_columns
 from circuit_tracer.graphs.edges.strongest import strongest
 from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, Ints, NodeKind
 from circuit_tracer.graphs.influence import (
+    add_totals,
     chunks,
     cumulative_influence,
     edge_flows,
@@ -221,17 +222,11 @@ _SUMS_OF = {
 
 def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
     """(n,) sums of the edges that are not kept, as the columns of `DROPPED`."""
-    nodes, edges, n = graph.nodes, graph.edges, len(graph.nodes)
-    order = np.zeros(max(NodeKind) + 1, dtype=np.int64)
-    order[list(_SUMS_OF)] = np.arange(len(_SUMS_OF))
-    place = order[nodes.kind]  # of a node's kind among the sums
-    signed, sizes = np.zeros(n), np.zeros(n * len(_SUMS_OF))
+    edges, kind, n = graph.edges, graph.nodes.kind, len(graph.nodes)
+    sums = {name: np.zeros(n) for name in DROPPED}
     for part in chunks(0, len(edges)):
-        some = edges.take(part)
-        some = some.take(~edge_kept[part])
-        weight = some.weight.astype(np.float64)
-        signed += np.bincount(some.target, weights=weight, minlength=n)
-        at = some.target.astype(np.int64) * len(_SUMS_OF) + place[some.source]
-        sizes += np.bincount(at, weights=np.abs(weight), minlength=len(sizes))
-    by_kind = sizes.reshape(n, -1).T
-    return {"dropped": signed, **dict(zip(_SUMS_OF.values(), by_kind, strict=True))}
+        left_out = edges.take(part).take(~edge_kept[part])
+        sums["dropped"] += np.bincount(left_out.target, left_out.weight, n)
+        for own, name in _SUMS_OF.items():
+            add_totals(sums[name], left_out.take(kind[left_out.source] == own))
+    return sums

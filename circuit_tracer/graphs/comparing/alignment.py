@@ -62,8 +62,13 @@ def align(
         [at for at in range(len(graph.info.tokens)) if at not in these]
         for graph, these in zip((first, second), taken, strict=True)
     ]
-    worth = np.array([[_worth(first, second, i, j) for j in free[1]] for i in free[0]])
-    worth = worth.reshape(len(free[0]), len(free[1]))
+    tokens, explained = [], []
+    for graph, places in zip((first, second), free, strict=True):
+        targets = {target.position for target in graph.info.targets}
+        tokens.append(np.array([graph.info.tokens[at].strip() for at in places], dtype=object))
+        explained.append(np.array([at in targets for at in places], dtype=np.bool_))
+    worth = np.where(tokens[0][:, None] == tokens[1], EQUAL, SUBSTITUTE)
+    worth += EXPLAINED * np.outer(*explained)
     pairs += [(free[0][i], free[1][j], "") for i, j in needleman_wunsch(worth)]
     lengths = len(first.info.tokens), len(second.info.tokens)
     return _ordered(pairs, lengths)
@@ -109,16 +114,6 @@ def needleman_wunsch(worth: Floats) -> list[tuple[int, int]]:
         else:
             j -= 1
     return pairs[::-1]
-
-
-def _worth(first: Graph, second: Graph, i: int, j: int) -> float:
-    equal = first.info.tokens[i].strip() == second.info.tokens[j].strip()
-    explained = i in _explained(first) and j in _explained(second)
-    return (EQUAL if equal else SUBSTITUTE) + (EXPLAINED if explained else 0.0)
-
-
-def _explained(graph: Graph) -> set[int]:
-    return {target.position for target in graph.info.targets}
 
 
 def _checked(roles: Roles, length: int) -> dict[str, int]:

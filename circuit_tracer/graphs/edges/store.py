@@ -59,16 +59,6 @@ class EdgeStore:
         """Edges so far. (No `len`, with which a store that is still empty would be falsy.)"""
         return self._ends[-1] if self._ends else 0
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes the edges so far take, in memory or on disk."""
-        return self.count * edge_bytes(self._dtype)
-
-    @property
-    def on_disk(self) -> bool:
-        """Whether the budget was passed."""
-        return self._disk is not None
-
     def add(
         self,
         source: NDArray[np.integer[Any]],
@@ -172,12 +162,6 @@ class EdgeStore:
         self._disk = None
         self._parts, self._rows, self._ends = [], [], []
         self._seen = set()
-
-    def __enter__(self) -> EdgeStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)

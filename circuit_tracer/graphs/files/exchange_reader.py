@@ -31,7 +31,7 @@ from circuit_tracer.graphs.files.json_values import (
     scores_from_plain,
     whole_text,
 )
-from circuit_tracer.graphs.files.storage import check_graph
+from circuit_tracer.graphs.files.storage import NODE_TYPES, check_graph
 from circuit_tracer.graphs.graph import (
     DROPPED,
     Edges,
@@ -174,22 +174,20 @@ def _weight(link: Mapping[str, Any]) -> float:
 
 def _foreign_nodes(parsed: list[ExchangedNode], edges: Edges) -> Nodes:
     n = len(parsed)
-    kind = np.array([one.kind for one in parsed], dtype=np.int8)
-    layer = np.array([one.layer for one in parsed], dtype=np.int32)
-    is_target = kind == NodeKind.LOGIT
+    columns: dict[str, Any] = {
+        name: np.array([getattr(one, name) for one in parsed], dtype=NODE_TYPES[name])
+        for name in ("kind", "layer", "position", "feature", "activation")
+    }
+    is_target = columns["kind"] == NodeKind.LOGIT
     if not is_target.any():
         raise GraphFileError("This graph JSON has no logit node, so it explains nothing.")
-    layer[is_target] = _n_layers(parsed)
+    columns["layer"][is_target] = _n_layers(parsed)
     probability = np.where(is_target, np.array([one.probability for one in parsed]), 0.0)
     weight = probability if probability.sum() > 0 else is_target.astype(np.float64)
     has_row = np.zeros(n, dtype=np.bool_)
     has_row[edges.target] = True
     return Nodes(
-        kind=kind,
-        layer=layer,
-        position=np.array([one.position for one in parsed], dtype=np.int32),
-        feature=np.array([one.feature for one in parsed], dtype=np.int64),
-        activation=np.array([one.activation for one in parsed], dtype=np.float64),
+        **columns,
         value=np.full(n, np.nan),
         constant=np.full(n, np.nan),
         expanded=has_row | is_target,

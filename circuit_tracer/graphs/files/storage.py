@@ -45,7 +45,7 @@ TRACE_FILE = "trace.json"
 NODES_FILE = "nodes.parquet"
 EDGES_FILE = "edges.parquet"
 
-_NODE_TYPES: dict[str, type[np.generic]] = {
+NODE_TYPES: dict[str, type[np.generic]] = {
     "kind": np.int8,
     "layer": np.int32,
     "position": np.int32,
@@ -119,7 +119,7 @@ def nodes_to_arrow(pruned: PrunedGraph) -> pa.Table:
     import pyarrow as pa
 
     nodes = pruned.graph.nodes
-    columns: dict[str, Any] = {name: getattr(nodes, name) for name in _NODE_TYPES}
+    columns: dict[str, Any] = {name: getattr(nodes, name) for name in NODE_TYPES}
     columns["influence"] = pruned.influence
     columns["kept"] = pruned.node_kept
     if pruned.shares is not None:  # of a graph that was cut from a larger one
@@ -273,8 +273,8 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 def nodes_from_arrow(table: pa.Table, version: int = SCHEMA_VERSION) -> Nodes:
     """The node table back. KeyError, TypeError or ValueError for one of another form."""
-    names = [name for name in _NODE_TYPES if version > 1 or name not in DROPPED]
-    columns = {name: column(table, name, _NODE_TYPES[name]) for name in names}
+    names = [name for name in NODE_TYPES if version > 1 or name not in DROPPED]
+    columns = {name: column(table, name, NODE_TYPES[name]) for name in names}
     return Nodes(**columns, label=tuple(table.column("label").to_pylist()))
 
 
