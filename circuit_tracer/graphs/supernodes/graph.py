@@ -25,7 +25,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind, node_names, unique_names
 from circuit_tracer.graphs.influence import edge_influence, ratio, signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.routes.paths import best_paths, path_mass, restricted
+from circuit_tracer.graphs.routes.paths import best_paths, path_mass
 from circuit_tracer.graphs.supernodes.grouping import Supernode
 
 CANDIDATES = 1000
@@ -82,10 +82,8 @@ def supernode_graph(pruned: PrunedGraph, groups: Sequence[Supernode]) -> Superno
     source, target = of_row[edges.source], of_row[edges.target]
     weight = edges.weight.astype(np.float64)
     flow = edge_influence(graph, pruned.influence, which)
-    share = (
-        signed_shares(edges, totals(graph))
-        * _within_group(pruned, of_row, len(nodes))[edges.target]
-    )
+    part = _within_group(pruned, of_row, len(nodes))[edges.target]
+    share = signed_shares(edges, totals(graph)) * part
     pair = source.astype(np.int64) * len(nodes) + target
     between = source != target
     pairs, index = np.unique(pair[between], return_inverse=True)
@@ -108,7 +106,7 @@ def group_paths(
     if k < 1:
         raise UsageError(f"The number of routes is {k}: ask for at least 1.")
     graph = pruned.graph
-    compact, old = _compact(pruned)
+    compact, old = pruned.kept_alone().graph, pruned.kept_rows
     block = whole.of_row[old]
     mass = path_mass(graph)
     blocks = _Blocks(compact, block)
@@ -156,16 +154,6 @@ def _within_group(pruned: PrunedGraph, of_row: Ints, count: int) -> Floats:
     part = np.zeros(len(matters))
     part[kept] = ratio(matters[kept], sums[of_row[kept]])
     return part
-
-
-def _compact(pruned: PrunedGraph) -> tuple[Graph, Ints]:
-    """The kept nodes and edges as a graph whose rows sum to what they do in the whole one.
-
-    With it the row of the whole graph for each row of the compact one.
-    """
-    inner = restricted(pruned.graph, np.flatnonzero(pruned.edge_kept))
-    whole = replace(pruned, graph=inner, edge_kept=np.ones(len(inner.edges), dtype=np.bool_))
-    return whole.kept_graph(), pruned.kept_rows
 
 
 def _walk(blocks: Ints) -> tuple[int, ...]:
