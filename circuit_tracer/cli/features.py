@@ -75,7 +75,7 @@ def find_features(
         return
     if not found:
         raise UsageError(f'no feature of {transcoders} has "{query}" on its card')
-    print_rich(render_cards.found_table(found, limit))
+    print_rich(render_cards.matches_table(found, limit))
 
 
 @app.command("show")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -22,7 +22,7 @@ from circuit_tracer.graphs.head_loadings import (
     strongest_heads,
 )
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.qk_terms import KINDS, Parts, QkAttribution, Share, Source, Term
+from circuit_tracer.graphs.qk_terms import KINDS, Parts, QkAttribution, Source
 from circuit_tracer.graphs.routes.head_paths import HeadParts, unfollowed_share
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
@@ -38,15 +38,14 @@ from circuit_tracer.render.terminal import (
 from circuit_tracer.render.text import printable, shorten
 
 TOKEN_CELLS = 14
+Name = Callable[[Source], str]
 
 
 def leading_table(pruned: PrunedGraph, heads: Sequence[LeadingHead]) -> RenderableType:
     """The heads that carry most influence, and from where to where."""
     if not heads:
         return Text("No head carries any of the kept edges.")
-    table = plain_table()
-    table.texts("head")
-    table.numbers("influence")
+    table = plain_table().texts("head").numbers("influence")
     table.add_column("from → to, with its share of the head")
     for head in heads:
         moves = [f"{_move(pruned.graph, move)} {percent(move.share)}" for move in head.moves]
@@ -101,10 +100,7 @@ def edge_heads(
     if not len(part):
         nothing = "  No attention lies between the two: it all stays in the residual stream."
         return [Group(title, Text(nothing))]
-    heads = plain_table()
-    heads.texts("head")
-    heads.numbers("loading", "of edge")
-    heads.texts("mostly from → to")
+    heads = plain_table().texts("head").numbers("loading", "of edge").texts("mostly from → to")
     for head in strongest_heads(part)[:most]:
         move = _move(graph, Move(head.key, head.query, 1.0))
         cells = (head.name, f"{head.loading:+.4g}", percent(head.share), move)
@@ -144,39 +140,39 @@ def _end(graph: Graph, row: int) -> str:
     return f"{name} {quoted}" if '"' in quoted else f'{name} "{quoted}"'
 
 
-def qk_parts(graph: Graph, found: QkAttribution, *, top: int) -> list[RenderableType]:
+def qk_parts(graph: Graph, qk: QkAttribution, *, top: int) -> list[RenderableType]:
     """What a head's score is made of, and what sets its key apart from the strongest other."""
-    labels = _labels(graph)
-    parts = found.parts
-    key, query = _token(graph, found.key), _token(graph, found.query)
+    name = _names(graph)
+    parts = qk.parts
+    key, query = _token(graph, qk.key), _token(graph, qk.query)
     title = (
-        f"L{found.layer}.H{found.head} at {query} looks at {key} with {percent(found.attention)} "
+        f"L{qk.layer}.H{qk.head} at {query} looks at {key} with {percent(qk.attention)} "
         "of its attention"
     )
     lines = [_explained(parts)]
-    if found.softcap is not None:
+    if qk.softcap is not None:
         lines.append(
-            f"This model caps scores to ±{found.softcap:g} by tanh; scores and terms are those "
+            f"This model caps scores to ±{qk.softcap:g} by tanh; scores and terms are those "
             "before the cap."
         )
-    if found.sees[0] > 0:
+    if qk.sees[0] > 0:
         lines.append(
-            f"From {query} this head sees {_token(graph, found.sees[0])} and what follows it: its "
-            f"window is {found.window} tokens."
+            f"From {query} this head sees {_token(graph, qk.sees[0])} and what follows it: its "
+            f"window is {qk.window} tokens."
         )
     sections: list[list[RenderableType]] = [
         titled(title, Text("\n".join(lines))),
-        [_keys(graph, found)],
+        [_keys(graph, qk)],
         titled("Sums of terms: the query's sources down, the key's across", _by_kind(parts)),
-        titled("Strongest terms for and against the score", _terms(parts, labels, graph, top)),
-        titled("Single sources times the whole other side", _single(parts, labels, graph, top)),
+        titled("Strongest terms for and against the score", _terms(parts, name, top)),
+        titled("Single sources times the whole other side", _single(parts, name, top)),
     ]
-    for other in found.against[:1]:
+    for other in qk.against[:1]:
         title = f"Why {key} and not {_token(graph, other.key)}: {other.parts.value:+.3f}"
         sections += [
             titled(title, Text(_explained(other.parts))),
-            [_terms(other.parts, labels, graph, top)],
-            [_single(other.parts, labels, graph, top)],
+            [_terms(other.parts, name, top)],
+            [_single(other.parts, name, top)],
         ]
     return [Group(*section) for section in sections]
 
@@ -191,15 +187,15 @@ def _explained(parts: Parts) -> str:
     )
 
 
-def _keys(graph: Graph, found: QkAttribution, most: int = 6) -> Table:
-    ranked = sorted(found.keys, key=lambda key: -key.attention)
-    shown = [key for i, key in enumerate(ranked) if i < most or key.position == found.key]
+def _keys(graph: Graph, qk: QkAttribution, most: int = 6) -> Table:
+    ranked = sorted(qk.keys, key=lambda key: -key.attention)
+    shown = [key for i, key in enumerate(ranked) if i < most or key.position == qk.key]
     left = len(ranked) - len(shown)
     table = plain_table(f"{left} more keys with less attention." if left > 0 else "")
     table.texts("key")
     table.numbers("attention", "score")
     for key in shown:
-        mark = "  ←" if key.position == found.key else ""
+        mark = "  ←" if key.position == qk.key else ""
         name = _token(graph, key.position) + mark
         add_plain(table, name, percent(key.attention), f"{key.score:+.3f}")
     return table
@@ -218,51 +214,42 @@ def _by_kind(parts: Parts) -> Table:
     return table
 
 
-def _terms(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
+def _terms(parts: Parts, name: Name, top: int) -> Table:
     note = "Weak sources were only summed; a stronger term may be among them."
     table = plain_table("" if parts.complete else note)
     table.numbers("term")
     table.texts("source of the query", "source of the key")
-    for terms in (parts.positive[:top], parts.negative[:top]):
-        for term in terms:
-            _add_term(table, term, labels, graph)
+    for term in (*parts.positive[:top], *parts.negative[:top]):
+        cells = (f"{term.value:+.4f}", name(term.query), name(term.key))
+        add_plain(table, *cells, style=sign_style(term.value))
     return table
 
 
-def _single(parts: Parts, labels: Mapping[str, str], graph: Graph, top: int) -> Table:
+def _single(parts: Parts, name: Name, top: int) -> Table:
     table = plain_table()
     for side in ("of the query", "of the key"):
         table.texts(side)
         table.numbers("")
-    ours, theirs = (
-        _cells(side, labels, graph, top) for side in (parts.query_sources, parts.key_sources)
+    sides = (
+        [(name(one.source), f"{one.value:+.3f}") for one in shares[:top]]
+        for shares in (parts.query_sources, parts.key_sources)
     )
-    for query, key in zip_longest(ours, theirs, fillvalue=("", "")):
+    for query, key in zip_longest(*sides, fillvalue=("", "")):
         add_plain(table, *query, *key)
     return table
 
 
-def _cells(
-    shares: Sequence[Share], labels: Mapping[str, str], graph: Graph, top: int
-) -> list[tuple[str, str]]:
-    return [(_source(s.source, labels, graph), f"{s.value:+.3f}") for s in shares[:top]]
-
-
-def _add_term(table: Table, term: Term, labels: Mapping[str, str], graph: Graph) -> None:
-    ends = (_source(term.query, labels, graph), _source(term.key, labels, graph))
-    add_plain(table, f"{term.value:+.4f}", *ends, style=sign_style(term.value))
-
-
-def _source(source: Source, labels: Mapping[str, str], graph: Graph) -> str:
-    if source.kind == "embedding":
-        return f"embedding {_token(graph, source.position)}"
-    label = labels.get(source.name, "")
-    return f"{source.name} {shorten(label, LABEL_CELLS)}" if label else source.name
-
-
-def _labels(graph: Graph) -> dict[str, str]:
-    """Labels of features by their names."""
+def _names(graph: Graph) -> Name:
+    """How sources are named: features with their labels."""
     texts = zip(node_names(graph), graph.nodes.label, graph.nodes.kind.tolist(), strict=True)
-    return {
+    labels = {
         name: printable(label).strip() for name, label, kind in texts if kind == NodeKind.FEATURE
     }
+
+    def name(source: Source) -> str:
+        if source.kind == "embedding":
+            return f"embedding {_token(graph, source.position)}"
+        label = labels.get(source.name, "")
+        return f"{source.name} {shorten(label, LABEL_CELLS)}" if label else source.name
+
+    return name

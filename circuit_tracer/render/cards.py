@@ -23,14 +23,14 @@ BAR = 30
 CONTEXT_CELLS = 80
 
 
-def found_table(found: Sequence[Match], limit: int) -> Table:
-    """Features that were found: name, label, frequency, maximum, promoted tokens."""
-    left = len(found) - limit
-    table = plain_table(f"{limit:,} of {len(found):,} features." if left > 0 else "")
+def matches_table(matches: Sequence[Match], limit: int) -> Table:
+    """Features that were matches: name, label, frequency, maximum, promoted tokens."""
+    left = len(matches) - limit
+    table = plain_table(f"{limit:,} of {len(matches):,} features." if left > 0 else "")
     table.texts("feature", "label")
     table.numbers("fires", "maximum")
     table.texts("promotes")
-    for match in found[:limit]:
+    for match in matches[:limit]:
         card = match.card
         add_plain(
             table,
@@ -45,8 +45,7 @@ def found_table(found: Sequence[Match], limit: int) -> Table:
 
 def card_tables(card: Card, contexts: int) -> list[RenderableType]:
     """One feature: facts, a histogram of its examples' activations, contexts."""
-    facts = plain_table(header=False)
-    facts.texts("")
+    facts = plain_table(header=False).texts("")
     facts.add_column(overflow="fold")
     lines = [("feature", f"L{card.layer}/{card.feature}"), ("label", card.label or "(none)")]
     if card.examples:

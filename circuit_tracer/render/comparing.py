@@ -64,8 +64,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
 
 def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: int = -1) -> Table:
     """One line an overlap: what it is of, its figures, its p; line `place` holds plain numbers."""
-    table = plain_table()
-    table.texts("overlap")
+    table = plain_table().texts("overlap")
     names = [field.name for field in fields(Overlap)]
     table.numbers(*names, "p")
     for number, (name, overlap, p) in enumerate(rows):

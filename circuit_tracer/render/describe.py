@@ -93,93 +93,69 @@ class ScoreLine:
 
 def score_lines(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
     """The scores with what they mean, in the words their values allow."""
-    return (
-        _replacement(pruned),
-        _completeness(pruned),
-        _errors(pruned),
-        _constants(pruned),
-        *_unexpanded(pruned),
-        *_dropped(pruned),
-        _conservation(pruned.graph),
-        *_audit(pruned.graph),
-    )
+    return (*_shares(pruned), *_checks(pruned.graph))
 
 
-def _has_errors(pruned: PrunedGraph) -> bool:
-    return len(pruned.graph.nodes.of_kind(NodeKind.ERROR)) > 0
-
-
-def _replacement(pruned: PrunedGraph) -> ScoreLine:
-    score = pruned.scores.replacement
-    started = f"Of the influence that tokens and errors start, tokens start {percent(score)}"
-    if not _has_errors(pruned):
-        meaning = "The graph has no error nodes, so this says nothing here."
-    elif score >= 0.7:
-        meaning = f"{started}."
-    elif score >= 0.5:
-        meaning = f"{started}: errors start a large part."
-    else:
-        meaning = f"{started}: errors start more than the prompt does."
-    return ScoreLine("replacement", f"{score:.2f}", meaning)
-
-
-def _completeness(pruned: PrunedGraph) -> ScoreLine:
-    score = pruned.scores.completeness
-    missing = f"Errors are {percent(1 - score)} of what goes into the nodes that matter"
-    if not _has_errors(pruned):
-        meaning = "The graph has no error nodes, so this says nothing here."
-    elif score >= 0.8:
-        meaning = f"{missing}."
-    elif score >= 0.5:
-        meaning = f"{missing}: read with care."
-    else:
-        meaning = f"{missing}: the routes miss most of it."
-    return ScoreLine("completeness", f"{score:.2f}", meaning)
-
-
-def _errors(pruned: PrunedGraph) -> ScoreLine:
-    share = pruned.scores.error_share
-    if not _has_errors(pruned):
-        meaning = "The dictionary leaves no error."
-    else:
-        meaning = "Influence that ends in what the dictionary failed to reconstruct."
-    return ScoreLine("error share", percent(share), meaning)
-
-
-def _constants(pruned: PrunedGraph) -> ScoreLine:
-    share = pruned.scores.constant_share
-    meaning = "Influence that ends in biases and in what is zeroed at BOS: no route shows it."
-    if share >= 0.5:
-        meaning = "More than half ends in biases and what is zeroed at BOS: no route shows it."
-    return ScoreLine("constant share", percent(share), meaning)
-
-
-def _unexpanded(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
-    share = pruned.scores.unexpanded_share
-    if share <= 0:
-        return ()
-    meaning = "Influence that ends at features whose inputs were not computed (the budget)."
-    return (ScoreLine("unexpanded share", percent(share), meaning),)
-
-
-def _dropped(pruned: PrunedGraph) -> tuple[ScoreLine, ...]:
+def _shares(pruned: PrunedGraph) -> list[ScoreLine]:
+    """What of the influence starts at tokens, and where the rest of it ends."""
     scores = pruned.scores
-    if scores.dropped_share <= 0:
-        return ()
-    low, high = scores.replacement_range
-    meaning = (
-        "Influence into edges too small to keep: with every edge and row, replacement is "
-        f"from {_floor(low)} to {_ceiling(high)}."
+    replacement, completeness = scores.replacement, scores.completeness
+    started = f"Of the influence that tokens and errors start, tokens start {percent(replacement)}"
+    started += _grade(
+        replacement,
+        (0.7, ": errors start a large part"),
+        ": errors start more than the prompt does",
     )
-    return (ScoreLine("dropped share", percent(scores.dropped_share), meaning),)
+    missing = f"Errors are {percent(1 - completeness)} of what goes into the nodes that matter"
+    missing += _grade(completeness, (0.8, ": read with care"), ": the routes miss most of it")
+    errors = "Influence that ends in what the dictionary failed to reconstruct."
+    if not len(pruned.graph.nodes.of_kind(NodeKind.ERROR)):
+        started = missing = "The graph has no error nodes, so this says nothing here."
+        errors = "The dictionary leaves no error."
+    constants = "Influence that ends in biases and in what is zeroed at BOS: no route shows it."
+    if scores.constant_share >= 0.5:
+        constants = "More than half ends in biases and what is zeroed at BOS: no route shows it."
+    lines = [
+        ScoreLine("replacement", f"{replacement:.2f}", started),
+        ScoreLine("completeness", f"{completeness:.2f}", missing),
+        ScoreLine("error share", percent(scores.error_share), errors),
+        ScoreLine("constant share", percent(scores.constant_share), constants),
+    ]
+    if scores.unexpanded_share > 0:
+        meaning = "Influence that ends at features whose inputs were not computed (the budget)."
+        lines.append(ScoreLine("unexpanded share", percent(scores.unexpanded_share), meaning))
+    if scores.dropped_share > 0:
+        low, high = scores.replacement_range
+        meaning = (
+            "Influence into edges too small to keep: with every edge and row, replacement is "
+            f"from {math.floor(100 * low) / 100:.2f} to {math.ceil(100 * high) / 100:.2f}."
+        )
+        lines.append(ScoreLine("dropped share", percent(scores.dropped_share), meaning))
+    return lines
 
 
-def _floor(share: float) -> str:
-    return f"{math.floor(100 * share) / 100:.2f}"
+def _grade(score: float, fair: tuple[float, str], bad: str) -> str:
+    """What is to be added for a score below 0.5, and below the bound of `fair`."""
+    bound, remark = fair
+    return "." if score >= bound else f"{remark if score >= 0.5 else bad}."
 
 
-def _ceiling(share: float) -> str:
-    return f"{math.ceil(100 * share) / 100:.2f}"
+def _checks(graph: Graph) -> list[ScoreLine]:
+    """Whether edges add up, and what a sweep of lower precision lost on some of its rows."""
+    residual, tolerance = graph.info.conservation_residual, graph.info.conservation_tolerance
+    meaning = "Edges and constants add up to every node's value"
+    if residual > tolerance:
+        meaning = "Edges do NOT add up to the nodes' values"
+    meaning += f" (tolerance {tolerance:.0e})."
+    lines = [ScoreLine("conservation", f"{residual:.0e}", meaning)]
+    audit = graph.info.settings.get("audit")
+    if isinstance(audit, Mapping):
+        meaning = (
+            f"Relative error of {audit['rows']} rows swept again in float32: the median; the worst "
+            f"{audit['worst']:.0e}."
+        )
+        lines.append(ScoreLine(f"{graph.info.dtype} audit", f"{audit['median']:.0e}", meaning))
+    return lines
 
 
 def features_there(graph: Graph) -> str:
@@ -191,24 +167,3 @@ def softcap_line(graph: Graph) -> str:
     """What the targets' logits are where the model caps them; "" where it does not."""
     cap = graph.info.logit_softcap
     return f"Logits before the soft-cap of {cap:g}; probabilities after it." if cap else ""
-
-
-def _conservation(graph: Graph) -> ScoreLine:
-    residual, tolerance = graph.info.conservation_residual, graph.info.conservation_tolerance
-    if residual <= tolerance:
-        meaning = f"Edges and constants add up to every node's value (tolerance {tolerance:.0e})."
-    else:
-        meaning = f"Edges do NOT add up to the nodes' values (tolerance {tolerance:.0e})."
-    return ScoreLine("conservation", f"{residual:.0e}", meaning)
-
-
-def _audit(graph: Graph) -> tuple[ScoreLine, ...]:
-    """What a sweep of lower precision lost, as it was measured on some of its rows."""
-    found = graph.info.settings.get("audit")
-    if not isinstance(found, Mapping):
-        return ()
-    meaning = (
-        f"Relative error of {found['rows']} rows swept again in float32: the median; the worst "
-        f"{found['worst']:.0e}."
-    )
-    return (ScoreLine(f"{graph.info.dtype} audit", f"{found['median']:.0e}", meaning),)

@@ -39,27 +39,18 @@ def dose_svg(points: Sequence[Point], before: Point, *, title: str, unit: str, t
     """The figure for rising doses; `before` is the model with nothing changed."""
     labels = {x: f"{x:g}" for x in sorted({0.0, *(point.strength for point in points)})}
     x_name = f"strength ({unit}; dotted: nothing changed)"
-    costs = Axis.decades([point.perplexity for point in (*points, before)])
     sheet = Sheet(printable(title), width=WIDTH)
+    followed = [
+        _line("next token", points, "first", palette.POSITIVE),
+        _line("new tokens", points, "mean", palette.FEATURE, "5 3"),
+    ]
+    costs = [_line("perplexity", points, "perplexity", palette.NEGATIVE)]
+    decades = Axis.decades([point.perplexity for point in (*points, before)])
+    name = f"Probability of {printable(target) or 'the target'}"
     sheet.lines(
+        LinePanel(name, followed, x_name, labels, PROBABILITIES, level=before.first),
         LinePanel(
-            name=f"Probability of {printable(target) or 'the target'}",
-            lines=[
-                _line("next token", points, "first", palette.POSITIVE),
-                _line("new tokens", points, "mean", palette.FEATURE, "5 3"),
-            ],
-            x_name=x_name,
-            x_labels=labels,
-            axis=PROBABILITIES,
-            level=before.first,
-        ),
-        LinePanel(
-            name="Perplexity of the new text",
-            lines=[_line("perplexity", points, "perplexity", palette.NEGATIVE)],
-            x_name=x_name,
-            x_labels=labels,
-            axis=costs,
-            level=before.perplexity,
+            "Perplexity of the new text", costs, x_name, labels, decades, level=before.perplexity
         ),
         across=1,
         left=LEFT,

@@ -51,14 +51,14 @@ def carriers_of(edges: Edges, loadings: HeadLoadings | None) -> dict[int, list[C
     """By index of an edge: the heads that carry a share of it worth naming, strongest first."""
     if loadings is None:
         return {}
-    found = carriers(loadings, least=LEAST_NAMED)
+    by_pair = carriers(loadings, least=LEAST_NAMED)
     n = 1 + int(edges.target[-1]) if len(edges) else 1
     keys = edges.target.astype(np.int64) * n + edges.source
-    pairs = [pair for pair in found if pair[1] < n]
+    pairs = [pair for pair in by_pair if pair[1] < n]
     wanted = np.array([target * n + source for source, target in pairs], dtype=np.int64)
     at = np.searchsorted(keys, wanted)
     return {
-        int(edge): found[pair]
+        int(edge): by_pair[pair]
         for edge, pair, key in zip(at, pairs, wanted, strict=True)
         if edge < len(keys) and keys[edge] == key
     }
@@ -98,8 +98,8 @@ def carried_by(loadings: HeadLoadings | None) -> dict[tuple[int, int], str]:
     """By (source, target) of an edge: `carrier_words`, where there are any."""
     if loadings is None:
         return {}
-    found = carriers(loadings, least=LEAST_SHARE)
-    return {pair: carrier_words(heads) for pair, heads in found.items()}
+    by_pair = carriers(loadings, least=LEAST_SHARE)
+    return {pair: carrier_words(heads) for pair, heads in by_pair.items()}
 
 
 def carrier_lines(heads: Sequence[Carrier], most: int = 4) -> list[str]:

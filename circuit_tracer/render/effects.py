@@ -20,15 +20,15 @@ NAME_CELLS, LABEL_CELLS = 22, 22
 SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
 
 
-def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Table]:
+def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, Table]:
     """One line an intervention: changes of one target's logit, predicted and measured."""
-    target = found.targets[which]
+    target = ablation.targets[which]
     lines = Text(
         f"{target_text(target)} at position {target.position}: "
-        f"{percent(found.probabilities[which])}, the model says {shown(found.top)}; "
+        f"{percent(ablation.probabilities[which])}, the model says {shown(ablation.top)}; "
         f"changed: {how}"
     )
-    modes = list(found.rows[0].measured)
+    modes = list(ablation.rows[0].measured)
     table = plain_table(
         "Changes of the target's logit minus the mean logit. edge, routes: predicted by the graph, "
         "directly and through all its features; the others measured. Then what the model gives "
@@ -37,7 +37,7 @@ def ablation_table(found: Ablation, which: int, *, how: str) -> tuple[Text, Tabl
     table.texts("changed", "label")
     table.numbers("edge", "routes", *(SHORT[mode] for mode in modes), "gives")
     table.texts("says")
-    for row in found.rows:
+    for row in ablation.rows:
         last = row.measured[modes[-1]]
         changes = [row.measured[mode].logits[which] for mode in modes]
         add_plain(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
@@ -24,15 +24,17 @@ PADDING = 2
 class FittedTable(Table):
     """A table without lines whose columns are fitted to the width by what they hold."""
 
-    def texts(self, *names: str) -> None:
-        """Columns of text on one line each."""
+    def texts(self, *names: str) -> Self:
+        """With more columns, of text on one line each."""
         for name in names:
             self.add_column(name, no_wrap=True)
+        return self
 
-    def numbers(self, *names: str) -> None:
-        """Columns of numbers."""
+    def numbers(self, *names: str) -> Self:
+        """With more columns, of numbers."""
         for name in names:
             self.add_column(name, justify="right", no_wrap=True)
+        return self
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """As a table of columns that all have a width."""

@@ -91,9 +91,7 @@ def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WI
 
 def figures_table(figures: Mapping[str, Figure]) -> Table:
     """The grouping beside random ones of the same sizes."""
-    table = plain_table()
-    table.texts("score")
-    table.numbers("here", "random", "p")
+    table = plain_table().texts("score").numbers("here", "random", "p")
     table.add_column("")
     for name, figure in figures.items():
         add_plain(

@@ -294,9 +294,9 @@ def _counterparts(first: PrunedGraph, second: PrunedGraph) -> tuple[list[int], l
         number = np.full(len(one.graph.nodes) + 1, -1, dtype=np.int64)  # the last: not kept
         number[one.kept_rows] = np.arange(len(one.kept_rows))
         numbers.append(number)
-    found = [[-1] * len(one.kept_rows) for one in (first, second)]
+    counterparts = [[-1] * len(one.kept_rows) for one in (first, second)]
     for pair in merged.rows:
         here, there = int(numbers[0][pair[0]]), int(numbers[1][pair[1]])
         if here >= 0 and there >= 0:
-            found[0][here], found[1][there] = there, here
-    return found[0], found[1]
+            counterparts[0][here], counterparts[1][there] = there, here
+    return counterparts[0], counterparts[1]

@@ -7,8 +7,8 @@ page is (html.py), with the same guarantees.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from circuit_tracer.render.html import assembled, joined, viewer_file
 from circuit_tracer.render.text import printable
@@ -91,25 +91,14 @@ class Index:
     rows: Sequence[IndexRow]
     """In the order of the prompt file."""
     scores: Sequence[IndexScore] = SCORES
-    failures: Sequence[FailedRow] = field(default_factory=tuple)
+    failures: Sequence[FailedRow] = ()
 
 
 def index_page(index: Index) -> str:
     """The HTML page."""
-    record = {
-        "name": printable(index.name),
-        "about": printable(index.about),
-        "scores": [asdict(score) for score in index.scores],
-        "rows": [_row(row) for row in index.rows],
-        "failures": [
-            {
-                "line": one.line,
-                "prompt": printable(one.prompt),
-                "message": printable(one.message),
-            }
-            for one in index.failures
-        ],
-    }
+    record = _printable(asdict(index))
+    for row in record["rows"]:
+        row["answer"] = row["answer"].strip()
     return assembled(
         index.name,
         style=viewer_file("page.css") + viewer_file("index.css"),
@@ -119,20 +108,12 @@ def index_page(index: Index) -> str:
     )
 
 
-def _row(row: IndexRow) -> dict[str, object]:
-    drawing = row.thumbnail
-    return {
-        "href": row.href,
-        "prompt": printable(row.prompt),
-        "answer": printable(row.answer).strip(),
-        "probability": row.probability,
-        "scores": dict(row.scores),
-        "tags": [printable(tag) for tag in row.tags],
-        "route": printable(row.route),
-        "thumbnail": None
-        if drawing is None
-        else {
-            "dots": [list(dot) for dot in drawing.dots],
-            "route": [list(d) for d in drawing.route],
-        },
-    }
+def _printable(value: Any) -> Any:
+    """The same with all texts in it fit to show."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {name: _printable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(part) for part in value]
+    return value

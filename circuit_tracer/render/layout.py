@@ -1,11 +1,11 @@
 """Where everything on the page goes: tokens along x, layers up y. Pure arithmetic, no drawing.
 
-1. Every drawn node becomes a chip (chips.py); the chips of one (token, layer) cell are packed side
-   by side into lines.
+1. Every drawn node is measured with its label (node_labels.py); the nodes of one (token, layer)
+   cell are packed side by side into lines.
 2. Columns are as wide as their marks need; a label may reach over into the next column where the
    layer is free there. Layers without nodes take no room, runs of tokens without nodes collapse.
 3. Of a few line and label widths the one that gives the page the best proportions is taken.
-4. Within a line, chips are sorted a few times by where their neighbours stand, which takes most
+4. Within a line, nodes are sorted a few times by where their neighbours stand, which takes most
    crossings out of the edges (the barycentre method of Sugiyama, Tagawa and Toda, 1981).
 """
 
@@ -21,18 +21,20 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.node_labels import (
     BOX_HEIGHT,
-    CHIP_GAP,
     LINE_GAP,
+    NODE_GAP,
     TOKEN_SIZE,
     TOKEN_WIDTH,
     Cell,
-    Chip,
+    CellLines,
+    Line,
     Lines,
+    MeasuredNode,
     cell_height,
     core_width,
     line_height,
     line_width,
-    make_chips,
+    measured_nodes,
     pack,
 )
 from circuit_tracer.render.places import Band, Box, Column, Layout, Placed
@@ -80,9 +82,9 @@ def lay_out(
     From position `apart` on everything stands to the right of all before it.
     """
     tries = [
-        {cell: pack(members, limit) for cell, members in chips.items()}
-        for chips, limit in product(
-            [make_chips(pruned, selection, width) for width in LABEL_WIDTHS], LINE_LIMITS
+        {cell: pack(members, limit) for cell, members in nodes.items()}
+        for nodes, limit in product(
+            [measured_nodes(pruned, selection, width) for width in LABEL_WIDTHS], LINE_LIMITS
         )
     ]
     layouts = [_place(pruned.graph, lines, narrowest, apart) for lines in tries]
@@ -107,15 +109,15 @@ def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> L
     inner = {cell: at for cell, at in lines.items() if cell[1] < top_layer}
     order = {layer: i for i, layer in enumerate(sorted({layer for _, layer in inner}))}
     at_top = {
-        cell: [chip for line in at for chip in line]
+        cell: [node for line in at for node in line]
         for cell, at in lines.items()
         if cell[1] >= top_layer
     }
     wanted = sum(
-        max(line_width(line) for line in _even_lines(chips, WIDEST)) for chips in at_top.values()
+        max(line_width(line) for line in _even_lines(nodes, WIDEST)) for nodes in at_top.values()
     )
     spans, width = _filled_spans(graph, inner, order, max(narrowest, wanted + GUTTER), apart)
-    targets = {cell: _even_lines(chips, width - GUTTER) for cell, chips in at_top.items()}
+    targets = {cell: _even_lines(nodes, width - GUTTER) for cell, nodes in at_top.items()}
     bands = _bands({**inner, **targets}, stretch=1.0)
     flatness = width / bands[min(bands)].bottom / FLATTEST
     if flatness > 1:
@@ -135,24 +137,24 @@ def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> L
         left = max(min(centre - room / 2, width - room), end)
         lefts = [left + (room - line_width(line)) / 2 for line in cell]
         _place_cell(placed, cell, lefts, bands[layer].middle)
-        end = left + room + CHIP_GAP
-    chips = [chip for cell in lines.values() for line in cell for chip in line]
+        end = left + room + NODE_GAP
+    nodes = [node for cell in lines.values() for line in cell for node in line]
     return Layout(
-        width=max(width, end - CHIP_GAP),
+        width=max(width, end - NODE_GAP),
         height=bands[min(bands)].bottom,
         placed={row: placed[row] for row in sorted(placed)},
         columns=tuple(span.column for span in spans.values()),
         bands=tuple(bands.values()),
-        cut=sum(chip.is_cut for chip in chips) / max(len(chips), 1),
+        cut=sum(node.is_cut for node in nodes) / max(len(nodes), 1),
     )
 
 
-def _even_lines(chips: Sequence[Chip], room: float) -> list[list[Chip]]:
-    """As few lines as fit the room, of about the same number of chips, in the given order."""
-    fewest = len(pack(chips, room))
+def _even_lines(nodes: Line, room: float) -> list[list[MeasuredNode]]:
+    """As few lines as fit the room, of about the same number of nodes, in the given order."""
+    fewest = len(pack(nodes, room))
     while True:
-        size = -(-len(chips) // fewest)
-        lines = [list(chips[i : i + size]) for i in range(0, len(chips), size)]
+        size = -(-len(nodes) // fewest)
+        lines = [list(nodes[i : i + size]) for i in range(0, len(nodes), size)]
         if size == 1 or max(line_width(line) for line in lines) <= room:
             return lines
         fewest += 1
@@ -163,17 +165,20 @@ def _stagger(layer: int, line: int) -> float:
 
 
 def _place_cell(
-    placed: dict[int, Placed], lines: Sequence[Sequence[Chip]], lefts: Sequence[float], y: float
+    placed: dict[int, Placed],
+    lines: CellLines,
+    lefts: Sequence[float],
+    y: float,
 ) -> None:
     top = y - cell_height(lines) / 2
     for line, x in zip(lines, lefts, strict=True):
         middle = top + line_height(line) / 2
-        for chip in line:
-            half, mark_half = chip.height / 2, chip.mark_height / 2
-            mark = Box(x, middle - mark_half, x + chip.mark_width, middle + mark_half)
-            box = Box(x, middle - half, x + chip.width, middle + half)
-            placed[chip.row] = Placed(chip.row, mark, box, chip.label)
-            x += chip.width + CHIP_GAP
+        for node in line:
+            half, mark_half = node.height / 2, node.mark_height / 2
+            mark = Box(x, middle - mark_half, x + node.mark_width, middle + mark_half)
+            box = Box(x, middle - half, x + node.width, middle + half)
+            placed[node.row] = Placed(node.row, mark, box, node.label)
+            x += node.width + NODE_GAP
         top += line_height(line) + LINE_GAP
 
 
@@ -194,7 +199,7 @@ def _spans(
 ) -> tuple[dict[int, _Span], float]:
     """Columns from left to right, by their first position, and the right end of everything."""
     tokens = prompt_texts(graph.info.tokens)
-    by_position: dict[int, dict[int, Sequence[Sequence[Chip]]]] = {
+    by_position: dict[int, dict[int, CellLines]] = {
         target.position: {} for target in graph.info.targets
     }
     for (position, layer), cell in lines.items():
@@ -226,7 +231,7 @@ def _spans(
 def _span(
     position: int,
     label: str,
-    cells: Mapping[int, Sequence[Sequence[Chip]]],
+    cells: Mapping[int, CellLines],
     left: float,
     ends: dict[int, float],
     order: Mapping[int, int],
@@ -244,7 +249,7 @@ def _span(
     }
     for layer, at in offsets.items():
         if layer in ends:
-            left = max(left, ends[layer] + CHIP_GAP - min(offset for offset, _ in at))
+            left = max(left, ends[layer] + NODE_GAP - min(offset for offset, _ in at))
     for layer, at in offsets.items():
         ends[layer] = left + max(offset + width for offset, width in at)
     column = Column(position, 1, left - gap / 2, left + core + gap / 2, label)
@@ -270,12 +275,12 @@ def _bands(lines: Lines, stretch: float) -> dict[int, Band]:
 
 def _neighbours(graph: Graph, selection: Selection) -> dict[int, list[tuple[int, float]]]:
     """For every drawn node: the nodes at the other ends of its drawn edges, with the flow."""
-    found: dict[int, list[tuple[int, float]]] = {row: [] for row in selection.rows.tolist()}
+    neighbours: dict[int, list[tuple[int, float]]] = {row: [] for row in selection.rows.tolist()}
     for edge, flow in zip(selection.edges.tolist(), selection.flow.tolist(), strict=True):
         source, target = int(graph.edges.source[edge]), int(graph.edges.target[edge])
-        found[source].append((target, flow))
-        found[target].append((source, flow))
-    return found
+        neighbours[source].append((target, flow))
+        neighbours[target].append((source, flow))
+    return neighbours
 
 
 def _sort_lines(
@@ -283,21 +288,21 @@ def _sort_lines(
     layout: Layout,
     neighbours: Mapping[int, Sequence[tuple[int, float]]],
     top_layer: int,
-) -> dict[Cell, list[list[Chip]]]:
-    """Sort every line by the flow-weighted mean x of its chips' neighbours; targets stay."""
+) -> dict[Cell, list[list[MeasuredNode]]]:
+    """Sort every line by the flow-weighted mean x of its nodes' neighbours; targets stay."""
 
-    def pull(chip: Chip) -> float:
-        near = neighbours[chip.row]
+    def pull(node: MeasuredNode) -> float:
+        near = neighbours[node.row]
         total = sum(flow for _, flow in near)
         if total <= 0:
-            return round(layout.placed[chip.row].x, 3)
+            return round(layout.placed[node.row].x, 3)
         return round(sum(layout.placed[at].x * flow for at, flow in near) / total, 3)
 
     return {
         (position, layer): [
             list(line)
             if layer >= top_layer
-            else sorted(line, key=lambda chip: (pull(chip), chip.row))
+            else sorted(line, key=lambda node: (pull(node), node.row))
             for line in cell
         ]
         for (position, layer), cell in lines.items()

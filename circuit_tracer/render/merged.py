@@ -75,8 +75,8 @@ def merged_svg(
         ),
         node=lambda placed: _node(merged, placed),
     )
-    said = overlap if not either else f"{MEANING} {overlap}"
-    key = _legend(merged, selection, names, said, layout.width)
+    remarks = f"{MEANING} {overlap}" if either else overlap
+    key = _legend(merged, selection, names, remarks, layout.width)
     below = HEADER + layout.height + FOOTER
     parts = [
         title(f"Two attribution graphs: {names[0]} and {names[1]}"),
@@ -115,15 +115,15 @@ def merged_carriers(
     """For each of the two graphs: the heads that carry its part of each merged edge."""
     edges = merged.pruned.graph.edges
     pairs = list(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
-    found: list[Carriers] = []
+    by_side: list[Carriers] = []
     for side, (pruned, loadings) in enumerate(zip(graphs, heads, strict=True)):
         ends = pruned.graph.edges
         own = carriers_of(ends, loadings)
         by_rows = {(int(ends.source[e]), int(ends.target[e])): heads for e, heads in own.items()}
         rows = [pair[side] for pair in merged.rows]
         of_pair = ((i, by_rows.get((rows[s], rows[t]))) for i, (s, t) in enumerate(pairs))
-        found.append({i: carriers for i, carriers in of_pair if carriers})
-    return found[0], found[1]
+        by_side.append({i: carriers for i, carriers in of_pair if carriers})
+    return by_side[0], by_side[1]
 
 
 def _node(merged: MergedGraph, placed: Placed) -> str:

@@ -1,4 +1,4 @@
-"""Chips: a node's mark together with its label, measured and packed into lines.
+"""A node's mark together with its label, measured and packed into lines.
 
 The mark of a feature or error is a disc or diamond whose area goes by influence, its label
 stands to the right of it; tokens and targets are boxes with their text inside.
@@ -24,13 +24,13 @@ TOKEN_WIDTH = 110.0
 LARGEST_RADIUS = 10.0
 SMALLEST_RADIUS = 3.4
 LABEL_GAP = 3.0
-CHIP_GAP = 12.0
+NODE_GAP = 12.0
 LINE_GAP = 9.0
 BOX_HEIGHT = 21.0
 
 
 @dataclass(frozen=True)
-class Chip:
+class MeasuredNode:
     """One node, measured."""
 
     row: int
@@ -47,31 +47,33 @@ class Chip:
 
 
 Cell = tuple[int, int]  # (position, layer)
-Lines = Mapping[Cell, Sequence[Sequence[Chip]]]
+Line = Sequence[MeasuredNode]
+CellLines = Sequence[Line]
+Lines = Mapping[Cell, CellLines]
 
 
-def make_chips(
+def measured_nodes(
     pruned: PrunedGraph, selection: Selection, label_width: float
-) -> dict[Cell, list[Chip]]:
-    """The chips of every cell, most influential first; targets in their own order."""
+) -> dict[Cell, list[MeasuredNode]]:
+    """The nodes of every cell, most influential first; targets in their own order."""
     nodes = pruned.graph.nodes
     inner = [r for r in selection.rows if nodes.kind[r] in (NodeKind.FEATURE, NodeKind.ERROR)]
     largest = max((float(pruned.influence[row]) for row in inner), default=0.0)
     tokens = prompt_texts(pruned.graph.info.tokens)
     targets = dict(_target_labels(pruned.graph))
-    cells: dict[Cell, list[Chip]] = {}
+    cells: dict[Cell, list[MeasuredNode]] = {}
     for row in selection.rows.tolist():
         kind, position = NodeKind(int(nodes.kind[row])), int(nodes.position[row])
         if kind is NodeKind.EMBEDDING:
-            chip = _box(row, tokens[position], TOKEN_WIDTH, 0.0)
+            node = _box(row, tokens[position], TOKEN_WIDTH, 0.0)
         elif kind is NodeKind.LOGIT:
-            chip = _box(row, targets[row], 2 * TOKEN_WIDTH, 0.0)
+            node = _box(row, targets[row], 2 * TOKEN_WIDTH, 0.0)
         else:
             influence = float(pruned.influence[row])
-            chip = _disc(row, short_label(pruned.graph, row), label_width, influence, largest)
-        cells.setdefault((position, int(nodes.layer[row])), []).append(chip)
+            node = _disc(row, short_label(pruned.graph, row), label_width, influence, largest)
+        cells.setdefault((position, int(nodes.layer[row])), []).append(node)
     return {
-        cell: sorted(cells[cell], key=lambda chip: (-chip.influence, chip.row))
+        cell: sorted(cells[cell], key=lambda node: (-node.influence, node.row))
         for cell in sorted(cells)
     }
 
@@ -84,48 +86,48 @@ def _target_labels(graph: Graph) -> Iterator[tuple[int, str]]:
         yield row, f"{shorten_to_width(words, TOKEN_SIZE, TOKEN_WIDTH)}  {value}"
 
 
-def _box(row: int, label: str, limit: float, influence: float) -> Chip:
+def _box(row: int, label: str, limit: float, influence: float) -> MeasuredNode:
     short = shorten_to_width(label, TOKEN_SIZE, limit)
     width = text_width(short, TOKEN_SIZE) + 14
-    return Chip(row, width, BOX_HEIGHT, width, BOX_HEIGHT, short, short != label, influence)
+    return MeasuredNode(row, width, BOX_HEIGHT, width, BOX_HEIGHT, short, short != label, influence)
 
 
-def _disc(row: int, label: str, limit: float, influence: float, largest: float) -> Chip:
+def _disc(row: int, label: str, limit: float, influence: float, largest: float) -> MeasuredNode:
     """Area by influence, so the radius by its square root."""
     share = max(influence, 0.0) / largest if largest > 0 else 0.0
     size = 2 * max(SMALLEST_RADIUS, LARGEST_RADIUS * sqrt(share))
     short = shorten_to_width(label, LABEL_SIZE, limit)
     width = size + LABEL_GAP + text_width(short, LABEL_SIZE)
     height = max(size, LABEL_SIZE + 3)
-    return Chip(row, width, height, size, size, short, short != label, influence)
+    return MeasuredNode(row, width, height, size, size, short, short != label, influence)
 
 
-def pack(members: Sequence[Chip], limit: float) -> list[list[Chip]]:
-    """Fill lines up to `limit` wide; the first (most influential) chips come into the top line."""
-    lines: list[list[Chip]] = []
-    for chip in members:
-        if lines and line_width([*lines[-1], chip]) <= limit:
-            lines[-1].append(chip)
+def pack(members: Line, limit: float) -> list[list[MeasuredNode]]:
+    """Fill lines up to `limit` wide; the first (most influential) nodes come into the top line."""
+    lines: list[list[MeasuredNode]] = []
+    for node in members:
+        if lines and line_width([*lines[-1], node]) <= limit:
+            lines[-1].append(node)
         else:
-            lines.append([chip])
+            lines.append([node])
     return lines
 
 
-def line_width(line: Sequence[Chip]) -> float:
-    """Width of the chips side by side."""
-    return sum(chip.width for chip in line) + CHIP_GAP * (len(line) - 1)
+def line_width(line: Line) -> float:
+    """Width of the nodes side by side."""
+    return sum(node.width for node in line) + NODE_GAP * (len(line) - 1)
 
 
-def core_width(line: Sequence[Chip]) -> float:
+def core_width(line: Line) -> float:
     """Width without the last label, which may reach over into the next column."""
     return line_width(line) - line[-1].width + line[-1].mark_width
 
 
-def line_height(line: Sequence[Chip]) -> float:
-    """Height of the highest chip."""
-    return max(chip.height for chip in line)
+def line_height(line: Line) -> float:
+    """Height of the highest node."""
+    return max(node.height for node in line)
 
 
-def cell_height(lines: Sequence[Sequence[Chip]]) -> float:
+def cell_height(lines: CellLines) -> float:
     """Height of the lines below each other."""
     return sum(line_height(line) for line in lines) + LINE_GAP * (len(lines) - 1)

@@ -85,9 +85,9 @@ def _letters(part: ElementTree.Element, scale: float) -> Iterator[float]:
         yield from _letters(child, inner)
 
 
-def _darkened(found: re.Match[str]) -> str:
+def _darkened(attribute: re.Match[str]) -> str:
     """Light for dark, the hue as it is; white becomes a very dark grey."""
-    red, green, blue = (int(found[2][i : i + 2], 16) / 255 for i in (0, 2, 4))
+    red, green, blue = (int(attribute[2][i : i + 2], 16) / 255 for i in (0, 2, 4))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     turned = colorsys.hls_to_rgb(hue, 0.09 + 0.86 * (1 - light), saturation * 0.9)
-    return f'{found[1]}="#' + "".join(f"{round(255 * part):02x}" for part in turned) + '"'
+    return f'{attribute[1]}="#' + "".join(f"{round(255 * part):02x}" for part in turned) + '"'

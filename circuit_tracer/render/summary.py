@@ -93,9 +93,7 @@ def targets(graph: Graph) -> Table:
 
 def scores(pruned: PrunedGraph) -> Table:
     """Every score with one sentence on what its value means."""
-    table = plain_table(header=False)
-    table.texts("")
-    table.numbers("")
+    table = plain_table(header=False).texts("").numbers("")
     table.add_column()
     for score in score_lines(pruned):
         add_plain(table, score.name, score.value, score.meaning)
