@@ -1,14 +1,7 @@
 """Prompt files: every line becomes a prompt or a bad line with its number; none stops the others.
 
-| ending | what a line is |
-| --- | --- |
-| .txt | a prompt; empty lines are ignored |
-| .jsonl, .ndjson | an object with `prompt`, and optionally `id, targets, contrast, roles, tags` |
-| .csv | columns of those names; lists as JSON, or with | between their parts |
-| .parquet | columns of those names |
-
-Fields of other names are ignored, so that the prompt files that ship can be traced as they are.
-Nothing here needs a model: a file is read and checked before one is opened.
+The formats: docs/batch.md. Fields of other names are ignored, so that the prompt files that ship
+can be traced as they are. A file is read and checked before a model is opened.
 """
 
 from __future__ import annotations

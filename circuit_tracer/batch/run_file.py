@@ -77,12 +77,10 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
     if not path.exists():
         _create(path, _text(info))
     known = read_run(folder)
-    ours, theirs = plain(info.identity()), plain(known.identity())
-    changed = next((name for name in ours if ours[name] != theirs.get(name)), None)
-    if changed == "settings":
-        ours, theirs = ours["settings"], theirs["settings"]
-        names = sorted({*ours, *theirs})
-        changed = next(n for n in names if ours.get(n) != theirs.get(n))
+    ours, theirs = (_by_name(run.identity()) for run in (info, known))
+    changed = next(
+        (name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), None
+    )
     if changed is not None:
         before, now = (_shown(one.get(changed)) for one in (theirs, ours))
         raise UsageError(
@@ -91,6 +89,13 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
             "--overwrite to begin again"
         )
     return known
+
+
+def _by_name(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity with its settings one by one."""
+    facts = plain(identity)
+    settings = sorted(facts.pop("settings").items())
+    return {**facts, **dict(settings)}
 
 
 def _shown(value: Any) -> str:

@@ -1,13 +1,4 @@
-"""The columns of a run's tables, in their order.
-
-| table | a row is |
-| --- | --- |
-| graphs | a prompt: tokens, targets, scores, all facts of its graph |
-| nodes | a node of a stored graph, as in a trace's nodes.parquet, with the prompt's id and a row |
-| edges | an edge, its ends rows of that graph's nodes |
-| paths | a route to a target: names and labels along it |
-| heads | an attention head and the influence that passes through it (where it was asked for) |
-| failures | a prompt without a graph, and why |
+"""The columns of a run's tables, in their order; what a row of each is: docs/batch.md.
 
 `nodes` and `edges` have `id` and the columns of a traced folder's tables (graphs/files/storage.py).
 """

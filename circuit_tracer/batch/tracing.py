@@ -195,12 +195,7 @@ def _frozen(tracer: Tracer, prepared: Prepared, known: _Forward) -> Frozen:
         if capture is None:
             capture = model.capture(list(prepared.ids), prepared.n_explained)
         return freeze_prompt(
-            model,
-            tracer.dictionary,
-            prepared,
-            capture,
-            encoded=known.encoded,
-            folded=known.folded,
+            model, tracer.dictionary, prepared, capture, encoded=known.encoded, folded=known.folded
         )
 
 
