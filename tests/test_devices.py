@@ -22,7 +22,7 @@ from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution import row_collection as collecting
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.qk import explain_score
-from circuit_tracer.attribution.sources import ListedReading
+from circuit_tracer.attribution.sources import ListedSources
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind
@@ -294,13 +294,13 @@ def test_a_fault_planted_in_the_sweep_is_found(
 
 @pytest.mark.usefixtures("walks_read_nothing")
 def test_a_fault_planted_where_sources_are_read_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = ListedReading.read
+    read = ListedSources.read
 
-    def counted(self: ListedReading, layer: int, cotangent: Tensor, on_piece: Any) -> Tensor:
+    def counted(self: ListedSources, layer: int, cotangent: Tensor, *others: Any) -> Tensor:
         assert len(cotangent.nonzero())
-        return read(self, layer, cotangent, on_piece)
+        return read(self, layer, cotangent, *others)
 
-    monkeypatch.setattr(ListedReading, "read", counted)
+    monkeypatch.setattr(ListedSources, "read", counted)
     with pytest.raises(DeviceError, match="waits"):
         traced("llama", "plt", DEVICE)
 

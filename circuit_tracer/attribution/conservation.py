@@ -32,14 +32,18 @@ def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
     worst target when it lies above the tolerance.
     """
     tolerance = TOLERANCE[dtype]
-    residual = _residuals(assembler, 1.0 if dtype in ("bf16", "tf32") else GROSS_FLOOR)
-    residual = np.nan_to_num(residual, nan=np.inf)
+    table = assembler.table
+    missed = np.abs(table["received"] + table["constant"] - table["value"])
+    floor = 1.0 if dtype in ("bf16", "tf32") else GROSS_FLOOR
+    gross = floor * (table["gross"] + np.abs(table["constant"]))
+    scale = np.maximum(np.maximum(np.abs(table["value"]), gross), np.finfo(np.float64).tiny)
+    residual = np.nan_to_num(missed / scale, nan=np.inf)
     above = np.flatnonzero(residual > tolerance)
-    residual[above[_is_rounding(assembler, above)]] = 0
+    residual[above[_is_rounding(assembler, missed, above)]] = 0
     worst = int(np.argmax(residual))
     largest = float(residual[worst])
     if largest > tolerance:
-        target = int(assembler.table["target"][worst])
+        target = int(table["target"][worst])
         raise ConservationError(
             f"the edges into {_name(assembler, target)} and its constant miss its value by a share "
             f"of {largest:.2g}, and {dtype} allows {tolerance:.0e}; the graph is refused (a higher "
@@ -48,23 +52,9 @@ def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
     return largest, tolerance
 
 
-def _missed(assembler: Assembler) -> Floats:
-    """(r,) by how much the edges and the constant of every known row miss its value."""
-    table = assembler.table
-    missed: Floats = np.abs(table["received"] + table["constant"] - table["value"])
-    return missed
-
-
-def _residuals(assembler: Assembler, gross_floor: float) -> Floats:
-    """(r,) the same relative to what it is measured against."""
-    table = assembler.table
-    floor = gross_floor * (table["gross"] + np.abs(table["constant"]))
-    scale = np.maximum(np.abs(table["value"]), floor)
-    residual: Floats = _missed(assembler) / np.maximum(scale, np.finfo(np.float64).tiny)
-    return residual
-
-
-def _is_rounding(assembler: Assembler, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _is_rounding(
+    assembler: Assembler, missed: Floats, rows: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Whether what some rows miss is what their values are rounded by in the model's own dtype.
 
     A neuron's gate may be a sum of terms of 1 that cancel to 1e-5, and its activation 1e-8. Of such
@@ -78,7 +68,7 @@ def _is_rounding(assembler: Assembler, rows: NDArray[np.int64]) -> NDArray[np.bo
     numbers = torch.from_numpy(targets - assembler.n_logits).to(like.device)
     terms = as_floats(model.terms_at(model.features.at(numbers)))
     unknown = terms * np.sqrt(like.shape[1]) * torch.finfo(like.dtype).eps / 2
-    rounded: NDArray[np.bool_] = _missed(assembler)[rows] <= unknown
+    rounded: NDArray[np.bool_] = missed[rows] <= unknown
     return rounded
 
 

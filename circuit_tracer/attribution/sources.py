@@ -84,43 +84,40 @@ class ListedSources:
         """First slot that writes at a layer: lower layers' features do in a cross-layer set."""
         return 0 if self.across else self.starts[layer]
 
-    def start(self, n_rows: int, n_positions: int) -> ListedReading:
-        """Begin a batch."""
-        return ListedReading(self, n_rows, n_positions)
+    def start(self, n_rows: int, n_positions: int) -> Float[Tensor, "b P S"] | None:
+        """What slots are worth to a batch so far: a cross-layer feature's worth grows until its own
+        layer is reached. None where nothing is carried from layer to layer."""
+        if not self.across:
+            return None
+        return self.blocks[0].new_zeros(n_rows, n_positions, self.starts[-1])
+
+    def read(
+        self, layer: int, cotangent: Tensor, worth: Tensor | None, on_piece: OnPiece
+    ) -> Float[Tensor, "b"]:
+        """worth[b, p, slot] += cotangent[b, p] . what the slot writes at this layer.
+
+        Hands out the weights of all nodes of the layer; returns what comes from no node.
+        """
+        b, P, _ = cotangent.shape
+        block = self.blocks[layer][:P].transpose(1, 2)
+        values = torch.bmm(cotangent.transpose(0, 1), block).transpose(0, 1)  # (b, P, slots)
+        own = self.starts[layer] - self.first_slot(layer)
+        if worth is not None:
+            worth[:b, :, : self.starts[layer + 1]] += values
+            values = worth[:b, :, : self.starts[layer + 1]]
+        values = values[:, :, own:]
+        columns, zeroed = self.columns, self.n_zeroed
+        if zeroed < P:
+            errors = values[:, zeroed:, -2]
+            on_piece(Piece(NodeKind.ERROR, columns.first_error(layer), widened(errors)))
+        features = values.reshape(b, -1)[:, self.gather(layer, P)]
+        on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), widened(features)))
+        constant: Tensor = values[:, :, -1].sum(1)
+        return constant
 
     def gather(self, layer: int, n_positions: int) -> Int[Tensor, "n"]:
         """Where a layer's features inside the cone stand among its slots, in column order."""
         return self._gather[layer][: self._before[layer][n_positions]]
-
-
-class ListedReading:
-    """One batch's values; a cross-layer feature's grow until its own layer is reached."""
-
-    def __init__(self, sources: ListedSources, n_rows: int, n_positions: int) -> None:
-        self.sources = sources
-        self.values: Tensor | None = None
-        if sources.across:
-            block = sources.blocks[0]
-            self.values = block.new_zeros(n_rows, n_positions, sources.starts[-1])
-
-    def read(self, layer: int, cotangent: Tensor, on_piece: OnPiece) -> Tensor:
-        """values[b, p, slot] += cotangent[b, p] . what the slot writes at this layer."""
-        sources, (b, P, _) = self.sources, cotangent.shape
-        block = sources.blocks[layer][:P].transpose(1, 2)
-        values = torch.bmm(cotangent.transpose(0, 1), block).transpose(0, 1)  # (b, P, slots)
-        own = sources.starts[layer] - sources.first_slot(layer)
-        if self.values is not None:
-            self.values[:b, :, : sources.starts[layer + 1]] += values
-            values = self.values[:b, :, : sources.starts[layer + 1]]
-        values = values[:, :, own:]
-        columns, zeroed = sources.columns, sources.n_zeroed
-        if zeroed < P:
-            errors = values[:, zeroed:, -2]
-            on_piece(Piece(NodeKind.ERROR, columns.first_error(layer), widened(errors)))
-        features = values.reshape(b, -1)[:, sources.gather(layer, P)]
-        on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), widened(features)))
-        constant: Tensor = values[:, :, -1].sum(1)
-        return constant
 
 
 def widened(weight: Tensor) -> Tensor:
@@ -138,11 +135,12 @@ class NeuronSources:
         dtype = model.embeddings.dtype
         self.down = [t.weights.down.to(dtype) for t in neurons.layers]
 
-    def start(self, n_rows: int, n_positions: int) -> NeuronSources:
+    def start(self, n_rows: int, n_positions: int) -> None:
         """Nothing is carried from layer to layer."""
-        return self
 
-    def read(self, layer: int, cotangent: Tensor, on_piece: OnPiece) -> Tensor:
+    def read(
+        self, layer: int, cotangent: Tensor, worth: Tensor | None, on_piece: OnPiece
+    ) -> Float[Tensor, "b"]:
         """cotangent[b, p] . down[:, f] x activation[p, f], positions from the last to the first."""
         model, (b, P, d) = self.model, cotangent.shape
         frozen, features = model.layers[layer], model.features

@@ -123,7 +123,7 @@ class Sweep:
         cotangent = model.embeddings.new_zeros(B, P, vector.shape[1])
         cotangent[torch.arange(B, device=vector.device), position] = vector.to(cotangent.dtype)
         constant = vector.new_zeros(B)
-        reading = self.sources.start(B, P)
+        worth = self.sources.start(B, P)
         # Highest ones come first, so the targets on their way at any layer are the first rows.
         joined = 0
 
@@ -137,7 +137,7 @@ class Sweep:
             on_way = cotangent[:joined]
             skipped = None
             if joined:
-                constant[:joined] += reading.read(layer, on_way, on_piece)
+                constant[:joined] += self.sources.read(layer, on_way, worth, on_piece)
                 skipped = model.layers[layer].pull_skip(on_way, slice(P))
             if model.parallel:
                 self._pull_attention(layer, on_way, constant)

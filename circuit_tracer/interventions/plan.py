@@ -35,17 +35,19 @@ class Entries:
     def of(cls, found: list[tuple[int, Change]], like: Tensor) -> Entries:
         """From (row, change) pairs, on the device and in the dtype of `like`."""
 
-        def whole(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.long, device=like.device)
-
-        multiples = [change.strength.is_multiple for _, change in found]
+        places = [
+            (row, -1 if change.position is None else change.position, change.feature)
+            for row, change in found
+        ]
+        strengths = [change.strength for _, change in found]
+        row, position, index = torch.tensor(places, dtype=torch.long, device=like.device).T
+        amounts = [strength.amount for strength in strengths]
+        multiples = [strength.is_multiple for strength in strengths]
         return cls(
-            row=whole([row for row, _ in found]),
-            position=whole([-1 if c.position is None else c.position for _, c in found]),
-            index=whole([change.feature for _, change in found]),
-            amount=torch.tensor(
-                [c.strength.amount for _, c in found], dtype=like.dtype, device=like.device
-            ),
+            row=row,
+            position=position,
+            index=index,
+            amount=torch.tensor(amounts, dtype=like.dtype, device=like.device),
             is_multiple=torch.tensor(multiples, dtype=torch.bool, device=like.device),
         )
 

@@ -201,7 +201,16 @@ def load_module(
             notes.append(packed.note)
         elif adapted:  # transformers would hand the folder to peft
             weights = {key: read_tensor(key, stored) for key, stored in headers.items()}
-        module, loading = _from_pretrained(source, kind, config, weights, dtype=dtype, **options)
+        module, loading = kind.from_pretrained(
+            source.location if weights is None else None,
+            state_dict=weights,
+            use_safetensors=True,
+            config=config,
+            attn_implementation="eager",
+            output_loading_info=True,
+            dtype=dtype,
+            **options,
+        )
     check_complete(loading, name)
     check_all_used(module, headers, loading, name)
     check_dtypes(module, dtype, name)
@@ -225,22 +234,6 @@ def _spreading(
         paths = wiring_class(kind.__name__).paths
         return tensor_parallel_options(config, paths, device)
     return {}
-
-
-def _from_pretrained(
-    source: ModelSource, kind: Any, config: Any, weights: dict[str, Any] | None, **options: Any
-) -> tuple[Any, dict[str, Any]]:
-    """The module and what transformers reports of loading, from the folder or from `weights`."""
-    given = {"use_safetensors": True} if weights is None else {"state_dict": weights}
-    module, loading = kind.from_pretrained(
-        source.location if weights is None else None,
-        config=config,
-        attn_implementation="eager",
-        output_loading_info=True,
-        **given,
-        **options,
-    )
-    return module, loading
 
 
 def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
