@@ -132,14 +132,12 @@ class Assembler:
         constant = self.sweep.walk(wanted, batch, rows.take)
         return rows.result(), constant
 
-    def in_full_precision(self) -> Assembler:
-        """A new one for the same prompt, whose sweep computes in the model's own dtype."""
-        return Assembler(self.model, self.chosen, edge_floor=self.edge_floor)
-
     def _store(
         self, rows: CollectedRows, target: NDArray[np.int64], **known: NDArray[np.float64]
     ) -> None:
-        column = self.column_of(target)
+        is_logit = target < self.n_logits
+        features = self.columns.of_features(np.maximum(target - self.n_logits, 0))
+        column = np.where(is_logit, self.columns.count + target, features)  # logits come last
         self.table.add(
             target=target,
             column=column,
@@ -151,12 +149,6 @@ class Assembler:
         )
         if len(rows.row):
             self.store.add(rows.column, column[rows.row], rows.weight)
-
-    def column_of(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Columns of targets, logits after all sources."""
-        is_logit = target < self.n_logits
-        features = self.columns.of_features(np.maximum(target - self.n_logits, 0))
-        return np.where(is_logit, self.columns.count + target, features)
 
     # Influence while the graph grows
 

@@ -30,7 +30,7 @@ def audit(assembler: Assembler) -> Audit:
     """Compare `AUDITED_ROWS` rows, evenly spread over those swept, on their kept edges."""
     swept = assembler.table["target"]
     some = np.unique(np.linspace(0, len(swept) - 1, AUDITED_ROWS).astype(np.int64))
-    exact = assembler.in_full_precision()
+    exact = Assembler(assembler.model, assembler.chosen, edge_floor=assembler.edge_floor)
     exact.run(swept[some], assembler.table["influence"][some], batch_size=8)
     ours = _rows(assembler, set(assembler.table["column"][some].tolist()))
     errors = []

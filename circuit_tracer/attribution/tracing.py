@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -131,7 +131,12 @@ def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
     ids = model.tokenize(prompt, chat=settings.chat, system=settings.system)
     at = resolve_position(settings.position, len(ids))
     settings = settings.resolved(model, ids)
-    _check_zeroed(settings.zeroed_positions or 0, at)
+    zeroed = settings.zeroed_positions or 0
+    if zeroed > at:
+        raise UsageError(
+            f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
+            f"later position, or lower --zero-positions to {at}{' or less' if at else ''}"
+        )
     return Prepared(prompt, tuple(ids), at, settings)
 
 
@@ -206,7 +211,7 @@ def trace_frozen(
         logit_softcap=model.wiring.logit_softcap,
     )
     return Trace(
-        unordered=assembler.graph(info, _Labels(info, labels)),
+        unordered=assembler.graph(info, partial(_labels, info, labels)),
         seconds=prepared.seconds,
         n_active=len(assembler.model.features),
         n_expanded=len(assembler.table) - assembler.n_logits,
@@ -269,34 +274,24 @@ def check_together(dictionary: AnyDictionary, model: Model) -> None:
         )
 
 
-def _check_zeroed(zeroed: int, at: int) -> None:
-    if zeroed > at:
-        raise UsageError(
-            f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
-            f"later position, or lower --zero-positions to {at}{' or less' if at else ''}"
-        )
-
-
-@dataclass(frozen=True)
-class _Labels:
+def _labels(
+    info: GraphInfo,
+    of_features: Labels | None,
+    kind: NDArray[np.int8],
+    layer: NDArray[np.int32],
+    feature: NDArray[np.int64],
+) -> tuple[str, ...]:
     """Tokens and targets as they are shown, cards' labels for features, "" for errors."""
-
-    info: GraphInfo
-    of_features: Labels | None
-
-    def __call__(
-        self, kind: NDArray[np.int8], layer: NDArray[np.int32], feature: NDArray[np.int64]
-    ) -> tuple[str, ...]:
-        text = [""] * len(kind)
-        embeddings = np.flatnonzero(kind == NodeKind.EMBEDDING)
-        for row, token in zip(embeddings.tolist(), prompt_texts(self.info.tokens), strict=False):
-            text[row] = token
-        targets = np.flatnonzero(kind == NodeKind.LOGIT)
-        for row, target in zip(targets.tolist(), target_texts(self.info.targets), strict=True):
-            text[row] = target
-        if self.of_features is not None:
-            rows = np.flatnonzero(kind == NodeKind.FEATURE)
-            pairs = list(zip(layer[rows].tolist(), feature[rows].tolist(), strict=True))
-            for row, label in zip(rows.tolist(), self.of_features(pairs), strict=True):
-                text[row] = label
-        return tuple(text)
+    text = [""] * len(kind)
+    rows = np.flatnonzero(kind == NodeKind.FEATURE)
+    pairs = list(zip(layer[rows].tolist(), feature[rows].tolist(), strict=True))
+    for of_kind, labels in (
+        (NodeKind.EMBEDDING, prompt_texts(info.tokens)),
+        (NodeKind.LOGIT, target_texts(info.targets)),
+        (NodeKind.FEATURE, [""] * len(pairs) if of_features is None else of_features(pairs)),
+    ):
+        rows = np.flatnonzero(kind == of_kind)
+        fewer = of_kind == NodeKind.EMBEDDING  # nodes than tokens: up to the explained position
+        for row, label in zip(rows.tolist(), labels, strict=not fewer):
+            text[row] = label
+    return tuple(text)

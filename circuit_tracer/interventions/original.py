@@ -81,7 +81,12 @@ def run_original(
         capture=capture,
         seen=tuple(seen),
         activations=tuple(activations),
-        written=tuple(_written(model, dictionary, capture, i) for i in layers),
+        written=tuple(
+            capture.mlp_out[i]
+            if dictionary.writes == "mlp.hook_out"
+            else wiring.mlp_added(i, capture.mlp_out[i])
+            for i in layers
+        ),
         dictionary=dictionary,
         n_zeroed=n_zeroed,
     )
@@ -94,12 +99,3 @@ def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Origi
     zeroed = info.settings.get("zeroed_positions")
     n_zeroed = None if zeroed is None else int(zeroed)
     return run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)
-
-
-def _written(
-    model: Model, dictionary: AnyDictionary, capture: Capture, layer: int
-) -> Float[Tensor, "T d"]:
-    norm, out = model.wiring.norm("mlp_post_norm", layer), capture.mlp_out[layer]
-    if norm is None or dictionary.writes == "mlp.hook_out":
-        return out
-    return norm.freeze(out).apply(out)

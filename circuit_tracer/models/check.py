@@ -52,18 +52,16 @@ def _misses(capture: Capture, wiring: Wiring) -> list[Miss]:
     for layer in range(wiring.n_layers):
         pre, mid = capture.resid_pre[layer], capture.resid_mid[layer]
         attended = pre + freeze_attention(capture, fold_attention(wiring, layer), layer).add(pre)
-        norm, post_norm = wiring.norm("mlp_norm", layer), wiring.norm("mlp_post_norm", layer)
+        norm = wiring.norm("mlp_norm", layer)
         stream = pre if wiring.parallel else attended
         read = stream if norm is None else norm.freeze(stream).apply(stream)
-        written = capture.mlp_out[layer]
-        if post_norm is not None:
-            written = post_norm.freeze(written).apply(written)
+        added = wiring.mlp_added(layer, capture.mlp_out[layer])
         last = layer + 1 == wiring.n_layers
         after = capture.resid_final if last else capture.resid_pre[layer + 1]
         found += [
             _miss(f"stream before the MLP of layer {layer}", stream, mid),
             _miss(f"MLP input of layer {layer}", read, capture.mlp_in[layer]),
-            _miss(f"output of layer {layer}", attended + written, after),
+            _miss(f"output of layer {layer}", attended + added, after),
         ]
     final = wiring.final_norm().freeze(capture.resid_final).apply(capture.resid_final)
     logits, bias = final @ wiring.unembedding().T, wiring.unembedding_bias()

@@ -90,10 +90,14 @@ def _smollm2_file() -> Path:
 
 
 def _folder_of(name: str, file: Path) -> Path:
-    """Named after a hash of the whole file: models may differ in their last tensor alone."""
+    """Named after a hash of the whole file: models may differ in their last tensor alone.
+
+    In `CIRCUIT_TRACER_CACHE`, or the user's cache folder.
+    """
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return cache_folder() / "gguf" / f"{name}-{digest[:16]}"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "circuit-tracer"
+    return Path(os.environ.get("CIRCUIT_TRACER_CACHE") or base) / "gguf" / f"{name}-{digest[:16]}"
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -136,11 +140,3 @@ def _convert(file: Path, folder: Path) -> None:
 def _without_bars() -> AbstractContextManager[object]:
     """Keep the reader's progress bar, which cannot be switched off, out of files and pipes."""
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `CIRCUIT_TRACER_CACHE`, or the user's cache folder."""
-    if given := os.environ.get("CIRCUIT_TRACER_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "circuit-tracer"

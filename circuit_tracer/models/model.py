@@ -37,12 +37,7 @@ from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.models.wiring import Wiring
 
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 
 
 def probabilities(logits: Float[Tensor, "*batch V"], softcap: float | None) -> Tensor:
@@ -54,10 +49,10 @@ def probabilities(logits: Float[Tensor, "*batch V"], softcap: float | None) -> T
 def parse_dtype(name: str) -> torch.dtype:
     """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
     short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
-    full = short.get(name, name)
-    if full not in DTYPES:
+    dtype: torch.dtype | None = DTYPES.get(short.get(name, name))
+    if dtype is None:
         raise UsageError(f'unknown dtype "{name}"; choose one of {", ".join(DTYPES)}')
-    return DTYPES[full]
+    return dtype
 
 
 @dataclass(frozen=True)

@@ -14,44 +14,36 @@ YaRN, linear, proportional and Llama 3 scaling depend on the config alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def steady_length(config: Any) -> int | None:
-    """Longest text whose first tokens are turned as they would be alone; None for all texts.
+class RotaryLengths(NamedTuple):
+    """What the rotations of a model make of lengths of texts."""
 
-    `config` is that of the (text) model; layer types may each have rotations of their own.
-    """
-    lengths = []
-    for one in _kinds(config):
-        if is_dynamic(one):
-            lengths.append(int(config.max_position_embeddings))
-        elif one.get("rope_type") == "longrope":
-            lengths.append(int(one["original_max_position_embeddings"]))
-    return min(lengths, default=None)
-
-
-def longest_text(config: Any) -> int:
+    steady: int | None
+    """Longest text whose first tokens are turned as they would be alone; None for all texts."""
+    longest: int
     """Tokens that the positions are made for: dynamic NTK stretches them by its factor."""
-    stretch = [float(one.get("factor") or 1.0) for one in _kinds(config) if is_dynamic(one)]
-    return int(config.max_position_embeddings * max(1.0, min(stretch, default=1.0)))
-
-
-def is_dynamic(parameters: dict[str, Any]) -> bool:
-    """Whether the rotations are those of dynamic NTK."""
-    return "dynamic" in str(parameters.get("rope_type", ""))
-
-
-def grows(config: Any) -> bool:
+    grows: bool
     """Whether the rotary module keeps the angles of the longest text so far."""
-    return any(is_dynamic(one) for one in _kinds(config))
 
 
-def _kinds(config: Any) -> list[dict[str, Any]]:
-    """Parameters of every kind of rotation in the model; none where positions are learned."""
+def rotary_lengths(config: Any) -> RotaryLengths:
+    """From a (text) model's config; layer types may each have rotations of their own."""
     given = getattr(config, "rope_parameters", None) or {}
-    return (
-        [given]
-        if "rope_type" in given
-        else [one for one in given.values() if isinstance(one, dict)]
+    kinds = [given] if "rope_type" in given else list(given.values())
+    kinds = [kind for kind in kinds if isinstance(kind, dict)]
+    dynamic = [kind for kind in kinds if "dynamic" in str(kind.get("rope_type", ""))]
+    pretrained = config.max_position_embeddings
+    steady = [int(pretrained) for _ in dynamic]
+    steady += [
+        int(kind["original_max_position_embeddings"])
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
+    ]
+    stretch = min((float(kind.get("factor") or 1.0) for kind in dynamic), default=1.0)
+    return RotaryLengths(
+        steady=min(steady, default=None),
+        longest=int(pretrained * max(1.0, stretch)),
+        grows=bool(dynamic),
     )

@@ -27,7 +27,7 @@ from circuit_tracer.models.parts import (
     ReadPoint,
     Rotary,
 )
-from circuit_tracer.models.rope import grows, longest_text, steady_length
+from circuit_tracer.models.rope import rotary_lengths
 
 
 class Wiring:
@@ -67,10 +67,8 @@ class Wiring:
         self.n_kv_heads: int = getattr(config, "num_key_value_heads", None) or self.n_heads
         self.d_head: int = getattr(config, "head_dim", None) or self.d_model // self.n_heads
         self.n_vocabulary: int = config.vocab_size
-        self.max_length: int = longest_text(config)
-        self.steady_length = steady_length(config)
-        """Longest text that is turned as its parts are alone (rope.py); None for any length."""
-        self._rotations_grow = grows(config)
+        self.steady_length, self.max_length, self._rotations_grow = rotary_lengths(config)
+        """As `RotaryLengths` says."""
         self.parallel = False
         """Whether attention and MLP read the same stream, the layer's input."""
         self.logit_softcap: float | None = getattr(config, "final_logit_softcapping", None)
@@ -144,6 +142,11 @@ class Wiring:
         if reads == "hook_resid_mid":
             return resid_mid
         return norm.normalized(resid_mid)
+
+    def mlp_added(self, layer: int, mlp_out: Float[Tensor, "T d"]) -> Float[Tensor, "T d"]:
+        """What an MLP's output adds to the residual stream: itself, or what a norm makes of it."""
+        norm = self.norm("mlp_post_norm", layer)
+        return mlp_out if norm is None else norm.freeze(mlp_out).apply(mlp_out)
 
     # Weights
 

@@ -49,10 +49,7 @@ def _written(
 
     Of a cross-layer dictionary this counts what all features, wherever they read, write here.
     """
-    frozen, behind = model.layers[layer], wiring.norm("mlp_post_norm", layer)
-    added = capture.mlp_out[layer]
-    if behind is not None:
-        added = behind.freeze(added).apply(added)
+    frozen, added = model.layers[layer], wiring.mlp_added(layer, capture.mlp_out[layer])
     return added - frozen.constant - frozen.push_skip(capture.resid_mid[layer])
 
 
