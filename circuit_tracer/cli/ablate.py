@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer import graphs
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich, progress_line, say
-from circuit_tracer.errors import UsageError
+from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.cli.reopened import reopened
+from circuit_tracer.errors import one_of
 from circuit_tracer.graphs import named_tokens
-from circuit_tracer.interventions import ablation, plan, selection, spec, steering
+from circuit_tracer.interventions import ablation, selection, spec
 from circuit_tracer.render import effects
-from circuit_tracer.workbench import opening
+from circuit_tracer.workbench import changing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from circuit_tracer.interventions.spec import Mode, Writes
 
-    from circuit_tracer.graphs import Graph, PrunedGraph
-    from circuit_tracer.interventions.ablation import Ablation, Item
-    from circuit_tracer.interventions.spec import Change, Mode, Strength, Writes
-    from circuit_tracer.workbench.opening import Opened
-
-UNITS = ("--times", "--value", "--of-max")
+WRITES: dict[str, Writes] = {"all": "all", "frozen": "frozen", "held": "frozen"}
+"""What `--writes` takes; "held" is an old name."""
 
 Times = Annotated[
     float | None,
@@ -51,7 +47,7 @@ WritesOption = Annotated[
     own(
         "--writes",
         help="Cross-layer features: all counts their later decoders also where the MLP there "
-        "answers by itself; held leaves them out there.",
+        "responds by itself; frozen leaves them out there.",
     ),
 ]
 
@@ -91,7 +87,7 @@ def ablate(
         int | None,
         own(
             "--end-layer",
-            help="Constrained: the last layer whose MLP is held; the highest changed by default.",
+            help="Constrained: the last layer whose MLP is frozen; the highest changed by default.",
         ),
     ] = None,
     attention: Attention = None,
@@ -106,13 +102,12 @@ def ablate(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Change features of a graph: the effect on its targets, foretold and measured in each mode."""
-    unit, amount = chosen_unit(times, value, of_max, default=("--times", 0.0))
+    """Change features of a graph: the effect on its targets, predicted and measured by mode."""
+    unit, amount = spec.one_strength(times, value, of_max, default=("times", 0.0))
     modes = chosen_modes(mode)
-    frozen, frozen_norms = _frozen("--attention", attention), _frozen("--norms", norms)
-    where = _writes(writes)
-    _check_modes(modes, end_layer, frozen, frozen_norms)
-
+    kept_attention, kept_norms = _is_frozen("--attention", attention), _is_frozen("--norms", norms)
+    where = WRITES[one_of("--writes", writes, tuple(WRITES))]
+    ablation.check_modes(modes, end_layer, kept_attention, kept_norms)
     pruned = graphs.open_graph(graph)
     refuse_with("--target", other="--json, which has all targets", there=json)
     refuse(
@@ -120,175 +115,39 @@ def ablate(
         idle=pruned.graph.info.dictionary.kind != "clt",
         why="on this graph, because its features write to their own layers alone; leave it out",
     )
-    which = _target(pruned.graph, target)
-    rows, refs = _chosen(pruned, features, find, route, top)
-    with progress_line() as report:
-        report("opening the model", 0, 0)
-        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
-        report("running interventions", 0, 0)
-        folder = Path(transcoders) if transcoders and Path(transcoders).is_dir() else None
-        items = _items(pruned.graph, opened, rows, refs, (unit, amount, folder))
-        found = ablation.ablate(
-            opened.model,
-            opened.dictionary,
-            pruned.graph,
-            [ablation.item_together(items)] if together else items,
+    targets = [0]
+    if target is not None:
+        targets = named_tokens.named_targets(pruned.graph.info, target, "--target")
+    named, rows = selection.chosen_nodes(pruned, features or (), find=find, route=route, top=top)
+    with reopened(
+        pruned, "running interventions", model, transcoders, device=device, threads=threads
+    ) as opened:
+        found = changing.ablate_nodes(
+            opened,
+            pruned,
+            named,
+            rows,
+            unit=unit,
+            amount=amount,
+            together=together,
             modes=modes,
             end_layer=end_layer,
-            freeze_attention=frozen,
-            freeze_norms=frozen_norms,
+            freeze_attention=kept_attention,
+            freeze_norms=kept_norms,
             writes=where,
         )
-    counts_twice = opened.dictionary.kind == "clt" and where == "all" and end_layer is None
-    if counts_twice and modes != ["direct"]:
-        say(
-            "note: where later MLPs are computed anew, they answer to a cross-layer feature while "
-            "its own writes there count as well; --writes held leaves those out, --end-layer "
-            f"{opened.model.n_layers - 1} holds these MLPs"
-        )
     if json:
-        print_json(_record(found, unit, amount))
+        print_json({"strength": {"unit": unit, "amount": amount}, **found.record()})
         return
-    print_rich(*effects.ablation_table(found, which, how=f"{unit.removeprefix('--')} {amount:g}"))
-
-
-def chosen_unit(
-    times: float | None,
-    value: float | None,
-    of_max: float | None,
-    *,
-    default: tuple[str, float],
-) -> tuple[str, float]:
-    """Which of the three strengths was given; UsageError for several."""
-    given = [
-        (unit, amount)
-        for unit, amount in zip(UNITS, (times, value, of_max), strict=True)
-        if amount is not None
-    ]
-    if len(given) > 1:
-        raise UsageError(f"{given[0][0]} and {given[1][0]} exclude each other; give one of them")
-    unit, amount = given[0] if given else default
-    spec.Strength(amount)  # refuses what overflows before anything is opened
-    return unit, amount
+    print_rich(*effects.ablation_table(found, targets[0], how=f"{unit} {amount:g}"))
 
 
 def chosen_modes(given: Sequence[str] | None) -> list[Mode]:
-    """The modes asked for; all for none."""
-    asked = [part.strip() for entry in given or () for part in entry.split(",")]
-    for name in asked:
-        if name not in spec.MODES:
-            raise UsageError(f'unknown mode "{name}"; choose from {", ".join(spec.MODES)}')
+    """The modes asked for, in their own order; all for none."""
+    asked = [one_of("--mode", name, spec.MODES) for name in selection.split_names(given or ())]
     return [mode for mode in spec.MODES if not asked or mode in asked]
 
 
-def _frozen(flag: str, given: str | None) -> bool | None:
-    """Whether attention or norms are held; None leaves it to the mode."""
-    if given not in (None, "frozen", "free"):
-        raise UsageError(f'{flag} "{given}" is neither frozen nor free')
-    return None if given is None else given == "frozen"
-
-
-def _check_modes(
-    modes: list[Mode], end_layer: int | None, frozen: bool | None, frozen_norms: bool | None
-) -> None:
-    """Refuse options that no mode asked for would heed."""
-    if end_layer is not None and "constrained" not in modes:
-        raise UsageError("--end-layer is for constrained runs; add --mode constrained")
-    for flag, given in (("--attention", frozen), ("--norms", frozen_norms)):
-        if given is False and modes == ["direct"]:
-            raise UsageError(f"a direct run holds everything; {flag} free is for the other modes")
-
-
-def _writes(given: str) -> Writes:
-    """Where cross-layer features write."""
-    if given not in ("all", "held"):
-        raise UsageError(f'--writes "{given}" is neither all nor held')
-    return "all" if given == "all" else "frozen"
-
-
-def _target(graph: Graph, text: str | None) -> int:
-    """Which target the table is about."""
-    return 0 if text is None else named_tokens.named_targets(graph.info, text, "--target")[0]
-
-
-def _chosen(
-    pruned: PrunedGraph,
-    features: list[str] | None,
-    find: str | None,
-    route: int | None,
-    top: int | None,
-) -> tuple[list[int], list[Change]]:
-    """Rows of the node table, and nodes that were typed."""
-    refs = [selection.parse_node(name) for name in selection.split_names(features or [])]
-    rows: list[int] = []
-    if find is not None:
-        rows += selection.rows_labelled(pruned.graph, find)
-    if route is not None:
-        rows += selection.rows_of_route(pruned, route)
-    if top is not None:
-        rows += selection.rows_of_influence(pruned, top)
-    if not rows and not refs:
-        raise UsageError(
-            "nothing is to be changed; name features (--features L3/117@4), a label (--find "
-            "yellow), a route (--route 1) or a number of the most influential (--top 10)"
-        )
-    return list(dict.fromkeys(rows)), refs
-
-
-def _items(
-    graph: Graph,
-    opened: Opened,
-    rows: list[int],
-    refs: list[Change],
-    how: tuple[str, float, Path | None],
-) -> list[Item]:
-    """One intervention for each of them, each node once; `how` as in `_strengths`."""
-    for ref in refs:
-        plan.check_node(ref, opened.dictionary)
-    nodes = graph.nodes
-    pairs = {(ref.layer, ref.feature) for ref in refs if ref.kind == graphs.NodeKind.FEATURE}
-    pairs |= {
-        (int(nodes.layer[row]), int(nodes.feature[row]))
-        for row in rows
-        if nodes.kind[row] == graphs.NodeKind.FEATURE
-    }
-    strengths = _strengths(opened, sorted(pairs), *how)
-    unit, amount, _ = how
-
-    def strength(layer: int, feature: int) -> spec.Strength:
-        found = strengths.get((layer, feature))
-        return found or spec.Strength(amount, is_multiple=unit == "--times")
-
-    items = [ablation.item_named(graph, ref, strength(ref.layer, ref.feature)) for ref in refs]
-    named = {row for item in items for row in item.shares or ()}
-    items += [
-        ablation.item_of(graph, [row], strength(int(nodes.layer[row]), int(nodes.feature[row])))
-        for row in rows
-        if row not in named
-    ]
-    return items
-
-
-def _strengths(
-    opened: Opened, pairs: list[tuple[int, int]], unit: str, amount: float, folder: Path | None
-) -> dict[tuple[int, int], Strength]:
-    """Of every feature, where it depends on the feature: on its card, in the folder if told."""
-    if unit != "--of-max":
-        return {}
-    from circuit_tracer.cli.features import known_features
-
-    known = known_features(opened, pairs, folder)
-    return {(one.layer, one.index): steering.strength_of(one, amount, "of-max") for one in known}
-
-
-def _record(found: Ablation, unit: str, amount: float) -> dict[str, Any]:
-    """What `--json` prints."""
-    return {
-        "strength": {"unit": unit.removeprefix("--"), "amount": amount},
-        "targets": [
-            {"token": target.token, "position": target.position, "probability": probability}
-            for target, probability in zip(found.targets, found.probabilities, strict=True)
-        ],
-        "top": found.top,
-        "interventions": [asdict(row) for row in found.rows],
-    }
+def _is_frozen(flag: str, given: str | None) -> bool | None:
+    """Whether attention or norms are frozen; None leaves it to the mode."""
+    return None if given is None else one_of(flag, given, ("frozen", "free")) == "frozen"

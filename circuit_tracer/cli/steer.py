@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from circuit_tracer import graphs
 from circuit_tracer.cli import options, trace_options
-from circuit_tracer.cli.ablate import OfMax, Value, chosen_unit
+from circuit_tracer.cli.ablate import OfMax, Value
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import token_text
-from circuit_tracer.interventions import spec
-from circuit_tracer.interventions import steering as interventions_steering
-from circuit_tracer.render import dose as render_dose
-from circuit_tracer.render import effects, numbers
-from circuit_tracer.render import text as render_text
-from circuit_tracer.transcoders import card_search, neurons
-from circuit_tracer.workbench import drawing, formats, opening, token_notes
-
-if TYPE_CHECKING:
-    from circuit_tracer.interventions.steering import Feature, Steering
-    from circuit_tracer.models import Model
-    from circuit_tracer.workbench.opening import Opened
-
-SHARES = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Doses of the curve unless told, as shares of the strength asked for."""
+from circuit_tracer.interventions import selection, spec, steering
+from circuit_tracer.render import dose, effects
+from circuit_tracer.workbench import changing, drawing, features, formats, opening
 
 
 @explained
@@ -42,7 +27,7 @@ def steer(
     ] = "sprout",
     feature: Annotated[
         list[str] | None,
-        own("--feature", "-f", help="L3/117; repeatable: all are held together."),
+        own("--feature", "-f", help="L3/117; repeatable: all of them at once."),
     ] = None,
     find: Annotated[
         str | None, own("--find", help="The feature whose card fits this text best.")
@@ -89,8 +74,8 @@ def steer(
     json: options.Json = False,
 ) -> None:
     """Hold features at a multiple of their maximum: the text before and after, a dose curve."""
-    unit, amount = chosen_unit(times, value, of_max, default=("--of-max", 10.0))
-    strengths = _doses(doses, amount)
+    unit, amount = spec.one_strength(times, value, of_max, default=("of-max", 10.0))
+    strengths = steering.dose_curve(amount, doses)
     if not prompt:
         raise UsageError('there is no text to go on from; give one with --prompt "a banana is"')
     if not feature and not find:
@@ -102,8 +87,9 @@ def steer(
         raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
     refuse_without("--seed", needed="a --temperature above 0", there=temperature > 0)
     refuse_without("--overwrite", needed="--plot", there=plot)
-    form = formats.check_figure(plot, overwrite=overwrite)
-
+    if plot is not None:
+        formats.check_figure(plot, overwrite=overwrite)
+    named = [selection.parse_feature(name) for name in selection.split_names(feature or ())]
     with progress_line() as report:
         report(f"opening {model}", 0, 0)
         opened = opening.open_pair(
@@ -113,177 +99,30 @@ def steer(
             device=device,
             threads=threads,
         )
-        neurons = "a model's own neurons"
-        refuse_with("--transcoders-format", other=neurons, there=opened.relabel)
-        features = _features(opened, feature or [], find, transcoders)
-        followed = _target(opened, features, unit, amount, target)
-        found: list[tuple[str, Steering]] = []
-        for done, text in enumerate(prompt):
-            report("writing", done, len(prompt))
-            ids = opened.model.tokenize(text, chat=chat, system=system)
-            steering = interventions_steering.steer(
-                opened.model,
-                opened.dictionary,
-                ids,
-                features,
-                strengths,
-                unit=unit.removeprefix("--"),
-                positions=_positions(at, len(ids), max_new_tokens, opened.model, ids),
-                max_new_tokens=max_new_tokens,
-                target=followed,
-                temperature=temperature,
-                seed=seed,
-            )
-            found.append((text, steering))
-    word = "" if followed is None else opened.model.token_text(followed)
-    if plot is not None and form is not None:
-        _plot(plot, form, overwrite, found[0][1], features, unit, word)
+        refuse_with("--transcoders-format", other="a model's own neurons", there=opened.relabel)
+        if find is not None:
+            named.append(features.best_match(opened, find))
+        steered = changing.steer_prompts(
+            opened,
+            prompt,
+            list(dict.fromkeys(named)),
+            amount,
+            unit=unit,
+            doses=strengths,
+            at=at,
+            max_new_tokens=max_new_tokens,
+            target=target,
+            temperature=temperature,
+            seed=seed,
+            chat=chat,
+            system=system,
+            on_progress=report,
+        )
+    if plot is not None:
+        drawing.write_figure(dose.steering_svg(steered), plot, overwrite=overwrite)
     if json:
-        print_json(_record(found, features, unit, amount, word, plot))
+        print_json({**steered.record(), "plot": None if plot is None else str(plot)})
         return
-    _print(found, features, unit, amount, word)
+    print_rich(*effects.steering_page(steered))
     if plot is not None:
         print(plot)
-
-
-def _doses(given: str | None, amount: float) -> list[float]:
-    """Every strength to be tried, the one asked for among them."""
-    if given is None:
-        found = {round(share * amount, 6) for share in SHARES}
-    else:
-        try:
-            found = {float(part) for part in given.split(",")}
-        except ValueError as error:
-            raise UsageError(f'--doses "{given}" must be numbers with commas: "1,2,5"') from error
-    for dose in found:
-        spec.Strength(dose)
-    return sorted(found | {amount})
-
-
-def _features(
-    opened: Opened, names: list[str], find: str | None, transcoders: str | None
-) -> list[Feature]:
-    from circuit_tracer.cli.features import dictionary_cards, known_features, parse_feature
-
-    pairs = [parse_feature(part) for name in names for part in name.split(",")]
-    folder = Path(transcoders) if transcoders and Path(transcoders).is_dir() else None
-    if find is not None:
-        dictionary = opened.dictionary
-        book = None
-        if not isinstance(dictionary, neurons.Neurons):
-            book = dictionary_cards(dictionary, opened.model)
-        if book is None:
-            raise UsageError(
-                f"{dictionary.identity.name} has no feature cards to search; name a feature with "
-                "--feature L3/117"
-            )
-        matches = card_search.find_cards(book, find)
-        if not matches:
-            raise UsageError(f'no feature of {dictionary.identity.name} has "{find}" on its card')
-        pairs.append((matches[0].card.layer, matches[0].card.feature))
-    return known_features(opened, list(dict.fromkeys(pairs)), folder)
-
-
-def _target(
-    opened: Opened, features: list[Feature], unit: str, amount: float, given: str | None
-) -> int | None:
-    """The token to follow: as given, or what the first feature, so held, raises most."""
-    if given is not None:
-        token_notes.note_forms(opened.model, [given])
-        return opened.model.token_id(given)
-    from circuit_tracer.cli.features import promoted
-    from circuit_tracer.errors import PromptError
-
-    sign = amount if unit == "--value" else amount * (features[0].maximum or 1.0)
-    for word in promoted(opened, features[0], negative=sign < 0):
-        try:
-            return opened.model.token_id(word)
-        except PromptError:  # cut short on the card, or two tokens with one text
-            continue
-    return None
-
-
-def _positions(
-    at: str, n_tokens: int, max_new_tokens: int, model: Model, ids: list[int]
-) -> list[int] | None:
-    """Positions meant by `--at`; None for all."""
-    first = model.zeroed_positions(ids)
-    if at == "all":
-        return None
-    if at == "prompt":
-        return list(range(first, n_tokens))
-    if at == "generated":
-        return list(range(n_tokens, n_tokens + max_new_tokens))
-    try:
-        return [int(part) for part in at.split(",")]
-    except ValueError as error:
-        raise UsageError(
-            f'--at "{at}" must be all, prompt, generated, or positions with commas: "3,4"'
-        ) from error
-
-
-def _plot(
-    plot: Path,
-    form: str,
-    overwrite: bool,
-    steering: Steering,
-    features: list[Feature],
-    unit: str,
-    word: str,
-) -> None:
-    points = [
-        render_dose.Point(dose.strength, dose.first, dose.mean, dose.text.perplexity)
-        for dose in steering.doses
-    ]
-    before = steering.before
-    zero = before.target[0] if before.target else float("nan")
-    mean = sum(before.target) / len(before.target) if before.target else float("nan")
-    names = ", ".join(f"{f.name} {f.label}".strip() for f in features)
-    figure = render_dose.dose_svg(
-        points,
-        render_dose.Point(0.0, zero, mean, before.perplexity),
-        title=f"Holding {names}",
-        unit=_unit_text(unit),
-        target=token_text.shown(word),
-    )
-    with graphs.new_file(plot, overwrite) as file:
-        file.write_bytes(drawing.bytes_of(figure, form))
-
-
-def _unit_text(unit: str) -> str:
-    return {"--of-max": "times maximum", "--value": "activation", "--times": "times natural"}[unit]
-
-
-def _record(
-    found: list[tuple[str, Steering]],
-    features: list[Feature],
-    unit: str,
-    amount: float,
-    word: str,
-    plot: Path | None,
-) -> dict[str, Any]:
-    """What `--json` prints."""
-    return {
-        "features": [{"name": f.name, **asdict(f)} for f in features],
-        "strength": {"unit": unit.removeprefix("--"), "amount": amount},
-        "target": word or None,
-        "prompts": [{"prompt": text, **asdict(steering)} for text, steering in found],
-        "plot": None if plot is None else str(plot),
-    }
-
-
-def _print(
-    found: list[tuple[str, Steering]],
-    features: list[Feature],
-    unit: str,
-    amount: float,
-    word: str,
-) -> None:
-    for feature in features:
-        known = "" if feature.maximum is None else f", maximum {numbers.number(feature.maximum)}"
-        label = render_text.printable(feature.label).strip()
-        print(f"{feature.name}{f' {label}' if label else ''}{known}")
-    for text, steering in found:
-        print()
-        tables = effects.steering_tables(text, steering, amount, unit=_unit_text(unit), target=word)
-        print_rich(*tables)

@@ -11,6 +11,8 @@ from circuit_tracer.cli.output import say
 _PARAMETER = re.compile(r"`([a-z]\w*)`")
 OPTIONS = {
     "cotangents": "--dtype",
+    "freeze_attention": "--attention",
+    "freeze_norms": "--norms",
     "targets": "--target",
     "zeroed_positions": "--zero-positions",
 }

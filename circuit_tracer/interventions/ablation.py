@@ -8,8 +8,9 @@ by all of the graph's routes, and as measured in each mode; and the probability 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,6 +32,9 @@ from circuit_tracer.interventions.spec import (
 )
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
+
+StrengthOf = Callable[[int, int], Strength]
+"""How strongly a node of some layer and feature (-1 for none) is to act."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,17 @@ class Ablation:
     """The model's first choice, with nothing changed."""
     rows: tuple[AblationRow, ...]
 
+    def record(self) -> dict[str, Any]:
+        """The table as JSON values."""
+        return {
+            "targets": [
+                {"token": target.token, "position": target.position, "probability": probability}
+                for target, probability in zip(self.targets, self.probabilities, strict=True)
+            ],
+            "top": self.top,
+            "interventions": self.rows,
+        }
+
 
 def item_of(graph: Graph, rows: Sequence[int], strength: Strength, name: str = "") -> Item:
     """An intervention on nodes of the graph, all with one strength."""
@@ -113,9 +128,24 @@ def item_named(graph: Graph, node: Change, strength: Strength) -> Item:
         at = "on this prompt" if node.position is None else f"at position {node.position}"
         raise UsageError(
             f"{node.name} is not in this graph: it does not fire {at}, so there is nothing to "
-            "multiply; choose a node that `circuit-tracer show` lists, or set it with --value"
+            "multiply; choose a node that `circuit-tracer show` lists, or set it with `value`"
         )
     return Item(node.name, "", (replace(node, strength=strength),), None)
+
+
+def items_of(
+    graph: Graph, named: Sequence[Change], rows: Sequence[int], strength: StrengthOf
+) -> list[Item]:
+    """An intervention for each named node and each row of the node table, each node once."""
+    nodes = graph.nodes
+    items = [item_named(graph, node, strength(node.layer, node.feature)) for node in named]
+    covered = {row for item in items for row in item.shares or ()}
+    items += [
+        item_of(graph, [row], strength(int(nodes.layer[row]), int(nodes.feature[row])))
+        for row in rows
+        if row not in covered
+    ]
+    return items
 
 
 def item_together(items: Sequence[Item]) -> Item:
@@ -125,6 +155,20 @@ def item_together(items: Sequence[Item]) -> Item:
     shares = {row: share for one in known for row, share in one.items()}
     name = items[0].name if len(items) == 1 else f"all {len(items)} together"
     return Item(name, "", changes, shares if len(known) == len(items) else None)
+
+
+def check_modes(
+    modes: Sequence[Mode],
+    end_layer: int | None = None,
+    freeze_attention: bool | None = None,
+    freeze_norms: bool | None = None,
+) -> None:
+    """Refuse what none of the modes would heed; raises UsageError."""
+    if end_layer is not None and "constrained" not in modes:
+        raise UsageError("`end_layer` is for constrained runs; add `mode` constrained")
+    for name, freeze in (("freeze_attention", freeze_attention), ("freeze_norms", freeze_norms)):
+        if freeze is False and list(modes) == ["direct"]:
+            raise UsageError(f"a direct run freezes everything; `{name}` is for the other modes")
 
 
 def ablate(
@@ -145,6 +189,7 @@ def ablate(
     as in `intervene`, for all but the direct one. Raises UsageError for a graph of another model,
     dictionary or tokenizer, and as `intervene`.
     """
+    check_modes(modes, end_layer, freeze_attention, freeze_norms)
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
     targets, original = graph.info.targets, run_again(model, dictionary, graph.info)

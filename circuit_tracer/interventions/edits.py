@@ -44,7 +44,7 @@ def check_finite(logits: Float[Tensor, "..."], run: EditedRun) -> None:
     if not bool(torch.isfinite(logits).all()) or run.largest_change() > LARGEST:
         raise StrengthError(
             "the model's numbers overflow under these strengths; give smaller ones "
-            "(--times, --value, --of-max)"
+            "(`times`, `value`, `of_max`)"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.routes.paths import best_paths
+from circuit_tracer.graphs.routes.paths import nth_path
 from circuit_tracer.interventions.spec import Change, Strength
 
 _NAME = re.compile(r"L?(\d+)/(error|\d+)(?:@(\d+))?")
@@ -48,6 +48,38 @@ def split_names(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def chosen_nodes(
+    pruned: PrunedGraph,
+    names: Sequence[str] = (),
+    *,
+    find: str | None = None,
+    route: int | None = None,
+    top: int | None = None,
+) -> tuple[list[Change], list[int]]:
+    """Nodes by their names, and rows of the node table by a label, a route or influence.
+
+    Raises UsageError where nothing is chosen, and for what is not there.
+    """
+    named = [parse_node(name) for name in split_names(names)]
+    rows = [] if find is None else rows_labelled(pruned.graph, find)
+    rows += [] if route is None else rows_of_route(pruned, route)
+    rows += [] if top is None else rows_of_influence(pruned, top)
+    if not rows and not named:
+        raise UsageError(
+            "nothing is to be changed; name features (`features` L3/117@4), a label (`find` "
+            "yellow), a route (`route` 1) or a number of the most influential (`top` 10)"
+        )
+    return named, list(dict.fromkeys(rows))
+
+
+def parse_feature(text: str) -> tuple[int, int]:
+    """Layer and index of "L3/117"; UsageError for anything else."""
+    node = parse_node(text)
+    if node.kind != NodeKind.FEATURE or node.position is not None:
+        raise UsageError(f'"{text}" must be a feature without a position, such as L3/117')
+    return node.layer, node.feature
+
+
 def rows_named(graph: Graph, node: Change) -> list[int]:
     """Rows of the node table; several for a feature without a position. Empty: not in the graph."""
     nodes = graph.nodes
@@ -63,7 +95,7 @@ def rows_labelled(graph: Graph, query: str) -> list[int]:
     """Features whose label holds a text, whatever its case; UsageError for none."""
     wanted, nodes = query.strip().casefold(), graph.nodes
     if not wanted:
-        raise UsageError("--find is empty; give a word of the labels that `show` prints")
+        raise UsageError("`find` is empty; give a word of the labels that `show` prints")
     rows = [
         row
         for row in nodes.of_kind(NodeKind.FEATURE).tolist()
@@ -78,19 +110,8 @@ def rows_labelled(graph: Graph, query: str) -> list[int]:
 
 def rows_of_route(pruned: PrunedGraph, number: int) -> list[int]:
     """Features and errors of the graph's n-th best route, 1 being the best; UsageError."""
-    if number < 1:
-        raise UsageError(f"--route {number} must be at least 1, the best route")
-    target = int(pruned.graph.target_rows[0])
-    paths = best_paths(pruned, k=number, targets=[target], direct=False)
-    if len(paths) < number:
-        raise UsageError(
-            f"--route {number}: the kept graph has {len(paths)} route(s) through features to its "
-            "first target; choose one of them"
-        )
-    kinds = pruned.graph.nodes.kind
-    return [
-        row for row in paths[number - 1].rows if kinds[row] in (NodeKind.FEATURE, NodeKind.ERROR)
-    ]
+    kinds, path = pruned.graph.nodes.kind, nth_path(pruned, number)
+    return [row for row in path.rows if kinds[row] in (NodeKind.FEATURE, NodeKind.ERROR)]
 
 
 def rows_of_influence(pruned: PrunedGraph, count: int) -> list[int]:

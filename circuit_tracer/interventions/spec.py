@@ -32,6 +32,10 @@ frozen; an MLP that is recomputed responds itself, and the decoder there stands 
 so both would count. own: at its own layer alone.
 """
 
+Unit = Literal["times", "value", "of-max"]
+"""What strengths count in: multiples of the natural activation, an activation in the feature's own
+units, or multiples of the feature's maximum, as its card has it."""
+
 LARGEST = 1e15
 """Activations beyond this, times a decoder, overflow float32 in the next norm."""
 
@@ -58,6 +62,21 @@ class Strength:
 ABLATED = Strength(0.0)
 
 
+def one_strength(
+    times: float | None, value: float | None, of_max: float | None, *, default: tuple[Unit, float]
+) -> tuple[Unit, float]:
+    """The one of three strengths that is given; raises UsageError for several."""
+    all_: tuple[tuple[Unit, float | None], ...]
+    all_ = ("times", times), ("value", value), ("of-max", of_max)
+    given = [(unit, amount) for unit, amount in all_ if amount is not None]
+    if len(given) > 1:
+        first, second = (unit.replace("-", "_") for unit, _ in given[:2])
+        raise UsageError(f"`{first}` and `{second}` exclude each other; give one of them")
+    unit, amount = given[0] if given else default
+    Strength(amount)  # refuses what overflows
+    return unit, amount
+
+
 @dataclass(frozen=True)
 class Change:
     """One node at one position, or a feature at every position."""
@@ -77,7 +96,7 @@ class Change:
             raise UsageError("a target is no cause of anything; change features instead")
         if self.kind != NodeKind.FEATURE and not self.strength.is_multiple:
             raise UsageError(
-                f"{self.name} has no activation that --value could set; give a multiple (--times)"
+                f"{self.name} has no activation that `value` could set; give a multiple (`times`)"
             )
         if self.kind != NodeKind.FEATURE and self.position is None:
             raise UsageError(f"{self.name} needs a position")

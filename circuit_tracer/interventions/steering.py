@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -17,9 +18,18 @@ from circuit_tracer.bundled import bundled_folder
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.interventions.generation import Continuation, write_on
 from circuit_tracer.interventions.original import run_original
-from circuit_tracer.interventions.spec import Change, Intervention, Strength, change_feature
+from circuit_tracer.interventions.spec import (
+    Change,
+    Intervention,
+    Strength,
+    Unit,
+    change_feature,
+)
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
+
+SHARES = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Doses of a curve by default, as shares of the strength asked for."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +77,36 @@ class Steering:
     doses: tuple[Dose, ...]
     """By rising strength."""
 
+    @property
+    def curve(self) -> tuple[Dose, ...]:
+        """The doses after one of 0, which is the model with nothing changed."""
+        return Dose(0.0, self.before), *self.doses
+
     def at(self, strength: float) -> Dose:
         """The dose of a strength that was asked for."""
         return next(dose for dose in self.doses if dose.strength == strength)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What prompts became with features held at some strength."""
+
+    features: tuple[Feature, ...]
+    unit: Unit
+    amount: float
+    target: str
+    """The token whose probability is followed; "" for none."""
+    prompts: tuple[tuple[str, Steering], ...]
+    """Each with its text."""
+
+    def record(self) -> dict[str, Any]:
+        """The texts and dose curves as JSON values."""
+        return {
+            "features": [{"name": one.name, **asdict(one)} for one in self.features],
+            "strength": {"unit": self.unit, "amount": self.amount},
+            "target": self.target or None,
+            "prompts": [{"prompt": text, **asdict(steering)} for text, steering in self.prompts],
+        }
 
 
 def steer(
@@ -79,7 +116,7 @@ def steer(
     features: Sequence[Feature],
     strengths: Sequence[float],
     *,
-    unit: str = "of-max",
+    unit: Unit = "of-max",
     positions: Sequence[int] | None = None,
     max_new_tokens: int = 20,
     target: int | None = None,
@@ -115,7 +152,7 @@ def clamped(
     features: Sequence[Feature],
     amount: float,
     *,
-    unit: str = "of-max",
+    unit: Unit = "of-max",
     positions: Sequence[int] | None = None,
 ) -> Intervention:
     """Features clamped to one strength, everywhere or at some positions."""
@@ -127,14 +164,50 @@ def clamped(
     return tuple(changes)
 
 
-def strength_of(feature: Feature, amount: float, unit: str) -> Strength:
+def dose_curve(asked: float, listed: str | None = None) -> list[float]:
+    """Every strength of a dose curve: those listed ("1,2,5") or `SHARES`, and the one asked for.
+
+    Raises UsageError for what is no number, or overflows.
+    """
+    if listed is None:
+        strengths = {round(share * asked, 6) for share in SHARES}
+    else:
+        try:
+            strengths = {float(part) for part in listed.split(",")}
+        except ValueError as error:
+            raise UsageError(f'`doses` "{listed}" must be numbers with commas: "1,2,5"') from error
+    for strength in strengths:
+        Strength(strength)
+    return sorted(strengths | {asked})
+
+
+def positions_at(where: str, prompt: range, max_new_tokens: int) -> list[int] | None:
+    """The positions "all" (None), "prompt", "generated" or "3,4" mean; UsageError for others.
+
+    `prompt` are the prompt's own positions, without zeroed ones.
+    """
+    if where == "all":
+        return None
+    if where == "prompt":
+        return list(prompt)
+    if where == "generated":
+        return list(range(prompt.stop, prompt.stop + max_new_tokens))
+    try:
+        return [int(part) for part in where.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f'`at` "{where}" must be all, prompt, generated, or positions with commas: "3,4"'
+        ) from error
+
+
+def strength_of(feature: Feature, amount: float, unit: Unit) -> Strength:
     """An amount in one of the three units as a strength; UsageError without a known maximum."""
     if unit != "of-max":
         return Strength(amount, is_multiple=unit == "times")
     if feature.maximum is None:
         raise UsageError(
             f"the maximum of {feature.name} is not known (it has no card, or never fired); give "
-            "an activation with --value"
+            "an activation with `value`"
         )
     return Strength(amount * feature.maximum, is_multiple=False)
 

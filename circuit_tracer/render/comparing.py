@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner
+from circuit_tracer.graphs.comparing.calibrated import Comparison
+from circuit_tracer.graphs.comparing.merging import MergedGraph, Owner, merge
 from circuit_tracer.graphs.comparing.overlap import Overlap
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
 
 PROMPT_CELLS = 56
@@ -36,6 +38,57 @@ TWO_DICTIONARIES = (
 def letters(count: int) -> list[str]:
     """What graphs are called in tables: A, B, ... Z, G27, ..."""
     return [chr(65 + i) if i < 26 else f"G{i + 1}" for i in range(count)]
+
+
+def page(comparison: Comparison, limit: int) -> list[RenderableType]:
+    """The graphs, their overlaps, and `limit` features of each owner where there are two graphs."""
+    names = letters(len(comparison.graphs))
+    rows: list[tuple[str, Overlap, float | None]] = []
+    for (first, second), pair in comparison.pairs.items():
+        both = f"{names[first]}, {names[second]}"
+        rows.append((f"{both} whole graphs", pair.whole, pair.p_whole))
+        rows.append((f"{both} after pruning", pair.kept, pair.p_kept))
+    for name in ("ceiling", "floor"):
+        if (mean := comparison.bound(name)[1]) is not None:
+            rows.append((f"{name}, after pruning", mean, None))
+    place = comparison.place(comparison.pairs[0, 1])
+    if place is not None:
+        rows.append(("A, B from floor 0 to ceiling 1", place, None))
+    parts: list[RenderableType] = [
+        graphs_table(comparison.graphs, names),
+        overlap_table(rows, place=-1 if place is None else len(rows) - 1),
+        explained([overlap for _, overlap, _ in rows]),
+    ]
+    if len(comparison.graphs) == 2 and limit:
+        parts += _features(comparison, limit)
+    return parts
+
+
+def _features(comparison: Comparison, limit: int) -> list[RenderableType]:
+    """The strongest features of both graphs, of A alone, of B alone."""
+    pair, graphs = comparison.pairs[0, 1], comparison.graphs
+    merged = merge(graphs[0], graphs[1], pair.columns)
+    parts: list[RenderableType] = []
+    for owner, title, count in (
+        (Owner.BOTH, "Features that both keep", pair.counts.shared),
+        (Owner.FIRST, "Only A keeps", pair.counts.first),
+        (Owner.SECOND, "Only B keeps", pair.counts.second),
+    ):
+        table = [features_table(merged, owner, graphs, limit=limit)] if count else []
+        parts += titled(f"{title}: {count}", *table)
+    return parts
+
+
+def overlap_sentence(overlap: Overlap) -> str:
+    """How much two graphs share, for the legend of their figure; "" where it cannot be said."""
+    shares = overlap.features, overlap.edges, overlap.paths
+    if None in shares:
+        return ""
+    features, edges, paths = (percent(share) for share in shares if share is not None)
+    return (
+        f"Overlap by influence: {features} of features, {edges} of edges; {paths} of the paths "
+        "through features run along shared edges."
+    )
 
 
 def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:

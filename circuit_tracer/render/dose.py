@@ -10,16 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
 from circuit_tracer.render.svg_page import MARGIN
 from circuit_tracer.render.text import printable
 
+if TYPE_CHECKING:
+    from circuit_tracer.interventions.steering import Steered
+
 WIDTH = 600.0 - 2 * MARGIN
 LEFT = 62.0
+UNITS = {"of-max": "times maximum", "value": "activation", "times": "times natural"}
+"""What strengths count in, in words."""
 PROBABILITIES = Axis(0.0, 1.0, 0.25, percent=True)
 
 
@@ -56,6 +63,22 @@ def dose_svg(points: Sequence[Point], before: Point, *, title: str, unit: str, t
         left=LEFT,
     )
     return sheet.svg(title)
+
+
+def steering_svg(steered: Steered) -> str:
+    """The curve of the first prompt that was steered."""
+    names = ", ".join(f"{one.name} {one.label}".strip() for one in steered.features)
+    before, *points = [
+        Point(dose.strength, dose.first, dose.mean, dose.text.perplexity)
+        for dose in steered.prompts[0][1].curve
+    ]
+    return dose_svg(
+        points,
+        before,
+        title=f"Holding {names}",
+        unit=UNITS[steered.unit],
+        target=shown(steered.target),
+    )
 
 
 def _line(name: str, points: Sequence[Point], which: str, color: str, dashes: str = "") -> Line:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from circuit_tracer.graphs.token_text import shown, target_text
+from circuit_tracer.render.dose import UNITS
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
     from circuit_tracer.interventions.ablation import Ablation, AblationRow
-    from circuit_tracer.interventions.steering import Steering
+    from circuit_tracer.interventions.steering import Steered, Steering
 
 NAME_CELLS, LABEL_CELLS = 22, 22
 SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
@@ -59,7 +61,21 @@ def _predicted(row: AblationRow, which: int) -> tuple[str, str]:
     return f"{row.predicted_direct[which]:+.3f}", f"{row.predicted_total[which]:+.3f}"
 
 
-def steering_tables(
+def steering_page(steered: Steered) -> list[RenderableType]:
+    """The features, and of every prompt the texts before and after and the dose curve."""
+    lines = []
+    for feature in steered.features:
+        label = printable(feature.label).strip()
+        maximum = "" if feature.maximum is None else f", maximum {number(feature.maximum)}"
+        lines.append(f"{feature.name}{f' {label}' if label else ''}{maximum}")
+    parts: list[RenderableType] = [Text("\n".join(lines))]
+    unit = UNITS[steered.unit]
+    for text, steering in steered.prompts:
+        parts += _steering(text, steering, steered.amount, unit=unit, target=steered.target)
+    return parts
+
+
+def _steering(
     prompt: str, steering: Steering, asked: float, *, unit: str, target: str
 ) -> tuple[Table, Table]:
     """The texts before and after side by side, and the dose curve."""
@@ -79,16 +95,15 @@ def steering_tables(
     )
     curve.numbers("dose", "first", "mean", "perplexity")
     curve.texts("text")
-    points = [("none", steering.before), *((f"{d.strength:g}", d.text) for d in steering.doses)]
-    for name, text in points:
-        chances = text.target
+    names = ["none", *(f"{dose.strength:g}" for dose in steering.doses)]
+    for name, dose in zip(names, steering.curve, strict=True):
         add_plain(
             curve,
             name,
-            percent(chances[0]) if chances else "",
-            percent(sum(chances) / len(chances)) if chances else "",
-            number(text.perplexity),
-            shorten(printable(text.text).strip(), 48),
+            percent(dose.first) if dose.text.target else "",
+            percent(dose.mean) if dose.text.target else "",
+            number(dose.text.perplexity),
+            shorten(printable(dose.text.text).strip(), 48),
         )
     return texts, curve
 

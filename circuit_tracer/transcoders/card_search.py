@@ -7,8 +7,8 @@ examples' peaks. One layer of cards is read at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.token_text import unshown
@@ -28,6 +28,13 @@ class Match:
     """What spoke for it."""
     score: int
     """Only for the order."""
+
+    def record(self) -> dict[str, Any]:
+        """The feature as JSON values, without its examples."""
+        card = asdict(self.card)
+        del card["examples"]
+        name = f"L{self.card.layer}/{self.card.feature}"
+        return {"name": name, "where": list(self.where), **card}
 
 
 def find_cards(book: CardBook, query: str, *, where: Sequence[str] = WHERE) -> list[Match]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.trust.results_file import read_verdict
-from circuit_tracer.graphs import open_graph
+from circuit_tracer.graphs import new_file, open_graph
+from circuit_tracer.graphs.comparing.calibrated import Comparison
+from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.graphs.figure_levels import grouped, routes_alone
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
 from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
+from circuit_tracer.render.comparing import overlap_sentence
+from circuit_tracer.render.merged import merged_svg
 from circuit_tracer.render.page_size import THEMES, Theme, finished, smallest_letters
 from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
 from circuit_tracer.workbench.folder_contents import stored_heads
+from circuit_tracer.workbench.formats import FIGURES, form_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +82,21 @@ def graph_svg(path: Path, view: View) -> str:
     )
 
 
+def comparison_svg(comparison: Comparison, folders: Sequence[Path], *, max_nodes: int) -> str:
+    """The first two graphs of a comparison as one figure, with the heads in their folders."""
+    first, second = comparison.graphs[:2]
+    pair = comparison.pairs[0, 1]
+    heads = stored_heads(first, folders[0]), stored_heads(second, folders[1])
+    return merged_svg(
+        merge(first, second, pair.columns),
+        first,
+        second,
+        overlap=overlap_sentence(pair.kept),
+        max_nodes=max_nodes,
+        heads=heads,
+    )
+
+
 def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
     """Those of the folder's supernodes.toml, else such as are found by edges alone."""
     path = folder / SUPERNODES_FILE
@@ -94,13 +115,19 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
 
 
 def check_theme(theme: str, *, where: str = "`theme`") -> Theme:
-    """A theme by its name; raises UsageError that says where it was given."""
+    """A theme by its name; raises UsageError that says where it was told."""
     return one_of(where, theme, THEMES)
 
 
 def check_level(level: str, *, where: str = "`level`") -> Level:
-    """What stands for a node; raises UsageError that says where it was given."""
+    """What stands for a node; raises UsageError that says where it was told."""
     return one_of(where, level, LEVELS)
+
+
+def write_figure(figure: str, path: Path, *, overwrite: bool) -> None:
+    """A figure into the file whose name says the form, whole or not at all."""
+    with new_file(path, overwrite) as file:
+        file.write_bytes(bytes_of(figure, form_of(path, None, FIGURES)))
 
 
 def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = "print") -> bytes:

@@ -92,18 +92,14 @@ def draws_nodes(formats: Sequence[str]) -> bool:
     return any(form in DRAWN and form != "html" for form in formats)
 
 
-def check_figure(path: Path | None, *, overwrite: bool) -> str | None:
-    """The form of a figure that is drawn besides a command's result, checked before any work.
+def check_figure(path: Path, *, overwrite: bool) -> None:
+    """Refuse before any work the file of a figure that could not be drawn after it.
 
-    None for none. Raises UsageError for a name of no figure, OutputError for one that is taken.
+    Raises UsageError for a name of no figure, OutputError for one that is taken.
     """
-    if path is None:
-        return None
-    form = form_of(path, None, FIGURES)
-    check_drawing([form])
+    check_drawing([form_of(path, None, FIGURES)])
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already; add `overwrite`, or choose another file")
-    return form
 
 
 def check_folder_name(path: Path | None, *, flag: str = "`out`") -> None:

@@ -38,10 +38,15 @@ class Opened(NamedTuple):
 
     model: Model
     dictionary: AnyDictionary
-    labels: Labels | None
-    """Of feature cards, where the dictionary has some."""
+    cards: CardBook | None
+    """The feature cards of these very weights, where there are some."""
     relabel: Callable[[PrunedGraph], PrunedGraph] | None
     """Labels made for the features of a finished graph alone; None where the cards have them."""
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the cards call the features."""
+        return None if self.cards is None else self.cards.labels
 
 
 def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
@@ -94,8 +99,7 @@ def open_pair(
         neurons = open_neurons(model)
         return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
     dictionary = _open_dictionary(name, model, transcoders_format)
-    labels = _labels(name, dictionary, model, transcoders_format)
-    return Opened(model, dictionary, labels, None)
+    return Opened(model, dictionary, _cards(name, dictionary, model, transcoders_format), None)
 
 
 def reopen(
@@ -176,8 +180,8 @@ def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
     return dictionary
 
 
-def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None) -> Labels | None:
-    """The labels on the dictionary's feature cards, where it has cards of these very weights."""
+def _cards(name: str, dictionary: Dictionary, model: Model, format: str | None) -> CardBook | None:
+    """The dictionary's feature cards, where it has some of these very weights."""
     path = find_dictionary(name, model, format=format).path / FILE
     if not path.is_file():
         return None
@@ -185,7 +189,7 @@ def _labels(name: str, dictionary: Dictionary, model: Model, format: str | None)
     if book.dictionary_sha256 != dictionary.identity.sha256:
         logger.info("the feature cards were made for other weights; features go without labels")
         return None
-    return book.labels
+    return book
 
 
 def _with_labels(pruned: PrunedGraph, model: Model, neurons: Neurons) -> PrunedGraph:

@@ -15,7 +15,7 @@ from tests.cli.conftest import Outcome, Run
 Banana = tuple[Path, Outcome]
 
 
-def test_ablate_prints_what_was_foretold_and_measured(banana: Banana, run: Run) -> None:
+def test_ablate_prints_what_was_predicted_and_measured(banana: Banana, run: Run) -> None:
     outcome = run("ablate", str(banana[0]), "--top", "3", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     for word in ("yellow", "edge", "routes", "direct", "constr.", "free", "gives", "L5/"):
@@ -82,15 +82,15 @@ BAD_ABLATIONS = [
     (["-f", "L0/error@0"], 2, "not in this graph"),
     (["--top", "1", "--times", "nan"], 2, "no number"),
     (["--top", "1", "--mode", "free", "--end-layer", "2"], 2, "for constrained runs"),
-    (["--top", "1", "--mode", "direct", "--norms", "free"], 2, "holds everything"),
-    (["--top", "1", "--mode", "direct", "--attention", "free"], 2, "holds everything"),
+    (["--top", "1", "--mode", "direct", "--norms", "free"], 2, "freezes everything"),
+    (["--top", "1", "--mode", "direct", "--attention", "free"], 2, "freezes everything"),
     (["-f", "banana"], 2, "names no node"),
     (["--top", "1", "--times", "1", "--value", "2"], 2, "exclude each other"),
     (["--top", "1", "--times", "1e30"], 2, "overflows"),
-    (["--top", "1", "--mode", "gentle"], 2, "unknown mode"),
-    (["--top", "1", "--attention", "sometimes"], 2, "neither frozen nor free"),
-    (["--top", "1", "--norms", "held"], 2, "neither frozen nor free"),
-    (["--top", "1", "--writes", "none"], 2, "neither all nor held"),
+    (["--top", "1", "--mode", "gentle"], 2, "choose one of direct, constrained, free"),
+    (["--top", "1", "--attention", "sometimes"], 2, "choose one of frozen, free"),
+    (["--top", "1", "--norms", "held"], 2, "choose one of frozen, free"),
+    (["--top", "1", "--writes", "none"], 2, "choose one of all, frozen"),
     (["--top", "1", "--end-layer", "9"], 2, "no layer of this model"),
     (["--top", "1", "--target", "purple"], 2, "no target of this graph"),
     (["--find", "zebra crossing"], 2, "in its label"),

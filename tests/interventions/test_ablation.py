@@ -151,8 +151,8 @@ def test_selection_by_label_route_and_influence() -> None:
     assert (np.diff(top) <= 0).all()
     for call, said in (
         (lambda: rows_labelled(pruned.graph, "zebra crossing"), "no feature of this graph"),
-        (lambda: rows_labelled(pruned.graph, " "), "--find is empty"),
-        (lambda: rows_of_route(pruned, 0), "at least 1"),
+        (lambda: rows_labelled(pruned.graph, " "), "`find` is empty"),
+        (lambda: rows_of_route(pruned, 0), "from 1"),
         (lambda: rows_of_route(pruned, 100_000), "choose one of them"),
         (lambda: parse_node("banana"), "names no node"),
         (lambda: parse_node("L3/error"), "names no node"),

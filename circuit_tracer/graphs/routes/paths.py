@@ -124,6 +124,21 @@ def ranked_routes(
     ]
 
 
+def nth_path(pruned: PrunedGraph, number: int) -> Path:
+    """The n-th best path through features to the graph's first target, 1 being the best.
+
+    Raises UsageError where there are not so many.
+    """
+    target = int(pruned.graph.target_rows[0])
+    paths = best_paths(pruned, k=max(1, number), targets=[target], direct=False)
+    if not 1 <= number <= len(paths):
+        raise UsageError(
+            f"`route` {number}: the kept graph has {len(paths)} route(s) through features to its "
+            "first target; choose one of them, from 1"
+        )
+    return paths[number - 1]
+
+
 def path_mass(graph: Graph, *, sources: Sequence[int] | None = None) -> Floats:
     """(n,) summed absolute strength of all paths from the sources (all tokens) to each node.
 

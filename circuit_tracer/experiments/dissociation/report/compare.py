@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends
@@ -60,6 +61,11 @@ class Comparison:
     svg: str
     markdown: str
     measures: tuple[Measure, ...]
+
+    def record(self) -> dict[str, Any]:
+        """The figures of every model as JSON values."""
+        measures = [{**vars(one), "apart": one.is_apart} for one in self.measures]
+        return {"models": list(self.models), "measures": measures}
 
 
 def compare_dissociations(reports: Sequence[Report]) -> Comparison:

@@ -1,0 +1,32 @@
+"""The model and dictionary of a stored graph, opened with a line on stderr that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from circuit_tracer.cli.output import progress_line
+from circuit_tracer.workbench import opening
+
+if TYPE_CHECKING:
+    from circuit_tracer.graphs import PrunedGraph
+    from circuit_tracer.workbench.opening import Opened
+
+
+@contextmanager
+def reopened(
+    pruned: PrunedGraph,
+    stage: str,
+    model: str | None,
+    transcoders: str | None,
+    *,
+    device: str,
+    threads: int | None,
+) -> Iterator[Opened]:
+    """What a graph was traced with, for work that the live line calls `stage`."""
+    with progress_line() as report:
+        report("opening the model", 0, 0)
+        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
+        report(stage, 0, 0)
+        yield opened

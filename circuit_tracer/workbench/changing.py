@@ -1,0 +1,128 @@
+"""Change nodes of a stored graph, or steer a prompt, by what their features' cards say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from circuit_tracer.graphs import NodeKind, PrunedGraph
+from circuit_tracer.interventions import plan
+from circuit_tracer.interventions.ablation import Ablation, ablate, item_together, items_of
+from circuit_tracer.interventions.spec import MODES, Change, Mode, Strength, Unit, Writes
+from circuit_tracer.interventions.steering import (
+    Steered,
+    dose_curve,
+    positions_at,
+    steer,
+    strength_of,
+)
+from circuit_tracer.workbench.features import followed_token, known_features
+from circuit_tracer.workbench.opening import Opened
+
+logger = logging.getLogger(__name__)
+
+
+def ablate_nodes(
+    opened: Opened,
+    pruned: PrunedGraph,
+    named: Sequence[Change] = (),
+    rows: Sequence[int] = (),
+    *,
+    unit: Unit = "times",
+    amount: float = 0.0,
+    together: bool = False,
+    modes: Sequence[Mode] = MODES,
+    end_layer: int | None = None,
+    freeze_attention: bool | None = None,
+    freeze_norms: bool | None = None,
+    writes: Writes = "all",
+) -> Ablation:
+    """Change named nodes and rows of a graph, one by one or all together: `ablation.ablate`.
+
+    The strength is an amount in one of the units; maxima of features are looked up.
+    """
+    for node in named:
+        plan.check_node(node, opened.dictionary)
+    graph = pruned.graph
+    strengths: dict[tuple[int, int], Strength] = {}
+    if unit == "of-max":
+        nodes = graph.nodes
+        features = {(n.layer, n.feature) for n in named if n.kind == NodeKind.FEATURE}
+        features |= {
+            (int(nodes.layer[row]), int(nodes.feature[row]))
+            for row in rows
+            if nodes.kind[row] == NodeKind.FEATURE
+        }
+        strengths = {
+            (feature.layer, feature.index): strength_of(feature, amount, unit)
+            for feature in known_features(opened, sorted(features))
+        }
+    same = Strength(amount, is_multiple=unit == "times")
+    items = items_of(graph, named, rows, lambda layer, index: strengths.get((layer, index), same))
+    found = ablate(
+        opened.model,
+        opened.dictionary,
+        graph,
+        [item_together(items)] if together else items,
+        modes=modes,
+        end_layer=end_layer,
+        freeze_attention=freeze_attention,
+        freeze_norms=freeze_norms,
+        writes=writes,
+    )
+    counts_twice = opened.dictionary.kind == "clt" and writes == "all" and end_layer is None
+    if counts_twice and list(modes) != ["direct"]:
+        logger.info(
+            "where later MLPs are recomputed, they respond to a cross-layer feature while its own "
+            "writes there count as well; `writes` frozen leaves those out, `end_layer` "
+            f"{opened.model.n_layers - 1} freezes these MLPs"
+        )
+    return found
+
+
+def steer_prompts(
+    opened: Opened,
+    prompts: Sequence[str],
+    features: Sequence[tuple[int, int]],
+    amount: float = 10.0,
+    *,
+    unit: Unit = "of-max",
+    doses: Sequence[float] | None = None,
+    at: str = "all",
+    max_new_tokens: int = 20,
+    target: str | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    chat: bool = False,
+    system: str | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Steered:
+    """Continue prompts with features (layer, index) held at an amount, and at the other `doses`.
+
+    `at` is as `steering.positions_at` reads it. `target` is the token to follow; what the first
+    feature raises most by default.
+    """
+    model, strengths = opened.model, doses or dose_curve(amount)
+    known = known_features(opened, features)
+    followed = followed_token(opened, known[0], unit, amount, target)
+    steered = []
+    for done, text in enumerate(prompts):
+        on_progress("writing", done, len(prompts))
+        ids = model.tokenize(text, chat=chat, system=system)
+        own = range(model.zeroed_positions(ids), len(ids))
+        steering = steer(
+            model,
+            opened.dictionary,
+            ids,
+            known,
+            strengths,
+            unit=unit,
+            positions=positions_at(at, own, max_new_tokens),
+            max_new_tokens=max_new_tokens,
+            target=followed,
+            temperature=temperature,
+            seed=seed,
+        )
+        steered.append((text, steering))
+    word = "" if followed is None else model.token_text(followed)
+    return Steered(tuple(known), unit, amount, word, tuple(steered))
