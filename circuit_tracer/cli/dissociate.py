@@ -17,7 +17,8 @@ from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.supernodes import reading_of
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.experiments.dissociation import measurements, results_file, run, spec_file
+from circuit_tracer.experiments.dissociation import measurements, results_file, run
+from circuit_tracer.experiments.dissociation import spec as dissociation_spec
 from circuit_tracer.experiments.dissociation import study as dissociation_study
 from circuit_tracer.experiments.dissociation.report import figures, page, terminal
 from circuit_tracer.experiments.dissociation.report.routes import two_routes
@@ -71,7 +72,7 @@ def dissociate(
     if processes().count > 1:
         raise UsageError("dissociate does not work under torchrun; run it in one process")
     file = shipped.find_given(spec, ".toml", "a spec in TOML")
-    told = spec_file.read_spec(file)
+    told = dissociation_spec.read_spec(file)
     settings = _settings(told, seed, quick)
     folder = out / _folder_name(told, name, model)
     _check_folder(folder, overwrite)

@@ -9,7 +9,7 @@ import pytest
 
 from circuit_tracer import bundled
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.workbench.shipped import find_given
 from tests.cli.conftest import Run
 

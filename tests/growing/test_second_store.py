@@ -13,7 +13,7 @@ import torch
 
 from circuit_tracer.attribution import trace
 from circuit_tracer.bundled import bundled_folder, sha256_of
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.graphs import prune
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.opening import is_made_for, open_transcoders

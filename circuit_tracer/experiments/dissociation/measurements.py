@@ -9,11 +9,12 @@ for true; what was asked about is in `claim`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +28,7 @@ from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.graphs.graph import Floats
 
 MEASUREMENTS_FILE = "measurements.parquet"
 _COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
@@ -76,9 +78,21 @@ def _numbered(found: Found) -> Iterator[tuple[int, Row]]:
     for graphs in found.graphs:
         yield from ((graphs.item, row) for row in _graph_rows(graphs))
     if found.ablations is not None:
-        yield from _ablation_rows(found.ablations)
+        of = found.ablations
+        sets = [{"set": name} for name in ("none", *of.names)]
+        table = np.concatenate([of.before[..., None], of.after], axis=2)
+        yield from _contrast_rows("ablation", of, sets, table)
     if found.means is not None:
-        yield from _store_rows(found.means)
+        stores = found.means
+        # `role` says whose means were put in: the object's own half's or the other half's.
+        sites: list[Row] = [{"set": "none"}]
+        sites += [
+            {"set": module, "layer": layer, "role": role}
+            for role in ("own half", "other half")
+            for module, layer in zip(stores.modules, stores.layers, strict=True)
+        ]
+        table = np.concatenate([stores.before[..., None], stores.own, stores.other], axis=2)
+        yield from _contrast_rows("store", stores, sites, table)
     if found.terms is not None:
         yield from _term_rows(found.terms)
     if found.swaps is not None:
@@ -96,40 +110,25 @@ def _graph_rows(graphs: ItemGraphs) -> Iterator[Row]:
         yield {**row, "role": one.kind, "value": one.overlap}
 
 
-def _ablation_rows(found: Ablations) -> Iterator[tuple[int, Row]]:
-    names = ("none", *found.names)
-    for family, before, after in zip(found.families, found.before, found.after, strict=True):
-        for item, first, others in zip(found.items, before, after, strict=True):
-            for name, value in zip(names, (first, *others), strict=True):
-                yield item, {"step": "ablation", "family": family, "set": name, "value": value}
-
-
-def _store_rows(found: MeanAblations) -> Iterator[tuple[int, Row]]:
-    """`role` says whose means were put in: the object's own half's or the other half's."""
-    sites = list(zip(found.modules, found.layers, strict=True))
-    for f, family in enumerate(found.families):
-        for i, item in enumerate(found.items):
-            row = {"step": "store", "family": family}
-            yield item, {**row, "set": "none", "value": found.before[f][i]}
-            for role, table in (("own half", found.own), ("other half", found.other)):
-                for (module, layer), value in zip(sites, table[f][i], strict=True):
-                    site = {"set": module, "layer": layer, "role": role}
-                    yield item, {**row, **site, "value": value}
+def _contrast_rows(
+    step: str, found: Ablations | MeanAblations, sets: Sequence[Row], table: Floats
+) -> Iterator[tuple[int, Row]]:
+    """From (families, items, sets) contrasts."""
+    for (family, item, of), value in np.ndenumerate(table):
+        row = {"step": step, "family": found.families[family], **sets[of], "value": value}
+        yield found.items[item], row
 
 
 def _term_rows(found: Terms) -> Iterator[tuple[int, Row]]:
-    for number, (item, family) in enumerate(zip(found.items, found.families, strict=True)):
-        row = {"step": "term", "family": family, "claim": "false" if number % 2 else "true"}
-        for layer, heads in enumerate(found.values[number]):
-            for head, values in enumerate(heads):
-                for role, value in zip(CLAIM_ROLES, values, strict=True):
-                    yield item, {**row, "layer": layer, "head": head, "role": role, "value": value}
+    for (number, layer, head, role), value in np.ndenumerate(found.values):
+        row = {"step": "term", "family": found.families[number], "layer": layer, "head": head}
+        claim = {"claim": "false" if number % 2 else "true", "role": CLAIM_ROLES[role]}
+        yield found.items[number], {**row, **claim, "value": value}
 
 
 def _swap_rows(found: SwapMeasurements) -> Iterator[tuple[int, Row]]:
     for one in found.families:
         for role, table in (("own", one.own), ("donor", one.donor)):
-            for patch, values in zip(found.patches, table, strict=True):
-                row = {"step": "swap", "family": one.family, "claim": one.names}
-                for item, value in zip(found.items, values, strict=True):
-                    yield item, {**row, "set": patch, "role": role, "value": value}
+            row = {"step": "swap", "family": one.family, "claim": one.names, "role": role}
+            for (patch, item), value in np.ndenumerate(table):
+                yield found.items[item], {**row, "set": found.patches[patch], "value": value}

@@ -18,25 +18,19 @@ from circuit_tracer.experiments.dissociation.measurements import Found, write_me
 from circuit_tracer.experiments.dissociation.results import Family, Report, TracedItem, Verdict
 from circuit_tracer.experiments.dissociation.spec import Form
 from circuit_tracer.experiments.dissociation.step_results import FeatureSet, TruthResult
-from circuit_tracer.experiments.dissociation.steps.ablation import Ablations, ablate, table
-from circuit_tracer.experiments.dissociation.steps.behaviour import Answers, answers, behaviour
-from circuit_tracer.experiments.dissociation.steps.drawn_item import draw, representative
-from circuit_tracer.experiments.dissociation.steps.heads import Terms, heads, terms
+from circuit_tracer.experiments.dissociation.steps import (
+    ablation,
+    behaviour,
+    drawn_item,
+    heads,
+    overlap,
+    stores,
+    swap,
+    tracing,
+    truth,
+)
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
-from circuit_tracer.experiments.dissociation.steps.overlap import overlaps
 from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
-from circuit_tracer.experiments.dissociation.steps.stores import (
-    MeanAblations,
-    ablate_means,
-    store_result,
-)
-from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements, swap_result, swaps
-from circuit_tracer.experiments.dissociation.steps.tracing import (
-    ItemGraphs,
-    item_graphs,
-    unrelated_graphs,
-)
-from circuit_tracer.experiments.dissociation.steps.truth import truth
 from circuit_tracer.experiments.dissociation.study import Progress, Study
 from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.stages import StageStore
@@ -96,7 +90,7 @@ class _Run:
         """All stages."""
         study, store = self.study, self.store
         self.report("behaviour", 0, 0)
-        given = store.stage("behaviour", Answers, lambda: answers(study))
+        given = store.stage("behaviour", behaviour.Answers, lambda: behaviour.answers(study))
         found = Found(given)
         item = None
         by_half = [[i for i in given.kept if study.half[i] == half] for half in (0, 1)]
@@ -107,35 +101,43 @@ class _Run:
             )
         else:
             found = self._steps(given)
-            item = representative(study, given)
+            item = drawn_item.representative(study, given)
             if study.spec.representative not in (None, item.item):
                 self.notes.append(f"{study.spec.representative} was not kept; {item.item} is drawn")
-            draw(study, given, item, self.folder, self._progress("graphs to draw"))
+            drawn_item.draw(study, given, item, self.folder, self._progress("graphs to draw"))
         return self._report(found, item), found
 
-    def _steps(self, given: Answers) -> Found:
+    def _steps(self, given: behaviour.Answers) -> Found:
         study, stage, progress = self.study, self.store.stage, self._progress
         graphs = self._graphs(given)
         sets = self._sets(graphs)
         ablations = stage(
-            "ablation", Ablations, lambda: ablate(study, given, sets, progress("ablation"))
+            "ablation",
+            ablation.Ablations,
+            lambda: ablation.ablate(study, given, sets, progress("ablation")),
         )
         means = stage(
-            "stores", MeanAblations, lambda: ablate_means(study, given, progress("early stores"))
+            "stores",
+            stores.MeanAblations,
+            lambda: stores.ablate_means(study, given, progress("early stores")),
         )
         read = None
         if study.claims:
             read = stage(
-                "heads", Terms, lambda: terms(study, given, progress("object x value terms"))
+                "heads",
+                heads.Terms,
+                lambda: heads.terms(study, given, progress("object x value terms")),
             )
         else:
             self.notes.append(
                 "no judgement family makes claims: heads and a truth direction were not measured"
             )
-        swapped = stage("swap", SwapMeasurements, lambda: swaps(study, given, progress("swap")))
+        swapped = stage(
+            "swap", swap.SwapMeasurements, lambda: swap.swaps(study, given, progress("swap"))
+        )
         return Found(given, tuple(graphs), sets, ablations, means, read, swapped)
 
-    def _graphs(self, given: Answers) -> list[ItemGraphs]:
+    def _graphs(self, given: behaviour.Answers) -> list[tracing.ItemGraphs]:
         """Every kept item's, an item a stage; some of them are compared as well."""
         study, found = self.study, []
         compared = set(_spread(given.kept, study.settings.compared))
@@ -143,20 +145,20 @@ class _Run:
         for done, index in enumerate(given.kept):
             self.report("graphs", done, len(given.kept))
 
-            def measured(index: int = index) -> ItemGraphs:
+            def measured(index: int = index) -> tracing.ItemGraphs:
                 nonlocal floor
                 if index in compared and floor is None:
-                    floor = unrelated_graphs(study)
+                    floor = tracing.unrelated_graphs(study)
                 against = floor if index in compared else None
-                return item_graphs(study, given, study.items[index], against)
+                return tracing.item_graphs(study, given, study.items[index], against)
 
-            found.append(self.store.stage(f"graphs/{index:04}", ItemGraphs, measured))
+            found.append(self.store.stage(f"graphs/{index:04}", tracing.ItemGraphs, measured))
         return found
 
-    def _half(self, graphs: Sequence[ItemGraphs], half: int) -> list[ItemGraphs]:
+    def _half(self, graphs: Sequence[tracing.ItemGraphs], half: int) -> list[tracing.ItemGraphs]:
         return [one for one in graphs if self.study.half[one.item] == half]
 
-    def _sets(self, graphs: Sequence[ItemGraphs]) -> tuple[HalfSets, HalfSets]:
+    def _sets(self, graphs: Sequence[tracing.ItemGraphs]) -> tuple[HalfSets, HalfSets]:
         settings = self.study.settings
         first, second = (
             choose_half(
@@ -179,7 +181,7 @@ class _Run:
     def _report(self, found: Found, item: TracedItem | None) -> Report:
         study, given = self.study, found.answers
         sets = self._described(found)
-        whole = behaviour(study, given)
+        whole = behaviour.behaviour(study, given)
         report = Report(
             name=study.spec.name,
             question=study.spec.question,
@@ -193,14 +195,14 @@ class _Run:
             families=_families(study, item),
             behaviour=replace(whole, inconsistent=inconsistent_items(study, given, sets)),
             item=item,
-            overlap=overlaps(found.graphs, study),
+            overlap=overlap.overlaps(found.graphs, study),
             sets=sets,
-            ablation=table(study, found.ablations) if found.ablations else None,
-            stores=store_result(study, found.means) if found.means else None,
-            heads=heads(study, given, found.terms, self._progress("flips of verdicts"))
+            ablation=ablation.table(study, found.ablations) if found.ablations else None,
+            stores=stores.store_result(study, found.means) if found.means else None,
+            heads=heads.heads(study, given, found.terms, self._progress("flips of verdicts"))
             if found.terms
             else None,
-            swap=swap_result(found.swaps, study) if found.swaps else None,
+            swap=swap.swap_result(found.swaps, study) if found.swaps else None,
             truth=self._truth(given) if found.graphs and study.read_for_truth else None,
             verdict=Verdict("", "", ()),
             notes=tuple(self.notes),
@@ -210,9 +212,9 @@ class _Run:
         verdict = judge(report, same_word=same_word)
         return replace(report, verdict=verdict, seconds=dict(self.store.seconds))
 
-    def _truth(self, given: Answers) -> TruthResult:
+    def _truth(self, given: behaviour.Answers) -> TruthResult:
         start = time.perf_counter()
-        found = truth(self.study, given)
+        found = truth.truth(self.study, given)
         self.store.seconds["truth"] = time.perf_counter() - start
         return found
 

@@ -1,19 +1,49 @@
-"""A two-route experiment as it was asked for: families of prompts with slots, items, settings.
+"""A two-route experiment as it is asked for: a TOML file, checked before any model is opened.
 
-Its file is read in spec_file.py. Every mistake is a UsageError of one sentence.
+    name = "bananas"
+    question = "Do completions and judgements draw on one store?"
+    model = "sprout"
+    keep = "right"              # or "own": what the model itself affirms counts as true
+    representative = "banana"   # the object that is drawn
+    unrelated = ["the capital of france is"]
+
+    [[families]]
+    name = "completion"
+    route = "fact"
+    template = "{article} {object} is"
+
+    [[families]]
+    name = "yes_no"
+    route = "judgement"
+    template = "is {article} {object} {value} ?"
+    words = ["yes", "no"]       # a claim: it names a value and asks for a verdict
+
+    [[items]]
+    object = "banana"
+    article = "a"
+    value = "yellow"
+
+Items may stand in a CSV file instead (`items = "things.csv"`), a column a slot. Without an `other`
+for every item, each is asked with another item's value as the false one, every value as often true
+as false. A family names the slot that stands for its object (`object = "city"`) and the slot that
+it answers with (`answer = "opposite"`), where they are not `object` and `value`. Every mistake is a
+UsageError of one sentence.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from circuit_tracer.errors import UsageError, reason
-from circuit_tracer.experiments.kit.spec_reader import shown
+from circuit_tracer.experiments.kit.spec_reader import read_table, shown
 
 Route = Literal["fact", "judgement"]
 Keep = Literal["right", "own"]
@@ -131,11 +161,15 @@ def slots_of(template: str) -> tuple[str, ...]:
 def check(spec: Spec, where: str) -> None:
     """Two routes, families that can be asked, items enough, each with all that families name."""
     names = [family.name for family in spec.families]
-    for one, place in ((spec.name, where), *((name, f"a family of {where}") for name in names)):
-        _check_slug(one, place)
+    for name, place in ((spec.name, where), *((name, f"a family of {where}") for name in names)):
+        if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 60:
+            raise UsageError(
+                f'"name" in {place} must be letters, digits, "-" and "_", because it names a '
+                f'folder; it is "{shown(name)}"'
+            )
     if len(set(names)) < len(names):
         raise UsageError(f"two families of {where} have one name; give each its own")
-    for route in ("fact", "judgement"):
+    for route in get_args(Route):
         if not spec.of_route(route):
             raise UsageError(
                 f"{where} has no {route} family (paraphrases do not count); add one, since two "
@@ -143,8 +177,7 @@ def check(spec: Spec, where: str) -> None:
             )
     for family in spec.families:
         place = f'the family "{family.name}" of {where}'
-        _check_template(family, place)
-        _check_use(family, place)
+        _check_family(family, place)
         _check_paraphrase(family, spec, place)
     _check_items(spec, where)
     _check_others(spec, where)
@@ -160,15 +193,8 @@ def check(spec: Spec, where: str) -> None:
         )
 
 
-def _check_slug(name: str, where: str) -> None:
-    if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 60:
-        raise UsageError(
-            f'"name" in {where} must be letters, digits, "-" and "_", because it names a folder; '
-            f'it is "{shown(name)}"'
-        )
-
-
-def _check_template(family: FamilySpec, place: str) -> None:
+def _check_family(family: FamilySpec, place: str) -> None:
+    """Its template has the slots that it needs, and its words, route and use go together."""
     slots, answer = family.slots, f'"{{{family.answer}}}"'
     if family.object not in slots:
         raise UsageError(f'the template of {place} lacks its object, "{{{family.object}}}"; add it')
@@ -179,9 +205,6 @@ def _check_template(family: FamilySpec, place: str) -> None:
             f"the template of {place} gives its own answer away; leave {answer} out, or add words "
             "for a verdict"
         )
-
-
-def _check_use(family: FamilySpec, place: str) -> None:
     words = family.words or ("yes", "no")
     if words[0] == words[1]:
         raise UsageError(f'"words" in {place} must be two words, as in ["yes", "no"]')
@@ -197,15 +220,15 @@ def _check_use(family: FamilySpec, place: str) -> None:
 def _check_paraphrase(family: FamilySpec, spec: Spec, place: str) -> None:
     if family.paraphrase_of is None:
         return
-    said = {one.name: one for one in spec.families}.get(family.paraphrase_of)
-    if said is None or said is family or said.paraphrase_of is not None:
+    original = {one.name: one for one in spec.families}.get(family.paraphrase_of)
+    if original is None or original is family or original.paraphrase_of is not None:
         raise UsageError(
             f'{place} is a paraphrase of "{shown(family.paraphrase_of)}", which is no family of '
             "its own; name one that is"
         )
-    if (said.route, said.is_claim) != (family.route, family.is_claim):
+    if (original.route, original.is_claim) != (family.route, family.is_claim):
         raise UsageError(
-            f'{place} and "{said.name}", which it paraphrases, are of two routes; fix one'
+            f'{place} and "{original.name}", which it paraphrases, are of two routes; fix one'
         )
 
 
@@ -215,10 +238,10 @@ def _check_items(spec: Spec, where: str) -> None:
         raise UsageError(f"{where} has {len(spec.items)} items; give at least {FEWEST_ITEMS}")
     needed = {slot for family in spec.families for slot in (*family.slots, family.answer)}
     for number, item in enumerate(spec.items, start=1):
-        place = f"item {number} of {where}"
-        missing = next((slot for slot in sorted(needed) if slot not in item.slots), None)
-        if missing is not None:
-            raise UsageError(f'{place} has no "{missing}", which a family names; add it')
+        for slot in sorted(needed - {*item.slots}):
+            raise UsageError(
+                f'item {number} of {where} has no "{slot}", which a family names; add it'
+            )
     first = spec.families[0].object
     objects = [item.slots[first] for item in spec.items]
     twice = next((one for one in objects if objects.count(one) > 1), None)
@@ -235,7 +258,7 @@ def _check_others(spec: Spec, where: str) -> None:
     """False values are given for all items or none, and differ from the true ones."""
     given = [item for item in spec.items if "other" in item.slots]
     for number, item in enumerate(spec.items, start=1):
-        if item in given and item.slots["other"] == item.slots.get("value"):
+        if item.slots.get("other", "") == item.slots.get("value"):
             raise UsageError(f'item {number} of {where} has "other" equal to "value"; change it')
     if len(given) not in (0, len(spec.items)):
         raise UsageError(
@@ -246,3 +269,84 @@ def _check_others(spec: Spec, where: str) -> None:
             f'"other" in {where} goes with "value", but a family answers with another slot; leave '
             "other out: each item is then asked with another item's values"
         )
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What [trace] may set."""
+
+    max_feature_nodes: int = 1
+    coverage: float = 1.0
+
+
+def read_spec(path: Path) -> Spec:
+    """A spec from its file. UsageError, with what is wrong and where, for anything else."""
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as e:  # also text that is no UTF-8 or sane TOML
+        raise UsageError(f"{path} cannot be read ({reason(e)}); give a spec in TOML") from e
+    where = path.name
+    given: dict[str, Any] = {}
+    if isinstance(record.get("families"), list):
+        given["families"] = tuple(_family(one, where) for one in record["families"])
+    if isinstance(items := record.get("items"), str):
+        items = _read_csv(path.parent / items)
+    if isinstance(items, list):
+        given["items"] = tuple(_item(one, i, where) for i, one in enumerate(items, start=1))
+    if "trace" in record:
+        read_table(_Trace, record["trace"], f"[trace] of {where}")
+    spec = read_table(Spec, record, where, **given)
+    check(spec, where)
+    return spec
+
+
+def _family(record: Any, where: str) -> FamilySpec:
+    name = record.get("name", "?") if isinstance(record, dict) else "?"
+    return read_table(FamilySpec, record, f'the family "{shown(str(name))}" of {where}')
+
+
+def _item(record: Any, number: int, where: str) -> ItemSpec:
+    if not isinstance(record, dict):
+        raise UsageError(f"item {number} of {where} is no table; write [[items]] and its slots")
+    slots = {key: value for key, value in record.items() if key != "held_out"}
+    for key, value in slots.items():
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(
+                f'"{shown(key)}" of item {number} of {where} must be text and not empty; it is '
+                f"{shown(repr(value))}"
+            )
+    held_out = record.get("held_out", False)
+    if not isinstance(held_out, bool):
+        raise UsageError(f'"held_out" of item {number} of {where} must be true or false')
+    return ItemSpec(slots, held_out)
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = csv.DictReader(stream)
+            return [_csv_row(row, path.name, lines.line_num) for row in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UsageError(
+            f"the items {path.name} cannot be read ({reason(e)}); give a CSV file in the spec's "
+            "folder"
+        ) from e
+
+
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no", "")
+
+
+def _csv_row(row: Mapping[str | None, Any], name: str, line: int) -> dict[str, Any]:
+    """A line with as many fields as the first one names; `held_out` as a truth value."""
+    if None in row or None in row.values():
+        what = "more" if None in row else "fewer"
+        raise UsageError(
+            f"line {line} of {name} has {what} fields than its first line names; fix it"
+        )
+    found: dict[str, Any] = {str(key): value for key, value in row.items()}
+    held_out = found.get("held_out", "").strip().lower()
+    if held_out not in (*_YES, *_NO):
+        raise UsageError(
+            f'"held_out" in line {line} of {name} must be true or false; it is "{shown(held_out)}"'
+        )
+    return found | ({"held_out": held_out in _YES} if "held_out" in found else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers, answers
 from circuit_tracer.experiments.dissociation.study import Settings, Study
 from circuit_tracer.models import open_model

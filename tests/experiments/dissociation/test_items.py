@@ -9,8 +9,7 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.items import answer_id, make_ask, make_items
-from circuit_tracer.experiments.dissociation.spec import FamilySpec, ItemSpec, Spec
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.experiments.dissociation.spec import FamilySpec, ItemSpec, Spec, read_spec
 from circuit_tracer.models import Model
 from tests.experiments.dissociation.small import bananas, small_spec
 from tests.tiny import tiny_module

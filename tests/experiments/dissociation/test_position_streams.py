@@ -28,8 +28,7 @@ def test_object_x_value_terms_are_sums_of_qk_terms(transcoders: str, query: int)
         frozen,
         capture,
         model.wiring,
-        source_of_query=VALUE,
-        source_of_key=OBJECT,
+        query_source=VALUE,
         queries=(query,),
         key=OBJECT,
     )
@@ -68,9 +67,7 @@ def test_a_key_outside_the_window_has_no_terms() -> None:
     model = tiny_model("mistral", dtype=torch.float64)
     capture = model.capture([0, 2, 4, 6, 7, 8, 9])
     frozen = build_replacement(capture, model.wiring, random_dictionary(model))
-    found = score_terms(
-        frozen, capture, model.wiring, source_of_query=4, source_of_key=2, queries=(1, 5, 6), key=2
-    )
+    found = score_terms(frozen, capture, model.wiring, query_source=4, queries=(1, 5, 6), key=2)
     assert WINDOW == 4
     assert not found[..., 0].any()  # the key comes after the query
     assert found[..., 1].any()

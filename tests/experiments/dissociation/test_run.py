@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer.errors import GraphFileError, OutputError, PromptError
-from circuit_tracer.experiments.dissociation import run
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.results_file import (
     from_plain,
@@ -19,8 +18,16 @@ from circuit_tracer.experiments.dissociation.results_file import (
     write_report,
 )
 from circuit_tracer.experiments.dissociation.run import dissociate
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
-from circuit_tracer.experiments.dissociation.steps import drawn_item, tracing
+from circuit_tracer.experiments.dissociation.spec import read_spec
+from circuit_tracer.experiments.dissociation.steps import (
+    ablation,
+    behaviour,
+    drawn_item,
+    heads,
+    stores,
+    swap,
+    tracing,
+)
 from circuit_tracer.experiments.dissociation.study import Settings, Study
 from circuit_tracer.experiments.dissociation.verdict import Finding
 from circuit_tracer.experiments.kit.stages import StageStore, holds_stages
@@ -102,8 +109,16 @@ def test_measurements_are_one_row_each(done: tuple[Path, Report]) -> None:
 def test_a_second_run_measures_nothing_again(
     study: Study, done: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("answers", "item_graphs", "ablate", "ablate_means", "terms", "swaps"):
-        monkeypatch.setattr(run, name, None)
+    measuring = (
+        (behaviour, "answers"),
+        (tracing, "item_graphs"),
+        (ablation, "ablate"),
+        (stores, "ablate_means"),
+        (heads, "terms"),
+        (swap, "swaps"),
+    )
+    for module, name in measuring:
+        monkeypatch.setattr(module, name, None)
     monkeypatch.setattr(drawn_item, "traced", None)
     again = dissociate(study, done[0])
     assert str(again.ablation) == str(done[1].ablation)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_tracer.experiments.dissociation.spec_file import read_spec
+from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.experiments.dissociation.steps.behaviour import answers
 from circuit_tracer.experiments.dissociation.steps.stores import (
     MeanAblations,

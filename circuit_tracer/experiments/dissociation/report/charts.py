@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from circuit_tracer.experiments.dissociation.report.names import (
-    FACT,
-    HOWS,
-    JUDGEMENT,
-    KIND_STYLES,
-    KINDS,
-    SET_NAMES,
-    SET_STYLES,
-    SHARED,
-    STYLES,
-    family_name,
-    head_name,
-    layers_name,
-    part_name,
-)
+from circuit_tracer.experiments.dissociation.report import names
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.spec import Route
 from circuit_tracer.experiments.dissociation.step_results import (
@@ -75,7 +61,7 @@ def overlap_svg(report: Report) -> str | None:
         )
     ]
     sheet.rows(*panels, names=232)
-    counts = ", ".join(f"{KINDS[kind]} {row.pairs}" for kind, row in found.pooled.items())
+    counts = ", ".join(f"{names.KINDS[kind]} {row.pairs}" for kind, row in found.pooled.items())
     own = found.pooled.get("fact x judgement")
     p = f" Permutation p of fact × judgement (median of the pairs): {own.p:.3f}." if own else ""
     sheet.note(
@@ -87,15 +73,15 @@ def overlap_svg(report: Report) -> str | None:
 
 def _overlaps(found: OverlapResult, measure: str) -> Iterator[Row]:
     yield Row("All pairs")
-    for kind, name in KINDS.items():
+    for kind, name in names.KINDS.items():
         if kind in found.pooled:
-            yield Row(name, getattr(found.pooled[kind], measure), KIND_STYLES[kind])
+            yield Row(name, getattr(found.pooled[kind], measure), names.KIND_STYLES[kind])
     yield Row("By families")
     for kind in ("ceiling", "fact x judgement"):
         for row in found.rows:
             if row.first and row.kind == kind:
                 name = f"{row.first} × {row.second}"
-                yield Row(name, getattr(row, measure), KIND_STYLES[kind])
+                yield Row(name, getattr(row, measure), names.KIND_STYLES[kind])
 
 
 # 4. What each answer loses when a route's features are ablated
@@ -120,7 +106,7 @@ def ablation_svg(report: Report) -> str | None:
             axis=axis,
             strong=0.0,
             marks_in_names=True,
-            color=STYLES[route].color,
+            color=names.STYLES[route].color,
         )
         for route in ROUTES
     ]
@@ -146,9 +132,9 @@ def _drops(report: Report, found: AblationResult, route: Route) -> Iterator[Row]
     for part in PARTS:
         here = [(name, cells[part, name]) for name in SETS if (part, name) in cells]
         if here:
-            yield Row(part_name(report, part))
+            yield Row(names.part(report, part))
         for name, one in here:
-            yield Row(SET_NAMES[name], one.drop, SET_STYLES[name], _random_band(one))
+            yield Row(names.SET_NAMES[name], one.drop, names.SET_STYLES[name], _random_band(one))
 
 
 def _index(report: Report, found: AblationResult) -> RowPanel:
@@ -156,10 +142,10 @@ def _index(report: Report, found: AblationResult) -> RowPanel:
     for one in found.index:
         values += ends(one.index, one.shuffled, one.fact_side, one.judgement_side)
         rows += [
-            Row(part_name(report, one.part)),
-            Row("D", one.index, SHARED, interval_band(one.shuffled)),
-            Row("by F: fact − judgement", one.fact_side, FACT),
-            Row("by V: judgement − fact", one.judgement_side, JUDGEMENT),
+            Row(names.part(report, one.part)),
+            Row("D", one.index, names.SHARED, interval_band(one.shuffled)),
+            Row("by F: fact − judgement", one.fact_side, names.FACT),
+            Row("by V: judgement − fact", one.judgement_side, names.JUDGEMENT),
         ]
     return RowPanel(
         name="Dissociation index D: what is lost more by the own features than by the other's",
@@ -186,10 +172,10 @@ def heads_svg(report: Report) -> str | None:
         "head's query is that of the opposite claim?",
     )
     drawn = found.ranks[:MOST_HEADS]
-    styles = [JUDGEMENT if one.chosen else CONTROL for one in drawn]
+    styles = [names.JUDGEMENT if one.chosen else CONTROL for one in drawn]
     aucs, flips = (
         [
-            Row(head_name(one), getattr(one, name), style)
+            Row(names.head(one), getattr(one, name), style)
             for one, style in zip(drawn, styles, strict=True)
         ]
         for name in ("auc", "flips")
@@ -203,7 +189,7 @@ def heads_svg(report: Report) -> str | None:
     together = []
     for one in found.flips:
         which = f"best {one.heads} heads" if one.heads > 1 else "best head"
-        together.append(Row(which, one.chosen, JUDGEMENT, _random_band(one)))
+        together.append(Row(which, one.chosen, names.JUDGEMENT, _random_band(one)))
     sheet.y += 22
     name = "Verdicts that flip, several heads together (grey: random heads)"
     sheet.rows(RowPanel(name, together, SHARES), names=150)
@@ -234,10 +220,10 @@ def swap_svg(report: Report) -> str | None:
     completed = [row for row in found.rows if row.names == "completed"]
     route_of = {family.name: family.route for family in report.families}
     panels = []
-    for name, style in (("Completion", FACT), ("Judgement", JUDGEMENT)):
-        names = [one for one, route in route_of.items() if STYLES[route] is style]
-        names = [CLAIMS, *names] if style is JUDGEMENT else names
-        family = next((one for one in names if any(row.family == one for row in completed)), None)
+    for name, style in (("Completion", names.FACT), ("Judgement", names.JUDGEMENT)):
+        own = [one for one, route in route_of.items() if names.STYLES[route] is style]
+        own = [CLAIMS, *own] if style is names.JUDGEMENT else own
+        family = next((one for one in own if any(row.family == one for row in completed)), None)
         if family is not None:
             rows = _by_layers(report, completed, family, style)
             panels.append(RowPanel(name, rows, SHARES, color=style.color))
@@ -246,7 +232,9 @@ def swap_svg(report: Report) -> str | None:
     whole = [row for row in found.early if row.family in route_of]
     whole.sort(key=lambda row: row.names != "completed")
     if whole:
-        rows = [_follows(row, family_name(row), STYLES[route_of[row.family]]) for row in whole]
+        rows = [
+            _follows(row, names.family(row), names.STYLES[route_of[row.family]]) for row in whole
+        ]
         name = "By family: all that the early layers write"
         sheet.y += 22 if panels else 0
         sheet.rows(RowPanel(name, rows, SHARES, marks_in_names=True), names=190)
@@ -277,7 +265,7 @@ def _by_layers(report: Report, rows: Sequence[SwapRow], family: str, style: Styl
     for words, patches in blocks.items():
         found += [Row(words)] if patches else []
         for layers, how in patches:
-            name = layers_name(report, layers) if how == "everything" else HOWS[how]
+            name = names.layers(report, layers) if how == "everything" else names.HOWS[how]
             row = here.get((layers, how))
             found.append(_follows(row, name, style) if row else Row(name, UNKNOWN, style))
     return found

@@ -38,47 +38,43 @@ HOWS: dict[How, str] = {
 """What was patched."""
 
 
-def part_name(report: Report, part: Part) -> str:
+def part(report: Report, one: Part) -> str:
     """ "Early features, L0–L1, at the object"."""
-    if part == "together":
+    if one == "together":
         return "Both together"
-    layers = _layers(report, part)
-    return (
-        f"Early features, {layers}, at the object"
-        if part == "early"
-        else f"Late read-outs, {layers}"
-    )
+    span = _span(report, one)
+    return f"Early features, {span}, at the object" if one == "early" else f"Late read-outs, {span}"
 
 
-def layers_name(report: Report, layers: str) -> str:
+def layers(report: Report, one: str) -> str:
     """ "early layers, L0–L1", "L3"."""
-    if layers in ("early", "late"):
-        return f"{layers} layers, {_layers(report, layers)}"
-    return f"L{layers}" if layers.isdigit() else layers
+    if one in ("early", "late"):
+        return f"{one} layers, {_span(report, one)}"
+    return f"L{one}" if one.isdigit() else one
 
 
-def _layers(report: Report, part: str) -> str:
+def _span(report: Report, one: str) -> str:
     early, last = report.early_layers, report.n_layers - 1
-    ends = (0, early - 1) if part == "early" else (early, last)
-    return "–".join(dict.fromkeys(f"L{layer}" for layer in ends))
+    ends = (0, early - 1) if one == "early" else (early, last)
+    return "–".join(dict.fromkeys(f"L{end}" for end in ends))
 
 
-def layer_name(layer: int) -> str:
+def layer(number: int) -> str:
     """ "L3"; "the embedding" for -1."""
-    return "the embedding" if layer < 0 else f"L{layer}"
+    return "the embedding" if number < 0 else f"L{number}"
 
 
-def head_name(one: HeadRank) -> str:
+def head(one: HeadRank) -> str:
     """ "L3.H2 value → object"."""
     return f"L{one.layer}.H{one.head} {one.query} → object"
 
 
-def site_name(one: SiteDrop) -> str:
+def site(one: SiteDrop) -> str:
     """ "L0 attention"."""
     return f"L{one.layer} {'attention' if one.module == 'attention' else 'MLP'}"
 
 
-def family_name(row: SwapRow) -> str:
+def family(row: SwapRow) -> str:
     """The family, and whether the values are those it affirms itself."""
     words = "all truth checks" if row.family == CLAIMS else row.family
     return words if row.names == "completed" else f"{words}, as it affirms"

@@ -5,17 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from circuit_tracer.experiments.dissociation.report.names import (
-    HOWS,
-    KINDS,
-    SET_NAMES,
-    family_name,
-    head_name,
-    layer_name,
-    layers_name,
-    part_name,
-    site_name,
-)
+from circuit_tracer.experiments.dissociation.report import names
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import (
     CLAIM_ROLES,
@@ -123,7 +113,7 @@ def _overlap(report: Report) -> Iterator[Table]:
         return
     rows = []
     for row in found.rows:
-        name = f"{row.first} × {row.second}" if row.first else f"all: {KINDS[row.kind]}"
+        name = f"{row.first} × {row.second}" if row.first else f"all: {names.KINDS[row.kind]}"
         p = "" if math.isnan(row.p) else f"{row.p:.3f}"
         rows.append((name, *shares(row.overlap, row.anywhere), p, str(row.pairs)))
     yield Table(
@@ -141,7 +131,9 @@ def _sets(report: Report) -> Iterator[Table]:
         leading = [f"L{m.layer}/{m.feature} {m.label}".strip() for m in one.members[:3]]
         counts = str(one.half + 1), str(len(one.members))
         carried = whole_percent(one.covers), whole_percent(one.random_influence)
-        rows.append((f"{SET_NAMES[one.name]}, {one.part}", *counts, *carried, "; ".join(leading)))
+        rows.append(
+            (f"{names.SET_NAMES[one.name]}, {one.part}", *counts, *carried, "; ".join(leading))
+        )
     yield Table(
         "3. Route sets",
         ("set", "half", "features", "carried over", "random", "strongest"),
@@ -163,7 +155,7 @@ def _ablation(report: Report) -> Iterator[Table]:
         ABLATION,
         ("part", "D", "by F", "by V", "labels shuffled", "random sets"),
         tuple(
-            (part_name(report, one.part), *_sides(one), *signed(one.random)) for one in found.index
+            (names.part(report, one.part), *_sides(one), *signed(one.random)) for one in found.index
         ),
         "D = (fact lost − judgement lost, by F) + (judgement lost − fact lost, by V): 0 where both "
         "answers lose alike; two routes show where both parts lie above 0. Shuffled: "
@@ -176,7 +168,7 @@ def _ablation(report: Report) -> Iterator[Table]:
         here = [drops.get((part, name, family)) for family in families]
         if any(here):
             lost = shares(*(one or UNKNOWN for one in here))
-            by_family.append((part_name(report, part), SET_NAMES[name], *lost))
+            by_family.append((names.part(report, part), names.SET_NAMES[name], *lost))
     yield Table(ABLATION, ("part", "ablated", *families), tuple(by_family), "The same by family.")
 
 
@@ -187,7 +179,7 @@ def _cells(report: Report, found: AblationResult) -> Table:
         here = [cells[part, name, route] for route in ROUTES if (part, name, route) in cells]
         if len(here) == len(ROUTES):
             drops = [words for cell in here for words in (*shares(cell.drop), _control(cell))]
-            rows.append((part_name(report, part), SET_NAMES[name], *drops))
+            rows.append((names.part(report, part), names.SET_NAMES[name], *drops))
     return Table(
         ABLATION,
         ("part", "ablated", "fact lost", "random", "judgement lost", "random"),
@@ -205,7 +197,7 @@ def _stores(report: Report) -> Iterator[Table]:
     rows = []
     for one in found.sites:
         chosen = (f"{count} of 2" for count in (one.chosen_as_fact, one.chosen_as_judgement))
-        rows.append((site_name(one), *shares(one.fact, one.judgement), *chosen))
+        rows.append((names.site(one), *shares(one.fact, one.judgement), *chosen))
     yield Table(
         STORES,
         ("mean-ablated at the object", "fact lost", "judgement lost", "chosen as F", "as V"),
@@ -230,7 +222,7 @@ def _heads(report: Report) -> Iterator[Table]:
         return
     ranks = [
         (
-            head_name(one),
+            names.head(one),
             with_interval(one.auc),
             minus(f"{one.true_mean:+.2f} / {one.false_mean:+.2f}"),
             *shares(one.flips),
@@ -264,13 +256,13 @@ def _swap(report: Report) -> Iterator[Table]:
     found = report.swap
     if found is None:
         return
-    follows = {(row.layers, row.how, family_name(row)): row.follows for row in found.rows}
-    families = list(dict.fromkeys(family_name(row) for row in found.rows))
+    follows = {(row.layers, row.how, names.family(row)): row.follows for row in found.rows}
+    families = list(dict.fromkeys(names.family(row) for row in found.rows))
     rows = []
     for layers, how in dict.fromkeys((row.layers, row.how) for row in found.rows):
         if not layers.isdigit() or how == "everything":
             here = (follows.get((layers, how, family), UNKNOWN) for family in families)
-            rows.append((layers_name(report, layers), HOWS[how], *shares(*here)))
+            rows.append((names.layers(report, layers), names.HOWS[how], *shares(*here)))
     yield Table(
         SWAP,
         ("layers", "patched", *families),
@@ -280,7 +272,7 @@ def _swap(report: Report) -> Iterator[Table]:
     )
     affirmed = [
         (
-            family_name(row),
+            names.family(row),
             *shares(row.own_affirmed, row.donor_affirmed),
             whole_percent(row.before),
         )
@@ -311,7 +303,7 @@ def _truth(report: Report) -> Iterator[Table]:
         "7. A direction for truth",
         ("at the", "fitted in", *forms),
         tuple(rows),
-        f"AUC after {layer_name(found.best_layer)}. Rows: where and in which form the direction "
+        f"AUC after {names.layer(found.best_layer)}. Rows: where and in which form the direction "
         "was fitted, on one half of the objects; columns: the form it was read in, on the other; "
         "labels are the world's truth.",
     )

@@ -11,15 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from circuit_tracer.experiments.dissociation.report import names
 from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_rows
-from circuit_tracer.experiments.dissociation.report.names import (
-    KINDS,
-    family_name,
-    head_name,
-    layer_name,
-    layers_name,
-    site_name,
-)
 from circuit_tracer.experiments.dissociation.report.tables import shares, signed
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, PARTS, ROUTES, SETS
@@ -95,7 +88,7 @@ def _behaviour(report: Report) -> Iterator[Table]:
 
 def _overlap(report: Report) -> Iterator[Table]:
     pooled = report.overlap.pooled if report.overlap else {}
-    rows = [(KINDS[kind], *shares(row.overlap, row.anywhere)) for kind, row in pooled.items()]
+    rows = [(names.KINDS[kind], *shares(row.overlap, row.anywhere)) for kind, row in pooled.items()]
     yield Table("Overlap", ("overlap of graphs", "same role", "any token"), tuple(rows))
 
 
@@ -127,7 +120,7 @@ def _stores(report: Report) -> Iterator[Table]:
     yield Table(
         "Early stores",
         ("mean-ablated at the object", "fact lost", "judgement lost"),
-        tuple((site_name(one), *shares(one.fact, one.judgement)) for one in found.sites),
+        tuple((names.site(one), *shares(one.fact, one.judgement)) for one in found.sites),
         f"D of the sites that the other half of the objects chose: {with_interval(found.index)}.",
     )
 
@@ -137,7 +130,7 @@ def _heads(report: Report) -> Iterator[Table]:
     if found is None:
         return
     leading = found.ranks[:MOST_HEADS]
-    rows = [(head_name(one), with_interval(one.auc), *shares(one.flips)) for one in leading]
+    rows = [(names.head(one), with_interval(one.auc), *shares(one.flips)) for one in leading]
     rows += [(f"best {one.heads} together", "", *shares(one.chosen)) for one in found.flips]
     random = max((one.random_high for one in found.flips), default=math.nan)
     note = f"Random heads flip at most {whole_percent(random)}." if random == random else ""
@@ -146,7 +139,7 @@ def _heads(report: Report) -> Iterator[Table]:
 
 def _swap(report: Report) -> Iterator[Table]:
     rows = [
-        (layers_name(report, row.layers), family_name(row), *shares(row.follows))
+        (names.layers(report, row.layers), names.family(row), *shares(row.follows))
         for row in (report.swap.rows if report.swap else ())
         if row.how == "everything" and not row.layers.isdigit()
     ]
@@ -171,6 +164,6 @@ def _truth(report: Report) -> Iterator[Table]:
         "Truth direction",
         ("at the", "fitted in", "read in it", "in the worst other form"),
         tuple(rows),
-        f"AUC after {layer_name(found.best_layer)}, on objects it was not fitted on; 0.5 is "
+        f"AUC after {names.layer(found.best_layer)}, on objects it was not fitted on; 0.5 is "
         "chance.",
     )

@@ -65,19 +65,13 @@ class Terms:
     """(claims, layers, heads, roles)"""
 
 
-class _Claim(NamedTuple):
-    """One claim of a kept object."""
+def _claims(study: Study, given: Answers) -> list[tuple[Ask, bool]]:
+    """Every claim of a kept object, and whether it names what the model affirms.
 
-    ask: Ask
-    item: int
-    is_own: bool
-    """Whether it names what the model affirms."""
-
-
-def _claims(study: Study, given: Answers) -> list[_Claim]:
-    """All of them, each followed or preceded by its opposite: row ^ 1 is that of a row."""
+    Each is followed or preceded by its opposite: row ^ 1 is that of a row.
+    """
     return [
-        _Claim(ask, index, is_true == given.own_is_true(family, index))
+        (ask, is_true == given.own_is_true(family, index))
         for family in study.claims
         for index in given.kept
         for ask, is_true in zip(
@@ -90,7 +84,7 @@ def terms(study: Study, given: Answers, on_progress: Progress = unreported) -> T
     """The terms of every claim."""
     claims, values = _claims(study, given), []
     model, wiring = study.model, study.model.wiring
-    for row, (ask, _, _) in enumerate(claims):
+    for row, (ask, _) in enumerate(claims):
         on_progress(row, len(claims))
         capture = model.capture(list(ask.ids))
         frozen = build_replacement(capture, wiring, study.dictionary, n_zeroed=study.n_zeroed(ask))
@@ -98,16 +92,15 @@ def terms(study: Study, given: Answers, on_progress: Progress = unreported) -> T
             frozen,
             capture,
             wiring,
-            source_of_query=ask.roles["value"],
-            source_of_key=ask.roles["object"],
-            queries=tuple(ask.roles[role] for role in CLAIM_ROLES),
+            query_source=ask.roles["value"],
             key=ask.roles["object"],
+            queries=tuple(ask.roles[role] for role in CLAIM_ROLES),
         )
         values.append(as_floats(found))
     return Terms(
-        items=tuple(one.item for one in claims),
-        is_own=tuple(one.is_own for one in claims),
-        families=tuple(one.ask.family for one in claims),
+        items=tuple(ask.item for ask, _ in claims),
+        is_own=tuple(is_own for _, is_own in claims),
+        families=tuple(ask.family for ask, _ in claims),
         values=np.array(values),
     )
 
@@ -180,10 +173,9 @@ class _Flips:
         self, study: Study, given: Answers, ranking: Ranking, on_progress: Progress
     ) -> None:
         self.study, self.ranking = study, ranking
-        self.claims = _claims(study, given)
-        self.asks = [one.ask for one in self.claims]
+        self.asks, is_own = zip(*_claims(study, given), strict=True)
         self.read = recorded(study.model, self.asks, CLAIM_ROLES, ("attention",), "read")
-        self.sign = np.where([one.is_own for one in self.claims], 1.0, -1.0)
+        self.sign = np.where(is_own, 1.0, -1.0)
         self.before = self.sign * contrasts(study.model, self.asks)
         self.counts = [count for count in COUNTS if count <= len(ranking.places) // 2]
         generator = np.random.default_rng(study.settings.seed + 5)
@@ -213,7 +205,7 @@ class _Flips:
 
     def _swapped(self, places: Sequence[Sequence[Place]]) -> Floats:
         """(claims,) right-minus-wrong contrasts; `places` are those ranked on half 0 and half 1."""
-        chosen = [places[1 - self.study.half[one.item]] for one in self.claims]
+        chosen = [places[1 - self.study.half[ask.item]] for ask in self.asks]
 
         def edits(rows: list[int]) -> QuerySwapping:
             found = [

@@ -59,18 +59,17 @@ def score_terms(
     capture: Capture,
     wiring: Wiring,
     *,
-    source_of_query: int,
-    source_of_key: int,
+    query_source: int,
     queries: tuple[int, ...],
     key: int,
 ) -> Float[Tensor, "L H queries"]:
     """Parts of every head's scores of some query positions with a key position: those with the
-    query made of the sources at one position and the key of those at another.
+    query made of the sources at `query_source` and the key of those at its own position.
 
     Zero where the mask hides the key: whatever its score would be, the model never looks at it.
     """
-    ours = streams_from(model, capture, wiring, source_of_query)
-    theirs = streams_from(model, capture, wiring, source_of_key)
+    ours = streams_from(model, capture, wiring, query_source)
+    theirs = streams_from(model, capture, wiring, key)
     found = ours.new_zeros(wiring.n_layers, wiring.n_heads, len(queries))
     at = torch.tensor(queries, device=ours.device)
     for layer in range(wiring.n_layers):

@@ -146,16 +146,12 @@ def choose_half(
     generator = np.random.default_rng(seed)
     weights = [mean_weights(graphs, part) for part in (EARLY, LATE)]
     chosen = {name: _both(weights, name) for name in SETS}
-    random = {
-        name: tuple(
-            (
-                matched(weights[EARLY], chosen[name][EARLY], generator),
-                matched(weights[LATE], chosen[name][LATE], generator),
-            )
-            for _ in range(n_random)
-        )
-        for name in SETS
-    }
+
+    def random(name: SetName) -> Parts:
+        early, late = (matched(*one, generator) for one in zip(weights, chosen[name], strict=True))
+        return early, late
+
+    sets_at_random = {name: tuple(random(name) for _ in range(n_random)) for name in SETS}
     permuted = []
     items = np.array([one.item for one in graphs])
     for _ in range(n_permutations):
@@ -163,7 +159,7 @@ def choose_half(
         exchanged = frozenset(generator.permutation(items)[: len(items) // 2 + odd].tolist())
         shuffled = [mean_weights(graphs, part, exchanged=exchanged) for part in (EARLY, LATE)]
         permuted.append({name: _both(shuffled, name) for name in PERMUTED})
-    return HalfSets(chosen, random, tuple(permuted))
+    return HalfSets(chosen, sets_at_random, tuple(permuted))
 
 
 def _both(weights: Sequence[Weights], name: SetName) -> Parts:
@@ -190,6 +186,10 @@ def described(
             )
             whole = sum(weight.carried(name) for weight in theirs.values())
             carried = sum(theirs[key].carried(name) for key in keys if key in theirs)
+            size, *random = (
+                sum(weights[key].both for key in one)
+                for one in (keys, *(parts[part] for parts in sets.random[name]))
+            )
             found.append(
                 FeatureSet(
                     name=name,
@@ -197,21 +197,9 @@ def described(
                     half=half,
                     members=members,
                     covers=carried / whole if whole else float("nan"),
-                    random_influence=_likeness(weights, keys, sets.random[name], part),
+                    random_influence=float(np.mean(random)) / size
+                    if size and random
+                    else float("nan"),
                 )
             )
     return found
-
-
-def _likeness(
-    weights: Weights,
-    keys: Sequence[Key],
-    random: Sequence[Parts],
-    part: int,
-) -> float:
-    """Mean influence of the random sets over that of the chosen one."""
-    own = sum(weights[key].both for key in keys)
-    if not own or not random:
-        return float("nan")
-    theirs = [sum(weights[key].both for key in one[part]) for one in random]
-    return float(np.mean(theirs)) / own

@@ -27,7 +27,7 @@ from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
-from circuit_tracer.graphs.influence import totals
+from circuit_tracer.graphs.influence import signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.token_text import join_tokens
 
@@ -102,8 +102,7 @@ def _original(study: Study, family: FamilySpec) -> FamilySpec:
 def signed_influence(graph: Graph) -> Floats:
     """(n,) what a unit at each node hands on to the targets, a signed `influence`."""
     nodes, edges = graph.nodes, graph.edges
-    into = totals(graph)[edges.target]
-    share = np.divide(edges.weight, into, out=np.zeros(len(into)), where=into > 0)
+    share = signed_shares(edges, totals(graph))
     found: Floats = nodes.weight.astype(np.float64).copy()
     level = nodes.layer[edges.target]
     for one in np.unique(level)[::-1]:

@@ -82,7 +82,7 @@ def sides(**more) -> TwoRoutes:
 
 def supernodes(side: Route) -> dict[str, Box]:
     """By their layers."""
-    return {"L{}-{}".format(*side.layers(box)): box for box in side.supernodes}
+    return {"L{}-{}".format(*box.layers): box for box in side.supernodes}
 
 
 def test_what_both_graphs_have_is_shared_and_the_same_in_both() -> None:
@@ -94,8 +94,8 @@ def test_what_both_graphs_have_is_shared_and_the_same_in_both() -> None:
         assert fact[at].twin == judgement[at].twin >= 0
     assert fact["L5-5"].twin != judgement["L5-5"].twin
     assert [box.is_store for box in fact.values()].count(True) == 1
-    assert routes.fact.position(fact["L0-0"]) == 2
-    assert routes.judgement.position(judgement["L0-0"]) == 3
+    assert fact["L0-0"].position == 2
+    assert judgement["L0-0"].position == 3
 
 
 def test_arrows_carry_the_influence_worked_out_by_hand() -> None:
@@ -169,7 +169,7 @@ def test_heads_that_carry_an_arrow_are_named() -> None:
     routes = sides(loadings=loadings)
     fact = routes.fact
     named = {
-        fact.layers(fact.boxes[a.target])[0]: a.heads
+        fact.boxes[a.target].layers[0]: a.heads
         for a in fact.arrows
         if fact.boxes[a.source].kind == NodeKind.FEATURE
     }
@@ -218,11 +218,11 @@ def test_random_graphs_come_down_to_a_few_boxes(seed: int) -> None:
         assert 0 < side.covered <= 1 + 1e-9
         assert sum(len(box.rows) for box in inner) <= 70
         for arrow in side.arrows:
-            assert side.level(side.boxes[arrow.source]) < side.level(side.boxes[arrow.target])
+            assert side.boxes[arrow.source].level < side.boxes[arrow.target].level
         flows = [arrow.influence for arrow in side.arrows]
         assert flows == sorted(flows, reverse=True)
         for box in inner:
-            first, last = side.layers(box)
+            first, last = box.layers
             assert last < 2 or first >= 2
 
 

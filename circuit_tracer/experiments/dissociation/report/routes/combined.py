@@ -6,11 +6,12 @@ computed at the same depth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.report.routes.route import Arrow, Box, Route
+from circuit_tracer.experiments.dissociation.report.routes.route import Arrow, Box
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Nodes
 from circuit_tracer.graphs.token_text import prompt_texts
@@ -27,8 +28,8 @@ WIDTH = 760.0
 class Combined:
     """Both routes, placed."""
 
-    boxes: list[tuple[Route, Box]]
-    """Of both, in the order of the graph's rows."""
+    boxes: list[Box]
+    """Of both, in the order of the graph's rows, at positions of the graph."""
     arrows: list[Arrow]
     """Of both, between those rows, most influence first: the graph's edges."""
     second: int
@@ -46,55 +47,48 @@ class Combined:
 
 def combine(routes: TwoRoutes) -> Combined:
     """Place all boxes but the tokens without arrows."""
-    boxes = [(one, box) for one in routes.both for box in one.boxes]
-    shift = len(routes.fact.boxes)
-    moved = [
-        replace(one, source=one.source + shift, target=one.target + shift)
-        for one in routes.judgement.arrows
+    second, shift = len(routes.fact.pruned.graph.info.tokens), len(routes.fact.boxes)
+    moved = [replace(box, position=box.position + second) for box in routes.judgement.boxes]
+    boxes = [*routes.fact.boxes, *moved]
+    arrows = [
+        *routes.fact.arrows,
+        *(
+            replace(one, source=one.source + shift, target=one.target + shift)
+            for one in routes.judgement.arrows
+        ),
     ]
-    arrows = sorted([*routes.fact.arrows, *moved], key=lambda one: -one.influence)
+    arrows.sort(key=lambda one: -one.influence)
     graph = _graph(routes, boxes, arrows)
     used = {end for arrow in arrows for end in (arrow.source, arrow.target)}
-    is_token = graph.nodes.kind == NodeKind.EMBEDDING
-    rows = [i for i in range(len(boxes)) if i in used or not is_token[i]]
+    rows = [i for i, box in enumerate(boxes) if i in used or box.kind is not NodeKind.EMBEDDING]
     selection = Selection.whole(rows, [arrow.influence for arrow in arrows])
     pruned = replace(
         routes.fact.pruned,
         graph=graph,
         node_kept=np.ones(len(boxes), dtype=np.bool_),
         edge_kept=np.ones(len(arrows), dtype=np.bool_),
-        influence=np.array([one.influence(box) for one, box in boxes]),
+        influence=np.array([box.influence for box in boxes]),
     )
-    second = len(routes.fact.pruned.graph.info.tokens)
     layout = lay_out(pruned, selection, narrowest=WIDTH, apart=second)
     return Combined(boxes, arrows, second, graph, selection, layout)
 
 
-def _graph(routes: TwoRoutes, boxes: list[tuple[Route, Box]], arrows: list[Arrow]) -> Graph:
-    infos = [one.pruned.graph.info for one in routes.both]
-    second, n = len(infos[0].tokens), len(boxes)
-    offset = [second * (one is routes.judgement) for one, _ in boxes]
-    is_target = [box.kind is NodeKind.LOGIT for _, box in boxes]
-    targets = [
-        replace(one.target(box), position=one.position(box) + right)
-        for (one, box), right, wanted in zip(boxes, offset, is_target, strict=True)
-        if wanted
-    ]
-    letters = _letters(routes)
+def _graph(routes: TwoRoutes, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> Graph:
+    infos, n = [one.pruned.graph.info for one in routes.both], len(boxes)
+    explained = [side.target(box) for side in routes.both for box in side.targets]
+    positions = [box.position for box in boxes if box.kind is NodeKind.LOGIT]
+    targets = [replace(one, position=at) for one, at in zip(explained, positions, strict=True)]
     nodes = Nodes(
-        kind=np.array([box.kind for _, box in boxes], dtype=np.int8),
-        layer=np.array([round(one.level(box)) for one, box in boxes], dtype=np.int32),
-        position=np.array(
-            [one.position(box) + right for (one, box), right in zip(boxes, offset, strict=True)],
-            dtype=np.int32,
-        ),
+        kind=np.array([box.kind for box in boxes], dtype=np.int8),
+        layer=np.array([round(box.level) for box in boxes], dtype=np.int32),
+        position=np.array([box.position for box in boxes], dtype=np.int32),
         feature=np.arange(n, dtype=np.int64),
         activation=np.full(n, np.nan),
         value=np.full(n, np.nan),
         constant=np.full(n, np.nan),
         expanded=np.ones(n, dtype=np.bool_),
         weight=np.zeros(n),
-        label=tuple(_label(one, box, letters, routes.early_layers) for one, box in boxes),
+        label=_labels(routes, boxes),
     )
     ends = np.array([(one.source, one.target) for one in arrows], dtype=np.int32).reshape(-1, 2)
     edges = Edges(ends[:, 0], ends[:, 1], np.array([one.share for one in arrows]))
@@ -102,19 +96,19 @@ def _graph(routes: TwoRoutes, boxes: list[tuple[Route, Box]], arrows: list[Arrow
     return Graph(info, nodes, edges)
 
 
-def _letters(routes: TwoRoutes) -> dict[int, str]:
-    """By twin: the letter that marks a supernode that both sides draw."""
+def _labels(routes: TwoRoutes, boxes: Sequence[Box]) -> tuple[str, ...]:
+    """Names; a supernode that both sides draw has the same letter in both."""
     first, second = ([box.twin for box in one.supernodes] for one in routes.both)
-    both = [twin for twin in first if twin in second]
-    return {twin: f"{chr(65 + i % 26)} · " for i, twin in enumerate(both)}
-
-
-def _label(side: Route, box: Box, letters: dict[int, str], early_layers: int) -> str:
-    if box.kind is not NodeKind.FEATURE:
-        return box.name
-    token = prompt_texts(side.pruned.graph.info.tokens)[side.position(box)]
-    is_early = side.layers(box)[1] < early_layers
-    return letters.get(box.twin, "") + box_words(box.name, token, is_early=is_early)
+    shared = [twin for twin in first if twin in second]
+    letters = {twin: f"{chr(65 + i % 26)} · " for i, twin in enumerate(shared)}
+    tokens = [text for one in routes.both for text in prompt_texts(one.pruned.graph.info.tokens)]
+    return tuple(
+        letters.get(box.twin, "")
+        + box_words(box.name, tokens[box.position], is_early=box.layers[1] < routes.early_layers)
+        if box.kind is NodeKind.FEATURE
+        else box.name
+        for box in boxes
+    )
 
 
 def box_words(name: str, token: str, *, is_early: bool) -> str:

@@ -91,8 +91,8 @@ def _graph(routes: TwoRoutes, drawing: Combined) -> list[str]:
 
 
 def _node(drawing: Combined, placed: Placed) -> str:
-    side, box = drawing.boxes[placed.row]
-    tooltip = _box_title(side, box, drawing.graph.nodes.label[placed.row])
+    box = drawing.boxes[placed.row]
+    tooltip = _box_title(box, drawing.graph.nodes.label[placed.row])
     if box.kind is NodeKind.FEATURE:
         return owner_node(placed, box.kind, box.owner, tooltip)
     return node_group(box.kind, tooltip, kind_box(placed, box.kind, 0.75))
@@ -100,7 +100,7 @@ def _node(drawing: Combined, placed: Placed) -> str:
 
 def _owner(drawing: Combined, arrow: Arrow) -> Owner:
     """That of the supernode it starts from, else of the one it leads to."""
-    (_, source), (_, target) = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
+    source, target = drawing.boxes[arrow.source], drawing.boxes[arrow.target]
     return source.owner if source.kind is NodeKind.FEATURE else target.owner
 
 
@@ -113,15 +113,15 @@ def _arrow_title(drawing: Combined, arrow: Arrow) -> str:
     )
 
 
-def _box_title(side: Route, box: Box, label: str) -> str:
+def _box_title(box: Box, label: str) -> str:
     if box.kind is not NodeKind.FEATURE:
         via = f"via {' '.join(box.heads)}" if box.heads else ""
         kind = "token" if box.kind is NodeKind.EMBEDDING else "target"
         return title(f"{kind} {box.name}", via)
-    layers = dict.fromkeys(f"L{layer}" for layer in side.layers(box))
+    layers = dict.fromkeys(f"L{layer}" for layer in box.layers)
     count = f"{len(box.rows)} feature{'s' * (len(box.rows) > 1)}"
     ablated = f"{box.chosen} of them in the ablated set" if box.chosen else ""
-    facts = f"{'–'.join(layers)}, {count}, influence {percent(side.influence(box))}"
+    facts = f"{'–'.join(layers)}, {count}, influence {percent(box.influence)}"
     return title(label, facts, ablated)
 
 
@@ -143,9 +143,8 @@ def _early_line(routes: TwoRoutes, drawing: Combined) -> list[str]:
 def _axis(drawing: Combined) -> list[str]:
     """Tokens without a box, and under the others the heads that rewrite them in place."""
     layout = drawing.layout
-    nodes = drawing.graph.nodes
-    tokens = [row for row in layout.placed if nodes.kind[row] == NodeKind.EMBEDDING]
-    token_at = {int(nodes.position[row]): drawing.boxes[row][1] for row in tokens}
+    placed = [drawing.boxes[row] for row in layout.placed]
+    token_at = {box.position: box for box in placed if box.kind is NodeKind.EMBEDDING}
     y = layout.bands[-1].middle
     parts = [quiet("token", 6, y + 3.5, font_size=10)]
     for column in layout.columns:
@@ -187,12 +186,12 @@ def route_name(report: Report, name: Side) -> str:
 
 def _answer(side: Route) -> str:
     """The first target in words."""
-    box = next((box for box in side.boxes if box.kind is NodeKind.LOGIT), None)
-    if box is None:
+    if not side.targets:
         return "?"
-    first, _, other = box.name.partition(" - ")
-    if not side.target(box).is_contrast:
-        return f"{printable(first)} ({percent(side.target(box).probability)})"
+    target = side.target(side.targets[0])
+    first, _, other = side.targets[0].name.partition(" - ")
+    if not target.is_contrast:
+        return f"{printable(first)} ({percent(target.probability)})"
     return f"{printable(first)} rather than {printable(other)}"
 
 
@@ -204,12 +203,12 @@ def _legend(report: Report, sheet: Sheet) -> None:
         Owner.SECOND: f"in the {route_name(report, 'judgement').lower()} alone",
     }
     x = 0.0
-    for owner, said in words.items():
-        room = 40 + text_width(said, 9.5)
+    for owner, meaning in words.items():
+        room = 40 + text_width(meaning, 9.5)
         if x and x + room > sheet.width:
             x, sheet.y = 0.0, sheet.y + 16
         sheet.parts.append(owner_mark(x + 8, sheet.y, 6.0, owner))
-        sheet.parts.append(ink(said, x + 20, sheet.y + 3.5, font_size=9.5))
+        sheet.parts.append(ink(meaning, x + 20, sheet.y + 3.5, font_size=9.5))
         x += room
     sheet.y += 18
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,14 @@ class Box:
     """A token's text; what the members' labels share; a target's text."""
     rows: tuple[int, ...]
     """Rows of the graph's node table, ascending."""
+    position: int
+    """Where they stand."""
+    layers: tuple[int, int]
+    """First and last; -1 for tokens, the number of layers for targets."""
+    level: float
+    """Mean layer, by influence."""
+    influence: float
+    """Sum over the members."""
     owner: Owner = Owner.BOTH
     """Whose a supernode is."""
     twin: int = -1
@@ -64,6 +72,24 @@ class Box:
     """Members that are in the route set of their owner, which was chosen on other objects."""
     heads: tuple[str, ...] = ()
     """Of a token: the heads through which most of it goes at its own place, before it is read."""
+
+    @classmethod
+    def of(
+        cls, pruned: PrunedGraph, kind: NodeKind, name: str, rows: Sequence[int], **more: Any
+    ) -> Box:
+        """Some rows of a graph's node table with what the graph says of them."""
+        nodes, influence = pruned.graph.nodes, pruned.influence[list(rows)]
+        layers = nodes.layer[list(rows)]
+        return cls(
+            kind=kind,
+            name=name,
+            rows=tuple(rows),
+            position=int(nodes.position[rows[0]]),
+            layers=(int(layers.min()), int(layers.max())),
+            level=float(np.average(layers, weights=np.maximum(influence, 1e-12))),
+            influence=float(influence.sum()),
+            **more,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,24 +124,10 @@ class Route:
         """By influence."""
         return [box for box in self.boxes if box.kind is NodeKind.FEATURE]
 
-    def influence(self, box: Box) -> float:
-        """Sum over the members."""
-        return float(self.pruned.influence[list(box.rows)].sum())
-
-    def position(self, box: Box) -> int:
-        """Where the members stand."""
-        return int(self.pruned.graph.nodes.position[box.rows[0]])
-
-    def layers(self, box: Box) -> tuple[int, int]:
-        """First and last; -1 for tokens, the number of layers for targets."""
-        found = self.pruned.graph.nodes.layer[list(box.rows)]
-        return int(found.min()), int(found.max())
-
-    def level(self, box: Box) -> float:
-        """Mean layer, by influence."""
-        rows = list(box.rows)
-        weights = np.maximum(self.pruned.influence[rows], 1e-12)
-        return float(np.average(self.pruned.graph.nodes.layer[rows], weights=weights))
+    @property
+    def targets(self) -> list[Box]:
+        """In the graph's order."""
+        return [box for box in self.boxes if box.kind is NodeKind.LOGIT]
 
     def target(self, box: Box) -> Target:
         """What a target's box explains."""
@@ -128,55 +140,48 @@ def route(traced: TracedRoute, groups: Sequence[Box], *, most: int) -> Route:
     """The graph with its groups of most influence as boxes: `most`, and the strongest store."""
     pruned, graph = traced.pruned, traced.pruned.graph
     flows = None if traced.loadings is None else HeadFlows(pruned, traced.loadings)
-    bare = Route(pruned, (), (), 1.0)
-    size = {one.twin: bare.influence(one) for one in groups}
-    ranked = sorted(groups, key=lambda one: (-size[one.twin], one.rows))
-    large = [one for one in ranked[:most] if size[one.twin] >= LEAST_INFLUENCE]
+    ranked = sorted(groups, key=lambda one: (-one.influence, one.rows))
+    large = [one for one in ranked[:most] if one.influence >= LEAST_INFLUENCE]
     store = [one for one in ranked if one.is_store][:1]
     chosen = [one for one in ranked if one in large or one in store]
-    by_weight = sorted(graph.target_rows.tolist(), key=lambda row: -graph.nodes.weight[row])
-    tokens = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist()
     texts = prompt_texts(graph.info.tokens)
-    boxes = [
-        Box(NodeKind.EMBEDDING, texts[position], (row,))
-        for row, position in zip(tokens, graph.nodes.position[tokens].tolist(), strict=True)
-    ]
-    if flows is not None:
-        boxes = [replace(box, heads=flows.in_place(box.rows[0])) for box in boxes]
+    tokens = []
+    for row in graph.nodes.of_kind(NodeKind.EMBEDDING).tolist():
+        heads = () if flows is None else flows.in_place(row)
+        name = texts[int(graph.nodes.position[row])]
+        tokens.append(Box.of(pruned, NodeKind.EMBEDDING, name, (row,), heads=heads))
     names = dict(zip(graph.target_rows.tolist(), target_texts(graph.info.targets), strict=True))
+    by_weight = sorted(names, key=lambda row: -graph.nodes.weight[row])
     shown = sorted(by_weight[:MOST_TARGETS])
-    targets = [Box(NodeKind.LOGIT, names[row], (row,)) for row in shown]
-    drawn = replace(
-        bare,
-        boxes=(*boxes, *chosen, *targets),
-        covered=sum(size[one.twin] for one in chosen) / (sum(size.values()) or 1.0),
-    )
-    arrows = _arrows(drawn)
+    targets = [Box.of(pruned, NodeKind.LOGIT, names[row], (row,)) for row in shown]
+    boxes = (*tokens, *chosen, *targets)
+    arrows = _arrows(pruned, boxes)
     if flows is not None:
-        ends = [(drawn.boxes[one.source].rows, drawn.boxes[one.target].rows) for one in arrows]
-        heads = [flows.between(*pair) for pair in ends]
-        arrows = [replace(one, heads=of) for one, of in zip(arrows, heads, strict=True)]
-    return replace(drawn, arrows=tuple(arrows))
+        arrows = [
+            replace(one, heads=flows.between(boxes[one.source].rows, boxes[one.target].rows))
+            for one in arrows
+        ]
+    whole = sum(one.influence for one in groups) or 1.0
+    return Route(pruned, boxes, tuple(arrows), sum(one.influence for one in chosen) / whole)
 
 
-def _arrows(drawn: Route) -> list[Arrow]:
+def _arrows(pruned: PrunedGraph, boxes: Sequence[Box]) -> list[Arrow]:
     """The strongest arrows, and for every supernode its strongest one in and its strongest out."""
-    groups = [Supernode(str(box.twin), box.rows) for box in drawn.supernodes]
-    whole = supernode_graph(drawn.pruned, groups)
-    box_of = {box.rows: i for i, box in enumerate(drawn.boxes)}
-    level = [drawn.level(box) for box in drawn.boxes]
-    has_leading = drawn.pruned.graph.info.settings.get("zeroed_positions") != 0
+    supernodes = [box for box in boxes if box.kind is NodeKind.FEATURE]
+    whole = supernode_graph(pruned, [Supernode(str(box.twin), box.rows) for box in supernodes])
+    box_of = {box.rows: i for i, box in enumerate(boxes)}
+    has_leading = pruned.graph.info.settings.get("zeroed_positions") != 0
     upwards = []
     for edge in whole.edges:
         source, target = (box_of.get(whole.nodes[end].rows) for end in (edge.source, edge.target))
-        if source is None or target is None or level[source] >= level[target]:
+        if source is None or target is None or boxes[source].level >= boxes[target].level:
             continue
-        is_leading = has_leading and drawn.position(drawn.boxes[source]) == 0
+        is_leading = has_leading and boxes[source].position == 0
         if not is_leading or edge.influence >= LEAST_FIRST_FLOW:
             upwards.append(Arrow(source, target, edge.influence, edge.share))
-    limit = max(ALWAYS, round(ARROWS_A_BOX * len(groups)))
+    limit = max(ALWAYS, round(ARROWS_A_BOX * len(supernodes)))
     chosen = {i for i, arrow in enumerate(upwards[:limit]) if arrow.influence >= LEAST_FLOW}
-    for box in drawn.supernodes:
+    for box in supernodes:
         number = box_of[box.rows]
         for end in ("source", "target"):
             chosen |= set([i for i, one in enumerate(upwards) if getattr(one, end) == number][:1])

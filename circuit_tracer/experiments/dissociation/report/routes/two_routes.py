@@ -120,7 +120,8 @@ def two_routes(
     both = _both(merge(fact.pruned, judgement.pruned, columns), sides, sets or {}, early_layers)
     groups = _groups(both, sides, readings, most)
     drawn = [
-        route(side, _of_side(both, groups, number), most=most) for number, side in enumerate(sides)
+        route(side, _of_side(both, groups, number, side.pruned), most=most)
+        for number, side in enumerate(sides)
     ]
     return TwoRoutes(drawn[0], drawn[1], early_layers)
 
@@ -163,24 +164,22 @@ def _both(
     return _Both(merged.pruned, rows, owner, is_early, is_early & at_object, is_chosen)
 
 
-def _of_side(both: _Both, groups: Sequence[Ints], side: int) -> list[Box]:
+def _of_side(both: _Both, groups: Sequence[Ints], side: int, pruned: PrunedGraph) -> list[Box]:
     """What one graph has of the groups."""
-    graph, influence, found = both.pruned.graph, both.pruned.influence, []
+    boxes = []
     for twin, group in enumerate(groups):
         own = group[both.rows[group, side] >= 0]
         if len(own):
-            found.append(
-                Box(
-                    kind=NodeKind.FEATURE,
-                    name=group_name(graph, group, influence[group]),
-                    owner=Owner(int(both.owner[group[0]])),
-                    twin=twin,
-                    rows=tuple(sorted(both.rows[own, side].tolist())),
-                    is_store=bool(both.is_store[group[0]]),
-                    chosen=int(both.is_chosen[own].sum()),
-                )
-            )
-    return found
+            name = group_name(both.pruned.graph, group, both.pruned.influence[group])
+            rows = sorted(both.rows[own, side].tolist())
+            facts = {
+                "owner": Owner(int(both.owner[group[0]])),
+                "twin": twin,
+                "is_store": bool(both.is_store[group[0]]),
+                "chosen": int(both.is_chosen[own].sum()),
+            }
+            boxes.append(Box.of(pruned, NodeKind.FEATURE, name, rows, **facts))
+    return boxes
 
 
 def _groups(
