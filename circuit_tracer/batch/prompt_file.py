@@ -98,7 +98,7 @@ def read_roles(path: Path | str) -> dict[str, dict[str, str | int]]:
     file = read_prompts(path, format="jsonl")
     if file.bad:
         raise UsageError(file.bad[0].message)
-    roles = {one.prompt.strip(): dict(one.roles) for one in file.prompts if one.roles}
+    roles = {line.prompt.strip(): dict(line.roles) for line in file.prompts if line.roles}
     if not roles:
         raise UsageError(
             f"{path} gives no roles; write lines such as "
@@ -198,7 +198,9 @@ def _texts(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
         raise BadRecordError(f'has "{field}" that are no list of texts; write them so')
     # A target may be a line end or a blank, which are tokens, too.
     is_token = field == "targets"
-    return tuple(dict.fromkeys(_text({field: one}, field, may_be_blank=is_token) for one in values))
+    return tuple(
+        dict.fromkeys(_text({field: text}, field, may_be_blank=is_token) for text in values)
+    )
 
 
 def _roles(record: Mapping[str, Any]) -> tuple[tuple[str, str | int], ...]:

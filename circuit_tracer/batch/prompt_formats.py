@@ -125,8 +125,8 @@ def csv_rows(content: bytes, name: str) -> Iterator[Line]:
             except csv.Error as e:
                 yield from _swallowed(lines, e)
                 continue
-            if found := _row(row):
-                yield lines.number, _shown(",".join(map(str, row.values()))), found
+            if record := _row(row):
+                yield lines.number, _shown(",".join(map(str, row.values()))), record
 
 
 class _Lines(Iterator[str]):

@@ -67,9 +67,9 @@ def run_on_ray(
     count, needs = _places(ray, workers)
     report(f"starting {count} workers", 0, 0)
     # Tasks can be repeated without harm: what is in the store is not traced again.
-    actor = ray.remote(max_restarts=-1, max_task_retries=MOST_DEATHS, **needs)(RayWorker)
+    worker = ray.remote(max_restarts=-1, max_task_retries=MOST_DEATHS, **needs)(RayWorker)
     sent = ray.put(open_batch)  # once, however many workers there are: it holds all prompts
-    actors = [actor.remote(sent) for _ in range(count)]
+    actors = [worker.remote(sent) for _ in range(count)]
     try:
         return _work_together(ray, actors, work, report)
     except ray.exceptions.RayTaskError as e:
@@ -81,8 +81,8 @@ def run_on_ray(
             "what is done is safe: lower --ray-workers and go on"
         ) from e
     finally:
-        for one in actors:
-            ray.kill(one)
+        for actor in actors:
+            ray.kill(actor)
 
 
 def _connected() -> Any:
@@ -123,6 +123,6 @@ def _work_together(ray: Any, actors: list[Any], work: Work, report: OnProgress) 
     pool = ray.util.ActorPool(actors)
     for outcome in pool.map_unordered(lambda actor, share: actor.work.remote(share), shares):
         outcomes.append(outcome)
-        report("tracing", sum(one.done + one.failed for one in outcomes), 0)
+        report("tracing", sum(outcome.done + outcome.failed for outcome in outcomes), 0)
     sums = Outcome(*map(sum, zip(*outcomes, strict=True)))
     return sums._replace(seconds=time.perf_counter() - started)

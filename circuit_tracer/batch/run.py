@@ -49,7 +49,7 @@ def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
     if (folder / MANIFEST_FILE).is_file():
         old = read_manifest(folder)
         keys = {entry.key for entry in entries}
-        gone = next((one for one in old if not one.wrong and one.key not in keys), None)
+        gone = next((entry for entry in old if not entry.wrong and entry.key not in keys), None)
         if gone is not None:
             raise UsageError(
                 f"{folder} was begun with other prompts (the one of line {gone.line} is gone); "
@@ -140,7 +140,7 @@ class _Share:
         self.groups = [g for i, g in enumerate(batch.plan.groups) if work.has(i)]
         self.failed = batch.plan.failed if work.bad_lines and work.shard.number == 0 else []
         self.keys = {entry.key for group in self.groups for entry in group.members}
-        self.keys |= {one.entry.key for one in self.failed}
+        self.keys |= {failed.entry.key for failed in self.failed}
         if work.limit is not None:  # groups stay what they are in a whole run
             self.keys &= {entry.key for entry in batch.entries[: work.limit]}
         self.state = batch.state
@@ -151,9 +151,9 @@ class _Share:
 
     def trace(self, writer: Writer, report: OnProgress, on_failure: OnFailure) -> None:
         """All groups; those that another process has once it has let go of them."""
-        for one in self.failed:
-            if self._is_open(one.entry):
-                self._hand(one, writer, on_failure)
+        for failed in self.failed:
+            if self._is_open(failed.entry):
+                self._hand(failed, writer, on_failure)
         waiting, total = self.groups, len(self.keys)
         while waiting:
             claimed = []

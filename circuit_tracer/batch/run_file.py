@@ -82,7 +82,7 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
         (name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), None
     )
     if changed is not None:
-        before, now = (_shown(one.get(changed)) for one in (theirs, ours))
+        before, now = (_shown(facts.get(changed)) for facts in (theirs, ours))
         raise UsageError(
             f"{folder} was begun with another {_CALLED.get(changed, _flag(changed))} ({before} "
             f"before, {now} now); go on with the same command, choose another --name, or add "

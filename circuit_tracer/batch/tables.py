@@ -184,14 +184,14 @@ def _graph(entry: Entry, pruned: PrunedGraph, stored: PrunedGraph) -> dict[str, 
 def part_tables(rows: Sequence[PromptRows], *, heads: bool) -> dict[str, pa.Table]:
     """One part of each table, in the order in which they are to be written."""
     records = {
-        "paths": [path for one in rows for path in one.paths],
-        "heads": [head for one in rows for head in one.heads],
-        "graphs": [one.graph for one in rows],
+        "paths": [path for prompt in rows for path in prompt.paths],
+        "heads": [head for prompt in rows for head in prompt.heads],
+        "graphs": [prompt.graph for prompt in rows],
     }
     tables = {
-        "nodes": pa.concat_tables([one.nodes for one in rows]).combine_chunks(),
-        "edges": pa.concat_tables([one.edges for one in rows]).combine_chunks(),
-        **{n: pa.Table.from_pylist(found, schema=schema(n)) for n, found in records.items()},
+        "nodes": pa.concat_tables([prompt.nodes for prompt in rows]).combine_chunks(),
+        "edges": pa.concat_tables([prompt.edges for prompt in rows]).combine_chunks(),
+        **{n: pa.Table.from_pylist(some, schema=schema(n)) for n, some in records.items()},
     }
     return {name: tables[name] for name in GRAPH_TABLES if heads or name != "heads"}
 
@@ -200,16 +200,16 @@ def failure_table(failures: Sequence[Failed]) -> pa.Table:
     """Failed prompts as rows."""
     records = [
         {
-            "id": one.entry.key,
-            "line": one.entry.line,
-            "name": one.entry.name,
-            "prompt": whole_text(one.entry.prompt),
-            "tags": list(one.entry.tags),
-            "class": one.kind,
-            "message": whole_text(one.message),
-            "attempt": one.attempt,
+            "id": failed.entry.key,
+            "line": failed.entry.line,
+            "name": failed.entry.name,
+            "prompt": whole_text(failed.entry.prompt),
+            "tags": list(failed.entry.tags),
+            "class": failed.kind,
+            "message": whole_text(failed.message),
+            "attempt": failed.attempt,
         }
-        for one in failures
+        for failed in failures
     ]
     return pa.Table.from_pylist(records, schema=schema(FAILURES))
 

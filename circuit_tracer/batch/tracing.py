@@ -123,7 +123,7 @@ def trace_group(tracer: Tracer, group: Group[Entry], wanted: set[str]) -> Iterat
     """
     members = [_prepared(tracer, entry) for entry in group.members]
     passes = _forward(tracer, members)
-    small = all(one.encoded is not None for one in passes)
+    small = all(forward.encoded is not None for forward in passes)
 
     def freeze(i: int) -> Frozen | Failed:
         frozen = or_failed(group.members[i], partial(_frozen, tracer, members[i], passes[i]))
@@ -169,12 +169,12 @@ def _forward(tracer: Tracer, members: list[Prepared]) -> list[_Forward]:
     try:
         with memory_remedy(), products():
             n_explained = members[0].n_explained  # of all: they are run over equally many tokens
-            captures = model.captures([list(one.ids) for one in members], n_explained)
+            captures = model.captures([list(member.ids) for member in members], n_explained)
             check_wiring(captures[0], model.wiring)
             folded = [fold_attention(model.wiring, layer) for layer in range(model.n_layers)]
-            zeroed = {one.settings.zeroed_positions or 0 for one in members}
-            n_tokens = sum(len(one.token_ids) for one in captures)
-            n_numbers = n_tokens * sum(one.n_features for one in tracer.dictionary.layers)
+            zeroed = {member.settings.zeroed_positions or 0 for member in members}
+            n_tokens = sum(len(capture.token_ids) for capture in captures)
+            n_numbers = n_tokens * sum(layer.n_features for layer in tracer.dictionary.layers)
             encoded: list[Encoded] | list[None] = [None] * len(members)
             if len(zeroed) == 1 and n_numbers <= ENCODED_TOGETHER:
                 with torch.no_grad():

@@ -202,11 +202,11 @@ class Writer:
     def _flush(self) -> None:
         """Failures first: a prompt must not look undone when its group's claim is dropped."""
         if self._failures:
-            name = part_name([f"{one.entry.key} {one.attempt}" for one in self._failures])
+            name = part_name([f"{failed.entry.key} {failed.attempt}" for failed in self._failures])
             table = {FAILURES: failure_table(self._failures)}
             write_part(self.folder, name, table, self.claims)
         if self._rows:
-            name = part_name([one.key for one in self._rows])
+            name = part_name([prompt.key for prompt in self._rows])
             tables = part_tables(self._rows, heads=self.run.heads)
             write_part(self.folder, name, tables, self.claims, about=self._about())
         self.traced += len(self._rows)
