@@ -4,9 +4,9 @@ It takes a copy of the real module and one prompt, and finds out for itself what
 
 1. norms are replaced by ones that can hold their denominator (and are exact in float64);
 2. one pass records attention weights and what goes into and comes out of MLPs and norms; which norm
-   stands in front of an MLP and which behind it is read off the tensors that pass between them;
+   stands before an MLP and which after it is read off the tensors that pass between them;
 3. attention is swapped for one that mixes the module's own values with the recorded weights, norms
-   hold their denominators, MLP outputs (or those of the norms behind them) become leaves;
+   keep their denominators, MLP outputs (or those of the norms after them) become leaves;
 4. autograd does the rest.
 
 It shares no code with the sweep, the wiring or the capture. Node numbers are its own as well. It
@@ -103,15 +103,15 @@ class _Leaf(nn.Module):
 
 
 class _Tap(nn.Module):
-    """Where an MLP stood: keeps what it would have read and goes on with `behind`."""
+    """Where an MLP stood: keeps what it would have read and goes on with `after`."""
 
-    def __init__(self, seen: Tensor, behind: nn.Module) -> None:
+    def __init__(self, seen: Tensor, after: nn.Module) -> None:
         super().__init__()
-        self.seen, self.behind = seen, behind
+        self.seen, self.after = seen, after
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen = x
-        return self.behind(x)  # type: ignore[no-any-return]
+        return self.after(x)  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -126,7 +126,7 @@ class _Layer:
 
     @property
     def stream(self) -> Tensor:
-        """(T, d) the residual stream in front of the MLP's norm, in the last pass."""
+        """(T, d) the residual stream before the MLP's norm, in the last pass."""
         return (self.mlp if self.norm is None else self.norm).seen[0]
 
     def read(self, where: str) -> Tensor:
@@ -149,11 +149,11 @@ class _Neurons:
 
     def activations(self, x: Tensor) -> Tensor:
         """(T, F) as the model has them."""
-        held = self.act(self.gate(x))
-        return held if self.up is None else held * self.up(x)  # type: ignore[no-any-return]
+        gated = self.act(self.gate(x))
+        return gated if self.up is None else gated * self.up(x)  # type: ignore[no-any-return]
 
     def linearised(self, x: Tensor) -> Tensor:
-        """(T, F) the same values with act(g) / g held and a product's gradient in halves."""
+        """(T, F) the same values with act(g) / g frozen and a product's gradient in halves."""
         g = self.gate(x)
         c = (self.act(g) / g).detach()
         if self.up is None:
@@ -197,7 +197,7 @@ class Columns:
 
 @dataclass
 class _Recording:
-    """What one unfrozen pass leaves behind."""
+    """What is kept of one unfrozen pass."""
 
     read: dict[str, Tensor] = field(default_factory=dict)
     written: dict[str, Tensor] = field(default_factory=dict)
@@ -211,7 +211,7 @@ class _Pass:
     inputs: list[Tensor]
     """Embeddings and leaves."""
     streams: list[Tensor]
-    """(T, d) in front of each MLP's norm, and of the final norm."""
+    """(T, d) before each MLP's norm, and before the final norm."""
     reads: list[Tensor]
     """(T, d) at the dictionary's reading points."""
     logits: Tensor
@@ -299,14 +299,14 @@ class FrozenNetwork:
         for name, read in recording.read.items():
             written = recording.written[name]
             front = [norm for norm in norms.values() if norm.out is read]
-            behind = [key for key, norm in norms.items() if norm.seen is written]
+            after = [key for key, norm in norms.items() if norm.seen is written]
             leaf: nn.Module = _Leaf(written[0])
             real = self.module.get_submodule(name)
             tap = _Tap(read, leaf)
-            if behind and getattr(self.dictionary, "writes", "mlp.hook_out") == "hook_mlp_out":
-                leaf = _Leaf(norms[behind[0]].out[0])
+            if after and getattr(self.dictionary, "writes", "mlp.hook_out") == "hook_mlp_out":
+                leaf = _Leaf(norms[after[0]].out[0])
                 tap = _Tap(read, nn.Identity())
-                self.module.set_submodule(behind[0], leaf)
+                self.module.set_submodule(after[0], leaf)
             self.module.set_submodule(name, tap)
             norm = front[0] if front else None
             self.layers.append(_Layer(norm, tap, leaf, _Neurons(real)))
@@ -451,7 +451,7 @@ class FrozenNetwork:
     def rows(self, targets: Vectors, chosen: Tensor) -> Tensor:
         """Dense rows (B, columns) of the chosen targets by batched autograd.
 
-        A target's vector acts on the stream in front of its MLP's norm, or of the final norm.
+        A target's vector acts on the stream before its MLP's norm, or the final norm.
         """
         streams = self._differentiable().streams
         with torch.enable_grad():

@@ -40,7 +40,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 @cache
 def sentencepiece() -> PreTrainedTokenizerFast:
-    """As of Llama 2: ▁ for a blank, one put in front of every text, bytes as a fallback."""
+    """As of Llama 2: ▁ for a blank, one put before every text, bytes as a fallback."""
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
     vocabulary = {name: number for number, name in enumerate(names)}
     whole_words = [piece for piece in PIECES if len(piece) > 1]

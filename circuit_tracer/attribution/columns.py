@@ -33,7 +33,7 @@ class SourceColumns:
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """Number of decoder layers, L."""
         return len(self.layer_start) - 1
 
     @property

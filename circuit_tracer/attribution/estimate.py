@@ -1,4 +1,4 @@
-"""What a sweep will take, said before it starts: rows, edges, memory and time.
+"""What a sweep will take, estimated before it starts: rows, edges, memory and time.
 
 Time is the number of multiplications over the machine's own rate, measured for a moment. Which
 rows are coming is guessed from the targets' own rows: the features that these name first, at their

@@ -91,7 +91,7 @@ class _Cotangents:
     """Heads between here and the target."""
 
     def take(self, order: Int[Tensor, "n"]) -> _Cotangents:
-        """Some of them."""
+        """The cotangents with these indices."""
         return _Cotangents(
             self.vector[order],
             self.position[order],
@@ -111,7 +111,7 @@ class _Items:
     part: Float[Tensor, "i"]
 
     def take(self, which: Tensor) -> _Items:
-        """Some of them."""
+        """The items with these indices."""
         return _Items(self.edge[which], self.at[which], self.part[which])
 
 

@@ -21,7 +21,7 @@ LARGEST_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Products:
     """Some products, strongest first."""
 
     row: Int[Tensor, "k"]
@@ -30,17 +30,19 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class SignedPairs:
+class SignedProducts:
     """The largest products of either sign."""
 
-    positive: Pairs
-    negative: Pairs
+    positive: Products
+    negative: Products
     weakest: float
     """No product that is not among them is larger by absolute value than the weakest of its sign,
     and this is the weaker of the two; 0 where one sign has fewer than were asked for."""
 
 
-def strongest_pairs(a: Float[Tensor, "n h"], b: Float[Tensor, "m h"], count: int) -> SignedPairs:
+def strongest_products(
+    a: Float[Tensor, "n h"], b: Float[Tensor, "m h"], count: int
+) -> SignedProducts:
     """The `count` largest positive and the `count` largest negative products a_i . b_j."""
     a_norm, a_order = a.norm(dim=1).sort(descending=True, stable=True)
     b_norm, b_order = b.norm(dim=1).sort(descending=True, stable=True)
@@ -56,9 +58,9 @@ def strongest_pairs(a: Float[Tensor, "n h"], b: Float[Tensor, "m h"], count: int
             products = rows @ b[start : start + width].T
             above.take(products, first, start)
             below.take(-products, first, start)
-    return SignedPairs(
-        positive=above.pairs(a_order, b_order, 1),
-        negative=below.pairs(a_order, b_order, -1),
+    return SignedProducts(
+        positive=above.products(a_order, b_order, 1),
+        negative=below.products(a_order, b_order, -1),
         weakest=min(above.weakest, below.weakest),
     )
 
@@ -87,5 +89,5 @@ class _Best:
         order = value.argsort(descending=True, stable=True)[: self.count]
         self.value, self.row, self.column = value[order], row[order], column[order]
 
-    def pairs(self, rows: Tensor, columns: Tensor, sign: int) -> Pairs:
-        return Pairs(rows[self.row], columns[self.column], sign * self.value)
+    def products(self, rows: Tensor, columns: Tensor, sign: int) -> Products:
+        return Products(rows[self.row], columns[self.column], sign * self.value)

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuit_tracer.attribution.largest_products import Pairs, strongest_pairs
+from circuit_tracer.attribution.largest_products import Products, strongest_products
 from circuit_tracer.attribution.qk_sides import CONSTANT, KIND_ROWS, Side, SideCollector
 from circuit_tracer.attribution.reopening import FrozenPrompt, freeze_again
 from circuit_tracer.attribution.sources import Piece
@@ -96,7 +96,7 @@ class HeadScores:
     def attribution(
         self, query: int, key: int, against: Sequence[int] | None = None
     ) -> QkAttribution:
-        """Of a query position with a key position, as `explain_score` has it."""
+        """The score of a query position with a key position, taken apart as in `explain_score`."""
         sees = self._seen(query)
         self._check_keys(query, sees, key, against or ())
         pattern, scores = self.pattern[query], self.head.scores(query)
@@ -179,7 +179,7 @@ class HeadScores:
         gross = float(np.abs(by_kind).sum()) or 1.0
         residual = abs(float(by_kind.sum()) - value) / gross
         _check_conserved(residual, value, q.dtype)
-        pairs = strongest_pairs(query.vectors, key.vectors, self.n_terms)
+        pairs = strongest_products(query.vectors, key.vectors, self.n_terms)
         unseen = max(query.left_out * key.largest, key.left_out * query.largest)
         return Parts(
             value=value,
@@ -193,7 +193,7 @@ class HeadScores:
             key_sources=self._shares(key, q),
         )
 
-    def _terms(self, query: Side, key: Side, pairs: Pairs) -> tuple[Term, ...]:
+    def _terms(self, query: Side, key: Side, pairs: Products) -> tuple[Term, ...]:
         ours = self._sources(query.columns[pairs.row])
         theirs = self._sources(key.columns[pairs.column])
         values = pairs.value.tolist()

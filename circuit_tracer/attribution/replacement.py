@@ -102,12 +102,12 @@ class LocalReplacementModel:
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """Number of decoder layers, L."""
         return len(self.layers)
 
     @property
     def n_tokens(self) -> int:
-        """T, BOS included."""
+        """Number of tokens, T, BOS included."""
         return self.embeddings.shape[0]
 
     @property

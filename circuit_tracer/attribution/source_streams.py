@@ -151,11 +151,11 @@ class EdgeBlock:
     """Place of each edge's source in the block."""
     target: Int[Tensor, "E"]
     streams: SourceStreams
-    """Of the block's sources."""
+    """The block's sources."""
     targets: SweepTargets
-    """Of the block."""
+    """The block's targets."""
     whole: Floats
-    """Of all edges; those of the block are filled in as they come out."""
+    """Weights of all edges; those of the block are filled in as they come out."""
 
     @property
     def source_layer(self) -> Int[Tensor, "E"]:

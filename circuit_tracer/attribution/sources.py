@@ -51,7 +51,7 @@ class ListedSources:
         places, self.starts = [], [0]
         self._gather: list[Tensor] = []
         self._before: list[list[int]] = []
-        """Of each layer, how many features lie in a cone of P positions."""
+        """By layer and P: how many of its features lie in a cone of P positions."""
         for layer in range(model.n_layers):
             here = slice(features.layer_start[layer], features.layer_start[layer + 1])
             position = features.position[here]

@@ -50,7 +50,7 @@ class SweepTargets:
     position: Int[Tensor, "n"]
     vector: Float[Tensor, "n d"]
     at_attention: bool = False
-    """Of all of them. Where attention and MLP read the same stream it makes no difference."""
+    """The same for all targets. Of no effect where attention and MLP read the same stream."""
 
     @property
     def height(self) -> Int[Tensor, "n"]:
@@ -61,7 +61,7 @@ class SweepTargets:
         return len(self.level)
 
     def take(self, chosen: Int[Tensor, "m"]) -> SweepTargets:
-        """Some of them."""
+        """The targets with these indices."""
         return replace(
             self,
             level=self.level[chosen],
@@ -77,7 +77,7 @@ class Batch:
     rows: NDArray[np.int64]
     """Which of the targets, the highest ones first."""
     chosen: Int[Tensor, "B"]
-    """The same on the targets' device."""
+    """`rows` on the targets' device."""
     n_positions: int
     """P, positions in the cone of all."""
     heights: tuple[int, ...]

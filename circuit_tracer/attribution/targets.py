@@ -64,7 +64,7 @@ def choose_targets(model: Model, capture: Capture, settings: TraceSettings) -> C
 def target_values(
     rows: Float[Tensor, "V *d"], ids: Sequence[tuple[int, ...]]
 ) -> Float[Tensor, "t *d"]:
-    """Of each target: its token's row minus the mean row, or minus the other token's row."""
+    """Each target's row: its token's minus the mean row, or minus the other token's."""
     mean = rows.mean(0)
     return torch.stack([rows[one[0]] - (rows[one[1]] if len(one) == 2 else mean) for one in ids])
 

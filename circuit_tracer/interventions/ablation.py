@@ -55,7 +55,7 @@ class Measured:
     logits: tuple[float, ...]
     """Changes of the targets' logits minus the mean logit (differences, for contrasts)."""
     probabilities: tuple[float, ...]
-    """Of the targets' (first) tokens, with the change."""
+    """The targets' (first) tokens' probabilities, with the change."""
     top: str
     """The model's first choice, with the change."""
 
@@ -79,7 +79,7 @@ class Ablation:
 
     targets: tuple[Target, ...]
     probabilities: tuple[float, ...]
-    """Of the targets' (first) tokens, with nothing changed."""
+    """The targets' (first) tokens' probabilities, with nothing changed."""
     top: str
     """The model's first choice, with nothing changed."""
     rows: tuple[AblationRow, ...]

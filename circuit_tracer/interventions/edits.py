@@ -131,7 +131,7 @@ class EditedRun:
         return out
 
     def largest_change(self) -> float:
-        """Of all activations, in a pass that is over."""
+        """The largest change of an activation in a pass that is over."""
         changes = [change.abs().max() for _, change in self.changed.values() if len(change)]
         return float(torch.stack(changes).max()) if changes else 0.0
 
@@ -168,10 +168,10 @@ class EditedRun:
         if self.original is not None:
             first = self.original.activations[layer][entries.position, entries.index]
         current = read.new_zeros(len(entries)) if first is None else first.clone()
-        again = (~frozen).nonzero().squeeze(1)
-        if len(again):
-            place = entries.row[again] * read.shape[1] + entries.position[again] - self.start
-            current[again] = self._encoded(layer, read.flatten(0, 1), place, entries.index[again])
+        free = (~frozen).nonzero().squeeze(1)
+        if len(free):
+            place = entries.row[free] * read.shape[1] + entries.position[free] - self.start
+            current[free] = self._encoded(layer, read.flatten(0, 1), place, entries.index[free])
         natural = current if first is None else first
         return torch.where(entries.is_multiple, entries.amount * natural, entries.amount) - current
 

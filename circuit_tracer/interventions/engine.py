@@ -51,13 +51,13 @@ class Effects:
     logits: Float[Tensor, "B P V"]
     """Before a soft-cap, at `positions`."""
     baseline: Float[Tensor, "P V"]
-    """The same without any change."""
+    """The logits without any change."""
     positions: Int[Tensor, "P"]
     softcap: float | None
     seen: Float[Tensor, "L B T d"] | None = None
     """What the dictionary reads; only where it was asked for."""
     baseline_seen: Float[Tensor, "L 1 T d"] | None = None
-    """The same without any change."""
+    """What it reads without any change."""
 
     def probabilities(self) -> Float[Tensor, "B P V"]:
         """With the changes, after the soft-cap where there is one."""

@@ -38,7 +38,7 @@ class Continuation:
     target: tuple[float, ...]
     """Probability of the watched token at every new token; empty if none is watched."""
     perplexity: float
-    """Of the new tokens under the model with nothing changed; NaN if there are none."""
+    """Perplexity of the new tokens under the unchanged model; NaN if there are none."""
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def write_on(
 def _losses(
     model: Model, rows: Int[Tensor, "A Tn"], start: int, lengths: Sequence[int]
 ) -> list[Float[Tensor, "_n"]]:
-    """Of each arm's new tokens under the model with nothing changed, the end token left out."""
+    """Losses of each arm's new tokens under the unchanged model, the end token left out."""
     if not model.wiring.turns_by_length(rows.shape[1]):
         return [
             loss[:length]

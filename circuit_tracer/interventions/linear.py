@@ -36,7 +36,7 @@ class LinearLayer:
     vectors: Float[Tensor, "n d"]
     """Their rows in the graph, where the encoder reads."""
     n_features: int
-    """F."""
+    """Number of features of the layer, F."""
 
     @cached_property
     def spans(self) -> list[tuple[int, slice]]:
@@ -66,14 +66,14 @@ class LinearLayer:
 
 @dataclass(frozen=True)
 class LinearFeatures:
-    """All of them."""
+    """A graph's features that respond, by layer."""
 
     layers: tuple[LinearLayer, ...]
     dictionary: AnyDictionary
 
     @classmethod
     def of(cls, graph: Graph, dictionary: AnyDictionary, original: Original) -> LinearFeatures:
-        """Those with inputs in the graph; the others respond to nothing, as in the graph."""
+        """The features with inputs in the graph; others respond to nothing, as in the graph."""
         nodes = graph.nodes
         able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
         return cls(tuple(_layers(graph, able, dictionary, original)), dictionary)

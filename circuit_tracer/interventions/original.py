@@ -37,7 +37,7 @@ class Original:
 
     @property
     def n_tokens(self) -> int:
-        """T."""
+        """Number of tokens, T."""
         return len(self.capture.token_ids)
 
     @property

@@ -52,7 +52,7 @@ class Entries:
         )
 
     def between(self, start: int, end: int) -> Entries:
-        """Those at positions from `start` up to `end`, with every position spelt out."""
+        """The entries at positions from `start` up to `end`, every position spelt out."""
         everywhere = self.position < 0
         positions = torch.arange(start, end, device=self.position.device)
         one = ~everywhere & (self.position >= start) & (self.position < end)

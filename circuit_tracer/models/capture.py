@@ -75,7 +75,7 @@ class Capture:
     """Tokens of the pass: these T are the first of them. Rotations may depend on it (rope.py)."""
 
     def first(self, n_tokens: int) -> Capture:
-        """The same pass up to a position: nothing after it matters there, the model is causal."""
+        """This pass up to a position: nothing after it matters there, the model is causal."""
         if n_tokens == len(self.token_ids):
             return self
         by_layer = ("resid_pre", "attention_out", "resid_mid", "mlp_in", "mlp_out")

@@ -151,11 +151,11 @@ def _is_neutral(key: str, value: Any) -> bool:
 
 def _check_rope(part: Mapping[str, Any], name: str) -> None:
     for key in ("rope_scaling", "rope_parameters"):
-        said = part.get(key)
-        if not isinstance(said, Mapping):
+        given = part.get(key)
+        if not isinstance(given, Mapping):
             continue
-        nested = [entry for entry in said.values() if isinstance(entry, Mapping)]
-        for entry in nested or [said]:
+        nested = [entry for entry in given.values() if isinstance(entry, Mapping)]
+        for entry in nested or [given]:
             kind = entry.get("rope_type", entry.get("type", "default" if nested else None))
             odd = sorted(set(entry) - _ROPE_ENTRIES)
             scaled = entry.get("factor") not in (None, 1)
@@ -165,7 +165,7 @@ def _check_rope(part: Mapping[str, Any], name: str) -> None:
                 or (scaled and kind in (None, "default"))
             ):
                 raise ModelError(
-                    f'config.json of {name} says "{key}": {str(dict(said))[:80]}, whose '
+                    f'config.json of {name} says "{key}": {str(dict(given))[:80]}, whose '
                     f"{f'entry {odd[0]}' if odd else f'type {kind}'} is not known, so rotary "
                     "positions would be others than the model's; correct it"
                 )

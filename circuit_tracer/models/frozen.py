@@ -43,7 +43,7 @@ class FrozenAttention:
     constant: Float[Tensor, "T d"] | None
     """What the biases add to the residual stream, where there are any."""
     n_kv_heads: int
-    """K."""
+    """Number of key-value heads, K."""
 
     def push(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T T d"]:
         """What each position j of a stream before attention is after it at each i.

@@ -225,7 +225,7 @@ class Model:
         return self.captures([token_ids], first)[0]
 
     def captures(self, token_ids: list[list[int]], first: int | None = None) -> list[Capture]:
-        """The same of several prompts, in one pass; what is `needed` of them is equally long."""
+        """Several prompts in one pass; what is `needed` of them must be equally long."""
         needed = [self.needed(ids, first) for ids in token_ids]
         ids = torch.tensor(needed, dtype=torch.long, device=self.device)
         found = capture_forward(self.wrapped, self.wiring, ids)

@@ -57,27 +57,31 @@ def find_quantisation(
 
     Raises ModelError for ways that are not read.
     """
-    said = _settings(config)
-    method = str(said.get("quant_method") or said.get("quant_type") or "an unnamed method")
+    settings = _settings(config)
+    method = str(settings.get("quant_method") or settings.get("quant_type") or "an unnamed method")
     file = next((name for name in _FILES if (folder / name).is_file()), None)
-    if said and method != "fp8":
+    if settings and method != "fp8":
         raise _refusal(place, f"with {method}")
-    if not said and file is not None:
+    if not settings and file is not None:
         raise _refusal(place, f"with {_FILES[file]} ({file})")
     odd = next((n for n, stored in headers.items() if _is_packed(n, stored)), None)
-    if odd is not None and not (said and headers[odd].dtype in FLOAT8):
+    if odd is not None and not (settings and headers[odd].dtype in FLOAT8):
         raise _refusal(place, f"({odd[:80]} is stored in {headers[odd].dtype})")
-    if not said:
+    if not settings:
         return None
-    return _float8(place, said, headers)
+    return _float8(place, settings, headers)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     for part in (config, config.get("text_config") or {}):
         for key in ("quantization_config", "compression_config"):
             if isinstance(part, Mapping) and part.get(key):
-                said = part[key]
-                return dict(said) if isinstance(said, Mapping) else {"quant_method": str(said)}
+                settings = part[key]
+                return (
+                    dict(settings)
+                    if isinstance(settings, Mapping)
+                    else {"quant_method": str(settings)}
+                )
     return {}
 
 
@@ -96,12 +100,12 @@ def _refusal(place: str, how: str) -> ModelError:
 
 
 def _float8(
-    place: str, said: Mapping[str, Any], headers: Mapping[str, StoredTensor]
+    place: str, settings: Mapping[str, Any], headers: Mapping[str, StoredTensor]
 ) -> Quantisation:
-    unknown = sorted(key for key, value in said.items() if key not in _KNOWN and value)
+    unknown = sorted(key for key, value in settings.items() if key not in _KNOWN and value)
     if unknown:
         raise _refusal(place, f"with fp8 and a setting {unknown[0]} that is not known")
-    size = said.get("weight_block_size")
+    size = settings.get("weight_block_size")
     if size is not None and not (
         isinstance(size, (list, tuple)) and len(size) == 2 and all(_is_count(n) for n in size)
     ):

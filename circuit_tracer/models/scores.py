@@ -85,7 +85,7 @@ class FrozenHead:
     """The model caps scores to +-this by tanh after what is explained."""
 
     def scores(self, position: int) -> Float[Tensor, "T"]:
-        """Of one query with all keys, the model's own up to a soft-cap; of hidden ones as well."""
+        """One query's scores with all keys, hidden ones too: the model's own before a soft-cap."""
         return self.keys @ self.queries[position]
 
 

@@ -29,7 +29,7 @@ class TokenNames:
         self.tokenizer, self.owner = tokenizer, owner
         self.size = max(self._texts, default=-1) + 1 if size is None else size
         self._bearers: dict[str, int] = {}
-        """Of every text the token that bears it: the lowest id that is no spare byte."""
+        """By text the token that bears it: the lowest id that is no spare byte."""
         for token_id in chain(sorted(self._texts.keys() - spare), sorted(spare)):
             self._bearers.setdefault(self._texts[token_id], token_id)
         nameless = [i for i, text in self._texts.items() if not self._keeps(i, text)]

@@ -1,6 +1,6 @@
 """What the model's own attention computes: pre-softmax scores and patterns, taken on the way.
 
-Eager attention written once more, around whatever queries and keys the model hands over.
+Eager attention written again, around whatever queries and keys the model hands over.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Spied:
     """One layer's attention."""
 
     scores: Tensor
-    """(H, T, T) in front of a soft-cap and the mask."""
+    """(H, T, T) before a soft-cap and the mask."""
     pattern: Tensor
-    """(H, T, T) behind the softmax."""
+    """(H, T, T) after the softmax."""
     scaling: float
 
 

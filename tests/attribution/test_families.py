@@ -95,8 +95,8 @@ def test_places_differ_where_the_architecture_has_something_in_between(family: s
     base = rows("mlp.hook_in", "mlp.hook_out")
     for reads in READS[1:]:
         assert (off(rows(reads, "mlp.hook_out"), base) > 1e-3) == (family != "olmo2")
-    behind = off(rows("mlp.hook_in", "hook_mlp_out"), base) > 1e-3
-    assert behind == (family in BEHIND_A_NORM)
+    differs = off(rows("mlp.hook_in", "hook_mlp_out"), base) > 1e-3
+    assert differs == (family in BEHIND_A_NORM)
 
 
 @each_family
@@ -129,7 +129,7 @@ def test_values_are_those_of_an_independent_pass(family: str, reads: str, writes
 
 @each_family
 def test_probabilities_are_the_models_own(family: str) -> None:
-    """Behind a soft-cap where there is one, though logits are explained in front of it."""
+    """After a soft-cap where there is one, though logits are explained before it."""
     model, capture = captured(family, torch.float64)
     graph = trace(model, random_dictionary(model), PROMPT, TraceSettings()).graph
     own = model.module(capture.token_ids[None]).logits[0, -1].softmax(-1)

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import largest_products as pairs
-from circuit_tracer.attribution import qk_sides
-from circuit_tracer.attribution.largest_products import strongest_pairs
+from circuit_tracer.attribution import largest_products, qk_sides
+from circuit_tracer.attribution.largest_products import strongest_products
 from circuit_tracer.attribution.qk import HeadScores
 from circuit_tracer.attribution.reopening import FrozenPrompt
 from circuit_tracer.errors import ModelError, UsageError
@@ -43,7 +42,7 @@ def attributed(both: Frozen, **options: Any) -> QkAttribution:
 
 
 def column_of(both: Frozen, source: Source) -> int:
-    """The oracle's column of a source, the constant behind all others."""
+    """The oracle's column of a source, the constant after all others."""
     columns, features = both.network.columns, both.network.features
     if source.kind == "embedding":
         return source.position
@@ -137,7 +136,7 @@ def test_every_term_is_a_product_of_gradients(
 
 
 def kind_numbers(both: Frozen) -> np.ndarray:
-    """Number in `KINDS` of every column of the oracle, the constant's behind them."""
+    """Number in `KINDS` of every column of the oracle, the constant's after them."""
     columns = both.network.columns
     kinds = np.full(columns.count + 1, 2)
     kinds[columns.feature.numpy()] = 0
@@ -283,16 +282,16 @@ def _hashable(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("rows", [1, 3, 256])
 @pytest.mark.parametrize("block", [4, 1 << 22])
 @pytest.mark.parametrize("count", [1, 7, 2000])
-def test_strongest_pairs_are_those_of_the_whole_product(
+def test_strongest_products_are_those_of_the_whole_product(
     rows: int, block: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "ROWS", rows)
-    monkeypatch.setattr(pairs, "LARGEST_BLOCK", block)
+    monkeypatch.setattr(largest_products, "ROWS", rows)
+    monkeypatch.setattr(largest_products, "LARGEST_BLOCK", block)
     generator = torch.Generator().manual_seed(3)
     a, b = (torch.randn(n, 4, generator=generator).double() for n in (23, 31))
     a, b = a * torch.logspace(0, -4, 23)[:, None], b * torch.logspace(-3, 0, 31)[:, None]
     products = a @ b.T
-    found = strongest_pairs(a, b, count)
+    found = strongest_products(a, b, count)
     for part, values in (
         (found.positive, products[products > 0].sort(descending=True).values),
         (found.negative, products[products < 0].sort().values),

@@ -112,12 +112,12 @@ def test_precisions_that_are_not_there_are_refused() -> None:
         traced(cotangents="bf16")
 
 
-def test_long_prompts_get_fewer_rows_unless_told() -> None:
+def test_long_prompts_get_fewer_rows_by_default() -> None:
     model = tiny_llama()
     asked = {n: TraceSettings().resolved(model, [0] * n).max_feature_nodes for n in (9, 400, 2048)}
     assert asked == {9: 7500, 400: 7500, 2048: 1464}
-    told = TraceSettings(max_feature_nodes=9000).resolved(model, [0] * 2048)
-    assert told.max_feature_nodes == 9000
+    given = TraceSettings(max_feature_nodes=9000).resolved(model, [0] * 2048)
+    assert given.max_feature_nodes == 9000
 
 
 def test_only_neurons_that_an_edge_reaches_are_nodes() -> None:

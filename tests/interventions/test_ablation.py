@@ -91,15 +91,15 @@ def test_total_effects_are_those_of_the_frozen_network_with_features_that_answer
         assert np.allclose(found.direct[:, 0], -dense[graph.target_rows, row], rtol=0, atol=1e-12)
 
 
-def test_with_norms_held_it_measures_what_the_trust_report_does() -> None:
+def test_with_norms_frozen_it_measures_what_the_trust_report_does() -> None:
     model, dictionary, pruned = sprout("plt")
     rows = rows_of_influence(pruned, 20)
     items = [item_of(pruned.graph, [row], ABLATED) for row in rows]
     table = ablate(model, dictionary, pruned.graph, items, modes=["constrained"], freeze_norms=True)
     found = np.array([row.measured["constrained"].logits for row in table.rows])
     subject = Subject.of(pruned.graph, model, dictionary)
-    held = answers(subject, [item.changes for item in items], "held", every_node=False).moved
-    assert np.abs(found - held).max() < 1e-4
+    measured = answers(subject, [item.changes for item in items], "held", every_node=False).moved
+    assert np.abs(found - measured).max() < 1e-4
     total = np.array([row.predicted_total for row in table.rows], dtype=float)
     free = answers(subject, [item.changes for item in items], "constrained", every_node=False).moved
     assert np.abs(found - total).mean() < np.abs(free - total).mean()

@@ -1,4 +1,4 @@
-"""Features that answer linearly inside the model: the graph's own sums when all else is held."""
+"""Features that respond linearly inside the model: the graph's own sums when all else is frozen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def several(traced: Traced) -> Ints:
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
 @pytest.mark.parametrize(("kind", "skip"), [("plt", False), ("plt", True), ("clt", True)])
-def test_with_attention_and_norms_held_they_are_the_graphs_sums(
+def test_with_attention_and_norms_frozen_they_are_the_graphs_sums(
     family: str, kind: str, skip: bool
 ) -> None:
     """Passes through the model's modules against a walk over the edges: nothing is shared."""
@@ -30,7 +30,7 @@ def test_with_attention_and_norms_held_they_are_the_graphs_sums(
     found = answers(subject, changes, "held", graph_answers=True).values
     expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded & (graph.nodes.kind != NodeKind.ERROR)
-    known[rows] = False  # an ablated feature is held; its own value is not its activation
+    known[rows] = False  # an ablated feature is fixed; its own value is not its activation
     routed = predict(graph, ablation_shares(graph, rows)).indirect
     assert np.abs(routed[known]).max() > 1e-3
     np.testing.assert_allclose(found[known], expected[known], atol=1e-9)
@@ -56,9 +56,9 @@ def test_of_linear_neurons_the_forecast_with_norms_answering_is_what_the_model_d
     changes = [subject.change(int(row)) for row in rows]
     sums = predict(traced.pruned.graph, ablation_shares(traced.pruned.graph, rows)).total
     targets = traced.pruned.graph.target_rows
-    for held in ("constrained", "free"):
-        forecast = answers(subject, changes, held, graph_answers=True)
-        real = answers(subject, changes, held)
+    for way in ("constrained", "free"):
+        forecast = answers(subject, changes, way, graph_answers=True)
+        real = answers(subject, changes, way)
         np.testing.assert_allclose(forecast.moved, real.moved, atol=1e-9)
         assert np.abs(sums[targets].T - real.moved).max() > 1e-3
 
@@ -69,8 +69,8 @@ def test_rows_of_different_layers_do_not_know_of_each_other(kind: str) -> None:
     traced = tiny("llama", kind=kind, skip=True)
     subject, rows = traced.subject, several(traced)
     changes = [subject.change(int(row)) for row in rows]
-    for held in ("held", "constrained"):
-        together = answers(subject, changes, held).values
+    for way in ("held", "constrained"):
+        together = answers(subject, changes, way).values
         for column in range(0, len(rows), 4):
-            alone = answers(subject, changes[column : column + 1], held).values
+            alone = answers(subject, changes[column : column + 1], way).values
             np.testing.assert_allclose(together[:, column], alone[:, 0], atol=1e-12)

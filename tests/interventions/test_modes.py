@@ -48,7 +48,7 @@ def mlps_edited(module: Any, on_mlp: OnMlp) -> Iterator[None]:
 
 
 def raw_logits(module: Any, ids: list[int]) -> Tensor:
-    """(T, V) in front of a soft-cap."""
+    """(T, V) before a soft-cap."""
     seen: list[Tensor] = []
     handle = module.get_output_embeddings().register_forward_hook(
         lambda _, __, output: seen.append(output[0])
@@ -77,7 +77,7 @@ def active(dictionary: Any, model: Model, capture: Any, layer: int, position: in
 
 @each_family
 @pytest.mark.parametrize("kind", ["plt", "clt"])
-def test_free_adds_the_change_and_computes_the_rest_anew(family: str, kind: str) -> None:
+def test_free_adds_the_change_and_recomputes_the_rest(family: str, kind: str) -> None:
     model, ids, capture = opened(family)
     dictionary = random_dictionary(model, kind=kind)  # type: ignore[arg-type]
     feature = active(dictionary, model, capture, 1, 4)[0]
@@ -120,7 +120,7 @@ def test_a_clamp_on_several_layers_ends_at_the_value_in_the_changed_run(family: 
 
 
 @each_family
-def test_a_multiple_is_of_the_original_activation_also_behind_another_change(family: str) -> None:
+def test_a_multiple_is_of_the_original_activation_also_after_another_change(family: str) -> None:
     model, ids, capture = opened(family)
     dictionary = random_dictionary(model)
     low, high = active(dictionary, model, capture, 0, 5)[0], 7
@@ -155,8 +155,8 @@ def test_constrained_holds_patterns_and_mlps_up_to_the_end_layer(
     def on_mlp(layer: int, read: Tensor, output: Tensor) -> Tensor:
         out = (capture.mlp_out[layer] if layer <= last else output).clone()
         if layer >= 1:
-            held = dictionary.layers[1].encode(capture.mlp_in[1])[3, feature]
-            out[3] += held * dictionary.layers[1].W_dec[feature, layer - 1]
+            current = dictionary.layers[1].encode(capture.mlp_in[1])[3, feature]
+            out[3] += current * dictionary.layers[1].W_dec[feature, layer - 1]
         return out
 
     module = with_patterns(model, capture)
@@ -168,7 +168,7 @@ def test_constrained_holds_patterns_and_mlps_up_to_the_end_layer(
 
 
 @each_family
-def test_free_with_held_attention(family: str) -> None:
+def test_free_with_frozen_attention(family: str) -> None:
     model, ids, capture = opened(family)
     dictionary = random_dictionary(model)
     feature = active(dictionary, model, capture, 0, 3)[0]
@@ -176,8 +176,8 @@ def test_free_with_held_attention(family: str) -> None:
     def on_mlp(layer: int, read: Tensor, output: Tensor) -> Tensor:
         out = output.clone()
         if layer == 0:
-            held = dictionary.layers[0].encode(read)[3, feature]
-            out[3] -= held * dictionary.layers[0].W_dec[feature, 0]
+            current = dictionary.layers[0].encode(read)[3, feature]
+            out[3] -= current * dictionary.layers[0].W_dec[feature, 0]
         return out
 
     module = with_patterns(model, capture)
@@ -217,7 +217,7 @@ def norms_frozen(module: Any, ids: list[int]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
-def test_norms_can_be_held_while_mlps_answer(family: str) -> None:
+def test_norms_can_be_frozen_while_mlps_respond(family: str) -> None:
     model, ids, capture = opened(family)
     dictionary = random_dictionary(model)
     feature = active(dictionary, model, capture, 0, 3)[0]
@@ -291,7 +291,7 @@ def test_a_place_is_encoded_once_and_in_parts(monkeypatch: pytest.MonkeyPatch) -
 
 
 @each_family
-def test_a_neuron_is_set_in_front_of_the_down_projection(family: str) -> None:
+def test_a_neuron_is_set_before_the_down_projection(family: str) -> None:
     model, ids, _ = opened(family)
     downs = [m for n, m in model.module.named_modules() if n.endswith(("down_proj", "mlp.c_proj"))]
 
@@ -333,7 +333,7 @@ def test_rows_do_not_know_of_each_other(mode: Any, monkeypatch: pytest.MonkeyPat
     assert together.seen.shape == (3, len(rows), len(ids), model.d_model)
 
 
-def test_probabilities_are_behind_the_soft_cap() -> None:
+def test_probabilities_are_after_the_soft_cap() -> None:
     model, ids, _ = opened("gemma2")
     effects = intervene(model, random_dictionary(model), ids, [], mode="free")
     own = model.module(torch.tensor([ids], device=DEVICE)).logits[0].softmax(-1)
@@ -357,13 +357,13 @@ WRONG: list[tuple[Callable[[], Change], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "options", "said"), WRONG)
-def test_bad_input_is_said(change: Any, options: dict[str, Any], said: str) -> None:
+def test_bad_input_is_reported(change: Any, options: dict[str, Any], said: str) -> None:
     model, ids, _ = opened("llama")
     with pytest.raises(UsageError, match=said):
         intervene(model, random_dictionary(model), ids, [(change(),)], **options)
 
 
-def test_more_bad_input_is_said() -> None:
+def test_more_bad_input_is_reported() -> None:
     model, ids, _ = opened("llama")
     dictionary = random_dictionary(model)
     twice = (change_feature(0, 3, 3), change_feature(0, 3))

@@ -1,4 +1,4 @@
-"""Texts written while features are held: against whole passes, and on the bundled model."""
+"""Texts written while features are clamped: against whole passes, and on the bundled model."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_maxima_of_neurons_are_measured_with_their_sign() -> None:
         assert maximum == pytest.approx(float(acts[acts.abs().argmax()]), abs=1e-6)
 
 
-def test_bad_input_is_said() -> None:
+def test_bad_input_is_reported() -> None:
     model = tiny_model("llama")
     dictionary, ids = random_dictionary(model), model.tokenize("the banana is")
     with pytest.raises(UsageError, match="maximum of L1/4 is not known"):

@@ -1,4 +1,4 @@
-"""What stands in front of a prompt, against the rules of the published tools."""
+"""What a prompt starts with, against the rules of the published tools."""
 
 from __future__ import annotations
 

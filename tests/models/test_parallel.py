@@ -97,7 +97,7 @@ def test_every_way_of_cutting_gives_whole_activations_and_weights(tmp_path: Path
         assert all(float(largest) < 1e-12 for largest in ended.stdout.split()), ended.stdout
 
 
-def test_a_wrong_call_is_said_once() -> None:
+def test_a_wrong_call_is_reported_once() -> None:
     first, second = together(2, "trace", "")
     assert first.returncode == second.returncode == 2
     assert "prompt is empty" in first.stderr

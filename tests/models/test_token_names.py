@@ -64,7 +64,7 @@ def test_of_two_forms_the_other_one_is_known() -> None:
         assert names.other_form(text) is None
 
 
-def test_bytes_of_a_character_are_told_apart() -> None:
+def test_bytes_of_a_character_have_names_of_their_own() -> None:
     names = TokenNames(byte_level())
     ids = byte_level()("ご", add_special_tokens=False)["input_ids"]
     texts = [names.text(token_id) for token_id in ids]
