@@ -24,7 +24,7 @@ CONTEXT_CELLS = 80
 
 
 def matches_table(matches: Sequence[Match], limit: int) -> Table:
-    """Features that were matches: name, label, frequency, maximum, promoted tokens."""
+    """The features that match a search: name, label, frequency, maximum, promoted tokens."""
     left = len(matches) - limit
     table = plain_table(f"{limit:,} of {len(matches):,} features." if left > 0 else "")
     table.texts("feature", "label")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, NodeKind
-from circuit_tracer.render.places import Layout, Placed
+from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import Selection
 
 BENDS = (0.0, 16.0, -16.0, 32.0, -32.0, 52.0, -52.0, 80.0, -80.0)
@@ -32,10 +32,8 @@ class Curve:
 
 def curves(graph: Graph, selection: Selection, layout: Layout) -> list[Curve]:
     """One curve an edge, in the order of `selection.edges`."""
-    boxes = np.array([_corners(p) for p in layout.placed.values()])
-    marks = np.array(
-        [(p.mark.left, p.mark.top, p.mark.right, p.mark.bottom) for p in layout.placed.values()]
-    )
+    boxes = np.array([placed.box for placed in layout.placed.values()])
+    marks = np.array([placed.mark for placed in layout.placed.values()])
     index = {row: i for i, row in enumerate(layout.placed)}
     ports = _ports(graph, selection, layout)
     drawn = []
@@ -47,10 +45,6 @@ def curves(graph: Graph, selection: Selection, layout: Layout) -> list[Curve]:
         points = _best_curve(start, end, np.delete(marks, own, 0), np.delete(boxes, own, 0), layout)
         drawn.append(Curve(edge, points))
     return drawn
-
-
-def _corners(placed: Placed) -> tuple[float, float, float, float]:
-    return placed.box.left, placed.box.top, placed.box.right, placed.box.bottom
 
 
 def _ports(graph: Graph, selection: Selection, layout: Layout) -> dict[tuple[int, int], float]:

@@ -18,6 +18,7 @@ LEAST_TEXT = 12
 """Cells that a column of text keeps."""
 LEAST_NAME = 16
 """Cells up to which a word, such as a node's name, is kept whole."""
+LEAST_HEADING = 3
 PADDING = 2
 
 
@@ -52,8 +53,9 @@ class FittedTable(Table):
 def fitted(columns: list[Column], room: int) -> list[int]:
     """The columns' widths, together no more than `room` where that cuts no number and no name."""
     widths = [max([_heading(column), *map(cell_len, _cells(column))]) for column in columns]
-    for least in (_least_text, _least_heading):
-        floors = [min(width, least(col)) for width, col in zip(widths, columns, strict=True)]
+    cells = [_least_cells(column) for column in columns]
+    for headings in ([_heading(column) for column in columns], [LEAST_HEADING] * len(columns)):
+        floors = list(map(min, widths, map(max, headings, cells)))
         while sum(widths) > room:
             spare = [width - floor for width, floor in zip(widths, floors, strict=True)]
             if max(spare, default=0) <= 0:
@@ -63,17 +65,8 @@ def fitted(columns: list[Column], room: int) -> list[int]:
     return widths
 
 
-def _least_text(column: Column) -> int:
-    """What the column needs, its heading included, with its texts cut or wrapped."""
-    return max(_heading(column), _least_cells(column))
-
-
-def _least_heading(column: Column) -> int:
-    """The same with its heading cut, too."""
-    return max(3, _least_cells(column))
-
-
 def _least_cells(column: Column) -> int:
+    """What a column's cells need with their texts cut or wrapped."""
     is_number = column.justify == "right"
     if is_number and column.no_wrap:
         return max(map(cell_len, _cells(column)), default=0)

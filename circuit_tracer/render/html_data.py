@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -100,8 +100,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
     """One graph's part of the page."""
     pruned, graph = shown.pruned, shown.pruned.graph
     info, kept = graph.info, shown.pruned.kept_rows
-    number = np.full(len(graph.nodes), -1, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
+    number = _numbered(kept, len(graph.nodes))
     order, edges = _edges(pruned, number)
     names = node_names(graph)
     cumulative = pruned.cumulative
@@ -120,10 +119,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         "tokenInfluence": float(pruned.influence[is_token].max(initial=0.0)),
         "targets": _targets(graph, number),
         "routes": _routes(pruned, number),
-        "scores": [
-            {"name": line.name, "value": line.value, "meaning": line.meaning}
-            for line in score_lines(pruned)
-        ],
+        "scores": [asdict(line) for line in score_lines(pruned)],
         "trust": shown.trust,
         "heads": _heads(shown.heads, pruned, order),
         "leading": _leading(shown),
@@ -149,14 +145,20 @@ def column(values: NDArray[Any], kind: str) -> list[str]:
     return [kind, base64.b64encode(raw).decode("ascii")]
 
 
+def _numbered(rows: Ints, size: int) -> Ints:
+    """By row: its place among `rows`, -1 for all others."""
+    numbers = np.full(size, -1, dtype=np.int64)
+    numbers[rows] = np.arange(len(rows))
+    return numbers
+
+
 def _about(pruned: PrunedGraph, n_edges: int) -> str:
     info, kept = pruned.graph.info, int(pruned.edge_kept.sum())
-    about = (
-        f"{info.model.name} through {info.dictionary.name} · node threshold "
-        f"{pruned.node_threshold:g}, edge threshold {pruned.edge_threshold:g}"
-    )
     left = f" · the strongest {n_edges:,} of {kept:,} kept edges" if n_edges < kept else ""
-    return printable(about + left)
+    return printable(
+        f"{info.model.name} through {info.dictionary.name} · node threshold "
+        f"{pruned.node_threshold:g}, edge threshold {pruned.edge_threshold:g}{left}"
+    )
 
 
 def _node_columns(
@@ -213,11 +215,7 @@ def _routes(pruned: PrunedGraph, number: Ints) -> list[dict[str, Any]]:
     both = [*best_paths(pruned, k=ROUTES), *best_paths(pruned, k=ROUTES, direct=False)]
     unique = {path.rows: path for path in both}
     return [
-        {
-            "rows": [int(number[row]) for row in path.rows],
-            "share": path.share,
-            "sign": path.sign,
-        }
+        {"rows": number[list(path.rows)].tolist(), "share": path.share, "sign": path.sign}
         for path in sorted(unique.values(), key=lambda path: (-path.share, path.rows))
     ]
 
@@ -238,8 +236,7 @@ def _heads(
     ranked = np.lexsort((-size, which))
     place = np.arange(len(ranked)) - np.searchsorted(which[ranked], which[ranked])
     best = ranked[place < MOST_HEADS]
-    page_number = np.full(len(edges), -1, dtype=np.int64)  # -1: not in the page
-    page_number[order] = np.arange(len(order))
+    page_number = _numbered(order, len(edges))
     best = best[page_number[which[best]] >= 0]
     return {
         "columns": {
@@ -289,11 +286,8 @@ def _comparison(first: PrunedGraph, second: PrunedGraph) -> list[dict[str, str]]
 def _counterparts(first: PrunedGraph, second: PrunedGraph) -> tuple[list[int], list[int]]:
     """For each kept node of either graph: the same node's number in the other, or -1."""
     merged = merge(first, second, align(first.graph, second.graph))
-    numbers = []
-    for one in (first, second):
-        number = np.full(len(one.graph.nodes) + 1, -1, dtype=np.int64)  # the last: not kept
-        number[one.kept_rows] = np.arange(len(one.kept_rows))
-        numbers.append(number)
+    # One more than there are nodes: the last, which rows of -1 find, is kept by neither.
+    numbers = [_numbered(one.kept_rows, len(one.graph.nodes) + 1) for one in (first, second)]
     counterparts = [[-1] * len(one.kept_rows) for one in (first, second)]
     for pair in merged.rows:
         here, there = int(numbers[0][pair[0]]), int(numbers[1][pair[1]])

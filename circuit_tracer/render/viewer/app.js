@@ -92,23 +92,20 @@ class App {
   }
 
   showRoute(plot, route) {
-    this.activate(plot);
-    plot.selected = -1;
-    plot.head = null;
-    plot.route = route;
+    this.lightUp(plot, { route }, "routes");
     if (route) plot.reveal(route.rows);
-    plot.paintOver();
-    this.showTab("routes");
   }
 
   showHead(plot, name) {
-    this.activate(plot);
-    plot.selected = -1;
-    plot.route = null;
-    plot.head = name;
-    plot.paintOver();
-    this.showTab("heads");
+    this.lightUp(plot, { head: name }, "heads");
     if (name) this.say(name + ": " + counted(plot.lit().edges.length, "edge"));
+  }
+
+  lightUp(plot, { route = null, head = null }, tab) {
+    this.activate(plot);
+    Object.assign(plot, { selected: -1, route, head });
+    plot.paintOver();
+    this.showTab(tab);
   }
 
   togglePin(plot, row) {
@@ -250,10 +247,5 @@ class App {
   }
 }
 
-function start() {
-  const data = JSON.parse(byId("data").textContent);
-  byId("waiting").remove();
-  window.viewer = new App(data);
-}
-
-start();
+byId("waiting").remove();
+window.viewer = new App(JSON.parse(byId("data").textContent));

@@ -28,7 +28,6 @@ class Plot {
     this.head = null;
     this.matches = null;
     this.labels = [];
-    this.frames = [];
     this.threshold = startingThreshold(graph, host.clientWidth < 700 ? 30 : 64);
     this.edgePower = null;
     listenToPointer(this);
@@ -186,15 +185,12 @@ class Plot {
 
   frame() {
     this.waiting = 0;
-    const start = performance.now();
     if (this.stale && this.moving && this.shownNodes + this.edgeLimit > LARGE && this.painted) this.shift();
     else if (this.stale) this.repaint();
     else if (this.edgesLeft < this.edgeLimit && !this.moving) this.paintMoreEdges();
     const lit = this.lit();
     this.under.style.opacity = this.base.style.opacity = lit ? "0.3" : "1";
     paintOverlay(this, this.pen(this.over), lit);
-    this.frames.push(performance.now() - start);
-    if (this.frames.length > 240) this.frames.shift();
     this.app.painted(this);
   }
 
