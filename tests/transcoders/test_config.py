@@ -32,7 +32,7 @@ from circuit_tracer.transcoders.training.schedule import (
         ({"batch_size": 0}, ["--train-batch is 0", "at least 1"]),
         ({"learning_rate": float("nan")}, ["--learning-rate is nan", "above 0"]),
         ({"held_out_share": 2.0}, ["held_out_share is 2.0", "share"]),
-        ({"aux_weight": -1.0}, ["aux_weight", "below 0"]),
+        ({"aux_weight": -1.0}, ["aux_weight", "at least 0"]),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], words: list[str]) -> None:

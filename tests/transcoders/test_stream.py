@@ -10,6 +10,7 @@ import torch
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.rows import RowReader
+from circuit_tracer.transcoders.training import TrainingConfig
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from tests.rounding import rounding
 from tests.transcoders.fakes import FakeSource, text_file
@@ -17,15 +18,9 @@ from tests.transcoders.fakes import FakeSource, text_file
 
 def buffer_on(path: Path, model: FakeSource, tokens: int = 512) -> ActivityBuffer:
     reader = RowReader(path, model.tokenizer, bos_id=0, row_length=16)
-    return ActivityBuffer(
-        model,
-        reader,
-        reads="mlp.hook_in",
-        tokens=tokens,
-        batch_size=100,
-        rows_per_forward=8,
-        seed=3,
-    )
+    size = min(tokens, 100)
+    config = TrainingConfig(batch_size=size, buffer_tokens=tokens, rows_per_forward=8, seed=3)
+    return ActivityBuffer(model, reader, config)
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:

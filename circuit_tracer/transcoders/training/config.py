@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.transcoders.dictionary import Kind
 
@@ -26,6 +26,19 @@ _FLAGS = {
     "skip": "--skip",
     "target_l0": "--target-l0",
 }
+_CHOICES = {
+    "kind": get_args(Kind),
+    "activation": ("topk", "jumprelu"),
+    "token_weighting": ("per-token", "pooled"),
+    "sparsity": ("l0", "tanh"),
+    "reads": get_args(ReadPoint),
+}
+_POSITIVE = (
+    *("n_features", "epochs", "rows_per_forward", "evaluation_tokens", "batch_size"),
+    *("dead_steps", "k", "max_tokens", "buffer_tokens", "aux_k"),
+)
+_NOT_NEGATIVE = ("checkpoint_steps", "aux_weight", "sparsity_weight", "target_l0")
+_AT_LEAST = {**dict.fromkeys(_POSITIVE, 1), **dict.fromkeys(_NOT_NEGATIVE, 0), "row_length": 2}
 
 
 def called(name: str) -> str:
@@ -138,35 +151,12 @@ class TrainingConfig:
         return cls(**values)
 
     def _check_ranges(self) -> None:
-        choices: dict[str, tuple[Any, ...]] = {
-            "kind": ("plt", "clt"),
-            "activation": ("topk", "jumprelu"),
-            "token_weighting": ("per-token", "pooled"),
-            "sparsity": (None, "l0", "tanh"),
-            "reads": ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                words = ", ".join(str(a) for a in allowed if a is not None)
-                value = getattr(self, name)
-                raise UsageError(f"{called(name)} is {value!r}; choose one of {words}")
-        at_least = {
-            "n_features": 1,
-            "epochs": 1,
-            "row_length": 2,
-            "rows_per_forward": 1,
-            "evaluation_tokens": 1,
-            "batch_size": 1,
-            "dead_steps": 1,
-            "checkpoint_steps": 0,
-            "k": 1,
-            "max_tokens": 1,
-            "buffer_tokens": 1,
-            "aux_k": 1,
-        }
-        for name, least in at_least.items():
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) is not None or name != "sparsity":
+                one_of(called(name), value, allowed)
+        for name, least in _AT_LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise UsageError(f"{called(name)} is {value}; it has to be at least {least}")
         for name in ("learning_rate", "bandwidth", "initial_threshold"):
             if not getattr(self, name) > 0:
@@ -175,10 +165,6 @@ class TrainingConfig:
         for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
-        for name in ("aux_weight", "sparsity_weight", "target_l0"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UsageError(f"{called(name)} is {value}; it cannot be below 0")
 
     def _check_clashes(self) -> None:
         topk = self.activation == "topk"

@@ -160,7 +160,6 @@ class _Run:
         self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
         self.seconds = 0.0
         self.trainer: Trainer | None = None
-        self.figures: StepFigures | None = None
 
     def _reader(self, part: Literal["training", "held-out"]) -> RowReader:
         text = self.held_out if part == "held-out" and self.held_out else self.text
@@ -178,16 +177,7 @@ class _Run:
     def learn(self) -> None:
         """All steps, from the start or from the checkpoint."""
         config = self.config
-        buffer = ActivityBuffer(
-            self.model,
-            self._reader("training"),
-            reads=config.reads,
-            tokens=config.buffer_tokens,
-            batch_size=config.batch_size,
-            rows_per_forward=config.rows_per_forward,
-            seed=config.seed,
-        )
-        skip = 0
+        buffer, skip = ActivityBuffer(self.model, self._reader("training"), config), 0
         if self.out is not None:
             folder = checkpoint_folder(self.out)
             stored = load_checkpoint(folder, self.identity, device=self.model.device)
@@ -203,20 +193,20 @@ class _Run:
             if self.trainer is None:
                 self.trainer = Trainer.start(config, buffer.content())
             for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
-                self.figures = self.trainer.step(batch, self.total)
-                meter.add(self.figures)
+                meter.add(self.trainer.step(batch, self.total))
                 if self.trainer.tokens >= self.total:
                     break
-                if config.checkpoint_steps and self.trainer.steps % config.checkpoint_steps == 0:
-                    position = Position(begun, window, number)
-                    self._save(position, meter.seconds)
+                every = config.checkpoint_steps
+                if self.out is not None and every and self.trainer.steps % every == 0:
+                    save_checkpoint(
+                        checkpoint_folder(self.out),
+                        self.trainer,
+                        Position(begun, window, number),
+                        self.identity,
+                        meter.seconds,
+                    )
             skip = 0
         self.seconds = meter.seconds
-
-    def _save(self, position: Position, seconds: float) -> None:
-        if self.out is not None and self.trainer is not None:
-            folder = checkpoint_folder(self.out)
-            save_checkpoint(folder, self.trainer, position, self.identity, seconds)
 
     def dictionary(self, stored_as: torch.dtype) -> Dictionary:
         """What has been learnt, in the model's units."""

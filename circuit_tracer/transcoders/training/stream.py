@@ -18,8 +18,8 @@ from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models import Model
-from circuit_tracer.models.parts import ReadPoint
 from circuit_tracer.transcoders.rows import RowReader
+from circuit_tracer.transcoders.training.config import TrainingConfig
 
 BUFFER_BYTES = 1 << 30
 """Size of the buffer when no number of tokens is given."""
@@ -39,25 +39,17 @@ class ActivityBuffer:
         self,
         model: Model,
         reader: RowReader,
-        *,
-        reads: ReadPoint,
-        tokens: int | None,
-        batch_size: int,
-        rows_per_forward: int,
-        seed: int,
+        config: TrainingConfig,
     ) -> None:
         self.model = model
         self.reader = reader
-        self.reads = reads
-        self.batch_size = batch_size
-        self.rows_per_forward = rows_per_forward
-        self.seed = seed
+        self.config = config
         self.window = 0
         """How often the buffer has been filled before."""
         per_token = 2 * model.n_layers * model.d_model * 4
-        wanted = tokens or max(4 * batch_size, BUFFER_BYTES // per_token)
+        wanted = config.buffer_tokens or max(4 * config.batch_size, BUFFER_BYTES // per_token)
         # One forward pass has to fit in whole, however small the buffer was asked to be.
-        self.capacity = max(wanted, rows_per_forward * reader.row_length)
+        self.capacity = max(wanted, config.rows_per_forward * reader.row_length)
         shape = (model.n_layers, self.capacity, model.d_model)
         self.inputs = torch.empty(shape, device=model.device)
         self.outputs = torch.empty(shape, device=model.device)
@@ -65,12 +57,12 @@ class ActivityBuffer:
 
     def fill(self) -> int:
         """Fill with the next rows of the text; the number of tokens, 0 at its end."""
-        self.filled = 0
-        while self.filled + self.rows_per_forward * self.reader.row_length <= self.capacity:
-            rows = self.reader.next_rows(self.rows_per_forward)
+        self.filled, at_once = 0, self.config.rows_per_forward
+        while self.filled + at_once * self.reader.row_length <= self.capacity:
+            rows = self.reader.next_rows(at_once)
             if rows is None:
                 break
-            activity = self.model.mlp_activity(rows.token_ids, self.reads)
+            activity = self.model.mlp_activity(rows.token_ids, self.config.reads)
             real = rows.real().to(activity.inputs.device)
             end = self.filled + int(real.sum())
             self.inputs[:, self.filled : end] = activity.inputs[:, real]
@@ -91,8 +83,10 @@ class ActivityBuffer:
 
         `skip` leaves out the first batches (those a resumed run has seen).
         """
-        count = max(round(self.filled / self.batch_size), 1)
-        generator = torch.Generator(device="cpu").manual_seed(self.seed * 1_000_003 + self.window)
+        count = max(round(self.filled / self.config.batch_size), 1)
+        generator = torch.Generator(device="cpu").manual_seed(
+            self.config.seed * 1_000_003 + self.window
+        )
         order = torch.randperm(self.filled, generator=generator, device="cpu")
         order = order.to(self.inputs.device)
         for places in order.tensor_split(count)[skip:]:

@@ -142,11 +142,9 @@ def _fit_scales(layers: list[LayerWeights], batch: Batch, config: TrainingConfig
 
 def _sample_tokens(n_tokens: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` token numbers, without repetition as long as there are enough."""
-    parts = [
-        torch.randperm(n_tokens, generator=generator, device="cpu")
-        for _ in range(-(-count // n_tokens))
-    ]
-    return torch.cat(parts)[:count]
+    rounds = -(-count // n_tokens)
+    orders = [torch.randperm(n_tokens, generator=generator, device="cpu") for _ in range(rounds)]
+    return torch.cat(orders)[:count]
 
 
 @torch.no_grad()
@@ -162,19 +160,13 @@ def export_layers(
     Matrices are rounded to `stored_as` before the means are folded into the biases, so that the
     biases make up for the rounding; biases and thresholds stay in float32.
     """
-    return tuple(
-        _export_layer(layer, weights, units, config, stored_as) for layer in range(len(weights))
-    )
+    layers = enumerate(weights)
+    return tuple(_export_layer(layer, own, units, config, stored_as) for layer, own in layers)
 
 
 def _export_layer(
-    layer: int,
-    weights: list[LayerWeights],
-    units: Units,
-    config: TrainingConfig,
-    stored_as: torch.dtype,
+    layer: int, own: LayerWeights, units: Units, config: TrainingConfig, stored_as: torch.dtype
 ) -> LayerTranscoder:
-    own = weights[layer]
     d = own.b_dec.shape[0]
     for name, tensor in own.named().items():
         if not bool(tensor.isfinite().all()):
