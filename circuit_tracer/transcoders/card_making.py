@@ -19,11 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
 from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.transcoders.card_places import KeptPlaces
-from circuit_tracer.transcoders.cards import FILE, write_cards
+from circuit_tracer.transcoders.cards import write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.labels import REACH, Occurrence, make_label
 from circuit_tracer.transcoders.promotions import promotions
@@ -86,12 +87,12 @@ def make_cards(
     chosen = [_choose(layer, plain.token_rows) for layer in kept]
     windows = _second_pass(model, dictionary, rows, chosen)
     write_cards(
-        folder / FILE,
+        folder / CARDS_FILE,
         _card_rows(model, dictionary, plain, kept, chosen, windows),
         vocabulary=plain.names,
         dictionary_sha256=dictionary.identity.sha256,
     )
-    return folder / FILE
+    return folder / CARDS_FILE
 
 
 def _first_rows(reader: RowReader, max_tokens: int) -> Rows:

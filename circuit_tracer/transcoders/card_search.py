@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.token_text import unshown
-from circuit_tracer.transcoders.cards import Card, CardBook, Example
+from circuit_tracer.transcoders.cards import Card, CardBook
 
 Where = Literal["label", "promotes", "context"]
 WHERE: tuple[Where, ...] = ("label", "promotes", "context")
@@ -67,18 +67,10 @@ def _points(card: Card, wanted: str, place: Where) -> int:
     if place == "promotes":
         tokens = [_word(token) for token in card.promotes]
         return max(_PROMOTED - tokens.index(wanted), 1) if wanted in tokens else 0
-    peaks = [_word(peak(example)) for example in card.examples]
+    peaks = [_word(example.tokens[example.peak]) for example in card.examples if example.tokens]
     return min(peaks.count(wanted), _PEAK)
 
 
 def _word(token: str) -> str:
     """A token without regard to case and to blanks at its ends, if it is more than blanks."""
     return (token.strip() or token).casefold()
-
-
-def peak(example: Example) -> str:
-    """The token at which an example's feature fires most."""
-    if not example.tokens:
-        return ""
-    at = max(range(len(example.activations)), key=lambda i: example.activations[i])
-    return example.tokens[at]

@@ -22,7 +22,6 @@ from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.exchange import cantor
 
-FILE = CARDS_FILE
 VERSION = "1"
 QUANTILES = ("Top", "Subsample interval 0", "Subsample interval 1", "Subsample interval 2")
 """The strongest examples, then samples from the upper, middle and lower third of the range."""
@@ -52,6 +51,11 @@ class Example:
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
     """One a token, to 1/255 of the feature's largest."""
+
+    @property
+    def peak(self) -> int:
+        """Where the feature fires most."""
+        return max(range(len(self.tokens)), key=self.activations.__getitem__, default=0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ class CardBook:
         """Labels of (layer, feature) pairs, in their order; reads each layer's labels once."""
         wanted, known = list(features), self._labels
         for layer in {layer for layer, _ in wanted} - known.keys():
-            known[layer] = self._column(layer)
+            there = 0 <= layer < self.n_layers
+            table = self._file.read_row_group(layer, ["label"]) if there else None
+            known[layer] = [] if table is None else table["label"].to_pylist()
         return [known[layer][i] if 0 <= i < len(known[layer]) else "" for layer, i in wanted]
 
     def card(self, layer: int, feature: int) -> Card:
@@ -103,12 +109,20 @@ class CardBook:
         """Cards of (layer, feature) pairs, in their order; reads each layer once."""
         wanted = list(features)
         tables = {layer: self._table(layer) for layer in {layer for layer, _ in wanted}}
-        return [self._card(tables[layer], layer, feature) for layer, feature in wanted]
+        cards = []
+        for layer, feature in wanted:
+            table = tables[layer]
+            if not 0 <= feature < table.num_rows:
+                raise DictionaryError(
+                    f"layer {layer} has cards for features 0 to {table.num_rows - 1}, not for "
+                    f"{feature}"
+                )
+            cards.append(self._card(table.slice(feature, 1).to_pylist()[0]))
+        return cards
 
     def layer_cards(self, layer: int) -> list[Card]:
         """All cards of a layer, by feature; DictionaryError if it has none."""
-        rows = self._table(layer).to_pylist()
-        return [self._made(row, layer, feature) for feature, row in enumerate(rows)]
+        return [self._card(row) for row in self._table(layer).to_pylist()]
 
     @property
     def dictionary_sha256(self) -> str:
@@ -148,12 +162,6 @@ class CardBook:
     def _vocabulary(self) -> dict[int, str]:
         return {int(i): text for i, text in json.loads(self._metadata["vocabulary"]).items()}
 
-    def _column(self, layer: int) -> list[str]:
-        if not 0 <= layer < self.n_layers:
-            return []
-        column: list[str] = self._file.read_row_group(layer, ["label"])["label"].to_pylist()
-        return column
-
     def _table(self, layer: int) -> Any:
         if not 0 <= layer < self.n_layers:
             raise DictionaryError(
@@ -161,20 +169,10 @@ class CardBook:
             )
         return self._file.read_row_group(layer)
 
-    def _card(self, table: Any, layer: int, feature: int) -> Card:
-        if not 0 <= feature < table.num_rows:
-            raise DictionaryError(
-                f"layer {layer} has cards for features 0 to {table.num_rows - 1}, not for {feature}"
-            )
-        return self._made(table.slice(feature, 1).to_pylist()[0], layer, feature)
-
-    def _made(self, row: dict[str, Any], layer: int, feature: int) -> Card:
+    def _card(self, row: dict[str, Any]) -> Card:
+        names = ("layer", "feature", "label", "frequency", "max_activation")
         return Card(
-            layer=layer,
-            feature=feature,
-            label=row["label"],
-            frequency=row["frequency"],
-            max_activation=row["max_activation"],
+            **{name: row[name] for name in names},
             promotes=tuple(row["promotes"]),
             suppresses=tuple(row["suppresses"]),
             examples=tuple(self._examples(row)),
@@ -194,25 +192,20 @@ class CardBook:
 
 def load_cards(path: Path) -> CardBook:
     """The cards in a `cards.parquet`, or in a dictionary's folder; nothing is read yet."""
-    return CardBook(path / FILE if path.is_dir() else path)
+    return CardBook(path / CARDS_FILE if path.is_dir() else path)
 
 
 def feature_json(card: Card, scan: str) -> dict[str, Any]:
     """A card in the form that feature viewers read: the content of `feature_path(card, scan)`."""
-    by_quantile: dict[str, list[Example]] = {}
-    for example in card.examples:
-        by_quantile.setdefault(example.quantile, []).append(example)
+    by_quantile: dict[str, list[dict[str, Any]]] = {}
+    for example in sorted(card.examples, key=lambda e: QUANTILES.index(e.quantile)):
+        by_quantile.setdefault(example.quantile, []).append(_example_json(example))
     return {
         "index": card.index,
         "scan": scan,
         "transcoder_id": scan,
         "examples_quantiles": [
-            {
-                "quantile_name": name,
-                "examples": [_example_json(example) for example in by_quantile[name]],
-            }
-            for name in QUANTILES
-            if name in by_quantile
+            {"quantile_name": name, "examples": examples} for name, examples in by_quantile.items()
         ],
         "top_logits": list(card.promotes),
         "bottom_logits": list(card.suppresses),
@@ -223,11 +216,10 @@ def feature_json(card: Card, scan: str) -> dict[str, Any]:
 
 
 def _example_json(example: Example) -> dict[str, Any]:
-    peak = max(range(len(example.tokens)), key=example.activations.__getitem__, default=0)
     return {
         "tokens": list(example.tokens),
         "tokens_acts_list": [round(a, 4) for a in example.activations],
-        "train_token_ind": peak,  # the token that a page puts in the middle
+        "train_token_ind": example.peak,  # the token that a page puts in the middle
         "is_repeated_datapoint": False,
     }
 

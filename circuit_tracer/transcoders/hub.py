@@ -40,6 +40,15 @@ def fetch(
     `choose` is given relative paths and returns those that are needed. Raises DictionaryError.
     """
     quiet_libraries()
+
+    def wanted(names: Iterable[str]) -> dict[str, str]:
+        inside = select(names, reference.path)
+        chosen = set(choose(list(inside)))
+        found = {name: full for name, full in inside.items() if name in chosen}
+        if not found:
+            raise DictionaryError(_nothing(reference))
+        return found
+
     with _explained(reference):
         names = _listing(reference)
         if names is None:
@@ -47,22 +56,14 @@ def fetch(
                 reference.repository, revision=reference.revision, local_files_only=True
             )
         else:
-            inside = select(names, reference.path)
-            wanted = set(choose(list(inside)))
-            patterns = [full for name, full in inside.items() if name in wanted]
-            if not patterns:
-                raise DictionaryError(_nothing(reference))
             folder = huggingface_hub.snapshot_download(
-                reference.repository, revision=reference.revision, allow_patterns=patterns
+                reference.repository,
+                revision=reference.revision,
+                allow_patterns=list(wanted(names).values()),
             )
     root = Path(folder)
     cached = list_files(root, depth=8)
-    inside = select(cached, reference.path)
-    wanted = set(choose(list(inside)))
-    files = {name: cached[full] for name, full in inside.items() if name in wanted}
-    if not files:
-        raise DictionaryError(_nothing(reference))
-    return Snapshot(files, root.name)
+    return Snapshot({name: cached[full] for name, full in wanted(cached).items()}, root.name)
 
 
 def fetch_file(text: str) -> Path:

@@ -142,15 +142,14 @@ def _at(folder: Path, name: str, source: str, format: str | None, pattern: str =
 
 def _pattern(path: Path, format: str | None) -> Folder | None:
     """A local folder and a pattern that chooses among its files."""
-    fixed, pattern = Path(path.anchor), list[str]()
-    for part in path.parts[bool(path.anchor) :]:
-        if pattern or re.search(r"[*?\[]", part):
-            pattern.append(part)
-        else:
-            fixed /= part
-    if not pattern or not fixed.is_dir():
+    has_wildcard = [bool(re.search(r"[*?\[]", part)) for part in path.parts]
+    if True not in has_wildcard:
         return None
-    return _at(fixed, fixed.resolve().name, "folder", format, "/".join(pattern))
+    first = has_wildcard.index(True)
+    fixed = Path(*path.parts[:first])
+    if not fixed.is_dir():
+        return None
+    return _at(fixed, fixed.resolve().name, "folder", format, "/".join(path.parts[first:]))
 
 
 def _on_hub(text: str, format: str | None) -> Folder | None:

@@ -23,6 +23,8 @@ LONGEST_LINE = 1 << 20
 """Bytes of a line read at once; a longer line becomes several documents, cut at a blank."""
 LINES_AT_ONCE = 256
 """Documents tokenised together."""
+STATE = ("epoch", "offset", "document", "current", "ready")
+"""What says where a reader is."""
 
 
 class Rows(NamedTuple):
@@ -78,13 +80,8 @@ class RowReader:
 
     def state(self) -> dict[str, Any]:
         """Where the reader is, as plain values."""
-        return {
-            "epoch": self.epoch,
-            "offset": self.offset,
-            "document": self.document,
-            "current": list(self.current),
-            "ready": list(self.ready),
-        }
+        values = {name: getattr(self, name) for name in STATE}
+        return {name: list(v) if isinstance(v, list) else v for name, v in values.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put the reader where `state` was taken."""

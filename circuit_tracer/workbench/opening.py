@@ -14,13 +14,13 @@ import torch
 from circuit_tracer.attribution.reopening import check_same
 from circuit_tracer.attribution.settings import Cotangents
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.bundled import default_dictionary
+from circuit_tracer.bundled import CARDS_FILE, default_dictionary
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph
 from circuit_tracer.graphs.graph import GraphInfo, Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.processes import processes, reuse_memory
-from circuit_tracer.transcoders.cards import FILE, CardBook
+from circuit_tracer.transcoders.cards import CardBook
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons, open_neurons
@@ -182,7 +182,7 @@ def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
 
 def _cards(name: str, dictionary: Dictionary, model: Model, format: str | None) -> CardBook | None:
     """The dictionary's feature cards, where it has some of these very weights."""
-    path = find_dictionary(name, model, format=format).path / FILE
+    path = find_dictionary(name, model, format=format).path / CARDS_FILE
     if not path.is_file():
         return None
     book = CardBook(path)

@@ -19,7 +19,7 @@ from circuit_tracer.errors import CircuitTracerError
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.card_making import make_cards
-from circuit_tracer.transcoders.cards import FILE, load_cards
+from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
@@ -94,7 +94,7 @@ def show(progress: Progress) -> None:
 def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> None:
     """Train one dictionary, evaluate it as stored, make its cards, and put it in its place."""
     folder, made = shop.folder / kind, shop.work / kind
-    if is_up_to_date(folder, model, config) and (folder / FILE).is_file():
+    if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
         return
     if not is_up_to_date(made, model, config):
         rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1

@@ -241,11 +241,7 @@ def hash_files(files: tuple[Path, ...]) -> str:
 
 
 def _load_layer(
-    plan: Plan,
-    layer: LayerPlan,
-    device: torch.device | str,
-    dtype: torch.dtype | None,
-    lazy: bool,
+    plan: Plan, layer: LayerPlan, device: torch.device | str, dtype: torch.dtype | None, lazy: bool
 ) -> LayerTranscoder:
     stays = lazy and layer.can_stay_on_disk
     tensors = {
@@ -259,22 +255,18 @@ def _load_layer(
         stored_dtype = torch.promote_types(tensors["W_enc"].dtype, torch.float32)
         folded = layer.fold({name: tensor.double() for name, tensor in tensors.items()})
         tensors = {name: tensor.to(dtype or stored_dtype) for name, tensor in folded.items()}
-    moved = {
+    moved: dict[str, Any] = {
         name: tensor.to(device=device, dtype=dtype or tensor.dtype).contiguous()
         for name, tensor in tensors.items()
     }
-    file = _decoder_file(layer).to(device=device, dtype=dtype) if stays else None
+    if stays:
+        moved["W_dec"] = _decoder_file(layer).to(device=device, dtype=dtype)
     return LayerTranscoder(
         layer=layer.layer,
-        W_enc=moved["W_enc"],
-        b_enc=moved["b_enc"],
-        W_dec=file or moved["W_dec"],
-        b_dec=moved["b_dec"],
         activation=plan.activation,
-        threshold=moved.get("threshold"),
         k=layer.k if plan.activation == "topk" else None,
-        W_skip=moved.get("W_skip"),
         rectified=plan.rectified,
+        **moved,
     )
 
 
