@@ -37,8 +37,8 @@ def answer() -> None:
 def closing() -> None:
     """From here on Ctrl-C changes nothing: all is done but freeing memory, and the code is set."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # An interrupt that left a text being executed (as in the making of a dataclass) has told Python
-    # to end as if killed, whatever the exit code; executing another text takes that back.
+    # An interrupt that left a text being executed (as in the making of a dataclass) makes Python
+    # end as if killed, whatever the exit code; executing another text takes that back.
     exec("")
 
 

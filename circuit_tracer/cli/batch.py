@@ -178,7 +178,7 @@ def _prompts(path: Path, format: str | None, *, stdin: bool) -> PromptFile:
 def _shard(text: str | None, engine: str) -> Shard:
     if engine == "ray":
         if text is not None:
-            raise UsageError("--shard and --engine ray exclude each other: Ray deals the work out")
+            raise UsageError("--shard and --engine ray exclude each other: Ray shares the work out")
         return shards.WHOLE
     return shards.shard_here() if text is None else shards.parse_shard(text)
 

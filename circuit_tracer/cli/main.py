@@ -186,7 +186,7 @@ def _run(arguments: Sequence[str]) -> int:
         problem = error
     invocation.begin(problem)
     show_notes()
-    # SIGTERM unwinds like an exception, so that nothing half-written stays behind.
+    # SIGTERM unwinds like an exception, so that nothing half-written is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         code = command(

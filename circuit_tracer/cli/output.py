@@ -25,7 +25,7 @@ LEAST_COLUMNS = 20
 
 
 class Loudness(enum.Enum):
-    """How much is said on stderr."""
+    """How much is printed on stderr."""
 
     QUIET = "errors alone"
     NORMAL = "progress and notes"
@@ -42,7 +42,7 @@ def set_loudness(asked: Loudness) -> None:
 
 
 def loudness() -> Loudness:
-    """How much is said on stderr."""
+    """How much is printed on stderr."""
     return _loudness
 
 
@@ -77,7 +77,7 @@ def print_rich(*renderables: RenderableType) -> None:
 
 
 def print_row(words: str, *, name: str = "") -> None:
-    """A line of words on stdout, under one another behind its name where it does not fit.
+    """A line of words on stdout, under one another after its name where it does not fit.
 
     In a pipe or a file it stays one line, unless COLUMNS says how wide that is.
     """

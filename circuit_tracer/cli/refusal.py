@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     groups: list[Any]
     """Those around it, outermost first."""
     rest: list[str]
-    """The words behind them, but for the options before the command."""
+    """The words after them, but for the options before the command."""
 
 
 def refusal(error: Any, root: Any, arguments: Sequence[str]) -> str:
@@ -87,14 +87,14 @@ def _unknown_option(flag: str, place: _Place, arguments: Sequence[str]) -> str:
     if not flag.startswith("--"):  # typer says the first letter of -json alone
         flag = next((one for one in arguments if one.startswith(flag)), flag)
     if " " in flag:
-        return f'"{flag}" begins like an option; write -- in front of a text with a leading dash'
+        return f'"{flag}" begins like an option; write -- before a text with a leading dash'
     near = [one for one in known if len(flag) > 3 and one.startswith(flag)][:1]
     near = near or get_close_matches(f"--{flag.lstrip('-')}", known, n=1, cutoff=CLOSE)
     if near:
         return f"{place.path} has no option {flag}; did you mean {near[0]}?"
     inner = getattr(place.command, "commands", {})
     if any(flag in _flags(one) for one in inner.values()):
-        return f"{flag} stands behind the command; write {place.path} COMMAND {flag} ..."
+        return f"{flag} stands after the command; write {place.path} COMMAND {flag} ..."
     return f"{place.path} has no option {flag}; {place.path} --help lists those it has"
 
 
@@ -106,7 +106,7 @@ def _value_or_none(flag: str, place: _Place) -> str:
     option = next((one for one in place.command.params if flag in one.opts), None)
     if option is None or option.is_flag:
         return f"{flag} takes no value; write {flag} alone"
-    return f"{flag} needs a value behind it ({option.help.split('. ')[0].rstrip('.')})"
+    return f"{flag} needs a value after it ({option.help.split('. ')[0].rstrip('.')})"
 
 
 def _wrong_value(error: Any) -> str:
@@ -126,11 +126,11 @@ def _wrong_value(error: Any) -> str:
 def _kind(command: Any, parameter: Any) -> tuple[str, str]:
     """What a parameter takes and its bounds, in words, from the command's own annotations."""
     annotated = get_type_hints(command.callback, include_extras=True)[parameter.name]
-    wanted, told = get_args(annotated)[:2]
+    wanted, allowed = get_args(annotated)[:2]
     kinds = (wanted, *get_args(wanted))
     kind = next((KINDS[one] for one in kinds if one in KINDS), "another value")
-    least = "" if told.min is None else f" of at least {told.min}"
-    most = "" if told.max is None else f"{' and' if least else ' of'} at most {told.max}"
+    least = "" if allowed.min is None else f" of at least {allowed.min}"
+    most = "" if allowed.max is None else f"{' and' if least else ' of'} at most {allowed.max}"
     return kind, least + most
 
 
@@ -141,9 +141,7 @@ def _unknown_command(word: str, place: _Place) -> str:
     if near:
         return f'{place.path} has no command "{word}"; did you mean {place.path} {near[0]}?'
     if not place.groups and len(word.split()) > 1:
-        return (
-            f"a prompt stands behind the command trace; write {PROGRAM} trace {shlex.quote(word)}"
-        )
+        return f"a prompt stands after the command trace; write {PROGRAM} trace {shlex.quote(word)}"
     return f'{place.path} has no command "{word}"; choose one of {", ".join(known)}'
 
 

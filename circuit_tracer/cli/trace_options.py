@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 Chat = Annotated[
     bool, option("--chat", help="Put the prompt into the model's chat template, as the user's.")
 ]
-System = Annotated[
-    str | None, option("--system", help="The system turn in front of it; needs --chat.")
-]
+System = Annotated[str | None, option("--system", help="The system turn before it; needs --chat.")]
 Target = Annotated[
     list[str] | None,
     option(
@@ -33,12 +31,12 @@ Contrast = Annotated[
 ]
 WhyNot = Annotated[
     str | None,
-    option("--why-not", help="A token the model did not choose: explain what held it down."),
+    option("--why-not", help="A token the model did not choose: explain what kept it down."),
 ]
 Position = Annotated[
     int,
     option(
-        "--position", help="Explain what is said here; 0 is the first token (BOS), -1 the last."
+        "--position", help="Explain what follows this token; 0 is the first one (BOS), -1 the last."
     ),
 ]
 MaxNLogits = Annotated[

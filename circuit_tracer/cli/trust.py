@@ -33,7 +33,7 @@ def trust(
     seed: Annotated[int, own("--seed", help="Of everything that is drawn at random.")] = 0,
     quick: Annotated[
         bool,
-        own("--quick", help="Sums, direct edges, scores and knock-on effects alone, as in trace."),
+        own("--quick", help="Sums, direct edges, scores and indirect effects alone, as in trace."),
     ] = False,
     other: Annotated[
         str,

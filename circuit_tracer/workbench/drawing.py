@@ -115,12 +115,12 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
 
 
 def check_theme(theme: str, *, where: str = "`theme`") -> Theme:
-    """A theme by its name; raises UsageError that says where it was told."""
+    """A theme by its name; raises UsageError that says where it was given."""
     return one_of(where, theme, THEMES)
 
 
 def check_level(level: str, *, where: str = "`level`") -> Level:
-    """What stands for a node; raises UsageError that says where it was told."""
+    """What stands for a node; raises UsageError that says where it was given."""
     return one_of(where, level, LEVELS)
 
 

@@ -148,7 +148,7 @@ def _leading(table: pa.Table, key: str) -> list[LeadingHead]:
 def folder_pages(root: Path) -> Pages:
     """The pages of the traced folders in a folder. Raises GraphFileError where there is none.
 
-    Folders and files that are links leading out of it are passed over.
+    Folders and files that are links leading out of it are ignored.
     """
     rows: list[IndexRow] = []
     pages: dict[str, Callable[[], str]] = {}

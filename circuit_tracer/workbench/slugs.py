@@ -2,7 +2,7 @@
 
 A slug keeps the letters, accents and digits of every script; all else becomes "-". Where two
 prompts have the same words ("A banana is?", "a banana is"), the one that comes second gets a hash
-of its text behind the slug, because a folder with another prompt's graph is never replaced.
+of its text after the slug, because a folder with another prompt's graph is never replaced.
 """
 
 from __future__ import annotations
