@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.storage import column
-from circuit_tracer.graphs.graph import Edges, Floats, Ints, edge_keys
+from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, edge_keys, node_name
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -149,6 +149,13 @@ def strongest_edges(pruned: PrunedGraph, most: int = MOST_EDGES) -> Edges:
     return edges.take(np.sort(np.argsort(-flow, kind="stable")[:most]))
 
 
+def are_strongest(pruned: PrunedGraph, edges: Edges) -> bool:
+    """Whether these are all among the strongest edges, whose loadings are stored."""
+    strongest, n = strongest_edges(pruned), len(pruned.graph.nodes)
+    asked, stored = (edge_keys(some.source, some.target, n) for some in (edges, strongest))
+    return bool(np.isin(asked, stored).all())
+
+
 def influence_share(pruned: PrunedGraph, edges: Edges) -> float:
     """How much of the influence along all kept edges goes along these."""
     passed_on = handed_down(pruned.graph, pruned.influence)
@@ -195,6 +202,41 @@ def _moves(some: HeadLoadings, influence: Floats, most: int) -> tuple[Move, ...]
     return tuple(
         Move(int(places[0, i]), int(places[1, i]), float(sums[i]) / whole) for i in ranked.tolist()
     )
+
+
+def leading_record(pruned: PrunedGraph, leading: list[LeadingHead]) -> dict[str, Any]:
+    """Leading heads and how many of the kept edges they are of, as JSON values."""
+    edges = strongest_edges(pruned)
+    return {
+        "kept_edges": int(pruned.edge_kept.sum()),
+        "edges_taken_apart": len(edges),
+        "influence_share_of_these": influence_share(pruned, edges),
+        "heads": [
+            {**vars(head), "moves": [move._asdict() for move in head.moves]} for head in leading
+        ],
+    }
+
+
+def edge_record(
+    graph: Graph, source: int, target: int, weight: float, part: HeadLoadings
+) -> dict[str, Any]:
+    """The rows of one edge by layer, as JSON values."""
+    layers = []
+    for layer in np.unique(part.layer).tolist():
+        here = part.take(part.layer == layer)
+        heads = here.take(here.head >= 0)
+        names = ("head", "loading", "key", "query", "peak")
+        columns = zip(*(getattr(heads, name).tolist() for name in names), strict=True)
+        layers.append(
+            {
+                "layer": layer,
+                "residual": float(here.loading[here.head == RESIDUAL].sum()),
+                "others": float(here.loading[here.head == OTHERS].sum()),
+                "heads": [dict(zip(names, row, strict=True)) for row in columns],
+            }
+        )
+    ends = {"source": node_name(graph, source), "target": node_name(graph, target)}
+    return ends | {"weight": weight, "layers": layers}
 
 
 def loadings_after(

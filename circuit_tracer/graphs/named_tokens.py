@@ -83,6 +83,14 @@ def named_position(info: GraphInfo, text: str, flag: str) -> int:
     return positions[0]
 
 
+def named_head(text: str, flag: str) -> tuple[int, int]:
+    """Layer and number of an attention head, "3.2" or "L3.H2"; UsageError for anything else."""
+    match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", text.strip())
+    if match is None:
+        raise UsageError(f'{flag} "{text}" is no head; give LAYER.HEAD, such as 3.2')
+    return int(match[1]), int(match[2])
+
+
 def named_targets(info: GraphInfo, text: str, flag: str) -> list[int]:
     """Numbers of the targets that a text names; UsageError, with what there is, for none."""
     ids = [-1 if target.is_contrast else target.vocabulary_ids[0] for target in info.targets]

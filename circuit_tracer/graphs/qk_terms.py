@@ -8,7 +8,7 @@ they sum to the score before the softmax, and before a soft-cap where the model 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from circuit_tracer.graphs.graph import Floats
 
@@ -75,6 +75,33 @@ class Parts:
     """Sources of the query with most effect of either sign, each times the whole key."""
     key_sources: tuple[Share, ...]
 
+    def record(self) -> dict[str, Any]:
+        """The parts as JSON values."""
+        return {
+            "score": self.value,
+            "feature_share": self.feature_share,
+            "residual": self.residual,
+            "by_kind": {
+                query: dict(zip(KINDS, row, strict=True))
+                for query, row in zip(KINDS, self.by_kind.tolist(), strict=True)
+            },
+            **{
+                name: [
+                    {"query": term.query.name, "key": term.key.name, "value": term.value}
+                    for term in terms
+                ]
+                for name, terms in (("positive", self.positive), ("negative", self.negative))
+            },
+            "complete": self.complete,
+            **{
+                name: [{"source": one.source.name, "value": one.value} for one in shares]
+                for name, shares in (
+                    ("query_sources", self.query_sources),
+                    ("key_sources", self.key_sources),
+                )
+            },
+        }
+
 
 class KeyScore(NamedTuple):
     """One key that the query can look at."""
@@ -118,3 +145,13 @@ class QkAttribution:
     """All keys with any weight in the pattern, by position."""
     against: tuple[Against, ...]
     """Competing keys, those with most attention first unless they were named."""
+
+    def record(self) -> dict[str, Any]:
+        """The attribution as JSON values."""
+        names = ("layer", "head", "query", "key", "attention", "softcap", "window", "sees")
+        return {
+            **{name: getattr(self, name) for name in names},
+            **self.parts.record(),
+            "keys": [key._asdict() for key in self.keys],
+            "against": [{"key": one.key, **one.parts.record()} for one in self.against],
+        }

@@ -1,9 +1,14 @@
-"""Nodes of a graph as people name them: by the node's name, a token, a position or a target."""
+"""Nodes and edges of a graph as people name them: by name, token, position or target."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import Graph, NodeKind, node_names
+from circuit_tracer.graphs import Edges, Graph, NodeKind, node_name, node_names
 from circuit_tracer.graphs.named_tokens import named_positions, named_targets
 from circuit_tracer.graphs.token_text import shown
 
@@ -32,7 +37,29 @@ def target_rows(graph: Graph, text: str, flag: str) -> list[int]:
     return [targets[number] for number in named_targets(graph.info, text, flag)]
 
 
-def one_row(graph: Graph, text: str, rows: list[int], flag: str) -> int:
+def named_edge(graph: Graph, source: str, target: str, flag: str) -> Edges:
+    """The one edge between two named nodes; UsageError where they can be several, or for none."""
+    source_row = _one_row(graph, source, source_rows(graph, source, flag), flag)
+    target_row = _one_row(graph, target, target_rows(graph, target, flag), flag)
+    return edges_along(graph, [source_row, target_row])
+
+
+def edges_along(graph: Graph, rows: Sequence[int]) -> Edges:
+    """The edges along a path; UsageError where one is missing."""
+    which = []
+    for source, target in pairwise(rows):
+        into = graph.edges.into(target, target + 1)
+        at = np.flatnonzero(graph.edges.source[into] == source)
+        if not len(at):
+            start, end = node_name(graph, source), node_name(graph, target)
+            raise UsageError(
+                f"there is no edge from {start} to {end}; circuit-tracer show lists the strongest"
+            )
+        which.append(into.start + int(at[0]))
+    return graph.edges.take(np.array(which))
+
+
+def _one_row(graph: Graph, text: str, rows: list[int], flag: str) -> int:
     """The one row there is; UsageError, with their names, for several."""
     if len(rows) > 1:
         names = node_names(graph)

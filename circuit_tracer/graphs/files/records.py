@@ -14,6 +14,8 @@ from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import NodeKind, node_names
 from circuit_tracer.graphs.influence import edge_influence, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.head_paths import HeadPath
+from circuit_tracer.graphs.routes.paths import Path, signed_mass
 
 
 def counts(pruned: PrunedGraph) -> dict[str, int]:
@@ -85,3 +87,36 @@ def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, An
             }
         )
     return table
+
+
+def route_table(pruned: PrunedGraph, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Routes by the names and labels of their nodes; those through heads with the heads."""
+    names, labels = node_names(pruned.graph), pruned.graph.nodes.label
+    table = []
+    for path in paths:
+        record: dict[str, Any] = {
+            "nodes": [names[row] for row in path.rows],
+            "labels": [labels[row] for row in path.rows],
+            "strength": path.strength,
+            "sign": path.sign,
+            "share": path.share,
+        }
+        if isinstance(path, HeadPath):
+            ways = [[hop._asdict() | {"name": hop.name} for hop in way] for way in path.ways]
+            record |= {"heads": ways, "path_share": path.path_share}
+        table.append(record)
+    return table
+
+
+def mass_table(
+    pruned: PrunedGraph, targets: Sequence[int], sources: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """The summed strength of all paths from the sources (all tokens) into each target, by sign."""
+    graph = pruned.graph
+    if sources is None:
+        sources = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist()
+    names, mass = node_names(graph), signed_mass(graph, sources=sources)
+    return [
+        {"target": names[row], **{sign: float(getattr(mass, sign)[row]) for sign in mass._fields}}
+        for row in targets
+    ]
