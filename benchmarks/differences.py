@@ -1,9 +1,10 @@
-"""How two folders of outputs differ: in files, numbers, rounding, words, or the drawing alone.
+"""How two folders of outputs differ: in files, keys, numbers, rounding, words, or drawing alone.
 
 JSON and Parquet are compared value by value, text (Markdown, CSV, what was printed) by its numbers
 in their order and by the words between them, a figure by its texts and hints and then by where
 everything stands, a viewer page by the data that it carries. Times, versions and places are left
-out (`VOLATILE`). Numbers as close as another order of summation makes them are `rounding`. Changes
+out (`VOLATILE`). Numbers as close as another order of summation makes them, and numbers printed
+with more or fewer digits, are `rounding`. Changes
 of one kind (the same file, the same place in it, the same change) are counted together.
 """
 
@@ -43,9 +44,9 @@ HINT = re.compile(r"<title>([^<]*)</title>")
 TAG = re.compile(r"<[^>]*>")
 ROUNDING = 1e-4
 """Relative difference (or absolute, of numbers below 1) of two numbers that are the same figure."""
-Kind = Literal["files", "numbers", "rounding", "words", "drawing"]
+Kind = Literal["files", "keys", "numbers", "rounding", "words", "drawing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WRONG = ("files", "numbers")
+WRONG = ("files", "keys", "numbers")
 """The kinds that a change of words must not bring."""
 
 
@@ -99,7 +100,7 @@ def report(found: list[Difference], *, words: bool) -> str:
         of_kind = [one for one in found if one.kind == kind]
         total = sum(one.count for one in of_kind)
         lines.append(f"{kind}: {total:,} differences of {len(of_kind):,} kinds")
-        if kind != "words" or words:
+        if kind in WRONG or words:
             lines += [
                 f"  {one.count:6,} x {one.file}: {one.place}: {one.example}" for one in of_kind
             ]
@@ -144,7 +145,8 @@ def _in_values(before: Any, after: Any, place: str) -> Iterator[Change]:
             if key in before and key in after:
                 yield from _in_values(before[key], after[key], f"{place}.{_generic(key)}")
             else:
-                yield Change("numbers", f"{place}.{key}", str(key in before), str(key in after))
+                there = f"only {'before' if key in before else 'after'}"
+                yield Change("keys", f"{place}.{_generic(key)}", there, "")
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for one, other in zip(before, after, strict=True):
             yield from _in_values(one, other, f"{place}[]")
@@ -233,12 +235,21 @@ def _of_lines(one: str, other: str) -> Kind:
     numbers, others = NUMBER.findall(one), NUMBER.findall(other)
     if numbers == others:
         return "words"
-    values, other_values = ([float(n.replace(",", "")) for n in ns] for ns in (numbers, others))
-    if len(values) == len(other_values):
-        pairs = zip(values, other_values, strict=True)
-        if all(a == b or _of_numbers(a, b) == "rounding" for a, b in pairs):
-            return "rounding"
-    return "numbers"
+    same = len(numbers) == len(others) and all(map(_prints_the_same, numbers, others))
+    return "rounding" if same else "numbers"
+
+
+def _prints_the_same(one: str, other: str) -> bool:
+    """Whether two printed numbers may be one figure, given with the same or with fewer digits."""
+    before, after = (float(text.replace(",", "")) for text in (one, other))
+    coarser = max(_last_digit(one), _last_digit(other))
+    return abs(before - after) <= 0.501 * coarser or _of_numbers(before, after) == "rounding"
+
+
+def _last_digit(number: str) -> float:
+    """What its last printed digit counts: 0.01 of 0.25, 1e-7 of 3.1e-6."""
+    mantissa, _, exponent = number.partition("e")
+    return float(10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2])))
 
 
 def _shortened(one: str, other: str, around: int = 25, longest: int = 160) -> tuple[str, str]:
