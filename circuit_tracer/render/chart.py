@@ -87,9 +87,9 @@ class RowPanel:
     color: str = palette.INK
     """Of the panel's name."""
 
-    def words(self, one: Interval) -> str:
+    def words(self, figure: Interval) -> str:
         """A figure as written."""
-        return with_interval(one, percent=self.axis.percent, sign=self.sign)
+        return with_interval(figure, percent=self.axis.percent, sign=self.sign)
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ class Line:
 
     def known(self) -> list[tuple[float, Interval]]:
         """Points that were measured."""
-        return [(x, one) for x, one in self.points if math.isfinite(one.value)]
+        return [(x, figure) for x, figure in self.points if math.isfinite(figure.value)]
 
     def edges(self) -> list[tuple[float, float, float]]:
         """The ends of the band at each point."""
         if self.control is None:
-            return [(x, one.low, one.high) for x, one in self.known()]
+            return [(x, figure.low, figure.high) for x, figure in self.known()]
         spans = zip(self.points, self.control, strict=True)
         return [(x, control.low, control.high) for (x, _), control in spans]
 
@@ -255,9 +255,9 @@ def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
         dotted = line((left, at), (right, at), palette.QUIET, stroke_dasharray="2 3")
         words = _value(panel.axis, panel.level)
         parts.append(element("g", title(f"nothing changed: {words}"), dotted))
-    for one in panel.lines:
-        parts.append(ribbon(x, up, one.edges(), one.color))
-    parts += [_line(panel, one, x, up) for one in panel.lines]
+    for curve in panel.lines:
+        parts.append(ribbon(x, up, curve.edges(), curve.color))
+    parts += [_line(panel, curve, x, up) for curve in panel.lines]
     return "".join([*parts, *_end_names(panel.lines, right + 8, up)])
 
 
@@ -271,19 +271,19 @@ def _x_labels(panel: LinePanel, x: Scale, y: float) -> list[str]:
     return parts
 
 
-def _line(panel: LinePanel, one: Line, x: Scale, up: Scale) -> str:
-    known = one.known()
+def _line(panel: LinePanel, curve: Line, x: Scale, up: Scale) -> str:
+    known = curve.known()
     placed = [(x.at(at), up.at(value.value)) for at, value in known]
     if not placed:
         return ""
-    style: dict[str, Attribute] = {"fill": "none", "stroke": one.color, "stroke_width": 1.8}
-    style |= {"stroke_dasharray": one.dashes} if one.dashes else {}
+    style: dict[str, Attribute] = {"fill": "none", "stroke": curve.color, "stroke_width": 1.8}
+    style |= {"stroke_dasharray": curve.dashes} if curve.dashes else {}
     dots = []
     for (across, y), (at, value) in zip(placed, known, strict=True):
         tooltip = (
-            f"{one.name}, {panel.x_name} {panel.x_labels[at]}: {_value(panel.axis, value.value)}"
+            f"{curve.name}, {panel.x_name} {panel.x_labels[at]}: {_value(panel.axis, value.value)}"
         )
-        dots.append(element("circle", title(tooltip), cx=across, cy=y, r=2.8, fill=one.color))
+        dots.append(element("circle", title(tooltip), cx=across, cy=y, r=2.8, fill=curve.color))
     return element("polyline", points=points(placed), **style) + "".join(dots)
 
 
@@ -295,17 +295,19 @@ def _value(axis: Axis, value: float) -> str:
 
 def _end_names(lines: Sequence[Line], left: float, up: Scale) -> list[str]:
     """The lines' names at their ends, in their order, at least `APART` from each other."""
-    ends = [(up.at(one.known()[-1][1].value), i) for i, one in enumerate(lines) if one.known()]
+    ends = [
+        (up.at(curve.known()[-1][1].value), i) for i, curve in enumerate(lines) if curve.known()
+    ]
     places: list[float] = []
     for y, _ in sorted(ends):
         places.append(max(y, places[-1] + APART) if places else y)
     over = max(places[-1] - (up.start + 4), 0.0) if places else 0.0
     parts = []
     for (y, i), place in zip(sorted(ends), places, strict=True):
-        one, at = lines[i], place - over
-        parts.append(line((left - 6, y), (left + 4, at), one.color, stroke_width=0.8))
-        words = f"{one.name} {_value(up.axis, one.known()[-1][1].value)}"
+        curve, at = lines[i], place - over
+        parts.append(line((left - 6, y), (left + 4, at), curve.color, stroke_width=0.8))
+        words = f"{curve.name} {_value(up.axis, curve.known()[-1][1].value)}"
         size = SIZE if text_width(words, SIZE) <= ENDS - 8 else 9.0
         short = shorten_to_width(words, size, ENDS - 8)
-        parts.append(text(short, left + 7, at + 3.5, font_size=size, fill=one.color))
+        parts.append(text(short, left + 7, at + 3.5, font_size=size, fill=curve.color))
     return parts

@@ -92,7 +92,10 @@ class Axis:
             step *= 2
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         values = [round(step * i, 9) for i in range(first, last + 1)]
-        return [(one, minus(whole_percent(one) if self.percent else f"{one:g}")) for one in values]
+        return [
+            (value, minus(whole_percent(value) if self.percent else f"{value:g}"))
+            for value in values
+        ]
 
 
 class Scale(NamedTuple):
@@ -123,29 +126,29 @@ def mark(x: float, y: float, style: Style, *, size: float = 4.5) -> str:
     return element("circle", cx=x, cy=y, r=size - 0.7, fill=palette.PAPER, **ring)
 
 
-def dot(scale: Scale, y: float, one: Interval, style: Style, *, tooltip: str = "") -> str:
+def dot(scale: Scale, y: float, figure: Interval, style: Style, *, tooltip: str = "") -> str:
     """A figure on its interval, across; nothing where it is not known."""
-    if not math.isfinite(one.value):
+    if not math.isfinite(figure.value):
         return ""
     parts = [title(tooltip)] if tooltip else []
-    if math.isfinite(one.low) and math.isfinite(one.high):
-        left, right = scale.at(one.low), scale.at(one.high)
+    if math.isfinite(figure.low) and math.isfinite(figure.high):
+        left, right = scale.at(figure.low), scale.at(figure.high)
         parts.append(line((left, y), (right, y), style.color, stroke_width=1.8))
         parts += [
             line((x, y - 3.5), (x, y + 3.5), style.color, stroke_width=1.4) for x in (left, right)
         ]
-    return element("g", *parts, mark(scale.at(one.value), y, style, size=3.8))
+    return element("g", *parts, mark(scale.at(figure.value), y, style, size=3.8))
 
 
-def band(scale: Scale, y: float, one: Band, *, height: float = 10.0, tooltip: str = "") -> str:
+def band(scale: Scale, y: float, span: Band, *, height: float = 10.0, tooltip: str = "") -> str:
     """A control: grey from its smallest to its largest value, a stroke at the median if known."""
-    if not (math.isfinite(one.low) and math.isfinite(one.high)):
+    if not (math.isfinite(span.low) and math.isfinite(span.high)):
         return ""
-    left, right, top = scale.at(one.low), scale.at(one.high), y - height / 2
+    left, right, top = scale.at(span.low), scale.at(span.high), y - height / 2
     parts = [title(tooltip)] if tooltip else []
     parts.append(rect(left, top, max(right - left, 2.0), height, rx=2, fill=palette.RULE))
-    if math.isfinite(one.middle):
-        middle = scale.at(one.middle)
+    if math.isfinite(span.middle):
+        middle = scale.at(span.middle)
         stroke = line((middle, top), (middle, top + height), palette.QUIET, stroke_width=1.2)
         parts.append(stroke)
     return element("g", *parts)

@@ -94,23 +94,23 @@ def overlap_sentence(overlap: Overlap) -> str:
 def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
     """One line a graph: its letter, prompt, first target, scores."""
     table = plain_table()
-    dictionaries = {one.graph.info.dictionary.name for one in graphs}
+    dictionaries = {pruned.graph.info.dictionary.name for pruned in graphs}
     table.texts("", "prompt", "target")
     for name in ("features kept", "replacement", "completeness"):
         table.add_column(name, justify="right")
-    for name, one in zip(names, graphs, strict=True):
-        target = one.graph.info.targets[0]
-        features = one.graph.nodes.kind[one.node_kept] == NodeKind.FEATURE
+    for name, pruned in zip(names, graphs, strict=True):
+        target = pruned.graph.info.targets[0]
+        features = pruned.graph.nodes.kind[pruned.node_kept] == NodeKind.FEATURE
         value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
-        through = f" ({one.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
+        through = f" ({pruned.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
         add_plain(
             table,
             name,
-            f"{shorten(printable(one.graph.info.prompt).strip(), 36)}{through}",
+            f"{shorten(printable(pruned.graph.info.prompt).strip(), 36)}{through}",
             shorten(f"{target_text(target)} {value}", 18),
             str(int(features.sum())),
-            f"{one.scores.replacement:.2f}",
-            f"{one.scores.completeness:.2f}",
+            f"{pruned.scores.replacement:.2f}",
+            f"{pruned.scores.completeness:.2f}",
         )
     return table
 
@@ -129,7 +129,7 @@ def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: i
 
 def explained(overlaps: Sequence[Overlap]) -> Text:
     """What the figures of `overlap_table` mean."""
-    differ = any(one.features is None and one.places is not None for one in overlaps)
+    differ = any(overlap.features is None and overlap.places is not None for overlap in overlaps)
     return Text(f" {EXPLAINED}{f' {TWO_DICTIONARIES}' if differ else ''}", style="dim")
 
 
@@ -153,8 +153,8 @@ def features_table(
     table.numbers("influence in A", "in B")
     for row in rows[:limit]:
         values = [
-            percent(float(one.influence[at])) if at >= 0 else "-"
-            for one, at in zip(graphs, merged.rows[row], strict=True)
+            percent(float(graph.influence[at])) if at >= 0 else "-"
+            for graph, at in zip(graphs, merged.rows[row], strict=True)
         ]
         add_plain(
             table,

@@ -49,13 +49,13 @@ def compose(panels: Sequence[Panel], *, columns: int = 2, name: str = "") -> str
     """
     if not panels or columns < 1:
         raise UsageError("a page needs at least one panel and one column")
-    one = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    width_of_one = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
     y = MARGIN + (TITLE + 14 if name else 0.0)
     parts, number = [], 0
     for row in _rows(panels, columns):
         x, highest = MARGIN, 0.0
         for panel in row:
-            width = panel.span * one + (panel.span - 1) * GAP
+            width = panel.span * width_of_one + (panel.span - 1) * GAP
             size = size_of(panel.svg)
             height = size.height * width / size.width
             parts += [
@@ -82,11 +82,11 @@ def checked(svg: str, name: str) -> str:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:
         raise UsageError(f"{name} is no SVG ({reason(error)}); draw it again") from error
-    for one in root.iter():
-        tag = str(one.tag).removeprefix(NAMESPACE)
-        active = [a for a in one.attrib if a.lower().startswith("on") or "href" in a.lower()]
-        outside = [v for v in one.attrib.values() if "url(" in v or "javascript:" in v.lower()]
-        if tag not in SHAPES or active or outside or "style" in one.attrib:
+    for part in root.iter():
+        tag = str(part.tag).removeprefix(NAMESPACE)
+        active = [a for a in part.attrib if a.lower().startswith("on") or "href" in a.lower()]
+        outside = [v for v in part.attrib.values() if "url(" in v or "javascript:" in v.lower()]
+        if tag not in SHAPES or active or outside or "style" in part.attrib:
             raise UsageError(
                 f"{name} holds more than shapes and text ({tag}); give a figure that "
                 "circuit-tracer drew"

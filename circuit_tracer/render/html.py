@@ -20,29 +20,9 @@ from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.render.markup import words
 
 SCRIPTS = (
-    "data",
-    "layout",
-    "pens",
-    "theme",
-    "dom",
-    "labels",
-    "draw",
-    "lit",
-    "plot",
-    "pointer",
-    "heads",
-    "panel",
-    "routes",
-    "trust",
-    "search",
-    "groups",
-    "positions",
-    "diagram",
-    "exports",
-    "keys",
-    "controls",
-    "app",
-)
+    "data layout pens theme dom labels draw lit plot pointer heads panel routes trust"
+    " search groups positions diagram exports keys controls app"
+).split()
 """The page's modules, in the order they are joined."""
 GENERATOR = '<meta name="generator" content="circuit-tracer">'
 

@@ -125,7 +125,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         "leading": _leading(shown),
         "exportCommand": None
         if shown.export is None
-        else {name: printable(one) for name, one in shown.export._asdict().items()},
+        else {name: printable(words) for name, words in shown.export._asdict().items()},
         "cards": cards_record(shown.cards),
         "groups": [
             {"name": printable(name), "rows": number[list(rows)].tolist()}
@@ -287,8 +287,10 @@ def _counterparts(first: PrunedGraph, second: PrunedGraph) -> tuple[list[int], l
     """For each kept node of either graph: the same node's number in the other, or -1."""
     merged = merge(first, second, align(first.graph, second.graph))
     # One more than there are nodes: the last, which rows of -1 find, is kept by neither.
-    numbers = [_numbered(one.kept_rows, len(one.graph.nodes) + 1) for one in (first, second)]
-    counterparts = [[-1] * len(one.kept_rows) for one in (first, second)]
+    numbers = [
+        _numbered(pruned.kept_rows, len(pruned.graph.nodes) + 1) for pruned in (first, second)
+    ]
+    counterparts = [[-1] * len(pruned.kept_rows) for pruned in (first, second)]
     for pair in merged.rows:
         here, there = int(numbers[0][pair[0]]), int(numbers[1][pair[1]])
         if here >= 0 and there >= 0:

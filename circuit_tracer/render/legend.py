@@ -54,7 +54,11 @@ def legend(
     )
     height = max(block.height for _, block in blocks)
     placed = [shift(x, LINE, block.markup) for x, block in blocks]
-    chosen = [one for one in selection.sentences() if not (drawn and one.startswith("All "))]
+    chosen = [
+        sentence
+        for sentence in selection.sentences()
+        if not (drawn and sentence.startswith("All "))
+    ]
     sentences = (READING, on_edges, drawn, *chosen, softcap_line(pruned.graph))
     below, y = paragraph(" ".join(sentences), 0, height + 19, width)
     rule = line((0, 0), (width, 0), palette.RULE)

@@ -1,4 +1,4 @@
-"""Routes in the terminal: the strongest, one a line, with their signs and shares."""
+"""Routes in the terminal: the strongest, one a line, each up or down with its share."""
 
 from __future__ import annotations
 

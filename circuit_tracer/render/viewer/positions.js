@@ -29,7 +29,7 @@ function inTheirOrder(graph, boxes) {
   const keyed = boxes.map((box) => ({ box, key: key(box), level: level(box) }));
   keyed.sort((a, b) => a.level - b.level || (a.box.group ? 0 : a.box.rows[0] - b.box.rows[0]));
   keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  return keyed.map((one) => one.box);
+  return keyed.map(({ box }) => box);
 }
 
 // The corners of all boxes; nothing where none was moved.

@@ -51,16 +51,16 @@ function polyline(isDashed, points) {
   return svg(isDashed ? "polyline.curve.dashed" : "polyline.curve", { points: known.map(([x, y]) => at(x, y)).join(" ") });
 }
 
-function indirectChart(found) {
-  const place = (i) => (i + 0.5) / found.length;
+function indirectChart(effects) {
+  const place = (i) => (i + 0.5) / effects.length;
   return chart("Indirect effects: predicted against measured", "Spearman over ablated features, 95 % of bootstrap draws; frozen: attention and norms (both), attention, nothing",
-    found.map((one, i) => [place(i), FROZEN[one.frozen] || one.frozen]), [-0.5, 0, 0.5, 1],
-    (x, y) => found.filter((one) => Number.isFinite(one.value ?? NaN)).map((one) => {
-      const i = found.indexOf(one);
+    effects.map((effect, i) => [place(i), FROZEN[effect.frozen] || effect.frozen]), [-0.5, 0, 0.5, 1],
+    (x, y) => effects.filter((effect) => Number.isFinite(effect.value ?? NaN)).map((effect) => {
+      const i = effects.indexOf(effect);
       return [
-        Number.isFinite(one.low ?? NaN) ? svg("line.whisker", { x1: x(place(i)), x2: x(place(i)), y1: y(one.low), y2: y(one.high) }) : null,
-        svg("circle.point", { cx: x(place(i)), cy: y(one.value), r: 4 }),
-        svg("text.value", { x: x(place(i)) + 8, y: y(one.value) + 4 }, one.value.toFixed(2)),
+        Number.isFinite(effect.low ?? NaN) ? svg("line.whisker", { x1: x(place(i)), x2: x(place(i)), y1: y(effect.low), y2: y(effect.high) }) : null,
+        svg("circle.point", { cx: x(place(i)), cy: y(effect.value), r: 4 }),
+        svg("text.value", { x: x(place(i)) + 8, y: y(effect.value) + 4 }, effect.value.toFixed(2)),
       ];
     }));
 }
@@ -69,10 +69,10 @@ function sufficiencyChart(points) {
   const place = (i) => (points.length > 1 ? i / (points.length - 1) : 0.5) * 0.92 + 0.04;
   const end = points[points.length - 1];
   return chart("What stays of the target", "kept features alone (solid), without them (dashed), by node threshold",
-    points.map((one, i) => [place(i), String(one.threshold)]), [0, 0.5, 1],
+    points.map((point, i) => [place(i), String(point.threshold)]), [0, 0.5, 1],
     (x, y) => [
-      polyline(false, points.map((one, i) => [x(place(i)), y(one.sufficiency ?? NaN)])),
-      polyline(true, points.map((one, i) => [x(place(i)), y(one.necessity ?? NaN)])),
+      polyline(false, points.map((point, i) => [x(place(i)), y(point.sufficiency ?? NaN)])),
+      polyline(true, points.map((point, i) => [x(place(i)), y(point.necessity ?? NaN)])),
       Number.isFinite(end.sufficiency ?? NaN)
         ? svg("text.value", { x: x(place(points.length - 1)), y: y(end.sufficiency) + 14, "text-anchor": "end" }, percent(end.sufficiency))
         : null,
@@ -86,5 +86,5 @@ function distanceChart(curves) {
   return chart("Cosine of predicted and measured response", "by layers between cause and effect: attention and norms frozen (solid), nothing frozen (dashed)",
     labels.map((i) => [place(i), String(i)]), [0, 0.5, 1],
     (x, y) => curves.filter((curve) => curve.frozen !== "attention").map((curve) =>
-      polyline(curve.frozen === "nothing", curve.points.map((one) => [x(place(one.layers)), y(one.cosine ?? NaN)]))));
+      polyline(curve.frozen === "nothing", curve.points.map((point) => [x(place(point.layers)), y(point.cosine ?? NaN)]))));
 }
