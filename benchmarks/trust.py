@@ -31,13 +31,11 @@ from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.trust.estimate import Estimate
-from circuit_tracer.experiments.trust.indirect import (
-    draw_features,
-    measured_and_forecast,
-)
-from circuit_tracer.experiments.trust.measurements import Measurements, TrustSettings
-from circuit_tracer.experiments.trust.passes import Held, Subject
-from circuit_tracer.experiments.trust.run import Trust, trust
+from circuit_tracer.experiments.trust.passes import Subject
+from circuit_tracer.experiments.trust.results import Frozen, Measurements, Trust
+from circuit_tracer.experiments.trust.run import trust
+from circuit_tracer.experiments.trust.spec import TrustSettings
+from circuit_tracer.experiments.trust.steps.indirect import draw_features, measured_and_responding
 from circuit_tracer.graphs import prune
 from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.models import Model, open_model
@@ -65,43 +63,43 @@ BEYOND, SIGNED = "influence_beyond", "signed"
 Take = Callable[[Measurements], float]
 
 
-def _spearman(held: Held, *, targets: bool = False) -> Take:
+def _spearman(frozen: Frozen, *, targets: bool = False) -> Take:
     def take(found: Measurements) -> float:
-        if found.knock_on is None:
+        if found.indirect is None:
             return math.nan
-        one = found.knock_on.at(held)
+        one = found.indirect.at(frozen)
         return (one.targets if targets else one.everything).spearman.value
 
     return take
 
 
-def _linear(held: Held) -> Take:
-    return lambda m: m.knock_on.at(held).everything.pearson.value if m.knock_on else math.nan
+def _linear(frozen: Frozen) -> Take:
+    return lambda m: m.indirect.at(frozen).everything.pearson.value if m.indirect else math.nan
 
 
-def _signs(held: Held) -> Take:
-    return lambda m: m.knock_on.at(held).everything.signs.value if m.knock_on else math.nan
+def _signs(frozen: Frozen) -> Take:
+    return lambda m: m.indirect.at(frozen).everything.same_sign.value if m.indirect else math.nan
 
 
-def _distance(held: Held, layers_on: int, name: str) -> Take:
+def _distance(frozen: Frozen, layers_on: int, name: str) -> Take:
     def take(found: Measurements) -> float:
-        points = next((one.points for one in found.distance if one.held == held), ())
+        points = next((one.points for one in found.distance if one.frozen == frozen), ())
         return next((getattr(p, name) for p in points if p.layers_on == layers_on), math.nan)
 
     return take
 
 
-def _kept(held: Held, name: str) -> Take:
+def _kept(frozen: Frozen, name: str) -> Take:
     def take(found: Measurements) -> float:
-        curve = next(one for one in found.sufficiency if one.held == held)
+        curve = next(one for one in found.sufficiency if one.frozen == frozen)
         return float(getattr(curve.at(THRESHOLD), name))
 
     return take
 
 
-def _random(held: Held, name: str, which: str) -> Take:
+def _random(frozen: Frozen, name: str, which: str) -> Take:
     def take(found: Measurements) -> float:
-        curve = next(one for one in found.sufficiency if one.held == held)
+        curve = next(one for one in found.sufficiency if one.frozen == frozen)
         return float(getattr(getattr(curve.at(THRESHOLD), f"random_{name}"), which))
 
     return take
@@ -115,26 +113,26 @@ def _format(name: str) -> Take:
     return lambda m: math.nan if m.number_format is None else float(getattr(m.number_format, name))
 
 
-def _answering(held: Held) -> Take:
-    """The forecast in which what is not frozen answers."""
-    return lambda m: m.knock_on.at(held).answering.spearman.value if m.knock_on else math.nan
+def _responding(frozen: Frozen) -> Take:
+    """The prediction in which what is not frozen responds."""
+    return lambda m: m.indirect.at(frozen).responding.spearman.value if m.indirect else math.nan
 
 
-def _on_its_own(held: Held) -> Take:
+def _on_its_own(frozen: Frozen) -> Take:
     """Cross-layer features at their own layer alone."""
 
     def take(found: Measurements) -> float:
-        one = None if found.knock_on is None else found.knock_on.at(held).on_its_own
+        one = None if found.indirect is None else found.indirect.at(frozen).own_layer
         return math.nan if one is None else one.spearman.value
 
     return take
 
 
-def _ranked(held: Held, name: str) -> Take:
+def _ranked(frozen: Frozen, name: str) -> Take:
     def take(found: Measurements) -> float:
         if found.ranking is None:
             return math.nan
-        return float(getattr(found.ranking.at(held), name).value)
+        return float(getattr(found.ranking.at(frozen), name).value)
 
     return take
 
@@ -147,46 +145,46 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ("error share", lambda m: m.scores.error_share),
     ("constant share", lambda m: m.scores.constant_share),
     ("unexpanded + dropped share", lambda m: m.scores.unexpanded_share + m.scores.dropped_share),
-    ("**influence against ablation, attention frozen**", _ranked("constrained", "influence")),
-    ("... the direct edge alone, for comparison", _ranked("constrained", "direct")),
-    ("**... through further features only, attention frozen**", _ranked("constrained", BEYOND)),
-    ("... the direct edge alone, for comparison", _ranked("constrained", "direct_beyond")),
-    ("**influence against ablation, nothing frozen**", _ranked("free", "influence")),
-    ("... the direct edge alone, for comparison", _ranked("free", "direct")),
-    ("**... through further features only, nothing frozen**", _ranked("free", BEYOND)),
+    ("**influence against ablation, attention frozen**", _ranked("attention", "influence")),
+    ("... the direct edge alone, for comparison", _ranked("attention", "direct")),
+    ("**... through further features only, attention frozen**", _ranked("attention", BEYOND)),
+    ("... the direct edge alone, for comparison", _ranked("attention", "direct_beyond")),
+    ("**influence against ablation, nothing frozen**", _ranked("nothing", "influence")),
+    ("... the direct edge alone, for comparison", _ranked("nothing", "direct")),
+    ("**... through further features only, nothing frozen**", _ranked("nothing", BEYOND)),
     (
         "signed sum of routes against signed effect, attention frozen",
-        _ranked("constrained", SIGNED),
+        _ranked("attention", SIGNED),
     ),
-    ("... norms answer in the forecast, too", _ranked("constrained", "signed_answering")),
-    ("signed sum of routes against signed effect, nothing frozen", _ranked("free", SIGNED)),
-    ("... norms and attention answer in the forecast, too", _ranked("free", "signed_answering")),
-    ("**indirect effects, Spearman, attention and norms frozen**", _spearman("held")),
-    ("indirect effects, Pearson, attention and norms frozen", _linear("held")),
-    ("indirect effects, sign agreement, attention and norms frozen", _signs("held")),
-    ("... on the targets alone", _spearman("held", targets=True)),
-    ("... cross-layer features at their own layer alone", _on_its_own("held")),
-    ("**indirect effects, Spearman, attention frozen, norms free**", _spearman("constrained")),
-    ("... norms answer in the forecast, too", _answering("constrained")),
-    ("**indirect effects, Spearman, nothing frozen**", _spearman("free")),
-    ("... norms and attention answer in the forecast, too", _answering("free")),
-    ("indirect effects, Pearson, nothing frozen", _linear("free")),
-    ("indirect effects, sign agreement, nothing frozen", _signs("free")),
-    ("cosine 2 layers on, attention and norms frozen", _distance("held", 2, "cosine")),
-    ("normalised error 2 layers on, attention and norms frozen", _distance("held", 2, "error")),
-    ("cosine 1 layer on, attention frozen", _distance("constrained", 1, "cosine")),
-    ("normalised error 1 layer on, attention frozen", _distance("constrained", 1, "error")),
-    ("cosine 1 layer on, nothing frozen", _distance("free", 1, "cosine")),
-    ("cosine 3 layers on, nothing frozen", _distance("free", 3, "cosine")),
-    ("**sufficiency of the 0.8-pruned graph, nothing frozen**", _kept("free", "sufficiency")),
-    ("... errors removed as well", _kept("free", "sufficiency_without_errors")),
-    ("... matched random sets, median", _random("free", "sufficiency", "median")),
-    ("... matched random sets, best of 20", _random("free", "sufficiency", "high")),
-    ("what stays without the kept features, nothing frozen", _kept("free", "necessity")),
-    ("... without matched random sets, median", _random("free", "necessity", "median")),
-    ("sufficiency, MLP outputs frozen", _kept("constrained", "sufficiency")),
-    ("... matched random sets, best of 20", _random("constrained", "sufficiency", "high")),
-    ("what stays without the kept features, MLP outputs frozen", _kept("constrained", "necessity")),
+    ("... norms respond in the prediction, too", _ranked("attention", "signed_responding")),
+    ("signed sum of routes against signed effect, nothing frozen", _ranked("nothing", SIGNED)),
+    ("... norms and attention respond in the prediction, too", _ranked("nothing", "signed_responding")),
+    ("**indirect effects, Spearman, attention and norms frozen**", _spearman("attention, norms")),
+    ("indirect effects, Pearson, attention and norms frozen", _linear("attention, norms")),
+    ("indirect effects, sign agreement, attention and norms frozen", _signs("attention, norms")),
+    ("... on the targets alone", _spearman("attention, norms", targets=True)),
+    ("... cross-layer features at their own layer alone", _on_its_own("attention, norms")),
+    ("**indirect effects, Spearman, attention frozen, norms free**", _spearman("attention")),
+    ("... norms respond in the prediction, too", _responding("attention")),
+    ("**indirect effects, Spearman, nothing frozen**", _spearman("nothing")),
+    ("... norms and attention respond in the prediction, too", _responding("nothing")),
+    ("indirect effects, Pearson, nothing frozen", _linear("nothing")),
+    ("indirect effects, sign agreement, nothing frozen", _signs("nothing")),
+    ("cosine 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "cosine")),
+    ("normalised error 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "error")),
+    ("cosine 1 layer on, attention frozen", _distance("attention", 1, "cosine")),
+    ("normalised error 1 layer on, attention frozen", _distance("attention", 1, "error")),
+    ("cosine 1 layer on, nothing frozen", _distance("nothing", 1, "cosine")),
+    ("cosine 3 layers on, nothing frozen", _distance("nothing", 3, "cosine")),
+    ("**sufficiency of the 0.8-pruned graph, nothing frozen**", _kept("nothing", "sufficiency")),
+    ("... errors removed as well", _kept("nothing", "sufficiency_without_errors")),
+    ("... matched random sets, median", _random("nothing", "sufficiency", "median")),
+    ("... matched random sets, best of 20", _random("nothing", "sufficiency", "high")),
+    ("what stays without the kept features, nothing frozen", _kept("nothing", "necessity")),
+    ("... without matched random sets, median", _random("nothing", "necessity", "median")),
+    ("sufficiency, MLP outputs frozen", _kept("attention", "sufficiency")),
+    ("... matched random sets, best of 20", _random("attention", "sufficiency", "high")),
+    ("what stays without the kept features, MLP outputs frozen", _kept("attention", "necessity")),
     ("token overlap with the other dictionary", _other("token_overlap")),
     ("decoder cosine in the middle layers", _other("decoder_cosine")),
     ("... by chance", _other("decoder_cosine_by_chance")),
@@ -244,8 +242,11 @@ def table(rows: Sequence[Row], name: str) -> str:
     return "\n".join(lines)
 
 
-DOSES: tuple[tuple[Held, float], ...] = tuple(
-    (held, times) for held in ("held", "constrained") for times in (0.0, 0.9)
+DOSES: tuple[tuple[Frozen, float], ...] = (
+    ("attention, norms", 0.0),
+    ("attention, norms", 0.9),
+    ("attention", 0.0),
+    ("attention", 0.9),
 )
 
 
@@ -259,23 +260,23 @@ def doses(name: str, every: int) -> str:
         rows = draw_features(pruned, 40, seed=0)
         sums = predict(pruned.graph, ablation_shares(pruned.graph, rows)).indirect
         joined = (sums != 0) & pruned.graph.nodes.expanded[:, None]
-        for figures, (held, times) in zip(found, DOSES, strict=True):
-            measured, forecast = measured_and_forecast(subject, rows, held, times=times)
-            answering = sums if forecast is None else forecast
-            two = (spearman(one[joined], measured[joined]) for one in (sums, answering))
+        for figures, (frozen, times) in zip(found, DOSES, strict=True):
+            measured, responding = measured_and_responding(subject, rows, frozen, times=times)
+            responding = sums if responding is None else responding
+            two = (spearman(one[joined], measured[joined]) for one in (sums, responding))
             figures.append((next(two), next(two)))
     lines = [
         f"`{name}`, medians over {len(found[0])} prompts: a feature ablated, and a tenth of it "
         "taken away.",
         "",
         "| frozen | feature times | indirect effects, Spearman, graph's sums "
-        "| norms answer in the forecast |",
+        "| norms respond in the prediction |",
         "|---|---|---|---|",
     ]
-    for figures, (held, times) in zip(found, DOSES, strict=True):
-        graph, answering = np.nanmedian(np.array(figures), axis=0).tolist()
-        what = {"held": "attention and norms", "constrained": "attention"}[held]
-        lines.append(f"| {what} | {times:g} | {_cell(graph)} | {_cell(answering)} |")
+    for figures, (frozen, times) in zip(found, DOSES, strict=True):
+        graph, responding = np.nanmedian(np.array(figures), axis=0).tolist()
+        what = frozen.replace(",", " and")
+        lines.append(f"| {what} | {times:g} | {_cell(graph)} | {_cell(responding)} |")
     return "\n".join([*lines, "", ""])
 
 
@@ -331,11 +332,11 @@ def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     columns = (
-        _ranked("constrained", "influence"),
-        _spearman("held"),
-        _spearman("free"),
-        _kept("free", "sufficiency"),
-        _random("free", "sufficiency", "high"),
+        _ranked("attention", "influence"),
+        _spearman("attention, norms"),
+        _spearman("nothing"),
+        _kept("nothing", "sufficiency"),
+        _random("nothing", "sufficiency", "high"),
     )
     for kind in kinds:
         some = [row.report for row in rows if row.kind == kind]
@@ -348,9 +349,9 @@ def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
 
 def _sentence(rows: Sequence[Row]) -> str:
     found = [row.report.measured for row in rows]
-    good = sum(_spearman("held")(one) >= 0.72 for one in found)
-    ranked = sum(_ranked("constrained", "influence")(one) >= 0.72 for one in found)
-    kept, best = _kept("free", "sufficiency"), _random("free", "sufficiency", "high")
+    good = sum(_spearman("attention, norms")(one) >= 0.72 for one in found)
+    ranked = sum(_ranked("attention", "influence")(one) >= 0.72 for one in found)
+    kept, best = _kept("nothing", "sufficiency"), _random("nothing", "sufficiency", "high")
     above = sum(kept(one) > best(one) for one in found)
     seconds = [row.seconds for row in rows]
     return (
@@ -380,19 +381,19 @@ frozen.
 *Indirect effects* ask for more: the sign of each counts, and all pairs of 40 ablated features and a
 later node, targets or not, that a route through at least one further feature joins; direct edges
 are left out. There the graph's sums hold up while attention and norm denominators are frozen, as
-they are in the graph, and not once norms answer.
+they are in the graph, and not once norms respond.
 
 Why. An ablation changes the denominators of all later norms, and so everything that is read
-downstream; no edge of a graph says that. Put to the test: the same features with the same vectors,
-linear, errors frozen, but with norms free to answer (`interventions/linear.py`), predict about
-twice as well (rows "norms answer in the forecast, too"); with norms frozen that forecast is the
+downstream; no edge of a graph shows that. Put to the test: the same features with the same vectors,
+linear, errors frozen, but with norms free to respond (`interventions/linear.py`), predict about
+twice as well (rows "norms respond in the prediction, too"); with norms frozen that prediction is the
 graph's own sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a feature
 is pushed: taking away a tenth of a feature instead of all of it (below) changes neither figure, so
-it is the linear answer itself: what a dictionary's features make of a small change is not what the
+it is the linear response itself: what a dictionary's features make of a small change is not what the
 MLP makes of it. That part is the dictionary's.
 
-Cross-layer features count twice where later MLPs answer (their later decoders stand for that very
-answer). *At their own layer alone* leaves it to these MLPs; that it fits less well says that later
+Cross-layer features count twice where later MLPs respond (their later decoders stand for that
+very response). *At their own layer alone* leaves it to these MLPs; that it fits less well says that later
 decoders are not what the MLPs make of a single feature. Influence against ablation is measured so.
 
 """

@@ -1,4 +1,4 @@
-"""How many processes run this command together, as `torchrun` tells them. Imports nothing heavy.
+"""How many processes run this command together, as `torchrun` numbers them. Imports nothing heavy.
 
 All of them compute; only the first prints results and writes files.
 """
@@ -26,7 +26,7 @@ class Processes:
 
 
 def processes() -> Processes:
-    """What `torchrun` says; one process where it did not start this one."""
+    """What `torchrun` set; one process where it did not start this one."""
     values = [os.environ.get(name, "") for name in _TORCHRUN]
     if not all(values) or not all(value.isdecimal() for value in values[:3]):
         return Processes(rank=0, count=1)

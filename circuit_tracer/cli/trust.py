@@ -11,7 +11,7 @@ from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.trust import measurements
+from circuit_tracer.experiments.trust import results_file, spec
 from circuit_tracer.experiments.trust.report import terminal
 from circuit_tracer.graphs.files import storage
 from circuit_tracer.processes import is_first
@@ -83,7 +83,7 @@ def trust(
                 idle=pruned.graph.info.dictionary.kind == "neurons",
                 why="on a graph of neurons; leave it out",
             )
-            settings = measurements.TrustSettings(
+            settings = spec.TrustSettings(
                 features=features, random_sets=random_sets, draws=draws, seed=seed, quick=quick
             )
             opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
@@ -95,7 +95,7 @@ def trust(
             found, pruned, folder, max_nodes=max_nodes, overwrite=overwrite
         )
     if json:
-        print_json(found.to_json())
+        print_json(results_file.as_stored(found))
         return
     print_rich(terminal.page(found, width=columns()))
     if written:

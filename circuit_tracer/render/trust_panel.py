@@ -61,13 +61,19 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
-class StoredVerdict:
-    """What `circuit-tracer trust` concluded, in its words."""
+class Verdict:
+    """Whether to believe a graph, and why, as `circuit-tracer trust` words it."""
 
     level: Level
     headline: str
     reasons: tuple[Reason, ...] = ()
     figures: tuple[KeyFigure, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredVerdict(Verdict):
+    """The verdict of a report in a file."""
+
     is_brief: bool = False
     """Whether only what takes a second was tested."""
 

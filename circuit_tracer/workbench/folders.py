@@ -13,6 +13,7 @@ from circuit_tracer.experiments.trust.report.figure import trust_svg
 from circuit_tracer.experiments.trust.results_file import (
     TRUST_FIGURE,
     TRUST_FILE,
+    as_stored,
     read_verdict,
     verdict_in,
 )
@@ -42,7 +43,7 @@ from circuit_tracer.workbench.viewing import graph_page, shown
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from circuit_tracer.experiments.trust.run import Trust
+    from circuit_tracer.experiments.trust.results import Trust
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")
@@ -182,7 +183,7 @@ def write_trace(
     check_prompt(folder, pruned.graph.info.prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     ours |= set() if keeps_report else {TRUST_FILE, TRUST_FIGURE}
-    report = None if trust is None else trust.to_json()
+    report = None if trust is None else as_stored(trust)
     found = None if report is None else verdict_in(report)
     with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
@@ -213,7 +214,7 @@ def write_trace(
 def write_report(found: Trust, folder: Path) -> None:
     """trust.json and, of a full report, trust.svg, in place of earlier ones."""
     with new_file(folder / TRUST_FILE, overwrite=True) as file:
-        file.write_text(to_json(found.to_json(), indent=2) + "\n", encoding="utf-8")
+        file.write_text(to_json(as_stored(found), indent=2) + "\n", encoding="utf-8")
     if found.settings.quick:
         (folder / TRUST_FIGURE).unlink(missing_ok=True)  # of an earlier report
         return

@@ -15,8 +15,8 @@ from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Progress, Trace
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.trust.measurements import TrustSettings
-from circuit_tracer.experiments.trust.run import Trust
+from circuit_tracer.experiments.trust.results import Trust
+from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds

@@ -8,17 +8,17 @@ from pathlib import Path
 from circuit_tracer.bundled import bundled_dictionaries
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.estimate import Estimate
-from circuit_tracer.experiments.trust.measurements import TrustSettings
+from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.experiments.trust.results_file import (
     TRUST_FIGURE,
     TRUST_FILE,
+    as_stored,
     rests_on_more,
     stored_report,
 )
-from circuit_tracer.experiments.trust.run import Trust
 from circuit_tracer.experiments.trust.run import trust as measured
+from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs import PrunedGraph
-from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.workbench.folders import draw_again, figures_in, write_report
@@ -87,7 +87,7 @@ def write_trust(
     `overwrite`. Returns the names of the files that were written.
     """
     stored = stored_report(folder, pruned)
-    if not overwrite and stored is not None and rests_on_more(stored, plain(trust.to_json())):
+    if not overwrite and stored is not None and rests_on_more(stored, as_stored(trust)):
         logger.info(f"{folder / TRUST_FILE} rests on more and stays; `overwrite` replaces it")
         return []
     figures = figures_in(pruned, folder, max_nodes=max_nodes, all_of_them=overwrite)

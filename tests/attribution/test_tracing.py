@@ -19,7 +19,8 @@ from circuit_tracer.errors import (
     PromptError,
     UsageError,
 )
-from circuit_tracer.experiments.trust.run import TrustSettings, trust
+from circuit_tracer.experiments.trust.run import trust
+from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.ablation import ablate, item_of

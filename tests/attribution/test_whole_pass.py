@@ -19,7 +19,7 @@ from circuit_tracer.attribution.qk import explain_score
 from circuit_tracer.attribution.reopening import prompt_ids
 from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.tracing import Tracer, plan, trace_group
-from circuit_tracer.experiments.trust.passes import Subject, answers
+from circuit_tracer.experiments.trust.passes import Subject, responses
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.interventions.ablation import ablate, item_of
@@ -126,7 +126,7 @@ def test_trust_measures_the_whole_pass(rope: str) -> None:
     subject = Subject.of(found.pruned.graph, found.model, found.dictionary)
     centred = found.logits[AT] - found.logits[AT].mean()
     wanted = [float(centred[t.vocabulary_ids[0]]) for t in found.pruned.graph.info.targets]
-    assert answers(subject, [()], "free").targets[0] == pytest.approx(wanted, abs=ANGLES)
+    assert responses(subject, [()], "nothing").targets[0] == pytest.approx(wanted, abs=ANGLES)
 
 
 def test_only_such_models_run_what_comes_after_the_position() -> None:

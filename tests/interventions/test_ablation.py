@@ -12,7 +12,7 @@ import torch
 
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.trust.passes import Subject, answers
+from circuit_tracer.experiments.trust.passes import Subject, responses
 from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.interventions.ablation import ablate, item_named, item_of, item_together
@@ -98,10 +98,12 @@ def test_with_norms_frozen_it_measures_what_the_trust_report_does() -> None:
     table = ablate(model, dictionary, pruned.graph, items, modes=["constrained"], freeze_norms=True)
     found = np.array([row.measured["constrained"].logits for row in table.rows])
     subject = Subject.of(pruned.graph, model, dictionary)
-    measured = answers(subject, [item.changes for item in items], "held", every_node=False).moved
-    assert np.abs(found - measured).max() < 1e-4
+    frozen = responses(
+        subject, [item.changes for item in items], "attention, norms", every_node=False
+    ).moved
+    assert np.abs(found - frozen).max() < 1e-4
     total = np.array([row.predicted_total for row in table.rows], dtype=float)
-    free = answers(subject, [item.changes for item in items], "constrained", every_node=False).moved
+    free = responses(subject, [item.changes for item in items], "attention", every_node=False).moved
     assert np.abs(found - total).mean() < np.abs(free - total).mean()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.trust.indirect import draw_features
-from circuit_tracer.experiments.trust.passes import answers
+from circuit_tracer.experiments.trust.passes import FREER_WAYS, responses
+from circuit_tracer.experiments.trust.steps.indirect import draw_features
 from circuit_tracer.graphs.graph import Ints, NodeKind
 from circuit_tracer.interventions.prediction import ablation_shares, predict
 from tests.experiments.trust.subjects import Traced, linear_neurons, tiny
@@ -26,8 +26,8 @@ def test_with_attention_and_norms_frozen_they_are_the_graphs_sums(
     """Passes through the model's modules against a walk over the edges: nothing is shared."""
     traced = tiny(family, kind=kind, skip=skip)
     subject, graph, rows = traced.subject, traced.pruned.graph, several(traced)
-    changes = [subject.change(int(row)) for row in rows]
-    found = answers(subject, changes, "held", graph_answers=True).values
+    changes = subject.changes(rows)
+    found = responses(subject, changes, "attention, norms", graph_responds=True).values
     expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded & (graph.nodes.kind != NodeKind.ERROR)
     known[rows] = False  # an ablated feature is fixed; its own value is not its activation
@@ -40,26 +40,26 @@ def test_neurons_answer_with_their_edges_own_vectors() -> None:
     traced = tiny("llama", neurons=True)
     subject, graph = traced.subject, traced.pruned.graph
     rows = draw_features(traced.pruned, 8, seed=0)
-    changes = [subject.change(int(row)) for row in rows]
-    found = answers(subject, changes, "held", graph_answers=True).values
+    changes = subject.changes(rows)
+    found = responses(subject, changes, "attention, norms", graph_responds=True).values
     expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded.copy()
     known[rows] = False
     np.testing.assert_allclose(found[known], expected[known], atol=1e-9)
 
 
-def test_of_linear_neurons_the_forecast_with_norms_answering_is_what_the_model_does() -> None:
+def test_of_linear_neurons_the_prediction_with_norms_responding_is_what_the_model_does() -> None:
     """Their MLPs are what the features are, so that nothing is left but the norms."""
     traced = linear_neurons()
     subject = traced.subject
     rows = draw_features(traced.pruned, 8, seed=1)
-    changes = [subject.change(int(row)) for row in rows]
+    changes = subject.changes(rows)
     sums = predict(traced.pruned.graph, ablation_shares(traced.pruned.graph, rows)).total
     targets = traced.pruned.graph.target_rows
-    for way in ("constrained", "free"):
-        forecast = answers(subject, changes, way, graph_answers=True)
-        real = answers(subject, changes, way)
-        np.testing.assert_allclose(forecast.moved, real.moved, atol=1e-9)
+    for frozen in FREER_WAYS:
+        prediction = responses(subject, changes, frozen, graph_responds=True)
+        real = responses(subject, changes, frozen)
+        np.testing.assert_allclose(prediction.moved, real.moved, atol=1e-9)
         assert np.abs(sums[targets].T - real.moved).max() > 1e-3
 
 
@@ -68,9 +68,9 @@ def test_rows_of_different_layers_do_not_know_of_each_other(kind: str) -> None:
     """Also where some rows hold an MLP that others compute, and skips carry on."""
     traced = tiny("llama", kind=kind, skip=True)
     subject, rows = traced.subject, several(traced)
-    changes = [subject.change(int(row)) for row in rows]
-    for way in ("held", "constrained"):
-        together = answers(subject, changes, way).values
+    changes = subject.changes(rows)
+    for frozen in ("attention, norms", "attention"):
+        together = responses(subject, changes, frozen).values
         for column in range(0, len(rows), 4):
-            alone = answers(subject, changes[column : column + 1], way).values
+            alone = responses(subject, changes[column : column + 1], frozen).values
             np.testing.assert_allclose(together[:, column], alone[:, 0], atol=1e-12)

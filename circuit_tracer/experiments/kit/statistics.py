@@ -1,4 +1,4 @@
-"""Rank and linear correlation and agreement of signs, with bootstrap intervals.
+"""Rank and linear correlation and agreement in sign, with bootstrap intervals.
 
 Pairs of one ablated feature are not independent, so whole features are resampled, not pairs.
 
@@ -29,8 +29,8 @@ class Likeness:
 
     spearman: Interval
     pearson: Interval
-    signs: Interval
-    """Share of pairs whose signs agree."""
+    same_sign: Interval
+    """Share of pairs with the same sign."""
     pairs: int
     sources: int
     """Changed nodes among the pairs."""
@@ -38,9 +38,7 @@ class Likeness:
 
 def ranks(values: Floats) -> Floats:
     """(m,) ranks from 0; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    found: Floats = ((ends - counts + ends - 1) / 2.0)[inverse]
+    found: Floats = _ranks(values, np.ones((1, len(values))))[0]
     return found
 
 
@@ -58,20 +56,16 @@ def spearman(x: Floats, y: Floats) -> float:
     return pearson(ranks(x), ranks(y))
 
 
-def signs_agree(x: Floats, y: Floats) -> float:
-    """Share of pairs with the same sign; NaN for none."""
-    return float(np.mean(np.sign(x) == np.sign(y))) if len(x) else float("nan")
-
-
 def likeness(predicted: Floats, measured: Floats, source: Ints, *, seed: int) -> Likeness:
     """Correlations over pairs (m,), with intervals over the sources that they belong to (m,)."""
     generator = np.random.default_rng(seed)
     n_pairs, n_sources = len(source), len(np.unique(source))
     predicted, measured, source = _thinned(MOST_PAIRS, generator, predicted, measured, source)
+    agree = np.sign(predicted) == np.sign(measured)
     values = (
         spearman(predicted, measured),
         pearson(predicted, measured),
-        signs_agree(predicted, measured),
+        float(agree.mean()) if n_pairs else float("nan"),
     )
     predicted, measured, source = _thinned(MOST_DRAWN, generator, predicted, measured, source)
     groups, group = np.unique(source, return_inverse=True)
@@ -81,11 +75,11 @@ def likeness(predicted: Floats, measured: Floats, source: Ints, *, seed: int) ->
         _pearsons(predicted[None], measured[None], counts),
         counts @ (np.sign(predicted) == np.sign(measured)) / np.maximum(counts.sum(1), 1),
     )
-    rank, linear, signs = (
+    rank, linear, same_sign = (
         _figure(value, draws if len(groups) > 1 else draws[:0])
         for value, draws in zip(values, drawn, strict=True)
     )
-    return Likeness(rank, linear, signs, n_pairs, n_sources)
+    return Likeness(rank, linear, same_sign, n_pairs, n_sources)
 
 
 def rank_figure(predicted: Floats, measured: Floats, *, seed: int) -> Interval:

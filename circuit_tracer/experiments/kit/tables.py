@@ -1,11 +1,19 @@
-"""Tables of a report as plain text cells, and Markdown in which foreign text stays text."""
+"""A report's tables and findings in the terminal, and as Markdown in which any text stays text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from circuit_tracer.render.fitted_table import LEAST_TEXT, PADDING
+from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table, titled
 from circuit_tracer.render.text import printable
 
 _ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
@@ -21,8 +29,61 @@ class Table:
     step: str
     """Heading it stands under; several tables may share one."""
     columns: tuple[str, ...]
+    """Their names; all empty for a table without headings."""
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def rich_table(table: Table) -> RichTable:
+    """A table for the terminal, its note below; columns of numbers are flush right.
+
+    Their headings stay on one line where that leaves each text `LEAST_TEXT` cells.
+    """
+    shown = plain_table(escape(table.note), header=any(table.columns))
+    columns = [(name, [row[i] for row in table.rows]) for i, name in enumerate(table.columns)]
+    needed = (
+        max(len(text) for text in (name, *cells)) if _is_number(cells) else LEAST_TEXT
+        for name, cells in columns
+    )
+    fits = sum(needed) + PADDING * len(columns) <= WIDTH
+    for name, cells in columns:
+        if _is_number(cells):
+            shown.add_column(Text(printable(name)), justify="right", no_wrap=fits, overflow="fold")
+        else:
+            shown.add_column(Text(printable(name)), overflow="fold")
+    for row in table.rows:
+        add_plain(shown, *row)
+    return shown
+
+
+def sections(tables: Iterable[Table]) -> Iterator[RenderableType]:
+    """Tables for the terminal under their headings."""
+    for table in tables:
+        yield from titled(table.step, rich_table(table), Text(""))
+
+
+def verdict_text(
+    headline: str,
+    findings: Iterable[tuple[str, str, str]],
+    *,
+    width: int,
+    style: str = "bold",
+    paragraph: str = "",
+) -> Text:
+    """A headline in its style and what it rests on: marks, each with its colour and its words."""
+    text = Text("\n".join(wrapped(headline, width)), style=style)
+    if paragraph:
+        text.append("\n" + "\n".join(wrapped(paragraph, width)))
+    for mark, color, words in findings:
+        text.append(f"\n  {mark} ", style=color)
+        text.append("\n    ".join(wrapped(words, width - 4)))
+    return text
+
+
+def wrapped(words: str, width: int) -> list[str]:
+    """Lines of at most `width`; a number and its % stay together."""
+    lines = textwrap.wrap(printable(words).replace(" %", "\u00a0%"), width)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -32,8 +93,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join([lines[0], f"|{'|'.join(sides)}|", *lines[1:]])
 
 
-def _is_number(column: Sequence[str]) -> bool:
-    return all(one[:1] in "+−?0123456789" for one in column)
+def _is_number(column: Iterable[str]) -> bool:
+    return all(text[:1] in "+-−?0123456789" for text in column)
 
 
 def cell(words: str) -> str:

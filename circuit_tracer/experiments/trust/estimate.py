@@ -19,23 +19,23 @@ from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.attribution.source_streams import places_of
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.experiments.kit.statistics import MOST_DRAWN, likeness
-from circuit_tracer.experiments.trust.gates import CHANGES, GATED
-from circuit_tracer.experiments.trust.integrity import MOST_CHECKED
-from circuit_tracer.experiments.trust.measurements import TrustSettings
-from circuit_tracer.experiments.trust.passes import ANSWERS, QUICK_ANSWERS, Subject, answers
-from circuit_tracer.experiments.trust.ranking import RANKED, WAYS
-from circuit_tracer.experiments.trust.sufficiency import THRESHOLDS
-from circuit_tracer.graphs.graph import Bools, NodeKind
+from circuit_tracer.experiments.trust.passes import FREER_WAYS, QUICK_WAYS, WAYS, Subject, responses
+from circuit_tracer.experiments.trust.spec import TrustSettings
+from circuit_tracer.experiments.trust.steps.gates import CHANGES, GATED
+from circuit_tracer.experiments.trust.steps.integrity import MOST_CHECKED
+from circuit_tracer.experiments.trust.steps.ranking import RANKED
+from circuit_tracer.experiments.trust.steps.sufficiency import THRESHOLDS
+from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.interventions.engine import MOST_ENTRIES, rows_at_once
-from circuit_tracer.interventions.prediction import change_shares, predict
+from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.interventions.spec import Intervention
 from circuit_tracer.models.devices import synchronize
 
 PROBE = 8
-"""Rows of the passes, and columns of the walks, that tell how long one takes."""
+"""Rows of the passes, and columns of the walks, that are timed."""
 SWEPT = 64
-"""Rows that are swept to tell how long a sweep takes."""
+"""Rows of the sweep that is timed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Work:
     large: int
     """Interventions on hundreds of features, after which only targets are read."""
     columns: int
-    """Interventions that the graph foretells, each a walk over its edges."""
+    """Interventions that the graph predicts, each a walk over its edges."""
     likenesses: int
     """Correlations of pairs, with intervals."""
     passes: int
@@ -78,17 +78,16 @@ def expected(
     """For a report in which the prompt is swept again so many times."""
     work, graph = _work(subject, pruned, settings), pruned.graph
     features = graph.nodes.of_kind(NodeKind.FEATURE)
-    moved = {int(row): -1.0 for row in features[:PROBE]}
-    shares = change_shares(graph, [moved] * PROBE)
+    shares = ablation_shares(graph, features[:PROBE])
     some = features[:: max(1, 2 * len(features) * PROBE // MOST_ENTRIES + 1)]
-    changes = tuple(change for row in some for change in subject.change(int(row)))
     of_change = 0.5 * len(features) / max(len(some), 1)
-    seconds = work.columns / PROBE * _fastest(lambda: predict(graph, shares))
-    seconds += work.likenesses * _of_likeness()
+    seconds = work.columns / max(shares.shape[1], 1) * _fastest(lambda: predict(graph, shares))
+    x, y = np.random.default_rng(0).normal(size=(2, MOST_DRAWN))
+    seconds += work.likenesses * _fastest(lambda: likeness(x, y, np.arange(len(x)) % 40, seed=0))
     for count, passes, (a_pass, a_row) in (
         (work.read, work.passes / 2, _of_passes(subject, (), every_node=True)),
         (work.unread, work.passes / 2, _of_passes(subject, (), every_node=False)),
-        (of_change * work.large, 0, _of_passes(subject, changes, every_node=False)),
+        (of_change * work.large, 0, _of_passes(subject, subject.ablation(some), every_node=False)),
     ):
         seconds += passes * a_pass + count * a_row
     if sweeps:
@@ -98,8 +97,9 @@ def expected(
 
 
 def _work(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> _Work:
-    ways, L = len(QUICK_ANSWERS if settings.quick else ANSWERS), pruned.graph.info.n_layers
-    features = min(settings.features, int(((pruned.influence > 0) & _fires(pruned)).sum()))
+    ways, L = len(QUICK_WAYS if settings.quick else WAYS), pruned.graph.info.n_layers
+    has_influence = (pruned.graph.nodes.kind == NodeKind.FEATURE) & (pruned.influence > 0)
+    features = min(settings.features, int(has_influence.sum()))
     checked = features + MOST_CHECKED
     read = checked + (3 * ways - 1) * features
     columns = checked + features
@@ -113,7 +113,7 @@ def _work(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> _Wo
     sets = (len(THRESHOLDS) + 1) * (3 + 2 * settings.random_sets)
     return _Work(
         read=read + ways * drawn,
-        unread=3 * len(WAYS) * RANKED,
+        unread=3 * len(FREER_WAYS) * RANKED,
         large=2 * sets,
         columns=columns + drawn + RANKED,
         likenesses=8,
@@ -121,27 +121,15 @@ def _work(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> _Wo
     )
 
 
-def _fires(pruned: PrunedGraph) -> Bools:
-    found: Bools = pruned.graph.nodes.kind == NodeKind.FEATURE
-    return found
-
-
 def _of_passes(subject: Subject, changes: Intervention, *, every_node: bool) -> tuple[float, float]:
     """Seconds of a pass, and of each further row of it, with these changes in every row."""
 
     def run(count: int) -> float:
         rows = [changes] * count
-        return _fastest(lambda: answers(subject, rows, "constrained", every_node=every_node))
+        return _fastest(lambda: responses(subject, rows, "attention", every_node=every_node))
 
     one, several = run(1), run(PROBE)
     return one, max((several - one) / (PROBE - 1), several / (20 * PROBE))
-
-
-def _of_likeness() -> float:
-    """Seconds of one correlation of pairs with its interval."""
-    x, y = np.random.default_rng(0).normal(size=(2, MOST_DRAWN))
-    source = np.arange(MOST_DRAWN) % 40
-    return _fastest(lambda: likeness(x, y, source, seed=0))
 
 
 def _of_sweep(subject: Subject, pruned: PrunedGraph) -> float:

@@ -1,16 +1,16 @@
-"""The model's own answer to many interventions, read off at every node of a graph.
+"""The model's own response to many interventions, read off at every node of a graph.
 
-What answers depends on what is held, from most to least:
+What responds depends on what is frozen, from most to least:
 
-* still: attention patterns, norm denominators and all MLP outputs but for the change itself. The
-  model is then what the graph's edges describe; what is measured must equal them.
-* held: attention patterns and norm denominators, as in the graph; MLPs above the change answer.
-  What the graph claims of routes, tested on the model's own MLPs.
-* constrained: attention patterns alone; norms answer as well.
-* free: nothing.
+* everything: attention patterns, norm denominators and all MLP outputs but for the change itself.
+  The model is then what the graph's edges describe; what is measured must equal them.
+* attention, norms: patterns and denominators, as in the graph; MLPs after the change respond. What
+  the graph claims of routes, tested on the model's own MLPs.
+* attention: patterns alone; norms respond as well.
+* nothing.
 
-A cross-layer feature writes wherever its decoder reaches, as in the graph, unless told otherwise:
-its later decoders stand for what later MLPs make of it, and count twice where these answer.
+A cross-layer feature writes wherever its decoder reaches, as in the graph, unless `writes` limits
+it: its later decoders stand for what later MLPs make of it, and count twice where these respond.
 
 A feature's value is what its encoder reads linearly (its pre-activation, whose parts the edges
 are), so a feature that falls silent counts with the whole of its fall. A neuron's value is its
@@ -21,16 +21,16 @@ Shapes: n nodes, k interventions, T tokens, L layers, d model width, V vocabular
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.experiments.trust.results import Frozen
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
 from circuit_tracer.interventions.engine import passes
 from circuit_tracer.interventions.freezing import Freezing, frozen_norms
@@ -42,11 +42,12 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_floats
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
-Held = Literal["still", "held", "constrained", "free"]
-ANSWERS: tuple[Held, ...] = ("held", "constrained", "free")
-"""Ways in which something beyond the change itself answers."""
-QUICK_ANSWERS: tuple[Held, ...] = ("held", "free")
+WAYS: tuple[Frozen, ...] = ("attention, norms", "attention", "nothing")
+"""Ways of freezing in which something beyond the change itself responds."""
+QUICK_WAYS: tuple[Frozen, ...] = ("attention, norms", "nothing")
 """Those of a brief report."""
+FREER_WAYS: tuple[Frozen, ...] = ("attention", "nothing")
+"""Those in which norms respond."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,20 @@ class Subject:
 
     @cached_property
     def features(self) -> LinearFeatures:
-        """The graph's features as they answer in its own terms."""
+        """The graph's features as they respond in its own terms."""
         return LinearFeatures.of(self.graph, self.dictionary, self.original)
 
-    def change(self, row: int, times: float = 0.0) -> Intervention:
-        """One node of the graph at a multiple of itself; 0 ablates."""
-        return (change_of(self.graph, row, Strength(times)),)
+    def changes(self, rows: Iterable[int], times: float = 0.0) -> list[Intervention]:
+        """Nodes of the graph one by one at a multiple of themselves; 0 ablates."""
+        return [(change_of(self.graph, int(row), Strength(times)),) for row in rows]
+
+    def ablation(self, rows: Iterable[int]) -> Intervention:
+        """Nodes of the graph ablated together."""
+        return tuple(change for (change,) in self.changes(rows))
 
 
 @dataclass(frozen=True)
-class Answers:
+class Responses:
     """What a batch of interventions did."""
 
     values: Floats
@@ -91,38 +96,41 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(
+def responses(
     subject: Subject,
     interventions: Sequence[Intervention],
-    held: Held,
+    frozen: Frozen,
     *,
     linear: bool = True,
     every_node: bool = True,
-    mlps_held: bool = False,
+    freeze_mlps: bool = False,
     writes: Writes = "all",
-    graph_answers: bool = False,
-) -> Answers:
+    graph_responds: bool = False,
+) -> Responses:
     """Carry out interventions, one a column. UsageError where the numbers overflow.
 
     Without `linear` features are encoded as the model would have them (neurons always differ).
-    Without `every_node` only targets are read. `mlps_held` keeps all MLP outputs as they were but
-    for the change, whatever else answers: what is then missing went through an MLP. `writes`
-    says at which layers cross-layer features are written (`spec.Writes`). With
-    `graph_answers` the graph's own features answer in the MLPs' place, linearly: a forecast, in
-    which norms and attention that are not held do what they do in the model.
+    Without `every_node` only targets are read. `freeze_mlps` keeps all MLP outputs as they were but
+    for the change, whatever else responds: what is then missing went through an MLP. `writes`
+    chooses the layers at which cross-layer features are written (`spec.Writes`). With
+    `graph_responds` the graph's own features respond in the MLPs' place, linearly: a prediction,
+    in which norms and attention that are not frozen do what they do in the model.
     """
     graph, model, original = subject.graph, subject.model, subject.original
     at = torch.tensor(sorted({t.position for t in graph.info.targets}), device=model.device)
-    all_held = held == "still" or mlps_held or graph_answers
-    keeps_norms = held in ("still", "held")
+    no_mlp_responds = frozen == "everything" or freeze_mlps or graph_responds
+    norms_respond = frozen in ("attention", "nothing")
     freezing = Freezing(
-        attention=held != "free",
-        norms=frozen_norms(model.wiring, original.capture) if keeps_norms else {},
-        skips_carry=all_held,
+        attention=frozen != "nothing",
+        norms={} if norms_respond else frozen_norms(model.wiring, original.capture),
+        skips_carry=no_mlp_responds,
         writes=writes,
-        features=subject.features if graph_answers else None,
+        features=subject.features if graph_responds else None,
     )
-    ends = [_end(one, held, all_held, model.n_layers) for one in interventions]
+    ends = [  # last layer whose MLP output is frozen
+        model.n_layers - 1 if no_mlp_responds else -1 if frozen == "nothing" else highest_layer(one)
+        for one in interventions
+    ]
     values = np.zeros((len(graph.nodes), len(interventions)))
     targets = np.zeros((len(interventions), len(graph.info.targets)))
     moved = np.zeros_like(targets)
@@ -142,24 +150,7 @@ def answers(
         if batch.seen is not None:
             _read_features(subject, batch.seen, values[:, here], linear=linear)
             values[graph.target_rows, here] = moved[here].T
-    return Answers(values, targets, moved)
-
-
-def knock_on_of(subject: Subject, interventions: Sequence[Intervention], held: Held) -> Floats:
-    """(n, k) what came about through at least one further MLP: the change with MLPs answering
-    minus the change with all MLP outputs held, all else alike."""
-    linear = not subject.has_gates
-    whole = answers(subject, interventions, held, linear=linear)
-    rest = answers(subject, interventions, held, linear=linear, mlps_held=True)
-    found: Floats = whole.values - rest.values
-    return found
-
-
-def _end(changes: Intervention, held: Held, all_held: bool, n_layers: int) -> int:
-    """Last layer whose MLP output is held."""
-    if all_held:
-        return n_layers - 1
-    return -1 if held == "free" else highest_layer(changes)
+    return Responses(values, targets, moved)
 
 
 def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Floats:

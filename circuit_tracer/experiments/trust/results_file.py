@@ -1,26 +1,57 @@
-"""The trust report that lies beside a graph: which graph it is of, and what it concludes."""
+"""`trust.json` beside a graph: which graph it is of, what it concludes, and its spelling."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from circuit_tracer.graphs.files.json_values import from_plain
+from circuit_tracer.experiments.trust.results import Trust
+from circuit_tracer.graphs.files.json_values import from_plain, plain
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.trust_panel import StoredVerdict
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
 
+# Names that the code has given up stay in the file, so that reports of all versions read alike.
+_STORED_KEYS = {
+    "frozen": "held",
+    "ways": "by_held",
+    "indirect": "knock_on",
+    "indirect effects": "knock-on effects",
+    "responding": "answering",
+    "signed_responding": "signed_answering",
+    "own_layer": "on_its_own",
+    "same_sign": "signs",
+}
+_STORED_FROZEN = {"attention, norms": "held", "attention": "constrained", "nothing": "free"}
+
+
+def as_stored(report: Trust) -> dict[str, Any]:
+    """A report in JSON's own types, as it is stored; NaN becomes null."""
+    record: dict[str, Any] = _stored(plain(asdict(report)))
+    return record
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_stored(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        _STORED_KEYS.get(key, key): _STORED_FROZEN[item] if key == "frozen" else _stored(item)
+        for key, item in value.items()
+    }
+
 
 def fingerprint(pruned: PrunedGraph) -> str:
-    """What tells one graph from another: prompt, weights, targets and their values, size, and
-    what was kept."""
+    """A hash of what distinguishes a graph: prompt, weights, targets, size, what was kept."""
     graph = pruned.graph
     info, nodes = graph.info, graph.nodes
     values = np.nan_to_num(nodes.value[graph.target_rows])
@@ -39,23 +70,20 @@ def fingerprint(pruned: PrunedGraph) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def read_verdict(folder: Path, pruned: PrunedGraph) -> StoredVerdict | None:
-    """The verdict in a traced folder; None where there is none, or only one of another graph."""
+def stored_report(folder: Path, pruned: PrunedGraph) -> Mapping[str, Any] | None:
+    """The report in a traced folder; None where there is none, or only one of another graph."""
     try:
-        record = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
-        if record["fingerprint"] != fingerprint(pruned):
-            return None
-        return verdict_in(record)
+        record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
+        verdict_in(record)
+        return record if record["fingerprint"] == fingerprint(pruned) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def stored_report(folder: Path, pruned: PrunedGraph) -> Mapping[str, Any] | None:
-    """The whole report in a traced folder; None where `read_verdict` says None."""
-    if read_verdict(folder, pruned) is None:
-        return None
-    record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
-    return record
+def read_verdict(folder: Path, pruned: PrunedGraph) -> StoredVerdict | None:
+    """The verdict of `stored_report`."""
+    report = stored_report(folder, pruned)
+    return None if report is None else verdict_in(report)
 
 
 def rests_on_more(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
@@ -65,11 +93,11 @@ def rests_on_more(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
         return bool(now["quick"])
     if any(before.get(name, 0) > now[name] for name in ("features", "random_sets", "draws")):
         return True
-    return bool(_measured(stored) - _measured(fresh))
-
-
-def _measured(report: Mapping[str, Any]) -> set[str]:
-    return {name for name, found in report.get("measured", {}).items() if found not in (None, [])}
+    old, new = (
+        {name for name, part in report.get("measured", {}).items() if part not in (None, [])}
+        for report in (stored, fresh)
+    )
+    return bool(old - new)
 
 
 def verdict_in(record: Mapping[str, Any]) -> StoredVerdict:

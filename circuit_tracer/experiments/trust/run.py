@@ -1,32 +1,35 @@
-"""Measure all that a reader needs before believing a graph, and say what follows."""
+"""Measure all that a reader needs before believing a graph, and judge it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.trust.agreement import DictionaryAgreement, agreement
-from circuit_tracer.experiments.trust.distance import by_distance
 from circuit_tracer.experiments.trust.estimate import Estimate, expected
-from circuit_tracer.experiments.trust.gates import departures
-from circuit_tracer.experiments.trust.indirect import draw_features, knock_on
-from circuit_tracer.experiments.trust.integrity import MOST_CHECKED, conservation, direct_check
-from circuit_tracer.experiments.trust.measurements import Measurements, TrustSettings
-from circuit_tracer.experiments.trust.number_format import number_format, settings_of
-from circuit_tracer.experiments.trust.passes import ANSWERS, QUICK_ANSWERS, Subject
-from circuit_tracer.experiments.trust.places import places
-from circuit_tracer.experiments.trust.ranking import RANKED, ranking
+from circuit_tracer.experiments.trust.passes import QUICK_WAYS, WAYS, Subject
+from circuit_tracer.experiments.trust.results import DictionaryAgreement, Measurements, Trust
 from circuit_tracer.experiments.trust.results_file import fingerprint
-from circuit_tracer.experiments.trust.sufficiency import sufficiency
-from circuit_tracer.experiments.trust.verdict import Verdict, judge
-from circuit_tracer.graphs.files.json_values import plain
+from circuit_tracer.experiments.trust.spec import TrustSettings
+from circuit_tracer.experiments.trust.steps.agreement import agreement
+from circuit_tracer.experiments.trust.steps.distance import by_distance
+from circuit_tracer.experiments.trust.steps.gates import departures
+from circuit_tracer.experiments.trust.steps.indirect import draw_features, indirect_effects
+from circuit_tracer.experiments.trust.steps.integrity import (
+    MOST_CHECKED,
+    conservation,
+    direct_check,
+)
+from circuit_tracer.experiments.trust.steps.number_format import number_format, settings_of
+from circuit_tracer.experiments.trust.steps.places import places
+from circuit_tracer.experiments.trust.steps.ranking import RANKED, ranking
+from circuit_tracer.experiments.trust.steps.sufficiency import sufficiency
+from circuit_tracer.experiments.trust.verdict import judge
 from circuit_tracer.graphs.graph import Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.interventions.engine import few_threads
@@ -35,30 +38,7 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 OnStage = Callable[[str], None]
-"""Told what is done next."""
-
-
-@dataclass(frozen=True)
-class Trust:
-    """The report."""
-
-    prompt: str
-    model: str
-    dictionary: str
-    fingerprint: str
-    """Of the graph the report is about."""
-    settings: TrustSettings
-    verdict: Verdict
-    measured: Measurements
-    notes: tuple[str, ...]
-    """Why something was not measured."""
-    seconds: dict[str, float]
-    """Wall time by stage."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON's own types; NaN becomes null."""
-        record: dict[str, Any] = plain(asdict(self))
-        return record
+"""Called with what is done next."""
 
 
 def trust(
@@ -73,9 +53,9 @@ def trust(
 ) -> Trust:
     """Measure a graph with the model and dictionary it was traced with.
 
-    `other` is another dictionary of the model, to compare stories with. `on_estimate` is told
-    beforehand what it will take. Raises UsageError for a graph of another model, dictionary or
-    tokenizer.
+    `other` is another dictionary of the model, to compare stories with. `on_estimate` gets
+    what it will take before it begins. Raises UsageError for a graph of another model, dictionary
+    or tokenizer.
     """
     settings = settings or TrustSettings()
     with few_threads(model):
@@ -109,7 +89,7 @@ class _Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Say what is done, and how long it took."""
+        """Report what is done next, and keep how long it took."""
         self.on_stage(name)
         start = time.perf_counter()
         yield
@@ -131,7 +111,7 @@ class _Run:
     def measure(self, other: Dictionary | None) -> Measurements:
         """Everything that was asked for."""
         subject, pruned, settings = self.subject, self.pruned, self.settings
-        graph, has_gates = pruned.graph, subject.has_gates
+        graph = pruned.graph
         with self.stage("sums and direct edges"):
             rows = self._draw()
             checked = np.union1d(rows, self._most_influential())
@@ -144,18 +124,18 @@ class _Run:
                 places=places(pruned),
             )
         if len(rows):
-            with self.stage("knock-on effects"):
-                ways = QUICK_ANSWERS if settings.quick else ANSWERS
-                tested = knock_on(subject, rows, ways=ways, seed=settings.seed)
-                found = replace(found, knock_on=tested)
-        if has_gates:
+            with self.stage("indirect effects"):
+                ways = QUICK_WAYS if settings.quick else WAYS
+                tested = indirect_effects(subject, rows, ways=ways, seed=settings.seed)
+                found = replace(found, indirect=tested)
+        if subject.has_gates:
             with self.stage("gates"):
                 found = replace(found, gates=departures(subject, checked))
         return found if settings.quick else self._rest(found, other)
 
     def _rest(self, found: Measurements, other: Dictionary | None) -> Measurements:
         subject, pruned, settings = self.subject, self.pruned, self.settings
-        if found.knock_on is not None:
+        if found.indirect is not None:
             with self.stage("ranking by influence"):
                 rows = draw_features(pruned, RANKED, seed=settings.seed, last_layer=True)
                 ranked = ranking(subject, pruned, rows, seed=settings.seed)
@@ -165,9 +145,9 @@ class _Run:
         with self.stage("sufficiency and necessity"):
             curves = sufficiency(subject, pruned, n_random=settings.random_sets, seed=settings.seed)
         found = replace(found, distance=distance, sufficiency=curves)
-        if distance and all(one.held != "held" for one in distance):
+        if distance and all(curve.frozen != "attention, norms" for curve in distance):
             self.notes.append(
-                "with norm denominators held the response to half of a layer's features grows "
+                "with norm denominators frozen the response to half of a layer's features grows "
                 "until the numbers overflow, so it has no curve"
             )
         if other is not None and isinstance(subject.dictionary, Dictionary):
@@ -187,7 +167,7 @@ class _Run:
         try:
             return draw_features(self.pruned, self.settings.features, seed=self.settings.seed)
         except UsageError as error:
-            self.notes.append(f"knock-on effects were not tested: {error}")
+            self.notes.append(f"indirect effects were not tested: {error}")
             return np.zeros(0, dtype=np.int64)
 
     def _most_influential(self) -> Ints:

@@ -1,4 +1,4 @@
-"""What follows from the measurements, by rules that are written down (README, "Trust").
+"""What follows from the measurements, by rules that are written down (docs/trust.md).
 
 Every part is good, bad or between. A graph whose sums or direct edges are wrong is *broken*. With
 any bad part it is *doubtful*, with all good *sound*, otherwise to be read with *care*.
@@ -7,94 +7,84 @@ any bad part it is *doubtful*, with all good *sound*, otherwise to be read with 
 |---|---|---|
 | replacement (where there are errors) | >= 0.8 | < 0.5 |
 | hidden influence (unexpanded + dropped) | <= 0.1 | > 0.5 |
-| knock-on Spearman, attention and norms held | >= 0.72 | < 0.5 |
-| influence against ablation, Spearman over features, attention held | >= 0.72 | never |
-| sufficiency of the kept graph, nothing held | >= 0.8 and above all random sets | < 0.5, or not \
+| indirect effects, attention and norms frozen: Spearman | >= 0.72 | < 0.5 |
+| influence against ablation over features, attention frozen: Spearman | >= 0.72 | never |
+| sufficiency of the kept graph, nothing frozen | >= 0.8 and above all random sets | < 0.5, or not \
 above the random median |
-| knock-on Spearman, nothing held | >= 0.5 | never |
+| indirect effects, nothing frozen: Spearman | >= 0.5 | never |
 | gates (neurons), Spearman of an ablation's direct effects with the edges | never | < 0.8 |
 
-Not part of the grade, but said: constants (>= 0.3), tokens of which errors start 0.3 or more, and
+Reported but not graded: constants (>= 0.3), tokens of which errors start 0.3 or more, and
 dictionaries that disagree: a token overlap below 0.7, or features of the middle layers whose
 decoders are no more alike than chance (a mean best cosine less than 0.1 above it).
-A layer's routes are believed where its features' knock-on Spearman (of at least 20 pairs) reaches
+A layer's routes are believed where its features' indirect Spearman (of at least 20 pairs) reaches
 0.72 and errors are at most 0.2 of what goes into it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from circuit_tracer.experiments.trust.key_figures import key_figures
-from circuit_tracer.experiments.trust.marks import FREE, KNOCK_ON
-from circuit_tracer.experiments.trust.measurements import Measurements
-from circuit_tracer.experiments.trust.reasons import broken, graded, remarks
-from circuit_tracer.render.trust_panel import KeyFigure, Level, Reason
+from circuit_tracer.experiments.trust.findings import (
+    INDIRECT,
+    UNFROZEN,
+    Finding,
+    graded,
+    remarks,
+    sums_and_edges,
+)
+from circuit_tracer.experiments.trust.results import Measurements
+from circuit_tracer.render.trust_panel import Level, Reason, Verdict
 
 LEAST_PAIRS = 20
 LAYER_ERRORS = 0.2
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether to believe the graph, and why."""
-
-    level: Level
-    headline: str
-    reasons: tuple[Reason, ...]
-    figures: tuple[KeyFigure, ...] = ()
-
-
 def judge(found: Measurements) -> Verdict:
     """Apply the rules."""
-    figures = tuple(key_figures(found))
-    wrong = tuple(broken(found))
-    if wrong:
-        return Verdict(
-            "broken",
-            "Do not believe this graph: it is not what the model computes.",
-            wrong,
-            figures,
-        )
-    parts = tuple(graded(found))
-    marks = {reason.mark for reason in parts}
+    exact, parts = list(sums_and_edges(found)), list(graded(found))
+    figures = tuple(part.figure for part in (*exact, *parts) if part.figure is not None)
+    if wrong := _reasons(exact):
+        headline = "Do not believe this graph: it is not what the model computes."
+        return Verdict("broken", headline, tuple(wrong), figures)
+    reasons = _reasons(parts)
+    marks = [reason.mark for reason in reasons]
     level: Level = "doubtful" if "-" in marks else "care" if "~" in marks else "sound"
-    headline = _headline(level, found, parts)
-    return Verdict(level, headline, (*parts, *remarks(found)), figures)
-
-
-def _headline(level: Level, found: Measurements, parts: tuple[Reason, ...]) -> str:
-    where = _believed(found)
-    if level == "sound":
-        return f"Believe the routes{where}; they hold up when they are cut."
     if level == "doubtful":
-        return "Do not rely on this graph: read the reasons first."
-    doubts = [reason for reason in parts if reason.mark == "~"]
-    if len(doubts) == 1 and not _foretells(found):
-        return (
-            f"Believe the routes{where} as an account of this pass, not as a forecast of "
-            "interventions."
+        headline = "Do not rely on this graph: read the reasons first."
+    elif level == "sound":
+        headline = f"Believe the routes{_believed(found)}; they hold up when they are cut."
+    elif marks.count("~") == 1 and not _predicts_interventions(found):
+        headline = (
+            f"Believe the routes{_believed(found)} as an account of this pass, not as a "
+            "prediction of interventions."
         )
-    return f"Believe the routes{where} with care: the reasons say why."
+    else:
+        headline = f"Believe the routes{_believed(found)} with care: the reasons say why."
+    return Verdict(level, headline, (*reasons, *remarks(found)), figures)
 
 
-def _foretells(found: Measurements) -> bool:
-    """Whether knock-on effects are foretold with nothing held, as far as that is known."""
-    if found.knock_on is None:
+def _reasons(parts: Sequence[Finding]) -> list[Reason]:
+    return [part.reason for part in parts if part.reason is not None]
+
+
+def _predicts_interventions(found: Measurements) -> bool:
+    """Whether indirect effects are as predicted with nothing frozen, as far as that is known."""
+    if found.indirect is None:
         return True
-    return not found.knock_on.at("free").everything.spearman.value < FREE
+    return not found.indirect.at("nothing").everything.spearman.value < UNFROZEN
 
 
 def _believed(found: Measurements) -> str:
     """ " through layers 0-3", or nothing where all or none are."""
-    if found.knock_on is None:
+    if found.indirect is None:
         return ""
     errors = {place.layer: place.error_share for place in found.places.layers}
-    tested = [one for one in found.knock_on.by_layer if one[2] >= LEAST_PAIRS]
+    tested = [figure for figure in found.indirect.by_layer if figure.pairs >= LEAST_PAIRS]
     good = [
         layer
-        for layer, figure, _ in tested
-        if figure >= KNOCK_ON[0] and errors.get(layer, 0.0) <= LAYER_ERRORS
+        for layer, spearman, _ in tested
+        if spearman >= INDIRECT[0] and errors.get(layer, 0.0) <= LAYER_ERRORS
     ]
     if not good or len(good) == len(tested):
         return ""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from circuit_tracer.attribution import conservation, trace
 from circuit_tracer.errors import ConservationError, UsageError
-from circuit_tracer.experiments.trust.measurements import TrustSettings
-from circuit_tracer.experiments.trust.run import Trust, trust
+from circuit_tracer.experiments.trust.results import Trust
+from circuit_tracer.experiments.trust.run import trust
+from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models.norms import FrozenNorm, Norm
@@ -118,18 +119,18 @@ class UnfrozenNorm(FrozenNorm):
     scale: Any = None
 
     def pull(self, cotangent: Tensor, position: Any) -> Tensor:
-        held = super().pull(cotangent, position)
+        pulled = super().pull(cotangent, position)
         x, scale = self.x[position], self.scale[position][..., None]
-        along: Tensor = x * (x * held).mean(-1, keepdim=True) * scale**2
-        return held - along
+        along: Tensor = x * (x * pulled).mean(-1, keepdim=True) * scale**2
+        return pulled - along
 
 
 def unfreeze(monkeypatch: pytest.MonkeyPatch) -> None:
-    frozen = Norm.freeze
+    freeze_norm = Norm.freeze
 
     def freeze(self: Norm, x: Tensor, *, weighted: bool = True) -> FrozenNorm:
-        held = frozen(self, x, weighted=weighted)
-        return UnfrozenNorm(held.gain, held.bias, held.centred, x, self.scale(x))
+        frozen = freeze_norm(self, x, weighted=weighted)
+        return UnfrozenNorm(frozen.gain, frozen.bias, frozen.centred, x, self.scale(x))
 
     monkeypatch.setattr(Norm, "freeze", freeze)
 

@@ -1,4 +1,4 @@
-"""What is foretold and what is measured, against slow and independent ways to the same numbers."""
+"""What is predicted and what is measured, against slow and independent ways to the same numbers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ import pytest
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit import statistics
 from circuit_tracer.experiments.kit.statistics import likeness, ranks, spearman
-from circuit_tracer.experiments.trust import ranking as ranking_module
-from circuit_tracer.experiments.trust import sufficiency as sufficiency_module
-from circuit_tracer.experiments.trust.agreement import agreement
-from circuit_tracer.experiments.trust.distance import by_distance
 from circuit_tracer.experiments.trust.estimate import Estimate, expected
-from circuit_tracer.experiments.trust.gates import departures
-from circuit_tracer.experiments.trust.indirect import draw_features, knock_on
-from circuit_tracer.experiments.trust.integrity import conservation, direct_check
-from circuit_tracer.experiments.trust.measurements import TrustSettings
-from circuit_tracer.experiments.trust.number_format import (
+from circuit_tracer.experiments.trust.passes import responses
+from circuit_tracer.experiments.trust.spec import TrustSettings
+from circuit_tracer.experiments.trust.steps import ranking as ranking_step
+from circuit_tracer.experiments.trust.steps import sufficiency as sufficiency_step
+from circuit_tracer.experiments.trust.steps.agreement import agreement
+from circuit_tracer.experiments.trust.steps.distance import by_distance
+from circuit_tracer.experiments.trust.steps.gates import departures
+from circuit_tracer.experiments.trust.steps.indirect import (
+    draw_features,
+    indirect_effects,
+    measured_and_responding,
+)
+from circuit_tracer.experiments.trust.steps.integrity import conservation, direct_check
+from circuit_tracer.experiments.trust.steps.number_format import (
     edges_in,
     number_format,
     settings_of,
 )
-from circuit_tracer.experiments.trust.passes import answers, knock_on_of
-from circuit_tracer.experiments.trust.places import places
-from circuit_tracer.experiments.trust.ranking import ranking
-from circuit_tracer.experiments.trust.sufficiency import sufficiency
+from circuit_tracer.experiments.trust.steps.places import places
+from circuit_tracer.experiments.trust.steps.ranking import ranking
+from circuit_tracer.experiments.trust.steps.sufficiency import sufficiency
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.prediction import ablation_shares, change_shares, predict
@@ -58,7 +62,7 @@ def path_sums(graph: Graph, source: int, target: int, share: float) -> tuple[flo
 
 
 @pytest.mark.parametrize("unexpanded", [0, 3])
-def test_foretold_effects_are_sums_over_all_paths(unexpanded: int) -> None:
+def test_predicted_effects_are_sums_over_all_paths(unexpanded: int) -> None:
     graph = random_graph(per_layer=4, unexpanded=unexpanded, dtype=np.float64)
     sources = graph.nodes.of_kind(NodeKind.FEATURE)[:5]
     changes = zip(sources.tolist(), (-1, -1, -2, 0.5, -1), strict=True)
@@ -75,7 +79,9 @@ def test_foretold_effects_are_sums_over_all_paths(unexpanded: int) -> None:
 
 @pytest.mark.parametrize("kind", ["plt", "clt"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_direct_edges_are_what_the_model_does_when_all_else_is_held(family: str, kind: str) -> None:
+def test_direct_edges_are_what_the_model_does_when_all_else_is_frozen(
+    family: str, kind: str
+) -> None:
     traced = tiny(family, kind=kind, skip=True)
     rows = traced.pruned.kept_rows
     rows = rows[traced.pruned.graph.nodes.kind[rows] != NodeKind.LOGIT]
@@ -85,32 +91,32 @@ def test_direct_edges_are_what_the_model_does_when_all_else_is_held(family: str,
     assert conservation(traced.pruned.graph).holds
 
 
-def test_with_linear_neurons_knock_on_effects_are_exactly_the_graphs() -> None:
-    """Neurons that are linear answer as the graph's features do, along every route."""
+def test_with_linear_neurons_indirect_effects_are_exactly_the_graphs() -> None:
+    """Neurons that are linear respond as the graph's features do, along every route."""
     traced = linear_neurons()
     rows = draw_features(traced.pruned, 12, seed=0)
     graph = traced.pruned.graph
-    foretold = predict(graph, ablation_shares(graph, rows)).indirect
+    predicted = predict(graph, ablation_shares(graph, rows)).indirect
     subject = traced.subject
-    measured = knock_on_of(subject, [subject.change(int(row)) for row in rows], "held")
+    measured, _ = measured_and_responding(subject, rows, "attention, norms")
     known = traced.pruned.graph.nodes.expanded
-    assert np.abs(foretold[known]).max() > 1e-3
-    np.testing.assert_allclose(measured[known], foretold[known], atol=1e-9)
-    found = knock_on(subject, rows, seed=0).at("held").everything
+    assert np.abs(predicted[known]).max() > 1e-3
+    np.testing.assert_allclose(measured[known], predicted[known], atol=1e-9)
+    found = indirect_effects(subject, rows, seed=0).at("attention, norms").everything
     assert found.spearman.value > 0.999
-    assert found.signs.value > 0.999
-    curves = by_distance(subject, ways=("held",), draws=2)[0]
+    assert found.same_sign.value > 0.999
+    curves = by_distance(subject, ways=("attention, norms",), draws=2)[0]
     assert max(point.error for point in curves.points) < 1e-6
 
 
-def test_an_effect_through_mlps_is_what_is_missing_when_all_mlps_are_held() -> None:
+def test_an_effect_through_mlps_is_what_is_missing_when_all_mlps_are_frozen() -> None:
     traced = tiny("llama")
     subject = traced.subject
     rows = draw_features(traced.pruned, 6, seed=1)
-    changes = [subject.change(int(row)) for row in rows]
-    still = answers(subject, changes, "still").values
-    held = answers(subject, changes, "held").values
-    np.testing.assert_allclose(knock_on_of(subject, changes, "held"), held - still, atol=1e-12)
+    direct = responses(subject, subject.changes(rows), "everything").values
+    whole = responses(subject, subject.changes(rows), "attention, norms").values
+    indirect, _ = measured_and_responding(subject, rows, "attention, norms")
+    np.testing.assert_allclose(indirect, whole - direct, atol=1e-12)
 
 
 def test_features_of_all_influences_are_drawn_by_seed() -> None:
@@ -136,7 +142,7 @@ def test_all_features_are_sufficient_and_none_are_not() -> None:
     everything = prune(traced.pruned.graph, node_threshold=1.0, edge_threshold=1.0)
     free = sufficiency(traced.subject, everything, thresholds=(1.0,), n_random=2)[-1]
     point = free.at(1.0)
-    assert free.held == "free"
+    assert free.frozen == "nothing"
     assert 0.8 * point.of < point.features <= point.of  # the others have no influence at all
     assert point.sufficiency == pytest.approx(1.0, abs=1e-3)
     assert point.necessity == pytest.approx(0.0, abs=1e-3)
@@ -156,10 +162,10 @@ def test_random_sets_match_layers_and_activations() -> None:
     traced = bundled()
     nodes = traced.pruned.graph.nodes
     active = nodes.of_kind(NodeKind.FEATURE)
-    strata = sufficiency_module._strata(traced.subject, active)
+    strata = sufficiency_step._strata(traced.subject, active)
     assert sum(len(stratum) for stratum in strata) == len(active)
-    kept = sufficiency_module._kept(traced.pruned, 0.8)
-    drawn = sufficiency_module._matched(strata, kept, np.random.default_rng(0))
+    kept = sufficiency_step._kept(traced.pruned, 0.8)
+    drawn = sufficiency_step._matched(strata, kept, np.random.default_rng(0))
     assert len(set(drawn.tolist())) == len(kept)
     assert sorted(nodes.layer[drawn].tolist()) == sorted(nodes.layer[kept].tolist())
     assert set(drawn.tolist()) != set(kept.tolist())
@@ -179,13 +185,15 @@ def test_gated_neurons_move_further_than_their_edges_and_linear_ones_as_far() ->
 def test_a_dictionary_agrees_with_itself() -> None:
     traced = bundled()
     dictionary = sprout_dictionary()
-    same = agreement(traced.pruned, dictionary, traced.pruned, dictionary)
+    same = agreement(traced.pruned, dictionary, traced.pruned, dictionary, seed=0)
     assert same.token_overlap == pytest.approx(1.0)
     assert same.same_first_token
     assert same.decoder_cosine == pytest.approx(1.0, abs=1e-5)
     assert same.shared_features == pytest.approx(1.0)
     assert same.decoder_cosine_by_chance < 0.6
-    other = agreement(traced.pruned, dictionary, bundled("clt").pruned, sprout_dictionary("clt"))
+    other = agreement(
+        traced.pruned, dictionary, bundled("clt").pruned, sprout_dictionary("clt"), seed=0
+    )
     assert 0.5 < other.token_overlap < 1
     assert other.decoder_cosine_by_chance < other.decoder_cosine < 1
 
@@ -221,14 +229,14 @@ def test_kept_edges_are_found_again_in_another_node_table() -> None:
     assert (edges_in(graph, left_out, again) == -1).all()
 
 
-def test_of_linear_neurons_the_forecast_ranks_effects_exactly() -> None:
+def test_of_linear_neurons_the_prediction_ranks_effects_exactly() -> None:
     traced = linear_neurons()
     rows = draw_features(traced.pruned, 30, seed=0, last_layer=True)
-    for one in ranking(traced.subject, traced.pruned, rows).by_held:
-        assert one.signed_answering.value > 0.999
+    for one in ranking(traced.subject, traced.pruned, rows).ways:
+        assert one.signed_responding.value > 0.999
         assert one.signed.value < 0.999
-    held = ranking(traced.subject, traced.pruned, rows, ways=("held",)).by_held[0]
-    assert held.signed.value > 0.999
+    frozen = ranking(traced.subject, traced.pruned, rows, ways=("attention, norms",)).ways[0]
+    assert frozen.signed.value > 0.999
 
 
 def test_influence_ranks_what_ablations_do_and_says_more_than_direct_edges() -> None:
@@ -236,7 +244,7 @@ def test_influence_ranks_what_ablations_do_and_says_more_than_direct_edges() -> 
     rows = draw_features(traced.pruned, 100, seed=0, last_layer=True)
     assert traced.pruned.graph.nodes.layer[rows].max() == 5
     found = ranking(traced.subject, traced.pruned, rows)
-    for one in found.by_held:
+    for one in found.ways:
         assert one.influence.low < one.influence.value < one.influence.high
         assert one.influence.value > 0.72
         assert one.influence.value > one.direct.value
@@ -252,7 +260,7 @@ def test_influence_through_further_features_is_what_direct_edges_leave_over() ->
     dense[graph.edges.target, graph.edges.source] = np.abs(graph.edges.weight)
     N = dense / np.maximum(dense.sum(1, keepdims=True), 1e-300)
     first = graph.nodes.weight @ N
-    np.testing.assert_allclose(ranking_module._direct_influence(graph), first, atol=1e-12)
+    np.testing.assert_allclose(ranking_step._direct_influence(graph), first, atol=1e-12)
     everything, step = np.zeros(n), graph.nodes.weight
     for _ in range(n):
         step = step @ N
@@ -260,7 +268,7 @@ def test_influence_through_further_features_is_what_direct_edges_leave_over() ->
     np.testing.assert_allclose(pruned.influence, everything, atol=1e-9)
 
 
-def test_what_is_said_beforehand_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that ticks at every look, so that each part takes the same."""
     ticks = itertools.count()
     monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))

@@ -13,14 +13,22 @@ import pytest
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.experiments.kit.statistics import Likeness
 from circuit_tracer.experiments.trust.estimate import Estimate
-from circuit_tracer.experiments.trust.gates import Departure
-from circuit_tracer.experiments.trust.indirect import KnockOn, KnockOnEffects
-from circuit_tracer.experiments.trust.measurements import Measurements, TrustSettings
-from circuit_tracer.experiments.trust.places import TokenPlace
-from circuit_tracer.experiments.trust.ranking import RankedHeld, Ranking
 from circuit_tracer.experiments.trust.report import terminal as page
 from circuit_tracer.experiments.trust.report.figure import trust_svg
-from circuit_tracer.experiments.trust.run import Trust, trust
+from circuit_tracer.experiments.trust.results import (
+    Departure,
+    IndirectEffects,
+    IndirectWay,
+    LayerSpearman,
+    Measurements,
+    Ranking,
+    RankingWay,
+    TokenPlace,
+    Trust,
+)
+from circuit_tracer.experiments.trust.results_file import as_stored
+from circuit_tracer.experiments.trust.run import trust
+from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.experiments.trust.verdict import judge, spans
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.pruning import prune
@@ -28,7 +36,7 @@ from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.trust_panel import Mark
 from tests.experiments.trust.subjects import TINY_PROMPT, bundled, sprout_dictionary, tiny
 
-LAYERS = tuple((layer, 0.9, 100) for layer in range(5))
+LAYERS = tuple(LayerSpearman(layer, 0.9, 100) for layer in range(5))
 
 
 @cache
@@ -47,28 +55,28 @@ def likeness(value: float) -> Likeness:
 
 def found(
     *,
-    held: float = 0.9,
+    frozen: float = 0.9,
     free: float = 0.9,
     sufficient: float = 0.9,
     random: float = 0.3,
     replacement: float = 0.9,
     hidden: float = 0.0,
     layers: Any = LAYERS,
-    answering: float = 0.6,
+    responding: float = 0.6,
     ranked: float = 0.8,
     **more: Any,
 ) -> Measurements:
-    """Measurements in which all is well unless told."""
+    """Measurements in which all is well unless given."""
     like = report().measured
     ways = (
-        KnockOn("held", likeness(held), likeness(held), likeness(held)),
-        KnockOn("constrained", likeness(free), likeness(free), likeness(answering)),
-        KnockOn("free", likeness(free), likeness(free), likeness(answering)),
+        IndirectWay("attention, norms", likeness(frozen), likeness(frozen), likeness(frozen)),
+        IndirectWay("attention", likeness(free), likeness(free), likeness(responding)),
+        IndirectWay("nothing", likeness(free), likeness(free), likeness(responding)),
     )
     figure = likeness(ranked).spearman
-    by_held = tuple(
-        RankedHeld(way, figure, figure, figure, figure, figure, figure)
-        for way in ("constrained", "free")
+    ranked_ways = (
+        RankingWay("attention", figure, figure, figure, figure, figure, figure),
+        RankingWay("nothing", figure, figure, figure, figure, figure, figure),
     )
     curve = like.sufficiency[-1]
     point = curve.at(0.8)
@@ -82,8 +90,8 @@ def found(
         like,
         scores=scores,
         places=places,
-        knock_on=KnockOnEffects((1, 2), ways, layers),
-        ranking=Ranking(100, 90, by_held),  # type: ignore[arg-type]
+        indirect=IndirectEffects((1, 2), ways, layers),
+        ranking=Ranking(100, 90, ranked_ways),
         sufficiency=(replace(curve, points=(point,)),),
         agreement=None,
     )
@@ -94,8 +102,8 @@ def found(
     ("figures", "level"),
     [
         ({}, "sound"),
-        ({"held": 0.71}, "care"),
-        ({"held": 0.49}, "doubtful"),
+        ({"frozen": 0.71}, "care"),
+        ({"frozen": 0.49}, "doubtful"),
         ({"free": 0.49}, "care"),
         ({"free": -0.9}, "care"),
         ({"ranked": 0.71}, "care"),
@@ -114,7 +122,7 @@ def found(
         ({"hidden": 0.51}, "doubtful"),
         ({"gates": (Departure(-0.01, 1, 2, 1), Departure(-1.0, 1, 2, 0.9))}, "care"),
         ({"gates": (Departure(-0.01, 1, 2, 1), Departure(-1.0, 1, 2, 0.7))}, "doubtful"),
-        ({"knock_on": None}, "sound"),
+        ({"indirect": None}, "sound"),
     ],
 )
 def test_levels(figures: dict[str, Any], level: str) -> None:
@@ -123,30 +131,33 @@ def test_levels(figures: dict[str, Any], level: str) -> None:
     assert verdict.headline.startswith("Do not rely" if level == "doubtful" else "Believe")
 
 
-def test_a_graph_that_foretells_no_intervention_is_said_to_be_an_account_alone() -> None:
+def test_a_graph_that_predicts_no_intervention_is_called_an_account_alone() -> None:
     verdict = judge(found(free=0.2))
-    assert "not as a forecast of interventions" in verdict.headline
+    assert "not as a prediction of interventions" in verdict.headline
     assert any("measure with `ablate`" in reason.text for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize(
-    ("answering", "words"),
+    ("responding", "words"),
     [
         (
             0.75,
-            "It is norms, not features: where they answer in the forecast, too, it reaches",
+            "It is norms, not features: where they respond in the prediction, too, it reaches",
         ),
-        (0.60, "A forecast in which norms answer, too, comes closer (0.60)"),
-        (0.30, "A forecast in which norms answer, too, does little better (0.30)"),
+        (0.60, "A prediction in which norms respond, too, comes closer (0.60)"),
+        (0.30, "A prediction in which norms respond, too, does little better (0.30)"),
     ],
 )
-def test_why_interventions_are_not_foretold_is_said(answering: float, words: str) -> None:
-    verdict = judge(found(free=0.2, answering=answering))
+def test_the_verdict_says_why_interventions_are_not_predicted(
+    responding: float, words: str
+) -> None:
+    verdict = judge(found(free=0.2, responding=responding))
     assert any(words in reason.text for reason in verdict.reasons)
 
 
 def test_layers_to_believe_are_named() -> None:
-    layers = ((0, 0.9, 99), (1, 0.5, 99), (2, 0.8, 99), (3, 0.9, 99), (4, 1.0, 5))
+    given = ((0, 0.9, 99), (1, 0.5, 99), (2, 0.8, 99), (3, 0.9, 99), (4, 1.0, 5))
+    layers = tuple(LayerSpearman(*one) for one in given)
     assert "through layers 0 and 2-3;" in judge(found(layers=layers)).headline
     assert "through" not in judge(found()).headline  # all of them
     assert spans([0, 1, 2, 5]) == "0-2 and 5"
@@ -204,7 +215,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
         report().settings,
         other=sprout_dictionary("clt"),
     )
-    first, second = report().to_json(), again.to_json()
+    first, second = as_stored(report()), as_stored(again)
     assert first.pop("seconds").keys() == second.pop("seconds").keys()
     assert first == second
     json.dumps(first, allow_nan=False)
@@ -250,7 +261,8 @@ def test_the_figure_shows_effects_beyond_nothing_and_beyond_all() -> None:
     """Each necessity at a height of its own, by its value, between the first and the last tick."""
     given = (-0.34, -0.25, 0.0, 1.0, 1.6)
     measured = report().measured
-    free = next(one for one in measured.sufficiency if one.held == "free")
+    free = measured.free_sufficiency
+    assert free is not None
     points = tuple(
         replace(point, necessity=value) for point, value in zip(free.points, given, strict=False)
     )

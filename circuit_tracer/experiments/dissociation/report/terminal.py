@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -16,11 +14,16 @@ from circuit_tracer.experiments.dissociation.report.compare import Comparison, c
 from circuit_tracer.experiments.dissociation.report.tables import shares, signed
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, PARTS, ROUTES, SETS
-from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.experiments.kit.tables import (
+    Table,
+    rich_table,
+    sections,
+    verdict_text,
+    wrapped,
+)
 from circuit_tracer.graphs.bootstrap import UNKNOWN
 from circuit_tracer.render.numbers import whole_percent, with_interval
-from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table, titled
-from circuit_tracer.render.text import printable
+from circuit_tracer.render.terminal import WIDTH
 
 MOST_HEADS = 3
 MARKS = {"yes": ("+", "green"), "no": ("-", "red"), "unclear": ("?", "yellow")}
@@ -28,42 +31,21 @@ MARKS = {"yes": ("+", "green"), "no": ("-", "red"), "unclear": ("?", "yellow")}
 
 def page(report: Report, *, width: int = WIDTH) -> RenderableType:
     """The whole report on a few screens."""
-    parts: list[RenderableType] = [_verdict(report, width), Text("")]
-    for table in brief_tables(report):
-        parts += titled(table.step, _table(table), Text(""))
-    for note in report.notes:
-        parts.append(Text("\n".join(textwrap.wrap(printable(note), width)), style="dim"))
-    return Group(*parts)
+    verdict = report.verdict
+    findings = ((*MARKS[one.holds], f"{one.name}: {one.sentence}") for one in verdict.findings)
+    return Group(
+        verdict_text(verdict.headline, findings, width=width, paragraph=verdict.paragraph),
+        Text(""),
+        *sections(brief_tables(report)),
+        *(Text("\n".join(wrapped(note, width)), style="dim") for note in report.notes),
+    )
 
 
 def comparison_page(found: Comparison) -> RichTable:
     """One line a figure, one column a model."""
     columns, rows = comparison_rows(found.models, found.measures)
     note = "95 % intervals over objects; apart: no two models' intervals meet."
-    return _table(Table("", columns, tuple(rows), note))
-
-
-def _verdict(report: Report, width: int) -> Text:
-    text = Text()
-    text.append(f"{printable(report.verdict.headline)}\n", style="bold")
-    text.append("\n".join(textwrap.wrap(printable(report.verdict.paragraph), width)) + "\n")
-    for one in report.verdict.findings:
-        mark, style = MARKS[one.holds]
-        text.append(f"  {mark} ", style=style)
-        lines = textwrap.wrap(printable(f"{one.name}: {one.sentence}"), width - 4)
-        text.append("\n    ".join(lines) + "\n")
-    text.rstrip()
-    return text
-
-
-def _table(table: Table) -> RichTable:
-    shown = plain_table(table.note)
-    for number, name in enumerate(table.columns):
-        side: Literal["left", "right"] = "left" if number == 0 else "right"
-        shown.add_column(Text(printable(name)), justify=side, overflow="fold")
-    for row in table.rows:
-        add_plain(shown, *row)
-    return shown
+    return rich_table(Table("", columns, tuple(rows), note))
 
 
 # The tables in short

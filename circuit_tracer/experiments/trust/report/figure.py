@@ -3,7 +3,7 @@
 Above, left: what stays of the target with the kept features alone and without them, by node
 threshold, over the bands of matched random sets; right: the cosine of predicted and measured
 responses, by distance in layers. Below: rank correlations with their intervals, of indirect effects
-(discs; rings: norms and attention answer in the prediction, too) and of influence with ablations
+(discs; rings: norms and attention respond in the prediction, too) and of influence with ablations
 (diamonds).
 """
 
@@ -11,38 +11,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from circuit_tracer.experiments.trust.marks import RANKED
+from circuit_tracer.experiments.trust.findings import RANKED
+from circuit_tracer.experiments.trust.results import Frozen, Sufficiency, Trust
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis, Band, Style
 from circuit_tracer.render.text import printable
 
-if TYPE_CHECKING:
-    from circuit_tracer.experiments.trust.run import Trust
-    from circuit_tracer.experiments.trust.sufficiency import Sufficiency
-
 WIDTH = 860.0
 NAMES_WIDTH = 260.0
 STEPS = 4
 """Of an axis at most."""
-# By how the stored report calls what was frozen.
-NAMES = {"held": "both frozen", "constrained": "attention frozen", "free": "nothing frozen"}
-COLORS = {"held": palette.FEATURE, "constrained": palette.POSITIVE, "free": palette.NEGATIVE}
-DASHES = {"held": "", "constrained": "6 3", "free": "2 3"}
+NAMES: dict[Frozen, str] = {
+    "attention, norms": "both frozen",
+    "attention": "attention frozen",
+    "nothing": "nothing frozen",
+}
+COLORS: dict[Frozen, str] = {
+    "attention, norms": palette.FEATURE,
+    "attention": palette.POSITIVE,
+    "nothing": palette.NEGATIVE,
+}
+DASHES: dict[Frozen, str] = {"attention, norms": "", "attention": "6 3", "nothing": "2 3"}
 
 
 def trust_svg(report: Trust) -> str:
     """The figure of a full report."""
     measured = report.measured
     sheet = Sheet(printable(report.prompt), printable(report.verdict.headline), width=WIDTH)
-    panels = [
-        _sufficiency(one, measured.node_threshold)
-        for one in measured.sufficiency
-        if one.held == "free"
-    ]
+    curve = measured.free_sufficiency
+    panels = [] if curve is None else [_sufficiency(curve, measured.node_threshold)]
     panels += _distance(report)
     if panels:
         sheet.lines(*panels, across=2)
@@ -91,10 +92,10 @@ def _distance(report: Trust) -> list[LinePanel]:
     last = max(point.layers_on for one in curves for point in one.points)
     lines = [
         Line(
-            NAMES[one.held],
+            NAMES[one.frozen],
             [(float(point.layers_on), _bare(point.cosine)) for point in one.points],
-            COLORS[one.held],
-            DASHES[one.held],
+            COLORS[one.frozen],
+            DASHES[one.frozen],
         )
         for one in curves
     ]
@@ -111,24 +112,24 @@ def _distance(report: Trust) -> list[LinePanel]:
 
 
 def _correlations(report: Trust) -> Iterator[Row]:
-    effects, ranked = report.measured.knock_on, report.measured.ranking
+    effects, ranked = report.measured.indirect, report.measured.ranking
     if effects is None:
         return
     yield Row("Indirect effects")
-    for one in effects.by_held:
-        yield _row(one.held, one.everything.spearman, "disc")
-    yield Row("The same, norms and attention answer, too")
-    for one in effects.by_held:
-        if one.held != "held":
-            yield _row(one.held, one.answering.spearman, "ring")
+    for one in effects.ways:
+        yield _row(one.frozen, one.everything.spearman, "disc")
+    yield Row("The same, norms and attention respond, too")
+    for one in effects.ways:
+        if one.frozen != "attention, norms":
+            yield _row(one.frozen, one.responding.spearman, "ring")
     if ranked is not None:
         yield Row("Influence against ablation")
-        for ranking in ranked.by_held:
-            yield _row(ranking.held, ranking.influence, "diamond")
+        for ranking in ranked.ways:
+            yield _row(ranking.frozen, ranking.influence, "diamond")
 
 
-def _row(held: str, figure: Interval, shape: Literal["disc", "ring", "diamond"]) -> Row:
-    return Row(NAMES[held], figure, Style(COLORS[held], shape))
+def _row(frozen: Frozen, figure: Interval, shape: Literal["disc", "ring", "diamond"]) -> Row:
+    return Row(NAMES[frozen], figure, Style(COLORS[frozen], shape))
 
 
 def _bare(value: float) -> Interval:

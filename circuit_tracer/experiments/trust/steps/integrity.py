@@ -1,4 +1,4 @@
-"""Is the graph what it says it is? Its sums, and its edges against the model with all else held.
+"""Is the graph what the model computes? Its sums, and its edges with all else frozen in the model.
 
 Both must hold to rounding: they test the graph, not the method. An edge with a wrong sign or a
 constant left out breaks a sum; a decoder of another feature, or a norm that was not frozen, breaks
@@ -7,12 +7,11 @@ what a direct intervention gives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from circuit_tracer.experiments.trust.passes import Subject, answers
-from circuit_tracer.graphs.graph import Bools, Floats, Graph, Ints, NodeKind, node_name
+from circuit_tracer.experiments.trust.passes import Subject, responses
+from circuit_tracer.experiments.trust.results import Conservation, DirectCheck
+from circuit_tracer.graphs.graph import Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import chunks, totals
 from circuit_tracer.interventions.prediction import ablation_shares, along_edges
 
@@ -23,43 +22,6 @@ MOST_CHECKED = 150
 TOLERANCES = {"float64": 1e-8, "float32": 2e-3, "tf32": 5e-2, "bf16": 2e-1}
 """How far direct effects may be from the edges, by what the sweep computed in: relative to the
 largest edge of the target. Each is a difference of two passes, so float32 loses some digits."""
-
-
-@dataclass(frozen=True)
-class Conservation:
-    """Edges + what was not kept + constant against the value, over all nodes with inputs."""
-
-    residual: float
-    """The largest, relative; recomputed from the edges as they are stored."""
-    stored: float
-    """What the trace itself found."""
-    tolerance: float
-    worst: str
-    """The node it belongs to."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the sums are right."""
-        return self.residual <= self.tolerance
-
-
-@dataclass(frozen=True)
-class DirectCheck:
-    """Edges against ablations with attention, norms and MLP outputs held (not evidence: forced)."""
-
-    error: float
-    """Largest difference, relative to the largest change of that node by any of the sources."""
-    median: float
-    tolerance: float
-    sources: int
-    pairs: int
-    worst: str
-    """The edge it belongs to: "L1/5@3 -> L4/7@3"."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the edges are what the model does."""
-        return self.error <= self.tolerance
 
 
 def conservation(graph: Graph) -> Conservation:
@@ -90,10 +52,13 @@ def direct_check(subject: Subject, rows: Ints) -> DirectCheck:
     """Ablate nodes (features, errors, embeddings) one by one and compare every edge."""
     graph = subject.graph
     edges = along_edges(graph, ablation_shares(graph, rows))
-    measured = answers(subject, [subject.change(int(row)) for row in rows], "still").values
-    comparable = _comparable(graph)
-    known = (comparable & _whole(graph))[:, None] | (comparable[:, None] & (edges != 0))
-    whole = np.abs(np.where(np.isfinite(graph.nodes.value), graph.nodes.value, 0.0))
+    measured = responses(subject, subject.changes(rows), "everything").values
+    nodes = graph.nodes
+    has_inputs = (nodes.kind == NodeKind.FEATURE) | (nodes.kind == NodeKind.LOGIT)
+    comparable = (nodes.expanded & has_inputs)[:, None]
+    # Of a row some of whose edges were dropped, an edge may rightly be missing.
+    known = comparable & ((nodes.dropped_total == 0)[:, None] | (edges != 0))
+    whole = np.abs(np.where(np.isfinite(nodes.value), nodes.value, 0.0))
     size = np.maximum(np.abs(edges).max(1), np.maximum(GROSS_FLOOR * totals(graph), 1e-3 * whole))
     scale = np.maximum(size, np.finfo(np.float64).tiny)[:, None]
     off = np.divide(np.abs(measured - edges), scale, out=np.zeros_like(edges), where=known)
@@ -102,26 +67,9 @@ def direct_check(subject: Subject, rows: Ints) -> DirectCheck:
     name = f"{node_name(graph, int(rows[source]))} -> {node_name(graph, int(target))}"
     return DirectCheck(
         error=float(off[target, source]),
-        median=_median(off[reached]),
+        median=float(np.median(off[reached])) if reached.any() else float("nan"),
         tolerance=TOLERANCES[graph.info.dtype],
         sources=len(rows),
         pairs=int(reached.sum()),
         worst=name,
     )
-
-
-def _comparable(graph: Graph) -> Bools:
-    """Rows that have edges."""
-    nodes = graph.nodes
-    has_inputs: Bools = (nodes.kind == NodeKind.FEATURE) | (nodes.kind == NodeKind.LOGIT)
-    return nodes.expanded & has_inputs
-
-
-def _whole(graph: Graph) -> Bools:
-    """Rows all of whose edges were kept: of others an edge may rightly be missing."""
-    kept: Bools = graph.nodes.dropped_total == 0
-    return kept
-
-
-def _median(values: Floats) -> float:
-    return float(np.median(values)) if len(values) else float("nan")

@@ -11,18 +11,19 @@ a contrast), the graph's own targets with their weights. It is NaN where all fea
 the value by less than a tenth of it: then they are not what decides.
 
 A random set has, of every layer and every fifth of its features by activation, as many as the kept
-set has. Measured in the model with nothing held, and with attention and MLP outputs held but for
-the change (constrained): kept features then stay at their natural activations.
+set has. Measured in the model with nothing frozen, and with attention and MLP outputs frozen except
+for the change: kept features then stay at their natural activations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from circuit_tracer.experiments.trust.passes import Held, Subject, answers
+from circuit_tracer.experiments.trust.passes import FREER_WAYS, Subject, responses
+from circuit_tracer.experiments.trust.results import AtThreshold, Frozen, Random, Sufficiency
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.interventions.spec import Intervention
@@ -32,57 +33,7 @@ FIFTHS = 5
 LEAST_MOVED = 0.1
 
 
-@dataclass(frozen=True)
-class Random:
-    """What stays with matched random sets in the place of the kept one."""
-
-    median: float
-    low: float
-    high: float
-    """Smallest and largest."""
-
-
-@dataclass(frozen=True)
-class AtThreshold:
-    """One node threshold."""
-
-    threshold: float
-    features: int
-    """Kept features."""
-    of: int
-    """Active features."""
-    sufficiency: float
-    sufficiency_without_errors: float
-    """NaN without error nodes."""
-    random_sufficiency: Random
-    necessity: float
-    """What stays without the kept features: low, if they are needed."""
-    random_necessity: Random
-
-    @property
-    def beats_random(self) -> bool:
-        """Whether more stays than with any of the random sets."""
-        return self.sufficiency > self.random_sufficiency.high
-
-
-@dataclass(frozen=True)
-class Sufficiency:
-    """With one thing held or another."""
-
-    held: Held
-    value: float
-    """The target's value with nothing changed."""
-    without: float
-    """With all features ablated."""
-    points: tuple[AtThreshold, ...]
-
-    def at(self, threshold: float) -> AtThreshold:
-        """The point whose threshold is nearest."""
-        return min(self.points, key=lambda point: abs(point.threshold - threshold))
-
-
-@dataclass(frozen=True)
-class _Sets:
+class _Sets(NamedTuple):
     """A threshold's kept set and its random ones, as rows of the node table."""
 
     threshold: float
@@ -96,21 +47,20 @@ def sufficiency(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     n_random: int = 20,
-    ways: Sequence[Held] = ("constrained", "free"),
     seed: int = 0,
-    on_progress: Callable[[str], None] = lambda words: None,
 ) -> tuple[Sufficiency, ...]:
     """Curves over node thresholds; the graph's own is added where it is missing."""
     graph, generator = subject.graph, np.random.default_rng(seed)
-    everything = _active(subject)
+    nodes = graph.nodes
+    everything = np.flatnonzero((nodes.kind == NodeKind.FEATURE) & (nodes.activation != 0))
     strata = _strata(subject, everything)
     sets = []
     for threshold in sorted({*thresholds, pruned.node_threshold}):
         kept = _kept(pruned, threshold)
         random = tuple(_matched(strata, kept, generator) for _ in range(n_random))
         sets.append(_Sets(threshold, kept, random))
-    changes = {int(row): subject.change(int(row))[0] for row in everything}
-    errors = [subject.change(int(row))[0] for row in graph.nodes.of_kind(NodeKind.ERROR)]
+    changes = dict(zip(everything.tolist(), subject.ablation(everything), strict=True))
+    errors = subject.ablation(nodes.of_kind(NodeKind.ERROR))
     interventions: list[Intervention] = [(), tuple(changes.values())]
     for one in sets:
         for rows in (one.kept, *one.random):
@@ -121,39 +71,38 @@ def sufficiency(
             (*interventions[-2 * (1 + len(one.random))], *errors) if errors else ()
         )
     found = []
-    for held in ways:
-        on_progress(f"sufficiency and necessity, {held}")
-        after = answers(
-            subject, interventions, held, every_node=False, mlps_held=held == "constrained"
+    for frozen in FREER_WAYS:
+        after = responses(
+            subject, interventions, frozen, every_node=False, freeze_mlps=frozen == "attention"
         )
-        weights = graph.nodes.weight[graph.target_rows]
-        found.append(_curve(held, after.targets @ weights, sets, len(everything), bool(errors)))
+        values = after.targets @ nodes.weight[graph.target_rows]
+        found.append(_curve(frozen, values, sets, len(everything), bool(errors)))
     return tuple(found)
 
 
-def _curve(held: Held, values: Floats, sets: list[_Sets], of: int, has_errors: bool) -> Sufficiency:
+def _curve(
+    frozen: Frozen, values: Floats, sets: list[_Sets], of: int, has_errors: bool
+) -> Sufficiency:
     value, without = float(values[0]), float(values[1])
     moved = value - without
     scale = moved if abs(moved) >= LEAST_MOVED * abs(value) else float("nan")
     stays = ((values - without) / scale)[2:]
-    points, at = [], 0
-    for one in sets:
-        n = 1 + len(one.random)
-        pairs, rest = stays[at : at + 2 * n].reshape(n, 2), float(stays[at + 2 * n])
-        at += 2 * n + 1
+    points = []
+    for one, block in zip(sets, stays.reshape(len(sets), -1), strict=True):
+        pairs, without_errors = block[:-1].reshape(-1, 2), float(block[-1])
         points.append(
             AtThreshold(
                 threshold=one.threshold,
                 features=len(one.kept),
                 of=of,
                 sufficiency=float(pairs[0, 0]),
-                sufficiency_without_errors=rest if has_errors else float("nan"),
+                sufficiency_without_errors=without_errors if has_errors else float("nan"),
                 random_sufficiency=_random(pairs[1:, 0]),
                 necessity=float(pairs[0, 1]),
                 random_necessity=_random(pairs[1:, 1]),
             )
         )
-    return Sufficiency(held, value, without, tuple(points))
+    return Sufficiency(frozen, value, without, tuple(points))
 
 
 def _random(values: Floats) -> Random:
@@ -162,18 +111,11 @@ def _random(values: Floats) -> Random:
     return Random(float(np.median(values)), float(values.min()), float(values.max()))
 
 
-def _active(subject: Subject) -> Ints:
-    nodes = subject.graph.nodes
-    rows: Ints = np.flatnonzero((nodes.kind == NodeKind.FEATURE) & (nodes.activation != 0))
-    return rows
-
-
 def _kept(pruned: PrunedGraph, threshold: float) -> Ints:
-    same = threshold == pruned.node_threshold
-    again = pruned
-    if not same:
-        again = prune(pruned.graph, node_threshold=threshold, edge_threshold=pruned.edge_threshold)
-    rows: Ints = again.kept_rows[again.graph.nodes.kind[again.kept_rows] == NodeKind.FEATURE]
+    if threshold != pruned.node_threshold:
+        pruned = prune(pruned.graph, node_threshold=threshold, edge_threshold=pruned.edge_threshold)
+    features = pruned.graph.nodes.kind[pruned.kept_rows] == NodeKind.FEATURE
+    rows: Ints = pruned.kept_rows[features]
     return rows
 
 

@@ -1,14 +1,15 @@
-"""How the kept edges move when the sweep runs in bfloat16 (method.md section 4)."""
+"""How the kept edges move when the sweep runs in bfloat16 (docs/method.md)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import trace
+from circuit_tracer.experiments.trust.results import NumberFormat
 from circuit_tracer.graphs.graph import Floats, Graph, GraphInfo, Ints
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
@@ -17,26 +18,11 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 FAR = 0.1
 
 
-@dataclass(frozen=True)
-class NumberFormat:
-    """Kept edges of the graph against the same edges of a bfloat16 sweep."""
-
-    median: float
-    """Relative change of an edge."""
-    ninth_decile: float
-    far_off: float
-    """Share of edges that move by more than a tenth of themselves."""
-    turned: int
-    """Edges whose sign turns."""
-    still_kept: float
-    """Share of kept edges that pruning keeps again."""
-    edges: int
-
-
 def settings_of(info: GraphInfo) -> TraceSettings:
-    """What a graph was traced with, as far as it says so; tokens that were given by their ids.
+    """What a graph was traced with, as far as it records it.
 
-    What a text names depends on the version that read it, the ids do not.
+    Tokens that were given are named by their ids: what a text names depends on the version that
+    read it.
     """
     known: dict[str, Any] = {
         one.name: info.settings[one.name]

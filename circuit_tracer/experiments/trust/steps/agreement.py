@@ -4,7 +4,7 @@ Two things that do not depend on how a dictionary cuts up a layer:
 
 * from which tokens the target's influence starts: the overlap of the two graphs' shares by token
   (1 minus half the summed differences), errors left out;
-* whether a middle layer's features mean the same: every feature of one graph is set beside those
+* whether a middle layer's features mean the same: every feature of one graph is compared with those
   of the other that fire at the same layer and token, by the cosine of what they write. The best
   cosines are averaged, weighted by influence, in both directions. Chance is the same against as
   many of the other dictionary's features of that layer taken at random.
@@ -12,13 +12,12 @@ Two things that do not depend on how a dictionary cuts up a layer:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.experiments.trust.results import DictionaryAgreement
 from circuit_tracer.graphs.graph import Floats, Ints, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models.devices import as_floats
@@ -27,34 +26,8 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 ALIKE = 0.7
 
 
-@dataclass(frozen=True)
-class DictionaryAgreement:
-    """One graph against that of another dictionary."""
-
-    other: str
-    """Name of the other dictionary."""
-    token_overlap: float
-    """Of the influence that starts at tokens; 1 for the same shares."""
-    same_first_token: bool
-    """Whether both say that most starts at the same token."""
-    middle_layers: tuple[int, int]
-    """First and last layer whose features were compared."""
-    decoder_cosine: float
-    """Influence-weighted mean of the best cosines."""
-    decoder_cosine_by_chance: float
-    shared_features: float
-    """Influence-weighted share of features with a counterpart of cosine 0.7 or more."""
-    other_replacement: float
-    """The other graph's replacement score."""
-
-
 def agreement(
-    ours: PrunedGraph,
-    dictionary: Dictionary,
-    theirs: PrunedGraph,
-    other: Dictionary,
-    *,
-    seed: int = 0,
+    ours: PrunedGraph, dictionary: Dictionary, theirs: PrunedGraph, other: Dictionary, *, seed: int
 ) -> DictionaryAgreement:
     """Compare two graphs of one prompt, each with its dictionary."""
     mine, yours = _starts(ours), _starts(theirs)

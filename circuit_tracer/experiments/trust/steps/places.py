@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from circuit_tracer.experiments.trust.results import LayerPlace, Places, TokenPlace
 from circuit_tracer.graphs.graph import Floats, NodeKind
 from circuit_tracer.graphs.influence import chunks, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
-
-
-@dataclass(frozen=True)
-class LayerPlace:
-    """The features of one layer (the targets, for the number of layers)."""
-
-    layer: int
-    error_share: float
-    """Influence-weighted share of their (absolute) input that comes from errors."""
-    importance: float
-    """Influence on (weight of) these nodes together."""
-
-
-@dataclass(frozen=True)
-class TokenPlace:
-    """What starts at one token."""
-
-    position: int
-    token: str
-    error_share: float
-    """Of the influence that starts here, at the token or at errors, the part from errors."""
-    importance: float
-    """Share of all influence that starts at tokens and errors."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Layers and tokens of one graph."""
-
-    layers: tuple[LayerPlace, ...]
-    tokens: tuple[TokenPlace, ...]
 
 
 def places(pruned: PrunedGraph) -> Places:

@@ -1,0 +1,1 @@
+"""What a trust report measures, one question a file."""
