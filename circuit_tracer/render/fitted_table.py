@@ -52,7 +52,7 @@ class FittedTable(Table):
 
 def fitted(columns: list[Column], room: int) -> list[int]:
     """The columns' widths, together no more than `room` where that cuts no number and no name."""
-    widths = [max([_heading(column), *map(cell_len, _cells(column))]) for column in columns]
+    widths = [max(map(cell_len, (str(one.header), *_cells(one)))) for one in columns]
     cells = [_least_cells(column) for column in columns]
     for headings in ([_heading(column) for column in columns], [LEAST_HEADING] * len(columns)):
         floors = list(map(min, widths, map(max, headings, cells)))

@@ -6,14 +6,14 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from circuit_tracer.render.fitted_table import LEAST_TEXT, PADDING
-from circuit_tracer.render.terminal import WIDTH, add_plain, plain_table, titled
+from circuit_tracer.render.terminal import add_plain, plain_table, titled
 from circuit_tracer.render.text import printable
 
 _ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
@@ -35,22 +35,12 @@ class Table:
 
 
 def rich_table(table: Table) -> RichTable:
-    """A table for the terminal, its note below; columns of numbers are flush right.
-
-    Their headings stay on one line where that leaves each text `LEAST_TEXT` cells.
-    """
+    """A table for the terminal, its note below; columns of numbers are flush right."""
     shown = plain_table(escape(table.note), header=any(table.columns))
-    columns = [(name, [row[i] for row in table.rows]) for i, name in enumerate(table.columns)]
-    needed = (
-        max(len(text) for text in (name, *cells)) if _is_number(cells) else LEAST_TEXT
-        for name, cells in columns
-    )
-    fits = sum(needed) + PADDING * len(columns) <= WIDTH
-    for name, cells in columns:
-        if _is_number(cells):
-            shown.add_column(Text(printable(name)), justify="right", no_wrap=fits, overflow="fold")
-        else:
-            shown.add_column(Text(printable(name)), overflow="fold")
+    for i, name in enumerate(table.columns):
+        is_number = _is_number(row[i] for row in table.rows)
+        side: Literal["left", "right"] = "right" if is_number else "left"
+        shown.add_column(Text(printable(name)), justify=side, overflow="fold")
     for row in table.rows:
         add_plain(shown, *row)
     return shown
