@@ -158,7 +158,10 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ),
     ("... norms respond in the prediction, too", _ranked("attention", "signed_responding")),
     ("signed sum of routes against signed effect, nothing frozen", _ranked("nothing", SIGNED)),
-    ("... norms and attention respond in the prediction, too", _ranked("nothing", "signed_responding")),
+    (
+        "... norms and attention respond in the prediction, too",
+        _ranked("nothing", "signed_responding"),
+    ),
     ("**indirect effects, Spearman, attention and norms frozen**", _spearman("attention, norms")),
     ("indirect effects, Pearson, attention and norms frozen", _linear("attention, norms")),
     ("indirect effects, sign agreement, attention and norms frozen", _signs("attention, norms")),
@@ -171,7 +174,10 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ("indirect effects, Pearson, nothing frozen", _linear("nothing")),
     ("indirect effects, sign agreement, nothing frozen", _signs("nothing")),
     ("cosine 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "cosine")),
-    ("normalised error 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "error")),
+    (
+        "normalised error 2 layers on, attention and norms frozen",
+        _distance("attention, norms", 2, "error"),
+    ),
     ("cosine 1 layer on, attention frozen", _distance("attention", 1, "cosine")),
     ("normalised error 1 layer on, attention frozen", _distance("attention", 1, "error")),
     ("cosine 1 layer on, nothing frozen", _distance("nothing", 1, "cosine")),
