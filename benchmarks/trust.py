@@ -392,15 +392,16 @@ they are in the graph, and not once norms respond.
 Why. An ablation changes the denominators of all later norms, and so everything that is read
 downstream; no edge of a graph shows that. Put to the test: the same features with the same vectors,
 linear, errors frozen, but with norms free to respond (`interventions/linear.py`), predict about
-twice as well (rows "norms respond in the prediction, too"); with norms frozen that prediction is the
-graph's own sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a feature
-is pushed: taking away a tenth of a feature instead of all of it (below) changes neither figure, so
-it is the linear response itself: what a dictionary's features make of a small change is not what the
-MLP makes of it. That part is the dictionary's.
+twice as well (rows "norms respond in the prediction, too"); with norms frozen that prediction is
+the graph's own sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a
+feature is pushed: taking away a tenth of a feature instead of all of it (below) changes neither
+figure, so it is the linear response itself: what a dictionary's features make of a small change is
+not what the MLP makes of it. That part is the dictionary's.
 
-Cross-layer features count twice where later MLPs respond (their later decoders stand for that
-very response). *At their own layer alone* leaves it to these MLPs; that it fits less well says that later
-decoders are not what the MLPs make of a single feature. Influence against ablation is measured so.
+Cross-layer features count twice where later MLPs respond (their later decoders stand for that very
+response). *At their own layer alone* leaves it to these MLPs; that it fits less well says that
+later decoders are not what the MLPs make of a single feature. Influence against ablation is
+measured so.
 
 """
 
