@@ -22,7 +22,7 @@ Features are drawn from five strata of equal size by influence on the targets, s
 are tested, too. Anthropic report a Spearman correlation of 0.72 between influence and the effect
 of ablations (`ranking.py`); here effects count with their sign, over all pairs of an ablated
 feature and a later node.
-Source: docs/method.md, "Trust"; "Circuit Tracing" (Anthropic, March 2025), evaluation.
+Source: method.md section 8; "Circuit Tracing" (Anthropic, March 2025), evaluation.
 """
 
 from __future__ import annotations

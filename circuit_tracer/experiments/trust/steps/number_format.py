@@ -1,4 +1,4 @@
-"""How the kept edges move when the sweep runs in bfloat16 (docs/method.md)."""
+"""How the kept edges move when the sweep runs in bfloat16 (method.md section 4)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ mean logit; the difference of two for a contrast), by the size of each change wh
 is unsigned. A cross-layer feature is ablated at its own layer; where later MLPs respond, they
 stand in for its later decoders. Features are drawn from five strata by influence, the last layer's
 included.
-Source: docs/method.md, "Trust"; "Circuit Tracing" (Anthropic, March 2025), evaluation.
+Source: method.md section 8; "Circuit Tracing" (Anthropic, March 2025), evaluation.
 
 Shapes: k features, t targets, n nodes.
 """
