@@ -1,10 +1,10 @@
 """How far a gated neuron's real response departs from the edges of the neuron basis.
 
 There a gate's ratio is frozen and the product split in halves, so that contributions add up to the
-activation (method.md section 1). That is not the tangent of the gate: where both factors of the product
-grow, the activation moves about twice as far as the edges predict, however small the change. Here
-sources are changed by more and more, attention, norms and all other MLP outputs frozen, and every
-later neuron's real activation is compared with its edges.
+activation (method.md section 1). That is not the tangent of the gate: where both factors of the
+product grow, the activation moves about twice as far as the edges predict, however small the
+change. Here sources are changed by more and more, attention, norms and all other MLP outputs
+frozen, and every later neuron's real activation is compared with its edges.
 """
 
 from __future__ import annotations
