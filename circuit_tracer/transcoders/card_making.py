@@ -183,7 +183,7 @@ def _second_pass(
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
     offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
-    found = [torch.zeros(len(layer), len(offsets), device="cpu") for layer in chosen]
+    windows = [torch.zeros(len(layer), len(offsets), device="cpu") for layer in chosen]
     where = [
         torch.tensor([[e.feature, e.row, e.position] for e in layer], device="cpu").view(-1, 3)
         for layer in chosen
@@ -203,8 +203,8 @@ def _second_pass(
                 positions.clamp(0, activations.shape[1] - 1),
                 feature[here, None],
             ]
-            found[layer][here] = torch.where(inside, values, 0.0)
-    return found
+            windows[layer][here] = torch.where(inside, values, 0.0)
+    return windows
 
 
 def _card_rows(

@@ -48,14 +48,14 @@ def find_cards(book: CardBook, query: str, *, where: Sequence[str] = WHERE) -> l
     for place in where:
         if place not in WHERE:
             raise UsageError(f'unknown place "{place}"; choose from {", ".join(WHERE)}')
-    found = []
+    matches = []
     for layer in range(book.n_layers):
         for card in book.layer_cards(layer):
             points = {place: _points(card, wanted, place) for place in WHERE if place in where}
             if any(points.values()):
                 spoke = tuple(place for place in WHERE if points.get(place))
-                found.append(Match(card, spoke, sum(points.values())))
-    return sorted(found, key=lambda match: (-match.score, match.card.layer, match.card.feature))
+                matches.append(Match(card, spoke, sum(points.values())))
+    return sorted(matches, key=lambda match: (-match.score, match.card.layer, match.card.feature))
 
 
 def _points(card: Card, wanted: str, place: Where) -> int:

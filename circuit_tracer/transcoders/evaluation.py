@@ -187,8 +187,8 @@ class _Sums:
         dtype = dictionary.layers[0].W_enc.dtype
         reads = list(inputs.to(dtype))
         activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
-        found = dictionary.reconstruct(reads, activations)
-        for layer, (acts, r) in enumerate(zip(activations, found, strict=True)):
+        reconstructed = dictionary.reconstruct(reads, activations)
+        for layer, (acts, r) in enumerate(zip(activations, reconstructed, strict=True)):
             error = (outputs[layer] - r.float()).pow(2).sum(-1)
             variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
             rounding = (ROUNDING * outputs[layer].norm(dim=-1)).pow(2)

@@ -44,10 +44,10 @@ def fetch(
     def wanted(names: Iterable[str]) -> dict[str, str]:
         inside = select(names, reference.path)
         chosen = set(choose(list(inside)))
-        found = {name: full for name, full in inside.items() if name in chosen}
-        if not found:
+        wanted_files = {name: full for name, full in inside.items() if name in chosen}
+        if not wanted_files:
             raise DictionaryError(_nothing(reference))
-        return found
+        return wanted_files
 
     with _explained(reference):
         names = _listing(reference)
@@ -88,14 +88,14 @@ def select(names: Iterable[str], path: str) -> dict[str, str]:
     """
     parts = path.split("/") if path else []
     fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts))
-    found = {}
+    selected = {}
     for name in names:
         pieces = name.split("/")
         if len(pieces) < len(parts) + (fixed == len(parts)):
             continue
         if all(fnmatch.fnmatchcase(a, b) for a, b in zip(pieces, parts, strict=False)):
-            found["/".join(pieces[fixed:])] = name
-    return found
+            selected["/".join(pieces[fixed:])] = name
+    return selected
 
 
 def _listing(reference: HubReference) -> list[str] | None:

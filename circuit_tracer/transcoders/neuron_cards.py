@@ -29,10 +29,10 @@ class Firing(NamedTuple):
 def neuron_labels(model: Model, neurons: Neurons, firing: Sequence[Firing]) -> list[str]:
     """What each does to the logits with the sign it fires with: "→ yellow", or "" for nothing."""
     wanted = sorted({(f.layer, f.feature) for f in firing})
-    found = dict(zip(wanted, _promotions(model, neurons, wanted), strict=True))
+    effects = dict(zip(wanted, _promotions(model, neurons, wanted), strict=True))
     labels = []
     for f in firing:
-        up, down = found[f.layer, f.feature].stand_out, found[f.layer, f.feature].stand_out_down
+        up, down = effects[f.layer, f.feature].stand_out, effects[f.layer, f.feature].stand_out_down
         labels.append(effect_label(up, down) if f.activation >= 0 else effect_label(down, up))
     return labels
 
@@ -45,7 +45,7 @@ class NeuronCards:
 
     def cards(self, pairs: Sequence[tuple[int, int]]) -> list[Card]:
         """Cards of (layer, neuron) pairs, in their order; they hold no examples."""
-        found = zip(pairs, _promotions(self.model, self.neurons, pairs), strict=True)
+        effects = zip(pairs, _promotions(self.model, self.neurons, pairs), strict=True)
         return [
             Card(
                 layer=layer,
@@ -57,7 +57,7 @@ class NeuronCards:
                 suppresses=tuple(effect.suppresses),
                 examples=(),
             )
-            for (layer, feature), effect in found
+            for (layer, feature), effect in effects
         ]
 
 

@@ -125,10 +125,10 @@ def find_dictionary(
         return _at(path, path.resolve().name, "folder", format)
     if path.is_file():
         raise DictionaryError(f"{path.name} is a file; give the folder with {native.CONFIG} in it")
-    found = _pattern(path, format) or _on_hub(text, format)
-    if found is None:
+    folder = _pattern(path, format) or _on_hub(text, format)
+    if folder is None:
         raise DictionaryError(_not_found(text, model))
-    return found
+    return folder
 
 
 def _at(folder: Path, name: str, source: str, format: str | None, pattern: str = "") -> Folder:
@@ -161,12 +161,12 @@ def _on_hub(text: str, format: str | None) -> Folder | None:
         reader = reader_named(format) if format else recognise(names, reference.name)
         return list(reader.choose(names))
 
-    found = hub.fetch(reference, chosen)
-    name = format or recognise(found.files, reference.name).name
-    first = next(iter(found.files.items()))
+    snapshot = hub.fetch(reference, chosen)
+    name = format or recognise(snapshot.files, reference.name).name
+    first = next(iter(snapshot.files.items()))
     folder = first[1].parents[first[0].count("/")]
-    source = f"hub:{reference.name}@{found.commit}"
-    return Folder(folder, reference.name, source, name, found.files)
+    source = f"hub:{reference.name}@{snapshot.commit}"
+    return Folder(folder, reference.name, source, name, snapshot.files)
 
 
 def check_fits(config: dict[str, Any], model: Model, name: str) -> None:

@@ -56,8 +56,8 @@ def promotions(
 
     def standing_out(cosines: Tensor) -> list[list[Promotion]]:
         spread, mean = torch.std_mean(cosines, dim=-1, keepdim=True)
-        found = ((cosines - mean) / spread.clamp_min(1e-12)).topk(k)
-        pairs = zip(named(found.indices), found.values.tolist(), strict=True)
+        strongest = ((cosines - mean) / spread.clamp_min(1e-12)).topk(k)
+        pairs = zip(named(strongest.indices), strongest.values.tolist(), strict=True)
         return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
 
     for part in written.float().to(norm.device).split(ROWS_AT_ONCE):

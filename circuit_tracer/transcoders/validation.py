@@ -75,32 +75,32 @@ class Validation:
     @property
     def warnings(self) -> list[str]:
         """One plain sentence for every layer that looks wrong."""
-        found = []
+        warnings = []
         for layer in self.layers:
             if layer.better is not None:
-                found.append(
+                warnings.append(
                     f"layer {layer.layer} reads better {layer.better.what} (FVU "
                     f"{layer.better.fvu:.3f} instead of {layer.fvu:.3f}): the "
                     f"{_suspect(layer.better.what)} looks wrong"
                 )
             elif math.isnan(layer.fvu):
-                found.append(
+                warnings.append(
                     f"layer {layer.layer} has no FVU: the MLP's output is the same at every token, "
                     "as in a model that has learned nothing"
                 )
             elif layer.fvu > BAD_FVU and (
                 layer.factor >= LOST_FACTOR or layer.factor <= 1 / LOST_FACTOR
             ):
-                found.append(
+                warnings.append(
                     f"layer {layer.layer} would fit best multiplied by {layer.factor:.3g} (FVU "
                     f"{layer.fvu:.3f}): a normalisation factor looks lost"
                 )
             elif layer.fvu > 1:
-                found.append(
+                warnings.append(
                     f"layer {layer.layer} explains less than the mean does (FVU {layer.fvu:.3f}): "
                     "the dictionary looks made for another model"
                 )
-        return found
+        return warnings
 
     def as_json(self) -> dict[str, Any]:
         """All figures as plain values."""
@@ -181,11 +181,13 @@ def _figures(
     dtype = dictionary.layers[0].W_enc.dtype
     reads = list(torch.cat(inputs, dim=1).to(dtype))
     activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
-    found = torch.stack(dictionary.reconstruct(reads, activations)).float()
+    reconstructed = torch.stack(dictionary.reconstruct(reads, activations)).float()
     true = torch.cat(outputs, dim=1).float()
     mean = true.mean(1, keepdim=True)
     variance, rounding = (true - mean).pow(2).sum(-1), (ROUNDING * true.norm(dim=-1)).pow(2)
-    ratios = ((true - found).pow(2).sum(-1) / variance).where(variance > rounding, torch.nan)
-    factors = (true * found).sum((1, 2)) / found.pow(2).sum((1, 2))
+    ratios = ((true - reconstructed).pow(2).sum(-1) / variance).where(
+        variance > rounding, torch.nan
+    )
+    factors = (true * reconstructed).sum((1, 2)) / reconstructed.pow(2).sum((1, 2))
     l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
     return ratios.nanmean(-1).tolist(), l0, factors.tolist()

@@ -196,9 +196,9 @@ def _listed_layers(folder: Folder, config: Settings, kind: Kind) -> list[LayerPl
     layers = {}
     for position, entry in enumerate(entries):
         values = entry if isinstance(entry, dict) else {"filepath": entry}
-        said = Settings(values, config.path)
-        said.notes(("layer", "filepath"))
-        layer, reference = said.get("layer", position), said.get("filepath")
+        listed = Settings(values, config.path)
+        listed.notes(("layer", "filepath"))
+        layer, reference = listed.get("layer", position), listed.get("filepath")
         if not isinstance(reference, str) or not (is_count(layer) or layer == 0):
             raise config.wrong(
                 "has an entry in its list of transcoders that names no file; give one path a layer"
@@ -233,8 +233,8 @@ def _any_layer(layer: int, path: Path, n_layers: int | None) -> LayerPlan:
 def _activation(
     folder: Folder, config: Settings, layers: list[LayerPlan]
 ) -> tuple[Activation, tuple[str, ...]]:
-    said = config.get("activation")
-    name = str(said).lower().replace("_", "").replace("-", "") if said is not None else None
+    given = config.get("activation")
+    name = str(given).lower().replace("_", "").replace("-", "") if given is not None else None
     thresholds = ["threshold" in layer.tensors for layer in layers]
     has_k = config.get("k") is not None or any(layer.k for layer in layers)
     if name is None and (has_k or folder.repository in KNOWN_K):
@@ -244,7 +244,7 @@ def _activation(
     activations: dict[str, Activation] = {name: name for name in get_args(Activation)}
     if name not in activations:
         raise config.wrong(
-            f'has "activation": {str(said)[:40]}, which is none of relu, topk and '
+            f'has "activation": {str(given)[:40]}, which is none of relu, topk and '
             "jumprelu; correct it"
         )
     if name == "jumprelu" and not all(thresholds):

@@ -105,11 +105,11 @@ def _write_layer(folder: Path, t: LayerTranscoder, *, crossing: bool, several_k:
 
 def _warnings(dictionary: Dictionary) -> tuple[str, ...]:
     first = dictionary.layers[0]
-    found = []
+    warnings = []
     if dictionary.kind == "clt" and first.activation == "topk":
-        found.append("circuit-tracer reads cross-layer dictionaries as ReLU; this one is TopK")
+        warnings.append("circuit-tracer reads cross-layer dictionaries as ReLU; this one is TopK")
     if _several_k(dictionary):
-        found.append("circuit-tracer knows one k for all layers; here they differ")
+        warnings.append("circuit-tracer knows one k for all layers; here they differ")
     if not (dictionary.config.get("model") or {}).get("name"):
-        found.append(f"the model's name is not known; write it into {CONFIG}")
-    return tuple(found)
+        warnings.append(f"the model's name is not known; write it into {CONFIG}")
+    return tuple(warnings)

@@ -73,7 +73,7 @@ def list_files(folder: Path, depth: int = 4) -> dict[str, Path]:
     Raises DictionaryError for a link that leaves the folder.
     """
     home = _home(folder)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and len(here.parts) < depth)
@@ -86,14 +86,14 @@ def list_files(folder: Path, depth: int = 4) -> dict[str, Path]:
                     f"{place_of(path)} is a link that leaves the dictionary's folder, so it is "
                     "not followed; put the file itself there"
                 )
-            found[(here / name).as_posix()] = path
+            files[(here / name).as_posix()] = path
         for name in folders:
             if (Path(place) / name).is_symlink() and not _within(Path(place) / name, home):
                 raise DictionaryError(
                     f"the folder {name} is a link that leaves the dictionary's folder, so it is "
                     "not followed; put the folder itself there"
                 )
-    return found
+    return files
 
 
 def _home(folder: Path) -> Path:
@@ -127,19 +127,19 @@ def by_layer(files: Mapping[str, Path], pattern: str) -> dict[int, tuple[str, Pa
 
     Raises DictionaryError if two files have the same number.
     """
-    found: dict[int, tuple[str, Path]] = {}
+    layers: dict[int, tuple[str, Path]] = {}
     for name, path in files.items():
         match = re.fullmatch(pattern, name)
         if match is None:
             continue
         layer = int(match[1])
-        if layer in found:
+        if layer in layers:
             raise DictionaryError(
-                f"{found[layer][0]} and {name} are both layer {layer}; give the folder or a "
+                f"{layers[layer][0]} and {name} are both layer {layer}; give the folder or a "
                 "pattern that holds one of them"
             )
-        found[layer] = (name, path)
-    return dict(sorted(found.items()))
+        layers[layer] = (name, path)
+    return dict(sorted(layers.items()))
 
 
 def check_contiguous(

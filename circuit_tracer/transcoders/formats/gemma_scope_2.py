@@ -66,8 +66,10 @@ def _choice(names: Collection[str]) -> list[str]:
         best = min(full or layers_of, key=_order)
         homes = {name.rpartition("/")[0] for m, name in sets if _variant(m) == best}
     else:
-        found = {name.rpartition("/")[0] for name in names if re.fullmatch(_CLT, name)}
-        homes = set(sorted(found, key=lambda h: (_PREFERENCE.get(_sparsity(h), 3), len(h), h))[:1])
+        folders = {name.rpartition("/")[0] for name in names if re.fullmatch(_CLT, name)}
+        homes = set(
+            sorted(folders, key=lambda h: (_PREFERENCE.get(_sparsity(h), 3), len(h), h))[:1]
+        )
     return [name for name in names if name.rpartition("/")[0] in homes]
 
 

@@ -130,21 +130,21 @@ def _fold(config: Settings, d: int, thresholds: bool) -> Fold:
     by_length = config.get("sparsity_include_decoder_norm", True) is True
 
     def fold(weights: Weights) -> Weights:
-        found = dict(weights)
+        folded = dict(weights)
         if centred:
-            found["b_enc"] = found["b_enc"] - found["W_enc"] @ found["b_dec"]
-        found["b_enc"] = found["b_enc"] / factor_in
-        found["b_dec"] = found["b_dec"] / factor_out
-        found["W_dec"] = found["W_dec"] * (factor_in / factor_out)
+            folded["b_enc"] = folded["b_enc"] - folded["W_enc"] @ folded["b_dec"]
+        folded["b_enc"] = folded["b_enc"] / factor_in
+        folded["b_dec"] = folded["b_dec"] / factor_out
+        folded["W_dec"] = folded["W_dec"] * (factor_in / factor_out)
         if by_length:
-            lengths = found["W_dec"].norm(dim=-1).squeeze(1)
+            lengths = folded["W_dec"].norm(dim=-1).squeeze(1)
             lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
-            found["W_dec"] = found["W_dec"] / lengths[:, None, None]
-            found["W_enc"] = found["W_enc"] * lengths[:, None]
-            found["b_enc"] = found["b_enc"] * lengths
+            folded["W_dec"] = folded["W_dec"] / lengths[:, None, None]
+            folded["W_enc"] = folded["W_enc"] * lengths[:, None]
+            folded["b_enc"] = folded["b_enc"] * lengths
         if threshold is not None:
-            found["threshold"] = torch.full_like(found["b_enc"], threshold)
-        return found
+            folded["threshold"] = torch.full_like(folded["b_enc"], threshold)
+        return folded
 
     return fold
 

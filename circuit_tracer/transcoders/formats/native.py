@@ -76,9 +76,9 @@ def save_dictionary(
         for transcoder in dictionary.layers:
             write_safetensors(fresh / layer_file(transcoder.layer), transcoder.tensors())
         sha256 = weights_sha256(fresh, dictionary.n_layers)
-        said = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
+        others = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
         origin = {} if converted_from is None else {"converted_from": converted_from}
-        config = {**_described(dictionary), "sha256": sha256, **origin, **said}
+        config = {**_described(dictionary), "sha256": sha256, **origin, **others}
         if cards is not None:
             shutil.copyfile(cards, fresh / CARDS_FILE)
         (fresh / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

@@ -138,10 +138,8 @@ class Plan:
     @property
     def files(self) -> tuple[Path, ...]:
         """Weight files in layer order, each once."""
-        found: dict[Path, None] = {}
-        for layer in self.layers:
-            found.update({stored.path: None for stored in layer.tensors.values()})
-        return tuple(found)
+        tensors = (stored for layer in self.layers for stored in layer.tensors.values())
+        return tuple(dict.fromkeys(stored.path for stored in tensors))
 
     @property
     def bytes(self) -> int:
@@ -206,8 +204,8 @@ def load_plan(
 
     Raises DictionaryError for NaN, and for weights that are not those their config speaks of.
     """
-    found = (plan.hash_weights or (lambda: hash_files(plan.files)))()
-    if plan.sha256 not in (None, found):
+    actual = (plan.hash_weights or (lambda: hash_files(plan.files)))()
+    if plan.sha256 not in (None, actual):
         raise DictionaryError(
             f"the weights in {plan.files[0].parent.name} are not those its config was written "
             f"with (their sha256 differs): they were damaged or changed; {GET_AGAIN}"
@@ -220,7 +218,7 @@ def load_plan(
         reads=plan.reads,
         writes=plan.writes,
         identity=Identity(
-            name, source, plan.converted_from or found, plan.kind, location=location, format=format
+            name, source, plan.converted_from or actual, plan.kind, location=location, format=format
         ),
         config={**model, **plan.config},
         notes=plan.notes,
@@ -272,19 +270,19 @@ def _load_layer(
 
 def _oriented(layer: LayerPlan, tensors: Weights) -> Weights:
     """Tensors the way round that the internal form has them, zeros for biases that are missing."""
-    found = dict(tensors)
-    for name in {"W_enc", "W_skip"} & found.keys() & set(layer.transposed):
-        found[name] = found[name].T
+    oriented = dict(tensors)
+    for name in {"W_enc", "W_skip"} & oriented.keys() & set(layer.transposed):
+        oriented[name] = oriented[name].T
     for name, length in (("b_enc", layer.n_features), ("b_dec", layer.d_model)):
-        found.setdefault(name, torch.zeros(length, dtype=found["W_enc"].dtype, device="cpu"))
-    if "threshold" in found:
-        found["threshold"] = found["threshold"].reshape(-1).expand(layer.n_features)
-    if "W_dec" in found:
-        rows = found["W_dec"].T if layer.decoder == "columns" else found["W_dec"]
+        oriented.setdefault(name, torch.zeros(length, dtype=oriented["W_enc"].dtype, device="cpu"))
+    if "threshold" in oriented:
+        oriented["threshold"] = oriented["threshold"].reshape(-1).expand(layer.n_features)
+    if "W_dec" in oriented:
+        rows = oriented["W_dec"].T if layer.decoder == "columns" else oriented["W_dec"]
         if layer.decoder == "all layers":
             rows = rows[:, layer.layer :]
-        found["W_dec"] = rows if rows.ndim == 3 else rows[:, None]
-    return found
+        oriented["W_dec"] = rows if rows.ndim == 3 else rows[:, None]
+    return oriented
 
 
 def _decoder_file(layer: LayerPlan) -> DecoderFile:

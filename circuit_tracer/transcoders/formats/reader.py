@@ -128,14 +128,14 @@ def joined(
     name = model or layers[0].model
 
     def same(what: str, values: Iterable[T]) -> T:
-        found = list(values)
-        for layer, value in enumerate(found):
-            if value != found[0]:
+        given = list(values)
+        for layer, value in enumerate(given):
+            if value != given[0]:
                 raise DictionaryError(
-                    f"the layers of {folder.name} differ in their {what}: layer 0 has {found[0]} "
+                    f"the layers of {folder.name} differ in their {what}: layer 0 has {given[0]} "
                     f"and layer {layer} has {value}; give layers that belong together"
                 )
-        return found[0]
+        return given[0]
 
     reads = (
         read_point(

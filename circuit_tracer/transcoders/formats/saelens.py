@@ -187,20 +187,20 @@ def _fold(config: Settings, headers: Headers) -> Fold | None:
         return None
 
     def fold(weights: Weights) -> Weights:
-        found = dict(weights)
+        folded = dict(weights)
         if by_length:
-            lengths = found["W_dec"].norm(dim=-1).squeeze(1)
-            found["W_enc"] = found["W_enc"] * lengths[:, None]
-            found["b_enc"] = found["b_enc"] * lengths
-            found["W_dec"] = found["W_dec"] / lengths.where(lengths > 0, 1.0)[:, None, None]
+            lengths = folded["W_dec"].norm(dim=-1).squeeze(1)
+            folded["W_enc"] = folded["W_enc"] * lengths[:, None]
+            folded["b_enc"] = folded["b_enc"] * lengths
+            folded["W_dec"] = folded["W_dec"] / lengths.where(lengths > 0, 1.0)[:, None, None]
         if centred:
-            found["b_enc"] = found["b_enc"] - found["W_enc"] @ found["b_dec"]
-        rows = found.pop("scaling_factor", None)
+            folded["b_enc"] = folded["b_enc"] - folded["W_enc"] @ folded["b_dec"]
+        rows = folded.pop("scaling_factor", None)
         if rows is not None:
-            found["W_dec"] = found["W_dec"] * rows[:, None, None]
-        found["W_enc"] = found["W_enc"] * factor
-        found["W_dec"], found["b_dec"] = found["W_dec"] / factor, found["b_dec"] / factor
-        return found
+            folded["W_dec"] = folded["W_dec"] * rows[:, None, None]
+        folded["W_enc"] = folded["W_enc"] * factor
+        folded["W_dec"], folded["b_dec"] = folded["W_dec"] / factor, folded["b_dec"] / factor
+        return folded
 
     return fold
 

@@ -112,7 +112,7 @@ def load_checkpoint(
 def _differences(stored: RunIdentity, now: RunIdentity) -> list[tuple[str, str]]:
     """What a stored run was made with and this one is not, each in words."""
     theirs, ours = stored.config.as_json(), now.config.as_json()
-    found = [
+    differences = [
         (_setting(name, theirs[name]), _setting(name, ours[name]))
         for name in ours
         if theirs[name] != ours[name] and name not in FREE
@@ -122,11 +122,13 @@ def _differences(stored: RunIdentity, now: RunIdentity) -> list[tuple[str, str]]
         ("a text of fingerprint", stored.text, now.text),
     ):
         if before != after:
-            found.append((f"{what} {before[:12]}", f"{what} {after[:12]}"))
-    if not found and stored.total_tokens != now.total_tokens:  # --held-out leaves all of the text
+            differences.append((f"{what} {before[:12]}", f"{what} {after[:12]}"))
+    if (
+        not differences and stored.total_tokens != now.total_tokens
+    ):  # --held-out leaves all of the text
         before, after = (f"{one.total_tokens:,} tokens to train on" for one in (stored, now))
-        found.append((before, f"{after} (--held-out decides whether a part of them is kept)"))
-    return found
+        differences.append((before, f"{after} (--held-out decides whether a part of them is kept)"))
+    return differences
 
 
 def _setting(name: str, value: Any) -> str:

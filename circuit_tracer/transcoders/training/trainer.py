@@ -111,14 +111,14 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs that is a tensor."""
-        found = dict(self.units.tensors())
+        tensors = dict(self.units.tensors())
         for layer, own in enumerate(self.weights):
-            found[f"{layer}.silent"] = self.silent[layer]
+            tensors[f"{layer}.silent"] = self.silent[layer]
             for name, tensor in own.named().items():
-                found[f"{layer}.{name}"] = tensor.detach()
+                tensors[f"{layer}.{name}"] = tensor.detach()
                 for key, value in self.optimiser.state.get(tensor, {}).items():
-                    found[f"{layer}.{name}.{key}"] = value
-        return found
+                    tensors[f"{layer}.{name}.{key}"] = value
+        return tensors
 
     def facts(self) -> dict[str, Any]:
         """Everything a checkpoint needs that is no tensor."""

@@ -132,8 +132,8 @@ def _fit_scales(layers: list[LayerWeights], batch: Batch, config: TrainingConfig
         for offset, rows in enumerate(own.W_dec.unflatten(1, (-1, d)).unbind(1)):
             parts[layer + offset] += activations @ rows
     for written in range(n_layers):
-        wanted, found = batch.outputs[written, sample], parts[written]
-        factor = float((wanted * found).sum() / found.pow(2).sum().clamp_min(1e-12))
+        wanted, reached = batch.outputs[written, sample], parts[written]
+        factor = float((wanted * reached).sum() / reached.pow(2).sum().clamp_min(1e-12))
         for layer in range(written + 1):
             blocks = layers[layer].W_dec.unflatten(1, (-1, d))
             if written - layer < blocks.shape[1]:
