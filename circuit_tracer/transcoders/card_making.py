@@ -74,13 +74,7 @@ def make_cards(
     seed: int = 0,
 ) -> Path:
     """Make the cards of every feature from a text file and write `cards.parquet` into `folder`."""
-    reader = RowReader(
-        text,
-        model.tokenizer,
-        bos_id=model.bos_id,
-        row_length=min(row_length, model.steady_length),
-        pack=pack,
-    )
+    reader = RowReader.of_model(text, model, row_length, pack=pack)
     rows = _first_rows(reader, max_tokens)
     kept = _first_pass(model, dictionary, rows, seed)
     plain = _as_plain(rows, TokenNames(model.tokenizer))

@@ -107,13 +107,7 @@ def evaluate(
     pack: bool = True,
 ) -> Evaluation:
     """Evaluate a dictionary on a text file (a document a line), of which `max_tokens` are used."""
-    reader = RowReader(
-        text,
-        model.tokenizer,
-        bos_id=model.bos_id,
-        row_length=min(row_length, model.steady_length),
-        pack=pack,
-    )
+    reader = RowReader.of_model(text, model, row_length, pack=pack)
     return evaluate_rows(model, dictionary, reader, max_tokens=max_tokens)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.models import Model
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line read at once; a longer line becomes several documents, cut at a blank."""
@@ -77,6 +78,12 @@ class RowReader:
         self.ready: list[list[int]] = []
         """Rows that are full and not yet handed out."""
         check_text(path)
+
+    @classmethod
+    def of_model(cls, path: Path, model: Model, row_length: int, *, pack: bool) -> RowReader:
+        """Rows for a model, not longer than its passes are steady for."""
+        length = min(row_length, model.steady_length)
+        return cls(path, model.tokenizer, bos_id=model.bos_id, row_length=length, pack=pack)
 
     def state(self) -> dict[str, Any]:
         """Where the reader is, as plain values."""

@@ -70,7 +70,7 @@ class Plan:
     adam: float = 4e-3
     """Learning rate of all else."""
     decay: float = 0.1
-    """Weight decay of all weights, meant to make judging by heart dearer than judging by facts."""
+    """Weight decay of all weights: memorised judgements shall cost more than judging by facts."""
     hidden: int = 128
     """Residual width."""
     mlp: int = 384
@@ -132,7 +132,7 @@ def rate(plan: Plan, step: int) -> float:
 
 
 class Run:
-    """A growing model with its optimisers, which can be put down and taken up again."""
+    """A growing model with its optimisers, which can be saved and resumed."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         """Set up step 0 of a plan; checkpoints go to `folder`."""
@@ -157,11 +157,11 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the run is put down."""
+        """Where the run is saved."""
         return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
-        """Put the run down; an interrupted write leaves the last one whole."""
+        """Save the run; an interrupted write leaves the last one whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {
             "plan": asdict(self.plan),
@@ -175,7 +175,7 @@ class Run:
         os.replace(unfinished, self.checkpoint)
 
     def resume(self) -> None:
-        """Take the run up again, if it was put down."""
+        """Resume the run, if it was saved."""
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, weights_only=True)
