@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from circuit_tracer.batch.manifest import Entry
+from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.tables import PromptRows, rows_of
 from circuit_tracer.graphs.edges.store import UnorderedGraph
+from circuit_tracer.graphs.head_loadings import LeadingHead
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-
-if TYPE_CHECKING:
-    from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.graphs.head_loadings import LeadingHead
 
 OnProgress = Callable[[str, int, int], None]
 """(stage, done, total)"""

@@ -21,14 +21,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.tables import PromptRows
 from circuit_tracer.processes import reuse_memory
-
-if TYPE_CHECKING:
-    from circuit_tracer.batch.run_file import RunInfo
 
 MOST_EDGES = 4_000_000
 """Edges of a graph that is sent (48 MB): with more of them, a sweep takes so long that it does not

@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from circuit_tracer.batch.manifest import Entry
+from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.json_values import (
@@ -28,14 +29,11 @@ from circuit_tracer.graphs.files.storage import (
     shares_in,
 )
 from circuit_tracer.graphs.graph import Edges, Graph, Ints, NodeKind, node_name
+from circuit_tracer.graphs.head_loadings import LeadingHead
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.scores import Scores
-
-if TYPE_CHECKING:
-    from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.graphs.head_loadings import LeadingHead
 
 ROUTED_TARGETS = 3
 """Targets whose routes are stored; the others are far less likely."""

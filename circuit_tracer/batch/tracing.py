@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -40,12 +40,10 @@ from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.head_loadings import leading_heads
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention, fold_attention
 from circuit_tracer.transcoders.neurons import AnyDictionary
-
-if TYPE_CHECKING:
-    from circuit_tracer.models.capture import Capture
 
 ENCODED_TOGETHER = 1 << 24
 """Activations, silent features included, of a group that is encoded together (64 MB in float32)."""
