@@ -178,7 +178,7 @@ def test_a_training_step_is_the_same_on_a_second_device(settings: dict[str, Any]
 def test_float64_is_refused_where_a_device_has_none() -> None:
     assert widest(CPU) == widest(torch.device(DEVICE.type, 0)) == torch.float64
     assert widest(DEVICE) == torch.float32
-    with pytest.raises(UsageError, match=r"has no float64; leave out --dtype float64"):
+    with pytest.raises(UsageError, match=r"has no float64; leave out `dtype` float64"):
         check_float64(DEVICE)
 
 

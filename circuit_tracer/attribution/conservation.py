@@ -47,7 +47,7 @@ def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
         raise ConservationError(
             f"the edges into {_name(assembler, target)} and its constant miss its value by a share "
             f"of {largest:.2g}, and {dtype} allows {tolerance:.0e}; the graph is refused (a higher "
-            "--dtype helps if it is rounding; otherwise the wiring of this model is wrong)"
+            "`dtype` helps if it is rounding; otherwise the wiring of this model is wrong)"
         )
     return largest, tolerance
 

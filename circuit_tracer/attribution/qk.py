@@ -227,6 +227,6 @@ def _check_conserved(residual: float, value: float, dtype: torch.dtype) -> None:
     if not residual <= TOLERANCE.get(dtype, 1e-2):  # also for NaN
         raise ConservationError(
             f"the source x source terms miss the score {value:.4g} by a share of {residual:.2g}; "
-            "they are refused (a trace with --dtype float64 helps if it is rounding; otherwise the "
+            "they are refused (a trace with `dtype` float64 helps if it is rounding; otherwise the "
             "wiring of this model is wrong)"
         )

@@ -53,8 +53,8 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
 def check_same(info: GraphInfo, model: Model, dictionary: AnyDictionary) -> None:
     """Raise UsageError where model or dictionary have other weights than the graph's."""
     for what, flag, theirs, ours in (
-        ("model", "--model", info.model, model.identity),
-        ("dictionary", "--transcoders", info.dictionary, dictionary.identity),
+        ("model", "`model`", info.model, model.identity),
+        ("dictionary", "`transcoders`", info.dictionary, dictionary.identity),
     ):
         if theirs.sha256 and theirs.sha256 != ours.sha256:
             raise UsageError(

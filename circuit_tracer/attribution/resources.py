@@ -42,6 +42,6 @@ def memory_remedy() -> Iterator[None]:
         if isinstance(error, RuntimeError) and "memory" not in text:
             raise
         raise CircuitTracerError(
-            "memory ran out; lower --max-feature-nodes (or set --coverage 0.9), then --batch-size, "
+            "memory ran out; lower `max_feature_nodes` (or set `coverage` 0.9), then `batch_size`, "
             "or shorten the prompt"
         ) from error

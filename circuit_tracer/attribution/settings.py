@@ -65,25 +65,25 @@ class TraceSettings:
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be, before anything is opened."""
         if self.system is not None and not self.chat:
-            raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
+            raise UsageError("`system` is a turn of a chat; add `chat`, or leave it out")
         if self.targets and self.contrast:
-            raise UsageError("--target and --contrast exclude each other; give one of them")
+            raise UsageError("`targets` and `contrast` exclude each other; give one of them")
         if self.why_not is not None and (self.targets or self.contrast):
-            other = "--target" if self.targets else "--contrast"
-            raise UsageError(f"{other} and --why-not exclude each other; give one of them")
+            other = "`targets`" if self.targets else "`contrast`"
+            raise UsageError(f"{other} and `why_not` exclude each other; give one of them")
         if not 0 < self.desired_logit_prob <= 1:
             raise UsageError(
-                f"--desired-logit-prob {self.desired_logit_prob} must lie above 0 and at most at 1"
+                f"`desired_logit_prob` {self.desired_logit_prob} must lie above 0 and at most at 1"
             )
         if self.edge_floor is not None and not 0 <= self.edge_floor < 1:
-            raise UsageError(f"--edge-floor {self.edge_floor} must be at least 0 and below 1")
+            raise UsageError(f"`edge_floor` {self.edge_floor} must be at least 0 and below 1")
         if self.coverage is not None and not 0 < self.coverage <= 1:
-            raise UsageError(f"--coverage {self.coverage} must lie above 0 and at most at 1")
+            raise UsageError(f"`coverage` {self.coverage} must lie above 0 and at most at 1")
         for flag, value, least in (
-            ("--max-n-logits", self.max_n_logits, 1),
-            ("--batch-size", self.batch_size, 1),
-            ("--max-feature-nodes", self.max_feature_nodes or 0, 0),
-            ("--zero-positions", self.zeroed_positions or 0, 0),
+            ("`max_n_logits`", self.max_n_logits, 1),
+            ("`batch_size`", self.batch_size, 1),
+            ("`max_feature_nodes`", self.max_feature_nodes or 0, 0),
+            ("`zeroed_positions`", self.zeroed_positions or 0, 0),
         ):
             if value < least:
                 raise UsageError(f"{flag} {value} must be at least {least}")
@@ -97,7 +97,7 @@ class TraceSettings:
             rows = min(MOST_ROWS, max(1, ROW_TOKENS // len(ids)))
             settings = replace(settings, max_feature_nodes=rows)
         if settings.cotangents == "tf32" and model.device.type != "cuda":
-            raise UsageError("--dtype tf32 needs an NVIDIA GPU; take float32 or bf16 here")
+            raise UsageError("`cotangents` tf32 needs an NVIDIA GPU; take float32 or bf16 here")
         if settings.cotangents and model.torch_dtype == torch.float64:
             raise UsageError("a float64 model is not swept in lower precision; open it in float32")
         return settings

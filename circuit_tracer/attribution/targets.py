@@ -114,7 +114,7 @@ def resolve_position(position: int, n_tokens: int) -> int:
     """A position counted from the front (BOS is 0) or, negative, from the end."""
     if not -n_tokens <= position < n_tokens:
         raise UsageError(
-            f"--position {position} is outside the prompt, which has {n_tokens} tokens (0 to "
+            f"`position` {position} is outside the prompt, which has {n_tokens} tokens (0 to "
             f"{n_tokens - 1}, or -1 for the last)"
         )
     return position % n_tokens
@@ -124,12 +124,12 @@ def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
     parts = split_tokens(contrast)
     if len(parts) != 2 or not all(parts):
         raise PromptError(
-            f'--contrast "{shown(contrast)}" must be two tokens with a comma: "yes,no" (a comma '
+            f'`contrast` "{shown(contrast)}" must be two tokens with a comma: "yes,no" (a comma '
             "of a token is \\,)"
         )
     plus, minus = (model.token_id(part) for part in parts)
     if plus == minus:
-        raise PromptError(f'--contrast "{shown(contrast)}" names the same token twice')
+        raise PromptError(f'`contrast` "{shown(contrast)}" names the same token twice')
     return plus, minus
 
 
@@ -138,7 +138,7 @@ def _competitor_id(model: Model, why_not: str, first: int) -> int:
     other = model.token_id(why_not)
     if other == first:
         raise PromptError(
-            f'"{_shown(model, first)}" is what the model says here, so --why-not has nothing to '
+            f'"{_shown(model, first)}" is what the model says here, so `why_not` has nothing to '
             "explain; name a token that it did not choose"
         )
     return other

@@ -134,8 +134,8 @@ def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
     zeroed = settings.zeroed_positions or 0
     if zeroed > at:
         raise UsageError(
-            f"--position {at} is one of the first {zeroed}, whose features are left out; explain a "
-            f"later position, or lower --zero-positions to {at}{' or less' if at else ''}"
+            f"`position` {at} is one of the first {zeroed}, whose features are left out; explain a "
+            f"later position, or lower `zeroed_positions` to {at}{' or less' if at else ''}"
         )
     return Prepared(prompt, tuple(ids), at, settings)
 

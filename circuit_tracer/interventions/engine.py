@@ -137,10 +137,10 @@ def _check_together(
     mode: Mode, end_layer: int | None, n_layers: int, *, attention: bool, norms: bool
 ) -> None:
     if end_layer is not None and mode != "constrained":
-        raise UsageError(f"--end-layer is for constrained runs, not for {mode} ones; leave it out")
+        raise UsageError(f"`end_layer` is for constrained runs, not for {mode} ones; leave it out")
     if end_layer is not None and not -1 <= end_layer < n_layers:
         raise UsageError(
-            f"--end-layer {end_layer} is no layer of this model; give 0 to {n_layers - 1}, or -1 "
+            f"`end_layer` {end_layer} is no layer of this model; give 0 to {n_layers - 1}, or -1 "
             "to freeze no MLP"
         )
     for part, is_frozen in (("attention", attention), ("norms", norms)):

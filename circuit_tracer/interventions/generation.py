@@ -125,7 +125,7 @@ class _Picker:
 
     def __init__(self, temperature: float, seed: int) -> None:
         if not 0 <= temperature <= 100:
-            raise UsageError(f"--temperature {temperature:g} must lie between 0 (greedy) and 100")
+            raise UsageError(f"`temperature` {temperature:g} must lie between 0 (greedy) and 100")
         self.temperature = temperature
         self.generator = torch.Generator(device="cpu").manual_seed(seed)
 

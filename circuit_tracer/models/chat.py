@@ -70,7 +70,7 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
     """
     if not getattr(tokenizer, "chat_template", None):
         raise PromptError(
-            "this model has no chat template; leave out --chat, or take the model's chat version "
+            "this model has no chat template; leave out `chat`, or take the model's chat version "
             "(its name often ends in -Instruct or -it)"
         )
     for text in (prompt, system or ""):
@@ -78,7 +78,7 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
             if token and token in text:
                 raise PromptError(
                     f"the prompt holds {token}, which the chat template writes itself; leave it "
-                    "out, or leave out --chat and type the whole template"
+                    "out, or leave out `chat` and type the whole template"
                 )
     turns = [] if system is None else [{"role": "system", "content": system}]
     turns.append({"role": "user", "content": prompt})
@@ -87,7 +87,7 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
             turns, tokenize=False, add_generation_prompt=True, date_string=_LLAMA_3_DATE
         )
     except Exception as error:  # templates raise whatever they like
-        advice = "leave out --system" if system is not None else "leave out --chat"
+        advice = "leave out `system`" if system is not None else "leave out `chat`"
         raise PromptError(
             f"the model's chat template refuses this ({reason(error)}); {advice}"
         ) from error

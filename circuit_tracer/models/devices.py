@@ -44,7 +44,7 @@ def check_float64(device: torch.device) -> None:
     """Raise UsageError for a device without float64."""
     if widest(device) != torch.float64:
         raise UsageError(
-            f"the device {device} has no float64; leave out --dtype float64, or add --device cpu"
+            f"the device {device} has no float64; leave out `dtype` float64, or add `device` cpu"
         )
 
 

@@ -307,7 +307,7 @@ def open_model(
     torch_dtype = parse_dtype(dtype) if isinstance(dtype, str) else dtype
     if device_map is not None and tensor_parallel:
         raise UsageError(
-            "--device-map spreads a model from one process and torchrun over several; "
+            "`device_map` spreads a model from one process and torchrun over several; "
             "leave out one of them"
         )
     spread = device_map is not None or tensor_parallel

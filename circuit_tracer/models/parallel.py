@@ -80,7 +80,7 @@ def tensor_parallel_options(config: Any, paths: Paths, device: str) -> dict[str,
     if device not in ("auto", accelerator):
         raise UsageError(
             f'under torchrun every process takes its own {accelerator} device, so "{device}" '
-            "cannot be asked for; leave out --device (CUDA_VISIBLE_DEVICES= hides the GPUs)"
+            "cannot be asked for; leave out `device` (CUDA_VISIBLE_DEVICES= hides the GPUs)"
         )
     pieces = _pieces(config)
     if not pieces or pieces % count:
@@ -89,7 +89,7 @@ def tensor_parallel_options(config: Any, paths: Paths, device: str) -> dict[str,
             f"this model cannot be cut into {count} equal pieces: its heads and neurons allow "
             f"{sizes or 'none'}; "
             + (f"start as many processes as one of {sizes}" if sizes else "start one process")
-            + ", or use --device-map auto without torchrun"
+            + ", or use `device_map` auto without torchrun"
         )
     from transformers.distributed.configuration_utils import DistributedConfig
 
@@ -115,7 +115,7 @@ def check_loaded(module: Any, name: str) -> None:
     if "disk" in places or ("cpu" in places and len(places) > 1):
         raise ModelError(
             f"{name} does not fit into the GPUs here (parts of it were left on "
-            f"{'the disk' if 'disk' in places else 'the CPU'}); use more GPUs or --device cpu"
+            f"{'the disk' if 'disk' in places else 'the CPU'}); use more GPUs or `device` cpu"
         )
 
 

@@ -200,8 +200,8 @@ def test_coverage_stops_when_little_can_hide(monkeypatch: pytest.MonkeyPatch) ->
         ({"desired_logit_prob": 0.0}, UsageError, "above 0"),
         ({"batch_size": 0}, UsageError, "at least 1"),
         ({"max_feature_nodes": -1}, UsageError, "at least 0"),
-        ({"coverage": 1.5}, UsageError, "--coverage"),
-        ({"zeroed_positions": 99}, UsageError, "--zero-positions"),
+        ({"coverage": 1.5}, UsageError, "`coverage`"),
+        ({"zeroed_positions": 99}, UsageError, "`zeroed_positions`"),
     ],
 )
 def test_impossible_settings_get_a_sentence(
@@ -273,7 +273,7 @@ def test_running_out_of_memory_names_the_flags_that_help(monkeypatch: pytest.Mon
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Sweep, "walk", exhausted)
-    with pytest.raises(CircuitTracerError, match="--max-feature-nodes"):
+    with pytest.raises(CircuitTracerError, match="`max_feature_nodes`"):
         traced()
 
 

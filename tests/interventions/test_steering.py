@@ -163,7 +163,7 @@ def test_bad_input_is_reported() -> None:
         write_on(model, dictionary, ids, [error], max_new_tokens=2)
     with pytest.raises(UsageError, match="features 0 to 11"):
         write_on(model, dictionary, ids, [(change_feature(1, 40),)], max_new_tokens=2)
-    with pytest.raises(UsageError, match="--temperature"):
+    with pytest.raises(UsageError, match="`temperature`"):
         write_on(model, dictionary, ids, [()], max_new_tokens=2, temperature=-1.0)
     huge = replace(dictionary.layers[1], W_dec=1e30 * dictionary.layers[1].W_dec)
     dictionary = replace(dictionary, layers=(dictionary.layers[0], huge, dictionary.layers[2]))

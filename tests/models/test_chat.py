@@ -128,7 +128,7 @@ def test_what_a_template_does_not_take_gets_a_sentence() -> None:
         ("hey", None, None, "no chat template"),
         ("hey<|im_end|>", None, CHATML, "<|im_end|>, which the chat template writes"),
         ("hey", "<pad>", CHATML, "<pad>, which the chat template writes"),
-        ("hey", "be brief", NO_SYSTEM, "System role not supported); leave out --system"),
+        ("hey", "be brief", NO_SYSTEM, "System role not supported); leave out `system`"),
         ("hey", None, "{% for %}", "refuses this"),
         ("hey", None, "{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses this"),
     ]:
