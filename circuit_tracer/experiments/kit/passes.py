@@ -86,8 +86,9 @@ class Recording:
 
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
         """What the module gave."""
-        values, rows = seen if self.side == "read" else given, torch.arange(len(given))
-        self.kept[place, layer] = values[rows[:, None].to(values.device), self.at]
+        values = seen if self.side == "read" else given
+        rows = torch.arange(len(values), device=values.device)
+        self.kept[place, layer] = values[rows[:, None], self.at]
         return given
 
 
