@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from circuit_tracer.render.fitted_table import FittedTable
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from circuit_tracer.batch.run_file import RunInfo
     from circuit_tracer.batch.summary import FeatureLine, HeadLine, Progress, RouteLine
@@ -22,7 +22,7 @@ PROMPT_CELLS = 40
 _SHARES = ("replacement", "completeness", "probability")
 
 
-def _table(title: str) -> tuple[RenderableType, Table]:
+def _table(title: str) -> tuple[RenderableType, FittedTable]:
     """A table under its title, and the table to fill in."""
     from rich.console import Group
     from rich.text import Text
@@ -69,10 +69,10 @@ def scores(
     if not found:
         return []
     shown, table = _table("Scores over prompts, by quantile")
-    table.add_column("score", no_wrap=True)
+    table.texts("score")
     for quantile in quantiles:
-        name = {0.0: "least", 0.5: "median", 1.0: "most"}.get(quantile, f"{quantile:.0%}")
-        table.add_column(name, justify="right", no_wrap=True)
+        name = {0.0: "least", 0.5: "median", 1.0: "most"}.get(quantile, percent(quantile))
+        table.numbers(name)
     for name, values in found.items():
         share = name in _SHARES or name.endswith("_share")
         add_plain(table, name.replace("_", " "), *(_score(v, share=share) for v in values))
@@ -94,10 +94,7 @@ def features(lines: Sequence[FeatureLine]) -> list[RenderableType]:
             f"Features with most influence in {of}: in how many of them, mean share of "
             "the targets' influence (95 % of a bootstrap over prompts)"
         )
-        for name in ("feature", "label"):
-            table.add_column(name, no_wrap=True)
-        for name in ("prompts", "frequency", "influence"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table.texts("feature", "label").numbers("prompts", "frequency", "influence")
         for line in (one for one in lines if one.tag == tag):
             add_plain(
                 table,
@@ -124,11 +121,7 @@ def routes(lines: Sequence[RouteLine]) -> list[RenderableType]:
     shown, table = _table(
         "Routes that recur, by the features they pass, with their mean share of all paths"
     )
-    table.add_column("features", no_wrap=True, overflow="ellipsis")
-    table.add_column("labels", no_wrap=True, overflow="ellipsis")
-    table.add_column("prompts", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("sign", justify="right", no_wrap=True)
+    table.texts("features", "labels").numbers("prompts", "share", "sign")
     for line in lines:
         labels = " → ".join(printable(label).strip() for label in line.labels)
         add_plain(
@@ -147,9 +140,7 @@ def heads(lines: Sequence[HeadLine]) -> list[RenderableType]:
     if not lines:
         return []
     shown, table = _table("Attention heads: mean share of the kept influence that passes through")
-    table.add_column("head", no_wrap=True)
-    table.add_column("prompts", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
+    table.texts("head").numbers("prompts", "share")
     for line in lines:
         add_plain(table, line.name, f"{line.prompts:,}", _interval(line.share))
     return [shown]
