@@ -81,11 +81,6 @@ class FamilySpec(Form):
         """Whether it names a value and asks for a verdict."""
         return self.words is not None
 
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """Slots of the template, in order."""
-        return slots_of(self.template)
-
 
 @dataclass(frozen=True)
 class ItemSpec:
@@ -179,6 +174,8 @@ def check(spec: Spec, where: str) -> None:
         place = f'the family "{family.name}" of {where}'
         _check_family(family, place)
         _check_paraphrase(family, spec, place)
+    if not all(prompt.strip() for prompt in spec.unrelated):
+        raise UsageError(f'"unrelated" in {where} has an empty prompt; leave it out')
     _check_items(spec, where)
     _check_others(spec, where)
     if not spec.trace.get("max_feature_nodes", 1) >= 1:
@@ -195,7 +192,7 @@ def check(spec: Spec, where: str) -> None:
 
 def _check_family(family: FamilySpec, place: str) -> None:
     """Its template has the slots that it needs, and its words, route and use go together."""
-    slots, answer = family.slots, f'"{{{family.answer}}}"'
+    slots, answer = slots_of(family.template), f'"{{{family.answer}}}"'
     if family.object not in slots:
         raise UsageError(f'the template of {place} lacks its object, "{{{family.object}}}"; add it')
     if family.is_claim and family.answer not in slots:
@@ -206,7 +203,7 @@ def _check_family(family: FamilySpec, place: str) -> None:
             "for a verdict"
         )
     words = family.words or ("yes", "no")
-    if words[0] == words[1]:
+    if words[0] == words[1] or not all(words):
         raise UsageError(f'"words" in {place} must be two words, as in ["yes", "no"]')
     if family.route == "fact" and family.is_claim:
         raise UsageError(f"{place} asks for a verdict, so its route is judgement; set it so")
@@ -236,7 +233,9 @@ def _check_items(spec: Spec, where: str) -> None:
     """Enough items, no two alike, each with all that the families name."""
     if len(spec.items) < FEWEST_ITEMS:
         raise UsageError(f"{where} has {len(spec.items)} items; give at least {FEWEST_ITEMS}")
-    needed = {slot for family in spec.families for slot in (*family.slots, family.answer)}
+    needed = {
+        slot for family in spec.families for slot in (*slots_of(family.template), family.answer)
+    }
     for number, item in enumerate(spec.items, start=1):
         for slot in sorted(needed - {*item.slots}):
             raise UsageError(

@@ -114,12 +114,13 @@ def scores_from_plain(record: Any) -> Scores:
     return scores
 
 
-def from_plain(kind: type[T], record: Any) -> T:
+def from_plain(kind: type[T], record: Any, *, name: str = "") -> T:
     """A value of an annotated type from its JSON form. ValueError that names what does not fit.
 
-    Fields that have a default may be missing; what a record has besides is ignored.
+    Fields that have a default may be missing; what a record has besides is ignored. `name` is what
+    a message calls the whole.
     """
-    built: T = _built(kind, record, getattr(kind, "__name__", "the record"))
+    built: T = _built(kind, record, name or getattr(kind, "__name__", "the record"))
     return built
 
 

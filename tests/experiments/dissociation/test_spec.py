@@ -36,7 +36,7 @@ def test_words_are_any_two_tokens(tmp_path: Path, words: tuple[str, str]) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('name = "small"', "name = 3", '"name" in small.toml must be text'),
+        ('name = "small"', "name = 3", '"name" in small.toml is 3 where it needs text'),
         ('name = "small"', 'name = "a b"', "names a folder"),
         ('question = "One', 'quest = "One', '"quest", which means nothing'),
         ('route = "fact"', 'route = "truth"', '"route" in the family'),
@@ -45,12 +45,12 @@ def test_words_are_any_two_tokens(tmp_path: Path, words: tuple[str, str]) -> Non
         ("{article} {object} is", "{object!r} is", "no plain name"),
         ("{article} {object} is", "{object is", "cannot be read"),
         ("is {article} {object} {value} ?", "is {article} {object} ?", 'no "{value}"'),
-        ('["yes", "no"]', '["yes"]', "must be two words"),
+        ('["yes", "no"]', '["yes"]', "needs a list of 2"),
         ('["yes", "no"]', '["yes", ""]', "must be two words"),
         ('paraphrase_of = "completion"', 'paraphrase_of = "x"', "no family of its own"),
         ('paraphrase_of = "completion"', 'paraphrase_of = "yes_no"', "of two routes"),
         ('representative = "banana"', 'representative = "brick"', 'the representative "brick"'),
-        ("unrelated = [", "unrelated = [3, ", "list of texts"),
+        ("unrelated = [", "unrelated = [3, ", '"unrelated" in small.toml is 3 where it needs text'),
         ('name = "plural"', 'name = "yes_no"', "have one name"),
         ("{plural} are", "{many} are", "lacks its object"),
         ('template = "is {article}', 'template = "is {that} {article}', 'has no "that"'),

@@ -13,8 +13,10 @@ from circuit_tracer.experiments.dissociation.step_results import (
     ROUTES,
     SETS,
     AblationResult,
+    HeadsResult,
     OverlapResult,
     RandomControl,
+    SwapResult,
     SwapRow,
 )
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
@@ -43,11 +45,8 @@ def _random_band(one: RandomControl) -> Band:
 # 2. What fact and judgement graphs share, next to paraphrases and unrelated prompts
 
 
-def overlap_svg(report: Report) -> str | None:
-    """overlap.svg; None where nothing was traced."""
-    found = report.overlap
-    if found is None:
-        return None
+def overlap_svg(report: Report, found: OverlapResult) -> str:
+    """overlap.svg."""
     sheet = Sheet(
         "How much of the fact's graph is in the judgement's",
         "Overlap of what two graphs give their influence to: 100 % for equal graphs, 0 % for "
@@ -87,11 +86,8 @@ def _overlaps(found: OverlapResult, measure: str) -> Iterator[Row]:
 # 4. What each answer loses when a route's features are ablated
 
 
-def ablation_svg(report: Report) -> str | None:
+def ablation_svg(report: Report, found: AblationResult) -> str:
     """ablation.svg: drops with matched random sets, D with shuffled labels."""
-    found = report.ablation
-    if found is None:
-        return None
     sheet = Sheet(
         "What is lost when a route's features are ablated",
         "Share of each answer's lead that is lost: 0 % is untouched, 100 % gone, more than that "
@@ -160,10 +156,9 @@ def _index(report: Report, found: AblationResult) -> RowPanel:
 # 5. Which heads tell true claims from false, and whether verdicts follow their queries
 
 
-def heads_svg(report: Report) -> str | None:
+def heads_svg(report: Report, found: HeadsResult) -> str | None:
     """heads.svg; None where no head was ranked."""
-    found = report.heads
-    if found is None or not found.ranks:
+    if not found.ranks:
         return None
     sheet = Sheet(
         "Which heads test the claim against the object",
@@ -207,10 +202,9 @@ def heads_svg(report: Report) -> str | None:
 # 6. Whether the answer follows another object's recalled fact
 
 
-def swap_svg(report: Report) -> str | None:
+def swap_svg(report: Report, found: SwapResult) -> str | None:
     """swap.svg; None where nothing was patched."""
-    found = report.swap
-    if found is None or not found.rows:
+    if not found.rows:
         return None
     sheet = Sheet(
         "Does the answer follow another object's recalled fact?",

@@ -25,7 +25,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     ClaimRole,
     Part,
 )
-from circuit_tracer.experiments.kit.tables import markdown_table
+from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import LinePanel, Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
@@ -55,11 +55,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figure and the table."""
+    """The figure, and what the table shows."""
 
     models: tuple[str, ...]
     svg: str
-    markdown: str
     measures: tuple[Measure, ...]
 
     def record(self) -> dict[str, Any]:
@@ -74,20 +73,18 @@ def compare_dissociations(reports: Sequence[Report]) -> Comparison:
         raise UsageError("a comparison needs two reports or more; give two dissociation.json files")
     names = _names(reports)
     measures = _measures(reports)
-    table = markdown_table(*comparison_rows(names, measures))
-    return Comparison(tuple(names), _svg(reports, names, measures), table, tuple(measures))
+    return Comparison(tuple(names), _svg(reports, names, measures), tuple(measures))
 
 
-def comparison_rows(
-    names: Sequence[str], measures: Sequence[Measure]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and cells: one line a figure, one column a model, whether they are apart."""
+def comparison_table(found: Comparison) -> Table:
+    """One line a figure, one column a model, whether they are apart."""
     rows = []
-    for one in measures:
+    for one in found.measures:
         is_index = one.name.startswith("D ")
         cells = [with_interval(v, percent=one.percent, sign=is_index) for v in one.values]
         rows.append((one.name, *cells, "apart" if one.is_apart else "not apart"))
-    return ("figure", *names, "intervals"), rows
+    note = "95 % intervals over objects; apart: no two models' intervals meet."
+    return Table("", ("figure", *found.models, "intervals"), tuple(rows), note)
 
 
 def _names(reports: Sequence[Report]) -> list[str]:

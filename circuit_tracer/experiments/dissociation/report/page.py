@@ -34,7 +34,7 @@ def _steps(report: Report, figures: Collection[str]) -> Iterator[str]:
     for table in tables(report):
         if table.step != last:
             yield f"## {table.step}"
-            name, _ = OF_STEP.get(table.step.partition(".")[0], ("", None))
+            name, *_ = OF_STEP.get(table.step.partition(".")[0], ("",))
             if name in figures:
                 yield f"![{cell(table.step.partition('. ')[2])}]({name})"
         last = table.step

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from circuit_tracer.experiments.dissociation.report import names
-from circuit_tracer.experiments.dissociation.results import Report
+from circuit_tracer.experiments.dissociation.results import Behaviour, Inconsistent, Report
 from circuit_tracer.experiments.dissociation.step_results import (
     CLAIM_ROLES,
     PARTS,
     ROUTES,
     SETS,
     AblationResult,
+    FeatureSet,
+    HeadsResult,
     Index,
+    OverlapResult,
     RandomControl,
+    StoreResult,
+    SwapResult,
+    TruthResult,
 )
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
@@ -31,8 +37,24 @@ SWAP = "6. Another object's fact patched in"
 
 def tables(report: Report) -> list[Table]:
     """All that have rows, in the order of the steps."""
-    steps = (_behaviour, _inconsistent, _overlap, _sets, _ablation, _stores, _heads, _swap, _truth)
-    return [table for step in steps for table in step(report) if table.rows]
+    return measured(
+        report,
+        behaviour=_behaviour,
+        overlap=_overlap,
+        sets=_sets,
+        ablation=_ablation,
+        stores=_stores,
+        heads=_heads,
+        swap=_swap,
+        truth=_truth,
+    )
+
+
+def measured(report: Report, **steps: Callable[..., Iterator[Table]]) -> list[Table]:
+    """What is made of every step that was measured; tables without rows are left out."""
+    found = {step: getattr(report, step) for step in steps}
+    known = [step for step in steps if found[step] is not None]
+    return [one for step in known for one in steps[step](report, found[step]) if one.rows]
 
 
 def shares(*intervals: Interval) -> tuple[str, ...]:
@@ -57,9 +79,8 @@ def _sides(one: Index) -> tuple[str, ...]:
     return signed(one.index, one.fact_side, one.judgement_side, one.shuffled)
 
 
-def _behaviour(report: Report) -> Iterator[Table]:
+def _behaviour(report: Report, found: Behaviour) -> Iterator[Table]:
     forms = {family.name: family for family in report.families}
-    found = report.behaviour
     rows = []
     for one in found.families:
         family = forms[one.family]
@@ -79,10 +100,10 @@ def _behaviour(report: Report) -> Iterator[Table]:
         "items; reversed: affirms exactly the other value; lead: own over other value, right over "
         "wrong verdict, in the kept items.",
     )
+    yield _inconsistent(found.inconsistent)
 
 
-def _inconsistent(report: Report) -> Iterator[Table]:
-    found = report.behaviour.inconsistent
+def _inconsistent(found: Sequence[Inconsistent]) -> Table:
     rows = []
     for one in found[:MOST_INCONSISTENT]:
         wrong = ", ".join(name for name, right in one.right.items() if not right)
@@ -96,7 +117,7 @@ def _inconsistent(report: Report) -> Iterator[Table]:
     }
     counts = {name: sum(one.weak == name for one in found) for name in words}
     more = f" The first {len(rows)} of them." if len(found) > len(rows) else ""
-    yield Table(
+    return Table(
         "Inconsistent items",
         ("item", "value", "asked with", "wrong in", "fact route", "truth check", "fails", "weak"),
         tuple(rows),
@@ -107,10 +128,7 @@ def _inconsistent(report: Report) -> Iterator[Table]:
     )
 
 
-def _overlap(report: Report) -> Iterator[Table]:
-    found = report.overlap
-    if found is None:
-        return
+def _overlap(report: Report, found: OverlapResult) -> Iterator[Table]:
     rows = []
     for row in found.rows:
         name = f"{row.first} × {row.second}" if row.first else f"all: {names.KINDS[row.kind]}"
@@ -125,9 +143,9 @@ def _overlap(report: Report) -> Iterator[Table]:
     )
 
 
-def _sets(report: Report) -> Iterator[Table]:
+def _sets(report: Report, found: Sequence[FeatureSet]) -> Iterator[Table]:
     rows = []
-    for one in sorted(report.sets, key=lambda s: (s.part != "early", SETS.index(s.name), s.half)):
+    for one in sorted(found, key=lambda s: (s.part != "early", SETS.index(s.name), s.half)):
         leading = [f"L{m.layer}/{m.feature} {m.label}".strip() for m in one.members[:3]]
         counts = str(one.half + 1), str(len(one.members))
         carried = whole_percent(one.covers), whole_percent(one.random_influence)
@@ -145,11 +163,8 @@ def _sets(report: Report) -> Iterator[Table]:
     )
 
 
-def _ablation(report: Report) -> Iterator[Table]:
+def _ablation(report: Report, found: AblationResult) -> Iterator[Table]:
     """What each answer loses, the index, and the same by family."""
-    found = report.ablation
-    if found is None:
-        return
     yield _cells(report, found)
     yield Table(
         ABLATION,
@@ -189,11 +204,8 @@ def _cells(report: Report, found: AblationResult) -> Table:
     )
 
 
-def _stores(report: Report) -> Iterator[Table]:
+def _stores(report: Report, found: StoreResult) -> Iterator[Table]:
     """What mean-ablating each early site at the object takes away, and the index."""
-    found = report.stores
-    if found is None:
-        return
     rows = []
     for one in found.sites:
         chosen = (f"{count} of 2" for count in (one.chosen_as_fact, one.chosen_as_judgement))
@@ -215,11 +227,8 @@ def _stores(report: Report) -> Iterator[Table]:
     )
 
 
-def _heads(report: Report) -> Iterator[Table]:
+def _heads(report: Report, found: HeadsResult) -> Iterator[Table]:
     """The ranking of heads, and several edited together."""
-    found = report.heads
-    if found is None:
-        return
     ranks = [
         (
             names.head(one),
@@ -251,11 +260,8 @@ def _heads(report: Report) -> Iterator[Table]:
     yield Table(HEADS, ("heads together", "flips", "random heads", "lead lost"), tuple(flips))
 
 
-def _swap(report: Report) -> Iterator[Table]:
+def _swap(report: Report, found: SwapResult) -> Iterator[Table]:
     """Which answers follow, and what is affirmed."""
-    found = report.swap
-    if found is None:
-        return
     follows = {(row.layers, row.how, names.family(row)): row.follows for row in found.rows}
     families = list(dict.fromkeys(names.family(row) for row in found.rows))
     rows = []
@@ -286,11 +292,8 @@ def _swap(report: Report) -> Iterator[Table]:
     )
 
 
-def _truth(report: Report) -> Iterator[Table]:
+def _truth(report: Report, found: TruthResult) -> Iterator[Table]:
     """AUC after the best layer, fitted in by read in."""
-    found = report.truth
-    if found is None:
-        return
     here = [row for row in found.rows if row.layer == found.best_layer]
     at = {(row.role, row.fitted, row.read): row.auc for row in here}
     forms = tuple(dict.fromkeys(row.read for row in found.rows))

@@ -10,10 +10,21 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from circuit_tracer.experiments.dissociation.report import names
-from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_rows
-from circuit_tracer.experiments.dissociation.report.tables import shares, signed
-from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, PARTS, ROUTES, SETS
+from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_table
+from circuit_tracer.experiments.dissociation.report.tables import measured, shares, signed
+from circuit_tracer.experiments.dissociation.results import Behaviour, Report
+from circuit_tracer.experiments.dissociation.step_results import (
+    CLAIM_ROLES,
+    PARTS,
+    ROUTES,
+    SETS,
+    AblationResult,
+    HeadsResult,
+    OverlapResult,
+    StoreResult,
+    SwapResult,
+    TruthResult,
+)
 from circuit_tracer.experiments.kit.tables import (
     Table,
     rich_table,
@@ -43,9 +54,7 @@ def page(report: Report, *, width: int = WIDTH) -> RenderableType:
 
 def comparison_page(found: Comparison) -> RichTable:
     """One line a figure, one column a model."""
-    columns, rows = comparison_rows(found.models, found.measures)
-    note = "95 % intervals over objects; apart: no two models' intervals meet."
-    return rich_table(Table("", columns, tuple(rows), note))
+    return rich_table(comparison_table(found))
 
 
 # The tables in short
@@ -53,12 +62,19 @@ def comparison_page(found: Comparison) -> RichTable:
 
 def brief_tables(report: Report) -> list[Table]:
     """The report's tables in short: what the verdict rests on."""
-    steps = (_behaviour, _overlap, _ablation, _stores, _heads, _swap, _truth)
-    return [table for step in steps for table in step(report) if table.rows]
+    return measured(
+        report,
+        behaviour=_behaviour,
+        overlap=_overlap,
+        ablation=_ablation,
+        stores=_stores,
+        heads=_heads,
+        swap=_swap,
+        truth=_truth,
+    )
 
 
-def _behaviour(report: Report) -> Iterator[Table]:
-    found = report.behaviour
+def _behaviour(report: Report, found: Behaviour) -> Iterator[Table]:
     yield Table(
         "Answers",
         ("family", "right", "lead in logits"),
@@ -68,16 +84,13 @@ def _behaviour(report: Report) -> Iterator[Table]:
     )
 
 
-def _overlap(report: Report) -> Iterator[Table]:
-    pooled = report.overlap.pooled if report.overlap else {}
-    rows = [(names.KINDS[kind], *shares(row.overlap, row.anywhere)) for kind, row in pooled.items()]
+def _overlap(report: Report, found: OverlapResult) -> Iterator[Table]:
+    pooled = found.pooled.items()
+    rows = [(names.KINDS[kind], *shares(row.overlap, row.anywhere)) for kind, row in pooled]
     yield Table("Overlap", ("overlap of graphs", "same role", "any token"), tuple(rows))
 
 
-def _ablation(report: Report) -> Iterator[Table]:
-    found = report.ablation
-    if found is None:
-        return
+def _ablation(report: Report, found: AblationResult) -> Iterator[Table]:
     rows = []
     for part in PARTS:
         one = found.by_part.get(part)
@@ -95,10 +108,7 @@ def _ablation(report: Report) -> Iterator[Table]:
     )
 
 
-def _stores(report: Report) -> Iterator[Table]:
-    found = report.stores
-    if found is None:
-        return
+def _stores(report: Report, found: StoreResult) -> Iterator[Table]:
     yield Table(
         "Early stores",
         ("mean-ablated at the object", "fact lost", "judgement lost"),
@@ -107,10 +117,7 @@ def _stores(report: Report) -> Iterator[Table]:
     )
 
 
-def _heads(report: Report) -> Iterator[Table]:
-    found = report.heads
-    if found is None:
-        return
+def _heads(report: Report, found: HeadsResult) -> Iterator[Table]:
     leading = found.ranks[:MOST_HEADS]
     rows = [(names.head(one), with_interval(one.auc), *shares(one.flips)) for one in leading]
     rows += [(f"best {one.heads} together", "", *shares(one.chosen)) for one in found.flips]
@@ -119,20 +126,17 @@ def _heads(report: Report) -> Iterator[Table]:
     yield Table("Heads", ("head", "true from false, AUC", "verdicts flipped"), tuple(rows), note)
 
 
-def _swap(report: Report) -> Iterator[Table]:
+def _swap(report: Report, found: SwapResult) -> Iterator[Table]:
     rows = [
         (names.layers(report, row.layers), names.family(row), *shares(row.follows))
-        for row in (report.swap.rows if report.swap else ())
+        for row in found.rows
         if row.how == "everything" and not row.layers.isdigit()
     ]
     yield Table("Swap", ("another object's", "family", "answer follows"), tuple(rows))
 
 
-def _truth(report: Report) -> Iterator[Table]:
+def _truth(report: Report, found: TruthResult) -> Iterator[Table]:
     """One line a form of fitting: read in itself, and in the other form that it reads worst."""
-    found = report.truth
-    if found is None:
-        return
     known = [row for row in found.rows if row.layer == found.best_layer]
     known = [row for row in known if math.isfinite(row.auc.value)]
     rows = []

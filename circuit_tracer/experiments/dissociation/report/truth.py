@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, TruthRow
+from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, TruthResult, TruthRow
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
@@ -23,10 +23,9 @@ LOOKS = (
 )
 
 
-def truth_svg(report: Report) -> str | None:
+def truth_svg(report: Report, found: TruthResult) -> str | None:
     """The figure; None where no direction was fitted."""
-    found = report.truth
-    if found is None or not found.rows:
+    if not found.rows:
         return None
     sheet = Sheet(
         "Where a direction reads whether the claim is true",
