@@ -19,7 +19,7 @@ import pytest
 
 from circuit_tracer import __version__
 from circuit_tracer.batch.stored_run import open_run
-from circuit_tracer.experiments.dissociation.results_file import read_report
+from circuit_tracer.experiments.dissociation.results import read_report
 from tests.cli.conftest import run_command
 from tests.graphs.oracles import normalised
 

@@ -15,7 +15,7 @@ from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation import results_file
+from circuit_tracer.experiments.dissociation import results
 from circuit_tracer.experiments.dissociation.report import compare as dissociations
 from circuit_tracer.experiments.dissociation.report import terminal
 from circuit_tracer.graphs.comparing import calibrated
@@ -65,7 +65,7 @@ def compare(
         if len(paths) != 2:
             raise UsageError(f"--figure shows two graphs, not {len(paths)}; give two of them")
         formats.check_figure(figure, overwrite=overwrite)
-    if results_file.are_reports(paths):
+    if results.are_reports(paths):
         if ceiling or floor or roles:
             raise UsageError("--ceiling, --floor and --roles are for graphs, not for reports")
         refuse_with(
@@ -73,7 +73,7 @@ def compare(
             other="reports of dissociate",
             there=True,
         )
-        reports = dissociations.compare_dissociations([results_file.read_report(p) for p in paths])
+        reports = dissociations.compare_dissociations([results.read_report(p) for p in paths])
         if figure is not None:
             drawing.write_figure(reports.svg, figure, overwrite=overwrite)
         if json:

@@ -17,10 +17,10 @@ from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line, say
 from circuit_tracer.cli.supernodes import reading_of
 from circuit_tracer.errors import OutputError, UsageError
-from circuit_tracer.experiments.dissociation import measurements, results_file, run
+from circuit_tracer.experiments.dissociation import measurements, results, run
 from circuit_tracer.experiments.dissociation import spec as dissociation_spec
 from circuit_tracer.experiments.dissociation import study as dissociation_study
-from circuit_tracer.experiments.dissociation.report import figures, page, terminal
+from circuit_tracer.experiments.dissociation.report import page, terminal
 from circuit_tracer.experiments.dissociation.report.routes import two_routes
 from circuit_tracer.experiments.dissociation.steps import drawn_item
 from circuit_tracer.experiments.kit import stages
@@ -164,9 +164,9 @@ def _ours() -> tuple[str, ...]:
     """What an earlier report may hold."""
     files = (
         REPORT,
-        results_file.DISSOCIATION_FILE,
+        results.DISSOCIATION_FILE,
         measurements.MEASUREMENTS_FILE,
-        *figures.FILES,
+        *page.FILES,
     )
     return (stages.STAGES, drawn_item.GRAPHS, *files)
 
@@ -202,16 +202,16 @@ def _clear(folder: Path) -> None:
 
 def _write(found: Report, folder: Path, command: str) -> list[str]:
     """The report's files, each whole or not at all; returns their names."""
-    drawn = figures.figures(found, _routes(found, folder))
-    for name in set(figures.FILES) - set(drawn):
+    drawn = page.figures(found, _routes(found, folder))
+    for name in set(page.FILES) - set(drawn):
         (folder / name).unlink(missing_ok=True)  # of an earlier report
     texts = {REPORT: page.report_markdown(found, sorted(drawn), command=command), **drawn}
     for name, text in texts.items():
         with graphs_library.new_file(folder / name, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
-    with graphs_library.new_file(folder / results_file.DISSOCIATION_FILE, overwrite=True) as file:
-        results_file.write_report(found, file)
-    return [REPORT, results_file.DISSOCIATION_FILE, measurements.MEASUREMENTS_FILE, *sorted(drawn)]
+    with graphs_library.new_file(folder / results.DISSOCIATION_FILE, overwrite=True) as file:
+        results.write_report(found, file)
+    return [REPORT, results.DISSOCIATION_FILE, measurements.MEASUREMENTS_FILE, *sorted(drawn)]
 
 
 def _routes(found: Report, folder: Path) -> TwoRoutes | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError, UsageError
-from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE
 from circuit_tracer.experiments.trust.report.page_record import trust_record
 from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, stored_report
 from circuit_tracer.graphs import PrunedGraph, new_file, open_graph

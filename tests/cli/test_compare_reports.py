@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.experiments.dissociation.results_file import DISSOCIATION_FILE, write_report
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, write_report
 from circuit_tracer.graphs import Identity
 from tests.cli.conftest import Run
 from tests.experiments.dissociation.report import builders

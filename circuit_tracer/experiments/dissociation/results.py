@@ -7,9 +7,13 @@ interval is a bootstrap over objects, 95 %.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from circuit_tracer.errors import GraphFileError, UsageError, reason
 from circuit_tracer.experiments.dissociation.spec import Form, Keep, Route
 from circuit_tracer.experiments.dissociation.step_results import (
     AblationResult,
@@ -21,8 +25,10 @@ from circuit_tracer.experiments.dissociation.step_results import (
     TruthResult,
 )
 from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.graphs.graph import Identity
 
+DISSOCIATION_FILE = "dissociation.json"
 Holds = Literal["yes", "no", "unclear"]
 """Whether an interval shows it, shows the contrary, or leaves it open."""
 
@@ -161,3 +167,33 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage; of a stage taken from an earlier run, what it took then."""
     versions: dict[str, str] = field(default_factory=dict)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """As JSON; NaN becomes null."""
+    path.write_text(to_json(report, indent=1) + "\n", encoding="utf-8")
+
+
+def are_reports(paths: Sequence[Path]) -> bool:
+    """Whether all of them are reports (folders or their JSON files), none a graph.
+
+    UsageError for a mixture.
+    """
+    are = [path.name == DISSOCIATION_FILE or (path / DISSOCIATION_FILE).is_file() for path in paths]
+    if any(are) and not all(are):
+        raise UsageError(
+            f"{paths[are.index(False)]} is no report of dissociate, but others are; compare graphs "
+            "with graphs and reports with reports"
+        )
+    return all(are)
+
+
+def read_report(path: Path) -> Report:
+    """A report from its file or folder. GraphFileError, with what is wrong, for anything else."""
+    path = path / DISSOCIATION_FILE if path.is_dir() else path
+    try:
+        return from_plain(Report, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
+        raise GraphFileError(
+            f"{path} is no report that dissociate wrote ({reason(e)}); give the folder it wrote"
+        ) from e

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer.errors import GraphFileError, OutputError, PromptError
-from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.dissociation.results_file import (
+from circuit_tracer.experiments.dissociation.results import (
+    Report,
     from_plain,
     read_report,
     write_report,

@@ -1,15 +1,33 @@
-"""report.md: the whole experiment in one page of Markdown, tables and figures under their steps."""
+"""report.md, the whole experiment in one page of Markdown, and the figures under its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from circuit_tracer.experiments.dissociation.report.figures import OF_STEP, ROUTES
+from circuit_tracer.experiments.dissociation.report.charts import (
+    ablation_svg,
+    heads_svg,
+    overlap_svg,
+    swap_svg,
+)
+from circuit_tracer.experiments.dissociation.report.routes.picture import routes_svg
+from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.experiments.dissociation.report.tables import tables
+from circuit_tracer.experiments.dissociation.report.truth import truth_svg
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.kit.tables import cell, markdown_table
 from circuit_tracer.render.text import printable
 
+ROUTES = "routes.svg"
+OF_STEP: dict[str, tuple[str, str, Callable[..., str | None]]] = {
+    "2": ("overlap.svg", "overlap", overlap_svg),
+    "4": ("ablation.svg", "ablation", ablation_svg),
+    "5": ("heads.svg", "heads", heads_svg),
+    "6": ("swap.svg", "swap", swap_svg),
+    "7": ("truth-direction.svg", "truth", truth_svg),
+}
+"""By the step's number: its figure's file, its field in the report, and what draws it."""
+FILES = (ROUTES, *(file for file, _, _ in OF_STEP.values()))
 _HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
 
 
@@ -73,3 +91,14 @@ def _reproduce(report: Report, command: str) -> Iterator[str]:
 
 def _identity(name: str, sha256: str | None) -> str:
     return f"{name} (sha256 {sha256[:12]})" if sha256 else name
+
+
+def figures(report: Report, routes: TwoRoutes | None = None) -> dict[str, str]:
+    """File name -> SVG text; steps that were not measured have none."""
+    drawn = {} if routes is None else {ROUTES: routes_svg(report, routes)}
+    for file, step, draw in OF_STEP.values():
+        found = getattr(report, step)
+        svg = None if found is None else draw(report, found)
+        if svg is not None:
+            drawn[file] = svg
+    return drawn

@@ -130,16 +130,17 @@ class Ranking:
         self.draws = study.bootstrap(self.n_objects, 4)
         self.places = [Place(*at) for at in np.ndindex(self.values.shape[1:])]
         once = np.ones((1, self.n_objects))
-        self.strength = [
-            {p: float(self._aucs(p, half, once)[0]) - 0.5 for p in self.places} for half in (0, 1)
-        ]
-        self.order = [
-            sorted(self.places, key=lambda place: (-abs(one[place]), place))
-            for one in self.strength
-        ]
+        self.strength = np.array(
+            [[self._aucs(one, half, once)[0] - 0.5 for one in self.places] for half in (0, 1)]
+        ).reshape(2, *self.values.shape[1:])
+        """(halves, layers, heads, roles) distance of the AUC from chance on either half."""
+        self.order = [self._ranked(np.abs(one)) for one in self.strength]
         """By half that they were ranked on, best first."""
-        mean = {p: sum(abs(one[p]) for one in self.strength) for p in self.places}
-        self.listed = sorted(self.places, key=lambda place: (-mean[place], place))[:RANKED]
+        self.listed = self._ranked(np.abs(self.strength).sum(0))[:RANKED]
+
+    def _ranked(self, strength: Floats) -> list[Place]:
+        """All places, the strongest first; the first in the model of equally strong ones."""
+        return [self.places[i] for i in np.argsort(-strength, axis=None, kind="stable")]
 
     def column(self, place: Place) -> Floats:
         """(claims,) one place's terms."""

@@ -14,7 +14,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.dissociation.report.figures import figures
+from circuit_tracer.experiments.dissociation.report.page import figures
 from circuit_tracer.experiments.dissociation.report.routes.combined import box_words, combine
 from circuit_tracer.experiments.dissociation.report.routes.evidence import (
     SWAPS,
@@ -222,7 +222,7 @@ def test_control_bands_and_dots_stand_where_the_scale_says() -> None:
 
 
 def test_drawing_a_report_loads_nothing_heavy() -> None:
-    names = ("figures", "page", "terminal", "compare")
+    names = ("page", "terminal", "compare")
     modules = ", ".join(f"circuit_tracer.experiments.dissociation.report.{name}" for name in names)
     program = (
         f"import sys, {modules};"

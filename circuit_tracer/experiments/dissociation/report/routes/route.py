@@ -2,6 +2,8 @@
 
 Arrows sum the edges between members (graphs/supernodes/graph.py) and name the heads that carry
 them. Arrows that would not go upwards, between groups that span the same layers, are left out.
+A head's part of an arrow is the sum of its loadings (graphs/head_loadings.py) over the member
+edges, weighted as these are in the influence; where it works against an edge it counts against it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from circuit_tracer.experiments.dissociation.report.routes.head_flows import HeadFlows
 from circuit_tracer.graphs.comparing.alignment import Roles
 from circuit_tracer.graphs.comparing.merging import Owner
-from circuit_tracer.graphs.graph import Graph, NodeKind, Target
+from circuit_tracer.graphs.graph import Bools, Graph, Ints, NodeKind, Target
 from circuit_tracer.graphs.head_loadings import HeadLoadings
+from circuit_tracer.graphs.influence import handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.graph import supernode_graph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
@@ -32,6 +34,9 @@ LEAST_FIRST_FLOW = 0.05
 ARROWS_A_BOX = 1.5
 ALWAYS = 8
 """So many arrows are drawn however few the boxes."""
+LEAST_SHARE = 0.2
+"""Heads that carry less of an arrow are not named."""
+MOST_HEADS = 2
 
 
 class TracedRoute(NamedTuple):
@@ -186,3 +191,41 @@ def _arrows(pruned: PrunedGraph, boxes: Sequence[Box]) -> list[Arrow]:
         for end in ("source", "target"):
             chosen |= set([i for i, one in enumerate(upwards) if getattr(one, end) == number][:1])
     return [arrow for i, arrow in enumerate(upwards) if i in chosen]
+
+
+class HeadFlows:
+    """Head loadings as parts of the influence that flows along their edges."""
+
+    def __init__(self, pruned: PrunedGraph, loadings: HeadLoadings) -> None:
+        """Of the kept edges whose heads are known."""
+        edges, n = pruned.kept_edges, len(pruned.graph.nodes)
+        passed_on = handed_down(pruned.graph, pruned.influence)
+        key = edges.target.astype(np.int64) * n + edges.source
+        at = np.searchsorted(key, loadings.target.astype(np.int64) * n + loadings.source)
+        self.loadings = loadings
+        self.part = passed_on[loadings.target] * loadings.loading * np.sign(edges.weight[at])
+        self.edges = edges.take(np.unique(at))
+        self.flow = passed_on[self.edges.target] * np.abs(self.edges.weight)
+
+    def between(self, sources: Sequence[int], targets: Sequence[int]) -> tuple[str, ...]:
+        """Those that carry what flows between some rows from one token to another."""
+        one = self.loadings
+        within = np.isin(one.source, sources) & np.isin(one.target, targets)
+        known = np.isin(self.edges.source, sources) & np.isin(self.edges.target, targets)
+        return self._leading(within & (one.key != one.query), float(self.flow[known].sum()))
+
+    def in_place(self, row: int) -> tuple[str, ...]:
+        """Those through which a token's influence goes while it stays where it is."""
+        one = self.loadings
+        staying = (one.source == row) & (one.key == one.query) & (one.head >= 0)
+        return self._leading(staying, float(self.flow[self.edges.source == row].sum()))
+
+    def _leading(self, which: Bools, whole: float) -> tuple[str, ...]:
+        """The strongest heads among some loadings, those of at least `LEAST_SHARE`."""
+        by_head: dict[str, float] = {}
+        rows: Ints = np.flatnonzero(which)
+        for i in rows.tolist():
+            name = f"L{self.loadings.layer[i]}.H{self.loadings.head[i]}"
+            by_head[name] = by_head.get(name, 0.0) + float(self.part[i])
+        ranked = sorted(by_head.items(), key=lambda one: (-one[1], one[0]))
+        return tuple(name for name, part in ranked if part >= LEAST_SHARE * whole > 0)[:MOST_HEADS]
