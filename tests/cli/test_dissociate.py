@@ -78,7 +78,7 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
         ("", "", ("--name", "file"), 1, "is a file"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(
+def test_what_cannot_be_done_is_refused_in_a_line(
     run: Run, tmp_path: Path, old: str, new: str, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     spec = small_spec(tmp_path)
@@ -101,15 +101,15 @@ def test_another_model_has_a_folder_of_its_own() -> None:
     from circuit_tracer.cli.dissociate import _folder_name
     from circuit_tracer.experiments.dissociation.spec import Spec
 
-    told = Spec("bananas", "?", (), ())
-    assert _folder_name(told, None, None) == "dissociate-bananas"
-    assert _folder_name(told, None, "sprout") == "dissociate-bananas"
-    assert _folder_name(told, None, "org/Some-Model") == "dissociate-bananas-some-model"
-    assert _folder_name(told, "mine", "x") == "mine"
+    spec = Spec("bananas", "?", (), ())
+    assert _folder_name(spec, None, None) == "dissociate-bananas"
+    assert _folder_name(spec, None, "sprout") == "dissociate-bananas"
+    assert _folder_name(spec, None, "org/Some-Model") == "dissociate-bananas-some-model"
+    assert _folder_name(spec, "mine", "x") == "mine"
 
 
 @pytest.mark.parametrize(
-    ("told", "model", "taken"),
+    ("named", "model", "taken"),
     [
         ("plt", None, "plt"),
         ("clt", "sprout", "clt"),
@@ -119,12 +119,12 @@ def test_another_model_has_a_folder_of_its_own() -> None:
     ],
 )
 def test_another_model_has_a_dictionary_of_its_own(
-    told: str | None, model: str | None, taken: str | None
+    named: str | None, model: str | None, taken: str | None
 ) -> None:
     from circuit_tracer.cli.dissociate import _dictionary
     from circuit_tracer.experiments.dissociation.spec import Spec
 
-    assert _dictionary(Spec("bananas", "?", (), (), transcoders=told), model) == taken
+    assert _dictionary(Spec("bananas", "?", (), (), transcoders=named), model) == taken
 
 
 def test_a_spec_that_is_not_there(run: Run) -> None:

@@ -35,6 +35,8 @@ ROUTES: tuple[Route, ...] = ("fact", "judgement")
 SETS: tuple[SetName, ...] = ("F", "V", "S")
 PARTS: tuple[Part, ...] = ("early", "late", "together")
 CLAIM_ROLES: tuple[ClaimRole, ...] = ("value", "verdict")
+# The stored key keeps its first spelling.
+_PERMUTATIONS = stored_as("n_deals")
 CLAIMS = "claims"
 """The family of a `SwapRow` that is all families with claims together."""
 
@@ -164,7 +166,7 @@ class AblationResult:
     index: tuple[Dissociation, ...]
     n_random: int
     """Matched random sets for each set."""
-    n_permutations: int = field(metadata=stored_as("n_deals"))
+    n_permutations: int = field(metadata=_PERMUTATIONS)
     """Permutations of the labels."""
 
     @property
@@ -200,7 +202,7 @@ class StoreResult(Index):
     """
 
     sites: tuple[SiteDrop, ...]
-    n_permutations: int = field(metadata=stored_as("n_deals"))
+    n_permutations: int = field(metadata=_PERMUTATIONS)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ class Settings:
     compared: int = 24
     """Items whose graphs are compared with each other."""
     random_sets: int = 20
+    # The stored name, part of the key of stages, keeps its first spelling.
     permutations: int = field(default=20, metadata=stored_as("deals"))
-    """Of the labels; their stored name is part of stored stages' key."""
+    """Of the labels."""
     random_heads: int = 20
     resamples: int = 2000
 

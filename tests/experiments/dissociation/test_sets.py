@@ -60,8 +60,8 @@ def test_means_are_over_objects_and_labels_can_be_exchanged() -> None:
     plain = mean_weights(graphs, 1)[4, 9]
     assert (plain.fact, plain.judgement) == pytest.approx((0.3, 0.05))
     assert mean_weights(graphs, 0) == {}
-    dealt = mean_weights(graphs, 1, exchanged=frozenset({8}))[4, 9]
-    assert (dealt.fact, dealt.judgement) == pytest.approx((0.25, 0.1))
+    swapped = mean_weights(graphs, 1, exchanged=frozenset({8}))[4, 9]
+    assert (swapped.fact, swapped.judgement) == pytest.approx((0.25, 0.1))
 
 
 def test_the_strongest_are_taken_until_they_carry_enough() -> None:
@@ -96,8 +96,8 @@ def test_matched_sets_match_in_size_layer_and_influence(name: str) -> None:
     assert 0.5 < np.mean(ratios) < 1.5
 
 
-def test_a_deal_of_labels_exchanges_half_of_the_objects() -> None:
-    """With nothing but one feature a route, F of a deal has the features of the labels' majority:
+def test_a_permutation_of_labels_exchanges_half_of_the_objects() -> None:
+    """With nothing but one feature a route, F of a permutation has the features of the labels' majority:
     an even permutation leaves them equal, so that they are shared by both."""
     entries = {(1, 3, 1): (0.5, 0.0), (1, 3, 2): (0.0, 0.5)}
     sets = choose_half(
@@ -105,10 +105,10 @@ def test_a_deal_of_labels_exchanges_half_of_the_objects() -> None:
     )
     assert sets.chosen["F"][1] == ((3, 1),)
     assert sets.chosen["V"][1] == ((3, 2),)
-    assert all(deal["F"][1] == deal["V"][1] == () for deal in sets.permuted)
+    assert all(one["F"][1] == one["V"][1] == () for one in sets.permuted)
 
 
-def test_what_is_known_of_a_set_is_told() -> None:
+def test_what_is_known_of_a_set_is_reported() -> None:
     graphs = many_graphs()
     sets = choose_half(graphs[:5], n_random=4, n_permutations=1, seed=3)
     found = described(sets, 0, graphs[:5], graphs[5:], lambda keys: [f"f{f}" for _, f in keys])

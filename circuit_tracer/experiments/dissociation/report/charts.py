@@ -34,7 +34,7 @@ def ends(*intervals: Interval) -> list[float]:
 
 
 def interval_band(one: Interval) -> Band:
-    """A control's interval behind a figure."""
+    """A control's interval as the band of a figure."""
     return Band(one.low, one.value, one.high)
 
 

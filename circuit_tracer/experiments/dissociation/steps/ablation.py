@@ -63,7 +63,8 @@ def random_part(part: Part, number: int) -> str:
 
 
 def permuted_part(part: Part, number: int) -> str:
-    """That of a set chosen with permuted labels, by the name that files have for it."""
+    """That of a set chosen with permuted labels."""
+    # The stored name keeps its first spelling.
     return f"{part} deal {number}"
 
 

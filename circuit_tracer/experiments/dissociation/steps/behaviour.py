@@ -61,8 +61,8 @@ class Answers:
         """The prompts about a kept item, with the weights that their contrasts have in the
         family's: own minus other value, the mean of both claims."""
         asks, own = study.both_claims(family, item), self.own_is_true(family, item.index)
-        signs = (1.0, -1.0) if own else (-1.0, 1.0)
-        return [(ask, sign / len(asks)) for ask, sign in zip(asks, signs, strict=False)]
+        directions = (1.0, -1.0) if own else (-1.0, 1.0)
+        return [(ask, one / len(asks)) for ask, one in zip(asks, directions, strict=False)]
 
 
 def answers(study: Study) -> Answers:
