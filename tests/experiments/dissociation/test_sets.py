@@ -97,8 +97,8 @@ def test_matched_sets_match_in_size_layer_and_influence(name: str) -> None:
 
 
 def test_a_permutation_of_labels_exchanges_half_of_the_objects() -> None:
-    """With nothing but one feature a route, F of a permutation has the features of the labels' majority:
-    an even permutation leaves them equal, so that they are shared by both."""
+    """With nothing but one feature a route, F of a permutation has the features of the labels'
+    majority: an even permutation leaves them equal, so that they are shared by both."""
     entries = {(1, 3, 1): (0.5, 0.0), (1, 3, 2): (0.0, 0.5)}
     sets = choose_half(
         [graphs_of(i, entries) for i in range(8)], n_random=2, n_permutations=6, seed=0
