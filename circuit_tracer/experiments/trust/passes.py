@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.attribution.targets import target_values
 from circuit_tracer.experiments.trust.results import Frozen
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
 from circuit_tracer.interventions.engine import passes
@@ -156,13 +157,11 @@ def responses(
 def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Floats:
     """(B, t) values of the graph's targets."""
     where = {int(position): i for i, position in enumerate(at)}
-    columns = []
-    for target in subject.graph.info.targets:
-        here = logits[:, where[target.position]]
-        plus = here[:, target.vocabulary_ids[0]]
-        minus = here[:, target.vocabulary_ids[1]] if target.is_contrast else here.mean(-1)
-        columns.append(as_floats(plus - minus))
-    return np.stack(columns, axis=1)
+    columns = [
+        target_values(logits[:, where[target.position]].T, [target.vocabulary_ids])[0]
+        for target in subject.graph.info.targets
+    ]
+    return as_floats(torch.stack(columns, 1))
 
 
 def _read_features(

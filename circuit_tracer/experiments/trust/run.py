@@ -99,10 +99,7 @@ class _Run:
         """How often the prompt is swept again."""
         if self.settings.quick:
             return 0
-        return int(self._compares(other)) + int(self._lowers)
-
-    def _compares(self, other: Dictionary | None) -> bool:
-        return other is not None and isinstance(self.subject.dictionary, Dictionary)
+        return int(other is not None and not self.subject.has_gates) + int(self._lowers)
 
     @property
     def _lowers(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.experiments.trust.results import NumberFormat
-from circuit_tracer.graphs.graph import Floats, Graph, GraphInfo, Ints
+from circuit_tracer.graphs.graph import Floats, Graph, GraphInfo, Ints, edge_keys
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -61,26 +61,17 @@ def number_format(model: Model, dictionary: AnyDictionary, pruned: PrunedGraph) 
 
 def edges_in(graph: Graph, which: Ints, other: Graph) -> Ints:
     """Where edges of a graph stand in another of the same prompt; -1 for those it lacks."""
-    rows, edges, n = _rows_in(graph, other), graph.edges.take(which), len(other.nodes)
+    rows, edges, n = _places(_keys(graph), _keys(other)), graph.edges.take(which), len(other.nodes)
     source, target = rows[edges.source], rows[edges.target]
-    keys = other.edges.target.astype(np.int64) * n + other.edges.source  # ascending
-    return _places(keys, np.where((source < 0) | (target < 0), -1, target * n + source))
+    wanted = np.where((source < 0) | (target < 0), -1, edge_keys(source, target, n))
+    return _places(wanted, edge_keys(other.edges.source, other.edges.target, n))
 
 
-def _rows_in(graph: Graph, other: Graph) -> Ints:
-    """Rows of the same nodes in the other graph's table; -1 for those it lacks."""
-    theirs, ours = _keys(other), _keys(graph)
-    order = np.argsort(theirs, kind="stable")
-    found = _places(theirs[order], ours)
-    rows: Ints = np.where(found >= 0, order[found], -1)
-    return rows
-
-
-def _places(ascending: Ints, wanted: Ints) -> Ints:
-    found = np.minimum(np.searchsorted(ascending, wanted), max(len(ascending) - 1, 0))
-    if not len(ascending):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    places: Ints = np.where(ascending[found] == wanted, found, -1)
+def _places(wanted: Ints, keys: Ints) -> Ints:
+    """Where keys stand among others, of which each is there once; -1 for those that are not."""
+    places = np.full(len(wanted), -1)
+    _, here, there = np.intersect1d(wanted, keys, return_indices=True)
+    places[here] = there
     return places
 
 
