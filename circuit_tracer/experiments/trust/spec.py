@@ -23,11 +23,7 @@ class TrustSettings:
 
     def __post_init__(self) -> None:
         """Raise UsageError for too few."""
-        for flag, value, least in (
-            ("--features", self.features, 2),
-            ("--random-sets", self.random_sets, 1),
-            ("--draws", self.draws, 1),
-            ("--seed", self.seed, 0),
-        ):
-            if value < least:
-                raise UsageError(f"{flag} {value} must be at least {least}")
+        least_of = {"features": 2, "random_sets": 1, "draws": 1, "seed": 0}
+        for name, least in least_of.items():
+            if (value := getattr(self, name)) < least:
+                raise UsageError(f"`{name}` {value} must be at least {least}")

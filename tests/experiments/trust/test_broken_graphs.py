@@ -172,10 +172,10 @@ def test_another_dictionary_or_model_is_refused_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"features": 1}, "--features 1"),
-        ({"random_sets": 0}, "--random-sets 0"),
-        ({"draws": 0}, "--draws 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"features": 1}, "`features` 1"),
+        ({"random_sets": 0}, "`random_sets` 0"),
+        ({"draws": 0}, "`draws` 0"),
+        ({"seed": -1}, "`seed` -1"),
     ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any], words: str) -> None:

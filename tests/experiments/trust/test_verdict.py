@@ -221,6 +221,18 @@ def test_the_same_seed_gives_the_same_report() -> None:
     json.dumps(first, allow_nan=False)
 
 
+def test_a_stored_report_keeps_the_spelling_of_earlier_versions() -> None:
+    measured = as_stored(report())["measured"]
+    effects, ranked = measured["knock_on"], measured["ranking"]
+    assert [way["held"] for way in effects["by_held"]] == ["held", "constrained", "free"]
+    assert [way["held"] for way in ranked["by_held"]] == ["constrained", "free"]
+    assert {"everything", "targets", "answering", "on_its_own"} < effects["by_held"][0].keys()
+    assert "signs" in effects["by_held"][0]["everything"]
+    assert "signed_answering" in ranked["by_held"][0]
+    assert [curve["held"] for curve in measured["sufficiency"]] == ["constrained", "free"]
+    assert "knock-on effects" in as_stored(report())["seconds"]
+
+
 def test_the_page_tells_all_and_fits() -> None:
     text = as_text(page.page(report(), width=100), width=100)
     assert max(map(len, text.splitlines())) <= 100
