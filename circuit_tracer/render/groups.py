@@ -12,6 +12,7 @@ from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.graph import GroupPath, SupernodeGraph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
+from circuit_tracer.graphs.supernodes.scored import ScoredGroups
 from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
@@ -23,6 +24,7 @@ from circuit_tracer.render.terminal import (
     in_lines,
     note,
     plain_table,
+    titled,
 )
 from circuit_tracer.render.text import printable, shorten
 
@@ -31,6 +33,23 @@ MEANINGS = {
     "silhouette": "edges more alike inside than to the next group (-1 to 1)",
     "coherence": "members move together when intervened on (-1 to 1)",
 }
+
+
+def page(scored: ScoredGroups, *, width: int = WIDTH) -> list[RenderableType]:
+    """The groups with their scores and members, random ones, and the routes between them."""
+    pruned, groups = scored.pruned, scored.groups
+    against: list[RenderableType] = []
+    if scored.figures:
+        against = titled("Against random groups of the same sizes", figures_table(scored.figures))
+    return [
+        group_table(pruned, groups, scored.scores),
+        members(pruned, groups, width=width),
+        *against,
+        *titled(
+            "Strongest routes between supernodes",
+            group_routes(pruned, scored.whole, scored.paths, width=width),
+        ),
+    ]
 
 
 def group_table(

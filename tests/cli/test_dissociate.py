@@ -78,7 +78,7 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
         ("", "", ("--name", "file"), 1, "is a file"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_a_line(
+def test_what_cannot_be_done_is_said_in_a_line(
     run: Run, tmp_path: Path, old: str, new: str, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     spec = small_spec(tmp_path)
@@ -95,36 +95,6 @@ def test_what_cannot_be_done_is_refused_in_a_line(
     assert (tmp_path / "outputs" / "taken" / "mine.txt").read_text() == "mine"
     assert (tmp_path / "outputs" / "theirs" / "stages" / "act one.txt").is_file()
     assert not (tmp_path / "outputs" / "dissociate-small" / "dissociation.json").exists()
-
-
-def test_another_model_has_a_folder_of_its_own() -> None:
-    from circuit_tracer.cli.dissociate import _folder_name
-    from circuit_tracer.experiments.dissociation.spec import Spec
-
-    spec = Spec("bananas", "?", (), ())
-    assert _folder_name(spec, None, None) == "dissociate-bananas"
-    assert _folder_name(spec, None, "sprout") == "dissociate-bananas"
-    assert _folder_name(spec, None, "org/Some-Model") == "dissociate-bananas-some-model"
-    assert _folder_name(spec, "mine", "x") == "mine"
-
-
-@pytest.mark.parametrize(
-    ("named", "model", "taken"),
-    [
-        ("plt", None, "plt"),
-        ("clt", "sprout", "clt"),
-        ("neurons", "org/model", "neurons"),
-        ("plt", "org/model", None),
-        (None, None, None),
-    ],
-)
-def test_another_model_has_a_dictionary_of_its_own(
-    named: str | None, model: str | None, taken: str | None
-) -> None:
-    from circuit_tracer.cli.dissociate import _dictionary
-    from circuit_tracer.experiments.dissociation.spec import Spec
-
-    assert _dictionary(Spec("bananas", "?", (), (), transcoders=named), model) == taken
 
 
 def test_a_spec_that_is_not_there(run: Run) -> None:

@@ -105,6 +105,17 @@ class Study:
         """All that make claims, those for the truth direction alone as well."""
         return tuple(family for family in self.spec.asked if family.is_claim)
 
+    @property
+    def size(self) -> str:
+        """What is to be done, in a line."""
+        families, settings = self.spec.measured, self.settings
+        graphs = sum(2 if family.is_claim else 1 for family in families) * len(self.items)
+        a_set = 3 * (3 * (1 + settings.random_sets) + 2 * settings.permutations)
+        return (
+            f"{len(self.items)} items in {len(families)} forms: up to {graphs:,} graphs and "
+            f"{graphs * a_set:,} ablations"
+        )
+
     def check(self) -> None:
         """Raise PromptError for any prompt that cannot be asked, before the first is.
 
