@@ -26,8 +26,7 @@
 Items may stand in a CSV file instead (`items = "things.csv"`), a column a slot. Without an `other`
 for every item, each is asked with another item's value as the false one, every value as often true
 as false. A family names the slot that stands for its object (`object = "city"`) and the slot that
-it answers with (`answer = "opposite"`), where they are not `object` and `value`. Every mistake is a
-UsageError of one sentence.
+it answers with (`answer = "opposite"`), where they are not `object` and `value`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from circuit_tracer.errors import UsageError
@@ -22,6 +22,7 @@ from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import (
     CLAIM_ROLES,
     CLAIMS,
+    Asked,
     ClaimRole,
     Part,
 )
@@ -30,9 +31,6 @@ from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.render.chart import LinePanel, Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
 from circuit_tracer.render.numbers import with_interval
-
-_Wanted = tuple[str, Callable[[Report], Interval | None], bool]
-"""A measure's name, what gives it of a report, and whether it is a share."""
 
 
 @dataclass(frozen=True)
@@ -98,29 +96,39 @@ def _names(reports: Sequence[Report]) -> list[str]:
 
 
 def _measures(reports: Sequence[Report]) -> list[Measure]:
-    wanted: list[_Wanted] = [
-        ("Judgement follows a swapped fact", lambda one: _swap(one, "completed"), True),
-        ("The same, value as it affirms", lambda one: _swap(one, "affirmed", "completed"), True),
-        ("D of early stores", lambda one: one.stores.index if one.stores else None, False),
-        ("D of early feature sets", lambda one: _index(one, "early"), False),
-        ("D of late read-outs", lambda one: _index(one, "late"), False),
-        *_truth_measures(reports),
+    """All that some report has. Truth is read in every form, at both places, after each layer at
+    which some model reads best."""
+
+    def measure(
+        name: str, of: Callable[[Report], Interval | None], *, percent: bool = False
+    ) -> Measure:
+        return Measure(name, tuple(of(report) or UNKNOWN for report in reports), percent)
+
+    measures = [
+        measure("Judgement follows a swapped fact", partial(_swap, ("completed",)), percent=True),
+        measure(
+            "The same, value as it affirms", partial(_swap, ("affirmed", "completed")), percent=True
+        ),
+        measure("D of early stores", lambda one: one.stores.index if one.stores else None),
+        measure("D of early feature sets", partial(_index, "early")),
+        measure("D of late read-outs", partial(_index, "late")),
     ]
-    found = [
-        Measure(name, tuple(of(report) or UNKNOWN for report in reports), percent)
-        for name, of, percent in wanted
-    ]
-    return [one for one in found if any(math.isfinite(value.value) for value in one.values)]
+    forms = _families(reports)
+    layers = sorted({one.truth.best_layer for one in reports if one.truth})
+    for role, layer, read in product(CLAIM_ROLES, layers, forms):
+        name = f"Truth in {read}, at the {role}, L{layer}"
+        measures.append(measure(name, partial(_truth, forms[0], read, role, layer)))
+    return [one for one in measures if any(math.isfinite(value.value) for value in one.values)]
 
 
-def _swap(report: Report, *names: str) -> Interval | None:
-    """Of all truth checks, early stores patched; the first of `names` that was measured."""
+def _swap(wanted: Sequence[Asked], report: Report) -> Interval | None:
+    """Of all truth checks, early stores patched; the first of the wanted that was measured."""
     rows = report.swap.early if report.swap else ()
     follows = {row.names: row.follows for row in rows if row.family == CLAIMS}
-    return next((follows[name] for name in names if name in follows), None)
+    return next((follows[name] for name in wanted if name in follows), None)
 
 
-def _index(report: Report, part: Part) -> Interval | None:
+def _index(part: Part, report: Report) -> Interval | None:
     index = report.ablation.by_part.get(part) if report.ablation else None
     return index.index if index else None
 
@@ -132,23 +140,7 @@ def _families(reports: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys([*(row.fitted for row in rows[:1]), *(row.read for row in rows)]))
 
 
-def _truth_measures(reports: Sequence[Report]) -> list[_Wanted]:
-    """Of every form, at both places, after each layer at which some model reads best."""
-    forms = _families(reports)
-    layers = sorted({one.truth.best_layer for one in reports if one.truth})
-    return [
-        (
-            f"Truth in {read}, at the {role}, L{layer}",
-            partial(_truth, fitted=forms[0], read=read, role=role, layer=layer),
-            False,
-        )
-        for role in CLAIM_ROLES
-        for layer in layers
-        for read in forms
-    ]
-
-
-def _truth(report: Report, fitted: str, read: str, role: ClaimRole, layer: int) -> Interval | None:
+def _truth(fitted: str, read: str, role: ClaimRole, layer: int, report: Report) -> Interval | None:
     """Fitted in one form and read in another."""
     rows = report.truth.by_layer(fitted, read, role) if report.truth else []
     return next((row.auc for row in rows if row.layer == layer), None)

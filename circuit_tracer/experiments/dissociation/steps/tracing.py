@@ -8,23 +8,34 @@ share speaks for its own answer; claims are traced both true and false, and a fe
 
 Early shares are those at the object's position in the first third of the layers (stores), late
 ones those in all later layers at any position (read-outs).
+
+The overlap of the two routes' graphs stands against a ceiling (paraphrases) and a floor (unrelated
+prompts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.experiments.dissociation.items import Item
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Route
-from circuit_tracer.experiments.dissociation.step_results import ROUTES, OverlapKind
+from circuit_tracer.experiments.dissociation.step_results import (
+    ROUTES,
+    OverlapKind,
+    OverlapResult,
+    OverlapRow,
+)
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.statistics import known_denominator
+from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.influence import signed_shares, totals
@@ -34,6 +45,7 @@ from circuit_tracer.graphs.token_text import join_tokens
 EARLY, LATE = 0, 1
 LEAST_SHARE = 1e-6
 """Smaller ones are not kept."""
+KINDS: tuple[OverlapKind, ...] = get_args(OverlapKind)
 Shares = dict[tuple[int, int, int], float]
 """(part, layer, feature) -> signed share."""
 
@@ -62,6 +74,10 @@ class ItemGraphs:
     """Mean signed share over the graphs of the fact route."""
     judgement: tuple[float, ...]
     overlaps: tuple[PairOverlap, ...]
+
+
+_Pairs = list[list[PairOverlap]]
+"""The pairs of every object."""
 
 
 class _Traced(NamedTuple):
@@ -204,3 +220,58 @@ def unrelated_graphs(study: Study) -> dict[str, PrunedGraph]:
         prompt: prune(trace(study.model, study.dictionary, prompt, settings).graph)
         for prompt in study.spec.unrelated
     }
+
+
+# Over objects
+
+
+def overlaps(graphs: Sequence[ItemGraphs], study: Study) -> OverlapResult | None:
+    """From the pairs of all items that were compared; None without any."""
+    items = [one.overlaps for one in graphs if one.overlaps]
+    if not items:
+        return None
+    draws = study.bootstrap(len(items), 2)
+    pooled = {kind: [[pair for pair in of if pair.kind == kind] for of in items] for kind in KINDS}
+    rows = [_row(pooled[kind], draws, kind, "", "") for kind in KINDS]
+    for kind in KINDS:
+        for names in sorted({(one.first, one.second) for one in chain(*pooled[kind])}):
+            pairs = [[x for x in of if (x.first, x.second) == names] for of in pooled[kind]]
+            rows.append(_row(pairs, draws, kind, *names))
+    means = [_means(pooled[kind], "overlap") for kind in KINDS]
+    return OverlapResult(tuple(row for row in rows if row.pairs), _place(means, draws))
+
+
+def _means(pairs: _Pairs, measure: Literal["overlap", "anywhere"]) -> Floats:
+    """Per object; NaN where it has no such pair."""
+    means = []
+    for of_item in pairs:
+        values = [getattr(one, measure) for one in of_item]
+        known = [value for value in values if np.isfinite(value)]
+        means.append(sum(known) / len(known) if known else float("nan"))
+    return np.array(means)
+
+
+def _row(pairs: _Pairs, draws: Bootstrap, kind: OverlapKind, first: str, second: str) -> OverlapRow:
+    known = [one.p for one in chain(*pairs) if np.isfinite(one.p)]
+    return OverlapRow(
+        kind=kind,
+        first=first,
+        second=second,
+        overlap=draws.mean(_means(pairs, "overlap")),
+        anywhere=draws.mean(_means(pairs, "anywhere")),
+        p=float(np.median(known)) if known else float("nan"),
+        pairs=sum(map(len, pairs)),
+    )
+
+
+def _place(means: Sequence[Floats], draws: Bootstrap) -> Interval:
+    """Of the routes' overlap between floor and ceiling, all three over the same objects."""
+    if not all(np.isfinite(one).all() for one in means):
+        return UNKNOWN
+
+    def place(counts: Floats) -> Floats:
+        between, high, low = (counts @ one for one in means)
+        found: Floats = (between - low) / known_denominator(high - low)
+        return found
+
+    return draws.figure(place)
