@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 from circuit_tracer.attribution.tracing import versions
@@ -140,18 +141,15 @@ class _Run:
         """Every kept item's, an item a stage; some of them are compared as well."""
         study, found = self.study, []
         compared = set(_spread(given.kept, study.settings.compared))
-        floor = None
+        floor = cache(lambda: tracing.unrelated_graphs(study))
         for done, index in enumerate(given.kept):
             self.report("graphs", done, len(given.kept))
 
-            def measured(index: int = index) -> tracing.ItemGraphs:
-                nonlocal floor
-                if index in compared and floor is None:
-                    floor = tracing.unrelated_graphs(study)
-                against = floor if index in compared else None
+            def measure(index: int = index) -> tracing.ItemGraphs:
+                against = floor() if index in compared else None
                 return tracing.item_graphs(study, given, study.items[index], against)
 
-            found.append(self.store.stage(f"graphs/{index:04}", tracing.ItemGraphs, measured))
+            found.append(self.store.stage(f"graphs/{index:04}", tracing.ItemGraphs, measure))
         return found
 
     def _half(self, graphs: Sequence[tracing.ItemGraphs], half: int) -> list[tracing.ItemGraphs]:

@@ -10,7 +10,7 @@ Shapes: B rows, d model width, F features of a layer, n entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,25 +30,19 @@ EVERYWHERE, AT_OBJECT = -1, -2
 """In place of a position."""
 
 
-@dataclass(frozen=True)
-class Silenced:
-    """What one set silences."""
-
-    at_object: frozenset[Key] = frozenset()
-    """At the object's position alone: stores."""
-    everywhere: frozenset[Key] = frozenset()
-    """At every position that is not zeroed: read-outs."""
-
-
 class SilencedSets:
-    """Sets as entries of a plan by layer; made once for all passes."""
+    """Sets of features as entries of a plan by layer; made once for all passes."""
 
-    def __init__(self, sets: Sequence[Silenced], device: torch.device) -> None:
+    def __init__(
+        self, sets: Sequence[tuple[Collection[Key], Collection[Key]]], device: torch.device
+    ) -> None:
+        """Of each set what is silenced at the object's position alone (stores), and what at every
+        position that is not zeroed (read-outs)."""
         self.n_sets = len(sets)
         entries: dict[int, list[tuple[int, int, int]]] = {}
-        for number, silenced in enumerate(sets):
-            stores = silenced.at_object - silenced.everywhere
-            for keys, position in ((silenced.everywhere, EVERYWHERE), (stores, AT_OBJECT)):
+        for number, (at_object, everywhere) in enumerate(sets):
+            stores = {*at_object} - {*everywhere}
+            for keys, position in ((everywhere, EVERYWHERE), (stores, AT_OBJECT)):
                 for layer, feature in sorted(keys):
                     entries.setdefault(layer, []).append((number, position, feature))
         self.layers = {

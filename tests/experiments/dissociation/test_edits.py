@@ -13,7 +13,7 @@ import torch
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.steps.swap import Patch, Patching
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
+from circuit_tracer.experiments.kit.edits import SilencedSets
 from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, recorded
 from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.engine import intervene
@@ -77,7 +77,7 @@ def test_silencing_is_the_free_ablation_of_the_engine(transcoders: str) -> None:
         keys[layer] = [int(one) for one in rng.permutation(fired)[:5]]
     early = frozenset((layer, f) for layer in (0, 1) for f in keys[layer])
     late = frozenset((layer, f) for layer in (2, 3, 4, 5) for f in keys[layer])
-    sets = [Silenced(), Silenced(at_object=early), Silenced(everywhere=late), Silenced(early, late)]
+    sets = [((), ()), (early, ()), ((), late), (early, late)]
     silenced = SilencedSets(sets, model.device)
 
     def edits(rows: list[int]) -> EditedRun:
@@ -86,10 +86,10 @@ def test_silencing_is_the_free_ablation_of_the_engine(transcoders: str) -> None:
     found = contrasts(model, [ask] * 4, edits)
     changes = [
         (
-            *(change_feature(layer, f, at) for layer, f in sorted(one.at_object)),
-            *(change_feature(layer, f) for layer, f in sorted(one.everywhere)),
+            *(change_feature(layer, f, at) for layer, f in sorted(at_object)),
+            *(change_feature(layer, f) for layer, f in sorted(everywhere)),
         )
-        for one in sets
+        for at_object, everywhere in sets
     ]
     logits = intervene(model, dictionary, list(ask.ids), changes, mode="free").logits[:, -1]
     expected = (logits[:, ask.plus] - logits[:, ask.minus]).tolist()

@@ -35,7 +35,7 @@ from circuit_tracer.experiments.dissociation.steps.indices import (
 )
 from circuit_tracer.experiments.dissociation.steps.sets import PERMUTED, HalfSets, Parts
 from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
-from circuit_tracer.experiments.kit.edits import Silenced, SilencedSets
+from circuit_tracer.experiments.kit.edits import SilencedSets
 from circuit_tracer.experiments.kit.passes import Ask, contrasts
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Interval, interval, middle
@@ -80,19 +80,15 @@ def set_names(n_random: int, n_permutations: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _silenced(sets: HalfSets, part: Part) -> list[Silenced]:
-    """Every set as what is silenced where, in one part."""
+def _silenced(sets: HalfSets, part: Part) -> list[Parts]:
+    """Every set as what is silenced at the object and everywhere, in one part."""
     pairs: list[Parts] = []
     for name in SETS:
         pairs += [sets.chosen[name], *sets.random[name]]
     for name in PERMUTED:
         pairs += [one[name] for one in sets.permuted]
     return [
-        Silenced(
-            at_object=frozenset(early if part != "late" else ()),
-            everywhere=frozenset(late if part != "early" else ()),
-        )
-        for early, late in pairs
+        (early if part != "late" else (), late if part != "early" else ()) for early, late in pairs
     ]
 
 

@@ -78,7 +78,9 @@ def answers(study: Study) -> Answers:
 def _answers(study: Study, family: FamilySpec) -> FamilyAnswers:
     asks = [ask for item in study.items for ask in study.both_claims(family, item)]
     if family.is_claim:
-        return _claim_answers(family, contrasts(study.model, asks).reshape(-1, 2))
+        true, false = contrasts(study.model, asks).reshape(-1, 2).T
+        verdicts = np.where((true > 0) == (false > 0), 0, np.sign(true - false)).astype(int)
+        return FamilyAnswers(family.name, tuple(verdicts.tolist()), (true - false) / 2, true, false)
     own = [item.value(family) for item in study.items]
     other = [item.other[family.answer] for item in study.items]
     words = [*sorted(set(own)), *sorted(set(other) - set(own))]
@@ -94,14 +96,6 @@ def _answers(study: Study, family: FamilySpec) -> FamilyAnswers:
     )
     contrast = of_own - of_other
     return FamilyAnswers(family.name, tuple(affirmed), contrast, contrast, np.array([]))
-
-
-def _claim_answers(family: FamilySpec, given: Floats) -> FamilyAnswers:
-    """From (items, 2) verdicts on the true and on the false claim."""
-    true, false = given.T
-    affirmed = np.where((true > 0) == (false > 0), 0, np.sign(true - false))
-    whole = tuple(affirmed.astype(int).tolist())
-    return FamilyAnswers(family.name, whole, (true - false) / 2, true, false)
 
 
 def family_behaviour(study: Study, given: Answers, family: FamilySpec) -> FamilyBehaviour:
