@@ -112,13 +112,21 @@ def entered_files() -> int:
     sweep = str(PACKAGE / "attribution" / "sweep.py")
     seen: set[str] = set()
 
+    def is_importing(frame: Any) -> bool:
+        """Whether a module's body, not the trace, is what called this."""
+        while frame is not None and frame.f_code is not main.__code__:
+            if frame.f_code.co_name == "<module>":
+                return True
+            frame = frame.f_back
+        return False
+
     def note(frame: Any, event: str, _: Any) -> None:
         file = frame.f_code.co_filename
         if event != "call" or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
             return  # the body of a module or a class
         if (file, frame.f_code.co_name) == (sweep, "walk"):
             sys.setprofile(None)
-        elif file.startswith(str(PACKAGE)):
+        elif file.startswith(str(PACKAGE)) and not is_importing(frame):
             seen.add(file)
 
     with (

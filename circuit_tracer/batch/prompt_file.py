@@ -82,7 +82,7 @@ def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) ->
     if format is None:
         raise UsageError(
             f"what {path} is does not follow from its name; call it .txt, .jsonl, .csv or "
-            f".parquet, or give --file-format {', '.join(FORMATS)}"
+            f".parquet, or give `file_format` {', '.join(FORMATS)}"
         )
     try:
         content = path.read_bytes()

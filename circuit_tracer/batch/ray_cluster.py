@@ -78,7 +78,7 @@ def run_on_ray(
     except ray.exceptions.RayActorError as e:
         raise CircuitTracerError(
             f"a worker died {MOST_DEATHS + 1} times over the same prompts (out of memory?); "
-            "what is done is safe: lower --ray-workers and go on"
+            "what is done is safe: lower `ray_workers` and go on"
         ) from e
     finally:
         for actor in actors:

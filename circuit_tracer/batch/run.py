@@ -53,7 +53,7 @@ def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
         if gone is not None:
             raise UsageError(
                 f"{folder} was begun with other prompts (the one of line {gone.line} is gone); "
-                "choose another --name, or add --overwrite to begin again"
+                "choose another `name`, or add `overwrite` to begin again"
             )
         if old == list(entries):
             return run

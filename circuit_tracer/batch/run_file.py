@@ -84,9 +84,9 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
     if changed is not None:
         before, now = (_shown(facts.get(changed)) for facts in (theirs, ours))
         raise UsageError(
-            f"{folder} was begun with another {_CALLED.get(changed, _flag(changed))} ({before} "
-            f"before, {now} now); go on with the same command, choose another --name, or add "
-            "--overwrite to begin again"
+            f"{folder} was begun with another `{_PARAMETERS.get(changed, changed)}` ({before} "
+            f"before, {now} now); go on with the same command, choose another `name`, or add "
+            "`overwrite` to begin again"
         )
     return known
 
@@ -106,19 +106,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:12]}…"
 
 
-_CALLED = {
-    "model": "model",
-    "dictionary": "dictionary",
-    "graphs": "--store",
-    "targets": "--target",
-    "zeroed_positions": "--zero-positions",
-    "cotangents": "--dtype",
-}
-"""What the command calls what ids depend on, where it is not a flag of the same name."""
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+_PARAMETERS = {"graphs": "store", "cotangents": "dtype"}
+"""What the caller calls what ids depend on, where it has another name."""
 
 
 def _create(path: Path, text: str) -> None:

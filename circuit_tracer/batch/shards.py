@@ -65,10 +65,10 @@ def parse_shard(text: str) -> Shard:
     """ "3/8": the fourth of eight. Raises UsageError."""
     match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if match is None:
-        raise UsageError(f'--shard "{text}" is none; give a number and how many, as in 0/8')
+        raise UsageError(f'`shard` "{text}" is none; give a number and how many, as in 0/8')
     index, count = int(match[1]), int(match[2])
     if not index < count:
-        raise UsageError(f"--shard {text} does not exist: {count} shards go from 0 to {count - 1}")
+        raise UsageError(f"`shard` {text} does not exist: {count} shards go from 0 to {count - 1}")
     return Shard(index, count)
 
 
@@ -86,7 +86,7 @@ def shard_here(environment: Mapping[str, str] | None = None) -> Shard:
         if "JOB_COMPLETIONS" not in env:
             raise UsageError(
                 "this is a Kubernetes indexed job (JOB_COMPLETION_INDEX is set), but not of how "
-                "many; set JOB_COMPLETIONS in the job, too, or give --shard"
+                "many; set JOB_COMPLETIONS in the job, too, or give `shard`"
             )
         return _shard(env, "JOB_COMPLETION_INDEX", "JOB_COMPLETIONS")
     return WHOLE
@@ -111,7 +111,7 @@ def _shard(
     index, count = (_number(env, index_name) - first) // step, _number(env, count_name)
     if not 0 <= index < count:
         raise UsageError(
-            f"{index_name} is {env[index_name]}, which is none of {count} shards; give --shard "
+            f"{index_name} is {env[index_name]}, which is none of {count} shards; give `shard` "
             "instead"
         )
     return Shard(index, count)
@@ -120,5 +120,5 @@ def _shard(
 def _number(env: Mapping[str, str], name: str, default: str = "") -> int:
     text = env.get(name, default)
     if not text.isdecimal():
-        raise UsageError(f'{name} is "{text}" where a number is needed; give --shard instead')
+        raise UsageError(f'{name} is "{text}" where a number is needed; give `shard` instead')
     return int(text)

@@ -116,7 +116,7 @@ def batch(
     path = Path("stdin") if file == "-" else shipped.find_given(file, ".jsonl", "a prompt file")
     prompts = _prompts(path, file_format, stdin=file == "-")
     named = batch_job.run_folder(out, path)
-    folder = named if name is None else out / slugs.check_slug(name, flag="`name`")
+    folder = named if name is None else out / slugs.check_slug(name, where="`name`")
     ours = _shard(shard, engine)
     batch_job.check_place(folder, overwrite, ours)
     computed_in, cotangents = opening.parse_dtype(dtype)

@@ -93,7 +93,7 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Export the kept graph: exchange JSON, GraphML, GEXF, node-link JSON, CSV or Parquet."""
-    form = formats.form_of(out, to, formats.EXPORTED, flag="--to", default="json")
+    form = formats.form_of(out, to, formats.EXPORTED, where="--to", default="json")
     if feature_examples and form != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     refuse_without("--cards", needed="--feature-examples", there=feature_examples)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer import models
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.dictionaries import (
     Text,
@@ -17,9 +18,8 @@ from circuit_tracer.cli.dictionaries import (
 )
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import progress_line, say
-from circuit_tracer.errors import one_of
 from circuit_tracer.transcoders import training
-from circuit_tracer.transcoders.training import checkpoint, run
+from circuit_tracer.transcoders.training import checkpoint, config, run
 from circuit_tracer.workbench import opening
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train(
     ] = None,
     kind: Annotated[str, option("--kind", help="plt (per layer) or clt (cross-layer).")] = "plt",
     activation: Annotated[str, option("--activation", help="topk or jumprelu.")] = "topk",
-    features: Annotated[int, option("--features", help="Features a layer.")] = 1024,
+    n_features: Annotated[int, option("--features", help="Features a layer.")] = 1024,
     k: Annotated[int | None, option("--k", help="TopK: active features a token.")] = None,
     target_l0: Annotated[
         float | None, option("--target-l0", help="JumpReLU: active features a token.")
@@ -50,7 +50,7 @@ def train(
     row_length: Annotated[
         int | None, option("--row-length", help="Tokens in a row; 128, or the context if less.")
     ] = None,
-    train_batch: Annotated[int, option("--train-batch", help="Tokens a step.")] = 1024,
+    batch_size: Annotated[int, option("--train-batch", help="Tokens a step.")] = 1024,
     learning_rate: Annotated[float, option("--learning-rate", help="Adam's rate.")] = 3e-3,
     checkpoint_steps: Annotated[
         int, option("--checkpoint-steps", help="Steps between checkpoints; 0 for none.")
@@ -65,22 +65,9 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a dictionary on a text file. The same command goes on where a stopped one was."""
-    given: dict[str, Any] = {
-        "kind": one_of("--kind", kind, ("plt", "clt")),
-        "activation": one_of("--activation", activation, ("topk", "jumprelu")),
-        "n_features": features,
-        "k": k,
-        "target_l0": target_l0,
-        "skip": skip,
-        "max_tokens": max_tokens,
-        "epochs": epochs,
-        "row_length": row_length,
-        "batch_size": train_batch,
-        "learning_rate": learning_rate,
-        "checkpoint_steps": checkpoint_steps,
-        "seed": seed,
-    }
-    config = training.TrainingConfig(**given)
+    given = invocation.values()
+    settings = [field.name for field in fields(config.TrainingConfig) if field.name in given]
+    wanted = config.TrainingConfig(**{name: given[name] for name in settings})
     check_text(text)
     if held_out is not None:
         check_text(held_out)
@@ -92,7 +79,7 @@ def train(
         summary = training.train(
             opened,
             text,
-            config,
+            wanted,
             out,
             held_out=held_out,
             overwrite=overwrite,

@@ -27,7 +27,7 @@ def routes_alone(pruned: PrunedGraph, k: int) -> PrunedGraph:
     """
     paths = best_paths(pruned, k=k, direct=False)
     if not paths:
-        raise UsageError("no route through features was kept; prune less, or leave out --routes")
+        raise UsageError("no route through features was kept; prune less, or leave out `routes`")
     kind = pruned.graph.nodes.kind
     node_kept = np.isin(kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
     n = len(kind)

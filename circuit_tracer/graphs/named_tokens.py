@@ -36,7 +36,7 @@ def explained_length(info: GraphInfo) -> int:
     return max((target.position for target in info.targets), default=-1) + 1 or len(info.tokens)
 
 
-def named_positions(info: GraphInfo, text: str, flag: str) -> list[int]:
+def named_positions(info: GraphInfo, text: str, where: str) -> list[int]:
     """The explained positions that a text names; UsageError, with what there is, for none."""
     n = explained_length(info)
     positions = _positions(info, text)
@@ -44,16 +44,16 @@ def named_positions(info: GraphInfo, text: str, flag: str) -> list[int]:
         return positions
     if place_in(text) is not None:
         raise UsageError(
-            f"{flag} {text} is outside what was traced (@0 to @{n - 1}, or @-1 for the last)"
+            f"{where} {text} is outside what was traced (@0 to @{n - 1}, or @-1 for the last)"
         )
     if re.fullmatch(r"-?[0-9]{1,9}", text) and -n <= int(text) < n:  # a position without its @
         raise UsageError(
-            f'{flag} "{text}" is no token of the prompt; for the position write @{text}'
+            f'{where} "{text}" is no token of the prompt; for the position write @{text}'
         )
     texts = list(dict.fromkeys(prompt_texts(info.tokens[:n])))
     more = ", ..." if len(texts) > NAMED else ""
     raise UsageError(
-        f'{flag} "{shown(text)}" is no token of the prompt; give a position from @0 to @{n - 1}, '
+        f'{where} "{shown(text)}" is no token of the prompt; give a position from @0 to @{n - 1}, '
         f"or one of {', '.join(texts[:NAMED])}{more}"
     )
 
@@ -74,31 +74,31 @@ def _positions(info: GraphInfo, text: str) -> list[int]:
     return [at] if is_there else []
 
 
-def named_position(info: GraphInfo, text: str, flag: str) -> int:
+def named_position(info: GraphInfo, text: str, where: str) -> int:
     """The one position that a text names; UsageError for none and for several."""
-    positions = named_positions(info, text, flag)
+    positions = named_positions(info, text, where)
     if len(positions) > 1:
         places = ", ".join(f"@{position}" for position in positions)
-        raise UsageError(f'{flag} "{shown(text)}" stands at positions {places}; give one of them')
+        raise UsageError(f'{where} "{shown(text)}" stands at positions {places}; give one of them')
     return positions[0]
 
 
-def named_head(text: str, flag: str) -> tuple[int, int]:
+def named_head(text: str, where: str) -> tuple[int, int]:
     """Layer and number of an attention head, "3.2" or "L3.H2"; UsageError for anything else."""
     match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", text.strip())
     if match is None:
-        raise UsageError(f'{flag} "{text}" is no head; give LAYER.HEAD, such as 3.2')
+        raise UsageError(f'{where} "{text}" is no head; give LAYER.HEAD, such as 3.2')
     return int(match[1]), int(match[2])
 
 
-def named_targets(info: GraphInfo, text: str, flag: str) -> list[int]:
+def named_targets(info: GraphInfo, text: str, where: str) -> list[int]:
     """Numbers of the targets that a text names; UsageError, with what there is, for none."""
     ids = [-1 if target.is_contrast else target.vocabulary_ids[0] for target in info.targets]
     tokens, texts = [target.token for target in info.targets], target_texts(info.targets)
     targets = _matches(text, tokens, texts, ids)
     if not targets:
         raise UsageError(
-            f'{flag} "{shown(text)}" is no target of this graph; choose from {", ".join(texts)}'
+            f'{where} "{shown(text)}" is no target of this graph; choose from {", ".join(texts)}'
         )
     return targets
 

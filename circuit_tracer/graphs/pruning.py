@@ -151,7 +151,7 @@ def prune(
 
 def check_thresholds(node_threshold: float, edge_threshold: float) -> None:
     """Raise UsageError for a threshold outside (0, 1]."""
-    for name, value in (("--node-threshold", node_threshold), ("--edge-threshold", edge_threshold)):
+    for name, value in (("`node_threshold`", node_threshold), ("`edge_threshold`", edge_threshold)):
         if not 0 < value <= 1:  # also refuses NaN
             raise UsageError(
                 f"{name} {value} is no share of influence; give a number above 0 and at most 1"

@@ -37,7 +37,7 @@ def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) 
     except ImportError as error:
         raise OutputError(
             f"{form.upper()} figures need the package typst: pip install "
-            "'circuit-tracer-cli[figures]', or ask for --format svg."
+            "'circuit-tracer-cli[figures]', or ask for `format` svg."
         ) from error
     size = _SIZE.search(svg_text)
     if size is None:

@@ -89,7 +89,7 @@ def select(
     defaults to two per drawn node, or 60 if that is more.
     """
     if max_nodes < 1 or (max_edges is not None and max_edges < 0):
-        raise UsageError("a figure needs --max-nodes of at least 1 (and max_edges of at least 0)")
+        raise UsageError("a figure needs `max_nodes` of at least 1 (and max_edges of at least 0)")
     nodes, edges = pruned.graph.nodes, pruned.graph.edges
     kept_rows = np.flatnonzero(pruned.node_kept)
     kinds = nodes.kind[kept_rows]

@@ -54,7 +54,7 @@ def card_book(dictionary: str) -> CardBook:
     if dictionary == "neurons":
         raise UsageError(
             "neurons have no cards to search; trace a prompt and use `circuit-tracer show`, or "
-            "`features show L3/117 --transcoders neurons --model MODEL` for one"
+            "`circuit-tracer features show L3/117 --transcoders neurons --model MODEL` for one"
         )
     bundled = bundled_folder() / dictionary
     if dictionary.count("/") == 1 and bundled.is_dir():

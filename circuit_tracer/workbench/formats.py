@@ -53,10 +53,10 @@ def form_of(
     given: str | None,
     allowed: Sequence[str],
     *,
-    flag: str = "`format`",
+    where: str = "`format`",
     default: str | None = None,
 ) -> str:
-    """The one form asked for by `flag` or by the name of the file, else the `default`.
+    """The one form asked for by `where` or by the name of the file, else the `default`.
 
     Raises UsageError where the two clash, for an ending that none of the `allowed` forms has, and
     for a name without an ending where there is no default.
@@ -72,8 +72,8 @@ def form_of(
         raise UsageError(f"{out} {_refused(ending, named)}; {_choice(allowed)}")
     if wanted not in (None, named, "node-link" if named == "json" else None):
         raise UsageError(
-            f"{flag} {wanted} and the name {out} exclude each other; leave out {flag}, or give the "
-            f"file the ending .{wanted}"
+            f"{where} {wanted} and the name {out} exclude each other; leave out {where}, or give "
+            f"the file the ending .{wanted}"
         )
     return str(wanted or named)
 
@@ -102,11 +102,11 @@ def check_figure(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is there already; add `overwrite`, or choose another file")
 
 
-def check_folder_name(path: Path | None, *, flag: str = "`out`") -> None:
+def check_folder_name(path: Path | None, *, where: str = "`out`") -> None:
     """Refuse the name of a file where a folder is written; raises UsageError."""
     if path is not None and path.suffix.lower() in _ENDINGS and not path.is_dir():
         raise UsageError(
-            f"{flag} {path} is named like a file, and a folder is written; give it a name without "
+            f"{where} {path} is named like a file, and a folder is written; give it a name without "
             f"{path.suffix}"
         )
 

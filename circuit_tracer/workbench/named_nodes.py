@@ -13,34 +13,34 @@ from circuit_tracer.graphs.named_tokens import named_positions, named_targets
 from circuit_tracer.graphs.token_text import shown
 
 
-def source_rows(graph: Graph, text: str, flag: str) -> list[int]:
+def source_rows(graph: Graph, text: str, where: str) -> list[int]:
     """Nodes where something starts: one by its name, or those of a prompt token or position."""
     names = node_names(graph)
     if text in names:
         return [names.index(text)]
-    positions = named_positions(graph.info, text, flag)
+    positions = named_positions(graph.info, text, where)
     rows = graph.nodes.of_kind(NodeKind.EMBEDDING).tolist()
     found = [row for row in rows if graph.nodes.position[row] in positions]
     if not found:
         raise UsageError(
-            f'{flag} "{shown(text)}" has no node in this graph; give another token of the prompt'
+            f'{where} "{shown(text)}" has no node in this graph; give another token of the prompt'
         )
     return found
 
 
-def target_rows(graph: Graph, text: str, flag: str) -> list[int]:
+def target_rows(graph: Graph, text: str, where: str) -> list[int]:
     """Nodes where something ends: one by its name, or those of a target."""
     names = node_names(graph)
     if text in names:
         return [names.index(text)]
     targets = graph.target_rows.tolist()
-    return [targets[number] for number in named_targets(graph.info, text, flag)]
+    return [targets[number] for number in named_targets(graph.info, text, where)]
 
 
-def named_edge(graph: Graph, source: str, target: str, flag: str) -> Edges:
+def named_edge(graph: Graph, source: str, target: str, where: str) -> Edges:
     """The one edge between two named nodes; UsageError where they can be several, or for none."""
-    source_row = _one_row(graph, source, source_rows(graph, source, flag), flag)
-    target_row = _one_row(graph, target, target_rows(graph, target, flag), flag)
+    source_row = _one_row(graph, source, source_rows(graph, source, where), where)
+    target_row = _one_row(graph, target, target_rows(graph, target, where), where)
     return edges_along(graph, [source_row, target_row])
 
 
@@ -59,10 +59,10 @@ def edges_along(graph: Graph, rows: Sequence[int]) -> Edges:
     return graph.edges.take(np.array(which))
 
 
-def _one_row(graph: Graph, text: str, rows: list[int], flag: str) -> int:
+def _one_row(graph: Graph, text: str, rows: list[int], where: str) -> int:
     """The one row there is; UsageError, with their names, for several."""
     if len(rows) > 1:
         names = node_names(graph)
         several = ", ".join(names[row] for row in rows)
-        raise UsageError(f'{flag} "{shown(text)}" can be several nodes; give one of {several}')
+        raise UsageError(f'{where} "{shown(text)}" can be several nodes; give one of {several}')
     return rows[0]

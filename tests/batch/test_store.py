@@ -214,8 +214,8 @@ def test_a_line_that_repeats_another_is_traced_once_and_adds_its_tags(tmp_path: 
 def test_other_settings_or_prompts_are_another_run(whole: Path) -> None:
     file = prompt_file()
     for changes, said in (
-        ({"node_threshold": 0.5}, "another --node-threshold"),
-        ({"settings": {**run_info().settings, "coverage": 0.9}}, "another --coverage"),
+        ({"node_threshold": 0.5}, "another `node_threshold`"),
+        ({"settings": {**run_info().settings, "coverage": 0.9}}, "another `coverage`"),
     ):
         info = run_info(**changes)
         with pytest.raises(UsageError, match=said):

@@ -165,7 +165,7 @@ def test_no_left_out_edge_is_stronger_than_said() -> None:
 
 
 def test_impossible_limits_are_refused() -> None:
-    with pytest.raises(UsageError, match="--max-nodes"):
+    with pytest.raises(UsageError, match="`max_nodes`"):
         select(builders.small(), max_nodes=0)
 
 

@@ -58,7 +58,7 @@ def test_hostile_text_is_drawn_too(make) -> None:
 @pytest.mark.parametrize(("make", "form"), [(pdf, "PDF"), (png, "PNG")])
 def test_without_typst_there_is_a_sentence(make, form, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "typst", None)
-    with pytest.raises(OutputError, match=rf"{form} figures need .*\[figures\].* --format svg"):
+    with pytest.raises(OutputError, match=rf"{form} figures need .*\[figures\].* `format` svg"):
         make(svg(builders.small()))
 
 

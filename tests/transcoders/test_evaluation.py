@@ -181,7 +181,7 @@ def test_a_finished_dictionary_is_only_replaced_when_asked_and_a_stopped_run_goe
     train(model, text, config, out)
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is there already; add --overwrite to replace it"):
+    with pytest.raises(OutputError, match="is there already; add `overwrite` to replace it"):
         train(model, text, config, out, on_progress=stop)
     with pytest.raises(StoppedError):
         train(model, text, replace(config, seed=5), out, on_progress=stop, overwrite=True)
@@ -225,5 +225,5 @@ def test_rows_stay_where_their_length_turns_no_position(tmp_path: Path) -> None:
     long = evaluate(model, dictionary, path, row_length=16)
     short = evaluate(model, dictionary, path, row_length=SWITCH)
     assert long.as_json() == short.as_json()
-    with pytest.raises(UsageError, match=r"--row-length \(16\) .*length \(6\)"):
+    with pytest.raises(UsageError, match=r"`row_length` \(16\) .*length \(6\)"):
         train(model, path, small_config(row_length=16), tmp_path / "mine")

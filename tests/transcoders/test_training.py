@@ -179,7 +179,7 @@ def test_a_text_shorter_than_a_batch_is_refused(tmp_path: Path) -> None:
 
 
 def test_rows_longer_than_the_model_takes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--row-length \(65\).*\(64\)"):
+    with pytest.raises(UsageError, match=r"`row_length` \(65\).*\(64\)"):
         train_in_memory(FakeSource(), text_file(tmp_path), small_config(row_length=65))
     path = text_file(tmp_path)
     config = small_config(row_length=None, buffer_tokens=None, max_tokens=500)
@@ -210,7 +210,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
             "text": "other",
             "total_tokens": 90,
         },
-        "with 100 tokens to train on, and this one has 90 .*--held-out": {"total_tokens": 90},
+        "with 100 tokens to train on, and this one has 90 .*`held_out`": {"total_tokens": 90},
         "with --features 48, and this one has --features 49; give the earlier": {
             "config": small_config(n_features=49)
         },

@@ -52,7 +52,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be."""
         if self.seed < 0:
-            raise UsageError(f"--seed {self.seed} must be at least 0")
+            raise UsageError(f"`seed` {self.seed} must be at least 0")
 
 
 @dataclass(frozen=True)

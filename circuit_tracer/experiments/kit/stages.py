@@ -66,8 +66,8 @@ class StageStore:
             if record is not None and record.get("key", self.key) != self.key:
                 raise OutputError(
                     f"{self.folder.parent} holds another experiment (another spec, model, "
-                    "dictionary or settings, or --quick); add --overwrite to replace it, or choose "
-                    "another folder with --name"
+                    "dictionary or settings, or `quick`); add `overwrite` to replace it, or choose "
+                    "another folder with `name`"
                 )
 
 

@@ -106,7 +106,7 @@ def _scores(found: Measurements) -> Iterator[Finding]:
     mark = grade(hidden, *HIDDEN)
     words = (
         f"{percent(hidden)} of the influence ends where the trace did not look (features without a "
-        "row, edges not kept); raise --max-feature-nodes."
+        "row, edges not kept); raise `max_feature_nodes`."
     )
     yield Finding(
         KeyFigure(mark, "not looked at", percent(hidden), f"good to {percent(HIDDEN[0])}"),
@@ -125,7 +125,7 @@ def _indirect(tested: IndirectEffects) -> Iterator[Finding]:
     if math.isnan(value):
         words = (
             "No route of the graph passes a feature whose inputs were computed, so no indirect "
-            "effect is predicted; raise --max-feature-nodes."
+            "effect is predicted; raise `max_feature_nodes`."
         )
         yield Finding(as_in_graph, Reason("~", words))
         yield Finding(unfrozen)

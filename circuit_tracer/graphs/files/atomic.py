@@ -120,7 +120,7 @@ def _resolved(path: Path | str) -> Path:
 
 
 def _taken(final: Path) -> str:
-    return f"{final} is there already; add --overwrite to replace it, or choose another name"
+    return f"{final} is there already; add `overwrite` to replace it, or choose another name"
 
 
 def _check_free_file(final: Path, overwrite: bool) -> None:

@@ -234,6 +234,6 @@ def _checked_rows(
         if not node_kept[row]:
             raise UsageError(
                 f"the path {role} {node_name(graph, int(row))} was pruned away; raise the node or "
-                "edge threshold (--node-threshold, --edge-threshold) or choose another node"
+                "edge threshold (`node_threshold`, `edge_threshold`) or choose another node"
             )
     return checked

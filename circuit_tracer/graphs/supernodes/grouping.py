@@ -119,7 +119,7 @@ def find_supernodes(
     joined: at least `threshold`, in 0..1. Raises UsageError for another threshold.
     """
     if not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold {threshold} is no similarity; give a number from 0 to 1")
+        raise UsageError(f"`threshold` {threshold} is no similarity; give a number from 0 to 1")
     positions = pruned.graph.nodes.position[alike.rows]
     parts = [np.arange(len(alike.rows))]
     if alike.same_position:

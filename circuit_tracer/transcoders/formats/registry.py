@@ -63,5 +63,5 @@ def recognise(names: Iterable[str], place: str) -> Reader:
     raise DictionaryError(
         f"{place} holds no dictionary: {native.CONFIG} is missing, and nothing there is known as "
         f"one of {', '.join(n for n in READERS if n != 'ours')} either; give the folder of a "
-        "dictionary, or name its format with --format"
+        "dictionary, or name its format with `format`"
     )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.graphs.files.atomic import new_folder
-from circuit_tracer.transcoders.training.config import TrainingConfig, called
+from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.trainer import Trainer
 
 FACTS = "checkpoint.json"
@@ -123,17 +123,14 @@ def _differences(stored: RunIdentity, now: RunIdentity) -> list[tuple[str, str]]
     ):
         if before != after:
             differences.append((f"{what} {before[:12]}", f"{what} {after[:12]}"))
-    if (
-        not differences and stored.total_tokens != now.total_tokens
-    ):  # --held-out leaves all of the text
+    if not differences and stored.total_tokens != now.total_tokens:
         before, after = (f"{one.total_tokens:,} tokens to train on" for one in (stored, now))
-        differences.append((before, f"{after} (--held-out decides whether a part of them is kept)"))
+        differences.append((before, f"{after} (`held_out` decides whether a part of them is kept)"))
     return differences
 
 
 def _setting(name: str, value: Any) -> str:
     """A setting as it is given."""
-    flag = called(name)
     if value is None or value is False:
-        return f"no {flag}"
-    return flag if value is True else f"{flag} {value}"
+        return f"no `{name}`"
+    return f"`{name}`" if value is True else f"`{name}` {value}"

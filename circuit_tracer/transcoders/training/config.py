@@ -11,21 +11,6 @@ from circuit_tracer.transcoders.dictionary import Kind
 
 ROW_LENGTH = 128
 """Tokens in a row of text where neither the settings nor the model's context say less."""
-_FLAGS = {
-    "activation": "--activation",
-    "batch_size": "--train-batch",
-    "checkpoint_steps": "--checkpoint-steps",
-    "epochs": "--epochs",
-    "k": "--k",
-    "kind": "--kind",
-    "learning_rate": "--learning-rate",
-    "max_tokens": "--max-tokens",
-    "n_features": "--features",
-    "row_length": "--row-length",
-    "seed": "--seed",
-    "skip": "--skip",
-    "target_l0": "--target-l0",
-}
 _CHOICES = {
     "kind": get_args(Kind),
     "activation": ("topk", "jumprelu"),
@@ -39,11 +24,6 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = ("checkpoint_steps", "aux_weight", "sparsity_weight", "target_l0")
 _AT_LEAST = {**dict.fromkeys(_POSITIVE, 1), **dict.fromkeys(_NOT_NEGATIVE, 0), "row_length": 2}
-
-
-def called(name: str) -> str:
-    """How messages call a setting: by its flag, where the command line has one."""
-    return _FLAGS.get(name, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,15 +133,15 @@ class TrainingConfig:
     def _check_ranges(self) -> None:
         for name, allowed in _CHOICES.items():
             if (value := getattr(self, name)) is not None or name != "sparsity":
-                one_of(called(name), value, allowed)
+                one_of(f"`{name}`", value, allowed)
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise UsageError(f"{called(name)} is {value}; it has to be at least {least}")
+                raise UsageError(f"`{name}` is {value}; it has to be at least {least}")
         for name in ("learning_rate", "bandwidth", "initial_threshold"):
             if not getattr(self, name) > 0:
                 value = getattr(self, name)
-                raise UsageError(f"{called(name)} is {value}; it has to be above 0")
+                raise UsageError(f"`{name}` is {value}; it has to be above 0")
         for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
@@ -172,22 +152,22 @@ class TrainingConfig:
             for name in ("sparsity", "target_l0", "sparsity_weight"):
                 if getattr(self, name) is not None:
                     raise UsageError(
-                        f"{called(name)} and --activation topk clash: TopK's sparsity is --k; "
-                        f"leave {called(name)} out or choose --activation jumprelu"
+                        f"`{name}` and `activation` topk clash: TopK's sparsity is `k`; "
+                        f"leave `{name}` out or choose `activation` jumprelu"
                     )
         elif self.k is not None:
             raise UsageError(
-                "--k and --activation jumprelu clash: JumpReLU's sparsity is --target-l0 (or "
-                "sparsity_weight); leave --k out or choose --activation topk"
+                "`k` and `activation` jumprelu clash: JumpReLU's sparsity is `target_l0` (or "
+                "sparsity_weight); leave `k` out or choose `activation` topk"
             )
         if self.target_l0 is not None and self.sparsity_weight is not None:
             raise UsageError(
-                "--target-l0 and sparsity_weight clash: a target steers the weight itself; give one"
+                "`target_l0` and sparsity_weight clash: a target steers the weight itself; give one"
             )
         if topk and self.active > self.n_features:
             raise UsageError(
-                f"--k ({self.active}) and --features ({self.n_features}) clash: no more features "
-                "can be active than there are; lower --k or raise --features"
+                f"`k` ({self.active}) and `n_features` ({self.n_features}) clash: no more features "
+                "can be active than there are; lower `k` or raise `n_features`"
             )
         if self.warm_up > self.decay_from:
             raise UsageError(
@@ -196,6 +176,6 @@ class TrainingConfig:
             )
         if self.buffer_tokens is not None and self.buffer_tokens < self.batch_size:
             raise UsageError(
-                f"buffer_tokens ({self.buffer_tokens}) and --train-batch ({self.batch_size}) "
-                "clash: the buffer has to hold a batch; raise buffer_tokens or lower --train-batch"
+                f"buffer_tokens ({self.buffer_tokens}) and `batch_size` ({self.batch_size}) "
+                "clash: the buffer has to hold a batch; raise buffer_tokens or lower `batch_size`"
             )

@@ -83,8 +83,8 @@ def train(
     is_stopped = (checkpoint_folder(out) / FACTS).is_file()
     if (out / CONFIG).is_file() and not is_stopped and not overwrite:
         raise OutputError(
-            f"a dictionary in {out} is there already; add --overwrite to replace it, or choose "
-            "another --out"
+            f"a dictionary in {out} is there already; add `overwrite` to replace it, or choose "
+            "another `out`"
         )
     _check(model, config, out)
     run = _Run(model, text, config, out, held_out, on_progress)
@@ -116,8 +116,8 @@ def _check(model: Model, config: TrainingConfig, out: Path | None) -> None:
         too_long = config.row_length > model.max_length
         why = "takes" if too_long else "turns positions of in one way, whatever the row's length"
         raise UsageError(
-            f"--row-length ({config.row_length}) is more than {model.identity.name} {why} "
-            f"({model.steady_length}); lower --row-length, or leave it out"
+            f"`row_length` ({config.row_length}) is more than {model.identity.name} {why} "
+            f"({model.steady_length}); lower `row_length`, or leave it out"
         )
     if out is None or not out.exists() or (out / CONFIG).is_file():
         return
@@ -155,7 +155,7 @@ class _Run:
         if self.total < config.batch_size:
             raise TrainingError(
                 f"the text {text.name} has {self.total} tokens to train on, fewer than one batch "
-                f"({config.batch_size}); give more text or lower --train-batch"
+                f"({config.batch_size}); give more text or lower `batch_size`"
             )
         self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
         self.seconds = 0.0

@@ -42,7 +42,7 @@ def test_failure_leaves_nothing(tmp_path: Path) -> None:
 
 def test_existing_needs_overwrite(tmp_path: Path) -> None:
     final = earlier(tmp_path / "t")
-    with pytest.raises(OutputError, match="--overwrite"), new_folder(final):
+    with pytest.raises(OutputError, match="`overwrite`"), new_folder(final):
         raise AssertionError("not reached")
     with new_folder(final, overwrite=True) as partial:
         (partial / "trace.json").write_text("new")
@@ -74,7 +74,7 @@ def test_empty_folder_is_free(tmp_path: Path) -> None:
 
 
 def test_taken_meanwhile(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="--overwrite"), new_folder(tmp_path / "t"):
+    with pytest.raises(OutputError, match="`overwrite`"), new_folder(tmp_path / "t"):
         earlier(tmp_path / "t")
     assert (tmp_path / "t" / "trace.json").read_text() == "old"
     assert os.listdir(tmp_path) == ["t"]
@@ -111,7 +111,7 @@ def test_new_file(tmp_path: Path) -> None:
         partial.write_text("1")
         assert partial.suffix == ".xml"
     assert final.read_text() == "1"
-    with pytest.raises(OutputError, match="--overwrite"), new_file(final):
+    with pytest.raises(OutputError, match="`overwrite`"), new_file(final):
         raise AssertionError("not reached")
     with pytest.raises(ValueError, match="x"), new_file(final, overwrite=True):
         raise ValueError("x")

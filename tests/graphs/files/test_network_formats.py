@@ -86,7 +86,7 @@ def test_bad_requests(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose one of graphml"):
         write(example(), tmp_path / "x", "dot")
     write(example(), tmp_path / "x", "csv")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="`overwrite`"):
         write(example(), tmp_path / "x", "csv")
     write(example(), tmp_path / "x", "csv", overwrite=True)
 

@@ -170,5 +170,5 @@ def test_bad_requests_are_one_sentence() -> None:
         similarity(pruned, decoders=np.full((5, 3), np.nan))
     with pytest.raises(UsageError, match="weights"):
         similarity(pruned, weights=Weights(1, 1, 0))
-    with pytest.raises(UsageError, match="--threshold 2"):
+    with pytest.raises(UsageError, match="`threshold` 2"):
         find_supernodes(pruned, similarity(pruned), threshold=2.0)

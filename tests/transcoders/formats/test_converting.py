@@ -123,7 +123,7 @@ def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
         convert(tmp_path / "set", tmp_path / "set", "ours")
     for to in ("ours", "circuit-tracer"):
         convert(tmp_path / "set", tmp_path / to, to)
-        with pytest.raises(OutputError, match="--overwrite"):
+        with pytest.raises(OutputError, match="`overwrite`"):
             convert(tmp_path / "set", tmp_path / to, to)
         convert(tmp_path / "set", tmp_path / to, to, overwrite=True)
     (tmp_path / "set/layers.2.mlp/sae.safetensors").write_bytes(b"short")

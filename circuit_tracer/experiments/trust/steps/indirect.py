@@ -57,7 +57,7 @@ def draw_features(pruned: PrunedGraph, count: int, *, seed: int, last_layer: boo
     if not len(rows):
         raise UsageError(
             "no feature below the last layer has influence on the targets, so there is no "
-            "indirect effect to test; trace with a larger --max-feature-nodes"
+            "indirect effect to test; trace with a larger `max_feature_nodes`"
         )
     rows = rows[np.argsort(-pruned.influence[rows], kind="stable")]
     generator = np.random.default_rng(seed)
