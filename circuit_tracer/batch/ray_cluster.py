@@ -90,7 +90,7 @@ def _connected() -> Any:
         import ray
     except ImportError as e:
         raise UsageError(
-            '--engine ray needs Ray: pip install "circuit-tracer-cli[ray]", or leave --engine out'
+            '`engine` ray needs Ray: pip install "circuit-tracer-cli[ray]", or leave `engine` out'
         ) from e
     try:
         if not ray.is_initialized():

@@ -211,7 +211,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
             "total_tokens": 90,
         },
         "with 100 tokens to train on, and this one has 90 .*`held_out`": {"total_tokens": 90},
-        "with --features 48, and this one has --features 49; give the earlier": {
+        "with `n_features` 48, and this one has `n_features` 49; give the earlier": {
             "config": small_config(n_features=49)
         },
         "with no --max-tokens, and this one has --max-tokens 90; give": {
