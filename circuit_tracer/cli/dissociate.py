@@ -60,7 +60,7 @@ def dissociate(
     settings = study.Settings.quickly(seed_used) if quick else study.Settings(seed=seed_used)
     if name is None:
         name = dissociating.folder_name(asked, model)
-    folder = out / slugs.check_slug(name, flag="--name")
+    folder = out / slugs.check_slug(name, where="`name`")
     dissociating.check_folder(folder, overwrite)
     with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
         report(f"opening {model or asked.model}", 0, 0)

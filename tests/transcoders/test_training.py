@@ -214,11 +214,11 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         "with `n_features` 48, and this one has `n_features` 49; give the earlier": {
             "config": small_config(n_features=49)
         },
-        "with no --max-tokens, and this one has --max-tokens 90; give": {
+        "with no `max_tokens`, and this one has `max_tokens` 90; give": {
             "config": small_config(max_tokens=90),
             "total_tokens": 90,
         },
-        "with no --skip and --seed 0, and this one has --skip and --seed 1;": {
+        "with no `skip` and `seed` 0, and this one has `skip` and `seed` 1;": {
             "config": small_config(skip=True, seed=1)
         },
     }
