@@ -43,10 +43,6 @@ class Ask(NamedTuple):
     """Vocabulary id: the word for a true claim, or the own value."""
     minus: int
 
-    def between(self, plus: int, minus: int) -> Ask:
-        """The same prompt with other tokens to decide between."""
-        return self._replace(plus=plus, minus=minus)
-
 
 def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
     """Rows of one pass each: of equal length, no more than memory allows."""

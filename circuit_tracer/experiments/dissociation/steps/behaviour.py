@@ -45,8 +45,9 @@ class Answers:
     """Items that every later step is about."""
 
     def of(self, family: FamilySpec) -> FamilyAnswers:
-        """One family's."""
-        return next(one for one in self.families if one.family == family.name)
+        """One family's; of a paraphrase those of the family that it paraphrases."""
+        name = family.paraphrase_of or family.name
+        return next(one for one in self.families if one.family == name)
 
     def own_is_true(self, family: FamilySpec, item: int) -> bool:
         """Whether a kept item's family affirms the true value (or the other one)."""

@@ -171,7 +171,7 @@ def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side
     if family.is_claim:
         return study.ask(family, item, both[side])
     plus, minus = (answer_id(study.model, family, both[one]) for one in (side, 1 - side))
-    return study.ask(family, item).between(plus, minus)
+    return study.ask(family, item)._replace(plus=plus, minus=minus)
 
 
 class Patching:

@@ -99,20 +99,13 @@ def traced(
     node_threshold: float = 0.8,
 ) -> PrunedGraph:
     """One prompt's graph, pruned, with its own answer minus the other as its target."""
-    own_is_true = given.own_is_true(_original(study, family), item.index)
+    own_is_true = given.own_is_true(family, item.index)
     claims_truth = family.words is None or ask.claim == item.value(family)
     words = [study.model.token_text(token_id) for token_id in (ask.plus, ask.minus)]
     contrast = join_tokens(words if own_is_true == claims_truth else words[::-1])
     settings = study.trace_settings(contrast)
     found = trace(study.model, study.dictionary, ask.text, settings, labels=study.labels)
     return prune(found.graph, node_threshold=node_threshold)
-
-
-def _original(study: Study, family: FamilySpec) -> FamilySpec:
-    """The family itself, or the one it paraphrases."""
-    if family.paraphrase_of is None:
-        return family
-    return next(one for one in study.spec.families if one.name == family.paraphrase_of)
 
 
 def signed_influence(graph: Graph) -> Floats:
