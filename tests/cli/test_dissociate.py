@@ -78,7 +78,7 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
         ("", "", ("--name", "file"), 1, "is a file"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(
+def test_what_cannot_be_done_is_refused_in_a_line(
     run: Run, tmp_path: Path, old: str, new: str, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     spec = small_spec(tmp_path)
