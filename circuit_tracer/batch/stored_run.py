@@ -90,6 +90,12 @@ class Run:
         self._has_doubles = len(whole) > len(first)
         return whole.take(list(first.values())).sort_by([("line", "ascending")])
 
+    def own_name(self, key: str) -> str | None:
+        """What the prompt file calls a prompt, if it does."""
+        rows = self._graphs.select(["id", "name"]).to_pylist()
+        name: str | None = {row["id"]: row["name"] for row in rows}[key]
+        return name
+
     def find(self, which: str) -> str:
         """The id of a prompt by its id (or how it begins), its own name, line or text.
 

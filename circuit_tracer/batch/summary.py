@@ -13,15 +13,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from circuit_tracer.batch.stored_run import Run
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.graphs.graph import Bools, Floats, Ints, NodeKind
 
@@ -119,6 +121,57 @@ class HeadLine:
     def name(self) -> str:
         """ "L3.H2"."""
         return f"L{self.layer}.H{self.head}"
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A run as a whole."""
+
+    run: Run
+    progress: Progress
+    tags: dict[str, int]
+    """How many traced prompts have each tag."""
+    scores: dict[str, list[float]]
+    """The quantiles of each score."""
+    features: list[FeatureLine]
+    routes: list[RouteLine]
+    heads: list[HeadLine]
+    quantiles: tuple[float, ...] = QUANTILES
+
+    def record(self, failures: int) -> dict[str, Any]:
+        """Everything, and so many failures, as JSON values."""
+        stand = self.progress
+        return {
+            "run": self.run.name,
+            "progress": {**stand._asdict(), "rate": stand.rate, "left": stand.left},
+            "failures": self.run.failures.to_pylist()[:failures],
+            "tags": self.tags,
+            "quantiles": self.quantiles,
+            "scores": self.scores,
+            "features": [{"name": line.name, **vars(line)} for line in self.features],
+            "routes": self.routes,
+            "heads": [{"name": line.name, **vars(line)} for line in self.heads],
+        }
+
+
+def overview(run: Run, tags: Sequence[str] = (), *, top: int = 10, seed: int = 0) -> Overview:
+    """All that is said of a run; features by tag, by default of all prompts and of three tags.
+
+    Raises UsageError for a tag that no prompt has.
+    """
+    known = tag_counts(run)
+    if tags and not known:
+        raise UsageError("the prompts of this run have no tags; leave out `tag`")
+    chosen = [one_of("`tag`", tag, list(known)) for tag in tags] or [EVERYTHING, *list(known)[:3]]
+    return Overview(
+        run,
+        progress(run),
+        known,
+        score_quantiles(run),
+        [line for tag in chosen for line in features(run, tag, top=top, seed=seed)],
+        routes(run, top=top),
+        heads(run, top=top, seed=seed),
+    )
 
 
 def progress(run: Run) -> Progress:

@@ -13,6 +13,7 @@ from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row
 from circuit_tracer.graphs import token_text
+from circuit_tracer.models import model_facts
 
 app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
 
@@ -54,25 +55,7 @@ def inspect_model(
         else:
             print("\n".join(token_text.shown(token) for token in tokens))
         return
-    wiring, identity = opened.wiring, opened.identity
-    facts = {
-        "name": identity.name,
-        "source": identity.source,
-        "sha256": identity.sha256,
-        "family": wiring.family,
-        "weights_dtype": opened.weights_dtype,
-        "parameters": sum(p.numel() for p in opened.module.parameters()),
-        "layers": wiring.n_layers,
-        "d_model": wiring.d_model,
-        "heads": wiring.n_heads,
-        "kv_heads": wiring.n_kv_heads,
-        "d_head": wiring.d_head,
-        "vocabulary": wiring.n_vocabulary,
-        "max_length": wiring.max_length,
-        "bos": None if opened.bos_id is None else opened.token_text(opened.bos_id),
-        "mlp_input": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp_norm}.output",
-        "mlp_output": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp}.output",
-    }
+    facts = model_facts.model_facts(opened)
     if json:
         print_json({**facts, "notes": list(opened.notes)})
         return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,12 +13,8 @@ from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich
-from circuit_tracer.errors import UsageError, one_of
-from circuit_tracer.workbench import folders, slugs
-from circuit_tracer.workbench import formats as workbench_formats
-
-if TYPE_CHECKING:
-    from circuit_tracer.batch.stored_run import Run
+from circuit_tracer.render import run_tables
+from circuit_tracer.workbench import folders, formats, slugs
 
 app = typer.Typer(help="Look at stored runs.", no_args_is_help=True)
 
@@ -41,46 +36,11 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Progress, failures and rate of a run, and its scores, features, routes and heads."""
-    opened = stored_run.open_run(run)
-    known = list(summary.tag_counts(opened))
-    if tag and not known:
-        raise UsageError("the prompts of this run have no tags; leave out --tag")
-    tags = [one_of("--tag", one, known) for one in tag or ()]
-    tags = tags or [summary.EVERYTHING, *known[:3]]
-    stand = summary.progress(opened)
-    lines = [line for one in tags for line in summary.features(opened, one, top=top, seed=seed)]
-    routes, heads = summary.routes(opened, top=top), summary.heads(opened, top=top, seed=seed)
-    scores = summary.score_quantiles(opened)
+    overview = summary.overview(stored_run.open_run(run), tag or (), top=top, seed=seed)
     if json:
-        print_json(
-            {
-                "run": opened.name,
-                "progress": {**stand._asdict(), "rate": stand.rate, "left": stand.left},
-                "failures": opened.failures.to_pylist()[:failures],
-                "tags": summary.tag_counts(opened),
-                "quantiles": list(summary.QUANTILES),
-                "scores": scores,
-                "features": [_plain(line) for line in lines],
-                "routes": [asdict(line) for line in routes],
-                "heads": [_plain(line) for line in heads],
-            }
-        )
+        print_json(overview.record(failures))
         return
-    from circuit_tracer.cli import run_tables as tables
-
-    print_rich(
-        tables.heading(opened.name, opened.info, stand),
-        *tables.failures(opened.failures.to_pylist(), failures),
-        *tables.scores(summary.QUANTILES, scores),
-        *tables.features(lines),
-        *tables.routes(routes),
-        *tables.heads(heads),
-    )
-
-
-def _plain(line: Any) -> dict[str, Any]:
-    """A line with its intervals as objects."""
-    return {"name": line.name, **asdict(line)}
+    print_rich(*run_tables.page(overview, failures))
 
 
 @app.command()
@@ -99,30 +59,22 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write one prompt of a run as a folder of its own, which every other command reads."""
-    formats = workbench_formats.check_formats(
-        format if format is not None else folders.DEFAULT_FORMATS,
-        list(workbench_formats.FILE_NAMES),
+    forms = formats.check_formats(
+        folders.DEFAULT_FORMATS if format is None else format, list(formats.FILE_NAMES)
     )
-    workbench_formats.check_drawing(formats)
-    refuse_without(
-        "--max-nodes", needed="a --format that draws", there=workbench_formats.draws_nodes(formats)
-    )
-    workbench_formats.check_folder_name(out)
+    formats.check_drawing(forms)
+    refuse_without("--max-nodes", needed="a --format that draws", there=formats.draws_nodes(forms))
+    formats.check_folder_name(out)
     opened = stored_run.open_run(run)
     key = opened.find(prompt)
     pruned = opened.graph(key)
-    text = pruned.graph.info.prompt
-    final = out or slugs.folder_for(Path("outputs"), f"{opened.name}-{_name(opened, key)}", text)
+    own = opened.own_name(key)
+    name = f"{opened.name}-{slugs.slug_of(own) if own else key[:12]}"
+    final = out or slugs.folder_for(Path("outputs"), name, pruned.graph.info.prompt)
     files = folders.write_trace(
-        pruned, final, formats, slug=final.name, max_nodes=max_nodes, overwrite=overwrite
+        pruned, final, forms, slug=final.name, max_nodes=max_nodes, overwrite=overwrite
     )
     if json:
         print_json({"folder": str(final), "files": files})
     else:
         print(final)
-
-
-def _name(run: Run, key: str) -> str:
-    """A prompt's own id as far as it can be a folder's name, else how its id begins."""
-    names = dict(zip(*(run.graphs.column(c).to_pylist() for c in ("id", "name")), strict=True))
-    return slugs.slug_of(names[key]) if names[key] else key[:12]

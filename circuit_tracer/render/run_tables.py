@@ -1,4 +1,4 @@
-"""What `runs show` prints: how far a run is, and what it says as a whole."""
+"""A run in the terminal: how far it is, and what it says as a whole."""
 
 from __future__ import annotations
 
@@ -6,37 +6,38 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.render.fitted_table import FittedTable
+from rich.console import Group, RenderableType
+from rich.text import Text
+
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table
+from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from circuit_tracer.batch.run_file import RunInfo
-    from circuit_tracer.batch.summary import FeatureLine, HeadLine, Progress, RouteLine
+    from circuit_tracer.batch.summary import FeatureLine, HeadLine, Overview, RouteLine
     from circuit_tracer.graphs.bootstrap import Interval
 
 PROMPT_CELLS = 40
 _SHARES = ("replacement", "completeness", "probability")
 
 
-def _table(title: str) -> tuple[RenderableType, FittedTable]:
-    """A table under its title, and the table to fill in."""
-    from rich.console import Group
-    from rich.text import Text
+def page(overview: Overview, most_failures: int) -> list[RenderableType]:
+    """The whole run, a table for each thing that is known."""
+    return [
+        heading(overview),
+        *failures(overview.run.failures.to_pylist(), most_failures),
+        *scores(overview.quantiles, overview.scores),
+        *features(overview.features),
+        *routes(overview.routes),
+        *heads(overview.heads),
+    ]
 
-    table = plain_table()
-    return Group(Text(title, style="bold"), table), table
 
-
-def heading(name: str, info: RunInfo, stand: Progress) -> RenderableType:
+def heading(overview: Overview) -> Text:
     """What the run is, and how far."""
-    from rich.text import Text
-
+    info, stand = overview.run.info, overview.progress
     lines = [
-        f"{name}: {info.model.name} with {info.dictionary.name}, {stand.done:,} of "
+        f"{overview.run.name}: {info.model.name} with {info.dictionary.name}, {stand.done:,} of "
         f"{stand.total:,} prompts traced, {stand.failed:,} failed, {stand.left:,} left",
     ]
     if stand.repeats:
@@ -49,8 +50,6 @@ def heading(name: str, info: RunInfo, stand: Progress) -> RenderableType:
 
 def failures(rows: Sequence[Mapping[str, Any]], most: int) -> list[RenderableType]:
     """Lines that failed, and why."""
-    from rich.text import Text
-
     if not rows or not most:
         return []
     text = Text("Failed\n")
@@ -63,20 +62,19 @@ def failures(rows: Sequence[Mapping[str, Any]], most: int) -> list[RenderableTyp
 
 
 def scores(
-    quantiles: Sequence[float], found: Mapping[str, Sequence[float]]
+    quantiles: Sequence[float], by_name: Mapping[str, Sequence[float]]
 ) -> list[RenderableType]:
     """Quantiles of the scores over all prompts."""
-    if not found:
+    if not by_name:
         return []
-    shown, table = _table("Scores over prompts, by quantile")
-    table.texts("score")
+    table = plain_table().texts("score")
     for quantile in quantiles:
         name = {0.0: "least", 0.5: "median", 1.0: "most"}.get(quantile, percent(quantile))
         table.numbers(name)
-    for name, values in found.items():
+    for name, values in by_name.items():
         share = name in _SHARES or name.endswith("_share")
         add_plain(table, name.replace("_", " "), *(_score(v, share=share) for v in values))
-    return [shown]
+    return [Group(*titled("Scores over prompts, by quantile", table))]
 
 
 def _score(value: float, *, share: bool) -> str:
@@ -90,11 +88,12 @@ def features(lines: Sequence[FeatureLine]) -> list[RenderableType]:
     tables: list[RenderableType] = []
     for tag in dict.fromkeys(line.tag for line in lines):
         of = f'prompts tagged "{printable(tag)}"' if tag else "all prompts"
-        shown, table = _table(
+        title = (
             f"Features with most influence in {of}: in how many of them, mean share of "
             "the targets' influence (95 % of a bootstrap over prompts)"
         )
-        table.texts("feature", "label").numbers("prompts", "frequency", "influence")
+        table = plain_table().texts("feature", "label")
+        table.numbers("prompts", "frequency", "influence")
         for line in (one for one in lines if one.tag == tag):
             add_plain(
                 table,
@@ -104,7 +103,7 @@ def features(lines: Sequence[FeatureLine]) -> list[RenderableType]:
                 _interval(line.frequency),
                 _interval(line.influence),
             )
-        tables.append(shown)
+        tables.append(Group(*titled(title, table)))
     return tables
 
 
@@ -118,10 +117,8 @@ def routes(lines: Sequence[RouteLine]) -> list[RenderableType]:
     """Routes that recur."""
     if not lines:
         return []
-    shown, table = _table(
-        "Routes that recur, by the features they pass, with their mean share of all paths"
-    )
-    table.texts("features", "labels").numbers("prompts", "share", "sign")
+    title = "Routes that recur, by the features they pass, with their mean share of all paths"
+    table = plain_table().texts("features", "labels").numbers("prompts", "share", "sign")
     for line in lines:
         labels = " → ".join(printable(label).strip() for label in line.labels)
         add_plain(
@@ -132,15 +129,15 @@ def routes(lines: Sequence[RouteLine]) -> list[RenderableType]:
             percent(line.share),
             f"{line.sign:+.2f}",
         )
-    return [shown]
+    return [Group(*titled(title, table))]
 
 
 def heads(lines: Sequence[HeadLine]) -> list[RenderableType]:
     """Heads that carry most."""
     if not lines:
         return []
-    shown, table = _table("Attention heads: mean share of the kept influence that passes through")
-    table.texts("head").numbers("prompts", "share")
+    title = "Attention heads: mean share of the kept influence that passes through"
+    table = plain_table().texts("head").numbers("prompts", "share")
     for line in lines:
         add_plain(table, line.name, f"{line.prompts:,}", _interval(line.share))
-    return [shown]
+    return [Group(*titled(title, table))]
