@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from circuit_tracer import models
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row, say
 from circuit_tracer.errors import UsageError
@@ -15,6 +15,7 @@ from circuit_tracer.transcoders import card_making, opening
 
 if TYPE_CHECKING:
     from circuit_tracer.models import Model
+    from circuit_tracer.transcoders.dictionary import Dictionary as TranscoderSet
     from circuit_tracer.transcoders.evaluation import Evaluation
 
 Dictionary = Annotated[
@@ -44,6 +45,20 @@ def check_text(text: Path) -> None:
         raise UsageError(f"there is no text file {text}; give one with a document on each line")
 
 
+def opened_model(name: str, device: str) -> Model:
+    """A model, with what its files remark."""
+    model = models.open_model(name, device=device)
+    say_notes(model.notes)
+    return model
+
+
+def opened_dictionary(name: str, model: Model, format: str | None) -> TranscoderSet:
+    """A dictionary for a model, with what its files remark."""
+    dictionary = opening.open_transcoders(name, model=model, format=format)
+    say_notes(dictionary.notes)
+    return dictionary
+
+
 def make_cards(
     model: Model, dictionary: str, text: Path, row_length: int, format: str | None = None
 ) -> None:
@@ -61,21 +76,7 @@ def print_evaluation(figures: Evaluation, json: bool) -> None:
         print_json(record)
         return
     print_layers(record["layers"])
-    print_row(
-        f"loss {figures.loss_original:.4f}, all MLPs replaced {figures.loss_replaced:.4f}, "
-        f"mean-ablated {figures.loss_mean_ablated:.4f}: {_recovered(figures)} "
-        f"({figures.tokens:,} tokens)"
-    )
-
-
-def _recovered(figures: Evaluation) -> str:
-    """The share of the loss that is recovered, or why there is none."""
-    if not math.isnan(figures.recovered):
-        return f"{figures.recovered:.4f} recovered"
-    return (
-        f"no share recovered, because mean ablation raises the loss by {figures.effect:.4f} ± "
-        f"{figures.effect_error:.4f}, which is not clearly above zero"
-    )
+    print_row(figures.summary)
 
 
 def print_layers(layers: list[dict[str, Any]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from circuit_tracer import models
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import (
@@ -14,12 +13,13 @@ from circuit_tracer.cli.dictionaries import (
     Text,
     check_text,
     make_cards,
+    opened_dictionary,
+    opened_model,
     print_evaluation,
-    say_notes,
 )
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json
-from circuit_tracer.transcoders import evaluation, opening, validation
+from circuit_tracer.transcoders import evaluation, validation
 
 
 @explained
@@ -36,11 +36,9 @@ def validate_transcoders(
     """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
     if text is not None:
         check_text(text)
-    opened = models.open_model(model, device=device)
-    say_notes(opened.notes)
-    found = opening.open_transcoders(dictionary, model=opened, format=format)
-    say_notes(found.notes)
-    lines = tuple(_lines(text)) if text is not None else validation.TEXT
+    opened = opened_model(model, device)
+    found = opened_dictionary(dictionary, opened, format)
+    lines = validation.TEXT if text is None else validation.first_lines(text)
     result = validation.validate(opened, found, lines)
     if json:
         print_json(result.as_json())
@@ -51,12 +49,6 @@ def validate_transcoders(
     print(f"({result.tokens} tokens)")
     for warning in result.warnings:
         print(f"warning: {warning}")
-
-
-def _lines(text: Path, most: int = 64) -> list[str]:
-    """The first lines of a text that say something."""
-    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if line.strip()][:most]
 
 
 @explained
@@ -79,10 +71,8 @@ def evaluate(
 ) -> None:
     """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
     check_text(text)
-    opened = models.open_model(model, device=device)
-    say_notes(opened.notes)
-    found = opening.open_transcoders(dictionary, model=opened, format=format)
-    say_notes(found.notes)
+    opened = opened_model(model, device)
+    found = opened_dictionary(dictionary, opened, format)
     figures = evaluation.evaluate(opened, found, text, max_tokens=max_tokens, row_length=row_length)
     if cards:
         make_cards(opened, dictionary, text, row_length, format)

@@ -6,15 +6,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from circuit_tracer import models
 from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.dictionaries import (
     Text,
     check_text,
     make_cards,
+    opened_model,
     print_evaluation,
-    say_notes,
 )
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import progress_line, say
@@ -23,7 +22,7 @@ from circuit_tracer.transcoders.training import checkpoint, config, run
 from circuit_tracer.workbench import opening
 
 if TYPE_CHECKING:
-    from circuit_tracer.transcoders.training.progress import Progress
+    pass
 
 
 @explained
@@ -73,8 +72,7 @@ def train(
         check_text(held_out)
 
     opening.set_threads(threads)
-    opened = models.open_model(model, device=device)
-    say_notes(opened.notes)
+    opened = opened_model(model, device)
     with if_interrupted(lambda: _goes_on(out, checkpoint_steps)), progress_line() as report:
         summary = training.train(
             opened,
@@ -83,7 +81,7 @@ def train(
             out,
             held_out=held_out,
             overwrite=overwrite,
-            on_progress=lambda now: report(_line(now), now.tokens, now.total_tokens),
+            on_progress=lambda now: report(now.line, now.tokens, now.total_tokens),
         )
     say(f"{summary.tokens:,} tokens in {summary.seconds:.0f} s, {summary.steps} steps: {out}")
     if cards:
@@ -99,20 +97,7 @@ def _goes_on(out: Path, checkpoint_steps: int) -> str:
     if (folder / checkpoint.FACTS).is_file():
         return f"the same command goes on from the checkpoint in {folder}"
     steps = f"--checkpoint-steps {checkpoint_steps}"
-    none = (
-        f"there is no checkpoint with {steps}"
-        if not checkpoint_steps
-        else (f"no checkpoint was due yet ({steps})")
-    )
+    none = f"no checkpoint was due yet ({steps})"
+    if not checkpoint_steps:
+        none = f"there is no checkpoint with {steps}"
     return f"{none}, and the same command starts from the beginning"
-
-
-def _line(now: Progress) -> str:
-    """loss, FVU, L0, dead features and speed of a training run, in one line."""
-    if now.stage != "training":
-        return now.stage
-    mean = sum(now.fvu) / max(1, len(now.fvu)), sum(now.l0) / max(1, len(now.l0))
-    return (
-        f"training: loss {now.loss:.3f}  FVU {mean[0]:.3f}  L0 {mean[1]:.1f}  "
-        f"dead {sum(now.dead)}  {now.tokens_per_second:,.0f} tokens/s"
-    )

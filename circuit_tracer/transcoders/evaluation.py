@@ -91,6 +91,20 @@ class Evaluation:
             return math.nan
         return (self.loss_mean_ablated - self.loss_replaced) / self.effect
 
+    @property
+    def summary(self) -> str:
+        """The losses, and the share of the loss that is recovered or why there is none."""
+        recovered = f"{self.recovered:.4f} recovered"
+        if math.isnan(self.recovered):
+            recovered = (
+                f"no share recovered, because mean ablation raises the loss by {self.effect:.4f} ± "
+                f"{self.effect_error:.4f}, which is not clearly above zero"
+            )
+        return (
+            f"loss {self.loss_original:.4f}, all MLPs replaced {self.loss_replaced:.4f}, "
+            f"mean-ablated {self.loss_mean_ablated:.4f}: {recovered} ({self.tokens:,} tokens)"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """All figures as plain values, None where there is none."""
         record: dict[str, Any] = plain({**asdict(self), "recovered": self.recovered})

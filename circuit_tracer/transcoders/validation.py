@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -48,6 +49,12 @@ class Better:
 
     what: str
     fvu: float
+
+
+def first_lines(text: Path, most: int = 64) -> tuple[str, ...]:
+    """The first lines of a text that are not blank."""
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+    return tuple(line for line in lines if line.strip())[:most]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,20 @@ def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, An
     return table
 
 
+def graph_record(pruned: PrunedGraph, n_nodes: int, n_edges: int) -> dict[str, Any]:
+    """A graph with its scores, and so many of its strongest nodes and edges, as JSON values."""
+    info = pruned.graph.info
+    return {
+        "prompt": info.prompt,
+        "tokens": info.tokens,
+        "targets": info.targets,
+        "scores": pruned.scores,
+        "counts": counts(pruned),
+        "nodes": node_table(pruned, n_nodes),
+        "edges": edge_table(pruned, n_edges),
+    }
+
+
 def route_table(pruned: PrunedGraph, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Routes by the names and labels of their nodes; those through heads with the heads."""
     names, labels = node_names(pruned.graph), pruned.graph.nodes.label

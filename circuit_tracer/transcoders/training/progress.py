@@ -38,5 +38,17 @@ class Progress:
         left = self.total_tokens - self.tokens
         return left / self.tokens_per_second if self.tokens_per_second > 0 else float("inf")
 
+    @property
+    def line(self) -> str:
+        """Loss, FVU, L0, dead features and speed in one line."""
+        if self.stage != "training":
+            return self.stage
+        fvu = sum(self.fvu) / max(1, len(self.fvu))
+        l0 = sum(self.l0) / max(1, len(self.l0))
+        return (
+            f"training: loss {self.loss:.3f}  FVU {fvu:.3f}  L0 {l0:.1f}  "
+            f"dead {sum(self.dead)}  {self.tokens_per_second:,.0f} tokens/s"
+        )
+
 
 OnProgress = Callable[[Progress], None]
