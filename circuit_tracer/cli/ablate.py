@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circuit_tracer.interventions.spec import Mode, Writes
 
 WRITES: dict[str, Writes] = {"all": "all", "frozen": "frozen", "held": "frozen"}
-"""What `--writes` takes; "held" is an old name."""
+"""What `--writes` takes. The last is the older name of frozen."""
 
 Times = Annotated[
     float | None,

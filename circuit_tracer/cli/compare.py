@@ -51,7 +51,7 @@ def compare(
     max_nodes: options.MaxNodes = 50,
     nodes: Annotated[int, own("--nodes", min=0, help="Features to list of A and B.")] = 8,
     shuffles: Annotated[
-        int, own("--shuffles", min=0, help="Random labellings behind p; 0 for no p.")
+        int, own("--shuffles", min=0, help="Random labellings that p rests on; 0 for no p.")
     ] = 200,
     seed: Annotated[int, own("--seed", min=0, help="Seed of these.")] = 0,
     overwrite: options.Overwrite = False,

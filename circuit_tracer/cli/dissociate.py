@@ -42,7 +42,7 @@ def dissociate(
         bool, own("--quick", help="A few items and few controls: a first look, no result.")
     ] = False,
     seed: Annotated[
-        int | None, own("--seed", help="Of all that is drawn at random; the spec's if not told.")
+        int | None, own("--seed", help="Of all that is drawn at random; the spec's by default.")
     ] = None,
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",

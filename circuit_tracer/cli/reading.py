@@ -81,26 +81,15 @@ def export(
     if feature_examples and form != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     refuse_without("--cards", needed="--feature-examples", there=feature_examples)
-    pruned = graphs.open_graph(graph)
-    folder = graph if graph.is_dir() else graph.parent
-    final = out or folder / formats.FILE_NAMES[form]
-    examples = None
-    if feature_examples:  # what is wrong with them is said before anything is written
-        book = folder_contents.open_cards(pruned, cards)
-        examples = folders.example_texts(pruned, final.parent, book, overwrite=overwrite)
-    slug = graph.stem if graph.is_file() else graph.resolve().name
-    folders.write_form(
-        pruned, form, final, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder
+    exported = folders.export_graph(
+        graph, form, out, feature_examples=feature_examples, cards=cards, overwrite=overwrite
     )
-    folders.write_texts(examples or {})
-    place = final.parent / "features" / folders.scan_of(pruned)
     if json:
-        at = None if examples is None else {"folder": str(place), "count": len(examples)}
-        print_json({"file": str(final), "format": form, "feature_examples": at})
+        print_json(exported)
         return
-    print(final)
-    if examples is not None:
-        print(f"{len(examples)} feature cards in {place}")
+    print(exported.file)
+    if exported.feature_examples is not None:
+        print("{count} feature cards in {folder}".format(**exported.feature_examples))
 
 
 @explained

@@ -97,7 +97,7 @@ def steer_prompts(
     system: str | None = None,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Steered:
-    """Continue prompts with features (layer, index) held at an amount, and at the other `doses`.
+    """Continue prompts with features (layer, index) set to an amount, and at the other `doses`.
 
     `at` is as `steering.positions_at` reads it. `target` is the token to follow; what the first
     feature raises most by default.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from circuit_tracer.graphs import (
     NodeKind,
     new_file,
     new_folder,
+    open_graph,
     save_graph,
     to_exchange,
     write_exchange,
@@ -35,7 +37,7 @@ from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
-from circuit_tracer.workbench.folder_contents import stored_heads, supernodes_in
+from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.workbench.slugs import ascii_name, check_prompt
 from circuit_tracer.workbench.viewing import graph_page, shown
@@ -145,6 +147,43 @@ def write_texts(texts: Mapping[Path, str]) -> None:
     for path, text in texts.items():
         with new_file(path, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written of a graph."""
+
+    file: str
+    format: str
+    feature_examples: Mapping[str, Any] | None
+    """The "folder" of the features' cards and their "count", where they were asked for."""
+
+
+def export_graph(
+    graph: Path,
+    form: str,
+    out: Path | None = None,
+    *,
+    feature_examples: bool = False,
+    cards: Path | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """One form of a traced folder or graph JSON; into its folder by default.
+
+    With `feature_examples` also the cards of all kept features, found as `open_cards` finds them.
+    """
+    pruned = open_graph(graph)
+    folder = graph if graph.is_dir() else graph.parent
+    file = out or folder / FILE_NAMES[form]
+    texts: Mapping[Path, str] = {}
+    if feature_examples:  # what is wrong with them is reported before anything is written
+        book = open_cards(pruned, cards)
+        texts = example_texts(pruned, file.parent, book, overwrite=overwrite)
+    slug = graph.stem if graph.is_file() else graph.resolve().name
+    write_form(pruned, form, file, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder)
+    write_texts(texts)
+    place = {"folder": str(file.parent / "features" / scan_of(pruned)), "count": len(texts)}
+    return Exported(str(file), form, place if feature_examples else None)
 
 
 def _drawn(
