@@ -38,6 +38,20 @@ def test_every_command_of_the_readme_runs() -> None:
         assert outcome.out
 
 
+def test_every_command_of_the_gallery_runs_and_draws_its_figure(tmp_path: Path) -> None:
+    page = next(page for page in PAGES if page.name == "gallery.md").read_text("utf-8")
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
+    (tmp_path / "docs" / "gallery").mkdir(parents=True)
+    for line in lines:
+        outcome = run_command(*shlex.split(line)[1:])
+        assert outcome.code == 0, f"{line}\n{outcome.err}"
+    figures = re.findall(r"!\[.*\]\((.*)\)", page)
+    assert len(figures) == 6
+    for figure in figures:
+        assert (tmp_path / "docs" / figure).is_file()
+        assert (PAGES[0].parent / figure).is_file()
+
+
 def test_the_code_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})

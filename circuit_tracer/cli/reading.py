@@ -105,7 +105,7 @@ def prune(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Prune a traced graph again with other thresholds and write its files again."""
+    """Prune a traced graph again with other thresholds and rewrite its files."""
     formats.check_folder_name(out)
     folder = graph if graph.is_dir() else graph.parent
     refuse(

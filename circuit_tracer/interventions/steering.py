@@ -89,7 +89,7 @@ class Steering:
 
 @dataclass(frozen=True)
 class Steered:
-    """What prompts became with features held at some strength."""
+    """What prompts became with features clamped at some strength."""
 
     features: tuple[Feature, ...]
     unit: Unit
