@@ -40,7 +40,7 @@ def test_every_command_of_the_readme_runs() -> None:
 
 def test_every_command_of_the_gallery_runs_and_draws_its_figure(tmp_path: Path) -> None:
     page = next(page for page in PAGES if page.name == "gallery.md").read_text("utf-8")
-    lines = "\n".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
+    lines = "".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
     (tmp_path / "docs" / "gallery").mkdir(parents=True)
     for line in lines:
         outcome = run_command(*shlex.split(line)[1:])
