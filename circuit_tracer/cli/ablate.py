@@ -122,14 +122,14 @@ def ablate(
     with reopened(
         pruned, "running interventions", model, transcoders, device=device, threads=threads
     ) as opened:
-        found = changing.ablate_nodes(
-            opened,
-            pruned,
-            named,
-            rows,
-            unit=unit,
-            amount=amount,
-            together=together,
+        items = changing.chosen_items(
+            opened, pruned, named, rows, unit=unit, amount=amount, together=together
+        )
+        found = ablation.ablate(
+            opened.model,
+            opened.dictionary,
+            pruned.graph,
+            items,
             modes=modes,
             end_layer=end_layer,
             freeze_attention=kept_attention,

@@ -7,6 +7,7 @@ by all of the graph's routes, and as measured in each mode; and the probability 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from circuit_tracer.interventions.spec import (
 )
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
+
+logger = logging.getLogger(__name__)
 
 StrengthOf = Callable[[int, int], Strength]
 """How strongly a node of some layer and feature (-1 for none) is to act."""
@@ -190,6 +193,17 @@ def ablate(
     dictionary or tokenizer, and as `intervene`.
     """
     check_modes(modes, end_layer, freeze_attention, freeze_norms)
+    if (
+        dictionary.kind == "clt"
+        and writes == "all"
+        and end_layer is None
+        and set(modes) != {"direct"}
+    ):
+        logger.info(
+            "where later MLPs are recomputed, they respond to a cross-layer feature while its own "
+            "writes there count as well; `writes` frozen leaves those out, `end_layer` "
+            f"{model.n_layers - 1} freezes these MLPs"
+        )
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
     targets, original = graph.info.targets, run_again(model, dictionary, graph.info)

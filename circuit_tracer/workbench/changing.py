@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 from circuit_tracer.graphs import NodeKind, PrunedGraph
 from circuit_tracer.interventions import plan
-from circuit_tracer.interventions.ablation import Ablation, ablate, item_together, items_of
-from circuit_tracer.interventions.spec import MODES, Change, Mode, Strength, Unit, Writes
+from circuit_tracer.interventions.ablation import Item, item_together, items_of
+from circuit_tracer.interventions.spec import Change, Strength, Unit
 from circuit_tracer.interventions.steering import (
     Steered,
     dose_curve,
@@ -19,27 +18,21 @@ from circuit_tracer.interventions.steering import (
 from circuit_tracer.workbench.features import followed_token, known_features
 from circuit_tracer.workbench.opening import Opened
 
-logger = logging.getLogger(__name__)
 
-
-def ablate_nodes(
+def chosen_items(
     opened: Opened,
     pruned: PrunedGraph,
-    named: Sequence[Change] = (),
+    named: Sequence[Change],
     rows: Sequence[int] = (),
     *,
     unit: Unit = "times",
     amount: float = 0.0,
     together: bool = False,
-    modes: Sequence[Mode] = MODES,
-    end_layer: int | None = None,
-    freeze_attention: bool | None = None,
-    freeze_norms: bool | None = None,
-    writes: Writes = "all",
-) -> Ablation:
-    """Change named nodes and rows of a graph, one by one or all together: `ablation.ablate`.
+) -> list[Item]:
+    """Named nodes and rows of a graph as interventions for `ablate`, one by one or as one.
 
-    The strength is an amount in one of the units; maxima of features are looked up.
+    The strength is an amount in one of the units; maxima of features are looked up. Raises
+    UsageError for nodes that are not there.
     """
     for node in named:
         plan.check_node(node, opened.dictionary)
@@ -59,25 +52,7 @@ def ablate_nodes(
         }
     same = Strength(amount, is_multiple=unit == "times")
     items = items_of(graph, named, rows, lambda layer, index: strengths.get((layer, index), same))
-    found = ablate(
-        opened.model,
-        opened.dictionary,
-        graph,
-        [item_together(items)] if together else items,
-        modes=modes,
-        end_layer=end_layer,
-        freeze_attention=freeze_attention,
-        freeze_norms=freeze_norms,
-        writes=writes,
-    )
-    counts_twice = opened.dictionary.kind == "clt" and writes == "all" and end_layer is None
-    if counts_twice and list(modes) != ["direct"]:
-        logger.info(
-            "where later MLPs are recomputed, they respond to a cross-layer feature while its own "
-            "writes there count as well; `writes` frozen leaves those out, `end_layer` "
-            f"{opened.model.n_layers - 1} freezes these MLPs"
-        )
-    return found
+    return [item_together(items)] if together else items
 
 
 def steer_prompts(
