@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
+from circuit_tracer.versions import versions
 
 OnProgress = Callable[["Progress"], None]
 Labels = Callable[[list[tuple[int, int]]], list[str]]
@@ -247,18 +247,6 @@ def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assem
                 on_progress=lambda done, total: report(Progress("sweep", done, total)),
             )
             return assembler
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {}
-    for name in ("circuit-tracer-cli", "torch", "transformers", "nnsight"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def check_together(dictionary: AnyDictionary, model: Model) -> None:

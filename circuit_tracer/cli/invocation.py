@@ -11,13 +11,13 @@ import copy
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from circuit_tracer import __version__
 from circuit_tracer.cli.config_file import CONFIG_FILE
 from circuit_tracer.cli.output import Loudness, loudness, say, set_loudness
 from circuit_tracer.errors import CircuitTracerError, UsageError
+from circuit_tracer.versions import versions
 
 LIBRARIES = ("torch", "transformers", "nnsight", "numpy", "safetensors", "pyarrow")
 """Whose versions --verbose reports."""
@@ -118,11 +118,8 @@ def finish() -> None:
 def _versions() -> Iterator[str]:
     yield f"circuit-tracer {__version__}"
     yield f"Python {platform.python_version()}"
-    for name in LIBRARIES:
-        try:
-            yield f"{name} {version(name)}"
-        except PackageNotFoundError:
-            yield f"{name} not installed"
+    for name, installed in versions(*LIBRARIES).items():
+        yield f"{name} {installed}"
 
 
 def _settings() -> Iterator[str]:

@@ -193,17 +193,8 @@ def ablate(
     dictionary or tokenizer, and as `intervene`.
     """
     check_modes(modes, end_layer, freeze_attention, freeze_norms)
-    if (
-        dictionary.kind == "clt"
-        and writes == "all"
-        and end_layer is None
-        and set(modes) != {"direct"}
-    ):
-        logger.info(
-            "where later MLPs are recomputed, they respond to a cross-layer feature while its own "
-            "writes there count as well; `writes` frozen leaves those out, `end_layer` "
-            f"{model.n_layers - 1} freezes these MLPs"
-        )
+    if dictionary.kind == "clt" and writes == "all" and end_layer is None:
+        _note_double_writes(model, modes)
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
     targets, original = graph.info.targets, run_again(model, dictionary, graph.info)
@@ -236,14 +227,21 @@ def ablate(
                 label=item.label,
                 predicted_direct=_predicted(item, prediction.direct[:, i]),
                 predicted_total=_predicted(item, prediction.total[:, i]),
-                measured={
-                    mode: _measured(model, effects, i, targets)
-                    for mode, effects in measured.items()
-                },
+                measured={m: _measured(model, one, i, targets) for m, one in measured.items()},
             )
             for i, item in enumerate(items)
         ),
     )
+
+
+def _note_double_writes(model: Model, modes: Sequence[Mode]) -> None:
+    """Cross-layer features write where later MLPs also respond to them, in all modes but one."""
+    if set(modes) != {"direct"}:
+        logger.info(
+            "where later MLPs are recomputed, they respond to a cross-layer feature while its own "
+            "writes there count as well; `writes` frozen leaves those out, `end_layer` "
+            f"{model.n_layers - 1} freezes these MLPs"
+        )
 
 
 def _predicted(item: Item, changes: Floats) -> tuple[float, ...] | None:

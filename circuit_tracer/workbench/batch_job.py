@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from circuit_tracer.attribution.settings import TraceSettings
-from circuit_tracer.attribution.tracing import versions
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
@@ -24,6 +23,7 @@ from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.tables import Failed
 from circuit_tracer.batch.tracing import Tracer, settings_of
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.versions import versions
 from circuit_tracer.workbench.folders import check_writable
 from circuit_tracer.workbench.opening import Opened, open_pair
 from circuit_tracer.workbench.slugs import slug_of, with_hash

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import torch
@@ -21,6 +20,7 @@ from circuit_tracer.bundled import (
 from circuit_tracer.graphs.token_text import target_text
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.versions import DISTRIBUTION, MISSING, NUMERICAL, versions
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,8 @@ def checks() -> list[Check]:
 
 def _versions() -> list[Check]:
     checks = [Check("python", platform.python_version())]
-    for name in ("circuit-tracer-cli", "torch", "transformers", "nnsight", "pyarrow", "networkx"):
-        try:
-            found, sound = version(name), True
-        except PackageNotFoundError:
-            found, sound = "not installed", name == "circuit-tracer-cli"
+    for name, found in versions(*NUMERICAL, "pyarrow", "networkx").items():
+        sound = found != MISSING or name == DISTRIBUTION  # a checkout runs without being installed
         if name == "nnsight" and sound and not found.startswith("0.8."):
             found, sound = f"{found}, but 0.8 is needed", False
         checks.append(Check(name, found, sound))

@@ -14,7 +14,6 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
-from circuit_tracer.attribution.tracing import versions
 from circuit_tracer.experiments.dissociation.measurements import Found, write_measurements
 from circuit_tracer.experiments.dissociation.results import Family, Report, TracedItem, Verdict
 from circuit_tracer.experiments.dissociation.spec import Form
@@ -36,6 +35,7 @@ from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.stages import StageStore
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.interventions.engine import few_threads
+from circuit_tracer.versions import versions
 
 FEWEST = 4
 """Kept items below which nothing beyond behaviour is measured."""
