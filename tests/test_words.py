@@ -31,6 +31,7 @@ STORED = {
     "circuit_tracer/experiments/dissociation/study.py": {"deals"},
     "circuit_tracer/experiments/trust/report/page_record.py": {"held", "knock on"},
     "circuit_tracer/experiments/trust/results_file.py": {"held", "knock on", "knock-on"},
+    "CHANGELOG.md": {"held"},
     "CONTRIBUTING.md": {"foretold", "knock-on", "held", "in front of", "behind", "told"}
     | {"passed over"},
     "benchmarks/steering.py": {"told"},

@@ -253,7 +253,7 @@ def test_an_error_after_ctrl_c_in_a_command_is_the_interrupt(
         ),
         (
             ("dissociate", "bananas", "--overwrite"),
-            "workbench.opening.open_pair",
+            "workbench.dissociating.open_pair",
             "what is done is in outputs/dissociate-bananas, and the same command without "
             "--overwrite goes on there",
         ),
