@@ -31,11 +31,11 @@ from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.interventions.spec import Change, Strength
 from circuit_tracer.models import Model
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.devices import check_float64, true_places, widest
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from circuit_tracer.transcoders.training import TrainingConfig
-from circuit_tracer.transcoders.training.stream import Batch
 from circuit_tracer.transcoders.training.trainer import Trainer
 from tests import fake_device
 from tests.fake_device import DeviceError, nothing_crosses
@@ -168,7 +168,7 @@ def test_a_training_step_is_the_same_on_a_second_device(settings: dict[str, Any]
     values = torch.randn(2, 3, 256, 8, generator=torch.Generator().manual_seed(0))
     losses = []
     for device in (torch.device(DEVICE.type, 0), CPU):  # gradients know one fake device
-        batch = Batch(*values.to(device))
+        batch = MlpActivity(*values.to(device))
         trainer = Trainer.start(config, batch)
         losses.append([trainer.step(batch, 1024).loss for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -89,10 +89,16 @@ class Capture:
 
 
 class MlpActivity(NamedTuple):
-    """What a dictionary reads and what it must write at every MLP, for a batch of rows."""
+    """What a dictionary reads and what it must write at every MLP, for rows or a list of tokens."""
 
-    inputs: Float[Tensor, "L B T d"]
-    outputs: Float[Tensor, "L B T d"]
+    inputs: Float[Tensor, "L *places d"]
+    outputs: Float[Tensor, "L *places d"]
+
+    def at(self, places: Tensor | slice) -> MlpActivity:
+        """Some places: tokens that a mask or indices choose."""
+        if isinstance(places, Tensor):
+            places = places.to(self.inputs.device)
+        return MlpActivity(self.inputs[:, places], self.outputs[:, places])
 
 
 @contextmanager

@@ -91,12 +91,8 @@ def make_cards(
 
 def _first_rows(reader: RowReader, max_tokens: int) -> Rows:
     """Rows of about `max_tokens` tokens: token ids only, which is what memory grows by."""
-    groups: list[Rows] = []
-    tokens = 0
-    while tokens < max_tokens and (group := reader.next_rows(ROWS_AT_ONCE)) is not None:
-        groups.append(group)
-        tokens += int(group.real().sum())
-    if tokens == 0:
+    groups = list(reader.groups(ROWS_AT_ONCE, max_tokens))
+    if not groups:
         raise UsageError(f"the text {reader.path.name} holds no tokens to make cards from")
     token_ids = torch.zeros(
         sum(len(g.lengths) for g in groups), reader.row_length, device="cpu"

@@ -25,7 +25,7 @@ Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model widt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.models import Model
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 
@@ -133,38 +134,27 @@ def evaluate_rows(
     start = reader.state()
     check_known(reader)
     reader.restore(start)
-    mean, tokens = _mean_outputs(model, dictionary, _some_rows(reader, max_tokens))
+    mean, tokens = _mean_outputs(model, dictionary, reader.groups(ROWS_AT_ONCE, max_tokens))
     if tokens == 0:
         raise UsageError(f"the text {reader.path.name} holds no tokens to evaluate on")
     reader.restore(start)
     sums = _Sums(dictionary)
-    for rows in _some_rows(reader, max_tokens):
+    for rows in reader.groups(ROWS_AT_ONCE, max_tokens):
         activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
-        real = rows.real().to(mean.device)
-        sums.add_reconstruction(
-            dictionary, activity.inputs[:, real].float(), activity.outputs[:, real].float(), mean
-        )
+        sums.add_reconstruction(dictionary, activity.at(rows.real()), mean)
         sums.add_losses(model, dictionary, rows, activity.outputs, mean)
     return sums.result(tokens)
 
 
-def _some_rows(reader: RowReader, max_tokens: int) -> Iterator[Rows]:
-    """Rows, some at a time, until `max_tokens` tokens are reached (or just passed)."""
-    tokens = 0
-    while tokens < max_tokens and (rows := reader.next_rows(ROWS_AT_ONCE)) is not None:
-        tokens += int(rows.real().sum())
-        yield rows
-
-
 def _mean_outputs(
-    model: Model, dictionary: Dictionary, groups: Iterator[Rows]
+    model: Model, dictionary: Dictionary, groups: Iterable[Rows]
 ) -> tuple[Float[Tensor, "L d"], int]:
     total, tokens = torch.zeros(model.n_layers, model.d_model, dtype=torch.float64, device="cpu"), 0
     for rows in groups:
-        outputs = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes).outputs
-        real = rows.real().to(outputs.device)
-        total += outputs[:, real].cpu().double().sum(1)  # not every device has float64
-        tokens += int(real.sum())
+        activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
+        outputs = activity.at(rows.real()).outputs
+        total += outputs.cpu().double().sum(1)  # not every device has float64
+        tokens += outputs.shape[1]
     return (total / max(tokens, 1)).float().to(model.device), tokens
 
 
@@ -186,14 +176,10 @@ class _Sums:
         self.predicted = 0
 
     def add_reconstruction(
-        self,
-        dictionary: Dictionary,
-        inputs: Float[Tensor, "L N d"],
-        outputs: Float[Tensor, "L N d"],
-        mean: Float[Tensor, "L d"],
+        self, dictionary: Dictionary, activity: MlpActivity, mean: Float[Tensor, "L d"]
     ) -> None:
-        dtype = dictionary.layers[0].W_enc.dtype
-        reads = list(inputs.to(dtype))
+        outputs, dtype = activity.outputs.float(), dictionary.layers[0].W_enc.dtype
+        reads = list(activity.inputs.float().to(dtype))
         activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
         reconstructed = dictionary.reconstruct(reads, activations)
         for layer, (acts, r) in enumerate(zip(activations, reconstructed, strict=True)):

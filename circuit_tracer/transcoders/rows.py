@@ -102,8 +102,14 @@ class RowReader:
         taken, self.ready = self.ready[:count], self.ready[count:]
         return self._as_rows(taken) if taken else None
 
-    def __iter__(self) -> Iterator[Rows]:
-        while (rows := self.next_rows(64)) is not None:
+    def groups(self, count: int, max_tokens: int | None = None) -> Iterator[Rows]:
+        """The next rows, `count` at a time, until so many tokens are reached or just passed."""
+        tokens = 0
+        while max_tokens is None or tokens < max_tokens:
+            rows = self.next_rows(count)
+            if rows is None:
+                return
+            tokens += int(rows.real().sum())
             yield rows
 
     def _as_rows(self, taken: list[list[int]]) -> Rows:
@@ -174,7 +180,7 @@ def count_tokens(reader: RowReader, *, up_to: int | None) -> int:
     `up_to`."""
     total, epochs = 0, reader.epochs
     reader.epochs = 1
-    for rows in reader:
+    for rows in reader.groups(64):
         total += int(rows.real().sum())
         if up_to is not None and total * epochs >= up_to:
             return up_to

@@ -21,7 +21,7 @@ def reader(path: Path, **overrides: Any) -> RowReader:
 def rows_of(source: RowReader) -> list[list[int]]:
     return [
         row[: int(length)]
-        for rows in source
+        for rows in source.groups(64)
         for row, length in zip(rows.token_ids.tolist(), rows.lengths, strict=True)
     ]
 

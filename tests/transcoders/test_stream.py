@@ -25,7 +25,7 @@ def buffer_on(path: Path, model: FakeSource, tokens: int = 512) -> ActivityBuffe
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     buffer = buffer_on(text_file(tmp_path, documents=2000), FakeSource())
-    size, place = buffer.inputs.nbytes, buffer.inputs.data_ptr()
+    size, place = buffer.activity.inputs.nbytes, buffer.activity.inputs.data_ptr()
     windows = 0
     while buffer.fill():
         windows += 1
@@ -33,7 +33,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
         for _ in buffer.batches():
             pass
     assert windows > 20
-    assert (buffer.inputs.nbytes, buffer.inputs.data_ptr()) == (size, place)
+    assert (buffer.activity.inputs.nbytes, buffer.activity.inputs.data_ptr()) == (size, place)
 
 
 def test_every_token_is_handed_out_once_in_batches_of_about_the_size(tmp_path: Path) -> None:

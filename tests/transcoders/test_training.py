@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from circuit_tracer.errors import TrainingError, UsageError
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.training import Progress, train_in_memory
 from circuit_tracer.transcoders.training.checkpoint import (
@@ -19,7 +20,6 @@ from circuit_tracer.transcoders.training.checkpoint import (
 )
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.run import _Run
-from circuit_tracer.transcoders.training.stream import Batch
 from circuit_tracer.transcoders.training.trainer import Trainer
 from circuit_tracer.transcoders.training.weights import export_layers
 from tests.device import DEVICE
@@ -121,7 +121,7 @@ def test_the_exported_dictionary_computes_what_training_computed(tmp_path: Path)
     for settings in ({"skip": True}, {"kind": "clt", "activation": "jumprelu", "skip": True}):
         config = small_config(aux_weight=0.0, token_weighting="pooled", **settings)
         activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
-        batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+        batch = MlpActivity(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
         trainer = Trainer.start(config, batch)
         for _ in range(5):
             trainer.step(batch, 100_000)
@@ -146,7 +146,7 @@ def revived(aux_weight: float) -> int:
     """Of 48 features that are far too weak to be chosen at first, those that ever fire."""
     generator = torch.Generator().manual_seed(0)
     activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9), generator=generator))
-    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+    batch = MlpActivity(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
     settings: dict[str, Any] = {"dead_steps": 5, "learning_rate": 2e-2, "decay_from": 1.0}
     trainer = Trainer.start(small_config(aux_weight=aux_weight, **settings), batch)
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_text_of_unknown_words_is_refused_before_any_work(tmp_path: Path) -> Non
 
 def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
-    batch = Batch(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
+    batch = MlpActivity(activity.inputs.flatten(1, 2), activity.outputs.flatten(1, 2))
     trainer = Trainer.start(small_config(), batch)
     identity = RunIdentity(small_config(), "weights", "text", 100)
     folder = tmp_path / "out.checkpoint"

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.jumprelu import count_active, jumprelu
 from circuit_tracer.transcoders.training.sparse import decode_sparse, encode_topk
-from circuit_tracer.transcoders.training.stream import Batch
 from circuit_tracer.transcoders.training.weights import LayerWeights
 
 NORM_FLOOR = 0.05
@@ -53,7 +53,7 @@ class _Encoded(NamedTuple):
 
 def batch_loss(
     weights: list[LayerWeights],
-    batch: Batch,
+    batch: MlpActivity,
     config: TrainingConfig,
     *,
     dead: list[Bool[Tensor, "F"]],

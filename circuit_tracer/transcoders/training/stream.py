@@ -10,26 +10,17 @@ Shapes: L layers, N tokens in the buffer, B tokens a batch, d model width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models import Model
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training.config import TrainingConfig
 
 BUFFER_BYTES = 1 << 30
 """Size of the buffer when no number of tokens is given."""
-
-
-class Batch(NamedTuple):
-    """Training data: what the features read and what they have to write."""
-
-    inputs: Float[Tensor, "L B d"]
-    outputs: Float[Tensor, "L B d"]
 
 
 class ActivityBuffer:
@@ -51,8 +42,9 @@ class ActivityBuffer:
         # One forward pass has to fit in whole, however small the buffer was asked to be.
         self.capacity = max(wanted, config.rows_per_forward * reader.row_length)
         shape = (model.n_layers, self.capacity, model.d_model)
-        self.inputs = torch.empty(shape, device=model.device)
-        self.outputs = torch.empty(shape, device=model.device)
+        self.activity = MlpActivity(
+            torch.empty(shape, device=model.device), torch.empty(shape, device=model.device)
+        )
         self.filled = 0
 
     def fill(self) -> int:
@@ -63,22 +55,22 @@ class ActivityBuffer:
             if rows is None:
                 break
             activity = self.model.mlp_activity(rows.token_ids, self.config.reads)
-            real = rows.real().to(activity.inputs.device)
-            end = self.filled + int(real.sum())
-            self.inputs[:, self.filled : end] = activity.inputs[:, real]
-            self.outputs[:, self.filled : end] = activity.outputs[:, real]
+            some = activity.at(rows.real())
+            end = self.filled + some.inputs.shape[1]
+            for room, values in zip(self.activity, some, strict=True):
+                room[:, self.filled : end] = values
             self.filled = end
-        if not bool(self.outputs[:, : self.filled].isfinite().all()):
+        if not bool(self.content().outputs.isfinite().all()):
             raise TrainingError(
                 "the model's MLP outputs hold NaN or infinity on this text; open it in float32"
             )
         return self.filled
 
-    def content(self) -> Batch:
+    def content(self) -> MlpActivity:
         """All tokens in the buffer, in the order of the text."""
-        return Batch(self.inputs[:, : self.filled], self.outputs[:, : self.filled])
+        return self.activity.at(slice(self.filled))
 
-    def batches(self, skip: int = 0) -> Iterator[Batch]:
+    def batches(self, skip: int = 0) -> Iterator[MlpActivity]:
         """The buffer's tokens in random order, in batches of nearly `batch_size`, all of them.
 
         `skip` leaves out the first batches (those a resumed run has seen).
@@ -88,7 +80,6 @@ class ActivityBuffer:
             self.config.seed * 1_000_003 + self.window
         )
         order = torch.randperm(self.filled, generator=generator, device="cpu")
-        order = order.to(self.inputs.device)
         for places in order.tensor_split(count)[skip:]:
-            yield Batch(self.inputs[:, places], self.outputs[:, places])
+            yield self.activity.at(places)
         self.window += 1

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.schedule import (
     SparsityController,
     learning_rate_factor,
 )
-from circuit_tracer.transcoders.training.stream import Batch
 from circuit_tracer.transcoders.training.weights import LayerWeights, Units, initial_weights
 
 INITIAL_PENALTY = 1e-3
@@ -61,15 +61,13 @@ class Trainer:
         self.tokens = 0
 
     @classmethod
-    def start(cls, config: TrainingConfig, first: Batch) -> Trainer:
+    def start(cls, config: TrainingConfig, first: MlpActivity) -> Trainer:
         """A fresh run, with units and features from the first activity there is."""
-        units = Units.measure(first.inputs, first.outputs)
-        sample = Batch(
-            first.inputs[:, : 8 * config.n_features], first.outputs[:, : 8 * config.n_features]
-        )
+        units = Units.measure(first)
+        sample = first.at(slice(8 * config.n_features))
         return cls(config, initial_weights(units.normalise(sample), config), units)
 
-    def step(self, batch: Batch, total_tokens: int) -> StepFigures:
+    def step(self, batch: MlpActivity, total_tokens: int) -> StepFigures:
         """Learn from one batch; `total_tokens` is the length of the whole run."""
         config, done = self.config, self.tokens / max(total_tokens, 1)
         factor = learning_rate_factor(done, warm_up=config.warm_up, decay_from=config.decay_from)

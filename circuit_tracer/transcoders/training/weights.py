@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import LayerTranscoder, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
-from circuit_tracer.transcoders.training.stream import Batch
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Units:
     output_scale: Float[Tensor, "L"]
 
     @classmethod
-    def measure(cls, inputs: Float[Tensor, "L N d"], outputs: Float[Tensor, "L N d"]) -> Units:
+    def measure(cls, activity: MlpActivity) -> Units:
         """Mean and root mean square, per layer."""
 
         def moments(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,11 +42,11 @@ class Units:
             ]
             return mean, torch.stack(scales).clamp_min(1e-12)
 
-        return cls(*moments(inputs), *moments(outputs))
+        return cls(*moments(activity.inputs), *moments(activity.outputs))
 
-    def normalise(self, batch: Batch) -> Batch:
+    def normalise(self, batch: MlpActivity) -> MlpActivity:
         """A batch in training units."""
-        return Batch(
+        return MlpActivity(
             (batch.inputs - self.input_mean[:, None]) / self.input_scale[:, None, None],
             (batch.outputs - self.output_mean[:, None]) / self.output_scale[:, None, None],
         )
@@ -78,7 +78,7 @@ class LayerWeights:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def initial_weights(batch: Batch, config: TrainingConfig) -> list[LayerWeights]:
+def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWeights]:
     """Features from data: encoder rows from normalised inputs, decoder rows from their outputs.
 
     A feature starts as one token's input direction (unit length) and writes that token's output,
@@ -117,7 +117,7 @@ def initial_weights(batch: Batch, config: TrainingConfig) -> list[LayerWeights]:
     return layers
 
 
-def _fit_scales(layers: list[LayerWeights], batch: Batch, config: TrainingConfig) -> None:
+def _fit_scales(layers: list[LayerWeights], batch: MlpActivity, config: TrainingConfig) -> None:
     """Scale the decoders of every written layer by least squares on up to 1,024 tokens."""
     n_layers, _, d = batch.inputs.shape
     sample = slice(0, 1024)
