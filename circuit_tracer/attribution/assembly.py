@@ -20,15 +20,9 @@ from circuit_tracer.attribution.row_collection import CollectedRows, collector
 from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.graphs.edges.store import EdgeStore, UnorderedGraph
-from circuit_tracer.graphs.graph import Edges, Floats, GraphInfo, NodeKind, Nodes
+from circuit_tracer.graphs.graph import DROPPED_OF, Edges, Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import flow
 from circuit_tracer.models.devices import as_floats, as_numpy, on_device
-
-_DROPPED_OF = {
-    NodeKind.EMBEDDING: "dropped_embeddings",
-    NodeKind.ERROR: "dropped_errors",
-    NodeKind.FEATURE: "dropped_features",
-}
 
 
 @dataclass
@@ -145,7 +139,7 @@ class Assembler:
             received=rows.received,
             gross=rows.gross,
             dropped=rows.dropped,
-            **{name: rows.dropped_of[kind] for kind, name in _DROPPED_OF.items()},
+            **{name: rows.dropped_of[kind] for kind, name in DROPPED_OF.items()},
         )
         if len(rows.row):
             self.store.add(rows.column, column[rows.row], rows.weight)
@@ -280,5 +274,5 @@ class Assembler:
             weight=weight,
             label=labels(kind, layer, feature),
             dropped=scattered("dropped", 0),
-            **{name: scattered(name, 0) for name in _DROPPED_OF.values()},
+            **{name: scattered(name, 0) for name in DROPPED_OF.values()},
         )

@@ -25,7 +25,7 @@ K key-value heads, Q = H / K, h head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,8 @@ def head_parts(
     the prompt, run again, does not give the graph's edges.
     """
     traced = TracedEdges(model, dictionary, pruned, edges)
-    frozen, parts = traced.model, _Parts([[] for _ in range(len(traced.edges))])
+    frozen = traced.model
+    parts: list[_Parts] = [[] for _ in range(len(traced.edges))]
     T, d = frozen.embeddings.shape
     per_source = T * (4 * d + frozen.n_layers * len(frozen.layers[0].attention.W_V))
     for block in traced.blocks(per_target=d, per_source=per_source):
@@ -76,7 +77,7 @@ def head_parts(
         block.carry(followed.at_attention)
         followed.follow(parts)
     traced.check()
-    return parts.table(traced.edges)
+    return _table(traced.edges, parts)
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class _Items:
 
 
 _Frontier = tuple[_Cotangents, _Items]
+_Parts = list[tuple[Way, float]]
+"""The ways of one edge that were followed, with their parts of it."""
 
 
 class _Followed:
@@ -136,7 +139,7 @@ class _Followed:
         """Keep what is read."""
         self.values.append(values)
 
-    def follow(self, found: _Parts) -> None:
+    def follow(self, found: list[_Parts]) -> None:
         """Follow all edges down to where their sources are written."""
         waiting = [self._start()]
         while waiting:
@@ -153,7 +156,9 @@ class _Followed:
         whole = torch.from_numpy(block.whole[block.edge]).to(self.model.embeddings)
         return cotangents, _Items(torch.arange(len(block.edge), device=device), block.target, whole)
 
-    def _step(self, cotangents: _Cotangents, items: _Items, found: _Parts) -> Iterator[_Frontier]:
+    def _step(
+        self, cotangents: _Cotangents, items: _Items, found: list[_Parts]
+    ) -> Iterator[_Frontier]:
         """One more head for all parts: what stays goes to `found`, what a head brings comes out."""
         model = self.model
         order = torch.argsort(cotangents.height, descending=True, stable=True)
@@ -205,7 +210,7 @@ class _Followed:
                 yield brought, _Items(chosen.edge[item], at, parts[item, head, key])
 
     def _keep(
-        self, cotangents: _Cotangents, items: _Items, stays: Float[Tensor, "i"], found: _Parts
+        self, cotangents: _Cotangents, items: _Items, stays: Float[Tensor, "i"], found: list[_Parts]
     ) -> None:
         """What no further head brings: nothing, where the source stands at another position."""
         source_position = self.block.streams.places.position[self.block.source[items.edge]]
@@ -214,7 +219,7 @@ class _Followed:
         kept, which = items.take(strong), stays[strong]
         edges = self.block.edge[as_numpy(kept.edge)].tolist()
         for edge, at, part in zip(edges, kept.at.tolist(), which.tolist(), strict=True):
-            found.of_edge[edge].append((cotangents.ways[at], part))
+            found[edge].append((cotangents.ways[at], part))
 
 
 def _split(cotangents: _Cotangents, items: _Items, most: int) -> Iterator[_Frontier]:
@@ -257,27 +262,21 @@ def _pulled(
     )
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """All parts, as the blocks give them."""
-
-    of_edge: list[list[tuple[Way, float]]]
-
-    def table(self, edges: Edges) -> HeadParts:
-        """Every edge's ways, the strongest first, and the sum of those that were not followed."""
-        which, ways, weights = [], [], []
-        stored = edges.weight.astype(np.float64).tolist()
-        for edge, (weight, parts) in enumerate(zip(stored, self.of_edge, strict=True)):
-            ranked: list[tuple[Way | None, float]] = [*sorted(parts, key=lambda one: -abs(one[1]))]
-            rest = weight - sum(part for _, part in parts)
-            for way, part in [*ranked, (None, rest)]:
-                which.append(edge)
-                ways.append(way)
-                weights.append(part)
-        at = np.array(which, dtype=np.int64)
-        return HeadParts(
-            source=edges.source[at],
-            target=edges.target[at],
-            weight=np.array(weights, dtype=np.float64),
-            ways=tuple(ways),
-        )
+def _table(edges: Edges, parts_of_edge: Sequence[_Parts]) -> HeadParts:
+    """Every edge's ways, the strongest first, and the sum of those that were not followed."""
+    which, ways, weights = [], [], []
+    stored = edges.weight.astype(np.float64).tolist()
+    for edge, (weight, parts) in enumerate(zip(stored, parts_of_edge, strict=True)):
+        ranked: list[tuple[Way | None, float]] = [*sorted(parts, key=lambda one: -abs(one[1]))]
+        rest = weight - sum(part for _, part in parts)
+        for way, part in [*ranked, (None, rest)]:
+            which.append(edge)
+            ways.append(way)
+            weights.append(part)
+    at = np.array(which, dtype=np.int64)
+    return HeadParts(
+        source=edges.source[at],
+        target=edges.target[at],
+        weight=np.array(weights, dtype=np.float64),
+        ways=tuple(ways),
+    )

@@ -13,13 +13,13 @@ import torch
 from circuit_tracer.attribution.replacement import (
     LocalReplacementModel,
     build_replacement,
-    check_fits,
 )
 from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
+from circuit_tracer.transcoders.dictionary import check_fits
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 
@@ -43,7 +43,7 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
             "this graph does not say how it was traced, so its prompt cannot be run again; give a "
             "folder that circuit-tracer trace wrote"
         )
-    check_fits(dictionary, model.wiring)
+    check_fits(dictionary.identity.name, dictionary.shape, model)
     capture = model.capture(list(info.token_ids), _n_explained(info))
     check_wiring(capture, model.wiring)
     replacement = build_replacement(capture, model.wiring, dictionary, n_zeroed=zeroed)

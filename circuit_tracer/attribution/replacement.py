@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron, Features, Places
-from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.frozen import (
     FoldedAttention,
@@ -166,14 +165,7 @@ def encode(
     captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, *, n_zeroed: int = 1
 ) -> list[Encoded]:
     """Encode prompts of equal length together: an encoder's weights are read once for all."""
-    L, reads = wiring.n_layers, dictionary.reads
-    seen, activations = [], []
-    for i in range(L):
-        resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
-        mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
-        seen.append(wiring.read(reads, i, resid_mid, mlp_in))
-        activations.append(dictionary.layers[i].encode(seen[i]))
-        activations[i][:, :n_zeroed] = 0
+    seen, activations = read_features(captures, wiring, dictionary, n_zeroed)
     given = None if isinstance(dictionary, Neurons) else dictionary.reconstruct(seen, activations)
     return [
         Encoded(
@@ -183,6 +175,23 @@ def encode(
         )
         for one in range(len(captures))
     ]
+
+
+def read_features(
+    captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, n_zeroed: int
+) -> tuple[list[Float[Tensor, "B T d"]], list[Float[Tensor, "B T F"]]]:
+    """By layer what a dictionary reads of prompts of equal length, and its features' activations.
+
+    They are zero at the first `n_zeroed` positions.
+    """
+    seen, activations = [], []
+    for i in range(wiring.n_layers):
+        resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
+        mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
+        seen.append(wiring.read(dictionary.reads, i, resid_mid, mlp_in))
+        activations.append(dictionary.layers[i].encode(seen[i]))
+        activations[i][:, :n_zeroed] = 0
+    return seen, activations
 
 
 def build_replacement(
@@ -297,18 +306,3 @@ def freeze_read(
     if norm is None or reads == "hook_resid_mid":
         return FrozenNorm.identity(resid_mid)
     return norm.freeze(resid_mid, weighted=reads == "mlp.hook_in")
-
-
-def check_fits(dictionary: AnyDictionary, wiring: Wiring) -> None:
-    """Raise DictionaryError when a dictionary's layers or width are not the model's."""
-    name = dictionary.identity.name
-    if dictionary.n_layers != wiring.n_layers:
-        raise DictionaryError(
-            f"the dictionary {name} has {dictionary.n_layers} layers and the model "
-            f"{wiring.n_layers}; it was made for another model"
-        )
-    if dictionary.width != wiring.d_model:
-        raise DictionaryError(
-            f"the dictionary {name} reads vectors of width {dictionary.width} and the model's are "
-            f"{wiring.d_model} wide; it was made for another model"
-        )

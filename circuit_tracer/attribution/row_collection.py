@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.sources import Piece
-from circuit_tracer.graphs.graph import Floats, NodeKind
+from circuit_tracer.graphs.graph import DROPPED_OF, Floats, NodeKind
 from circuit_tracer.models.devices import as_floats, as_numpy, true_places, widest
 
 WHOLE_BATCH = 1 << 23
 """Numbers of a batch's rows that are put side by side (32 MB in float32)."""
-KINDS = (NodeKind.EMBEDDING, NodeKind.ERROR, NodeKind.FEATURE)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class WholeRows:
         size, wide = weight.abs(), widest(weight.device)
         gross = size.sum(1, dtype=wide)
         kept = size > 0
-        dropped, dropped_of = np.zeros(n_rows), {k: np.zeros(n_rows) for k in KINDS}
+        dropped, dropped_of = np.zeros(n_rows), {k: np.zeros(n_rows) for k in DROPPED_OF}
         if bool(self.least.any()):
             left = kept & (size < (self.least * gross).to(size.dtype)[:, None])
             kept &= ~left
@@ -102,7 +101,7 @@ class LongRows:
     def __init__(self, least: Float[Tensor, "B"]) -> None:
         self.least = least
         self.received = torch.zeros_like(least)
-        self.gross = {k: torch.zeros_like(least) for k in KINDS}
+        self.gross = {k: torch.zeros_like(least) for k in DROPPED_OF}
         self.candidates: list[tuple[NodeKind, Tensor, Tensor, Tensor]] = []
 
     def take(self, piece: Piece) -> None:

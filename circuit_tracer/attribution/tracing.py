@@ -19,7 +19,6 @@ from circuit_tracer.attribution.replacement import (
     Encoded,
     LocalReplacementModel,
     build_replacement,
-    check_fits,
 )
 from circuit_tracer.attribution.resources import memory_remedy, products, timed
 from circuit_tracer.attribution.selection import expand
@@ -33,6 +32,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention
+from circuit_tracer.transcoders.dictionary import check_fits
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 from circuit_tracer.versions import versions
 
@@ -251,7 +251,7 @@ def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assem
 
 def check_together(dictionary: AnyDictionary, model: Model) -> None:
     """Raise DictionaryError unless a dictionary is for this model, on its device, in its dtype."""
-    check_fits(dictionary, model.wiring)
+    check_fits(dictionary.identity.name, dictionary.shape, model)
     if isinstance(dictionary, Neurons):
         return  # the model's own
     weights = dictionary.layers[0].W_enc

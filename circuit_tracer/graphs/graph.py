@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 IntColumn = NDArray[np.integer[Any]]
+IntLike = int | np.integer[Any]
 
 
 class NodeKind(IntEnum):
@@ -40,7 +41,13 @@ class NodeKind(IntEnum):
         return self.name.lower()
 
 
-DROPPED = ("dropped", "dropped_embeddings", "dropped_errors", "dropped_features")
+DROPPED_OF = {
+    NodeKind.EMBEDDING: "dropped_embeddings",
+    NodeKind.ERROR: "dropped_errors",
+    NodeKind.FEATURE: "dropped_features",
+}
+"""The columns of `Nodes` that hold absolute sums of edges that were not kept, by kind of source."""
+DROPPED = ("dropped", *DROPPED_OF.values())
 """The columns of `Nodes` that hold what was not kept of a row."""
 
 
@@ -265,15 +272,20 @@ def node_name(graph: Graph, row: int) -> str:
     "L3/117@4" feature 117 of layer 3 at position 4, "L3/error@4", "embedding@4", and
     "logit:yellow@4" for targets.
     """
-    nodes = graph.nodes
-    kind, layer, position = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.position[row]
+    nodes, kind = graph.nodes, NodeKind(int(graph.nodes.kind[row]))
+    if kind is NodeKind.LOGIT:
+        return f"logit:{nodes.label[row]}@{nodes.position[row]}"
+    return source_name(kind, nodes.layer[row], nodes.feature[row], nodes.position[row])
+
+
+def source_name(
+    kind: NodeKind, layer: IntLike, feature: IntLike, position: IntLike | None = None
+) -> str:
+    """The name of an embedding, feature or error; without a position it is meant at every one."""
+    at = "" if position is None else f"@{position}"
     if kind is NodeKind.EMBEDDING:
-        return f"embedding@{position}"
-    if kind is NodeKind.ERROR:
-        return f"L{layer}/error@{position}"
-    if kind is NodeKind.FEATURE:
-        return f"L{layer}/{nodes.feature[row]}@{position}"
-    return f"logit:{nodes.label[row]}@{position}"
+        return f"embedding{at}"
+    return f"L{layer}/{'error' if kind is NodeKind.ERROR else feature}{at}"
 
 
 def node_names(graph: Graph) -> list[str]:

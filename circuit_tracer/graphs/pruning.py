@@ -24,7 +24,16 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.edges.columns import edge_columns
 from circuit_tracer.graphs.edges.strongest import strongest
-from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, Ints, NodeKind
+from circuit_tracer.graphs.graph import (
+    DROPPED,
+    DROPPED_OF,
+    Bools,
+    Edges,
+    Floats,
+    Graph,
+    Ints,
+    NodeKind,
+)
 from circuit_tracer.graphs.influence import (
     add_totals,
     chunks,
@@ -213,13 +222,6 @@ def _drop_dangling(inner: Graph, alive: Bools, node_kept: Bools) -> tuple[Bools,
         kept &= ~dangling
 
 
-_SUMS_OF = {
-    NodeKind.EMBEDDING: "dropped_embeddings",
-    NodeKind.ERROR: "dropped_errors",
-    NodeKind.FEATURE: "dropped_features",
-}
-
-
 def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
     """(n,) sums of the edges that are not kept, as the columns of `DROPPED`."""
     edges, kind, n = graph.edges, graph.nodes.kind, len(graph.nodes)
@@ -227,6 +229,6 @@ def _left_out(graph: Graph, edge_kept: Bools) -> dict[str, Floats]:
     for part in chunks(0, len(edges)):
         left_out = edges.take(part).take(~edge_kept[part])
         sums["dropped"] += np.bincount(left_out.target, left_out.weight, n)
-        for own, name in _SUMS_OF.items():
+        for own, name in DROPPED_OF.items():
             add_totals(sums[name], left_out.take(kind[left_out.source] == own))
     return sums

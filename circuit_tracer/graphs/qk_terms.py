@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.graphs.graph import Floats, NodeKind, source_name
 
 KINDS = ("feature", "error", "embedding", "constant")
 """Order of the kinds of sources in tables by kind."""
@@ -31,11 +31,10 @@ class Source(NamedTuple):
     @property
     def name(self) -> str:
         """As nodes of a graph are named: "L3/117@4", "L3/error@4", "embedding@4", "constant"."""
-        if self.kind == "feature":
-            return f"L{self.layer}/{self.feature}@{self.position}"
-        if self.kind == "error":
-            return f"L{self.layer}/error@{self.position}"
-        return "constant" if self.kind == "constant" else f"embedding@{self.position}"
+        if self.kind == "constant":
+            return self.kind
+        kind = NodeKind[self.kind.upper()]
+        return source_name(kind, self.layer, self.feature, self.position)
 
 
 class Term(NamedTuple):

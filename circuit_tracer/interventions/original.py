@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.attribution.reopening import check_same, prompt_ids
-from circuit_tracer.attribution.replacement import check_fits
+from circuit_tracer.attribution.replacement import read_features
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
+from circuit_tracer.transcoders.dictionary import check_fits
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 
@@ -66,26 +67,20 @@ def run_original(
 
     Raises DictionaryError for a dictionary of another model.
     """
-    check_fits(dictionary, model.wiring)
+    check_fits(dictionary.identity.name, dictionary.shape, model)
     if n_zeroed is None:
         n_zeroed = model.zeroed_positions(token_ids)
     wiring, capture = model.wiring, model.capture(token_ids)
-    layers = range(model.n_layers)
-    seen = [
-        wiring.read(dictionary.reads, i, capture.resid_mid[i], capture.mlp_in[i]) for i in layers
-    ]
-    activations = [dictionary.layers[i].encode(seen[i]) for i in layers]
-    for found in activations:
-        found[:n_zeroed] = 0
+    seen, activations = read_features([capture], wiring, dictionary, n_zeroed)
     return Original(
         capture=capture,
-        seen=tuple(seen),
-        activations=tuple(activations),
+        seen=tuple(of_layer[0] for of_layer in seen),
+        activations=tuple(of_layer[0] for of_layer in activations),
         written=tuple(
             capture.mlp_out[i]
             if dictionary.writes == "mlp.hook_out"
             else wiring.mlp_added(i, capture.mlp_out[i])
-            for i in layers
+            for i in range(model.n_layers)
         ),
         dictionary=dictionary,
         n_zeroed=n_zeroed,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.graph import NodeKind, source_name
 
 Mode = Literal["direct", "constrained", "free"]
 """What responds to a change.
@@ -104,11 +104,7 @@ class Change:
     @property
     def name(self) -> str:
         """As graphs call the node: "L3/117@4"; without @ for every position."""
-        at = "" if self.position is None else f"@{self.position}"
-        if self.kind == NodeKind.EMBEDDING:
-            return f"embedding{at}"
-        what = "error" if self.kind == NodeKind.ERROR else str(self.feature)
-        return f"L{self.layer}/{what}{at}"
+        return source_name(self.kind, self.layer, self.feature, self.position)
 
 
 Intervention = tuple[Change, ...]

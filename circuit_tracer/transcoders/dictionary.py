@@ -17,6 +17,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.models import Model
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.decoders import DecoderFile
 
@@ -166,9 +167,9 @@ class Dictionary:
         return len(self.layers)
 
     @property
-    def width(self) -> int:
-        """Width of what is read."""
-        return self.layers[0].W_enc.shape[1]
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, and width of what is read."""
+        return self.n_layers, self.layers[0].W_enc.shape[1]
 
     def to(self, *, device: torch.device | str, dtype: torch.dtype) -> Dictionary:
         """The dictionary on another device and in another dtype; decoders on disk stay there."""
@@ -194,3 +195,17 @@ class Dictionary:
             for written in range(transcoder.layer, transcoder.layer + transcoder.n_written):
                 outputs[written] = outputs[written] + transcoder.write(acts, written)
         return outputs
+
+
+def check_fits(
+    name: str, shape: tuple[int, int], model: Model, *, made_for: str | None = None
+) -> None:
+    """DictionaryError if the dictionary `name` has another depth or width than the model."""
+    nouns, wanted = ("layers", "dimensions"), (model.n_layers, model.d_model)
+    for noun, theirs, ours in zip(nouns, shape, wanted, strict=True):
+        if theirs != ours:
+            raise DictionaryError(
+                f"the dictionary {name} has {theirs} {noun} and the model {model.identity.name} "
+                f"has {ours}; give a dictionary made for this model"
+                f"{f' (it was made for {made_for})' if made_for else ''}"
+            )

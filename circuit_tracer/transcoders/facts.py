@@ -68,7 +68,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "writes": writes.transformer_lens,
         "writes_module": writes.module,
         "writes_in_the_files": plan.writes_as,
-        "made_for": plan.facts["model"].get("name"),
+        "made_for": plan.model_name,
         "megabytes": round(plan.bytes / 1e6, 2),
         "recovered": figures.get("recovered"),
     }

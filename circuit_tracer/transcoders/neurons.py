@@ -114,9 +114,9 @@ class Neurons:
         return len(self.layers)
 
     @property
-    def width(self) -> int:
-        """Width of what is read."""
-        return self.layers[0].weights.gate.shape[1]
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, and width of what is read."""
+        return self.n_layers, self.layers[0].weights.gate.shape[1]
 
 
 AnyDictionary = Dictionary | Neurons

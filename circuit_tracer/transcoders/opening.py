@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ from circuit_tracer.hub_reference import parse_reference
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders import hub
 from circuit_tracer.transcoders.decoders import memory_budget
-from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.dictionary import Dictionary, check_fits
 from circuit_tracer.transcoders.formats import native
 from circuit_tracer.transcoders.formats.files import list_files
 from circuit_tracer.transcoders.formats.plan import Plan, check_plan, load_plan
@@ -77,7 +76,8 @@ def plan_dictionary(folder: Folder, model: Model | None = None) -> Plan:
         folder = replace(folder, wiring=model.wiring)
     plan = check_plan(READERS[folder.format].plan(folder), folder.name)
     if model is not None:
-        check_fits(plan.facts, model, folder.name)
+        shape = plan.n_layers, plan.d_model
+        check_fits(folder.name, shape, model, made_for=plan.model_name)
     return plan
 
 
@@ -167,20 +167,6 @@ def _on_hub(text: str, format: str | None) -> Folder | None:
     folder = first[1].parents[first[0].count("/")]
     source = f"hub:{reference.name}@{snapshot.commit}"
     return Folder(folder, reference.name, source, name, snapshot.files)
-
-
-def check_fits(config: dict[str, Any], model: Model, name: str) -> None:
-    """DictionaryError if the dictionary has another depth or width than the model."""
-    theirs = config.get("model") or {}
-    made_for = f" (it was made for {theirs['name']})" if theirs.get("name") else ""
-    for key, noun in (("n_layers", "layers"), ("d_model", "dimensions")):
-        wanted = getattr(model, key)
-        if config[key] != wanted:
-            raise DictionaryError(
-                f"the dictionary {name} has {config[key]} {noun} and the model "
-                f"{model.identity.name} has {wanted}; give a dictionary made for this model"
-                f"{made_for}"
-            )
 
 
 def is_made_for(dictionary: Dictionary, model: Model) -> bool:

@@ -241,7 +241,7 @@ def test_a_dictionary_in_another_dtype_is_refused() -> None:
 
 def test_dictionary_for_another_model_is_refused() -> None:
     model = tiny_llama()
-    with pytest.raises(DictionaryError, match="width 32"):
+    with pytest.raises(DictionaryError, match="32 dimensions"):
         trace(model, random_dictionary(tiny_llama(d_model=32)), PROMPT)
     with pytest.raises(DictionaryError, match="2 layers"):
         trace(model, random_dictionary(tiny_llama(n_layers=2)), PROMPT)

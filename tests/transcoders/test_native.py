@@ -14,13 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import DictionaryError, OutputError
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
+from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, check_fits
 from circuit_tracer.transcoders.formats.native import (
     save_dictionary,
     update_config,
 )
 from circuit_tracer.transcoders.opening import (
-    check_fits,
     find_dictionary,
     is_made_for,
     open_transcoders,
@@ -247,12 +246,12 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_dictionary_of_another_shape_than_the_model_is_refused() -> None:
-    config = {"n_layers": 2, "d_model": 12, "model": {"name": "other"}}
-    check_fits(config, FakeSource(), "mine")
+    model = FakeSource()
+    check_fits("mine", (2, 12), model)
     with pytest.raises(DictionaryError, match=r"3 layers and the model fake has 2.*made for other"):
-        check_fits({**config, "n_layers": 3}, FakeSource(), "mine")
+        check_fits("mine", (3, 12), model, made_for="other")
     with pytest.raises(DictionaryError, match="16 dimensions and the model fake has 12"):
-        check_fits({**config, "d_model": 16}, FakeSource(), "mine")
+        check_fits("mine", (2, 16), model)
 
 
 def test_figures_can_be_added_later(tmp_path: Path) -> None:

@@ -30,7 +30,16 @@ from circuit_tracer.graphs.files.json_values import (
     to_json,
     whole_text,
 )
-from circuit_tracer.graphs.graph import DROPPED, Bools, Edges, Floats, Graph, NodeKind, Nodes
+from circuit_tracer.graphs.graph import (
+    DROPPED,
+    DROPPED_OF,
+    Bools,
+    Edges,
+    Floats,
+    Graph,
+    NodeKind,
+    Nodes,
+)
 from circuit_tracer.graphs.influence import chunks, edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -191,7 +200,7 @@ def check_graph(graph: Graph) -> None:
     for part in chunks(0, len(edges)):
         _check_edges(nodes, edges.take(part), before)
         before = int(edges.target[part.stop - 1])
-    sums = np.stack([nodes.dropped_embeddings, nodes.dropped_errors, nodes.dropped_features])
+    sums = np.stack([getattr(nodes, name) for name in DROPPED_OF.values()])
     if not (np.isfinite(nodes.dropped).all() and np.all(np.isfinite(sums) & (sums >= 0))):
         raise ValueError("a sum of dropped edges that is no sum")
     if len(graph.info.targets) != len(graph.target_rows):

@@ -146,16 +146,6 @@ class Plan:
         """Size of the weight files."""
         return sum(path.stat().st_size for path in self.files)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Depth, width and model, as `opening.check_fits` compares them with a model."""
-        name = {"name": self.model_name} if self.model_name else {}
-        return {
-            "n_layers": self.n_layers,
-            "d_model": self.d_model,
-            "model": {**name, **(self.config.get("model") or {})},
-        }
-
 
 def check_plan(plan: Plan, place: str) -> Plan:
     """The plan if its layers make one dictionary: all there, equally wide, with what they need."""
