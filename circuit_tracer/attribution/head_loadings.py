@@ -30,7 +30,7 @@ from torch import Tensor
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.source_streams import LARGEST_PIECE, EdgeBlock, TracedEdges
 from circuit_tracer.attribution.sweep import SweepTargets, add_in_place
-from circuit_tracer.graphs.graph import Edges, Floats, Ints
+from circuit_tracer.graphs.graph import Edges, Floats, Ints, column_types
 from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.models import Model
@@ -209,14 +209,8 @@ class _Table:
         there = (columns["head"] != OTHERS) | (columns["loading"] != 0)
         columns = {name: column[there] for name, column in columns.items()}
         order = np.lexsort((columns["head"], columns["layer"], columns["edge"]))
-        edge = columns["edge"][order].astype(np.int64)
-        return HeadLoadings(
-            source=self.edges.source[edge].astype(np.int32),
-            target=self.edges.target[edge].astype(np.int32),
-            layer=columns["layer"][order].astype(np.int16),
-            head=columns["head"][order].astype(np.int16),
-            key=columns["key"][order].astype(np.int32),
-            query=columns["query"][order].astype(np.int32),
-            loading=columns["loading"][order].astype(np.float64),
-            peak=columns["peak"][order].astype(np.float64),
-        )
+        sorted_columns = {name: column[order] for name, column in columns.items()}
+        edge = sorted_columns.pop("edge").astype(np.int64)
+        sorted_columns |= {"source": self.edges.source[edge], "target": self.edges.target[edge]}
+        types = column_types(HeadLoadings).items()
+        return HeadLoadings(**{name: sorted_columns[name].astype(kind) for name, kind in types})

@@ -13,9 +13,9 @@ conservation and its absolute total are, too. Nodes that no kept edge reaches ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,20 +117,16 @@ class Nodes:
 
     def take(self, rows: Ints) -> Nodes:
         """The table restricted to `rows`, in that order."""
-        columns = {name: getattr(self, name)[rows] for name in _number_columns()}
+        columns = {name: getattr(self, name)[rows] for name in column_types(Nodes)}
         return Nodes(**columns, label=tuple(self.label[int(i)] for i in rows))
 
     def joined(self, other: Nodes) -> Nodes:
         """The rows of this table, then those of another."""
         columns = {
             name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in _number_columns()
+            for name in column_types(Nodes)
         }
         return Nodes(**columns, label=self.label + other.label)
-
-
-def _number_columns() -> list[str]:
-    return [column.name for column in fields(Nodes) if column.name != "label"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +164,13 @@ class Edges:
     def joined(parts: Iterable[Edges]) -> Edges:
         """Several parts, one after the other."""
         return Edges(*map(np.concatenate, zip(*(part.columns for part in parts), strict=True)))
+
+
+def column_types(table: type) -> dict[str, type[np.generic]]:
+    """The scalar type of every array column of a table (a dataclass), by its annotations."""
+    hints = get_type_hints(table).items()
+    arrays = {name: get_args(hint) for name, hint in hints if get_origin(hint) is np.ndarray}
+    return {name: get_args(dtype)[0] for name, (_, dtype) in arrays.items()}
 
 
 def edge_keys(source: IntColumn, target: IntColumn, n: int) -> Ints:

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from circuit_tracer.errors import GraphFileError, reason
 from circuit_tracer.graphs.files.storage import column
-from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, edge_keys, node_name
+from circuit_tracer.graphs.graph import (
+    Edges,
+    Floats,
+    Graph,
+    Ints,
+    column_types,
+    edge_keys,
+    node_name,
+)
 from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -275,7 +283,8 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
         return None
     try:
         table = pq.read_table(path)
-        loadings = HeadLoadings(**{name: column(table, name, _TYPES[name]) for name in _TYPES})
+        types = column_types(HeadLoadings).items()
+        loadings = HeadLoadings(**{name: column(table, name, dtype) for name, dtype in types})
         _check(pruned, loadings)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
         raise GraphFileError(
@@ -283,13 +292,6 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
             "circuit-tracer heads --save again"
         ) from e
     return loadings
-
-
-_TYPES: dict[str, type[np.generic]] = {
-    **dict.fromkeys(("source", "target", "key", "query"), np.int32),
-    **dict.fromkeys(("layer", "head"), np.int16),
-    **dict.fromkeys(("loading", "peak"), np.float64),
-}
 
 
 def _check(pruned: PrunedGraph, loadings: HeadLoadings) -> None:

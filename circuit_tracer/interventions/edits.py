@@ -33,7 +33,7 @@ from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.interventions.spec import LARGEST
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
-from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer, Neurons
+from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_ENCODED = 1 << 25
 """Feature activations computed at a time where changed features are read."""
@@ -110,9 +110,7 @@ class EditedRun:
         return any(self._reaches(reading, layer) for reading in self.plan.features)
 
     def _reaches(self, reading: int, layer: int) -> bool:
-        transcoder = self.dictionary.layers[reading]
-        n_written = 1 if isinstance(transcoder, NeuronLayer) else transcoder.n_written
-        return reading <= layer < reading + n_written
+        return reading <= layer < reading + self.dictionary.layers[reading].n_written
 
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
         """One module's output."""
@@ -242,7 +240,7 @@ class EditedRun:
     def _carry_skip(self, layer: int, out: Tensor, frozen: Int[Tensor, "n"]) -> None:
         """What an affine skip makes of the change in what it reads, where outputs are frozen."""
         W_skip: Any = self.dictionary.layers[layer].W_skip
-        if W_skip is None or self.original is None or isinstance(self.dictionary, Neurons):
+        if W_skip is None or self.original is None:
             return
         moved = self.seen[layer][frozen] - self.original.seen[layer]
         out[frozen] += moved @ W_skip.T

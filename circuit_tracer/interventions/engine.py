@@ -111,7 +111,7 @@ def intervene(
     at = torch.tensor(range(T) if positions is None else positions, device=model.device)
     at = torch.where(at < 0, at + T, at)
     ends = [_end(changes, mode, end_layer, model.n_layers) for changes in interventions]
-    run = partial(passes, model, dictionary, original, interventions, ends, freezing)
+    run = partial(passes, model, original, interventions, ends, freezing)
     found = list(run(at=at, keep_seen=keep_seen))
     seen = [one.seen for one in found if one.seen is not None]
     return Effects(
@@ -165,7 +165,6 @@ class Batch(NamedTuple):
 
 def passes(
     model: Model,
-    dictionary: AnyDictionary,
     original: Original,
     interventions: Sequence[Intervention],
     ends: Sequence[int],
@@ -185,7 +184,7 @@ def passes(
         rows: list[Intervention] = [(), *interventions[start:end]]
         run = EditedRun(
             model,
-            dictionary,
+            original.dictionary,
             Plan.of(rows, original.capture.embeddings),
             original=original,
             end=torch.tensor(

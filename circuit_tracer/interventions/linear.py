@@ -72,11 +72,11 @@ class LinearFeatures:
     dictionary: AnyDictionary
 
     @classmethod
-    def of(cls, graph: Graph, dictionary: AnyDictionary, original: Original) -> LinearFeatures:
+    def of(cls, graph: Graph, original: Original) -> LinearFeatures:
         """The features with inputs in the graph; others respond to nothing, as in the graph."""
         nodes = graph.nodes
         able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
-        return cls(tuple(_layers(graph, able, dictionary, original)), dictionary)
+        return cls(tuple(_layers(graph, able, original)), original.dictionary)
 
     def write(
         self, reading: int, layer: int, change: Float[Tensor, "B n"], out: Float[Tensor, "B T d"]
@@ -88,12 +88,10 @@ class LinearFeatures:
             out[:, position] += change[:, span] @ rows
 
 
-def _layers(
-    graph: Graph, able: Bools, dictionary: AnyDictionary, original: Original
-) -> Iterator[LinearLayer]:
+def _layers(graph: Graph, able: Bools, original: Original) -> Iterator[LinearLayer]:
     nodes = graph.nodes
-    for layer in range(dictionary.n_layers):
-        transcoder = dictionary.layers[layer]
+    for layer in range(original.dictionary.n_layers):
+        transcoder = original.dictionary.layers[layer]
         rows = np.flatnonzero(able & (nodes.layer == layer))
         rows = rows[np.lexsort((nodes.feature[rows], nodes.position[rows]))]
         seen = original.seen[layer]

@@ -7,6 +7,7 @@ import reads `-v` from the command line and is slow, so it happens inside the fu
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -151,23 +152,19 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"])
     layers = _envoys(wrapped, wiring)
     embed, final = wrapped.get(paths.embedding), wrapped.get(paths.final_norm)
     head = wrapped.get(paths.head)
-    pre: list[Any] = []
+    by_layer: dict[str, list[Any]] = defaultdict(list)
     patterns: list[Any] = []
-    attention_out: list[Any] = []
-    mid: list[Any] = []
-    mlp_in: list[Any] = []
-    mlp_out: list[Any] = []
     wiring.start_pass()
     with wrapped.trace(token_ids, use_cache=False):
         embeddings = embed.output.save()
         for layer in layers:
-            pre.append(layer.input.save())
+            by_layer["resid_pre"].append(layer.input.save())
             attended = layer.get(paths.attention).output
-            attention_out.append(attended[0].save())
+            by_layer["attention_out"].append(attended[0].save())
             patterns.append(attended[1].save())
-            mid.append(_mid(layer, wiring).save())
-            mlp_in.append(layer.get(paths.mlp).input.save())
-            mlp_out.append(layer.get(paths.mlp).output.save())
+            by_layer["resid_mid"].append(_mid(layer, wiring).save())
+            by_layer["mlp_in"].append(layer.get(paths.mlp).input.save())
+            by_layer["mlp_out"].append(layer.get(paths.mlp).output.save())
         resid_final = final.input.save()
         logits = head.output.save()
     here = token_ids.device
@@ -175,17 +172,13 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"])
         Capture(
             token_ids=token_ids[row],
             embeddings=_alone(embeddings, row, here),
-            resid_pre=_by_layer(pre, row, here),
             patterns=tuple(
                 whole_heads(one[row], wiring.module, wiring.n_heads).to(here) for one in patterns
             ),
-            attention_out=_by_layer(attention_out, row, here),
-            resid_mid=_by_layer(mid, row, here),
-            mlp_in=_by_layer(mlp_in, row, here),
-            mlp_out=_by_layer(mlp_out, row, here),
             resid_final=_alone(resid_final, row, here),
             logits=_alone(logits, row, here),
             pass_length=token_ids.shape[1],
+            **{name: _by_layer(parts, row, here) for name, parts in by_layer.items()},
         )
         for row in range(len(token_ids))
     ]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, ModelInfo, constants, snapshot_download
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 TIMEOUT = 10.0
@@ -31,8 +31,9 @@ def hub_folder(name: str, revision: str | None, check: Callable[[Path], None]) -
     """
     if not sys.stderr.isatty():
         disable_progress_bars()
-    trouble = None if _is_offline() else _ask(name, revision)
-    cached_only = _is_offline() or trouble is not None
+    answer = ask(name, revision)
+    trouble = answer if isinstance(answer, Exception) else None
+    cached_only = answer is None or trouble is not None
     try:
         config = snapshot_download(
             name, revision=revision, local_files_only=cached_only, allow_patterns=["config.json"]
@@ -50,19 +51,16 @@ def hub_folder(name: str, revision: str | None, check: Callable[[Path], None]) -
     return Path(whole)
 
 
-def _is_offline() -> bool:
-    """HF_HUB_OFFLINE, also where it was set after the library was imported."""
-    asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    return asked or bool(constants.HF_HUB_OFFLINE)
-
-
-def _ask(name: str, revision: str | None) -> Exception | None:
-    """What keeps the hub from telling about this model; None if it does.
+def ask(name: str, revision: str | None) -> ModelInfo | Exception | None:
+    """What the hub says of a repository, or what keeps it from answering; None when offline.
 
     `snapshot_download` sets no limit to this first question, and a silent network would hold it.
+    HF_HUB_OFFLINE counts also where it was set after the library was imported.
     """
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    if offline or constants.HF_HUB_OFFLINE:
+        return None
     try:
-        HfApi().model_info(name, revision=revision, timeout=TIMEOUT)
+        return HfApi().model_info(name, revision=revision, timeout=TIMEOUT)
     except Exception as error:  # unknown, gated, no network, a server that is down
         return error
-    return None

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.hub_reference import HubReference, parse_reference
+from circuit_tracer.models.hub import ask
 from circuit_tracer.models.loading import quiet_libraries
 from circuit_tracer.transcoders.formats.files import list_files
-
-HUB_SECONDS = 10
-"""How long the hub may take to list a repository before the cache is used."""
 
 
 class Snapshot(NamedTuple):
@@ -100,17 +98,12 @@ def select(names: Iterable[str], path: str) -> dict[str, str]:
 
 def _listing(reference: HubReference) -> list[str] | None:
     """Files of a repository; None where the hub cannot be asked and the cache has to do."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    answer = ask(reference.repository, reference.revision)
+    if isinstance(answer, HfHubHTTPError):
+        raise answer  # the hub answers, and knows better than the cache
+    if answer is None or isinstance(answer, Exception):  # no network, in as many ways as there are
         return None
-    try:
-        info = huggingface_hub.HfApi().model_info(
-            reference.repository, revision=reference.revision, timeout=HUB_SECONDS
-        )
-    except (RepositoryNotFoundError, HfHubHTTPError):
-        raise  # the hub answers, and knows better than the cache
-    except Exception:  # no network, in as many ways as there are
-        return None
-    return [file.rfilename for file in info.siblings or ()]
+    return [file.rfilename for file in answer.siblings or ()]
 
 
 def _nothing(reference: HubReference) -> str:

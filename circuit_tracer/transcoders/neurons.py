@@ -37,6 +37,8 @@ class NeuronLayer:
     weights: MlpWeights
     W_skip: None = None
     """Neurons have no skip."""
+    n_written: int = 1
+    """Neurons write to their own layer alone."""
 
     @property
     def n_features(self) -> int:

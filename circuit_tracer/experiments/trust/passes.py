@@ -73,7 +73,7 @@ class Subject:
     @cached_property
     def features(self) -> LinearFeatures:
         """The graph's features as they respond in its own terms."""
-        return LinearFeatures.of(self.graph, self.dictionary, self.original)
+        return LinearFeatures.of(self.graph, self.original)
 
     def changes(self, rows: Iterable[int], times: float = 0.0) -> list[Intervention]:
         """Nodes of the graph one by one at a multiple of themselves; 0 ablates."""
@@ -137,7 +137,6 @@ def responses(
     moved = np.zeros_like(targets)
     for batch in passes(
         model,
-        subject.dictionary,
         original,
         interventions,
         ends,

@@ -39,6 +39,7 @@ from circuit_tracer.graphs.graph import (
     Graph,
     NodeKind,
     Nodes,
+    column_types,
 )
 from circuit_tracer.graphs.influence import chunks, edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -54,18 +55,7 @@ TRACE_FILE = "trace.json"
 NODES_FILE = "nodes.parquet"
 EDGES_FILE = "edges.parquet"
 
-NODE_TYPES: dict[str, type[np.generic]] = {
-    "kind": np.int8,
-    "layer": np.int32,
-    "position": np.int32,
-    "feature": np.int64,
-    "activation": np.float64,
-    "value": np.float64,
-    "constant": np.float64,
-    "expanded": np.bool_,
-    "weight": np.float64,
-    **dict.fromkeys(DROPPED, np.float64),
-}
+NODE_TYPES = column_types(Nodes)
 _ROW_GROUP = 1 << 20
 """Edges in a row group: what a reader holds in memory at a time."""
 _TRACE_AGAIN = "trace the prompt again, or give another file"
