@@ -123,7 +123,7 @@ def trace(
         report(Progress("encode", 0, 0))
         frozen = freeze_prompt(model, dictionary, prepared, capture)
     del capture  # a sweep needs the memory
-    return trace_frozen(model, dictionary, frozen, labels=labels, on_progress=on_progress)
+    return trace_frozen(model, frozen, labels=labels, on_progress=on_progress)
 
 
 def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
@@ -179,7 +179,6 @@ def freeze_prompt(
 
 def trace_frozen(
     model: Model,
-    dictionary: AnyDictionary,
     frozen: Frozen,
     *,
     labels: Labels | None = None,
@@ -202,7 +201,7 @@ def trace_frozen(
         n_layers=model.n_layers,
         targets=assembler.chosen.targets,
         model=model.identity,
-        dictionary=dictionary.identity,
+        dictionary=frozen.model.dictionary.identity,
         dtype=dtype,
         conservation_residual=residual,
         conservation_tolerance=tolerance,

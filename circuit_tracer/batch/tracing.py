@@ -199,7 +199,7 @@ def _frozen(tracer: Tracer, prepared: Prepared, known: _Forward) -> Frozen:
 
 def _traced(tracer: Tracer, entry: Entry, frozen: Frozen) -> Traced:
     model = tracer.model
-    traced = trace_frozen(model, tracer.dictionary, frozen, labels=tracer.labels)
+    traced = trace_frozen(model, frozen, labels=tracer.labels)
     if not tracer.heads:
         return Traced(entry, traced.unordered, traced.seconds["sweep"])
     pruned = tracer.pruned(traced.graph)

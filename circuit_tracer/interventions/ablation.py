@@ -219,7 +219,7 @@ def ablate(
     baseline = next(iter(measured.values()))
     return Ablation(
         targets=targets,
-        probabilities=_of_targets(baseline.baseline_probabilities()[0], targets),
+        probabilities=_of_targets(model.probabilities(baseline.baseline)[0], targets),
         top=model.token_text(int(baseline.baseline[0].argmax())),
         rows=tuple(
             AblationRow(
@@ -254,7 +254,7 @@ def _measured(model: Model, effects: Effects, row: int, targets: tuple[Target, .
     change = target_values(after, ids) - target_values(before, ids)
     return Measured(
         logits=tuple(change.tolist()),
-        probabilities=_of_targets(effects.probabilities()[row, 0], targets),
+        probabilities=_of_targets(model.probabilities(effects.logits)[row, 0], targets),
         top=model.token_text(int(after.argmax())),
     )
 

@@ -32,7 +32,6 @@ from circuit_tracer.interventions.original import Original, run_original
 from circuit_tracer.interventions.plan import Plan, check_places
 from circuit_tracer.interventions.spec import Intervention, Mode, Writes, highest_layer
 from circuit_tracer.models import Model
-from circuit_tracer.models.model import probabilities
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
@@ -53,19 +52,10 @@ class Effects:
     baseline: Float[Tensor, "P V"]
     """The logits without any change."""
     positions: Int[Tensor, "P"]
-    softcap: float | None
     seen: Float[Tensor, "L B T d"] | None = None
     """What the dictionary reads; only where it was asked for."""
     baseline_seen: Float[Tensor, "L 1 T d"] | None = None
     """What it reads without any change."""
-
-    def probabilities(self) -> Float[Tensor, "B P V"]:
-        """With the changes, after the soft-cap where there is one."""
-        return probabilities(self.logits, self.softcap)
-
-    def baseline_probabilities(self) -> Float[Tensor, "P V"]:
-        """Without any change."""
-        return probabilities(self.baseline, self.softcap)
 
 
 @torch.no_grad()
@@ -118,7 +108,6 @@ def intervene(
         logits=torch.cat([one.logits[1:] for one in found]),
         baseline=found[0].logits[0],
         positions=at,
-        softcap=model.wiring.logit_softcap,
         seen=torch.cat([one[:, 1:] for one in seen], 1) if seen else None,
         baseline_seen=seen[0][:, :1] if seen else None,
     )

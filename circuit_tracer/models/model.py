@@ -40,12 +40,6 @@ from circuit_tracer.models.wiring import Wiring
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 
 
-def probabilities(logits: Float[Tensor, "*batch V"], softcap: float | None) -> Tensor:
-    """Softmax of logits after their soft-cap, where there is one; at least in float32."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return (wide if softcap is None else softcap * (wide / softcap).tanh()).softmax(-1)
-
-
 def parse_dtype(name: str) -> torch.dtype:
     """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
     short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
@@ -260,7 +254,9 @@ class Model:
 
     def probabilities(self, logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
         """From logits before a soft-cap; at least in float32."""
-        return probabilities(logits, self.wiring.logit_softcap)
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        cap = self.wiring.logit_softcap
+        return (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
 
     def loss(
         self,

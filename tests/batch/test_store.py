@@ -165,10 +165,10 @@ def test_failures_are_rows_and_are_tried_again_when_asked(
     lines += b'{"prompt": "a lemon is", "targets": ["two words"]}\n{"prompt": "sky is"}'
     file, real = parse_prompts(lines, "jsonl", "p.jsonl"), tracing.trace_frozen
 
-    def broken(model: Any, dictionary: Any, frozen: Any, **named: Any) -> Any:
+    def broken(model: Any, frozen: Any, **named: Any) -> Any:
         if frozen.prepared.prompt == "sky is":
             raise ZeroDivisionError("by zero\nand more")
-        return real(model, dictionary, frozen, **named)
+        return real(model, frozen, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(tracing, "trace_frozen", broken)

@@ -337,7 +337,7 @@ def test_probabilities_are_after_the_soft_cap() -> None:
     model, ids, _ = opened("gemma2")
     effects = intervene(model, random_dictionary(model), ids, [], mode="free")
     own = model.module(torch.tensor([ids], device=DEVICE)).logits[0].softmax(-1)
-    assert torch.allclose(effects.baseline_probabilities(), own, rtol=0, atol=1e-12)
+    assert torch.allclose(model.probabilities(effects.baseline), own, rtol=0, atol=1e-12)
 
 
 VALUE = Strength(1.0, is_multiple=False)

@@ -7,7 +7,7 @@ graph with those of unrelated prompts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -42,7 +42,7 @@ class Comparison:
         """The comparison as JSON values; `names` say where the graphs were read."""
         return {
             "graphs": [
-                {"path": name, "prompt": one.graph.info.prompt, "scores": asdict(one.scores)}
+                {"path": name, "prompt": one.graph.info.prompt, "scores": one.scores}
                 for name, one in zip(names, self.graphs, strict=True)
             ],
             "pairs": [
@@ -50,15 +50,15 @@ class Comparison:
                     "first": first,
                     "second": second,
                     "columns": [column._asdict() for column in pair.columns],
-                    "whole": {**asdict(pair.whole), "p": pair.p_whole},
-                    "kept": {**asdict(pair.kept), "p": pair.p_kept},
-                    "features": asdict(pair.counts),
-                    "place": _record(self.place(pair)),
+                    "whole": {**vars(pair.whole), "p": pair.p_whole},
+                    "kept": {**vars(pair.kept), "p": pair.p_kept},
+                    "features": pair.counts,
+                    "place": self.place(pair),
                 }
                 for (first, second), pair in self.pairs.items()
             ],
             **{
-                name: dict(zip(("whole", "kept"), map(_record, self.bound(name)), strict=True))
+                name: dict(zip(("whole", "kept"), self.bound(name), strict=True))
                 for name in ("ceiling", "floor")
             },
         }
@@ -92,7 +92,3 @@ def compare_all(
         ceiling=tuple(pair(graphs[0], other) for other in ceiling),
         floor=tuple(pair(one, other) for other in floor for one in graphs),
     )
-
-
-def _record(overlap: Overlap | None) -> dict[str, float | None] | None:
-    return None if overlap is None else asdict(overlap)

@@ -75,7 +75,7 @@ def save_dictionary(
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:
             write_safetensors(fresh / layer_file(transcoder.layer), transcoder.tensors())
-        sha256 = weights_sha256(fresh, dictionary.n_layers)
+        sha256 = sha256_of(fresh / layer_file(layer) for layer in range(dictionary.n_layers))
         others = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
         origin = {} if converted_from is None else {"converted_from": converted_from}
         config = {**_described(dictionary), "sha256": sha256, **origin, **others}
@@ -114,11 +114,6 @@ def _described(dictionary: Dictionary) -> dict[str, Any]:
         "writes": dictionary.writes,
         **({} if first.rectified else {"rectified": False}),
     }
-
-
-def weights_sha256(folder: Path, n_layers: int) -> str:
-    """One hash over all weight files, in layer order."""
-    return sha256_of(folder / layer_file(layer) for layer in range(n_layers))
 
 
 # Reading
