@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.attribution.targets import target_values
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.results import Frozen
 from circuit_tracer.graphs.graph import Floats, Graph, Ints, NodeKind
 from circuit_tracer.interventions.engine import passes
@@ -117,6 +119,9 @@ def responses(
     `graph_responds` the graph's own features respond in the MLPs' place, linearly: a prediction,
     in which norms and attention that are not frozen do what they do in the model.
     """
+    if frozen not in get_args(Frozen):
+        ways = ", ".join(f'"{way}"' for way in get_args(Frozen))
+        raise UsageError(f'`frozen` is "{frozen}"; use one of {ways}')
     graph, model, original = subject.graph, subject.model, subject.original
     at = torch.tensor(sorted({t.position for t in graph.info.targets}), device=model.device)
     no_mlp_responds = frozen == "everything" or freeze_mlps or graph_responds

@@ -109,6 +109,11 @@ def test_with_linear_neurons_indirect_effects_are_exactly_the_graphs() -> None:
     assert max(point.error for point in curves.points) < 1e-6
 
 
+def test_a_mistyped_way_of_freezing_is_refused() -> None:
+    with pytest.raises(UsageError, match='"atention"; use one of "everything"'):
+        responses(bundled().subject, [()], "atention")  # type: ignore[arg-type]
+
+
 def test_an_effect_through_mlps_is_what_is_missing_when_all_mlps_are_frozen() -> None:
     traced = tiny("llama")
     subject = traced.subject
