@@ -30,7 +30,8 @@ STORED = {
     "circuit_tracer/experiments/dissociation/steps/ablation.py": {"deal"},
     "circuit_tracer/experiments/dissociation/study.py": {"deals"},
     "circuit_tracer/experiments/trust/report/page_record.py": {"held", "knock on"},
-    "circuit_tracer/experiments/trust/results_file.py": {"held", "knock on", "knock-on"},
+    "circuit_tracer/experiments/trust/results.py": {"held", "knock on"},
+    "circuit_tracer/experiments/trust/results_file.py": {"knock-on"},
     "CHANGELOG.md": {"held"},
     "CONTRIBUTING.md": {"foretold", "knock-on", "held", "in front of", "behind", "told"}
     | {"passed over"},

@@ -7,11 +7,12 @@ Shapes: m pairs, n resampled things, R resamples; counts are those of a `Bootstr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
+from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.graphs.graph import Floats, Ints
 
 RESAMPLES = 200
@@ -29,7 +30,8 @@ class Likeness:
 
     spearman: Interval
     pearson: Interval
-    same_sign: Interval
+    # The stored key keeps its first spelling.
+    same_sign: Interval = field(metadata=stored_as("signs"))
     """Share of pairs with the same sign."""
     pairs: int
     sources: int

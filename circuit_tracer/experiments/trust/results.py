@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from circuit_tracer.experiments.kit.statistics import Likeness
 from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.render.trust_panel import Verdict
 
 Frozen = Literal["everything", "attention, norms", "attention", "nothing"]
 """What is frozen while the model responds to a change (`passes.py`)."""
+
+# Names that the code has given up stay in the file, so that reports of all versions read alike.
+_FROZEN = stored_as(
+    "held", {"attention, norms": "held", "attention": "constrained", "nothing": "free"}
+)
+_WAYS = stored_as("by_held")
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,14 @@ class LayerSpearman(NamedTuple):
 class IndirectWay:
     """Predicted against measured indirect effects, with one thing frozen or another."""
 
-    frozen: Frozen
+    frozen: Frozen = field(metadata=_FROZEN)
     everything: Likeness
     """All later features and the targets; predicted by the graph's sums."""
     targets: Likeness
     """The targets alone."""
-    responding: Likeness
+    responding: Likeness = field(metadata=stored_as("answering"))
     """All later features and the targets; predicted with what is not frozen responding."""
-    own_layer: Likeness | None = None
+    own_layer: Likeness | None = field(default=None, metadata=stored_as("on_its_own"))
     """Cross-layer features alone: later MLPs respond in place of their later decoders."""
 
 
@@ -112,7 +119,7 @@ class IndirectEffects:
 
     rows: tuple[int, ...]
     """The ablated features, rows of the node table."""
-    ways: tuple[IndirectWay, ...]
+    ways: tuple[IndirectWay, ...] = field(metadata=_WAYS)
     by_layer: tuple[LayerSpearman, ...]
     """By layer of the ablated feature, attention and norms frozen."""
 
@@ -125,7 +132,7 @@ class IndirectEffects:
 class RankingWay:
     """Spearman correlations over features, with one thing frozen or another."""
 
-    frozen: Frozen
+    frozen: Frozen = field(metadata=_FROZEN)
     influence: Interval
     """Influence against the size of the effect: Anthropic's statistic."""
     direct: Interval
@@ -136,7 +143,7 @@ class RankingWay:
     """The size of the direct edge alone against the same."""
     signed: Interval
     """The graph's signed sum over all routes against the effect."""
-    signed_responding: Interval
+    signed_responding: Interval = field(metadata=stored_as("signed_answering"))
     """The prediction in which what is not frozen responds, against the effect."""
 
 
@@ -147,7 +154,7 @@ class Ranking:
     features: int
     beyond: int
     """Those with a route through a further feature."""
-    ways: tuple[RankingWay, ...]
+    ways: tuple[RankingWay, ...] = field(metadata=_WAYS)
 
     def at(self, frozen: Frozen) -> RankingWay:
         """What was found with this frozen."""
@@ -169,7 +176,7 @@ class AtDistance:
 class ByDistance:
     """The predicted response of later layers, with one thing frozen or another."""
 
-    frozen: Frozen
+    frozen: Frozen = field(metadata=_FROZEN)
     points: tuple[AtDistance, ...]
 
 
@@ -210,7 +217,7 @@ class AtThreshold:
 class Sufficiency:
     """What kept features do alone and what is left without them, one thing frozen or another."""
 
-    frozen: Frozen
+    frozen: Frozen = field(metadata=_FROZEN)
     value: float
     """The target's value with nothing changed."""
     without: float
@@ -284,7 +291,7 @@ class Measurements:
     direct: DirectCheck | None
     scores: Scores
     places: Places
-    indirect: IndirectEffects | None = None
+    indirect: IndirectEffects | None = field(default=None, metadata=stored_as("knock_on"))
     ranking: Ranking | None = None
     distance: tuple[ByDistance, ...] = ()
     sufficiency: tuple[Sufficiency, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +19,15 @@ from circuit_tracer.render.trust_panel import StoredVerdict
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
 
-# Names that the code has given up stay in the file, so that reports of all versions read alike.
-_STORED_KEYS = {
-    "frozen": "held",
-    "ways": "by_held",
-    "indirect": "knock_on",
-    "indirect effects": "knock-on effects",
-    "responding": "answering",
-    "signed_responding": "signed_answering",
-    "own_layer": "on_its_own",
-    "same_sign": "signs",
-}
-_STORED_FROZEN = {"attention, norms": "held", "attention": "constrained", "nothing": "free"}
+# The stored name of a stage keeps its first spelling.
+_STORED_STAGES = {"indirect effects": "knock-on effects"}
 
 
 def as_stored(report: Trust) -> dict[str, Any]:
     """A report in JSON's own types, as it is stored; NaN becomes null."""
-    record: dict[str, Any] = _stored(plain(asdict(report)))
+    seconds = {_STORED_STAGES.get(name, name): time for name, time in report.seconds.items()}
+    record: dict[str, Any] = plain(replace(report, seconds=seconds))
     return record
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_stored(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        _STORED_KEYS.get(key, key): _STORED_FROZEN[item] if key == "frozen" else _stored(item)
-        for key, item in value.items()
-    }
 
 
 def fingerprint(pruned: PrunedGraph) -> str:

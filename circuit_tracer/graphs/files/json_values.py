@@ -1,7 +1,8 @@
 """Results as plain JSON values and back: dataclasses are their own schema, read by field types.
 
 JSON has no NaN: a number that is not finite is written as null and read back as NaN. A field that
-files know by another name has that name in its metadata: `field(metadata=stored_as("name"))`.
+files know by another name, or whose values they spell otherwise, says so in its metadata:
+`field(metadata=stored_as("name"))`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.graphs.scores import Scores
 
 T = TypeVar("T")
-_STORED_AS = "stored_as"
+_STORED_AS, _SPELLINGS = "stored_as", "spellings"
 
 
-def stored_as(name: str) -> Mapping[str, str]:
-    """Metadata of a dataclass's field whose key in files is not its name."""
-    return {_STORED_AS: name}
+def stored_as(name: str, spellings: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+    """Metadata of a dataclass's field whose key in files is not its name; `spellings` are what
+    files have in the place of its values, where that differs."""
+    return {_STORED_AS: name, _SPELLINGS: spellings or {}}
 
 
 def _key(field: Field[Any]) -> str:
@@ -35,11 +37,24 @@ def _key(field: Field[Any]) -> str:
     return key
 
 
+def _stored(field: Field[Any], value: Any) -> Any:
+    spellings = field.metadata.get(_SPELLINGS)
+    return spellings.get(value, value) if spellings else value
+
+
+def _unstored(field: Field[Any], value: Any) -> Any:
+    spellings: Mapping[str, str] = field.metadata.get(_SPELLINGS, {})
+    return next((own for own, stored in spellings.items() if stored == value), value)
+
+
 def plain(value: Any) -> Any:
     """The value in JSON's own types: dataclasses as objects, numpy scalars and arrays as Python's,
     NaN as None."""
     if is_dataclass(value):
-        return {_key(field): plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            _key(field): plain(_stored(field, getattr(value, field.name)))
+            for field in fields(value)
+        }
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):
@@ -162,7 +177,7 @@ def _dataclass(kind: Any, record: Any, name: str) -> Any:
     for field in fields(kind):
         key = _key(field)
         if key in record:
-            given[field.name] = _built(hints[field.name], record[key], key)
+            given[field.name] = _built(hints[field.name], _unstored(field, record[key]), key)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{key} is missing")
     return kind(**given)
