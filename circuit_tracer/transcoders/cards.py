@@ -88,12 +88,8 @@ class CardBook:
     path: Path
     _labels: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
-    def label(self, layer: int, feature: int) -> str:
-        """One feature's label; "" for a feature or layer without a card."""
-        return self.labels([(layer, feature)])[0]
-
     def labels(self, features: Iterable[tuple[int, int]]) -> list[str]:
-        """Labels of (layer, feature) pairs, in their order; reads each layer's labels once."""
+        """Labels of (layer, feature) pairs, "" without a card; reads each layer's labels once."""
         wanted, known = list(features), self._labels
         for layer in {layer for layer, _ in wanted} - known.keys():
             there = 0 <= layer < self.n_layers

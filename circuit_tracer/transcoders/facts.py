@@ -69,6 +69,6 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "writes_module": writes.module,
         "writes_in_the_files": plan.writes_as,
         "made_for": plan.model_name,
-        "megabytes": round(plan.bytes / 1e6, 2),
+        "megabytes": round(sum(path.stat().st_size for path in plan.files) / 1e6, 2),
         "recovered": figures.get("recovered"),
     }

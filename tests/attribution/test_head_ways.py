@@ -26,6 +26,7 @@ from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import PROMPT, captured
 from tests.attribution.test_head_loadings import LAYERS, Traced, edge_weights, loadings, traced
+from tests.graphs.loadings import ways_of
 from tests.tiny import FAMILIES
 
 
@@ -85,7 +86,7 @@ def test_every_way_is_what_autograd_finds(family: str, kind: str) -> None:
     for way in wanted.values():
         expected = by_autograd(one, way)
         ours = [
-            dict(found.of_edge(s, t)).get(way, 0.0)
+            dict(ways_of(found, s, t)).get(way, 0.0)
             for s, t in zip(one.edges.source.tolist(), one.edges.target.tolist(), strict=True)
         ]
         assert np.abs(np.array(ours) - expected).max() < 1e-12 * largest
@@ -100,7 +101,7 @@ def test_ways_by_their_heads_are_the_head_loadings(family: str) -> None:
     found, passing = parts(one, edges), loadings(one)
     for s, t in zip(edges.source.tolist(), edges.target.tolist(), strict=True):
         rows: HeadLoadings = passing.of_edge(s, t)
-        ways = found.of_edge(s, t)
+        ways = ways_of(found, s, t)
         for layer, head, loading in zip(rows.layer, rows.head, rows.loading, strict=True):
             if head < 0:
                 continue
@@ -125,7 +126,7 @@ def test_parts_sum_to_the_edges_whatever_the_floor_and_the_blocks(
         for s, t, weight in zip(
             edges.source.tolist(), edges.target.tolist(), edges.weight.tolist(), strict=True
         ):
-            ours, all_ = some.of_edge(s, t), dict(every.of_edge(s, t))
+            ours, all_ = ways_of(some, s, t), dict(ways_of(every, s, t))
             assert sum(part for _, part in ours) == pytest.approx(weight, abs=1e-13)
             for way, part in ours:
                 if way is not None:

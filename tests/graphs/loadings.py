@@ -6,6 +6,7 @@ import numpy as np
 
 from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.head_paths import HeadParts, Way
 
 N_HEADS = 3
 
@@ -28,3 +29,10 @@ def random_loadings(pruned: PrunedGraph, seed: int = 0) -> HeadLoadings:
     whole = {n: c.astype(t) for n, c, t in zip(names, columns[:6], types, strict=True)}
     loading = columns[6].astype(np.float64)
     return HeadLoadings(**whole, loading=loading, peak=loading / 2)
+
+
+def ways_of(parts: HeadParts, source: int, target: int) -> list[tuple[Way | None, float]]:
+    """The ways of one edge with their parts, the strongest first."""
+    rows = np.flatnonzero((parts.source == source) & (parts.target == target))
+    rows = rows[np.argsort(-np.abs(parts.weight[rows]), kind="stable")]
+    return [(parts.ways[row], float(parts.weight[row])) for row in rows.tolist()]

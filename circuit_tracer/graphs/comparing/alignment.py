@@ -37,11 +37,6 @@ class Column(NamedTuple):
     role: str
     """The role's name, where the prompt file gives one; else ""."""
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether both prompts have it."""
-        return self.first is not None and self.second is not None
-
 
 def align(
     first: Graph, second: Graph, *, roles: tuple[Roles | None, Roles | None] = (None, None)

@@ -70,13 +70,6 @@ class HeadParts:
         """(p,) False for the sums of ways that were not followed."""
         return np.array([way is not None for way in self.ways], dtype=np.bool_)
 
-    def of_edge(self, source: int, target: int) -> list[tuple[Way | None, float]]:
-        """The ways of one edge with their parts, the strongest first."""
-        first, end = np.searchsorted(self.target, np.array([target, target + 1], dtype=np.int32))
-        rows = np.flatnonzero(self.source[first:end] == source) + int(first)
-        rows = rows[np.argsort(-np.abs(self.weight[rows]), kind="stable")]
-        return [(self.ways[row], float(self.weight[row])) for row in rows.tolist()]
-
 
 @dataclass(frozen=True)
 class HeadPath(Path):

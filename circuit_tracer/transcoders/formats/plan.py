@@ -141,11 +141,6 @@ class Plan:
         tensors = (stored for layer in self.layers for stored in layer.tensors.values())
         return tuple(dict.fromkeys(stored.path for stored in tensors))
 
-    @property
-    def bytes(self) -> int:
-        """Size of the weight files."""
-        return sum(path.stat().st_size for path in self.files)
-
 
 def check_plan(plan: Plan, place: str) -> Plan:
     """The plan if its layers make one dictionary: all there, equally wide, with what they need."""

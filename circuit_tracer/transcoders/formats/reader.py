@@ -68,10 +68,6 @@ class Reader:
     choice: Callable[[Collection[str]], list[str]] | None = None
     """Takes one dictionary's files where a repository has several of them."""
 
-    def recognises(self, names: Collection[str]) -> bool:
-        """Whether a folder with files of these relative paths is of this format."""
-        return any(re.fullmatch(self.recognised_by, name) for name in names)
-
     def choose(self, names: Collection[str]) -> list[str]:
         """Which of the files make the dictionary."""
         parts = sorted(name for name in names if re.fullmatch(self.parts, name))

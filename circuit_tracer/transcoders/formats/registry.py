@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def recognise(names: Iterable[str], place: str) -> Reader:
     """The reader for files of these relative paths; DictionaryError if none knows them."""
     known = list(names)
     for reader in READERS.values():
-        if reader.recognises(known):
+        if any(re.fullmatch(reader.recognised_by, name) for name in known):
             return reader
     last = [name.rpartition("/")[2] for name in known]
     for name in last:

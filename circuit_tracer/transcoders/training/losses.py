@@ -65,7 +65,10 @@ def batch_loss(
         for own, x, penalty in zip(weights, batch.inputs, penalties, strict=True)
     ]
     d = batch.inputs.shape[-1]
-    outputs = [_constant_part(own, x) for own, x in zip(weights, batch.inputs, strict=True)]
+    outputs = [
+        own.b_dec.expand_as(x) if own.W_skip is None else own.b_dec + x @ own.W_skip.T
+        for own, x in zip(weights, batch.inputs, strict=True)
+    ]
     for layer, part in enumerate(encoded):
         for offset, written in enumerate(part.decoded.unflatten(1, (-1, d)).unbind(1)):
             outputs[layer + offset] = outputs[layer + offset] + written
@@ -93,11 +96,6 @@ def batch_loss(
         fvu = squares.mean(1) / variance.mean(1).clamp_min(1e-12)
         l0 = torch.stack([part.active for part in encoded])
     return Outcome(loss, fvu, l0, [part.fired for part in encoded])
-
-
-def _constant_part(own: LayerWeights, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
-    bias = own.b_dec.expand_as(x)
-    return bias if own.W_skip is None else bias + x @ own.W_skip.T
 
 
 def _encode(

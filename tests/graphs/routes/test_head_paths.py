@@ -21,6 +21,7 @@ from circuit_tracer.graphs.routes.head_paths import (
 )
 from circuit_tracer.graphs.routes.k_best import Sign
 from tests.graphs.builders import graph_from_edges, random_graph
+from tests.graphs.loadings import ways_of
 
 
 def random_parts(pruned: PrunedGraph, seed: int = 0, *, rest: float = 0.5) -> HeadParts:
@@ -59,7 +60,7 @@ def every_route(
     def walk(rows: tuple[int, ...]) -> None:
         if len(rows) > 1 and graph.nodes.kind[rows[-1]] == NodeKind.LOGIT:
             choices = [
-                [(w, x / whole[t]) for w, x in parts.of_edge(s, t) if w is not None]
+                [(w, x / whole[t]) for w, x in ways_of(parts, s, t) if w is not None]
                 for s, t in pairwise(rows)
             ]
             for chosen in product(*choices):
@@ -143,7 +144,7 @@ def test_what_is_not_followed_is_reported_as_influence(seed: int) -> None:
     flows = edge_flows(pruned.kept_edges, handed_down(pruned.graph, pruned.influence), slice(None))
     edges = pruned.kept_edges
     left = sum(
-        flow * abs(dict(parts.of_edge(s, t))[None] / w)
+        flow * abs(dict(ways_of(parts, s, t))[None] / w)
         for flow, s, t, w in zip(
             flows, edges.source.tolist(), edges.target.tolist(), edges.weight, strict=True
         )
