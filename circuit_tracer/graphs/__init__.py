@@ -4,14 +4,10 @@ Imports numpy alone; networkx and pyarrow are imported by the functions that nee
 """
 
 from circuit_tracer.graphs.files.atomic import new_file, new_folder
-from circuit_tracer.graphs.files.exchange import (
-    open_graph,
-    to_exchange,
-    write_exchange,
-)
+from circuit_tracer.graphs.files.exchange import open_graph, to_exchange, write_exchange
 from circuit_tracer.graphs.files.exchange_reader import from_exchange
 from circuit_tracer.graphs.files.network_formats import to_networkx
-from circuit_tracer.graphs.files.records import counts, edge_table, node_table
+from circuit_tracer.graphs.files.records import counts
 from circuit_tracer.graphs.files.storage import load_graph, save_graph
 from circuit_tracer.graphs.graph import (
     Edges,
@@ -23,15 +19,8 @@ from circuit_tracer.graphs.graph import (
     node_name,
     node_names,
 )
-from circuit_tracer.graphs.influence import (
-    totals,
-)
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.graphs.routes.paths import (
-    best_paths,
-    path_mass,
-    signed_mass,
-)
+from circuit_tracer.graphs.routes.paths import best_paths
 
 __all__ = [
     "Edges",
@@ -43,21 +32,16 @@ __all__ = [
     "Target",
     "best_paths",
     "counts",
-    "edge_table",
     "from_exchange",
     "load_graph",
     "new_file",
     "new_folder",
     "node_name",
     "node_names",
-    "node_table",
     "open_graph",
-    "path_mass",
     "prune",
     "save_graph",
-    "signed_mass",
     "to_exchange",
     "to_networkx",
-    "totals",
     "write_exchange",
 ]

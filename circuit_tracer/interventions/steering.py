@@ -19,7 +19,6 @@ from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.interventions.generation import Continuation, write_on
 from circuit_tracer.interventions.original import run_original
 from circuit_tracer.interventions.spec import (
-    Change,
     Intervention,
     Strength,
     Unit,
@@ -156,12 +155,11 @@ def clamped(
     positions: Sequence[int] | None = None,
 ) -> Intervention:
     """Features clamped to one strength, everywhere or at some positions."""
-    changes: list[Change] = []
-    for feature in features:
-        strength = strength_of(feature, amount, unit)
-        for position in [None] if positions is None else positions:
-            changes.append(change_feature(feature.layer, feature.index, position, strength))
-    return tuple(changes)
+    return tuple(
+        change_feature(one.layer, one.index, position, strength_of(one, amount, unit))
+        for one in features
+        for position in ([None] if positions is None else positions)
+    )
 
 
 def dose_curve(asked: float, listed: str | None = None) -> list[float]:

@@ -59,9 +59,8 @@ class LayerTranscoder:
 
     def tensors(self) -> dict[str, Tensor | DecoderFile]:
         """The tensors there are, by name."""
-        names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "W_skip")
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        values = vars(self).items()
+        return {name: value for name, value in values if isinstance(value, Tensor | DecoderFile)}
 
     def pre_activations(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch F"]:
         """Linear part of the encoder."""

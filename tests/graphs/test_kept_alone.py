@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs import NodeKind, best_paths, prune, totals
+from circuit_tracer.graphs import NodeKind, best_paths, prune
+from circuit_tracer.graphs.influence import totals
 from tests.graphs.builders import random_graph
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import NodeKind, best_paths, path_mass, prune
+from circuit_tracer.graphs import NodeKind, best_paths, prune
 from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.head_paths import (
@@ -20,6 +20,7 @@ from circuit_tracer.graphs.routes.head_paths import (
     unfollowed_share,
 )
 from circuit_tracer.graphs.routes.k_best import Sign
+from circuit_tracer.graphs.routes.paths import path_mass
 from tests.graphs.builders import graph_from_edges, random_graph
 from tests.graphs.loadings import ways_of
 

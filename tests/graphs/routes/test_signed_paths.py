@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import NodeKind, best_paths, path_mass, prune, signed_mass
+from circuit_tracer.graphs import NodeKind, best_paths, prune
 from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.routes.k_best import Sign
-from circuit_tracer.graphs.routes.paths import restricted
+from circuit_tracer.graphs.routes.paths import path_mass, restricted, signed_mass
 from tests.graphs.builders import random_graph
 from tests.graphs.oracles import all_paths
 
