@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import to_json, whole_text
+from circuit_tracer.reading import readable
 
 MANIFEST_FILE = "manifest.jsonl"
 _DIGITS = 32
@@ -86,18 +87,9 @@ def _record(entry: Entry) -> dict[str, Any]:
 def read_manifest(folder: Path) -> list[Entry]:
     """What `write_manifest` wrote. Raises GraphFileError when it is missing or damaged."""
     path = folder / MANIFEST_FILE
-    try:
-        with path.open(encoding="utf-8") as file:
-            return [_read(json.loads(line)) for line in file]
-    except FileNotFoundError as e:
-        raise GraphFileError(
-            f"{folder} is no run (it holds no {MANIFEST_FILE}); give a folder that "
-            "circuit-tracer batch wrote"
-        ) from e
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise GraphFileError(
-            f"{path} is damaged ({reason(e)}); remove it and start the same batch command again"
-        ) from e
+    advice = "give a folder that circuit-tracer batch wrote, or start the same batch command again"
+    with readable(path, GraphFileError, advice, problem="is damaged"), path.open("rb") as file:
+        return [_read(json.loads(line)) for line in file]
 
 
 def _read(record: dict[str, Any]) -> Entry:

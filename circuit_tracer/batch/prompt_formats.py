@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from circuit_tracer.errors import UsageError, reason
+from circuit_tracer.reading import readable
 
 FIELDS = ("id", "prompt", "targets", "contrast", "roles", "tags")
 _NOT_UTF8 = "is not UTF-8; save it as that"
@@ -213,13 +214,12 @@ def _check_columns(columns: Sequence[str], name: str) -> None:
 
 def parquet_rows(content: bytes, name: str) -> Iterator[Line]:
     """Rows, of the columns that mean something."""
-    try:
+    problem, damage = "cannot be read as Parquet", (pa.ArrowException,)
+    with readable(name, UsageError, "write it again", problem=problem, also=damage):
         file = pq.ParquetFile(pa.BufferReader(content))
         _check_columns(file.schema_arrow.names, name)
         columns = [field for field in FIELDS if field in file.schema_arrow.names]
         rows = file.read(columns=columns).to_pylist()
-    except (OSError, ValueError, pa.ArrowException) as e:
-        raise UsageError(f"{name} cannot be read as Parquet ({reason(e)}); write it again") from e
     for number, row in enumerate(rows, start=1):
         given = {key: value for key, value in row.items() if value is not None}
         if isinstance(given.get("roles"), list | dict):  # a struct column has every name everywhere

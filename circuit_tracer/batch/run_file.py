@@ -7,7 +7,6 @@ circuit-tracer.toml; the others say which weights and versions these options mea
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from circuit_tracer.batch.parts import writable
-from circuit_tracer.errors import GraphFileError, UsageError, reason
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.files.atomic import sync
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.supernodes.file import quoted
+from circuit_tracer.reading import read_toml, readable
 
 RUN_FILE = "run.toml"
 SCHEMA = "circuit-tracer-cli/run"
@@ -131,8 +131,9 @@ def _create(path: Path, text: str) -> None:
 def read_run(folder: Path) -> RunInfo:
     """The facts of a stored run. Raises GraphFileError when they are missing or damaged."""
     path = folder / RUN_FILE
-    try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    advice = "give a folder that circuit-tracer batch wrote, or trace the prompts into another run"
+    record = read_toml(path, GraphFileError, advice)
+    with readable(path, GraphFileError, advice, problem="is damaged or of another version"):
         if (record["schema"], record["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(f"schema version {record['schema_version']}")
         return RunInfo(
@@ -143,16 +144,6 @@ def read_run(folder: Path) -> RunInfo:
             versions=record["versions"],
             **record["run"],
         )
-    except FileNotFoundError as e:
-        raise GraphFileError(
-            f"{folder} is no run (it holds no {RUN_FILE}); give a folder that circuit-tracer batch "
-            "wrote"
-        ) from e
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise GraphFileError(
-            f"{path} is damaged or of another version ({reason(e)}); trace the prompts into "
-            "another run"
-        ) from e
 
 
 _NO_SETTINGS: dict[str, Any] = {

@@ -14,16 +14,16 @@ import pyarrow as pa
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.json_values import (
     info_from_plain,
     info_to_plain,
     to_json,
     whole_text,
 )
+from circuit_tracer.graphs.files.parquet import column
 from circuit_tracer.graphs.files.storage import (
     check_graph,
-    column,
     nodes_from_arrow,
     nodes_to_arrow,
     shares_in,
@@ -34,6 +34,7 @@ from circuit_tracer.graphs.influence import edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.scores import Scores
+from circuit_tracer.reading import readable
 
 ROUTED_TARGETS = 3
 """Targets whose routes are stored; the others are far less likely."""
@@ -218,7 +219,8 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
     `record` is its row of `graphs`, `nodes` and `edges` its rows there. Raises GraphFileError when
     they do not belong together.
     """
-    try:
+    place, advice = f"the stored graph {record.get('id')}", "trace its prompt again"
+    with readable(place, GraphFileError, advice, problem="is damaged"):
         graph = Graph(
             info=info_from_plain(json.loads(record["info"])),
             nodes=nodes_from_arrow(nodes),
@@ -242,10 +244,6 @@ def graph_of(record: Mapping[str, Any], nodes: pa.Table, edges: pa.Table) -> Pru
             scores=_scores(record),
             shares=shares_in(nodes),
         )
-    except (KeyError, TypeError, ValueError) as e:
-        raise GraphFileError(
-            f"the stored graph {record.get('id')} is damaged ({reason(e)}); trace its prompt again"
-        ) from e
 
 
 def _scores(record: Mapping[str, Any]) -> Scores:

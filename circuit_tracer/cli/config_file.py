@@ -6,13 +6,13 @@ all or for one; the environment wins.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import UsageError, reason
+from circuit_tracer.errors import UsageError
+from circuit_tracer.reading import read_toml
 
 CONFIG_FILE = "circuit-tracer.toml"
 PREFIX = "CIRCUIT_TRACER_"
@@ -53,12 +53,7 @@ def file_defaults(command: Any) -> dict[str, Any]:
     path = Path(CONFIG_FILE)
     if not path.is_file():
         return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{CONFIG_FILE} cannot be read ({reason(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{CONFIG_FILE} is no TOML ({reason(error)}); fix or remove it") from error
+    content = read_toml(path, UsageError, "fix or remove it")
     general = {k: v for k, v in content.items() if not isinstance(v, dict)}
     tables = {k: v for k, v in content.items() if isinstance(v, dict)}
     unused = {key.replace("-", "_") for key in general}

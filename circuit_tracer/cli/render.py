@@ -13,7 +13,8 @@ from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, one_of
+from circuit_tracer.render import page_size
 from circuit_tracer.workbench import drawing, figure_pages, folder_contents, folders, formats
 
 
@@ -52,8 +53,8 @@ def render(
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
     form = formats.form_of(out, format, formats.DRAWN, default="svg")
-    view = drawing.View(max_nodes, routes, drawing.check_level(level))
-    colors = drawing.check_theme(theme)
+    view = drawing.View(max_nodes, routes, one_of("--level", level, drawing.LEVELS))
+    colors = one_of("--theme", theme, page_size.THEMES)
     figures = formats.FIGURES
     if form not in figures and not (view.is_whole and width is None and theme == "print"):
         raise UsageError(
@@ -127,7 +128,7 @@ def figure(
         raise UsageError(f"{final} is the spec itself; give the page another name with --out")
     _write(
         final,
-        drawing.bytes_of(figure_pages.page_of(found), form, found.width, found.theme),
+        drawing.bytes_of(figure_pages.page_of(found, spec.parent), form, found.width, found.theme),
         overwrite,
     )
     if json:

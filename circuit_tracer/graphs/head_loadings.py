@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from circuit_tracer.errors import GraphFileError, reason
-from circuit_tracer.graphs.files.storage import column
+from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.files.parquet import column, opened_parquet
 from circuit_tracer.graphs.graph import (
     Edges,
     Floats,
@@ -275,22 +275,15 @@ def load_heads(pruned: PrunedGraph, folder: Path | str) -> HeadLoadings | None:
 
     Raises GraphFileError for a damaged file, or one that was made for another pruning.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = Path(folder) / HEADS_FILE
     if not path.is_file():
         return None
-    try:
-        table = pq.read_table(path)
+    problem, advice = "is damaged or of another graph", "run circuit-tracer heads --save again"
+    with opened_parquet(path, GraphFileError, f"remove it and {advice}", problem=problem) as file:
+        table = file.read()
         types = column_types(HeadLoadings).items()
         loadings = HeadLoadings(**{name: column(table, name, dtype) for name, dtype in types})
         _check(pruned, loadings)
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as e:
-        raise GraphFileError(
-            f"{path} is damaged or of another graph ({reason(e)}); remove it and run "
-            "circuit-tracer heads --save again"
-        ) from e
     return loadings
 
 

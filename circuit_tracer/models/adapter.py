@@ -9,7 +9,6 @@ is refused: an adapter merged in part is another model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models.weight_files import ADAPTER, ADAPTER_CONFIG
+from circuit_tracer.reading import read_json
 
 _PREFIX = "base_model.model."
 _USED = {"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"}
@@ -71,10 +71,7 @@ def merge_adapter(module: nn.Module, folder: Path, place: str) -> str:
 
 
 def _settings(folder: Path, place: str) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{ADAPTER_CONFIG} of {place} cannot be read; get it again") from error
+    config = read_json(folder / ADAPTER_CONFIG, ModelError, "get it again")
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
         raise _refusal(place, f"is of the type {str(kind)[:40]}")

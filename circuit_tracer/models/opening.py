@@ -40,6 +40,7 @@ from circuit_tracer.models.weight_files import (
     read_tensor,
     weight_files,
 )
+from circuit_tracer.reading import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _check_architecture(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         known = [str(name) for name in config.get("architectures") or ()]
-    except (OSError, ValueError, AttributeError):
+    except UNREADABLE:
         return  # opening it reports what is wrong
     if known:
         wiring_class(known[0])
@@ -261,7 +262,7 @@ def _refuse_adapter_alone(folder: Path, name: str) -> None:
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         base = str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         base = "a base model"
     raise ModelError(
         f"{name} holds an adapter of {base} and no model; put "

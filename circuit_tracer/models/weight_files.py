@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from safetensors import safe_open
 
 from circuit_tracer.errors import ModelError
+from circuit_tracer.reading import readable
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -70,12 +71,8 @@ def _shards(folder: Path, place: str) -> list[str] | None:
     path = folder / INDEX
     if not path.is_file():
         return None
-    try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{INDEX} of {place} cannot be read; get the model's files again"
-        ) from error
+    with readable(f"{INDEX} of {place}", ModelError, "get the model's files again"):
+        names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
     if any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise ModelError(f"{INDEX} of {place} names files outside its folder; get it again")
     return names

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.exchange import cantor
+from circuit_tracer.reading import readable
 
 VERSION = "1"
 QUANTILES = ("Top", "Subsample interval 0", "Subsample interval 1", "Subsample interval 2")
@@ -132,17 +133,13 @@ class CardBook:
 
     @cached_property
     def _file(self) -> Any:
-        try:
+        place = f"the file of feature cards {self.path.parent.name}/{self.path.name}"
+        advice = (
+            "go without labels, or make the cards with "
+            "circuit_tracer.transcoders.card_making.make_cards"
+        )
+        with readable(place, DictionaryError, advice, problem="is damaged"):
             return pq.ParquetFile(self.path)
-        except FileNotFoundError as error:
-            raise DictionaryError(
-                f"there are no feature cards beside {self.path.parent.name}; go without labels or "
-                "make them with circuit_tracer.transcoders.card_making.make_cards"
-            ) from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DictionaryError(
-                f"the feature cards in {self.path.name} are cut off or damaged; make them again"
-            ) from error
 
     @cached_property
     def _metadata(self) -> dict[str, str]:

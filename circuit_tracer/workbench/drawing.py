@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from circuit_tracer.errors import UsageError, one_of
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.results_file import read_verdict
 from circuit_tracer.graphs import new_file, open_graph
 from circuit_tracer.graphs.comparing.calibrated import Comparison
@@ -19,7 +19,7 @@ from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernod
 from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
 from circuit_tracer.render.comparing import overlap_sentence
 from circuit_tracer.render.merged import merged_svg
-from circuit_tracer.render.page_size import THEMES, Theme, finished, smallest_letters
+from circuit_tracer.render.page_size import Theme, finished, smallest_letters
 from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
 from circuit_tracer.workbench.folder_contents import stored_heads
@@ -112,16 +112,6 @@ def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
         f"{len(groups)} supernodes found by their edges; circuit-tracer supernodes keeps them"
     )
     return groups
-
-
-def check_theme(theme: str, *, where: str = "`theme`") -> Theme:
-    """A theme by its name; raises UsageError that says where it was given."""
-    return one_of(where, theme, THEMES)
-
-
-def check_level(level: str, *, where: str = "`level`") -> Level:
-    """What stands for a node; raises UsageError that says where it was given."""
-    return one_of(where, level, LEVELS)
 
 
 def write_figure(figure: str, path: Path, *, overwrite: bool) -> None:

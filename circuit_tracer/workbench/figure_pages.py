@@ -20,198 +20,128 @@ the file.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import UsageError, reason
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.kit.spec_reader import read_table
 from circuit_tracer.graphs import open_graph
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.merging import merge
+from circuit_tracer.graphs.files.json_values import stored_as
+from circuit_tracer.reading import read_bytes, read_toml, readable
 from circuit_tracer.render.composing import Panel, checked, compose
 from circuit_tracer.render.merged import merged_svg
 from circuit_tracer.render.page_size import Theme
-from circuit_tracer.workbench.drawing import View, check_level, check_theme, graph_svg
+from circuit_tracer.workbench.drawing import Level, View, graph_svg
 
 WIDTH = 180.0
 """Millimetres: the two columns of most journals."""
 MOST_PANELS = 26
-PLACES = ("graph", "merged", "svg")
-"""The kinds of panel: keys that name what is drawn."""
-PAGE_KEYS = {"width": (int, float), "columns": int, "title": str, "theme": str, "panel": list}
-PANEL_KEYS = {
-    "graph": str,
-    "merged": list,
-    "svg": str,
-    "title": str,
-    "span": int,
-    "top-n": int,
-    "routes": int,
-    "level": str,
-    "legend": bool,
-}
-KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    bool: "true or false",
-}
-DRAWING = {
-    "top-n": ("graph", "merged"),
-    "routes": ("graph",),
-    "level": ("graph",),
-    "legend": ("graph",),
-}
-"""Which kinds of panel a key goes with."""
 LARGEST = 16 << 20
 """Bytes of an SVG file that is read."""
 
 
 @dataclass(frozen=True)
 class PanelSpec:
-    """One panel."""
+    """One panel: one of `graph`, `merged` and `svg`, and how it is drawn; None where nothing is
+    said."""
 
-    kind: str
-    """One of `PLACES`."""
-    places: tuple[Path, ...]
-    """The traced folders or the file."""
-    view: View
-    title: str
-    span: int
+    graph: str | None = None
+    """A traced folder or graph JSON."""
+    merged: tuple[str, str] | None = None
+    """Two of them."""
+    svg: str | None = None
+    title: str = ""
+    span: int = 1
+    """Columns that it takes."""
+    top_n: int | None = field(default=None, metadata=stored_as("top-n"))
+    routes: int | None = None
+    level: Level | None = None
+    legend: bool | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it names to draw: one of three, if it is right."""
+        return tuple(kind for kind in ("graph", "merged", "svg") if getattr(self, kind) is not None)
 
 
 @dataclass(frozen=True)
 class Spec:
     """The whole page."""
 
-    panels: tuple[PanelSpec, ...]
-    width: float
+    panels: tuple[PanelSpec, ...] = field(default=(), metadata=stored_as("panel"))
+    width: float = WIDTH
     """Millimetres."""
-    columns: int
-    title: str
-    theme: Theme
+    columns: int | None = None
+    """As many as there are panels, two at most, if None."""
+    title: str = ""
+    theme: Theme = "print"
 
 
 def read_spec(path: Path) -> Spec:
     """The page that a TOML file describes. Raises UsageError that names what is wrong."""
-    record = _read(path)
-    if isinstance(record.get("panel"), dict):
+    record = read_toml(path, UsageError, "fix it, or give a file as docs/figures.md shows")
+    tables, given = record.get("panel"), {}
+    if isinstance(tables, dict):
         raise UsageError(f"{path} has one table [panel]; write [[panel]], once for each")
-    _check(record, PAGE_KEYS, str(path))
-    given = record.get("panel", [])
-    if not 1 <= len(given) <= MOST_PANELS or not all(isinstance(one, dict) for one in given):
+    if isinstance(tables, list):
+        places = (f"panel {number} of {path}" for number in range(1, len(tables) + 1))
+        given["panels"] = tuple(map(_panel, tables, places))
+    spec = read_table(Spec, record, str(path), **given)
+    if not 1 <= len(spec.panels) <= MOST_PANELS:
         raise UsageError(
             f"{path} needs 1 to {MOST_PANELS} tables [[panel]]; docs/figures.md shows some"
         )
-    panels = tuple(
-        _panel(one, path.parent, f"panel {number} of {path}")
-        for number, one in enumerate(given, start=1)
-    )
-    columns = int(record.get("columns", min(2, len(panels))))
-    if not 1 <= columns <= 6:
-        raise UsageError(f"{path} has {columns} columns; give 1 to 6")
-    return Spec(
-        panels,
-        width=float(record.get("width", WIDTH)),
-        columns=columns,
-        title=record.get("title", ""),
-        theme=check_theme(record.get("theme", "print"), where=f'"theme" in {path}'),
-    )
+    if spec.columns is not None and not 1 <= spec.columns <= 6:
+        raise UsageError(f"{path} has {spec.columns} columns; give 1 to 6")
+    return spec
 
 
-def page_of(spec: Spec) -> str:
-    """The page as SVG, in its own units and on white."""
-    panels = [_drawn(one, number) for number, one in enumerate(spec.panels, start=1)]
-    return compose(panels, columns=spec.columns, name=spec.title)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as e:
-        raise UsageError(
-            f"{path} cannot be read ({reason(e)}); give a TOML file, as docs/figures.md shows"
-        ) from e
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{path} is no text in UTF-8; give a TOML file") from e
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"{path} is no TOML ({reason(e)}); fix it") from e
-
-
-def _check(record: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    for key, value in record.items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            advice = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
-            raise UsageError(f'{where} sets "{key}", which means nothing; {advice}')
-        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-        if not isinstance(value, kinds) or isinstance(value, bool) != (bool in kinds):
-            raise UsageError(f'"{key}" in {where} must be {KINDS[kinds[-1]]}, not {value!r:.60}')
-        if value == "" and key in PLACES:
-            raise UsageError(f'"{key}" in {where} is empty; name a traced folder or a file')
-
-
-def _panel(record: Mapping[str, Any], folder: Path, where: str) -> PanelSpec:
-    _check(record, PANEL_KEYS, where)
-    kinds = [kind for kind in PLACES if kind in record]
-    if len(kinds) != 1:
-        raise UsageError(f"{where} needs one of {', '.join(PLACES)}, and only one")
-    kind = kinds[0]
-    places = record[kind] if kind == "merged" else [record[kind]]
-    if len(places) != (2 if kind == "merged" else 1) or not all(isinstance(p, str) for p in places):
-        raise UsageError(f'"merged" in {where} needs two traced folders: ["...", "..."]')
-    numbers = {key: record[key] for key in ("top-n", "routes", "span") if key in record}
-    for key, value in numbers.items():
-        if value < 1:
+def _panel(record: Any, where: str) -> PanelSpec:
+    panel = read_table(PanelSpec, record, where)
+    if len(panel.kinds) != 1:
+        raise UsageError(f"{where} needs one of graph, merged, svg, and only one")
+    (kind,) = panel.kinds
+    if "" in (panel.graph, panel.svg):
+        raise UsageError(f'"{kind}" in {where} is empty; name a traced folder or a file')
+    for key, value, goes_with in (
+        ("span", panel.span, ("graph", "merged", "svg")),
+        ("top-n", panel.top_n, ("graph", "merged")),
+        ("routes", panel.routes, ("graph",)),
+        ("level", panel.level, ("graph",)),
+        ("legend", panel.legend, ("graph",)),
+    ):
+        if value is not None and kind not in goes_with:
+            raise UsageError(f'"{key}" in {where} does not go with "{kind}"; leave it out')
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise UsageError(f'"{key}" in {where} must be at least 1, not {value}')
-    for key in [key for key in DRAWING if key in record and kind not in DRAWING[key]]:
-        raise UsageError(f'"{key}" in {where} does not go with "{kind}"; leave it out')
-    view = View(
-        max_nodes=numbers.get("top-n", 60),
-        routes=numbers.get("routes"),
-        level=check_level(record.get("level", "nodes"), where=f'"level" in {where}'),
-        alone=not record.get("legend", False),
-    )
-    return PanelSpec(
-        kind,
-        tuple(folder / place for place in places),
-        view,
-        title=record.get("title", ""),
-        span=numbers.get("span", 1),
-    )
+    return panel
 
 
-def _drawn(panel: PanelSpec, number: int) -> Panel:
-    draw = {"graph": _graph, "merged": _merged, "svg": _svg}[panel.kind]
-    try:
-        return Panel(draw(panel), panel.title, panel.span)
-    except UsageError as e:
-        raise UsageError(f"panel {number}: {e}") from e
+def page_of(spec: Spec, folder: Path) -> str:
+    """The page as SVG, in its own units and on white; places are relative to the folder."""
+    panels = []
+    for number, panel in enumerate(spec.panels, start=1):
+        try:
+            panels.append(Panel(_drawn(panel, folder), panel.title, panel.span))
+        except UsageError as e:
+            raise UsageError(f"panel {number}: {e}") from e
+    return compose(panels, columns=spec.columns or min(2, len(panels)), name=spec.title)
 
 
-def _graph(panel: PanelSpec) -> str:
-    return graph_svg(panel.places[0], panel.view)
-
-
-def _merged(panel: PanelSpec) -> str:
-    first, second = (open_graph(place) for place in panel.places)
-    merged = merge(first, second, align(first.graph, second.graph))
-    return merged_svg(merged, first, second, max_nodes=panel.view.max_nodes)
-
-
-def _svg(panel: PanelSpec) -> str:
-    (path,) = panel.places
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise UsageError(f"{path} is too large for a panel ({LARGEST >> 20} MiB at most)")
+def _drawn(panel: PanelSpec, folder: Path) -> str:
+    max_nodes = panel.top_n or 60
+    if panel.graph is not None:
+        level = panel.level or "nodes"
+        view = View(max_nodes, panel.routes, level, alone=not panel.legend)
+        return graph_svg(folder / panel.graph, view)
+    if panel.merged is not None:
+        first, second = (open_graph(folder / place) for place in panel.merged)
+        merged = merge(first, second, align(first.graph, second.graph))
+        return merged_svg(merged, first, second, max_nodes=max_nodes)
+    path = folder / (panel.svg or "")
+    content = read_bytes(path, UsageError, "draw it first", LARGEST)
+    with readable(path, UsageError, "draw it again", problem="is no SVG"):
         return checked(content.decode("utf-8"), str(path))
-    except OSError as e:
-        raise UsageError(f"{path} cannot be read ({reason(e)}); draw it first") from e
-    except ValueError as e:  # bytes that are no text, or a name that can be none
-        raise UsageError(f"{path} is no SVG ({reason(e)}); draw it again") from e

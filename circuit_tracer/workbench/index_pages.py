@@ -25,6 +25,7 @@ from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs import new_folder, token_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
+from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.render.html_data import ExportCommand
 from circuit_tracer.render.html_index import Dot, FailedRow, Index, IndexRow, Thumbnail, index_page
 from circuit_tracer.workbench.progress import Report, silent
@@ -187,7 +188,7 @@ def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             is_whole = target["token"] is not None and len(target["vocabulary_ids"]) > 0
             if is_whole and record["scores"] is not None:
                 yield folder, record
-        except (OSError, ValueError, LookupError, TypeError):
+        except UNREADABLE:
             continue
 
 

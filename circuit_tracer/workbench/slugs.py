@@ -17,6 +17,7 @@ from pathlib import Path
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.graphs.files.json_values import whole_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.reading import UNREADABLE
 
 MOST_CHARACTERS = 60
 MOST_BYTES = 71
@@ -89,7 +90,7 @@ def _stored_prompt(folder: Path) -> str | None:
     """The prompt of the trace in a folder; None where there is none that could be read."""
     try:
         prompt = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))["info"]["prompt"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except UNREADABLE:
         return None
     return prompt if isinstance(prompt, str) else None
 

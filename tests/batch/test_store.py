@@ -335,5 +335,5 @@ def test_a_prompt_is_found_by_what_people_know_it_by(tmp_path: Path) -> None:
     assert {run.find(one) for one in ("b2", "2", "a lemon is", key, key[:8])} == {key}
     with pytest.raises(UsageError, match="has no graph of"):
         run.find("b3")
-    with pytest.raises(GraphFileError, match="is no run"):
+    with pytest.raises(GraphFileError, match="is missing; give a folder"):
         open_run(tmp_path)

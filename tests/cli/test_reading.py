@@ -141,7 +141,7 @@ def test_settings_from_environment_and_file(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("model = ", "is no TOML"),
+        ("model = ", "cannot be read as TOML"),
         ('modle = "sprout"', '"modle"'),
         ('[trace]\ncolour = "red"', '"colour"'),
         ("[trace]\nnode-treshold = 1", 'did you mean "node_threshold"?'),

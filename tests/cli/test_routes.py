@@ -81,7 +81,7 @@ def test_why_not_explains_the_competitor_and_the_contrast(
         (["trace", "a banana is", "--why-not", "red", "--contrast", "a,b"], "exclude each other"),
         (["trace", "a banana is", "--why-not", "xyzzy"], "xyzzy"),
         (["paths", "GRAPH", "--sign", "x"], "--sign"),
-        (["supernodes", "GRAPH", "--edit", "none.toml"], "There is no none.toml"),
+        (["supernodes", "GRAPH", "--edit", "none.toml"], "none.toml is missing"),
         (["supernodes", "GRAPH", "--threshold", "7"], "--threshold 7"),
         (["compare", "GRAPH"], "two graphs"),
         (["compare", "GRAPH", "GRAPH", "--figure", "x.bmp"], "no known form"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from circuit_tracer.errors import GraphFileError, UsageError, reason
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.experiments.dissociation.spec import Form, Keep, Route
 from circuit_tracer.experiments.dissociation.step_results import (
     AblationResult,
@@ -27,6 +27,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.reading import readable
 
 DISSOCIATION_FILE = "dissociation.json"
 Holds = Literal["yes", "no", "unclear"]
@@ -191,9 +192,6 @@ def are_reports(paths: Sequence[Path]) -> bool:
 def read_report(path: Path) -> Report:
     """A report from its file or folder. GraphFileError, with what is wrong, for anything else."""
     path = path / DISSOCIATION_FILE if path.is_dir() else path
-    try:
-        return from_plain(Report, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as e:
-        raise GraphFileError(
-            f"{path} is no report that dissociate wrote ({reason(e)}); give the folder it wrote"
-        ) from e
+    problem, advice = "is no report that dissociate wrote", "give the folder it wrote"
+    with readable(path, GraphFileError, advice, problem=problem):
+        return from_plain(Report, json.loads(path.read_bytes()))

@@ -34,7 +34,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +42,7 @@ from typing import Any, Literal, get_args
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.experiments.kit.spec_reader import read_table, shown
+from circuit_tracer.reading import read_toml, readable
 
 Route = Literal["fact", "judgement"]
 Keep = Literal["right", "own"]
@@ -279,10 +279,7 @@ class _Trace:
 
 def read_spec(path: Path) -> Spec:
     """A spec from its file. UsageError, with what is wrong and where, for anything else."""
-    try:
-        record = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as e:  # also text that is no UTF-8 or sane TOML
-        raise UsageError(f"{path} cannot be read ({reason(e)}); give a spec in TOML") from e
+    record = read_toml(path, UsageError, "give a spec in TOML")
     where = path.name
     given: dict[str, Any] = {}
     if isinstance(record.get("families"), list):
@@ -320,15 +317,13 @@ def _item(record: Any, number: int, where: str) -> ItemSpec:
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = csv.DictReader(stream)
-            return [_csv_row(row, path.name, lines.line_num) for row in lines]
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UsageError(
-            f"the items {path.name} cannot be read ({reason(e)}); give a CSV file in the spec's "
-            "folder"
-        ) from e
+    advice = "give a CSV file in the spec's folder"
+    with (
+        readable(path.name, UsageError, advice, also=(csv.Error,)),
+        path.open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        lines = csv.DictReader(stream)
+        return [_csv_row(row, path.name, lines.line_num) for row in lines]
 
 
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no", "")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from circuit_tracer.errors import OutputError
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
+from circuit_tracer.reading import UNREADABLE
 
 STAGES = "stages"
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class StageStore:
             try:
                 found = from_plain(kind, record["result"])
                 self._count(name, float(record["seconds"]))
-            except (KeyError, TypeError, ValueError):
+            except UNREADABLE:
                 pass  # damaged: rerun
             else:
                 return found
@@ -87,6 +88,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The record of a stage; None for none, and for what cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except UNREADABLE:
         return None
     return record if isinstance(record, dict) else None

@@ -14,6 +14,7 @@ import numpy as np
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.graphs.files.json_values import from_plain, plain
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.render.trust_panel import StoredVerdict
 
 TRUST_FILE = "trust.json"
@@ -56,7 +57,7 @@ def stored_report(folder: Path, pruned: PrunedGraph) -> Mapping[str, Any] | None
         record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
         verdict_in(record)
         return record if record["fingerprint"] == fingerprint(pruned) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
 
 

@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.exchange_reader import EXTRAS, from_exchange
 from circuit_tracer.graphs.files.json_values import info_to_plain, plain
 from circuit_tracer.graphs.files.storage import TRACE_FILE, load_graph
 from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.reading import read_json
 
 GENERATOR = "circuit-tracer-cli"
 _FEATURE_TYPES = {
@@ -83,13 +84,7 @@ def write_exchange(record: Mapping[str, Any], path: Path) -> None:
 
 def read_exchange(path: Path | str) -> PrunedGraph:
     """Read a graph JSON file, ours or another tool's. Raises GraphFileError."""
-    try:
-        record = json.loads(Path(path).read_bytes())  # UTF-8, 16 or 32, with a BOM or without
-    except (OSError, ValueError, RecursionError) as e:
-        raise GraphFileError(
-            f"{path} cannot be read as graph JSON ({reason(e)}): export it again."
-        ) from e
-    return from_exchange(record)
+    return from_exchange(read_json(Path(path), GraphFileError, "export it again"))
 
 
 def open_graph(path: Path | str) -> PrunedGraph:

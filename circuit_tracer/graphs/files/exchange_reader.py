@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.exchange_node import (
     QUOTED,
     SLACK,
@@ -46,6 +46,7 @@ from circuit_tracer.graphs.graph import (
 from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.scores import scores
+from circuit_tracer.reading import readable
 
 EXTRAS = "circuit_tracer_cli"
 
@@ -56,12 +57,8 @@ def from_exchange(record: Any) -> PrunedGraph:
     Error nodes are known by their `feature_type`, so both forms of their ids are read. Raises
     GraphFileError that names what is wrong with the file.
     """
-    try:
+    with readable("This graph JSON", GraphFileError, "export it again", problem="is damaged"):
         return _read(record)
-    except GraphFileError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
-        raise GraphFileError(f"This graph JSON is damaged ({reason(e)}): export it again.") from e
 
 
 def _read(record: Any) -> PrunedGraph:

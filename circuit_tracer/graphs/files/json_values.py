@@ -13,12 +13,10 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.graphs.scores import Scores
 
@@ -32,7 +30,8 @@ def stored_as(name: str, spellings: Mapping[str, str] | None = None) -> Mapping[
     return {_STORED_AS: name, _SPELLINGS: spellings or {}}
 
 
-def _key(field: Field[Any]) -> str:
+def key_of(field: Field[Any]) -> str:
+    """The key of a dataclass's field in files."""
     key: str = field.metadata.get(_STORED_AS, field.name)
     return key
 
@@ -52,7 +51,7 @@ def plain(value: Any) -> Any:
     NaN as None."""
     if is_dataclass(value):
         return {
-            _key(field): plain(_stored(field, getattr(value, field.name)))
+            key_of(field): plain(_stored(field, getattr(value, field.name)))
             for field in fields(value)
         }
     if isinstance(value, np.ndarray):
@@ -75,15 +74,6 @@ def plain(value: Any) -> Any:
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON text of `plain(value)`: never NaN, never half a character."""
     return json.dumps(plain(value), allow_nan=False, ensure_ascii=ascii_only, indent=indent)
-
-
-def read_limited(path: Path, most: int, what: str) -> bytes:
-    """A file's content. GraphFileError if it has more than so many bytes, OSError as `open`."""
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise GraphFileError(f"{path} is too large for {what} ({most >> 20} MiB at most)")
-    return content
 
 
 def whole_text(text: str) -> str:
@@ -175,7 +165,7 @@ def _dataclass(kind: Any, record: Any, name: str) -> Any:
     _expect(isinstance(record, Mapping), name, record, "an object")
     hints, given = _hints(kind), {}
     for field in fields(kind):
-        key = _key(field)
+        key = key_of(field)
         if key in record:
             given[field.name] = _built(hints[field.name], _unstored(field, record[key]), key)
         elif field.default is MISSING and field.default_factory is MISSING:

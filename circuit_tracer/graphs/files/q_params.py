@@ -10,16 +10,16 @@ anybody's text: every field is checked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.exchange import exchange_id
-from circuit_tracer.graphs.files.json_values import read_limited, whole_text
+from circuit_tracer.graphs.files.json_values import whole_text
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.reading import read_json
 
 LARGEST = 16 << 20
 """Bytes of a file that is read."""
@@ -45,7 +45,8 @@ def with_pins(pruned: PrunedGraph, path: Path) -> PrunedGraph:
 
     Raises GraphFileError for a file that holds none, or names nodes that are not kept.
     """
-    record = _read(path)
+    record = read_json(path, GraphFileError, "export the pins again in the viewer", LARGEST)
+    record = record if isinstance(record, Mapping) else {}
     params = record.get("qParams", record)
     pins = pins_in(pruned, params)
     if pins is None:
@@ -96,13 +97,3 @@ def pins_in(pruned: PrunedGraph, params: Any) -> Pins | None:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        record = json.loads(read_limited(path, LARGEST, "pins"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise GraphFileError(
-            f"{path} cannot be read as JSON ({reason(e)}); export the pins again in the viewer"
-        ) from e
-    return record if isinstance(record, Mapping) else {}

@@ -12,16 +12,14 @@ and no `logit_softcap`; its files are read as well.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.edges.columns import MEMORY_BUDGET, edge_columns
 from circuit_tracer.graphs.files.json_values import (
     info_from_plain,
@@ -30,6 +28,7 @@ from circuit_tracer.graphs.files.json_values import (
     to_json,
     whole_text,
 )
+from circuit_tracer.graphs.files.parquet import column, opened_parquet
 from circuit_tracer.graphs.graph import (
     DROPPED,
     DROPPED_OF,
@@ -43,10 +42,10 @@ from circuit_tracer.graphs.graph import (
 )
 from circuit_tracer.graphs.influence import chunks, edge_flows, handed_down
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.reading import read_json, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 SCHEMA = "circuit-tracer-cli/trace"
 SCHEMA_VERSION = 2
@@ -90,9 +89,9 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
     """
     folder = _folder_of(Path(path))
     record = _read_record(folder / TRACE_FILE)
-    with _opened(folder / NODES_FILE) as file:
+    with opened_parquet(folder / NODES_FILE, GraphFileError, _TRACE_AGAIN) as file:
         node_table = file.read()
-    try:
+    with readable(folder, GraphFileError, _TRACE_AGAIN, problem="is damaged"):
         nodes = nodes_from_arrow(node_table, record["schema_version"])
         edges, edge_kept = _read_edges(folder / EDGES_FILE, memory_budget_bytes)
         pruned = PrunedGraph(
@@ -108,8 +107,6 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
         check_graph(pruned.graph)
         if (record.get("n_nodes"), record.get("n_edges")) != (len(nodes), len(edges)):
             raise ValueError("trace.json and the tables are from different traces")
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise GraphFileError(f"{folder} is damaged ({reason(e)}): {_TRACE_AGAIN}.") from e
     return pruned
 
 
@@ -158,7 +155,7 @@ def _write_edges(pruned: PrunedGraph, path: Path) -> None:
 
 def _read_edges(path: Path, memory_budget_bytes: int) -> tuple[Edges, Bools]:
     """The edges and which were kept, read in row groups."""
-    with _opened(path) as file:
+    with opened_parquet(path, GraphFileError, _TRACE_AGAIN) as file:
         count = int(file.metadata.num_rows)
         kept = np.empty(count, dtype=np.bool_)
         columns, start = None, 0
@@ -238,10 +235,7 @@ def _folder_of(path: Path) -> Path:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:  # ValueError: neither JSON nor UTF-8
-        raise GraphFileError(f"{path} cannot be read ({reason(e)}): {_TRACE_AGAIN}.") from e
+    record = read_json(path, GraphFileError, _TRACE_AGAIN)
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise GraphFileError(
             f"{path} was not written by circuit-tracer trace: give the folder of a trace."
@@ -253,21 +247,6 @@ def _read_record(path: Path) -> dict[str, Any]:
             " or trace again."
         )
     return record
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """The file; GraphFileError, with what to do, where it is missing or damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except FileNotFoundError as e:
-        raise GraphFileError(f"{path} is missing: {_TRACE_AGAIN}.") from e
-    except (OSError, pa.ArrowException) as e:
-        raise GraphFileError(f"{path} is damaged ({reason(e)}): {_TRACE_AGAIN}.") from e
 
 
 def nodes_from_arrow(table: pa.Table, version: int = SCHEMA_VERSION) -> Nodes:
@@ -283,18 +262,3 @@ def shares_in(table: pa.Table) -> Floats | None:
         return None
     shares: Floats = column(table, "cumulative", np.float64)
     return shares
-
-
-def column(
-    table: pa.Table | pa.RecordBatch, name: str, dtype: type[np.generic] | None = None
-) -> Any:
-    """One column as its own array. KeyError if it is not there, TypeError if of another type."""
-    column = table.column(name)
-    if column.null_count:
-        raise ValueError(f"empty cells in column {name}")
-    array = column.to_numpy()
-    if dtype is None and not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"column {name} holds {array.dtype}, not numbers with a point")
-    if dtype is not None and array.dtype != np.dtype(dtype):
-        raise TypeError(f"column {name} holds {array.dtype}, not {np.dtype(dtype)}")
-    return array

@@ -10,23 +10,24 @@ Nodes are named as `show` prints them; the ids of the exchange form ("0_117_3") 
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.errors import GraphFileError, reason
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.exchange import exchange_id
-from circuit_tracer.graphs.files.json_values import read_limited, whole_text
+from circuit_tracer.graphs.files.json_values import whole_text
 from circuit_tracer.graphs.graph import node_names
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
+from circuit_tracer.reading import read_toml
 
 SUPERNODES_FILE = "supernodes.toml"
 LARGEST = 4 << 20
 """Bytes of a file that is read: a name for each of a hundred thousand nodes."""
+_WRITE_AGAIN = "fix it, or write one with circuit-tracer supernodes GRAPH --out FILE"
 
 
 def write_supernodes(
@@ -65,7 +66,8 @@ def read_supernodes(
     names = node_names(pruned.graph)
     rows = {exchange_id(pruned.graph, row): row for row in pruned.kept_rows.tolist()}
     rows |= {name: row for row, name in enumerate(names)}
-    lists = {name: _members(path, name, given, rows) for name, given in _read(Path(path)).items()}
+    record = read_toml(Path(path), GraphFileError, _WRITE_AGAIN, LARGEST)
+    lists = {name: _members(path, name, given, rows) for name, given in record.items()}
     for row, count in Counter(row for one in lists.values() for row in one).items():
         if count > 1:
             raise GraphFileError(
@@ -83,19 +85,6 @@ def read_supernodes(
         if kept:
             groups.append(Supernode(name, tuple(sorted(kept))))
     return groups
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_limited(path, LARGEST, "supernodes").decode("utf-8-sig"))
-    except FileNotFoundError as e:
-        raise GraphFileError(
-            f"There is no {path}: write one with circuit-tracer supernodes GRAPH --out {path}."
-        ) from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as e:
-        raise GraphFileError(
-            f"{path} cannot be read as TOML ({reason(e)}): fix it or write it again."
-        ) from e
 
 
 def _members(path: Path | str, name: str, given: Any, rows: dict[str, int]) -> tuple[int, ...]:

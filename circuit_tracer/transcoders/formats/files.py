@@ -17,9 +17,11 @@ from typing import Any
 import yaml
 
 from circuit_tracer.bundled import PICKLES
-from circuit_tracer.errors import DictionaryError, reason
+from circuit_tracer.errors import DictionaryError
+from circuit_tracer.reading import readable
 
 GET_AGAIN = "get the files again, or train the dictionary again"
+_PLAIN = "get the file again, or write plain values without tags"
 _TEXT_BYTES = 16 << 20
 
 
@@ -33,35 +35,26 @@ def place_of(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """A JSON file of reasonable size, or one sentence."""
-    return _parsed(path, "JSON", json.loads)
+    return _parsed(path, "JSON", json.loads, GET_AGAIN)
 
 
 def read_table(path: Path) -> dict[str, Any]:
     """A JSON or YAML file that holds one table of settings; tags that build objects are refused."""
     is_yaml = path.suffix in (".yaml", ".yml")
-    content = _parsed(path, "plain YAML", yaml.safe_load) if is_yaml else read_json(path)
+    content = _parsed(path, "plain YAML", yaml.safe_load, _PLAIN) if is_yaml else read_json(path)
     if not isinstance(content, dict):
         raise DictionaryError(f"{place_of(path)} is not a table of settings; {GET_AGAIN}")
     return {str(key): value for key, value in content.items()}
 
 
-def _parsed(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
-    try:
+def _parsed(path: Path, kind: str, parse: Callable[[bytes], Any], advice: str) -> Any:
+    place, problem = place_of(path), f"cannot be read as {kind}"
+    with readable(place, DictionaryError, advice, problem=problem, also=(yaml.YAMLError,)):
         if path.stat().st_size > _TEXT_BYTES:
             raise DictionaryError(
-                f"{place_of(path)} has {path.stat().st_size:,} bytes, too many for settings; "
-                f"{GET_AGAIN}"
+                f"{place} has {path.stat().st_size:,} bytes, too many for settings; {GET_AGAIN}"
             )
-        return parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DictionaryError(f"{place_of(path)} is missing; {GET_AGAIN}") from error
-    except yaml.YAMLError as error:
-        raise DictionaryError(
-            f"{place_of(path)} cannot be read as {kind} ({reason(error)}); write plain values "
-            "without tags"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:  # also what is no UTF-8
-        raise DictionaryError(f"{place_of(path)} cannot be read as {kind}; {GET_AGAIN}") from error
+        return parse(path.read_bytes())
 
 
 # Folders

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.graphs.files.atomic import new_folder
+from circuit_tracer.reading import readable
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.trainer import Trainer
 
@@ -85,8 +86,9 @@ def load_checkpoint(
     if not (folder / FACTS).is_file():
         return None
     again = f"delete {folder} to start from the beginning"
-    try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    place, damage = f"the checkpoint in {folder}", (SafetensorError,)
+    with readable(place, TrainingError, again, problem="is damaged", also=damage):
+        facts = json.loads((folder / FACTS).read_bytes())
         stored_tensors = load_file(folder / TENSORS)  # safetensors knows few devices by name
         tensors = {name: tensor.to(device) for name, tensor in stored_tensors.items()}
         stored = RunIdentity(
@@ -96,8 +98,6 @@ def load_checkpoint(
             facts["total_tokens"],
         )
         position = Position(**facts["position"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise TrainingError(f"the checkpoint in {folder} is damaged; {again}") from error
     if differences := _differences(stored, identity):
         before, now = (" and ".join(one) for one in zip(*differences, strict=True))
         raise TrainingError(

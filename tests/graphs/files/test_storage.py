@@ -173,10 +173,10 @@ SCORES = dict.fromkeys(
 )
 DAMAGES = {
     "no trace.json": (remove("trace.json"), "give the folder that"),
-    "no nodes": (remove("nodes.parquet"), "missing: trace the prompt again"),
-    "no edges": (remove("edges.parquet"), "missing: trace the prompt again"),
-    "half a file": (truncate("edges.parquet"), "damaged .*: trace the prompt again"),
-    "empty file": (write("nodes.parquet", b"\n"), "damaged .*: trace the prompt again"),
+    "no nodes": (remove("nodes.parquet"), "missing; trace the prompt again"),
+    "no edges": (remove("edges.parquet"), "missing; trace the prompt again"),
+    "half a file": (truncate("edges.parquet"), "damaged .*; trace the prompt again"),
+    "empty file": (write("nodes.parquet", b"\n"), "damaged .*; trace the prompt again"),
     "no JSON": (write("trace.json", b"{"), "cannot be read"),
     "no UTF-8": (write("trace.json", b"\xff\xfe{}"), "cannot be read"),
     "a JSON list": (write("trace.json", b"[1]"), "not written by circuit-tracer"),

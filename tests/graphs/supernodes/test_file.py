@@ -83,7 +83,7 @@ def test_supernodes_go_into_the_exchange_form(pruned: PrunedGraph) -> None:
         ('a = ["embedding@0"]\nb = ["embedding@0"]', "2 times"),
         ('a = ["embedding@0", "embedding@0"]', "2 times"),
         ('a = ["embedding@0"]\na = ["embedding@1"]', "cannot be read as TOML"),
-        (b"\xff\xfe", "cannot be read as TOML"),
+        (b"\xff\xfe", "no text in UTF-8"),
         (b"#" * (5 << 20), "too large"),
         ("x = " + "[" * 5000 + "]" * 5000, "cannot be read as TOML"),
     ],
@@ -95,7 +95,7 @@ def test_a_wrong_file_is_explained(
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(GraphFileError, match=says):
         read_supernodes(pruned, path)
-    with pytest.raises(GraphFileError, match="There is no"):
+    with pytest.raises(GraphFileError, match=r"is missing; .* write one"):
         read_supernodes(pruned, tmp_path / "none.toml")
 
 
