@@ -229,5 +229,5 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     assert load_checkpoint(folder, free) is not None
     tensors = folder / "checkpoint.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-100])
-    with pytest.raises(TrainingError, match="damaged; delete"):
+    with pytest.raises(TrainingError, match=r"damaged .*; delete"):
         load_checkpoint(folder, identity)
