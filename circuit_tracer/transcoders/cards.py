@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.exchange import cantor
 from circuit_tracer.reading import readable
 
@@ -236,14 +237,11 @@ def write_cards(
         "vocabulary": json.dumps({str(i): t for i, t in sorted(vocabulary.items())}),
     }
     schema = SCHEMA.with_metadata(metadata)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with pq.ParquetWriter(
-            partial, schema, compression="zstd", compression_level=19, write_statistics=False
-        ) as writer:
-            for rows in layers:
-                table = pa.Table.from_pylist(list(rows), schema=schema)
-                writer.write_table(table, row_group_size=max(len(table), 1))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    options: dict[str, Any] = {"compression_level": 19, "write_statistics": False}
+    with (
+        new_file(path, overwrite=True) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", **options) as writer,
+    ):
+        for rows in layers:
+            table = pa.Table.from_pylist(list(rows), schema=schema)
+            writer.write_table(table, row_group_size=max(len(table), 1))

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 
 from circuit_tracer.bundled import (
-    PICKLES,
     bundled_dictionaries,
     bundled_folder,
     bundled_models,
@@ -29,7 +28,7 @@ from circuit_tracer.transcoders import hub
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.dictionary import Dictionary, check_fits
 from circuit_tracer.transcoders.formats import native
-from circuit_tracer.transcoders.formats.files import list_files
+from circuit_tracer.transcoders.formats.files import list_files, refuse_pickles
 from circuit_tracer.transcoders.formats.plan import Plan, check_plan, load_plan
 from circuit_tracer.transcoders.formats.reader import Folder
 from circuit_tracer.transcoders.formats.registry import READERS, reader_named, recognise
@@ -113,11 +112,7 @@ def find_dictionary(
         reader_named(format)
     text = text.rstrip("/") or "/"
     path = Path(text).expanduser()
-    if path.suffix.lower() in PICKLES:
-        raise DictionaryError(
-            f"{path.name} is a pickle-based file, which can run code when opened, so it is "
-            "refused; convert the dictionary to safetensors and give its folder"
-        )
+    refuse_pickles([path])
     bundled = _bundled(text, model)
     if bundled is not None:
         return _at(*bundled, "bundled", format)

@@ -111,7 +111,7 @@ def refuse_pickles(files: Mapping[str, Path] | Iterable[Path]) -> None:
         if path.suffix.lower() in PICKLES:
             raise DictionaryError(
                 f"{path.name} is a pickle-based file, which can run code when opened, so it is "
-                "refused; convert it to safetensors, or take it out of the dictionary's folder"
+                "refused; convert it to safetensors, and give a dictionary's folder without it"
             )
 
 

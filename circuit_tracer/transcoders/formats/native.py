@@ -21,7 +21,7 @@ from typing import Any, get_args
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import DictionaryError
-from circuit_tracer.graphs.files.atomic import new_folder
+from circuit_tracer.graphs.files.atomic import new_file, new_folder
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind
@@ -266,6 +266,5 @@ def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
 def update_config(folder: Path, **entries: Any) -> None:
     """Add or replace entries of `dictionary.json` (evaluation figures, ...), atomically."""
     config = {**read_config(folder), **entries}
-    partial = folder / f".{CONFIG}.partial"
-    partial.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / CONFIG)
+    with new_file(folder / CONFIG, overwrite=True) as file:
+        file.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

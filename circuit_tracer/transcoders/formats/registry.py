@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from circuit_tracer.bundled import PICKLES
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.formats import (
     circuit_tracer_sets,
@@ -55,7 +54,7 @@ def recognise(names: Iterable[str], place: str) -> Reader:
     for name in last:
         if name == "ae.pt" or name.endswith(".sae.pt"):
             raise plain_sae(f"{name} in {place} (dictionary_learning's and Qwen-Scope's way)")
-    refuse_pickles(Path(name) for name in last if Path(name).suffix.lower() in PICKLES)
+    refuse_pickles(map(Path, last))
     if "cfg.json" in last:
         raise DictionaryError(
             f"{place} has cfg.json but no sae_weights.safetensors (SAELens) or sae.safetensors "
