@@ -1,4 +1,4 @@
-"""Supernodes of a graph with all that is said of them: their scores, edges and routes."""
+"""Supernodes of a graph with what is reported of them: their scores, edges and routes."""
 
 from __future__ import annotations
 
