@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, ROUTES
+from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, ROUTES, SET_PARTS
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.heads import Terms
-from circuit_tracer.experiments.dissociation.steps.sets import PARTS, HalfSets
+from circuit_tracer.experiments.dissociation.steps.sets import HalfSets
 from circuit_tracer.experiments.dissociation.steps.stores import MeanAblations
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
@@ -103,7 +103,7 @@ def _graph_rows(graphs: ItemGraphs) -> Iterator[Row]:
     for route in ROUTES:
         columns = (graphs.part, graphs.layer, graphs.feature, getattr(graphs, route))
         for part, layer, feature, value in zip(*columns, strict=True):
-            row = {"step": "share", "family": route, "set": f"{PARTS[part]} {feature}"}
+            row = {"step": "share", "family": route, "set": f"{SET_PARTS[part]} {feature}"}
             yield {**row, "layer": layer, "value": value}
     for one in graphs.overlaps:
         row = {"step": "overlap", "family": one.first, "set": one.second}

@@ -18,6 +18,7 @@ from circuit_tracer.graphs.files.json_values import stored_as
 
 SetName = Literal["F", "V", "S"]
 """F: influential in fact graphs alone; V: in judgement graphs alone; S: in both."""
+SetPart = Literal["early", "late"]
 Part = Literal["early", "late", "together"]
 """early: the stores, at the object's position in the first third of the layers. late: the
 read-outs, all later layers at every position."""
@@ -33,6 +34,7 @@ Asked = Literal["completed", "affirmed"]
 
 ROUTES: tuple[Route, ...] = ("fact", "judgement")
 SETS: tuple[SetName, ...] = ("F", "V", "S")
+SET_PARTS: tuple[SetPart, ...] = ("early", "late")
 PARTS: tuple[Part, ...] = ("early", "late", "together")
 CLAIM_ROLES: tuple[ClaimRole, ...] = ("value", "verdict")
 # The stored key keeps its first spelling.
@@ -91,7 +93,7 @@ class FeatureSet:
     """A route's features as chosen on one half of the objects (3. sets)."""
 
     name: SetName
-    part: Literal["early", "late"]
+    part: SetPart
     half: int
     """0 or 1: the half it was chosen on; it is tested on the other."""
     members: tuple[Member, ...]

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.experiments.dissociation.step_results import (
+    SET_PARTS,
     SETS,
     FeatureSet,
     Member,
@@ -35,8 +35,6 @@ LEAST = 1e-4
 """Mean shares below this belong nowhere."""
 PERMUTED: tuple[SetName, ...] = ("F", "V")
 """The sets that are chosen with permuted labels as well."""
-PartName = Literal["early", "late"]
-PARTS: tuple[PartName, ...] = ("early", "late")
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def described(
 ) -> list[FeatureSet]:
     """The chosen sets with what is known of their members."""
     found = []
-    for part, part_name in enumerate(PARTS):
+    for part, part_name in enumerate(SET_PARTS):
         weights, theirs = mean_weights(chosen_on, part), mean_weights(tested_on, part)
         for name in SETS:
             keys = sets.chosen[name][part]
