@@ -57,6 +57,10 @@ class Opened:
             "p => !p.waiting && !p.stale && !p.moving && p.edgesLeft >= p.edgeLimit))"
         )
 
+    def painted(self) -> None:
+        """Wait until the browser has shown what was last changed."""
+        self.run("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
     def place_of(self, row: int, plot: int = 0) -> tuple[float, float]:
         """Where a node stands in the window."""
         x, y = self.run(
