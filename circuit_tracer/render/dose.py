@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circuit_tracer.graphs.bootstrap import Interval
@@ -21,7 +20,7 @@ from circuit_tracer.render.svg_page import MARGIN
 from circuit_tracer.render.text import printable
 
 if TYPE_CHECKING:
-    from circuit_tracer.interventions.steering import Steered
+    from circuit_tracer.interventions.steering import Dose, Steered
 
 WIDTH = 600.0 - 2 * MARGIN
 LEFT = 62.0
@@ -30,35 +29,23 @@ UNITS = {"of-max": "times maximum", "value": "activation", "times": "times natur
 PROBABILITIES = Axis(0.0, 1.0, 0.25, percent=True)
 
 
-@dataclass(frozen=True)
-class Point:
-    """One dose."""
-
-    strength: float
-    first: float
-    """Probability of the target as the next token; NaN if none is followed."""
-    mean: float
-    """Over the new tokens."""
-    perplexity: float
-
-
-def dose_svg(points: Sequence[Point], before: Point, *, title: str, unit: str, target: str) -> str:
+def dose_svg(before: Dose, doses: Sequence[Dose], *, title: str, unit: str, target: str) -> str:
     """The figure for rising doses; `before` is the model with nothing changed."""
-    labels = {x: f"{x:g}" for x in sorted({0.0, *(point.strength for point in points)})}
+    labels = {x: f"{x:g}" for x in sorted({0.0, *(dose.strength for dose in doses)})}
     x_name = f"strength ({unit}; dotted: nothing changed)"
     sheet = Sheet(printable(title), width=WIDTH)
     followed = [
-        _line("next token", points, "first", palette.POSITIVE),
-        _line("new tokens", points, "mean", palette.FEATURE, "5 3"),
+        _line("next token", [(dose.strength, dose.first) for dose in doses], palette.POSITIVE),
+        _line("new tokens", [(dose.strength, dose.mean) for dose in doses], palette.FEATURE, "5 3"),
     ]
-    costs = [_line("perplexity", points, "perplexity", palette.NEGATIVE)]
-    decades = Axis.decades([point.perplexity for point in (*points, before)])
+    perplexities = [(dose.strength, dose.text.perplexity) for dose in doses]
+    costs = [_line("perplexity", perplexities, palette.NEGATIVE)]
+    natural = before.text.perplexity
+    decades = Axis.decades([*(perplexity for _, perplexity in perplexities), natural])
     name = f"Probability of {printable(target) or 'the target'}"
     sheet.lines(
         LinePanel(name, followed, x_name, labels, PROBABILITIES, level=before.first),
-        LinePanel(
-            "Perplexity of the new text", costs, x_name, labels, decades, level=before.perplexity
-        ),
+        LinePanel("Perplexity of the new text", costs, x_name, labels, decades, level=natural),
         across=1,
         left=LEFT,
     )
@@ -68,19 +55,16 @@ def dose_svg(points: Sequence[Point], before: Point, *, title: str, unit: str, t
 def steering_svg(steered: Steered) -> str:
     """The curve of the first prompt that was steered."""
     names = ", ".join(f"{one.name} {one.label}".strip() for one in steered.features)
-    before, *points = [
-        Point(dose.strength, dose.first, dose.mean, dose.text.perplexity)
-        for dose in steered.prompts[0][1].curve
-    ]
+    before, *doses = steered.prompts[0][1].curve
     return dose_svg(
-        points,
         before,
+        doses,
         title=f"Holding {names}",
         unit=UNITS[steered.unit],
         target=shown(steered.target),
     )
 
 
-def _line(name: str, points: Sequence[Point], which: str, color: str, dashes: str = "") -> Line:
-    values = [(one.strength, Interval(getattr(one, which), math.nan, math.nan)) for one in points]
+def _line(name: str, points: Sequence[tuple[float, float]], color: str, dashes: str = "") -> Line:
+    values = [(strength, Interval(value, math.nan, math.nan)) for strength, value in points]
     return Line(name, values, color, dashes)

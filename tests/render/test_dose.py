@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from circuit_tracer.render.dose import Point, dose_svg
-
-CURVE = [Point(1.0, 0.1, 0.02, 3.0), Point(5.0, 0.4, 0.2, 9.0), Point(10.0, 0.9, 0.5, 2e5)]
-BEFORE = Point(0.0, 0.01, 0.01, 2.5)
+from circuit_tracer.render.dose import dose_svg
 
 
-def drawn(points: list[Point], before: Point = BEFORE, title: str = "Holding L4/288") -> str:
-    return dose_svg(points, before, title=title, unit="times maximum", target="yellow")
+def _dose(strength: float, first: float, mean: float, perplexity: float) -> Any:
+    """What a figure reads of a dose."""
+    text = SimpleNamespace(perplexity=perplexity)
+    return SimpleNamespace(strength=strength, first=first, mean=mean, text=text)
+
+
+CURVE = [_dose(1.0, 0.1, 0.02, 3.0), _dose(5.0, 0.4, 0.2, 9.0), _dose(10.0, 0.9, 0.5, 2e5)]
+BEFORE = _dose(0.0, 0.01, 0.01, 2.5)
+
+
+def drawn(doses: list[Any], before: Any = BEFORE, title: str = "Holding L4/288") -> str:
+    return dose_svg(before, doses, title=title, unit="times maximum", target="yellow")
 
 
 def test_it_has_three_lines_and_a_point_for_each_dose() -> None:
@@ -29,16 +38,16 @@ def test_it_has_three_lines_and_a_point_for_each_dose() -> None:
 
 
 @pytest.mark.parametrize(
-    "points",
+    "doses",
     [
-        [Point(0.0, 0.5, 0.5, 1.0)],
-        [Point(-2.0, 0.5, 0.5, 3.0), Point(2.0, 0.1, 0.1, 4.0)],
-        [Point(1.0, math.nan, math.nan, math.nan)],
-        [Point(1.0, 0.0, 1.0, math.inf)],
+        [_dose(0.0, 0.5, 0.5, 1.0)],
+        [_dose(-2.0, 0.5, 0.5, 3.0), _dose(2.0, 0.1, 0.1, 4.0)],
+        [_dose(1.0, math.nan, math.nan, math.nan)],
+        [_dose(1.0, 0.0, 1.0, math.inf)],
     ],
 )
-def test_odd_numbers_stay_on_the_page(points: list[Point]) -> None:
-    root = ET.fromstring(drawn(points))
+def test_odd_numbers_stay_on_the_page(doses: list[Any]) -> None:
+    root = ET.fromstring(drawn(doses))
     height = float(root.attrib["height"])
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= float(root.attrib["width"])
