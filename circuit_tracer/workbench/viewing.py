@@ -58,7 +58,7 @@ def shown(
     groups: Sequence[tuple[str, Sequence[int]]] = () if pinned is None else pinned.groups
     if beside is not None:
         groups = groups if pinned is not None else supernodes_in(beside, pruned) or ()
-        report = report if report is not None else _report(pruned, beside)
+        report = report if report is not None else stored_report(beside, pruned)
     return Shown(
         pruned,
         slug,
@@ -136,11 +136,6 @@ def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
     except GraphFileError as error:
         logger.info(f"{error}")
         return None
-
-
-def _report(pruned: PrunedGraph, folder: Path) -> Mapping[str, Any] | None:
-    """The record of the trust report, if it is of this very graph."""
-    return stored_report(folder, pruned)
 
 
 def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:

@@ -1,15 +1,13 @@
 // Attention heads: the panel's tab about those that the graph's influence passes through, and the
 // heads of one edge.
 
-const MOST_LEADING = 24;
-
 function headsTab(app) {
   const plot = app.active, { graph } = plot;
   if (!graph.leading.length) return wayToHeads(graph);
   return [
     h("p.hint", {}, "How much of the influence along the kept edges passes through a head, and its largest move: from which token to which. An edge passes heads in every layer between its ends, so several can carry the same part." +
       (graph.heads ? " A click lights up the edges that a head carries, and says how much of that starts where." : "")),
-    h("ol.leading", {}, graph.leading.slice(0, MOST_LEADING).map((head) => leadingItem(app, plot, head, graph.leading[0].share))),
+    h("ol.leading", {}, graph.leading.map((head) => leadingItem(app, plot, head, graph.leading[0].share))),
     ...wayToHeads(graph),
   ];
 }
