@@ -29,7 +29,6 @@ from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
-    add_plain,
     note,
     plain_table,
     sign_style,
@@ -49,7 +48,7 @@ def leading_table(pruned: PrunedGraph, heads: Sequence[LeadingHead]) -> Renderab
     table.add_column("from → to, with its share of the head")
     for head in heads:
         moves = [f"{_move(pruned.graph, move)} {percent(move.share)}" for move in head.moves]
-        add_plain(table, head.name, percent(head.share), ",  ".join(moves))
+        table.line(head.name, percent(head.share), ",  ".join(moves))
     return Group(table, Text(_of_what(pruned), style="dim"))
 
 
@@ -111,14 +110,13 @@ def edge_heads(
     for head in strongest_heads(part)[:most]:
         move = _move(graph, Move(head.key, head.query, 1.0))
         cells = (head.name, f"{head.loading:+.4g}", percent(head.share), move)
-        add_plain(heads, *cells, style=sign_style(head.loading))
+        heads.line(*cells, style=sign_style(head.loading))
     return [Group(title, heads), _layers(part, weight)]
 
 
 def _layers(part: HeadLoadings, weight: float) -> Table:
     table = plain_table("At every layer the heads and what stays sum to the edge's weight.")
-    table.texts("layer")
-    table.numbers("through heads", "stays in the stream")
+    table.texts("layer").numbers("through heads", "stays in the stream")
     table.add_column("each head, strongest first")
     for layer in np.unique(part.layer).tolist():
         here = part.take(part.layer == layer)
@@ -134,7 +132,7 @@ def _layers(part: HeadLoadings, weight: float) -> Table:
         ]
         through = float(here.loading.sum()) - stays
         cells = (f"{through:+.4g}", f"{stays:+.4g}", "  ".join(each[:6]))
-        add_plain(table, f"L{layer}", *cells)
+        table.line(f"L{layer}", *cells)
     return table
 
 
@@ -199,12 +197,11 @@ def _keys(graph: Graph, qk: QkAttribution, most: int = 6) -> Table:
     shown = [key for i, key in enumerate(ranked) if i < most or key.position == qk.key]
     left = len(ranked) - len(shown)
     table = plain_table(f"{left} more keys with less attention." if left > 0 else "")
-    table.texts("key")
-    table.numbers("attention", "score")
+    table.texts("key").numbers("attention", "score")
     for key in shown:
         mark = "  ←" if key.position == qk.key else ""
         name = _token(graph, key.position) + mark
-        add_plain(table, name, percent(key.attention), f"{key.score:+.3f}")
+        table.line(name, percent(key.attention), f"{key.score:+.3f}")
     return table
 
 
@@ -213,36 +210,33 @@ def _by_kind(parts: Parts) -> Table:
         "constant: biases, and all that is no node (features zeroed at BOS). The sum misses the "
         f"model's own score by a share of {parts.residual:.0e}."
     )
-    table.texts("query \\ key")
-    table.numbers(*KINDS, "sum")
+    table.texts("query \\ key").numbers(*KINDS, "sum")
     whole = np.vstack([parts.by_kind, parts.by_kind.sum(0)])
     for name, row in zip((*KINDS, "sum"), whole, strict=True):
-        add_plain(table, name, *(f"{value:+.3f}" for value in (*row.tolist(), float(row.sum()))))
+        table.line(name, *(f"{value:+.3f}" for value in (*row.tolist(), float(row.sum()))))
     return table
 
 
 def _terms(parts: Parts, name: Name, top: int) -> Table:
     note = "Weak sources were only summed; a stronger term may be among them."
-    table = plain_table("" if parts.complete else note)
-    table.numbers("term")
+    table = plain_table("" if parts.complete else note).numbers("term")
     table.texts("source of the query", "source of the key")
     for term in (*parts.positive[:top], *parts.negative[:top]):
         cells = (f"{term.value:+.4f}", name(term.query), name(term.key))
-        add_plain(table, *cells, style=sign_style(term.value))
+        table.line(*cells, style=sign_style(term.value))
     return table
 
 
 def _single(parts: Parts, name: Name, top: int) -> Table:
     table = plain_table()
     for side in ("of the query", "of the key"):
-        table.texts(side)
-        table.numbers("")
+        table.texts(side).numbers("")
     sides = (
         [(name(one.source), f"{one.value:+.3f}") for one in shares[:top]]
         for shares in (parts.query_sources, parts.key_sources)
     )
     for query, key in zip_longest(*sides, fillvalue=("", "")):
-        add_plain(table, *query, *key)
+        table.line(*query, *key)
     return table
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import number, percent
-from circuit_tracer.render.terminal import add_plain, plain_table
+from circuit_tracer.render.terminal import plain_table
 from circuit_tracer.render.text import printable, shorten, word_text
 
 if TYPE_CHECKING:
@@ -27,13 +27,10 @@ def matches_table(matches: Sequence[Match], limit: int) -> Table:
     """The features that match a search: name, label, frequency, maximum, promoted tokens."""
     left = len(matches) - limit
     table = plain_table(f"{limit:,} of {len(matches):,} features." if left > 0 else "")
-    table.texts("feature", "label")
-    table.numbers("fires", "maximum")
-    table.texts("promotes")
+    table.texts("feature", "label").numbers("fires", "maximum").texts("promotes")
     for match in matches[:limit]:
         card = match.card
-        add_plain(
-            table,
+        table.line(
             f"L{card.layer}/{card.feature}",
             shorten(printable(card.label), 28),
             percent(card.frequency),
@@ -55,7 +52,7 @@ def card_tables(card: Card, contexts: int) -> list[RenderableType]:
         ]
     lines += [("promotes", _listed(card.promotes)), ("suppresses", _listed(card.suppresses))]
     for name, text in lines:
-        add_plain(facts, name, printable(text))
+        facts.line(name, printable(text))
     parts: list[RenderableType] = [facts]
     if card.examples:
         parts.append(_histogram(card))
@@ -75,27 +72,23 @@ def _histogram(card: Card) -> Table:
     for value in values:
         counts[min(int(BINS * value / card.max_activation), BINS - 1)] += 1
     table = plain_table("Activations in the examples on the card, chosen by quantiles.")
-    table.numbers("activation")
-    table.texts("")
-    table.numbers("tokens")
+    table.numbers("activation").texts("").numbers("tokens")
     step = card.max_activation / BINS
     for i, count in enumerate(counts):
         bar = "█" * round(BAR * count / max(*counts, 1))
-        add_plain(table, f"{i * step:.2f} to {(i + 1) * step:.2f}", bar, str(count))
+        table.line(f"{i * step:.2f} to {(i + 1) * step:.2f}", bar, str(count))
     return table
 
 
 def _contexts(card: Card, most: int) -> Table:
     table = plain_table("The token at which it fires most stands in square brackets.")
-    table.texts("quantile")
-    table.numbers("activation")
-    table.texts("context")
+    table.texts("quantile").numbers("activation").texts("context")
     listed: Counter[str] = Counter()
     for example in card.examples:
         listed[example.quantile] += 1
         if listed[example.quantile] <= most:
             strongest = max(example.activations, default=0.0)
-            add_plain(table, example.quantile, number(strongest), _context(example))
+            table.line(example.quantile, number(strongest), _context(example))
     return table
 
 

@@ -17,7 +17,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, titled
+from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
 
 PROMPT_CELLS = 56
@@ -103,8 +103,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
         features = pruned.graph.nodes.kind[pruned.node_kept] == NodeKind.FEATURE
         value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
         through = f" ({pruned.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
-        add_plain(
-            table,
+        table.line(
             name,
             f"{shorten(printable(pruned.graph.info.prompt).strip(), 36)}{through}",
             shorten(f"{target_text(target)} {value}", 18),
@@ -123,7 +122,7 @@ def overlap_table(rows: Sequence[tuple[str, Overlap, float | None]], *, place: i
     for number, (name, overlap, p) in enumerate(rows):
         values = [getattr(overlap, one) for one in names]
         shown = [_figure(value, as_place=number == place) for value in values]
-        add_plain(table, name, *shown, "" if p is None else f"{p:.3f}")
+        table.line(name, *shown, "" if p is None else f"{p:.3f}")
     return table
 
 
@@ -149,15 +148,13 @@ def features_table(
     words = prompt_texts(pruned.graph.info.tokens)
     table.add_column("feature", no_wrap=True, min_width=8)
     table.add_column("label", no_wrap=True, min_width=24)
-    table.texts("token")
-    table.numbers("influence in A", "in B")
+    table.texts("token").numbers("influence in A", "in B")
     for row in rows[:limit]:
         values = [
             percent(float(graph.influence[at])) if at >= 0 else "-"
             for graph, at in zip(graphs, merged.rows[row], strict=True)
         ]
-        add_plain(
-            table,
+        table.line(
             f"L{nodes.layer[row]}/{nodes.feature[row]}",
             shorten(short_label(pruned.graph, row), LABEL_CELLS),
             shorten(words[int(nodes.position[row])], 18),

@@ -11,7 +11,7 @@ from rich.text import Text
 from circuit_tracer.graphs.token_text import shown, target_text
 from circuit_tracer.render.dose import UNITS
 from circuit_tracer.render.numbers import number, percent
-from circuit_tracer.render.terminal import add_plain, plain_table, sign_style
+from circuit_tracer.render.terminal import plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -37,13 +37,11 @@ def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, T
         f"and says in the {modes[-1]} mode."
     )
     table.texts("changed", "label")
-    table.numbers("edge", "routes", *(SHORT[mode] for mode in modes), "gives")
-    table.texts("says")
+    table.numbers("edge", "routes", *(SHORT[mode] for mode in modes), "gives").texts("says")
     for row in ablation.rows:
         last = row.measured[modes[-1]]
         changes = [row.measured[mode].logits[which] for mode in modes]
-        add_plain(
-            table,
+        table.line(
             shorten(printable(row.name), NAME_CELLS),
             shorten(printable(row.label).strip(), LABEL_CELLS),
             *_predicted(row, which),
@@ -83,8 +81,7 @@ def _steering(
     texts = plain_table()
     texts.add_column("before", ratio=1, overflow="fold")
     texts.add_column(f"{unit} {asked:g}", ratio=1, overflow="fold")
-    add_plain(
-        texts,
+    texts.line(
         f"{printable(prompt)}{_continuation(steering.before.text)}",
         f"{printable(prompt)}{_continuation(after.text)}",
     )
@@ -93,12 +90,10 @@ def _steering(
         f"dose: {unit}; {f'{followed}new tokens; ' if target else ''}perplexity: of the new text "
         "under the unchanged model."
     )
-    curve.numbers("dose", "first", "mean", "perplexity")
-    curve.texts("text")
+    curve.numbers("dose", "first", "mean", "perplexity").texts("text")
     names = ["none", *(f"{dose.strength:g}" for dose in steering.doses)]
     for name, dose in zip(names, steering.curve, strict=True):
-        add_plain(
-            curve,
+        curve.line(
             name,
             percent(dose.first) if dose.text.target else "",
             percent(dose.mean) if dose.text.target else "",

@@ -13,6 +13,9 @@ from typing import Any, Self
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.table import Column, Table
+from rich.text import Text
+
+from circuit_tracer.render.text import printable
 
 LEAST_TEXT = 12
 """Cells that a column of text keeps."""
@@ -36,6 +39,10 @@ class FittedTable(Table):
         for name in names:
             self.add_column(name, justify="right", no_wrap=True)
         return self
+
+    def line(self, *cells: str, style: str = "") -> None:
+        """Add a row of plain text: nothing in it is read as rich markup."""
+        self.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """As a table of columns that all have a width."""

@@ -20,7 +20,6 @@ from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     WIDTH,
-    add_plain,
     in_lines,
     note,
     plain_table,
@@ -63,17 +62,14 @@ def group_table(
         f"{len(groups)} supernodes of {len(grouped)} nodes; influence: summed over the members."
     )
     shown = [name for name in MEANINGS if any(getattr(s, name) is not None for s in scores)]
-    table.texts("supernode", "at token")
-    table.numbers("nodes")
-    table.texts("layers")
+    table.texts("supernode", "at token").numbers("nodes").texts("layers")
     table.numbers("influence", *shown)
     for group, score in zip(groups, scores, strict=True):
         rows = list(group.rows)
         positions = sorted({int(nodes.position[row]) for row in rows})
         layers = sorted({int(nodes.layer[row]) for row in rows})
         ends = dict.fromkeys((layers[0], layers[-1]))
-        add_plain(
-            table,
+        table.line(
             shorten(printable(group.name), LABEL_CELLS),
             shorten(" ".join(f"{words[at]}@{at}" for at in positions), 18),
             str(len(rows)),
@@ -113,8 +109,7 @@ def figures_table(figures: Mapping[str, Figure]) -> Table:
     table = plain_table().texts("score").numbers("here", "random", "p")
     table.add_column("")
     for name, figure in figures.items():
-        add_plain(
-            table,
+        table.line(
             name,
             f"{figure.value:.2f}",
             f"{figure.random:.2f}",

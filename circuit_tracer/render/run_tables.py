@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, titled
+from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def scores(
         table.numbers(name)
     for name, values in by_name.items():
         share = name in _SHARES or name.endswith("_share")
-        add_plain(table, name.replace("_", " "), *(_score(v, share=share) for v in values))
+        table.line(name.replace("_", " "), *(_score(v, share=share) for v in values))
     return [Group(*titled("Scores over prompts, by quantile", table))]
 
 
@@ -95,8 +95,7 @@ def features(lines: Sequence[FeatureLine]) -> list[RenderableType]:
         table = plain_table().texts("feature", "label")
         table.numbers("prompts", "frequency", "influence")
         for line in (one for one in lines if one.tag == tag):
-            add_plain(
-                table,
+            table.line(
                 line.name,
                 shorten(printable(line.label).strip(), LABEL_CELLS),
                 f"{line.prompts:,}",
@@ -121,8 +120,7 @@ def routes(lines: Sequence[RouteLine]) -> list[RenderableType]:
     table = plain_table().texts("features", "labels").numbers("prompts", "share", "sign")
     for line in lines:
         labels = " → ".join(printable(label).strip() for label in line.labels)
-        add_plain(
-            table,
+        table.line(
             line.route,
             shorten(labels, PROMPT_CELLS),
             f"{line.prompts:,}",
@@ -139,5 +137,5 @@ def heads(lines: Sequence[HeadLine]) -> list[RenderableType]:
     title = "Attention heads: mean share of the kept influence that passes through"
     table = plain_table().texts("head").numbers("prompts", "share")
     for line in lines:
-        add_plain(table, line.name, f"{line.prompts:,}", _interval(line.share))
+        table.line(line.name, f"{line.prompts:,}", _interval(line.share))
     return [Group(*titled(title, table))]

@@ -18,7 +18,6 @@ from circuit_tracer.render.route_lines import routes, straight
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     WIDTH,
-    add_plain,
     in_lines,
     note,
     plain_table,
@@ -74,13 +73,11 @@ def targets(graph: Graph) -> Table:
     """What the graph explains: each target with its probability, logit and weight."""
     table = plain_table()
     table.add_column("target", no_wrap=True, min_width=12)
-    table.numbers("at", "probability", "logit", "weight")
-    table.texts("")
+    table.numbers("at", "probability", "logit", "weight").texts("")
     texts = target_texts(graph.info.targets)
     rows = graph.target_rows.tolist()
     for row, target, words in zip(rows, graph.info.targets, texts, strict=True):
-        add_plain(
-            table,
+        table.line(
             shorten(words, LABEL_CELLS),
             str(target.position),
             percent(target.probability),
@@ -96,5 +93,5 @@ def scores(pruned: PrunedGraph) -> Table:
     table = plain_table(header=False).texts("").numbers("")
     table.add_column()
     for score in score_lines(pruned):
-        add_plain(table, score.name, score.value, score.meaning)
+        table.line(score.name, score.value, score.meaning)
     return table

@@ -12,7 +12,7 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import short_label
 from circuit_tracer.render.numbers import number, percent
-from circuit_tracer.render.terminal import LABEL_CELLS, add_plain, plain_table, sign_style
+from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten
 
 END_CELLS = 23
@@ -24,13 +24,11 @@ def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     rows = np.flatnonzero(pruned.node_kept & (nodes.kind != NodeKind.LOGIT))
     rows = rows[np.lexsort((rows, -pruned.influence[rows]))]
     table = plain_table(_caption(len(rows), limit, "kept nodes, those with most influence"))
-    table.texts("node", "label", "token")
-    table.numbers("activation", "influence")
+    table.texts("node", "label", "token").numbers("activation", "influence")
     words = prompt_texts(graph.info.tokens)
     for row in rows[:limit].tolist():
         is_feature = nodes.kind[row] == NodeKind.FEATURE
-        add_plain(
-            table,
+        table.line(
             node_name(graph, row),
             shorten(printable(nodes.label[row]).strip(), LABEL_CELLS) if is_feature else "",
             shorten(words[int(nodes.position[row])], 12),
@@ -48,13 +46,11 @@ def edge_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
     order = np.lexsort((edges, -flow))[:limit]
     shares = edge_shares(graph, edges[order])
     table = plain_table(_caption(len(edges), limit, "kept edges, those that carry most influence"))
-    table.texts("from", "to")
-    table.numbers("weight", "of input", "influence")
+    table.texts("from", "to").numbers("weight", "of input", "influence")
     columns = (edges[order].tolist(), shares.tolist(), flow[order].tolist())
     for edge, share, carried in zip(*columns, strict=True):
         weight = float(graph.edges.weight[edge])
-        add_plain(
-            table,
+        table.line(
             _end(graph, int(graph.edges.source[edge])),
             _end(graph, int(graph.edges.target[edge])),
             f"{weight:+.3f}",

@@ -13,11 +13,9 @@ from io import StringIO
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from circuit_tracer.render.fitted_table import FittedTable
-from circuit_tracer.render.text import printable
 
 WIDTH = 80
 LABEL_CELLS = 30
@@ -57,11 +55,6 @@ def plain_table(caption: str = "", *, header: bool = True) -> FittedTable:
         caption_justify="left",
         caption_style="dim",
     )
-
-
-def add_plain(table: Table, *cells: str, style: str = "") -> None:
-    """Add a row of plain text: nothing in it is read as rich markup."""
-    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
 def titled(title: str, *parts: RenderableType) -> list[RenderableType]:

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from circuit_tracer.render.terminal import add_plain, as_text, note, plain_table
+from circuit_tracer.render.terminal import as_text, note, plain_table
 
 ROWS = (
     ("L12/1034@7", "a label of several words → tokens", "+3.645", "24 %", "0.73 [0.64, 0.79]"),
@@ -24,7 +24,7 @@ def shown(width: int, *, wraps: bool = True) -> str:
     table.add_column("share", justify="right")
     table.add_column("interval", justify="right")
     for row in ROWS:
-        add_plain(table, *row)
+        table.line(*row)
     return as_text(table, width=width)
 
 
@@ -55,7 +55,7 @@ def test_random_tables_keep_their_numbers() -> None:
             table.add_column(heading, justify="right", no_wrap=bool(number % 2))
         cells = [[f"{draw.uniform(-1e6, 1e6):.3f}" for _ in range(columns)] for _ in range(3)]
         for row in cells:
-            add_plain(table, *row)
+            table.line(*row)
         text = as_text(table, width=draw.randint(5, 60))
         assert [line.split() for line in text.splitlines()[-3:]] == cells
 

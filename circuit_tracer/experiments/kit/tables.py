@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from circuit_tracer.render.terminal import add_plain, plain_table, titled
+from circuit_tracer.render.terminal import plain_table, titled
 from circuit_tracer.render.text import printable
 
 _ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
@@ -42,7 +42,7 @@ def rich_table(table: Table) -> RichTable:
         side: Literal["left", "right"] = "right" if is_number else "left"
         shown.add_column(Text(printable(name)), justify=side, overflow="fold")
     for row in table.rows:
-        add_plain(shown, *row)
+        shown.line(*row)
     return shown
 
 
