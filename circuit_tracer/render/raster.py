@@ -7,7 +7,6 @@ text in the PDF. The same figure gives the same bytes with the same typst and th
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from circuit_tracer.errors import CircuitTracerError, OutputError, reason
 
@@ -21,17 +20,8 @@ _PAGE = """\
 """
 
 
-def pdf(svg_text: str) -> bytes:
-    """The SVG figure as a one-page PDF of the figure's size."""
-    return _compile(svg_text, "pdf", None)
-
-
-def png(svg_text: str, *, density: float = PNG_DENSITY) -> bytes:
-    """The SVG figure as a PNG on white."""
-    return _compile(svg_text, "png", density)
-
-
-def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) -> bytes:
+def raster(svg_text: str, form: str, *, density: float = PNG_DENSITY) -> bytes:
+    """The SVG figure as a one-page "pdf" of the figure's size, or as a "png" on white."""
     try:
         import typst
     except ImportError as error:
@@ -45,7 +35,11 @@ def _compile(svg_text: str, form: Literal["pdf", "png"], density: float | None) 
     page = _PAGE.format(width=f"{size[1]}{size[2] or 'pt'}", height=f"{size[3]}{size[4] or 'pt'}")
     try:
         made = typst.compile(
-            page.encode(), format=form, ppi=density, sys_inputs={"svg": svg_text}, timestamp=0
+            page.encode(),
+            format="pdf" if form == "pdf" else "png",
+            ppi=density,
+            sys_inputs={"svg": svg_text},
+            timestamp=0,
         )
     except typst.TypstError as error:
         raise CircuitTracerError(

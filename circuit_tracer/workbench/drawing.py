@@ -20,7 +20,7 @@ from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes
 from circuit_tracer.render.comparing import overlap_sentence
 from circuit_tracer.render.merged import merged_svg
 from circuit_tracer.render.page_size import Theme, finished, smallest_letters
-from circuit_tracer.render.raster import pdf, png
+from circuit_tracer.render.raster import raster
 from circuit_tracer.render.svg import svg
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.formats import FIGURES, form_of
@@ -128,6 +128,4 @@ def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = 
             f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer "
             "nodes (`max_nodes`, `routes`) or a wider figure"
         )
-    if form == "svg":
-        return done.encode()
-    return pdf(done) if form == "pdf" else png(done)
+    return done.encode() if form == "svg" else raster(done, form)

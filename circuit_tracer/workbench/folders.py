@@ -33,10 +33,10 @@ from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FI
 from circuit_tracer.graphs.head_loadings import HEADS_FILE, HeadLoadings, save_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.dot import dot
-from circuit_tracer.render.raster import pdf, png
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
+from circuit_tracer.workbench.drawing import bytes_of
 from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.workbench.slugs import ascii_name, check_prompt
@@ -195,10 +195,7 @@ def _drawn(
 ) -> bytes:
     if form == "dot":
         return dot(pruned, max_nodes=max_nodes).encode()
-    figure = svg(pruned, max_nodes=max_nodes, trust=trust, heads=heads)
-    if form == "svg":
-        return figure.encode()
-    return pdf(figure) if form == "pdf" else png(figure)
+    return bytes_of(svg(pruned, max_nodes=max_nodes, trust=trust, heads=heads), form)
 
 
 def write_trace(
