@@ -199,7 +199,7 @@ def index_rows(browser: Any, folder: Path) -> list[str]:
                 " ".join(rng.choice(WORDS, 8)),
                 str(rng.choice(WORDS)),
                 float(rng.random()),
-                {"replacement": 0.9, "completeness": float(rng.random()), "error share": 0.1},
+                {"replacement": 0.9, "completeness": float(rng.random()), "error_share": 0.1},
                 ("tag",),
                 "a › b › c",
                 Thumbnail(dots, dots[:4]),

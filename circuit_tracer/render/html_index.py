@@ -59,6 +59,7 @@ class IndexScore:
     """One column of scores."""
 
     key: str
+    """As runs and traced folders store it."""
     meaning: str
     share: bool
     """Whether it is shown as a percentage."""
@@ -78,7 +79,7 @@ SCORES = (
         "replacement", "of the influence that tokens and errors start, what tokens do", False
     ),
     IndexScore("completeness", "share of the nodes' input that does not come from errors", False),
-    IndexScore("error share", "influence that ends in errors", True),
+    IndexScore("error_share", "influence that ends in errors", True),
 )
 
 

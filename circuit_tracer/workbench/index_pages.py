@@ -27,7 +27,15 @@ from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
 from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.render.html_data import ExportCommand
-from circuit_tracer.render.html_index import Dot, FailedRow, Index, IndexRow, Thumbnail, index_page
+from circuit_tracer.render.html_index import (
+    SCORES,
+    Dot,
+    FailedRow,
+    Index,
+    IndexRow,
+    Thumbnail,
+    index_page,
+)
 from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown, shown_at
@@ -40,12 +48,6 @@ MOST_DOTS = 26
 """Nodes of a thumbnail, those of most influence."""
 SPREAD = (0, -5, 5, -10, 10, -15, 15)
 """How far to the side nodes of the same place stand, one after another."""
-SCORES = {
-    "replacement": "replacement",
-    "completeness": "completeness",
-    "error share": "error_share",
-}
-"""The index's columns and the scores' own names."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def run_pages(run: Run) -> Pages:
                 prompt=record["prompt"],
                 answer=_answer(record["answer"], key in contrasts),
                 probability=record["probability"],
-                scores={name: record[own] for name, own in SCORES.items()},
+                scores={score.key: record[score.key] for score in SCORES},
                 tags=record["tags"] or (),
                 route=routes[key].words if key in routes else "",
                 thumbnail=drawings.get(key),
@@ -164,7 +166,7 @@ def folder_pages(root: Path) -> Pages:
                 prompt=str(info["prompt"]),
                 answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) == 2),
                 probability=_number(first.get("probability")),
-                scores={name: _number(scores.get(own)) for name, own in SCORES.items()},
+                scores={score.key: _number(scores.get(score.key)) for score in SCORES},
                 tags=[str(info["model"]["name"])],
             )
         )

@@ -111,7 +111,7 @@ def test_in_a_long_prompt_the_room_goes_to_the_tokens_with_nodes(open_page: Open
 
 def test_a_runs_index_fits_a_phone(open_page: Open) -> None:
     prompt = "what is the capital of the country of hamburg and of its neighbours ?"
-    scores = {"replacement": 0.91, "completeness": 0.97, "error share": 0.0321}
+    scores = {"replacement": 0.91, "completeness": 0.97, "error_share": 0.0321}
     rows = [
         IndexRow(f"graphs/{i}.html", prompt, "berlin", 0.8, scores, tags=("two-hop",))
         for i in range(30)
@@ -124,7 +124,7 @@ def test_a_runs_index_fits_a_phone(open_page: Open) -> None:
     assert box["height"] > 25  # on two lines
     shown = ":visible"
     assert line.locator(f".number{shown}").all_inner_texts() == ["80\u00a0%"]
-    opened.page.locator("#head [data-key='error share']").click()
+    opened.page.locator("#head [data-key='error_share']").click()
     assert line.locator(f".number{shown}").all_inner_texts() == ["3.2\u00a0%"]
     wide = open_page(index_page(Index("run", "about", rows)), width=1280)
     assert wide.page.locator(".line").first.locator(f".number{shown}").count() == 4

@@ -39,7 +39,7 @@ class Run {
       { key: "prompt", name: "prompt" },
       { key: "answer", name: "answer" },
       { key: "probability", name: "probability", down: true, title: "of the answer" },
-      ...this.data.scores.map(({ key, meaning }) => ({ key, name: key, down: true, title: meaning })),
+      ...this.data.scores.map(({ key, meaning }) => ({ key, name: key.replace("_", " "), down: true, title: meaning })),
       { key: "route", name: "strongest route through features" },
     ];
   }
