@@ -50,18 +50,12 @@ function openGraph(record) {
   graph.m = graph.source.length;
   graph.into = listsByNode(graph.target, graph.n);
   graph.outOf = listsByNode(graph.source, graph.n);
-  graph.ranked = [];
-  for (let row = 0; row < graph.n; row++) {
-    if (!isBox(graph, row)) graph.ranked.push(row);
-  }
+  graph.ranked = [...graph.kind.keys()].filter((row) => !isBox(graph, row));
   graph.ranked.sort((a, b) => graph.cumulative[a] - graph.cumulative[b] || a - b);
   graph.largest = graph.ranked.reduce((most, row) => Math.max(most, graph.influence[row]), 0);
   graph.strongestFlow = graph.m ? flowOf(graph, 0) : 0;
   graph.targetOf = new Map(graph.targets.map((target) => [target.row, target]));
-  graph.cardOf = new Map();
-  if (graph.cards) {
-    for (const card of graph.cards.list) graph.cardOf.set(card.layer + "/" + card.feature, card);
-  }
+  graph.cardOf = new Map((graph.cards?.list ?? []).map((card) => [card.layer + "/" + card.feature, card]));
   if (graph.heads) {
     Object.assign(graph.heads, decodedColumns(graph.heads.columns));
     graph.heads.byEdge = listsByNode(graph.heads.edge, graph.m);
