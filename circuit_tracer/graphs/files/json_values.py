@@ -119,13 +119,13 @@ def scores_from_plain(record: Any) -> Scores:
     return scores
 
 
-def from_plain(kind: type[T], record: Any, *, name: str = "") -> T:
-    """A value of an annotated type from its JSON form. ValueError that names what does not fit.
+def from_plain(kind: type[T], record: Any, *, where: str = "", **given: Any) -> T:
+    """A dataclass from its JSON form. ValueError that names what does not fit.
 
-    Fields that have a default may be missing; what a record has besides is ignored. `name` is what
-    a message calls the whole.
+    Fields that have a default may be missing; what a record has besides is ignored. `where` is what
+    a message calls the place of the fields; `given` are fields that the caller has read.
     """
-    built: T = _built(kind, record, name or getattr(kind, "__name__", "the record"))
+    built: T = _dataclass(kind, record, kind.__name__, where, given)
     return built
 
 
@@ -161,16 +161,21 @@ def _built(kind: Any, value: Any, name: str) -> Any:
 _EXPECTED = {str: "text", int: "a whole number", bool: "true or false"}
 
 
-def _dataclass(kind: Any, record: Any, name: str) -> Any:
+def _dataclass(
+    kind: Any, record: Any, name: str, where: str = "", given: Mapping[str, Any] | None = None
+) -> Any:
     _expect(isinstance(record, Mapping), name, record, "an object")
-    hints, given = _hints(kind), {}
+    hints, values = _hints(kind), dict(given or {})
     for field in fields(kind):
         key = key_of(field)
+        shown = f'"{key}" in {where}' if where else key
+        if field.name in values:
+            continue
         if key in record:
-            given[field.name] = _built(hints[field.name], _unstored(field, record[key]), key)
+            values[field.name] = _built(hints[field.name], _unstored(field, record[key]), shown)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{key} is missing")
-    return kind(**given)
+            raise ValueError(f"{shown} is missing")
+    return kind(**values)
 
 
 _hints = cache(get_type_hints)
