@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from circuit_tracer.graphs import NodeKind, PrunedGraph
 from circuit_tracer.interventions import plan
@@ -17,6 +17,7 @@ from circuit_tracer.interventions.steering import (
 )
 from circuit_tracer.workbench.features import followed_token, known_features
 from circuit_tracer.workbench.opening import Opened
+from circuit_tracer.workbench.progress import Report, silent
 
 
 def chosen_items(
@@ -70,7 +71,7 @@ def steer_prompts(
     seed: int = 0,
     chat: bool = False,
     system: str | None = None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: Report = silent,
 ) -> Steered:
     """Continue prompts with features (layer, index) set to an amount, and at the other `doses`.
 
