@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SUFFIXES = (".py", ".js", ".css", ".html", ".md", ".toml")
+SUFFIXES = (".py", ".js", ".css", ".html", ".md", ".toml", ".svg")
 PLACES = ("circuit_tracer", "docs", "transcoders", "prompts", "benchmarks")
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 OLD = {
