@@ -16,7 +16,7 @@ from circuit_tracer.errors import one_of
 from circuit_tracer.graphs import named_tokens
 from circuit_tracer.interventions import ablation, selection, spec
 from circuit_tracer.render import effects
-from circuit_tracer.workbench import changing
+from circuit_tracer.workbench import feature_edits
 
 if TYPE_CHECKING:
     from circuit_tracer.interventions.spec import Mode, Writes
@@ -122,7 +122,7 @@ def ablate(
     with reopened(
         pruned, "running interventions", model, transcoders, device=device, threads=threads
     ) as opened:
-        items = changing.chosen_items(
+        items = feature_edits.chosen_items(
             opened, pruned, named, rows, unit=unit, amount=amount, together=together
         )
         found = ablation.ablate(

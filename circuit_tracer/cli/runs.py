@@ -13,6 +13,7 @@ from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.cli.wording import in_options
 from circuit_tracer.render import run_tables
 from circuit_tracer.workbench import folders, formats, slugs
 
@@ -40,7 +41,7 @@ def show(
     if json:
         print_json(overview.record(failures))
         return
-    print_rich(*run_tables.page(overview, failures))
+    print_rich(*run_tables.page(overview, failures, in_options))
 
 
 @app.command()

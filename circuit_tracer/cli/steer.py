@@ -16,7 +16,7 @@ from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions import selection, spec, steering
 from circuit_tracer.render import dose, effects
-from circuit_tracer.workbench import changing, drawing, features, formats, opening
+from circuit_tracer.workbench import drawing, feature_edits, features, formats, opening
 
 
 @explained
@@ -102,7 +102,7 @@ def steer(
         refuse_with("--transcoders-format", other="a model's own neurons", there=opened.relabel)
         if find is not None:
             named.append(features.best_match(opened, find))
-        steered = changing.steer_prompts(
+        steered = feature_edits.steer_prompts(
             opened,
             prompt,
             list(dict.fromkeys(named)),

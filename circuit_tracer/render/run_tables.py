@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -21,11 +21,13 @@ PROMPT_CELLS = 40
 _SHARES = ("replacement", "completeness", "probability")
 
 
-def page(overview: Overview, most_failures: int) -> list[RenderableType]:
-    """The whole run, a table for each thing that is known."""
+def page(
+    overview: Overview, most_failures: int, wording: Callable[[str], str] = str
+) -> list[RenderableType]:
+    """The whole run, a table for each thing that is known; `wording` rewrites stored messages."""
     return [
         heading(overview),
-        *failures(overview.run.failures.to_pylist(), most_failures),
+        *failures(overview.run.failures.to_pylist(), most_failures, wording),
         *scores(overview.quantiles, overview.scores),
         *features(overview.features),
         *routes(overview.routes),
@@ -48,13 +50,17 @@ def heading(overview: Overview) -> Text:
     return Text("\n".join(lines))
 
 
-def failures(rows: Sequence[Mapping[str, Any]], most: int) -> list[RenderableType]:
-    """Lines that failed, and why."""
+def failures(
+    rows: Sequence[Mapping[str, Any]], most: int, wording: Callable[[str], str] = str
+) -> list[RenderableType]:
+    """Lines that failed, and why, in the caller's `wording`."""
     if not rows or not most:
         return []
     text = Text("Failed\n")
     for row in rows[:most]:
-        text.append(f"  line {row['line']} ({row['class']}): {printable(row['message'])}\n")
+        text.append(
+            f"  line {row['line']} ({row['class']}): {printable(wording(row['message']))}\n"
+        )
     if len(rows) > most:
         text.append(f"  and {len(rows) - most:,} more (failures/*.parquet has them all)\n")
     text.rstrip()

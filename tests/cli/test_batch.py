@@ -88,6 +88,16 @@ def test_a_prompt_comes_out_as_a_folder_that_other_commands_read(
     assert run("render", "one").code == 0
 
 
+def test_failures_are_listed_with_options_and_stored_with_parameters(run: Run) -> None:
+    Path("short.txt").write_text("a banana is\na\n")
+    outcome = run("batch", "short.txt", "--position", "3", "--device", "cpu", "--threads", "1")
+    assert outcome.code == 3, outcome.err
+    assert "--position 3 is outside the prompt" in outcome.err
+    assert "--position 3 is outside the prompt" in run("runs", "show", "outputs/short").out
+    (failed,) = json.loads(run("runs", "show", "outputs/short", "--json").out)["failures"]
+    assert failed["message"].startswith("`position` 3 is outside the prompt")
+
+
 def test_the_same_command_again_has_nothing_to_do(run: Run, made: tuple[Path, Outcome]) -> None:
     again = run(
         *("batch", str(made[0].parent / "bananas.jsonl"), "--out", str(made[0].parent)),
