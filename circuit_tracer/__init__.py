@@ -1,9 +1,9 @@
 """Exact attribution graphs of language models: trace, prune, read, check.
 
-    >>> from circuit_tracer import open_model, open_transcoders, prune, trace
-    >>> model = open_model("sprout")
-    >>> graph = trace(model, open_transcoders("plt", model=model), "a banana is").graph
-    >>> pruned = prune(graph)
+    >>> import circuit_tracer as ct
+    >>> g = ct.trace("a banana is", model="sprout", transcoders="plt", targets=["yellow"])
+    >>> g.scores.replacement > 0.5
+    True
 
 Names are imported when first used, so that reading a graph never imports torch.
 """
@@ -22,14 +22,18 @@ _HOME = {
     "Model": "circuit_tracer.models",
     "PrunedGraph": "circuit_tracer.graphs",
     "TraceSettings": "circuit_tracer.attribution",
+    "TracedGraph": "circuit_tracer.workbench.traced_graph",
     "View": "circuit_tracer.workbench.drawing",
     "best_head_paths": "circuit_tracer.graphs.routes.head_paths",
     "best_paths": "circuit_tracer.graphs",
+    "compare": "circuit_tracer.workbench.loading",
+    "dissociate": "circuit_tracer.workbench.calls",
     "explain_score": "circuit_tracer.attribution.qk",
     "graph_svg": "circuit_tracer.workbench.drawing",
     "head_loadings": "circuit_tracer.attribution.head_loadings",
     "head_parts": "circuit_tracer.attribution.head_ways",
     "intervene": "circuit_tracer.interventions.engine",
+    "load": "circuit_tracer.workbench.loading",
     "load_graph": "circuit_tracer.graphs",
     "open_model": "circuit_tracer.models",
     "open_neurons": "circuit_tracer.transcoders.neurons",
@@ -38,8 +42,8 @@ _HOME = {
     "prune": "circuit_tracer.graphs",
     "reopen": "circuit_tracer.workbench.opening",
     "save_graph": "circuit_tracer.graphs",
-    "steer": "circuit_tracer.interventions.steering",
-    "trace": "circuit_tracer.attribution",
+    "steer": "circuit_tracer.workbench.calls",
+    "trace": "circuit_tracer.workbench.calls",
     "trace_into": "circuit_tracer.workbench.tracing",
     "write_page": "circuit_tracer.workbench.viewing",
 }
@@ -51,14 +55,18 @@ __all__ = [
     "Model",
     "PrunedGraph",
     "TraceSettings",
+    "TracedGraph",
     "View",
     "best_head_paths",
     "best_paths",
+    "compare",
+    "dissociate",
     "explain_score",
     "graph_svg",
     "head_loadings",
     "head_parts",
     "intervene",
+    "load",
     "load_graph",
     "open_model",
     "open_neurons",
@@ -74,7 +82,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from circuit_tracer.attribution import TraceSettings, trace
+    from circuit_tracer.attribution import TraceSettings
     from circuit_tracer.attribution.head_loadings import head_loadings
     from circuit_tracer.attribution.head_ways import head_parts
     from circuit_tracer.attribution.qk import explain_score
@@ -88,13 +96,15 @@ if TYPE_CHECKING:
     )
     from circuit_tracer.graphs.routes.head_paths import best_head_paths
     from circuit_tracer.interventions.engine import intervene
-    from circuit_tracer.interventions.steering import steer
     from circuit_tracer.models import Model, open_model
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
+    from circuit_tracer.workbench.calls import dissociate, steer, trace
     from circuit_tracer.workbench.drawing import View, graph_svg
+    from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.opening import open_pair, reopen
+    from circuit_tracer.workbench.traced_graph import TracedGraph
     from circuit_tracer.workbench.tracing import FolderSettings, trace_into
     from circuit_tracer.workbench.viewing import write_page
 
@@ -103,3 +113,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'circuit_tracer' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -55,17 +55,30 @@ def test_every_command_of_the_gallery_runs_and_draws_its_figure(tmp_path: Path) 
 def test_the_code_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
-    assert "Path(" in capsys.readouterr().out
+    assert "banana -> yellow" in capsys.readouterr().out
+
+
+def code_of(page_name: str) -> dict[str, Any]:
+    """The names that a page's Python code leaves behind, run as it stands."""
+    page = next(page for page in PAGES if page.name == page_name).read_text("utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(code, page_name, "exec"), names)
+    return names
 
 
 def test_the_code_of_the_python_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    page = next(page for page in PAGES if page.name == "python.md").read_text("utf-8")
-    names: dict[str, Any] = {}
-    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(compile(code, "python.md", "exec"), names)
-    assert "Path(" in capsys.readouterr().out
+    names = code_of("python.md")
+    assert 'banana -> L5/717 "' in capsys.readouterr().out
     assert names["svg"].rstrip().endswith("</svg>")
     assert names["page"].is_file()
+
+
+def test_upstreams_usage_runs_as_it_is_translated() -> None:
+    names = code_of("coming-from-circuit-tracer.md")
+    assert len(names["nodes"]) == len(names["adjacency_matrix"])
+    assert names["new_logit"] < 0
+    assert Path("page.html").is_file()
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)

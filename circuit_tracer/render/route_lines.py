@@ -158,3 +158,21 @@ def _shared_labels(graph: Graph) -> Set[_Called]:
     }
     bearers = Counter((layer, label) for layer, label, _ in features)
     return {called for called, count in bearers.items() if count > 1}
+
+
+def one_line(graph: Graph, path: Path) -> str:
+    """A route on one line with every feature's number: token -> L5/717 "label" -> target."""
+    nodes, stops = graph.nodes, []
+    for row in path.rows:
+        kind, layer = NodeKind(int(nodes.kind[row])), nodes.layer[row]
+        words = short_label(graph, row)
+        if kind is NodeKind.EMBEDDING:
+            words = token_with_position(graph, int(nodes.position[row]))
+        elif kind is NodeKind.ERROR:
+            words = f"L{layer}/error"
+        elif kind is NodeKind.FEATURE:
+            name = f"L{layer}/{nodes.feature[row]}"
+            label = printable(nodes.label[row]).strip()
+            words = f'{name} "{label}"' if label else name
+        stops.append(words)
+    return f"{' -> '.join(stops)}  {signed_percent(path.sign * path.share)}"

@@ -14,6 +14,7 @@ from circuit_tracer.graphs import new_file, open_graph
 from circuit_tracer.graphs.comparing.calibrated import Comparison
 from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.graphs.figure_levels import grouped, routes_alone
+from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
 from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
@@ -22,6 +23,7 @@ from circuit_tracer.render.merged import merged_svg
 from circuit_tracer.render.page_size import Theme, finished, smallest_letters
 from circuit_tracer.render.raster import raster
 from circuit_tracer.render.svg import svg
+from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.formats import FIGURES, form_of
 
@@ -56,6 +58,21 @@ def graph_svg(path: Path, view: View) -> str:
     pruned = open_graph(path)
     folder = path if path.is_dir() else path.parent
     trust, heads = read_verdict(folder, pruned), stored_heads(pruned, path)
+    return pruned_svg(pruned, view, folder=folder, trust=trust, heads=heads)
+
+
+def pruned_svg(
+    pruned: PrunedGraph,
+    view: View,
+    *,
+    folder: Path | None = None,
+    trust: StoredVerdict | None = None,
+    heads: HeadLoadings | None = None,
+) -> str:
+    """The figure of a graph, with what `trust` concluded and the `heads` on its edges.
+
+    Supernodes are those of the `folder`, else such as are found by edges alone.
+    """
     shown, said = pruned, ""
     if view.routes is not None:
         shown = routes_alone(pruned, view.routes)
@@ -97,11 +114,10 @@ def comparison_svg(comparison: Comparison, folders: Sequence[Path], *, max_nodes
     )
 
 
-def _groups(pruned: PrunedGraph, folder: Path) -> list[Supernode]:
+def _groups(pruned: PrunedGraph, folder: Path | None) -> list[Supernode]:
     """Those of the folder's supernodes.toml, else such as are found by edges alone."""
-    path = folder / SUPERNODES_FILE
-    if path.is_file():
-        return read_supernodes(pruned, path, pruned_away="leave out")
+    if folder is not None and (folder / SUPERNODES_FILE).is_file():
+        return read_supernodes(pruned, folder / SUPERNODES_FILE, pruned_away="leave out")
     groups = find_supernodes(pruned, similarity(pruned))
     if not groups:
         raise UsageError(

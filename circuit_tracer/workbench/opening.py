@@ -17,7 +17,7 @@ from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.bundled import CARDS_FILE, default_dictionary
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph
-from circuit_tracer.graphs.graph import GraphInfo, Identity
+from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.processes import processes, reuse_memory
 from circuit_tracer.transcoders.cards import CardBook
@@ -94,12 +94,58 @@ def open_pair(
     )
     for note in model.notes:
         logger.info(f"{note}")
+    return paired(model, transcoders, transcoders_format=transcoders_format)
+
+
+def paired(
+    model: Model,
+    transcoders: str | AnyDictionary | None = None,
+    *,
+    transcoders_format: str | None = None,
+) -> Opened:
+    """An opened model with its dictionary, by name or opened, and the labels of its features."""
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
-    if name == "neurons":
-        neurons = open_neurons(model)
+    if isinstance(name, Neurons) or name == "neurons":
+        neurons = name if isinstance(name, Neurons) else open_neurons(model)
         return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
+    if isinstance(name, Dictionary):
+        return Opened(model, name, _cards_of(name, model), None)
     dictionary = _open_dictionary(name, model, transcoders_format)
     return Opened(model, dictionary, _cards(name, dictionary, model, transcoders_format), None)
+
+
+def accepted(
+    model: str | Path | Model | Opened,
+    transcoders: str | Path | AnyDictionary | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> Opened:
+    """A model with its dictionary, each by name, by path or opened.
+
+    Raises UsageError for anything else, and what `open_pair` raises.
+    """
+    if isinstance(model, Opened):
+        if transcoders is None:
+            return model
+        model = model.model
+    if isinstance(transcoders, Path):
+        transcoders = str(transcoders)
+    if not isinstance(transcoders, str | Dictionary | Neurons | None):
+        raise UsageError(
+            f"`transcoders` is a {type(transcoders).__name__}; give a name, a folder, or what "
+            "`open_transcoders` gives"
+        )
+    if isinstance(model, str | Path):
+        if isinstance(transcoders, str | None):
+            return open_pair(str(model), transcoders, device=device, dtype=dtype)
+        model = open_model(str(model), device=device, dtype=dtype)
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"`model` is a {type(model).__name__}; give a name, a folder, or what `open_model` "
+            "gives"
+        )
+    return paired(model, transcoders)
 
 
 def reopen(
@@ -119,7 +165,7 @@ def reopen(
     info = pruned.graph.info
     opened = open_pair(
         model_name or reference_of(info.model, "`model`"),
-        transcoders or _dictionary_reference(info),
+        transcoders or _dictionary_reference(info.dictionary, info.model.name),
         transcoders_format=None if transcoders else info.dictionary.format or None,
         dtype="float64" if info.dtype == "float64" else "float32",
         device=device,
@@ -158,14 +204,14 @@ def _checked_place(identity: Identity, where: str) -> str:
     return identity.location
 
 
-def _dictionary_reference(info: GraphInfo) -> str:
-    if info.dictionary.kind == "neurons":
+def _dictionary_reference(dictionary: Identity, model_name: str) -> str:
+    if dictionary.kind == "neurons":
         return "neurons"
-    if info.dictionary.source == "bundled":
-        if "/" in info.dictionary.name:
-            return info.dictionary.name
-        return f"{info.model.name}/{info.dictionary.name.rpartition('/')[2]}"
-    return reference_of(info.dictionary, "`transcoders`")
+    if dictionary.source == "bundled":
+        if "/" in dictionary.name:
+            return dictionary.name
+        return f"{model_name}/{dictionary.name.rpartition('/')[2]}"
+    return reference_of(dictionary, "`transcoders`")
 
 
 def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
@@ -190,6 +236,16 @@ def _cards(name: str, dictionary: Dictionary, model: Model, format: str | None) 
         logger.info("the feature cards were made for other weights; features go without labels")
         return None
     return book
+
+
+def _cards_of(dictionary: Dictionary, model: Model) -> CardBook | None:
+    """The feature cards of an opened dictionary; None where it does not lie in a known place."""
+    identity = dictionary.identity
+    try:
+        name = _dictionary_reference(identity, model.identity.name)
+        return _cards(name, dictionary, model, identity.format or None)
+    except UsageError:
+        return None
 
 
 def _with_labels(pruned: PrunedGraph, model: Model, neurons: Neurons) -> PrunedGraph:

@@ -110,12 +110,17 @@ def write_page(
     if second is not None:
         name = f"{first.slug}-beside-{second.slug}.html"
     final = out or folder / name
-    with new_file(final, overwrite or (out is None and _is_page(final))) as file:
+    return write_text_page(text, final, overwrite=overwrite or (out is None and is_page(final)))
+
+
+def write_text_page(text: str, path: Path, *, overwrite: bool) -> Path:
+    """A page into a file, whole or not at all; returns the file."""
+    with new_file(path, overwrite) as file:
         file.write_text(text, encoding="utf-8")
-    return final
+    return path
 
 
-def _is_page(path: Path) -> bool:
+def is_page(path: Path) -> bool:
     """Whether a page of ours is there, which may be replaced."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:

@@ -1,0 +1,196 @@
+"""The calls that open a model: trace a prompt, steer a text, run the dissociation experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer import attribution
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.tracing import Progress
+from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.dissociation.report import terminal
+from circuit_tracer.experiments.dissociation.results import Report as Dissociation
+from circuit_tracer.experiments.dissociation.spec import read_spec
+from circuit_tracer.experiments.dissociation.study import Settings, Study
+from circuit_tracer.graphs import prune
+from circuit_tracer.graphs.pruning import check_thresholds
+from circuit_tracer.interventions.selection import parse_feature
+from circuit_tracer.interventions.steering import Steered, dose_curve
+from circuit_tracer.models import Model
+from circuit_tracer.render.effects import steering_page
+from circuit_tracer.transcoders.neurons import AnyDictionary
+from circuit_tracer.workbench.dissociating import (
+    check_folder,
+    dictionary_for,
+    dissociate_into,
+    folder_name,
+)
+from circuit_tracer.workbench.feature_edits import steer_prompts
+from circuit_tracer.workbench.named_settings import made_from
+from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
+from circuit_tracer.workbench.results import WIDTH, Report
+from circuit_tracer.workbench.shipped import find_given
+from circuit_tracer.workbench.token_notes import given_tokens, note_forms
+from circuit_tracer.workbench.traced_graph import TracedGraph
+
+AnyModel = str | Path | Model | Opened
+"""A model by name (bundled, folder, GGUF file, hub), or opened, alone or with its dictionary."""
+AnyTranscoders = str | Path | AnyDictionary
+"""A dictionary by name or folder, "neurons", or opened."""
+
+
+def trace(
+    prompt: str,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    transcoders: AnyTranscoders | None = None,
+    targets: str | Sequence[str] = (),
+    node_threshold: float = 0.8,
+    edge_threshold: float = 0.98,
+    device: str = "auto",
+    dtype: str = "float32",
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> TracedGraph:
+    """Trace a prompt into an attribution graph: which features lead to which answer.
+
+    `model` and `transcoders` are names, folders or opened objects; the bundled dictionary or the
+    model's own neurons by default. `targets` are tokens to explain, by default the model's own
+    first choices. The thresholds are the shares of influence that nodes and edges are kept to.
+    `settings` are the other fields of `TraceSettings`: `contrast`, `why_not`, `position`,
+    `max_n_logits`, `max_feature_nodes`, `chat`, ... `device` and `dtype` say how what is given by
+    name is opened. Features have the labels of the dictionary's cards.
+
+    Raises PromptError, ModelError, DictionaryError and UsageError, one sentence each, and
+    ConservationError for a graph whose sums miss the model's values.
+
+    >>> import circuit_tracer as ct
+    >>> g = ct.trace("a banana is", model="sprout", transcoders="plt", targets=["yellow"])
+    >>> [target.token for target in g.targets]
+    ['yellow']
+    """
+    if not isinstance(prompt, str):
+        raise UsageError(
+            f"`prompt` is a {type(prompt).__name__}; the call is trace(prompt, model=..., "
+            "transcoders=...), and the engine's is `circuit_tracer.attribution.trace`"
+        )
+    check_thresholds(node_threshold, edge_threshold)
+    weights, cotangents = parse_dtype(dtype)
+    if cotangents is not None:
+        settings.setdefault("cotangents", cotangents)
+    words = (targets,) if isinstance(targets, str) else tuple(targets)
+    asked = made_from(TraceSettings, {"targets": words, **settings})
+    opened = accepted(model, transcoders, device=device, dtype=weights)
+    note_forms(opened.model, given_tokens(asked))
+    traced = attribution.trace(
+        opened.model,
+        opened.dictionary,
+        prompt,
+        asked,
+        labels=opened.labels,
+        on_progress=on_progress,
+    )
+    pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
+    if opened.relabel is not None:
+        pruned = opened.relabel(pruned)
+    return TracedGraph(pruned, opened=opened)
+
+
+def steer(
+    model: AnyModel,
+    prompt: str | Sequence[str],
+    features: Mapping[str, float],
+    *,
+    of_max: bool = False,
+    times: bool = False,
+    transcoders: AnyTranscoders | None = None,
+    doses: Sequence[float] | None = None,
+    at: str = "all",
+    max_new_tokens: int = 20,
+    target: str | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> Report[Steered]:
+    """Continue a prompt with features clamped, and with nothing changed.
+
+    `features` are names with strengths: activations, as in upstream, or with `of_max` multiples
+    of each feature's maximum, with `times` of its activation in that very text. All have one
+    strength. `.prompts[0][1]` has the text `before` and the `doses`;
+    `target` is the token whose probability (0..1) is followed. Raises UsageError for a name that
+    is no feature.
+
+    >>> import circuit_tracer as ct
+    >>> steered = ct.steer("sprout", "the sky is", {"L4/288": 10}, of_max=True, max_new_tokens=2)
+    >>> steered.features[0].name, steered.prompts[0][1].at(10).strength
+    ('L4/288', 10.0)
+    """
+    if of_max and times:
+        raise UsageError("`of_max` and `times` exclude each other; give one of them")
+    if not isinstance(features, Mapping) or not features:
+        raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
+    named = [parse_feature(name) for name in features]
+    amounts = {float(amount) for amount in features.values()}
+    if len(amounts) > 1:
+        raise UsageError("`features` have several strengths; give all of them the same")
+    (amount,) = amounts
+    steered = steer_prompts(
+        accepted(model, transcoders, device=device),
+        [prompt] if isinstance(prompt, str) else prompt,
+        named,
+        amount,
+        unit="of-max" if of_max else "times" if times else "value",
+        doses=dose_curve(amount) if doses is None else sorted({*doses, amount}),
+        at=at,
+        max_new_tokens=max_new_tokens,
+        target=target,
+        temperature=temperature,
+        seed=seed,
+    )
+    return Report(steered, steering_page(steered))
+
+
+def dissociate(
+    spec: str | Path,
+    *,
+    model: AnyModel | None = None,
+    transcoders: AnyTranscoders | None = None,
+    out: str | Path = "outputs",
+    quick: bool = False,
+    seed: int | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Report[Dissociation]:
+    """Are a fact and the judgement of it two routes? Runs the experiment of a spec.
+
+    `spec` is a TOML file or the name of one that ships ("bananas"); `quick` takes a few items and
+    controls: a first look, no result. The report goes into a folder of `out`; the same call goes on
+    where it stopped. `.verdict.headline` says it in words. Raises UsageError for a spec that
+    cannot be asked, OutputError for a folder that holds something else.
+
+    >>> import circuit_tracer as ct, tempfile
+    >>> report = ct.dissociate("bananas", quick=True, out=tempfile.mkdtemp())  # doctest: +SKIP
+    """
+    file = find_given(str(spec), ".toml", "a spec in TOML")
+    asked = read_spec(file)
+    seed_used = asked.seed if seed is None else seed
+    name = model if isinstance(model, str) else None
+    folder = Path(out) / folder_name(asked, name)
+    check_folder(folder, overwrite)
+    opened = accepted(
+        asked.model if model is None else model,
+        dictionary_for(asked, name) if transcoders is None and model is None else transcoders,
+        device=device,
+    )
+    note_forms(opened.model, (word for family in asked.families for word in family.words or ()))
+    settings = Settings.quickly(seed_used) if quick else Settings(seed=seed_used)
+    study = Study(opened.model, opened.dictionary, asked, settings, opened.labels)
+    call = f'dissociate("{file.stem}"{", quick=True" if quick else ""})'
+    report, _ = dissociate_into(
+        folder, study, command=call, overwrite=overwrite, on_progress=on_progress
+    )
+    return Report(report, [terminal.page(report, width=WIDTH)])

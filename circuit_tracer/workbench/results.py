@@ -1,0 +1,95 @@
+"""Results for a prompt or a notebook: they print what the command prints, and hold the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rich.console import RenderableType
+
+from circuit_tracer.graphs import new_file
+from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.render.terminal import as_text
+from circuit_tracer.workbench.drawing import write_figure
+
+T = TypeVar("T")
+WIDTH = 100
+"""Columns of a printed result."""
+
+
+class Report(Generic[T]):
+    """A result as the command of its name prints it.
+
+    `result` is the value itself; its fields are the report's, too: `g.trust().verdict` is
+    `g.trust().result.verdict`.
+    """
+
+    def __init__(
+        self, result: T, page: Sequence[RenderableType], record: Callable[[], Any] | None = None
+    ) -> None:
+        self.result, self._page, self._record = result, list(page), record
+
+    def record(self) -> Any:
+        """The result as JSON values, as the command's `--json` gives them."""
+        result: Any = self.result
+        return result.record() if self._record is None else self._record()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record as a JSON file, in place of an earlier one."""
+        final = Path(path)
+        with new_file(final, overwrite=True) as file:
+            file.write_text(to_json(self.record()) + "\n", encoding="utf-8")
+        return final
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "result":
+            raise AttributeError(name)
+        return getattr(self.result, name)
+
+    def __dir__(self) -> list[str]:
+        own = [name for name in vars(type(self.result)) if not name.startswith("_")]
+        return sorted(
+            {"result", "record", "save", *own, *getattr(self.result, "__dataclass_fields__", ())}
+        )
+
+    def __repr__(self) -> str:
+        return "\n\n".join(as_text(one, width=WIDTH).rstrip("\n") for one in self._page)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+class Listing(Report[Sequence[T]], Sequence[T]):
+    """A report whose result is a sequence: it has a length, items and an order."""
+
+    def __len__(self) -> int:
+        return len(self.result)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.result)
+
+    def __getitem__(self, which: Any) -> Any:
+        return self.result[which]
+
+
+class Figure(str):
+    """A figure as the text of its SVG; notebooks draw it.
+
+    >>> Figure("<svg></svg>").startswith("<svg")
+    True
+    """
+
+    __slots__ = ()
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
+        """Write a .svg, .pdf or .png file, as the name ends; returns it."""
+        write_figure(str(self), Path(path), overwrite=overwrite)
+        return Path(path)
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"Figure({len(self):,} characters of SVG)"
