@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,22 @@ def test_upstreams_usage_runs_as_it_is_translated() -> None:
     assert len(names["nodes"]) == len(names["adjacency_matrix"])
     assert names["new_logit"] < 0
     assert Path("page.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["banana", "own-model"])
+def test_a_notebook_runs_and_has_its_outputs(name: str) -> None:
+    folder = PAGES[0].parent
+    notebook = json.loads((folder / f"{name}.ipynb").read_text("utf-8"))
+    executed = runpy.run_path(str(folder / "notebooks.py"))["executed"](notebook)
+
+    def kinds(cells: list[Any]) -> list[list[str]]:
+        return [[kind for one in cell.get("outputs", ()) for kind in one] for cell in cells]
+
+    assert sum(map(bool, kinds(executed["cells"]))) > 5
+    stored = [
+        [kind for kind in cell if kind != "execution_count"] for cell in kinds(notebook["cells"])
+    ]
+    assert kinds(executed["cells"]) == stored
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)

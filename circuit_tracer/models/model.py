@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,12 +53,12 @@ def parse_dtype(name: str) -> torch.dtype:
 class Model:
     """A causal language model, its tokenizer and its wiring. Made by `open_model`."""
 
-    module: Any
+    module: Any = field(repr=False)
     """The Hugging Face module."""
-    tokenizer: Any
-    wiring: Wiring
+    tokenizer: Any = field(repr=False)
+    wiring: Wiring = field(repr=False)
     identity: Identity
-    wrapped: Any
+    wrapped: Any = field(repr=False)
     """The nnsight view of the module."""
     weights_dtype: str
     """What the weights were rounded to ("bfloat16", ...); computing is in `torch_dtype`."""

@@ -151,11 +151,11 @@ class Dictionary:
     """All layers of a transcoder set for one model."""
 
     kind: Kind
-    layers: tuple[LayerTranscoder, ...]
+    layers: tuple[LayerTranscoder, ...] = field(repr=False)
     reads: ReadPoint
     identity: Identity
     writes: WritePoint = "mlp.hook_out"
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What its file says of it beyond the weights (training settings, figures)."""
     notes: tuple[str, ...] = ()
     """What was chosen or assumed when it was opened, in sentences for the user."""

@@ -10,7 +10,7 @@ Shapes: d model width, F neurons of a layer, n neurons asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -104,7 +104,7 @@ class NeuronLayer:
 class Neurons:
     """All MLPs of a model as a dictionary, with the interface of a `Dictionary`."""
 
-    layers: tuple[NeuronLayer, ...]
+    layers: tuple[NeuronLayer, ...] = field(repr=False)
     identity: Identity
     kind: str = "neurons"
     reads: ReadPoint = "mlp.hook_in"
