@@ -97,12 +97,15 @@ class Steered:
     """The token whose probability is followed; "" for none."""
     prompts: tuple[tuple[str, Steering], ...]
     """Each with its text."""
+    shares: tuple[float, ...] = ()
+    """What part of the strength each feature gets; empty where each gets all of it."""
 
     def record(self) -> dict[str, Any]:
         """The texts and dose curves as JSON values."""
         return {
             "features": [{"name": one.name, **asdict(one)} for one in self.features],
-            "strength": {"unit": self.unit, "amount": self.amount},
+            "strength": {"unit": self.unit, "amount": self.amount}
+            | ({"shares": self.shares} if self.shares else {}),
             "target": self.target or None,
             "prompts": [{"prompt": text, **asdict(steering)} for text, steering in self.prompts],
         }
@@ -122,17 +125,21 @@ def steer(
     temperature: float = 0.0,
     seed: int = 0,
     n_zeroed: int | None = None,
+    shares: Sequence[float] = (),
 ) -> Steering:
     """Continue a prompt with features clamped to each strength, and with nothing changed.
 
     `unit` is "of-max" (times each feature's maximum), "value" (an activation) or "times" (of the
     activation in that very text). `positions` limits where, those of new tokens included; None is
-    everywhere but zeroed positions. `target` is the vocabulary id whose probability is followed.
+    everywhere but zeroed positions. `shares` is what part of the strength each feature gets, all of
+    it by default. `target` is the vocabulary id whose probability is followed.
     Raises UsageError for a feature without a known maximum, and as `write_on`.
     """
     doses = sorted(set(strengths))
     arms: list[Intervention] = [()]
-    arms += [clamped(features, dose, unit=unit, positions=positions) for dose in doses]
+    arms += [
+        clamped(features, dose, unit=unit, positions=positions, shares=shares) for dose in doses
+    ]
     before, *after = write_on(
         model,
         dictionary,
@@ -153,11 +160,12 @@ def clamped(
     *,
     unit: Unit = "of-max",
     positions: Sequence[int] | None = None,
+    shares: Sequence[float] = (),
 ) -> Intervention:
-    """Features clamped to one strength, everywhere or at some positions."""
+    """Features clamped to one strength, or to `shares` of it, everywhere or at some positions."""
     return tuple(
-        change_feature(one.layer, one.index, position, strength_of(one, amount, unit))
-        for one in features
+        change_feature(one.layer, one.index, position, strength_of(one, amount * share, unit))
+        for one, share in zip(features, shares or [1.0] * len(features), strict=True)
         for position in ([None] if positions is None else positions)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -62,10 +63,11 @@ def _predicted(row: AblationRow, which: int) -> tuple[str, str]:
 def steering_page(steered: Steered) -> list[RenderableType]:
     """The features, and of every prompt the texts before and after and the dose curve."""
     lines = []
-    for feature in steered.features:
+    for feature, share in zip_longest(steered.features, steered.shares):
         label = printable(feature.label).strip()
         maximum = "" if feature.maximum is None else f", maximum {number(feature.maximum)}"
-        lines.append(f"{feature.name}{f' {label}' if label else ''}{maximum}")
+        part = "" if share is None else f", {share:.3g} of the strength"
+        lines.append(f"{feature.name}{f' {label}' if label else ''}{maximum}{part}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
     unit = UNITS[steered.unit]
     for text, steering in steered.prompts:

@@ -118,10 +118,10 @@ def steer(
     """Continue a prompt with features clamped, and with nothing changed.
 
     `features` are names with strengths: activations, as in upstream, or with `of_max` multiples
-    of each feature's maximum, with `times` of its activation in that very text. All have one
-    strength. `.prompts[0][1]` has the text `before` and the `doses`;
-    `target` is the token whose probability (0..1) is followed. Raises UsageError for a name that
-    is no feature.
+    of each feature's maximum, with `times` of its activation in that very text.
+    `.prompts[0][1]` has the text `before` and the `doses`, which are strengths of the strongest
+    feature; the others keep their ratio to it. `target` is the token whose probability (0..1) is
+    followed. Raises UsageError for a name that is no feature.
 
     >>> import circuit_tracer as ct
     >>> steered = ct.steer("sprout", "the sky is", {"L4/288": 10}, of_max=True, max_new_tokens=2)
@@ -133,10 +133,9 @@ def steer(
     if not isinstance(features, Mapping) or not features:
         raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
     named = [parse_feature(name) for name in features]
-    amounts = {float(amount) for amount in features.values()}
-    if len(amounts) > 1:
-        raise UsageError("`features` have several strengths; give all of them the same")
-    (amount,) = amounts
+    amounts = [float(amount) for amount in features.values()]
+    amount = max(amounts, key=abs)
+    are_equal = len(set(amounts)) == 1
     steered = steer_prompts(
         accepted(model, transcoders, device=device),
         [prompt] if isinstance(prompt, str) else prompt,
@@ -149,6 +148,7 @@ def steer(
         target=target,
         temperature=temperature,
         seed=seed,
+        shares=() if are_equal else [one / amount for one in amounts],
     )
     return Report(steered, steering_page(steered))
 

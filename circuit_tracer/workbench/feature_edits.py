@@ -71,16 +71,18 @@ def steer_prompts(
     seed: int = 0,
     chat: bool = False,
     system: str | None = None,
+    shares: Sequence[float] = (),
     on_progress: Report = silent,
 ) -> Steered:
     """Continue prompts with features (layer, index) set to an amount, and at the other `doses`.
 
+    `shares` is what part of the amount each feature gets, all of it by default.
     `at` is as `steering.positions_at` reads it. `target` is the token to follow; what the first
     feature raises most by default.
     """
     model, strengths = opened.model, doses or dose_curve(amount)
     known = known_features(opened, features)
-    followed = followed_token(opened, known[0], unit, amount, target)
+    followed = followed_token(opened, known[0], unit, amount * (*shares, 1.0)[0], target)
     steered = []
     for done, text in enumerate(prompts):
         on_progress("writing", done, len(prompts))
@@ -98,7 +100,8 @@ def steer_prompts(
             target=followed,
             temperature=temperature,
             seed=seed,
+            shares=shares,
         )
         steered.append((text, steering))
     word = "" if followed is None else model.token_text(followed)
-    return Steered(tuple(known), unit, amount, word, tuple(steered))
+    return Steered(tuple(known), unit, amount, word, tuple(steered), tuple(shares))

@@ -15,6 +15,7 @@ import pytest
 
 import circuit_tracer as ct
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.interventions.spec import Strength, change_feature
 from circuit_tracer.workbench import calls, traced_graph
 from circuit_tracer.workbench.tables import Table
 
@@ -176,6 +177,23 @@ def test_results_are_saved_and_listed(g: ct.TracedGraph, tmp_path: Path) -> None
     assert "TYPE_CHECKING" not in dir(ct)
 
 
+def test_features_of_a_text_have_strengths_of_their_own(g: ct.TracedGraph) -> None:
+    both = ct.steer(g.opened, "the sky is", {"L5/717": -3, "L4/288": 9}, doses=[])
+    alone = ct.steer(g.opened, "the sky is", {"L4/288": 9}, doses=[])
+    assert both.record()["strength"] == {"unit": "value", "amount": 9.0, "shares": (-1 / 3, 1.0)}
+    assert "-0.333 of the strength" in repr(both)
+    model, ids = g.opened.model, g.opened.model.tokenize("the sky is")
+    changes = [
+        change_feature(layer, index, None, Strength(value, is_multiple=False))
+        for layer, index, value in ((5, 717, -3.0), (4, 288, 9.0))
+    ]
+    logits = ct.intervene(model, g.opened.dictionary, ids, [tuple(changes)], mode="free").logits
+    expected = model.probabilities(logits)[0, -1, model.token_id(both.target)]
+    assert both.prompts[0][1].at(9).first == pytest.approx(float(expected), rel=1e-4)
+    assert both.prompts[0][1].at(9).first != alone.prompts[0][1].at(9).first
+    assert "shares" not in alone.record()["strength"]
+
+
 def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table([{"name": "<b>", "share": 0.5}])
     assert "&lt;b&gt;" in table._repr_html_()
@@ -211,10 +229,6 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda g: CT.compare(g, 7), "a int is no graph"),
         (lambda g: CT.load("nowhere"), "nowhere"),
         (lambda g: CT.steer(g.opened, PROMPT, ["L4/288"]), "`features` must be names with"),
-        (
-            lambda g: CT.steer(g.opened, PROMPT, {"L4/288": 1, "L4/289": 2}),
-            "`features` have several strengths",
-        ),
         (lambda g: CT.dissociate("banana"), "did you mean bananas, which ships"),
     ],
 )
