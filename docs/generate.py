@@ -1,20 +1,27 @@
-"""Write docs/commands.md from the commands' own help, so that it cannot rot.
+"""Write docs/commands.md from the commands' own help and the reference of docs/python.md from
+docstrings, so that neither can rot.
 
-python docs/generate.py --write     after changing a command
-python docs/generate.py --check     what `make test` runs; fails when the page is not current
+python docs/generate.py --write     after changing a command or a public docstring
+python docs/generate.py --check     what `make test` runs; fails when a page is not current
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
+import circuit_tracer as ct
 from circuit_tracer.cli.main import app
 
 PAGE = Path(__file__).resolve().parent / "commands.md"
+PYTHON_PAGE = PAGE.with_name("python.md")
+MARK = "<!-- Below: written by `python docs/generate.py --write` from docstrings. -->"
+CALLS = ("trace", "load", "compare", "steer", "dissociate")
 HEAD = """# Commands
 
 Written by `python docs/generate.py --write` from the commands' own help; do not edit by hand.
@@ -70,16 +77,48 @@ def _default(parameter: Any) -> str:
     return "on" if parameter.default is True else f"`{parameter.default}`"
 
 
+def python_page() -> str:
+    """The page on Python: what is written by hand, then the reference."""
+    by_hand = PYTHON_PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    return "\n".join([by_hand + MARK, "", "## Reference", "", *_reference()])
+
+
+def _reference() -> Iterator[str]:
+    """Every call and every method of a traced graph: signature and docstring."""
+    for name in CALLS:
+        yield from _documented(f"ct.{name}", getattr(ct, name))
+    own = {name for owner in ct.TracedGraph.__mro__[:-1] for name in vars(owner)}
+    for name in sorted(name for name in own if not name.startswith("_")):
+        yield from _documented(f"g.{name}", getattr(ct.TracedGraph, name))
+
+
+def _documented(name: str, value: Any) -> Iterator[str]:
+    """A heading with the parameters, the docstring's text, its example."""
+    parameters = ""
+    if callable(value):
+        given = inspect.signature(value)
+        bare = [p.replace(annotation=p.empty) for p in given.parameters.values()]
+        bare = [p for p in bare if p.name != "self"]
+        parameters = str(given.replace(parameters=bare, return_annotation=given.empty))
+    text, _, example = (inspect.getdoc(value) or "").partition(">>>")
+    yield f"### {name}\n\n```text\n{name}{parameters}\n```\n\n{text.strip()}\n"
+    if example:
+        yield f"```pycon\n>>>{example.rstrip()}\n```\n"
+
+
 def main(arguments: list[str]) -> int:
-    """Write or check the page; the exit code."""
-    current = page()
+    """Write or check the pages; the exit code."""
+    pages = {PAGE: page(), PYTHON_PAGE: python_page()}
     if arguments == ["--write"]:
-        PAGE.write_text(current, encoding="utf-8")
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == current:
-        return 0
-    print("docs/commands.md is not current: run `make docs` and commit it", file=sys.stderr)
-    return 1
+    for path, text in pages.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            message = f"docs/{path.name} is not current: run `make docs` and commit it"
+            print(message, file=sys.stderr)
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from circuit_tracer.workbench.dissociating import (
 from circuit_tracer.workbench.feature_edits import steer_prompts
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
+from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
@@ -163,7 +164,7 @@ def dissociate(
     seed: int | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Report[Dissociation]:
     """Are a fact and the judgement of it two routes? Runs the experiment of a spec.
 
@@ -191,6 +192,6 @@ def dissociate(
     study = Study(opened.model, opened.dictionary, asked, settings, opened.labels)
     call = f'dissociate("{file.stem}"{", quick=True" if quick else ""})'
     report, _ = dissociate_into(
-        folder, study, command=call, overwrite=overwrite, on_progress=on_progress
+        folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent
     )
     return Report(report, [terminal.page(report, width=WIDTH)])

@@ -24,7 +24,7 @@ def load(path: str | Path) -> TracedGraph:
     Needs no torch. Raises GraphFileError for anything else.
 
     >>> import circuit_tracer as ct, tempfile
-    >>> folder = ct.trace("a banana is").save(Path(tempfile.mkdtemp()) / "banana")
+    >>> folder = ct.trace("a banana is").save(f"{tempfile.mkdtemp()}/banana")
     >>> ct.load(folder).prompt, ct.load(folder / "graph.json").prompt
     ('a banana is', 'a banana is')
     """

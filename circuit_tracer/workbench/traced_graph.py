@@ -114,7 +114,7 @@ class TracedGraph(GraphTables):
 
         >>> import circuit_tracer as ct, tempfile
         >>> g = ct.trace("a banana is", targets=["yellow"])
-        >>> g.html(Path(tempfile.mkdtemp()) / "page.html").name
+        >>> g.html(f"{tempfile.mkdtemp()}/page.html").name
         'page.html'
         """
         final = Path(path)
@@ -138,7 +138,7 @@ class TracedGraph(GraphTables):
 
         >>> import circuit_tracer as ct, tempfile
         >>> g = ct.trace("a banana is", targets=["yellow"])
-        >>> ct.load(g.save(Path(tempfile.mkdtemp()) / "banana")).scores == g.scores
+        >>> ct.load(g.save(f"{tempfile.mkdtemp()}/banana")).scores == g.scores
         True
         """
         final = Path(folder)
@@ -178,7 +178,7 @@ class TracedGraph(GraphTables):
         """Open the model and dictionary that the graph was traced with, wherever they are now.
 
         >>> import circuit_tracer as ct, tempfile
-        >>> folder = ct.trace("a banana is").save(Path(tempfile.mkdtemp()) / "banana")
+        >>> folder = ct.trace("a banana is").save(f"{tempfile.mkdtemp()}/banana")
         >>> ct.load(folder).reopen("sprout", "plt").opened.model.n_layers
         6
         """
