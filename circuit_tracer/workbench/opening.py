@@ -123,8 +123,14 @@ def accepted(
 ) -> Opened:
     """A model with its dictionary, each by name, by path or opened.
 
-    Raises UsageError for anything else, and what `open_pair` raises.
+    Raises UsageError for anything else, for a `device` or `dtype` of what is open already, and
+    what `open_pair` raises.
     """
+    if not isinstance(model, str | Path) and (device, dtype) != ("auto", "float32"):
+        raise UsageError(
+            "`device` and `dtype` are for a model given by name, and this one is open already; "
+            "leave them out"
+        )
     if isinstance(model, Opened):
         if transcoders is None:
             return model

@@ -214,6 +214,7 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda g: CT.trace(PROMPT, model=7), "`model` is a int; give a name, a folder"),
         (lambda g: CT.trace(PROMPT, transcoders=7), "`transcoders` is a int; give a name"),
         (lambda g: CT.trace(PROMPT, model="nowhere"), "nowhere"),
+        (lambda g: CT.trace(PROMPT, model=g.opened, dtype="float64"), "`device` and `dtype`"),
         (lambda g: CT.trace(PROMPT, target=["yellow"]), "`target` is no parameter; did you mean"),
         (lambda g: CT.trace(PROMPT, node_threshold=2), "`node_threshold` 2 is no share"),
         (lambda g: CT.trace(PROMPT, targets=["a"], contrast="a,b"), "`targets` and `contrast`"),
