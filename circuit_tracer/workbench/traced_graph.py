@@ -89,18 +89,20 @@ class TracedGraph(GraphTables):
         max_nodes: int = 60,
         level: Level = "nodes",
         theme: Theme = "print",
-        alone: bool = False,
+        alone: bool | None = None,
     ) -> Figure:
         """The figure, as text that a notebook draws and `.save("graph.pdf")` writes.
 
-        `width_mm` is its width on paper, `routes` draws so many strongest routes alone, `alone`
-        leaves out legend and trust panel. Raises UsageError for a width that no page has.
+        `width_mm` is its width on paper, `routes` draws so many strongest routes alone. `alone` is
+        the bare graph without legend and trust panel, by default where a width is given. Raises
+        UsageError for a width that no page has.
 
         >>> import circuit_tracer as ct
         >>> g = ct.trace("a banana is", targets=["yellow"])
         >>> 'width="85mm"' in g.svg(width_mm=85, routes=3)
         True
         """
+        alone = width_mm is not None if alone is None else alone
         view = View(max_nodes, routes, one_of("`level`", level, LEVELS), alone)
         figure = pruned_svg(
             self.pruned, view, folder=self.folder, trust=self._verdict(), heads=self._heads
