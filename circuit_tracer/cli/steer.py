@@ -99,7 +99,8 @@ def steer(
             device=device,
             threads=threads,
         )
-        refuse_with("--transcoders-format", other="a model's own neurons", there=opened.relabel)
+        is_neurons = opened.dictionary.identity.kind == "neurons"
+        refuse_with("--transcoders-format", other="a model's own neurons", there=is_neurons)
         if find is not None:
             named.append(features.best_match(opened, find))
         steered = feature_edits.steer_prompts(

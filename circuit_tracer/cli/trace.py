@@ -110,7 +110,8 @@ def trace(
             threads=threads,
         )
         neurons = "a model's own neurons"
-        refuse_with("--transcoders-format", other=neurons, there=opened.relabel)
+        is_neurons = opened.dictionary.identity.kind == "neurons"
+        refuse_with("--transcoders-format", other=neurons, there=is_neurons)
         load = time.perf_counter() - started
         done = tracing.trace_into(folder, opened, text, settings, output, on_progress=report)
     if done is None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.token_text import unshown
 from circuit_tracer.transcoders.cards import Card, CardBook
+from circuit_tracer.transcoders.published_cards import PublishedCards
 
 Where = Literal["label", "promotes", "context"]
 WHERE: tuple[Where, ...] = ("label", "promotes", "context")
@@ -37,7 +38,9 @@ class Match:
         return {"name": name, "where": list(self.where), **card}
 
 
-def find_cards(book: CardBook, query: str, *, where: Sequence[str] = WHERE) -> list[Match]:
+def find_cards(
+    book: CardBook | PublishedCards, query: str, *, where: Sequence[str] = WHERE
+) -> list[Match]:
     """Features whose cards hold a word, best first; a label matches by any part of it.
 
     Raises UsageError for an empty query or an unknown place.

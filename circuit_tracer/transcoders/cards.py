@@ -192,7 +192,7 @@ def load_cards(path: Path) -> CardBook:
 def feature_json(card: Card, scan: str) -> dict[str, Any]:
     """A card in the form that feature viewers read: the content of `feature_path(card, scan)`."""
     by_quantile: dict[str, list[dict[str, Any]]] = {}
-    for example in sorted(card.examples, key=lambda e: QUANTILES.index(e.quantile)):
+    for example in card.examples:
         by_quantile.setdefault(example.quantile, []).append(_example_json(example))
     return {
         "index": card.index,

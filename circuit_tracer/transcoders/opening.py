@@ -32,6 +32,7 @@ from circuit_tracer.transcoders.formats.files import list_files, refuse_pickles
 from circuit_tracer.transcoders.formats.plan import Plan, check_plan, load_plan
 from circuit_tracer.transcoders.formats.reader import Folder
 from circuit_tracer.transcoders.formats.registry import READERS, reader_named, recognise
+from circuit_tracer.transcoders.published_cards import FOLDER, INDEX
 
 
 def open_transcoders(
@@ -128,6 +129,8 @@ def find_dictionary(
 
 def _at(folder: Path, name: str, source: str, format: str | None, pattern: str = "") -> Folder:
     files = list_files(folder)
+    if f"{FOLDER}/{INDEX}" in files:  # published cards, whose .bin files are no weights
+        files = {short: full for short, full in files.items() if not short.startswith(f"{FOLDER}/")}
     if pattern:
         files = {short: files[full] for short, full in hub.select(files, pattern).items()}
     chosen = format or recognise(files, name).name

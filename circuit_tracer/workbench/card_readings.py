@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import PrunedGraph
 from circuit_tracer.graphs.graph import Floats
@@ -15,7 +14,7 @@ from circuit_tracer.graphs.supernodes.grouping import Reading, feature_rows
 from circuit_tracer.models.devices import as_floats, on_device
 from circuit_tracer.transcoders.cards import Card
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.workbench.folder_contents import open_cards
+from circuit_tracer.workbench.folder_contents import are_cards_at_hand, open_cards
 from circuit_tracer.workbench.opening import open_pair, reference_of
 
 PROMOTED = 10
@@ -24,10 +23,7 @@ PROMOTED = 10
 
 def readings_of(pruned: PrunedGraph, cards: Path | None = None) -> list[Reading] | None:
     """What the cards of the kept features say; None for a dictionary without cards."""
-    dictionary = pruned.graph.info.dictionary
-    own = Path(dictionary.location) / CARDS_FILE if dictionary.location else None
-    has_cards = dictionary.source == "bundled" or (own is not None and own.is_file())
-    if cards is None and (not has_cards or dictionary.kind == "neurons"):
+    if cards is None and not are_cards_at_hand(pruned):
         return None
     nodes, rows = pruned.graph.nodes, feature_rows(pruned)
     features = zip(nodes.layer[rows].tolist(), nodes.feature[rows].tolist(), strict=True)

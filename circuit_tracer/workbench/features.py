@@ -22,6 +22,7 @@ from circuit_tracer.transcoders.cards import Card, CardBook, load_cards
 from circuit_tracer.transcoders.neuron_cards import NeuronCards
 from circuit_tracer.transcoders.neurons import Neurons, open_neurons
 from circuit_tracer.transcoders.opening import find_dictionary
+from circuit_tracer.transcoders.published_cards import PublishedCards, cards_in
 from circuit_tracer.workbench.opening import Opened
 from circuit_tracer.workbench.token_notes import note_forms
 
@@ -49,7 +50,7 @@ def dictionary_name(model: str | None, transcoders: str | None) -> str:
     )
 
 
-def card_book(dictionary: str) -> CardBook:
+def card_book(dictionary: str) -> CardBook | PublishedCards:
     """The cards beside a dictionary; no weight is read. UsageError for neurons."""
     if dictionary == "neurons":
         raise UsageError(
@@ -59,7 +60,7 @@ def card_book(dictionary: str) -> CardBook:
     bundled = bundled_folder() / dictionary
     if dictionary.count("/") == 1 and bundled.is_dir():
         return load_cards(bundled)
-    return load_cards(find_dictionary(dictionary).path)
+    return cards_in(find_dictionary(dictionary).path)
 
 
 def neuron_card(model_name: str, layer: int, index: int) -> Card:
@@ -117,7 +118,7 @@ def best_match(opened: Opened, text: str) -> tuple[int, int]:
 
 def promoted(opened: Opened, feature: Feature, *, negative: bool = False) -> tuple[str, ...]:
     """What a feature raises, strongest first; with a negative activation, what it else lowers."""
-    book: CardBook | NeuronCards | None = opened.cards
+    book: CardBook | PublishedCards | NeuronCards | None = opened.cards
     if isinstance(opened.dictionary, Neurons):
         book = NeuronCards(opened.model, opened.dictionary)
     if book is None:

@@ -11,7 +11,8 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.head_loadings import HeadLoadings, load_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
-from circuit_tracer.transcoders.cards import CardBook, load_cards
+from circuit_tracer.transcoders.cards import CardBook
+from circuit_tracer.transcoders.published_cards import PublishedCards, cards_in, has_cards
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,16 @@ def stored_heads(pruned: PrunedGraph, graph: Path) -> HeadLoadings | None:
     return load_heads(pruned, graph) if graph.is_dir() else None
 
 
-def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCards:
+def are_cards_at_hand(pruned: PrunedGraph) -> bool:
+    """Whether the cards of a graph's dictionary are found without being named; not for neurons."""
+    dictionary = pruned.graph.info.dictionary
+    if dictionary.kind == "neurons":
+        return False
+    beside = bool(dictionary.location) and has_cards(Path(dictionary.location))
+    return dictionary.source == "bundled" or beside
+
+
+def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | PublishedCards | NeuronCards:
     """The feature cards of a graph's dictionary; bundled ones are found without `cards`.
 
     `cards` is a card file or a dictionary's folder; those of neurons are made from the model.
@@ -64,8 +74,12 @@ def open_cards(pruned: PrunedGraph, cards: Path | None) -> CardBook | NeuronCard
         cards = own if bundled else Path(info.dictionary.location)
     elif not cards.exists():
         raise UsageError(f"there is no {cards}; give the dictionary's folder or its card file")
-    book = load_cards(cards)
-    if book.dictionary_sha256 != info.dictionary.sha256:
+    book = cards_in(cards)
+    made_for = book.dictionary_sha256
+    is_theirs = (
+        info.n_layers == book.n_layers if made_for is None else made_for == info.dictionary.sha256
+    )
+    if not is_theirs:
         raise UsageError(
             f"the cards in {cards.name} are of another dictionary than this graph's; give the "
             "folder of the one it was traced with"

@@ -36,6 +36,7 @@ from circuit_tracer.render.dot import dot
 from circuit_tracer.render.svg import svg
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
+from circuit_tracer.transcoders.published_cards import PublishedCards
 from circuit_tracer.workbench.drawing import bytes_of
 from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
@@ -120,7 +121,11 @@ def scan_of(pruned: PrunedGraph) -> str:
 
 
 def example_texts(
-    pruned: PrunedGraph, folder: Path, book: CardBook | NeuronCards, *, overwrite: bool
+    pruned: PrunedGraph,
+    folder: Path,
+    book: CardBook | PublishedCards | NeuronCards,
+    *,
+    overwrite: bool,
 ) -> dict[Path, str]:
     """The cards of all kept features, by their files `features/SCAN/INDEX.json`.
 

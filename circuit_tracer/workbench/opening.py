@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,11 @@ import torch
 from circuit_tracer.attribution.reopening import check_same
 from circuit_tracer.attribution.settings import Cotangents
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.bundled import CARDS_FILE, default_dictionary
+from circuit_tracer.bundled import default_dictionary
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.processes import processes, reuse_memory
 from circuit_tracer.transcoders.cards import CardBook
@@ -25,6 +27,7 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons, open_neurons
 from circuit_tracer.transcoders.opening import find_dictionary, is_made_for, open_transcoders
+from circuit_tracer.transcoders.published_cards import PublishedCards, cards_in, has_cards
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +41,15 @@ class Opened(NamedTuple):
 
     model: Model
     dictionary: AnyDictionary
-    cards: CardBook | None
+    cards: CardBook | PublishedCards | None
     """The feature cards of these very weights, where there are some."""
     relabel: Callable[[PrunedGraph], PrunedGraph] | None
     """Labels made for the features of a finished graph alone; None where the cards have them."""
 
     @property
     def labels(self) -> Labels | None:
-        """What the cards call the features."""
-        return None if self.cards is None else self.cards.labels
+        """What the cards call the features; None where that is asked for kept ones alone."""
+        return self.cards.labels if isinstance(self.cards, CardBook) else None
 
 
 def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
@@ -109,9 +112,18 @@ def paired(
         neurons = name if isinstance(name, Neurons) else open_neurons(model)
         return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
     if isinstance(name, Dictionary):
-        return Opened(model, name, _cards_of(name, model), None)
+        return _labelled(model, name, _cards_of(name, model))
     dictionary = _open_dictionary(name, model, transcoders_format)
-    return Opened(model, dictionary, _cards(name, dictionary, model, transcoders_format), None)
+    return _labelled(model, dictionary, _cards(name, dictionary, model, transcoders_format))
+
+
+def _labelled(
+    model: Model, dictionary: Dictionary, book: CardBook | PublishedCards | None
+) -> Opened:
+    """Published cards label a finished graph alone: each label costs a look at its card."""
+    if isinstance(book, PublishedCards):
+        return Opened(model, dictionary, book, partial(_with_published_labels, book))
+    return Opened(model, dictionary, book, None)
 
 
 def accepted(
@@ -232,19 +244,21 @@ def _open_dictionary(name: str, model: Model, format: str | None) -> Dictionary:
     return dictionary
 
 
-def _cards(name: str, dictionary: Dictionary, model: Model, format: str | None) -> CardBook | None:
+def _cards(
+    name: str, dictionary: Dictionary, model: Model, format: str | None
+) -> CardBook | PublishedCards | None:
     """The dictionary's feature cards, where it has some of these very weights."""
-    path = find_dictionary(name, model, format=format).path / CARDS_FILE
-    if not path.is_file():
+    folder = find_dictionary(name, model, format=format).path
+    if not has_cards(folder):
         return None
-    book = CardBook(path)
-    if book.dictionary_sha256 != dictionary.identity.sha256:
+    book = cards_in(folder)
+    if book.dictionary_sha256 not in (None, dictionary.identity.sha256):
         logger.info("the feature cards were made for other weights; features go without labels")
         return None
     return book
 
 
-def _cards_of(dictionary: Dictionary, model: Model) -> CardBook | None:
+def _cards_of(dictionary: Dictionary, model: Model) -> CardBook | PublishedCards | None:
     """The feature cards of an opened dictionary; None where it does not lie in a known place."""
     identity = dictionary.identity
     try:
@@ -252,6 +266,15 @@ def _cards_of(dictionary: Dictionary, model: Model) -> CardBook | None:
         return _cards(name, dictionary, model, identity.format or None)
     except UsageError:
         return None
+
+
+def _with_published_labels(book: PublishedCards, pruned: PrunedGraph) -> PrunedGraph:
+    """Kept features labelled from their contexts: each label costs a look at its card."""
+    nodes, rows = pruned.graph.nodes, feature_rows(pruned)
+    features = list(zip(nodes.layer[rows].tolist(), nodes.feature[rows].tolist(), strict=True))
+    distinct = list(dict.fromkeys(features))
+    labels = dict(zip(distinct, book.labels(distinct), strict=True))
+    return pruned.with_labels(rows, [labels[feature] for feature in features])
 
 
 def _with_labels(pruned: PrunedGraph, model: Model, neurons: Neurons) -> PrunedGraph:

@@ -21,7 +21,12 @@ from circuit_tracer.render.html import is_ours, page
 from circuit_tracer.render.html_cards import MOST_CARDS
 from circuit_tracer.render.html_data import Shown, record
 from circuit_tracer.transcoders.cards import Card
-from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
+from circuit_tracer.workbench.folder_contents import (
+    are_cards_at_hand,
+    open_cards,
+    stored_heads,
+    supernodes_in,
+)
 from circuit_tracer.workbench.formats import FILE_NAMES
 
 logger = logging.getLogger(__name__)
@@ -145,8 +150,7 @@ def _heads(pruned: PrunedGraph, path: Path) -> HeadLoadings | None:
 
 def _cards(pruned: PrunedGraph, cards: Path | None) -> list[Card] | None:
     """Cards of the most influential kept features; None where the dictionary has none at hand."""
-    dictionary = pruned.graph.info.dictionary
-    if cards is None and (dictionary.source != "bundled" or dictionary.kind == "neurons"):
+    if cards is None and not are_cards_at_hand(pruned):
         return None
     nodes, kept = pruned.graph.nodes, pruned.kept_rows
     rows = kept[nodes.kind[kept] == NodeKind.FEATURE]

@@ -66,7 +66,7 @@ function cardPart(graph, row) {
   return h("section.card", {},
     h("h3", {}, "Feature card"),
     h("dl.facts", {},
-      card.examples.length ? [fact("fires on", percent(card.frequency) + " of tokens"), fact("maximum", figureOf(card.most))] : null),
+      card.examples.length ? [fact("fires on", percent(card.frequency ?? NaN) + " of tokens"), fact("maximum", figureOf(card.most))] : null),
     chips("promotes", card.promotes), chips("suppresses", card.suppresses),
     card.examples.map((group) => [
       h("h4", {}, group.quantile === "Top" ? "Strongest contexts" : group.quantile),
