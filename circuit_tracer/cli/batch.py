@@ -46,6 +46,7 @@ def batch(
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
+    labels: options.Labels = None,
     out: Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")] = Path(
         "outputs"
     ),
@@ -125,6 +126,7 @@ def batch(
             "model_name": model,
             "transcoders": transcoders,
             "transcoders_format": transcoders_format,
+            "labels": labels,
             "dtype": computed_in,
             "device": batch_job.own_device(device),
             "device_map": device_map,
@@ -143,7 +145,10 @@ def batch(
             "heads": heads,
             "prompt_file": path.name,
         },
-        options={name.replace("_", "-"): invocation.values()[name] for name in OF_THE_RUN},
+        options={
+            **{name.replace("_", "-"): invocation.values()[name] for name in OF_THE_RUN},
+            "labels": None if labels is None else str(labels),
+        },
     )
     batch_job.note_bad_lines(prompts)
     if overwrite:

@@ -73,6 +73,13 @@ GraphsModel = Annotated[
 GraphsTranscoders = Annotated[
     str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
 ]
+Labels = Annotated[
+    Path | None,
+    own(
+        "--labels",
+        help="Labels of features, in place of the cards' own: jsonl, csv, or Neuronpedia's export.",
+    ),
+]
 GraphPath = Annotated[
     Path,
     typer.Argument(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from circuit_tracer import graphs
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse, refuse_without
@@ -24,10 +23,11 @@ def show(
     graph: options.GraphPath,
     nodes: Annotated[int, option("--nodes", min=0, help="How many nodes to list.")] = 15,
     edges: Annotated[int, option("--edges", min=0, help="How many edges to list.")] = 15,
+    labels: options.Labels = None,
     json: options.Json = False,
 ) -> None:
     """Show a traced graph: scores, routes, a tree from the target down, nodes and edges."""
-    pruned = graphs.open_graph(graph)
+    pruned = folder_contents.open_labelled(graph, labels)
     if json:
         print_json(records.graph_record(pruned, nodes, edges))
         return
@@ -73,6 +73,7 @@ def export(
         Path | None,
         own("--cards", help="Dictionary folder whose feature cards to use."),
     ] = None,
+    labels: options.Labels = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -82,7 +83,13 @@ def export(
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     refuse_without("--cards", needed="--feature-examples", there=feature_examples)
     exported = folders.export_graph(
-        graph, form, out, feature_examples=feature_examples, cards=cards, overwrite=overwrite
+        graph,
+        form,
+        out,
+        feature_examples=feature_examples,
+        cards=cards,
+        labels=labels,
+        overwrite=overwrite,
     )
     if json:
         print_json(exported)

@@ -30,6 +30,7 @@ def trace(
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
+    labels: options.Labels = None,
     out: Annotated[Path, option("--out", "-o", help="Where the prompt's own folder goes.")] = Path(
         "outputs"
     ),
@@ -104,6 +105,7 @@ def trace(
             model,
             transcoders,
             transcoders_format=transcoders_format,
+            labels=labels,
             dtype=computed_in,
             device=device,
             device_map=device_map,

@@ -50,6 +50,7 @@ def view(
     pins: Annotated[
         Path | None, own("--pins", help="Pins and groups that were exported in the viewer.")
     ] = None,
+    labels: options.Labels = None,
     browser: Annotated[
         bool,
         own("--browser/--no-browser", help="Open the page; without, its place is just printed."),
@@ -67,8 +68,8 @@ def view(
     for one in (graph, *([] if other is None else [other])):
         viewing.check_graph(one)
     many = other is None and index_pages.is_many(graph)
-    if many and (cards is not None or pins is not None):
-        raise UsageError("--cards and --pins go with one graph; name one of them")
+    if many and (cards, pins, labels) != (None, None, None):
+        raise UsageError("--cards, --pins and --labels go with one graph; name one of them")
     refuse(
         "--port",
         idle=not many or out is not None,
@@ -77,7 +78,13 @@ def view(
     if not many:
         formats.form_of(out, None, ("html",), default="html")
         page = viewing.write_page(
-            graph, other, out=out, cards=cards, pins=pins, overwrite=overwrite
+            graph,
+            other,
+            out=out,
+            cards=cards,
+            pins=pins,
+            labels=labels,
+            overwrite=overwrite,
         )
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return

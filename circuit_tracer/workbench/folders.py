@@ -22,7 +22,6 @@ from circuit_tracer.graphs import (
     NodeKind,
     new_file,
     new_folder,
-    open_graph,
     save_graph,
     to_exchange,
     write_exchange,
@@ -38,7 +37,12 @@ from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
 from circuit_tracer.transcoders.published_cards import PublishedCards
 from circuit_tracer.workbench.drawing import bytes_of
-from circuit_tracer.workbench.folder_contents import open_cards, stored_heads, supernodes_in
+from circuit_tracer.workbench.folder_contents import (
+    open_cards,
+    open_labelled,
+    stored_heads,
+    supernodes_in,
+)
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
 from circuit_tracer.workbench.slugs import ascii_name, check_prompt
 from circuit_tracer.workbench.viewing import graph_page, shown
@@ -171,13 +175,15 @@ def export_graph(
     *,
     feature_examples: bool = False,
     cards: Path | None = None,
+    labels: Path | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """One form of a traced folder or graph JSON; into its folder by default.
 
     With `feature_examples` also the cards of all kept features, found as `open_cards` finds them.
+    `labels` is a file of feature labels to use in place of the graph's own.
     """
-    pruned = open_graph(graph)
+    pruned = open_labelled(graph, labels)
     folder = graph if graph.is_dir() else graph.parent
     file = out or folder / FILE_NAMES[form]
     texts: Mapping[Path, str] = {}

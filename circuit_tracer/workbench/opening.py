@@ -18,6 +18,12 @@ from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.bundled import default_dictionary
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph
+from circuit_tracer.graphs.files.label_file import (
+    FeatureLabels,
+    check_known,
+    read_labels,
+    with_label_file,
+)
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.models import Model, open_model
@@ -44,7 +50,8 @@ class Opened(NamedTuple):
     cards: CardBook | PublishedCards | None
     """The feature cards of these very weights, where there are some."""
     relabel: Callable[[PrunedGraph], PrunedGraph] | None
-    """Labels made for the features of a finished graph alone; None where the cards have them."""
+    """Labels made for the features of a finished graph alone, or given in a file; None where the
+    cards have them all."""
 
     @property
     def labels(self) -> Labels | None:
@@ -75,6 +82,7 @@ def open_pair(
     transcoders: str | None = None,
     *,
     transcoders_format: str | None = None,
+    labels: Path | None = None,
     dtype: str = "float32",
     device: str = "auto",
     device_map: str | None = None,
@@ -83,9 +91,13 @@ def open_pair(
 ) -> Opened:
     """The model and its dictionary; the bundled one or the model's neurons by default.
 
+    `labels` is a file of feature labels, which are taken in place of the cards' own
+    (graphs/files/label_file.py). Raises UsageError for one that names none of its features.
+
     Processes of `torchrun` share one model, unless they do not work `together`. Neurons are no
     files: `transcoders_format` says nothing of them.
     """
+    given = None if labels is None else read_labels(labels)  # before anything is opened
     set_threads(threads)
     reuse_memory()
     model = open_model(
@@ -97,7 +109,8 @@ def open_pair(
     )
     for note in model.notes:
         logger.info(f"{note}")
-    return paired(model, transcoders, transcoders_format=transcoders_format)
+    opened = paired(model, transcoders, transcoders_format=transcoders_format)
+    return _labelled(opened, given)
 
 
 def paired(
@@ -110,14 +123,15 @@ def paired(
     name = transcoders or default_dictionary(model.identity.name, model.identity.source)
     if isinstance(name, Neurons) or name == "neurons":
         neurons = name if isinstance(name, Neurons) else open_neurons(model)
-        return Opened(model, neurons, None, lambda graph: _with_labels(graph, model, neurons))
+        relabel = partial(_with_labels, model=model, neurons=neurons)
+        return Opened(model, neurons, None, relabel)
     if isinstance(name, Dictionary):
-        return _labelled(model, name, _cards_of(name, model))
+        return _with_cards(model, name, _cards_of(name, model))
     dictionary = _open_dictionary(name, model, transcoders_format)
-    return _labelled(model, dictionary, _cards(name, dictionary, model, transcoders_format))
+    return _with_cards(model, dictionary, _cards(name, dictionary, model, transcoders_format))
 
 
-def _labelled(
+def _with_cards(
     model: Model, dictionary: Dictionary, book: CardBook | PublishedCards | None
 ) -> Opened:
     """Published cards label a finished graph alone: each label costs a look at its card."""
@@ -266,6 +280,21 @@ def _cards_of(dictionary: Dictionary, model: Model) -> CardBook | PublishedCards
         return _cards(name, dictionary, model, identity.format or None)
     except UsageError:
         return None
+
+
+def _labelled(opened: Opened, labels: FeatureLabels | None) -> Opened:
+    """With labels from a file on top of those there are."""
+    if labels is None:
+        return opened
+    widths = [layer.n_features for layer in opened.dictionary.layers]
+    name, made = opened.dictionary.identity.name, opened.relabel
+    check_known(labels, lambda layer, at: layer < len(widths) and at < widths[layer], name)
+    known = {(layer, at): label for (layer, at), label in labels.items() if layer < len(widths)}
+
+    def relabel(pruned: PrunedGraph) -> PrunedGraph:
+        return with_label_file(pruned if made is None else made(pruned), known)
+
+    return opened._replace(relabel=relabel)
 
 
 def _with_published_labels(book: PublishedCards, pruned: PrunedGraph) -> PrunedGraph:

@@ -13,7 +13,7 @@ from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE
 from circuit_tracer.experiments.trust.report.page_record import trust_record
 from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, stored_report
-from circuit_tracer.graphs import PrunedGraph, new_file, open_graph
+from circuit_tracer.graphs import PrunedGraph, new_file
 from circuit_tracer.graphs.files.q_params import pins_of, with_pins
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.head_loadings import HeadLoadings
@@ -24,6 +24,7 @@ from circuit_tracer.transcoders.cards import Card
 from circuit_tracer.workbench.folder_contents import (
     are_cards_at_hand,
     open_cards,
+    open_labelled,
     stored_heads,
     supernodes_in,
 )
@@ -32,12 +33,20 @@ from circuit_tracer.workbench.formats import FILE_NAMES
 logger = logging.getLogger(__name__)
 
 
-def shown_at(path: Path, *, cards: Path | None = None, pins: Path | None = None) -> Shown:
+def shown_at(
+    path: Path,
+    *,
+    cards: Path | None = None,
+    pins: Path | None = None,
+    labels: Path | None = None,
+) -> Shown:
     """A traced folder or graph JSON with its heads, trust report, cards, supernodes and pins.
+
+    `labels` is a file of feature labels to show in place of the graph's own.
 
     Raises GraphFileError for what is no graph, or pins that are not of this one.
     """
-    pruned = open_graph(path)
+    pruned = open_labelled(path, labels)
     if pins is not None:
         pruned = with_pins(pruned, pins)
     slug = path.stem if path.is_file() else path.resolve().name
@@ -100,15 +109,17 @@ def write_page(
     out: Path | None = None,
     cards: Path | None = None,
     pins: Path | None = None,
+    labels: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the page of one graph, or of two of one model side by side; returns its file.
 
     By default that is graph.html in the first one's folder, in place of an earlier page. `cards`
-    is a dictionary's folder with feature cards, `pins` a file that the viewer exported.
+    is a dictionary's folder with feature cards, `pins` a file that the viewer exported, `labels`
+    one of feature labels, which are shown in place of the graphs' own.
     """
-    first = shown_at(graph, cards=cards, pins=pins)
-    second = None if other is None else shown_at(other, cards=cards)
+    first = shown_at(graph, cards=cards, pins=pins, labels=labels)
+    second = None if other is None else shown_at(other, cards=cards, labels=labels)
     text = graph_page(first, second)
     folder = graph if graph.is_dir() else graph.parent
     name = FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"

@@ -50,3 +50,88 @@ def test_published_cards_label_a_graph_and_are_shown(home: Path, run: Run) -> No
     assert "peel" in (graph / "graph.html").read_text()
     outcome = run("features", "show", "L1/3", "-t", str(home / "set"))
     assert (outcome.code, "ripe [w13]" in outcome.out) == (0, True), outcome.out
+
+
+def label_all(folder: Path, layers: int = 2) -> Path:
+    path = folder / "labels.csv"
+    lines = [f"{layer},{f},mine {layer}_{f}" for layer in range(layers) for f in range(8)]
+    path.write_text("\n".join(["layer,feature,label", *lines]))
+    return path
+
+
+def test_a_label_file_names_features_in_traces(home: Path, run: Run, tmp_path: Path) -> None:
+    labels = label_all(tmp_path)
+    graph = trace(run, home, "labelled", "--labels", str(labels))
+    found = clerps(graph / "graph.json")
+    assert found
+    assert all(f"mine {name}" in label for name, label in found.items())
+
+
+def test_a_label_file_names_neurons_too(home: Path, run: Run, tmp_path: Path) -> None:
+    labels = label_all(tmp_path)
+    graph = trace(run, home, "neurons", "-t", "neurons", "--labels", str(labels))
+    found = clerps(graph / "graph.json")
+    assert any("mine " in label for label in found.values())
+    assert any("mine " not in label for label in found.values())
+
+
+def test_stored_graphs_are_shown_and_exported_with_labels(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    graph, labels = str(trace(run, home, "stored")), str(label_all(tmp_path))
+    assert "mine 0_" in run("show", graph, "--labels", labels).out
+    page, exported = tmp_path / "page.html", tmp_path / "graph.json"
+    assert run("view", graph, "--labels", labels, "-o", str(page), "--no-browser").code == 0
+    assert "mine 0_" in page.read_text()
+    assert run("export", graph, "--labels", labels, "-o", str(exported)).code == 0
+    assert all(f"mine {name}" in label for name, label in clerps(exported).items())
+
+
+def test_labels_of_another_dictionary_are_noted_or_refused(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    graph, labels = str(trace(run, home, "other")), label_all(tmp_path, layers=3)
+    outcome = run("show", graph, "--labels", str(labels))
+    assert "8 features are not in this graph's model and ignored (L2/0, ...)" in outcome.err
+    labels.write_text("layer,feature,label\n1,99999,x\n")
+    outcome = run(
+        "trace",
+        "a",
+        "-m",
+        str(home / "model"),
+        "-t",
+        str(home / "set"),
+        "--device",
+        "cpu",
+        "-o",
+        str(tmp_path / "new"),
+        "--labels",
+        str(labels),
+    )
+    assert (outcome.code, (tmp_path / "new").exists()) == (2, False)
+    assert "no feature that --labels names is one of set, such as L1/99999" in outcome.err
+
+
+def test_a_run_stores_the_labels_of_its_file(home: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a banana is\n")
+    outcome = run(
+        "batch",
+        str(tmp_path / "prompts.txt"),
+        "-m",
+        str(home / "model"),
+        "-t",
+        str(home / "set"),
+        "--device",
+        "cpu",
+        "-o",
+        str(tmp_path / "runs"),
+        "--labels",
+        str(label_all(tmp_path)),
+    )
+    assert outcome.code == 0, outcome.err
+    exported = run(
+        "runs", "export", str(tmp_path / "runs" / "prompts"), "1", "-o", str(tmp_path / "g")
+    )
+    assert exported.code == 0, exported.err
+    found = clerps(tmp_path / "g" / "graph.json")
+    assert all(f"mine {name}" in label for name, label in found.items())

@@ -179,12 +179,12 @@ def test_models_transcoders_and_doctor_look_sound(run: Run) -> None:
 
 
 def test_an_unforeseen_error_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import circuit_tracer.graphs
+    from circuit_tracer.workbench import folder_contents
 
-    def broken(path: object) -> None:
+    def broken(path: object, labels: object) -> None:
         raise ZeroDivisionError("by us")
 
-    monkeypatch.setattr(circuit_tracer.graphs, "open_graph", broken)
+    monkeypatch.setattr(folder_contents, "open_labelled", broken)
     outcome = run("show", "anything")
     assert outcome.code == 1
     assert "ZeroDivisionError: by us" in outcome.err
@@ -192,12 +192,12 @@ def test_an_unforeseen_error_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_interruption_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import circuit_tracer.graphs
+    from circuit_tracer.workbench import folder_contents
 
-    def interrupted(path: object) -> None:
+    def interrupted(path: object, labels: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(circuit_tracer.graphs, "open_graph", interrupted)
+    monkeypatch.setattr(folder_contents, "open_labelled", interrupted)
     assert run("show", "anything").code == 130
 
 
