@@ -69,16 +69,20 @@ def show_feature(
     contexts: Annotated[int, own("--contexts", min=0, help="Contexts of each quantile.")] = 3,
     json: options.Json = False,
 ) -> None:
-    """Show one feature: label, how often and how strongly it fires, contexts, promoted tokens."""
+    """Show one feature: label, how often and how strongly it fires, contexts, promoted tokens.
+
+    With its page, where a published dictionary is known to have some.
+    """
     layer, index = selection.parse_feature(feature)
     name = features.dictionary_name(model, transcoders)
     refuse_with("--contexts", other="--json, which has all contexts", there=json)
     refuse_with("--contexts", other="neurons, which have none", there=name == "neurons")
-    if name == "neurons":
-        card = features.neuron_card(model or DEFAULT_MODEL, layer, index)
-    else:
-        card = features.card_book(name).card(layer, index)
+    card, page = features.described(name, layer, index, model=model or DEFAULT_MODEL)
     if json:
-        print_json({"name": f"L{layer}/{index}", **asdict(card)})
+        described = {} if card is None else asdict(card)
+        print_json({"name": f"L{layer}/{index}", **described, "page": page})
         return
-    print_rich(*cards.card_tables(card, contexts))
+    if card is None:
+        print(page)
+        return
+    print_rich(*cards.card_tables(card, contexts, page))

@@ -40,8 +40,8 @@ def matches_table(matches: Sequence[Match], limit: int) -> Table:
     return table
 
 
-def card_tables(card: Card, contexts: int) -> list[RenderableType]:
-    """One feature: facts, a histogram of its examples' activations, contexts."""
+def card_tables(card: Card, contexts: int, page: str | None = None) -> list[RenderableType]:
+    """One feature: facts, its page, a histogram of its examples' activations, contexts."""
     facts = plain_table(header=False).texts("")
     facts.add_column(overflow="fold")
     lines = [("feature", f"L{card.layer}/{card.feature}"), ("label", card.label or "(none)")]
@@ -51,6 +51,7 @@ def card_tables(card: Card, contexts: int) -> list[RenderableType]:
             ("maximum", number(card.max_activation)),
         ]
     lines += [("promotes", _listed(card.promotes)), ("suppresses", _listed(card.suppresses))]
+    lines += [] if page is None else [("page", page)]
     for name, text in lines:
         facts.line(name, printable(text))
     parts: list[RenderableType] = [facts]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.comparison import compare
 from circuit_tracer.graphs.comparing.merging import merge
+from circuit_tracer.graphs.feature_pages import page_address
 from circuit_tracer.graphs.files.exchange import exchange_id
 from circuit_tracer.graphs.graph import Graph, Ints, NodeKind, node_names
 from circuit_tracer.graphs.head_loadings import HeadLoadings, LeadingHead, leading_heads
@@ -127,6 +128,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         if shown.export is None
         else {name: printable(words) for name, words in shown.export._asdict().items()},
         "cards": cards_record(shown.cards),
+        "featurePages": page_address(info.dictionary.source),
         "groups": [
             {"name": printable(name), "rows": number[list(rows)].tolist()}
             for name, rows in shown.supernodes

@@ -12,7 +12,9 @@ from circuit_tracer.bundled import (
     bundled_models,
     default_dictionary,
 )
-from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.errors import DictionaryError, PromptError, UsageError
+from circuit_tracer.graphs.feature_pages import feature_page
+from circuit_tracer.hub_reference import parse_reference
 from circuit_tracer.interventions.plan import check_node
 from circuit_tracer.interventions.spec import Unit, change_feature
 from circuit_tracer.interventions.steering import Feature, measured_maxima, shipped_texts
@@ -61,6 +63,28 @@ def card_book(dictionary: str) -> CardBook | PublishedCards:
     if dictionary.count("/") == 1 and bundled.is_dir():
         return load_cards(bundled)
     return cards_in(find_dictionary(dictionary).path)
+
+
+def described(
+    dictionary: str, layer: int, index: int, *, model: str = DEFAULT_MODEL
+) -> tuple[Card | None, str | None]:
+    """A feature's card and the address of its page, where its dictionary is known to have pages.
+
+    `model` is the one whose neurons are looked at, where these are the dictionary. With a page,
+    cards that are not at hand are noted; without, they are a DictionaryError.
+    """
+    if dictionary == "neurons":
+        return neuron_card(model, layer, index), None
+    reference = parse_reference(dictionary)
+    source = "" if reference is None else f"hub:{reference.name}"
+    page = feature_page(source, layer, index)
+    try:
+        return card_book(dictionary).card(layer, index), page
+    except DictionaryError as error:
+        if page is None:
+            raise
+        logger.info(f"{error}")
+        return None, page
 
 
 def neuron_card(model_name: str, layer: int, index: int) -> Card:

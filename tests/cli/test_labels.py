@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.formats.native import save_dictionary
+from circuit_tracer.workbench import features
 from tests.cli.conftest import Run
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.test_published_cards import record, write_features
@@ -135,3 +137,23 @@ def test_a_run_stores_the_labels_of_its_file(home: Path, run: Run, tmp_path: Pat
     assert exported.code == 0, exported.err
     found = clerps(tmp_path / "g" / "graph.json")
     assert all(f"mine {name}" in label for name, label in found.items())
+
+
+def test_a_published_feature_is_shown_with_its_page(
+    home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = features.card_book(str(home / "set"))
+    monkeypatch.setattr(features, "card_book", lambda name: book)
+    shown = run("features", "show", "L1/3", "-t", "mntss/clt-gemma-2-2b-2.5M")
+    page = "https://www.neuronpedia.org/gemma-2-2b/1-clt-hp/3"
+    assert page in shown.out
+    assert "ripe [w13]" in shown.out
+
+    def without_cards(name: str) -> None:
+        raise DictionaryError("there are no cards")
+
+    monkeypatch.setattr(features, "card_book", without_cards)
+    alone = run("features", "show", "L1/3", "-t", "mntss/clt-gemma-2-2b-2.5M@main")
+    assert (alone.code, alone.out.strip()) == (0, page)
+    assert "there are no cards" in alone.err
+    assert run("features", "show", "L1/3", "-t", "some/other").code == 2

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ def test_the_page_names_no_other_place() -> None:
         found = set(re.findall(r"https?://[^\s\"']+", text))
         assert found <= {"http://www.w3.org/2000/svg"}, name  # a name, never fetched
         assert not re.search(r"@import|url\((?!#)", text), name
+
+
+def test_features_of_a_published_dictionary_have_pages() -> None:
+    pruned = middle()
+    info = pruned.graph.info
+    assert record(Shown(pruned, "middle"))["graphs"][0]["featurePages"] is None
+    there = replace(info.dictionary, source="hub:mwhanna/qwen3-4b-transcoders@0123")
+    graph = replace(pruned.graph, info=replace(info, dictionary=there))
+    found = record(Shown(replace(pruned, graph=graph), "middle"))["graphs"][0]["featurePages"]
+    assert found == "https://www.neuronpedia.org/qwen3-4b/{layer}-transcoder-hp/{feature}"
 
 
 def test_the_policy_allows_this_script_and_style_alone() -> None:

@@ -109,6 +109,19 @@ def test_hovering_lights_up_and_says_what_it_is(open_page: Open) -> None:
     assert not opened.page.locator("#tip").is_visible()
 
 
+def test_a_published_feature_links_to_its_page_and_asks_for_nothing(open_page: Open) -> None:
+    pruned, row = middle(), _strongest_feature(middle())
+    data = record(Shown(pruned, "middle"))
+    data["graphs"][0]["featurePages"] = "https://pages.example/{layer}-set/{feature}"
+    opened = open_page(page(data))
+    opened.click(_number_of(pruned, row))
+    link = opened.page.locator("a.page")
+    layer, feature = pruned.graph.nodes.layer[row], pruned.graph.nodes.feature[row]
+    assert link.get_attribute("href") == f"https://pages.example/{layer}-set/{feature}"
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    assert not any(address.startswith("http") for address in opened.requests)
+
+
 def test_the_card_and_the_heads_of_an_edge_are_shown(open_page: Open) -> None:
     opened = open_page(_middle_page())
     opened.click(_number_of(middle(), _strongest_feature(middle())))

@@ -62,9 +62,10 @@ function otherGraph(app, plot, row) {
 
 function cardPart(graph, row) {
   const card = cardFor(graph, row);
-  if (!card) return h("p.hint", {}, graph.cards ? "This feature's card is not in the page (the most influential " + graph.cards.list.length.toLocaleString("en") + " are)." : "There are no feature cards in this page.");
+  const page = pageLink(graph, row);
+  if (!card) return h("p.hint", {}, page, graph.cards ? "This feature's card is not in the page (the most influential " + graph.cards.list.length.toLocaleString("en") + " are)." : "There are no feature cards in this page.");
   return h("section.card", {},
-    h("h3", {}, "Feature card"),
+    h("h3", {}, "Feature card", page),
     h("dl.facts", {},
       card.examples.length ? [fact("fires on", percent(card.frequency ?? NaN) + " of tokens"), fact("maximum", figureOf(card.most))] : null),
     chips("promotes", card.promotes), chips("suppresses", card.suppresses),
@@ -72,6 +73,13 @@ function cardPart(graph, row) {
       h("h4", {}, group.quantile === "Top" ? "Strongest contexts" : group.quantile),
       group.examples.map((example) => context(graph, card, example)),
     ]));
+}
+
+// To the feature's page on Neuronpedia, where the dictionary is one that has them there.
+function pageLink(graph, row) {
+  if (!graph.featurePages) return null;
+  const address = graph.featurePages.replace("{layer}", graph.layer[row]).replace("{feature}", graph.feature[row]);
+  return h("a.page", { href: address, target: "_blank", rel: "noopener noreferrer" }, "Neuronpedia");
 }
 
 function fact(name, value) {
