@@ -9,7 +9,7 @@ import typer
 
 from circuit_tracer import models
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_row, say
+from circuit_tracer.cli.output import print_json, print_row, progress_line, say
 from circuit_tracer.errors import UsageError
 from circuit_tracer.transcoders import card_making, opening
 
@@ -60,13 +60,28 @@ def opened_dictionary(name: str, model: Model, format: str | None) -> Transcoder
 
 
 def make_cards(
-    model: Model, dictionary: str, text: Path, row_length: int, format: str | None = None
-) -> None:
-    """Feature cards beside the dictionary's weights."""
+    model: Model,
+    dictionary: str,
+    text: Path,
+    row_length: int,
+    format: str | None = None,
+    *,
+    max_tokens: int = 200_000,
+    out: Path | None = None,
+) -> Path:
+    """Feature cards in the folder `out`, by default beside the dictionary's weights."""
     found = opening.open_transcoders(dictionary, model=model, format=format)
-    folder = opening.find_dictionary(dictionary, model, format=format).path
-    path = card_making.make_cards(model, found, text, folder, row_length=row_length)
-    say(f"feature cards: {path}")
+    folder = out or opening.find_dictionary(dictionary, model, format=format).path
+    with progress_line() as report:
+        return card_making.make_cards(
+            model,
+            found,
+            text,
+            folder,
+            max_tokens=max_tokens,
+            row_length=row_length,
+            on_progress=report,
+        )
 
 
 def print_evaluation(figures: Evaluation, json: bool) -> None:

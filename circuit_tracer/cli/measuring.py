@@ -18,7 +18,7 @@ from circuit_tracer.cli.dictionaries import (
     print_evaluation,
 )
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json
+from circuit_tracer.cli.output import print_json, say
 from circuit_tracer.transcoders import evaluation, validation
 
 
@@ -75,5 +75,5 @@ def evaluate(
     found = opened_dictionary(dictionary, opened, format)
     figures = evaluation.evaluate(opened, found, text, max_tokens=max_tokens, row_length=row_length)
     if cards:
-        make_cards(opened, dictionary, text, row_length, format)
+        say(f"feature cards: {make_cards(opened, dictionary, text, row_length, format)}")
     print_evaluation(figures, json)

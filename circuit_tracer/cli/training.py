@@ -87,7 +87,8 @@ def train(
     if cards:
         advice = f"the dictionary in {out} is finished, but for its feature cards"
         with if_interrupted(f"{advice}: transcoders evaluate {out} {held_out or text} --cards"):
-            make_cards(opened, str(out), held_out or text, row_length or 128)
+            path = make_cards(opened, str(out), held_out or text, row_length or 128)
+        say(f"feature cards: {path}")
     print_evaluation(summary.evaluation, json)
 
 

@@ -1,4 +1,4 @@
-"""`circuit-tracer transcoders list|inspect|validate|convert|evaluate|train`."""
+"""`circuit-tracer transcoders list|inspect|validate|convert|evaluate|train|cards`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import measuring, options, training
+from circuit_tracer.cli import cards, measuring, options, training
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import Dictionary, Format, print_layers, say_notes
 from circuit_tracer.cli.options import own
@@ -85,3 +85,4 @@ app.command("validate")(measuring.validate_transcoders)
 app.command("convert")(convert_transcoders)
 app.command("evaluate")(measuring.evaluate)
 app.command("train")(training.train)
+app.command("cards")(cards.cards)

@@ -11,7 +11,7 @@ sampled places, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,9 @@ BEFORE, AFTER = 10, 3
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
 ROWS_AT_ONCE = 64
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much of it is done, and of how much."""
 
 
 class _Text(NamedTuple):
@@ -72,17 +75,23 @@ def make_cards(
     row_length: int = 128,
     pack: bool = True,
     seed: int = 0,
+    on_progress: Progress | None = None,
 ) -> Path:
-    """Make the cards of every feature from a text file and write `cards.parquet` into `folder`."""
+    """Make the cards of every feature from a text file and write `cards.parquet` into `folder`.
+
+    `on_progress` gets a stage's name, and rows of text (or layers) that are done and in all.
+    Raises UsageError for a text without tokens.
+    """
+    report = on_progress or (lambda stage, done, total: None)
     reader = RowReader.of_model(text, model, row_length, pack=pack)
     rows = _first_rows(reader, max_tokens)
-    kept = _first_pass(model, dictionary, rows, seed)
+    kept = _first_pass(model, dictionary, rows, seed, report)
     plain = _as_plain(rows, TokenNames(model.tokenizer))
     chosen = [_choose(layer, plain.token_rows) for layer in kept]
-    windows = _second_pass(model, dictionary, rows, chosen)
+    windows = _second_pass(model, dictionary, rows, chosen, report)
     write_cards(
         folder / CARDS_FILE,
-        _card_rows(model, dictionary, plain, kept, chosen, windows),
+        _card_rows(model, dictionary, plain, kept, chosen, windows, report),
         vocabulary=plain.names,
         dictionary_sha256=dictionary.identity.sha256,
     )
@@ -126,7 +135,9 @@ def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
         yield start, Rows(rows.token_ids[part, : int(lengths.max())].long(), lengths, rows.first)
 
 
-def _first_pass(model: Model, dictionary: Dictionary, rows: Rows, seed: int) -> list[KeptPlaces]:
+def _first_pass(
+    model: Model, dictionary: Dictionary, rows: Rows, seed: int, report: Progress
+) -> list[KeptPlaces]:
     kept = [KeptPlaces.empty(t.n_features) for t in dictionary.layers]
     generator = torch.Generator(device="cpu").manual_seed(seed)
     width = rows.token_ids.shape[1]
@@ -139,6 +150,7 @@ def _first_pass(model: Model, dictionary: Dictionary, rows: Rows, seed: int) -> 
         for layer, transcoder in enumerate(dictionary.layers):
             x = inputs[layer, real.to(inputs.device)].to(transcoder.W_enc.dtype)
             kept[layer].add(transcoder.encode(x).float().cpu(), places, numbers)
+        report("finding where features fire", start + len(group.lengths), len(rows.lengths))
     return kept
 
 
@@ -169,7 +181,11 @@ def _choose(kept: KeptPlaces, token_rows: list[list[int]]) -> list[_Example]:
 
 
 def _second_pass(
-    model: Model, dictionary: Dictionary, rows: Rows, chosen: list[list[_Example]]
+    model: Model,
+    dictionary: Dictionary,
+    rows: Rows,
+    chosen: list[list[_Example]],
+    report: Progress,
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
     offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
@@ -194,6 +210,7 @@ def _second_pass(
                 feature[here, None],
             ]
             windows[layer][here] = torch.where(inside, values, 0.0)
+        report("reading contexts", start + len(group.lengths), len(rows.lengths))
     return windows
 
 
@@ -204,11 +221,13 @@ def _card_rows(
     kept: list[KeptPlaces],
     chosen: list[list[_Example]],
     windows: list[Float[Tensor, "_M window"]],
+    report: Progress,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of every layer's cards, by feature."""
     total = sum(text.lengths) - text.first * len(text.lengths)
     name = text.names.__getitem__
     for layer, transcoder in enumerate(dictionary.layers):
+        report("labelling layers", layer, len(dictionary.layers))
         effects = promotions(model, transcoder.summed_decoder(), text.occurring, name)
         examples = _examples_by_feature(chosen[layer], windows[layer], kept[layer], text)
         yield [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from circuit_tracer.errors import DictionaryError
+from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from circuit_tracer.workbench import features
 from tests.cli.conftest import Run
@@ -157,3 +158,43 @@ def test_a_published_feature_is_shown_with_its_page(
     assert (alone.code, alone.out.strip()) == (0, page)
     assert "there are no cards" in alone.err
     assert run("features", "show", "L1/3", "-t", "some/other").code == 2
+
+
+def test_cards_are_made_from_a_text_for_any_dictionary(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    random_set = tmp_path / "bare"
+    save_dictionary(random_dictionary(tiny_llama(n_layers=2), n_features=8), random_set)
+    text = tmp_path / "text.txt"
+    text.write_text("a banana is yellow\nthe sky is blue\n" * 40)
+    arguments = ("transcoders", "cards", str(home / "model"), str(text), "-t", str(random_set))
+    made = run(*arguments, "--device", "cpu", "--row-length", "8")
+    assert (made.code, made.out.strip()) == (0, str(random_set / "cards.parquet")), made.err
+    shown = run("features", "find", "is", "-t", str(random_set))
+    assert "L0/" in shown.out + run("features", "find", "the", "-t", str(random_set)).out
+    again = run(*arguments, "--device", "cpu")
+    assert again.code == 1
+    assert "is there already; add --overwrite" in again.err
+    neurons = run("transcoders", "cards", str(home / "model"), str(text), "--device", "cpu")
+    assert "name a dictionary with --transcoders" in neurons.err
+
+
+def test_making_cards_reports_how_far_it_is(tmp_path: Path) -> None:
+    model = tiny_llama(n_layers=2)
+    (tmp_path / "text.txt").write_text("a banana is yellow\n" * 200)
+    seen: list[tuple[str, int, int]] = []
+    make_cards(
+        model,
+        random_dictionary(model, n_features=8),
+        tmp_path / "text.txt",
+        tmp_path,
+        row_length=8,
+        on_progress=lambda *now: seen.append(now),
+    )
+    stages = list(dict.fromkeys(stage for stage, _, _ in seen))
+    assert stages == ["finding where features fire", "reading contexts", "labelling layers"]
+    for stage in stages[:2]:
+        done = [(done, total) for name, done, total in seen if name == stage]
+        assert len(done) > 1
+        assert done == sorted(done)
+        assert done[-1][0] == done[-1][1]
