@@ -72,11 +72,11 @@ def effect_label(promoted: Sequence[Promotion], suppressed: Sequence[Promotion])
     up = promoted[0].deviations if promoted else 0.0
     down = suppressed[0].deviations if suppressed else 0.0
     if down > STANDS_OUT and down > 1.3 * up:
-        return f"→ not {_shown(suppressed[0].token)}"
+        return f"→ not {shown_token(suppressed[0].token)}"
     if up < STANDS_OUT:
         return ""
     close = [p.token for p in promoted if p.deviations > 0.75 * up][:2]
-    return "→ " + "/".join(_shown(token) for token in close)
+    return "→ " + "/".join(shown_token(token) for token in close)
 
 
 def _place(
@@ -88,21 +88,21 @@ def _place(
     if few is None:
         previous = _shares((o.before[-1], o.activation) for o in occurrences if o.before)
         if previous and previous[0][1] >= 0.6:
-            return f"after {_shown(previous[0][0])}"
+            return f"after {shown_token(previous[0][0])}"
         context = _context(occurrences, frequencies, least=0.6)
         if context is not None:
-            return f"{_shown(context)} …"
-        return "/".join(_shown(token) for token, _ in peaks[:at_most]) + "/…"
+            return f"{shown_token(context)} …"
+        return "/".join(shown_token(token) for token, _ in peaks[:at_most]) + "/…"
     generic = frequencies.get(few[0], 0.0) > GENERIC
     context = _context(occurrences, frequencies, least=0.45 if generic else 0.8)
-    words = "/".join(_shown(token) for token in few)
+    words = "/".join(shown_token(token) for token in few)
     if context is None or context in few:
         return words
     adjacent = _shares(
         (str(bool(o.before) and o.before[-1] == context), o.activation) for o in occurrences
     )
     near = dict(adjacent).get("True", 0.0) > 0.5
-    return f"{_shown(context)} {'' if near else '… '}{words}"
+    return f"{shown_token(context)} {'' if near else '… '}{words}"
 
 
 def _few(peaks: Sequence[tuple[str, float]], at_most: int) -> list[str] | None:
@@ -143,7 +143,7 @@ def _shares(pairs: object) -> list[tuple[str, float]]:
     return sorted(((t, s / total) for t, s in sums.items()), key=lambda p: (-p[1], p[0]))
 
 
-def _shown(token: str) -> str:
+def shown_token(token: str) -> str:
     """A token as it stands in a label: no leading blank, punctuation quoted, controls spelt out."""
     text = token.strip() or token
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
