@@ -13,7 +13,7 @@ from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation import spec, study
+from circuit_tracer.experiments.dissociation import spec
 from circuit_tracer.experiments.dissociation.report import terminal
 from circuit_tracer.processes import processes
 from circuit_tracer.workbench import dissociating, formats, shipped, slugs
@@ -56,8 +56,7 @@ def dissociate(
         raise UsageError("dissociate does not work under torchrun; run it in one process")
     file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
     asked = spec.read_spec(file)
-    seed_used = asked.seed if seed is None else seed
-    settings = study.Settings.quickly(seed_used) if quick else study.Settings(seed=seed_used)
+    settings = dissociating.settings_for(asked, quick=quick, seed=seed)
     if name is None:
         name = dissociating.folder_name(asked, model)
     folder = out / slugs.check_slug(name, where="`name`")

@@ -14,7 +14,6 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report import terminal
 from circuit_tracer.experiments.dissociation.results import Report as Dissociation
 from circuit_tracer.experiments.dissociation.spec import read_spec
-from circuit_tracer.experiments.dissociation.study import Settings, Study
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.interventions.selection import parse_feature
@@ -27,6 +26,8 @@ from circuit_tracer.workbench.dissociating import (
     dictionary_for,
     dissociate_into,
     folder_name,
+    settings_for,
+    study_on,
 )
 from circuit_tracer.workbench.feature_edits import steer_prompts
 from circuit_tracer.workbench.named_settings import made_from
@@ -95,9 +96,7 @@ def trace(
         on_progress=on_progress,
     )
     pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
-    if opened.relabel is not None:
-        pruned = opened.relabel(pruned)
-    return TracedGraph(pruned, opened=opened)
+    return TracedGraph(opened.labelled(pruned), opened=opened)
 
 
 def steer(
@@ -178,8 +177,8 @@ def dissociate(
     """
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)
-    seed_used = asked.seed if seed is None else seed
     name = model if isinstance(model, str) else None
+    settings = settings_for(asked, quick=quick, seed=seed)
     folder = Path(out) / folder_name(asked, name)
     check_folder(folder, overwrite)
     opened = accepted(
@@ -187,9 +186,7 @@ def dissociate(
         dictionary_for(asked, name) if transcoders is None and model is None else transcoders,
         device=device,
     )
-    note_forms(opened.model, (word for family in asked.families for word in family.words or ()))
-    settings = Settings.quickly(seed_used) if quick else Settings(seed=seed_used)
-    study = Study(opened.model, opened.dictionary, asked, settings, opened.labels)
+    study = study_on(opened, asked, settings)
     call = f'dissociate("{file.stem}"{", quick=True" if quick else ""})'
     report, _ = dissociate_into(
         folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent

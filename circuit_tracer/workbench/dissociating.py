@@ -28,7 +28,7 @@ from circuit_tracer.graphs.supernodes.grouping import Reading
 from circuit_tracer.workbench.card_readings import reading_of
 from circuit_tracer.workbench.folder_contents import open_cards
 from circuit_tracer.workbench.folders import write_texts
-from circuit_tracer.workbench.opening import open_pair
+from circuit_tracer.workbench.opening import Opened, open_pair
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
 
@@ -41,7 +41,7 @@ CONTENTS = (STAGES, GRAPHS, REPORT_PAGE, DISSOCIATION_FILE, MEASUREMENTS_FILE, *
 
 def open_study(
     spec: Spec,
-    settings: Settings | None = None,
+    settings: Settings,
     *,
     model: str | None = None,
     transcoders: str | None = None,
@@ -57,10 +57,20 @@ def open_study(
         dtype=dtype,
         threads=threads,
     )
+    return study_on(opened, spec, settings)
+
+
+def study_on(opened: Opened, spec: Spec, settings: Settings) -> Study:
+    """The experiment of a spec on an opened model and dictionary."""
     words = (word for family in spec.families for word in family.words or ())
     note_forms(opened.model, words)
-    settings = settings or Settings(seed=spec.seed)
     return Study(opened.model, opened.dictionary, spec, settings, opened.labels)
+
+
+def settings_for(spec: Spec, *, quick: bool = False, seed: int | None = None) -> Settings:
+    """How much is measured; the spec's own seed by default. Raises UsageError for a bad one."""
+    drawn = spec.seed if seed is None else seed
+    return Settings.quickly(drawn) if quick else Settings(seed=drawn)
 
 
 def folder_name(spec: Spec, model: str | None = None) -> str:

@@ -58,6 +58,10 @@ class Opened(NamedTuple):
         """What the cards call the features; None where that is asked for kept ones alone."""
         return self.cards.labels if isinstance(self.cards, CardBook) else None
 
+    def labelled(self, pruned: PrunedGraph) -> PrunedGraph:
+        """A finished graph with the labels that were not to be had while it was traced."""
+        return pruned if self.relabel is None else self.relabel(pruned)
+
 
 def parse_dtype(name: str) -> tuple[str, Cotangents | None]:
     """`--dtype` as what the model computes in, and the precision of cotangents if it is lower."""

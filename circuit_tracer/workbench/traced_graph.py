@@ -77,8 +77,8 @@ class TracedGraph(GraphTables):
         pruned = prune(
             self.pruned.graph, node_threshold=node_threshold, edge_threshold=edge_threshold
         )
-        if self._opened is not None and self._opened.relabel is not None:
-            pruned = self._opened.relabel(pruned)
+        if self._opened is not None:
+            pruned = self._opened.labelled(pruned)
         return TracedGraph(pruned, opened=self._opened, is_whole=self._is_whole)
 
     def svg(

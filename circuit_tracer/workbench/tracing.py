@@ -161,13 +161,9 @@ def trace_into(
         return None
     seconds = dict(traced.seconds)
     with _timed("prune", seconds, report, "pruning"):
-        pruned = prune(
-            traced.graph,
-            node_threshold=output.node_threshold,
-            edge_threshold=output.edge_threshold,
-        )
-        if opened.relabel is not None:
-            pruned = opened.relabel(pruned)
+        thresholds = output.node_threshold, output.edge_threshold
+        pruned = prune(traced.graph, node_threshold=thresholds[0], edge_threshold=thresholds[1])
+        pruned = opened.labelled(pruned)
     heads = trust = None
     if output.heads:
         with _timed("heads", seconds, report, "taking edges apart by head"):
