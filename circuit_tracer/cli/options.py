@@ -80,6 +80,9 @@ Labels = Annotated[
         help="Labels of features, in place of the cards' own: jsonl, csv, or Neuronpedia's export.",
     ),
 ]
+Pins = Annotated[
+    Path | None, own("--pins", help="Pins, groups, names and notes exported in the viewer.")
+]
 GraphPath = Annotated[
     Path,
     typer.Argument(

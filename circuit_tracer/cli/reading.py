@@ -74,6 +74,7 @@ def export(
         own("--cards", help="Dictionary folder whose feature cards to use."),
     ] = None,
     labels: options.Labels = None,
+    pins: options.Pins = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -89,6 +90,7 @@ def export(
         feature_examples=feature_examples,
         cards=cards,
         labels=labels,
+        pins=pins,
         overwrite=overwrite,
     )
     if json:

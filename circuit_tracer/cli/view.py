@@ -47,9 +47,7 @@ def view(
     cards: Annotated[
         Path | None, own("--cards", help="Dictionary folder whose feature cards to show.")
     ] = None,
-    pins: Annotated[
-        Path | None, own("--pins", help="Pins and groups that were exported in the viewer.")
-    ] = None,
+    pins: options.Pins = None,
     labels: options.Labels = None,
     browser: Annotated[
         bool,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from circuit_tracer.graphs.files.q_params import note_of
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
@@ -36,7 +37,11 @@ def _target(graph: Graph, row: int) -> str:
 
 
 def node_lines(pruned: PrunedGraph, row: int) -> list[str]:
-    """Everything a reader may want to know of one node, a fact a line."""
+    """Everything a reader may want to know of one node, a fact a line, and what people wrote."""
+    return [*_facts(pruned, row), *note_of(pruned.graph, row).splitlines()]
+
+
+def _facts(pruned: PrunedGraph, row: int) -> list[str]:
     graph = pruned.graph
     nodes = graph.nodes
     kind = NodeKind(int(nodes.kind[row]))

@@ -9,8 +9,10 @@ thousand edges take about three megabytes.
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,6 +80,10 @@ class Shown:
     """Where their boxes stand in the route diagram, as `sg_pos` has it."""
     export: ExportCommand | None = None
     """For a graph that has no folder yet."""
+    named: Sequence[int] = ()
+    """Rows whose labels are names that people gave them."""
+    notes: Mapping[int, str] = field(default_factory=dict)
+    """What they wrote, by row."""
 
 
 def record(shown: Shown, second: Shown | None = None, *, run: str = "") -> dict[str, Any]:
@@ -106,8 +112,10 @@ def graph_record(shown: Shown) -> dict[str, Any]:
     names = node_names(graph)
     cumulative = pruned.cumulative
     is_token = graph.nodes.kind == NodeKind.EMBEDDING
+    ids = [exchange_id(graph, row) for row in kept.tolist()]
     return {
         "slug": shown.slug,
+        "identity": _identity(info.prompt, ids, edges),
         "prompt": printable(info.prompt),
         "about": _about(pruned, len(order)),
         "tokens": list(prompt_texts(info.tokens)),
@@ -116,7 +124,7 @@ def graph_record(shown: Shown) -> dict[str, Any]:
         "edges": edges,
         "label": [printable(short_label(graph, row)).strip() for row in kept.tolist()],
         "name": [printable(names[row]) for row in kept.tolist()],
-        "id": [exchange_id(graph, row) for row in kept.tolist()],
+        "id": ids,
         "tokenInfluence": float(pruned.influence[is_token].max(initial=0.0)),
         "targets": _targets(graph, number),
         "routes": _routes(pruned, number),
@@ -138,7 +146,19 @@ def graph_record(shown: Shown) -> dict[str, Any]:
             | {int(number[row]) for _, rows in shown.supernodes for row in rows}
         ),
         "positions": shown.positions,
+        "named": sorted(int(number[row]) for row in shown.named if number[row] >= 0),
+        "notes": [
+            [int(number[row]), "\n".join(printable(line) for line in note.splitlines())]
+            for row, note in sorted(shown.notes.items())
+            if number[row] >= 0
+        ],
     }
+
+
+def _identity(prompt: str, ids: Sequence[str], edges: Mapping[str, list[str]]) -> str:
+    """The same for the same nodes and edges, wherever the page lies: what a link's rows count."""
+    content = json.dumps([prompt, ids, edges], sort_keys=True)
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def column(values: NDArray[Any], kind: str) -> list[str]:

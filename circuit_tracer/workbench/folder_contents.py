@@ -10,6 +10,7 @@ from circuit_tracer.bundled import bundled_folder
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files.exchange import open_graph
 from circuit_tracer.graphs.files.label_file import read_labels, with_label_file
+from circuit_tracer.graphs.files.q_params import with_pins
 from circuit_tracer.graphs.head_loadings import HeadLoadings, load_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 
-def open_labelled(graph: Path, labels: Path | None) -> PrunedGraph:
-    """A traced folder or graph JSON, with the labels of a file in place of its own."""
+def open_labelled(graph: Path, labels: Path | None, pins: Path | None = None) -> PrunedGraph:
+    """A traced folder or graph JSON, with the labels of a file in place of its own.
+
+    `pins` is a file that the viewer exported: pins, groups, and names that come before labels.
+    """
     pruned = open_graph(graph)
-    return pruned if labels is None else with_label_file(pruned, read_labels(labels))
+    if labels is not None:
+        pruned = with_label_file(pruned, read_labels(labels))
+    return pruned if pins is None else with_pins(pruned, pins)
 
 
 def supernodes_in(folder: Path, pruned: PrunedGraph) -> list[tuple[str, tuple[int, ...]]] | None:

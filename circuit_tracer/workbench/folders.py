@@ -176,14 +176,16 @@ def export_graph(
     feature_examples: bool = False,
     cards: Path | None = None,
     labels: Path | None = None,
+    pins: Path | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """One form of a traced folder or graph JSON; into its folder by default.
 
     With `feature_examples` also the cards of all kept features, found as `open_cards` finds them.
-    `labels` is a file of feature labels to use in place of the graph's own.
+    `labels` is a file of feature labels to use in place of the graph's own, `pins` what the viewer
+    exported: pins, groups, names and notes.
     """
-    pruned = open_labelled(graph, labels)
+    pruned = open_labelled(graph, labels, pins)
     folder = graph if graph.is_dir() else graph.parent
     file = out or folder / FILE_NAMES[form]
     texts: Mapping[Path, str] = {}

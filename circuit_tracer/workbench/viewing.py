@@ -14,7 +14,8 @@ from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE
 from circuit_tracer.experiments.trust.report.page_record import trust_record
 from circuit_tracer.experiments.trust.results_file import TRUST_FIGURE, TRUST_FILE, stored_report
 from circuit_tracer.graphs import PrunedGraph, new_file
-from circuit_tracer.graphs.files.q_params import pins_of, with_pins
+from circuit_tracer.graphs.files.exchange import named_rows
+from circuit_tracer.graphs.files.q_params import notes_of, pins_of
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.render.html import is_ours, page
@@ -46,9 +47,7 @@ def shown_at(
 
     Raises GraphFileError for what is no graph, or pins that are not of this one.
     """
-    pruned = open_labelled(path, labels)
-    if pins is not None:
-        pruned = with_pins(pruned, pins)
+    pruned = open_labelled(path, labels, pins)
     slug = path.stem if path.is_file() else path.resolve().name
     folder = path if path.is_dir() else path.parent
     return shown(pruned, slug, beside=folder, heads=_heads(pruned, path), cards=cards)
@@ -82,6 +81,8 @@ def shown(
         supernodes=groups,
         pins=() if pinned is None else pinned.rows,
         positions="" if pinned is None else pinned.positions,
+        named=named_rows(pruned.graph, pruned.kept_rows.tolist()),
+        notes=notes_of(pruned.graph),
     )
 
 

@@ -10,15 +10,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.files.exchange_reader import EXTRAS, from_exchange
+from circuit_tracer.graphs.files.clerps import (
+    EXTRAS,
+    NOTES,
+    cleaned_notes,
+    name_in,
+    names_in,
+    node_key,
+)
+from circuit_tracer.graphs.files.exchange_reader import from_exchange
 from circuit_tracer.graphs.files.json_values import info_to_plain, plain
 from circuit_tracer.graphs.files.storage import TRACE_FILE, load_graph
-from circuit_tracer.graphs.graph import DROPPED, Graph, NodeKind, Target
+from circuit_tracer.graphs.graph import DROPPED, Graph, GraphInfo, NodeKind, Target
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.reading import read_json
 
@@ -67,7 +77,7 @@ def to_exchange(
         )
     record = {
         "metadata": _metadata(pruned, ids, slug, scan),
-        "qParams": _q_params(graph, ids, supernodes),
+        "qParams": _q_params(graph, ids, supernodes) | _clerps(graph, rows),
         "nodes": [
             _node(pruned, row, name, cumulative[row]) for row, name in zip(rows, ids, strict=True)
         ],
@@ -200,8 +210,15 @@ def _metadata(pruned: PrunedGraph, ids: list[str], slug: str, scan: str | None) 
             "node_threshold": pruned.node_threshold,
             "edge_threshold": pruned.edge_threshold,
         },
-        EXTRAS: _extras(pruned, ids),
+        EXTRAS: _extras(pruned, ids) | _notes(info.settings, ids),
     }
+
+
+def _notes(settings: Mapping[str, Any], ids: list[str]) -> dict[str, Any]:
+    """What people wrote on nodes, where there is something."""
+    notes, known = cleaned_notes(settings.get(NOTES)), set(ids)
+    found = {name: note for name, note in notes.items() if name in known}
+    return {NOTES: found} if found else {}
 
 
 def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
@@ -210,7 +227,7 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
     sparse = bool(nodes.dropped_total.any())
     return {
         "version": 1,
-        "info": info_to_plain(pruned.graph.info, with_places=False),
+        "info": info_to_plain(_without_viewer_state(pruned.graph.info), with_places=False),
         "scores": asdict(pruned.scores),
         "weight_dtype": str(pruned.graph.edges.weight.dtype),
         "ids": ids,
@@ -225,6 +242,12 @@ def _extras(pruned: PrunedGraph, ids: list[str]) -> dict[str, Any]:
     }
 
 
+def _without_viewer_state(info: GraphInfo) -> GraphInfo:
+    """Pins, names and notes have places of their own, where viewers change them."""
+    settings = {key: one for key, one in info.settings.items() if key not in ("qParams", NOTES)}
+    return replace(info, settings=settings)
+
+
 def _q_params(
     graph: Graph, ids: list[str], supernodes: Sequence[tuple[str, Sequence[int]]] | None
 ) -> dict[str, Any]:
@@ -235,7 +258,7 @@ def _q_params(
     state: dict[str, Any] = {"pinnedIds": [], "supernodes": []}
     state |= {"linkType": "both", "clickedId": "", "sg_pos": ""}
     for key, value in graph.info.settings.get("qParams", {}).items():
-        if isinstance(value, type(state.get(key, value))):
+        if key != "clerps" and isinstance(value, type(state.get(key, value))):
             state[key] = value
     groups = state["supernodes"]
     if supernodes is not None:
@@ -251,6 +274,43 @@ def _q_params(
     if any(state[key] != given.get(key) for key in ("pinnedIds", "supernodes")):
         state["sg_pos"] = ""  # where other boxes stand
     return state
+
+
+def named_rows(graph: Graph, rows: Sequence[int]) -> list[int]:
+    """Those of the given rows whose labels are names that people gave them in a viewer."""
+    names, nodes = names_in(graph.info.settings.get("qParams")), graph.nodes
+    return [
+        row
+        for row in rows
+        if names and nodes.kind[row] == NodeKind.FEATURE and name_in(names, *_place(graph, row))
+    ]
+
+
+def with_names(pruned: PrunedGraph, params: Any) -> PrunedGraph:
+    """The names in a `qParams` object in place of its features' labels."""
+    graph, names = pruned.graph, names_in(params)
+    rows = graph.nodes.of_kind(NodeKind.FEATURE) if names else np.zeros(0, dtype=np.int64)
+    given = {row: name_in(names, *_place(graph, row)) for row in rows.tolist()}
+    found = {row: name for row, name in given.items() if name}
+    return pruned.with_labels(np.array([*found], dtype=np.int64), [*found.values()])
+
+
+def _clerps(graph: Graph, rows: Sequence[int]) -> dict[str, Any]:
+    """Names as Neuronpedia's page has them; nothing for none (circuit-tracer's reads a text)."""
+    labels = graph.nodes.label
+    named = [
+        [node_key(*_place(graph, row)), labels[row]]
+        for row in named_rows(graph, rows)
+        if labels[row]
+    ]
+    return {"clerps": named} if named else {}
+
+
+def _place(graph: Graph, row: int) -> tuple[int, int, int]:
+    """A feature's layer, number in this form, and position."""
+    nodes = graph.nodes
+    layer, feature = int(nodes.layer[row]), int(nodes.feature[row])
+    return layer, cantor(layer, feature), int(nodes.position[row])
 
 
 def _known(names: Sequence[Any], ids: set[str]) -> list[str]:

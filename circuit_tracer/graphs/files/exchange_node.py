@@ -41,6 +41,8 @@ class ExchangedNode(NamedTuple):
     probability: float
     share: float
     """Cumulative share of influence; NaN where the file does not say."""
+    number: str
+    """Its `feature` as the file has it."""
 
 
 def parse_node(record: Mapping[str, Any]) -> ExchangedNode:
@@ -61,6 +63,7 @@ def parse_node(record: Mapping[str, Any]) -> ExchangedNode:
         activation=number(record.get("activation")) if kind is NodeKind.FEATURE else math.nan,
         probability=_probability(record.get("token_prob"), output),
         share=0.0 if kind is NodeKind.LOGIT else number(record.get("influence")),
+        number=str(record.get("feature")),
     )
 
 

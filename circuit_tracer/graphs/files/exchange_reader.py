@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.files.clerps import EXTRAS, NOTES, name_in, names_in, notes_in
 from circuit_tracer.graphs.files.exchange_node import (
     QUOTED,
     SLACK,
@@ -47,8 +48,6 @@ from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.scores import scores
 from circuit_tracer.reading import readable
-
-EXTRAS = "circuit_tracer_cli"
 
 
 def from_exchange(record: Any) -> PrunedGraph:
@@ -88,6 +87,7 @@ def _read(record: Any) -> PrunedGraph:
         stored = info_from_plain(extras["info"])
         if len(stored.targets) == len(info.targets):
             info = _with_pins(stored, record)
+    nodes = _with_names(nodes, parsed, record)
     graph = Graph(info, nodes, edges)
     check_graph(graph)
     if ours and len(order) == len(at):
@@ -229,11 +229,26 @@ def _foreign_info(record: Mapping[str, Any], parsed: list[ExchangedNode]) -> Gra
 
 
 def _with_pins(info: GraphInfo, record: Mapping[str, Any]) -> GraphInfo:
-    """Keep the viewer's pins and supernodes in the settings, if there are any."""
-    given = record.get("qParams") or {}
-    if not given.get("pinnedIds") and not given.get("supernodes"):
-        return info
-    return replace(info, settings={**info.settings, "qParams": dict(given)})
+    """Keep the viewer's pins, supernodes, names and notes in the settings, if there are any."""
+    given, notes = record.get("qParams") or {}, notes_in(record)
+    settings = dict(info.settings)
+    if any(given.get(key) for key in ("pinnedIds", "supernodes", "clerps")):
+        settings["qParams"] = dict(given)
+    if notes:
+        settings[NOTES] = notes
+    return replace(info, settings=settings)
+
+
+def _with_names(nodes: Nodes, parsed: list[ExchangedNode], record: Mapping[str, Any]) -> Nodes:
+    """The names that people gave to features in a viewer, in place of their labels."""
+    names = names_in(record.get("qParams"))
+    if not names:
+        return nodes
+    labels = list(nodes.label)
+    for row, one in enumerate(parsed):
+        if one.kind is NodeKind.FEATURE:
+            labels[row] = name_in(names, one.layer, one.number, one.position) or labels[row]
+    return replace(nodes, label=tuple(labels))
 
 
 def _with_extras(nodes: Nodes, extras: Mapping[str, Any], order: list[int]) -> Nodes:

@@ -1,7 +1,8 @@
 """Pins and supernodes in the form the viewers keep them in: the exchange form's `qParams`.
 
     {"qParams": {"pinnedIds": ["0_117_3", ...], "supernodes": [["banana", "0_117_3", ...]],
-                 "sg_pos": "120 40 300 95 ...", ...}}
+                 "sg_pos": "120 40 300 95 ...", "clerps": [["0_7020_3", "a name"], ...], ...},
+     "metadata": {"circuit_tracer_cli": {"notes": {"0_117_3": "a note", ...}}}}
 
 A viewer's export (that object, or what is in it) is put on a graph by `with_pins`; from there
 `export` writes it into the graph JSON, which brings it back when it is read. The file is
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.errors import GraphFileError
-from circuit_tracer.graphs.files.exchange import exchange_id
+from circuit_tracer.graphs.files.clerps import NOTES, cleaned_notes, notes_in
+from circuit_tracer.graphs.files.exchange import exchange_id, with_names
 from circuit_tracer.graphs.files.json_values import whole_text
+from circuit_tracer.graphs.graph import Graph
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.reading import read_json
 
@@ -41,7 +44,9 @@ class Pins:
 
 
 def with_pins(pruned: PrunedGraph, path: Path) -> PrunedGraph:
-    """The graph with the pins and supernodes of a file, in place of those it had.
+    """The graph with a file's pins, supernodes, names and notes, in place of those it had.
+
+    A feature that the file does not name keeps its label.
 
     Raises GraphFileError for a file that holds none, or names nodes that are not kept.
     """
@@ -60,8 +65,24 @@ def with_pins(pruned: PrunedGraph, path: Path) -> PrunedGraph:
             "was exported from, or prune less"
         )
     info = pruned.graph.info
-    settings = {**info.settings, "qParams": dict(params)}
-    return replace(pruned, graph=replace(pruned.graph, info=replace(info, settings=settings)))
+    settings = {**info.settings, "qParams": dict(params), NOTES: notes_in(record)}
+    graph = replace(pruned.graph, info=replace(info, settings=settings))
+    return with_names(replace(pruned, graph=graph), params)
+
+
+def notes_of(graph: Graph) -> dict[int, str]:
+    """What people wrote on nodes in a viewer, by rows of the node table."""
+    notes = cleaned_notes(graph.info.settings.get(NOTES))
+    if not notes:
+        return {}
+    ids = {exchange_id(graph, row): row for row in range(len(graph.nodes))}
+    return {ids[name]: note for name, note in notes.items() if name in ids}
+
+
+def note_of(graph: Graph, row: int) -> str:
+    """What people wrote on a node; "" for nothing."""
+    notes = cleaned_notes(graph.info.settings.get(NOTES))
+    return notes.get(exchange_id(graph, row), "") if notes else ""
 
 
 def pins_of(pruned: PrunedGraph) -> Pins | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from circuit_tracer.graphs.files.json_values import plain
+from circuit_tracer.graphs.files.q_params import notes_of
 from circuit_tracer.graphs.graph import NodeKind, node_names
 from circuit_tracer.graphs.influence import edge_influence, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -38,9 +39,10 @@ def node_table(
     pruned: PrunedGraph, limit: int | None = 20, *, kinds: Sequence[NodeKind] = tuple(NodeKind)
 ) -> list[dict[str, Any]]:
     """The strongest kept nodes of these kinds, strongest first; targets, which have no influence
-    on themselves, first of all. `limit` None gives all. `influence` is the plain influence."""
+    on themselves, first of all. `limit` None gives all. `influence` is the plain influence, `note`
+    what somebody wrote on a node in a viewer (in graphs that have such notes)."""
     graph, nodes = pruned.graph, pruned.graph.nodes
-    names = node_names(graph)
+    names, notes = node_names(graph), notes_of(graph)
     rows = np.flatnonzero(pruned.node_kept & np.isin(nodes.kind, [int(kind) for kind in kinds]))
     importance = np.where(nodes.kind == NodeKind.LOGIT, np.inf, pruned.influence)[rows]
     rows = rows[np.argsort(-importance, kind="stable")][:limit]
@@ -56,6 +58,7 @@ def node_table(
             "activation": plain(nodes.activation[row]),
             "influence": float(pruned.influence[row]),
             "label": nodes.label[row],
+            **({"note": notes.get(row, "")} if notes else {}),
         }
         for row in rows.tolist()
     ]
