@@ -18,32 +18,6 @@ function viewSvg(plot, theme = null) {
   return svgDocument(plot.width, plot.height, pen.parts, "Attribution graph: " + plot.graph.prompt);
 }
 
-function diagramSvg(diagram, theme = null) {
-  const colors = themeColors(theme), pen = new SvgPen();
-  const { plot, nodes, size } = diagram;
-  pen.box(0, 0, size.width, size.height, { fill: colors.paper });
-  for (const edge of diagram.drawnEdges()) {
-    const stroke = edge.share < 0 ? colors.negative : colors.positive;
-    pen.path(bezierData(diagram.curve(edge)), { stroke, ...diagram.strokeOf(edge) });
-  }
-  for (const label of diagram.shareLabels()) {
-    const isDown = label.classList.contains("negative");
-    pen.text(label.textContent, Number(label.getAttribute("x")), Number(label.getAttribute("y")), {
-      size: 11, align: "center", fill: isDown ? colors.negativeInk : colors.positiveInk, halo: colors.paper,
-    });
-  }
-  for (const node of nodes) {
-    const isTarget = node.kind === KIND.LOGIT;
-    const stroke = { [KIND.EMBEDDING]: colors.tokenEdge, [KIND.ERROR]: colors.errorEdge, [KIND.FEATURE]: colors.featureEdge }[node.kind];
-    const style = isTarget ? { fill: colors.target } : { fill: colors.paper, stroke, width: node.group ? 2 : 1 };
-    pen.box(node.x - node.width / 2, node.y - DIAGRAM_BOX / 2, node.width, DIAGRAM_BOX, { ...style, radius: 8 });
-    pen.text(cutTo(node.name, 12, node.width - 18), node.x, node.y + 4, {
-      size: 12, align: "center", bold: Boolean(node.group), fill: isTarget ? colors.targetInk : colors.ink,
-    });
-  }
-  return svgDocument(size.width, size.height, pen.parts, "Route diagram: " + plot.graph.prompt);
-}
-
 // Pins and groups in the form that graph JSON files carry them.
 function qParamsOf(plot) {
   const { graph } = plot, ids = (rows) => [...rows].sort((a, b) => a - b).map((row) => graph.id[row]);
@@ -78,8 +52,8 @@ function takeQParams(plot, given) {
   return unknown;
 }
 
-function download(name, type, text) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
+function download(name, type, content) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
   const link = h("a", { href: address, download: name });
   document.body.append(link);
   link.click();
@@ -91,6 +65,7 @@ function exportAs(app, what) {
   const plot = app.active, stem = plot.graph.slug;
   if (what === "view") download(stem + ".svg", "image/svg+xml", viewSvg(plot, "light"));
   if (what === "diagram") download(stem + "-route.svg", "image/svg+xml", diagramSvg(app.diagram, "light"));
+  if (what === "diagram-png") diagramPng(app.diagram, "light", (png) => download(stem + "-route.png", "image/png", png));
   if (what === "pins") {
     download(stem + "-qparams.json", "application/json", JSON.stringify({ qParams: qParamsOf(plot) }, null, 2) + "\n");
   }

@@ -53,23 +53,23 @@ function commonName(graph, rows) {
 }
 
 // The nodes of the route diagram: groups, then pins alone, from the bottom up.
-function diagramNodes(plot) {
+function diagramNodes(plot, pinned = plot.pinned) {
   const { graph } = plot, grouped = new Set();
   const nodes = plot.groups.map((group) => {
     for (const row of group.rows) grouped.add(row);
-    return { name: group.name, rows: [...group.rows].sort((a, b) => a - b), group };
+    return { ...boxOfRows(graph, [...group.rows].sort((a, b) => a - b)), name: group.name, group };
   });
-  for (const row of [...plot.pinned].sort((a, b) => a - b)) {
-    if (!grouped.has(row)) nodes.push({ name: titleOf(graph, row), rows: [row], group: null });
-  }
-  for (const node of nodes) {
-    node.key = node.rows.join(" ");
-    const mean = (column) => node.rows.reduce((sum, row) => sum + column[row], 0) / node.rows.length;
-    node.layer = mean(graph.layer);
-    node.position = mean(graph.position);
-    node.kind = node.rows.length > 1 ? KIND.FEATURE : graph.kind[node.rows[0]];
-  }
+  for (const row of [...pinned].sort((a, b) => a - b)) if (!grouped.has(row)) nodes.push(boxOfRows(graph, [row]));
   return nodes;
+}
+
+function boxOfRows(graph, rows) {
+  const mean = (column) => rows.reduce((sum, row) => sum + column[row], 0) / rows.length;
+  return {
+    name: titleOf(graph, rows[0]), rows, group: null, key: rows.join(" "), layer: mean(graph.layer), position: mean(graph.position),
+    kind: rows.length > 1 ? KIND.FEATURE : graph.kind[rows[0]],
+    isToken: rows.every((row) => graph.kind[row] === KIND.EMBEDDING), isTarget: rows.every((row) => graph.kind[row] === KIND.LOGIT),
+  };
 }
 
 // Edges between them as the supernodes command joins them: an edge's share sums over the source's

@@ -142,10 +142,10 @@ class SvgPen extends Pen {
   }
 }
 
-function svgDocument(width, height, parts, title) {
+function svgDocument(width, height, parts, title, { x, y } = { x: 0, y: 0 }) {
   return (
     '<svg xmlns="http://www.w3.org/2000/svg" width="' + round2(width) + '" height="' + round2(height) +
-    '" viewBox="0 0 ' + round2(width) + " " + round2(height) + '" font-family="' + escaped(FONT.replace(/'/g, "")) +
+    '" viewBox="' + round2(x) + " " + round2(y) + " " + round2(width) + " " + round2(height) + '" font-family="' + escaped(FONT.replace(/'/g, "")) +
     '" role="img"><title>' + escaped(title) + "</title>\n" + parts.join("\n") + "\n</svg>\n"
   );
 }

@@ -36,7 +36,7 @@ function inTheirOrder(graph, boxes) {
 function positionsText(diagram, plot) {
   if (!diagramNodes(plot).some((box) => diagram.movedOf(plot).has(box.key))) return "";
   diagram.layOut(plot);
-  return inTheirOrder(plot.graph, diagram.nodes).flatMap((box) => diagram.cornerOf(box).map(Math.round)).join(" ");
+  return inTheirOrder(plot.graph, diagram.nodes.filter((box) => !box.isEnd)).flatMap((box) => diagram.cornerOf(box).map(Math.round)).join(" ");
 }
 
 // Each box's corner by its key; none where the text is not one pair a box.
