@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
 import circuit_tracer as ct
-from circuit_tracer.cli.main import app
+from circuit_tracer.cli.examples import lines_of
+from circuit_tracer.cli.main import tree
 
 PAGE = Path(__file__).resolve().parent / "commands.md"
 PYTHON_PAGE = PAGE.with_name("python.md")
@@ -33,15 +32,16 @@ environment over the file. A name that no option has is refused, and so is an op
 line that has no effect there. Exit codes: 0 done, 1 failed, 2 usage, 3 some prompts of a batch
 failed, 130 interrupted.
 
-`-q` (`--quiet`), `-v` (`--verbose`) and `--debug` may stand before every command and after it:
-errors alone on stderr; versions, settings and the time of every stage; tracebacks. `-h` is
-`--help`. `circuit-tracer --install-completion` teaches the shell to complete commands and options.
+`-q` (`--quiet`), `-v` (`--verbose`), `--debug` and `--version` may stand before every command and
+after it: errors alone on stderr; versions, settings and the time of every stage; tracebacks; the
+version alone. `-h` is `--help`; it ends with the examples below. `circuit-tracer
+--install-completion` teaches the shell to complete commands and options.
 """
 
 
 def page() -> str:
     """The whole page."""
-    root: Any = typer.main.get_command(app)
+    root = tree()
     parts = [HEAD]
     for name, command in root.commands.items():
         for full, one in _flat(name, command):
@@ -58,7 +58,7 @@ def _flat(name: str, command: Any) -> list[tuple[str, Any]]:
 
 def _section(name: str, command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.expose_value]
     usage = " ".join([name, *((p.metavar or p.name.upper()) for p in arguments), "[OPTIONS]"])
     lines = [f"## `{usage}`", "", command.help.strip(), "", "| | | default |", "|---|---|---|"]
     for parameter in arguments:
@@ -66,7 +66,7 @@ def _section(name: str, command: Any) -> str:
     for parameter in options:
         names = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
         lines.append(f"| {names} | {parameter.help} | {_default(parameter)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", "```sh no-run", *lines_of(name), "```", ""])
 
 
 def _default(parameter: Any) -> str:

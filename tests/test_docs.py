@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from circuit_tracer.cli.main import app
+from circuit_tracer.cli.main import tree
 from tests.cli.conftest import run_command
 
 PAGES = [*Path(__file__).resolve().parent.parent.glob("docs/*.md")]
@@ -106,9 +105,10 @@ def test_every_command_of_a_page_is_one_with_options_it_has(page: Path) -> None:
         r"```(?:sh)?(?: no-run)?\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL
     )
     lines = [one for one in "\n".join(fenced).splitlines() if one.startswith("circuit-tracer ")]
+    root = tree()
     for line in lines:
         words = shlex.split(line, comments=True)
-        command: Any = typer.main.get_command(app)
+        command = root
         while len(words) > 1 and words[1] in getattr(command, "commands", {}):
             command = command.commands[words.pop(1)]
         known = {name for option in command.params for name in option.opts + option.secondary_opts}

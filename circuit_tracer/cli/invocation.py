@@ -77,7 +77,8 @@ def everywhere(root: Any, names: tuple[str, ...]) -> Any:
     for command in _leaves(root):
         for one in shared:
             again = copy.copy(one)
-            again.hidden, again.expose_value, again.envvar = True, False, None
+            again.expose_value, again.envvar = False, None
+            again.hidden = one.name == "version"
             command.params.append(again)
     return root
 

@@ -22,10 +22,12 @@ with deferred():
         compare,
         dissociate,
         doctor,
+        examples,
         features,
         heads,
         invocation,
         models,
+        panels,
         paths,
         qk,
         reading,
@@ -66,7 +68,7 @@ def print_version(asked: bool) -> bool:
     return asked
 
 
-ANYWHERE = ("debug", "quiet", "verbose")
+ANYWHERE = ("debug", "quiet", "verbose", "version")
 """Options that may stand before the command as well as after it."""
 
 
@@ -138,7 +140,10 @@ app.command()(doctor.doctor)
 
 def tree() -> Any:
     """The commands as they are run."""
-    return invocation.everywhere(typer.main.get_command(app), ANYWHERE)
+    root: Any = invocation.everywhere(typer.main.get_command(app), ANYWHERE)
+    panels.arrange(root)
+    examples.add(root)
+    return root
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,8 +21,14 @@ from tests.cli.conftest import Run
         (("show", "x", "-json"), "has no option -json; did you mean --json?"),
         (("runs", "show", "x", "--tagg"), "circuit-tracer runs show has no option --tagg; did you"),
         (("trace", "x", "-Z"), "circuit-tracer trace --help lists those it has"),
-        (("trace", "x", "--version"), "write circuit-tracer --version trace ..."),
-        (("runs", "show", "x", "--version"), "write circuit-tracer --version runs show ..."),
+        (
+            ("trace", "x", "--install-completion"),
+            "write circuit-tracer --install-completion trace ...",
+        ),
+        (
+            ("runs", "show", "x", "--install-completion"),
+            "write circuit-tracer --install-completion runs show ...",
+        ),
         (("-q", "-v", "doctor"), "--quiet and --verbose exclude each other"),
         (("models", "list", "-v", "-q"), "--quiet and --verbose exclude each other"),
         (("--model", "x", "trace", "y"), "write circuit-tracer COMMAND --model ..."),
