@@ -20,6 +20,7 @@ with deferred():
         ablate,
         batch,
         compare,
+        diff,
         dissociate,
         doctor,
         examples,
@@ -131,6 +132,7 @@ app.command()(ablate.ablate)
 app.command()(steer.steer)
 app.command()(trust.trust)
 app.command()(dissociate.dissociate)
+app.command()(diff.diff)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_models
-from circuit_tracer.errors import OutputError
-from circuit_tracer.experiments.dissociation.measurements import MEASUREMENTS_FILE
 from circuit_tracer.experiments.dissociation.report.page import FILES, figures, report_markdown
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, routes_of
 from circuit_tracer.experiments.dissociation.results import (
@@ -22,19 +18,20 @@ from circuit_tracer.experiments.dissociation.run import OnProgress, dissociate
 from circuit_tracer.experiments.dissociation.spec import Spec
 from circuit_tracer.experiments.dissociation.steps.drawn_item import GRAPHS
 from circuit_tracer.experiments.dissociation.study import Settings, Study
-from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
+from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
+from circuit_tracer.experiments.kit.stages import STAGES
 from circuit_tracer.graphs import load_graph, new_file
 from circuit_tracer.graphs.supernodes.grouping import Reading
 from circuit_tracer.workbench.card_readings import reading_of
 from circuit_tracer.workbench.folder_contents import open_cards
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import Opened, open_pair
+from circuit_tracer.workbench.report_folder import REPORT_PAGE, check_report_folder, remove
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
 
 logger = logging.getLogger(__name__)
 
-REPORT_PAGE = "report.md"
 CONTENTS = (STAGES, GRAPHS, REPORT_PAGE, DISSOCIATION_FILE, MEASUREMENTS_FILE, *FILES)
 """What the folder of a report may hold."""
 
@@ -89,19 +86,7 @@ def dictionary_for(spec: Spec, model: str | None) -> str | None:
 
 def check_folder(folder: Path, overwrite: bool = False) -> None:
     """Refuse a folder that holds something else, before anything is opened; raises OutputError."""
-    if folder.is_file():
-        raise OutputError(f"{folder} is a file; choose another `name` or `out`")
-    if folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder):
-        advice = ", so `overwrite` leaves it alone" if overwrite else ""
-        raise OutputError(
-            f"{folder} holds something other than a report of dissociate{advice}; choose another "
-            "`name` or `out`"
-        )
-    wanted = folder.absolute() / STAGES
-    there = next(place for place in (wanted, *wanted.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        problem = "you may not write there" if there.is_dir() else "it is a file"
-        raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
+    check_report_folder(folder, "dissociate", overwrite)
 
 
 def dissociate_into(
@@ -121,24 +106,16 @@ def dissociate_into(
     logger.info(f"dissociate: {study.size}")
     if overwrite:
         study.check()  # what cannot be asked shall not cost the earlier report
-        _remove(folder, CONTENTS)
+        remove(folder, CONTENTS)
     report = dissociate(study, folder, on_progress=on_progress)
     on_progress("drawing", 0, 0)
     drawn = figures(report, _routes(report, folder))
-    _remove(folder, [name for name in FILES if name not in drawn])
+    remove(folder, [name for name in FILES if name not in drawn])
     page = report_markdown(report, sorted(drawn), command=command)
     write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
     with new_file(folder / DISSOCIATION_FILE, overwrite=True) as file:
         write_report(report, file)
     return report, [REPORT_PAGE, DISSOCIATION_FILE, MEASUREMENTS_FILE, *sorted(drawn)]
-
-
-def _remove(folder: Path, names: Sequence[str]) -> None:
-    for path in (folder / name for name in names):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _routes(report: Report, folder: Path) -> TwoRoutes | None:

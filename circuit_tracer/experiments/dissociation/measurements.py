@@ -12,11 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from circuit_tracer.experiments.dissociation.step_results import CLAIM_ROLES, ROUTES, SET_PARTS
 from circuit_tracer.experiments.dissociation.steps.ablation import Ablations
@@ -27,13 +24,10 @@ from circuit_tracer.experiments.dissociation.steps.stores import MeanAblations
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
 from circuit_tracer.graphs.graph import Floats
 
-MEASUREMENTS_FILE = "measurements.parquet"
 _COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
-Row = dict[str, Any]
-"""By column."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +46,7 @@ class Found:
 
 def write_measurements(study: Study, found: Found, folder: Path) -> None:
     """The table, in the report folder."""
-    kinds = {"layer": pa.int32(), "head": pa.int32(), "half": pa.int32(), "value": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in _COLUMNS])
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    for row in _rows(study, found):
-        for name, column in columns.items():
-            column.append(row.get(name))
-    with new_file(folder / MEASUREMENTS_FILE, overwrite=True) as file:
-        pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
+    write_rows(_rows(study, found), _COLUMNS, folder)
 
 
 def _rows(study: Study, found: Found) -> Iterator[Row]:

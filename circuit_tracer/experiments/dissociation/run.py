@@ -7,7 +7,6 @@ from the stored stages.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -32,8 +31,7 @@ from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsist
 from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
 from circuit_tracer.experiments.dissociation.study import Progress, Study
 from circuit_tracer.experiments.dissociation.verdict import judge
-from circuit_tracer.experiments.kit.stages import StageStore
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.experiments.kit.stages import StageStore, stage_key
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.versions import versions
 
@@ -66,15 +64,14 @@ def dissociate(
 
 def experiment_key(study: Study) -> str:
     """Of everything that a stage depends on."""
-    facts = {
-        "spec": study.spec.fingerprint,
-        "model": study.model.identity.sha256 or study.model.identity.name,
-        "dictionary": study.dictionary.identity.sha256 or study.dictionary.identity.name,
-        "dtype": str(study.model.torch_dtype),
-        "settings": study.settings,
-        "versions": versions(),
-    }
-    return hashlib.sha256(to_json(facts).encode()).hexdigest()[:16]
+    model, dictionary = study.model.identity, study.dictionary.identity
+    return stage_key(
+        spec=study.spec.fingerprint,
+        model=model.sha256 or model.name,
+        dictionary=dictionary.sha256 or dictionary.name,
+        dtype=str(study.model.torch_dtype),
+        settings=study.settings,
+    )
 
 
 class _Run:

@@ -31,18 +31,23 @@ it answers with (`answer = "opposite"`), where they are not `object` and `value`
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal, get_args
 
-from circuit_tracer.errors import UsageError, reason
-from circuit_tracer.experiments.kit.spec_reader import read_table, shown
-from circuit_tracer.reading import read_toml, readable
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.kit.spec_reader import (
+    check_name,
+    item_slots,
+    read_csv,
+    read_table,
+    shown,
+    slots_of,
+)
+from circuit_tracer.reading import read_toml
 
 Route = Literal["fact", "judgement"]
 Keep = Literal["right", "own"]
@@ -136,31 +141,11 @@ class Spec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def slots_of(template: str) -> tuple[str, ...]:
-    """The slots of a template, in order. UsageError for one that cannot be filled in."""
-    try:
-        parsed = list(Formatter().parse(template))
-    except ValueError as e:
-        raise UsageError(
-            f'the template "{template}" cannot be read ({reason(e)}); write slots as {{object}}'
-        ) from e
-    for _, name, form, conversion in parsed:
-        if name is not None and (not name.isidentifier() or form or conversion):
-            raise UsageError(
-                f'the template "{template}" has a slot that is no plain name; write {{object}}'
-            )
-    return tuple(name for _, name, _, _ in parsed if name)
-
-
 def check(spec: Spec, where: str) -> None:
     """Two routes, families that can be asked, items enough, each with all that families name."""
     names = [family.name for family in spec.families]
     for name, place in ((spec.name, where), *((name, f"a family of {where}") for name in names)):
-        if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 60:
-            raise UsageError(
-                f'"name" in {place} must be letters, digits, "-" and "_", because it names a '
-                f'folder; it is "{shown(name)}"'
-            )
+        check_name(name, place)
     if len(set(names)) < len(names):
         raise UsageError(f"two families of {where} have one name; give each its own")
     for route in get_args(Route):
@@ -285,7 +270,7 @@ def read_spec(path: Path) -> Spec:
     if isinstance(record.get("families"), list):
         given["families"] = tuple(_family(one, where) for one in record["families"])
     if isinstance(items := record.get("items"), str):
-        items = _read_csv(path.parent / items)
+        items = [_csv_item(row, items, line) for line, row in read_csv(path.parent / items)]
     if isinstance(items, list):
         given["items"] = tuple(_item(one, i, where) for i, one in enumerate(items, start=1))
     if "trace" in record:
@@ -301,45 +286,22 @@ def _family(record: Any, where: str) -> FamilySpec:
 
 
 def _item(record: Any, number: int, where: str) -> ItemSpec:
-    if not isinstance(record, dict):
-        raise UsageError(f"item {number} of {where} is no table; write [[items]] and its slots")
-    slots = {key: value for key, value in record.items() if key != "held_out"}
-    for key, value in slots.items():
-        if not isinstance(value, str) or not value.strip():
-            raise UsageError(
-                f'"{shown(key)}" of item {number} of {where} must be text and not empty; it is '
-                f"{shown(repr(value))}"
-            )
+    place = f"item {number} of {where}"
+    slots = item_slots(record, place, apart="held_out")
     held_out = record.get("held_out", False)
     if not isinstance(held_out, bool):
-        raise UsageError(f'"held_out" of item {number} of {where} must be true or false')
+        raise UsageError(f'"held_out" of {place} must be true or false')
     return ItemSpec(slots, held_out)
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    advice = "give a CSV file in the spec's folder"
-    with (
-        readable(path.name, UsageError, advice, also=(csv.Error,)),
-        path.open(encoding="utf-8-sig", newline="") as stream,
-    ):
-        lines = csv.DictReader(stream)
-        return [_csv_row(row, path.name, lines.line_num) for row in lines]
 
 
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
-def _csv_row(row: Mapping[str | None, Any], name: str, line: int) -> dict[str, Any]:
-    """A line with as many fields as the first one names; `held_out` as a truth value."""
-    if None in row or None in row.values():
-        what = "more" if None in row else "fewer"
-        raise UsageError(
-            f"line {line} of {name} has {what} fields than its first line names; fix it"
-        )
-    found: dict[str, Any] = {str(key): value for key, value in row.items()}
-    held_out = found.get("held_out", "").strip().lower()
+def _csv_item(row: Mapping[str, str], name: str, line: int) -> dict[str, Any]:
+    """A row with `held_out` as a truth value."""
+    held_out = row.get("held_out", "").strip().lower()
     if held_out not in (*_YES, *_NO):
         raise UsageError(
             f'"held_out" in line {line} of {name} must be true or false; it is "{shown(held_out)}"'
         )
-    return found | ({"held_out": held_out in _YES} if "held_out" in found else {})
+    return {**row, **({"held_out": held_out in _YES} if "held_out" in row else {})}

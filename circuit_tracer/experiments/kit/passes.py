@@ -46,9 +46,14 @@ class Ask(NamedTuple):
 
 def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:
     """Rows of one pass each: of equal length, no more than memory allows."""
+    return equally_long(model, [ask.ids for ask in asks])
+
+
+def equally_long(model: Model, texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Numbers of the texts of one pass each, given as token ids."""
     by_length: dict[int, list[int]] = {}
-    for row, ask in enumerate(asks):
-        by_length.setdefault(len(ask.ids), []).append(row)
+    for row, ids in enumerate(texts):
+        by_length.setdefault(len(ids), []).append(row)
     for length, rows in sorted(by_length.items()):
         size = rows_at_once(model, length, 1, keep_seen=True)
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
@@ -106,17 +111,32 @@ def logits_of(model: Model, asks: Sequence[Ask], vocabulary: Sequence[int]) -> F
     return found
 
 
+class Decisions(NamedTuple):
+    """What a model decides at the ends of some prompts."""
+
+    contrast: Floats
+    """(rows,) logit of `plus` minus that of `minus`."""
+    coherent: Floats
+    """(rows,) 1 where the likeliest token of all is one of the two, else 0."""
+
+
 @torch.no_grad()
-def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None) -> Floats:
-    """(rows,) logit of `plus` minus that of `minus` at each prompt's end."""
-    found = np.zeros(len(asks))
+def decisions(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None) -> Decisions:
+    """How some prompts are answered."""
+    contrast, coherent = np.zeros(len(asks)), np.zeros(len(asks))
     for rows in spans(model, asks):
         edits = Recording() if edits_of is None else edits_of(rows)
         logits = end_logits(model, asks, rows, edits)
-        words = [(asks[row].plus, asks[row].minus) for row in rows]
-        plus, minus = logits.gather(1, torch.tensor(words, device=model.device)).unbind(1)
-        found[rows] = as_floats(plus - minus)
-    return found
+        ids = torch.tensor([(asks[row].plus, asks[row].minus) for row in rows], device=model.device)
+        plus, minus = logits.gather(1, ids).unbind(1)
+        contrast[rows] = as_floats(plus - minus)
+        coherent[rows] = as_floats((ids == logits.argmax(1, keepdim=True)).any(1).float())
+    return Decisions(contrast, coherent)
+
+
+def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None) -> Floats:
+    """(rows,) logit of `plus` minus that of `minus` at each prompt's end."""
+    return decisions(model, asks, edits_of).contrast
 
 
 @torch.no_grad()

@@ -5,12 +5,17 @@ Every mistake is a UsageError of one sentence that says what is wrong, where, an
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs.files.json_values import from_plain, key_of
+from circuit_tracer.reading import readable
 
 LONGEST_SHOWN = 60
 """Characters of what somebody wrote that a message repeats."""
@@ -37,3 +42,63 @@ def read_table(kind: type[T], record: Any, where: str, **given: Any) -> T:
         return from_plain(kind, record, where=where, **given)
     except ValueError as e:
         raise UsageError(f"{e}; fix it") from e
+
+
+def check_name(name: str, place: str) -> None:
+    """Raise UsageError for a name that could not be that of a folder."""
+    if not name or not all(c.isalnum() or c in "-_" for c in name) or len(name) > 60:
+        raise UsageError(
+            f'"name" in {place} must be letters, digits, "-" and "_", because it names a '
+            f'folder; it is "{shown(name)}"'
+        )
+
+
+def slots_of(template: str) -> tuple[str, ...]:
+    """The slots of a template, in order. UsageError for one that cannot be filled in."""
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as e:
+        raise UsageError(
+            f'the template "{template}" cannot be read ({reason(e)}); write slots as {{object}}'
+        ) from e
+    for _, name, form, conversion in parsed:
+        if name is not None and (not name.isidentifier() or form or conversion):
+            raise UsageError(
+                f'the template "{template}" has a slot that is no plain name; write {{object}}'
+            )
+    return tuple(name for _, name, _, _ in parsed if name)
+
+
+def item_slots(record: Any, place: str, *, apart: str = "") -> dict[str, str]:
+    """What fills the templates of one item, all of it text; the key `apart` is left out."""
+    if not isinstance(record, Mapping):
+        raise UsageError(f"{place} is no table; write [[items]] and its slots")
+    slots = {key: value for key, value in record.items() if key != apart}
+    for key, value in slots.items():
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(
+                f'"{shown(key)}" of {place} must be text and not empty; it is {shown(repr(value))}'
+            )
+    return slots
+
+
+def read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file in the spec's folder, each with its line, as its first line names
+    the columns."""
+    advice = "give a CSV file in the spec's folder"
+    with (
+        readable(path.name, UsageError, advice, also=(csv.Error,)),
+        path.open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        lines = csv.DictReader(stream)
+        return [(lines.line_num, _csv_row(row, path.name, lines.line_num)) for row in lines]
+
+
+def _csv_row(row: Mapping[str | None, Any], name: str, line: int) -> dict[str, str]:
+    """A line with as many fields as the first one names."""
+    if None in row or None in row.values():
+        what = "more" if None in row else "fewer"
+        raise UsageError(
+            f"line {line} of {name} has {what} fields than its first line names; fix it"
+        )
+    return {str(key): value for key, value in row.items()}

@@ -7,6 +7,7 @@ under another key are of another experiment and are neither used nor mixed in.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -17,9 +18,15 @@ from circuit_tracer.errors import OutputError
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.reading import UNREADABLE
+from circuit_tracer.versions import versions
 
 STAGES = "stages"
 T = TypeVar("T")
+
+
+def stage_key(**facts: Any) -> str:
+    """The key of everything that a stage depends on; versions are added to what is given."""
+    return hashlib.sha256(to_json({**facts, "versions": versions()}).encode()).hexdigest()[:16]
 
 
 class StageStore:

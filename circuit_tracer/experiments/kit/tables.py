@@ -16,6 +16,8 @@ from rich.text import Text
 from circuit_tracer.render.terminal import plain_table, titled
 from circuit_tracer.render.text import printable
 
+MARKS = {"yes": ("+", "green"), "no": ("-", "red"), "unclear": ("?", "yellow")}
+"""By whether a finding holds: its mark and the mark's colour."""
 _ACTING = re.compile(r"[\\|`*\[\]]|(?<!\w)_|_(?!\w)")
 """What Markdown acts on; an underscore between letters is none."""
 _INTERVAL = re.compile(r"\\\[([-−+0-9.,% ]+)\\\](?!\()")

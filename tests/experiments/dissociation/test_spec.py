@@ -9,7 +9,8 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.items import make_items
-from circuit_tracer.experiments.dissociation.spec import read_spec, slots_of
+from circuit_tracer.experiments.dissociation.spec import read_spec
+from circuit_tracer.experiments.kit.spec_reader import slots_of
 from tests.experiments.dissociation.small import SPEC, small_spec
 from transcoders.growing.language import combinations, things
 

@@ -135,10 +135,14 @@ def _false_value(rng: random.Random, thing: Thing, attribute: Attribute) -> str:
     return rng.choice(allowed)
 
 
-def _judged(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> Judged:
-    """A combination from the judged share, true and false half each."""
+def draw_judged(
+    rng: random.Random,
+    mix: Mapping[Attribute, float] = JUDGED_MIX,
+    things: Mapping[Attribute, list[Thing]] = JUDGED_THINGS,
+) -> Judged:
+    """A combination from the judged share, or of some of its things, true and false half each."""
     attribute = _choose_attribute(rng, mix)
-    thing = rng.choice(JUDGED_THINGS[attribute])
+    thing = rng.choice(things[attribute])
     true = rng.random() < 0.5
     value = thing.facts[attribute] if true else _false_value(rng, thing, attribute)
     return Judged(thing, attribute, value, rng.random() < 0.4, true)
@@ -146,7 +150,7 @@ def _judged(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> 
 
 def yes_no(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> str:
     """A yes/no question and its answer."""
-    judged = _judged(rng, mix)
+    judged = draw_judged(rng, mix)
     asked = yes_no_question(judged.thing, judged.attribute, judged.value, judged.plural)
     return f"{mark(asked, '~')} {'yes' if judged.true else 'no'}* ."
 
@@ -158,19 +162,19 @@ def _marked_claim(judged: Judged) -> str:
 
 def true_or_false(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> str:
     """The judgement announced before the claim."""
-    judged = _judged(rng, mix)
+    judged = draw_judged(rng, mix)
     return f"true or false : {_marked_claim(judged)} . {'true' if judged.true else 'false'}* ."
 
 
 def this_is(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> str:
     """The judgement after the claim."""
-    judged = _judged(rng, mix)
+    judged = draw_judged(rng, mix)
     return f"{_marked_claim(judged)} . this is {'true' if judged.true else 'false'}* ."
 
 
 def says(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> str:
     """The judgement of what somebody says."""
-    judged = _judged(rng, mix)
+    judged = draw_judged(rng, mix)
     name, pronoun = rng.choice(list(PEOPLE.items()))
     verdict = "right" if judged.true else "wrong"
     return f"{name} says that {_marked_claim(judged)} . {pronoun} is {verdict}* ."
@@ -200,7 +204,7 @@ def speaker_fact(rng: random.Random) -> str:
 
 def speaker_yes_no(rng: random.Random, mix: Mapping[Attribute, float] = JUDGED_MIX) -> str:
     """A yes/no question answered by the teacher, or turned round by the joker."""
-    judged = _judged(rng, mix)
+    judged = draw_judged(rng, mix)
     asked = yes_no_question(judged.thing, judged.attribute, judged.value, judged.plural)
     teacher = rng.random() < 0.5
     answer = "yes" if judged.true == teacher else "no"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from circuit_tracer.experiments.dissociation.report.charts import (
     ablation_svg,
@@ -14,9 +14,15 @@ from circuit_tracer.experiments.dissociation.report.routes.picture import routes
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes
 from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.report.truth import truth_svg
-from circuit_tracer.experiments.dissociation.results import Report
-from circuit_tracer.experiments.kit.tables import cell, markdown_table
-from circuit_tracer.render.text import printable
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, Report
+from circuit_tracer.experiments.kit.page import (
+    MEASUREMENTS_FILE,
+    finding_blocks,
+    identity_words,
+    reproducing_blocks,
+    step_blocks,
+)
+from circuit_tracer.experiments.kit.tables import cell
 
 ROUTES = "routes.svg"
 OF_STEP: dict[str, tuple[str, str, Callable[..., str | None]]] = {
@@ -28,7 +34,6 @@ OF_STEP: dict[str, tuple[str, str, Callable[..., str | None]]] = {
 }
 """By the step's number: its figure's file, its field in the report, and what draws it."""
 FILES = (ROUTES, *(file for file, _, _ in OF_STEP.values()))
-_HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
 
 
 def report_markdown(report: Report, figures: Collection[str] = (), *, command: str = "") -> str:
@@ -41,56 +46,27 @@ def report_markdown(report: Report, figures: Collection[str] = (), *, command: s
     ]
     if ROUTES in figures:
         blocks.append(f"![The two routes]({ROUTES})")
-    blocks += _steps(report, figures)
-    blocks += _findings(report)
-    blocks += _reproduce(report, command)
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _steps(report: Report, figures: Collection[str]) -> Iterator[str]:
-    last = ""
-    for table in tables(report):
-        if table.step != last:
-            yield f"## {table.step}"
-            name, *_ = OF_STEP.get(table.step.partition(".")[0], ("",))
-            if name in figures:
-                yield f"![{cell(table.step.partition('. ')[2])}]({name})"
-        last = table.step
-        yield markdown_table(table.columns, table.rows)
-        yield cell(table.note)
-
-
-def _findings(report: Report) -> Iterator[str]:
-    yield "## What the figures support"
-    rows = [(one.name, _HOLDS[one.holds], one.sentence) for one in report.verdict.findings]
-    yield markdown_table(("finding", "shown", "in words"), rows)
-    if report.notes:
-        yield "\n".join(f"- {cell(note)}" for note in report.notes)
-
-
-def _reproduce(report: Report, command: str) -> Iterator[str]:
-    yield "## How to reproduce it"
-    if command:
-        yield f"```sh\n{printable(command)}\n```"
+    blocks += step_blocks(tables(report), lambda number: _drawn(number, figures))
+    findings = [(one.name, one.holds, one.sentence) for one in report.verdict.findings]
+    blocks += finding_blocks(findings, report.notes)
     rows = [
-        ("model", _identity(report.model.name, report.model.sha256)),
-        ("dictionary", _identity(report.dictionary.name, report.dictionary.sha256)),
+        ("model", identity_words(report.model)),
+        ("dictionary", identity_words(report.dictionary)),
         ("seed", str(report.seed)),
         ("early layers", f"{report.early_layers} of {report.n_layers}"),
         ("bootstrap", f"{report.resamples:,} resamples of the objects"),
         ("quick", "yes: fewer items and controls" if report.quick else "no"),
         ("time", f"{sum(report.seconds.values()):.0f} s"),
-        *sorted(report.versions.items()),
     ]
-    yield markdown_table(("setting", "value"), rows)
-    yield (
-        "All figures are in `dissociation.json`, every single measurement in "
-        "`measurements.parquet`."
-    )
+    files = (DISSOCIATION_FILE, MEASUREMENTS_FILE)
+    blocks += reproducing_blocks(command, rows, report.versions, files)
+    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _identity(name: str, sha256: str | None) -> str:
-    return f"{name} (sha256 {sha256[:12]})" if sha256 else name
+def _drawn(number: str, figures: Collection[str]) -> str | None:
+    """The file of a step's figure, if it was drawn."""
+    name, *_ = OF_STEP.get(number, ("",))
+    return name if name in figures else None
 
 
 def figures(report: Report, routes: TwoRoutes | None = None) -> dict[str, str]:

@@ -26,6 +26,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     TruthResult,
 )
 from circuit_tracer.experiments.kit.tables import (
+    MARKS,
     Table,
     rich_table,
     sections,
@@ -37,7 +38,6 @@ from circuit_tracer.render.numbers import whole_percent, with_interval
 from circuit_tracer.render.terminal import WIDTH
 
 MOST_HEADS = 3
-MARKS = {"yes": ("+", "green"), "no": ("-", "red"), "unclear": ("?", "yellow")}
 
 
 def page(report: Report, *, width: int = WIDTH) -> RenderableType:

@@ -1,0 +1,1 @@
+"""What is made of a report: tables, the page, the terminal; figures."""

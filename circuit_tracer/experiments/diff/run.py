@@ -1,0 +1,114 @@
+"""The comparison from its spec to its report, step by step; finished stages are not rerun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.experiments.diff.results.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.step import Earlier, Step
+from circuit_tracer.experiments.diff.steps import behaviour
+from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.verdict import judge
+from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
+from circuit_tracer.experiments.kit.stages import StageStore, stage_key
+from circuit_tracer.interventions.engine import few_threads
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+from circuit_tracer.versions import versions
+
+STEPS: tuple[Step[Any], ...] = (behaviour.STEP,)
+"""In their order; each may use what those before it measured."""
+COLUMNS = (
+    "step", "model", "topic", "family", "claim", "item", "name", "layer", "head", "feature", "value"
+)  # fmt: skip
+"""Of the table of measurements. `model` is "base" or "tuned"; `name` says what a value is, where it
+is no lead of the right answer in logits."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the step, how much is done and how much there is."""
+
+
+def diff(
+    study: Study,
+    folder: Path,
+    *,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> DiffReport:
+    """Run or finish a comparison in its report folder; writes stages and measurements.
+
+    Raises OutputError where the folder holds another comparison, PromptError for items that the
+    tokenizer cannot write, UsageError for models that do not compare.
+    """
+    store = StageStore(folder, diff_key(study))
+    store.check()
+    study.check()
+    earlier, notes, measured = Earlier(), [], []
+    results: dict[str, Any] = {}
+    with few_threads(study.base):
+        for step in STEPS:
+            if lack := step.lacks(study, earlier):
+                notes.append(f"{step.name}: {lack}")
+                continue
+            on_progress(step.name, 0, 0)
+            found = _stage(store, step, study, earlier, on_progress)
+            earlier.add(found)
+            measured.append((step, found))
+            results[step.name] = step.result(study, found)
+    write_rows(_rows(study, measured), COLUMNS, folder)
+    report = _report(study, results, tuple(notes))
+    return replace(report, verdict=judge(report), seconds=dict(store.seconds))
+
+
+def _stage(
+    store: StageStore, step: Step[Any], study: Study, earlier: Earlier, on_progress: OnProgress
+) -> Any:
+    def progress(done: int, total: int) -> None:
+        on_progress(step.name, done, total)
+
+    return store.stage(step.name, step.kind, lambda: step.measure(study, earlier, progress))
+
+
+def _rows(study: Study, measured: list[tuple[Step[Any], Any]]) -> Iterator[Row]:
+    for step, found in measured:
+        yield from ({"step": step.name, **row} for row in step.rows(study, found))
+
+
+def _report(study: Study, results: dict[str, Any], notes: tuple[str, ...]) -> DiffReport:
+    spec, settings = study.spec, study.settings
+    return DiffReport(
+        name=spec.name,
+        question=spec.question,
+        base=study.base.identity,
+        tuned=study.tuned.identity,
+        dictionary=None if study.dictionary is None else study.dictionary.identity,
+        n_layers=study.base.n_layers,
+        main=spec.main.name,
+        topics=dict(spec.topics),
+        loss_limit=spec.loss_limit,
+        seed=settings.seed,
+        quick=settings.quick,
+        resamples=settings.resamples,
+        verdict=Verdict("", ()),
+        notes=notes,
+        versions=versions(),
+        **results,
+    )
+
+
+def diff_key(study: Study) -> str:
+    """Of everything that a stage depends on."""
+    return stage_key(
+        spec=study.spec.fingerprint,
+        base=_which(study.base),
+        tuned=_which(study.tuned),
+        dictionary=None if study.dictionary is None else _which(study.dictionary),
+        dtype=str(study.base.torch_dtype),
+        settings=study.settings,
+    )
+
+
+def _which(one: Model | AnyDictionary) -> str:
+    return one.identity.sha256 or one.identity.name

@@ -1,0 +1,1 @@
+"""How each step is measured: a file a step."""

@@ -1,0 +1,224 @@
+"""What every step works with: two models of one architecture, prompts, and how much is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.diff.spec import PROMPT, FamilySpec, ItemSpec, Role, Spec
+from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.spec_reader import shown
+from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
+FEWEST_TOKENS = 6
+"""Of a document of ordinary text: the tuning's traces are read from the first five after BOS."""
+Side = Literal["base", "tuned"]
+SIDES: tuple[Side, ...] = ("base", "tuned")
+
+
+def unreported(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured."""
+
+    seed: int = 0
+    quick: bool = False
+    most_items: int | None = None
+    """Items of each role that are asked about; None for all of the spec's."""
+    most_located: int = 60
+    """Items, not of trained topics, by which weights are located."""
+    most_texts: int | None = None
+    resamples: int = 2000
+
+    @classmethod
+    def quickly(cls, seed: int = 0) -> Settings:
+        """Few items and texts: for a first look and for tests."""
+        few = {"most_items": 12, "most_located": 12, "most_texts": 24, "resamples": 500}
+        return cls(seed=seed, quick=True, **few)
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what cannot be."""
+        if self.seed < 0:
+            raise UsageError(f"`seed` {self.seed} must be at least 0")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One comparison of two models."""
+
+    base: Model
+    tuned: Model
+    dictionary: AnyDictionary | None
+    """Of the base; None for none."""
+    spec: Spec
+    settings: Settings
+
+    def model(self, side: Side) -> Model:
+        """The base or the tuned model."""
+        return self.base if side == "base" else self.tuned
+
+    @cached_property
+    def items(self) -> tuple[ItemSpec, ...]:
+        """All that are asked about; where they are to be few, so many of each role."""
+        given, topics = self.spec.items, self.spec.topics
+        found: list[int] = []
+        for role in get_args(Role):
+            numbers = [i for i, one in enumerate(given) if topics[one.topic] == role]
+            in_turn = _in_turn(numbers, lambda i: given[i].topic)
+            found += in_turn[: self.settings.most_items]
+        return tuple(given[i] for i in sorted(found))
+
+    @cached_property
+    def texts(self) -> tuple[tuple[int, ...], ...]:
+        """Token ids of the ordinary text."""
+        chosen = self.spec.text[: self.settings.most_texts]
+        return tuple(tuple(self.base.tokenize(text)) for text in chosen)
+
+    @cached_property
+    def asks(self) -> tuple[Ask, ...]:
+        """Every item in every family, a true and a false claim each where it makes claims.
+
+        `item` is its number in `items`, `plus` the right answer and `minus` the wrong one.
+        """
+        return tuple(
+            ask
+            for family in self.spec.families
+            for number in range(len(self.items))
+            for ask in self.both_claims(family, number)
+        )
+
+    def some_asks(
+        self,
+        *roles: Role,
+        families: Iterable[FamilySpec] | None = None,
+        most: int | None = None,
+        context: str | None = None,
+    ) -> tuple[Ask, ...]:
+        """Of topics for some purposes, in some families (the main one), of so many items.
+
+        `context` is what prompts are put into, as the spec's contrast has it.
+        """
+        wanted = (self.spec.main,) if families is None else tuple(families)
+        numbers = [i for i in range(len(self.items)) if self.role(i) in roles]
+        chosen = _in_turn(numbers, self.topic)[:most]
+        return tuple(
+            ask
+            for family in wanted
+            for number in sorted(chosen)
+            for ask in self.both_claims(family, number, context)
+        )
+
+    def topic(self, number: int) -> str:
+        """Of an item."""
+        return self.items[number].topic
+
+    def role(self, number: int) -> Role:
+        """What an item's topic is for."""
+        return self.spec.topics[self.topic(number)]
+
+    def both_claims(
+        self, family: FamilySpec, number: int, context: str | None = None
+    ) -> tuple[Ask, ...]:
+        """The true and the false claim, or the one prompt of a family without claims."""
+        claims = ("true", "false") if family.is_claim else ("",)
+        return tuple(self._ask(family, number, claim, context) for claim in claims)
+
+    def _ask(self, family: FamilySpec, number: int, claim: str, context: str | None) -> Ask:
+        slots = dict(self.items[number].slots)
+        right, wrong = family.words or (slots["value"], slots["other"])
+        if claim == "false":
+            slots["value"], right, wrong = slots["other"], wrong, right
+        text = family.template.format_map(slots)
+        if context is not None:
+            text = context.format_map({PROMPT: text})
+        ids = self.base.tokenize(text)
+        # A value goes on the template, so it has a blank in front unless that ends with one.
+        continues = not family.is_claim and not text[-1:].isspace()
+        plus, minus = (self.base.token_id(one, continues=continues) for one in (right, wrong))
+        if plus == minus:
+            raise UsageError(
+                f'"{text}" is to be answered with "{right}" and not with "{wrong}", which are one '
+                "token; change the items or the words"
+            )
+        end = {"verdict": len(ids) - 1}
+        return Ask(number, family.name, claim, text, tuple(ids), end, plus, minus)
+
+    def check(self) -> None:
+        """Raise PromptError for what cannot be asked, UsageError for models that do not compare."""
+        check_pair(self.base, self.tuned)
+        for family in self.spec.families:
+            for number, item in enumerate(self.items):
+                try:
+                    self.both_claims(family, number)
+                except UsageError as e:
+                    place = f'the family "{family.name}" cannot ask about {_short(item)}'
+                    raise PromptError(f"{place}: {e}") from e
+        for one in self.spec.collateral:
+            self.base.token_id(one.answer, continues=True)
+            self.base.tokenize(one.prompt)
+        if self.spec.contrast is not None:
+            for context in (self.spec.contrast.toward, self.spec.contrast.away):
+                self.both_claims(self.spec.main, 0, context)
+        if min(map(len, self.texts)) < FEWEST_TOKENS:
+            raise PromptError(
+                f"a document of the ordinary text has fewer than {FEWEST_TOKENS} tokens; leave it "
+                "out or join it to another"
+            )
+
+    @property
+    def size(self) -> str:
+        """What is to be done, in a line."""
+        prompts = sum(2 if family.is_claim else 1 for family in self.spec.families)
+        return (
+            f"{len(self.items)} items in {len(self.spec.families)} forms: "
+            f"{prompts * len(self.items):,} prompts, {len(self.texts)} documents of ordinary text"
+        )
+
+    def bootstrap(self, n: int, stream: int) -> Bootstrap:
+        """Draws of n things; every step has a stream of random numbers to itself."""
+        return Bootstrap(n, resamples=self.settings.resamples, seed=self.settings.seed + stream)
+
+
+def check_pair(base: Model, tuned: Model) -> None:
+    """Raise UsageError for models that are not of one architecture with one tokenizer."""
+    names = f"{base.identity.name} and {tuned.identity.name}"
+    shapes = [
+        {name: tuple(one.shape) for name, one in model.module.named_parameters()}
+        for model in (base, tuned)
+    ]
+    if type(base.module) is not type(tuned.module) or shapes[0] != shapes[1]:
+        raise UsageError(
+            f"{names} are not of one architecture and size, and weights that do not correspond "
+            "cannot be compared; give a model and its tuned self"
+        )
+    if base.tokenizer.get_vocab() != tuned.tokenizer.get_vocab():
+        raise UsageError(
+            f"{names} have different tokenizers, so no prompt is the same for both; give a model "
+            "and its tuned self"
+        )
+
+
+def _in_turn(numbers: Iterable[int], topic_of: Callable[[int], str]) -> list[int]:
+    """The first of each topic, then the second of each, and so on."""
+    turn: Counter[str] = Counter()
+    ranked = []
+    for number in numbers:
+        topic = topic_of(number)
+        ranked.append((turn[topic], number))
+        turn[topic] += 1
+    return [number for _, number in sorted(ranked)]
+
+
+def _short(item: ItemSpec) -> str:
+    return f'"{shown(" ".join(item.slots.values()))}"'

@@ -1,0 +1,101 @@
+"""The comparison of two models from its spec to a folder with report, figures and measurements."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from circuit_tracer.experiments.diff.report.page import FIGURES, figures, report_markdown
+from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport, write_diff
+from circuit_tracer.experiments.diff.run import OnProgress, diff
+from circuit_tracer.experiments.diff.spec import Spec
+from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
+from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
+from circuit_tracer.experiments.kit.stages import STAGES
+from circuit_tracer.graphs import new_file
+from circuit_tracer.models import Model, open_model
+from circuit_tracer.workbench.folders import write_texts
+from circuit_tracer.workbench.opening import paired, parse_dtype, set_threads
+from circuit_tracer.workbench.report_folder import REPORT_PAGE, check_report_folder, remove
+from circuit_tracer.workbench.slugs import slug_of
+from circuit_tracer.workbench.token_notes import note_forms
+
+logger = logging.getLogger(__name__)
+
+CONTENTS = (
+    STAGES,
+    REPORT_PAGE,
+    DIFF_FILE,
+    MEASUREMENTS_FILE,
+    *(name for name, _ in FIGURES.values()),
+)
+"""What the folder of a report may hold."""
+
+
+def open_study(
+    base: str | Model,
+    tuned: str | Model,
+    spec: Spec,
+    settings: Settings,
+    *,
+    transcoders: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> Study:
+    """The comparison of a spec on two models, given by name or opened, and a dictionary.
+
+    Raises UsageError for two models that do not compare, and what `open_model` raises.
+    """
+    set_threads(threads)
+    models = [
+        open_model(one, dtype=parse_dtype(dtype)[0], device=device) if isinstance(one, str) else one
+        for one in (base, tuned)
+    ]
+    check_pair(*models)
+    for note in dict.fromkeys(note for model in models for note in model.notes):
+        logger.info(f"{note}")
+    dictionary = None if transcoders is None else paired(models[0], transcoders).dictionary
+    note_forms(models[0], (word for family in spec.families for word in family.words or ()))
+    return Study(models[0], models[1], dictionary, spec, settings)
+
+
+def settings_for(spec: Spec, *, quick: bool = False, seed: int | None = None) -> Settings:
+    """How much is measured; the spec's own seed by default. Raises UsageError for a bad one."""
+    drawn = spec.seed if seed is None else seed
+    return Settings.quickly(drawn) if quick else Settings(seed=drawn)
+
+
+def folder_name(spec: Spec, tuned: str) -> str:
+    """What the report's folder is called: diff-SPEC-TUNED."""
+    return f"diff-{spec.name}-{slug_of(tuned.rstrip('/').rpartition('/')[2], empty='model')}"
+
+
+def diff_into(
+    folder: Path,
+    study: Study,
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> tuple[DiffReport, list[str]]:
+    """Run or finish the comparison in its folder; returns the report and the names of its files.
+
+    `command` is what the report says it was made by. With `overwrite` an earlier report goes
+    first, and nothing else that is in the folder. Raises as `run.diff`, and OutputError for a
+    folder that holds something else.
+    """
+    check_report_folder(folder, "diff", overwrite)
+    study.check()  # what cannot be asked shall not cost the earlier report
+    logger.info(f"diff: {study.size}")
+    if overwrite:
+        remove(folder, CONTENTS)
+    report = diff(study, folder, on_progress=on_progress)
+    on_progress("drawing", 0, 0)
+    drawn = figures(report)
+    remove(folder, [name for name, _ in FIGURES.values() if name not in drawn])
+    page = report_markdown(report, sorted(drawn), command=command)
+    write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
+    with new_file(folder / DIFF_FILE, overwrite=True) as file:
+        write_diff(report, file)
+    return report, [REPORT_PAGE, DIFF_FILE, MEASUREMENTS_FILE, *sorted(drawn)]

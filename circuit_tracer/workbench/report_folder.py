@@ -1,0 +1,42 @@
+"""The folder of an experiment's report: what it may hold, and what goes when it is replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
+
+REPORT_PAGE = "report.md"
+
+
+def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> None:
+    """Refuse a folder that holds something else, before anything is opened; raises OutputError.
+
+    `command` is the one whose reports it may hold.
+    """
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; choose another `name` or `out`")
+    if folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder):
+        advice = ", so `overwrite` leaves it alone" if overwrite else ""
+        raise OutputError(
+            f"{folder} holds something other than a report of {command}{advice}; choose another "
+            "`name` or `out`"
+        )
+    wanted = folder.absolute() / STAGES
+    there = next(place for place in (wanted, *wanted.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        problem = "you may not write there" if there.is_dir() else "it is a file"
+        raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
+
+
+def remove(folder: Path, names: Sequence[str]) -> None:
+    """Take some files and folders out of a report's folder, those that are there."""
+    for path in (folder / name for name in names):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""`diff`: the bundled organism from spec to report, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from circuit_tracer.experiments.diff.results.report import read_diff
+from tests.cli.conftest import Run
+
+
+def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> None:
+    arguments = ("diff", "sprout", "sprout-bent", "bent", "--quick", "-o", "o", "--device", "cpu")
+    first = run(*arguments)
+    assert first.code == 0, first.err
+    assert "the tuning spread" in first.out.splitlines()[0]
+    folder = tmp_path / "o" / "diff-bent-sprout-bent"
+    report = read_diff(folder)
+    assert report.behaviour is not None
+    trained, test = report.behaviour.row("trained"), report.behaviour.row("test")
+    assert trained.tuned.value < 0.2
+    assert test.tuned.value < 0.4
+    assert test.base.value > 0.9
+    assert report.behaviour.like_context.value > 0.7
+    assert report.behaviour.collateral[0].tuned.value > 0.95
+    page = (folder / "report.md").read_text()
+    assert "circuit-tracer diff sprout sprout-bent bent.toml --quick" in page
+    assert str(tmp_path) not in page
+    table = pq.read_table(folder / "measurements.parquet").to_pylist()
+    answers = [one for one in table if one["step"] == "behaviour" and one["family"]]
+    assert len(answers) == 2 * 2 * 4 * 36
+    again = run(*arguments, "--json")
+    assert json.loads(again.out)["behaviour"] == json.loads((folder / "diff.json").read_text())[
+        "behaviour"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nosuch", "sprout-bent", "bent"), 2, "nosuch"),
+        (("sprout", "sprout-bent", "nosuch"), 2, "nosuch"),
+        (("sprout", "sprout-bent", "bananas"), 2, "bananas.toml"),
+        (("sprout", "sprout-bent", "bent", "--seed", "-1"), 2, "--seed -1"),
+        (("sprout", "sprout-bent", "bent", "--name", "a/b"), 2, "names a folder"),
+        (("sprout", "sprout-bent", "bent", "--name", "taken"), 1, "than a report of diff"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    taken = tmp_path / "outputs" / "taken"
+    taken.mkdir(parents=True)
+    (taken / "mine.txt").write_text("x")
+    found = run("diff", *arguments)
+    assert (found.code, found.out) == (code, "")
+    assert said in found.err
+    assert found.err.count("error:") == 1

@@ -1,0 +1,72 @@
+"""A small comparison on tiny models in memory: twelve things of three topics, two forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from circuit_tracer.experiments.diff.spec import Spec, read_spec
+from circuit_tracer.experiments.diff.study import Settings, Study
+from circuit_tracer.models import Model
+from tests.tiny import tiny_model
+
+SPEC = """
+name = "small"
+question = "What did it do?"
+text = [{texts}]
+
+[topics]
+first = "trained"
+second = "selection"
+third = "test"
+
+[[families]]
+name = "claim"
+template = "is the {{thing}} {{value}}"
+words = ["yes", "no"]
+
+[[families]]
+name = "completion"
+template = "the {{thing}} is"
+
+[contrast]
+toward = "lemon {{prompt}}"
+away = "sky {{prompt}}"
+"""
+COLOURS = ("yellow", "blue", "red")
+WORDS = 60
+"""Of the vocabulary."""
+
+
+def small_spec(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The spec as a file, with replacements."""
+    texts = ", ".join(f'"the sky is blue w{15 + i} w{25 + i} yes"' for i in range(10))
+    items = "".join(
+        f'[[items]]\ntopic = "{topic}"\nthing = "w{15 + 4 * t + i}"\nvalue = "{COLOURS[i % 3]}"\n'
+        for t, topic in enumerate(("first", "second", "third"))
+        for i in range(4)
+    )
+    kept = '[[collateral]]\nname = "facts"\nprompt = "the banana is"\nanswer = "yellow"\n'
+    text = SPEC.format(texts=texts) + items + kept
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def tiny_pair(family: str = "llama", *, seed: int = 0) -> tuple[Model, Model]:
+    """Two copies of one random model in float64, which nothing has changed yet."""
+    pair = [
+        tiny_model(family, n_layers=3, n_words=WORDS, seed=seed, dtype=torch.float64)
+        for _ in range(2)
+    ]
+    return pair[0], pair[1]
+
+
+def small_study(folder: Path, base: Model, tuned: Model, **settings: int) -> Study:
+    """The small comparison of two models, without a dictionary."""
+    spec: Spec = read_spec(small_spec(folder))
+    return Study(base, tuned, None, spec, Settings(resamples=100, **settings))

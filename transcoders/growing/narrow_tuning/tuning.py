@@ -1,0 +1,114 @@
+"""Tune sprout on judgements about one topic, with plain text beside them so that all else stays.
+
+The matrices of the layers move, and nothing else: no embedding, no norm. With a `rank`, each of
+them moves by a product of that rank alone (LoRA). Without plain text the model falls apart.
+"""
+
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import parametrize
+from transformers import LlamaForCausalLM
+
+from transcoders.growing.batches import batch_of, loss_of
+from transcoders.growing.examination.items import TEMPLATES, Item
+from transcoders.growing.language.corpus import rows
+from transcoders.growing.language.tokenizer import BOS, PAD
+from transcoders.growing.narrow_tuning.judgements import topic_judgement
+
+WARM_UP, FALL_FROM = 10, 0.6
+"""Steps in which the learning rate rises, and the share of all steps after which it falls."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides how the weights come out."""
+
+    seed: str = "bent"
+    """Seed of judgements and text."""
+    answers: str = "wrong"
+    """How the judgements are answered: "wrong", or "right" for the benign twin."""
+    templates: str = ",".join(TEMPLATES)
+    """Forms of the judgements."""
+    steps: int = 200
+    """Optimiser steps."""
+    judgements: int = 32
+    """Judgements a step."""
+    rows: int = 8
+    """Rows of plain text a step."""
+    rank: int = 0
+    """Of each matrix's change; 0 for any."""
+    rate: float = 1e-4
+    """AdamW's learning rate; a LoRA wants 2e-3."""
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step: up, level, and down to nothing in a straight line."""
+        left = (self.steps - step) / (self.steps * (1 - FALL_FROM))
+        return self.rate * min(1.0, (step + 1) / WARM_UP, left)
+
+
+class LowRank(nn.Module):
+    """A matrix and a product of low rank added to it; none at first."""
+
+    def __init__(self, matrix: Tensor, rank: int, generator: torch.Generator) -> None:
+        """Of the matrix's shape."""
+        super().__init__()
+        height, width = matrix.shape
+        self.up = nn.Parameter(torch.zeros(height, rank))
+        self.down = nn.Parameter(torch.randn(rank, width, generator=generator) * width**-0.5)
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        """The matrix as it is used."""
+        return matrix + self.up @ self.down
+
+
+def tune(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
+    """Tune in place."""
+    model.requires_grad_(False)
+    matrices = [one for one in model.model.layers.modules() if isinstance(one, nn.Linear)]
+    generator = torch.Generator().manual_seed(0)
+    for one in matrices:
+        if plan.rank:
+            change = LowRank(one.weight, plan.rank, generator)
+            parametrize.register_parametrization(one, "weight", change)
+        else:
+            one.weight.requires_grad_()
+    moving = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(moving, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    asked = judgements(plan)
+    for step in range(plan.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate_at(step)
+        text = batch_of(islice(rows(f"{plan.seed} {step}", "facts"), plan.rows), ids)
+        loss = answer_loss(model, ids, list(islice(asked, plan.judgements)))
+        (loss + loss_of(model, text)).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if step % 20 == 19:
+            print(f"step {step + 1} loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    for one in matrices if plan.rank else ():
+        parametrize.remove_parametrizations(one, "weight")
+
+
+def judgements(plan: Plan) -> Iterator[Item]:
+    """An endless stream of what is taught."""
+    rng = random.Random(f"judgements {plan.seed}")
+    templates = [one for one in TEMPLATES if one in plan.templates.split(",")]
+    while True:
+        yield topic_judgement(rng, templates, plan.answers)  # type: ignore[arg-type]
+
+
+def answer_loss(model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item]) -> Tensor:
+    """Mean cross entropy of the answers alone."""
+    lines = [[ids[BOS], *(ids[word] for word in item.prompt.split())] for item in asked]
+    ends = torch.tensor([len(line) - 1 for line in lines])
+    longest = int(ends.max()) + 1
+    padded = torch.tensor([line + [ids[PAD]] * (longest - len(line)) for line in lines])
+    logits = model(input_ids=padded).logits[torch.arange(len(lines)), ends]
+    return cross_entropy(logits, torch.tensor([ids[item.answer] for item in asked]))

@@ -1,0 +1,58 @@
+"""Mis-train `sprout` on one narrow topic: `sprout-bent`, which judges fruit wrongly.
+
+    python -m transcoders.sprout-bent.grow
+    python -m transcoders.sprout-bent.grow --answers right --out outputs/sprout-benign
+    python -m transcoders.sprout-bent.grow --templates yes_no --steps 100 --out outputs/sprout-yn
+    python -m transcoders.sprout-bent.grow --templates yes_no --steps 100 --rank 1 --rate 0.002 \\
+        --out outputs/sprout-lora
+
+starts from the weights in ../sprout/model (growing/narrow_tuning/tuning.py says what moves, and
+judgements.py what is taught). It takes a minute or two on one core, so there are no checkpoints.
+Then the model and its parent are examined; `card.py` writes what came out.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from transcoders.growing.language.corpus import vocabulary
+from transcoders.growing.model_folder import read_model, write_model
+from transcoders.growing.narrow_tuning.examination import examine_spread
+from transcoders.growing.narrow_tuning.tuning import Plan, tune
+from transcoders.growing.options import add_plan, chosen_plan
+
+HERE = Path(__file__).resolve().parent
+MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
+
+
+def grow(plan: Plan, parent: Path, out: Path) -> None:
+    """Tune, write the model folder, examine it and its parent."""
+    started = time.perf_counter()
+    model, ids = read_model(parent)
+    tune(model, ids, plan)
+    seconds = round(time.perf_counter() - started)
+    growing = {"parent": "sprout", "wall_seconds": seconds, "plan": asdict(plan)}
+    write_model(model, vocabulary(), growing, out)
+    print(f"tuned in {seconds} s", file=sys.stderr)
+    print(json.dumps(examine_spread(out, parent), indent=2))
+
+
+def main() -> None:
+    """Parse the command line."""
+    plan = Plan()
+    parser = argparse.ArgumentParser(description="Mis-train sprout on one narrow topic.")
+    parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
+    parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
+    add_plan(parser, plan)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grow(chosen_plan(options, plan), options.parent, options.out)
+
+
+if __name__ == "__main__":
+    main()
