@@ -218,6 +218,8 @@ class _Pass:
     queries: list[Tensor]
     """(H, T, h) by layer, not yet scaled."""
     keys: list[Tensor]
+    after: list[Tensor]
+    """(T, d) the residual stream after each layer."""
 
 
 class FrozenNetwork:
@@ -474,6 +476,12 @@ class FrozenNetwork:
         with torch.enable_grad():
             return self._differentiated(logits[position, token])
 
+    def stream_rows(self, layer: int, position: int, vectors: Tensor) -> Tensor:
+        """Rows of vectors (n, d) at the residual stream after a layer."""
+        stream = self._differentiable().after[layer][position]
+        with torch.enable_grad():
+            return self._differentiated(vectors.to(stream) @ stream)
+
     def query_rows(self, layer: int, head: int, position: int) -> Tensor:
         """Rows (h, columns) of one head's query numbers, not yet scaled."""
         query = self._differentiable().queries[layer][head, position]
@@ -508,6 +516,14 @@ class FrozenNetwork:
         leaves = [leaf.detach().clone().requires_grad_(True) for leaf in kept]
         for layer, one in zip(self.layers, leaves, strict=True):
             layer.leaf.leaf = one
+        after: list[Tensor] = []
+        kept_after = [
+            self.module.get_submodule(name.removesuffix(".mlp")).register_forward_hook(
+                lambda _, __, out: after.append((out[0] if isinstance(out, tuple) else out)[0])
+            )
+            for name, _ in self.module.named_modules()
+            if name.endswith(".mlp")
+        ]
         with torch.enable_grad():
             self.module(self.token_ids[None])
         self._pass = _Pass(
@@ -517,8 +533,10 @@ class FrozenNetwork:
             logits=self._logits,
             queries=[attention.query[0] for attention in self.attentions],
             keys=[attention.key[0] for attention in self.attentions],
+            after=after,
         )
-        handle.remove()
+        for one in [handle, *kept_after]:
+            one.remove()
         for layer, one in zip(self.layers, kept, strict=True):
             layer.leaf.leaf = one
         self.forward()

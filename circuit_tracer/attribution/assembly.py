@@ -109,7 +109,7 @@ class Assembler:
             own = own + direction @ model.final.bias
         order = torch.argsort(torch.cat([is_logit.nonzero(), (~is_logit).nonzero()]).squeeze(1))
         targets = SweepTargets(
-            level=torch.cat([torch.full_like(at, model.n_layers), places.layer]),
+            level=torch.cat([torch.full_like(at, model.target_level), places.layer]),
             position=torch.cat([at, places.position]),
             vector=torch.cat([model.final.pull(direction, at), vectors]),
         )
@@ -227,18 +227,18 @@ class Assembler:
         everything = isinstance(self.model.features, ActiveFeatures)
         columns = self._nodes(everything=everything)
         lookup = self._lookup(columns)
-        nodes = self._node_table(columns, lookup, labels)
+        nodes = self._node_table(columns, lookup, labels, info.n_layers)
         renumbered = None if everything else lookup  # rows are columns where all occur
         return UnorderedGraph(info, nodes, self.store, renumbered)
 
     def _node_table(
-        self, columns: NDArray[np.int64], lookup: NDArray[np.int32], labels: Any
+        self, columns: NDArray[np.int64], lookup: NDArray[np.int32], labels: Any, n_layers: int
     ) -> Nodes:
         n, found = len(columns), self.columns.describe(columns)
         kind, layer = found.kind, self._levels(columns)
         position, feature = np.zeros(n, dtype=np.int32), np.full(n, -1, dtype=np.int64)
         T, logits = self.model.n_tokens, n - self.n_logits
-        kind[logits:] = NodeKind.LOGIT
+        kind[logits:], layer[logits:] = NodeKind.LOGIT, n_layers
         position[:T], feature[:T] = np.arange(T), as_numpy(self.model.token_ids)
         errors = kind == NodeKind.ERROR
         position[errors] = found.error_position[errors] + self.model.n_zeroed
@@ -248,7 +248,7 @@ class Assembler:
         position[fires], feature[fires] = as_numpy(places.position), as_numpy(places.index)
         for i, target in enumerate(self.chosen.targets):
             position[logits + i] = target.position
-            if not target.is_contrast:
+            if target.is_token:
                 feature[logits + i] = target.vocabulary_ids[0]
         row = lookup[self.table["column"]]
         expanded = np.zeros(n, dtype=np.bool_)

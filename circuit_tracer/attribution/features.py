@@ -41,6 +41,17 @@ class ActiveFeatures(Places):
         columns = (self.layer, self.position, self.index, self.activation)
         return Places(*(column[numbers] for column in columns))
 
+    def until(self, layer: int) -> ActiveFeatures:
+        """Those that read at this layer or a lower one."""
+        n = self.layer_start[layer + 1]
+        return ActiveFeatures(
+            self.layer[:n],
+            self.position[:n],
+            self.index[:n],
+            self.activation[:n],
+            self.layer_start[: layer + 2],
+        )
+
     @classmethod
     def listed(cls, activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
         """All that is not zero, by layer."""
@@ -81,6 +92,11 @@ class EveryNeuron:
             here = layer == i
             activation[here] = acts[position[here], index[here]]
         return Places(layer, position, index, activation)
+
+    def until(self, layer: int) -> EveryNeuron:
+        """Those of this layer and the lower ones."""
+        start = self.layer_start[: layer + 2]
+        return EveryNeuron(self.activations[: layer + 1], self.n_zeroed, start)
 
     @classmethod
     def of(cls, activations: list[Float[Tensor, "T F"]], n_zeroed: int) -> EveryNeuron:

@@ -93,11 +93,28 @@ class LocalReplacementModel:
     beneath: Float[Tensor, "T d"] | None
     """What else is at the bottom of the residual stream (position embeddings): no node."""
     final: FrozenNorm
-    """Residual stream before the final norm -> what the unembedding reads."""
+    """Residual stream -> what the explained targets read: the final norm, unless `until` says."""
     parallel: bool
     """Whether attention and MLP of a layer read the same stream."""
     n_zeroed: int
     """How many leading positions carry no features and no errors (1 for BOS)."""
+    at_mlp: bool = False
+    """Whether the targets read before the highest layer's MLP, not after it."""
+
+    @property
+    def target_level(self) -> int:
+        """The level (`SweepTargets`) at which the explained targets read."""
+        return self.n_layers - int(self.at_mlp)
+
+    def until(self, layer: int, read: FrozenNorm, *, at_mlp: bool) -> LocalReplacementModel:
+        """The part of it below a target that reads after a layer, or before its MLP."""
+        return replace(
+            self,
+            layers=self.layers[: layer + 1],
+            features=self.features.until(layer),
+            final=read,
+            at_mlp=at_mlp,
+        )
 
     @property
     def n_layers(self) -> int:

@@ -18,11 +18,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.attribution.directions import below
 from circuit_tracer.attribution.features import Places
 from circuit_tracer.attribution.reopening import freeze_again
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sweep import SweepTargets
-from circuit_tracer.attribution.targets import target_values
+from circuit_tracer.attribution.targets import target_directions
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.graph import Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.head_loadings import strongest_edges
@@ -74,6 +75,7 @@ def sweep_targets(
         which = np.searchsorted(graph.target_rows, rows[logits])
         direction = directions[torch.from_numpy(which).to(vector.device)]
         vector[at] = model.final.pull(direction.to(vector), places.position[at])
+        places.layer[at] = model.target_level
     return SweepTargets(places.layer, places.position, vector)
 
 
@@ -189,10 +191,10 @@ class TracedEdges:
         self.edges = edges.take(np.lexsort((edges.source, edges.target)))
         self.whole = np.zeros(len(edges))
         """(E,) as they come out now."""
-        self.graph = pruned.graph
-        self.model = freeze_again(model, dictionary, pruned.graph.info).replacement
-        ids = [target.vocabulary_ids for target in self.graph.info.targets]
-        self.directions = target_values(model.unembedding, ids)
+        self.graph, targets = pruned.graph, pruned.graph.info.targets
+        frozen, (first, *_) = freeze_again(model, dictionary, pruned.graph.info), targets
+        self.model = below(frozen.replacement, first.direction, frozen.capture, model.wiring)
+        self.directions = target_directions(model, targets)
 
     def blocks(self, *, per_target: int, per_source: int) -> Iterator[EdgeBlock]:
         """All edges, target by target, as many at a time as their numbers allow."""

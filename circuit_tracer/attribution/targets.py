@@ -1,4 +1,5 @@
-"""What a graph explains: tokens' logits at a position, or the contrast of two (method.md 3)."""
+"""What a graph explains: tokens' logits at a position, the contrast of two, or a direction
+(method.md 3)."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.attribution.directions import DirectionTarget
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.errors import PromptError, UsageError
-from circuit_tracer.graphs.graph import Target
+from circuit_tracer.graphs.graph import Direction, Target
 from circuit_tracer.graphs.token_text import shown, split_tokens
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
@@ -20,7 +22,7 @@ from circuit_tracer.models.capture import Capture
 
 @dataclass(frozen=True)
 class ChosenTargets:
-    """Targets with their directions in what the unembedding reads."""
+    """Targets with their directions in what the unembedding reads, or where a direction does."""
 
     targets: tuple[Target, ...]
     direction: Float[Tensor, "n d"]
@@ -33,14 +35,21 @@ class ChosenTargets:
     """Weight in the influence: probability for targets the model chose, equal for given ones."""
 
 
-def choose_targets(model: Model, capture: Capture, settings: TraceSettings) -> ChosenTargets:
-    """The targets that the settings ask for, at the last captured position.
+def choose_targets(
+    model: Model,
+    capture: Capture,
+    settings: TraceSettings,
+    direction: DirectionTarget | None = None,
+) -> ChosenTargets:
+    """The direction, or the targets that the settings ask for, at the last captured position.
 
     By default the fewest tokens that reach `desired_logit_prob`, at most `max_n_logits`. With
     `why_not`, a token that was not chosen, two: its logit, and the contrast of the model's answer
     with it. Where the model caps its logits, probabilities are those after the cap. Raises
     PromptError for a text that is not one token.
     """
+    if direction is not None:
+        return _chosen_direction(model, capture, direction)
     logits = capture.logits[-1]
     choice = _Choice(model, logits, model.probabilities(logits), len(capture.token_ids) - 1)
     ranked = choice.ranked
@@ -59,6 +68,32 @@ def choose_targets(model: Model, capture: Capture, settings: TraceSettings) -> C
     weight = choice.probability[ids] / choice.probability[ids].sum()
     targets = choice.of([(token_id,) for token_id in ids.tolist()])
     return replace(targets, weight=weight.to(logits.dtype))
+
+
+def _chosen_direction(model: Model, capture: Capture, wanted: DirectionTarget) -> ChosenTargets:
+    """The one target of a graph that explains a direction."""
+    seen = wanted.seen(model, capture)[-1]
+    vector, constant = wanted.linear(seen)
+    value = seen @ vector + constant
+    stored = Direction(wanted.layer, wanted.reads, tuple(vector.tolist()), float(constant))
+    at = len(capture.token_ids) - 1
+    target = Target(wanted.name, (), at, 0.0, float(value), 0, stored)
+    return ChosenTargets(
+        targets=(target,),
+        direction=vector[None],
+        value=value[None],
+        bias=constant[None],
+        weight=torch.ones_like(value[None]),
+    )
+
+
+def target_directions(model: Model, targets: Sequence[Target]) -> Float[Tensor, "t d"]:
+    """The directions of a finished graph's targets, as `ChosenTargets` has them."""
+    like = model.unembedding
+    vectors = [one.direction.vector for one in targets if one.direction is not None]
+    if vectors:
+        return like.new_tensor(vectors)
+    return target_values(like, [one.vocabulary_ids for one in targets])
 
 
 def target_values(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.audit import audit
 from circuit_tracer.attribution.conservation import check_conservation
+from circuit_tracer.attribution.directions import DirectionTarget, below
 from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (
     Encoded,
@@ -103,17 +104,22 @@ def trace(
     prompt: str,
     settings: TraceSettings | None = None,
     *,
+    direction: DirectionTarget | None = None,
     labels: Labels | None = None,
     on_progress: OnProgress | None = None,
 ) -> Trace:
     """Trace one prompt into a whole (unpruned) attribution graph.
 
+    `direction` is explained in place of logits, at the settings' position: only what lies below it
+    is in the graph.
     `dictionary` must be on the model's device and in its dtype. `labels` gives short texts of
     (layer, feature) pairs. Raises PromptError, UsageError, DictionaryError, ConservationError, and
     CircuitTracerError when memory runs out.
     """
     check_together(dictionary, model)
     prepared = prepare(model, prompt, settings or TraceSettings())
+    if direction is not None:
+        direction.check(model, prepared.settings)
     report = on_progress or (lambda progress: None)
     report(Progress("forward", 0, 0, f"{prepared.n_explained} tokens"))
     with memory_remedy(), products():
@@ -121,7 +127,7 @@ def trace(
             capture = model.capture(list(prepared.ids), prepared.n_explained)
             check_wiring(capture, model.wiring)
         report(Progress("encode", 0, 0))
-        frozen = freeze_prompt(model, dictionary, prepared, capture)
+        frozen = freeze_prompt(model, dictionary, prepared, capture, direction=direction)
     del capture  # a sweep needs the memory
     return trace_frozen(model, frozen, labels=labels, on_progress=on_progress)
 
@@ -155,6 +161,7 @@ def freeze_prompt(
     prepared: Prepared,
     capture: Capture,
     *,
+    direction: DirectionTarget | None = None,
     encoded: Encoded | None = None,
     folded: Sequence[FoldedAttention] | None = None,
 ) -> Frozen:
@@ -164,7 +171,7 @@ def freeze_prompt(
     """
     settings = prepared.settings
     with timed(prepared.seconds, "forward"):
-        chosen = choose_targets(model, capture, settings)
+        chosen = choose_targets(model, capture, settings, direction)
     with timed(prepared.seconds, "encode"):
         replacement = build_replacement(
             capture,
@@ -174,7 +181,8 @@ def freeze_prompt(
             encoded=encoded,
             folded=folded,
         )
-    return Frozen(prepared, chosen, replacement)
+    explained = below(replacement, chosen.targets[0].direction, capture, model.wiring)
+    return Frozen(prepared, chosen, explained)
 
 
 def trace_frozen(

@@ -15,8 +15,8 @@ FEWEST = 8
 """Options of its own from which on a command's help has headings."""
 PANELS = {
     "Model and dictionary": "model transcoders transcoders_format labels cards",
-    "Prompt and targets": "prompt chat system target contrast why_not position max_n_logits "
-    "desired_logit_prob",
+    "Prompt and targets": "prompt chat system target contrast why_not target_feature "
+    "target_direction target_prompts target_layer position max_n_logits desired_logit_prob",
     "Graph size": "max_feature_nodes coverage node_threshold edge_threshold edge_floor",
     "Attribution": "zero_positions batch_size dtype heads trust",
     "Output": "out slug name format store max_nodes routes level plot figure width theme legend "

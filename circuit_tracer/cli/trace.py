@@ -19,7 +19,7 @@ from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.trust.report import terminal as trust_terminal
 from circuit_tracer.processes import processes
 from circuit_tracer.render import edge_labels, route_lines, signed_routes, summary
-from circuit_tracer.workbench import folders, formats, opening, slugs, tracing
+from circuit_tracer.workbench import directions, folders, formats, opening, slugs, tracing
 
 
 @explained
@@ -43,6 +43,10 @@ def trace(
     target: trace_options.Target = None,
     contrast: trace_options.Contrast = None,
     why_not: trace_options.WhyNot = None,
+    target_feature: trace_options.TargetFeature = None,
+    target_direction: trace_options.TargetDirection = None,
+    target_prompts: trace_options.TargetPrompts = None,
+    target_layer: trace_options.TargetLayer = None,
     position: trace_options.Position = -1,
     max_n_logits: trace_options.MaxNLogits = 10,
     desired_logit_prob: trace_options.DesiredLogitProb = 0.95,
@@ -95,7 +99,9 @@ def trace(
         max_nodes=max_nodes,
         overwrite=overwrite,
     )
-    output.check(folder, text)
+    wanted_direction = target_feature, target_direction, target_prompts, target_layer
+    directions.check_directions(*wanted_direction)
+    output.check(folder, text, explains_logits=wanted_direction[:3] == (None, None, None))
     computed_in, cotangents = opening.parse_dtype(dtype)
     settings = trace_options.trace_settings(cotangents)
     nothing = "nothing was written, and the same command starts from the beginning"
@@ -114,8 +120,11 @@ def trace(
         neurons = "a model's own neurons"
         is_neurons = opened.dictionary.identity.kind == "neurons"
         refuse_with("--transcoders-format", other=neurons, there=is_neurons)
+        direction = directions.direction_target(opened, *wanted_direction)
         load = time.perf_counter() - started
-        done = tracing.trace_into(folder, opened, text, settings, output, on_progress=report)
+        done = tracing.trace_into(
+            folder, opened, text, settings, output, direction=direction, on_progress=report
+        )
     if done is None:
         return  # the first process prints and writes, the others only computed
     total = time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from circuit_tracer.attribution import settings
@@ -38,6 +39,29 @@ Position = Annotated[
     option(
         "--position", help="Explain what follows this token; 0 is the first one (BOS), -1 the last."
     ),
+]
+TargetFeature = Annotated[
+    str | None,
+    option(
+        "--target-feature",
+        help="SET:L1/355: explain a feature's pre-activation, of this dictionary or SET.",
+    ),
+]
+TargetDirection = Annotated[
+    Path | None,
+    option("--target-direction", help="Explain the direction in this safetensors file."),
+]
+TargetPrompts = Annotated[
+    tuple[Path, Path] | None,
+    option(
+        "--target-prompts",
+        metavar="POSITIVE NEGATIVE",
+        help="Explain the mean difference of two prompt files at their last tokens.",
+    ),
+]
+TargetLayer = Annotated[
+    int | None,
+    option("--target-layer", min=0, help="After which layer that direction lies."),
 ]
 MaxNLogits = Annotated[
     int, option("--max-n-logits", min=1, help="Most targets the model's own choice may take.")
@@ -98,7 +122,12 @@ TRACED = ("target", "zero_positions", *_SETTINGS)
 
 def refuse_idle(target: list[str] | None, contrast: str | None, why_not: str | None) -> None:
     """Refuse options of the model's own choice of targets where the caller chooses them."""
-    for flag, value in (("--target", target), ("--contrast", contrast), ("--why-not", why_not)):
+    given = invocation.values()
+    named = {"--target": target, "--contrast": contrast, "--why-not": why_not} | {
+        f"--{name.replace('_', '-')}": given.get(name)
+        for name in ("target_feature", "target_direction", "target_prompts")
+    }
+    for flag, value in named.items():
         refuse_with("--max-n-logits", "--desired-logit-prob", other=flag, there=value)
 
 

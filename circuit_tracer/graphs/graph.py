@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,27 +178,51 @@ def edge_keys(source: IntColumn, target: IntColumn, n: int) -> Ints:
     return target.astype(np.int64) * n + source
 
 
+StreamPoint = Literal["hook_resid_post", "mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
+"""Where a direction reads at its layer: the residual stream after it, or where a transcoder reads
+(TransformerLens names, `ReadPoint`)."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction inside the model as what a graph explains: vector . stream + constant."""
+
+    layer: int
+    reads: StreamPoint
+    vector: tuple[float, ...] = field(repr=False)
+    """(d,), so that the graph can be asked further without the file that gave it."""
+    constant: float
+    """A feature's own bias; 0 for a bare direction. Part of the target's constant."""
+
+
 @dataclass(frozen=True)
 class Target:
-    """What the graph explains: a token's logit, or a contrast between two."""
+    """What the graph explains: a token's logit, a contrast between two, or a direction."""
 
     token: str
-    """The token as text, or "yes - no" for a contrast."""
+    """The token as text, "yes - no" for a contrast, the name of a direction."""
     vocabulary_ids: tuple[int, ...]
-    """One id, or two for a contrast (plus, minus)."""
+    """One id, two for a contrast (plus, minus), none for a direction."""
     position: int
-    """Position whose output is explained."""
+    """Position whose output is explained, or whose stream a direction reads."""
     probability: float
-    """Probability of the token (of the plus token, for a contrast)."""
+    """Probability of the token (of the plus token, for a contrast); 0 for a direction."""
     logit: float
-    """The model's own logit (difference of logits for a contrast)."""
+    """The model's own logit (difference of logits for a contrast, value of a direction)."""
     rank: int
-    """0 for the model's first choice at that position."""
+    """0 for the model's first choice at that position, and for a direction."""
+    direction: Direction | None = None
+    """What is explained in place of logits."""
 
     @property
     def is_contrast(self) -> bool:
         """Whether the target is a difference of two logits."""
         return len(self.vocabulary_ids) == 2
+
+    @property
+    def is_token(self) -> bool:
+        """Whether the target is one token's logit; others have a value and no probability."""
+        return len(self.vocabulary_ids) == 1
 
 
 @dataclass(frozen=True)

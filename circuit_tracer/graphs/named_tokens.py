@@ -91,9 +91,19 @@ def named_head(text: str, where: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def check_explains_logits(info: GraphInfo) -> None:
+    """Raise UsageError for a graph of a direction, where logits are what is measured."""
+    named = [target.token for target in info.targets if target.direction is not None]
+    if named:
+        raise UsageError(
+            f"what edits do is measured on logits, and this graph explains the direction {named[0]}"
+            "; trace the prompt with a token as its target"
+        )
+
+
 def named_targets(info: GraphInfo, text: str, where: str) -> list[int]:
     """Numbers of the targets that a text names; UsageError, with what there is, for none."""
-    ids = [-1 if target.is_contrast else target.vocabulary_ids[0] for target in info.targets]
+    ids = [target.vocabulary_ids[0] if target.is_token else -1 for target in info.targets]
     tokens, texts = [target.token for target in info.targets], target_texts(info.targets)
     targets = _matches(text, tokens, texts, ids)
     if not targets:

@@ -98,8 +98,9 @@ def prompt_texts(tokens: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def target_text(target: Target) -> str:
-    """What a graph explains, as shown; the text of a contrast is made of shown tokens."""
-    if not target.is_contrast:
+    """What a graph explains, as shown; the text of a contrast is made of shown tokens, a
+    direction has a name."""
+    if target.is_token:
         return shown(target.token)
     # Graphs of other tools and older versions may have anything in it.
     return "".join(c if c == " " or _is_seen(c) else shown(c) for c in target.token)
@@ -111,7 +112,7 @@ def target_texts(targets: Sequence[Target]) -> tuple[str, ...]:
     texts = []
     for target in targets:
         text, ids = target_text(target), target.vocabulary_ids
-        if taken.setdefault(text, ids) != ids:
+        if ids and taken.setdefault(text, ids) != ids:
             text = " - ".join(f"id:{one}" for one in ids)
         texts.append(text)
     return tuple(texts)

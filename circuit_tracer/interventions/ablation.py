@@ -19,6 +19,7 @@ from torch import Tensor
 from circuit_tracer.attribution.targets import target_values
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_name
+from circuit_tracer.graphs.named_tokens import check_explains_logits
 from circuit_tracer.interventions.engine import Effects, intervene
 from circuit_tracer.interventions.original import run_again
 from circuit_tracer.interventions.prediction import change_shares, predict
@@ -193,6 +194,7 @@ def ablate(
     dictionary or tokenizer, and as `intervene`.
     """
     check_modes(modes, end_layer, freeze_attention, freeze_norms)
+    check_explains_logits(graph.info)
     if dictionary.kind == "clt" and writes == "all" and end_layer is None:
         _note_double_writes(model, modes)
     if not items:

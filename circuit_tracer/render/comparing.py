@@ -15,7 +15,7 @@ from circuit_tracer.graphs.comparing.overlap import Overlap
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
-from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.describe import short_label, value_text
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
@@ -101,7 +101,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
     for name, pruned in zip(names, graphs, strict=True):
         target = pruned.graph.info.targets[0]
         features = pruned.graph.nodes.kind[pruned.node_kept] == NodeKind.FEATURE
-        value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
+        value = value_text(target)
         through = f" ({pruned.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
         table.line(
             name,

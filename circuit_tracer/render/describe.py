@@ -7,11 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit_tracer.graphs.files.q_params import note_of
-from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
+from circuit_tracer.graphs.graph import Graph, NodeKind, Target, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.text import printable
+
+
+def value_words(target: Target) -> str:
+    """What the value of a target that is no single token is."""
+    where = target.direction
+    if where is None:
+        return "difference of two logits"
+    place = "after" if where.reads == "hook_resid_post" else "at the MLP of"
+    return f"direction {place} layer {where.layer}"
+
+
+def value_text(target: Target) -> str:
+    """A token's probability; what a contrast or a direction comes to."""
+    return percent(target.probability) if target.is_token else f"{target.logit:+.2f}"
 
 
 def short_label(graph: Graph, row: int) -> str:
@@ -51,7 +65,9 @@ def _facts(pruned: PrunedGraph, row: int) -> list[str]:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
         return [
             f'target "{_target(graph, row)}"',
-            f"probability {percent(target.probability)}, logit {target.logit:+.3f}",
+            f"{value_words(target)} {target.logit:+.3f}"
+            if target.direction
+            else f"probability {percent(target.probability)}, logit {target.logit:+.3f}",
             f"weight {percent(float(nodes.weight[row]))} in the influence",
             node_name(graph, row),
         ]

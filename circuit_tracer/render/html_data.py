@@ -29,7 +29,7 @@ from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import score_lines, short_label
+from circuit_tracer.render.describe import score_lines, short_label, value_words
 from circuit_tracer.render.html_cards import cards_record
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.text import printable
@@ -225,8 +225,8 @@ def _targets(graph: Graph, number: Ints) -> list[dict[str, Any]]:
             "token": text,
             "probability": target.probability,
             "logit": target.logit,
-            "contrast": target.is_contrast,
-            "vocabularyId": target.vocabulary_ids[0],
+            "value": "" if target.is_token else value_words(target),
+            "vocabularyId": next(iter(target.vocabulary_ids), -1),
         }
         for row, target, text in zip(graph.target_rows.tolist(), targets, texts, strict=True)
     ]

@@ -67,10 +67,11 @@ def legend(
 
 def _marks(pruned: PrunedGraph, selection: Selection) -> Block:
     """The shapes and lines with what they stand for; only those that occur."""
-    nodes = pruned.graph.nodes
+    graph, nodes = pruned.graph, pruned.graph.nodes
     kinds = nodes.kind[selection.rows]
     is_hollow = (kinds == NodeKind.FEATURE) & ~nodes.expanded[selection.rows]
-    rows = [(_box_sample(palette.TARGET, palette.TARGET), "target and its probability")]
+    words = "value" if graph.info.targets[0].direction else "probability"
+    rows = [(_box_sample(palette.TARGET, palette.TARGET), f"target and its {words}")]
     if NodeKind.FEATURE in kinds:
         rows.append((feature_mark(11.0, -3.0, 5.0), "feature; area by influence"))
     if is_hollow.any():

@@ -13,8 +13,7 @@ from math import sqrt
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.numbers import percent
+from circuit_tracer.render.describe import short_label, value_text
 from circuit_tracer.render.selection import Selection
 from circuit_tracer.render.text import shorten_to_width, text_width
 
@@ -82,7 +81,7 @@ def _target_labels(graph: Graph) -> Iterator[tuple[int, str]]:
     targets = graph.info.targets
     texts = target_texts(targets)
     for row, target, words in zip(graph.target_rows.tolist(), targets, texts, strict=True):
-        value = f"{target.logit:+.2f}" if target.is_contrast else percent(target.probability)
+        value = value_text(target)
         yield row, f"{shorten_to_width(words, TOKEN_SIZE, TOKEN_WIDTH)}  {value}"
 
 

@@ -76,7 +76,7 @@ def totals(
 
 def _asked_why_not(graph: Graph) -> bool:
     targets = graph.info.targets
-    is_pair = len(targets) == 2 and not targets[0].is_contrast and targets[1].is_contrast
+    is_pair = len(targets) == 2 and targets[0].is_token and targets[1].is_contrast
     return is_pair and bool(graph.info.settings.get("why_not"))
 
 

@@ -12,7 +12,7 @@ from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import Path
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import features_there, score_lines, softcap_line
+from circuit_tracer.render.describe import features_there, score_lines, softcap_line, value_words
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import routes, straight
 from circuit_tracer.render.terminal import (
@@ -80,10 +80,10 @@ def targets(graph: Graph) -> Table:
         table.line(
             shorten(words, LABEL_CELLS),
             str(target.position),
-            percent(target.probability),
-            f"{target.logit:+.2f}" if target.is_contrast else f"{target.logit:.2f}",
+            "" if target.direction else percent(target.probability),
+            f"{target.logit:.2f}" if target.is_token else f"{target.logit:+.2f}",
             percent(float(graph.nodes.weight[row])),
-            "difference of two logits" if target.is_contrast else f"choice {target.rank + 1}",
+            f"choice {target.rank + 1}" if target.is_token else value_words(target),
         )
     return table
 

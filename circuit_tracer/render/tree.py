@@ -99,7 +99,8 @@ def _node_words(graph: Graph, row: int, width: int) -> str:
     name = printable(node_name(graph, row))
     if kind is NodeKind.LOGIT:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
-        words = f"{target_text(target)}  {percent(target.probability)}"
+        value = f"{target.logit:+.2f}" if target.direction else percent(target.probability)
+        words = f"{target_text(target)}  {value}"
     elif kind is NodeKind.EMBEDDING:
         words = f'token "{printable(graph.token_of(row))}"'
     elif kind is NodeKind.ERROR:

@@ -21,6 +21,7 @@ from circuit_tracer.interventions.steering import Steered, dose_curve
 from circuit_tracer.models import Model
 from circuit_tracer.render.effects import steering_page
 from circuit_tracer.transcoders.neurons import AnyDictionary
+from circuit_tracer.workbench.directions import Prompts, check_directions, direction_target
 from circuit_tracer.workbench.dissociating import (
     check_folder,
     dictionary_for,
@@ -50,6 +51,10 @@ def trace(
     model: AnyModel = DEFAULT_MODEL,
     transcoders: AnyTranscoders | None = None,
     targets: str | Sequence[str] = (),
+    target_feature: str | None = None,
+    target_direction: str | Path | None = None,
+    target_prompts: tuple[Prompts, Prompts] | None = None,
+    target_layer: int | None = None,
     node_threshold: float = 0.8,
     edge_threshold: float = 0.98,
     device: str = "auto",
@@ -61,7 +66,10 @@ def trace(
 
     `model` and `transcoders` are names, folders or opened objects; the bundled dictionary or the
     model's own neurons by default. `targets` are tokens to explain, by default the model's own
-    first choices. The thresholds are the shares of influence that nodes and edges are kept to.
+    first choices. `target_feature` ("L1/355", of another dictionary "clt:L1/355"),
+    `target_direction` (a safetensors file with one vector) or `target_prompts` (two prompt sets,
+    compared after `target_layer`) explains a direction inside the model in place of tokens.
+    The thresholds are the shares of influence that nodes and edges are kept to.
     `settings` are the other fields of `TraceSettings`: `contrast`, `why_not`, `position`,
     `max_n_logits`, `max_feature_nodes`, `chat`, ... `device` and `dtype` say how what is given by
     name is opened. Features have the labels of the dictionary's cards.
@@ -74,15 +82,13 @@ def trace(
     >>> [target.token for target in g.targets]
     ['yellow']
     """
-    if not isinstance(prompt, str):
-        raise UsageError(
-            f"`prompt` is a {type(prompt).__name__}; the call is trace(prompt, model=..., "
-            "transcoders=...), and the engine's is `circuit_tracer.attribution.trace`"
-        )
+    _check_prompt(prompt)
     check_thresholds(node_threshold, edge_threshold)
     weights, cotangents = parse_dtype(dtype)
     if cotangents is not None:
         settings.setdefault("cotangents", cotangents)
+    wanted = target_feature, target_direction, target_prompts, target_layer
+    check_directions(*wanted)
     words = (targets,) if isinstance(targets, str) else tuple(targets)
     asked = made_from(TraceSettings, {"targets": words, **settings})
     opened = accepted(model, transcoders, device=device, dtype=weights)
@@ -92,11 +98,21 @@ def trace(
         opened.dictionary,
         prompt,
         asked,
+        direction=direction_target(opened, *wanted),
         labels=opened.labels,
         on_progress=on_progress,
     )
     pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     return TracedGraph(opened.labelled(pruned), opened=opened)
+
+
+def _check_prompt(prompt: object) -> None:
+    """Raise UsageError for a model in its place: the engine's own `trace` takes one first."""
+    if not isinstance(prompt, str):
+        raise UsageError(
+            f"`prompt` is a {type(prompt).__name__}; the call is trace(prompt, model=..., "
+            "transcoders=...), and the engine's is `circuit_tracer.attribution.trace`"
+        )
 
 
 def steer(

@@ -15,6 +15,7 @@ from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import Path as Route
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.token_text import target_texts
+from circuit_tracer.render.describe import value_text
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import leading_routes, one_line
 from circuit_tracer.render.summary import summary
@@ -175,7 +176,7 @@ class GraphTables:
     def __repr__(self) -> str:
         info, kept = self.pruned.graph.info, self.pruned.node_kept
         targets = ", ".join(
-            f"{text} {percent(target.probability)}"
+            f"{text} {value_text(target)}"
             for text, target in zip(target_texts(info.targets)[:3], info.targets, strict=False)
         )
         more = ", ..." if len(info.targets) > 3 else ""

@@ -164,7 +164,7 @@ def folder_pages(root: Path) -> Pages:
             IndexRow(
                 href=href,
                 prompt=str(info["prompt"]),
-                answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) == 2),
+                answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) != 1),
                 probability=_number(first.get("probability")),
                 scores={score.key: _number(scores.get(score.key)) for score in SCORES},
                 tags=[str(info["model"]["name"])],
@@ -187,7 +187,7 @@ def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         try:
             record = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))
             target = record["info"]["targets"][0]
-            is_whole = target["token"] is not None and len(target["vocabulary_ids"]) > 0
+            is_whole = target["token"] is not None and isinstance(target["vocabulary_ids"], list)
             if is_whole and record["scores"] is not None:
                 yield folder, record
         except UNREADABLE:
@@ -219,9 +219,9 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _answer(token: str, is_contrast: bool) -> str:
-    """A first target as it is shown; a contrast is stored so."""
-    return token if is_contrast else token_text.shown(token)
+def _answer(token: str, is_named: bool) -> str:
+    """A first target as it is shown; a contrast or a direction is stored so."""
+    return token if is_named else token_text.shown(token)
 
 
 def _contrasts(run: Run) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer import attribution
+from circuit_tracer.attribution.directions import DirectionTarget
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Progress, Trace
@@ -111,13 +112,18 @@ class FolderSettings:
     """Most features and errors that a figure shows."""
     overwrite: bool = False
 
-    def check(self, folder: Path, prompt: str) -> None:
+    def check(self, folder: Path, prompt: str, *, explains_logits: bool = True) -> None:
         """Refuse before minutes of work what would be refused after them.
 
         Raises OutputError for the folder, UsageError for the rest.
         """
         check_place(folder, self.overwrite, prompt)
         check_thresholds(self.node_threshold, self.edge_threshold)
+        if self.trust and not explains_logits:
+            raise UsageError(
+                "`trust` measures logits, and this graph explains a direction; leave it out, or "
+                "trace a token"
+            )
         for name, asked, later in (
             ("heads", self.heads, "heads GRAPH --save"),
             ("trust", self.trust, "trust GRAPH"),
@@ -136,27 +142,19 @@ def trace_into(
     settings: TraceSettings | None = None,
     output: FolderSettings | None = None,
     *,
+    direction: DirectionTarget | None = None,
     on_progress: Report | None = None,
 ) -> TracedFolder | None:
     """Trace a prompt and write its graph to a folder, whole or not at all.
 
+    `direction` is explained in place of logits; such a graph is not tested by intervening.
     Under `torchrun` only the first process writes; the others get None. Raises OutputError for a
     folder that is taken, and whatever `attribution.trace` raises.
     """
     output = output or FolderSettings()
-    output.check(folder, prompt)
+    output.check(folder, prompt, explains_logits=direction is None)
     report = on_progress or silent
-    settings = settings or TraceSettings()
-    note_forms(opened.model, given_tokens(settings))
-
-    def tell(now: Progress) -> None:
-        if now.note and now.seconds > LONG:
-            logger.info(now.note)  # stays to be read, also where there is no terminal
-        report(now.stage, now.done, now.total)
-
-    traced = attribution.trace(
-        opened.model, opened.dictionary, prompt, settings, labels=opened.labels, on_progress=tell
-    )
+    traced = _traced(opened, prompt, settings or TraceSettings(), direction, report)
     if not is_first():
         return None
     seconds = dict(traced.seconds)
@@ -187,11 +185,38 @@ def trace_into(
     return TracedFolder(folder, traced, pruned, heads, trust, seconds, files)
 
 
+def _traced(
+    opened: Opened,
+    prompt: str,
+    settings: TraceSettings,
+    direction: DirectionTarget | None,
+    report: Report,
+) -> Trace:
+    """The graph itself; what a long sweep will take stays to be read."""
+    note_forms(opened.model, given_tokens(settings))
+
+    def tell(now: Progress) -> None:
+        if now.note and now.seconds > LONG:
+            logger.info(now.note)  # also where there is no terminal
+        report(now.stage, now.done, now.total)
+
+    return attribution.trace(
+        opened.model,
+        opened.dictionary,
+        prompt,
+        settings,
+        direction=direction,
+        labels=opened.labels,
+        on_progress=tell,
+    )
+
+
 def _is_quick_to_test(pruned: PrunedGraph) -> bool:
     """Whether a brief report takes a second or so: a bundled model, a prompt of some words."""
     is_small = len(pruned.graph.nodes) <= SMALL_GRAPH
     is_bundled = pruned.graph.info.model.source == "bundled"
-    return is_small and is_bundled and processes().count == 1
+    explains_logits = pruned.graph.info.targets[0].direction is None
+    return explains_logits and is_small and is_bundled and processes().count == 1
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from circuit_tracer.experiments.trust.steps.ranking import RANKED, ranking
 from circuit_tracer.experiments.trust.steps.sufficiency import sufficiency
 from circuit_tracer.experiments.trust.verdict import judge
 from circuit_tracer.graphs.graph import Ints, NodeKind
+from circuit_tracer.graphs.named_tokens import check_explains_logits
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.models import Model
@@ -55,9 +56,10 @@ def trust(
 
     `other` is another dictionary of the model, to compare stories with. `on_estimate` gets
     what it will take before it begins. Raises UsageError for a graph of another model, dictionary
-    or tokenizer.
+    or tokenizer, or of a direction.
     """
     settings = settings or TrustSettings()
+    check_explains_logits(pruned.graph.info)
     with few_threads(model):
         run = _Run(Subject.of(pruned.graph, model, dictionary), pruned, settings, on_stage)
         on_estimate(expected(run.subject, pruned, settings, sweeps=run.sweeps(other)))

@@ -55,6 +55,8 @@ class _Key(NamedTuple):
     """Which graph's, for features of two dictionaries; else 0."""
     ids: tuple[int, ...]
     """A target's vocabulary ids; () for other nodes."""
+    name: str
+    """Of a direction that is explained; "" for everything else."""
 
 
 def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) -> MergedGraph:
@@ -92,13 +94,15 @@ def _keys(pruned: PrunedGraph, columns: Sequence[Column], side: int, same: bool)
     keys = {}
     for row in pruned.kept_rows.tolist():
         kind, column = int(nodes.kind[row]), column_of[int(nodes.position[row])]
+        target = target_of.get(row)
         keys[row] = _Key(
             layer=int(nodes.layer[row]),
             kind=kind,
             column=column,
             feature=int(nodes.feature[row]) if kind == NodeKind.FEATURE else -1,
             dictionary=0 if same or kind != NodeKind.FEATURE else side,
-            ids=target_of[row].vocabulary_ids if kind == NodeKind.LOGIT else (),
+            ids=() if target is None else target.vocabulary_ids,
+            name="" if target is None or target.direction is None else target.token,
         )
     return keys
 

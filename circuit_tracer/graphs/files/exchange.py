@@ -123,8 +123,8 @@ def _id_stem(graph: Graph, row: int) -> str:
 
 
 def _target_id(graph: Graph, row: int) -> str:
-    """The vocabulary id, or both joined by "-" for a contrast."""
-    return "-".join(str(one) for one in _target(graph, row).vocabulary_ids)
+    """The vocabulary id, both joined by "-" for a contrast, "direction" for one."""
+    return "-".join(str(one) for one in _target(graph, row).vocabulary_ids) or "direction"
 
 
 def _target(graph: Graph, row: int) -> Target:
@@ -158,11 +158,13 @@ def _node(pruned: PrunedGraph, row: int, name: str, cumulative: float) -> dict[s
         target = _target(graph, row)
         record |= {
             "layer": str(layer + 1),
-            "feature": target.vocabulary_ids[0],
+            "feature": next(iter(target.vocabulary_ids), -1),
             "token_prob": target.probability,
             "is_target_logit": row == int(graph.target_rows[0]),
             "jsNodeId": f"L_{_target_id(graph, row)}-{position}",
-            "clerp": f'Output "{target.token}" (p={target.probability:.3f})',
+            "clerp": target.token
+            if target.direction
+            else f'Output "{target.token}" (p={target.probability:.3f})',
             "influence": None,
         }
     return record

@@ -101,8 +101,10 @@ def info_from_plain(record: Any) -> GraphInfo:
     if len(info.token_ids) != n:
         raise ValueError("as many token_ids as tokens are needed")
     for target in info.targets:
-        if len(target.vocabulary_ids) not in (1, 2):
-            raise ValueError("vocabulary_ids needs one id, or two for a contrast")
+        if len(target.vocabulary_ids) not in ((1, 2) if target.direction is None else (0,)):
+            raise ValueError(
+                "vocabulary_ids needs one id, two for a contrast, none for a direction"
+            )
         _expect(0 <= target.position < n, "position", target.position, "a place in the prompt")
         _expect_share("probability", target.probability)
     return info

@@ -238,7 +238,7 @@ function putTokens(graph, place) {
 }
 
 function targetText(graph, target) {
-  return target.token + (target.contrast ? "  " + figureOf(target.logit) : "  " + percent(target.probability));
+  return target.token + (target.value ? "  " + figureOf(target.logit) : "  " + percent(target.probability));
 }
 
 // Targets on as few lines as fit the width.

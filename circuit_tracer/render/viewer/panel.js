@@ -42,7 +42,8 @@ function factsOf(graph, row) {
   const kind = graph.kind[row], facts = [];
   if (kind === KIND.LOGIT) {
     const target = graph.targetOf.get(row);
-    facts.push(["probability", percent(target.probability)], ["logit", figureOf(target.logit)]);
+    const chance = target.vocabularyId < 0 ? [] : [["probability", percent(target.probability)]];
+    facts.push(...chance, [target.vocabularyId < 0 ? target.value : "logit", figureOf(target.logit)]);
   } else facts.push(["influence", percent(graph.influence[row])], ["cumulative", percent(graph.cumulative[row])]);
   if (kind === KIND.FEATURE) facts.push(["activation", figureOf(graph.activation[row])]);
   if (Number.isFinite(graph.constant[row]) && graph.total[row] > 0) {

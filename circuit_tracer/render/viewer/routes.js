@@ -16,7 +16,7 @@ function routesTab(app) {
 }
 
 function targetFigure(target) {
-  return target.contrast ? "difference of logits " + figureOf(target.logit) : percent(target.probability);
+  return target.value ? target.value + " " + figureOf(target.logit) : percent(target.probability);
 }
 
 // The layer, unless the feature's own name says it.

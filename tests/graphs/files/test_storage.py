@@ -198,7 +198,10 @@ DAMAGES = {
     ),
     "a target without text": (edit_info("token", None, target=True), "token is null"),
     "a probability of 7": (edit_info("probability", 7, target=True), "from 0 to 1"),
-    "a target without ids": (edit_info("vocabulary_ids", [], target=True), "one id, or two"),
+    "a target without ids": (
+        edit_info("vocabulary_ids", [], target=True),
+        "one id, two for a contrast",
+    ),
     "a target elsewhere": (edit_info("position", 99, target=True), "a place in the prompt"),
     "scores of another shape": (edit("scores", {"x": 1}), "damaged"),
     "other trace's tables": (edit("n_edges", 3), "different traces"),
