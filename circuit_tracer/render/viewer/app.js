@@ -205,8 +205,13 @@ class App {
 
   // -- what follows
   showTab(tab) {
-    const panel = byId("content"), stays = tab === this.tab && tab !== "node";
-    const top = stays ? panel.scrollTop : 0;
+    const panel = byId("content"), controls = () => [...panel.querySelectorAll("button, input, textarea, a")];
+    // What shows the same as before stays where it was scrolled to, and the focus where it was.
+    const subject = [tab, this.active.index, tab === "node" ? this.active.selected : ""].join(" ");
+    const stays = subject === this.shownSubject, top = stays ? panel.scrollTop : 0;
+    const focused = controls().indexOf(document.activeElement);
+    this.shownSubject = subject;
+    if (!stays) for (const plot of this.plots) plot.listedPins = [];
     this.tab = tab;
     for (const button of document.querySelectorAll("#tabs button")) {
       const isOn = button.dataset.tab === tab;
@@ -217,7 +222,7 @@ class App {
     const hadFocus = panel.contains(document.activeElement) && document.activeElement !== panel;
     panel.replaceChildren(...TABS[tab](this).flat(3).filter(Boolean));
     panel.scrollTop = top;
-    if (hadFocus) panel.focus({ preventScroll: true });
+    if (hadFocus) ((stays && controls()[focused]) || panel).focus({ preventScroll: true });
   }
 
   showCounts() {

@@ -3,24 +3,26 @@
 function pinsTab(app) {
   const plot = app.active, { graph } = plot;
   const inGroup = new Set(plot.groups.flatMap((group) => [...group.rows]));
-  const single = [...plot.pinned].filter((row) => !inGroup.has(row)).sort((a, b) => a - b);
+  // In the order of pinning, and what was unpinned stays until the tab is left: nothing moves under the pointer.
+  plot.listedPins.push(...[...plot.pinned].filter((row) => !plot.listedPins.includes(row)));
+  const listed = plot.listedPins.filter((row) => !inGroup.has(row)), isPinned = (row) => plot.pinned.has(row);
   const intro = plot.pinned.size
     ? "Tick pins and group them: a group is one node of the route diagram below the plot. There, drag boxes to move them, or one onto another to group the two."
     : "Pinned nodes make up the route diagram. Double-click a node (or press Enter on it), or pin a whole route in the Routes tab.";
   const ticked = () => [...list.querySelectorAll("input:checked")].map((box) => Number(box.value));
   const name = h("input", { type: "text", placeholder: "name of the group", "aria-label": "name of the group", maxlength: 80 });
   const group = () => app.group(plot, ticked(), name.value);
-  const list = h("ul.pins", {}, single.map((row) => h("li", {},
-    h("label", {}, h("input", { type: "checkbox", value: row, "aria-label": titleOf(graph, row) }), sign(graph.kind[row])),
+  const list = h("ul.pins", {}, listed.map((row) => h(isPinned(row) ? "li" : "li.unpinned", {},
+    h("label", {}, h("input", { type: "checkbox", value: row, disabled: !isPinned(row), "aria-label": titleOf(graph, row) }), sign(graph.kind[row])),
     h("button.go", { onclick: () => app.select(plot, row, true) },
       h("span.label", {}, titleOf(graph, row)), h("span.where", {}, whereOf(graph, row))),
-    h("button.link", { onclick: () => app.togglePin(plot, row), "aria-label": "unpin " + titleOf(graph, row) }, "unpin"))));
+    h("button.link", { onclick: () => app.togglePin(plot, row), "aria-label": (isPinned(row) ? "unpin " : "pin ") + titleOf(graph, row) }, isPinned(row) ? "unpin" : "pin"))));
   name.addEventListener("keydown", (event) => event.key === "Enter" && group());
   return [
     h("p.hint", {}, intro),
     plot.groups.map((one) => groupItem(app, plot, one)),
-    single.length ? list : null,
-    single.length > 1 ? h("div.grouping", {}, name, h("button", { onclick: group }, "Group")) : null,
+    listed.length ? h("div.grouping", {}, name, h("button", { onclick: group }, "Group")) : null,
+    listed.length ? list : null,
     plot.pinned.size ? h("p", {}, h("button.link", { onclick: () => app.unpinAll(plot) }, "unpin all")) : null,
   ];
 }

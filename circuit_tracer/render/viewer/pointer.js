@@ -104,7 +104,7 @@ function listenToPointer(plot) {
   canvas.addEventListener("dblclick", (event) => {
     const row = nodeAt(plot, ...local(event));
     if (row >= 0) {
-      plot.app.select(plot, row, true); // the second click let it go
+      if (plot.selected !== row) plot.app.select(plot, row); // the second click let it go
       plot.app.togglePin(plot, row);
     } else {
       plot.fit();
