@@ -1,4 +1,4 @@
-"""A real Chromium without a window, for the tests of the viewer's pages."""
+"""Real browsers without a window for the viewer's tests: Chromium, and Firefox for what differs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.render.firefox import Firefox, FirefoxPage, firefox_path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -87,6 +89,29 @@ class Opened:
         """Click on a node."""
         self.page.mouse.click(*self.place_of(row, plot), **more)
 
+    def exported(self, what: str) -> bytes:
+        """The file that an entry of the Export menu gives."""
+        self.page.locator("summary", has_text="Export").click()
+        with self.page.expect_download() as download:
+            self.page.locator(f"[data-export={what}]").click()
+        return Path(download.value.path()).read_bytes()
+
+
+class OpenedInFirefox(Opened):
+    """A page in Firefox: what both browsers' tests use of it."""
+
+    def run(self, script: str, argument: Any = None) -> Any:
+        """The value of a JavaScript expression or function; `errors` has what was logged so far."""
+        value = self.page.evaluate(script, argument)
+        self.errors[:] = [str(entry["text"]) for entry in self.page.taken("log.entryAdded")]
+        return value
+
+    def exported(self, what: str) -> bytes:
+        """The file that an entry of the Export menu gives."""
+        self.run("what => document.querySelector(`[data-export=${what}]`).click()", what)
+        ended = self.page.browser.event("browsingContext.downloadEnd")
+        return Path(ended["filepath"]).read_bytes()
+
 
 Open = Callable[..., Opened]
 
@@ -144,3 +169,36 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    """A running Firefox; skips where there is none."""
+    path = firefox_path()
+    if path is None:
+        pytest.skip("no firefox here: install one, or name it in CIRCUIT_TRACER_FIREFOX")
+    pytest.importorskip("websocket", reason="needs the package websocket-client")
+    browser = Firefox(path, tmp_path_factory.mktemp("firefox"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def open_anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Open HTML text as a page of its own in either browser."""
+    if request.param == "chromium":
+        yield request.getfixturevalue("open_page")
+        return
+    browser, pages = request.getfixturevalue("firefox"), []
+
+    def opened(html: str, *, width: int = 1280, height: int = 800) -> Opened:
+        file = tmp_path / f"page{len(pages)}.html"
+        file.write_text(html, encoding="utf-8")
+        pages.append(FirefoxPage(browser, file.as_uri(), width, height))
+        found = OpenedInFirefox(pages[-1])
+        found.settled()
+        return found
+
+    yield opened
+    for one in pages:
+        one.close()

@@ -321,20 +321,11 @@ def test_dragging_boxes_moves_them_and_groups_what_is_dropped_on_another(open_pa
     assert len(opened.run("() => viewer.plots[0].groups.map(g => g.rows.size)")) == 2
 
 
-def _download(opened: Opened, what: str, tmp_path: Path) -> str:
-    opened.page.locator("summary", has_text="Export").click()
-    with opened.page.expect_download() as download:
-        opened.page.locator(f"[data-export={what}]").click()
-    path = tmp_path / "exported"
-    download.value.save_as(path)
-    return path.read_text(encoding="utf-8")
-
-
 def test_exported_pins_come_back_through_the_exchange_form(open_page: Open, tmp_path: Path) -> None:
     pruned = middle()
     opened = open_page(_middle_page())
     rows, grouped = _pin_and_group(opened, pruned)
-    exported = json.loads(_download(opened, "pins", tmp_path))["qParams"]
+    exported = json.loads(opened.exported("pins").decode())["qParams"]
     ids = opened.run("() => viewer.plots[0].graph.id")
     assert exported["pinnedIds"] == [ids[row] for row in sorted(rows)]
     name = 'say "yellow" <b>'
@@ -370,7 +361,7 @@ def test_the_view_is_exported_as_svg(open_page: Open, tmp_path: Path) -> None:
     pruned = middle()
     opened = open_page(_middle_page(), scheme="dark")
     opened.click(_number_of(pruned, _strongest_feature(pruned)))
-    text = _download(opened, "view", tmp_path)
+    text = opened.exported("view").decode()
     tree = ElementTree.fromstring(text)
     words = "".join(tree.itertext())
     for token in pruned.graph.info.tokens:
@@ -424,9 +415,9 @@ def test_hostile_text_stays_text(open_page: Open, tmp_path: Path) -> None:
     assert opened.run(elements) == 2
     assert opened.page.locator("svg.printed script").count() == 0
     for what in ("view", "diagram"):
-        tree = ElementTree.fromstring(_download(opened, what, tmp_path))
+        tree = ElementTree.fromstring(opened.exported(what).decode())
         assert not [one for one in tree.iter() if one.tag.removeprefix(SVG) in ("script", "img")]
-    json.loads(_download(opened, "pins", tmp_path))
+    json.loads(opened.exported("pins").decode())
     assert opened.errors == []
     assert opened.page.title().startswith(bad)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -137,14 +136,6 @@ def test_the_diagram_folds_away_and_gives_the_plot_its_room(open_page: Open) -> 
     assert opened.page.locator("#diagram .box").count() >= 3
 
 
-def _file(opened: Opened, what: str, tmp_path: Path) -> bytes:
-    opened.page.locator("summary", has_text="Export").click()
-    with opened.page.expect_download() as download:
-        opened.page.locator(f"[data-export={what}]").click()
-    download.value.save_as(tmp_path / what)
-    return (tmp_path / what).read_bytes()
-
-
 MARGINS = """async ([bytes, type]) => {
   const blob = new Blob([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], {type});
   const image = await createImageBitmap(blob);
@@ -174,15 +165,13 @@ EXTENT = """text => {
 
 
 @pytest.mark.parametrize(("make", "count"), [(small, 1), (middle, 7)])
-def test_the_exported_diagram_has_no_blank_margins(
-    open_page: Open, tmp_path: Path, make: Any, count: int
-) -> None:
+def test_the_exported_diagram_has_no_blank_margins(open_page: Open, make: Any, count: int) -> None:
     opened = _opened(open_page, make())
     _pin_features(opened, count)
     opened.run("() => viewer.diagram.moveTo(viewer.diagram.nodes[0], 500, 20)")
-    text = _file(opened, "diagram", tmp_path).decode()
+    text = opened.exported("diagram").decode()
     assert all(0 < margin <= 7 for margin in opened.run(EXTENT, text))
-    png = _file(opened, "diagram-png", tmp_path)
+    png = opened.exported("diagram-png")
     bytes_ = base64.b64encode(png).decode()
     width, height, *margins = opened.run(MARGINS, [bytes_, "image/png"])
     assert width > 600

@@ -78,10 +78,7 @@ def _corners(opened: Opened) -> dict[str, tuple[float, float]]:
 
 
 def _exported(opened: Opened) -> str:
-    opened.page.locator("summary", has_text="Export").click()
-    with opened.page.expect_download() as download:
-        opened.page.locator("[data-export=pins]").click()
-    params = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["qParams"]
+    params = json.loads(opened.exported("pins"))["qParams"]
     return str(params["sg_pos"])
 
 

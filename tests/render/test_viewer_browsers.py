@@ -1,0 +1,165 @@
+"""What browsers differ in, in Chromium and in Firefox: drawing, pointer, keys, search, files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from functools import cache
+from xml.etree import ElementTree
+
+import pytest
+
+from circuit_tracer.render.html import page
+from circuit_tracer.render.html_data import Shown, record
+from tests.render.builders import middle
+from tests.render.conftest import Open, Opened
+
+COLOURS = """canvas => {
+  const {width, height} = canvas = viewer.plots[0][canvas];
+  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height), seen = new Set();
+  for (let i = 0; i < data.length; i += 4) seen.add(data.slice(i, i + 4).join());
+  return seen.size;
+}"""
+PINNED = "() => [...viewer.plots[0].pinned]"
+
+
+@cache
+def _text() -> str:
+    return page(record(Shown(middle(), "middle")))
+
+
+@pytest.fixture
+def opened(open_anywhere: Open) -> Iterator[Opened]:
+    """The page, which has logged nothing at the end."""
+    found = open_anywhere(_text())
+    yield found
+    found.run("0")
+    assert found.errors == []
+
+
+def _node(opened: Opened, rank: int) -> int:
+    return int(opened.run("i => viewer.plots[0].graph.ranked[i]", rank))
+
+
+def test_a_page_is_drawn(opened: Opened) -> None:
+    for canvas in ("under", "base"):
+        assert opened.run(COLOURS, canvas) > 20  # marks, words, lines, each with its rims
+    assert opened.run(COLOURS, "over") == 1  # nothing is lit up yet
+    assert opened.run("document.getElementById('prompt').textContent") == "a banana is"
+    assert opened.run("[innerWidth, innerHeight]") == [1280, 800]
+
+
+def test_what_goes_wrong_in_a_page_is_seen(open_anywhere: Open) -> None:
+    found = open_anywhere(_text())
+    found.run("() => console.error('first')")
+    found.run("() => { setTimeout(() => { throw new Error('second'); }); }")
+    found.painted()
+    found.painted()
+    found.run("0")
+    assert len(found.errors) == 2
+    assert "first" in found.errors[0]
+    assert "second" in found.errors[1]
+
+
+def test_the_policy_lets_nothing_be_asked_for(open_anywhere: Open) -> None:
+    found = open_anywhere(_text())
+    refused = "() => fetch('http://127.0.0.1:9/').then(() => '', error => error.name)"
+    assert found.run(refused) == "TypeError"
+    assert any("Content" in error for error in found.errors)
+
+
+def test_the_pointer_lights_up_selects_and_pins(opened: Opened) -> None:
+    row = _node(opened, 1)
+    x, y = opened.place_of(row)
+    opened.page.mouse.move(x, y)
+    opened.settled()
+    assert not opened.run("document.getElementById('tip').hidden")
+    assert opened.run("() => viewer.plots[0].lit().strong.has(viewer.plots[0].hovered)")
+    opened.page.mouse.click(x, y)
+    assert opened.run("() => viewer.plots[0].selected") == row
+    name = "row => viewer.plots[0].graph.label[row] || viewer.plots[0].graph.name[row]"
+    title = opened.run(name, row)
+    assert opened.run("document.querySelector('#content h2').textContent") == title
+    opened.page.mouse.move(5, 5)
+    opened.page.mouse.dblclick(*opened.place_of(_node(opened, 3)))
+    opened.settled()
+    assert opened.run(PINNED) == [_node(opened, 3)]
+    assert opened.run("document.getElementById('pin-count').textContent").strip() == "1"
+
+
+def test_a_box_of_the_route_diagram_is_dragged(opened: Opened) -> None:
+    opened.run("() => { const p = viewer.plots[0]; viewer.pinAll(p, p.graph.ranked.slice(0, 4)); }")
+    opened.painted()
+    where = (
+        "() => { const box = document.querySelector('#diagram .box:not(.end)');"
+        " const r = box.getBoundingClientRect();"
+        " return [(r.left + r.right) / 2, (r.top + r.bottom) / 2]; }"
+    )
+    x, y = opened.run(where)
+    opened.page.mouse.move(x, y)
+    opened.page.mouse.down()
+    opened.page.mouse.move(x + 20, y + 6)
+    opened.page.mouse.move(x + 40, y + 12)
+    opened.page.mouse.up()
+    opened.painted()
+    assert opened.run(where) == pytest.approx([x + 40, y + 12], abs=3)
+    ends = opened.run("() => viewer.diagram.nodes.map(n => [n.isToken, n.isTarget])")
+    assert [True, False] in ends
+    assert [False, True] in ends
+
+
+def test_keys_walk_pin_search_and_explain(opened: Opened) -> None:
+    press = opened.page.keyboard.press
+    selected = "() => viewer.plots[0].selected"
+    press("ArrowDown")
+    target = opened.run(selected)
+    assert opened.run("row => viewer.plots[0].graph.kind[row]", target) == 3
+    press("i")
+    source = opened.run(selected)
+    assert opened.run(
+        "([source, target]) => { const g = viewer.plots[0].graph; return [...g.source.keys()].some("
+        "e => g.source[e] === source && g.target[e] === target); }", [source, target],
+    )  # fmt: skip
+    press("Enter")
+    assert opened.run(PINNED) == [source]
+    press("Enter")
+    assert opened.run(PINNED) == []
+    press("?")
+    assert opened.run("document.getElementById('help').open")
+    press("Escape")
+    assert not opened.run("document.getElementById('help').open")
+    press("/")
+    opened.page.keyboard.type("fruit")
+    assert "node" in opened.run("document.querySelector('#found .count').textContent")
+    press("Enter")
+    assert opened.run("document.querySelector('#content h2').textContent") == "fruit"
+    press("Escape")
+    press("Escape")
+    assert opened.run(selected) == -1
+
+
+def test_files_leave_the_page(opened: Opened) -> None:
+    opened.run("() => { const p = viewer.plots[0]; viewer.pinAll(p, p.graph.ranked.slice(0, 2)); }")
+    view = ElementTree.fromstring(opened.exported("view"))
+    assert "banana" in "".join(view.itertext())
+    diagram = ElementTree.fromstring(opened.exported("diagram"))
+    assert len(diagram.findall(".//{*}rect")) > 3
+    png = opened.exported("diagram-png")
+    assert png.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", png[16:24])
+    shape = [float(diagram.attrib[side]) for side in ("width", "height")]
+    assert (width, height) == pytest.approx([3 * side for side in shape], abs=2)
+    pins = json.loads(opened.exported("pins"))["qParams"]["pinnedIds"]
+    ids = opened.run("() => [...viewer.plots[0].pinned].map(row => viewer.plots[0].graph.id[row])")
+    assert sorted(pins) == sorted(ids)
+
+
+def test_dark_and_light_change_with_the_button(opened: Opened) -> None:
+    theme = "document.documentElement.dataset.theme"
+    was_dark = opened.run(theme) == "dark"
+    opened.run("() => document.getElementById('theme').click()")
+    opened.settled()
+    assert opened.run(theme) == ("light" if was_dark else "dark")
+    colour = "() => [...viewer.plots[0].under.getContext('2d').getImageData(2, 2, 1, 1).data]"
+    assert (sum(opened.run(colour)[:3]) > 3 * 200) == was_dark
