@@ -81,7 +81,11 @@ def ablate(
     of_max: OfMax = None,
     mode: Annotated[
         list[str] | None,
-        own("--mode", help="direct, constrained or free; repeatable. All three by default."),
+        own(
+            "--mode",
+            values=lambda: spec.MODES,
+            help="direct, constrained or free; repeatable. All three by default.",
+        ),
     ] = None,
     end_layer: Annotated[
         int | None,

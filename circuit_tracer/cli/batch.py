@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circuit_tracer.batch import prompt_file, ray_cluster, shards
-from circuit_tracer.cli import invocation, options, trace_options
+from circuit_tracer.cli import completion, invocation, options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
@@ -40,6 +40,7 @@ def batch(
         str,
         typer.Argument(
             metavar="FILE",
+            autocompletion=completion.offered(completion.shipped(".jsonl")),
             help="A .txt, .jsonl, .csv or .parquet file, - (stdin), or one that ships: facts, ...",
         ),
     ],

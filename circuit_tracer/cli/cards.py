@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from circuit_tracer import bundled
-from circuit_tracer.cli import options
+from circuit_tracer.cli import completion, options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.dictionaries import Format, Text, check_text, make_cards, opened_model
 from circuit_tracer.cli.options import option, own
@@ -21,7 +21,12 @@ from circuit_tracer.workbench import folders, formats
 @explained
 def cards(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bundled name, folder or hub name of the model.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.offered(completion.models),
+            help="Bundled name, folder or hub name of the model.",
+        ),
     ],
     text: Text,
     transcoders: options.Transcoders = None,

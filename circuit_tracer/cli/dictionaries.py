@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuit_tracer import models
+from circuit_tracer.cli import completion
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row, progress_line, say
 from circuit_tracer.errors import UsageError
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 Dictionary = Annotated[
     str,
     typer.Argument(
-        metavar="DICTIONARY", help="sprout/plt, sprout/clt, a folder, or a hub name (org/repo)."
+        metavar="DICTIONARY",
+        autocompletion=completion.offered(completion.dictionaries),
+        help="sprout/plt, sprout/clt, a folder, or a hub name (org/repo).",
     ),
 ]
 Format = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import completion, options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
@@ -23,7 +23,11 @@ from circuit_tracer.workbench import dissociating, formats, shipped, slugs
 def dissociate(
     name_or_file: Annotated[
         str,
-        typer.Argument(metavar="SPEC", help="A spec in TOML, or one that ships: bananas, ..."),
+        typer.Argument(
+            metavar="SPEC",
+            autocompletion=completion.offered(completion.shipped(".toml")),
+            help="A spec in TOML, or one that ships: bananas, ...",
+        ),
     ],
     model: Annotated[
         str | None, own("--model", "-m", help="Another model than the spec names.")

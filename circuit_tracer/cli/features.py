@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from circuit_tracer.bundled import DEFAULT_MODEL
-from circuit_tracer.cli import options
+from circuit_tracer.cli import completion, options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option, own
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Find features by their cards, and 
 TRANSCODERS = option(
     "--transcoders",
     "-t",
+    values=completion.dictionaries,
     help="The dictionary: sprout/plt, sprout/clt, a folder, or a hub name; to show one neuron, "
     "neurons.",
 )

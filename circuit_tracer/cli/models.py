@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from circuit_tracer import bundled, models
-from circuit_tracer.cli import options
+from circuit_tracer.cli import completion, options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
@@ -41,7 +41,12 @@ def list_models(json: options.Json = False) -> None:
 @explained
 def inspect_model(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bundled name, folder, GGUF file or hub name.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.offered(completion.models),
+            help="Bundled name, folder, GGUF file or hub name.",
+        ),
     ],
     vocabulary: Annotated[bool, own("--vocabulary", help="Print every token instead.")] = False,
     json: options.Json = False,

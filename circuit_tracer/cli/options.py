@@ -7,12 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from circuit_tracer.cli import completion
 from circuit_tracer.cli.app import environment_name
+from circuit_tracer.cli.completion import Values, offered
 from circuit_tracer.workbench import formats
 
 
-def option(*names: str, help: str, **more: Any) -> Any:
-    """A Typer option that can also be set by its environment variable."""
+def option(*names: str, help: str, values: Values = (), **more: Any) -> Any:
+    """A Typer option that can also be set by its environment variable.
+
+    `values` is what a shell completes after it, or a call that finds that out.
+    """
+    if values:
+        more["autocompletion"] = offered(values)
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     more.setdefault("envvar", environment_name(long))
     more.setdefault("show_envvar", False)
@@ -25,13 +32,20 @@ def own(*names: str, help: str, **more: Any) -> Any:
 
 
 Model = Annotated[
-    str, option("--model", "-m", help="Bundled name, folder, GGUF file or hub name of the model.")
+    str,
+    option(
+        "--model",
+        "-m",
+        values=completion.models,
+        help="Bundled name, folder, GGUF file or hub name of the model.",
+    ),
 ]
 Transcoders = Annotated[
     str | None,
     option(
         "--transcoders",
         "-t",
+        values=completion.of_a_model,
         help="The dictionary: plt or clt (bundled with the model), neurons (the model's own), a "
         "folder, or a hub name. plt by default for bundled models, neurons for all others.",
     ),
@@ -43,7 +57,14 @@ TranscodersFormat = Annotated[
         help="Its file format, where the files do not tell: ours, circuit-tracer, saelens, ...",
     ),
 ]
-Device = Annotated[str, option("--device", help="cpu, cuda, cuda:1, mps, or auto.")]
+Device = Annotated[
+    str,
+    option(
+        "--device",
+        values=("auto", "cpu", "cuda", "mps"),
+        help="cpu, cuda, cuda:1, mps, or auto.",
+    ),
+]
 DeviceMap = Annotated[
     str | None,
     option("--device-map", help="auto: spread the layers over all GPUs (needs accelerate)."),
@@ -51,7 +72,9 @@ DeviceMap = Annotated[
 Dtype = Annotated[
     str,
     option(
-        "--dtype", help="float32 or float64; bf16 and tf32 lower the sweep alone, with an audit."
+        "--dtype",
+        values=("float32", "float64", "bf16", "tf32"),
+        help="float32 or float64; bf16 and tf32 lower the sweep alone, with an audit.",
     ),
 ]
 NodeThreshold = Annotated[
@@ -68,7 +91,13 @@ Threads = Annotated[
     int | None, option("--threads", min=1, help="Threads for torch; all cores by default.")
 ]
 GraphsModel = Annotated[
-    str | None, own("--model", "-m", help="Where the graph's model is, if not where it was.")
+    str | None,
+    own(
+        "--model",
+        "-m",
+        values=completion.models,
+        help="Where the graph's model is, if not where it was.",
+    ),
 ]
 GraphsTranscoders = Annotated[
     str | None, own("--transcoders", "-t", help="Where the graph's dictionary is, likewise.")
@@ -100,5 +129,9 @@ MaxNodes = Annotated[
 ]
 Formats = Annotated[
     list[str] | None,
-    option("--format", help=f"Files to write: {', '.join(formats.FILE_NAMES)}; repeatable."),
+    option(
+        "--format",
+        values=formats.FILE_NAMES,
+        help=f"Files to write: {', '.join(formats.FILE_NAMES)}; repeatable.",
+    ),
 ]

@@ -55,7 +55,9 @@ def export(
     to: Annotated[
         str | None,
         own(
-            "--to", help=f"One of {', '.join(formats.EXPORTED)}; by default as --out ends, or json."
+            "--to",
+            values=formats.EXPORTED,
+            help=f"One of {', '.join(formats.EXPORTED)}; by default as --out ends, or json.",
         ),
     ] = None,
     out: Annotated[

@@ -24,7 +24,9 @@ def render(
     format: Annotated[
         str | None,
         own(
-            "--format", help=f"One of {', '.join(formats.DRAWN)}; by default as --out ends, or svg."
+            "--format",
+            values=formats.DRAWN,
+            help=f"One of {', '.join(formats.DRAWN)}; by default as --out ends, or svg.",
         ),
     ] = None,
     out: Annotated[Path | None, own("--out", "-o", help="The file to write.")] = None,
@@ -37,6 +39,7 @@ def render(
         str,
         own(
             "--level",
+            values=lambda: drawing.LEVELS,
             help="nodes or supernodes: with supernodes, those of GRAPH/supernodes.toml (else such "
             "as are found) are one node each.",
         ),
@@ -46,7 +49,11 @@ def render(
     ] = None,
     theme: Annotated[
         str,
-        own("--theme", help="print (on white), light (on nothing, for slides) or dark."),
+        own(
+            "--theme",
+            values=lambda: page_size.THEMES,
+            help="print (on white), light (on nothing, for slides) or dark.",
+        ),
     ] = "print",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -113,6 +120,7 @@ def figure(
         str | None,
         own(
             "--format",
+            values=formats.FIGURES,
             help=f"One of {', '.join(formats.FIGURES)}; by default as --out ends, or svg.",
         ),
     ] = None,

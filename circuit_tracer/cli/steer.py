@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, trace_options
+from circuit_tracer.cli import completion, options, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
@@ -23,7 +23,11 @@ from circuit_tracer.workbench import drawing, feature_edits, features, formats, 
 def steer(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="Bundled name, folder, GGUF file or hub name."),
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.offered(completion.models),
+            help="Bundled name, folder, GGUF file or hub name.",
+        ),
     ] = "sprout",
     feature: Annotated[
         list[str] | None,

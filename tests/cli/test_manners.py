@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from circuit_tracer import __main__, interrupts
+from circuit_tracer import __main__, __version__, interrupts
 from circuit_tracer.cli import streams
 from circuit_tracer.graphs import prune, save_graph
 from tests.cli.conftest import Run
@@ -147,10 +148,74 @@ def test_shells_complete_commands_and_options(run: Run, monkeypatch: pytest.Monk
         ("circuit-tracer ren", "1", "render"),
         ("circuit-tracer runs ex", "2", "export"),
         ("circuit-tracer trace --node", "2", "--node-threshold"),
+        ('circuit-tracer trace "a banana" -m sp', "4", "sprout sprout-two-pages"),
+        ("circuit-tracer trace x -t ", "4", "clt plt neurons"),
+        ("circuit-tracer render x --theme l", "4", "light"),
+        ("circuit-tracer export x --to g", "4", "graphml gexf"),
+        ("circuit-tracer transcoders inspect sprout/c", "3", "sprout/clt"),
+        ("circuit-tracer dissociate ban", "2", "bananas bananas-smollm2"),
+        ("circuit-tracer trace x -m ./", "4", ""),  # which shells take for a path
+        ("circuit-tracer show out", "2", ""),
     ):
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", index)
-        assert run().out.strip() == expected
+        assert run().out.split() == expected.split(), words
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_with_the_script_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "circuit-tracer"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m circuit_tracer "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__main__.__file__).parents[1]))
+    asked = """
+        eval "$(circuit-tracer --show-completion)"
+        complete -p circuit-tracer
+        COMP_WORDS=(circuit-tracer trace '"a banana"' -m sprout-) COMP_CWORD=4
+        _circuit_tracer_completion circuit-tracer
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True
+    )
+    registered, completed = done.stdout.splitlines()
+    assert registered == "complete -o default -F _circuit_tracer_completion circuit-tracer"
+    assert completed == "sprout-two-pages"
+
+
+@pytest.mark.usefixtures("process")
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["trace", "--version"], 0, "circuit-tracer "),
+        (["trace", "x"], 1, "error: the command line cannot be loaded (ModuleNotFoundError: "),
+    ],
+)
+def test_the_version_needs_no_other_package(
+    arguments: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["circuit-tracer", *arguments])
+    monkeypatch.setitem(sys.modules, "circuit_tracer.cli.main", None)
+    with pytest.raises(SystemExit) as stop:
+        __main__.main()
+    assert stop.value.code == code
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).startswith(said)
+    assert (captured.out + captured.err).count("\n") == 1
+
+
+def test_the_version_stands_before_a_command_and_after_it(run: Run) -> None:
+    for arguments in (("--version",), ("trace", "--version"), ("runs", "show", "x", "--version")):
+        outcome = run(*arguments)
+        assert (outcome.code, outcome.out) == (0, f"circuit-tracer {__version__}\n")
 
 
 @contextmanager
