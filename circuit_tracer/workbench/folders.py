@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from circuit_tracer.experiments.trust.results_file import (
     TRUST_FILE,
     as_stored,
     read_verdict,
+    stored_report,
     verdict_in,
 )
 from circuit_tracer.graphs import (
@@ -222,16 +224,15 @@ def write_trace(
     heads: HeadLoadings | None = None,
     trust: Trust | None = None,
     beside: Path | None = None,
-    keeps_report: bool = False,
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
 
-    The exchange form gets the supernodes that lie in the folder `beside`. What an earlier graph
-    was found to be worth (`trust`) goes with it, unless the new one is the same (`keeps_report`).
+    The exchange form gets the supernodes that lie in the folder `beside`, and without a fresh
+    `trust` the report that lies there comes along, if it is of this very graph.
     """
     check_prompt(folder, pruned.graph.info.prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
-    ours |= set() if keeps_report else {TRUST_FILE, TRUST_FIGURE}
+    ours |= {TRUST_FILE, TRUST_FIGURE}
     report = None if trust is None else as_stored(trust)
     found = None if report is None else verdict_in(report)
     with new_folder(folder, overwrite, ours=ours) as partial:
@@ -253,9 +254,14 @@ def write_trace(
             )
         if trust is not None:
             write_report(trust, partial)
+        elif beside is not None and stored_report(beside, pruned) is not None:
+            for name in (TRUST_FILE, TRUST_FIGURE):
+                if (beside / name).is_file():
+                    shutil.copyfile(beside / name, partial / name)
+        has_report = (partial / TRUST_FILE).is_file()
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
     names |= {} if heads is None else {"heads": HEADS_FILE}
-    names |= {} if trust is None else {"trust": TRUST_FILE}
+    names |= {"trust": TRUST_FILE} if has_report else {}
     names |= {form: FILE_NAMES[form] for form in formats}
     return {name: os.path.join(folder, file) for name, file in names.items()}
 

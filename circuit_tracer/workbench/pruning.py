@@ -85,7 +85,6 @@ def prune_folder(
         overwrite=overwrite or out is None,
         heads=heads,
         beside=folder,
-        keeps_report=same,
     )
     return Repruned(before, after, final, files)
 

@@ -135,8 +135,9 @@ class TracedGraph(GraphTables):
     ) -> Path:
         """Write the folder that `circuit-tracer trace` writes; every command reads it.
 
-        With the head loadings and the trust report that were asked for. Raises OutputError for a
-        folder that is taken: by this prompt's graph, which `overwrite` replaces, or by another.
+        With the head loadings and the trust report that were asked for or loaded. Raises
+        OutputError for a folder that is taken: by this prompt's graph, which `overwrite` replaces,
+        or by another.
 
         >>> import circuit_tracer as ct, tempfile
         >>> g = ct.trace("a banana is", targets=["yellow"])

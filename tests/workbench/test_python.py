@@ -138,6 +138,17 @@ def test_the_matrix_of_the_kept_part_has_its_edges(g: ct.TracedGraph) -> None:
         assert dense[at] == edge["weight"]
 
 
+def test_a_stored_trust_report_goes_where_its_graph_is_saved(tmp_path: Path) -> None:
+    g = ct.trace(PROMPT, targets=["yellow"], device="cpu")
+    g.trust(quick=True)
+    first = g.save(tmp_path / "first")
+    report = (first / "trust.json").read_bytes()
+    assert (ct.load(first).save(tmp_path / "second") / "trust.json").read_bytes() == report
+    assert (ct.load(first).save(first, overwrite=True) / "trust.json").read_bytes() == report
+    smaller = ct.load(first).prune(node_threshold=0.5)
+    assert not (smaller.save(tmp_path / "third") / "trust.json").exists()  # of another graph
+
+
 def test_a_loaded_graph_opens_its_model_when_asked(g: ct.TracedGraph, tmp_path: Path) -> None:
     g.heads()
     loaded = ct.load(g.save(tmp_path / "folder"))
