@@ -15,6 +15,7 @@ from circuit_tracer.cli.main import tree
 from tests.cli.conftest import run_command
 
 PAGES = [*Path(__file__).resolve().parent.parent.glob("docs/*.md")]
+UPSTREAM = "coming-from-circuit-tracer.md"
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -76,10 +77,30 @@ def test_the_code_of_the_python_page_runs(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_upstreams_usage_runs_as_it_is_translated() -> None:
-    names = code_of("coming-from-circuit-tracer.md")
+    names = code_of(UPSTREAM)
     assert len(names["nodes"]) == len(names["adjacency_matrix"])
+    assert len(names["activation_values"]) == names["n_features"] > len(names["pruned"].features())
+    assert [target.token for target in names["tensor"].targets] == ["yellow", "red"]
+    assert names["strings"].scores == names["tensor"].scores
     assert names["new_logit"] < 0
+    model, yellow = names["pair"].model, names["i"]
+    natural, ablated = (model.probabilities(names[name])[yellow] for name in ("before", "after"))
+    assert float(ablated) < 0.9 * float(natural)
+    assert names["words"][0] == model.token_text(int(names["after"].argmax()))
+    steered, later = (names[name].prompts[0][1].at(8.0).text.text for name in ("steered", "later"))
+    assert steered != later
     assert Path("page.html").is_file()
+
+
+def test_twenty_lines_of_upstream_are_translated_and_its_commands_run() -> None:
+    page = next(page for page in PAGES if page.name == UPSTREAM).read_text("utf-8")
+    code, commands = (
+        re.findall(rf"```{of}\n(.*?)```", page, re.DOTALL)[0] for of in ("python", "sh")
+    )
+    assert sum(line.startswith("# ") for line in (code + commands).splitlines()) >= 20
+    for line in (line for line in commands.splitlines() if not line.startswith("#")):
+        outcome = run_command(*shlex.split(line)[1:])
+        assert outcome.code == 0, f"{line}\n{outcome.err}"
 
 
 @pytest.mark.parametrize("name", ["banana", "own-model"])
