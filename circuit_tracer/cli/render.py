@@ -14,6 +14,7 @@ from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError, one_of
+from circuit_tracer.render import legend as legends
 from circuit_tracer.render import page_size
 from circuit_tracer.workbench import drawing, figure_pages, folder_contents, folders, formats
 
@@ -45,8 +46,37 @@ def render(
         ),
     ] = "nodes",
     width: Annotated[
-        float | None, own("--width", help="Width on paper in millimetres, letters scaled with it.")
+        float | None,
+        own(
+            "--width",
+            help="Width on paper in millimetres. The figure is laid out for it: letters of 6 pt "
+            "and more, as many nodes as then fit, the bare graph unless asked otherwise.",
+        ),
     ] = None,
+    legend: Annotated[
+        str | None,
+        own(
+            "--legend",
+            help="none, short (the marks) or full (scores and settings, too); full by default, "
+            "none with --width.",
+        ),
+    ] = None,
+    trust: Annotated[
+        bool | None,
+        own(
+            "--trust/--no-trust",
+            help="The trust report's panel below; by default where there is a report, and not "
+            "with --width.",
+        ),
+    ] = None,
+    caption: Annotated[
+        bool,
+        own(
+            "--caption",
+            help="Print a caption for the paper: what is drawn, in words. The figure is written "
+            "only with --out or --format.",
+        ),
+    ] = False,
     theme: Annotated[
         str,
         own(
@@ -60,28 +90,46 @@ def render(
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
     form = formats.form_of(out, format, formats.DRAWN, default="svg")
-    view = drawing.View(max_nodes, routes, one_of("--level", level, drawing.LEVELS))
+    kinds = legends.LEGENDS
+    view = drawing.View(
+        max_nodes,
+        routes,
+        one_of("--level", level, drawing.LEVELS),
+        width,
+        None if legend is None else one_of("--legend", legend, kinds),
+        trust,
+    )
     colors = one_of("--theme", theme, page_size.THEMES)
     figures = formats.FIGURES
-    if form not in figures and not (view.is_whole and width is None and theme == "print"):
+    if form not in figures and (view != drawing.View(max_nodes) or theme != "print" or caption):
         raise UsageError(
-            f"--routes, --level, --width and --theme are for {', '.join(figures)}; leave them "
-            f"out with {form}"
+            "--routes, --level, --width, --legend, --trust, --caption and --theme are for "
+            f"{', '.join(figures)}; leave them out with {form}"
         )
     refuse_with("--max-nodes", other=f"the form {form}", there=not formats.draws_nodes([form]))
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / formats.FILE_NAMES[form]
-    if form in figures:
-        formats.check_drawing([form])
-        _write(
-            final, drawing.bytes_of(drawing.graph_svg(graph, view), form, width, colors), overwrite
-        )
-    else:
+    if form not in figures:
         _write_page(graph, form, final, max_nodes, overwrite)
-    if json:
-        print_json({"file": str(final), "format": form})
+        _print_written(final, form, None, as_json=json)
+        return
+    is_written = not caption or out is not None or format is not None
+    formats.check_drawing([form] if is_written else [])
+    figure = drawing.drawing_of(graph, view)
+    if is_written:
+        content = drawing.bytes_of(figure.svg, form, width, colors)
+        _write(final, content, overwrite)
+    words = figure.caption if caption else None
+    _print_written(final if is_written else None, form, words, as_json=json)
+
+
+def _print_written(file: Path | None, form: str, caption: str | None, *, as_json: bool) -> None:
+    """The caption, if asked for, else where the figure is."""
+    if as_json:
+        record = {} if file is None else {"file": str(file), "format": form}
+        print_json(record if caption is None else {**record, "caption": caption})
     else:
-        print(final)
+        print(file if caption is None else caption)
 
 
 def _write(final: Path, content: bytes, overwrite: bool) -> None:

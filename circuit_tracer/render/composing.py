@@ -1,7 +1,8 @@
 """Several figures on one page: a grid of panels with letters, every panel as wide as its columns.
 
-Rows are as high as their highest panel. Panels are SVG documents of our own; a file that somebody
-else could have written is let in only if it is made of shapes and text (`checked`).
+Rows are as high as their highest panel, titles take the lines they need. Panels are SVG documents
+of our own; a file that somebody else could have written is let in only if it is made of shapes and
+text (`checked`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from xml.etree import ElementTree
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.render.markup import figure, title
 from circuit_tracer.render.page_size import size_of
-from circuit_tracer.render.svg_page import bold, document, ink, paper
-from circuit_tracer.render.text import printable, shorten_to_width
+from circuit_tracer.render.spacing import POINTS_PER_MM, UNIT_POINTS
+from circuit_tracer.render.svg_page import BOLD, bold, document, ink, paper
+from circuit_tracer.render.text import printable, shorten_to_width, wrap
 
 WIDTH = 1000.0
-"""Units across the page; its width on paper is another matter."""
+"""Units across the page, unless it is made for a width on paper."""
 MARGIN, GAP, HEAD = 16.0, 22.0, 24.0
-TITLE, LETTER = 17.0, 15.0
+PAPER_MARGIN, PAPER_GAP = 2.0, 16.0
+"""On a page for a width on paper, whose units are `PAGE_UNIT` points."""
+PAGE_UNIT = UNIT_POINTS[-1]
+TITLE, LETTER, PANEL_TITLE = 17.0, 15.0, 12.0
+LINE = 15.0
+MOST_LINES = 3
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 SHAPES = frozenset(
     {"svg", "g", "rect", "circle", "ellipse", "line", "path", "polyline", "polygon", "text"}
@@ -42,36 +49,62 @@ class Panel:
     """Columns it takes."""
 
 
-def compose(panels: Sequence[Panel], *, columns: int = 2, name: str = "") -> str:
+@dataclass(frozen=True)
+class Grid:
+    """Where columns stand on a page."""
+
+    columns: int = 2
+    width: float = WIDTH
+    """Of the page in its units."""
+    margin: float = MARGIN
+    gap: float = GAP
+
+    def across(self, span: int) -> float:
+        """Units that so many columns are wide."""
+        one = (self.width - 2 * self.margin - (self.columns - 1) * self.gap) / self.columns
+        return span * one + (span - 1) * self.gap
+
+    def across_mm(self, span: int) -> float:
+        """The same in millimetres, on a page for a width on paper."""
+        return self.across(span) * PAGE_UNIT / POINTS_PER_MM
+
+
+def paper_grid(width_mm: float, columns: int) -> Grid:
+    """The columns of a page for a width on paper."""
+    width = width_mm * POINTS_PER_MM / PAGE_UNIT
+    return Grid(columns, width, PAPER_MARGIN, PAPER_GAP)
+
+
+def compose(panels: Sequence[Panel], grid: Grid = Grid(), *, name: str = "") -> str:
     """The page as an SVG document, the same bytes for the same panels.
 
     Raises UsageError for no panels or a panel wider than the page.
     """
-    if not panels or columns < 1:
+    if not panels or grid.columns < 1:
         raise UsageError("a page needs at least one panel and one column")
-    width_of_one = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
-    y = MARGIN + (TITLE + 14 if name else 0.0)
+    y = grid.margin + (TITLE + 14 if name else 0.0)
     parts, number = [], 0
-    for row in _rows(panels, columns):
-        x, highest = MARGIN, 0.0
-        for panel in row:
-            width = panel.span * width_of_one + (panel.span - 1) * GAP
-            size = size_of(panel.svg)
+    for row in _rows(panels, grid.columns):
+        x, highest = grid.margin, 0.0
+        titles = [_title_lines(panel, grid.across(panel.span)) for panel in row]
+        head = HEAD + LINE * (max(map(len, titles)) - 1)
+        for panel, lines in zip(row, titles, strict=True):
+            width, size = grid.across(panel.span), size_of(panel.svg)
             height = size.height * width / size.width
             parts += [
-                _heading(panel, number, x, y, width),
-                _nested(panel, x, y + HEAD, width, height),
+                _heading(lines, number, x, y),
+                _nested(panel, x, y + head, width, height),
             ]
             highest = max(highest, height)
-            x += width + GAP
+            x += width + grid.gap
             number += 1
-        y += HEAD + highest + GAP
-    height = y - GAP + MARGIN
-    heading = shorten_to_width(printable(name), TITLE, WIDTH - 2 * MARGIN)
+        y += head + highest + grid.gap
+    height = y - grid.gap + grid.margin
+    heading = shorten_to_width(printable(name), TITLE, (grid.width - 2 * grid.margin) / BOLD)
     if name:
-        parts.insert(0, bold(heading, MARGIN, MARGIN + TITLE - 3, TITLE))
-    ground = [title(name or "Figure"), paper(WIDTH, height, margin=0)]
-    return document(WIDTH, height, [*ground, *parts], margin=0)
+        parts.insert(0, bold(heading, grid.margin, grid.margin + TITLE - 3, TITLE))
+    ground = [title(name or "Figure"), paper(grid.width, height, margin=0)]
+    return document(grid.width, height, [*ground, *parts], margin=0)
 
 
 def checked(svg: str, name: str) -> str:
@@ -111,11 +144,22 @@ def _rows(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
     return rows
 
 
-def _heading(panel: Panel, number: int, x: float, y: float, width: float) -> str:
+def _title_lines(panel: Panel, width: float) -> list[str]:
+    lines = wrap(printable(panel.title), PANEL_TITLE, width - 24) or [""]
+    if len(lines) > MOST_LINES:
+        rest = " ".join(lines[MOST_LINES - 1 :])
+        lines[MOST_LINES - 1 :] = [shorten_to_width(rest, PANEL_TITLE, width - 24)]
+    return lines
+
+
+def _heading(lines: Sequence[str], number: int, x: float, y: float) -> str:
+    """The panel's letter, and its title beside it."""
     letter = chr(65 + number) if number < 26 else str(number + 1)
-    words = shorten_to_width(printable(panel.title), 13.0, width - 24)
-    beside = ink(words, x + 20, y + LETTER - 0.5, font_size=13)
-    return bold(letter, x, y + LETTER, LETTER) + beside
+    beside = [
+        ink(words, x + 20, y + LETTER - 0.5 + i * LINE, font_size=PANEL_TITLE)
+        for i, words in enumerate(lines)
+    ]
+    return bold(letter, x, y + LETTER, LETTER) + "".join(beside)
 
 
 def _nested(panel: Panel, x: float, y: float, width: float, height: float) -> str:

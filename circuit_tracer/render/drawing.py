@@ -73,7 +73,8 @@ def stripes(layout: Layout, n_layers: int) -> str:
             height = band.bottom - band.top
             parts.append(rect(0, band.top, layout.width, height, fill=palette.STRIPE))
         if 0 <= band.layer < n_layers:
-            parts.append(quiet(f"L{band.layer}", 6, band.middle + 3.5, font_size=10))
+            left = 1 if layout.smallest else 6
+            parts.append(quiet(f"L{band.layer}", left, band.middle + 3.5, font_size=10))
     for column in layout.columns[1:]:
         ends = (column.left, 0), (column.left, layout.height)
         parts.append(line(*ends, palette.RULE, stroke_width=0.6, stroke_dasharray="1 3"))
@@ -89,9 +90,12 @@ def axis(graph: Graph, layout: Layout) -> str:
     for column in layout.columns:
         if column.first not in with_box:
             words = "…" if column.is_gap else column.label
-            parts.append(centred(words, column.centre, middle, TOKEN_SIZE, palette.QUIET))
+            turned = layout.upright and not column.is_gap
+            at = column.centre, middle
+            parts.append(centred(words, *at, TOKEN_SIZE, palette.QUIET, upright=turned))
         place = f"+{column.count}" if column.is_gap else str(column.first)
-        below = layout.height + 10
-        parts.append(quiet(place, column.centre, below, font_size=8, text_anchor="middle"))
-    parts.append(quiet("token", 6, middle + 3.5, font_size=10))
+        below, size = layout.height + 10, max(8.0, layout.smallest)
+        parts.append(quiet(place, column.centre, below, font_size=size, text_anchor="middle"))
+    if not layout.smallest:
+        parts.append(quiet("token", 6, middle + 3.5, font_size=10))
     return "".join(parts)

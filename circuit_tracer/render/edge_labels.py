@@ -19,14 +19,16 @@ from circuit_tracer.graphs.head_loadings import Carrier, HeadLoadings, carriers
 from circuit_tracer.render import palette
 from circuit_tracer.render.curves import Curve, sample
 from circuit_tracer.render.markup import element
+from circuit_tracer.render.node_labels import TOKEN_SIZE
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.places import Box, Layout
 from circuit_tracer.render.shapes import boxed, centred
 from circuit_tracer.render.text import text_width
 
 SIZE = 7.5
-HEIGHT = 9.0
+PADDING = 1.5
 MOST_LABELS = 24
+FEWEST_LABELS = 6
 LEAST_SHARE = 0.25
 """A head that carries less of its edge is not written on it."""
 LEAST_NAMED = 0.1
@@ -45,6 +47,8 @@ class EdgeLabel:
     """Index into the graph's edge table."""
     words: str
     box: Box
+    size: float = SIZE
+    """Of the letters."""
 
 
 def carriers_of(edges: Edges, loadings: HeadLoadings | None) -> dict[int, list[Carrier]]:
@@ -111,26 +115,41 @@ def carrier_lines(heads: Sequence[Carrier], most: int = 4) -> list[str]:
 def place_labels(
     curves: Sequence[Curve], words: Mapping[int, str], layout: Layout, *, most: int = MOST_LABELS
 ) -> list[EdgeLabel]:
-    """The labels that find room, for curves with the strongest first."""
-    taken = [placed.box for placed in layout.placed.values()]
+    """The labels that find room, for curves with the strongest first; on paper fewer of them."""
+    if layout.smallest:
+        most = min(most, max(FEWEST_LABELS, len(layout.placed) // 4))
+    taken = [placed.box for placed in layout.placed.values()] + _axis_boxes(layout)
+    size = max(SIZE, layout.smallest)
     labels: list[EdgeLabel] = []
     for curve in curves:
         if len(labels) == most:
             break
         label = words.get(curve.edge, "")
-        box = _room(curve, label, taken, layout) if label else None
+        box = _room(curve, label, size, taken, layout) if label else None
         if box is not None:
-            labels.append(EdgeLabel(curve.edge, label, box))
+            labels.append(EdgeLabel(curve.edge, label, box, size))
             taken.append(box)
     return labels
 
 
-def _room(curve: Curve, words: str, taken: Sequence[Box], layout: Layout) -> Box | None:
+def _axis_boxes(layout: Layout) -> list[Box]:
+    """Where layers are named at the left, and tokens below that may have no box of their own."""
+    boxes = [Box(0, band.middle - 7, 22, band.middle + 7) for band in layout.bands]
+    for column in layout.columns:
+        half = text_width(column.label, TOKEN_SIZE) / 2 if layout.upright else TOKEN_SIZE
+        middle = layout.bands[-1].middle
+        boxes.append(Box(column.left, middle - half, column.right, middle + half))
+    return boxes
+
+
+def _room(
+    curve: Curve, words: str, size: float, taken: Sequence[Box], layout: Layout
+) -> Box | None:
     points = sample(np.array([curve.points]))[0]
-    half = text_width(words, SIZE) / 2 + 2
+    half, half_height = text_width(words, size) / 2 + 2, size / 2 + PADDING / 2
     for index in np.argsort(np.abs(np.arange(len(points)) - (len(points) - 1) / 2), kind="stable"):
         x, y = (float(value) for value in points[index])
-        box = Box(x - half, y - HEIGHT / 2, x + half, y + HEIGHT / 2)
+        box = Box(x - half, y - half_height, x + half, y + half_height)
         inside = box.left >= 0 and box.right <= layout.width
         if inside and not any(box.overlaps(other) for other in taken):
             return box
@@ -142,4 +161,4 @@ def label_shape(label: EdgeLabel, color: str) -> str:
     box = label.box
     ground = boxed(box, rx=2.5, fill=palette.PAPER, fill_opacity=0.9)
     middle = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-    return element("g", ground, centred(label.words, *middle, SIZE, color), class_="heads")
+    return element("g", ground, centred(label.words, *middle, label.size, color), class_="heads")

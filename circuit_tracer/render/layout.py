@@ -21,7 +21,6 @@ from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.node_labels import (
     BOX_HEIGHT,
-    LINE_GAP,
     NODE_GAP,
     TOKEN_SIZE,
     TOKEN_WIDTH,
@@ -39,22 +38,15 @@ from circuit_tracer.render.node_labels import (
 )
 from circuit_tracer.render.places import Band, Box, Column, Layout, Placed
 from circuit_tracer.render.selection import MAX_TOKENS, Selection
+from circuit_tracer.render.spacing import SCREEN, Spacing
 from circuit_tracer.render.text import shorten_to_width, text_width
 
-GUTTER = 46.0
-COLUMN_GAP = 20.0
-NARROW_COLUMN_GAP = 11.0
-LARGEST_COLUMN_GAP = 80.0
 FEW_TOKENS = 10
 GAP_WIDTH = 22.0
-LAYER_GAP = 30.0
 APART = 24.0
-TOKEN_LAYER_GAP = 52.0
-NARROWEST = 520.0
 LABEL_WIDTHS = (140.0, 115.0, 95.0, 78.0)
 LINE_LIMITS = (60.0, 120.0, 180.0, 250.0, 330.0, 420.0, 520.0)
 PROPORTION = 1.4
-WIDEST = 900.0
 FLATTEST = 1.9
 ROUNDS = 6
 STAGGER = (0.5, 0.1, 0.9, 0.3, 0.7)
@@ -73,38 +65,39 @@ class _Span:
 def lay_out(
     pruned: PrunedGraph,
     selection: Selection,
-    *,
-    narrowest: float = NARROWEST,
-    apart: int | None = None,
+    spacing: Spacing = SCREEN,
 ) -> Layout:
-    """Place the selected nodes, on a page of at least that width: no marks or labels overlap.
-
-    From position `apart` on everything stands to the right of all before it.
-    """
+    """Place the selected nodes: no marks or labels overlap."""
     tries = [
         {cell: pack(members, limit) for cell, members in nodes.items()}
         for nodes, limit in product(
             [measured_nodes(pruned, selection, width) for width in LABEL_WIDTHS], LINE_LIMITS
         )
     ]
-    layouts = [_place(pruned.graph, lines, narrowest, apart) for lines in tries]
-    best = min(range(len(tries)), key=lambda i: (round(_ugliness(layouts[i]), 6), i))
-    lines: Lines = tries[best]
-    layout = layouts[best]
-    neighbours = _neighbours(pruned.graph, selection)
+    layouts = [place(pruned.graph, lines, spacing) for lines in tries]
+    best = min(range(len(tries)), key=lambda i: (round(_ugliness(layouts[i], spacing), 6), i))
+    return sorted_lines(pruned.graph, selection, tries[best], layouts[best], spacing)
+
+
+def sorted_lines(
+    graph: Graph, selection: Selection, lines: Lines, layout: Layout, spacing: Spacing
+) -> Layout:
+    """The layout with the nodes of each line sorted by where their neighbours stand."""
+    neighbours = _neighbours(graph, selection)
     for _ in range(ROUNDS):
-        lines = _sort_lines(lines, layout, neighbours, pruned.graph.info.n_layers)
-        layout = _place(pruned.graph, lines, narrowest, apart)
+        lines = _sort_lines(lines, layout, neighbours, graph.info.n_layers)
+        layout = place(graph, lines, spacing)
     return layout
 
 
-def _ugliness(layout: Layout) -> float:
+def _ugliness(layout: Layout, spacing: Spacing) -> float:
     """Distance from a landscape page, and a price on small print and on shortened labels."""
-    too_wide = max(0.0, layout.width / WIDEST - 1)
+    too_wide = max(0.0, layout.width / spacing.widest - 1)
     return abs(log(layout.width / layout.height / PROPORTION)) + 2 * too_wide + 0.6 * layout.cut
 
 
-def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> Layout:
+def place(graph: Graph, lines: Lines, spacing: Spacing) -> Layout:
+    """Everything where these lines put it; on a page wider than asked for, if it must be."""
     top_layer = graph.info.n_layers
     inner = {cell: at for cell, at in lines.items() if cell[1] < top_layer}
     order = {layer: i for i, layer in enumerate(sorted({layer for _, layer in inner}))}
@@ -114,14 +107,16 @@ def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> L
         if cell[1] >= top_layer
     }
     wanted = sum(
-        max(line_width(line) for line in _even_lines(nodes, WIDEST)) for nodes in at_top.values()
+        max(line_width(line) for line in _even_lines(nodes, spacing.widest))
+        for nodes in at_top.values()
     )
-    spans, width = _filled_spans(graph, inner, order, max(narrowest, wanted + GUTTER), apart)
-    targets = {cell: _even_lines(nodes, width - GUTTER) for cell, nodes in at_top.items()}
-    bands = _bands({**inner, **targets}, stretch=1.0)
+    filled = max(spacing.narrowest, wanted + spacing.gutter)
+    spans, width = _filled_spans(graph, inner, order, filled, spacing)
+    targets = {cell: _even_lines(nodes, width - spacing.gutter) for cell, nodes in at_top.items()}
+    bands = _bands({**inner, **targets}, spacing, stretch=1.0)
     flatness = width / bands[min(bands)].bottom / FLATTEST
     if flatness > 1:
-        bands = _bands({**inner, **targets}, stretch=min(flatness, 2.2))
+        bands = _bands({**inner, **targets}, spacing, stretch=min(flatness, 2.2))
     placed: dict[int, Placed] = {}
     for (position, layer), cell in inner.items():
         span = spans[position]
@@ -129,14 +124,14 @@ def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> L
             span.left + (span.core - core_width(line)) * _stagger(order[layer], i)
             for i, line in enumerate(cell)
         ]
-        _place_cell(placed, cell, lefts, bands[layer].middle)
-    end = GUTTER
+        _place_cell(placed, cell, lefts, bands[layer].middle, spacing.line_gap)
+    end = spacing.gutter
     for (position, layer), cell in sorted(targets.items()):
         room = max(line_width(line) for line in cell)
         centre = spans[position].column.centre
         left = max(min(centre - room / 2, width - room), end)
         lefts = [left + (room - line_width(line)) / 2 for line in cell]
-        _place_cell(placed, cell, lefts, bands[layer].middle)
+        _place_cell(placed, cell, lefts, bands[layer].middle, spacing.line_gap)
         end = left + room + NODE_GAP
     nodes = [node for cell in lines.values() for line in cell for node in line]
     return Layout(
@@ -146,6 +141,8 @@ def _place(graph: Graph, lines: Lines, narrowest: float, apart: int | None) -> L
         columns=tuple(span.column for span in spans.values()),
         bands=tuple(bands.values()),
         cut=sum(node.is_cut for node in nodes) / max(len(nodes), 1),
+        upright=spacing.upright,
+        smallest=spacing.smallest,
     )
 
 
@@ -169,33 +166,35 @@ def _place_cell(
     lines: CellLines,
     lefts: Sequence[float],
     y: float,
+    gap: float,
 ) -> None:
-    top = y - cell_height(lines) / 2
+    top = y - cell_height(lines, gap) / 2
     for line, x in zip(lines, lefts, strict=True):
         middle = top + line_height(line) / 2
         for node in line:
             half, mark_half = node.height / 2, node.mark_height / 2
             mark = Box(x, middle - mark_half, x + node.mark_width, middle + mark_half)
             box = Box(x, middle - half, x + node.width, middle + half)
-            placed[node.row] = Placed(node.row, mark, box, node.label)
+            placed[node.row] = Placed(node.row, mark, box, node.label, node.upright)
             x += node.width + NODE_GAP
-        top += line_height(line) + LINE_GAP
+        top += line_height(line) + gap
 
 
 def _filled_spans(
-    graph: Graph, lines: Lines, order: Mapping[int, int], wanted: float, apart: int | None
+    graph: Graph, lines: Lines, order: Mapping[int, int], wanted: float, spacing: Spacing
 ) -> tuple[dict[int, _Span], float]:
     """Columns that fill at least the wanted width: what is over goes between them."""
-    gap = COLUMN_GAP if len(graph.info.tokens) <= FEW_TOKENS else NARROW_COLUMN_GAP
-    spans, width = _spans(graph, lines, order, gap, apart)
+    is_short = len(graph.info.tokens) <= FEW_TOKENS
+    gap = spacing.column_gap if is_short else spacing.narrow_column_gap
+    spans, width = _spans(graph, lines, order, gap, spacing)
     if width < wanted:
-        gap += min((wanted - width) / len(spans), LARGEST_COLUMN_GAP)
-        spans, width = _spans(graph, lines, order, gap, apart)
+        gap += min((wanted - width) / len(spans), spacing.largest_gap)
+        spans, width = _spans(graph, lines, order, gap, spacing)
     return spans, max(width, wanted)
 
 
 def _spans(
-    graph: Graph, lines: Lines, order: Mapping[int, int], gap: float, apart: int | None
+    graph: Graph, lines: Lines, order: Mapping[int, int], gap: float, spacing: Spacing
 ) -> tuple[dict[int, _Span], float]:
     """Columns from left to right, by their first position, and the right end of everything."""
     tokens = prompt_texts(graph.info.tokens)
@@ -207,9 +206,9 @@ def _spans(
     ends: dict[int, float] = {}  # right end of what is placed so far, by layer
     spans: dict[int, _Span] = {}
     shortest_run = 2 if len(tokens) <= MAX_TOKENS else 1
-    left, position = GUTTER + gap / 2, 0
+    left, position = spacing.gutter + gap / 2, 0
     while position < len(tokens):
-        if position == apart:
+        if position == spacing.apart:
             left = max([left, *ends.values()]) + APART
         run = position
         while run < len(tokens) and run not in by_position:
@@ -221,7 +220,9 @@ def _spans(
             position = run
             continue
         label = shorten_to_width(tokens[position], TOKEN_SIZE, TOKEN_WIDTH)
-        span = _span(position, label, by_position.get(position, {}), left, ends, order, gap)
+        across = TOKEN_SIZE if spacing.upright else text_width(label, TOKEN_SIZE)
+        cells = by_position.get(position, {})
+        span = _span(position, label, across, cells, left, ends, order, gap)
         spans[position] = span
         left = span.left + span.core + gap
         position += 1
@@ -231,6 +232,7 @@ def _spans(
 def _span(
     position: int,
     label: str,
+    across: float,
     cells: Mapping[int, CellLines],
     left: float,
     ends: dict[int, float],
@@ -239,7 +241,7 @@ def _span(
 ) -> _Span:
     """One column: as far left as its cells find their layers free; moves `ends` on."""
     cores = [core_width(line) for cell in cells.values() for line in cell]
-    core = max([text_width(label, TOKEN_SIZE), *cores])
+    core = max([across, *cores])
     offsets = {
         layer: [
             ((core - core_width(line)) * _stagger(order[layer], i), line_width(line))
@@ -256,18 +258,20 @@ def _span(
     return _Span(column, left, core)
 
 
-def _bands(lines: Lines, stretch: float) -> dict[int, Band]:
+def _bands(lines: Lines, spacing: Spacing, stretch: float) -> dict[int, Band]:
     """Stripes from the targets down to the tokens, each as high as its fullest cell."""
     layers = sorted({layer for _, layer in lines} | {-1}, reverse=True)
     bands: dict[int, Band] = {}
     y = 0.0
     for layer in layers:
-        heights = [cell_height(cell) for (_, at), cell in lines.items() if at == layer]
+        heights = [
+            cell_height(cell, spacing.line_gap) for (_, at), cell in lines.items() if at == layer
+        ]
         height = max(heights, default=BOX_HEIGHT)
-        half = LAYER_GAP / 2 * stretch
-        above = TOKEN_LAYER_GAP * stretch - half if layer < 0 else half
+        half = spacing.layer_gap / 2 * stretch
+        above = spacing.token_gap * stretch - half if layer < 0 else half
         middle = y + above + height / 2
-        bottom = middle + height / 2 + (LAYER_GAP / 2 if layer < 0 else half)
+        bottom = middle + height / 2 + (spacing.layer_gap / 2 if layer < 0 else half)
         bands[layer] = Band(layer, y, bottom, middle)
         y = bottom
     return bands

@@ -1,8 +1,9 @@
-"""The legend under the figure: marks, scores, settings, and what was left out."""
+"""The legend under the figure: marks, scores, settings, what was left out; or the marks alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -24,8 +25,15 @@ from circuit_tracer.render.svg_page import (
 )
 from circuit_tracer.render.text import shorten_to_width, text_width
 
+LegendKind = Literal["none", "short", "full"]
+LEGENDS: tuple[LegendKind, ...] = ("none", "short", "full")
 LINE = 15.0
+SAMPLE = 28.0
+"""Width of a mark with the gap after it."""
+SHORT_GAP = 9.0
 MARKS_WIDTH = 210.0
+NARROW = 480.0
+"""A page so wide has the tables beside the marks."""
 READING = (
     "Edges run upwards; an edge is as wide as its share of what goes into its target, and fainter "
     "the less influence it carries."
@@ -40,20 +48,27 @@ def legend(
     on_edges: str = "",
     drawn: str = "",
 ) -> Block:
-    """Three blocks side by side, then the sentences on what is drawn, `on_edges` among them.
+    """Three blocks, then the sentences on what is drawn, `on_edges` among them.
+
+    The blocks stand side by side, on a narrow page the tables below the marks.
 
     `drawn` says what part of a graph this is (views.py), in place of the counts of the whole.
     """
     scores = [(score.name, score.value) for score in score_lines(pruned)]
-    side = min((width - MARKS_WIDTH) / 2, 280.0)
     settings = _settings(pruned) + ([] if drawn else _counts(pruned))
-    blocks = (
-        (0.0, _marks(pruned, selection)),
-        (MARKS_WIDTH, _table("Scores of the whole graph", scores, side)),
-        (MARKS_WIDTH + side, _table("Settings", settings, side)),
+    marks = _marks(pruned, selection)
+    is_narrow = width < NARROW
+    left, top = (0.0, marks.height + LINE / 2) if is_narrow else (MARKS_WIDTH, 0.0)
+    side = min((width - left) / 2, 280.0)
+    tables = (
+        _table("Scores of the whole graph", scores, side),
+        _table("Settings", settings, side),
     )
-    height = max(block.height for _, block in blocks)
-    placed = [shift(x, LINE, block.markup) for x, block in blocks]
+    height = max(marks.height, top + max(table.height for table in tables))
+    placed = [
+        shift(0, LINE, marks.markup),
+        *(shift(left + i * side, LINE + top, table.markup) for i, table in enumerate(tables)),
+    ]
     chosen = [
         sentence
         for sentence in selection.sentences()
@@ -65,7 +80,32 @@ def legend(
     return Block("".join([rule, *placed, below]), y - 9)
 
 
+def short_legend(pruned: PrunedGraph, selection: Selection, width: float) -> Block:
+    """What the shapes and lines stand for, one after the other in as many lines as it takes."""
+    parts, x, y = [], 0.0, LINE
+    is_negative = pruned.graph.edges.weight[selection.edges] < 0
+    for mark, sentence in _samples(pruned, selection, bool(is_negative.any())):
+        words = sentence.partition(";")[0].partition(":")[0]
+        across = SAMPLE + text_width(words, SMALL)
+        if x and x + across > width:
+            x, y = 0.0, y + LINE
+        parts.append(shift(x, y, mark, ink(words, SAMPLE, 0, font_size=SMALL)))
+        x += across + SHORT_GAP
+    return Block("".join(parts), y + 3)
+
+
 def _marks(pruned: PrunedGraph, selection: Selection) -> Block:
+    """The shapes and lines with what they stand for, one a line."""
+    rows = _samples(pruned, selection, True)
+    parts = [bold("Legend", 0, 0, SMALL)]
+    for i, (mark, words) in enumerate(rows, start=1):
+        parts.append(shift(0, i * LINE, mark, ink(words, SAMPLE, 0, font_size=SMALL)))
+    return _listed(parts, rows)
+
+
+def _samples(
+    pruned: PrunedGraph, selection: Selection, has_negative: bool
+) -> list[tuple[str, str]]:
     """The shapes and lines with what they stand for; only those that occur."""
     graph, nodes = pruned.graph, pruned.graph.nodes
     kinds = nodes.kind[selection.rows]
@@ -78,15 +118,12 @@ def _marks(pruned: PrunedGraph, selection: Selection) -> Block:
         rows.append((feature_mark(11.0, -3.0, 5.0, False), "feature, inputs not computed"))
     if NodeKind.ERROR in kinds:
         rows.append((error_mark(11.0, -3.0, 5.5), "error: what the dictionary misses"))
-    rows += [
+    return [
+        *rows,
         (_box_sample(palette.TOKEN, palette.TOKEN_EDGE), "token; darker with more influence"),
         (_line_sample(False), "pushes its target up"),
-        (_line_sample(True), "pushes its target down"),
+        *([(_line_sample(True), "pushes its target down")] if has_negative else []),
     ]
-    parts = [bold("Legend", 0, 0, SMALL)]
-    for i, (mark, words) in enumerate(rows, start=1):
-        parts.append(shift(0, i * LINE, mark, ink(words, 28, 0, font_size=SMALL)))
-    return _listed(parts, rows)
 
 
 def _box_sample(fill: str, edge: str) -> str:

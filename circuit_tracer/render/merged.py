@@ -17,16 +17,14 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.describe import edge_lines, node_lines
 from circuit_tracer.render.drawing import Look, axis, draw, stripes
 from circuit_tracer.render.edge_labels import MEANING, carriers_of, labels_of
-from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import LINE
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.places import Placed
-from circuit_tracer.render.selection import Selection, select
+from circuit_tracer.render.selection import Selection
 from circuit_tracer.render.shapes import error_mark, labelled_mark, node_group, stroke, text_box
-from circuit_tracer.render.svg import FOOTER
+from circuit_tracer.render.svg import FOOTER, laid_out
 from circuit_tracer.render.svg_page import (
     BOLD,
-    MARGIN,
     SMALL,
     Block,
     bold,
@@ -55,16 +53,17 @@ def merged_svg(
     overlap: str = "",
     max_nodes: int = MAX_NODES,
     heads: tuple[HeadLoadings | None, HeadLoadings | None] = (None, None),
+    width_mm: float | None = None,
 ) -> str:
     """The merged graph as an SVG document.
 
     `overlap` is a sentence on how much they share, for the legend. With the `heads` of a graph its
-    edges say which head carries them, as far as there is room.
+    edges say which head carries them, as far as there is room. With `width_mm` the page is laid out
+    for that width on paper.
     """
     pruned, graph = merged.pruned, merged.pruned.graph
     names = graph_names(first, second)
-    selection = select(pruned, max_nodes=max_nodes)
-    layout = lay_out(pruned, selection)
+    selection, layout, margin = laid_out(pruned, width_mm, max_nodes)
     carried = merged_carriers(merged, (first, second), heads)
     # An edge of both says what carries it in the first graph that has heads stored.
     either = {**carried[1], **carried[0]}
@@ -80,18 +79,18 @@ def merged_svg(
     below = HEADER + layout.height + FOOTER
     parts = [
         title(f"Two attribution graphs: {names[0]} and {names[1]}"),
-        paper(layout.width, below + key.height),
-        shift(MARGIN, MARGIN, _header(first, second, layout.width)),
+        paper(layout.width, below + key.height, margin=margin),
+        shift(margin, margin, _header(first, second, layout.width)),
         shift(
-            MARGIN,
-            MARGIN + HEADER,
+            margin,
+            margin + HEADER,
             stripes(layout, graph.info.n_layers),
             draw(graph, selection, layout, look, lambda lines: labels_of(graph, lines, either)),
             axis(graph, layout),
         ),
-        shift(MARGIN, MARGIN + below, key.markup),
+        shift(margin, margin + below, key.markup),
     ]
-    return document(layout.width, below + key.height, parts)
+    return document(layout.width, below + key.height, parts, margin=margin)
 
 
 def _header(first: PrunedGraph, second: PrunedGraph, width: float) -> str:

@@ -7,7 +7,7 @@ stands to the right of it; tokens and targets are boxes with their text inside.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 from circuit_tracer.graphs.graph import Graph, NodeKind
@@ -24,8 +24,9 @@ LARGEST_RADIUS = 10.0
 SMALLEST_RADIUS = 3.4
 LABEL_GAP = 3.0
 NODE_GAP = 12.0
-LINE_GAP = 9.0
 BOX_HEIGHT = 21.0
+TURNED_WIDTH = 16.0
+"""Of a box with its text from the bottom up."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class MeasuredNode:
     is_cut: bool
     """Whether the label was shortened."""
     influence: float
+    upright: bool = False
+    """Whether the label, in a box, is written from the bottom up."""
 
 
 Cell = tuple[int, int]  # (position, layer)
@@ -52,9 +55,12 @@ Lines = Mapping[Cell, CellLines]
 
 
 def measured_nodes(
-    pruned: PrunedGraph, selection: Selection, label_width: float
+    pruned: PrunedGraph, selection: Selection, label_width: float, *, upright: bool = False
 ) -> dict[Cell, list[MeasuredNode]]:
-    """The nodes of every cell, most influential first; targets in their own order."""
+    """The nodes of every cell, most influential first; targets in their own order.
+
+    Tokens are written from the bottom up if `upright`.
+    """
     nodes = pruned.graph.nodes
     inner = [r for r in selection.rows if nodes.kind[r] in (NodeKind.FEATURE, NodeKind.ERROR)]
     largest = max((float(pruned.influence[row]) for row in inner), default=0.0)
@@ -65,6 +71,7 @@ def measured_nodes(
         kind, position = NodeKind(int(nodes.kind[row])), int(nodes.position[row])
         if kind is NodeKind.EMBEDDING:
             node = _box(row, tokens[position], TOKEN_WIDTH, 0.0)
+            node = _turned(node) if upright else node
         elif kind is NodeKind.LOGIT:
             node = _box(row, targets[row], 2 * TOKEN_WIDTH, 0.0)
         else:
@@ -89,6 +96,13 @@ def _box(row: int, label: str, limit: float, influence: float) -> MeasuredNode:
     short = shorten_to_width(label, TOKEN_SIZE, limit)
     width = text_width(short, TOKEN_SIZE) + 14
     return MeasuredNode(row, width, BOX_HEIGHT, width, BOX_HEIGHT, short, short != label, influence)
+
+
+def _turned(box: MeasuredNode) -> MeasuredNode:
+    across, along = TURNED_WIDTH, box.width
+    return replace(
+        box, width=across, height=along, mark_width=across, mark_height=along, upright=True
+    )
 
 
 def _disc(row: int, label: str, limit: float, influence: float, largest: float) -> MeasuredNode:
@@ -127,6 +141,6 @@ def line_height(line: Line) -> float:
     return max(node.height for node in line)
 
 
-def cell_height(lines: CellLines) -> float:
-    """Height of the lines below each other."""
-    return sum(line_height(line) for line in lines) + LINE_GAP * (len(lines) - 1)
+def cell_height(lines: CellLines, gap: float) -> float:
+    """Height of the lines below each other, `gap` between them."""
+    return sum(line_height(line) for line in lines) + gap * (len(lines) - 1)

@@ -1,8 +1,9 @@
 """The last touch to any of the tool's SVG figures: its width on paper, and its theme.
 
-A figure's own unit is scaled, so letters grow and shrink with the width; `smallest_letters` says
-how small they get. Themes change colours alone: *print* is dark on white, *light* the same without
-the white page, for slides, *dark* turns lightness around and keeps the hues.
+A figure that was not laid out for the width (fitting.py) is scaled, letters and all;
+`smallest_letters` says how small they get. Themes change colours alone: *print* is dark on white,
+*light* the same without the white page, for slides, *dark* turns lightness around and keeps the
+hues.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from xml.etree import ElementTree
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.render import palette
 from circuit_tracer.render.markup import figure
+from circuit_tracer.render.spacing import POINTS_PER_MM
 
 Theme = Literal["print", "light", "dark"]
 THEMES: tuple[Theme, ...] = ("print", "light", "dark")
 NARROWEST, WIDEST = 20.0, 1200.0
 """Millimetres."""
-POINTS_PER_MM = 72 / 25.4
 
 _ROOT = re.compile(r'<svg [^>]*?width="(?P<width>[\d.]+)" height="(?P<height>[\d.]+)"[^>]*>')
 _SIZES = re.compile(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
@@ -56,15 +57,20 @@ def finished(svg: str, *, width_mm: float | None = None, theme: Theme = "print")
         svg = _TAG.sub(lambda tag: _COLOR.sub(_darkened, tag[0]), svg)
     if width_mm is None:
         return svg
-    if not NARROWEST <= width_mm <= WIDEST:
-        raise UsageError(
-            f"a width of {width_mm:g} mm is none; give {NARROWEST:g} to {WIDEST:g}, as 180"
-        )
+    check_width(width_mm)
     own = size_of(svg)
     height = own.height * width_mm / own.width
     return _SIZES.sub(
         rf'<svg \g<1>width="{figure(width_mm)}mm" height="{figure(height)}mm"', svg, count=1
     )
+
+
+def check_width(width_mm: float) -> None:
+    """Raise UsageError for a width that no page has."""
+    if not NARROWEST <= width_mm <= WIDEST:
+        raise UsageError(
+            f"a width of {width_mm:g} mm is none; give {NARROWEST:g} to {WIDEST:g}, as 180"
+        )
 
 
 def smallest_letters(svg: str, width_mm: float) -> float:

@@ -32,6 +32,8 @@ class Placed:
     """Mark and label together."""
     label: str
     """What is written: to the right of a feature's or error's mark, inside a box."""
+    upright: bool = False
+    """Whether it is written from the bottom up."""
 
     @property
     def x(self) -> float:
@@ -97,3 +99,7 @@ class Layout:
     """From the targets down to the tokens."""
     cut: float
     """Share of the labels that had to be shortened."""
+    upright: bool = False
+    """Whether tokens are written from the bottom up."""
+    smallest: float = 0.0
+    """No letters on the page are to be smaller."""

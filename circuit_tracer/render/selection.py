@@ -20,8 +20,8 @@ from circuit_tracer.render.numbers import percent
 
 MAX_NODES = 60
 MAX_TOKENS = 26
-EDGES_PER_NODE = 2
-ALWAYS_EDGES = 60
+USUAL_EDGES = 60, 2.0
+"""Edges drawn in any case, and per node."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,17 @@ class Selection:
 
 
 def select(
-    pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | None = None
+    pruned: PrunedGraph,
+    *,
+    max_nodes: int = MAX_NODES,
+    max_edges: int | None = None,
+    max_tokens: int = MAX_TOKENS,
+    usual_edges: tuple[int, float] = USUAL_EDGES,
 ) -> Selection:
     """Choose at most `max_nodes` features and errors and a readable number of edges.
 
-    Targets are always drawn, tokens too unless there are more than 26 of them. `max_edges`
-    defaults to two per drawn node, or 60 if that is more.
+    Targets are always drawn, tokens too unless there are more than `max_tokens`. `max_edges`
+    defaults to so many per drawn node, or to a fixed number if that is more (`usual_edges`).
     """
     if max_nodes < 1 or (max_edges is not None and max_edges < 0):
         raise UsageError("a figure needs `max_nodes` of at least 1 (and max_edges of at least 0)")
@@ -95,20 +100,20 @@ def select(
     kinds = nodes.kind[kept_rows]
     tokens = kept_rows[kinds == NodeKind.EMBEDDING]
     inner = kept_rows[(kinds == NodeKind.FEATURE) | (kinds == NodeKind.ERROR)]
-    drawn_tokens = _most_influential(tokens, pruned.influence, MAX_TOKENS)
+    drawn_tokens = _most_influential(tokens, pruned.influence, max_tokens)
     drawn_inner = _most_influential(inner, pruned.influence, max_nodes)
     targets = kept_rows[kinds == NodeKind.LOGIT]
     rows = np.sort(np.concatenate([drawn_tokens, drawn_inner, targets])).astype(np.int64)
 
     is_drawn = np.zeros(len(nodes), dtype=bool)
     is_drawn[rows] = True
-    between = np.flatnonzero(
-        pruned.edge_kept & is_drawn[edges.source] & is_drawn[edges.target]
-    ).astype(np.int64)
+    kept = np.flatnonzero(pruned.edge_kept).astype(np.int64)
+    between = kept[is_drawn[edges.source[kept]] & is_drawn[edges.target[kept]]]
     flow = edge_influence(pruned.graph, pruned.influence, between)
     order = np.lexsort((between, -flow))
     between, flow = between[order], flow[order]
-    limit = max(ALWAYS_EDGES, EDGES_PER_NODE * len(rows)) if max_edges is None else max_edges
+    least, per_node = usual_edges
+    limit = max(least, int(per_node * len(rows))) if max_edges is None else max_edges
     chosen = _readable(between, edges, limit)
     omitted = np.delete(flow, chosen)
     return Selection(

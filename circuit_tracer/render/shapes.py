@@ -111,7 +111,7 @@ def kind_box(placed: Placed, kind: NodeKind, shade: float) -> str:
 
 def text_box(placed: Placed, fill: str, edge: str, ink: str = palette.INK) -> str:
     """A box with its text in it: a token or a target."""
-    words = centred(placed.label, placed.x, placed.y, TOKEN_SIZE, ink)
+    words = centred(placed.label, placed.x, placed.y, TOKEN_SIZE, ink, upright=placed.upright)
     return boxed(placed.mark, rx=4, fill=fill, stroke=edge, stroke_width=1) + words
 
 
@@ -120,6 +120,12 @@ def boxed(box: Box, **style: Attribute) -> str:
     return rect(box.left, box.top, box.right - box.left, box.bottom - box.top, **style)
 
 
-def centred(words: str, x: float, y: float, size: float, color: str) -> str:
-    """Text around (x, y)."""
-    return text(words, x, y + size * 0.35, font_size=size, text_anchor="middle", fill=color)
+def centred(
+    words: str, x: float, y: float, size: float, color: str, *, upright: bool = False
+) -> str:
+    """Text around (x, y); from the bottom up if `upright`."""
+    style: dict[str, Attribute] = {"font_size": size, "text_anchor": "middle", "fill": color}
+    if not upright:
+        return text(words, x, y + size * 0.35, **style)
+    x += size * 0.35
+    return text(words, x, y, **style, transform=f"rotate(-90 {figure(x)} {figure(y)})")

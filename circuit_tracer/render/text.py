@@ -83,7 +83,7 @@ def shorten_to_width(text: str, size: float, width: float) -> str:
         if taken > room:
             break
         end = index + 1
-    return text[: _whole(text, max(end, 1))].rstrip() + "…"
+    return text[: _whole(text, max(end, 1))].rstrip(" …") + "…"
 
 
 def shorten_front_to_width(text: str, size: float, width: float) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.results_file import read_verdict
@@ -18,11 +18,14 @@ from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernodes
 from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
+from circuit_tracer.render.caption import caption
 from circuit_tracer.render.comparing import overlap_sentence
+from circuit_tracer.render.legend import LegendKind
 from circuit_tracer.render.merged import merged_svg
-from circuit_tracer.render.page_size import Theme, finished, smallest_letters
+from circuit_tracer.render.page_size import Theme, check_width, finished, smallest_letters
 from circuit_tracer.render.raster import raster
-from circuit_tracer.render.svg import svg
+from circuit_tracer.render.route_lines import leading_routes
+from circuit_tracer.render.svg import drawn_graph
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.formats import FIGURES, form_of
@@ -31,51 +34,83 @@ logger = logging.getLogger(__name__)
 
 Level = Literal["nodes", "supernodes"]
 LEVELS: tuple[Level, ...] = ("nodes", "supernodes")
-LEGIBLE = 5.0
+LEGIBLE = 6.0
 """Points that the smallest letters should have on paper."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What of a graph is drawn."""
+    """What of a graph is drawn, and for which width."""
 
     max_nodes: int = 60
-    """Features and errors, or supernodes, those of most influence."""
+    """Features and errors, or supernodes, those of most influence; fewer, where a `width` has no
+    room for so many."""
     routes: int | None = None
     """So many strongest routes to each target alone; None draws the kept graph."""
     level: Level = "nodes"
-    alone: bool = False
-    """Without the legend and the trust report's panel."""
+    width: float | None = None
+    """Millimetres on paper that the figure is laid out for; None takes the room that it needs."""
+    legend: LegendKind | None = None
+    """None is the full one, and none for a figure with a width."""
+    trust: bool | None = None
+    """Whether the trust report's panel stands below; None where there is a report and no width."""
 
     @property
     def is_whole(self) -> bool:
         """Whether the kept graph itself is drawn."""
         return self.routes is None and self.level == "nodes"
 
+    @property
+    def usual_legend(self) -> LegendKind:
+        """The legend that is drawn."""
+        return self.legend or ("full" if self.width is None else "none")
+
+
+class Drawing(NamedTuple):
+    """A figure and what it shows in words."""
+
+    svg: str
+    caption: str
+
 
 def graph_svg(path: Path, view: View) -> str:
     """The figure of a traced folder or graph JSON."""
+    return drawing_of(path, view).svg
+
+
+def drawing_of(path: Path, view: View) -> Drawing:
+    """The figure of a traced folder or graph JSON, with its caption."""
     pruned = open_graph(path)
     folder = path if path.is_dir() else path.parent
     trust, heads = read_verdict(folder, pruned), stored_heads(pruned, path)
-    return pruned_svg(pruned, view, folder=folder, trust=trust, heads=heads)
+    return pruned_drawing(pruned, view, folder=folder, trust=trust, heads=heads)
 
 
-def pruned_svg(
+def pruned_drawing(
     pruned: PrunedGraph,
     view: View,
     *,
     folder: Path | None = None,
     trust: StoredVerdict | None = None,
     heads: HeadLoadings | None = None,
-) -> str:
+) -> Drawing:
     """The figure of a graph, with what `trust` concluded and the `heads` on its edges.
 
-    Supernodes are those of the `folder`, else such as are found by edges alone.
+    Supernodes are those of the `folder`, else such as are found by edges alone. Raises UsageError
+    for a width that no page has, or a trust panel without a report.
     """
-    shown, said = pruned, ""
+    if view.width is not None:
+        check_width(view.width)
+    if view.trust and trust is None:
+        raise UsageError(
+            "there is no trust report of this graph; run circuit-tracer trust first, or leave out "
+            "`trust`"
+        )
+    with_trust = view.width is None if view.trust is None else view.trust
+    shown, said, routes = pruned, "", []
     if view.routes is not None:
         shown = routes_alone(pruned, view.routes)
+        routes = leading_routes(pruned, view.routes)
         kept = int(shown.node_kept.sum()), int(pruned.node_kept.sum())
         said = (
             f"The {view.routes} strongest routes through features to each target alone: "
@@ -89,14 +124,17 @@ def pruned_svg(
             f" {len(groups):,} supernodes stand for their members, {len(shown.graph.nodes):,} "
             f"nodes for {before:,}; an edge is the share of what goes into a group."
         )
-    return svg(
+    drawn = drawn_graph(
         shown,
         max_nodes=view.max_nodes,
-        trust=trust,
+        trust=trust if with_trust else None,
         heads=heads,
         drawn=said.strip(),
-        alone=view.alone,
+        legend=view.usual_legend,
+        width_mm=view.width,
     )
+    words = caption(pruned, shown, drawn, drawn=said.strip(), routes=routes)
+    return Drawing(drawn.svg, words)
 
 
 def comparison_svg(comparison: Comparison, folders: Sequence[Path], *, max_nodes: int) -> str:
@@ -141,7 +179,7 @@ def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = 
     done = finished(svg, width_mm=width_mm, theme=theme)
     if width_mm is not None and (points := smallest_letters(svg, width_mm)) < LEGIBLE:
         logger.info(
-            f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer "
-            "nodes (`max_nodes`, `routes`) or a wider figure"
+            f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer routes "
+            "(`routes`), a shorter legend (`legend`) or a wider figure"
         )
     return done.encode() if form == "svg" else raster(done, form)

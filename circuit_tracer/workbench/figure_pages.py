@@ -31,13 +31,16 @@ from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.reading import read_bytes, read_toml, readable
-from circuit_tracer.render.composing import Panel, checked, compose
+from circuit_tracer.render.composing import Panel, checked, compose, paper_grid
+from circuit_tracer.render.legend import LegendKind
 from circuit_tracer.render.merged import merged_svg
-from circuit_tracer.render.page_size import Theme
+from circuit_tracer.render.page_size import Theme, check_width
 from circuit_tracer.workbench.drawing import Level, View, graph_svg
 
 WIDTH = 180.0
 """Millimetres: the two columns of most journals."""
+TWO_COLUMNS = 120.0
+"""Millimetres: narrower pages have one column of panels."""
 MOST_PANELS = 26
 LARGEST = 16 << 20
 """Bytes of an SVG file that is read."""
@@ -75,7 +78,7 @@ class Spec:
     width: float = WIDTH
     """Millimetres."""
     columns: int | None = None
-    """As many as there are panels, two at most, if None."""
+    """As many as there are panels, two at most, if None; one on a narrow page."""
     title: str = ""
     theme: Theme = "print"
 
@@ -121,26 +124,33 @@ def _panel(record: Any, where: str) -> PanelSpec:
 
 
 def page_of(spec: Spec, folder: Path) -> str:
-    """The page as SVG, in its own units and on white; places are relative to the folder."""
+    """The page as SVG on white, laid out for its width; places are relative to the folder."""
+    check_width(spec.width)
+    usual = min(1 if spec.width < TWO_COLUMNS else 2, len(spec.panels))
+    grid = paper_grid(spec.width, spec.columns or usual)
     panels = []
     for number, panel in enumerate(spec.panels, start=1):
+        span = min(max(panel.span, 1), grid.columns)  # `compose` refuses any other
         try:
-            panels.append(Panel(_drawn(panel, folder), panel.title, panel.span))
+            figure = _drawn(panel, folder, grid.across_mm(span))
         except UsageError as e:
             raise UsageError(f"panel {number}: {e}") from e
-    return compose(panels, columns=spec.columns or min(2, len(panels)), name=spec.title)
+        panels.append(Panel(figure, panel.title, panel.span))
+    return compose(panels, grid, name=spec.title)
 
 
-def _drawn(panel: PanelSpec, folder: Path) -> str:
+def _drawn(panel: PanelSpec, folder: Path, width: float) -> str:
+    """The panel's figure, for so many millimetres on paper."""
     max_nodes = panel.top_n or 60
     if panel.graph is not None:
         level = panel.level or "nodes"
-        view = View(max_nodes, panel.routes, level, alone=not panel.legend)
+        legend: LegendKind = "full" if panel.legend else "none"
+        view = View(max_nodes, panel.routes, level, width, legend, None)
         return graph_svg(folder / panel.graph, view)
     if panel.merged is not None:
         first, second = (open_graph(folder / place) for place in panel.merged)
         merged = merge(first, second, align(first.graph, second.graph))
-        return merged_svg(merged, first, second, max_nodes=max_nodes)
+        return merged_svg(merged, first, second, max_nodes=max_nodes, width_mm=width)
     path = folder / (panel.svg or "")
     content = read_bytes(path, UsageError, "draw it first", LARGEST)
     with readable(path, UsageError, "draw it again", problem="is no SVG"):

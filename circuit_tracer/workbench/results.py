@@ -81,7 +81,14 @@ class Figure(str):
     True
     """
 
-    __slots__ = ()
+    caption: str
+    """What it shows, in words for a paper; "" where nothing is known of it."""
+
+    def __new__(cls, svg: str, caption: str = "") -> Figure:
+        """The text, with its caption beside it."""
+        figure = super().__new__(cls, svg)
+        figure.caption = caption
+        return figure
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write a .svg, .pdf or .png file, as the name ends; returns it."""

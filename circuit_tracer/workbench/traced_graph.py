@@ -17,9 +17,10 @@ from circuit_tracer.graphs import Edges, PrunedGraph, prune
 from circuit_tracer.graphs.head_loadings import HeadLoadings, are_strongest
 from circuit_tracer.graphs.routes.paths import nth_path
 from circuit_tracer.render.describe import score_lines
+from circuit_tracer.render.legend import LEGENDS, LegendKind
 from circuit_tracer.render.page_size import THEMES, Theme, finished
 from circuit_tracer.render.trust_panel import StoredVerdict
-from circuit_tracer.workbench.drawing import LEVELS, Level, View, pruned_svg
+from circuit_tracer.workbench.drawing import LEVELS, Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
 from circuit_tracer.workbench.graph_tables import GraphTables
@@ -89,25 +90,36 @@ class TracedGraph(GraphTables):
         max_nodes: int = 60,
         level: Level = "nodes",
         theme: Theme = "print",
-        alone: bool | None = None,
+        legend: LegendKind | None = None,
+        trust: bool | None = None,
     ) -> Figure:
         """The figure, as text that a notebook draws and `.save("graph.pdf")` writes.
 
-        `width_mm` is its width on paper, `routes` draws so many strongest routes alone. `alone` is
-        the bare graph without legend and trust panel, by default where a width is given. Raises
-        UsageError for a width that no page has.
+        It is laid out for `width_mm` on paper, with letters of 6 points and more and as many nodes
+        as then fit; `routes` draws so many strongest routes alone. `legend` is "none", "short" or
+        "full", `trust` whether the report's panel is below: by default both, and neither where a
+        width is given. `.caption` says in words what is drawn. Raises UsageError for a width that
+        no page has, and for `trust=True` without a report.
 
         >>> import circuit_tracer as ct
         >>> g = ct.trace("a banana is", targets=["yellow"])
-        >>> 'width="85mm"' in g.svg(width_mm=85, routes=3)
-        True
+        >>> figure = g.svg(width_mm=85, routes=3)
+        >>> 'width="85mm"' in figure, figure.caption.startswith("Attribution graph of sprout")
+        (True, True)
         """
-        alone = width_mm is not None if alone is None else alone
-        view = View(max_nodes, routes, one_of("`level`", level, LEVELS), alone)
-        figure = pruned_svg(
+        view = View(
+            max_nodes,
+            routes,
+            one_of("`level`", level, LEVELS),
+            width_mm,
+            None if legend is None else one_of("`legend`", legend, LEGENDS),
+            trust,
+        )
+        drawing = pruned_drawing(
             self.pruned, view, folder=self.folder, trust=self._verdict(), heads=self._heads
         )
-        return Figure(finished(figure, width_mm=width_mm, theme=one_of("`theme`", theme, THEMES)))
+        colors = one_of("`theme`", theme, THEMES)
+        return Figure(finished(drawing.svg, width_mm=width_mm, theme=colors), drawing.caption)
 
     def html(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the interactive page, one file without outside addresses; an earlier page goes.
@@ -310,7 +322,8 @@ class TracedGraph(GraphTables):
             f"<td style='text-align:left'>{escape(one.meaning)}</td></tr>"
             for one in score_lines(self.pruned)
         )
-        _, tag, figure = self.svg(alone=True).partition("<svg")  # no XML declaration inside a page
+        drawn = self.svg(legend="none", trust=False)
+        _, tag, figure = drawn.partition("<svg")  # no XML declaration inside a page
         return f"{tag}{figure}<table>{lines}</table>"
 
     def __dir__(self) -> list[str]:

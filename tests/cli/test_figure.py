@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from circuit_tracer.render.page_size import smallest_letters
 from tests.cli.conftest import Outcome, Run
 
 Banana = tuple[Path, Outcome]
@@ -31,7 +33,8 @@ def test_width_theme_and_routes_make_other_figures(banana: Banana, run: Run) -> 
     narrow = run("render", place, "-o", "narrow.svg", "--width", "60")
     assert narrow.code == 0, narrow.err
     assert 'width="60mm"' in Path("narrow.svg").read_text()
-    assert "letters" in narrow.err  # too small to read at that width
+    assert narrow.err == ""  # laid out for that width, with letters large enough to read
+    assert smallest_letters(Path("narrow.svg").read_text(), 60) >= 6
     assert run("render", place, "-o", "dark.svg", "--theme", "dark").code == 0
     assert Path("dark.svg").read_text() != Path("all.svg").read_text()
     outcome = run("render", place, "-o", "routes.svg", "--routes", "2")
@@ -40,6 +43,40 @@ def test_width_theme_and_routes_make_other_figures(banana: Banana, run: Run) -> 
     assert any("2 strongest routes" in words for words in _texts("routes.svg"))
     assert run("render", place, "-o", "few.svg", "--top-n", "3").code == 0
     assert _circles("few.svg") < _circles("all.svg")
+
+
+def test_legend_trust_and_caption_are_asked_for(banana: Banana, run: Run) -> None:
+    place = str(banana[0])
+    assert run("render", place, "-o", "bare.svg", "--width", "85").code == 0
+    for file, arguments, there, missing in (
+        ("full.svg", ("--width", "85", "--legend", "full"), "Settings", "Trust, tested briefly"),
+        ("short.svg", ("--width", "85", "--legend", "short"), "feature", "Settings"),
+        ("trust.svg", ("--width", "85", "--trust"), "Trust, tested briefly", "Settings"),
+        ("own.svg", ("--no-trust",), "Settings", "Trust, tested briefly"),
+    ):
+        outcome = run("render", place, "-o", file, *arguments)
+        assert outcome.code == 0, outcome.err
+        words = " ".join(_texts(file))
+        assert there in words
+        assert missing not in words
+        assert there not in " ".join(_texts("bare.svg"))
+    caption = run("render", place, "--caption", "--routes", "2")
+    assert caption.code == 0, caption.err
+    assert 'for the prompt "a banana is" and the target' in caption.out
+    assert "(2) " in caption.out
+    assert run("render", place, "--caption", "-o", "bare.svg").code != 0  # there already
+    record = json.loads(run("render", place, "--caption", "-o", "new.svg", "--json").out)
+    assert record["file"] == "new.svg"
+    assert record["caption"].startswith("Attribution graph of sprout")
+
+
+def test_a_trust_panel_without_a_report_is_refused(banana: Banana, run: Run) -> None:
+    own = shutil.copytree(banana[0], "untested")
+    (Path(own) / "trust.json").unlink()
+    outcome = run("render", str(own), "-o", "x.svg", "--trust")
+    assert outcome.code != 0
+    assert "no trust report" in outcome.err
+    assert not Path("x.svg").exists()
 
 
 def test_supernodes_are_drawn_as_single_nodes(banana: Banana, run: Run) -> None:

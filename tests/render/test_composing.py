@@ -35,11 +35,11 @@ def test_a_width_in_millimetres_keeps_the_proportions() -> None:
 
 
 def test_letters_are_measured_on_paper_in_panels_too() -> None:
-    figure = svg(small(), alone=True)
+    figure = svg(small(), legend="none")
     sizes = [float(found) for found in re.findall(r'font-size="([\d.]+)"', figure)]
     points = min(sizes) * 100 / size_of(figure).width * 72 / 25.4
     assert smallest_letters(figure, 100) == pytest.approx(points)
-    page = compose([Panel(figure), Panel(figure)], columns=2)
+    page = compose([Panel(figure), Panel(figure)])
     one = (1000 - 2 * 16 - 22) / 2  # a column of the page, in its units
     assert smallest_letters(page, 200) == pytest.approx(
         min(sizes) * one / size_of(figure).width * 0.2 * 72 / 25.4, rel=1e-4
@@ -78,9 +78,9 @@ def test_a_theme_leaves_text_alone() -> None:
 
 
 def test_panels_stand_in_a_grid_and_do_not_overlap() -> None:
-    figures = [svg(small(), alone=True), svg(middle(), alone=True), svg(small())]
+    figures = [svg(small(), legend="none"), svg(middle(), legend="none"), svg(small())]
     panels = [Panel(one, f"panel {i}", span=2 if i == 2 else 1) for i, one in enumerate(figures)]
-    page = compose(panels, columns=2, name="a page <&>")
+    page = compose(panels, name="a page <&>")
     root = _root(page)
     boxes = [
         tuple(float(str(one.get(key))) for key in ("x", "y", "width", "height"))
@@ -99,12 +99,12 @@ def test_panels_stand_in_a_grid_and_do_not_overlap() -> None:
     words = [one.text for one in root.findall(f"{SVG}text")]
     assert [word for word in words if word in ("A", "B", "C", "D")] == ["A", "B", "C"]
     assert "a page <&>" in words
-    assert compose(panels, columns=2, name="a page <&>") == page
+    assert compose(panels, name="a page <&>") == page
 
 
 def test_a_panel_wider_than_the_page_is_refused() -> None:
     with pytest.raises(UsageError, match="spans 3"):
-        compose([Panel(svg(small()), span=3)], columns=2)
+        compose([Panel(svg(small()), span=3)])
     with pytest.raises(UsageError, match="at least one"):
         compose([])
 

@@ -208,7 +208,10 @@ def test_features_of_a_text_have_strengths_of_their_own(g: ct.TracedGraph) -> No
 def test_a_figure_with_a_width_is_the_bare_graph(g: ct.TracedGraph) -> None:
     assert "Settings" in g.svg()
     assert "Settings" not in g.svg(width_mm=85)
-    assert "Settings" in g.svg(width_mm=180, alone=False)
+    assert "Settings" in g.svg(width_mm=180, legend="full")
+    short = g.svg(width_mm=180, legend="short")
+    assert "feature" in short
+    assert "Settings" not in short
 
 
 def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import Selection
+from circuit_tracer.render.spacing import Spacing
 from circuit_tracer.render.text import printable
 
 WIDTH = 760.0
@@ -69,7 +70,7 @@ def combine(routes: TwoRoutes) -> Combined:
         edge_kept=np.ones(len(arrows), dtype=np.bool_),
         influence=np.array([box.influence for box in boxes]),
     )
-    layout = lay_out(pruned, selection, narrowest=WIDTH, apart=second)
+    layout = lay_out(pruned, selection, Spacing(narrowest=WIDTH, apart=second))
     return Combined(boxes, arrows, second, graph, selection, layout)
 
 
