@@ -42,7 +42,7 @@ USUAL_EDGES = 30, 1.5
 COLUMN_GAPS = (80.0, 40.0, 20.0, 8.0, 0.0)
 FEWER = 0.8
 FEWEST_NODES = 6
-TOKENS = (MAX_TOKENS, 18, 13, 10, 8, 6)
+TOKENS = (MAX_TOKENS, 18, 13, 10, 8, 6, 4, 2)
 TALLEST_MM, TALLER = 64.0, 0.5
 """A figure is at most so high, and so much of its width more."""
 PRICE_OF_TURNING = 0.5

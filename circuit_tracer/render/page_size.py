@@ -24,7 +24,7 @@ THEMES: tuple[Theme, ...] = ("print", "light", "dark")
 NARROWEST, WIDEST = 20.0, 1200.0
 """Millimetres."""
 
-_ROOT = re.compile(r'<svg [^>]*?width="(?P<width>[\d.]+)" height="(?P<height>[\d.]+)"[^>]*>')
+_ROOT = re.compile(r'<svg [^>]*?viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"[^>]*>')
 _SIZES = re.compile(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 _COLOR = re.compile(r'\b(fill|stroke)="#([0-9a-f]{6})"')

@@ -39,7 +39,7 @@ from circuit_tracer.workbench.drawing import Level, View, graph_svg
 
 WIDTH = 180.0
 """Millimetres: the two columns of most journals."""
-TWO_COLUMNS = 120.0
+TWO_COLUMNS = 150.0
 """Millimetres: narrower pages have one column of panels."""
 MOST_PANELS = 26
 LARGEST = 16 << 20
