@@ -27,8 +27,9 @@ from circuit_tracer.models.frozen import (
     freeze_attention,
 )
 from circuit_tracer.models.norms import FrozenNorm
-from circuit_tracer.models.parts import ReadPoint
+from circuit_tracer.models.parts import RESIDUAL, MlpReadPoint
 from circuit_tracer.models.wiring import Wiring
+from circuit_tracer.transcoders.dictionary import reading_point
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 
@@ -202,10 +203,14 @@ def read_features(
     They are zero at the first `n_zeroed` positions.
     """
     seen, activations = [], []
+    reads = dictionary.reads
     for i in range(wiring.n_layers):
-        resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
-        mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
-        seen.append(wiring.read(dictionary.reads, i, resid_mid, mlp_in))
+        if reads == RESIDUAL:
+            seen.append(torch.stack([capture.resid_post(i) for capture in captures]))
+        else:
+            resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
+            mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
+            seen.append(wiring.read(reads, i, resid_mid, mlp_in))
         activations.append(dictionary.layers[i].encode(seen[i]))
         activations[i][:, :n_zeroed] = 0
     return seen, activations
@@ -270,7 +275,8 @@ def _frozen_layer(
     added = written if write is None else write.apply(written)
     if dictionary.writes == "hook_mlp_out":
         written, write = added, None
-    read = freeze_read(wiring, dictionary.reads, layer, capture.resid_mid[layer])
+    reads = reading_point(dictionary.identity.name, dictionary.reads)
+    read = freeze_read(wiring, reads, layer, capture.resid_mid[layer])
     constant = transcoder.b_dec.expand_as(written)
     if transcoder.W_skip is not None and read.bias is not None:
         constant = constant + transcoder.W_skip @ read.bias
@@ -316,7 +322,7 @@ def _cast(thing: Any, dtype: torch.dtype) -> Any:
 
 
 def freeze_read(
-    wiring: Wiring, reads: ReadPoint, layer: int, resid_mid: Float[Tensor, "T d"]
+    wiring: Wiring, reads: MlpReadPoint, layer: int, resid_mid: Float[Tensor, "T d"]
 ) -> FrozenNorm:
     """From the residual stream before the MLP's norm to the reading point."""
     norm = wiring.norm("mlp_norm", layer)

@@ -33,7 +33,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention
-from circuit_tracer.transcoders.dictionary import check_fits
+from circuit_tracer.transcoders.dictionary import check_fits, reading_point
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 from circuit_tracer.versions import versions
 
@@ -257,7 +257,9 @@ def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assem
 
 
 def check_together(dictionary: AnyDictionary, model: Model) -> None:
-    """Raise DictionaryError unless a dictionary is for this model, on its device, in its dtype."""
+    """Raise DictionaryError unless a dictionary stands for this model's MLPs, on its device, in its
+    dtype."""
+    reading_point(dictionary.identity.name, dictionary.reads)
     check_fits(dictionary.identity.name, dictionary.shape, model)
     if isinstance(dictionary, Neurons):
         return  # the model's own

@@ -101,11 +101,12 @@ def print_layers(layers: list[dict[str, Any]]) -> None:
     """The figures of each layer, if there are any."""
     if layers:
         print("layer    FVU  median  pooled     L0   dead")
-    for number, layer in enumerate(layers):
+    for place, layer in enumerate(layers):
         fvu, median, pooled = (
             float("nan") if layer[name] is None else layer[name]
             for name in ("fvu", "fvu_median", "fvu_pooled")
         )
+        number = layer.get("layer", place)  # earlier versions stored every layer without it
         print(
             f"{number:5} {fvu:6.3f} {median:7.3f} {pooled:7.4f} {layer['l0']:6.1f} "
             f"{layer['dead']:6.1%}"

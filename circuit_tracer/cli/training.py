@@ -17,6 +17,7 @@ from circuit_tracer.cli.dictionaries import (
 )
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import progress_line, say
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.transcoders import training
 from circuit_tracer.transcoders.training import checkpoint, config, run
 from circuit_tracer.workbench import opening
@@ -35,6 +36,17 @@ def train(
         option("--held-out", help="Text for the evaluation; 5 % of TEXT by default."),
     ] = None,
     kind: Annotated[str, option("--kind", help="plt (per layer) or clt (cross-layer).")] = "plt",
+    reads: Annotated[
+        str,
+        own(
+            "--reads", help="mlp (its input) or, with --writes resid, resid: a sparse autoencoder."
+        ),
+    ] = "mlp",
+    writes: Annotated[str, own("--writes", help="mlp (its output) or resid.")] = "mlp",
+    layers: Annotated[
+        str | None,
+        own("--layers", help="resid: the layers after which to train, 1,2,3; else all of them."),
+    ] = None,
     activation: Annotated[str, option("--activation", help="topk or jumprelu.")] = "topk",
     n_features: Annotated[int, option("--features", help="Features a layer.")] = 1024,
     k: Annotated[int | None, option("--k", help="TopK: active features a token.")] = None,
@@ -63,8 +75,17 @@ def train(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Train a dictionary on a text file. The same command goes on where a stopped one was."""
-    given = invocation.values()
+    """Train a dictionary on a text file. The same command goes on where a stopped one was.
+
+    Transcoders of the MLPs, or sparse autoencoders of the residual stream with --reads resid
+    --writes resid.
+    """
+    given = {
+        **invocation.values(),
+        "reads": config.READS[one_of("--reads", reads, tuple(config.READS))],
+        "writes": config.WRITES[one_of("--writes", writes, tuple(config.WRITES))],
+        "layers": None if layers is None else _numbers(layers),
+    }
     settings = [field.name for field in fields(config.TrainingConfig) if field.name in given]
     wanted = config.TrainingConfig(**{name: given[name] for name in settings})
     check_text(text)
@@ -90,6 +111,14 @@ def train(
             path = make_cards(opened, str(out), held_out or text, row_length or 128)
         say(f"feature cards: {path}")
     print_evaluation(summary.evaluation, json)
+
+
+def _numbers(listed: str) -> tuple[int, ...]:
+    """Layers with commas; UsageError for what is no number."""
+    try:
+        return tuple(int(part) for part in listed.split(","))
+    except ValueError as error:
+        raise UsageError(f'--layers "{listed}" must be layers with commas: 1,2,3') from error
 
 
 def _goes_on(out: Path, checkpoint_steps: int) -> str:

@@ -12,6 +12,8 @@ Every pass runs the model's own modules; what a mode freezes is put back in as i
    is clamped at many positions and layers ends at the value asked for, whatever the others did;
 4. (change x decoder) is added where the dictionary writes, at the layers `Writes` says. All else in
    the MLP's output stays, the error term included;
+   A sparse autoencoder reads and writes the residual stream after its layer. No MLP output contains
+   its features, so the activation in this very pass counts unless all is linear;
 5. with `Freezing.features`, a graph's other features respond linearly on top (`linear.py`).
 
 Shapes: B rows (one intervention each), T tokens, L layers, d model width, n entries.
@@ -33,6 +35,7 @@ from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.interventions.spec import LARGEST
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_ENCODED = 1 << 25
@@ -87,7 +90,9 @@ class EditedRun:
         """By reading layer: changes of the activations of features that respond linearly (B, n)."""
         paths = self.wiring.paths
         at_post_norm = paths.mlp_post_norm is not None and dictionary.writes == "hook_mlp_out"
-        self.write_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
+        self.frozen_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
+        self.is_residual = dictionary.writes == RESIDUAL
+        self.write_place: Place = "layer" if self.is_residual else self.frozen_place
         self.has_mlp_norm = paths.mlp_norm is not None
 
     def wants(self, place: Place, layer: int) -> bool:
@@ -99,15 +104,21 @@ class EditedRun:
         if place == "attention":
             return self.freezing.attention
         reads = self.keeps_reading or layer in self.plan.features
-        if place == "mlp_norm" or (place == "mlp" and reads):
-            return reads
-        return place == self.write_place and self._writes(layer)
-
-    def _writes(self, layer: int) -> bool:
-        """Whether the output of a layer's MLP is not left as the model has it."""
-        if layer <= self.highest_end or layer in self.plan.errors:
+        if place in (("layer",) if self.is_residual else ("mlp_norm", "mlp")) and reads:
             return True
-        return any(self._reaches(reading, layer) for reading in self.plan.features)
+        return self._freezes(place, layer) or self._writes(place, layer)
+
+    def _freezes(self, place: Place, layer: int) -> bool:
+        """Whether this is an MLP's output that is frozen in some row."""
+        return place == self.frozen_place and layer <= self.highest_end
+
+    def _writes(self, place: Place, layer: int) -> bool:
+        """Whether something is added here."""
+        if place != self.write_place:
+            return False
+        return layer in self.plan.errors or any(
+            self._reaches(reading, layer) for reading in self.plan.features
+        )
 
     def _reaches(self, reading: int, layer: int) -> bool:
         return reading <= layer < reading + self.dictionary.layers[reading].n_written
@@ -120,12 +131,18 @@ class EditedRun:
             return self._attended(layer, seen)
         if place == "mlp_norm":
             self.mid = seen
-        if place == "mlp":
+        if place == ("layer" if self.is_residual else "mlp"):
             self._read(layer, seen)
         norm = self.freezing.norms.get((place, layer))
         out = given if norm is None else norm(seen)
-        if place == self.write_place and self._writes(layer):
-            return self._rewritten(layer, out)
+        freezes = self._freezes(place, layer)
+        if not freezes and not self._writes(place, layer):
+            return out
+        out = out.clone()
+        if freezes:
+            self._freeze(layer, out)
+        if place == self.write_place:
+            self._add(layer, out)
         return out
 
     def largest_change(self) -> float:
@@ -145,9 +162,11 @@ class EditedRun:
 
     # Reading: what the changed features' activations are and by how much they are to change
 
-    def _read(self, layer: int, mlp_in: Tensor) -> None:
-        mid = mlp_in if self.mid is None or not self.has_mlp_norm else self.mid
-        read = self.wiring.read(self.dictionary.reads, layer, mid, mlp_in)
+    def _read(self, layer: int, seen: Tensor) -> None:
+        read, reads = seen, self.dictionary.reads
+        if reads != RESIDUAL:
+            mid = seen if self.mid is None or not self.has_mlp_norm else self.mid
+            read = self.wiring.read(reads, layer, mid, seen)
         if self.keeps_reading:
             self.seen.append(read)
         if layer in self.plan.features:
@@ -162,6 +181,8 @@ class EditedRun:
     ) -> Float[Tensor, "n"]:
         """New activations minus those that the MLP outputs contain."""
         frozen = self.end[entries.row] >= layer
+        if self.is_residual:
+            frozen = torch.full_like(frozen, self.freezing.skips_carry)
         first = None
         if self.original is not None:
             first = self.original.activations[layer][entries.position, entries.index]
@@ -205,14 +226,14 @@ class EditedRun:
 
     # Writing: what is frozen of an MLP's output, and what is added to it
 
-    def _rewritten(self, layer: int, given: Tensor) -> Tensor:
-        out = given.clone()
-        frozen = (self.end >= layer).nonzero().squeeze(1)
-        if len(frozen):
-            assert self.original is not None, "only an output that was seen can be frozen"
-            out[frozen] = self.original.written[layer].to(out.dtype)
-            if self.freezing.skips_carry:
-                self._carry_skip(layer, out, frozen)
+    def _freeze(self, layer: int, out: Tensor) -> None:
+        assert self.original is not None, "only an output that was seen can be frozen"
+        rows = (self.end >= layer).nonzero().squeeze(1)
+        out[rows] = self.original.mlp_written(layer).to(out.dtype)
+        if self.freezing.skips_carry and not self.is_residual:
+            self._carry_skip(layer, out, rows)
+
+    def _add(self, layer: int, out: Tensor) -> None:
         for reading, (entries, change) in self.changed.items():
             if self._reaches(reading, layer):
                 self._write(reading, layer, entries, change, out)
@@ -222,12 +243,11 @@ class EditedRun:
         for row, position, amount in self.plan.errors.get(layer, ()):
             assert self.original is not None, "errors are those of the original pass"
             out[row, position] += (amount - 1) * self.original.errors[layer][position]
-        return out
 
     def _write(
         self, reading: int, layer: int, entries: Entries, change: Float[Tensor, "n"], out: Tensor
     ) -> None:
-        """Add what changed features of one layer write to the MLP output of another."""
+        """Add what changed features of one layer write to the output of another."""
         if reading < layer and self.freezing.writes == "own":
             return
         if reading < layer and self.freezing.writes == "frozen":

@@ -17,6 +17,8 @@ from circuit_tracer.attribution.replacement import read_features
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
+from circuit_tracer.models.parts import RESIDUAL, WritePoint
+from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.dictionary import check_fits
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
@@ -46,6 +48,11 @@ class Original:
         """The tokens that were run."""
         ids: list[int] = self.capture.token_ids.tolist()
         return ids
+
+    def mlp_written(self, layer: int) -> Float[Tensor, "T d"]:
+        """An MLP's true output: where transcoders write, or else as the module gives it."""
+        is_residual = self.dictionary.writes == RESIDUAL
+        return self.capture.mlp_out[layer] if is_residual else self.written[layer]
 
     @cached_property
     def errors(self) -> list[Float[Tensor, "T d"]]:
@@ -77,14 +84,21 @@ def run_original(
         seen=tuple(of_layer[0] for of_layer in seen),
         activations=tuple(of_layer[0] for of_layer in activations),
         written=tuple(
-            capture.mlp_out[i]
-            if dictionary.writes == "mlp.hook_out"
-            else wiring.mlp_added(i, capture.mlp_out[i])
-            for i in range(model.n_layers)
+            _written(capture, wiring, dictionary.writes, i) for i in range(model.n_layers)
         ),
         dictionary=dictionary,
         n_zeroed=n_zeroed,
     )
+
+
+def _written(
+    capture: Capture, wiring: Wiring, writes: WritePoint, layer: int
+) -> Float[Tensor, "T d"]:
+    """What is where a dictionary writes."""
+    if writes == RESIDUAL:
+        return capture.resid_post(layer)
+    given = capture.mlp_out[layer]
+    return given if writes == "mlp.hook_out" else wiring.mlp_added(layer, given)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.interventions.spec import Change, Intervention, check_intervention
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 
@@ -139,6 +140,11 @@ def check_node(change: Change, dictionary: AnyDictionary) -> None:
             raise UsageError(f"{change.name}: neurons leave no error, so there is none to change")
         return
     count = dictionary.layers[change.layer].n_features
+    if not count and isinstance(dictionary, Dictionary):
+        numbers = ", ".join(map(str, dictionary.numbers))
+        raise UsageError(
+            f"{change.name}: {name} has features after layer {numbers} alone; choose one of them"
+        )
     if not 0 <= change.feature < count:
         raise UsageError(
             f"{change.name}: layer {change.layer} of {name} has features 0 to {count - 1}; "

@@ -1,4 +1,4 @@
-"""Every nnsight call lives here: read a forward pass, stop it early, or replace its MLPs.
+"""Every nnsight call lives here: read a forward pass, stop it early, or replace parts of it.
 
 nnsight wants modules asked for in execution order and trace bodies on lines of their own; its
 import reads `-v` from the command line and is slow, so it happens inside the functions here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
@@ -18,18 +18,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models.parallel import whole_heads
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, ReadPoint, WritePoint
 from circuit_tracer.models.wiring import Wiring
 
 Replacement = Callable[[int, Tensor], Tensor]
-"""(layer, what a dictionary reads there (B, T, d)) -> MLP output (B, T, d)."""
+"""(layer, what a dictionary reads there (B, T, d)) -> what it writes there instead (B, T, d)."""
 
 PlaceInLayer = Literal[
     "attention_norm", "attention", "attention_post_norm", "mlp_norm", "mlp", "mlp_post_norm"
 ]
 """Modules of a decoder layer, in the order they run."""
-Place = Literal["embedding", PlaceInLayer, "final_norm"]
-"""A module whose output can be edited, as `Paths` calls it."""
+Place = Literal["embedding", PlaceInLayer, "layer", "final_norm"]
+"""A module whose output can be edited, as `Paths` calls it. A layer's output is the residual stream
+after it."""
 
 
 @runtime_checkable
@@ -45,7 +46,8 @@ class Edits(Protocol):
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
         """The module's output (B, T, d) from what it read and what it gave itself.
 
-        `given` itself leaves it as it is. At the embedding `seen` is what it gave.
+        `given` itself leaves it as it is. At the embedding and after a layer `seen` is what it
+        gave.
         """
 
 
@@ -75,6 +77,11 @@ class Capture:
     pass_length: int
     """Tokens of the pass: these T are the first of them. Rotations may depend on it (rope.py)."""
 
+    def resid_post(self, layer: int) -> Float[Tensor, "T d"]:
+        """Residual stream after a layer."""
+        last = layer + 1 == len(self.resid_pre)
+        return self.resid_final if last else self.resid_pre[layer + 1]
+
     def first(self, n_tokens: int) -> Capture:
         """This pass up to a position: nothing after it matters there, the model is causal."""
         if n_tokens == len(self.token_ids):
@@ -90,7 +97,10 @@ class Capture:
 
 
 class MlpActivity(NamedTuple):
-    """What a dictionary reads and what it must write at every MLP, for rows or a list of tokens."""
+    """What a dictionary reads and what it must write at its layers, for rows or a list of tokens.
+
+    Of a residual dictionary they are one tensor.
+    """
 
     inputs: Float[Tensor, "L *places d"]
     outputs: Float[Tensor, "L *places d"]
@@ -99,7 +109,9 @@ class MlpActivity(NamedTuple):
         """Some places: tokens that a mask or indices choose."""
         if isinstance(places, Tensor):
             places = places.to(self.inputs.device)
-        return MlpActivity(self.inputs[:, places], self.outputs[:, places])
+        inputs = self.inputs[:, places]
+        same = self.outputs is self.inputs
+        return MlpActivity(inputs, inputs if same else self.outputs[:, places])
 
 
 @contextmanager
@@ -134,15 +146,30 @@ def _mid(layer: Any, wiring: Wiring) -> Any:
 
 def _written(layer: Any, wiring: Wiring, writes: WritePoint) -> Any:
     """The module whose output a dictionary replaces."""
+    if writes == RESIDUAL:
+        return layer
     post_norm = wiring.paths.mlp_post_norm
     return layer.get(post_norm if post_norm and writes == "hook_mlp_out" else wiring.paths.mlp)
 
 
 def _read(layer: Any, i: int, wiring: Wiring, reads: ReadPoint) -> Any:
     """What a dictionary reads in layer i, inside a trace."""
+    if reads == RESIDUAL:
+        return _first(layer.output)
     mid = _mid(layer, wiring)
     mlp_in = layer.get(wiring.paths.mlp).input
     return wiring.read(reads, i, mid, mlp_in)
+
+
+def _first(output: Any) -> Any:
+    """The hidden state that a module gives, alone or before other things."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _replace(module: Any, value: Tensor) -> None:
+    """Set the hidden state that a module gives, inside a trace."""
+    output = module.output
+    module.output = (value, *output[1:]) if isinstance(output, tuple) else value
 
 
 @torch.no_grad()
@@ -205,25 +232,29 @@ def capture_mlps(
     token_ids: Tensor,
     reads: ReadPoint = "mlp.hook_in",
     writes: WritePoint = "mlp.hook_out",
+    at: Sequence[int] | None = None,
 ) -> MlpActivity:
-    """What a dictionary reads and must write at every layer, for rows of tokens (B, T).
+    """What a dictionary reads and must write at the layers `at` (all by default), in their order,
+    for rows of tokens (B, T).
 
-    The pass stops after the last MLP: the unembedding is not needed.
+    The pass stops after the last of them: the unembedding is not needed.
     """
     layers = _envoys(wrapped, wiring)
+    numbers = range(len(layers)) if at is None else at
     inputs: list[Any] = []
     outputs: list[Any] = []
     wiring.start_pass()
     with wrapped.trace(token_ids) as tracer:
-        for i, layer in enumerate(layers):
-            inputs.append(_read(layer, i, wiring, reads).save())
-            outputs.append(_written(layer, wiring, writes).output.save())
+        for i in numbers:
+            inputs.append(_read(layers[i], i, wiring, reads).save())
+            if reads != RESIDUAL:
+                outputs.append(_written(layers[i], wiring, writes).output.save())
         tracer.stop()
     here = token_ids.device
-    return MlpActivity(
-        torch.stack([one.to(here) for one in inputs]),
-        torch.stack([one.to(here) for one in outputs]),
-    )
+    read = torch.stack([one.to(here) for one in inputs])
+    if reads == RESIDUAL:
+        return MlpActivity(read, read)
+    return MlpActivity(read, torch.stack([one.to(here) for one in outputs]))
 
 
 @torch.no_grad()
@@ -235,7 +266,7 @@ def run_with_mlps(
     reads: ReadPoint = "mlp.hook_in",
     writes: WritePoint = "mlp.hook_out",
 ) -> Float[Tensor, "B T V"]:
-    """Logits of rows of tokens (B, T), every MLP's output replaced in layer order if asked.
+    """Logits of rows of tokens (B, T), what a dictionary writes replaced in layer order if asked.
 
     They are the model's own, after a soft-cap where there is one.
     """
@@ -245,7 +276,7 @@ def run_with_mlps(
         if substitute is not None:
             for i, layer in enumerate(layers):
                 seen = _read(layer, i, wiring, reads)
-                _written(layer, wiring, writes).output = substitute(i, seen)
+                _replace(_written(layer, wiring, writes), substitute(i, seen))
         logits = head.output.save()
     result: Tensor = logits
     cap = wiring.logit_softcap
@@ -285,6 +316,8 @@ def run_edited(
                 name = getattr(wiring.paths, place)
                 if name is not None and edits.wants(place, i):
                     _edit_module(layer.get(name), edits, place, i, here)
+            if edits.wants("layer", i):
+                _edit_module(layer, edits, "layer", i, here)
         if edits.wants("final_norm", len(layers)):
             final = wrapped.get(wiring.paths.final_norm)
             _edit_module(final, edits, "final_norm", len(layers), here)
@@ -295,11 +328,11 @@ def run_edited(
 
 def _edit_module(module: Any, edits: Edits, place: Place, layer: int, here: torch.device) -> None:
     """Ask for one module's output and set it, inside a trace."""
-    seen, output = module.input, module.output
-    given = output[0] if isinstance(output, tuple) else output
-    edited = _edited(edits, place, layer, seen, given, here)
+    seen = None if place == "layer" else module.input  # a layer's is past by now
+    given = _first(module.output)
+    edited = _edited(edits, place, layer, given if seen is None else seen, given, here)
     if edited is not given:
-        module.output = (edited, *output[1:]) if isinstance(output, tuple) else edited
+        _replace(module, edited)
 
 
 def _edited(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -230,9 +231,14 @@ class Model:
         token_ids: Tensor,
         reads: ReadPoint = "mlp.hook_in",
         writes: WritePoint = "mlp.hook_out",
+        at: Sequence[int] | None = None,
     ) -> MlpActivity:
-        """What a dictionary reads and has to write at every MLP, for rows of token ids (B, T)."""
-        return capture_mlps(self.wrapped, self.wiring, token_ids.to(self.device), reads, writes)
+        """What a dictionary reads and has to write, for rows of token ids (B, T).
+
+        At every layer, or at the layers `at` alone, in rising order.
+        """
+        ids = token_ids.to(self.device)
+        return capture_mlps(self.wrapped, self.wiring, ids, reads, writes, at)
 
     def edited(
         self,
@@ -265,7 +271,8 @@ class Model:
         reads: ReadPoint = "mlp.hook_in",
         writes: WritePoint = "mlp.hook_out",
     ) -> Tensor:
-        """Next-token cross-entropy in nats (B, T - 1), optionally with every MLP replaced."""
+        """Next-token cross-entropy in nats (B, T - 1), optionally with what a dictionary writes
+        replaced at every layer."""
         ids = token_ids.to(self.device)
         logits = run_with_mlps(self.wrapped, self.wiring, ids, replace, reads, writes)
         return torch.nn.functional.cross_entropy(

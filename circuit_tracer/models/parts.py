@@ -7,20 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.models.norms import Norm
 
-ReadPoint = Literal["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
-"""Where a dictionary reads: the MLP's input (normalised, with the norm's weight), the same without
+MlpReadPoint = Literal["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
+"""Where a transcoder reads: the MLP's input (normalised, with the norm's weight), the same without
 the norm's weight, or the residual stream before the norm (TransformerLens names, formats.md)."""
 
-WritePoint = Literal["mlp.hook_out", "hook_mlp_out"]
-"""Where a dictionary writes: the MLP module's output, or what is added to the residual stream. They
+MlpWritePoint = Literal["mlp.hook_out", "hook_mlp_out"]
+"""Where a transcoder writes: the MLP module's output, or what is added to the residual stream. They
 differ in models with a norm after the MLP (Gemma 2 and 3, OLMo 2)."""
+
+ResidualPoint = Literal["hook_resid_post"]
+"""The residual stream after a layer, which a sparse autoencoder reads and writes."""
+RESIDUAL: Final = "hook_resid_post"
+
+ReadPoint = Literal[MlpReadPoint, ResidualPoint]
+"""Where a dictionary reads."""
+WritePoint = Literal[MlpWritePoint, ResidualPoint]
+"""Where a dictionary writes; the residual stream exactly if it reads there."""
 
 NormPlace = Literal["attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm"]
 """The norms of a decoder layer, as `Paths` calls them."""

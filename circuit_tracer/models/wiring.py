@@ -19,12 +19,12 @@ from circuit_tracer.models.norms import Norm, exact_norm
 from circuit_tracer.models.parallel import whole
 from circuit_tracer.models.parts import (
     AttentionWeights,
+    MlpReadPoint,
     MlpWeights,
     NormPlace,
     Paths,
     Projected,
     QueryKeyWeights,
-    ReadPoint,
     Rotary,
 )
 from circuit_tracer.models.rope import rotary_lengths
@@ -127,12 +127,12 @@ class Wiring:
 
     def read(
         self,
-        reads: ReadPoint,
+        reads: MlpReadPoint,
         layer: int,
         resid_mid: Float[Tensor, "*batch d"],
         mlp_in: Float[Tensor, "*batch d"],
     ) -> Float[Tensor, "*batch d"]:
-        """What a dictionary sees; the model's own tensor where there is one.
+        """What a transcoder sees; the model's own tensor where there is one.
 
         Without a norm before the MLP (OLMo 2) the three reading points are one.
         """

@@ -110,6 +110,8 @@ class CardBook:
         cards = []
         for layer, feature in wanted:
             table = tables[layer]
+            if not table.num_rows:
+                raise DictionaryError(f"{self.path.name} has no cards of layer {layer}")
             if not 0 <= feature < table.num_rows:
                 raise DictionaryError(
                     f"layer {layer} has cards for features 0 to {table.num_rows - 1}, not for "

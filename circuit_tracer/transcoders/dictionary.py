@@ -1,8 +1,13 @@
-"""What a dictionary is: per-layer and cross-layer transcoders in one internal form.
+"""What a dictionary is: transcoders and sparse autoencoders in one internal form.
+
+Per-layer ("plt") and cross-layer ("clt") transcoders stand for MLPs. Sparse autoencoders ("sae")
+of the residual stream read and write it after some layers: they stand for no part of the model and
+name what is in the stream.
 
 Shapes: T tokens, d model width, F features of a layer, W layers a feature writes to (1 for a
 per-layer transcoder, L - l for a cross-layer transcoder reading at layer l).
-Source: method.md section 1; Dunefsky et al. 2024 (transcoders), Anthropic 2025 (cross-layer).
+Source: method.md section 1; Dunefsky et al. 2024 (transcoders), Anthropic 2025 (cross-layer), Gao
+et al. 2024 (TopK sparse autoencoders).
 """
 
 from __future__ import annotations
@@ -18,11 +23,11 @@ from torch import Tensor
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, MlpReadPoint, ReadPoint, WritePoint
 from circuit_tracer.transcoders.decoders import DecoderFile
 
 Activation = Literal["relu", "jumprelu", "topk"]
-Kind = Literal["plt", "clt"]
+Kind = Literal["plt", "clt", "sae"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ class LayerTranscoder:
     W_enc: Float[Tensor, "F d"]
     b_enc: Float[Tensor, "F"]
     W_dec: Float[Tensor, "F W d"] | DecoderFile
-    """`W_dec[:, m - layer]` writes to the MLP output of layer m; a file if it stays on disk."""
+    """`W_dec[:, m - layer]` writes to the MLP output of layer m (a sparse autoencoder's to the
+    stream after its layer); a file if it stays on disk."""
     b_dec: Float[Tensor, "d"]
-    """Bias of the reconstruction of this layer's MLP output."""
+    """Bias of the reconstruction of what is at this layer's writing point."""
     activation: Activation
     threshold: Float[Tensor, "F"] | None = None
     """JumpReLU thresholds."""
@@ -46,6 +52,17 @@ class LayerTranscoder:
     rectified: bool = True
     """Whether ReLU comes before TopK or the thresholds; some published sets leave it out, and a
     feature may then be active with a negative value."""
+
+    @classmethod
+    def without_features(cls, layer: int, like: LayerTranscoder) -> LayerTranscoder:
+        """A layer that a dictionary of some layers leaves out, with the widths and dtype of one
+        that it has."""
+        none = like.b_dec.new_zeros(0, like.W_enc.shape[1])
+        nothing, zero = none[:, 0], torch.zeros_like(like.b_dec)
+        threshold = None if like.threshold is None else nothing
+        return LayerTranscoder(
+            layer, none, nothing, none[:, None], zero, like.activation, threshold, like.k
+        )
 
     @property
     def n_features(self) -> int:
@@ -148,10 +165,12 @@ def activate(
 
 @dataclass(frozen=True)
 class Dictionary:
-    """All layers of a transcoder set for one model."""
+    """Features at a model's layers; all of them, for transcoders."""
 
     kind: Kind
     layers: tuple[LayerTranscoder, ...] = field(repr=False)
+    """By the model's layer. Sparse autoencoders have no features where there is none, and a layer
+    is the stream after it."""
     reads: ReadPoint
     identity: Identity
     writes: WritePoint = "mlp.hook_out"
@@ -164,6 +183,11 @@ class Dictionary:
     def n_layers(self) -> int:
         """Number of layers, equal to the model's."""
         return len(self.layers)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The layers that have features."""
+        return tuple(t.layer for t in self.layers if t.n_features)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -184,9 +208,12 @@ class Dictionary:
     def reconstruct(
         self,
         inputs: Sequence[Float[Tensor, "*batch d"]],
-        activations: Sequence[Float[Tensor, "*batch F"]] | None = None,
+        activations: Sequence[Float[Tensor, "*batch _F"]] | None = None,
     ) -> list[Float[Tensor, "*batch d"]]:
-        """Every layer's MLP output as the dictionary has it, from what it reads at each layer."""
+        """What the dictionary makes of every layer's writing point, from what it reads at each.
+
+        A layer without features gives zeros.
+        """
         if activations is None:
             activations = [t.encode(x) for t, x in zip(self.layers, inputs, strict=True)]
         outputs = [t.b_dec + t.skip(x) for t, x in zip(self.layers, inputs, strict=True)]
@@ -194,6 +221,28 @@ class Dictionary:
             for written in range(transcoder.layer, transcoder.layer + transcoder.n_written):
                 outputs[written] = outputs[written] + transcoder.write(acts, written)
         return outputs
+
+
+def every_layer(layers: Sequence[LayerTranscoder], n_layers: int) -> tuple[LayerTranscoder, ...]:
+    """One for each of a model's layers, without features where `layers` has none."""
+    given = {layer.layer: layer for layer in layers}
+    return tuple(
+        given.get(i) or LayerTranscoder.without_features(i, layers[0]) for i in range(n_layers)
+    )
+
+
+def reading_point(name: str, reads: ReadPoint) -> MlpReadPoint:
+    """Where the dictionary `name` reads at MLPs.
+
+    DictionaryError for sparse autoencoders of the residual stream, which replace no MLP.
+    """
+    if reads == RESIDUAL:
+        raise DictionaryError(
+            f"{name} is a sparse autoencoder of the residual stream: it stands "
+            "for no MLP, so no graph can be traced through it; steer or ablate its features, or "
+            "trace through transcoders towards one of them as a target"
+        )
+    return reads
 
 
 def check_fits(

@@ -1,8 +1,8 @@
 """How good a dictionary is: reconstruction by layer, and the language model's loss with it.
 
-Definitions. Let y(t) be a layer's true MLP output (where the dictionary writes) at token t, r(t)
-the dictionary's, m the mean of y over the evaluated tokens. BOS, where rows start with it, is left
-out everywhere and passes its true output through.
+Definitions. Let y(t) be a layer's true MLP output (or the residual stream after the layer: what is
+where the dictionary writes) at token t, r(t) the dictionary's, m the mean of y over the evaluated
+tokens. BOS, where rows start with it, is left out everywhere and passes its true output through.
 
 * **FVU per token**: the mean over tokens of |y - r|^2 / |y - m|^2. Every token counts alike. A
   token whose output is close to the mean has a small denominator and can weigh much; where that
@@ -15,6 +15,7 @@ out everywhere and passes its true output through.
 * **Recovered**: (loss_mean - loss_replaced) / (loss_mean - loss_original), the model's next-token
   loss in nats as it is, with *all* MLPs replaced at once by the dictionary (no error term, later
   layers read what the replaced earlier ones caused), and with all MLPs replaced by their mean m.
+  Sparse autoencoders replace the residual stream after each of their layers in the same way.
   There is no such share (NaN) unless mean ablation raises the loss by more than `SURE` times the
   standard error of that rise over tokens: else the denominator is noise, as in a model that has
   learned nothing.
@@ -38,6 +39,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 
@@ -50,8 +52,10 @@ ROUNDING = 8 * torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """How well one layer's MLP output is reconstructed, and by how many features."""
+    """How well one layer's MLP output (or residual stream) is reconstructed, and by how many
+    features."""
 
+    layer: int
     fvu: float
     """Fraction of variance unexplained, mean over tokens."""
     fvu_median: float
@@ -74,20 +78,22 @@ class Evaluation:
     loss_original: float
     """The model's own loss, nats a token."""
     loss_replaced: float
-    """With all MLPs replaced by the dictionary."""
+    """With all MLPs replaced by the dictionary (or streams, see `replaced`)."""
     loss_mean_ablated: float
-    """With all MLPs replaced by their mean output."""
+    """With all of them replaced by their mean."""
     effect_error: float
     """Standard error, over tokens, of loss_mean_ablated - loss_original."""
+    replaced: str = "all MLPs"
+    """What is replaced; of sparse autoencoders "the residual stream after layers 1, 2"."""
 
     @property
     def effect(self) -> float:
-        """By how much mean ablation of the MLPs raises the loss."""
+        """By how much mean ablation raises the loss."""
         return self.loss_mean_ablated - self.loss_original
 
     @property
     def recovered(self) -> float:
-        """Share of the MLPs' loss effect that the dictionary keeps; NaN where it is noise."""
+        """Share of that effect on the loss that the dictionary keeps; NaN where it is noise."""
         if not self.effect > SURE * self.effect_error:
             return math.nan
         return (self.loss_mean_ablated - self.loss_replaced) / self.effect
@@ -102,7 +108,7 @@ class Evaluation:
                 f"{self.effect_error:.4f}, which is not clearly above zero"
             )
         return (
-            f"loss {self.loss_original:.4f}, all MLPs replaced {self.loss_replaced:.4f}, "
+            f"loss {self.loss_original:.4f}, {self.replaced} replaced {self.loss_replaced:.4f}, "
             f"mean-ablated {self.loss_mean_ablated:.4f}: {recovered} ({self.tokens:,} tokens)"
         )
 
@@ -143,7 +149,16 @@ def evaluate_rows(
         activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
         sums.add_reconstruction(dictionary, activity.at(rows.real()), mean)
         sums.add_losses(model, dictionary, rows, activity.outputs, mean)
-    return sums.result(tokens)
+    return sums.result(tokens, _replaced(dictionary))
+
+
+def _replaced(dictionary: Dictionary) -> str:
+    """What a dictionary stands in for, in words."""
+    if dictionary.writes != RESIDUAL:
+        return "all MLPs"
+    one = len(dictionary.numbers) == 1
+    layers = ", ".join(map(str, dictionary.numbers))
+    return f"the residual stream after layer{'' if one else 's'} {layers}"
 
 
 def _mean_outputs(
@@ -182,7 +197,8 @@ class _Sums:
         reads = list(activity.inputs.float().to(dtype))
         activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
         reconstructed = dictionary.reconstruct(reads, activations)
-        for layer, (acts, r) in enumerate(zip(activations, reconstructed, strict=True)):
+        for layer in dictionary.numbers:
+            acts, r = activations[layer], reconstructed[layer]
             error = (outputs[layer] - r.float()).pow(2).sum(-1)
             variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
             rounding = (ROUNDING * outputs[layer].norm(dim=-1)).pow(2)
@@ -203,6 +219,8 @@ class _Sums:
         mean: Float[Tensor, "L d"],
     ) -> None:
         def by_mean(layer: int, mlp_in: Tensor) -> Tensor:
+            if not dictionary.layers[layer].n_features:
+                return mlp_in
             out = mean[layer].to(mlp_in.dtype).expand_as(mlp_in).clone()
             out[:, : rows.first] = true_outputs[layer, :, : rows.first]
             return out
@@ -225,13 +243,16 @@ class _Sums:
         self.effect_squares += float((losses[2] - losses[0]).pow(2).sum())
         self.predicted += int(predicted.sum())
 
-    def result(self, tokens: int) -> Evaluation:
+    def result(self, tokens: int, replaced: str) -> Evaluation:
         layers = []
         for layer, parts in enumerate(self.ratios):
+            if not parts:
+                continue
             ratios, variance = torch.cat(parts).double(), self.variances[layer]
             is_known = len(ratios) > 0 and variance > self.rounding[layer]
             layers.append(
                 LayerFigures(
+                    layer=layer,
                     fvu=float(ratios.mean()) if is_known else math.nan,
                     fvu_median=float(ratios.median()) if is_known else math.nan,
                     fvu_pooled=self.squares[layer] / variance if is_known else math.nan,
@@ -240,17 +261,20 @@ class _Sums:
                 )
             )
         n = max(self.predicted, 1)
-        original, replaced, ablated = (total / n for total in self.losses)
+        original, with_dictionary, ablated = (total / n for total in self.losses)
         spread = max(self.effect_squares / n - (ablated - original) ** 2, 0.0)
         error = math.sqrt(spread / (n - 1)) if n > 1 else math.inf
-        return Evaluation(tokens, tuple(layers), original, replaced, ablated, error)
+        losses = original, with_dictionary, ablated
+        return Evaluation(tokens, tuple(layers), *losses, error, replaced)
 
 
 def replacement(
     dictionary: Dictionary, true_outputs: Float[Tensor, "L R T d"], first: int
 ) -> Callable[[int, Tensor], Tensor]:
-    """A function (layer, what is read) -> MLP output that puts the dictionary in the MLPs' place.
+    """A function (layer, what is read) -> output that puts the dictionary in the MLPs' place.
 
+    A sparse autoencoder's puts its reconstruction in the stream's; it leaves other layers' streams
+    as they are.
     It has to be called in layer order: a cross-layer dictionary keeps what earlier layers wrote.
     Positions before `first` (BOS) get their true output, which no later one changes.
     """
@@ -260,6 +284,8 @@ def replacement(
         if layer == 0:
             written.clear()
         transcoder = dictionary.layers[layer]
+        if not transcoder.n_features:
+            return mlp_in
         x = mlp_in.to(transcoder.W_enc.dtype)
         activations = transcoder.encode(x)
         for later in range(layer, layer + transcoder.n_written):

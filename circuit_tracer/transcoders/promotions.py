@@ -60,7 +60,8 @@ def promotions(
         pairs = zip(named(strongest.indices), strongest.values.tolist(), strict=True)
         return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
 
-    for part in written.float().to(norm.device).split(ROWS_AT_ONCE):
+    parts = written.float().to(norm.device).split(ROWS_AT_ONCE) if len(written) else ()
+    for part in parts:
         logits, cosines = part @ directions.T, part @ units.T
         yield from map(
             Promotions,

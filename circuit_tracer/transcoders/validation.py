@@ -22,7 +22,7 @@ import torch
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, MlpReadPoint, MlpWritePoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import ROUNDING
 
@@ -128,16 +128,17 @@ def validate(model: Model, dictionary: Dictionary, texts: Sequence[str] = TEXT) 
     tokens = sum(len(row) - first for row in rows)
     if tokens < 2:
         raise UsageError("the text holds no tokens of this model to validate on; give another")
+    numbers = dictionary.numbers
     fvu, l0, factors = _figures(model, dictionary, rows)
     best: list[Better | None] = [None] * dictionary.n_layers
-    if any(value > BAD_FVU for value in fvu):
+    if any(fvu[i] > BAD_FVU for i in numbers):
         for what, other in _alternatives(model, dictionary):
             for layer, value in enumerate(_figures(model, other, rows)[0]):
                 known = best[layer]
                 limit = min(CLEARLY * fvu[layer], 1.0) if known is None else known.fvu
                 if fvu[layer] > BAD_FVU and value < limit:
                     best[layer] = Better(what, value)
-    layers = (LayerCheck(i, fvu[i], l0[i], factors[i], best[i]) for i in range(dictionary.n_layers))
+    layers = (LayerCheck(i, fvu[i], l0[i], factors[i], best[i]) for i in numbers)
     return Validation(tokens, tuple(layers))
 
 
@@ -154,16 +155,19 @@ def _tokens(model: Model, text: str) -> list[int]:
 
 
 def _alternatives(model: Model, dictionary: Dictionary) -> Iterator[tuple[str, Dictionary]]:
-    """The same weights read otherwise, and how that is called."""
+    """The same weights read otherwise, and how that is called; nothing for sparse autoencoders,
+    which say themselves which stream they are of."""
+    if dictionary.reads == RESIDUAL:
+        return
     differ = model.wiring.paths.mlp_post_norm
-    writes: tuple[WritePoint, ...] = get_args(WritePoint) if differ else (dictionary.writes,)
+    writes: tuple[WritePoint, ...] = get_args(MlpWritePoint) if differ else (dictionary.writes,)
     turned = tuple(
         replace(t, W_skip=None if t.W_skip is None else t.W_skip.T) for t in dictionary.layers
     )
     skips = {"": dictionary.layers, "with its skip transposed": turned}
     if dictionary.layers[0].W_skip is None:
         del skips["with its skip transposed"]
-    for (skip, layers), reading, writing in product(skips.items(), get_args(ReadPoint), writes):
+    for (skip, layers), reading, writing in product(skips.items(), get_args(MlpReadPoint), writes):
         parts = [
             f"reading at {reading}" if reading != dictionary.reads else "",
             f"writing at {writing}" if writing != dictionary.writes else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,20 @@ class FakeSource:
         self.calls = 0
 
     def mlp_activity(
-        self, token_ids: Tensor, reads: str = "mlp.hook_in", writes: str = "mlp.hook_out"
+        self,
+        token_ids: Tensor,
+        reads: str = "mlp.hook_in",
+        writes: str = "mlp.hook_out",
+        at: Sequence[int] | None = None,
     ) -> MlpActivity:
-        """Inputs and outputs (L, B, T, d)."""
+        """Inputs and outputs (L, B, T, d); the inputs are the residual streams."""
         self.calls += 1
         token_ids = token_ids.to(DEVICE)
         before = token_ids.roll(1, dims=1)
         inputs = self.tokens[:, token_ids] + self.previous[:, before]
+        if reads == "hook_resid_post":
+            streams = inputs if at is None else inputs[list(at)]
+            return MlpActivity(streams, streams)
         hidden = torch.einsum("lfd,lbtd->lbtf", self.up, inputs).relu()
         return MlpActivity(inputs, torch.einsum("ldf,lbtf->lbtd", self.down, hidden) + 1.0)
 

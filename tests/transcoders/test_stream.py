@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,8 +66,8 @@ def test_a_buffer_smaller_than_a_forward_pass_still_works(tmp_path: Path) -> Non
 
 def test_nan_activity_is_refused(tmp_path: Path) -> None:
     class Broken(FakeSource):
-        def mlp_activity(self, token_ids: torch.Tensor, reads: str = "mlp.hook_in") -> MlpActivity:
-            found = super().mlp_activity(token_ids, reads)
+        def mlp_activity(self, token_ids: torch.Tensor, *points: Any) -> MlpActivity:
+            found = super().mlp_activity(token_ids, *points)
             return MlpActivity(found.inputs, found.outputs / 0.0)
 
     with pytest.raises(TrainingError, match="NaN"):

@@ -160,7 +160,7 @@ def _cross_layers(folder: Folder) -> list[LayerPlan]:
         raise DictionaryError(f"{folder.name} lacks W_enc_0.safetensors; give a whole dictionary")
     check_contiguous(encoders, folder.name, "W_enc_{}.safetensors")
     n_layers = len(encoders)
-    check_contiguous(decoders, folder.name, "W_dec_{}.safetensors", n_layers)
+    check_contiguous(decoders, folder.name, "W_dec_{}.safetensors", range(n_layers))
     return [
         _cross_layer(layer, n_layers, encoders[layer][1], decoders[layer][1]) for layer in encoders
     ]

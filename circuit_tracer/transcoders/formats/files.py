@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +136,18 @@ def by_layer(files: Mapping[str, Path], pattern: str) -> dict[int, tuple[str, Pa
 
 
 def check_contiguous(
-    layers: Iterable[int], what: str, form: str, n_layers: int | None = None
+    layers: Iterable[int], what: str, form: str, wanted: Collection[int] | None = None
 ) -> None:
     """DictionaryError unless the layers are 0, 1, ..., L-1; `form` names a file, with a {}.
 
-    L is `n_layers`, and then there may be others; without it the largest number and 1.
+    With `wanted` these have to be there, and there may be others.
     """
     numbers = set(layers)
-    missing = sorted(set(range(n_layers or max(numbers, default=0) + 1)) - numbers)
+    missing = sorted(set(wanted or range(max(numbers, default=0) + 1)) - numbers)
     if missing:
         names = ", ".join(form.format(i) for i in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise DictionaryError(
-            f"{what} lacks {names}{more}: a dictionary has every layer from 0 to the last; "
-            f"{GET_AGAIN}"
-        )
+        whole = "its config says that they are there"
+        if wanted is None:
+            whole = "a dictionary has every layer from 0 to the last"
+        raise DictionaryError(f"{what} lacks {names}{more}: {whole}; {GET_AGAIN}")

@@ -1,12 +1,15 @@
 """Where dictionaries read and write, in the vocabularies that files use: one place for all names.
 
 TransformerLens names: `blocks.5.mlp.hook_in`, `blocks.{layer}.ln2.hook_normalized`. Hugging Face
-module paths: `model.layers.5.pre_feedforward_layernorm.output`, `layers.5.mlp`. Two of them mean
-different things to different people:
+module paths: `model.layers.5.pre_feedforward_layernorm.output`, `layers.5.mlp`. Some mean different
+things to different people:
 
 * `hook_mlp_in` is, in TransformerLens itself, the residual stream entering the MLP block, before
   the norm, so it is read as `hook_resid_mid`. Some authors write it for what the MLP module gets.
   A note says what was taken, and `transcoders validate` tries the other points on the model.
+* `hook_resid_post` and Hugging Face's `model.layers.5.output` are the residual stream after a
+  layer, which sparse autoencoders read and write. `hook_resid_pre` of the next layer is the same
+  stream.
 * `post_attention_layernorm.output` is the MLP's input in Llama, Mistral, Qwen and NeoX, and the end
   of the attention block in Gemma 2, Gemma 3 and OLMo 2, where no transcoder of an MLP can read. The
   model's wiring decides; without a model its name does.
@@ -19,7 +22,7 @@ from typing import NamedTuple
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models.families import WIRINGS
-from circuit_tracer.models.parts import Paths, ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, Paths, ReadPoint, WritePoint
 from circuit_tracer.models.wiring import Wiring
 
 READ_NAMES: dict[str, ReadPoint] = {
@@ -53,6 +56,9 @@ WRITE_NAMES: dict[str, WritePoint] = {
 _LAYER = re.compile(
     r"(?:blocks|(?:[\w.]+\.)?layers|(?:[\w.]+\.)?h)(?:\.|\[)(\d+|\{+layer\}+|\{\}|\*)\]?\.(.+)"
 )
+_STREAM = re.compile(
+    r"blocks\.(\d+)\.hook_resid_(post|pre)|(?:[\w.]+\.)?(?:layers|h)\.(\d+)(?:\.output)?"
+)
 _NORMS = ("post_attention_layernorm", "pre_feedforward_layernorm", "ln_2")
 
 _FAMILIES = (
@@ -76,6 +82,15 @@ class Place(NamedTuple):
     module: str
 
 
+def stream_after(name: object) -> int | None:
+    """The layer after which a name has the residual stream, -1 before the first; None for names of
+    other places."""
+    match = _STREAM.fullmatch(str(name or "").strip())
+    if match is None:
+        return None
+    return int(match[1] or match[3]) - (match[2] == "pre")
+
+
 def read_point(
     name: object,
     *,
@@ -88,6 +103,8 @@ def read_point(
     `layer` is the layer the name must speak of. `wiring`, or else the model's name, decides which
     norm comes before the MLP. Raises DictionaryError for a name that is no reading point.
     """
+    if layer is not None and stream_after(name) == layer:
+        return RESIDUAL
     end = _ending(name, layer, "read", READ_NAMES)
     paths = _paths(wiring, model)
     norm = next((norm for norm in _NORMS if end.split(".")[0] == norm), None)
@@ -101,6 +118,8 @@ def read_point(
 
 def write_point(name: object, *, layer: int | None = None) -> WritePoint:
     """The writing point a name stands for; DictionaryError for a name that is none."""
+    if layer is not None and stream_after(name) == layer:
+        return RESIDUAL
     return WRITE_NAMES[_ending(name, layer, "write", WRITE_NAMES)]
 
 
@@ -118,6 +137,8 @@ def read_places(reads: ReadPoint, model: str | None = None, layer: str = "{layer
     """A reading point by both names, for a model of this name (of the Llama family if unknown)."""
     paths = _paths(None, model) or Wiring.paths
     here = paths.layer.format(layer)
+    if reads == RESIDUAL:
+        return Place(f"blocks.{layer}.{reads}", f"{here}.output")
     if paths.mlp_norm is None:
         module = f"{here}.{paths.mlp}.input"
     elif reads == "hook_resid_mid":
@@ -130,6 +151,8 @@ def read_places(reads: ReadPoint, model: str | None = None, layer: str = "{layer
 
 def write_places(writes: WritePoint, model: str | None = None, layer: str = "{layer}") -> Place:
     """A writing point by both names."""
+    if writes == RESIDUAL:
+        return read_places(writes, model, layer)
     paths = _paths(None, model) or Wiring.paths
     norm = paths.mlp_post_norm if writes == "hook_mlp_out" else None
     return Place(

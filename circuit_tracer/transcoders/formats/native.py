@@ -5,6 +5,8 @@ is. Each weight file holds `W_enc (F, d)`, `b_enc (F)`, `W_dec (F, W, d)` with W
 L - i (cross-layer, `W_dec[:, m - i]` writes to layer m), `b_dec (d)` and, where there are any,
 `threshold (F)` and `W_skip (d, d)`, used as x @ W_skip.T.
 
+A sparse autoencoder ("kind": "sae") has the files of its `layers` alone; `n_layers` is the model's.
+
 `k` is one number or one a layer; `writes` says whether the MLP module's output is written or what
 is added to the residual stream; `rectified: false` says that TopK or JumpReLU come without ReLU.
 """
@@ -23,7 +25,7 @@ from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.atomic import new_file, new_folder
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind
 from circuit_tracer.transcoders.formats.files import (
     GET_AGAIN,
@@ -73,9 +75,9 @@ def save_dictionary(
     Raises OutputError where it cannot be written.
     """
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
-        for transcoder in dictionary.layers:
-            write_safetensors(fresh / layer_file(transcoder.layer), transcoder.tensors())
-        sha256 = sha256_of(fresh / layer_file(layer) for layer in range(dictionary.n_layers))
+        for number in dictionary.numbers:
+            write_safetensors(fresh / layer_file(number), dictionary.layers[number].tensors())
+        sha256 = sha256_of(fresh / layer_file(number) for number in dictionary.numbers)
         others = {k: v for k, v in dictionary.config.items() if k not in _STRUCTURE}
         origin = {} if converted_from is None else {"converted_from": converted_from}
         config = {**_described(dictionary), "sha256": sha256, **origin, **others}
@@ -98,15 +100,16 @@ def _our_files(folder: Path) -> list[str]:
 
 
 def _described(dictionary: Dictionary) -> dict[str, Any]:
-    first = dictionary.layers[0]
-    ks = [t.k for t in dictionary.layers]
+    layers = [dictionary.layers[number] for number in dictionary.numbers]
+    first, ks = layers[0], [t.k for t in layers]
     return {
         "format": FORMAT,
         "version": VERSION,
         "kind": dictionary.kind,
         "n_layers": dictionary.n_layers,
+        **({"layers": list(dictionary.numbers)} if dictionary.kind == "sae" else {}),
         "d_model": first.W_enc.shape[1],
-        "n_features": [t.n_features for t in dictionary.layers],
+        "n_features": [t.n_features for t in layers],
         "activation": first.activation,
         "k": first.k if len(set(ks)) == 1 else ks,
         "skip": first.W_skip is not None,
@@ -156,12 +159,17 @@ def _checked_config(path: Path) -> Settings:
             raise config.needs(name, "an object")
     if not _are_figures((config.get("evaluation") or {}).get("layers") or []):
         raise config.needs("evaluation", "figures of every layer")
+    if (config["kind"] == "sae") != (config["reads"] == config["writes"] == RESIDUAL):
+        raise config.needs("kind", f"sae exactly where {RESIDUAL} is read and written")
+    numbers = _numbers(config)
+    if not all(isinstance(n, int) and 0 <= n < n_layers for n in numbers) or not numbers:
+        raise config.needs("layers", f"a list of layers from 0 to {n_layers - 1}")
     features = config.get("n_features")
     if not isinstance(features, list) or not all(is_count(f) for f in features):
         raise config.needs("n_features", "a list with the number of features of every layer")
-    if len(features) != n_layers:
+    if len(features) != len(numbers):
         raise config.wrong(
-            f"has {n_layers} layers but {len(features)} numbers of features; {GET_AGAIN}"
+            f"has {len(numbers)} layers but {len(features)} numbers of features; {GET_AGAIN}"
         )
     if not isinstance(config.get("converted_from") or "", str):
         raise config.needs("converted_from", "the sha256 of a dictionary")
@@ -171,8 +179,17 @@ def _checked_config(path: Path) -> Settings:
     return config
 
 
+def _numbers(config: Settings) -> list[int]:
+    """The layers that have a file: all of a transcoder's, the listed ones of a sparse
+    autoencoder."""
+    if config["kind"] != "sae":
+        return list(range(config["n_layers"]))
+    listed = config.get("layers")
+    return listed if isinstance(listed, list) else []
+
+
 def _check_k(config: Settings) -> None:
-    k, n_layers = config.get("k"), config["n_layers"]
+    k, n_layers = config.get("k"), len(_numbers(config))
     if config["activation"] != "topk" and any(k if isinstance(k, list) else [k]):
         raise config.wrong(
             f"says {config['activation']} and there is a k, which only topk has; correct it"
@@ -184,10 +201,11 @@ def _check_k(config: Settings) -> None:
 
 def _are_figures(layers: Any) -> bool:
     """Whether these are the evaluation's layers as they are printed: numbers, or null where there
-    is none, under known names."""
+    is none, under known names. Earlier versions did not store a layer's own number."""
     names = ("fvu", "fvu_median", "fvu_pooled", "l0", "dead")
     return isinstance(layers, list) and all(
         isinstance(layer, dict)
+        and isinstance(layer.get("layer", 0), int)
         and all(
             (name in layer and isinstance(layer[name], (int, float, NoneType))) for name in names
         )
@@ -203,18 +221,22 @@ def _plan(folder: Folder) -> Plan:
     refuse_pickles(folder.files)
     config = _checked_config(path)
     notes = config.notes((*_STRUCTURE, "model", "training", "evaluation"))
-    n_layers, named = config["n_layers"], by_layer(folder.files, _FILE)
-    check_contiguous(named, folder.name, layer_file("{}"), n_layers)
-    if len(named) > n_layers:
+    numbers, named = _numbers(config), by_layer(folder.files, _FILE)
+    check_contiguous(named, folder.name, layer_file("{}"), numbers)
+    if others := sorted(set(named) - set(numbers)):
         raise DictionaryError(
-            f"{folder.name} has {layer_file(n_layers)} but its {CONFIG} speaks of {n_layers} "
+            f"{folder.name} has {layer_file(others[0])} but its {CONFIG} speaks of {len(numbers)} "
             "layers; remove the file or put the right config beside it"
         )
     files = [file for _, file in named.values()]
     return Plan(
         format=READER.name,
         kind=config["kind"],
-        layers=tuple(_layer_plan(i, file, config) for i, file in enumerate(files)),
+        layers=tuple(
+            _layer_plan(place, layer, file, config)
+            for place, (layer, file) in enumerate(zip(numbers, files, strict=True))
+        ),
+        depth=config["n_layers"] if config["kind"] == "sae" else 0,
         activation=config["activation"],
         rectified=config.get("rectified", True),
         reads=config["reads"],
@@ -237,13 +259,14 @@ READER = Reader(
 
 _STRUCTURE = (
     *("format", "version", "kind", "n_layers", "d_model", "n_features", "activation", "k"),
-    *("skip", "reads", "writes", "rectified", "sha256"),
+    *("skip", "reads", "writes", "rectified", "sha256", "layers"),
     "converted_from",
 )
 """Keys of the config that the weights and fields of a `Dictionary` already say."""
 
 
-def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
+def _layer_plan(place: int, layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
+    """A layer, and which of those that have files it is."""
     names = ["W_enc", "b_enc", "W_dec", "b_dec"]
     if config["activation"] == "jumprelu":
         names.append("threshold")
@@ -254,12 +277,12 @@ def _layer_plan(layer: int, path: Path, config: Mapping[str, Any]) -> LayerPlan:
     k = config.get("k")
     return LayerPlan(
         layer=layer,
-        n_features=config["n_features"][layer],
+        n_features=config["n_features"][place],
         d_model=config["d_model"],
         tensors={name: find_tensor(headers, name, path) for name in names},
         decoder="written",
-        n_written=1 if config["kind"] == "plt" else config["n_layers"] - layer,
-        k=k[layer] if isinstance(k, list) else k,
+        n_written=config["n_layers"] - layer if config["kind"] == "clt" else 1,
+        k=k[place] if isinstance(k, list) else k,
     )
 
 

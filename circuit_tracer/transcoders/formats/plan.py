@@ -23,7 +23,13 @@ from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.transcoders.decoders import DecoderFile
-from circuit_tracer.transcoders.dictionary import Activation, Dictionary, Kind, LayerTranscoder
+from circuit_tracer.transcoders.dictionary import (
+    Activation,
+    Dictionary,
+    Kind,
+    LayerTranscoder,
+    every_layer,
+)
 from circuit_tracer.transcoders.formats.files import GET_AGAIN
 from circuit_tracer.transcoders.formats.tensors import (
     Stored,
@@ -124,11 +130,13 @@ class Plan:
     """How that hash is taken, where it is not the hash of the files' hashes."""
     converted_from: str | None = None
     """Hash of the dictionary that these are a copy of in another format: they are the same."""
+    depth: int = 0
+    """Layers of the model, where a sparse autoencoder's files or the model itself say it."""
 
     @property
     def n_layers(self) -> int:
-        """Number of layers."""
-        return len(self.layers)
+        """Number of the model's layers, as far as it is known."""
+        return max(self.depth, self.layers[-1].layer + 1)
 
     @property
     def d_model(self) -> int:
@@ -145,15 +153,19 @@ class Plan:
 def check_plan(plan: Plan, place: str) -> Plan:
     """The plan if its layers make one dictionary: all there, equally wide, with what they need."""
     numbers = [layer.layer for layer in plan.layers]
-    if numbers != list(range(len(numbers))) or not numbers:
+    if plan.kind == "sae":
+        whole = numbers == sorted(set(numbers)) and numbers[0] >= 0
+    else:
+        whole = numbers == list(range(len(numbers)))
+    if not whole or not numbers:
         raise DictionaryError(
             f"{place} has layers {numbers[:8]}, not every layer from 0 to the last; {GET_AGAIN}"
         )
     for layer in plan.layers:
         if layer.d_model != plan.d_model:
             raise DictionaryError(
-                f"layer {layer.layer} of {place} has width {layer.d_model} and layer 0 has "
-                f"{plan.d_model}; {GET_AGAIN}"
+                f"layer {layer.layer} of {place} has width {layer.d_model} and layer "
+                f"{numbers[0]} has {plan.d_model}; {GET_AGAIN}"
             )
         has_skip = "W_skip" in layer.tensors
         if has_skip != ("W_skip" in plan.layers[0].tensors):
@@ -195,11 +207,11 @@ def load_plan(
             f"the weights in {plan.files[0].parent.name} are not those its config was written "
             f"with (their sha256 differs): they were damaged or changed; {GET_AGAIN}"
         )
-    layers = tuple(_load_layer(plan, layer, device, dtype, lazy) for layer in plan.layers)
+    layers = [_load_layer(plan, layer, device, dtype, lazy) for layer in plan.layers]
     model = {"model": {"name": plan.model_name}} if plan.model_name else {}
     return Dictionary(
         kind=plan.kind,
-        layers=layers,
+        layers=every_layer(layers, plan.n_layers),
         reads=plan.reads,
         writes=plan.writes,
         identity=Identity(

@@ -89,11 +89,12 @@ class LayerReading(NamedTuple):
 
 
 def by_number(
-    readings: Iterable[tuple[str, LayerReading]], folder: Folder, form: str
+    readings: Iterable[tuple[str, LayerReading]], folder: Folder, form: str, *, gaps: bool = False
 ) -> list[LayerReading]:
     """Layers in order, of (home, layer) pairs whose configs say which layer they are.
 
-    DictionaryError for two of one number and for gaps; `form` names a layer's file, with a {}.
+    DictionaryError for two of one number and, unless there may be `gaps`, for a missing one; `form`
+    names a layer's file, with a {}.
     """
     layers: dict[int, LayerReading] = {}
     for home, reading in readings:
@@ -104,7 +105,8 @@ def by_number(
                 "the folder of one dictionary"
             )
         layers[number] = reading
-    check_contiguous(layers, folder.name, form)
+    if not gaps:
+        check_contiguous(layers, folder.name, form)
     return [layers[number] for number in sorted(layers)]
 
 
@@ -125,11 +127,12 @@ def joined(
 
     def same(what: str, values: Iterable[T]) -> T:
         given = list(values)
-        for layer, value in enumerate(given):
+        for layer, value in zip(layers, given, strict=True):
             if value != given[0]:
                 raise DictionaryError(
-                    f"the layers of {folder.name} differ in their {what}: layer 0 has {given[0]} "
-                    f"and layer {layer} has {value}; give layers that belong together"
+                    f"the layers of {folder.name} differ in their {what}: layer "
+                    f"{layers[0].plan.layer} has {given[0]} and layer {layer.plan.layer} has "
+                    f"{value}; give layers that belong together"
                 )
         return given[0]
 

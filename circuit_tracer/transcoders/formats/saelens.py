@@ -1,10 +1,13 @@
-"""SAELens transcoders: a folder a layer with `cfg.json` and `sae_weights.safetensors`.
+"""SAELens' layout: a folder a layer with `cfg.json` and `sae_weights.safetensors`.
 
     W_enc (d_in, F), W_dec (F, d_out), b_enc, b_dec, [threshold (F)], [W_skip (d_out, d_in)]
 
 `architecture` is transcoder, jumprelu_transcoder, topk_transcoder or batchtopk_transcoder, each
-also as ..._skip_transcoder. BatchTopK keeps k features a token only on average over a batch, so it
-is read in the form SAELens saves for inference, JumpReLU with thresholds, and refused without.
+also as ..._skip_transcoder; of sparse autoencoders standard, jumprelu, topk or batchtopk. These are
+read where they are of the residual stream: blocks.1.hook_resid_post, or hook_resid_pre of the next
+layer, which is the same stream. They need not have every layer. BatchTopK keeps k features a token
+only on average over a batch, so it is read in the form SAELens saves for inference, JumpReLU with
+thresholds, and refused without.
 Hooks are under `metadata` (from version 6 on) or in the config itself (older, flat). Where a
 Hugging Face path stands beside a TransformerLens name, the path decides: published configs have
 named the wrong TransformerLens hook.
@@ -20,12 +23,13 @@ and is refused.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.dictionary import Activation
 from circuit_tracer.transcoders.formats.files import place_of
-from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point
+from circuit_tracer.transcoders.formats.hooks import ambiguity, read_point, stream_after
 from circuit_tracer.transcoders.formats.layout import Layout
 from circuit_tracer.transcoders.formats.plan import Fold, Plan, Weights
 from circuit_tracer.transcoders.formats.reader import (
@@ -44,13 +48,17 @@ ARCHITECTURES: dict[str, Activation] = {
     "jumprelu_transcoder": "jumprelu",
     "topk_transcoder": "topk",
     "batchtopk_transcoder": "jumprelu",
+    "standard": "relu",
+    "jumprelu": "jumprelu",
+    "topk": "topk",
+    "batchtopk": "jumprelu",
 }
 """Name, without the "skip_" that a skip adds, -> activation; an older config may name another."""
 USED = {"architecture", "metadata", "model_name", "hook_name", "hook_point", "hook_name_out"}
 USED |= {"hook_point_out", "out_hook_point", "hf_hook_name", "hf_hook_name_out", "hook_layer"}
 USED |= {"hook_layer_out", "hook_point_layer", "activation_fn", "activation_fn_str", "k", "d_sae"}
 USED |= {"activation_fn_kwargs", "rescale_acts_by_decoder_norm", "apply_b_dec_to_input", "d_in"}
-USED |= {"normalize_activations", "finetuning_scaling_factor", "d_out"}
+USED |= {"normalize_activations", "finetuning_scaling_factor", "d_out", "converted_from", "sha256"}
 """Keys of the config that mean something here."""
 _FACTORS = ("norm_scaling_factor", "activation_norm_scaling_factor", "scaling_factor")
 
@@ -65,27 +73,40 @@ LAYOUT = Layout(
 
 def _plan(folder: Folder) -> Plan:
     """From headers and configs; the layer of a folder is what its config says."""
-    readings = [
-        (name.rpartition("/")[0], _layer(path, Settings.read(folder.neighbour(name, CONFIG)), name))
+    named = {
+        name: (path, _config(folder.neighbour(name, CONFIG)))
         for name, path in folder.files.items()
         if name.rpartition("/")[2] == WEIGHTS
-    ]
-    layers = by_number(readings, folder, "a folder whose config reads at layer {}")
-    return joined(READER.name, folder, layers)
+    }
+    readings = [(name.rpartition("/")[0], _layer(*found, name)) for name, found in named.items()]
+    streams = [stream_after(reading.reads_as) is not None for _, reading in readings]
+    form = "a folder whose config reads at layer {}"
+    is_sae = bool(streams) and all(streams)
+    layers = by_number(readings, folder, form, gaps=is_sae)
+    plan = joined(READER.name, folder, layers, kind="sae" if is_sae else "plt")
+    config = next(iter(named.values()))[1]
+    origin = config.text("converted_from"), config.text("sha256")
+    return replace(plan, converted_from=origin[0], sha256=origin[1])
+
+
+def _config(path: Path) -> Settings:
+    """A folder's settings; hooks and names are beside the others in the older form."""
+    config = Settings.read(path)
+    metadata = config.get("metadata")
+    return Settings({**config, **metadata}, path) if isinstance(metadata, dict) else config
 
 
 def _layer(path: Path, config: Settings, name: str) -> LayerReading:
-    metadata = config.get("metadata")
-    if isinstance(metadata, dict):
-        config = Settings({**config, **metadata}, config.path)
     notes = config.notes((*USED, *_FACTORS))
     architecture = _architecture(config)
     headers = safetensors_headers(path)
+    reads_as, writes_as, ambiguous = _hooks(config, architecture)
     activation = _activation(config, architecture, headers)
-    reads_as, writes_as, ambiguous = _hooks(config)
-    layer = _number(reads_as, name.rpartition("/")[0])
+    layer = number = _number(reads_as, name.rpartition("/")[0])
+    if (stream := stream_after(reads_as)) is not None:
+        layer = _checked_stream(stream, config, reads_as)
     for key in ("hook_layer", "hook_layer_out", "hook_point_layer"):
-        config.agrees(key, layer)
+        config.agrees(key, number)
     fold = _fold(config, headers)
     plan = LAYOUT.plan(layer, path, headers, k=_k(config), fold=fold)
     for key, size in (("d_in", plan.d_model), ("d_out", plan.d_model), ("d_sae", plan.n_features)):
@@ -99,19 +120,34 @@ def _architecture(config: Settings) -> str:
     name = str(config.get("architecture"))
     if name.replace("skip_", "") in ARCHITECTURES:
         return name
-    if "transcoder" not in name:
-        raise plain_sae(f'{place_of(config.path)} with the architecture "{name}"')
     raise config.wrong(
-        f'is a transcoder of the architecture "{name}", where '
+        f'has the architecture "{name}", where '
         f"{', '.join(ARCHITECTURES)} and the same with skip_ are known; ask for support of it"
     )
 
 
-def _hooks(config: Settings) -> tuple[str, str, tuple[str, ...]]:
-    """Names of the reading and the writing point; Hugging Face's where both are there."""
+def _checked_stream(layer: int, config: Settings, reads_as: str) -> int:
+    """The layer after which a sparse autoencoder reads, if there is one."""
+    if layer < 0:
+        raise config.wrong(
+            f'reads at "{reads_as}", before the first layer; give one that reads after a layer'
+        )
+    return layer
+
+
+def _hooks(config: Settings, architecture: str) -> tuple[str, str, tuple[str, ...]]:
+    """Names of the reading and the writing point; Hugging Face's where both are there.
+
+    DictionaryError for a sparse autoencoder of another place than the residual stream.
+    """
     lens_in = config.text("hook_name", "hook_point")
     lens_out = config.text("hook_name_out", "hook_point_out", "out_hook_point")
     reads_as = config.text("hf_hook_name") or lens_in
+    if "transcoder" not in architecture:
+        if stream_after(reads_as) is None:
+            raise plain_sae(f'{place_of(config.path)}, of "{reads_as}",')
+        assert reads_as is not None
+        return reads_as, reads_as, ()
     writes_as = config.text("hf_hook_name_out") or lens_out
     if reads_as is None or writes_as is None:
         missing = "hook_name" if reads_as is None else "hook_name_out"
@@ -145,9 +181,9 @@ def _activation(config: Settings, architecture: str, headers: Headers) -> Activa
     kind = architecture.replace("skip_", "")
     activation = ARCHITECTURES[kind]
     has_thresholds = "threshold" in headers
-    if kind == "batchtopk_transcoder" and not has_thresholds:
+    if kind.startswith("batchtopk") and not has_thresholds:
         raise config.wrong(
-            "is a BatchTopK transcoder as it is trained: it keeps k features a "
+            "is BatchTopK as it is trained: it keeps k features a "
             "token only on average over a batch; save its inference form, JumpReLU with thresholds"
         )
     named = config.text("activation_fn_str", "activation_fn") or "relu"

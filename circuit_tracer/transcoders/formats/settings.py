@@ -118,8 +118,10 @@ def is_count(value: Any) -> bool:
 
 
 def plain_sae(what: str) -> DictionaryError:
-    """The refusal of a sparse autoencoder, which replaces nothing."""
+    """The refusal of a sparse autoencoder that is not of the residual stream, in SAELens' layout or
+    ours."""
     return DictionaryError(
         f"{what} is a plain sparse autoencoder: it reconstructs what it reads and computes no MLP "
-        "output, so no MLP can be replaced by it; give transcoders"
+        "output, so no MLP can be replaced by it; give transcoders, or to steer and ablate a "
+        "sparse autoencoder of the residual stream in SAELens' layout"
     )

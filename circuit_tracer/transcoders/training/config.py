@@ -6,17 +6,21 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from circuit_tracer.errors import UsageError, one_of
-from circuit_tracer.models.parts import ReadPoint
+from circuit_tracer.models.parts import RESIDUAL, ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import Kind
 
 ROW_LENGTH = 128
 """Tokens in a row of text where neither the settings nor the model's context say less."""
+READS: dict[str, ReadPoint] = {"mlp": "mlp.hook_in", "resid": RESIDUAL}
+WRITES: dict[str, WritePoint] = {"mlp": "mlp.hook_out", "resid": RESIDUAL}
+"""Short names of where features read and write."""
 _CHOICES = {
-    "kind": get_args(Kind),
+    "kind": ("plt", "clt"),
     "activation": ("topk", "jumprelu"),
     "token_weighting": ("per-token", "pooled"),
     "sparsity": ("l0", "tanh"),
     "reads": get_args(ReadPoint),
+    "writes": get_args(WritePoint),
 }
 _POSITIVE = (
     *("n_features", "epochs", "rows_per_forward", "evaluation_tokens", "batch_size"),
@@ -31,7 +35,7 @@ class TrainingConfig:
     """Settings of a training run. Raises UsageError for values that cannot be or that clash."""
 
     kind: Kind = "plt"
-    """Per-layer ("plt") or cross-layer ("clt") transcoders."""
+    """Features of each layer alone ("plt") or cross-layer ("clt") transcoders."""
     activation: Literal["topk", "jumprelu"] = "topk"
     """TopK keeps the k largest of every token; JumpReLU learns a threshold for every feature."""
     n_features: int = 1024
@@ -41,7 +45,11 @@ class TrainingConfig:
     skip: bool = False
     """Add an affine skip from MLP input to MLP output (starts at zero)."""
     reads: ReadPoint = "mlp.hook_in"
-    """Where features read."""
+    """Where features read: the residual stream, for sparse autoencoders."""
+    writes: WritePoint = "mlp.hook_out"
+    """Where they write."""
+    layers: tuple[int, ...] | None = None
+    """The layers after which sparse autoencoders are trained; all of them if None."""
 
     max_tokens: int | None = None
     """Stop after so many tokens (BOS not counted); the whole text if None."""
@@ -100,7 +108,18 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        self._check_places()
         self._check_clashes()
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether these are sparse autoencoders of the residual stream."""
+        return self.reads == RESIDUAL
+
+    @property
+    def made_kind(self) -> Kind:
+        """The kind of the dictionary that comes out."""
+        return "sae" if self.is_residual else self.kind
 
     @property
     def active(self) -> int:
@@ -128,6 +147,8 @@ class TrainingConfig:
                     f'there is no training setting "{name}"; the settings are '
                     f"{', '.join(sorted(known))}"
                 )
+        if isinstance(listed := values.get("layers"), list):  # as JSON has it
+            values = {**values, "layers": tuple(listed)}
         return cls(**values)
 
     def _check_ranges(self) -> None:
@@ -145,6 +166,31 @@ class TrainingConfig:
         for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
+
+    def _check_places(self) -> None:
+        if self.is_residual != (self.writes == RESIDUAL):
+            raise UsageError(
+                f"`reads` {self.reads} and `writes` {self.writes} clash: a sparse autoencoder "
+                "reads and writes the residual stream, and a transcoder neither; give both as "
+                "resid, or leave both out"
+            )
+        if self.is_residual and (self.kind == "clt" or self.skip):
+            raise UsageError(
+                f"`{'skip' if self.skip else 'kind'}` is for transcoders of MLPs, and this is a "
+                "sparse autoencoder of the residual stream; leave it out"
+            )
+        if self.layers is None:
+            return
+        if not self.is_residual:
+            raise UsageError(
+                "`layers` is for sparse autoencoders of the residual stream (`reads` resid, "
+                "`writes` resid): transcoders have every layer; leave it out"
+            )
+        if not self.layers or list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise UsageError(
+                f"`layers` {','.join(map(str, self.layers))} must be different layers in rising "
+                "order, such as 1,2,3"
+            )
 
     def _check_clashes(self) -> None:
         topk = self.activation == "topk"

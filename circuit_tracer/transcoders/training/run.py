@@ -1,6 +1,6 @@
 """Train a dictionary on a model and a text file, from the first token to the evaluated folder.
 
-    count the text's tokens -> fill the shuffle buffer with the model's MLP activity -> one step a
+    count the text's tokens -> fill the shuffle buffer with the model's activity -> one step a
     batch, refilling the buffer until the text ends -> export -> store -> evaluate as stored
 
 All layers are trained together in one pass over the text.
@@ -19,7 +19,7 @@ import torch
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
-from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
 from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
@@ -119,6 +119,11 @@ def _check(model: Model, config: TrainingConfig, out: Path | None) -> None:
             f"`row_length` ({config.row_length}) is more than {model.identity.name} {why} "
             f"({model.steady_length}); lower `row_length`, or leave it out"
         )
+    if config.layers is not None and config.layers[-1] >= model.n_layers:
+        raise UsageError(
+            f"`layers` {config.layers[-1]} is no layer of {model.identity.name}; give layers from "
+            f"0 to {model.n_layers - 1}"
+        )
     if out is None or not out.exists() or (out / CONFIG).is_file():
         return
     if not out.is_dir() or any(out.iterdir()):
@@ -211,14 +216,17 @@ class _Run:
     def dictionary(self, stored_as: torch.dtype) -> Dictionary:
         """What has been learnt, in the model's units."""
         assert self.trainer is not None
-        name = self.out.name if self.out is not None else f"trained-{self.config.kind}"
+        kind = self.config.made_kind
+        name = self.out.name if self.out is not None else f"trained-{kind}"
+        layers = export_layers(
+            self.trainer.weights, self.trainer.units, self.config, stored_as=stored_as
+        )
         return Dictionary(
-            kind=self.config.kind,
-            layers=export_layers(
-                self.trainer.weights, self.trainer.units, self.config, stored_as=stored_as
-            ),
+            kind=kind,
+            layers=every_layer(layers, self.model.n_layers),
             reads=self.config.reads,
-            identity=Identity(name=name, source="memory", sha256="", kind=self.config.kind),
+            writes=self.config.writes,
+            identity=Identity(name=name, source="memory", sha256="", kind=kind),
             config={
                 "model": {
                     "name": self.model.identity.name,

@@ -1,10 +1,10 @@
-"""MLP activity as shuffled training batches, from a buffer of fixed size.
+"""A model's activity as shuffled training batches, from a buffer of fixed size.
 
 The buffer is filled with the activity of consecutive rows, shuffled, handed out batch by batch,
 and filled again. Nothing of it has to be saved: a resumed run puts the reader where the buffer
 was begun and refills it, which gives the same numbers.
 
-Shapes: L layers, N tokens in the buffer, B tokens a batch, d model width.
+Shapes: L layers that are trained, N tokens in the buffer, B tokens a batch, d model width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUFFER_BYTES = 1 << 30
 
 
 class ActivityBuffer:
-    """A fixed block of memory with the MLP activity of many tokens."""
+    """A fixed block of memory with what is read and written at many tokens."""
 
     def __init__(
         self,
@@ -37,13 +37,17 @@ class ActivityBuffer:
         self.config = config
         self.window = 0
         """How often the buffer has been filled before."""
-        per_token = 2 * model.n_layers * model.d_model * 4
+        self.layers = config.layers or range(model.n_layers)
+        blocks = 1 if config.is_residual else 2
+        per_token = blocks * len(self.layers) * model.d_model * 4
         wanted = config.buffer_tokens or max(4 * config.batch_size, BUFFER_BYTES // per_token)
         # One forward pass has to fit in whole, however small the buffer was asked to be.
         self.capacity = max(wanted, config.rows_per_forward * reader.row_length)
-        shape = (model.n_layers, self.capacity, model.d_model)
+        shape = (len(self.layers), self.capacity, model.d_model)
+        inputs = torch.empty(shape, device=model.device)
+        same = config.is_residual
         self.activity = MlpActivity(
-            torch.empty(shape, device=model.device), torch.empty(shape, device=model.device)
+            inputs, inputs if same else torch.empty(shape, device=model.device)
         )
         self.filled = 0
 
@@ -54,15 +58,19 @@ class ActivityBuffer:
             rows = self.reader.next_rows(at_once)
             if rows is None:
                 break
-            activity = self.model.mlp_activity(rows.token_ids, self.config.reads)
+            activity = self.model.mlp_activity(
+                rows.token_ids, self.config.reads, self.config.writes, self.config.layers
+            )
             some = activity.at(rows.real())
             end = self.filled + some.inputs.shape[1]
-            for room, values in zip(self.activity, some, strict=True):
-                room[:, self.filled : end] = values
+            self.activity.inputs[:, self.filled : end] = some.inputs
+            if some.outputs is not some.inputs:
+                self.activity.outputs[:, self.filled : end] = some.outputs
             self.filled = end
         if not bool(self.content().outputs.isfinite().all()):
+            outputs = "residual streams" if self.config.is_residual else "MLP outputs"
             raise TrainingError(
-                "the model's MLP outputs hold NaN or infinity on this text; open it in float32"
+                f"the model's {outputs} hold NaN or infinity on this text; open it in float32"
             )
         return self.filled
 

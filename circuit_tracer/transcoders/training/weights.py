@@ -160,32 +160,41 @@ def export_layers(
     Matrices are rounded to `stored_as` before the means are folded into the biases, so that the
     biases make up for the rounding; biases and thresholds stay in float32.
     """
-    layers = enumerate(weights)
-    return tuple(_export_layer(layer, own, units, config, stored_as) for layer, own in layers)
+    numbers = config.layers or range(len(weights))
+    return tuple(
+        _export_layer(place, number, own, units, config, stored_as)
+        for place, (number, own) in enumerate(zip(numbers, weights, strict=True))
+    )
 
 
 def _export_layer(
-    layer: int, own: LayerWeights, units: Units, config: TrainingConfig, stored_as: torch.dtype
+    place: int,
+    number: int,
+    own: LayerWeights,
+    units: Units,
+    config: TrainingConfig,
+    stored_as: torch.dtype,
 ) -> LayerTranscoder:
+    """The trained layer at a place of the units, which is the model's layer `number`."""
     d = own.b_dec.shape[0]
     for name, tensor in own.named().items():
         if not bool(tensor.isfinite().all()):
             raise TrainingError(
-                f"training diverged: {name} of layer {layer} is no longer finite; "
+                f"training diverged: {name} of layer {number} is no longer finite; "
                 "lower the learning rate"
             )
-    mean, out_scale = units.input_mean[layer], units.output_scale[layer]
-    W_enc = (own.W_enc / units.input_scale[layer]).to(stored_as)
-    written = units.output_scale[layer : layer + own.W_dec.shape[1] // d]
+    mean, out_scale = units.input_mean[place], units.output_scale[place]
+    W_enc = (own.W_enc / units.input_scale[place]).to(stored_as)
+    written = units.output_scale[place : place + own.W_dec.shape[1] // d]
     W_dec = (own.W_dec.unflatten(1, (-1, d)) * written[None, :, None]).to(stored_as)
-    b_dec = own.b_dec * out_scale + units.output_mean[layer]
+    b_dec = own.b_dec * out_scale + units.output_mean[place]
     W_skip = None
     if own.W_skip is not None:
-        W_skip = (own.W_skip * (out_scale / units.input_scale[layer])).to(stored_as)
+        W_skip = (own.W_skip * (out_scale / units.input_scale[place])).to(stored_as)
         b_dec = b_dec - W_skip.float() @ mean
     topk = config.activation == "topk"
     return LayerTranscoder(
-        layer=layer,
+        layer=number,
         W_enc=W_enc,
         b_enc=own.b_enc - W_enc.float() @ mean,
         W_dec=W_dec,
