@@ -4,7 +4,8 @@
 
 Makes pages of synthetic graphs, opens each without a window and without a GPU, and measures: the
 page's size, the time to make it and until it is first painted, and the time between frames while
-the view is zoomed and dragged and while the pointer goes over nodes. As a baseline every frame
+the view is zoomed and dragged, while the pointer goes over nodes, and while every frame selects a
+node, pins one or moves the Nodes slider. As a baseline every frame
 paints everything, as a page would that does not move finished pictures. The index of a run is
 measured likewise. `--write` puts the tables into benchmarks/viewer.md. Takes about three minutes.
 """
@@ -36,6 +37,7 @@ SIZES = ((100, 1_500, 12), (1_000, 20_000, 40), (10_000, 200_000, 120))
 INDEX_ROWS = (100, 10_000)
 WORDS = "the quick brown fox jumps over a lazy dog while bananas ripen slowly in the sun".split()
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+STEPS = ("zoom", "drag", "hover", "select", "pin", "slider")
 FRAMES = 60
 BASELINE_FRAMES = 8
 MEASURE = """
@@ -47,11 +49,18 @@ MEASURE = """
     while (plot.edgesLeft < plot.edgeLimit) plot.paintMoreEdges();
     plot.under.getContext("2d").getImageData(0, 0, 1, 1);
   };
+  const slider = document.getElementById("influence"), whole = Number(slider.max);
   let last = 0, i = 0;
   const act = {
     zoom: () => plot.zoom(i < 30 ? 1.06 : 1 / 1.06, 400, 300),
     drag: () => plot.pan(i < 30 ? 7 : -7, i < 30 ? 3 : -3),
     hover: () => viewer.hover(plot, plot.graph.ranked[(i * 37) % plot.graph.ranked.length], null),
+    select: () => viewer.select(plot, plot.graph.ranked[(i * 37) % 60]),
+    pin: () => viewer.togglePin(plot, plot.graph.ranked[(i * 7) % 20]),
+    slider: () => {
+      slider.value = whole * (1 - 0.3 * ((i % 20) / 20));
+      slider.dispatchEvent(new Event("input"));
+    },
   }[step];
   const tick = now => {
     if (last) times.push(now - last);
@@ -151,6 +160,12 @@ def _figures(times: Sequence[float]) -> str:
     return f"{statistics.median(ranked):.0f} / {ranked[int(0.95 * (len(ranked) - 1))]:.0f}"
 
 
+def _processor_time(session: Any) -> float:
+    """Seconds of processor time of the page's main thread: other programs do not count."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
+
+
 def graph_rows(browser: Any, folder: Path) -> list[str]:
     """One line a size and way of showing it."""
     rows = []
@@ -162,6 +177,8 @@ def graph_rows(browser: Any, folder: Path) -> list[str]:
         file = folder / "page.html"
         file.write_text(text, encoding="utf-8")
         opened = browser.new_page(viewport={"width": 1280, "height": 800})
+        session = opened.context.new_cdp_session(opened)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
         start = time.perf_counter()
         opened.goto(file.as_uri())
         _waited(opened, SETTLED)
@@ -176,8 +193,13 @@ def graph_rows(browser: Any, folder: Path) -> list[str]:
                 opened.evaluate(f"() => {change}")
                 _waited(opened, SETTLED)
             cells = []
-            for step in ("zoom", "drag", "hover"):
-                cells.append(_figures(opened.evaluate(MEASURE, [step, False, FRAMES])))
+            for step in STEPS:
+                before = _processor_time(session)
+                times = opened.evaluate(MEASURE, [step, False, FRAMES])
+                busy = 1000 * (_processor_time(session) - before) / FRAMES
+                cells.append(f"{_figures(times)} ({busy:.0f})")
+                if step == "slider" and change:
+                    opened.evaluate("() => viewer.setThreshold(1)")
                 _waited(opened, SETTLED)
             cells.append(_figures(opened.evaluate(MEASURE, ["drag", True, BASELINE_FRAMES])))
             _waited(opened, SETTLED)
@@ -252,11 +274,12 @@ def main() -> None:
             "Written by `python -m benchmarks.viewer --write` with headless Chromium "
             f"{version.split('.')[0]}, 1280 x 800, no GPU.",
             "Times between frames in ms, median / 95th percentile; 17 is every frame of a "
-            "60 Hz screen. The baseline paints everything in every frame of the drag.",
+            "60 Hz screen. In brackets: processor time of the main thread per frame, mean. "
+            "The baseline paints everything in every frame of the drag.",
             "",
-            "| nodes / edges | page | made in | first painted | shown | zoom | drag | hover "
-            "| drag, baseline |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| nodes / edges | page | made in | first painted | shown "
+            f"| {' | '.join(STEPS)} | drag, baseline |",
+            "|---|---|---|---|---|" + "---|" * (len(STEPS) + 1),
             *graphs,
             "",
             "The index of a run:",

@@ -178,3 +178,13 @@ def test_the_exported_diagram_has_no_blank_margins(open_page: Open, make: Any, c
     assert height > 60
     assert all(0 < margin <= 7 * 3 for margin in margins)  # three pixels a unit
     assert opened.errors == []
+
+
+def test_selecting_marks_a_box_and_draws_no_diagram_anew(open_page: Open) -> None:
+    opened = _opened(open_page, middle())
+    _pin_features(opened, 3)
+    opened.run("() => { window.first = document.querySelector('#diagram .box'); }")
+    opened.run("() => viewer.select(viewer.plots[0], viewer.diagram.nodes[0].rows[0])")
+    assert opened.run("() => first.isConnected && first.classList.contains('on')")
+    opened.run("() => viewer.letGo()")
+    assert opened.run("() => first.isConnected && !first.classList.contains('on')")

@@ -59,7 +59,7 @@ class App {
     }
     for (const one of this.plots) one.paintOver();
     if (wasActive !== plot || this.tab !== "pins") this.showTab(plot.selected >= 0 && this.tab !== "pins" ? "node" : this.tab);
-    this.diagram.draw();
+    this.diagram.mark();
   }
 
   // The same node of the other graph lights up with it.
@@ -153,7 +153,7 @@ class App {
     plot.reveal([...plot.pinned]);
     plot.paintOver();
     this.diagram.draw();
-    this.showTab(this.tab);
+    if (this.tab === "pins" || this.tab === "node") this.showTab(this.tab); // the other tabs show no pins
     byId("pin-count").textContent = plot.pinned.size ? " " + plot.pinned.size : "";
   }
 
@@ -200,7 +200,7 @@ class App {
       plot.paintOver();
     }
     this.showTab(this.tab === "node" ? "routes" : this.tab);
-    this.diagram.draw();
+    this.diagram.mark();
   }
 
   // -- what follows
@@ -208,7 +208,7 @@ class App {
     const panel = byId("content"), controls = () => [...panel.querySelectorAll("button, input, textarea, a")];
     // What shows the same as before stays where it was scrolled to, and the focus where it was.
     const subject = [tab, this.active.index, tab === "node" ? this.active.selected : ""].join(" ");
-    const stays = subject === this.shownSubject, top = stays ? panel.scrollTop : 0;
+    const stays = subject === this.shownSubject, top = panel.scrollTop;
     const focused = controls().indexOf(document.activeElement);
     this.shownSubject = subject;
     if (!stays) for (const plot of this.plots) plot.listedPins = [];
@@ -221,7 +221,7 @@ class App {
     }
     const hadFocus = panel.contains(document.activeElement) && document.activeElement !== panel;
     panel.replaceChildren(...TABS[tab](this).flat(3).filter(Boolean));
-    panel.scrollTop = top;
+    if (top) panel.scrollTop = stays ? top : 0; // setting it would lay the page out at once
     if (hadFocus) ((stays && controls()[focused]) || panel).focus({ preventScroll: true });
   }
 

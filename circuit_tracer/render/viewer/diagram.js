@@ -18,7 +18,10 @@ class Diagram {
     // A finger on a box drags it; beside boxes it scrolls. (touch-action is not for parts of an SVG.)
     this.canvas.addEventListener("touchstart", (event) => event.target.closest(".box") && event.preventDefault(), { passive: false });
     byId("fold").addEventListener("click", () => this.fold());
-    new ResizeObserver(() => this.draw()).observe(this.scroll);
+    new ResizeObserver(() => {
+      this.pane = null;
+      this.draw();
+    }).observe(this.scroll);
   }
 
   fold() {
@@ -44,16 +47,25 @@ class Diagram {
     if (focused) boxes.find((box) => box.dataset.key === focused)?.focus({ preventScroll: true });
   }
 
+  // Another selection: what is drawn stays, one box is marked.
+  mark() {
+    if (this.app.active !== this.plot) return this.draw();
+    const boxes = this.canvas.querySelectorAll(".box");
+    this.nodes.forEach((node, i) => boxes[i].classList.toggle("on", node.rows.includes(this.plot.selected)));
+  }
+
   // What stands where, drawn or not: as large as the page has room for, else smaller, at last to be scrolled.
   layOut(plot) {
     this.plot = plot;
     this.isPreview = !plot.pinned.size;
     const pins = this.isPreview ? diagramNodes(plot, previewRows(plot.graph)) : diagramNodes(plot);
     Object.assign(this, withEnds(plot.graph, pins));
-    const room = {
+    // Asked for once a size: asking makes the browser lay the page out.
+    this.pane ??= {
       width: Math.max(280, this.scroll.clientWidth - 2 * DIAGRAM_EDGE - 1),
       height: Math.max(120, this.scroll.clientHeight - 2 * DIAGRAM_EDGE - 1),
     };
+    const room = this.pane;
     const needed = putBoxes(this.nodes, this.edges, room);
     this.scale = Math.max(SMALLEST, Math.min(1, room.width / needed.width, room.height / needed.height));
     this.room = { width: room.width / this.scale, height: room.height / this.scale };
