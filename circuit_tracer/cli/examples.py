@@ -60,6 +60,7 @@ EXAMPLES = {
     ),
     "steer": ('steer sprout -f L4/288 --of-max 10 -p "the sky is"',),
     "trust": ("trust outputs/a-banana-is", "trust outputs/a-lemon-is --quick"),
+    "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),
     "features find": ("features find yellow", "features find yellow -t sprout/clt --in promotes"),
     "features show": ("features show L5/717", "features show L5/717 -t sprout/clt --json"),

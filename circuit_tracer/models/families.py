@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.models.parts import MlpWeights, Paths, Projected
-from circuit_tracer.models.wiring import Wiring
+from circuit_tracer.models.wiring import Rows, Wiring
 
 
 class Mistral(Wiring):
@@ -98,11 +98,10 @@ class GPT2(Wiring):
         head="lm_head",
     )
 
-    def _projected(self, attention: Any, which: Projected) -> tuple[Tensor, Tensor | None]:
+    def projection(self, attention: Any, which: Projected) -> tuple[Any, Rows]:
         """`c_attn` has the queries' rows first, then the keys', then the values'."""
         start = ("q", "k", "v").index(which) * self.d_model
-        rows, fused = slice(start, start + self.d_model), attention.c_attn
-        return self._matrix(fused)[rows], self._weight(fused.bias)[rows]
+        return attention.c_attn, slice(start, start + self.d_model)
 
     def _scaling(self, layer: int) -> float:
         """As the config has it."""
@@ -137,15 +136,12 @@ class GPTNeoX(Wiring):
         if hasattr(module, "embed_out"):  # its name before transformers 5
             self.paths = replace(self.paths, head="embed_out")
 
-    def _projected(
-        self, attention: Any, which: Projected
-    ) -> tuple[Float[Tensor, "Hh d"], Float[Tensor, "Hh"] | None]:
+    def projection(self, attention: Any, which: Projected) -> tuple[Any, Rows]:
         """Each head's rows are its query's, its key's and its value's."""
         fused, third = attention.query_key_value, ("q", "k", "v").index(which)
         shape = (self.n_heads, 3, self.d_head)
-        rows = self._matrix(fused).view(*shape, self.d_model)[:, third].flatten(0, 1)
-        bias = self._bias(fused)
-        return rows, None if bias is None else bias.view(shape)[:, third].flatten()
+        rows = torch.arange(3 * self.n_heads * self.d_head, device=fused.weight.device)
+        return fused, rows.view(shape)[:, third].flatten()
 
     def mlp_weights(self, layer: int) -> MlpWeights:
         """Without a gate."""

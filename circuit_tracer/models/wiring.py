@@ -29,6 +29,9 @@ from circuit_tracer.models.parts import (
 )
 from circuit_tracer.models.rope import rotary_lengths
 
+Rows = slice | Int[Tensor, "n"]
+"""Outputs of a linear module."""
+
 
 class Wiring:
     """The Llama family, and the base of every other.
@@ -199,8 +202,14 @@ class Wiring:
         self, attention: Any, which: Projected
     ) -> tuple[Float[Tensor, "Hh d"], Float[Tensor, "Hh"] | None]:
         """Weight and bias of the queries, keys or values of all heads."""
-        linear = getattr(attention, f"{which}_proj")
-        return self._matrix(linear), self._bias(linear)
+        linear, rows = self.projection(attention, which)
+        bias = self._bias(linear)
+        return self._matrix(linear)[rows], None if bias is None else bias[rows]
+
+    def projection(self, attention: Any, which: Projected) -> tuple[Any, Rows]:
+        """The module that makes the queries, keys or values of all heads, and which of its outputs
+        they are."""
+        return getattr(attention, f"{which}_proj"), slice(None)
 
     def _scaling(self, layer: int) -> float:
         """What products of queries and keys are multiplied by."""

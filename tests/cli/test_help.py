@@ -19,7 +19,8 @@ from tests.cli.conftest import Outcome, Run
 
 ELSEWHERE = re.compile(
     r" -m [A-Za-z]+/| smollm2|/pythia|/transcoder-|page\.toml"
-    r"| dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$| trace \".*banana"
+    r"| diff | dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$"
+    r"| trace \".*banana"
 )
 """Examples that need the hub, another package or the reader's own file; that take many seconds; or
 that the README has, too, whose commands are run elsewhere."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.diff.results.behaviour import BehaviourResult
+from circuit_tracer.experiments.diff.results.where import WhereResult
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.reading import readable
@@ -58,6 +59,7 @@ class DiffReport:
     notes: tuple[str, ...]
     """Steps that were not measured, and why."""
     behaviour: BehaviourResult | None = None
+    where: WhereResult | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage; of a stage taken from an earlier run, what it took then."""
     versions: dict[str, str] = field(default_factory=dict)
