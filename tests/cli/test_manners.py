@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from circuit_tracer import __main__, __version__, interrupts
+from circuit_tracer.bundled import bundled_models
 from circuit_tracer.cli import streams
 from circuit_tracer.graphs import prune, save_graph
 from tests.cli.conftest import Run
@@ -148,7 +149,7 @@ def test_shells_complete_commands_and_options(run: Run, monkeypatch: pytest.Monk
         ("circuit-tracer ren", "1", "render"),
         ("circuit-tracer runs ex", "2", "export"),
         ("circuit-tracer trace --node", "2", "--node-threshold"),
-        ('circuit-tracer trace "a banana" -m sp', "4", "sprout sprout-two-pages"),
+        ('circuit-tracer trace "a banana" -m sp', "4", " ".join(bundled_models())),
         ("circuit-tracer trace x -t ", "4", "clt plt neurons"),
         ("circuit-tracer render x --theme l", "4", "light"),
         ("circuit-tracer export x --to g", "4", "graphml gexf"),
@@ -175,7 +176,7 @@ def test_bash_completes_with_the_script_that_is_shown(
     asked = """
         eval "$(circuit-tracer --show-completion)"
         complete -p circuit-tracer
-        COMP_WORDS=(circuit-tracer trace '"a banana"' -m sprout-) COMP_CWORD=4
+        COMP_WORDS=(circuit-tracer trace '"a banana"' -m sprout-tw) COMP_CWORD=4
         _circuit_tracer_completion circuit-tracer
         echo "${COMPREPLY[@]}"
     """
