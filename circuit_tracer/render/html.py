@@ -21,7 +21,8 @@ from circuit_tracer.render.markup import words
 
 SCRIPTS = (
     "data layout pens theme dom labels draw lit plot pointer heads panel routes trust"
-    " search groups positions columns ends links diagram diagram_files exports keys controls app"
+    " search groups names positions columns ends links diagram diagram_files exports state keys"
+    " controls app"
 ).split()
 """The page's modules, in the order they are joined."""
 GENERATOR = '<meta name="generator" content="circuit-tracer">'

@@ -30,6 +30,7 @@ from circuit_tracer.graphs import (
 )
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.network_formats import write
+from circuit_tracer.graphs.files.q_params import pins_of
 from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FILE
 from circuit_tracer.graphs.head_loadings import HEADS_FILE, HeadLoadings, save_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -107,7 +108,8 @@ def write_form(
         return
     with new_file(path, overwrite) as file:
         if form == "json":
-            groups = None if beside is None else supernodes_in(beside, pruned)
+            has_pins = beside is None or pins_of(pruned) is not None  # as in the viewer
+            groups = None if has_pins else supernodes_in(beside, pruned)
             name, scan = ascii_name(slug), scan_of(pruned)
             record = to_exchange(pruned, slug=name, scan=scan, supernodes=groups)
             write_exchange(record, file)

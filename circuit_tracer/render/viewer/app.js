@@ -1,6 +1,7 @@
 // The page: what is selected, shown, pinned and grouped, and what follows when it changes.
 
 const TABS = { routes: routesTab, node: nodeTab, pins: pinsTab, trust: trustTab, heads: headsTab };
+const NOTICE = 9000; // milliseconds
 
 class App {
   constructor(data) {
@@ -32,6 +33,7 @@ class App {
     this.activate(this.active);
     this.showTab(this.tab);
     this.diagram.draw();
+    this.memory = new Memory(this);
   }
 
   stack() {
@@ -84,8 +86,9 @@ class App {
     const tip = byId("tip");
     tip.hidden = row < 0 || quiet || !event;
     if (tip.hidden) return;
-    tip.replaceChildren(h("b", {}, titleOf(plot.graph, row)), h("span", {}, subtitleOf(plot.graph, row)),
-      plot.graph.kind[row] === KIND.LOGIT ? null : h("span", {}, "influence " + percent(plot.graph.influence[row])));
+    tip.replaceChildren(...[h("b", {}, titleOf(plot.graph, row)), h("span", {}, subtitleOf(plot.graph, row)),
+      plot.graph.kind[row] === KIND.LOGIT ? null : h("span", {}, "influence " + percent(plot.graph.influence[row])),
+      plot.graph.notes.has(row) ? h("span.note", {}, shortNote(plot.graph, row)) : null].filter(Boolean));
     const x = Math.min(event.clientX + 16, window.innerWidth - tip.offsetWidth - 8);
     const y = event.clientY + 22 + tip.offsetHeight > window.innerHeight ? event.clientY - tip.offsetHeight - 12 : event.clientY + 22;
     tip.style.transform = "translate(" + x + "px," + y + "px)";
@@ -154,7 +157,12 @@ class App {
     plot.paintOver();
     this.diagram.draw();
     if (this.tab === "pins" || this.tab === "node") this.showTab(this.tab); // the other tabs show no pins
-    byId("pin-count").textContent = plot.pinned.size ? " " + plot.pinned.size : "";
+    this.showPinCount();
+  }
+
+  showPinCount() {
+    const { pinned } = this.active;
+    byId("pin-count").textContent = pinned.size ? " " + pinned.size : "";
   }
 
   setThreshold(share) {
@@ -222,6 +230,7 @@ class App {
     const hadFocus = panel.contains(document.activeElement) && document.activeElement !== panel;
     panel.replaceChildren(...TABS[tab](this).flat(3).filter(Boolean));
     if (top) panel.scrollTop = stays ? top : 0; // setting it would lay the page out at once
+    this.memory?.later();
     if (hadFocus) ((stays && controls()[focused]) || panel).focus({ preventScroll: true });
   }
 
@@ -241,6 +250,7 @@ class App {
 
   painted(plot) {
     if (plot === this.active && !plot.moving) this.showCounts();
+    this.memory?.later();
   }
 
   recolor() {
@@ -249,6 +259,15 @@ class App {
 
   say(words) {
     byId("live").textContent = words;
+  }
+
+  // A message for a while; without words the last one goes.
+  notify(words, ...more) {
+    const notice = byId("notice");
+    clearTimeout(this.noticed);
+    notice.hidden = !words;
+    notice.replaceChildren(h("p", {}, words), ...more, h("button", { "aria-label": "close", onclick: () => this.notify("") }, "\u00d7"));
+    if (words && !more.length) this.noticed = setTimeout(() => this.notify(""), NOTICE);
   }
 }
 

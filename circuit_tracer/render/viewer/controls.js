@@ -50,6 +50,8 @@ function listenToControls(app) {
     nextTheme();
     app.recolor();
   });
+  byId("copy-link").addEventListener("click", () => app.memory.copyLink());
+  byId("reset-view").addEventListener("click", () => app.memory.resetView());
   byId("help-button").addEventListener("click", () => byId("help").showModal());
   byId("keys").append(...KEYS.map(([key, words]) => h("div", {}, h("dt", {}, key), h("dd", {}, words))));
   for (const button of document.querySelectorAll("[data-export]")) {

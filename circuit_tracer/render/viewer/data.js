@@ -44,9 +44,11 @@ function isolated(text) {
 function openGraph(record) {
   const graph = { ...record, ...decodedColumns(record.nodes), ...decodedColumns(record.edges) };
   graph.tokens = record.tokens.map(isolated);
-  graph.label = record.label.map(isolated);
+  graph.ownLabel = record.label.map(isolated);
+  graph.ownNames = new Map(record.named.map((row) => [row, record.label[row]]));
   graph.targets = record.targets.map((target) => ({ ...target, token: isolated(target.token) }));
   graph.n = graph.kind.length;
+  putTexts(graph, [], record.notes);
   graph.m = graph.source.length;
   graph.into = listsByNode(graph.target, graph.n);
   graph.outOf = listsByNode(graph.source, graph.n);

@@ -1,5 +1,5 @@
-// Files that leave the page: the view and the diagram as SVG, pins, groups and where their boxes
-// stand as qParams; and qParams that come back. Nothing goes over a network: files are made and read here.
+// Files that leave the page: the view and the diagram as SVG, pins, groups, where their boxes stand,
+// names and notes as qParams; and qParams that come back. Nothing goes over a network: files are made and read here.
 
 function viewSvg(plot, theme = null) {
   const colors = plot.colors;
@@ -18,7 +18,7 @@ function viewSvg(plot, theme = null) {
   return svgDocument(plot.width, plot.height, pen.parts, "Attribution graph: " + plot.graph.prompt);
 }
 
-// Pins and groups in the form that graph JSON files carry them.
+// Pins, groups and names in the form that graph JSON files carry them.
 function qParamsOf(plot) {
   const { graph } = plot, ids = (rows) => [...rows].sort((a, b) => a - b).map((row) => graph.id[row]);
   return {
@@ -27,10 +27,17 @@ function qParamsOf(plot) {
     linkType: plot.app.links === "both" ? "both" : plot.app.links === "inputs" ? "input" : "output",
     clickedId: plot.selected >= 0 ? graph.id[plot.selected] : "",
     sg_pos: positionsText(plot.app.diagram, plot),
+    ...(graph.names.size ? { clerps: clerpsOf(graph) } : {}),
   };
 }
 
-// Pins and groups from such a form; unknown nodes are left out and counted.
+// The file of a graph's marks: qParams, and the notes where graph JSON files have them.
+function marksFile(plot) {
+  const notes = plot.graph.notes.size ? { metadata: { circuit_tracer_cli: { notes: notesById(plot.graph) } } } : {};
+  return { qParams: qParamsOf(plot), ...notes };
+}
+
+// Pins, groups, names and notes from such a file; unknown nodes are left out and counted.
 function takeQParams(plot, given) {
   const params = given && typeof given === "object" ? given.qParams || given : {};
   if (!Array.isArray(params.pinnedIds) || !Array.isArray(params.supernodes)) throw new Error("no pinnedIds and supernodes");
@@ -48,6 +55,7 @@ function takeQParams(plot, given) {
   }
   plot.pinned = pinned;
   plot.groups = groups;
+  putTexts(plot.graph, ...textsIn(plot.graph, params, given));
   plot.app.diagram.moved.set(plot, unknown ? new Map() : takenPositions(plot, params.sg_pos));
   return unknown;
 }
@@ -67,7 +75,7 @@ function exportAs(app, what) {
   if (what === "diagram") download(stem + "-route.svg", "image/svg+xml", diagramSvg(app.diagram, "light"));
   if (what === "diagram-png") diagramPng(app.diagram, "light", (png) => download(stem + "-route.png", "image/png", png));
   if (what === "pins") {
-    download(stem + "-qparams.json", "application/json", JSON.stringify({ qParams: qParamsOf(plot) }, null, 2) + "\n");
+    download(stem + "-qparams.json", "application/json", JSON.stringify(marksFile(plot), null, 2) + "\n");
   }
 }
 

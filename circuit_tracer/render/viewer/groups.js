@@ -24,6 +24,10 @@ function pinsTab(app) {
     listed.length ? h("div.grouping", {}, name, h("button", { onclick: group }, "Group")) : null,
     listed.length ? list : null,
     plot.pinned.size ? h("p", {}, h("button.link", { onclick: () => app.unpinAll(plot) }, "unpin all")) : null,
+    textsPart(app, plot),
+    app.memory && !app.memory.areMarksOwn(plot)
+      ? h("p", {}, h("button.link", { onclick: () => app.memory.dropMarks(plot) }, "drop all my pins, groups, names and notes"))
+      : null,
   ];
 }
 

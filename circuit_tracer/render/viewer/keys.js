@@ -4,6 +4,7 @@ const KEYS = [
   ["← → ↑ ↓", "to the next node in that direction"],
   ["I, O", "to the strongest input, output"],
   ["Enter", "pin the node, or unpin it"],
+  ["R, N", "rename the node, write a note on it"],
   ["G", "group all pins that are in no group yet"],
   ["[ ]", "fewer or more nodes by influence"],
   ["+ − 0", "zoom in, out, fit"],
@@ -76,6 +77,7 @@ function act(app, key, isButton, isSlider) {
     i: () => app.select(plot, strongestLink(plot, "in"), true),
     o: () => app.select(plot, strongestLink(plot, "out"), true),
     g: () => app.groupLoose(plot),
+    r: () => editSelected(app, "name"), n: () => editSelected(app, "note"),
     1: () => app.showTab("routes"), 2: () => app.showTab("node"), 3: () => app.showTab("pins"), 4: () => app.showTab("trust"), 5: () => app.showTab("heads"),
   };
   const action = actions[key] || actions[key.toLowerCase()];

@@ -69,6 +69,7 @@ function litMatches(plot, rows) {
 
 function paintOverlay(plot, pen, lit) {
   if (lit) paintLit(plot, pen, lit);
+  paintNoteMarks(plot, pen);
   for (const row of plot.pinned) ring(plot, pen, row, plot.colors.pin, 2.5);
   if (plot.selected >= 0) ring(plot, pen, plot.selected, plot.colors.accent, 4);
 }

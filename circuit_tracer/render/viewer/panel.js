@@ -11,10 +11,11 @@ function nodeTab(app) {
   const parts = [
     h("div.node-head", {},
       sign(kind, kind === KIND.FEATURE && !graph.expanded[row]),
-      h("div", {}, h("h2", {}, titleOf(graph, row)), h("p.sub", {}, subtitleOf(graph, row))),
+      h("div", {}, titlePart(app, plot, row), h("p.sub", {}, subtitleOf(graph, row))),
       h("button", { onclick: () => app.togglePin(plot, row), "aria-pressed": String(plot.pinned.has(row)) },
         plot.pinned.has(row) ? "Unpin" : "Pin")),
     factsOf(graph, row),
+    notePart(app, plot, row),
     otherGraph(app, plot, row),
     kind === KIND.FEATURE ? cardPart(graph, row) : null,
     linkList(app, plot, row, "inputs"),

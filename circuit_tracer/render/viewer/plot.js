@@ -112,6 +112,20 @@ class Plot {
     this.host.classList.remove("zoomed");
   }
 
+  // The zoom, and the place of the graph in the middle of the view as parts of its width and height:
+  // the same part of the graph in a window of any size.
+  get framing() {
+    return [this.k, (this.width / 2 - this.tx) / (this.k * this.width), (this.height / 2 - this.ty) / (this.k * this.height)];
+  }
+
+  set framing([k, x, y]) {
+    this.k = k;
+    this.tx = this.width / 2 - x * k * this.width;
+    this.ty = this.height / 2 - y * k * this.height;
+    this.host.classList.toggle("zoomed", k > 1.01);
+    this.paint();
+  }
+
   // On a narrow screen the page is longer than the window: one finger, or the wheel, scrolls it as
   // long as the whole graph is in view.
   get scrollsPage() {
@@ -158,6 +172,7 @@ class Plot {
   resize() {
     const box = this.host.getBoundingClientRect();
     if (!box.width || !box.height) return;
+    const framing = this.place && this.framing;
     this.width = Math.round(box.width);
     this.height = Math.round(box.height);
     const density = window.devicePixelRatio || 1;
@@ -167,6 +182,7 @@ class Plot {
     }
     this.recolor();
     this.relayout();
+    if (framing) this.framing = framing;
   }
 
   recolor() {

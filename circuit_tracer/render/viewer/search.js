@@ -1,4 +1,4 @@
-// Search over labels, names, tokens and what features promote; hits light up as one types.
+// Search over labels, names, notes, tokens and what features promote; hits light up as one types.
 
 const MOST_FOUND = 60;
 
@@ -7,7 +7,7 @@ function searchIndex(graph) {
   graph.index = [];
   for (let row = 0; row < graph.n; row++) {
     const card = graph.kind[row] === KIND.FEATURE ? cardFor(graph, row) : null;
-    const words = [titleOf(graph, row), graph.name[row], graph.id[row], card ? card.promotes.join(" ") : ""];
+    const words = [titleOf(graph, row), graph.ownLabel[row], graph.name[row], graph.id[row], graph.notes.get(row) ?? "", card ? card.promotes.join(" ") : ""];
     graph.index.push(words.join("\n").toLowerCase());
   }
   return graph.index;
@@ -36,7 +36,7 @@ class Search {
     this.field.addEventListener("focus", () => this.update());
     this.field.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("pointerdown", (event) => {
-      if (!event.target.closest(".search")) this.close();
+      if (!event.target.closest(".search, #copy-link")) this.close(); // a link has the search in it
     });
   }
 
@@ -50,11 +50,19 @@ class Search {
     plot.paintOver();
   }
 
+  // A search as it was left: its hits light up, the list stays closed.
+  put(text) {
+    this.field.value = text;
+    this.hide();
+    for (const plot of this.app.plots) plot.matches = null;
+    if (text.trim()) this.app.active.matches = searched(this.app.active.graph, text);
+  }
+
   show(count) {
     const { graph } = this.app.active;
     if (!this.field.value.trim()) return this.hide();
     this.list.replaceChildren(
-      h("p.count", {}, count ? counted(count, "node") : "Nothing found: labels, names (L3/117), tokens and promoted tokens are searched."),
+      h("p.count", {}, count ? counted(count, "node") : "Nothing found: labels, names (L3/117), notes, tokens and promoted tokens are searched."),
       ...this.rows.map((row, i) => h("button.hit", {
         role: "option", id: "hit-" + i, tabindex: -1, "aria-selected": String(i === this.chosen), onclick: () => this.choose(row),
       }, sign(graph.kind[row]), h("span.label", {}, titleOf(graph, row)), h("span.where", {}, whereOf(graph, row)))),
