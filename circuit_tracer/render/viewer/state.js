@@ -17,13 +17,12 @@ const short = (value, digits = 4) => Number(value.toFixed(digits));
 const ascending = (rows) => [...rows].sort((a, b) => a - b);
 
 function marksOf(plot) {
-  const boxes = new Set(diagramNodes(plot).map((box) => box.key));
   return {
     pins: ascending(plot.pinned),
     groups: plot.groups.map((group) => [group.name, ...ascending(group.rows)]),
     names: [...plot.graph.names].sort((a, b) => a[0] - b[0]),
     notes: [...plot.graph.notes].sort((a, b) => a[0] - b[0]),
-    places: [...plot.app.diagram.movedOf(plot)].filter(([key]) => boxes.has(key)).map(([key, corner]) => [key, ...corner.map((one) => short(one, 1))]),
+    places: [...plot.app.diagram.movedOf(plot)].map(([key, corner]) => [key, ...corner.map((one) => short(one, 1))]),
   };
 }
 
@@ -37,7 +36,10 @@ function viewOf(plot) {
 }
 
 function pageOf(app) {
-  return { links: app.links, tab: app.tab, active: app.active.index, search: app.active.matches ? app.search.field.value : "" };
+  return {
+    links: app.links, tab: app.tab, active: app.active.index, search: app.active.matches ? app.search.field.value : "",
+    folded: app.diagram.drawer.classList.contains("folded"),
+  };
 }
 
 // What differs from `first`; null for nothing.
@@ -81,9 +83,9 @@ function checkPlot(graph, state) {
   check(head === null || (graph.heads && graph.leading.some((one) => one.name === head)));
 }
 
-function checkPage(app, { links, tab, active, search }) {
+function checkPage(app, { links, tab, active, search, folded }) {
   check(["inputs", "both", "outputs"].includes(links) && isText(tab) && Object.hasOwn(TABS, tab));
-  check(Number.isInteger(active) && Boolean(app.plots[active]) && isText(search) && search.length <= LONGEST_FRAGMENT);
+  check(Number.isInteger(active) && Boolean(app.plots[active]) && isText(search) && search.length <= LONGEST_FRAGMENT && typeof folded === "boolean");
 }
 
 // -- changing the page
@@ -118,6 +120,7 @@ function putState(app, { plots, page }) {
   app.search.put(page.search);
   app.showTab(page.tab);
   app.showPinCount();
+  if (page.folded !== pageOf(app).folded) app.diagram.fold();
   app.diagram.draw();
 }
 
