@@ -108,8 +108,8 @@ def write_form(
         return
     with new_file(path, overwrite) as file:
         if form == "json":
-            has_pins = beside is None or pins_of(pruned) is not None  # as in the viewer
-            groups = None if has_pins else supernodes_in(beside, pruned)
+            has_pins = pins_of(pruned) is not None  # these come first, as in the viewer
+            groups = None if beside is None or has_pins else supernodes_in(beside, pruned)
             name, scan = ascii_name(slug), scan_of(pruned)
             record = to_exchange(pruned, slug=name, scan=scan, supernodes=groups)
             write_exchange(record, file)
