@@ -94,8 +94,25 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
 
     Raises ModelError when the softmax of the scores is not the pattern that the model applied.
     """
-    weights, stream = wiring.query_key_weights(layer), capture.resid_pre[layer]
-    norm, rotary = wiring.norm("attention_norm", layer), wiring.rotary(layer, capture.pass_length)
+    stream = capture.resid_pre[layer]
+    frozen = head_on(stream, wiring, layer, head, capture.pass_length)
+    off = head_pattern(frozen, wiring, layer) - capture.patterns[layer][head]
+    largest = float(off.abs().max())
+    if not largest <= LARGEST_MISS:  # also for NaN
+        raise ModelError(
+            f"this model was taken for one of the {wiring.family} family, but the attention "
+            f"pattern of L{layer}.H{head} comes out wrong by {largest:.1g} from its queries and "
+            "keys; it computes something that circuit_tracer/models/families.py does not describe"
+        )
+    return frozen
+
+
+def head_on(
+    stream: Float[Tensor, "T d"], wiring: Wiring, layer: int, head: int, pass_length: int
+) -> FrozenHead:
+    """One head's queries and keys on any stream before its layer's attention."""
+    weights = wiring.query_key_weights(layer)
+    norm, rotary = wiring.norm("attention_norm", layer), wiring.rotary(layer, pass_length)
     if rotary is not None:
         rotary = Rotary(rotary.cos[: len(stream)], rotary.sin[: len(stream)])
     before = FrozenNorm.identity(stream) if norm is None else norm.freeze(stream)
@@ -115,9 +132,7 @@ def freeze_head(capture: Capture, wiring: Wiring, layer: int, head: int) -> Froz
     kv_head = head // (wiring.n_heads // wiring.n_kv_heads)
     query = projection(weights.W_Q, weights.b_Q, weights.q_norm, head, weights.scaling)
     key = projection(weights.W_K, weights.b_K, weights.k_norm, kv_head, 1.0)
-    frozen = FrozenHead(query, key, query.apply(stream), key.apply(stream), weights.softcap)
-    _check_pattern(frozen, capture.patterns[layer][head], wiring, layer, head)
-    return frozen
+    return FrozenHead(query, key, query.apply(stream), key.apply(stream), weights.softcap)
 
 
 def norm_gain(
@@ -144,20 +159,11 @@ def norm_gain(
     return norm.scale(raw)[:, None] * weight
 
 
-def _check_pattern(
-    frozen: FrozenHead, pattern: Float[Tensor, "T T"], wiring: Wiring, layer: int, head: int
-) -> None:
-    """The scores' softmax over the keys that a query sees must be the model's pattern."""
+def head_pattern(frozen: FrozenHead, wiring: Wiring, layer: int) -> Float[Tensor, "T T"]:
+    """The softmax of a head's scores over the keys that each query sees."""
     scores = frozen.queries @ frozen.keys.T
     if frozen.softcap is not None:
         scores = frozen.softcap * torch.tanh(scores / frozen.softcap)
-    at = torch.arange(len(pattern), device=pattern.device)
+    at = torch.arange(len(scores), device=scores.device)
     seen = wiring.sees(layer, at[:, None], at)
-    off = scores.masked_fill(~seen, -torch.inf).softmax(-1) - pattern
-    largest = float(off.abs().max())
-    if not largest <= LARGEST_MISS:  # also for NaN
-        raise ModelError(
-            f"this model was taken for one of the {wiring.family} family, but the attention "
-            f"pattern of L{layer}.H{head} comes out wrong by {largest:.1g} from its queries and "
-            "keys; it computes something that circuit_tracer/models/families.py does not describe"
-        )
+    return scores.masked_fill(~seen, -torch.inf).softmax(-1)
