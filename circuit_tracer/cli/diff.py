@@ -29,8 +29,8 @@ def diff(
         str, typer.Argument(metavar="SPEC", help="A spec in TOML, or one that ships: bent.")
     ],
     transcoders: Annotated[
-        str | None,
-        own("--transcoders", "-t", help="A dictionary of BASE, for the steps that need one."),
+        list[str] | None,
+        own("--transcoders", "-t", help="A dictionary of BASE (repeatable); those that ship."),
     ] = None,
     out: Annotated[Path, option("--out", "-o", help="Where the report's own folder goes.")] = Path(
         "outputs"
@@ -68,7 +68,7 @@ def diff(
             tuned,
             asked,
             settings,
-            transcoders=transcoders,
+            transcoders=transcoders or (),
             device=device,
             dtype=dtype,
             threads=threads,
@@ -91,7 +91,7 @@ def _command(
     base: str,
     tuned: str,
     spec_file: str,
-    transcoders: str | None,
+    transcoders: list[str] | None,
     quick: bool,
     seed: int | None,
     dtype: str,
@@ -99,6 +99,7 @@ def _command(
     """What makes the report again."""
     words = ["circuit-tracer", "diff", base, tuned, spec_file]
     other = None if dtype == "float32" else dtype
-    for flag, value in (("-t", transcoders), ("--seed", seed), ("--dtype", other)):
+    given = [("-t", one) for one in transcoders or ()]
+    for flag, value in (*given, ("--seed", seed), ("--dtype", other)):
         words += [] if value is None else [flag, str(value)]
     return shlex.join([*words, *(["--quick"] if quick else [])])

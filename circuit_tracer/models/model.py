@@ -264,6 +264,17 @@ class Model:
         cap = self.wiring.logit_softcap
         return (wide if cap is None else cap * (wide / cap).tanh()).softmax(-1)
 
+    def replaced(
+        self,
+        token_ids: Tensor,
+        replace: Replacement | None,
+        reads: ReadPoint = "mlp.hook_in",
+        writes: WritePoint = "mlp.hook_out",
+    ) -> Float[Tensor, "B T V"]:
+        """The model's logits with what a dictionary writes replaced at every layer."""
+        ids = token_ids.to(self.device)
+        return run_with_mlps(self.wrapped, self.wiring, ids, replace, reads, writes)
+
     def loss(
         self,
         token_ids: Tensor,
@@ -274,7 +285,7 @@ class Model:
         """Next-token cross-entropy in nats (B, T - 1), optionally with what a dictionary writes
         replaced at every layer."""
         ids = token_ids.to(self.device)
-        logits = run_with_mlps(self.wrapped, self.wiring, ids, replace, reads, writes)
+        logits = self.replaced(ids, replace, reads, writes)
         return torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
         )

@@ -26,7 +26,7 @@ Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model widt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,27 @@ def evaluate_rows(
     """The same, on a reader's rows; they are gone through twice (the mean comes first)."""
     start = reader.state()
     check_known(reader)
-    reader.restore(start)
-    mean, tokens = _mean_outputs(model, dictionary, reader.groups(ROWS_AT_ONCE, max_tokens))
+
+    def groups() -> Iterator[Rows]:
+        reader.restore(start)
+        return reader.groups(ROWS_AT_ONCE, max_tokens)
+
+    return evaluate_groups(model, dictionary, groups, name=f"the text {reader.path.name}")
+
+
+@torch.no_grad()
+def evaluate_groups(
+    model: Model, dictionary: Dictionary, groups: Callable[[], Iterable[Rows]], *, name: str
+) -> Evaluation:
+    """The same, on groups of rows, which `groups` gives from the start each time.
+
+    Raises UsageError where they hold no tokens; `name` is what the text is called then.
+    """
+    mean, tokens = _mean_outputs(model, dictionary, groups())
     if tokens == 0:
-        raise UsageError(f"the text {reader.path.name} holds no tokens to evaluate on")
-    reader.restore(start)
+        raise UsageError(f"{name} holds no tokens to evaluate on")
     sums = _Sums(dictionary)
-    for rows in reader.groups(ROWS_AT_ONCE, max_tokens):
+    for rows in groups():
         activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
         sums.add_reconstruction(dictionary, activity.at(rows.real()), mean)
         sums.add_losses(model, dictionary, rows, activity.outputs, mean)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from circuit_tracer.bundled import bundled_dictionaries
 from circuit_tracer.experiments.diff.report.page import FIGURES, figures, report_markdown
 from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport, write_diff
 from circuit_tracer.experiments.diff.run import OnProgress, diff
@@ -13,6 +15,7 @@ from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.stages import STAGES
 from circuit_tracer.graphs import new_file
+from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import paired, parse_dtype, set_threads
@@ -38,12 +41,14 @@ def open_study(
     spec: Spec,
     settings: Settings,
     *,
-    transcoders: str | None = None,
+    transcoders: Sequence[str] = (),
     device: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
 ) -> Study:
-    """The comparison of a spec on two models, given by name or opened, and a dictionary.
+    """The comparison of a spec on two models, given by name or opened, and dictionaries.
+
+    Without any, those that ship with either model.
 
     Raises UsageError for two models that do not compare, and what `open_model` raises.
     """
@@ -55,9 +60,21 @@ def open_study(
     check_pair(*models)
     for note in dict.fromkeys(note for model in models for note in model.notes):
         logger.info(f"{note}")
-    dictionary = None if transcoders is None else paired(models[0], transcoders).dictionary
+    names = transcoders or shipped_dictionaries(*(model.identity for model in models))
+    dictionaries = tuple(paired(models[0], name).dictionary for name in names)
     note_forms(models[0], (word for family in spec.families for word in family.words or ()))
-    return Study(models[0], models[1], dictionary, spec, settings)
+    return Study(models[0], models[1], dictionaries, spec, settings)
+
+
+def shipped_dictionaries(base: Identity, tuned: Identity) -> tuple[str, ...]:
+    """Transcoders that ship with the base, and sparse autoencoders that ship with either model."""
+    owners = [one.name for one in (base, tuned) if one.source == "bundled"]
+    return tuple(
+        f"{owner}/{name}"
+        for owner in dict.fromkeys(owners)
+        for name in bundled_dictionaries(owner)
+        if name.startswith("resid") or (owner, name) == (base.name, "plt")
+    )
 
 
 def settings_for(spec: Spec, *, quick: bool = False, seed: int | None = None) -> Settings:

@@ -30,7 +30,11 @@ CARD_TOKENS = 150_000
 EVALUATION_TOKENS = 40_000
 SEEDS = {"train": "dictionaries", "held_out": "dictionaries-held-out", "cards": "cards"}
 """Seeds of the three texts; the models grew on others."""
-TITLES = {"plt": "per-layer transcoders", "clt": "cross-layer transcoders"}
+TITLES = {
+    "plt": "per-layer transcoders",
+    "clt": "cross-layer transcoders",
+    "resid": "sparse autoencoders of the residual stream",
+}
 
 COMMON = TrainingConfig(
     n_features=1024,

@@ -9,7 +9,7 @@ from typing import Any
 
 from circuit_tracer.experiments.diff.results.report import DiffReport, Verdict
 from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.steps import behaviour, where
+from circuit_tracer.experiments.diff.steps import behaviour, fit, shift, where
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.verdict import judge
 from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
@@ -19,7 +19,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.versions import versions
 
-STEPS: tuple[Step[Any], ...] = (behaviour.STEP, where.STEP)
+STEPS: tuple[Step[Any], ...] = (behaviour.STEP, where.STEP, fit.STEP, shift.STEP)
 """In their order; each may use what those before it measured."""
 COLUMNS = (
     "step", "model", "topic", "family", "claim", "item", "name", "layer", "head", "feature", "value"
@@ -83,7 +83,7 @@ def _report(study: Study, results: dict[str, Any], notes: tuple[str, ...]) -> Di
         question=spec.question,
         base=study.base.identity,
         tuned=study.tuned.identity,
-        dictionary=None if study.dictionary is None else study.dictionary.identity,
+        dictionaries=tuple(one.identity for one in study.dictionaries),
         n_layers=study.base.n_layers,
         main=spec.main.name,
         topics=dict(spec.topics),
@@ -104,7 +104,7 @@ def diff_key(study: Study) -> str:
         spec=study.spec.fingerprint,
         base=_which(study.base),
         tuned=_which(study.tuned),
-        dictionary=None if study.dictionary is None else _which(study.dictionary),
+        dictionaries=[_which(one) for one in study.dictionaries],
         dtype=str(study.base.torch_dtype),
         settings=study.settings,
     )

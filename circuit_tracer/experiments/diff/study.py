@@ -59,8 +59,8 @@ class Study:
 
     base: Model
     tuned: Model
-    dictionary: AnyDictionary | None
-    """Of the base; None for none."""
+    dictionaries: tuple[AnyDictionary, ...]
+    """Of the base: transcoders, sparse autoencoders of the residual stream."""
     spec: Spec
     settings: Settings
 

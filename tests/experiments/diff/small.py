@@ -69,4 +69,4 @@ def tiny_pair(family: str = "llama", *, seed: int = 0) -> tuple[Model, Model]:
 def small_study(folder: Path, base: Model, tuned: Model, **settings: int) -> Study:
     """The small comparison of two models, without a dictionary."""
     spec: Spec = read_spec(small_spec(folder))
-    return Study(base, tuned, None, spec, Settings(resamples=100, **settings))
+    return Study(base, tuned, (), spec, Settings(resamples=100, **settings))

@@ -29,11 +29,11 @@ def report_markdown(report: DiffReport, figures: Collection[str] = (), *, comman
     blocks += step_blocks(tables(report), lambda number: _drawn(number, figures))
     findings = [(one.name, one.holds, one.sentence) for one in report.verdict.findings]
     blocks += finding_blocks(findings, report.notes)
-    dictionary = "none" if report.dictionary is None else identity_words(report.dictionary)
+    dictionaries = ", ".join(map(identity_words, report.dictionaries)) or "none"
     rows = [
         ("base", identity_words(report.base)),
         ("tuned", identity_words(report.tuned)),
-        ("dictionary", dictionary),
+        ("dictionaries", dictionaries),
         ("loss limit", f"{report.loss_limit:g} nats a token"),
         ("seed", str(report.seed)),
         ("bootstrap", f"{report.resamples:,} resamples of the items"),

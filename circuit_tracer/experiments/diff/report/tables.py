@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuit_tracer.experiments.diff.report import behaviour, where
+from circuit_tracer.experiments.diff.report import behaviour, fit, shift, where
 from circuit_tracer.experiments.diff.results.report import DiffReport
 from circuit_tracer.experiments.kit.tables import Table
 
 OF_STEP: dict[str, Callable[[Any], Iterator[Table]]] = {
     "behaviour": behaviour.tables,
     "where": where.tables,
+    "fit": fit.tables,
+    "shift": shift.tables,
 }
 """By field of the report: its tables."""
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.diff.results.behaviour import BehaviourResult
+from circuit_tracer.experiments.diff.results.fit import FitResult
+from circuit_tracer.experiments.diff.results.shift import ShiftResult
 from circuit_tracer.experiments.diff.results.where import WhereResult
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.graphs.graph import Identity
@@ -45,7 +47,7 @@ class DiffReport:
     question: str
     base: Identity
     tuned: Identity
-    dictionary: Identity | None
+    dictionaries: tuple[Identity, ...]
     n_layers: int
     main: str
     """The family that choices are made in."""
@@ -60,6 +62,8 @@ class DiffReport:
     """Steps that were not measured, and why."""
     behaviour: BehaviourResult | None = None
     where: WhereResult | None = None
+    fit: FitResult | None = None
+    shift: ShiftResult | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage; of a stage taken from an earlier run, what it took then."""
     versions: dict[str, str] = field(default_factory=dict)

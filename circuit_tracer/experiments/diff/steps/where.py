@@ -154,7 +154,7 @@ def _split(n_layers: int, count: int) -> list[tuple[int, int]]:
 
 def result(study: Study, found: Where) -> WhereResult:
     """The figures of step 2."""
-    of_item = _Shares(study)
+    of_item = Shares(study)
     base, tuned = of_item.right(found.base), of_item.right(found.tuned)
     lost = base - tuned
     rows = []
@@ -184,7 +184,7 @@ def result(study: Study, found: Where) -> WhereResult:
     )
 
 
-class _Shares:
+class Shares:
     """Figures over the items by which weights are located."""
 
     def __init__(self, study: Study) -> None:

@@ -1,0 +1,49 @@
+"""Train the sparse autoencoders by which `sprout-bent` is compared with `sprout`.
+
+    python -m transcoders.sprout-bent.dictionaries
+
+rebuilds `resid/`: of the residual stream of *sprout* after layers 1 to 3, on sprout's text, with
+the code of all bundled dictionaries (growing/dictionary_building.py). They never see the tuned
+model: a feature that tells the two apart was there before the tuning.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from circuit_tracer.models import open_model
+from circuit_tracer.models.parts import RESIDUAL
+from transcoders.growing.dictionary_building import COMMON, Workshop, build
+from transcoders.growing.language.corpus import rows
+
+HERE = Path(__file__).resolve().parent
+SHOP = Workshop(
+    folder=HERE, work=HERE.parents[1] / "outputs" / "sprout-bent-dictionaries", rows=rows
+)
+SETTINGS = replace(
+    COMMON,
+    reads=RESIDUAL,
+    writes=RESIDUAL,
+    layers=(1, 2, 3),
+    learning_rate=2e-3,
+    max_tokens=1_200_000,
+)
+
+
+def main() -> None:
+    """Parse the command line and build."""
+    parser = argparse.ArgumentParser(description="Rebuild the sparse autoencoders of sprout.")
+    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config = SETTINGS
+    if options.max_tokens:
+        config = replace(config, max_tokens=options.max_tokens)
+    build("resid", open_model("sprout", device="cpu"), config, SHOP)
+
+
+if __name__ == "__main__":
+    main()
