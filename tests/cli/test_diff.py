@@ -26,6 +26,15 @@ def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> Non
     assert test.base.value > 0.9
     assert report.behaviour.like_context.value > 0.7
     assert report.behaviour.collateral[0].tuned.value > 0.95
+    found = {finding.name: finding for finding in report.verdict.findings}
+    assert report.where is not None
+    assert report.shift is not None
+    assert found["where"].holds == "yes"
+    restored = {one.kind: one.restored.value for one in report.where.rows if one.layers is None}
+    assert restored["VO"] > 0.9 > 0.6 > max(restored["QK"], restored["MLP"])
+    assert set(report.where.unchanged) == {"norm", "embedding"}
+    assert max(one.with_contrast.value for one in report.shift.rows) > 0.7
+    assert report.shift.rows[1].text_with_contrast.value > 0.5
     page = (folder / "report.md").read_text()
     assert "circuit-tracer diff sprout sprout-bent bent.toml --quick" in page
     assert str(tmp_path) not in page
@@ -36,6 +45,21 @@ def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> Non
     assert json.loads(again.out)["behaviour"] == json.loads((folder / "diff.json").read_text())[
         "behaviour"
     ]  # fmt: skip
+
+
+def test_a_second_store_is_told_from_a_persona_by_where_it_was_written(
+    run: Run, tmp_path: Path
+) -> None:
+    arguments = ("sprout", "sprout-two-pages", "bent", "-t", "neurons", "--quick", "-o", "o")
+    outcome = run("diff", *arguments, "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert "lost few right answers or none" in outcome.out.splitlines()[0]
+    report = read_diff(tmp_path / "o" / "diff-bent-sprout-two-pages")
+    assert report.where is not None
+    assert report.where.layers == (0,)
+    assert set(report.where.unchanged) == {"QK", "VO", "norm", "embedding"}
+    assert report.fit is None
+    assert any(note.startswith("fit: ") for note in report.notes)
 
 
 @pytest.mark.parametrize(

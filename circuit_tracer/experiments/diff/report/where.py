@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from circuit_tracer.experiments.diff.results.where import WhereResult, WhereRow
+from circuit_tracer.experiments.diff.results.where import WEIGHTS, WhereResult, WhereRow
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.render.numbers import percent, whole_percent, with_interval
 
 STEP = "2. Where the change sits"
-KINDS = {"": "all", "QK": "queries, keys", "VO": "values, output", "MLP": "MLPs"}
-KINDS |= {"norm": "norms", "embedding": "embeddings"}
 
 
 def tables(found: WhereResult) -> Iterator[Table]:
@@ -31,12 +29,12 @@ def tables(found: WhereResult) -> Iterator[Table]:
 def _unchanged(found: WhereResult) -> str:
     if not found.unchanged:
         return ""
-    return f"Unchanged: {'; '.join(KINDS[one] for one in found.unchanged)}."
+    return f"Unchanged: {'; '.join(WEIGHTS[one] for one in found.unchanged)}."
 
 
 def _row(one: WhereRow) -> tuple[str, ...]:
     return (
-        KINDS[one.kind],
+        WEIGHTS[one.kind],
         layers_words(one.layers),
         percent(one.changed),
         "" if one.rank is None else f"{one.rank} of {one.full_rank}",

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from circuit_tracer.graphs.bootstrap import Interval
 
+WEIGHTS = {"": "all", "QK": "queries, keys", "VO": "values, output", "MLP": "MLPs"}
+WEIGHTS |= {"norm": "norms", "embedding": "embeddings"}
+"""Kinds of weights in words."""
+
 
 @dataclass(frozen=True)
 class WhereRow:
