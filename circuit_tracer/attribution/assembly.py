@@ -100,21 +100,18 @@ class Assembler:
         model, chosen = self.model, self.chosen
         is_logit = numbers < self.n_logits
         logit, feature = numbers[is_logit], numbers[~is_logit] - self.n_logits
-        at = torch.tensor([t.position for t in chosen.targets], device=numbers.device)[logit]
+        explained, own = chosen.at_stream(model)
+        explained = explained.take(logit)
         places = model.features.at(feature)
         vectors, biases = model.linear_rows(places)
-        direction = chosen.direction[logit]
-        own = chosen.bias[logit]
-        if model.final.bias is not None:
-            own = own + direction @ model.final.bias
         order = torch.argsort(torch.cat([is_logit.nonzero(), (~is_logit).nonzero()]).squeeze(1))
         targets = SweepTargets(
-            level=torch.cat([torch.full_like(at, model.target_level), places.layer]),
-            position=torch.cat([at, places.position]),
-            vector=torch.cat([model.final.pull(direction, at), vectors]),
+            level=torch.cat([explained.level, places.layer]),
+            position=torch.cat([explained.position, places.position]),
+            vector=torch.cat([explained.vector, vectors]),
         )
         value = torch.cat([chosen.value[logit], places.activation])
-        return targets.take(order), value[order], torch.cat([own, biases])[order]
+        return targets.take(order), value[order], torch.cat([own[logit], biases])[order]
 
     def _collect(
         self, wanted: SweepTargets, batch: Batch, influence: Floats

@@ -25,6 +25,11 @@ class Places:
     index: Int[Tensor, "n"]
     activation: Float[Tensor, "n"]
 
+    def take(self, which: Int[Tensor, "m"] | slice) -> Places:
+        """Some of them."""
+        columns = (self.layer, self.position, self.index, self.activation)
+        return Places(*(column[which] for column in columns))
+
 
 @dataclass(frozen=True)
 class ActiveFeatures(Places):
@@ -38,8 +43,7 @@ class ActiveFeatures(Places):
 
     def at(self, numbers: Int[Tensor, "n"]) -> Places:
         """The features with these numbers."""
-        columns = (self.layer, self.position, self.index, self.activation)
-        return Places(*(column[numbers] for column in columns))
+        return self.take(numbers)
 
     def until(self, layer: int) -> ActiveFeatures:
         """Those that read at this layer or a lower one."""

@@ -136,12 +136,19 @@ class LocalReplacementModel:
         """Features' vectors, pulled back to the residual stream, and their own biases."""
         vectors = self.embeddings.new_empty(len(places.layer), self.embeddings.shape[1])
         biases = self.embeddings.new_empty(len(places.layer))
-        for frozen, here, vector, bias in self._read_by_layer(places):
-            position = places.position[here]
-            if frozen.read.bias is not None:
-                bias = bias + vector @ frozen.read.bias
-            vectors[here], biases[here] = frozen.read.pull(vector, position), bias
+        for layer, here, some in self._by_layer(places):
+            vectors[here], biases[here] = self.layer_rows(layer, some)
         return vectors, biases
+
+    def layer_rows(
+        self, layer: int, places: Places
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+        """`linear_rows` of features that all read at this layer."""
+        read = self.layers[layer].read
+        vector, bias = self._read_rows(layer, places)
+        if read.bias is not None:
+            bias = bias + vector @ read.bias
+        return read.pull(vector, places.position), bias
 
     def terms_at(self, places: Places) -> Float[Tensor, "n"]:
         """Absolute sum of the products that add up to each feature's value.
@@ -149,22 +156,25 @@ class LocalReplacementModel:
         Where most of them cancel, a unit roundoff of it is what the value itself is worth.
         """
         terms = self.embeddings.new_empty(len(places.layer))
-        for frozen, here, vector, bias in self._read_by_layer(places):
-            seen = frozen.seen[places.position[here]]
+        for layer, here, some in self._by_layer(places):
+            vector, bias = self._read_rows(layer, some)
+            seen = self.layers[layer].seen[some.position]
             terms[here] = (vector * seen).abs().sum(-1) + bias.abs()
         return terms
 
-    def _read_by_layer(
-        self, places: Places
-    ) -> Iterator[tuple[FrozenLayer, Int[Tensor, "m"], Float[Tensor, "m d"], Float[Tensor, "m"]]]:
-        """Layer by layer which features read there, with what vectors and biases."""
-        for layer, frozen in enumerate(self.layers):
+    def _read_rows(
+        self, layer: int, places: Places
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
+        """Vectors and biases of features at what the dictionary reads."""
+        seen = self.layers[layer].seen[places.position]
+        return self.dictionary.layers[layer].linear_rows(places.index, seen, places.activation)
+
+    def _by_layer(self, places: Places) -> Iterator[tuple[int, Int[Tensor, "m"], Places]]:
+        """Layer by layer which features read there."""
+        for layer in range(self.n_layers):
             here = (places.layer == layer).nonzero().squeeze(1)
             if len(here):
-                vector, bias = self.dictionary.layers[layer].linear_rows(
-                    places.index[here], frozen.seen[places.position[here]], places.activation[here]
-                )
-                yield frozen, here, vector, bias
+                yield layer, here, places.take(here)
 
 
 @dataclass(frozen=True)

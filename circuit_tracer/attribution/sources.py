@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,7 @@ from circuit_tracer.attribution.columns import SourceColumns
 from circuit_tracer.attribution.features import ActiveFeatures, EveryNeuron
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.graphs.graph import NodeKind
-from circuit_tracer.transcoders.neurons import Neurons
+from circuit_tracer.transcoders.neurons import NeuronLayer, Neurons
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Piece:
     """Column of the first weight; the others follow."""
     weight: Float[Tensor, "b C"]
     """Edges into the first b targets of the batch; the others have none here."""
+
+
+class Read(NamedTuple):
+    """What one layer's reading leaves besides the pieces."""
+
+    constant: Float[Tensor, "b"]
+    """What comes from no node."""
+    pulled: Float[Tensor, "b P d"] | None
+    """What the features carry down to the residual stream before the MLP's norm; None in a walk
+    that ends at them."""
 
 
 OnPiece = Callable[[Piece], None]
@@ -44,11 +55,11 @@ class ListedSources:
 
     def __init__(self, model: LocalReplacementModel, columns: SourceColumns) -> None:
         assert isinstance(model.features, ActiveFeatures)
-        self.columns = columns
+        self.model, self.features, self.columns = model, model.features, columns
         self.n_zeroed = model.n_zeroed
         self.across = model.dictionary.kind == "clt"
-        features, T, d = model.features, model.n_tokens, model.embeddings.shape[1]
-        places, self.starts = [], [0]
+        features, T, d = self.features, model.n_tokens, model.embeddings.shape[1]
+        self._places, self.starts = [], [0]
         self._gather: list[Tensor] = []
         self._before: list[list[int]] = []
         """By layer and P: how many of its features lie in a cone of P positions."""
@@ -59,7 +70,7 @@ class ListedSources:
             width = int(counts.max()) if len(position) else 0
             slot = torch.arange(len(position), device=position.device)
             slot = slot - (counts.cumsum(0) - counts)[position]
-            places.append((here, position, slot))
+            self._places.append((here, position, slot))
             self._gather.append(position * (width + 2) + slot)
             self._before.append([0, *counts.cumsum(0).tolist()])
             self.starts.append(self.starts[-1] + width + 2)
@@ -69,7 +80,7 @@ class ListedSources:
             block = model.embeddings.new_zeros(T, last - first, d)
             write = model.layers[layer].write
             for reading in range(layer + 1) if self.across else [layer]:
-                here, position, slot = places[reading]
+                here, position, slot = self._places[reading]
                 transcoder = model.dictionary.layers[reading]
                 rows = transcoder.decoder_rows(features.index[here], layer)
                 rows = rows * features.activation[here, None]
@@ -92,11 +103,18 @@ class ListedSources:
         return self.blocks[0].new_zeros(n_rows, n_positions, self.starts[-1])
 
     def read(
-        self, layer: int, cotangent: Tensor, worth: Tensor | None, on_piece: OnPiece
-    ) -> Float[Tensor, "b"]:
+        self,
+        layer: int,
+        cotangent: Float[Tensor, "b P d"],
+        worth: Float[Tensor, "B P S"] | None,
+        on_piece: OnPiece,
+        *,
+        through: bool = False,
+    ) -> Read:
         """worth[b, p, slot] += cotangent[b, p] . what the slot writes at this layer.
 
-        Hands out the weights of all nodes of the layer; returns what comes from no node.
+        Hands out the weights of all nodes of the layer; `through` pulls the features' on to what
+        they read.
         """
         b, P, _ = cotangent.shape
         block = self.blocks[layer][:P].transpose(1, 2)
@@ -113,7 +131,28 @@ class ListedSources:
         features = values.reshape(b, -1)[:, self.gather(layer, P)]
         on_piece(Piece(NodeKind.FEATURE, columns.first_feature(layer), widened(features)))
         constant: Tensor = values[:, :, -1].sum(1)
-        return constant
+        if not through:
+            return Read(constant, None)
+        readers, biases = self._readers(layer, P)
+        pulled = torch.bmm(values.transpose(0, 1), readers).transpose(0, 1)
+        return Read(constant + features @ biases, pulled)
+
+    def _readers(
+        self, layer: int, n_positions: int
+    ) -> tuple[Float[Tensor, "P slots d"], Float[Tensor, "n"]]:
+        """What a layer's slots read of the residual stream, and the features' own biases, both per
+        unit of activation: a slot's worth is its activation's cotangent times the activation.
+
+        Laid out in every walk: kept for all layers they would take what the blocks take.
+        """
+        n, (here, position, slot) = self._before[layer][n_positions], self._places[layer]
+        features = self.features.take(slice(here.start, here.start + n))
+        vectors, biases = self.model.layer_rows(layer, features)
+        like, width = self.blocks[layer], self.starts[layer + 1] - self.starts[layer]
+        readers = like.new_zeros(n_positions, width, like.shape[-1])
+        per_unit = vectors / features.activation[:, None]
+        readers[position[:n], slot[:n]] = per_unit.to(like.dtype)
+        return readers, (biases / features.activation).to(like.dtype)
 
     def gather(self, layer: int, n_positions: int) -> Int[Tensor, "n"]:
         """Where a layer's features inside the cone stand among its slots, in column order."""
@@ -139,8 +178,14 @@ class NeuronSources:
         """Nothing is carried from layer to layer."""
 
     def read(
-        self, layer: int, cotangent: Tensor, worth: Tensor | None, on_piece: OnPiece
-    ) -> Float[Tensor, "b"]:
+        self,
+        layer: int,
+        cotangent: Float[Tensor, "b P d"],
+        worth: Tensor | None,
+        on_piece: OnPiece,
+        *,
+        through: bool = False,
+    ) -> Read:
         """cotangent[b, p] . down[:, f] x activation[p, f], positions from the last to the first."""
         model, (b, P, d) = self.model, cotangent.shape
         frozen, features = model.layers[layer], model.features
@@ -148,15 +193,31 @@ class NeuronSources:
         activation = features.activations[layer]
         F, zeroed = activation.shape[1], model.n_zeroed
         step = max(1, LARGEST_PIECE // (b * F))
+        constant = torch.einsum("bpd,pd->b", cotangent, frozen.constant[:P])
+        pulled = torch.zeros_like(cotangent) if through else None
         for end in range(P, zeroed, -step):
             here = slice(max(zeroed, end - step), end)
             # As one product: of a slice in three dimensions torch would make many small ones.
             written = frozen.pull_write(cotangent[:, here], here).reshape(-1, d)
             weight = widened(written @ self.down[layer]).view(b, -1, F)
+            if pulled is not None:
+                pulled[:, here], biased = self._pull(layer, weight, here)
+                constant += biased
             weight *= activation[here]
             first = self.columns.first_feature(layer) + (here.start - zeroed) * F
             on_piece(Piece(NodeKind.FEATURE, first, weight.view(b, -1)))
-        return torch.einsum("bpd,pd->b", cotangent, frozen.constant[:P])
+        return Read(constant, pulled)
+
+    def _pull(
+        self, layer: int, cotangent: Float[Tensor, "b n F"], here: slice
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b"]]:
+        """Cotangents of activations as those of the residual stream, and what biases bring."""
+        frozen, neurons = self.model.layers[layer], self.model.dictionary.layers[layer]
+        assert isinstance(neurons, NeuronLayer)
+        pulled, biased = neurons.pulled(cotangent, frozen.seen[here])
+        if frozen.read.bias is not None:
+            biased = biased + pulled.sum(1) @ frozen.read.bias
+        return frozen.read.pull(pulled, here), biased
 
 
 Sources = ListedSources | NeuronSources

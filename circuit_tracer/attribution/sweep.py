@@ -110,12 +110,19 @@ class Sweep:
 
     @torch.no_grad()
     def walk(
-        self, targets: SweepTargets, batch: Batch, on_piece: Callable[[Piece], None]
+        self,
+        targets: SweepTargets,
+        batch: Batch,
+        on_piece: Callable[[Piece], None],
+        *,
+        through: bool = False,
     ) -> Float[Tensor, "B"]:
         """Rows of a batch in one walk down; pieces come from the highest column.
 
-        Returns what arrives at each target from no node (without the target's own bias). Nothing
-        is read from the device, so that it never waits for the host.
+        Returns what arrives at each target from no node (without the target's own bias). A walk
+        `through` the features goes on below them: pieces are then total effects along all paths
+        (totals.py), and the constant has the biases of the features on the way. Nothing is read
+        from the device, so that it never waits for the host.
         """
         model, heights = self.model, batch.heights
         position, vector = targets.position[batch.chosen], targets.vector[batch.chosen]
@@ -135,15 +142,16 @@ class Sweep:
         join(2 * model.n_layers)
         for layer in range(min(heights[0] // 2, model.n_layers - 1), -1, -1):
             on_way = cotangent[:joined]
-            skipped = None
+            carried: tuple[Tensor | None, ...] = ()
             if joined:
-                constant[:joined] += self.sources.read(layer, on_way, worth, on_piece)
-                skipped = model.layers[layer].pull_skip(on_way, slice(P))
+                read = self.sources.read(layer, on_way, worth, on_piece, through=through)
+                constant[:joined] += read.constant
+                carried = model.layers[layer].pull_skip(on_way, slice(P)), read.pulled
             if model.parallel:
                 self._pull_attention(layer, on_way, constant)
-                add_in_place(on_way, skipped)
+                add_in_place(on_way, *carried)
             else:
-                add_in_place(on_way, skipped)
+                add_in_place(on_way, *carried)
                 join(2 * layer + 1)
                 self._pull_attention(layer, cotangent[:joined], constant)
             pulled = joined
@@ -205,10 +213,11 @@ def batches(targets: SweepTargets, size: int) -> list[Batch]:
     return found
 
 
-def add_in_place(cotangent: Tensor, pulled: Tensor | None) -> None:
-    """Add what a skip carries down, where there is one."""
-    if pulled is not None:
-        cotangent += pulled
+def add_in_place(cotangent: Tensor, *pulled: Tensor | None) -> None:
+    """Add what a skip and features carry down, where there is something."""
+    for part in pulled:
+        if part is not None:
+            cotangent += part
 
 
 LARGEST_IMAGE = 1 << 22

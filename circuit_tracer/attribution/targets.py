@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.attribution.directions import DirectionTarget
+from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.sweep import SweepTargets
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.graphs.graph import Direction, Target
 from circuit_tracer.graphs.token_text import shown, split_tokens
@@ -33,6 +35,15 @@ class ChosenTargets:
     """The unembedding's own bias in `value`: no node's."""
     weight: Float[Tensor, "n"]
     """Weight in the influence: probability for targets the model chose, equal for given ones."""
+
+    def at_stream(self, model: LocalReplacementModel) -> tuple[SweepTargets, Float[Tensor, "n"]]:
+        """As vectors at the residual stream, and what of each value comes from no stream."""
+        at = torch.tensor([t.position for t in self.targets], device=self.direction.device)
+        own = self.bias
+        if model.final.bias is not None:
+            own = own + self.direction @ model.final.bias
+        level = torch.full_like(at, model.target_level)
+        return SweepTargets(level, at, model.final.pull(self.direction, at)), own
 
 
 def choose_targets(

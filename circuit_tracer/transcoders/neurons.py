@@ -83,6 +83,28 @@ class NeuronLayer:
         vectors = (half * u)[:, None] * W_g + (half * g)[:, None] * W_u
         return vectors, half * (u * b_g + g * b_u)
 
+    def pulled(
+        self, cotangent: Float[Tensor, "b n F"], x: Float[Tensor, "n d"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b"]]:
+        """Cotangents of all neurons' activations as those of what they read, x, and what their
+        biases bring: `linear_rows` of every neuron at once.
+
+        The far tail needs no care here: what matters is its share of the sum over all neurons.
+        """
+        w, (gate, up) = self.weights, self._parts(x)
+        slope = self._slope(gate)
+        parts = [(slope if up is None else 0.5 * slope * up, w.gate, w.gate_bias)]
+        if up is not None and w.up is not None:
+            parts.append((0.5 * slope * gate, w.up, w.up_bias))
+        pulled = cotangent.new_zeros(*cotangent.shape[:2], x.shape[-1])
+        biased = cotangent.new_zeros(len(cotangent))
+        for per_unit, matrix, bias in parts:
+            to = cotangent * per_unit
+            pulled += (to.view(-1, to.shape[-1]) @ matrix).view_as(pulled)
+            if bias is not None:
+                biased += to.sum(1) @ bias
+        return pulled, biased
+
     def decoder_rows(self, index: Int[Tensor, "n"], written_layer: int) -> Float[Tensor, "n d"]:
         """What neurons write, per unit of activation; only their own layer's output."""
         assert written_layer == self.layer, "neurons write to their own layer"
@@ -93,7 +115,7 @@ class NeuronLayer:
         gate = torch.nn.functional.linear(x, w.gate, w.gate_bias)
         return gate, None if w.up is None else torch.nn.functional.linear(x, w.up, w.up_bias)
 
-    def _slope(self, g: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    def _slope(self, g: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """act(g) / g; its limit where g is 0."""
         tiny = torch.where(g < 0, -SMALLEST_GATE, SMALLEST_GATE).to(g.dtype)
         away = torch.where(g.abs() < SMALLEST_GATE, tiny, g)
