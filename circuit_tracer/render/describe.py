@@ -38,7 +38,21 @@ def short_label(graph: Graph, row: int) -> str:
         return _token(graph, row)
     if kind is NodeKind.LOGIT:
         return _target(graph, row)
-    return printable(nodes.label[row]).strip() or f"L{nodes.layer[row]}/{nodes.feature[row]}"
+    return printable(nodes.label[row]).strip() or feature_id(graph, row)
+
+
+def called(graph: Graph, row: int) -> str:
+    """`short_label`, for a feature after its id: "L3/117 banana → yellow"."""
+    nodes, label = graph.nodes, short_label(graph, row)
+    if nodes.kind[row] != NodeKind.FEATURE:
+        return label
+    name = feature_id(graph, row)
+    return label if label == name else f"{name} {label}"
+
+
+def feature_id(graph: Graph, row: int) -> str:
+    """ "L3/117": a feature's layer and index."""
+    return f"L{graph.nodes.layer[row]}/{graph.nodes.feature[row]}"
 
 
 def _token(graph: Graph, row: int) -> str:

@@ -15,7 +15,7 @@ from circuit_tracer.graphs.supernodes.grouping import Supernode
 from circuit_tracer.graphs.supernodes.scored import ScoredGroups
 from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
 from circuit_tracer.graphs.token_text import prompt_texts
-from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.describe import feature_id, short_label
 from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
@@ -94,7 +94,7 @@ def members(pruned: PrunedGraph, groups: Sequence[Supernode], *, width: int = WI
         names = []
         for row in group.rows:
             is_feature = nodes.kind[row] == NodeKind.FEATURE
-            name = f"L{nodes.layer[row]}/{nodes.feature[row]}"
+            name = feature_id(pruned.graph, row)
             name = name if is_feature else printable(node_name(pruned.graph, row))
             label = shorten(short_label(pruned.graph, row), LABEL_CELLS)
             names.append(name if label.strip() in name else f"{name} {label}")
@@ -158,6 +158,9 @@ def _called(graph: Graph, node: Supernode) -> str:
         is_unique = tokens.count(graph.token_of(row)) == 1
         is_target = graph.nodes.kind[row] == NodeKind.LOGIT
         return words if is_target or is_unique else f"{words}@{graph.nodes.position[row]}"
+    if graph.nodes.kind[row] == NodeKind.FEATURE:
+        name = feature_id(graph, row)
+        return name if words == name else f"{name} {words}"
     return f"L{graph.nodes.layer[row]} {words}"
 
 

@@ -13,7 +13,7 @@ from math import sqrt
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import short_label, value_text
+from circuit_tracer.render.describe import called, value_text
 from circuit_tracer.render.selection import Selection
 from circuit_tracer.render.text import shorten_to_width, text_width
 
@@ -76,7 +76,7 @@ def measured_nodes(
             node = _box(row, targets[row], 2 * TOKEN_WIDTH, 0.0)
         else:
             influence = float(pruned.influence[row])
-            node = _disc(row, short_label(pruned.graph, row), label_width, influence, largest)
+            node = _disc(row, called(pruned.graph, row), label_width, influence, largest)
         cells.setdefault((position, int(nodes.layer[row])), []).append(node)
     return {
         cell: sorted(cells[cell], key=lambda node: (-node.influence, node.row))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from rich.console import Group, RenderableType
@@ -15,16 +14,13 @@ from circuit_tracer.graphs.routes.head_paths import HeadPath, Way
 from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import Path, best_paths, direct_shares
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
-from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.describe import feature_id, short_label
 from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import LABEL_CELLS, WIDTH, in_lines, note, sign_style
 from circuit_tracer.render.text import printable, shorten
 
 ROUTED_TARGETS = 3
 """Targets whose routes are listed; the others are far less likely."""
-
-_Called = tuple[int, str]  # (layer, label)
-
 
 def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
     """The k strongest routes through features to each of the first `ROUTED_TARGETS` targets."""
@@ -54,7 +50,6 @@ def routes(
         return Text(f"  No route from a token to a target{kind} was kept: lower the pruning.")
     shares = [_share(path) for path in paths]
     room = max(len(share) for share in shares)
-    shared = _shared_labels(pruned.graph)
     text = Text(no_wrap=True, overflow="ignore")
     target = paths[0].rows[-1]
     for path, share in zip(paths, shares, strict=True):
@@ -62,7 +57,7 @@ def routes(
             text.append("\n")
             target = path.rows[-1]
         text.append(f"  {share:>{room}}  ", style=sign_style(path.sign))
-        pieces = _pieces(pruned.graph, path.rows, _on_edges(path, carried or {}), shared)
+        pieces = _pieces(pruned.graph, path.rows, _on_edges(path, carried or {}))
         lines = in_lines(pieces, width - room - 4)
         text.append(("\n" + " " * (room + 4)).join(lines) + "\n")
     if not explained:
@@ -112,25 +107,23 @@ def way_words(way: Way) -> str:
     return "─".join(words)
 
 
-def _pieces(
-    graph: Graph, rows: Sequence[int], on_edges: Sequence[str], shared: Set[_Called]
-) -> list[str]:
-    """The steps of `banana → L0 "fruit" ─L2.H1→ L3@4 "say yellow" ⟹ yellow`, each with its arrow.
+def _pieces(graph: Graph, rows: Sequence[int], on_edges: Sequence[str]) -> list[str]:
+    """The steps of `banana → L0/7 "fruit" ─L2.H1→ L3/1@4 "say yellow" ⟹ yellow`, with arrows.
 
     "@4" is written where a route moves on to another token.
     """
     positions = graph.nodes.position[list(rows)].tolist()
-    pieces = [_stop(graph, rows[0], shared, moved=False)]
+    pieces = [_stop(graph, rows[0], moved=False)]
     for i, words in enumerate(on_edges, start=1):
         line, head = ("═", "⟹") if i == len(on_edges) else ("─", "→")
         arrow = f"{line}{words}{head}" if words else head
         moved = positions[i] != positions[i - 1]
-        pieces.append(f" {arrow} {_stop(graph, rows[i], shared, moved=moved)}")
+        pieces.append(f" {arrow} {_stop(graph, rows[i], moved=moved)}")
     return pieces
 
 
-def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
-    """A node on a route: tokens and targets by their text, features by layer and label."""
+def _stop(graph: Graph, row: int, *, moved: bool) -> str:
+    """A node on a route: tokens and targets by their text, features by id and label."""
     nodes = graph.nodes
     kind, layer, position = NodeKind(int(nodes.kind[row])), nodes.layer[row], nodes.position[row]
     at = f"@{position}" if moved else ""
@@ -142,22 +135,10 @@ def _stop(graph: Graph, row: int, shared: Set[_Called], *, moved: bool) -> str:
         return shorten(short_label(graph, row), LABEL_CELLS)
     label = printable(nodes.label[row]).strip()
     if not label:
-        return f"L{layer}/{nodes.feature[row]}{at}"
-    is_shared = (int(layer), nodes.label[row]) in shared
-    name = f"L{layer}/{nodes.feature[row]}" if is_shared else f"L{layer}"
+        return f"{feature_id(graph, row)}{at}"
     label = shorten(label, LABEL_CELLS)
-    return f"{name}{at} {label}" if '"' in label else f'{name}{at} "{label}"'
-
-
-def _shared_labels(graph: Graph) -> Set[_Called]:
-    """Labels that several features of one layer bear: the index has to distinguish them."""
-    nodes = graph.nodes
-    features = {
-        (int(nodes.layer[row]), nodes.label[row], int(nodes.feature[row]))
-        for row in nodes.of_kind(NodeKind.FEATURE).tolist()
-    }
-    bearers = Counter((layer, label) for layer, label, _ in features)
-    return {called for called, count in bearers.items() if count > 1}
+    name = f"{feature_id(graph, row)}{at}"
+    return f"{name} {label}" if '"' in label else f'{name} "{label}"'
 
 
 def one_line(graph: Graph, path: Path) -> str:
@@ -171,7 +152,7 @@ def one_line(graph: Graph, path: Path) -> str:
         elif kind is NodeKind.ERROR:
             words = f"L{layer}/error"
         elif kind is NodeKind.FEATURE:
-            name = f"L{layer}/{nodes.feature[row]}"
+            name = feature_id(graph, row)
             label = printable(nodes.label[row]).strip()
             words = f'{name} "{label}"' if label else name
         stops.append(words)

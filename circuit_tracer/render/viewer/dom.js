@@ -44,11 +44,22 @@ function titleOf(graph, row) {
   return graph.label[row] || graph.name[row];
 }
 
+// A feature's layer and index, which stand beside its label wherever it is shown.
+function idOf(graph, row) {
+  return "L" + graph.layer[row] + "/" + graph.feature[row];
+}
+
+// What a node is called in the plot: its label, a feature's after its id.
+function calledOf(graph, row) {
+  const label = graph.label[row], id = idOf(graph, row);
+  return graph.kind[row] !== KIND.FEATURE || !label || label === id ? label : id + " " + label;
+}
+
 function whereOf(graph, row) {
   const kind = graph.kind[row], token = "\u201c" + graph.tokens[graph.position[row]] + "\u201d";
   if (kind === KIND.EMBEDDING) return "token " + graph.position[row];
   if (kind === KIND.LOGIT) return "target";
-  return "L" + graph.layer[row] + " " + token;
+  return (kind === KIND.FEATURE ? idOf(graph, row) : "L" + graph.layer[row]) + " " + token;
 }
 
 // A sentence of ours: `code` in backticks, and no line between a figure and its unit.

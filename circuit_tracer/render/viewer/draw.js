@@ -170,7 +170,7 @@ function litWords(plot, pen, rooms, row, lit) {
   const kind = graph.kind[row], badge = lit.badges.get(row);
   const x = plot.sx(place.x[row]), y = plot.sy(place.y[row]);
   const share = badge === undefined ? "" : lit.unsigned ? percent(badge) : signedPercent(badge);
-  const words = isBox(graph, row) ? "" : cutTo(graph.label[row], LABEL_SIZE, 170);
+  const words = isBox(graph, row) ? "" : cutTo(calledOf(graph, row), LABEL_SIZE, 170);
   const gap = share && words ? 5 : 0;
   const width = widthOf(share, LABEL_SIZE, true) + gap + widthOf(words, LABEL_SIZE);
   if (!width) return;

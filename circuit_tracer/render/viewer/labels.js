@@ -69,7 +69,7 @@ function paintLabels(plot, pen, rooms) {
     for (const row of list) {
       if (tried > MOST_TRIED) break;
       if (!place.shown[row]) continue;
-      const words = graph.label[row];
+      const words = calledOf(graph, row);
       const isError = graph.kind[row] === KIND.ERROR;
       if (list !== rest && (isError || !words)) {
         rest.push(row);

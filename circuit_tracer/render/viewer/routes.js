@@ -19,18 +19,18 @@ function targetFigure(target) {
   return target.value ? target.value + " " + figureOf(target.logit) : percent(target.probability);
 }
 
-// The layer, unless the feature's own name says it.
-function layerOf(graph, row) {
-  const layer = "L" + graph.layer[row];
-  const isSaid = graph.kind[row] === KIND.EMBEDDING || titleOf(graph, row).startsWith(layer + "/");
-  return isSaid ? null : h("i", {}, layer);
+// A feature's id, an error's layer, unless the label says it.
+function idBefore(graph, row) {
+  const id = graph.kind[row] === KIND.FEATURE ? idOf(graph, row) : "L" + graph.layer[row];
+  const isSaid = graph.kind[row] === KIND.EMBEDDING || titleOf(graph, row).startsWith(id);
+  return isSaid ? null : h("i", {}, id);
 }
 
 function routeItem(app, plot, route) {
   const { graph } = plot, isOn = plot.route === route;
   const steps = route.rows.slice(0, -1).map((row, i) => [
     i ? h("span.arrow", {}, "\u2192") : null,
-    h("span.step", { title: subtitleOf(graph, row) }, layerOf(graph, row), titleOf(graph, row)),
+    h("span.step", { title: subtitleOf(graph, row) }, idBefore(graph, row), titleOf(graph, row)),
   ]);
   if (route.rows.length === 2) steps.push(h("span.arrow", {}, "\u2192"), h("span.direct", {}, "directly"));
   return h(isOn ? "li.on" : "li", {},
