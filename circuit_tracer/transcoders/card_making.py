@@ -26,7 +26,8 @@ from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.labels import REACH, Occurrence, make_label
+from circuit_tracer.transcoders.label_places import REACH, Background, Occurrence
+from circuit_tracer.transcoders.labels import make_label
 from circuit_tracer.transcoders.promotions import promotions
 from circuit_tracer.transcoders.rows import RowReader, Rows
 
@@ -35,6 +36,8 @@ BEFORE, AFTER = 10, 3
 TOP_SHOWN, BAND_SHOWN = 5, 2
 """Examples on a card: strongest, and from each third of the range."""
 ROWS_AT_ONCE = 64
+BACKGROUND_PLACES = 2000
+"""Places of the text, whatever fires there, that labels tell a feature's own from."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and of how much."""
@@ -91,7 +94,7 @@ def make_cards(
     windows = _second_pass(model, dictionary, rows, chosen, report)
     write_cards(
         folder / CARDS_FILE,
-        _card_rows(model, dictionary, plain, kept, chosen, windows, report),
+        _card_rows(model, dictionary, plain, kept, chosen, windows, seed, report),
         vocabulary=plain.names,
         dictionary_sha256=dictionary.identity.sha256,
     )
@@ -221,11 +224,12 @@ def _card_rows(
     kept: list[KeptPlaces],
     chosen: list[list[_Example]],
     windows: list[Float[Tensor, "_M window"]],
+    seed: int,
     report: Progress,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of every layer's cards, by feature."""
     total = sum(text.lengths) - text.first * len(text.lengths)
-    name = text.names.__getitem__
+    name, background = text.names.__getitem__, _background(text, seed)
     for layer, transcoder in enumerate(dictionary.layers):
         report("labelling layers", layer, len(dictionary.layers))
         effects = promotions(model, transcoder.summed_decoder(), text.occurring, name)
@@ -238,7 +242,7 @@ def _card_rows(
                     _occurrences(kept[layer], feature, text),
                     effect.stand_out,
                     effect.stand_out_down,
-                    text.frequencies,
+                    background,
                 ),
                 "frequency": int(kept[layer].active[feature]) / total,
                 "max_activation": float(kept[layer].top[feature, 0]),
@@ -252,16 +256,32 @@ def _card_rows(
 
 def _occurrences(kept: KeptPlaces, feature: int, text: _Text) -> list[Occurrence]:
     """The sampled places of a feature, as the label maker wants them."""
-    occurrences = []
     values, places = kept.drawn_values[feature].tolist(), kept.drawn_places[feature].tolist()
-    for value, code in zip(values, places, strict=True):
-        if value > 0:
-            row, position = divmod(code, len(text.token_rows[0]))
-            tokens = [
-                text.names[token] for token in text.token_rows[row][text.first : position + 1]
-            ]
-            occurrences.append(Occurrence(tokens[-REACH - 1 : -1], tokens[-1], value))
-    return occurrences
+    width = len(text.token_rows[0])
+    return [
+        _occurrence(text, *divmod(code, width), value)
+        for value, code in zip(values, places, strict=True)
+        if value > 0
+    ]
+
+
+def _background(text: _Text, seed: int) -> Background:
+    """Places drawn from the whole text."""
+    places = [
+        (row, position)
+        for row, length in enumerate(text.lengths)
+        for position in range(text.first, length)
+    ]
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    drawn = torch.randperm(len(places), generator=generator, device="cpu")[:BACKGROUND_PLACES]
+    some = [_occurrence(text, *places[number], 1.0) for number in drawn.tolist()]
+    return Background(some, text.frequencies)
+
+
+def _occurrence(text: _Text, row: int, position: int, value: float) -> Occurrence:
+    start = max(position - REACH, text.first)
+    tokens = [text.names[token] for token in text.token_rows[row][start : position + 1]]
+    return Occurrence(tokens[:-1], tokens[-1], value)
 
 
 def _examples_by_feature(

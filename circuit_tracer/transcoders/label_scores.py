@@ -21,10 +21,9 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
 from circuit_tracer.models.token_names import TokenNames
 from circuit_tracer.transcoders.dictionary import Dictionary
-from circuit_tracer.transcoders.labels import REACH, shown_token
+from circuit_tracer.transcoders.label_places import LEVELS, REACH, Place
+from circuit_tracer.transcoders.labels import shown_token
 from circuit_tracer.transcoders.rows import RowReader
-
-LEVELS = 4
 
 
 class LabelScore(NamedTuple):
@@ -38,15 +37,6 @@ class LabelScore(NamedTuple):
     """Mean score of another feature's label in the place of each."""
     better: float
     """Share of features whose own label scores higher than the other, ties counting half."""
-
-
-class Place(NamedTuple):
-    """The part of a label that says where a feature fires."""
-
-    peaks: tuple[str, ...]
-    context: tuple[str, ...]
-    reach: int
-    """How many tokens back the context may be."""
 
 
 @torch.no_grad()
@@ -109,14 +99,17 @@ def place_of(label: str) -> Place:
     """
     where = label.partition("→")[0].strip().removesuffix("/…")
     if where.startswith("after "):
-        return Place((), (where.removeprefix("after "),), 1)
+        return Place((), _split(where.removeprefix("after ")), 1)
     context, gap, peaks = where.rpartition("…")
     reach = REACH
     if not gap and " " in where:  # "banana is": right after it
         context, _, peaks = where.rpartition(" ")
         reach = 1
-    split = tuple(word.strip() for word in peaks.split("/") if word.strip())
-    return Place(split, (context.strip(),) if context.strip() else (), reach)
+    return Place(_split(peaks), _split(context), reach)
+
+
+def _split(words: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in words.split("/") if word.strip())
 
 
 def separation(levels: NDArray[np.int64], activations: NDArray[np.float64]) -> float:

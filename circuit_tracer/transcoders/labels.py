@@ -1,34 +1,25 @@
 """Short automatic labels for features, from where they fire and what they promote.
 
 A label reads "where → what": `banana → yellow` fires at banana and raises the logit of yellow;
-`banana … is → yellow` fires at "is" after banana; `after is → red` fires at many tokens,
-mostly right after "is"; a missing arrow means that no token stands out in what it promotes. No
-model and no network are asked: a label is a summary of counts, not an understanding.
+`banana/lemon … is → yellow` fires at "is" after banana or lemon, `banana is` right after them;
+`after is → red` fires at many tokens, right after "is"; `red/blue/…` at these and others. A missing
+arrow means that no token stands out in what it promotes. No model and no network are asked: a label
+is a summary of counts, not an understanding. label_places.py chooses the words.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from circuit_tracer.transcoders.label_places import Background, Occurrence, Place, best_place
 
 LONGEST = 28
 """Characters of a label."""
-REACH = 8
-"""Tokens before the peak in which context is looked for."""
-GENERIC = 0.01
-"""A token this frequent in the text (is, the, full stop) says little as a place."""
 STANDS_OUT = 4.0
 """Standard deviations from which a promoted token is named."""
-
-
-class Occurrence(NamedTuple):
-    """One place where a feature fires."""
-
-    before: Sequence[str]
-    """Tokens before the peak, nearest last."""
-    peak: str
-    activation: float
+LISTED = 0.8
+"""Share of the activation from which the peaks of a label are all that need be named."""
 
 
 class Promotion(NamedTuple):
@@ -44,24 +35,28 @@ def make_label(
     occurrences: Sequence[Occurrence],
     promoted: Sequence[Promotion],
     suppressed: Sequence[Promotion],
-    frequencies: Mapping[str, float],
+    background: Background,
 ) -> str:
     """The label of a feature; "" if it was never seen to fire.
 
-    `promoted` and `suppressed` are sorted, strongest first; `frequencies` are shares of the text.
+    `promoted` and `suppressed` are sorted, strongest first.
     """
     if not occurrences:
         return ""
-    effect = effect_label(promoted, suppressed)
-    for places in (3, 2, 1):
-        where = _place(occurrences, frequencies, places)
-        label = f"{where} {effect}" if effect else where
-        if len(label) <= LONGEST:
-            return label
-    short_effect = effect_label(promoted[:1], suppressed[:1])
-    room = LONGEST - len(short_effect) - 1 if short_effect else LONGEST
-    label = f"{_cut(where, max(room, 8))} {short_effect}".strip()
-    return _cut(label, LONGEST)
+    place = best_place(occurrences, background)
+    peaks = _shares(occurrences)
+    effects = [effect_label(promoted[:n], suppressed[:1]) for n in (len(promoted), 1)]
+    while True:
+        where = _words(place, peaks)
+        for effect in effects:
+            label = f"{where} {effect}" if effect else where
+            if len(label) <= LONGEST:
+                return label
+        if len(place.peaks) + len(place.context) <= 1:
+            break
+        place = _shorter(place)
+    room = LONGEST - len(effects[1]) - 1 if effects[1] else LONGEST
+    return _cut(f"{_cut(where, max(room, 8))} {effects[1]}".strip(), LONGEST)
 
 
 def effect_label(promoted: Sequence[Promotion], suppressed: Sequence[Promotion]) -> str:
@@ -79,66 +74,31 @@ def effect_label(promoted: Sequence[Promotion], suppressed: Sequence[Promotion])
     return "→ " + "/".join(shown_token(token) for token in close)
 
 
-def _place(
-    occurrences: Sequence[Occurrence], frequencies: Mapping[str, float], at_most: int
-) -> str:
-    occurrences = [o._replace(activation=o.activation**2) for o in occurrences]  # strong ones count
-    peaks = _shares((o.peak, o.activation) for o in occurrences)
-    few = _few(peaks, at_most)
-    if few is None:
-        previous = _shares((o.before[-1], o.activation) for o in occurrences if o.before)
-        if previous and previous[0][1] >= 0.6:
-            return f"after {shown_token(previous[0][0])}"
-        context = _context(occurrences, frequencies, least=0.6)
-        if context is not None:
-            return f"{shown_token(context)} …"
-        return "/".join(shown_token(token) for token, _ in peaks[:at_most]) + "/…"
-    generic = frequencies.get(few[0], 0.0) > GENERIC
-    context = _context(occurrences, frequencies, least=0.45 if generic else 0.8)
-    words = "/".join(shown_token(token) for token in few)
-    if context is None or context in few:
-        return words
-    adjacent = _shares(
-        (str(bool(o.before) and o.before[-1] == context), o.activation) for o in occurrences
-    )
-    near = dict(adjacent).get("True", 0.0) > 0.5
-    return f"{shown_token(context)} {'' if near else '… '}{words}"
+def _words(place: Place, peaks: Sequence[tuple[str, float]]) -> str:
+    """A place as a label says it; the most frequent of the `peaks` where it names nothing."""
+    context = "/".join(map(shown_token, place.context))
+    if not place.peaks and context:
+        return f"after {context}" if place.reach == 1 else f"{context} …"
+    named = place.peaks or tuple(token for token, _ in peaks[:3])
+    words = "/".join(map(shown_token, named))
+    if sum(share for token, share in peaks if token in named) < LISTED:
+        words += "/…"
+    between = " " if place.reach == 1 else " … "
+    return f"{context}{between}{words}" if context else words
 
 
-def _few(peaks: Sequence[tuple[str, float]], at_most: int) -> list[str] | None:
-    """The fewest tokens that make up most of the peaks; None if it takes more than three."""
-    total = 0.0
-    for count, needed in ((1, 0.6), (2, 0.75), (3, 0.85)):
-        total = sum(share for _, share in peaks[:count])
-        if total >= needed:
-            return [token for token, _ in peaks[: min(count, at_most)]]
-    return None
+def _shorter(place: Place) -> Place:
+    """Without the word that was added last to the longer list."""
+    if len(place.peaks) > len(place.context) or len(place.peaks) > 1:
+        return place._replace(peaks=place.peaks[:-1])
+    return place._replace(context=place.context[:-1])
 
 
-def _context(
-    occurrences: Sequence[Occurrence], frequencies: Mapping[str, float], *, least: float
-) -> str | None:
-    """The token that comes before most peaks and much more often than by chance."""
-    entries = [(token, o.activation) for o in occurrences for token in set(o.before[-REACH:])]
-    total = sum(o.activation for o in occurrences)
+def _shares(occurrences: Sequence[Occurrence]) -> list[tuple[str, float]]:
+    """Share of the activation of every peak, largest first, ties in alphabetical order."""
     sums: dict[str, float] = {}
-    for token, activation in entries:
-        sums[token] = sums.get(token, 0.0) + activation
-    best, best_score = None, 0.0
-    for token in sorted(sums):
-        share = sums[token] / max(total, 1e-12)
-        chance = 1 - (1 - min(frequencies.get(token, 0.0), 0.999)) ** REACH
-        lift = share / max(chance, 1e-3)
-        if share >= least and lift >= 3 and share * math.log(lift) > best_score:
-            best, best_score = token, share * math.log(lift)
-    return best
-
-
-def _shares(pairs: object) -> list[tuple[str, float]]:
-    """Weighted shares of tokens, largest first, ties in alphabetical order."""
-    sums: dict[str, float] = {}
-    for token, weight in pairs:  # type: ignore[attr-defined]
-        sums[token] = sums.get(token, 0.0) + weight
+    for occurrence in occurrences:
+        sums[occurrence.peak] = sums.get(occurrence.peak, 0.0) + occurrence.activation
     total = max(sum(sums.values()), 1e-12)
     return sorted(((t, s / total) for t, s in sums.items()), key=lambda p: (-p[1], p[0]))
 

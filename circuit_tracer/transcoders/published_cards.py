@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,8 @@ from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.reading import read_bytes, readable
 from circuit_tracer.transcoders.cards import Card, CardBook, Example, load_cards
-from circuit_tracer.transcoders.labels import Occurrence, make_label
+from circuit_tracer.transcoders.label_places import REACH, Background, Occurrence
+from circuit_tracer.transcoders.labels import make_label
 
 FOLDER, INDEX = "features", "index.json.gz"
 MOST_INDEX_BYTES = 256 << 20
@@ -172,14 +173,25 @@ def _example(quantile: Any, record: Mapping[str, Any]) -> Example:
     return Example(str(quantile), tokens[part], tuple(activations[part]))
 
 
-def _label(examples: Iterable[Example]) -> str:
-    """Of the contexts alone: how far a promoted token stands out is not stored."""
-    occurrences = [
-        Occurrence(e.tokens[: e.peak], e.tokens[e.peak], e.activations[e.peak])
-        for e in examples
-        if e.activations[e.peak] > 0
+def _label(examples: Sequence[Example]) -> str:
+    """Of the contexts alone: how far a promoted token stands out is not stored.
+
+    The rest of the text is not known, so the feature's places are told from those of its examples
+    at which it is silent.
+    """
+    peaks = [_occurrence(e, e.peak) for e in examples if e.activations[e.peak] > 0]
+    silent = [
+        _occurrence(example, place)._replace(activation=1.0)
+        for example in examples
+        for place, activation in enumerate(example.activations)
+        if activation <= 0
     ]
-    return make_label(occurrences, (), (), {})
+    return make_label(peaks, (), (), Background(silent))
+
+
+def _occurrence(example: Example, place: int) -> Occurrence:
+    before = example.tokens[max(place - REACH, 0) : place]
+    return Occurrence(before, example.tokens[place], example.activations[place])
 
 
 def _texts(values: Any) -> tuple[str, ...]:

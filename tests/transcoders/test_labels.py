@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from circuit_tracer.transcoders.labels import LONGEST, Occurrence, Promotion, make_label
+from circuit_tracer.transcoders.label_places import Background, Occurrence
+from circuit_tracer.transcoders.labels import LONGEST, Promotion, make_label
 
-FREQUENCIES = {"is": 0.1, ".": 0.12, "the": 0.05, "a": 0.1, "banana": 0.002, "?": 0.05}
+TEXT = (
+    "a banana is red . the dog is in the shop . is a lemon sweet ? the cat is on a chair . "
+    "you find a pie in the shop . is the banana red ? a lemon is yellow . a dog is blue . "
+) * 4
+WORDS = TEXT.split()
+BACKGROUND = Background(
+    [Occurrence(WORDS[max(i - 8, 0) : i], WORDS[i], 1.0) for i in range(len(WORDS))],
+    {word: WORDS.count(word) / len(WORDS) for word in WORDS if word in ("a", "is", "the", ".", "?")},
+)
 
 
 def at(*sentences: str) -> list[Occurrence]:
@@ -16,6 +25,9 @@ def at(*sentences: str) -> list[Occurrence]:
 
 def up(*tokens: str, by: float = 6.0) -> list[Promotion]:
     return [Promotion(token, by) for token in tokens]
+
+
+PLACES = at("fig in my is", "fig on our is", "plum by her is", "plum of his is")
 
 
 @pytest.mark.parametrize(
@@ -29,9 +41,10 @@ def up(*tokens: str, by: float = 6.0) -> list[Promotion]:
         (at("a banana"), up("red", "blue"), [], "banana → red/blue"),
         (at("a banana is", "the banana is"), up("yellow"), [], "banana is → yellow"),
         (at("banana in my shop is", "banana of the is"), [], [], "banana … is"),
+        (PLACES, [], [], "fig/plum … is"),
         (at("cat . is", "a dog is", "pie is"), up("red"), [], "is → red"),
         (at("is red", "is blue", "is green", "is pink"), [], [], "after is"),
-        (at("a ."), [], [], '"."'),
+        (at("a .", "the .", "is ."), [], [], '"."'),
     ],
 )
 def test_labels_say_where_and_what(
@@ -40,18 +53,24 @@ def test_labels_say_where_and_what(
     suppressed: list[Promotion],
     label: str,
 ) -> None:
-    found = make_label(occurrences, promoted, suppressed, FREQUENCIES)
-    assert found == label
+    assert make_label(occurrences, promoted, suppressed, BACKGROUND) == label
 
 
 def test_many_places_with_nothing_in_common_are_listed() -> None:
-    found = make_label(at("x is", "so banana", "the ?", "oh no"), [], [], FREQUENCIES)
-    assert found == '"?"/banana/is/…'
+    found = make_label(at("x is", "so banana", "the ?", "oh no"), [], [], BACKGROUND)
+    assert found.endswith("/…")
+
+
+def test_a_better_word_than_punctuation_is_named_beside_it() -> None:
+    asked = at("is a lemon sweet ?", "is my lemon sour ?", "is the lemon sweet ?")
+    assert make_label(asked, [], [], BACKGROUND) == 'lemon … "?"'
+    unknown = Background([o._replace(peak="is", before=["what"]) for o in asked])
+    assert make_label(at("sweet lemon is", "my lemon is"), [], [], unknown) == "lemon is"
 
 
 def test_labels_stay_short_and_printable() -> None:
     long = "pneumonoultramicroscopicsilicovolcanoconiosis"
-    found = make_label(at(f"a {long}", f"the {long}"), up(long), [], {})
+    found = make_label(at(f"a {long}", f"the {long}"), up(long), [], BACKGROUND)
     assert len(found) <= LONGEST
-    hostile = make_label(at("a <script>\x1b[31m"), up("\n"), [], {})
+    hostile = make_label(at("a <script>\x1b[31m"), up("\n"), [], BACKGROUND)
     assert hostile.isprintable()

@@ -3,7 +3,7 @@
 Text from the model's own language under seeds that the model has not seen; training; evaluation
 of the files as stored on text of another seed; cards from a third. A run that was stopped goes on
 from its checkpoint; a dictionary that is already there for this very model with these very
-settings is kept.
+settings is kept. Without its `cards.parquet` only the cards are made.
 """
 
 import json
@@ -100,7 +100,9 @@ def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> No
     folder, made = shop.folder / kind, shop.work / kind
     if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
         return
-    if not is_up_to_date(made, model, config):
+    if is_up_to_date(folder, model, config):
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+    elif not is_up_to_date(made, model, config):
         rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1
         text = shop.text("train", rows * (ROW_WORDS + 1))
         held_out = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
