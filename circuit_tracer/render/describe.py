@@ -10,6 +10,7 @@ from circuit_tracer.graphs.files.q_params import note_of
 from circuit_tracer.graphs.graph import Graph, NodeKind, Target, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
+from circuit_tracer.render.effect_words import effect_lines
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.text import printable
 
@@ -85,23 +86,26 @@ def _facts(pruned: PrunedGraph, row: int) -> list[str]:
             f"weight {percent(float(nodes.weight[row]))} in the influence",
             node_name(graph, row),
         ]
+    does = effect_lines(graph, row, most=1)
     if kind is NodeKind.EMBEDDING:
-        return [f'token {nodes.position[row]} "{_token(graph, row)}"', influence]
+        return [f'token {nodes.position[row]} "{_token(graph, row)}"', influence, *does]
     if kind is NodeKind.ERROR:
         return [
             f"error of layer {nodes.layer[row]} {place}",
             "what the dictionary did not reconstruct",
             influence,
+            *does,
             node_name(graph, row),
         ]
     lines = [
         nodes.label[row] or "feature without a label",
         f"layer {nodes.layer[row]}, feature {nodes.feature[row]}, {place}",
         f"activation {number(float(nodes.activation[row]))}, {influence}",
+        *does,
         node_name(graph, row),
     ]
     if not nodes.expanded[row]:
-        lines.insert(3, "its incoming edges were not computed")
+        lines.insert(-1, "its incoming edges were not computed")
     return lines
 
 

@@ -28,6 +28,7 @@ from circuit_tracer.graphs.head_loadings import HeadLoadings, LeadingHead, leadi
 from circuit_tracer.graphs.influence import edge_flows, handed_down, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
+from circuit_tracer.graphs.target_effects import target_effects
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import score_lines, short_label, value_words
 from circuit_tracer.render.html_cards import cards_record
@@ -187,6 +188,7 @@ def _node_columns(
     pruned: PrunedGraph, kept: Ints, cumulative: NDArray[np.float64]
 ) -> dict[str, list[str]]:
     nodes, influence = pruned.graph.nodes, pruned.influence
+    effects = target_effects(pruned.graph)
     return {
         "kind": column(nodes.kind[kept], "u1"),
         "layer": column(nodes.layer[kept], "i4"),
@@ -201,6 +203,8 @@ def _node_columns(
         "passedOn": column(handed_down(pruned.graph, influence)[kept], "f4"),
         "targetWeight": column(nodes.weight[kept], "f4"),
         "expanded": column(nodes.expanded[kept], "u1"),
+        "directEffect": column(effects.direct[kept], "f4"),
+        "totalEffect": column(effects.total[kept], "f4"),
     }
 
 

@@ -13,7 +13,7 @@ from math import sqrt
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import called, value_text
+from circuit_tracer.render.describe import called, feature_id, value_text
 from circuit_tracer.render.selection import Selection
 from circuit_tracer.render.text import shorten_to_width, text_width
 
@@ -22,6 +22,8 @@ TOKEN_SIZE = 11.0
 TOKEN_WIDTH = 110.0
 LARGEST_RADIUS = 10.0
 SMALLEST_RADIUS = 3.4
+ID_ROOM = 0.75
+"""Of the room that a feature's id takes, how much its label gets in addition."""
 LABEL_GAP = 3.0
 NODE_GAP = 12.0
 BOX_HEIGHT = 21.0
@@ -76,7 +78,10 @@ def measured_nodes(
             node = _box(row, targets[row], 2 * TOKEN_WIDTH, 0.0)
         else:
             influence = float(pruned.influence[row])
-            node = _disc(row, called(pruned.graph, row), label_width, influence, largest)
+            words, room = called(pruned.graph, row), label_width
+            if kind is NodeKind.FEATURE:
+                room += ID_ROOM * text_width(f"{feature_id(pruned.graph, row)} ", LABEL_SIZE)
+            node = _disc(row, words, room, influence, largest)
         cells.setdefault((position, int(nodes.layer[row])), []).append(node)
     return {
         cell: sorted(cells[cell], key=lambda node: (-node.influence, node.row))

@@ -9,8 +9,10 @@ from rich.table import Table
 from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.graphs.token_text import prompt_texts
+from circuit_tracer.graphs.target_effects import target_effects
+from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import short_label
+from circuit_tracer.render.effect_words import signed_logit
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten
@@ -19,12 +21,17 @@ END_CELLS = 23
 
 
 def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
-    """The kept nodes with most influence: name, label, token, activation, influence."""
+    """The kept nodes with most influence: name, label, token, activation, influence, effect."""
     graph, nodes = pruned.graph, pruned.graph.nodes
     rows = np.flatnonzero(pruned.node_kept & (nodes.kind != NodeKind.LOGIT))
     rows = rows[np.lexsort((rows, -pruned.influence[rows]))]
-    table = plain_table(_caption(len(rows), limit, "kept nodes, those with most influence"))
-    table.texts("node", "label", "token").numbers("activation", "influence")
+    first = target_texts(graph.info.targets)[0]
+    table = plain_table(
+        f"{_caption(len(rows), limit, 'kept nodes, those with most influence')} "
+        f"Effect: what it adds to {shorten(first, LABEL_CELLS)} along all routes.".lstrip()
+    )
+    table.texts("node", "label", "token").numbers("activation", "influence", "effect")
+    effects = target_effects(graph).total[:, 0]
     words = prompt_texts(graph.info.tokens)
     for row in rows[:limit].tolist():
         is_feature = nodes.kind[row] == NodeKind.FEATURE
@@ -34,6 +41,7 @@ def node_table(pruned: PrunedGraph, *, limit: int | None = 20) -> Table:
             shorten(words[int(nodes.position[row])], 12),
             number(float(nodes.activation[row])) if is_feature else "",
             percent(float(pruned.influence[row])),
+            signed_logit(float(effects[row])),
         )
     return table
 

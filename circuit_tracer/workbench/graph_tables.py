@@ -65,7 +65,8 @@ class GraphTables:
         """The features, those of most influence first.
 
         Columns: row (of the node table), name, layer, position, token, feature, activation,
-        influence (0..1, plain and not cumulative), label.
+        influence (0..1, plain and not cumulative), direct_effect and total_effect (signed logits,
+        on the first target: along its edge, along all routes), label.
 
         >>> import circuit_tracer as ct
         >>> first = ct.trace("a banana is", targets=["yellow"]).features()[0]

@@ -52,7 +52,7 @@ def test_a_summary_tells_tokens_targets_scores_and_routes() -> None:
     assert "0:[BOS]  1:a  2:banana  3:is" in text
     assert re.search(r"yellow +3 +62 % +9\.00 +81 % +choice 1", text)
     assert f"replacement      {pruned.scores.replacement:.2f}  Of the influence" in text
-    assert re.search(r'\+30 %  is → L0 "say: yellow" ⟹ yellow', text)
+    assert re.search(r'\+30 %  is → L0/\d+ "say: yellow" ⟹ yellow', text)
     assert re.search(r"-28 %  banana → L3/3740@3 ⟹ green", text)
     assert "11 of 14 active features" in text
 
@@ -158,7 +158,7 @@ def test_the_tree_opens_a_node_once() -> None:
 def test_tables_are_sorted_and_say_what_they_leave_out() -> None:
     pruned = builders.middle()
     text = as_text(node_table(pruned, limit=5))
-    shares = [float(share) for share in re.findall(r"([\d.]+) %$", text, re.M)]
+    shares = [float(share) for share in re.findall(r"([\d.]+) % +[+-][\d.]+$", text, re.M)]
     assert len(shares) == 5
     assert shares == sorted(shares, reverse=True)
     assert "5 of 43 kept nodes, those with most influence." in text

@@ -12,11 +12,12 @@ import numpy as np
 
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.files.q_params import notes_of
-from circuit_tracer.graphs.graph import NodeKind, node_names
+from circuit_tracer.graphs.graph import Floats, NodeKind, node_names
 from circuit_tracer.graphs.influence import edge_influence, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.head_paths import HeadPath
 from circuit_tracer.graphs.routes.paths import Path, signed_mass
+from circuit_tracer.graphs.target_effects import target_effects
 
 
 def counts(pruned: PrunedGraph) -> dict[str, int]:
@@ -39,10 +40,11 @@ def node_table(
     pruned: PrunedGraph, limit: int | None = 20, *, kinds: Sequence[NodeKind] = tuple(NodeKind)
 ) -> list[dict[str, Any]]:
     """The strongest kept nodes of these kinds, strongest first; targets, which have no influence
-    on themselves, first of all. `limit` None gives all. `influence` is the plain influence, `note`
-    what somebody wrote on a node in a viewer (in graphs that have such notes)."""
+    on themselves, first of all. `limit` None gives all. `influence` is the plain influence, the two
+    effects are on the first target's logit (target_effects.py), `note` is what somebody wrote on a
+    node in a viewer (in graphs that have such notes)."""
     graph, nodes = pruned.graph, pruned.graph.nodes
-    names, notes = node_names(graph), notes_of(graph)
+    names, notes, effects = node_names(graph), notes_of(graph), target_effects(graph)
     rows = np.flatnonzero(pruned.node_kept & np.isin(nodes.kind, [int(kind) for kind in kinds]))
     importance = np.where(nodes.kind == NodeKind.LOGIT, np.inf, pruned.influence)[rows]
     rows = rows[np.argsort(-importance, kind="stable")][:limit]
@@ -57,11 +59,17 @@ def node_table(
             "feature": int(nodes.feature[row]) if nodes.feature[row] >= 0 else None,
             "activation": plain(nodes.activation[row]),
             "influence": float(pruned.influence[row]),
+            "direct_effect": _effect(effects.direct, nodes.kind[row], row),
+            "total_effect": _effect(effects.total, nodes.kind[row], row),
             "label": nodes.label[row],
             **({"note": notes.get(row, "")} if notes else {}),
         }
         for row in rows.tolist()
     ]
+
+
+def _effect(effects: Floats, kind: int, row: int) -> float | None:
+    return None if kind == NodeKind.LOGIT else float(effects[row, 0])
 
 
 def edge_table(pruned: PrunedGraph, limit: int | None = 20) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ class App {
     tip.hidden = row < 0 || quiet || !event;
     if (tip.hidden) return;
     tip.replaceChildren(...[h("b", {}, titleOf(plot.graph, row)), h("span", {}, subtitleOf(plot.graph, row)),
-      plot.graph.kind[row] === KIND.LOGIT ? null : h("span", {}, "influence " + percent(plot.graph.influence[row])),
+      plot.graph.kind[row] === KIND.LOGIT ? null : h("span", {}, "influence " + percent(plot.graph.influence[row]) + " \u00b7 " + effectsOf(plot.graph, row)[0]),
       plot.graph.notes.has(row) ? h("span.note", {}, shortNote(plot.graph, row)) : null].filter(Boolean));
     const x = Math.min(event.clientX + 16, window.innerWidth - tip.offsetWidth - 8);
     const y = event.clientY + 22 + tip.offsetHeight > window.innerHeight ? event.clientY - tip.offsetHeight - 12 : event.clientY + 22;

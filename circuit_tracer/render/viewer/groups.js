@@ -72,7 +72,7 @@ function diagramNodes(plot, pinned = plot.pinned) {
 function boxOfRows(graph, rows) {
   const mean = (column) => rows.reduce((sum, row) => sum + column[row], 0) / rows.length;
   return {
-    name: titleOf(graph, rows[0]), rows, group: null, key: rows.join(" "), layer: mean(graph.layer), position: mean(graph.position),
+    name: isBox(graph, rows[0]) ? titleOf(graph, rows[0]) : calledOf(graph, rows[0]), rows, group: null, key: rows.join(" "), layer: mean(graph.layer), position: mean(graph.position),
     kind: rows.length > 1 ? KIND.FEATURE : graph.kind[rows[0]],
     isToken: rows.every((row) => graph.kind[row] === KIND.EMBEDDING), isTarget: rows.every((row) => graph.kind[row] === KIND.LOGIT),
   };

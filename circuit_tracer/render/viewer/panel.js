@@ -15,6 +15,7 @@ function nodeTab(app) {
       h("button", { onclick: () => app.togglePin(plot, row), "aria-pressed": String(plot.pinned.has(row)) },
         plot.pinned.has(row) ? "Unpin" : "Pin")),
     factsOf(graph, row),
+    kind === KIND.LOGIT ? null : h("div.effects", {}, effectsOf(graph, row).map((words) => h("p", {}, words))),
     notePart(app, plot, row),
     otherGraph(app, plot, row),
     kind === KIND.FEATURE ? cardPart(graph, row) : null,
@@ -51,6 +52,23 @@ function factsOf(graph, row) {
     facts.push(["constant", figureOf(graph.constant[row]) + " of " + figureOf(graph.value[row])]);
   }
   return h("dl.facts", {}, facts.map(([name, value]) => h("div", { title: FACTS[name] }, h("dt", {}, name), h("dd", {}, value))));
+}
+
+// What the node does to the first targets: "raises yellow: directly +0.42, through other features +1.1".
+function effectsOf(graph, row) {
+  const size = graph.totalEffect.length / graph.n;
+  return graph.targets.slice(0, size).map((target, i) => {
+    const direct = graph.directEffect[row * size + i], total = graph.totalEffect[row * size + i];
+    const parts = [["directly", direct], ["through other features", total - direct]];
+    const said = parts.filter(([, value]) => Math.abs(value) >= 1e-6).map(([way, value]) => way + " " + signedLogit(value));
+    if (!said.length) return "has no effect on " + target.token;
+    return (total > 0 ? "raises " : "lowers ") + target.token + ": " + said.join(", ");
+  });
+}
+
+function signedLogit(value) {
+  const size = Math.abs(value);
+  return (value > 0 ? "+" : "") + value.toFixed(size >= 9.95 ? 0 : size >= 0.995 ? 1 : size >= 0.1 ? 2 : 3).replace("-", "\u2212");
 }
 
 function otherGraph(app, plot, row) {
