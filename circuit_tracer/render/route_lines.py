@@ -22,6 +22,7 @@ from circuit_tracer.render.text import printable, shorten
 ROUTED_TARGETS = 3
 """Targets whose routes are listed; the others are far less likely."""
 
+
 def leading_routes(pruned: PrunedGraph, k: int) -> list[Path]:
     """The k strongest routes through features to each of the first `ROUTED_TARGETS` targets."""
     targets = pruned.graph.target_rows[:ROUTED_TARGETS].tolist()

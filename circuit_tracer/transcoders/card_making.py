@@ -259,7 +259,7 @@ def _occurrences(kept: KeptPlaces, feature: int, text: _Text) -> list[Occurrence
     values, places = kept.drawn_values[feature].tolist(), kept.drawn_places[feature].tolist()
     width = len(text.token_rows[0])
     return [
-        _occurrence(text, *divmod(code, width), value)
+        _occurrence(text, code // width, code % width, value)
         for value, code in zip(values, places, strict=True)
         if value > 0
     ]
@@ -274,8 +274,8 @@ def _background(text: _Text, seed: int) -> Background:
     ]
     generator = torch.Generator(device="cpu").manual_seed(seed)
     drawn = torch.randperm(len(places), generator=generator, device="cpu")[:BACKGROUND_PLACES]
-    some = [_occurrence(text, *places[number], 1.0) for number in drawn.tolist()]
-    return Background(some, text.frequencies)
+    some = [places[number] for number in drawn.tolist()]
+    return Background([_occurrence(text, row, at, 1.0) for row, at in some], text.frequencies)
 
 
 def _occurrence(text: _Text, row: int, position: int, value: float) -> Occurrence:

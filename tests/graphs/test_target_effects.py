@@ -9,7 +9,10 @@ from circuit_tracer.graphs.target_effects import MOST_TARGETS, target_effects
 from circuit_tracer.interventions.prediction import ablation_shares, predict
 from tests.graphs.builders import degenerate_graphs, hand_graph, random_graph
 
-GRAPHS = {"hand": hand_graph(), **{f"random {seed}": random_graph(seed=seed, unexpanded=seed) for seed in range(3)}}
+GRAPHS = {
+    "hand": hand_graph(),
+    **{f"random {seed}": random_graph(seed=seed, unexpanded=seed) for seed in range(3)},
+}
 
 
 @pytest.mark.parametrize("name", GRAPHS)

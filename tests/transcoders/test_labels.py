@@ -14,7 +14,11 @@ TEXT = (
 WORDS = TEXT.split()
 BACKGROUND = Background(
     [Occurrence(WORDS[max(i - 8, 0) : i], WORDS[i], 1.0) for i in range(len(WORDS))],
-    {word: WORDS.count(word) / len(WORDS) for word in WORDS if word in ("a", "is", "the", ".", "?")},
+    {
+        word: WORDS.count(word) / len(WORDS)
+        for word in WORDS
+        if word in ("a", "is", "the", ".", "?")
+    },
 )
 
 
