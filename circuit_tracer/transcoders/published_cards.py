@@ -176,8 +176,8 @@ def _example(quantile: Any, record: Mapping[str, Any]) -> Example:
 def _label(examples: Sequence[Example]) -> str:
     """Of the contexts alone: how far a promoted token stands out is not stored.
 
-    The rest of the text is not known, so the feature's places are told from those of its examples
-    at which it is silent.
+    The rest of the text is not known, so the feature's places are set apart from those of its
+    examples at which it is silent.
     """
     peaks = [_occurrence(e, e.peak) for e in examples if e.activations[e.peak] > 0]
     silent = [

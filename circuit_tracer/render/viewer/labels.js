@@ -43,14 +43,15 @@ function spelledOut(plot) {
 }
 
 // Where a label goes: right of its mark, else left; as a stub only where there is no better room.
-function roomFor(plot, rooms, label, middle, away, y, longest) {
+// What stands before the label proper, a feature's id, takes `extra` and is never cut.
+function roomFor(plot, rooms, label, middle, away, y, longest, extra = 0) {
   const whole = widthOf(label, LABEL_SIZE);
   for (const [shortest, isLeft] of [[60, false], [60, true], [20, false], [20, true]]) {
-    const space = isLeft ? middle - away - GUTTER : plot.width - middle - away - 6, least = Math.min(shortest, whole);
+    const space = isLeft ? middle - away - GUTTER : plot.width - middle - away - 6, least = Math.min(shortest + extra, whole);
     const near = isLeft ? middle - away - least - 3 : middle + away;
     if (space < least || !rooms.isFree(near, y - 6, near + least + 3, y + 6)) continue; // not even the shortest
     for (const size of [longest, 110, 72, 44]) {
-      const words = cutTo(label, LABEL_SIZE, Math.min(size, space)), width = widthOf(words, LABEL_SIZE);
+      const words = cutTo(label, LABEL_SIZE, Math.min(size + extra, space)), width = widthOf(words, LABEL_SIZE);
       if (!words || width < least) break;
       const x = isLeft ? middle - away - width : middle + away;
       if (rooms.isFree(x - (isLeft ? 3 : 0), y - 6, x + width + 3, y + 6)) return { words, x, width };
@@ -69,7 +70,7 @@ function paintLabels(plot, pen, rooms) {
     for (const row of list) {
       if (tried > MOST_TRIED) break;
       if (!place.shown[row]) continue;
-      const words = calledOf(graph, row);
+      const words = calledOf(graph, row), bare = graph.label[row];
       const isError = graph.kind[row] === KIND.ERROR;
       if (list !== rest && (isError || !words)) {
         rest.push(row);
@@ -78,7 +79,8 @@ function paintLabels(plot, pen, rooms) {
       const middle = plot.sx(place.x[row]), away = markSize(plot, row) + 4, y = plot.sy(place.y[row]);
       if (middle + away < 0 || middle > plot.width || y < 4 || y > plot.height - 4) continue;
       tried++;
-      const found = roomFor(plot, rooms, words, middle, away, y, room);
+      const extra = words === bare ? 0 : widthOf(idOf(graph, row) + " ", LABEL_SIZE);
+      const found = roomFor(plot, rooms, words, middle, away, y, room, extra) ?? (extra ? roomFor(plot, rooms, bare, middle, away, y, room) : null);
       if (!found) continue;
       rooms.take(found.x, y - 6, found.x + found.width + 3, y + 6);
       placed.push({ row, y, ...found });
