@@ -226,6 +226,11 @@ def _folder_of(path: Path) -> Path:
     if not folder.exists():
         raise GraphFileError(f"There is no {folder}: give the folder of an earlier trace.")
     if not folder.is_dir() or not (folder / TRACE_FILE).is_file():
+        if inside := sorted(path.parent for path in folder.glob(f"*/{TRACE_FILE}")):
+            some = ", ".join(map(str, inside[:3])) + (" ..." if inside[3:] else "")
+            raise GraphFileError(
+                f"{path} is not itself a stored trace, it holds: {some}. Give one."
+            )
         raise GraphFileError(
             f"{path} is no stored trace (a folder with {TRACE_FILE}): give the folder that"
             " circuit-tracer trace wrote; runs of circuit-tracer batch are opened by runs show,"

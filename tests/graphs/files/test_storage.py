@@ -242,3 +242,14 @@ def test_pickles_are_never_opened_and_nothing_is_nothing(tmp_path: Path, name: s
     message = "pickle" if name.startswith("graph") else "There is no"
     with pytest.raises(GraphFileError, match=message):
         load_graph(tmp_path / name)
+
+
+def test_the_folder_above_traces_names_them(tmp_path: Path) -> None:
+    for name in ("a-plum", "a-pear"):
+        (tmp_path / name).mkdir()
+        save_graph(prune(random_graph(0)), tmp_path / name)
+    with pytest.raises(
+        GraphFileError, match=r"it holds: \S+a-pear, \S+a-plum\. Give one"
+    ) as caught:
+        load_graph(tmp_path)
+    assert str(caught.value).count("\n") == 0
