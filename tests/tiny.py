@@ -202,7 +202,7 @@ def random_dictionary(
 
     layers = []
     for layer in range(L):
-        written = 1 if kind == "plt" else L - layer
+        written = L - layer if kind == "clt" else 1
         layers.append(
             LayerTranscoder(
                 layer=layer,

@@ -63,15 +63,14 @@ class DirectionTarget:
     def seen(self, model: Model, capture: Capture) -> Float[Tensor, "T d"]:
         """What it reads in a pass."""
         if self.reads == "hook_resid_post":
-            return stream_after(capture, self.layer)
+            return capture.resid_post(self.layer)
         mid, mlp_in = capture.resid_mid[self.layer], capture.mlp_in[self.layer]
         return model.wiring.read(self.reads, self.layer, mid, mlp_in)
 
 
 def stream_after(capture: Capture, layer: int) -> Float[Tensor, "T d"]:
     """The residual stream after a layer."""
-    last = layer + 1 == len(capture.resid_pre)
-    return capture.resid_final if last else capture.resid_pre[layer + 1]
+    return capture.resid_post(layer)
 
 
 def below(
@@ -103,12 +102,12 @@ def of_feature(
 
     Raises UsageError where the dictionary has no such feature.
     """
-    sets = {one.layer: one for one in dictionary.layers} if layer >= 0 else {}
+    sets = {one.layer: one for one in dictionary.layers if one.n_features}
     if layer not in sets or not 0 <= feature < sets[layer].n_features:
         raise UsageError(
             f"`target_feature` L{layer}/{feature} is no feature of {dictionary.identity.name}; "
             f"its layers are {', '.join(map(str, sets)) or 'none'}, their features 0 to "
-            f"{dictionary.layers[0].n_features - 1}"
+            f"{next(iter(sets.values())).n_features - 1}"
         )
     transcoder: Any = sets[layer]
 
@@ -169,7 +168,7 @@ def between(
         if not prompts:
             raise UsageError("`target_prompts` needs at least one prompt on each side")
         passes = (model.capture(model.tokenize(prompt)) for prompt in prompts)
-        means.append(torch.stack([stream_after(one, layer)[-1] for one in passes]).mean(0))
+        means.append(torch.stack([one.resid_post(layer)[-1] for one in passes]).mean(0))
     return bare(name, layer, _checked(means[0] - means[1], "the two prompt sets"))
 
 

@@ -50,12 +50,18 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
     return FrozenPrompt(capture, replacement)
 
 
-def check_same(info: GraphInfo, model: Model, dictionary: AnyDictionary) -> None:
-    """Raise UsageError where model or dictionary have other weights than the graph's."""
-    for what, flag, theirs, ours in (
-        ("model", "`model`", info.model, model.identity),
-        ("dictionary", "`transcoders`", info.dictionary, dictionary.identity),
-    ):
+def check_same(
+    info: GraphInfo, model: Model, dictionary: AnyDictionary, *, or_residual: bool = False
+) -> None:
+    """Raise UsageError where model or dictionary have other weights than the graph's.
+
+    With `or_residual` the dictionary may also be a sparse autoencoder of the residual stream, of
+    which no graph says anything.
+    """
+    sides = [("model", "`model`", info.model, model.identity)]
+    if not or_residual or dictionary.kind != "sae":
+        sides.append(("dictionary", "`transcoders`", info.dictionary, dictionary.identity))
+    for what, flag, theirs, ours in sides:
         if theirs.sha256 and theirs.sha256 != ours.sha256:
             raise UsageError(
                 f"the graph was traced with another {what} ({theirs.name}, sha256 "

@@ -183,7 +183,7 @@ class Encoded:
 
     seen: list[Float[Tensor, "T d"]]
     """What it reads."""
-    activations: list[Float[Tensor, "T F"]]
+    activations: list[Float[Tensor, "T _F"]]
     """Zero at zeroed positions."""
     reconstruction: list[Float[Tensor, "T d"]] | None
     """None for neurons, which leave nothing over."""
@@ -207,7 +207,7 @@ def encode(
 
 def read_features(
     captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, n_zeroed: int
-) -> tuple[list[Float[Tensor, "B T d"]], list[Float[Tensor, "B T F"]]]:
+) -> tuple[list[Float[Tensor, "B T d"]], list[Float[Tensor, "B T _F"]]]:
     """By layer what a dictionary reads of prompts of equal length, and its features' activations.
 
     They are zero at the first `n_zeroed` positions.

@@ -106,7 +106,11 @@ def ablate(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Change features of a graph: the effect on its targets, predicted and measured by mode."""
+    """Change features of a graph: the effect on its targets, predicted and measured by mode.
+
+    With --transcoders SET of a sparse autoencoder of the residual stream, --features are its own:
+    the graph gives the prompt and the targets, and predicts nothing.
+    """
     unit, amount = spec.one_strength(times, value, of_max, default=("times", 0.0))
     modes = chosen_modes(mode)
     kept_attention, kept_norms = _is_frozen("--attention", attention), _is_frozen("--norms", norms)
@@ -124,7 +128,13 @@ def ablate(
         targets = named_tokens.named_targets(pruned.graph.info, target, "--target")
     named, rows = selection.chosen_nodes(pruned, features or (), find=find, route=route, top=top)
     with reopened(
-        pruned, "running interventions", model, transcoders, device=device, threads=threads
+        pruned,
+        "running interventions",
+        model,
+        transcoders,
+        device=device,
+        threads=threads,
+        or_residual=True,
     ) as opened:
         items = feature_edits.chosen_items(
             opened, pruned, named, rows, unit=unit, amount=amount, together=together

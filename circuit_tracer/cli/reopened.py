@@ -23,10 +23,19 @@ def reopened(
     *,
     device: str,
     threads: int | None,
+    or_residual: bool = False,
 ) -> Iterator[Opened]:
-    """What a graph was traced with, for work that the live line calls `stage`."""
+    """What a graph was traced with, for work that the live line calls `stage`; with `or_residual`
+    perhaps a sparse autoencoder in its dictionary's place."""
     with progress_line() as report:
         report("opening the model", 0, 0)
-        opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
+        opened, _ = opening.reopen(
+            pruned,
+            model,
+            transcoders,
+            device=device,
+            threads=threads,
+            or_residual=or_residual,
+        )
         report(stage, 0, 0)
         yield opened

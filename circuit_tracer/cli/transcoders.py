@@ -60,20 +60,23 @@ def inspect_transcoders(
 def convert_transcoders(
     dictionary: Dictionary,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new dictionary's folder.")],
-    to: Annotated[str, own("--to", help="ours or circuit-tracer.")] = "ours",
+    to: Annotated[
+        str, own("--to", help="ours, circuit-tracer, or saelens (autoencoders).")
+    ] = "ours",
     from_format: Annotated[
         str | None, own("--from-format", help="The format it is in, where files do not tell.")
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Write a dictionary of any readable format in ours or in circuit-tracer's layout."""
+    """Write a dictionary of any readable format in ours or in another layout."""
     notes = converting.convert(dictionary, out, to, from_format=from_format, overwrite=overwrite)
     if json:
         print_json({"dictionary": str(out), "layout": to, "notes": list(notes)})
         return
     say_notes(notes)
-    print(f"{out}: in {'our format' if to == 'ours' else 'the layout of circuit-tracer'}")
+    layouts = {"ours": "our format", "saelens": "SAELens' layout"}
+    print(f"{out}: in {layouts.get(to, 'the layout of circuit-tracer')}")
 
 
 app = typer.Typer(

@@ -134,6 +134,11 @@ def item_named(graph: Graph, node: Change, strength: Strength) -> Item:
             f"{node.name} is not in this graph: it does not fire {at}, so there is nothing to "
             "multiply; choose a node that `circuit-tracer show` lists, or set it with `value`"
         )
+    return item_outside(node, strength)
+
+
+def item_outside(node: Change, strength: Strength) -> Item:
+    """An intervention on something that is no node of the graph, which predicts nothing of it."""
     return Item(node.name, "", (replace(node, strength=strength),), None)
 
 

@@ -30,7 +30,7 @@ class Original:
     capture: Capture
     seen: tuple[Float[Tensor, "T d"], ...]
     """What the dictionary reads, by layer."""
-    activations: tuple[Float[Tensor, "T F"], ...]
+    activations: tuple[Float[Tensor, "T _F"], ...]
     """Zero at zeroed positions, which carry no features."""
     written: tuple[Float[Tensor, "T d"], ...]
     """The true output where the dictionary writes, by layer."""
@@ -103,8 +103,11 @@ def _written(
 
 @torch.no_grad()
 def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Original:
-    """Run the prompt of a graph; UsageError for another model, dictionary or tokenizer."""
-    check_same(info, model, dictionary)
+    """Run the prompt of a graph; UsageError for another model, dictionary or tokenizer.
+
+    Features of a sparse autoencoder of the residual stream can be changed on any graph's prompt.
+    """
+    check_same(info, model, dictionary, or_residual=True)
     zeroed = info.settings.get("zeroed_positions")
     n_zeroed = None if zeroed is None else int(zeroed)
     return run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)

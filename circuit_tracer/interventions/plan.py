@@ -141,9 +141,9 @@ def check_node(change: Change, dictionary: AnyDictionary) -> None:
         return
     count = dictionary.layers[change.layer].n_features
     if not count and isinstance(dictionary, Dictionary):
-        numbers = ", ".join(map(str, dictionary.numbers))
         raise UsageError(
-            f"{change.name}: {name} has features after layer {numbers} alone; choose one of them"
+            f"{change.name}: {name} has features after {dictionary.named_layers} alone; choose one "
+            "of them"
         )
     if not 0 <= change.feature < count:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Turn a dictionary of any readable format into ours or circuit-tracer's, bit for bit.
+"""Turn a dictionary of any readable format into ours, circuit-tracer's or SAELens', bit for bit.
 
 The copy is known by the hash of the original, so that graphs through either can be compared, and
 feature cards come along. Tensors keep the dtype they are stored in. Factors that a format leaves to
@@ -17,9 +17,10 @@ from circuit_tracer.transcoders.cards import CardBook
 from circuit_tracer.transcoders.formats.circuit_tracer_writer import save_circuit_tracer
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from circuit_tracer.transcoders.formats.plan import load_plan
+from circuit_tracer.transcoders.formats.saelens_writer import save_saelens
 from circuit_tracer.transcoders.opening import find_dictionary, plan_dictionary
 
-Target = Literal["ours", "circuit-tracer"]
+Target = Literal["ours", "circuit-tracer", "saelens"]
 
 
 def convert(
@@ -35,7 +36,9 @@ def convert(
     Raises DictionaryError for what cannot be read and OutputError for what cannot be written.
     """
     if to not in get_args(Target):
-        raise UsageError(f'a dictionary can be converted to ours or circuit-tracer, not to "{to}"')
+        raise UsageError(
+            f'a dictionary can be converted to ours, circuit-tracer or saelens, not to "{to}"'
+        )
     original = find_dictionary(reference, format=from_format)
     if out.resolve() == original.path.resolve():
         raise OutputError(f"{out} is the dictionary itself; choose another folder to convert it to")
@@ -48,7 +51,8 @@ def convert(
         known_by = dictionary.identity.sha256
         save_dictionary(dictionary, out, overwrite=overwrite, converted_from=known_by, cards=cards)
         return notes
-    return (*notes, *save_circuit_tracer(dictionary, out, overwrite=overwrite, cards=cards))
+    save = save_saelens if to == "saelens" else save_circuit_tracer
+    return (*notes, *save(dictionary, out, overwrite=overwrite, cards=cards))
 
 
 def _cards(path: Path | None, sha256: str) -> tuple[Path | None, tuple[str, ...]]:

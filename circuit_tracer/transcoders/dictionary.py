@@ -190,6 +190,12 @@ class Dictionary:
         return tuple(t.layer for t in self.layers if t.n_features)
 
     @property
+    def named_layers(self) -> str:
+        """The same in words: "layer 1", "layers 1, 2"."""
+        listed = ", ".join(map(str, self.numbers))
+        return f"layer{'' if len(self.numbers) == 1 else 's'} {listed}"
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Number of layers, and width of what is read."""
         return self.n_layers, self.layers[0].W_enc.shape[1]

@@ -170,9 +170,7 @@ def _replaced(dictionary: Dictionary) -> str:
     """What a dictionary stands in for, in words."""
     if dictionary.writes != RESIDUAL:
         return "all MLPs"
-    one = len(dictionary.numbers) == 1
-    layers = ", ".join(map(str, dictionary.numbers))
-    return f"the residual stream after layer{'' if one else 's'} {layers}"
+    return f"the residual stream after {dictionary.named_layers}"
 
 
 def _mean_outputs(

@@ -57,6 +57,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "format": plan.format,
         "kind": plan.kind,
         "layers": plan.n_layers,
+        "after_layers": [one.layer for one in plan.layers] if plan.kind == "sae" else None,
         "d_model": plan.d_model,
         "features_per_layer": features[0] if len(set(features)) == 1 else features,
         "activation": plan.activation + ("" if plan.rectified else " without ReLU"),

@@ -75,8 +75,8 @@ def plan_dictionary(folder: Folder, model: Model | None = None) -> Plan:
     if model is not None:
         folder = replace(folder, wiring=model.wiring)
     plan = check_plan(READERS[folder.format].plan(folder), folder.name)
-    if model is not None and plan.kind == "sae" and not plan.depth:
-        plan = replace(plan, depth=model.n_layers)
+    if model is not None and plan.kind == "sae":  # SAELens' files do not say how deep the model is
+        plan = replace(plan, depth=max(plan.n_layers, model.n_layers))
     if model is not None:
         shape = plan.n_layers, plan.d_model
         check_fits(folder.name, shape, model, made_for=plan.model_name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph
 from circuit_tracer.interventions import plan
-from circuit_tracer.interventions.ablation import Item, item_together, items_of
+from circuit_tracer.interventions.ablation import Item, item_outside, item_together, items_of
 from circuit_tracer.interventions.spec import Change, Strength, Unit
 from circuit_tracer.interventions.steering import (
     Steered,
@@ -32,11 +33,14 @@ def chosen_items(
 ) -> list[Item]:
     """Named nodes and rows of a graph as interventions for `ablate`, one by one or as one.
 
-    The strength is an amount in one of the units; maxima of features are looked up. Raises
+    The strength is an amount in one of the units; maxima of features are looked up. Features of a
+    sparse autoencoder of the residual stream are no nodes of the graph: they are named. Raises
     UsageError for nodes that are not there.
     """
     for node in named:
         plan.check_node(node, opened.dictionary)
+    if is_residual := opened.dictionary.kind == "sae":
+        _check_named(opened, pruned, named, rows)
     graph = pruned.graph
     strengths: dict[tuple[int, int], Strength] = {}
     if unit == "of-max":
@@ -52,8 +56,31 @@ def chosen_items(
             for feature in known_features(opened, sorted(features))
         }
     same = Strength(amount, is_multiple=unit == "times")
-    items = items_of(graph, named, rows, lambda layer, index: strengths.get((layer, index), same))
+
+    def strength(layer: int, index: int) -> Strength:
+        return strengths.get((layer, index), same)
+
+    if is_residual:
+        items = [item_outside(node, strength(node.layer, node.feature)) for node in named]
+    else:
+        items = items_of(graph, named, rows, strength)
     return [item_together(items)] if together else items
+
+
+def _check_named(
+    opened: Opened, pruned: PrunedGraph, named: Sequence[Change], rows: Sequence[int]
+) -> None:
+    """UsageError for nodes that are the graph's, where the dictionary is not."""
+    name = opened.dictionary.identity.name
+    if rows:
+        raise UsageError(
+            f"`find`, `route` and `top` choose nodes of the graph, and {name} is a sparse "
+            "autoencoder, whose features are none; name them with `features` L1/355"
+        )
+    last = max(target.position for target in pruned.graph.info.targets)
+    for node in named:
+        if node.position is not None and node.position > last:
+            raise UsageError(f"{node.name}: there are positions 0 to {last}; choose one of them")
 
 
 def steer_prompts(

@@ -192,11 +192,13 @@ def reopen(
     device: str = "auto",
     device_map: str | None = None,
     threads: int | None = None,
+    or_residual: bool = False,
 ) -> tuple[Opened, list[int]]:
     """The model and dictionary a graph was traced with, and its token ids up to its targets.
 
     Found by the graph's own identities unless they are given; raises UsageError where they are not
-    the very same weights, or are no longer where they were.
+    the very same weights, or are no longer where they were. With `or_residual` a sparse autoencoder
+    of the residual stream is taken as the dictionary, too.
     """
     info = pruned.graph.info
     opened = open_pair(
@@ -208,7 +210,7 @@ def reopen(
         device_map=device_map,
         threads=threads,
     )
-    check_same(info, opened.model, opened.dictionary)
+    check_same(info, opened.model, opened.dictionary, or_residual=or_residual)
     positions = [target.position for target in info.targets]
     return opened, list(info.token_ids[: max(positions) + 1])
 

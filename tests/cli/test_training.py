@@ -49,6 +49,38 @@ def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
     assert record["settings"]["dictionary"]["location"] == str(tiny / "mine")
 
 
+def test_a_sparse_autoencoder_is_used_but_not_traced_through(tiny: Path, run: Run) -> None:
+    assert run("trace", "a banana is", "-m", "./tiny", "-o", ".", "--slug", "graph").code == 0
+    outcome = run(*TRAIN, "--reads", "resid", "--writes", "resid", "--layers", "1", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [layer["layer"] for layer in json.loads(outcome.out)["layers"]] == [1]
+    assert json.loads(run("transcoders", "inspect", "mine", "--json").out)["after_layers"] == [1]
+    feature = json.loads(run("features", "find", "a", "-t", "mine", "--json").out)[0]["name"]
+    assert feature.startswith("L1/")
+    assert run("features", "show", feature, "-t", "mine").code == 0
+
+    on = ("-t", "mine", "-f", feature, "--value", "5")
+    steered = run("steer", "./tiny", *on, "--prompt", "a banana is", "--json")
+    assert steered.code == 0, steered.err
+    ablated = run("ablate", "graph", *on, "--json")
+    assert ablated.code == 0, ablated.err
+    row = json.loads(ablated.out)["interventions"][0]
+    assert row["predicted_direct"] is None
+    assert abs(row["measured"]["free"]["logits"][0]) > 0
+
+    for command in (
+        ("ablate", "graph", "-t", "mine", "--top", "2"),
+        ("ablate", "graph", "-t", "mine", "-f", "L0/1"),
+        ("ablate", "graph", "-t", "mine", "-f", "L1/1@40"),
+        ("trace", "a banana is", "-m", "./tiny", "-t", "mine", "-o", "other"),
+        ("show", "graph", "-t", "mine"),
+    ):
+        refused = run(*command)
+        assert refused.code in (1, 2), command
+        assert refused.err.startswith("error: ")
+    assert not (tiny / "other").exists()
+
+
 def test_a_finished_dictionary_is_only_replaced_when_asked(tiny: Path, run: Run) -> None:
     assert run(*TRAIN, "--no-cards").code == 0
     before = (tiny / "mine" / "dictionary.json").read_bytes()
@@ -68,6 +100,10 @@ def test_a_finished_dictionary_is_only_replaced_when_asked(tiny: Path, run: Run)
         (["--activation", "jumprelu"], "k"),
         (["--k", "64"], "k"),
         (["--held-out", "nowhere.txt"], "nowhere.txt"),
+        (["--reads", "resid"], "--reads hook_resid_post and --writes mlp.hook_out clash"),
+        (["--reads", "attention"], "--reads"),
+        (["--layers", "1"], "--layers is for sparse autoencoders"),
+        (["--layers", "one"], '--layers "one"'),
         (["--row-length", "999"], "--row-length"),
     ],
 )

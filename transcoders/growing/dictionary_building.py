@@ -138,6 +138,7 @@ def dictionary_markdown(folder: Path) -> str:
         for label in labels.labels([(layer, f) for f in range(n_features)])
     )
     size = sum(file.stat().st_size for file in folder.iterdir())
+    replaced = found.get("replaced", "all MLPs")
     rows = [
         ("features", f"{n_features:,} a layer, {sum(config['n_features']):,} in all"),
         ("activation", f"{config['activation']}, k = {config['k']}"),
@@ -146,8 +147,8 @@ def dictionary_markdown(folder: Path) -> str:
         ("cards", f"{labelled:,} features seen to fire, {config['card_seconds']:.0f} s"),
         ("files", f"{size / 1e6:.1f} MB"),
         ("loss of the model", f"{found['loss_original']:.4f} nats a token"),
-        ("loss with all MLPs replaced", f"{found['loss_replaced']:.4f}"),
-        ("loss with all MLPs mean-ablated", f"{found['loss_mean_ablated']:.4f}"),
+        (f"loss with {replaced} replaced", f"{found['loss_replaced']:.4f}"),
+        (f"loss with {replaced} mean-ablated", f"{found['loss_mean_ablated']:.4f}"),
         ("recovered", f"{found['recovered']:.4f}"),
     ]
     lines = [f"### `{folder.name}`: {TITLES[folder.name]}", "", "| | |", "|---|---|"]
@@ -157,9 +158,9 @@ def dictionary_markdown(folder: Path) -> str:
         "| layer | FVU per token | median | pooled | L0 | dead |",
         "|---|---|---|---|---|---|",
     ]
-    for layer, figures in enumerate(found["layers"]):
+    for place, figures in enumerate(found["layers"]):
         lines.append(
-            f"| {layer} | {figures['fvu']:.4f} | {figures['fvu_median']:.4f} "
+            f"| {figures.get('layer', place)} | {figures['fvu']:.4f} | {figures['fvu_median']:.4f} "
             f"| {figures['fvu_pooled']:.4f} | {figures['l0']:.1f} | {figures['dead']:.1%} |"
         )
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from circuit_tracer.bundled import CARDS_FILE
+from circuit_tracer.errors import DictionaryError
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder
 from circuit_tracer.transcoders.formats.circuit_tracer_sets import CONFIG, PER_LAYER, cross_layer
@@ -29,8 +30,14 @@ def save_circuit_tracer(
     The config keeps the hash by which the dictionary is known: a copy is no other dictionary.
 
     Returns what circuit-tracer itself would read otherwise than we do, in sentences.
-    Raises OutputError where it cannot be written.
+    Raises OutputError where it cannot be written, DictionaryError for sparse autoencoders, which
+    are no transcoders.
     """
+    if dictionary.kind == "sae":
+        raise DictionaryError(
+            f"{dictionary.identity.name} is a sparse autoencoder, and circuit-tracer's layout is "
+            "for transcoders; convert it to ours or saelens"
+        )
     crossing, several_k = dictionary.kind == "clt", _several_k(dictionary)
     with new_folder(folder, overwrite=overwrite, marker=CONFIG, ours=_our_files(folder)) as fresh:
         for transcoder in dictionary.layers:

@@ -131,7 +131,7 @@ class Plan:
     converted_from: str | None = None
     """Hash of the dictionary that these are a copy of in another format: they are the same."""
     depth: int = 0
-    """Layers of the model, where a sparse autoencoder's files or the model itself say it."""
+    """Layers of the model, for sparse autoencoders: as far as files or the model itself say it."""
 
     @property
     def n_layers(self) -> int:
