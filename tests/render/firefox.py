@@ -164,7 +164,9 @@ class FirefoxPage:
 
     def __init__(self, browser: Firefox, address: str, width: int, height: int):
         self.browser = browser
-        self.context = browser.send("browsingContext.create", type="tab")["context"]
+        self.user = browser.send("browser.createUserContext")["userContext"]  # its own storage
+        tab = browser.send("browsingContext.create", type="tab", userContext=self.user)
+        self.context = tab["context"]
         viewport = {"width": width, "height": height}
         browser.send("browsingContext.setViewport", context=self.context, viewport=viewport)
         browser.send("browsingContext.navigate", context=self.context, url=address, wait="complete")
@@ -196,6 +198,10 @@ class FirefoxPage:
             if self.context in (one.get("context"), one.get("source", {}).get("context"))
         ]
 
+    def reload(self) -> None:
+        """Load the page again."""
+        self.browser.send("browsingContext.reload", context=self.context, wait="complete")
+
     def close(self) -> None:
-        """Close the tab."""
-        self.browser.send("browsingContext.close", context=self.context)
+        """Close the tab and forget what it stored."""
+        self.browser.send("browser.removeUserContext", userContext=self.user)
