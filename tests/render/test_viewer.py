@@ -85,7 +85,7 @@ def test_a_click_shows_a_node_with_its_inputs_and_their_shares(open_page: Open) 
     expected = sorted((edges.weight[into] / whole).tolist(), key=abs, reverse=True)
     shares = [_percent(share) for _, share in _links(opened, "inputs")]
     assert shares == pytest.approx(expected[: len(shares)], abs=0.006)
-    assert len(shares) == min(24, len(expected))
+    assert len(shares) == min(10, len(expected))
     # The plot lights up the same edges.
     lit = opened.run("() => viewer.plots[0].lit().edges.length")
     assert lit == int((into | (edges.source == row)).sum())
@@ -524,7 +524,7 @@ def test_more_edges_than_a_frame_takes_are_drawn_part_by_part(open_page: Open) -
     opened = _opened(open_page, large())
     parts = opened.run(
         "() => new Promise(done => { const p = viewer.plots[0], ends = []; viewer.setThreshold(1);"
-        " viewer.setEdges(100); const all = p.between.length; p.paint(); const tick = () => {"
+        " viewer.setEdges(100); const all = p.place.between.length; p.paint(); const tick = () => {"
         " ends.push(p.edgesLeft); p.edgesLeft < all ? requestAnimationFrame(tick) : done(ends) };"
         " requestAnimationFrame(tick); })"
     )

@@ -57,11 +57,11 @@ class App {
       plot.reveal([plot.selected]);
       if (follow) plot.centreOn(plot.selected);
       this.follow(plot);
-      this.say(titleOf(plot.graph, row) + ", " + whereOf(plot.graph, row));
     }
     for (const one of this.plots) one.paintOver();
     if (wasActive !== plot || this.tab !== "pins") this.showTab(plot.selected >= 0 && this.tab !== "pins" ? "node" : this.tab);
     this.diagram.mark();
+    if (plot.selected >= 0) this.say(titleOf(plot.graph, row) + ", " + whereOf(plot.graph, row));
   }
 
   // The same node of the other graph lights up with it.
@@ -156,7 +156,8 @@ class App {
     plot.reveal([...plot.pinned]);
     plot.paintOver();
     this.diagram.draw();
-    if (this.tab === "pins" || this.tab === "node") this.showTab(this.tab); // the other tabs show no pins
+    if (this.tab === "pins") this.showTab("pins");
+    else refreshNodeTab(this);
     this.showPinCount();
   }
 
@@ -169,9 +170,9 @@ class App {
     for (const plot of this.plots) {
       plot.threshold = share;
       plot.forced = new Set([...plot.pinned, ...(plot.route ? plot.route.rows : []), ...(plot.selected >= 0 ? [plot.selected] : [])]);
-      plot.relayout();
+      plot.isDue = true;
+      plot.moved();
     }
-    if (this.tab === "node") this.showTab("node");
   }
 
   // So many nodes more or fewer as there are steps of a tenth.
@@ -187,7 +188,6 @@ class App {
   setEdges(value) {
     for (const plot of this.plots) {
       plot.edgePower = value / 100;
-      plot.limitEdges();
       plot.paint();
     }
   }
@@ -235,7 +235,10 @@ class App {
   }
 
   showCounts() {
-    const { graph, inner, threshold, between, edgeLimit, power } = this.active;
+    const { graph, threshold, edgeLimit, power } = this.active, { inner, between } = this.active.place;
+    const counts = [this.active.index, inner, between.length, edgeLimit, threshold].join(" ");
+    if (counts === this.shownCounts) return; // setting what is there makes the browser lay the page out, too
+    this.shownCounts = counts;
     const ranked = graph.ranked.length;
     byId("influence").max = ranked ? Math.ceil(graph.cumulative[graph.ranked[ranked - 1]] * 1000) : 1000;
     byId("influence").value = Math.round(threshold * 1000);
@@ -249,7 +252,9 @@ class App {
   }
 
   painted(plot) {
-    if (plot === this.active && !plot.moving) this.showCounts();
+    if (plot === this.active) this.showCounts();
+    if (plot === this.active && plot.place !== this.shownPlace) refreshNodeTab(this);
+    this.shownPlace = this.active.place;
     this.memory?.later();
   }
 

@@ -54,6 +54,8 @@ function openGraph(record) {
   graph.outOf = listsByNode(graph.source, graph.n);
   graph.ranked = [...graph.kind.keys()].filter((row) => !isBox(graph, row));
   graph.ranked.sort((a, b) => graph.cumulative[a] - graph.cumulative[b] || a - b);
+  graph.rankedTokens = [...graph.kind.keys()].filter((row) => graph.kind[row] === KIND.EMBEDDING);
+  graph.rankedTokens.sort((a, b) => graph.influence[b] - graph.influence[a] || a - b);
   graph.largest = graph.ranked.reduce((most, row) => Math.max(most, graph.influence[row]), 0);
   graph.strongestFlow = graph.m ? flowOf(graph, 0) : 0;
   graph.targetOf = new Map(graph.targets.map((target) => [target.row, target]));

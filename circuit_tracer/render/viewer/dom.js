@@ -79,6 +79,5 @@ function missing(graph, words, command) {
 
 function bar(share, most) {
   const size = Math.min(1, Math.abs(share) / Math.max(most, 1e-12));
-  return h("span.bar", { "aria-hidden": "true" },
-    h(share < 0 ? "span.fill.negative" : "span.fill.positive", { style: { width: (100 * size).toFixed(1) + "%" } }));
+  return h(share < 0 ? "span.bar.negative" : "span.bar.positive", { "aria-hidden": "true", style: { "--size": (100 * size).toFixed(1) + "%" } });
 }

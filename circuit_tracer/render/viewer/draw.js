@@ -12,10 +12,10 @@ function edgeWidth(share) {
   return 0.7 + 4 * Math.min(Math.abs(share), 1);
 }
 
-function paintNodes(plot, pen) {
-  const rooms = new Rooms();
+function paintNodes(plot, pen, isLabelled = true) {
+  const rooms = isLabelled ? new Rooms() : null;
   paintMarks(plot, pen, rooms);
-  plot.labels = paintLabels(plot, pen, rooms);
+  plot.labels = isLabelled ? paintLabels(plot, pen, rooms) : [];
   paintAxes(plot, pen);
 }
 
@@ -35,16 +35,16 @@ function paintGround(plot, pen) {
 }
 
 // Some of the edges, in a few steps of width and strength, one path a step: strong ones on top.
-function paintEdges(plot, pen, first, end) {
+function paintEdges(plot, pen, first, end, isDashed = true) {
   const { graph, place, colors } = plot;
   const steps = new Map();
   const thin = Math.min(1, Math.pow(1500 / Math.max(plot.edgeLimit, 1), 0.4));
-  for (let i = first; i < Math.min(end, plot.between.length); i++) {
-    const edge = plot.between[i], source = graph.source[edge], target = graph.target[edge];
+  for (let i = first; i < Math.min(end, place.between.length); i++) {
+    const edge = place.between[i], source = graph.source[edge], target = graph.target[edge];
     const x0 = plot.sx(place.x[source]), x1 = plot.sx(place.x[target]);
     const y0 = plot.top(source), y1 = plot.bottom(target);
     if (Math.max(x0, x1) < 0 || Math.min(x0, x1) > plot.width || y1 > plot.height || y0 < 0) continue;
-    const strength = Math.pow(flowOf(graph, edge) / plot.strongestShown, 0.6);
+    const strength = Math.pow(flowOf(graph, edge) / place.strongest, 0.6);
     const level = Math.min(EDGE_STEPS - 1, Math.floor(strength * EDGE_STEPS));
     const share = Math.min(EDGE_STEPS - 1, Math.floor(Math.abs(shareOf(graph, edge)) * 2 * EDGE_STEPS));
     const key = (level * EDGE_STEPS + share) * 2 + (graph.weight[edge] < 0 ? 1 : 0);
@@ -58,7 +58,7 @@ function paintEdges(plot, pen, first, end) {
     pen.curves(steps.get(key), {
       stroke: negative ? colors.negative : colors.positive,
       width, alpha: (0.16 + 0.6 * ((level + 0.5) / EDGE_STEPS)) * thin,
-      dash: negative ? dashOf(width) : null,
+      dash: negative && isDashed ? dashOf(width) : null,
     });
   }
 }
@@ -67,7 +67,8 @@ function markSize(plot, row) {
   return plot.place.half[row] * plot.markScale;
 }
 
-// Discs, diamonds and boxes of the given rows (all that are shown, by default).
+// Discs, diamonds and boxes of the given rows (all that are shown, by default); without rooms for
+// labels a sketch of them.
 function paintMarks(plot, pen, rooms, rows = null) {
   const { graph, place, colors } = plot;
   const groups = { full: [], hollow: [], own: [], diamonds: [] };
@@ -83,6 +84,11 @@ function paintMarks(plot, pen, rooms, rows = null) {
   };
   if (rows) rows.forEach(put);
   else for (let row = 0; row < graph.n; row++) put(row);
+  if (!rooms) {
+    pen.squares(groups.diamonds, colors.error);
+    for (const group of ["hollow", "own", "full"]) pen.squares(groups[group], colors.feature);
+    return;
+  }
   const edge = { stroke: colors.featureEdge, width: 1 };
   pen.diamonds(groups.diamonds, { fill: colors.error, stroke: colors.errorEdge, width: 1 });
   pen.discs(groups.hollow, { fill: colors.paper, stroke: colors.featureEdge, width: 1.6 });
@@ -106,6 +112,7 @@ function paintBox(plot, pen, row, rooms) {
     return;
   }
   const shade = Math.sqrt(graph.strongestToken > 0 ? graph.influence[row] / graph.strongestToken : 0);
+  if (place.turned && !rooms) return pen.box(x - half, top, 2 * half, high, { fill: colors.token, alpha: TOKEN_LEAST + (1 - TOKEN_LEAST) * shade });
   pen.box(x - half, top, 2 * half, high, { fill: colors.paper, radius: 4 });
   pen.box(x - half, top, 2 * half, high, { fill: colors.token, alpha: TOKEN_LEAST + (1 - TOKEN_LEAST) * shade, radius: 4 });
   pen.box(x - half, top, 2 * half, high, { stroke: colors.tokenEdge, width: 1, radius: 4 });

@@ -47,21 +47,21 @@ function withEnds(graph, nodes) {
 
 // The strongest way from a token to each node, by the product of shares along it, and where it begins.
 function waysFrom(graph) {
-  return (graph.fromTokens ??= strongestWays(graph, KIND.EMBEDDING, 1, edgesInto, graph.source));
+  return (graph.fromTokens ??= strongestWays(graph, KIND.EMBEDDING, 1, graph.into, graph.source));
 }
 
 function waysTo(graph) {
-  return (graph.toTargets ??= strongestWays(graph, KIND.LOGIT, -1, edgesOutOf, graph.target));
+  return (graph.toTargets ??= strongestWays(graph, KIND.LOGIT, -1, graph.outOf, graph.target));
 }
 
-function strongestWays(graph, kind, direction, list, other) {
+function strongestWays(graph, kind, direction, { start, list }, other) {
   const strength = new Float64Array(graph.n), end = new Int32Array(graph.n).fill(-1);
   const rows = [...graph.kind.keys()].sort((a, b) => direction * (graph.layer[a] - graph.layer[b]));
   for (const row of rows) {
     if (graph.kind[row] === kind) [strength[row], end[row]] = [1, row];
-    for (const edge of list(graph, row)) {
-      const found = strength[other[edge]] * Math.abs(shareOf(graph, edge));
-      if (found > strength[row]) [strength[row], end[row]] = [found, end[other[edge]]];
+    for (let i = start[row]; i < start[row + 1]; i++) {
+      const far = other[list[i]], found = strength[far] && strength[far] * Math.abs(shareOf(graph, list[i]));
+      if (found > strength[row]) [strength[row], end[row]] = [found, end[far]];
     }
   }
   return { strength, end };

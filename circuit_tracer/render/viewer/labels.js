@@ -31,8 +31,7 @@ function spelledOut(plot) {
   const { graph, place, k } = plot;
   if (place.spelled && place.spelled.k === k) return place.spelled.at;
   const at = new Set(), rooms = new Rooms();
-  const rows = [...graph.kind.keys()].filter((row) => graph.kind[row] === KIND.EMBEDDING);
-  for (const row of rows.sort((a, b) => graph.influence[b] - graph.influence[a] || a - b)) {
+  for (const row of graph.rankedTokens) {
     const x = place.x[row] * k;
     if (!rooms.isFree(x - 6.5, 0, x + 6.5, 1)) continue;
     rooms.take(x - 6.5, 0, x + 6.5, 1);

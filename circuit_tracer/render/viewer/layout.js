@@ -118,7 +118,7 @@ function settle(cells, floor, room) {
     const wide = (at) => Math.max(floor[at], slots[at] * slot + (slots[at] ? COLUMN_PAD : 0));
     let width = floor.reduce((sum, _, at) => sum + wide(at), 0);
     while (true) {
-      const { lines, height, fullest } = heightOf(cells, slots);
+      const { lines, height, fullest } = heightOf(cells, slots); // many times: the dearest part of a layout
       plan = { label, slot, slots, lines, width, height, widths: floor.map((_, at) => wide(at)) };
       if (height <= room.height && width <= room.width) return plan;
       if (!fullest || (label && (height <= room.height || width > room.width))) break;
@@ -143,15 +143,19 @@ function squeezed(plan, room) {
 }
 
 function heightOf(cells, slots) {
-  const lines = new Map();
+  const lines = []; // by layer; 0 where there is none
   let fullest = null, most = 1;
   for (const cell of cells) {
     const count = Math.ceil(cell.rows.length / slots[cell.column]);
-    lines.set(cell.layer, Math.max(lines.get(cell.layer) || 0, count));
-    if (count > most) [fullest, most] = [cell, count];
+    while (lines.length <= cell.layer) lines.push(0);
+    if (count > lines[cell.layer]) lines[cell.layer] = count;
+    if (count > most) {
+      fullest = cell;
+      most = count;
+    }
   }
   let height = 0;
-  for (const count of lines.values()) height += count * LINE + LAYER_GAP;
+  for (const count of lines) if (count) height += count * LINE + LAYER_GAP;
   return { lines, height, fullest };
 }
 
@@ -169,12 +173,12 @@ function columnsOf(plan, over) {
 }
 
 function bandsOf(place, plan, head, over) {
-  const layers = [...plan.lines.keys()].sort((a, b) => b - a);
+  const layers = [...plan.lines.keys()].filter((layer) => plan.lines[layer]).reverse();
   const stretch = layers.length ? Math.min(over / layers.length, Math.max(110, 420 / layers.length)) : 0;
   let top = head;
   place.head = head;
   place.bands = layers.map((layer) => {
-    const height = plan.lines.get(layer) * plan.line + plan.gap + stretch;
+    const height = plan.lines[layer] * plan.line + plan.gap + stretch;
     const band = { layer, top, bottom: top + height, middle: top + height / 2 };
     top += height;
     return band;

@@ -3,6 +3,7 @@
 const MOST_SHARES = 40;
 const SAMPLES = 14;
 const CELL = 8;
+const CELLS_ACROSS = 1 << 16;
 
 // Bezier segments of eight numbers each. Boxes that users moved have left their column, and with it the bends.
 function linkCurves(from, to, bends) {
@@ -37,16 +38,17 @@ class Passing {
   }
   add(edge, points) {
     for (const [x, y] of points) {
-      const key = Math.floor(x / CELL) + " " + Math.floor(y / CELL);
-      if (!this.cells.has(key)) this.cells.set(key, new Set());
-      this.cells.get(key).add(edge);
+      const key = Math.floor(x / CELL) + CELLS_ACROSS * Math.floor(y / CELL), cell = this.cells.get(key);
+      if (!cell) this.cells.set(key, [edge]);
+      else if (cell[cell.length - 1] !== edge) cell.push(edge);
     }
   }
   others(edge, x0, y0, x1, y1) {
     const found = new Set();
     for (let x = Math.floor(x0 / CELL); x <= Math.floor(x1 / CELL); x++) {
       for (let y = Math.floor(y0 / CELL); y <= Math.floor(y1 / CELL); y++) {
-        for (const other of this.cells.get(x + " " + y) ?? []) found.add(other);
+        const cell = this.cells.get(x + CELLS_ACROSS * y);
+        if (cell) for (const other of cell) found.add(other);
       }
     }
     found.delete(edge);

@@ -1,6 +1,6 @@
 // The panel's tab about one node: facts, feature card, inputs and outputs with heads.
 
-const SHOWN_LINKS = 24;
+const SHOWN_LINKS = 10;
 
 function nodeTab(app) {
   const plot = app.active, { graph } = plot, row = plot.selected;
@@ -12,8 +12,7 @@ function nodeTab(app) {
     h("div.node-head", {},
       sign(kind, kind === KIND.FEATURE && !graph.expanded[row]),
       h("div", {}, titlePart(app, plot, row), h("p.sub", {}, subtitleOf(graph, row))),
-      h("button", { onclick: () => app.togglePin(plot, row), "aria-pressed": String(plot.pinned.has(row)) },
-        plot.pinned.has(row) ? "Unpin" : "Pin")),
+      pinned(plot, row, h("button", { onclick: () => app.togglePin(plot, row) }))),
     factsOf(graph, row),
     kind === KIND.LOGIT ? null : h("div.effects", {}, effectsOf(graph, row).map((words) => h("p", {}, words))),
     notePart(app, plot, row),
@@ -24,6 +23,30 @@ function nodeTab(app) {
     graph.into.start[row + 1] - graph.into.start[row] + graph.outOf.start[row + 1] - graph.outOf.start[row] ? wayToHeads(graph, false) : null,
   ];
   return parts;
+}
+
+// The button that pins, or unpins what is pinned.
+function pinned(plot, row, button) {
+  const isPinned = plot.pinned.has(row);
+  button.setAttribute("aria-pressed", String(isPinned));
+  button.textContent = isPinned ? "Unpin" : "Pin";
+  return button;
+}
+
+// The same node, whose pin or whose neighbours in the plot may have changed.
+function refreshNodeTab(app) {
+  const plot = app.active, panel = byId("content");
+  if (app.tab !== "node" || plot.selected < 0) return;
+  pinned(plot, plot.selected, panel.querySelector(".node-head > button"));
+  for (const section of panel.querySelectorAll("section.inputs, section.outputs")) markAway(plot, section);
+}
+
+// Nodes of a list that are not in the plot.
+function markAway(plot, section) {
+  const items = [...section.querySelectorAll("li[data-row]")];
+  for (const item of items) item.classList.toggle("away", !plot.place.shown[item.dataset.row]);
+  section.querySelector(".hint").hidden = !section.querySelector(".away");
+  return section;
 }
 
 function subtitleOf(graph, row) {
@@ -128,24 +151,25 @@ function linkList(app, plot, row, way) {
   const edges = byShare(graph, isInputs ? edgesInto(graph, row) : edgesOutOf(graph, row));
   if (!edges.length) return null;
   const most = Math.abs(shareOf(graph, edges[0]));
-  const list = h("ol.links", {});
-  const fill = (limit) => list.replaceChildren(
-    ...edges.slice(0, limit).map((edge) => linkItem(app, plot, edge, isInputs ? graph.source[edge] : graph.target[edge], most)));
-  fill(SHOWN_LINKS);
-  const more = edges.length > SHOWN_LINKS
-    ? h("button.link", { onclick: () => { fill(edges.length); more.remove(); } }, "show all " + edges.length.toLocaleString("en"))
-    : null;
+  const items = (first, end) => edges.slice(first, end).map((edge) => linkItem(app, plot, edge, isInputs ? graph.source[edge] : graph.target[edge], most));
+  const list = h("ol.links", {}, items(0, SHOWN_LINKS));
+  const showAll = () => {
+    list.append(...items(SHOWN_LINKS));
+    more.remove();
+    markAway(plot, section);
+  };
+  const more = edges.length > SHOWN_LINKS ? h("button.link", { onclick: showAll }, "show all " + edges.length.toLocaleString("en")) : null;
   const sum = isInputs ? edges.reduce((total, edge) => total + Math.abs(shareOf(graph, edge)), 0) : 0;
   const note = isInputs ? "shares of what goes into it; together " + percent(sum) : "shares of what goes into each";
-  const isAway = edges.some((edge) => !plot.place.shown[isInputs ? graph.source[edge] : graph.target[edge]]);
-  return h("section." + way, {},
+  const section = h("section." + way, {},
     h("h3", {}, isInputs ? "Inputs" : "Outputs", h("small", {}, note)), list, more,
-    isAway ? h("p.hint", {}, "In italics: not in the plot as the Nodes slider stands; a click brings it in.") : null);
+    h("p.hint", {}, "In italics: not in the plot as the Nodes slider stands; a click brings it in."));
+  return markAway(plot, section);
 }
 
 function linkItem(app, plot, edge, other, most) {
   const { graph } = plot, share = shareOf(graph, edge), heads = headsOf(graph, edge);
-  const detail = h("ol.heads", { hidden: true });
+  const detail = heads.length ? h("ol.heads", { hidden: true }) : null;
   const toggle = heads.length
     ? h("button.more", {
         "aria-expanded": "false", "aria-label": "attention heads of this edge", title: "attention heads of this edge",
@@ -165,5 +189,5 @@ function linkItem(app, plot, edge, other, most) {
     h("span.share", { class: share < 0 ? "share down" : "share up" }, signedPercent(share)),
     bar(share, most), sign(graph.kind[other], graph.kind[other] === KIND.FEATURE && !graph.expanded[other]),
     h("span.label", {}, titleOf(graph, other)), h("span.where", {}, whereOf(graph, other)));
-  return h(plot.place.shown[other] ? "li" : "li.away", {}, h("div.row", {}, go, toggle), detail);
+  return h("li", { "data-row": other }, heads.length ? [h("div.row", {}, go, toggle), detail] : go);
 }

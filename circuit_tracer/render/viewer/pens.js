@@ -1,49 +1,82 @@
 // Two pens with the same strokes: one draws on a canvas, one writes SVG, so that what is exported
-// or printed is what was on the screen. Shapes come as flat arrays of numbers, and both pens draw
-// them as SVG path data, one path a call.
+// or printed is what was on the screen. Shapes come as flat arrays of numbers, and are drawn on one
+// path a call: the canvas's own, or one with the same methods that writes SVG path data.
 
 const round2 = (value) => String(Math.round(value * 100) / 100);
 const at = (x, y) => round2(x) + "," + round2(y);
 
 // A curve that leaves its start and reaches its end upright.
-function curveData(x0, y0, x1, y1) {
+function curve(path, x0, y0, x1, y1) {
   const pull = Math.min(Math.max(0.42 * Math.abs(y0 - y1), 12), 140) * (y0 > y1 ? 1 : -1);
-  return bezierData([x0, y0, x0, y0 - pull, x1, y1 + pull, x1, y1]);
+  path.moveTo(x0, y0);
+  path.bezierCurveTo(x0, y0 - pull, x1, y1 + pull, x1, y1);
+}
+
+function line(path, x0, y0, x1, y1) {
+  path.moveTo(x0, y0);
+  path.lineTo(x1, y1);
+}
+
+function disc(path, x, y, r) {
+  path.moveTo(x + r, y);
+  path.arc(x, y, r, 0, Math.PI);
+  path.arc(x, y, r, Math.PI, 2 * Math.PI);
+}
+
+function diamond(path, x, y, r) {
+  path.moveTo(x, y - r);
+  path.lineTo(x + r, y);
+  path.lineTo(x, y + r);
+  path.lineTo(x - r, y);
+  path.closePath();
+}
+
+function half(path, x, y, r, isRight) {
+  path.moveTo(x, y - r);
+  path.arc(x, y, r, -Math.PI / 2, Math.PI / 2, !isRight);
+  path.closePath();
 }
 
 function bezierData([x0, y0, x1, y1, x2, y2, x3, y3]) {
   return "M" + at(x0, y0) + "C" + at(x1, y1) + " " + at(x2, y2) + " " + at(x3, y3);
 }
 
-function discData(x, y, r) {
-  const arc = "a" + at(r, r) + " 0 1 0 ";
-  return "M" + at(x - r, y) + arc + at(2 * r, 0) + arc + at(-2 * r, 0);
-}
-
-function diamondData(x, y, r) {
-  return "M" + at(x, y - r) + "L" + at(x + r, y) + "L" + at(x, y + r) + "L" + at(x - r, y) + "Z";
+class PathData {
+  constructor() {
+    this.data = "";
+  }
+  moveTo(x, y) { this.data += "M" + at(x, y); }
+  lineTo(x, y) { this.data += "L" + at(x, y); }
+  bezierCurveTo(...points) { this.data += "C" + [0, 2, 4].map((i) => at(points[i], points[i + 1])).join(" "); }
+  // Half a circle.
+  arc(x, y, r, from, to, isBackwards) {
+    this.data += "A" + at(r, r) + " 0 0 " + (isBackwards ? 0 : 1) + " " + at(x + r * Math.cos(to), y + r * Math.sin(to));
+  }
+  closePath() { this.data += "Z"; }
 }
 
 class Pen {
-  each(points, step, data, style) {
-    const pieces = [];
-    for (let i = 0; i < points.length; i += step) pieces.push(data(...points.slice(i, i + step)));
-    if (pieces.length) this.path(pieces.join(""), style);
+  each(points, step, shape, style) {
+    if (!points.length) return;
+    const path = this.newPath();
+    for (let i = 0; i < points.length; i += step) shape(path, points[i], points[i + 1], points[i + 2], points[i + 3]);
+    this.outline(path, style);
   }
-  curves(points, style) { this.each(points, 4, curveData, style); }
-  lines(points, style) { this.each(points, 4, (x0, y0, x1, y1) => "M" + at(x0, y0) + "L" + at(x1, y1), style); }
-  discs(points, style) { this.each(points, 3, discData, style); }
-  diamonds(points, style) { this.each(points, 3, diamondData, style); }
-  halves(points, right, style) {
-    const arc = (x, y, r) => "M" + at(x, y - r) + "A" + at(r, r) + " 0 0 " + (right ? 1 : 0) + " " + at(x, y + r) + "Z";
-    this.each(points, 3, arc, style);
-  }
+  curves(points, style) { this.each(points, 4, curve, style); }
+  lines(points, style) { this.each(points, 4, line, style); }
+  discs(points, style) { this.each(points, 3, disc, style); }
+  diamonds(points, style) { this.each(points, 3, diamond, style); }
+  halves(points, isRight, style) { this.each(points, 3, (path, x, y, r) => half(path, x, y, r, isRight), style); }
 }
 
 class CanvasPen extends Pen {
   constructor(context) {
     super();
     this.context = context;
+  }
+
+  newPath() {
+    return new Path2D();
   }
 
   path(data, style) {
@@ -78,19 +111,33 @@ class CanvasPen extends Pen {
     context.font = (style.bold ? "600 " : "") + style.size + "px " + FONT;
     context.textAlign = style.align || "left";
     context.textBaseline = "alphabetic";
-    context.save();
-    context.translate(x, y);
-    if (style.turn) context.rotate((style.turn * Math.PI) / 180);
+    if (style.turn) {
+      context.save();
+      context.translate(x, y);
+      context.rotate((style.turn * Math.PI) / 180);
+      x = y = 0;
+    }
     if (style.halo) {
       context.strokeStyle = style.halo;
       context.lineWidth = 3.5;
       context.lineJoin = "round";
       context.setLineDash([]);
-      context.strokeText(words, 0, 0);
+      context.strokeText(words, x, y);
+      context.lineJoin = "miter";
     }
     context.fillStyle = style.fill;
-    context.fillText(words, 0, 0);
-    context.restore();
+    context.fillText(words, x, y);
+    if (style.turn) context.restore();
+  }
+
+  // Instead of marks, where there are too many of them for one frame: squares of the same area.
+  squares(points, fill) {
+    const { context } = this;
+    context.fillStyle = fill;
+    for (let i = 0; i < points.length; i += 3) {
+      const side = Math.round(1.77 * points[i + 2]); // whole pixels are the fastest
+      context.fillRect(Math.round(points[i] - side / 2), Math.round(points[i + 1] - side / 2), side, side);
+    }
   }
 }
 
@@ -114,6 +161,14 @@ class SvgPen extends Pen {
   constructor() {
     super();
     this.parts = [];
+  }
+
+  newPath() {
+    return new PathData();
+  }
+
+  outline(path, style) {
+    this.path(path.data, style);
   }
 
   // Curves lie over each other with their own alpha, as lines of one canvas path do not.

@@ -2,10 +2,13 @@
 //
 // Three canvases lie over each other: edges, nodes with labels, and what is lit up. Lighting up a
 // node repaints the last alone. Many edges are drawn a part a frame, the strongest first; while the
-// view of a large graph moves, the finished pictures are moved, and drawn again when it rests.
+// view of a large graph moves, the finished pictures are moved, and drawn again when it rests. While
+// its nodes become more or fewer, they are laid out once a frame, and labels and all but the
+// strongest edges are left for when it rests.
 
 const SETTLE = 110;
 const EDGES_A_FRAME = 2500;
+const EDGES_WHILE_MOVING = 120;
 const LARGE = 1200;
 
 class Plot {
@@ -40,33 +43,40 @@ class Plot {
     return isBox(this.graph, row) || this.forced.has(row) || this.graph.cumulative[row] <= this.threshold + 1e-9;
   }
 
-  relayout(fit = true) {
-    const { graph } = this;
+  // Where everything stands, laid out when it is first asked for after `isDue` was set.
+  get place() {
+    if (this.isDue) this.relayout();
+    return this.laidOut;
+  }
+
+  relayout() {
+    const { graph } = this, { source, target } = graph;
+    this.isDue = false;
     const rows = [];
     for (let row = 0; row < graph.n; row++) if (this.isVisible(row)) rows.push(row);
-    this.inner = rows.filter((row) => !isBox(graph, row)).length;
-    this.place = layOut(graph, rows, { width: this.width, height: this.height });
-    this.between = [];
-    for (let edge = 0; edge < graph.m; edge++) {
-      if (this.place.shown[graph.source[edge]] && this.place.shown[graph.target[edge]]) this.between.push(edge);
+    const place = layOut(graph, rows, { width: this.width, height: this.height });
+    const { shown } = place, between = new Uint32Array(graph.m);
+    let count = 0;
+    for (let edge = 0; edge < between.length; edge++) {
+      if (shown[source[edge]] && shown[target[edge]]) between[count++] = edge;
     }
-    this.strongestShown = (this.between.length && flowOf(graph, this.between[0])) || 1e-30;
-    this.limitEdges(rows.length);
-    if (fit) this.fit();
+    this.laidOut = Object.assign(place, {
+      nodes: rows.length, inner: rows.filter((row) => !isBox(graph, row)).length,
+      between: between.subarray(0, count), strongest: (count && flowOf(graph, between[0])) || 1e-30,
+    });
+    this.fit();
     this.paint();
   }
 
   // The slider goes by powers from one edge to all; untouched, it stands at two or three a node.
-  limitEdges(nodes = this.shownNodes) {
-    this.shownNodes = nodes;
-    const all = Math.max(this.between.length, 1);
+  get edgeLimit() {
+    const { between, nodes } = this.place, all = Math.max(between.length, 1);
     const usual = Math.min(all, Math.max(40, Math.min(2.5 * nodes, 2500)));
-    if (this.edgePower === null) this.edgeLimit = Math.round(usual);
-    else this.edgeLimit = Math.round(Math.pow(all, this.edgePower));
+    return Math.round(this.edgePower === null ? usual : Math.pow(all, this.edgePower));
   }
 
   get power() {
-    const all = this.between.length;
+    const all = this.place.between.length;
     return all > 1 ? Math.log(Math.max(this.edgeLimit, 1)) / Math.log(all) : 1;
   }
 
@@ -201,7 +211,7 @@ class Plot {
 
   frame() {
     this.waiting = 0;
-    if (this.stale && this.moving && this.shownNodes + this.edgeLimit > LARGE && this.painted) this.shift();
+    if (this.stale && this.isLight && this.painted?.place === this.place) this.shift();
     else if (this.stale) this.repaint();
     else if (this.edgesLeft < this.edgeLimit && !this.moving) this.paintMoreEdges();
     const lit = this.lit();
@@ -210,19 +220,25 @@ class Plot {
     this.app.painted(this);
   }
 
+  // A large graph that moves: what takes long is left for when it rests.
+  get isLight() {
+    return this.moving && this.place.nodes + this.edgeLimit > LARGE;
+  }
+
   repaint() {
+    const { place, k, tx, ty, isLight } = this; // `place` first: laying out changes the others
     this.stale = false;
-    this.painted = { k: this.k, tx: this.tx, ty: this.ty };
+    this.painted = { place, k, tx, ty };
     this.under.style.transform = this.base.style.transform = "";
     paintGround(this, this.pen(this.under));
     this.edgesLeft = 0;
-    this.paintMoreEdges();
-    paintNodes(this, this.pen(this.base));
+    this.paintMoreEdges(!isLight);
+    paintNodes(this, this.pen(this.base), !isLight);
   }
 
-  paintMoreEdges() {
-    const end = Math.min(this.edgesLeft + EDGES_A_FRAME, this.edgeLimit);
-    paintEdges(this, new CanvasPen(this.under.getContext("2d")), this.edgesLeft, end);
+  paintMoreEdges(isWhole = true) {
+    const end = Math.min(this.edgesLeft + (isWhole ? EDGES_A_FRAME : EDGES_WHILE_MOVING), this.edgeLimit);
+    paintEdges(this, new CanvasPen(this.under.getContext("2d")), this.edgesLeft, end, isWhole);
     this.edgesLeft = end;
     if (end < this.edgeLimit) this.paintOver();
   }

@@ -219,9 +219,10 @@ class Memory {
     }
   }
 
-  // Soon: at most so often, however much happens.
+  // Once nothing has happened for a while: saving takes part of a frame.
   later() {
-    if (!this.timer) this.timer = setTimeout(() => this.save(), SAVE_AFTER);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.save(), SAVE_AFTER);
   }
 
   save() {
