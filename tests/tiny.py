@@ -5,6 +5,7 @@ They lie on the device of the test run (tests/device.py) unless another is given
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -220,3 +221,13 @@ def random_dictionary(
     return Dictionary(
         kind=kind, layers=tuple(layers), reads=reads, writes=writes, identity=identity
     )
+
+
+def residual_dictionary(model: Model, *layers: int, **options: Any) -> Dictionary:
+    """A random sparse autoencoder of the streams after some layers; options as above."""
+    one = random_dictionary(model, reads="hook_resid_post", writes="hook_resid_post", **options)
+    kept = [
+        part if part.layer in layers else LayerTranscoder.without_features(part.layer, part)
+        for part in one.layers
+    ]
+    return replace(one, kind="sae", layers=tuple(kept), identity=replace(one.identity, kind="sae"))

@@ -104,10 +104,10 @@ def of_feature(
     """
     sets = {one.layer: one for one in dictionary.layers if one.n_features}
     if layer not in sets or not 0 <= feature < sets[layer].n_features:
+        last = sets.get(layer, next(iter(sets.values()))).n_features - 1
         raise UsageError(
             f"`target_feature` L{layer}/{feature} is no feature of {dictionary.identity.name}; "
-            f"its layers are {', '.join(map(str, sets)) or 'none'}, their features 0 to "
-            f"{next(iter(sets.values())).n_features - 1}"
+            f"its layers are {', '.join(map(str, sets))}, their features 0 to {last}"
         )
     transcoder: Any = sets[layer]
 

@@ -52,9 +52,11 @@ def number(value: float) -> str:
     return f"{value:.1e}"
 
 
-def decimals(value: float) -> str:
-    """ "0.72"."""
-    return UNKNOWN if math.isnan(value) else f"{value:.2f}"
+def decimals(value: float, *, sign: bool = False) -> str:
+    """ "0.72"; with its sign "+0.72", "−0.72"."""
+    if math.isnan(value):
+        return UNKNOWN
+    return minus(f"{value:+z.2f}").replace("+0.00", "0.00") if sign else f"{value:.2f}"
 
 
 def with_interval(figure: Interval, *, percent: bool = False, sign: bool = False) -> str:

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 import circuit_tracer as ct
 from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.files.exchange import open_graph
+from circuit_tracer.transcoders.formats.native import save_dictionary
 from tests.cli.conftest import Run, run_command
+from tests.tiny import residual_dictionary
 
 PROMPT = "joker : is a banana yellow ?"
 TRACE = ("trace", PROMPT, "--device", "cpu")
@@ -130,3 +132,26 @@ def test_wrong_directions_are_refused_with_nothing_written(
     assert done.code in (1, 2)
     assert words in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("model", ["sprout", "sprout-bent"])
+def test_a_feature_of_a_residual_dictionary_is_explained(
+    tmp_path: Path, run: Run, model: str
+) -> None:
+    """Through the transcoders of the base, in both models; the value is the models' own."""
+    sae = residual_dictionary(ct.open_model("sprout", device="cpu"), 1)
+    save_dictionary(sae, tmp_path / "sae")
+    trace = (*TRACE, "-m", model, "-t", "sprout/plt", "--max-feature-nodes", "20", "--json")
+    wanted = ("--target-feature", f"{tmp_path / 'sae'}:L1/3", "-o", str(tmp_path / "out"))
+    done = run(*trace, *wanted)
+    assert done.code == 0, done.err
+    (target,) = json.loads(done.out)["targets"]
+    opened = ct.open_model(model, device="cpu")
+    ids = torch.tensor([opened.tokenize(PROMPT)])
+    with torch.no_grad():
+        stream = opened.module(ids, output_hidden_states=True).hidden_states[2][0, -1]
+    value = float(stream @ sae.layers[1].W_enc[3] + sae.layers[1].b_enc[3])
+    assert target["logit"] == pytest.approx(value, abs=1e-3)
+    missing = run(*trace, "--target-feature", f"{tmp_path / 'sae'}:L0/3")
+    assert missing.code == 2
+    assert "its layers are 1, their features 0 to 11" in missing.err

@@ -38,6 +38,8 @@ class Settings:
     """Items of each role that are asked about; None for all of the spec's."""
     most_located: int = 60
     """Items, not of trained topics, by which weights are located."""
+    most_split: int = 12
+    """Items of test topics on which changed edges are taken apart."""
     most_texts: int | None = None
     resamples: int = 2000
 
@@ -45,7 +47,7 @@ class Settings:
     def quickly(cls, seed: int = 0) -> Settings:
         """Few items and texts: for a first look and for tests."""
         few = {"most_items": 12, "most_located": 12, "most_texts": 24, "resamples": 500}
-        return cls(seed=seed, quick=True, **few)
+        return cls(seed=seed, quick=True, most_split=2, **few)
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuit_tracer.experiments.diff.report import behaviour, fit, shift, where
+from circuit_tracer.experiments.diff.report import behaviour, edges, fit, shift, where
 from circuit_tracer.experiments.diff.results.report import DiffReport
 from circuit_tracer.experiments.kit.tables import Table
 
@@ -14,6 +14,7 @@ OF_STEP: dict[str, Callable[[Any], Iterator[Table]]] = {
     "where": where.tables,
     "fit": fit.tables,
     "shift": shift.tables,
+    "edges": edges.tables,
 }
 """By field of the report: its tables."""
 
