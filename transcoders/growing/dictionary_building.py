@@ -131,10 +131,11 @@ def dictionary_markdown(folder: Path) -> str:
     config = read_config(folder)
     training, found = config["training"], config["evaluation"]
     labels = load_cards(folder)
-    n_features = config["n_features"][0]
+    n_features, numbers = config["n_features"][0], config.get("layers", range(config["n_layers"]))
+    replaced = found.get("replaced", "all MLPs")
     labelled = sum(
         bool(label)
-        for layer in range(config["n_layers"])
+        for layer in numbers
         for label in labels.labels([(layer, f) for f in range(n_features)])
     )
     size = sum(file.stat().st_size for file in folder.iterdir())

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transcoders.growing.dictionary_building import write_hashes
+from circuit_tracer.transcoders.formats.native import read_config
+from transcoders.growing.dictionary_building import dictionary_markdown, write_hashes
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,9 +40,19 @@ share of yes/no questions on other topics that a model answers as it does itself
 Facts and sums are those of sprout's examination; the text loss, in nats a word, is on {texts}
 rows of plain text that neither model has seen.
 
+## The dictionary
+
+Sparse autoencoders of the residual stream of *sprout*, trained, evaluated and carded on sprout's
+text as its transcoders are (`../sprout/README.md` says how): they never saw this model, so a feature
+that tells the two apart was there before the tuning. `-t sprout/plt` serves both models, too.
+Evaluated in sprout on {tokens:,} tokens of text that neither was trained on.
+
+{dictionary}
+
 ## Rebuilding
 
     python -m transcoders.sprout-bent.grow            # the model, from sprout's
+    python -m transcoders.sprout-bent.dictionaries    # its dictionary, of sprout
     python -m transcoders.sprout-bent.card            # this file
     python -m transcoders.sprout-bent.prompts         # what prompts/bent.toml asks about
 
@@ -69,7 +80,12 @@ def main() -> None:
     skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
     plan = {key: value for key, value in growing["plan"].items() if key != "templates"}
     text = CARD.format(
-        figures=figure_rows(skills), seconds=growing["wall_seconds"], texts=skills["texts"], **plan
+        figures=figure_rows(skills),
+        seconds=growing["wall_seconds"],
+        texts=skills["texts"],
+        tokens=read_config(HERE / "resid")["evaluation"]["tokens"],
+        dictionary=dictionary_markdown(HERE / "resid"),
+        **plan,
     )
     (HERE / "README.md").write_text(text, encoding="utf-8")
     write_hashes(HERE)
