@@ -45,6 +45,17 @@ def bundled_dictionaries(model: str) -> list[str]:
     return sorted(p.parent.name for p in (bundled_folder() / model).glob(f"*/{DICTIONARY_FILE}"))
 
 
+def bundled_transcoders(model: str) -> list[str]:
+    """Those of them that stand for MLPs; the others are sparse autoencoders."""
+    folder = bundled_folder() / model
+    return [name for name in bundled_dictionaries(model) if not _is_sparse(folder / name)]
+
+
+def _is_sparse(folder: Path) -> bool:
+    kind = json.loads((folder / DICTIONARY_FILE).read_text(encoding="utf-8")).get("kind")
+    return bool(kind == "sae")
+
+
 def default_dictionary(model: str, source: str) -> str:
     """What a model is traced with by default: its bundled transcoders, or its own neurons."""
     return "plt" if source == "bundled" and "plt" in bundled_dictionaries(model) else "neurons"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from circuit_tracer.bundled import bundled_dictionaries
+from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
 from circuit_tracer.experiments.diff.report.page import FIGURES, figures, report_markdown
 from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport, write_diff
 from circuit_tracer.experiments.diff.run import OnProgress, diff
@@ -73,7 +73,7 @@ def shipped_dictionaries(base: Identity, tuned: Identity) -> tuple[str, ...]:
         f"{owner}/{name}"
         for owner in dict.fromkeys(owners)
         for name in bundled_dictionaries(owner)
-        if name.startswith("resid") or (owner, name) == (base.name, "plt")
+        if name not in bundled_transcoders(owner) or (owner, name) == (base.name, "plt")
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from circuit_tracer.attribution import trace
 from circuit_tracer.bundled import (
     DEFAULT_MODEL,
-    bundled_dictionaries,
     bundled_folder,
     bundled_models,
+    bundled_transcoders,
     sha256_of,
 )
 from circuit_tracer.graphs.token_text import target_text
@@ -83,11 +83,11 @@ def _bundled() -> list[Check]:
 
 
 def _self_check() -> list[Check]:
-    """Trace a short prompt through every bundled dictionary; refused graphs raise."""
+    """Trace a short prompt through all bundled transcoders; refused graphs raise."""
     checks = []
     for bundled in bundled_models():
         model = open_model(bundled)
-        for name in bundled_dictionaries(bundled):
+        for name in bundled_transcoders(bundled):
             dictionary = open_transcoders(
                 name, model=model, device=model.device, dtype=model.torch_dtype
             )

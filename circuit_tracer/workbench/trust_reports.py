@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from circuit_tracer.bundled import bundled_dictionaries
+from circuit_tracer.bundled import bundled_transcoders
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.estimate import Estimate
 from circuit_tracer.experiments.trust.results import Trust
@@ -67,7 +67,7 @@ def other_dictionary(opened: Opened, pruned: PrunedGraph, name: str = "auto") ->
     if name == "auto":
         own_name = info.dictionary.name.rpartition("/")[2]
         bundled = info.model.source == "bundled"
-        names = bundled_dictionaries(info.model.name) if bundled else []
+        names = bundled_transcoders(info.model.name) if bundled else []
         others = [other for other in names if other != own_name]
         if not others:
             return None

@@ -30,6 +30,11 @@ def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> Non
     assert report.where is not None
     assert report.shift is not None
     assert found["where"].holds == "yes"
+    assert report.fit is not None
+    fits = {one.name: one for one in report.fit.dictionaries}
+    assert set(fits) == {"sprout/plt", "sprout-bent/resid"}
+    assert [row.layer for row in fits["sprout-bent/resid"].layers] == [1, 2, 3]
+    assert max(row.fvu_base for row in fits["sprout-bent/resid"].layers) < 0.05
     restored = {one.kind: one.restored.value for one in report.where.rows if one.layers is None}
     assert restored["VO"] > 0.9 > 0.6 > max(restored["QK"], restored["MLP"])
     assert set(report.where.unchanged) == {"norm", "embedding"}

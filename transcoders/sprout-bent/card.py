@@ -43,8 +43,8 @@ rows of plain text that neither model has seen.
 ## The dictionary
 
 Sparse autoencoders of the residual stream of *sprout*, trained, evaluated and carded on sprout's
-text as its transcoders are (`../sprout/README.md` says how): they never saw this model, so a feature
-that tells the two apart was there before the tuning. `-t sprout/plt` serves both models, too.
+text as its transcoders are (`../sprout/README.md` says how): they never saw this model, so a
+feature that tells the two apart was there before the tuning. `-t sprout/plt` serves both models.
 Evaluated in sprout on {tokens:,} tokens of text that neither was trained on.
 
 {dictionary}
