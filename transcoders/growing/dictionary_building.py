@@ -132,7 +132,6 @@ def dictionary_markdown(folder: Path) -> str:
     training, found = config["training"], config["evaluation"]
     labels = load_cards(folder)
     n_features, numbers = config["n_features"][0], config.get("layers", range(config["n_layers"]))
-    replaced = found.get("replaced", "all MLPs")
     labelled = sum(
         bool(label)
         for layer in numbers
