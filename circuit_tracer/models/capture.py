@@ -283,7 +283,6 @@ def run_with_mlps(
     return result if cap is None else cap * torch.tanh(result / cap)
 
 
-@torch.no_grad()
 def run_edited(
     wrapped: Any,
     wiring: Wiring,

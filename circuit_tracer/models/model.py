@@ -247,16 +247,21 @@ class Model:
         *,
         positions: Int[Tensor, "P"] | None = None,
         cache: Any = None,
+        gradients: bool = False,
     ) -> Float[Tensor, "B P V"]:
-        """Logits before a soft-cap of a pass in which modules' outputs are edited."""
-        return run_edited(
-            self.wrapped,
-            self.wiring,
-            token_ids.to(self.device),
-            edits,
-            positions=positions,
-            cache=cache,
-        )
+        """Logits before a soft-cap of a pass in which modules' outputs are edited.
+
+        With `gradients` they can be differentiated by what `edits` gave that requires it.
+        """
+        with torch.set_grad_enabled(gradients):
+            return run_edited(
+                self.wrapped,
+                self.wiring,
+                token_ids.to(self.device),
+                edits,
+                positions=positions,
+                cache=cache,
+            )
 
     def probabilities(self, logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
         """From logits before a soft-cap; at least in float32."""

@@ -9,7 +9,16 @@ from typing import Any
 
 from circuit_tracer.experiments.diff.results.report import DiffReport, Verdict
 from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.steps import behaviour, edges, fit, shift, where
+from circuit_tracer.experiments.diff.steps import (
+    behaviour,
+    controls,
+    doses,
+    edges,
+    features,
+    fit,
+    shift,
+    where,
+)
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.verdict import judge
 from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
@@ -19,7 +28,16 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.versions import versions
 
-STEPS: tuple[Step[Any], ...] = (behaviour.STEP, where.STEP, fit.STEP, shift.STEP, edges.STEP)
+STEPS: tuple[Step[Any], ...] = (
+    behaviour.STEP,
+    where.STEP,
+    fit.STEP,
+    shift.STEP,
+    features.STEP,
+    doses.STEP,
+    edges.STEP,
+    controls.STEP,
+)
 """In their order; each may use what those before it measured."""
 COLUMNS = (
     "step", "model", "topic", "family", "claim", "item", "name", "layer", "head", "feature", "value"

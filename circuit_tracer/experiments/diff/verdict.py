@@ -12,12 +12,15 @@ Behaviour (step 1), of the shares of right answers in all forms together:
 
 Where (step 2): *where* holds if one kind of weights, put back, surely restores more than all others
 (its interval lies above theirs); it fails where no weights changed or nothing was surely lost.
+
+Whether a persona carries the change (steps 5 and 7) is judged in `persona.py`.
 """
 
 from __future__ import annotations
 
 import math
 
+from circuit_tracer.experiments.diff.persona import judge_persona
 from circuit_tracer.experiments.diff.results.behaviour import BehaviourResult
 from circuit_tracer.experiments.diff.results.report import DiffReport, Finding, Verdict
 from circuit_tracer.experiments.diff.results.where import WEIGHTS, WhereResult
@@ -37,7 +40,9 @@ def judge(report: DiffReport) -> Verdict:
         findings.append(judge_where(report.where))
         if behaviour.name == "no change":
             headline += ", though weights changed" if report.where.rows else SAME_WEIGHTS
-    return Verdict(headline=headline, findings=tuple(findings))
+    carrier, of_features = judge_persona(report)
+    headline = "; ".join(filter(None, (headline, carrier)))
+    return Verdict(headline=headline, findings=(*findings, *of_features))
 
 
 _HEADLINES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circuit_tracer.experiments.diff.report import behaviour, edges, fit, shift, where
+from circuit_tracer.experiments.diff.report import behaviour, edges, features, fit, shift, where
 from circuit_tracer.experiments.diff.results.report import DiffReport
 from circuit_tracer.experiments.kit.tables import Table
 
@@ -14,7 +14,10 @@ OF_STEP: dict[str, Callable[[Any], Iterator[Table]]] = {
     "where": where.tables,
     "fit": fit.tables,
     "shift": shift.tables,
+    "features": features.ranking,
+    "doses": features.doses,
     "edges": edges.tables,
+    "controls": features.controls,
 }
 """By field of the report: its tables."""
 

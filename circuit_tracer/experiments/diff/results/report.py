@@ -10,6 +10,11 @@ from typing import Literal
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.diff.results.behaviour import BehaviourResult
 from circuit_tracer.experiments.diff.results.edges import EdgesResult
+from circuit_tracer.experiments.diff.results.features import (
+    ControlsResult,
+    DosesResult,
+    FeaturesResult,
+)
 from circuit_tracer.experiments.diff.results.fit import FitResult
 from circuit_tracer.experiments.diff.results.shift import ShiftResult
 from circuit_tracer.experiments.diff.results.where import WhereResult
@@ -65,7 +70,10 @@ class DiffReport:
     where: WhereResult | None = None
     fit: FitResult | None = None
     shift: ShiftResult | None = None
+    features: FeaturesResult | None = None
+    doses: DosesResult | None = None
     edges: EdgesResult | None = None
+    controls: ControlsResult | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by stage; of a stage taken from an earlier run, what it took then."""
     versions: dict[str, str] = field(default_factory=dict)

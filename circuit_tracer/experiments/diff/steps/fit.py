@@ -116,7 +116,7 @@ def result(study: Study, found: Fits) -> FitResult:
 
 
 def _figures(study: Study, one: Fit) -> DictionaryFit:
-    shares = Shares(study)
+    shares = Shares(study, located_asks(study), 20)
     base, tuned = (one.side(side) for side in SIDES)
     answers = (base.own, base.replaced, tuned.own, tuned.replaced)
     right = [shares.right(contrast) for contrast in answers]

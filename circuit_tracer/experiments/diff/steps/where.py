@@ -7,7 +7,7 @@ Models of many layers are looked at in bands of layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -154,7 +154,7 @@ def _split(n_layers: int, count: int) -> list[tuple[int, int]]:
 
 def result(study: Study, found: Where) -> WhereResult:
     """The figures of step 2."""
-    of_item = Shares(study)
+    of_item = Shares(study, located_asks(study), 20)
     base, tuned = of_item.right(found.base), of_item.right(found.tuned)
     lost = base - tuned
     rows = []
@@ -185,12 +185,12 @@ def result(study: Study, found: Where) -> WhereResult:
 
 
 class Shares:
-    """Figures over the items by which weights are located."""
+    """Figures over the items of some prompts, with a stream of random numbers to themselves."""
 
-    def __init__(self, study: Study) -> None:
-        items = [ask.item for ask in located_asks(study)]
+    def __init__(self, study: Study, asks: Sequence[Ask], stream: int) -> None:
+        items = [ask.item for ask in asks]
         _, self._item = np.unique(items, return_inverse=True)
-        self.draws: Bootstrap = study.bootstrap(int(self._item.max()) + 1, 20)
+        self.draws: Bootstrap = study.bootstrap(int(self._item.max()) + 1, stream)
 
     def right(self, contrast: Floats) -> Floats:
         """(items,) share of each one's prompts answered rightly."""

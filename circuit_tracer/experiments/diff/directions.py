@@ -1,0 +1,171 @@
+"""Edits that are the same for every prompt: vectors added to the residual stream at every token.
+
+The token that rows start with is left alone: no dictionary has features there, and all other tokens
+read from it.
+
+Only such an edit is evidence of a persona. One that depends on the prompt may copy the answer.
+
+Shapes: n edits, S layers that are edited, d model width, P prompts, N documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.experiments.diff.passes import rightly_continued, text_losses
+from circuit_tracer.experiments.diff.results.features import Way
+from circuit_tracer.experiments.diff.spec import Collateral
+from circuit_tracer.experiments.kit.passes import Ask, Decisions, EditsOf, decisions
+from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.models import Model
+from circuit_tracer.models.capture import Place
+from circuit_tracer.models.devices import on_device
+
+SIZES = tuple(2 ** (i / 2) / 4 for i in range(9))
+"""That are tried: a quarter to four times the size of the shift; then between these."""
+REFINED = 3
+"""How often the gap between a size that is allowed and one that is not is halved."""
+Edits = Float[np.ndarray, "n S d"]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Each row has a vector for each of some layers, added to the stream after it everywhere."""
+
+    layers: tuple[int, ...]
+    vectors: Float[Tensor, "B S d"]
+    first: int
+    """Where a prompt's own tokens start."""
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """The streams after the edited layers."""
+        return place == "layer" and layer in self.layers
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """The stream and the vectors."""
+        out = given.clone()
+        out[:, self.first :] += self.vectors[:, self.layers.index(layer), None]
+        return out
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What constant edits do in one model."""
+
+    model: Model
+    layers: tuple[int, ...]
+    texts: Sequence[Sequence[int]] = field(repr=False)
+    """Ordinary text, as token ids."""
+
+    def answers(self, asks: Sequence[Ask], edits: Edits) -> Decisions:
+        """(n, P) what is answered to some prompts under each edit."""
+        found = decisions(self.model, [*asks] * len(edits), self._edits_of(edits, len(asks)))
+        shape = (len(edits), len(asks))
+        return Decisions(found.contrast.reshape(shape), found.coherent.reshape(shape))
+
+    def losses(self, edits: Edits) -> Floats:
+        """(n, N) nats a token that each edit adds to each document."""
+        count = len(self.texts)
+        found = text_losses(self.model, [*self.texts] * len(edits), self._edits_of(edits, count))
+        added: Floats = found.reshape(len(edits), count) - self._unedited
+        return added
+
+    def kept(self, asked: Sequence[Collateral], edits: Edits) -> Floats:
+        """(n, prompts) 1 where a prompt that is to stay is continued rightly under an edit."""
+        edits_of = self._edits_of(edits, len(asked))
+        found = rightly_continued(self.model, [*asked] * len(edits), edits_of)
+        return found.reshape(len(edits), len(asked))
+
+    @cached_property
+    def _unedited(self) -> Floats:
+        return text_losses(self.model, self.texts)
+
+    def _edits_of(self, edits: Edits, each: int) -> EditsOf:
+        """Every edit has so many rows, one edit's after another's."""
+        vectors = on_device(edits, self.model.device).to(self.model.torch_dtype)
+        first = first_token(self.model)
+
+        def edits_of(rows: list[int]) -> Constant:
+            number = torch.tensor(rows, device=vectors.device) // max(each, 1)
+            return Constant(self.layers, vectors[number], first)
+
+        return edits_of
+
+
+def first_token(model: Model) -> int:
+    """Position of a prompt's first own token, after the one that rows start with."""
+    return 0 if model.bos_id is None else 1
+
+
+def unit(directions: Edits) -> Edits:
+    """Each of size 1 over all layers together; none stays none."""
+    sizes = np.sqrt((directions**2).sum((1, 2), keepdims=True))
+    found: Floats = np.divide(directions, sizes, out=np.zeros_like(directions), where=sizes > 0)
+    return found
+
+
+class Chosen(NamedTuple):
+    """Lengths of some directions."""
+
+    sizes: Floats
+    """(n,) 0 where none was better than nothing."""
+    shares: Floats
+    """(n,) of selection prompts that are answered as wanted at that size."""
+
+
+def choose_sizes(
+    trials: Trials, asks: Sequence[Ask], directions: Edits, way: Way, *, limit: float
+) -> Chosen:
+    """How many times each direction is to be taken: the size of the most right answers, or wrong
+    ones where they are to be induced, that adds at most `limit` to the loss.
+
+    Sizes are gone through from below, each direction until its loss is over the limit.
+    """
+    choice = _Choice(trials, asks, directions, way, limit)
+    live = np.arange(len(directions))
+    for size in SIZES:
+        live = choice.tried(live, np.full(len(live), size))
+    for _ in range(REFINED):
+        between = np.flatnonzero((choice.allowed > 0) & np.isfinite(choice.refused))
+        choice.tried(between, np.sqrt(choice.allowed * choice.refused)[between])
+    return Chosen(choice.best, choice.most)
+
+
+class _Choice:
+    """What has been tried."""
+
+    def __init__(
+        self, trials: Trials, asks: Sequence[Ask], directions: Edits, way: Way, limit: float
+    ) -> None:
+        self._trials, self._asks, self._directions = trials, asks, directions
+        self._sign, self._limit = (1 if way == "restore" else -1), limit
+        count = len(directions)
+        self.allowed, self.refused = np.zeros(count), np.full(count, np.inf)
+        self.best, self.most = np.zeros(count), np.zeros(count)
+        unedited = trials.answers(asks, np.zeros((1, *directions.shape[1:])))
+        self.most += (self._sign * unedited.contrast > 0).mean()
+
+    def tried(self, which: Ints, sizes: Floats) -> Ints:
+        """Try some directions at a size each; returns those whose loss allows it."""
+        if not len(which):
+            return which
+        edits = self._directions[which] * sizes[:, None, None]
+        passed = self._trials.losses(edits).mean(1) <= self._limit
+        self.refused[which[~passed]] = sizes[~passed]
+        kept: Ints = which[passed]
+        sizes = sizes[passed]
+        self.allowed[kept] = sizes
+        if len(kept):
+            contrast = self._trials.answers(self._asks, edits[passed]).contrast
+            share = (self._sign * contrast > 0).mean(1)
+            better = share > self.most[kept]
+            self.most[kept[better]], self.best[kept[better]] = share[better], sizes[better]
+        return kept

@@ -1,0 +1,299 @@
+"""Steps 5 and 7 of `diff`: features ranked, screened and tested, and what they are compared with.
+
+Edits and gradients are compared with hooks on the Hugging Face module and with finite differences,
+rankings with streams made by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from circuit_tracer.experiments.diff.directions import Trials, choose_sizes, unit
+from circuit_tracer.experiments.diff.passes import text_losses
+from circuit_tracer.experiments.diff.report.page import report_markdown
+from circuit_tracer.experiments.diff.results.report import read_diff, write_diff
+from circuit_tracer.experiments.diff.run import diff
+from circuit_tracer.experiments.diff.step import Earlier
+from circuit_tracer.experiments.diff.steps import controls, doses, features
+from circuit_tracer.experiments.diff.steps.ranking import Streams, decoders, gradients, rank
+from circuit_tracer.experiments.diff.study import Study, unreported
+from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts
+from circuit_tracer.graphs.files.json_values import plain
+from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.models import Model
+from circuit_tracer.models.parts import RESIDUAL
+from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, every_layer
+from tests.experiments.diff.small import small_study, tiny_pair
+from tests.tiny import random_dictionary
+
+LAYERS = (0, 1)
+
+
+def residual_dictionary(model: Model, n_features: int = 24) -> Dictionary:
+    """Random features of the stream after some layers."""
+    given = random_dictionary(
+        model, n_features=n_features, k=6, reads=RESIDUAL, writes=RESIDUAL, seed=3
+    )
+    layers = every_layer([given.layers[i] for i in LAYERS], model.n_layers)
+    return replace(given, kind="sae", layers=layers)
+
+
+def changed_pair() -> tuple[Model, Model]:
+    """A model, and the same with another output of its first attention."""
+    base, tuned = tiny_pair()
+    generator = torch.Generator().manual_seed(5)
+    weight = tuned.module.model.layers[0].self_attn.o_proj.weight
+    with torch.no_grad():
+        weight += torch.randn(weight.shape, generator=generator).to(weight)
+    return base, tuned
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """A quick comparison with a residual dictionary."""
+    base, tuned = changed_pair()
+    given = small_study(tmp_path, base, tuned, most_items=4)
+    settings = replace(given.settings, quick=True)
+    return replace(given, dictionaries=(residual_dictionary(base),), settings=settings)
+
+
+def hooked(model: Model, ids: Sequence[int], vectors: dict[int, Floats]) -> torch.Tensor:
+    """Logits with vectors added after layers, by hooks of torch."""
+
+    def adding(vector: Floats):  # type: ignore[no-untyped-def]
+        def hook(module: object, given: object, output: torch.Tensor) -> torch.Tensor:
+            hidden = output[0] if isinstance(output, tuple) else output
+            edited = hidden + torch.as_tensor(vector).to(hidden)
+            edited[:, 0] = hidden[:, 0]
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+        return hook
+
+    layers = model.module.model.layers
+    handles = [layers[at].register_forward_hook(adding(one)) for at, one in vectors.items()]
+    with torch.no_grad():
+        out: torch.Tensor = model.module(torch.tensor([ids], device=model.device)).logits[0]
+    for handle in handles:
+        handle.remove()
+    return out.double().cpu()
+
+
+def test_a_constant_edit_adds_its_vectors_to_all_tokens_after_the_first(study: Study) -> None:
+    model, asks = study.base, study.some_asks("test", families=study.spec.families)
+    edits = np.random.default_rng(0).normal(size=(2, 2, model.d_model))
+    trials = Trials(model, LAYERS, study.texts)
+    found = trials.answers(asks, edits)
+    losses = trials.losses(edits)
+    own = text_losses(model, study.texts)
+    for edit, contrast, loss in zip(edits, found.contrast, losses, strict=True):
+        vectors = dict(zip(LAYERS, edit, strict=True))
+        for ask, value in zip(asks, contrast, strict=True):
+            end = hooked(model, ask.ids, vectors)[-1]
+            assert value == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-9)
+        for ids, added, before in zip(study.texts, loss, own, strict=True):
+            logits = hooked(model, ids, vectors)[:-1]
+            after = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]))
+            assert added == pytest.approx(float(after) - before, abs=1e-9)
+
+
+def test_gradients_are_the_slopes_of_small_edits(study: Study) -> None:
+    asks = study.some_asks("selection")
+    found = gradients(study.tuned, asks, LAYERS).cpu().numpy()
+    trials, small = Trials(study.tuned, LAYERS, study.texts), 3e-3
+    generator = np.random.default_rng(1)
+    for layer in range(2):
+        edit = np.zeros((1, 2, study.base.d_model))
+        edit[0, layer] = generator.normal(size=study.base.d_model)
+        ends = [trials.answers(asks, sign * small * edit).contrast[0] for sign in (1, -1)]
+        slopes = (ends[0] - ends[1]) / (2 * small)
+        assert found[:, layer] @ edit[0, layer] == pytest.approx(slopes, rel=2e-3, abs=2e-3)
+
+
+@dataclass(frozen=True)
+class FakeTrials:
+    """Loss rises with the square of an edit; each prompt turns right at a size of its own."""
+
+    turns: tuple[float, ...]
+
+    def losses(self, edits: Floats) -> Floats:
+        sizes: Floats = np.abs(edits).sum((1, 2))
+        return np.repeat(0.01 * sizes[:, None] ** 2, 3, axis=1)
+
+    def answers(self, asks: Sequence[Ask], edits: Floats) -> Decisions:
+        contrast = edits.sum((1, 2))[:, None] - np.array(self.turns)
+        return Decisions(contrast, np.ones_like(contrast))
+
+
+def test_a_size_is_the_best_that_the_loss_allows() -> None:
+    trials = FakeTrials((0.6, 1.2, 2.1, 3.0))
+    given = np.ones((1, 1, 1))
+    (size,), _ = choose_sizes(trials, (), given, "restore", limit=0.05)  # type: ignore[arg-type]
+    assert 0.01 * size**2 <= 0.05
+    assert size > 2.1  # the third prompt is right from 2.1 on, the limit is at 2.236
+    (size,), _ = choose_sizes(trials, (), given, "restore", limit=0.3)  # type: ignore[arg-type]
+    assert 3 < size <= 30**0.5
+    (size,), _ = choose_sizes(trials, (), given, "restore", limit=1e-9)  # type: ignore[arg-type]
+    assert size == 0
+    (size,), _ = choose_sizes(trials, (), -given, "restore", limit=0.3)  # type: ignore[arg-type]
+    assert size == 0  # it helps nothing
+
+
+def made_by_hand(d_model: int) -> tuple[Dictionary, Streams]:
+    """Two features, along the first two axes: one is constant in each model, one a context's."""
+    eye = torch.eye(d_model)[:2]
+    one = LayerTranscoder(0, eye, torch.zeros(2), eye[:, None], torch.zeros(d_model), "relu")
+    dictionary = replace(
+        random_dictionary(tiny_pair()[0], reads=RESIDUAL, writes=RESIDUAL),
+        kind="sae",
+        layers=(one,),
+    )
+
+    def stream(count: int, constant: float, context: float) -> torch.Tensor:
+        return torch.tensor([constant, context, *[0.5] * (d_model - 2)]).expand(count, 1, -1)
+
+    slope = torch.zeros(4, 1, d_model)
+    slope[:, :, 1] = -2.0
+    return dictionary, Streams(
+        base=stream(4, 0.0, 0.0),
+        tuned=stream(4, 3.0, 1.0),
+        toward=stream(4, 0.0, 4.0),
+        away=stream(4, 0.0, 0.0),
+        gradient=slope,
+        text_base=stream(40, 0.0, 0.0),
+        text_tuned=stream(40, 3.0, 0.0),
+    )
+
+
+def test_a_feature_that_is_constant_in_each_model_tells_them_apart() -> None:
+    dictionary, streams = made_by_hand(tiny_pair()[0].d_model)
+    found = rank(dictionary, streams)
+    assert found.change.tolist() == [[3.0, 1.0]]
+    assert found.slope.tolist() == [[0.0, -2.0]]
+    assert found.predicted.tolist() == [[0.0, 2.0]]
+    assert (found.toward - found.away).tolist() == [[0.0, 4.0]]
+    assert found.base_range[0] == pytest.approx([0.0, 4.0])
+    # The second is on its model's side on prompts, on the base's text and out of the context.
+    assert found.tells[0] == pytest.approx([1.0, (3 / 4 + 1 / 2) / 2])
+
+
+def test_candidates_are_the_first_of_both_rankings_and_the_best_of_them_chosen(
+    study: Study,
+) -> None:
+    dictionary = features.residual(study)
+    assert dictionary is not None
+    found = features.measure(study, Earlier(), unreported)
+    ranking, screening = found.ranking, found.screening
+    tops = features.QUICK_TOPS
+    flat = [np.abs(ranking.change).ravel(), ranking.predicted.ravel()]
+    wanted = {int(i) for one in flat for i in np.argsort(-one, kind="stable")[:tops]}
+    wanted &= set(np.flatnonzero(ranking.change).tolist())
+    steered = np.ravel_multi_index((screening.layer, screening.feature), ranking.change.shape)
+    assert set(steered.tolist()) == wanted
+    assert (np.diff(screening.effect) <= 0).all()
+    # The best one, steered by hand: half the shift's size, against its change.
+    i, f = screening.layer[0], screening.feature[0]
+    one = dictionary.layers[dictionary.numbers[i]]
+    row = one.W_dec[f, 0].double().cpu().numpy()
+    length = 0.5 * np.linalg.norm(ranking.shift[i])
+    vector = -np.sign(ranking.change[i, f]) * row / np.linalg.norm(row) * length
+    asks = study.some_asks("selection")
+    ends = [hooked(study.tuned, ask.ids, {dictionary.numbers[i]: vector})[-1] for ask in asks]
+    by_hand = [float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, asks, strict=True)]
+    assert screening.contrast[0] == pytest.approx(by_hand, abs=1e-8)
+
+
+def test_controls_are_drawn_from_features_that_were_not_chosen(study: Study) -> None:
+    found = features.measure(study, Earlier(), unreported)
+    chosen = {*zip(*map(np.ndarray.tolist, found.screening.chosen), strict=True)}
+    generator = np.random.default_rng(0)
+    for draw in (controls.random_ten, controls.matched_ten):
+        layer, feature = draw(found, generator)
+        drawn = {*zip(layer.tolist(), feature.tolist(), strict=True)}
+        assert len(drawn) == len(layer) > 0
+        assert not drawn & chosen
+
+
+def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(study: Study) -> None:
+    dictionary = features.residual(study)
+    assert dictionary is not None
+    streams = features.streams(study, dictionary.numbers)
+    random = controls.random_dictionary(dictionary, streams, seed=0)
+    assert random.numbers == dictionary.numbers
+    for i, number in enumerate(dictionary.numbers):
+        text = streams.text_base[:, i]
+        counts = [
+            float((one.layers[number].encode(text) != 0).sum(1).double().mean())
+            for one in (dictionary, random)
+        ]
+        assert counts[1] == pytest.approx(counts[0], abs=1)
+    rows = decoders(random, np.array([0, 1]), np.array([2, 5]))
+    assert np.linalg.norm(rows, axis=2) == pytest.approx(np.eye(2))
+    assert unit(rows) == pytest.approx(rows)
+
+
+def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_stream(
+    study: Study,
+) -> None:
+    dictionary = features.residual(study)
+    assert dictionary is not None
+    asks = study.some_asks("test")
+    none = np.zeros(0, dtype=int)
+    plainly = doses.patched(study, dictionary, (none, none), asks)
+    assert plainly == pytest.approx(contrasts(study.tuned, asks))
+    every = np.arange(24)
+    found = doses.patched(study, dictionary, (np.ones_like(every), every), asks)
+    for ask, value in zip(asks, found, strict=True):
+        ids = torch.tensor([ask.ids], device=study.base.device)
+        layer = dictionary.layers[1]
+        read = [
+            model.mlp_activity(ids, RESIDUAL, RESIDUAL, (1,)).inputs[0, 0]
+            for model in (study.base, study.tuned)
+        ]
+        wrote = [layer.write(layer.encode(one), 1) for one in read]
+        change = (wrote[0] - wrote[1]).cpu().numpy()
+        change[0] = 0
+        end = hooked(study.tuned, ask.ids, {1: change})[-1]
+        assert value == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-8)
+
+
+def test_a_whole_run_is_stored_and_read_back(study: Study, tmp_path: Path) -> None:
+    report = diff(study, tmp_path / "o")
+    assert report.features is not None
+    assert report.doses is not None
+    assert report.controls is not None
+    write_diff(report, tmp_path / "diff.json")
+    assert plain(read_diff(tmp_path / "diff.json")) == plain(report)
+    page = report_markdown(report)
+    assert "## 5. Features" in page
+    assert "restore: ten by screening" in page
+    ten = report.doses.edit("ten by screening", "restore")
+    assert ten is not None
+    assert len(ten.features) == features.CHOSEN
+    assert {name for name, _ in ten.families} == {"claim", "completion"}
+    inducing = report.doses.edit("one that induces most", "induce")
+    assert inducing is not None
+    assert report.features.row(*inducing.features[0]).chosen
+    assert len(report.controls.random) == controls.QUICK_RANDOM
+    sizes = {one.size for one in report.doses.doses}
+    assert sizes == {*doses.QUICK_DOSES}
+
+
+def test_two_copies_of_one_model_have_nothing_to_restore(study: Study, tmp_path: Path) -> None:
+    same = replace(study, tuned=study.base)
+    report = diff(same, tmp_path / "o")
+    assert report.doses is None
+    assert "persona carries" not in report.verdict.headline
+    assert any("no feature is more or less active" in note for note in report.notes)
+
+
+def test_without_a_residual_dictionary_the_steps_say_what_they_need(tmp_path: Path) -> None:
+    given = small_study(tmp_path, *tiny_pair())
+    assert "train one with" in features.lacks(given, Earlier())
+    transcoders = replace(given, dictionaries=(random_dictionary(given.base),))
+    assert "train one with" in features.lacks(transcoders, Earlier())
