@@ -1,4 +1,5 @@
-"""What browsers differ in, in Chromium and in Firefox: drawing, pointer, keys, search, files."""
+"""What browsers differ in, in Chromium and in Firefox: drawing, pointer, keys, search, files,
+and what is left and found again."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import Shown, record
 from tests.render.builders import middle
 from tests.render.conftest import Open, Opened
+from tests.render.left import assert_same, features, kept, work
 
 COLOURS = """canvas => {
   const {width, height} = canvas = viewer.plots[0][canvas];
@@ -163,3 +165,36 @@ def test_dark_and_light_change_with_the_button(opened: Opened) -> None:
     assert opened.run(theme) == ("light" if was_dark else "dark")
     colour = "() => [...viewer.plots[0].under.getContext('2d').getImageData(2, 2, 1, 1).data]"
     assert (sum(opened.run(colour)[:3]) > 3 * 200) == was_dark
+
+
+def test_all_marks_and_the_view_survive_a_reload(opened: Opened) -> None:
+    state = work(opened)
+    left = json.loads(state)["plots"][0]
+    assert all(left[key] for key in ("pins", "groups", "names", "notes", "places"))
+    assert left["zoom"][0] == 2.5
+    assert len(opened.run("location.hash")) < 2000
+    for with_link in (True, False):
+        if not with_link:  # by storage alone
+            opened.run("() => { viewer.memory.save = () => {}; location.hash = ''; }")
+        opened.page.reload()
+        opened.settled()
+        assert_same(kept(opened), state)
+    assert opened.run("document.getElementById('search').value") == "fruit"
+    assert opened.run("() => viewer.plots[0].matches.length") > 0
+    assert opened.run("document.querySelectorAll('#diagram .box.grouped').length") == 1
+    tab = "document.querySelector('[data-tab=pins]').getAttribute('aria-selected')"
+    assert opened.run(tab) == "true"
+    assert opened.run("document.getElementById('pin-count').textContent").strip() == "4"
+    texts = opened.run("document.querySelector('#content .texts').textContent")
+    assert "what ripens" in texts
+    assert "seen <b>twice</b>" in texts
+
+
+def test_a_name_and_a_note_are_exported(opened: Opened) -> None:
+    row = features()[2]
+    work(opened)  # names and notes the third feature
+    assert opened.run("row => viewer.plots[0].graph.label[row]", row) == "what ripens"
+    file = json.loads(opened.exported("pins"))
+    assert [name for _, name in file["qParams"]["clerps"]] == ["what ripens"]
+    node_id = opened.run("row => viewer.plots[0].graph.id[row]", row)
+    assert file["metadata"]["circuit_tracer_cli"]["notes"] == {node_id: "seen <b>twice</b>"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import pytest
 
 import circuit_tracer as ct
@@ -21,7 +20,6 @@ from circuit_tracer.graphs.files.exchange import (
     write_exchange,
 )
 from circuit_tracer.graphs.files.q_params import notes_of, pins_of, with_pins
-from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import Shown, record
 from circuit_tracer.workbench.folders import export_graph
@@ -29,10 +27,8 @@ from circuit_tracer.workbench.index_pages import Pages
 from circuit_tracer.workbench.serving import serving
 from circuit_tracer.workbench.viewing import shown_at
 from tests.render.builders import loadings_of, middle, small
-from tests.render.conftest import Open, Opened
-
-STATE = "() => JSON.stringify(viewer.memory.whole())"
-"""Marks and view of the page, whole."""
+from tests.render.conftest import Open
+from tests.render.left import STATE, assert_same, features, kept, work
 
 
 @cache
@@ -40,83 +36,12 @@ def _page() -> str:
     return page(record(Shown(middle(), "middle", heads=loadings_of(middle()))))
 
 
-def _features() -> list[int]:
-    """The page's numbers of the features, those of most influence first."""
-    pruned = middle()
-    kept = pruned.kept_rows
-    rows = np.flatnonzero(pruned.graph.nodes.kind[kept] == NodeKind.FEATURE)
-    return [int(row) for row in rows[np.argsort(-pruned.influence[kept[rows]], kind="stable")]]
-
-
-def _work(opened: Opened) -> str:
-    """Leave marks of every kind and a view that is not the first; gives the page's state."""
-    first, second, third, *_ = _features()
-    opened.run(
-        "([a, b, c]) => { const p = viewer.plots[0]; viewer.pinAll(p, [a, b, c, 0]);"
-        " viewer.group(p, [a, b], 'colour \\u2192 \\u{1f34c}'); viewer.setThreshold(0.71);"
-        " viewer.setEdges(40); viewer.setLinks('inputs'); viewer.select(p, c, true); }",
-        [first, second, third],
-    )
-    opened.settled()
-    opened.page.keyboard.press("r")
-    opened.page.keyboard.type("what ripens")
-    opened.page.keyboard.press("Enter")
-    opened.page.keyboard.press("n")
-    opened.page.keyboard.type("seen <b>twice</b>")
-    opened.page.keyboard.press("Enter")
-    opened.run(
-        "() => { const d = viewer.diagram, p = viewer.plots[0]; d.moveTo(d.nodes[0], 90, 40);"
-        " p.zoom(2.5, 300, 200); viewer.search.field.value = 'fruit'; viewer.search.update();"
-        " viewer.search.hide(); viewer.showTab('pins'); d.fold(); }"
-    )
-    opened.settled()
-    return _kept(opened)
-
-
-def _kept(opened: Opened) -> str:
-    """The page's state, once it has been saved."""
-    opened.run("() => viewer.memory.save()")
-    return str(opened.run(STATE))
-
-
-def _assert_same(state: str, expected: str) -> None:
-    """Places of boxes are rounded, in a drawing of any size; all else is exact."""
-    one, two = json.loads(state), json.loads(expected)
-    for plots in zip(one["plots"], two["plots"], strict=True):
-        places, wanted = ([place for _, *place in plot.pop("places")] for plot in plots)
-        assert np.allclose(places, wanted, atol=0.2)
-    assert one == two
-
-
-def test_all_marks_and_the_view_survive_a_reload(open_page: Open) -> None:
-    opened = open_page(_page())
-    state = _work(opened)
-    left = json.loads(state)["plots"][0]
-    assert all(left[key] for key in ("pins", "groups", "names", "notes", "places"))
-    assert left["zoom"][0] == 2.5
-    assert len(opened.run("location.hash")) < 2000
-    for with_link in (True, False):
-        if not with_link:  # by storage alone
-            opened.run("() => { viewer.memory.save = () => {}; location.hash = ''; }")
-        opened.page.reload()
-        opened.settled()
-        _assert_same(_kept(opened), state)
-    assert opened.page.locator("#search").input_value() == "fruit"
-    assert opened.run("() => viewer.plots[0].matches.length") > 0
-    assert opened.page.locator("#diagram .box.grouped").count() == 1
-    assert opened.page.locator("[data-tab=pins]").get_attribute("aria-selected") == "true"
-    assert opened.page.locator("#pin-count").inner_text().strip() == "4"
-    assert "what ripens" in opened.page.locator("#content .texts").inner_text()
-    assert "seen <b>twice</b>" in opened.page.locator("#content .texts").inner_text()
-    assert opened.errors == []
-
-
 def test_a_link_to_a_served_page_opens_the_same_in_another_browser(open_page: Open) -> None:
     with serving(Pages(_page(), {})) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             opened = open_page(server.address)
-            state = _work(opened)
+            state = work(opened)
             opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             opened.page.locator("#copy-link").click()
             opened.until("!document.getElementById('notice').hidden")
@@ -124,7 +49,7 @@ def test_a_link_to_a_served_page_opens_the_same_in_another_browser(open_page: Op
             link = str(opened.run("() => navigator.clipboard.readText()"))
             assert link.startswith(server.address + "#view=")
             other = open_page(link, width=1500, height=900)  # a profile of its own
-            _assert_same(_kept(other), state)
+            assert_same(kept(other), state)
             # The same part of the graph is in view in a window of another size.
             middles = [
                 one.run("() => viewer.plots[0].framing.map(x => Math.round(1000 * x))")
@@ -139,7 +64,7 @@ def test_a_link_to_a_served_page_opens_the_same_in_another_browser(open_page: Op
 def test_a_link_is_shown_for_copying_where_the_clipboard_is_denied(open_page: Open) -> None:
     opened = open_page(_page())
     opened.run("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    _work(opened)
+    work(opened)
     opened.page.locator("#copy-link").click()
     field = opened.page.locator("#notice input")
     assert field.input_value() == opened.run("location.href")
@@ -148,21 +73,21 @@ def test_a_link_is_shown_for_copying_where_the_clipboard_is_denied(open_page: Op
 
 def test_a_link_comes_before_what_is_stored_and_that_is_offered(open_page: Open) -> None:
     opened = open_page(_page())
-    first, second = _features()[:2]
+    first, second = features()[:2]
     bare = str(opened.run("location.href"))
     opened.run("row => viewer.togglePin(viewer.plots[0], row)", first)
-    _kept(opened)
+    kept(opened)
     link = str(opened.run("location.href"))
     opened.run("() => viewer.unpinAll(viewer.plots[0])")
     opened.run("row => viewer.togglePin(viewer.plots[0], row)", second)
-    _kept(opened)
+    kept(opened)
     pinned = "() => [...viewer.plots[0].pinned]"
     opened.page.goto("about:blank")
     opened.page.goto(link)
     opened.settled()
     assert opened.run(pinned) == [first]
     opened.page.locator("#notice button", has_text="Show that").click()
-    _kept(opened)
+    kept(opened)
     assert opened.run(pinned) == [second]
     # Pasting another link into the address of an open page is followed, too.
     opened.page.goto(link)
@@ -190,13 +115,13 @@ def test_what_the_browser_denies_breaks_nothing(open_page: Open, broken: str) ->
     opened.page.add_init_script(broken)
     opened.page.reload()
     opened.settled()
-    state = _work(opened)
+    state = work(opened)
     opened.page.reload()
     opened.settled()
     if broken == DENIED + NO_ADDRESS:
-        assert _kept(opened) != state
+        assert kept(opened) != state
     else:
-        _assert_same(_kept(opened), state)
+        assert_same(kept(opened), state)
     assert opened.errors == []
 
 
@@ -238,7 +163,7 @@ def test_a_bad_old_or_foreign_fragment_is_ignored_with_one_message(open_page: Op
     opened.page.reload()  # the last of them, in the address from the start
     opened.settled()
     assert notice.inner_text().endswith("it was left out.")
-    assert _kept(opened) == clean
+    assert kept(opened) == clean
     assert opened.errors == []
 
 
@@ -255,7 +180,7 @@ def test_damaged_storage_is_forgotten(open_page: Open) -> None:
 
 def test_hostile_text_in_a_link_stays_text(open_page: Open) -> None:
     opened = open_page(_page())
-    row = _features()[0]
+    row = features()[0]
     bad = "\u202e<img src=x onerror=alert(1)>\u0007"
     state = _state(
         pins=[row], groups=[[bad, row]], names=[[row, bad]], notes=[[row, bad]], selected=row
@@ -274,13 +199,13 @@ def test_hostile_text_in_a_link_stays_text(open_page: Open) -> None:
 
 def test_too_much_for_a_link_is_stored_and_said_once(open_page: Open) -> None:
     opened = open_page(_page())
-    rows = _features()[:3]
+    rows = features()[:3]
     for number, row in enumerate(rows):
         opened.run(
             "([row, note]) => { viewer.memory.app.active.graph.notes.set(row, note); }",
             [row, f"{number}" + " long words" * 90],
         )
-        state = _kept(opened)
+        state = kept(opened)
         if number:
             assert opened.run("location.hash") == ""  # none that holds less than there is
     notice = opened.page.locator("#notice p")
@@ -289,38 +214,38 @@ def test_too_much_for_a_link_is_stored_and_said_once(open_page: Open) -> None:
     assert "too many marks" in notice.inner_text()
     opened.page.reload()
     opened.settled()
-    _assert_same(_kept(opened), state)
+    assert_same(kept(opened), state)
 
 
 def test_reset_view_keeps_marks_and_dropping_them_can_be_undone(open_page: Open) -> None:
     opened = open_page(_page())
     clean = json.loads(opened.run(STATE))
-    state = json.loads(_work(opened))
+    state = json.loads(work(opened))
     opened.page.locator("#reset-view").click()
     opened.settled()
-    reset = json.loads(_kept(opened))
+    reset = json.loads(kept(opened))
     marks = ("pins", "groups", "names", "notes", "places")
     for key, value in reset["plots"][0].items():
         assert value == (state if key in marks else clean)["plots"][0][key], key
     assert reset["page"] == clean["page"]
     opened.page.locator("[data-tab=pins]").click()
     opened.page.locator("button", has_text="drop all my").click()
-    dropped = json.loads(_kept(opened))["plots"][0]
+    dropped = json.loads(kept(opened))["plots"][0]
     assert all(dropped[key] == clean["plots"][0][key] for key in marks)
     assert "#view" in str(opened.run("location.hash"))  # the open tab
     opened.page.locator("#notice button", has_text="Bring them back").click()
-    back = json.loads(_kept(opened))["plots"][0]
+    back = json.loads(kept(opened))["plots"][0]
     assert all(back[key] == state["plots"][0][key] for key in marks)
     opened.page.locator("button", has_text="drop all my").click()
     opened.page.locator("#reset-view").click()
-    assert json.loads(_kept(opened)) == clean
+    assert json.loads(kept(opened)) == clean
     assert opened.run("location.hash") == ""
     assert opened.run("() => localStorage.getItem(viewer.memory.key)") is None
 
 
 def test_renaming_by_keyboard_shows_everywhere_and_escape_cancels(open_page: Open) -> None:
     opened = open_page(_page())
-    row = _features()[0]
+    row = features()[0]
     press, kind = opened.page.keyboard.press, opened.page.keyboard.type
     opened.run("row => viewer.select(viewer.plots[0], row, true)", row)
     title = opened.page.locator("#content h2")
@@ -359,7 +284,7 @@ def test_renaming_by_keyboard_shows_everywhere_and_escape_cancels(open_page: Ope
 
 def test_a_note_is_shown_found_and_marked(open_page: Open) -> None:
     opened = open_page(_page())
-    row = _features()[0]
+    row = features()[0]
     opened.click(row)
     opened.page.locator("[data-edit=note]").click()
     opened.page.keyboard.type("peel it")
@@ -392,8 +317,8 @@ def test_a_note_is_shown_found_and_marked(open_page: Open) -> None:
 def test_names_and_notes_are_exported_and_reopened(open_page: Open, tmp_path: Path) -> None:
     pruned = middle()
     opened = open_page(_page())
-    row = _features()[2]
-    _work(opened)  # names and notes the third feature
+    row = features()[2]
+    work(opened)  # names and notes the third feature
     opened.page.locator("summary", has_text="Export").click()
     with opened.page.expect_download() as download:
         opened.page.locator("[data-export=pins]").click()
@@ -431,14 +356,14 @@ def test_names_and_notes_are_exported_and_reopened(open_page: Open, tmp_path: Pa
 
 def test_two_graphs_have_states_of_their_own(open_page: Open) -> None:
     opened = open_page(page(record(Shown(middle(), "one"), Shown(middle(), "two"))))
-    first, second = _features()[:2]
+    first, second = features()[:2]
     opened.run("row => viewer.togglePin(viewer.plots[0], row)", first)
     opened.run("row => viewer.togglePin(viewer.plots[1], row)", second)
     opened.run("row => viewer.select(viewer.plots[1], row)", second)
-    state = _kept(opened)
+    state = kept(opened)
     opened.page.reload()
     opened.settled()
-    _assert_same(_kept(opened), state)
+    assert_same(kept(opened), state)
     assert opened.run("() => viewer.plots.map(p => [...p.pinned])") == [[first], [second]]
     assert opened.run("() => viewer.active.index") == 1
 
