@@ -16,7 +16,7 @@ from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import prompt_texts, target_text
 from circuit_tracer.render.describe import short_label, value_text
-from circuit_tracer.render.numbers import percent
+from circuit_tracer.render.numbers import decimals, percent, signed_percent
 from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, titled
 from circuit_tracer.render.text import printable, shorten
 
@@ -61,7 +61,36 @@ def page(comparison: Comparison, limit: int) -> list[RenderableType]:
     ]
     if len(comparison.graphs) == 2 and limit:
         parts += _features(comparison, limit)
+        if comparison.of_two_models:
+            parts += _changes(comparison, limit)
     return parts
+
+
+def _changes(comparison: Comparison, limit: int) -> list[RenderableType]:
+    """Edges, then nodes, that appeared, vanished or flipped."""
+    found, parts = comparison.changes(), []
+    for title, is_edge, kinds in (
+        ("Edges that appeared or vanished", True, ("appeared", "vanished")),
+        ("Edges that flipped their sign", True, ("flipped",)),
+        ("Nodes whose effect on the target appeared or vanished", False, ("appeared", "vanished")),
+        ("Nodes whose effect on the target flipped", False, ("flipped",)),
+    ):
+        some = [one for one in found if bool(one.target) == is_edge and one.kind in kinds]
+        table = plain_table(f"{len(some):,} in all." if len(some) > limit else "")
+        table.texts("from" if is_edge else "node", *(("to",) if is_edge else ()), "change")
+        table.numbers(*(("share in A", "in B") if is_edge else ("effect in A", "in B")))
+        for one in some[:limit]:
+            shown = [_signed(value, is_edge) for value in (one.first, one.second)]
+            ends = (one.source, one.target) if is_edge else (one.source,)
+            table.line(*map(printable, ends), one.kind, *shown)
+        parts += titled(f"{title}: {len(some)}", *([table] if some else []))
+    return parts
+
+
+def _signed(value: float | None, is_share: bool) -> str:
+    if value is None:
+        return "-"
+    return signed_percent(value) if is_share else decimals(value, sign=True)
 
 
 def _features(comparison: Comparison, limit: int) -> list[RenderableType]:
@@ -95,6 +124,7 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
     """One line a graph: its letter, prompt, first target, scores."""
     table = plain_table()
     dictionaries = {pruned.graph.info.dictionary.name for pruned in graphs}
+    models = {pruned.graph.info.model.name for pruned in graphs}
     table.texts("", "prompt", "target")
     for name in ("features kept", "replacement", "completeness"):
         table.add_column(name, justify="right")
@@ -102,7 +132,9 @@ def graphs_table(graphs: Sequence[PrunedGraph], names: Sequence[str]) -> Table:
         target = pruned.graph.info.targets[0]
         features = pruned.graph.nodes.kind[pruned.node_kept] == NodeKind.FEATURE
         value = value_text(target)
-        through = f" ({pruned.graph.info.dictionary.name})" if len(dictionaries) > 1 else ""
+        info = pruned.graph.info
+        named = [(info.model.name, len(models)), (info.dictionary.name, len(dictionaries))]
+        through = "".join(f" ({printable(name)})" for name, count in named if count > 1)
         table.line(
             name,
             f"{shorten(printable(pruned.graph.info.prompt).strip(), 36)}{through}",

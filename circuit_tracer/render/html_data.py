@@ -88,10 +88,10 @@ class Shown:
 
 
 def record(shown: Shown, second: Shown | None = None, *, run: str = "") -> dict[str, Any]:
-    """What a page holds: one graph, or two of one model with what they share.
+    """What a page holds: one graph, or two with what they share.
 
     A page that lies below the index of a `run` leads back to it. Raises UsageError for two graphs
-    of different models.
+    of different models through different dictionaries.
     """
     graphs = [graph_record(shown)]
     if second is None:

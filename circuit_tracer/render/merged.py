@@ -40,6 +40,8 @@ from circuit_tracer.render.text import printable, shorten_front_to_width
 HEADER = 62.0
 MAX_NODES = 50
 COLORS = {Owner.BOTH: "#3d4148", Owner.FIRST: palette.POSITIVE, Owner.SECOND: palette.NEGATIVE}
+FLIPPED = "#8a5a00"
+"""Of edges that both graphs keep with opposite signs."""
 PALE = 0.22
 """How much of its colour fills the box of a token or target."""
 Carriers = Mapping[int, Sequence[Carrier]]
@@ -67,10 +69,17 @@ def merged_svg(
     carried = merged_carriers(merged, (first, second), heads)
     # An edge of both says what carries it in the first graph that has heads stored.
     either = {**carried[1], **carried[0]}
+
+    def flipped(edge: int) -> bool:
+        return bool(merged.edge_flipped[edge])
+
     look = Look(
-        color=lambda edge: COLORS[Owner(int(merged.edge_owner[edge]))],
+        color=lambda edge: (
+            FLIPPED if flipped(edge) else COLORS[Owner(int(merged.edge_owner[edge]))]
+        ),
         tooltip=lambda edge, share: title(
-            *edge_lines(graph, edge, share), _whose(int(merged.edge_owner[edge]))
+            *edge_lines(graph, edge, share),
+            _whose(int(merged.edge_owner[edge])) + ", with opposite signs" * flipped(edge),
         ),
         node=lambda placed: _node(merged, placed),
     )
@@ -98,11 +107,14 @@ def _header(first: PrunedGraph, second: PrunedGraph, width: float) -> str:
     parts = []
     infos = first.graph.info, second.graph.info
     for y, owner, info in zip((13.0, 33.0), (Owner.FIRST, Owner.SECOND), infos, strict=True):
-        prompt = shorten_front_to_width(printable(info.prompt), 14.0, (width - 24) / BOLD)
+        which = f" ({info.model.name})" if infos[0].model.name != infos[1].model.name else ""
+        room = (width - 24) / BOLD
+        prompt = shorten_front_to_width(printable(f"{info.prompt}{which}"), 14.0, room)
         parts.append(owner_mark(7.0, y - 5, 6.0, owner))
         parts.append(bold(prompt, 20, y, 14, COLORS[owner]))
     through = " and ".join(dict.fromkeys(info.dictionary.name for info in infos))
-    below = f"attribution graphs of {infos[0].model.name} through {through}, merged"
+    models = " and ".join(dict.fromkeys(info.model.name for info in infos))
+    below = f"attribution graphs of {models} through {through}, merged"
     return "".join([*parts, quiet(below, 20, 50, font_size=10)])
 
 
@@ -143,11 +155,12 @@ def owner_node(placed: Placed, kind: NodeKind, owner: Owner, tooltip: str) -> st
 
 
 def graph_names(first: PrunedGraph, second: PrunedGraph) -> tuple[str, str]:
-    """What sets the two graphs apart: their prompts, else their dictionaries, else their order."""
+    """What sets the two graphs apart: their prompts, models, dictionaries, else their order."""
     infos = first.graph.info, second.graph.info
     prompts = [f'"{printable(info.prompt).strip()}"' for info in infos]
+    models = [printable(info.model.name) for info in infos]
     dictionaries = [printable(info.dictionary.name) for info in infos]
-    for one, other in (prompts, dictionaries):
+    for one, other in (prompts, models, dictionaries):
         if one != other:
             return one, other
     return "the first", "the second"
@@ -193,6 +206,15 @@ def _legend(
             owner_mark(8.0, y - 3, 5.0, owner),
             element("line", x1=18, y1=y - 3, x2=40, y2=y - 3, **sample),
             text(label, 46, y, font_size=SMALL, fill=COLORS[owner]),
+        ]
+        y += LINE
+    count = int(merged.edge_flipped.sum())
+    if count:
+        sample = stroke(False, 0.3, 0.7, FLIPPED)
+        label = f"edges of both with opposite signs: {count:,}"
+        parts += [
+            element("line", x1=18, y1=y - 3, x2=40, y2=y - 3, **sample),
+            text(label, 46, y, font_size=SMALL, fill=FLIPPED),
         ]
         y += LINE
     sentences = (

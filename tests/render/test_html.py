@@ -218,7 +218,8 @@ def test_graphs_of_two_models_are_not_compared() -> None:
 
     one = small()
     model = replace(one.graph.info.model, sha256="12" * 32, name="another")
-    info = replace(one.graph.info, model=model)
+    dictionary = replace(one.graph.info.dictionary, sha256="34" * 32, name="its own")
+    info = replace(one.graph.info, model=model, dictionary=dictionary)
     other = replace(one, graph=replace(one.graph, info=info))
     with pytest.raises(UsageError, match="two models"):
         record(Shown(one, "one"), Shown(other, "other"))

@@ -12,7 +12,9 @@ from itertools import combinations
 from typing import Any
 
 from circuit_tracer.graphs.comparing.alignment import roles_of
-from circuit_tracer.graphs.comparing.comparison import Pair, compare
+from circuit_tracer.graphs.comparing.changes import Change, changes
+from circuit_tracer.graphs.comparing.comparison import Pair, compare, two_models
+from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.graphs.comparing.overlap import SHUFFLES, Overlap, between, mean_overlap
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -42,9 +44,15 @@ class Comparison:
         """The comparison as JSON values; `names` say where the graphs were read."""
         return {
             "graphs": [
-                {"path": name, "prompt": one.graph.info.prompt, "scores": one.scores}
+                {
+                    "path": name,
+                    "prompt": one.graph.info.prompt,
+                    "model": one.graph.info.model.name,
+                    "scores": one.scores,
+                }
                 for name, one in zip(names, self.graphs, strict=True)
             ],
+            **self._changes,
             "pairs": [
                 {
                     "first": first,
@@ -61,6 +69,27 @@ class Comparison:
                 name: dict(zip(("whole", "kept"), self.bound(name), strict=True))
                 for name in ("ceiling", "floor")
             },
+        }
+
+    @property
+    def of_two_models(self) -> bool:
+        """Whether there are two graphs, of models with different weights."""
+        graphs = [one.graph for one in self.graphs]
+        return len(graphs) == 2 and two_models(*graphs)
+
+    def changes(self) -> tuple[Change, ...]:
+        """What appeared, vanished, flipped from the first graph to the second."""
+        first, second = self.graphs[:2]
+        return changes(merge(first, second, self.pairs[0, 1].columns), (first, second))
+
+    @property
+    def _changes(self) -> dict[str, Any]:
+        if not self.of_two_models:
+            return {}
+        return {
+            "changes": [
+                {k: v for k, v in vars(one).items() if k != "rows"} for one in self.changes()
+            ]
         }
 
 

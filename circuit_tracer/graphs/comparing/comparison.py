@@ -89,10 +89,10 @@ def compare(
     shuffles: int = SHUFFLES,
     seed: int = 0,
 ) -> Pair:
-    """Two graphs of one model, before and after pruning.
+    """Two graphs of one model, or of two through one dictionary, before and after pruning.
 
     Symmetric but for the permutation p, which is seeded. Raises UsageError for graphs of two
-    models.
+    models through two dictionaries.
     """
     _check_models(first.graph, second.graph)
     columns = align(first.graph, second.graph, roles=roles)
@@ -108,12 +108,21 @@ def compare(
 
 
 def _check_models(first: Graph, second: Graph) -> None:
+    """Two models are compared where one dictionary of one depth names what both compute."""
     one, other = first.info.model, second.info.model
-    if not _same_weights(one, other) or first.info.n_layers != second.info.n_layers:
+    if first.info.n_layers != second.info.n_layers or not (
+        _same_weights(one, other) or same_dictionary(first, second)
+    ):
         raise UsageError(
-            f"the graphs are of two models, {one.name} and {other.name}, whose features have "
-            "nothing to do with each other; compare graphs of one model"
+            f"the graphs are of two models, {one.name} and {other.name}, and not through one "
+            "dictionary, so their features have nothing to do with each other; trace both through "
+            "the same one"
         )
+
+
+def two_models(first: Graph, second: Graph) -> bool:
+    """Whether the graphs are of models with different weights."""
+    return not _same_weights(first.info.model, second.info.model)
 
 
 def same_dictionary(first: Graph, second: Graph) -> bool:

@@ -2,8 +2,8 @@
 
 Nodes that belong together (alignment.py) become one; so do equal targets. Influence
 is the mean over the two graphs (0 in one that lacks the node), an edge's weight the mean share of
-its target's input over the graphs that keep it. Such weights are shares, not contributions: the
-merged graph is to be looked at, not to be added up.
+its target's input over the graphs that keep it, of opposite signs the larger. Such weights are
+shares, not contributions: the merged graph is to be looked at, not to be added up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from circuit_tracer.graphs.comparing.alignment import Column
 from circuit_tracer.graphs.comparing.comparison import same_dictionary
-from circuit_tracer.graphs.graph import Edges, Floats, Graph, GraphInfo, NodeKind, Nodes, Target
+from circuit_tracer.graphs.graph import (
+    Bools,
+    Edges,
+    Floats,
+    Graph,
+    GraphInfo,
+    NodeKind,
+    Nodes,
+    Target,
+)
 from circuit_tracer.graphs.influence import signed_shares, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -40,6 +49,8 @@ class MergedGraph:
     """(n,) an `Owner`."""
     edge_owner: NDArray[np.int8]
     """(m,) an `Owner`."""
+    edge_flipped: Bools
+    """(m,) edges that both graphs keep and that push their target up in one, down in the other."""
     rows: tuple[tuple[int, int], ...]
     """(n,) each node's rows in the two graphs' node tables; -1 in one that does not keep it."""
 
@@ -72,7 +83,7 @@ def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) ->
             rows[number[key], side] = row
     info = _info(graphs, columns, rows, ordered)
     influence = np.mean([_taken(one.influence, rows[:, i]) for i, one in enumerate(graphs)], axis=0)
-    edges, edge_owner = _edges(graphs, rows)
+    edges, edge_owner, flipped = _edges(graphs, rows)
     nodes = _nodes(graphs, rows, ordered, edges)
     pruned = PrunedGraph.of_kept(
         Graph(info, nodes, edges),
@@ -83,7 +94,7 @@ def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) ->
     )
     owner = _owners(rows >= 0)
     pairs = tuple((int(a), int(b)) for a, b in rows)
-    return MergedGraph(pruned, owner, edge_owner, pairs)
+    return MergedGraph(pruned, owner, edge_owner, flipped, pairs)
 
 
 def _keys(pruned: PrunedGraph, columns: Sequence[Column], side: int, same: bool) -> dict[int, _Key]:
@@ -120,8 +131,8 @@ def _taken(column: Floats, rows: NDArray[np.int64]) -> Floats:
 
 def _edges(
     graphs: tuple[PrunedGraph, PrunedGraph], rows: NDArray[np.int64]
-) -> tuple[Edges, NDArray[np.int8]]:
-    """The merged edges and their owners."""
+) -> tuple[Edges, NDArray[np.int8], Bools]:
+    """The merged edges, their owners, and which have another sign in the other graph."""
     share: dict[tuple[int, int], list[float]] = {}
     there: dict[tuple[int, int], list[bool]] = {}
     for side, one in enumerate(graphs):
@@ -135,9 +146,14 @@ def _edges(
             there.setdefault(pair, [False, False])[side] = True
     pairs = sorted(share)
     table = np.array(pairs, dtype=np.int32).reshape(len(pairs), 2)
-    weight = np.array([float(np.mean(share[pair])) for pair in pairs])
+    flipped = np.array([min(share[pair]) < 0 < max(share[pair]) for pair in pairs], dtype=np.bool_)
+    # The mean of opposite signs says nothing: the larger share stands for both.
+    weight = np.array([
+        max(share[pair], key=abs) if turned else float(np.mean(share[pair]))
+        for pair, turned in zip(pairs, flipped.tolist(), strict=True)
+    ])  # fmt: skip
     owners = _owners(np.array([there[pair] for pair in pairs], dtype=np.bool_).reshape(-1, 2))
-    return Edges(table[:, 1].copy(), table[:, 0].copy(), weight), owners
+    return Edges(table[:, 1].copy(), table[:, 0].copy(), weight), owners, flipped
 
 
 def _nodes(

@@ -159,6 +159,7 @@ def test_two_dictionaries_share_places_alone() -> None:
     assert not (merged.node_owner[is_feature] == Owner.BOTH).any()
     assert (merged.node_owner[~is_feature] == Owner.BOTH).all()
     other = replace(one.graph.info, model=replace(one.graph.info.model, sha256="01" * 32))
+    other = replace(other, dictionary=info.dictionary)
     with pytest.raises(UsageError, match="two models"):
         compare(one, replace(one, graph=replace(one.graph, info=other)))
 
