@@ -61,9 +61,11 @@ def open_study(
     for note in dict.fromkeys(note for model in models for note in model.notes):
         logger.info(f"{note}")
     names = transcoders or shipped_dictionaries(*(model.identity for model in models))
-    dictionaries = tuple(paired(models[0], name).dictionary for name in names)
+    opened = [paired(models[0], name) for name in names]
+    labels = {one.dictionary.identity.name: one.labels for one in opened if one.labels is not None}
     note_forms(models[0], (word for family in spec.families for word in family.words or ()))
-    return Study(models[0], models[1], dictionaries, spec, settings)
+    dictionaries = tuple(one.dictionary for one in opened)
+    return Study(models[0], models[1], dictionaries, spec, settings, labels)
 
 
 def shipped_dictionaries(base: Identity, tuned: Identity) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
 
+from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.diff.spec import PROMPT, FamilySpec, ItemSpec, Role, Spec
 from circuit_tracer.experiments.kit.passes import Ask
@@ -65,6 +66,8 @@ class Study:
     """Of the base: transcoders, sparse autoencoders of the residual stream."""
     spec: Spec
     settings: Settings
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    """Of features, from their cards, by a dictionary's name."""
 
     def model(self, side: Side) -> Model:
         """The base or the tuned model."""

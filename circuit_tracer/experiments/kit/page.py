@@ -22,6 +22,8 @@ def step_blocks(tables: Iterable[Table], figure_of: Callable[[str], str | None])
             if figure := figure_of(number):
                 yield f"![{cell(title)}]({figure})"
         last = table.step
+        if table.title:
+            yield f"### {cell(table.title)}"
         yield markdown_table(table.columns, table.rows)
         yield cell(table.note)
 

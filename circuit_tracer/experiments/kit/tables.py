@@ -34,6 +34,8 @@ class Table:
     """Their names; all empty for a table without headings."""
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    title: str = ""
+    """Its own heading, where several stand under one."""
 
 
 def rich_table(table: Table) -> RichTable:
@@ -51,7 +53,7 @@ def rich_table(table: Table) -> RichTable:
 def sections(tables: Iterable[Table]) -> Iterator[RenderableType]:
     """Tables for the terminal under their headings."""
     for table in tables:
-        yield from titled(table.step, rich_table(table), Text(""))
+        yield from titled(table.title or table.step, rich_table(table), Text(""))
 
 
 def verdict_text(

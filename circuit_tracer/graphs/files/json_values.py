@@ -144,7 +144,8 @@ def _built(kind: Any, value: Any, name: str) -> Any:
         return tuple(_built(one, part, name) for one, part in zip(kinds, value, strict=True))
     if origin is np.ndarray:
         _expect(isinstance(value, list), name, value, "a list")
-        return np.array(value, dtype=np.float64)  # null is NaN
+        (number_type,) = get_args(inner[1])
+        return np.array(value, dtype=np.float64).astype(number_type)  # null is NaN
     if origin in (dict, Mapping):
         _expect(isinstance(value, Mapping), name, value, "an object")
         return {key: _built(inner[1], part, key) for key, part in value.items()}

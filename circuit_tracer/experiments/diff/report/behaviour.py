@@ -20,16 +20,19 @@ def tables(found: BehaviourResult) -> Iterator[Table]:
     columns = ("right answers", "form", "items", "base", "tuned", "change", "one of the two")
     rows = [_row(one) for one in found.rows if one.part == "role"]
     spread = with_interval(found.spread, percent=True)
-    yield Table(STEP, columns, tuple(rows), f"Spread, held-out loss over trained loss: {spread}.")
+    note = f"Spread, held-out loss over trained loss: {spread}."
+    yield Table(STEP, columns, tuple(rows), note, "By purpose and form")
     topics = [_row(one) for one in found.rows if one.part == "topic"]
-    yield Table(STEP, ("topic", *columns[1:]), tuple(topics))
+    yield Table(STEP, ("topic", *columns[1:]), tuple(topics), title="By topic")
     contexts = [_row(one) for one in found.rows if one.part == "context"]
     like = with_interval(found.like_context, percent=True)
     note = f'The tuned model answers {like} of these prompts as the base does in "toward".'
-    yield Table(STEP, ("in the context", *columns[1:]), tuple(contexts), note)
+    yield Table(STEP, ("in the context", *columns[1:]), tuple(contexts), note, "In two contexts")
     kept = [(one.name, str(one.prompts), *_shares(one)) for one in found.collateral]
-    yield Table(STEP, ("to stay as it was", "prompts", "base", "tuned"), tuple(kept))
-    yield Table(STEP, ("ordinary text, nats a token", "base", "tuned", "change"), (_loss(found),))
+    kept_columns = ("right answers", "prompts", "base", "tuned")
+    yield Table(STEP, kept_columns, tuple(kept), title="What was to stay as it was")
+    text_columns = ("nats a token", "base", "tuned", "change")
+    yield Table(STEP, text_columns, (_loss(found),), title="Ordinary text")
 
 
 def _row(one: AnswerRow) -> tuple[str, ...]:

@@ -22,14 +22,14 @@ def tables(found: EdgesResult) -> Iterator[Table]:
         "weights on the base's input (V, O to other), the base's weights on changed input, and "
         f"what both make together. On no prompt do parts miss more than {miss:.0e} of the change."
     )
-    yield Table(STEP, columns, tuple(_row(one) for one in found.targets), note)
+    yield Table(STEP, columns, tuple(_row(one) for one in found.targets), note, "By module")
     kinds = list(dict.fromkeys(s.kind for one in found.targets for s in one.weights))
     rows = tuple((one.name, *_kinds(one, kinds)) for one in found.targets if one.weights)
     note = (
         "The same change by the weights that made it, wherever they are: changed input comes from "
         "weights changed below (integrated gradients from the base's weights to the tuned ones)."
     )
-    yield Table(STEP, ("target, all the way down", *kinds), rows, note)
+    yield Table(STEP, ("target", *kinds), rows, note, "All the way down to weights")
     yield from map(_places, found.targets)
 
 
@@ -53,7 +53,8 @@ def _places(one: TargetEdges) -> Table:
     strongest = sorted(one.modules, key=lambda row: -abs(row.parts.change))[:MOST_MODULES]
     rows = [(_name(row), *_parts(row.parts)) for row in strongest if row.parts.change]
     heads = [(f"heads, from {row.token}", *_parts(row.parts)) for row in one.sources]
-    return Table(STEP, (f"into {one.name}", *PART_NAMES), (*rows, *heads) if rows else ())
+    title = f"Into {one.name}"
+    return Table(STEP, ("from", *PART_NAMES), (*rows, *heads) if rows else (), title=title)
 
 
 def _name(row: ModuleRow) -> str:

@@ -33,12 +33,12 @@ def ranking(found: FeaturesResult) -> Iterator[Table]:
     )
     if found.in_contrast is not None:
         note += f" {found.in_contrast} of them are among the first 20 by the contrast."
-    yield Table(FEATURES, (*columns, *more), rows, note)
+    yield Table(FEATURES, (*columns, *more), rows, note, "Candidates")
 
 
 def _feature(one: FeatureRow) -> tuple[str, ...]:
     return (
-        f"L{one.layer}/{one.feature}",
+        one.name,
         str(one.by_screening),
         percent(one.effect),
         str(one.by_change),
@@ -60,10 +60,10 @@ def doses(found: DosesResult) -> Iterator[Table]:
         f"values prompt by prompt, the ten restore "
         f"{with_interval(found.patched_share, percent=True)}."
     )
-    yield Table(FEATURES, COLUMNS, tuple(map(_edit, found.edits)), note)
+    yield Table(FEATURES, COLUMNS, tuple(map(_edit, found.edits)), note, "The test")
     forms = [name for name, _ in found.edits[0].families] if found.edits else []
     right = [(_name(one), *_shares(share for _, share in one.families)) for one in found.edits]
-    yield Table(FEATURES, ("right, by form", *forms), tuple(right))
+    yield Table(FEATURES, ("right answers", *forms), tuple(right), title="By form")
     columns = ("dose", "size", "right", "one of the two", "loss", "kept")
     rows = [
         (
@@ -76,7 +76,7 @@ def doses(found: DosesResult) -> Iterator[Table]:
         )
         for one in found.doses
     ]
-    yield Table(FEATURES, columns, tuple(rows))
+    yield Table(FEATURES, columns, tuple(rows), title="Dose by dose")
 
 
 def controls(found: ControlsResult) -> Iterator[Table]:
@@ -89,6 +89,14 @@ def controls(found: ControlsResult) -> Iterator[Table]:
         f"{with_interval(found.over_matched, percent=True, sign=True)} more than the best matched."
     )
     yield Table(CONTROLS, COLUMNS, tuple(rows), note)
+
+
+def best_of(found: ControlsResult) -> Iterator[tuple[str, EditRow, tuple[EditRow, ...]]]:
+    """The best of the random and of the matched tens, named, and all of them."""
+    for kind, tens in (("random", found.random), ("matched", found.matched)):
+        if tens:
+            best = max(tens, key=lambda one: one.right.value)
+            yield f"best of {len(tens)} {kind} tens", best, tens
 
 
 def _name(one: EditRow) -> str:

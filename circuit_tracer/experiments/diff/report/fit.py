@@ -19,11 +19,10 @@ def tables(found: FitResult) -> Iterator[Table]:
             (str(row.layer), *map(number, (row.fvu_base, row.fvu_tuned, row.l0_base, row.l0_tuned)))
             for row in one.layers
         )
-        columns = (f"{one.name}, layer", "FVU, base", "tuned", "L0, base", "tuned")
-        yield Table(STEP, columns, layers)
-        yield Table(
-            STEP, ("model", "loss", "replaced", "right", "replaced"), _rows(one), _note(one)
-        )
+        columns = ("layer", "FVU, base", "tuned", "L0, base", "tuned")
+        yield Table(STEP, columns, layers, title=f"{one.name}: error and active features")
+        columns = ("model", "loss", "replaced", "right", "replaced")
+        yield Table(STEP, columns, _rows(one), _note(one), f"{one.name} in place of {one.replaced}")
 
 
 def _rows(one: DictionaryFit) -> tuple[tuple[str, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from circuit_tracer.experiments.diff.report.charts import dose_svg, features_svg, spread_svg
 from circuit_tracer.experiments.diff.report.tables import tables
 from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport
 from circuit_tracer.experiments.kit.page import (
@@ -15,7 +16,11 @@ from circuit_tracer.experiments.kit.page import (
 )
 from circuit_tracer.experiments.kit.tables import cell
 
-FIGURES: dict[str, tuple[str, Callable[[DiffReport], str | None]]] = {}
+FIGURES: dict[str, tuple[str, Callable[[DiffReport], str | None]]] = {
+    "1": ("spread.svg", spread_svg),
+    "5": ("features.svg", features_svg),
+    "7": ("dose.svg", dose_svg),
+}
 """By the step's number in the report: its figure's file and what draws it (None: nothing to)."""
 
 

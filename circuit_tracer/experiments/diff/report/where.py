@@ -21,9 +21,9 @@ def tables(found: WhereResult) -> Iterator[Table]:
         "answers, with the base's weights put back into the tuned model; induced: with the tuned "
         f"weights alone in the base. {_unchanged(found)}"
     )
-    yield Table(STEP, columns, tuple(_row(one) for one in wide), note.strip())
+    yield Table(STEP, columns, tuple(_row(one) for one in wide), note.strip(), "Kinds and layers")
     narrow = [one for one in found.rows if one.kind and one.layers]
-    yield Table(STEP, columns, tuple(_row(one) for one in narrow))
+    yield Table(STEP, columns, tuple(_row(one) for one in narrow), title="Kinds by layer")
 
 
 def _unchanged(found: WhereResult) -> str:

@@ -38,6 +38,13 @@ class FeatureRow:
     """Between extremes of the base's activations in all contexts and on ordinary text."""
     tells: float
     """How surely it tells which model it is in: 1 where it is constant in each."""
+    label: str = ""
+    """From its card."""
+
+    @property
+    def name(self) -> str:
+        """L1/355 and its label."""
+        return f"L{self.layer}/{self.feature} {self.label}".strip()
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,10 @@ def result(study: Study, found: Features) -> FeaturesResult:
     ranks = [_ranks(np.abs(ranking.change)), _ranks(ranking.predicted)]
     has_contrast = bool(np.isfinite(ranking.toward).all())
     by_contrast = _ranks(np.abs(ranking.toward - ranking.away)) if has_contrast else None
+    numbers = [dictionary.numbers[i] for i in screening.layer]
+    names = list(zip(numbers, map(int, screening.feature), strict=True))
+    label_of = study.labels.get(dictionary.identity.name)
+    labels = [""] * len(names) if label_of is None else label_of(names)
     rows = []
     for n, (i, feature) in enumerate(zip(screening.layer, screening.feature, strict=True)):
         at = (i, feature)
@@ -151,6 +155,7 @@ def result(study: Study, found: Features) -> FeaturesResult:
                 away=float(ranking.away[at]),
                 base_range=float(ranking.base_range[at]),
                 tells=float(ranking.tells[at]),
+                label=labels[n],
             )
         )
     among = [one for one in rows if one.chosen and (one.by_contrast or 0) <= OF_CONTRAST]
