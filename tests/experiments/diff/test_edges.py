@@ -11,7 +11,7 @@ import torch
 
 from circuit_tracer.experiments.diff.report.edges import tables
 from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps import edge_targets, edges, shift
+from circuit_tracer.experiments.diff.steps import edges, features, shift
 from circuit_tracer.experiments.diff.study import Study, unreported
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.models import Model
@@ -37,7 +37,8 @@ def measured(folder: Path, part: str) -> tuple[Study, edges.Edges]:
     study = small_study(folder, base, tuned, most_split=1)
     study = replace(study, dictionaries=(residual_dictionary(base, LAYER),))
     earlier = Earlier()
-    earlier.add(shift.measure(study, earlier, unreported))
+    for step in (shift, features):
+        earlier.add(step.measure(study, earlier, unreported))
     return study, edges.measure(study, earlier, unreported)
 
 
@@ -58,9 +59,11 @@ def test_values_are_the_models_own_and_parts_sum_to_their_change(
         model = study.model(side)
         np.testing.assert_allclose(getattr(answer, side), -contrasts(model, asks), atol=1e-6)
         ends = shift.ends(model, asks)[:, LAYER]
-        sae = edge_targets.residual(study)
+        sae = features.residual(study)
         assert sae is not None
         place = int(feature.name.rpartition("/")[2])
+        screened = features.measure(study, Earlier(), unreported).screening
+        assert place == screened.feature[0]
         row, bias = (getattr(sae.layers[LAYER], n)[place].cpu().numpy() for n in ("W_enc", "b_enc"))
         np.testing.assert_allclose(getattr(feature, side), ends @ row + bias, atol=1e-6)
         earlier = shift.measure(study, Earlier(), unreported).contrast[LAYER]
@@ -121,7 +124,7 @@ def test_two_copies_of_a_model_have_no_shares(tmp_path: Path) -> None:
         assert np.isnan(one.values_output.value)
         assert one.weights == ()
     shown = list(tables(result))
-    assert [len(table.rows) for table in shown[:2]] == [3, 0]
+    assert [len(table.rows) for table in shown[:2]] == [2, 0]  # no feature has changed
 
 
 def test_every_measurement_is_a_row(all_layers: tuple[Study, edges.Edges]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from circuit_tracer.attribution.directions import DirectionTarget, bare, of_feature
 from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps.shift import Shifts, ends
+from circuit_tracer.experiments.diff.steps.features import Features, residual
+from circuit_tracer.experiments.diff.steps.shift import Shifts
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.models.devices import on_device
-from circuit_tracer.transcoders.dictionary import Dictionary
 
 
 def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
@@ -20,7 +19,7 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
 
     Without a dictionary the contrast is read after the layer at which the shift is most like it.
     """
-    feature = _feature(study)
+    feature = _feature(study, earlier)
     if feature is not None:
         yield feature
     if study.spec.contrast is not None and earlier.has(Shifts):
@@ -32,31 +31,12 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
         yield bare(name, layer, on_device(vector, study.base.device).to(study.base.torch_dtype))
 
 
-def residual(study: Study) -> Dictionary | None:
-    """The sparse autoencoder of the residual stream; the first, where several were given."""
-    given = (one for one in study.dictionaries if isinstance(one, Dictionary))
-    return next((one for one in given if one.kind == "sae"), None)
-
-
-@torch.no_grad()
-def _feature(study: Study) -> DirectionTarget | None:
-    """The feature that rises most from base to tuned at the ends of selection prompts, where
-    features of several layers are measured by what they add as a share of the stream's norm."""
+def _feature(study: Study, earlier: Earlier) -> DirectionTarget | None:
+    """The feature that was first by screening."""
     dictionary = residual(study)
-    if dictionary is None:
+    if dictionary is None or not earlier.has(Features):
         return None
-    asks = study.some_asks("selection", most=study.settings.most_located)
-    model = study.base
-    streams = [
-        on_device(ends(one, asks), model.device).to(model.torch_dtype)
-        for one in (study.base, study.tuned)
-    ]
-    best = (-np.inf, 0, 0)
-    for layer in dictionary.numbers:
-        one = dictionary.layers[layer]
-        base, tuned = (stream[:, layer] for stream in streams)
-        rise = (one.encode(tuned) - one.encode(base)).mean(0)
-        index = torch.arange(one.n_features, device=rise.device)
-        added = rise * one.decoder_rows(index, layer).norm(dim=1) / base.norm(dim=1).mean()
-        best = max(best, (float(added.max()), layer, int(added.argmax())))
-    return of_feature(dictionary, best[1], best[2])
+    screening = earlier.of(Features).screening
+    if not len(screening.layer):  # nothing changed
+        return None
+    return of_feature(dictionary, dictionary.numbers[screening.layer[0]], int(screening.feature[0]))
