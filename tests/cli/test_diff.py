@@ -13,7 +13,8 @@ from tests.cli.conftest import Run
 
 
 def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> None:
-    arguments = ("diff", "sprout", "sprout-bent", "bent", "--quick", "-o", "o", "--device", "cpu")
+    arguments = ("diff", "sprout", "sprout-bent", "bent", "-t", "sprout/plt", "--quick", "-o", "o",
+                 "--device", "cpu")  # fmt: skip
     first = run(*arguments)
     assert first.code == 0, first.err
     assert "the tuning spread" in first.out.splitlines()[0]
@@ -31,17 +32,16 @@ def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> Non
     assert report.shift is not None
     assert found["where"].holds == "yes"
     assert report.fit is not None
-    fits = {one.name: one for one in report.fit.dictionaries}
-    assert set(fits) == {"sprout/plt", "sprout-bent/resid"}
-    assert [row.layer for row in fits["sprout-bent/resid"].layers] == [1, 2, 3]
-    assert max(row.fvu_base for row in fits["sprout-bent/resid"].layers) < 0.05
+    assert [one.name for one in report.fit.dictionaries] == ["sprout/plt"]
+    assert report.features is None
+    assert any(note.startswith("features: no sparse autoencoder") for note in report.notes)
     restored = {one.kind: one.restored.value for one in report.where.rows if one.layers is None}
     assert restored["VO"] > 0.9 > 0.6 > max(restored["QK"], restored["MLP"])
     assert set(report.where.unchanged) == {"norm", "embedding"}
     assert max(one.with_contrast.value for one in report.shift.rows) > 0.7
     assert report.shift.rows[1].text_with_contrast.value > 0.5
     page = (folder / "report.md").read_text()
-    assert "circuit-tracer diff sprout sprout-bent bent.toml --quick" in page
+    assert "circuit-tracer diff sprout sprout-bent bent.toml" in page
     assert str(tmp_path) not in page
     table = pq.read_table(folder / "measurements.parquet").to_pylist()
     answers = [one for one in table if one["step"] == "behaviour" and one["family"]]

@@ -5,8 +5,7 @@ Steps 5 and 7; every rule is about edits that are the same for all prompts, on t
 * *restored*: the chosen features give back at least `HALF` of the lost answers, at the size that
   the loss limit allows;
 * *above controls*: more than the best random and the best matched ten, and so surely (interval);
-* *induced*: one of them alone makes the base lose at least `QUARTER` of those answers, and so
-  surely (interval);
+* *induced*: one of them alone makes the base lose at least `HALF` of those answers;
 * *in the base*: that feature varies with the context in the base, over at least `RANGE` of what the
   tuning changed;
 * *constant*: a chosen feature tells the two models apart wherever it is read (`CONSTANT` of all
@@ -38,7 +37,7 @@ from circuit_tracer.experiments.diff.results.report import DiffReport, Finding, 
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import whole_percent, with_interval
 
-HALF, QUARTER, RANGE, CONSTANT = 0.5, 0.25, 0.5, 0.95
+HALF, RANGE, CONSTANT = 0.5, 0.5, 0.95
 TEN, ONE, INDUCING = "ten by screening", "one by screening", "one that induces most"
 """Edits' names."""
 Carrier = Literal[
@@ -132,7 +131,7 @@ def _induced(one: EditRow) -> Finding:
     share = with_interval(one.share, percent=True)
     return Finding(
         "induced",
-        _surely(one.share.low - QUARTER, one.share.value - QUARTER),
+        "yes" if one.share.value >= HALF else "no",
         f"one feature alone makes the base lose {share} of these answers, for "
         f"{with_interval(one.loss, sign=True)} nats a token",
     )

@@ -107,7 +107,7 @@ def report(
         (report(restored=0.3), "no persona was found among the features"),
         (report(over=0.05), "no persona was found among the features"),
         (report(over=-0.2), "no persona was found among the features"),
-        (report(induced=0.2), "features restore the answers, but no persona was shown"),
+        (report(induced=0.46), "features restore the answers, but no persona was shown"),
         (report(base_range=0.5), "features restore the answers, but no persona was shown"),
         (report(tells=0.99), "no persona: L1/7 only says which of the two models this is"),
         (
