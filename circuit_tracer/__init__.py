@@ -43,6 +43,7 @@ _HOME = {
     "reopen": "circuit_tracer.workbench.opening",
     "save_graph": "circuit_tracer.graphs",
     "steer": "circuit_tracer.workbench.calls",
+    "totals": "circuit_tracer.workbench.calls",
     "trace": "circuit_tracer.workbench.calls",
     "trace_into": "circuit_tracer.workbench.tracing",
     "write_page": "circuit_tracer.workbench.viewing",
@@ -76,6 +77,7 @@ __all__ = [
     "reopen",
     "save_graph",
     "steer",
+    "totals",
     "trace",
     "trace_into",
     "write_page",
@@ -100,7 +102,7 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.dictionary import Dictionary
     from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
-    from circuit_tracer.workbench.calls import dissociate, steer, trace
+    from circuit_tracer.workbench.calls import dissociate, steer, totals, trace
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.opening import open_pair, reopen

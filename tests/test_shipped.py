@@ -157,6 +157,15 @@ def test_the_model_is_right_and_conservation_holds(transcoders: str) -> None:
     assert max(row.residuals[1] for row in both) <= 1e-10
 
 
+@pytest.mark.parametrize("transcoders", ["plt", "clt"])
+def test_tokens_errors_and_constants_sum_to_every_value(transcoders: str) -> None:
+    for export in exports(transcoders):
+        graph = export.kept.graph
+        values = graph.nodes.value[graph.target_rows]
+        found = [totals.value for totals in graph.info.totals]
+        assert found == pytest.approx(values, rel=1e-4, abs=1e-4)
+
+
 def test_per_layer_graphs_are_mostly_explained() -> None:
     found = rows("plt")
     assert statistics.median(row.completeness for row in found) >= 0.93

@@ -14,15 +14,22 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.attribution.columns import SourceColumns
+from circuit_tracer.attribution.conservation import GROSS_FLOOR, TOLERANCE
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
+from circuit_tracer.attribution.targets import ChosenTargets
+from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.graphs.token_text import target_text
+from circuit_tracer.graphs.token_totals import TokenTotals
+from circuit_tracer.models.devices import as_floats
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,13 @@ def total_effects(
     batch_size: int = 64,
     features: bool = True,
     sweep: Sweep | None = None,
+    through: bool = True,
 ) -> TotalEffects:
     """Total effects on `targets`, `batch_size` of them in one walk.
 
     Without `features` memory does not grow with their number: a long prompt has a hundred million
-    neurons. `sweep` saves laying the sources out again; its cotangents must be the model's own.
+    neurons. `sweep` saves laying the sources out again; its cotangents must be the model's own. Not
+    `through` the features, the effects are the direct ones: the targets' rows.
     """
     sweep = sweep or Sweep(model)
     columns, n = sweep.columns, len(targets)
@@ -70,8 +79,52 @@ def total_effects(
     )
     for batch in batches(targets, batch_size):
         place = _Placing(found, columns, batch)
-        found.constant[batch.chosen] = sweep.walk(targets, batch, place.take, through=True)
+        found.constant[batch.chosen] = sweep.walk(targets, batch, place.take, through=through)
     return found
+
+
+def token_totals(
+    model: LocalReplacementModel,
+    chosen: ChosenTargets,
+    *,
+    dtype: str,
+    batch_size: int = 64,
+    sweep: Sweep | None = None,
+) -> tuple[tuple[TokenTotals, ...], float, float]:
+    """Tokens' totals and direct effects on the explained targets, the largest conservation residual
+    of the totals, and its tolerance in `dtype`.
+
+    A residual is relative as in `check_conservation`. Raises ConservationError naming the worst
+    target when it lies above the tolerance.
+    """
+    sweep = sweep or Sweep(model)
+    targets, own = chosen.at_stream(model)
+    total, direct = (
+        total_effects(
+            model, targets, batch_size=batch_size, features=False, sweep=sweep, through=through
+        )
+        for through in (True, False)
+    )
+    constant = as_floats(total.constant) + as_floats(own)
+    tokens, errors = as_floats(total.tokens), as_floats(total.errors).sum((1, 2))
+    value = as_floats(chosen.value)
+    gross = np.abs(tokens).sum(1) + np.abs(as_floats(total.errors)).sum((1, 2)) + np.abs(constant)
+    missed = np.abs(tokens.sum(1) + errors + constant - value)
+    scale = np.maximum(np.maximum(np.abs(value), GROSS_FLOOR * gross), np.finfo(np.float64).tiny)
+    residuals = np.nan_to_num(missed / scale, nan=np.inf)
+    worst, tolerance = int(np.argmax(residuals)), TOLERANCE[dtype]
+    if residuals[worst] > tolerance:
+        raise ConservationError(
+            f'the total effects on the target "{target_text(chosen.targets[worst])}" miss its '
+            f"value by a share of {residuals[worst]:.2g}, and {dtype} allows {tolerance:.0e} (a "
+            "higher `dtype` helps if it is rounding; otherwise the wiring of this model is wrong)"
+        )
+    columns = zip(tokens, as_floats(direct.tokens), errors, constant, strict=True)
+    found = tuple(
+        TokenTotals(tuple(all_paths.tolist()), tuple(edges.tolist()), float(error), float(rest))
+        for all_paths, edges, error, rest in columns
+    )
+    return found, float(residuals[worst]), tolerance
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -25,10 +25,12 @@ from circuit_tracer.attribution.resources import memory_remedy, products, timed
 from circuit_tracer.attribution.selection import expand
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.targets import ChosenTargets, choose_targets, resolve_position
+from circuit_tracer.attribution.totals import token_totals
 from circuit_tracer.errors import DictionaryError, UsageError
 from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.graph import Graph, GraphInfo, NodeKind
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
+from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
@@ -116,8 +118,21 @@ def trace(
     (layer, feature) pairs. Raises PromptError, UsageError, DictionaryError, ConservationError, and
     CircuitTracerError when memory runs out.
     """
+    frozen = freeze(model, dictionary, prompt, settings or TraceSettings(), direction, on_progress)
+    return trace_frozen(model, frozen, labels=labels, on_progress=on_progress)
+
+
+def freeze(
+    model: Model,
+    dictionary: AnyDictionary,
+    prompt: str,
+    settings: TraceSettings,
+    direction: DirectionTarget | None,
+    on_progress: OnProgress | None,
+) -> Frozen:
+    """A prompt's pass, frozen, with the targets chosen. Raises what `trace` does."""
     check_together(dictionary, model)
-    prepared = prepare(model, prompt, settings or TraceSettings())
+    prepared = prepare(model, prompt, settings)
     if direction is not None:
         direction.check(model, prepared.settings)
     report = on_progress or (lambda progress: None)
@@ -127,9 +142,7 @@ def trace(
             capture = model.capture(list(prepared.ids), prepared.n_explained)
             check_wiring(capture, model.wiring)
         report(Progress("encode", 0, 0))
-        frozen = freeze_prompt(model, dictionary, prepared, capture, direction=direction)
-    del capture  # a sweep needs the memory
-    return trace_frozen(model, frozen, labels=labels, on_progress=on_progress)
+        return freeze_prompt(model, dictionary, prepared, capture, direction=direction)
 
 
 def prepare(model: Model, prompt: str, settings: TraceSettings) -> Prepared:
@@ -198,31 +211,59 @@ def trace_frozen(
     `trace` does.
     """
     assembler, prepared = sweep_frozen(frozen, on_progress), frozen.prepared
-    settings, ids = prepared.settings, prepared.ids
-    dtype = settings.cotangents or str(model.torch_dtype).removeprefix("torch.")
+    cotangents = prepared.settings.cotangents
+    dtype = cotangents or dtype_name(model)
     residual, tolerance = check_conservation(assembler, dtype)
-    audited = {"audit": asdict(audit(assembler))} if settings.cotangents else {}
-    info = GraphInfo(
-        prompt=prepared.prompt,
-        tokens=tuple(model.token_text(i) for i in ids),
-        token_ids=ids,
-        n_layers=model.n_layers,
-        targets=assembler.chosen.targets,
-        model=model.identity,
-        dictionary=frozen.model.dictionary.identity,
-        dtype=dtype,
-        conservation_residual=residual,
-        conservation_tolerance=tolerance,
-        settings=asdict(settings) | {"weights_dtype": model.weights_dtype} | audited,
-        versions=versions(),
-        logit_softcap=model.wiring.logit_softcap,
-    )
+    with memory_remedy(), products(), timed(prepared.seconds, "sweep"):
+        totals, *_ = token_totals(
+            frozen.model,
+            frozen.chosen,
+            dtype=dtype_name(model),
+            batch_size=prepared.settings.batch_size,
+            sweep=None if cotangents else assembler.sweep,
+        )
+    info = run_info(model, frozen, totals, residual, tolerance, dtype)
+    if cotangents:
+        info = replace(info, settings={**info.settings, "audit": asdict(audit(assembler))})
     return Trace(
         unordered=assembler.graph(info, partial(_labels, info, labels)),
         seconds=prepared.seconds,
         n_active=len(assembler.model.features),
         n_expanded=len(assembler.table) - assembler.n_logits,
     )
+
+
+def run_info(
+    model: Model,
+    frozen: Frozen,
+    totals: tuple[TokenTotals, ...],
+    residual: float,
+    tolerance: float,
+    dtype: str,
+) -> GraphInfo:
+    """The facts of a run, those of its graph."""
+    prepared = frozen.prepared
+    return GraphInfo(
+        prompt=prepared.prompt,
+        tokens=tuple(model.token_text(i) for i in prepared.ids),
+        token_ids=prepared.ids,
+        n_layers=model.n_layers,
+        targets=frozen.chosen.targets,
+        model=model.identity,
+        dictionary=frozen.model.dictionary.identity,
+        dtype=dtype,
+        conservation_residual=residual,
+        conservation_tolerance=tolerance,
+        settings=asdict(prepared.settings) | {"weights_dtype": model.weights_dtype},
+        versions=versions(),
+        logit_softcap=model.wiring.logit_softcap,
+        totals=totals,
+    )
+
+
+def dtype_name(model: Model) -> str:
+    """What a model computes in: "float32"."""
+    return str(model.torch_dtype).removeprefix("torch.")
 
 
 def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assembler:

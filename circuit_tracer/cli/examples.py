@@ -13,6 +13,7 @@ EXAMPLES = {
     "trace": (
         'trace "a banana is"',
         'trace "is a banana yellow ?" --contrast yes,no -t clt --slug yellow-or-not',
+        'trace "is a lemon yellow ?" --total',
         'echo "a lemon is" | circuit-tracer trace - --format pdf --routes 3',
         'trace "The capital of France is" -m meta-llama/Llama-3.2-1B '
         "-t mntss/transcoder-Llama-3.2-1B",

@@ -18,7 +18,7 @@ PANELS = {
     "Prompt and targets": "prompt chat system target contrast why_not target_feature "
     "target_direction target_prompts target_layer position max_n_logits desired_logit_prob",
     "Graph size": "max_feature_nodes coverage node_threshold edge_threshold edge_floor",
-    "Attribution": "zero_positions batch_size dtype heads trust",
+    "Attribution": "zero_positions batch_size dtype total_only heads trust",
     "Output": "out slug name format store max_nodes routes level plot figure width theme legend "
     "caption overwrite json",
     "Run": "device device_map threads seed limit retry_failed shard save_every engine ray_workers "

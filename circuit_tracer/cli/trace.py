@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, trace_options
+from circuit_tracer.cli import options, trace_options, trace_total
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
-from circuit_tracer.cli.options import option
+from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.trust.report import terminal as trust_terminal
@@ -76,18 +76,19 @@ def trace(
             help="Test the graph by intervening, in full; by default briefly with bundled models.",
         ),
     ] = None,
+    total_only: Annotated[
+        bool,
+        own(
+            "--total", help="Only what each token does to the targets, all paths summed: no graph."
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
     started = time.perf_counter()
+    trace_total.refuse_graphs_options(total_only)
     text = _prompt(prompt)
-    wanted = formats.check_formats(format or folders.DEFAULT_FORMATS, list(formats.FILE_NAMES))
-    formats.check_folder_name(out)
-    named = slugs.folder_for(out, slugs.slug_of(text), text)
-    folder = named if slug is None else out / slugs.check_slug(slug)
-    formats.check_drawing(wanted)
-    draws = formats.draws_nodes(wanted)
-    refuse_without("--max-nodes", needed="a --format that draws", there=draws)
+    wanted, folder = _formats(format), _folder(out, slug, text)
     refuse_with("--routes", other="--json", there=json)
     trace_options.refuse_idle(target, contrast, why_not)
     output = tracing.FolderSettings(
@@ -101,8 +102,10 @@ def trace(
     )
     wanted_direction = target_feature, target_direction, target_prompts, target_layer
     directions.check_directions(*wanted_direction)
-    output.check(folder, text, explains_logits=wanted_direction[:3] == (None, None, None))
+    if not total_only:
+        output.check(folder, text, explains_logits=wanted_direction[:3] == (None, None, None))
     computed_in, cotangents = opening.parse_dtype(dtype)
+    trace_total.refuse_cotangents(there=total_only and cotangents is not None)
     settings = trace_options.trace_settings(cotangents)
     nothing = "nothing was written, and the same command starts from the beginning"
     with if_interrupted(nothing), progress_line() as report:
@@ -122,9 +125,15 @@ def trace(
         refuse_with("--transcoders-format", other=neurons, there=is_neurons)
         direction = directions.direction_target(opened, *wanted_direction)
         load = time.perf_counter() - started
-        done = tracing.trace_into(
-            folder, opened, text, settings, output, direction=direction, on_progress=report
-        )
+        if total_only:
+            totals = tracing.totals_only(opened, text, settings, direction, report)
+        else:
+            done = tracing.trace_into(
+                folder, opened, text, settings, output, direction=direction, on_progress=report
+            )
+    if total_only:
+        trace_total.print_totals(totals, json=json)
+        return
     if done is None:
         return  # the first process prints and writes, the others only computed
     total = time.perf_counter() - started
@@ -133,6 +142,22 @@ def trace(
         print_json(done.record())
     else:
         _print(done, routes)
+
+
+def _formats(asked: list[str] | None) -> list[str]:
+    """What to write, all of it possible here."""
+    wanted = formats.check_formats(asked or folders.DEFAULT_FORMATS, list(formats.FILE_NAMES))
+    formats.check_drawing(wanted)
+    draws = formats.draws_nodes(wanted)
+    refuse_without("--max-nodes", needed="a --format that draws", there=draws)
+    return wanted
+
+
+def _folder(out: Path, slug: str | None, text: str) -> Path:
+    """The prompt's own."""
+    formats.check_folder_name(out)
+    named = slugs.folder_for(out, slugs.slug_of(text), text)
+    return named if slug is None else out / slugs.check_slug(slug)
 
 
 def _prompt(argument: str) -> str:

@@ -20,6 +20,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from circuit_tracer.graphs.token_totals import TokenTotals
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -273,6 +275,8 @@ class GraphInfo:
     logit_softcap: float | None = None
     """The cap c of a model that ends in c * tanh(logit / c), as Gemma 2 does. The targets' logits
     and edges are then before the cap, their probabilities after it. None without one."""
+    totals: tuple[TokenTotals, ...] = ()
+    """What every token does to each target; empty where it is not known (imported graphs)."""
 
 
 @dataclass(frozen=True)

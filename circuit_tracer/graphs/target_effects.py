@@ -41,7 +41,8 @@ class TargetEffects(NamedTuple):
 def target_effects(graph: Graph) -> TargetEffects:
     """Effects on the first `MOST_TARGETS` targets; worked out once a graph.
 
-    Edges that the trace did not keep are missing in it.
+    Tokens' effects are the exact ones where the graph has them (token_totals.py); edges that the
+    trace did not keep are missing in all others.
     """
     known: TargetEffects | None = vars(graph).get(_EFFECTS)
     if known is None:
@@ -71,4 +72,15 @@ def _walked(graph: Graph) -> TargetEffects:
                 total[:, column] += np.bincount(here.source, arriving, minlength=len(nodes))
         if nodes.kind[first] == NodeKind.LOGIT:
             direct = total.copy()
+    _put_exact(graph, direct, total)
     return TargetEffects(direct, total)
+
+
+def _put_exact(graph: Graph, direct: Floats, total: Floats) -> None:
+    """Tokens' own effects, to which no budget and no dropped edge matters, where they are known."""
+    tokens = graph.nodes.of_kind(NodeKind.EMBEDDING)
+    at = graph.nodes.position[tokens]
+    for column, exact in enumerate(graph.info.totals[: total.shape[1]]):
+        some = at < len(exact.total)
+        direct[tokens[some], column] = np.asarray(exact.direct)[at[some]]
+        total[tokens[some], column] = np.asarray(exact.total)[at[some]]

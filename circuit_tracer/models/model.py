@@ -35,7 +35,7 @@ from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
 from circuit_tracer.models.parts import ReadPoint, WritePoint
-from circuit_tracer.models.token_names import TokenNames
+from circuit_tracer.models.token_names import TokenNames, unknown_word
 from circuit_tracer.models.wiring import Wiring
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
@@ -174,7 +174,7 @@ class Model:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
-            word = _unknown_word(self.tokenizer, text, unknown)
+            word = unknown_word(self.tokenizer, text, unknown)
             raise PromptError(
                 f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
                 f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"
@@ -294,18 +294,6 @@ class Model:
         return torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
         )
-
-
-def _unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
-    """The first part of the prompt that the vocabulary lacks, as it was typed."""
-    if not tokenizer.is_fast:
-        return prompt
-    encoded = tokenizer(
-        prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True
-    )
-    place = encoded["input_ids"].index(unknown)
-    start, end = encoded["offset_mapping"][place]
-    return prompt[start:end]
 
 
 def open_model(

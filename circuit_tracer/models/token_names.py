@@ -131,3 +131,15 @@ class TokenNames:
             return []  # half a character, which tokenizers do not take
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return [int(token_id) for token_id in ids]
+
+
+def unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
+    """The first part of the prompt that the vocabulary lacks, as it was typed."""
+    if not tokenizer.is_fast:
+        return prompt
+    encoded = tokenizer(
+        prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+    )
+    place = encoded["input_ids"].index(unknown)
+    start, end = encoded["offset_mapping"][place]
+    return prompt[start:end]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from circuit_tracer.graphs.graph import Graph
@@ -81,6 +81,15 @@ def stripes(layout: Layout, n_layers: int) -> str:
     return "".join(parts)
 
 
+def _totals(graph: Graph, layout: Layout) -> Iterator[str]:
+    """Under the positions what each token does to the first target along all paths."""
+    totals = graph.info.totals[0].total if graph.info.totals else ()
+    for column in layout.columns:
+        if not column.is_gap and column.first < len(totals):
+            words, at = f"{totals[column.first]:+.1f}", (column.centre, layout.height + 19)
+            yield quiet(words, *at, font_size=8.0, text_anchor="middle")
+
+
 def axis(graph: Graph, layout: Layout) -> str:
     """Token positions under the columns; the text of tokens that have no node of their own."""
     nodes = graph.nodes
@@ -98,4 +107,5 @@ def axis(graph: Graph, layout: Layout) -> str:
         parts.append(quiet(place, column.centre, below, font_size=size, text_anchor="middle"))
     if not layout.smallest:
         parts.append(quiet("token", 6, middle + 3.5, font_size=10))
+        parts += _totals(graph, layout)
     return "".join(parts)

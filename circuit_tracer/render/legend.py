@@ -24,6 +24,7 @@ from circuit_tracer.render.svg_page import (
     shift,
 )
 from circuit_tracer.render.text import shorten_to_width, text_width
+from circuit_tracer.render.totals import below_tokens
 
 LegendKind = Literal["none", "short", "full"]
 LEGENDS: tuple[LegendKind, ...] = ("none", "short", "full")
@@ -74,7 +75,8 @@ def legend(
         for sentence in selection.sentences()
         if not (drawn and sentence.startswith("All "))
     ]
-    sentences = (READING, on_edges, drawn, *chosen, softcap_line(pruned.graph))
+    effects = below_tokens(pruned.graph.info)
+    sentences = (READING, on_edges, drawn, *chosen, effects, softcap_line(pruned.graph))
     below, y = paragraph(" ".join(sentences), 0, height + 19, width)
     rule = line((0, 0), (width, 0), palette.RULE)
     return Block("".join([rule, *placed, below]), y - 9)

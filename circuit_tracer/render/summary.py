@@ -24,6 +24,10 @@ from circuit_tracer.render.terminal import (
     titled,
 )
 from circuit_tracer.render.text import shorten
+from circuit_tracer.render.totals import effects
+
+MOST_TOKENS = 8
+"""Tokens whose effects are listed, those with most."""
 
 
 def summary(
@@ -34,13 +38,17 @@ def summary(
     section: RenderableType | None = None,
     carried: Mapping[tuple[int, int], str] | None = None,
 ) -> RenderableType:
-    """The trace on one screen: tokens, targets, scores, strongest routes (none if None).
+    """The trace on one screen: tokens, targets, what tokens do to the first, scores, strongest
+    routes (none if None).
 
     `section` is shown in place of the routes, where it is given; `carried` as in `routes`.
     """
     gap, capped = Text(""), softcap_line(pruned.graph)
     parts = [*titled("Tokens", tokens(pruned.graph, width=width)), gap]
     parts += titled("Targets", targets(pruned.graph), *([note(capped)] if capped else []), gap)
+    info = pruned.graph.info
+    if info.totals:
+        parts += [*effects(info, limit=MOST_TOKENS), gap]
     parts += titled("Scores", scores(pruned), gap)
     if section is not None:
         parts += [section, gap]

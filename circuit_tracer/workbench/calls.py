@@ -8,6 +8,7 @@ from typing import Any
 
 from circuit_tracer import attribution
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.totals_tracing import trace_totals
 from circuit_tracer.attribution.tracing import Progress
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError
@@ -16,6 +17,7 @@ from circuit_tracer.experiments.dissociation.results import Report as Dissociati
 from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.pruning import check_thresholds
+from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.interventions.steering import Steered, dose_curve
 from circuit_tracer.models import Model
@@ -34,8 +36,9 @@ from circuit_tracer.workbench.feature_edits import steer_prompts
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
 from circuit_tracer.workbench.progress import silent
-from circuit_tracer.workbench.results import WIDTH, Report
+from circuit_tracer.workbench.results import WIDTH, Listing, Report
 from circuit_tracer.workbench.shipped import find_given
+from circuit_tracer.workbench.token_effects import totals_listed
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 from circuit_tracer.workbench.traced_graph import TracedGraph
 
@@ -82,15 +85,12 @@ def trace(
     >>> [target.token for target in g.targets]
     ['yellow']
     """
-    _check_prompt(prompt)
     check_thresholds(node_threshold, edge_threshold)
     weights, cotangents = parse_dtype(dtype)
     if cotangents is not None:
         settings.setdefault("cotangents", cotangents)
     wanted = target_feature, target_direction, target_prompts, target_layer
-    check_directions(*wanted)
-    words = (targets,) if isinstance(targets, str) else tuple(targets)
-    asked = made_from(TraceSettings, {"targets": words, **settings})
+    asked = _asked(prompt, targets, wanted, settings)
     opened = accepted(model, transcoders, device=device, dtype=weights)
     note_forms(opened.model, given_tokens(asked))
     traced = attribution.trace(
@@ -104,6 +104,55 @@ def trace(
     )
     pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     return TracedGraph(opened.labelled(pruned), opened=opened)
+
+
+def totals(
+    prompt: str,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    transcoders: AnyTranscoders | None = None,
+    targets: str | Sequence[str] = (),
+    target_feature: str | None = None,
+    target_direction: str | Path | None = None,
+    target_prompts: tuple[Prompts, Prompts] | None = None,
+    target_layer: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Listing[TokenTotals]:
+    """What every token does to each target along all paths at once, without a graph.
+
+    Arguments as in `trace`; what budgets a graph has no effect, because nothing is left out. An
+    item for each target, as `g.totals()` gives them: `total`, `direct` and `shares` by position,
+    `error`, `constant`, `value`. Raises what `trace` raises.
+
+    >>> import circuit_tracer as ct
+    >>> effects = ct.totals("a banana is", model="sprout", targets=["yellow"])[0]
+    >>> [round(share, 1) for share in effects.shares]
+    [0.1, 0.2, 0.5, 0.1]
+    """
+    weights, cotangents = parse_dtype(dtype)
+    if cotangents is not None:
+        raise UsageError(f"`dtype` {dtype} is of a graph's rows; totals take the model's own")
+    wanted = target_feature, target_direction, target_prompts, target_layer
+    asked = _asked(prompt, targets, wanted, settings)
+    opened = accepted(model, transcoders, device=device, dtype=weights)
+    note_forms(opened.model, given_tokens(asked))
+    direction = direction_target(opened, *wanted)
+    pair = opened.model, opened.dictionary
+    traced = trace_totals(*pair, prompt, asked, direction=direction, on_progress=on_progress)
+    return totals_listed(traced.info)
+
+
+def _asked(
+    prompt: object, targets: str | Sequence[str], wanted: Any, settings: Mapping[str, Any]
+) -> TraceSettings:
+    """The settings of a call, checked with what it explains."""
+    _check_prompt(prompt)
+    check_directions(*wanted)
+    words = (targets,) if isinstance(targets, str) else tuple(targets)
+    return made_from(TraceSettings, {"targets": words, **settings})
 
 
 def _check_prompt(prompt: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import NodeKind, PrunedGraph, Target, best_paths, to_networkx
 from circuit_tracer.graphs.adjacency import Adjacency, adjacency
 from circuit_tracer.graphs.files.records import edge_table, node_table, route_table
@@ -15,6 +16,7 @@ from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import Path as Route
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.graphs.token_text import target_texts
+from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.render.describe import value_text
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import leading_routes, one_line
@@ -24,6 +26,7 @@ from circuit_tracer.render.text import printable
 from circuit_tracer.workbench.named_nodes import source_rows, target_rows
 from circuit_tracer.workbench.results import WIDTH, Listing
 from circuit_tracer.workbench.tables import Table
+from circuit_tracer.workbench.token_effects import totals_listed
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -162,6 +165,26 @@ class GraphTables:
             [Text(lines, no_wrap=True, overflow="ignore")],
             lambda: route_table(pruned, routes),
         )
+
+    def totals(self) -> Listing[TokenTotals]:
+        """What every token does to each target: `total` along all paths at once, `direct` alone.
+
+        Signed, by position, in units of the target's value: tokens, `error` and `constant` sum to
+        it. `shares` are of all tokens' |total| (0..1). Raises UsageError for a graph that was not
+        traced here.
+
+        >>> import circuit_tracer as ct
+        >>> g = ct.trace("a banana is", targets=["yellow"])
+        >>> effects = g.totals()[0]
+        >>> g.tokens[max(range(4), key=lambda i: effects.total[i])]
+        'banana'
+        """
+        info = self.pruned.graph.info
+        if not info.totals:
+            raise UsageError(
+                "this graph does not have the tokens' total effects; trace the prompt again"
+            )
+        return totals_listed(info)
 
     def show(self) -> None:
         """Print tokens, targets, scores and the strongest routes, as `circuit-tracer show` does.

@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs import Edges, Graph, NodeKind, node_name, node_names
+from circuit_tracer.graphs import Edges, Graph, NodeKind, PrunedGraph, node_name, node_names
 from circuit_tracer.graphs.named_tokens import named_positions, named_targets
+from circuit_tracer.graphs.routes.paths import nth_path
 from circuit_tracer.graphs.token_text import shown
 
 
@@ -42,6 +43,17 @@ def named_edge(graph: Graph, source: str, target: str, where: str) -> Edges:
     source_row = _one_row(graph, source, source_rows(graph, source, where), where)
     target_row = _one_row(graph, target, target_rows(graph, target, where), where)
     return edges_along(graph, [source_row, target_row])
+
+
+def edges_asked(
+    pruned: PrunedGraph, edge: tuple[str, str] | None, route: int | None
+) -> Edges | None:
+    """The `edge` of two names, or those along the n-th best `route`; UsageError for both."""
+    if edge is not None and route is not None:
+        raise UsageError("`edge` and `route` exclude each other; give one of them")
+    if edge is not None:
+        return named_edge(pruned.graph, *edge, "`edge`")
+    return None if route is None else edges_along(pruned.graph, nth_path(pruned, route).rows)
 
 
 def edges_along(graph: Graph, rows: Sequence[int]) -> Edges:

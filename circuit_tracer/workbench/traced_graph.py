@@ -15,7 +15,6 @@ from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.trust.results_file import as_stored, read_verdict, verdict_in
 from circuit_tracer.graphs import Edges, PrunedGraph, prune
 from circuit_tracer.graphs.head_loadings import HeadLoadings, are_strongest
-from circuit_tracer.graphs.routes.paths import nth_path
 from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.legend import LEGENDS, LegendKind
 from circuit_tracer.render.page_size import THEMES, Theme, finished
@@ -25,7 +24,7 @@ from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
 from circuit_tracer.workbench.graph_tables import GraphTables
 from circuit_tracer.workbench.head_listings import edges_listed, heads_listed
-from circuit_tracer.workbench.named_nodes import edges_along, named_edge
+from circuit_tracer.workbench.named_nodes import edges_asked
 from circuit_tracer.workbench.results import Figure, Listing, Report
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.viewing import graph_page, is_page, shown, write_text_page
@@ -289,16 +288,10 @@ class TracedGraph(GraphTables):
         >>> len(heads), heads[0].share >= heads[1].share
         (3, True)
         """
-        if edge is not None and route is not None:
-            raise UsageError("`edge` and `route` exclude each other; give one of them")
-        pruned = self.pruned
-        if edge is not None:
-            edges = named_edge(pruned.graph, *edge, "`edge`")
-        elif route is not None:
-            edges = edges_along(pruned.graph, nth_path(pruned, route).rows)
-        else:
-            return heads_listed(pruned, self._loadings(), top)
-        return edges_listed(pruned, edges, self._loadings(edges), top)
+        edges = edges_asked(self.pruned, edge, route)
+        if edges is None:
+            return heads_listed(self.pruned, self._loadings(), top)
+        return edges_listed(self.pruned, edges, self._loadings(edges), top)
 
     def qk(self, head: str, query: str, key: str, *, top: int = 5) -> Report[QkAttribution]:
         """Why a head looks where it looks: its score, before the softmax, in exact terms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from circuit_tracer import attribution
 from circuit_tracer.attribution.directions import DirectionTarget
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.totals_tracing import TracedTotals, trace_totals
 from circuit_tracer.attribution.tracing import Progress, Trace
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs import PrunedGraph, prune
+from circuit_tracer.graphs.files.records import totals_table
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
@@ -67,6 +69,7 @@ class TracedFolder:
                 }
                 for target in info.targets
             ],
+            "totals": totals_table(info),
             "scores": asdict(pruned.scores),
             "conservation": {
                 "max_relative_residual": info.conservation_residual,
@@ -192,14 +195,8 @@ def _traced(
     direction: DirectionTarget | None,
     report: Report,
 ) -> Trace:
-    """The graph itself; what a long sweep will take stays to be read."""
+    """The graph itself."""
     note_forms(opened.model, given_tokens(settings))
-
-    def tell(now: Progress) -> None:
-        if now.note and now.seconds > LONG:
-            logger.info(now.note)  # also where there is no terminal
-        report(now.stage, now.done, now.total)
-
     return attribution.trace(
         opened.model,
         opened.dictionary,
@@ -207,8 +204,38 @@ def _traced(
         settings,
         direction=direction,
         labels=opened.labels,
-        on_progress=tell,
+        on_progress=_telling(report),
     )
+
+
+def totals_only(
+    opened: Opened,
+    prompt: str,
+    settings: TraceSettings,
+    direction: DirectionTarget | None,
+    report: Report,
+) -> TracedTotals:
+    """What the tokens do to the targets, without a graph; raises what `attribution.trace` does."""
+    note_forms(opened.model, given_tokens(settings))
+    return trace_totals(
+        opened.model,
+        opened.dictionary,
+        prompt,
+        settings,
+        direction=direction,
+        on_progress=_telling(report),
+    )
+
+
+def _telling(report: Report) -> Callable[[Progress], None]:
+    """Progress as a report; what a long sweep will take stays to be read."""
+
+    def tell(now: Progress) -> None:
+        if now.note and now.seconds > LONG:
+            logger.info(now.note)  # also where there is no terminal
+        report(now.stage, now.done, now.total)
+
+    return tell
 
 
 def _is_quick_to_test(pruned: PrunedGraph) -> bool:

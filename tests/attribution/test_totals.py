@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tracer.attribution import TraceSettings, sources, sweep, trace
+from circuit_tracer.attribution import TraceSettings, sources, sweep, totals, trace
 from circuit_tracer.attribution.columns import SourceColumns
 from circuit_tracer.attribution.sweep import SweepTargets
 from circuit_tracer.attribution.totals import TotalEffects, total_effects
+from circuit_tracer.attribution.totals_tracing import trace_totals
+from circuit_tracer.errors import ConservationError
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.models import frozen as attention
 from circuit_tracer.transcoders.neurons import open_neurons
@@ -38,18 +40,18 @@ each_dtype = pytest.mark.parametrize(
 )
 
 
-def dense(both: Frozen, totals: TotalEffects) -> Tensor:
+def dense(both: Frozen, found: TotalEffects) -> Tensor:
     """(n, columns) as the sweep's columns are."""
     columns = SourceColumns.of(both.replacement)
-    assert totals.features is not None
-    table = on_host(totals.tokens.new_zeros(len(totals.tokens), columns.count))
-    table[:, : columns.n_tokens] = on_host(totals.tokens)
+    assert found.features is not None
+    table = on_host(found.tokens.new_zeros(len(found.tokens), columns.count))
+    table[:, : columns.n_tokens] = on_host(found.tokens)
     for layer in range(columns.n_layers):
         start, end = columns.layer_start[layer : layer + 2]
         first = columns.first_feature(layer)
-        table[:, first : first + end - start] = on_host(totals.features[:, start:end])
+        table[:, first : first + end - start] = on_host(found.features[:, start:end])
         first = columns.first_error(layer)
-        table[:, first : first + columns.n_errors] = on_host(totals.errors[:, layer])
+        table[:, first : first + columns.n_errors] = on_host(found.errors[:, layer])
     return table
 
 
@@ -121,8 +123,8 @@ def test_tokens_errors_and_constant_sum_to_the_models_logits(
 ) -> None:
     both = frozen(family, dtype=torch.float32, **setup)
     at, token = last_logits(both)
-    totals = total_effects(both.replacement, logit_targets(both.model, both.replacement, at, token))
-    value = totals.value
+    found = total_effects(both.replacement, logit_targets(both.model, both.replacement, at, token))
+    value = found.value
     final = both.replacement.final.bias
     own = both.model.wiring.unembedding_bias()
     if final is not None:
@@ -177,6 +179,28 @@ def columns_of(both: Frozen, graph: Graph) -> np.ndarray[Any, Any]:
     start = np.array(columns.layer_start)[nodes.layer[: len(kind)]]
     numbers = start + (found - both.replacement.n_zeroed) * width + nodes.feature[: len(kind)]
     return np.where(kind == NodeKind.EMBEDDING, found, columns.of_features(np.maximum(numbers, 0)))
+
+
+def test_a_graph_has_its_tokens_totals_with_their_direct_edges() -> None:
+    both = frozen(dtype=torch.float32, kind="clt", skip=True)
+    graph = trace(both.model, both.replacement.dictionary, PROMPT, TraceSettings()).graph
+    edges, n = graph.edges, both.replacement.n_tokens
+    for row, of_target in zip(graph.target_rows.tolist(), graph.info.totals, strict=True):
+        assert of_target.value == pytest.approx(graph.nodes.value[row], rel=1e-5, abs=1e-5)
+        assert sum(of_target.shares) == pytest.approx(1)
+        direct = np.zeros(n)
+        here = (edges.target == row) & (edges.source < n)
+        direct[edges.source[here]] = edges.weight[here]
+        assert of_target.direct == pytest.approx(direct, abs=1e-5)
+    others = all_paths(graph)[:, :n]
+    assert np.array([one.total for one in graph.info.totals]) == pytest.approx(others, abs=1e-4)
+
+
+def test_totals_that_miss_the_value_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = frozen(dtype=torch.float32, kind="plt")
+    monkeypatch.setitem(totals.TOLERANCE, "float32", 1e-12)
+    with pytest.raises(ConservationError, match="total effects"):
+        trace_totals(both.model, both.replacement.dictionary, PROMPT, TraceSettings())
 
 
 @pytest.mark.parametrize("batch", [1, 7])

@@ -27,6 +27,8 @@ def graph(tmp_path: Path) -> str:
     [
         ((*TRACE, "--format", "json", "--top-n", "9"), "--max-nodes", "--format that draws"),
         ((*TRACE, "--json", "-k", "3"), "--routes", "--json"),
+        ((*TRACE, "--total", "--coverage", "0.9"), "--coverage", "--total"),
+        ((*TRACE, "--total", "--dtype", "bf16"), "--dtype", "--total"),
         ((*TRACE, "--target", "yellow", "--max-n-logits", "3"), "--max-n-logits", "--target"),
         ((*TRACE, "--contrast", "a,b", "--desired-logit-prob", "1"), "--desired-logit", "--contr"),
         ((*TRACE, "--why-not", "a", "--max-n-logits", "3"), "--max-n-logits", "--why-not"),

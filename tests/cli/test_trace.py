@@ -51,11 +51,24 @@ def test_the_terminal_tells_tokens_targets_scores_and_routes(banana: Banana) -> 
     assert max(len(line) for line in text.splitlines()) <= 200
 
 
+def test_total_alone_gives_the_graphs_totals_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    whole = json.loads(run("trace", "bananas are", "--json", "--device", "cpu").out)
+    shutil.rmtree(tmp_path / "outputs")
+    alone = json.loads(run("trace", "bananas are", "--total", "--json", "--device", "cpu").out)
+    assert not list(tmp_path.iterdir())
+    assert alone["conservation"]["max_relative_residual"] <= 1e-4
+    for mine, theirs in zip(alone["totals"], whole["totals"], strict=True):
+        tokens = [one["total"] for one in mine["tokens"]]
+        assert tokens == pytest.approx([one["total"] for one in theirs["tokens"]], abs=1e-4)
+        assert sum(tokens) + mine["error"] + mine["constant"] == pytest.approx(mine["value"])
+        assert mine["value"] == pytest.approx(theirs["value"], abs=1e-4)
+
+
 def test_json_has_the_promised_keys(run: Run) -> None:
     outcome = run("trace", "bananas are", "--json", "--format", "svg", "--device", "cpu")
     record = json.loads(outcome.out)
     assert set(record) == {
-        *("prompt", "tokens", "targets", "scores", "conservation", "counts"),
+        *("prompt", "tokens", "targets", "totals", "scores", "conservation", "counts"),
         *("seconds", "settings", "trust", "files"),
     }
     assert set(record["targets"][0]) == {"token", "position", "probability", "logit"}

@@ -107,6 +107,12 @@ def info_from_plain(record: Any) -> GraphInfo:
             )
         _expect(0 <= target.position < n, "position", target.position, "a place in the prompt")
         _expect_share("probability", target.probability)
+    if len(info.totals) not in (0, len(info.targets)):
+        raise ValueError("totals need one entry for each target, or none")
+    for totals in info.totals:
+        _expect(len(totals.total) <= n, "total", len(totals.total), "a number for a token")
+        if len(totals.total) != len(totals.direct):
+            raise ValueError("as many direct effects as total ones are needed")
     return info
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.files.q_params import notes_of
-from circuit_tracer.graphs.graph import Floats, NodeKind, node_names
+from circuit_tracer.graphs.graph import Floats, GraphInfo, NodeKind, node_names
 from circuit_tracer.graphs.influence import edge_influence, totals
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.head_paths import HeadPath
@@ -112,6 +112,28 @@ def graph_record(pruned: PrunedGraph, n_nodes: int, n_edges: int) -> dict[str, A
         "nodes": node_table(pruned, n_nodes),
         "edges": edge_table(pruned, n_edges),
     }
+
+
+def totals_table(info: GraphInfo) -> list[dict[str, Any]]:
+    """What every token does to each target, and what else makes its value; empty where that is not
+    known. `total` is along all paths, `direct` the token's own edge, `share` of all |totals|."""
+    return [
+        {
+            "target": target.token,
+            "position": target.position,
+            "value": totals.value,
+            "error": totals.error,
+            "constant": totals.constant,
+            "tokens": [
+                {"position": i, "token": info.tokens[i], "direct": direct, "total": total}
+                | {"share": share}
+                for i, (direct, total, share) in enumerate(
+                    zip(totals.direct, totals.total, totals.shares, strict=True)
+                )
+            ],
+        }
+        for target, totals in zip(info.targets, info.totals, strict=False)
+    ]
 
 
 def route_table(pruned: PrunedGraph, paths: Sequence[Path]) -> list[dict[str, Any]]:
