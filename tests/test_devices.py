@@ -58,9 +58,9 @@ def walks_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Way down of a sweep: nothing crosses but at the places that models/devices.py documents."""
     walk = Sweep.walk
 
-    def guarded(self: Sweep, *arguments: Any) -> Tensor:
+    def guarded(self: Sweep, *arguments: Any, **named: Any) -> Tensor:
         with nothing_crosses():
-            return walk(self, *arguments)
+            return walk(self, *arguments, **named)
 
     def counted(mask: Tensor) -> tuple[Tensor, ...]:
         with nothing_crosses(False):
@@ -296,9 +296,11 @@ def test_a_fault_planted_in_the_sweep_is_found(
 def test_a_fault_planted_where_sources_are_read_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     read = ListedSources.read
 
-    def counted(self: ListedSources, layer: int, cotangent: Tensor, *others: Any) -> Tensor:
+    def counted(
+        self: ListedSources, layer: int, cotangent: Tensor, *others: Any, **named: Any
+    ) -> Tensor:
         assert len(cotangent.nonzero())
-        return read(self, layer, cotangent, *others)
+        return read(self, layer, cotangent, *others, **named)
 
     monkeypatch.setattr(ListedSources, "read", counted)
     with pytest.raises(DeviceError, match="waits"):

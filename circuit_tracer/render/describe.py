@@ -43,9 +43,12 @@ def short_label(graph: Graph, row: int) -> str:
 
 
 def called(graph: Graph, row: int) -> str:
-    """`short_label`, for a feature after its id: "L3/117 banana → yellow"."""
+    """`short_label`, for a feature after its id: "L3/117 banana → yellow".
+
+    What stands for several features (index -1) has no id.
+    """
     nodes, label = graph.nodes, short_label(graph, row)
-    if nodes.kind[row] != NodeKind.FEATURE:
+    if nodes.kind[row] != NodeKind.FEATURE or nodes.feature[row] < 0:
         return label
     name = feature_id(graph, row)
     return label if label == name else f"{name} {label}"

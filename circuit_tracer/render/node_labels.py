@@ -79,7 +79,7 @@ def measured_nodes(
         else:
             influence = float(pruned.influence[row])
             words, room = called(pruned.graph, row), label_width
-            if kind is NodeKind.FEATURE:
+            if kind is NodeKind.FEATURE and nodes.feature[row] >= 0:
                 room += ID_ROOM * text_width(f"{feature_id(pruned.graph, row)} ", LABEL_SIZE)
             node = _disc(row, words, room, influence, largest)
         cells.setdefault((position, int(nodes.layer[row])), []).append(node)

@@ -26,10 +26,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A graph of a feature of the other dictionary, in every form."""
     out = tmp_path_factory.mktemp("directions")
     forms = [part for form in ("json", "svg", "html", "csv") for part in ("--format", form)]
-    done = run_command(
-        *(*TRACE, "--target-feature", "clt:L2/35", "--heads", *forms),
-        *("-o", str(out), "--slug", "fires"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "120")  # no cell of the table of targets is wrapped
+        done = run_command(
+            *(*TRACE, "--target-feature", "clt:L2/35", "--heads", *forms),
+            *("-o", str(out), "--slug", "fires"),
+        )
     assert done.code == 0, done.err
     assert "clt L2/35" in done.out
     assert "direction at the MLP of layer 2" in done.out

@@ -99,7 +99,7 @@ def test_lists_are_one_line_each_in_a_pipe_and_wrapped_where_columns_says(
     monkeypatch.delenv("COLUMNS")
     assert run("models", "list").out.split() == narrow.split()
     assert [line.split()[0] for line in run("models", "list").out.splitlines()] == [
-        *("sprout", "sprout-two-pages", "smollm2")
+        *("sprout", "sprout-bent", "sprout-two-pages", "smollm2")
     ]
 
 
@@ -150,7 +150,7 @@ def test_shells_complete_commands_and_options(run: Run, monkeypatch: pytest.Monk
         ("circuit-tracer runs ex", "2", "export"),
         ("circuit-tracer trace --node", "2", "--node-threshold"),
         ('circuit-tracer trace "a banana" -m sp', "4", " ".join(bundled_models())),
-        ("circuit-tracer trace x -t ", "4", "clt plt neurons"),
+        ("circuit-tracer trace x -t ", "4", "clt plt resid neurons"),
         ("circuit-tracer render x --theme l", "4", "light"),
         ("circuit-tracer export x --to g", "4", "graphml gexf"),
         ("circuit-tracer transcoders inspect sprout/c", "3", "sprout/clt"),

@@ -169,6 +169,7 @@ def test_models_transcoders_and_doctor_look_sound(run: Run) -> None:
     assert {(row["model"], row["name"]) for row in rows} == {
         ("sprout", "plt"),
         ("sprout", "clt"),
+        ("sprout-bent", "resid"),
         ("sprout-two-pages", "plt"),
     }
     assert "FVU" in run("transcoders", "inspect", "sprout/plt").out

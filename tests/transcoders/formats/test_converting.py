@@ -117,7 +117,7 @@ def test_what_circuit_tracer_would_read_otherwise_is_reported(tmp_path: Path) ->
 
 def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
     CASES["sparsify"].write(tmp_path / "set", raw_layers())
-    with pytest.raises(UsageError, match="ours or circuit-tracer, not to"):
+    with pytest.raises(UsageError, match="ours, circuit-tracer or saelens, not to"):
         convert(tmp_path / "set", tmp_path / "out", "npz")
     with pytest.raises(OutputError, match="is the dictionary itself"):
         convert(tmp_path / "set", tmp_path / "set", "ours")

@@ -136,12 +136,12 @@ def _of_random_dictionary(study: Study, dictionary: Dictionary) -> Iterator[Cand
 
 def random_dictionary(dictionary: Dictionary, given: Streams, *, seed: int) -> Dictionary:
     """Random directions from the mean of ordinary text, as many and as many active at a token."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     layers = list(dictionary.layers)
     for i, number in enumerate(dictionary.numbers):
         one, text = layers[number], given.text_base[:, i]
         active = (one.encode(text) != 0).sum(1).double().mean()
-        rows = torch.randn(one.W_enc.shape, generator=generator).to(one.W_enc)
+        rows = torch.randn(one.W_enc.shape, generator=generator, device="cpu").to(one.W_enc)
         rows = rows / rows.norm(dim=1, keepdim=True)
         mean = text.mean(0)
         layers[number] = replace(

@@ -153,7 +153,7 @@ class _Patch:
     def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
         """What the features write as in the donor, all else as it is."""
         one = self.dictionary.layers[layer]
-        index = torch.as_tensor(self.features[layer]).to(given.device)
+        index = torch.as_tensor(self.features[layer], device=given.device)
         change = (one.encode(self.donor[layer]) - one.encode(given))[..., index]
         change[:, : self.first] = 0
         return given + change @ one.decoder_rows(index, layer)

@@ -104,7 +104,8 @@ def replaced_contrasts(model: Model, dictionary: Dictionary, asks: Sequence[Ask]
         activity = model.mlp_activity(ids, dictionary.reads, dictionary.writes)
         substitute = replacement(dictionary, activity.outputs, first)
         logits = model.replaced(ids, substitute, dictionary.reads, dictionary.writes)[:, -1]
-        words = torch.tensor([(asks[row].plus, asks[row].minus) for row in rows]).to(ids)
+        pairs = [(asks[row].plus, asks[row].minus) for row in rows]
+        words = torch.tensor(pairs, device=ids.device)
         plus, minus = logits.gather(1, words).unbind(1)
         found[rows] = as_floats(plus - minus)
     return found

@@ -137,7 +137,8 @@ def gradients(model: Model, asks: Sequence[Ask], layers: tuple[int, ...]) -> Flo
         leaf, ids = _Leaf(layers), token_ids(model, asks, rows)
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
         logits = model.edited(ids, leaf, positions=last, gradients=True)[:, 0]
-        words = torch.tensor([(asks[row].plus, asks[row].minus) for row in rows]).to(model.device)
+        pairs = [(asks[row].plus, asks[row].minus) for row in rows]
+        words = torch.tensor(pairs, device=model.device)
         plus, minus = logits.gather(1, words).unbind(1)
         given = torch.autograd.grad((plus - minus).sum(), leaf.kept)
         found[rows] = torch.stack([one[:, first_token(model) :].sum(1) for one in given], 1)
@@ -210,7 +211,7 @@ def decoders(dictionary: Dictionary, layer: Ints, feature: Ints) -> Float[np.nda
     found = np.zeros((len(layer), len(dictionary.numbers), dictionary.shape[1]))
     for i, number in enumerate(dictionary.numbers):
         here = layer == i
-        index = torch.as_tensor(feature[here])
         one = dictionary.layers[number]
-        found[here, i] = as_floats(one.decoder_rows(index.to(one.b_dec.device), number))
+        index = torch.as_tensor(feature[here], device=one.b_dec.device)
+        found[here, i] = as_floats(one.decoder_rows(index, number))
     return found

@@ -83,7 +83,7 @@ def _graph(routes: TwoRoutes, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> 
         kind=np.array([box.kind for box in boxes], dtype=np.int8),
         layer=np.array([round(box.level) for box in boxes], dtype=np.int32),
         position=np.array([box.position for box in boxes], dtype=np.int32),
-        feature=np.arange(n, dtype=np.int64),
+        feature=np.full(n, -1, dtype=np.int64),  # groups: no one feature's id
         activation=np.full(n, np.nan),
         value=np.full(n, np.nan),
         constant=np.full(n, np.nan),
