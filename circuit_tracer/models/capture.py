@@ -60,8 +60,9 @@ class Capture:
     """What the embedding module gives: position embeddings are not in it."""
     resid_pre: Float[Tensor, "L T d"]
     """Residual stream at each layer's input."""
-    patterns: tuple[Float[Tensor, "H T T"], ...]
-    """Attention patterns [query, key] by layer, as the model applied them."""
+    patterns: Sequence[Float[Tensor, "H T T"]]
+    """Attention patterns [query, key] by layer, as the model applied them; those of a long text are
+    made again by layer (patterns.py)."""
     attention_out: Float[Tensor, "L T d"]
     """Attention's output, before a post-norm."""
     resid_mid: Float[Tensor, "L T d"]
@@ -173,8 +174,11 @@ def _replace(module: Any, value: Tensor) -> None:
 
 
 @torch.no_grad()
-def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"]) -> list[Capture]:
-    """One forward pass of prompts of equal length: a capture of each."""
+def capture_forward(
+    wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"], *, keep_patterns: bool = True
+) -> list[Capture]:
+    """One forward pass of prompts of equal length: a capture of each, without `keep_patterns` with
+    none of them."""
     paths = wiring.paths
     layers = _envoys(wrapped, wiring)
     embed, final = wrapped.get(paths.embedding), wrapped.get(paths.final_norm)
@@ -188,7 +192,8 @@ def capture_forward(wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"])
             by_layer["resid_pre"].append(layer.input.save())
             attended = layer.get(paths.attention).output
             by_layer["attention_out"].append(attended[0].save())
-            patterns.append(attended[1].save())
+            if keep_patterns:
+                patterns.append(attended[1].save())
             by_layer["resid_mid"].append(_mid(layer, wiring).save())
             by_layer["mlp_in"].append(layer.get(paths.mlp).input.save())
             by_layer["mlp_out"].append(layer.get(paths.mlp).output.save())

@@ -11,6 +11,7 @@ Q = H / K, h head width, B cotangents.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.norms import Norm
 from circuit_tracer.models.parts import AttentionWeights
+from circuit_tracer.models.patterns import Pattern, pattern_of
 from circuit_tracer.models.wiring import Wiring
 
 QUERY_BLOCK = 256
@@ -30,8 +32,8 @@ QUERY_BLOCK = 256
 class FrozenAttention:
     """Attention of one layer, from the residual stream before it to what it adds."""
 
-    pattern: Float[Tensor, "H T T"]
-    """[query, key], as the model applied it."""
+    mixing: Pattern
+    """Its pattern, as the model applied it."""
     key_scale: Float[Tensor, "T"] | None
     """Frozen scale of the norm before attention; None without one."""
     query_scale: Float[Tensor, "T"] | None
@@ -44,6 +46,11 @@ class FrozenAttention:
     """What the biases add to the residual stream, where there are any."""
     n_kv_heads: int
     """Number of key-value heads, K."""
+
+    @property
+    def pattern(self) -> Float[Tensor, "H T T"]:
+        """[query, key], all at once."""
+        return self.mixing.whole
 
     def push(self, stream: Float[Tensor, "T d"]) -> Float[Tensor, "T T d"]:
         """What each position j of a stream before attention is after it at each i.
@@ -68,7 +75,7 @@ class FrozenAttention:
     def pull(self, cotangent: Float[Tensor, "B P d"]) -> None:
         """Turn cotangents after attention into those before it, in place."""
         B, P, d = cotangent.shape
-        K, Q = self.n_kv_heads, len(self.pattern) // self.n_kv_heads
+        K, Q = self.n_kv_heads, self.mixing.n_heads // self.n_kv_heads
         heads = (cotangent.view(B * P, d) @ self.W_O).view(B, P, K, Q, -1)
         heads = heads.permute(2, 3, 1, 0, 4).reshape(K, Q, P, -1)  # (K, Q, P, B * h)
         if self.query_scale is not None:
@@ -83,7 +90,7 @@ class FrozenAttention:
         self, cotangent: Float[Tensor, "*batch n d"], position: Int[Tensor, "n"] | slice
     ) -> Float[Tensor, "*batch n H h"]:
         """Cotangents after attention as those of what each head fetches to their positions."""
-        H, (d, n) = len(self.pattern), self.W_O.shape
+        H, (d, n) = self.mixing.n_heads, self.W_O.shape
         heads = (cotangent.reshape(-1, d) @ self.W_O).view(*cotangent.shape[:-1], H, n // H)
         scale = self.query_scale
         return heads if scale is None else heads * scale[position][:, None, None]
@@ -96,7 +103,7 @@ class FrozenAttention:
     ) -> Float[Tensor, "e H T"]:
         """What each head fetches from each key position to its query position, weighed."""
         e, T, K, h = values.shape
-        H = len(self.pattern)
+        H = self.mixing.n_heads
         unmixed = torch.einsum("ekqc,etkc->ekqt", worth.view(e, K, H // K, h), values)
         heads = torch.arange(H, device=query.device)
         return unmixed.reshape(e, H, T) * self.pattern[heads, query]
@@ -110,9 +117,12 @@ class FrozenAttention:
     def fetched(self, values: Float[Tensor, "S T K h"]) -> Float[Tensor, "S T H h"]:
         """What each head fetches to each position, before the output projection."""
         S, T, K, h = values.shape
-        mixing = self.pattern.view(K, -1, T)  # (K, Q * T, T)
-        mixed = torch.bmm(mixing, values.permute(2, 1, 0, 3).reshape(K, T, S * h))
-        return mixed.view(len(self.pattern), T, S, h).permute(2, 1, 0, 3)
+        by_key = values.permute(2, 1, 0, 3).reshape(K, T, S * h)
+        mixed = [
+            torch.bmm(block, by_key[:, :end]).view(self.mixing.n_heads, end - start, S, h)
+            for start, end, block in self._blocks(T)
+        ]
+        return torch.cat(mixed, 1).permute(2, 1, 0, 3)
 
     def written(self, fetched: Float[Tensor, "S T H h"]) -> Float[Tensor, "S T d"]:
         """What is added to the streams; biases are left out."""
@@ -121,18 +131,18 @@ class FrozenAttention:
 
     def _unmix(self, heads: Float[Tensor, "K Q P Bh"]) -> Float[Tensor, "K P Bh"]:
         """Cotangents of mixed values as those of the values at their keys."""
-        K, Q, P, _ = heads.shape
-        pattern = self.pattern.view(K, Q, *self.pattern.shape[1:])
-        if P <= 2 * QUERY_BLOCK:
-            mixing = pattern[:, :, :P, :P].reshape(K, Q * P, P)
-            return torch.bmm(mixing.transpose(1, 2), heads.reshape(K, Q * P, -1))
-        values = torch.zeros_like(heads[:, 0])
-        for start in range(0, P, QUERY_BLOCK):
-            end = min(start + QUERY_BLOCK, P)
-            mixing = pattern[:, :, start:end, :end].reshape(K, -1, end)
-            block = heads[:, :, start:end].reshape(K, mixing.shape[1], -1)
-            values[:, :end] += torch.bmm(mixing.transpose(1, 2), block)
+        P, values = heads.shape[2], torch.zeros_like(heads[:, 0])
+        for start, end, block in self._blocks(P):
+            part = torch.bmm(block.transpose(1, 2), heads[:, :, start:end].flatten(1, 2))
+            if end - start == P:  # a short text
+                return part
+            values[:, :end] += part
         return values
+
+    def _blocks(self, n_positions: int) -> Iterator[tuple[int, int, Float[Tensor, "K Qn end"]]]:
+        """The pattern of the first positions, some queries at a time: first, end, pattern."""
+        for start, end in _ranges(n_positions):
+            yield start, end, self.mixing.block(start, end).reshape(self.n_kv_heads, -1, end)
 
 
 @dataclass(frozen=True)
@@ -168,21 +178,21 @@ def fold_attention(wiring: Wiring, layer: int) -> FoldedAttention:
 def freeze_attention(capture: Capture, folded: FoldedAttention, layer: int) -> FrozenAttention:
     """A layer's attention with its pattern and its norms' denominators frozen."""
     before, after = folded.before, folded.after
-    pattern = capture.patterns[layer]
+    mixing = pattern_of(capture, layer)
     query_scale = None if after is None else after.scale(capture.attention_out[layer])
     return FrozenAttention(
-        pattern=pattern,
+        mixing=mixing,
         key_scale=None if before is None else before.scale(capture.resid_pre[layer]),
         query_scale=query_scale,
         W_V=folded.W_V,
         W_O=folded.W_O,
-        constant=_constant(folded, query_scale, pattern),
+        constant=_constant(folded, query_scale, mixing, len(capture.token_ids)),
         n_kv_heads=len(folded.weights.W_V),
     )
 
 
 def _constant(
-    folded: FoldedAttention, query_scale: Tensor | None, pattern: Float[Tensor, "H T T"]
+    folded: FoldedAttention, query_scale: Tensor | None, mixing: Pattern, n_tokens: int
 ) -> Float[Tensor, "T d"] | None:
     """What biases of norms and projections add at every position; None without any."""
     weights, before, after = folded.weights, folded.before, folded.after
@@ -193,16 +203,25 @@ def _constant(
     if value is not None:
         H, K = len(weights.W_O), len(value)
         per_head = torch.einsum("hdk,hk->hd", weights.W_O, value.repeat_interleave(H // K, dim=0))
-        constant = torch.einsum("hij,hd->id", pattern, per_head)
+        blocks = _ranges(n_tokens)
+        attended = torch.cat([mixing.block(*block).sum(-1) for block in blocks], 1)
+        constant = attended.T @ per_head
     if weights.b_O is not None:
-        constant = _sum(weights.b_O.expand(pattern.shape[-1], -1), constant)
+        constant = _sum(weights.b_O.expand(n_tokens, -1), constant)
     if after is None or query_scale is None:
         return constant
     if constant is not None:
         constant = after.centre(constant) * after.weight * query_scale[:, None]
     if after.bias is None:
         return constant
-    return _sum(after.bias.expand(pattern.shape[-1], -1), constant)
+    return _sum(after.bias.expand(n_tokens, -1), constant)
+
+
+def _ranges(n_positions: int) -> Iterator[tuple[int, int]]:
+    """Queries mixed at a time; all of a short text."""
+    step = n_positions if n_positions <= 2 * QUERY_BLOCK else QUERY_BLOCK
+    for start in range(0, n_positions, step):
+        yield start, min(start + step, n_positions)
 
 
 def _sum(part: Tensor, rest: Tensor | None) -> Tensor:

@@ -35,6 +35,7 @@ from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
 from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.patterns import stores_patterns, with_patterns
 from circuit_tracer.models.token_names import TokenNames, unknown_word
 from circuit_tracer.models.wiring import Wiring
 
@@ -223,8 +224,10 @@ class Model:
         """Several prompts in one pass; what is `needed` of them must be equally long."""
         needed = [self.needed(ids, first) for ids in token_ids]
         ids = torch.tensor(needed, dtype=torch.long, device=self.device)
-        found = capture_forward(self.wrapped, self.wiring, ids)
-        return found if first is None else [one.first(first) for one in found]
+        stored = stores_patterns(self.wiring, *ids.shape)
+        found = capture_forward(self.wrapped, self.wiring, ids, keep_patterns=stored)
+        found = found if first is None else [one.first(first) for one in found]
+        return found if stored else [with_patterns(one, self.wiring) for one in found]
 
     def mlp_activity(
         self,
