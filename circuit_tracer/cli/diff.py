@@ -13,8 +13,7 @@ from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.diff import spec
-from circuit_tracer.experiments.diff.report import terminal
+from circuit_tracer.experiments.diff import spec, terminal
 from circuit_tracer.processes import processes
 from circuit_tracer.workbench import diffing, formats, report_folder, shipped, slugs
 

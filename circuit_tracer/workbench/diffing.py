@@ -7,19 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
-from circuit_tracer.experiments.diff.report.page import FIGURES, figures, report_markdown
-from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport, write_diff
+from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
+from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
 from circuit_tracer.experiments.diff.run import OnProgress, diff
 from circuit_tracer.experiments.diff.spec import Spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.stages import STAGES
-from circuit_tracer.graphs import new_file
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import paired, parse_dtype, set_threads
-from circuit_tracer.workbench.report_folder import REPORT_PAGE, check_report_folder, remove
+from circuit_tracer.workbench.report_folder import (
+    REPORT_PAGE,
+    check_report_folder,
+    remove,
+    write_report,
+)
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
 
@@ -114,7 +117,4 @@ def diff_into(
     drawn = figures(report)
     remove(folder, [name for name, _ in FIGURES.values() if name not in drawn])
     page = report_markdown(report, sorted(drawn), command=command)
-    write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
-    with new_file(folder / DIFF_FILE, overwrite=True) as file:
-        write_diff(report, file)
-    return report, [REPORT_PAGE, DIFF_FILE, MEASUREMENTS_FILE, *sorted(drawn)]
+    return report, write_report(folder, report, file=DIFF_FILE, page=page, drawn=drawn)

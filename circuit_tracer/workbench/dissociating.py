@@ -9,24 +9,24 @@ from pathlib import Path
 from circuit_tracer.bundled import bundled_models
 from circuit_tracer.experiments.dissociation.report.page import FILES, figures, report_markdown
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, routes_of
-from circuit_tracer.experiments.dissociation.results import (
-    DISSOCIATION_FILE,
-    Report,
-    write_report,
-)
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, Report
 from circuit_tracer.experiments.dissociation.run import OnProgress, dissociate
 from circuit_tracer.experiments.dissociation.spec import Spec
 from circuit_tracer.experiments.dissociation.steps.drawn_item import GRAPHS
 from circuit_tracer.experiments.dissociation.study import Settings, Study
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.stages import STAGES
-from circuit_tracer.graphs import load_graph, new_file
+from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.supernodes.grouping import Reading
 from circuit_tracer.workbench.card_readings import reading_of
 from circuit_tracer.workbench.folder_contents import open_cards
-from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import Opened, open_pair
-from circuit_tracer.workbench.report_folder import REPORT_PAGE, check_report_folder, remove
+from circuit_tracer.workbench.report_folder import (
+    REPORT_PAGE,
+    check_report_folder,
+    remove,
+    write_report,
+)
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
 
@@ -112,10 +112,7 @@ def dissociate_into(
     drawn = figures(report, _routes(report, folder))
     remove(folder, [name for name in FILES if name not in drawn])
     page = report_markdown(report, sorted(drawn), command=command)
-    write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
-    with new_file(folder / DISSOCIATION_FILE, overwrite=True) as file:
-        write_report(report, file)
-    return report, [REPORT_PAGE, DISSOCIATION_FILE, MEASUREMENTS_FILE, *sorted(drawn)]
+    return report, write_report(folder, report, file=DISSOCIATION_FILE, page=page, drawn=drawn)
 
 
 def _routes(report: Report, folder: Path) -> TwoRoutes | None:

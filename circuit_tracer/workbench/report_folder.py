@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
+from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
+from circuit_tracer.graphs import new_file
+from circuit_tracer.workbench.folders import write_texts
 
 REPORT_PAGE = "report.md"
 
@@ -31,6 +35,16 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         problem = "you may not write there" if there.is_dir() else "it is a file"
         raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
+
+
+def write_report(
+    folder: Path, report: object, *, file: str, page: str, drawn: Mapping[str, str]
+) -> list[str]:
+    """A report's page, figures and JSON file; returns the names of all files that make it."""
+    write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
+    with new_file(folder / file, overwrite=True) as path:
+        write_record(report, path)
+    return [REPORT_PAGE, file, MEASUREMENTS_FILE, *sorted(drawn)]
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, write_report
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE
+from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.graphs import Identity
 from tests.cli.conftest import Run
 from tests.experiments.dissociation.report import builders
@@ -19,7 +20,7 @@ def reports(tmp_path: Path) -> list[str]:
     made = {"one": builders.report(), "two": builders.report(model=two, swap=builders.swap(0.1))}
     for name, report in made.items():
         (tmp_path / name).mkdir()
-        write_report(report, tmp_path / name / DISSOCIATION_FILE)
+        write_record(report, tmp_path / name / DISSOCIATION_FILE)
     return [str(tmp_path / name) for name in made]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from circuit_tracer.experiments.diff.results.report import read_diff
+from circuit_tracer.experiments.diff.report import read_diff
 from tests.cli.conftest import Run
 
 

@@ -13,22 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.diff.passes import rightly_continued, text_losses
-from circuit_tracer.experiments.diff.results.features import Way
-from circuit_tracer.experiments.diff.spec import Collateral
-from circuit_tracer.experiments.kit.passes import Ask, Decisions, EditsOf, decisions
+from circuit_tracer.experiments.kit.passes import Ask, Decisions, EditsOf, decisions, text_losses
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
 from circuit_tracer.models.devices import on_device
 
+Way = Literal["restore", "induce"]
+"""Right answers brought back to the tuned model, or wrong ones brought to the base."""
 SIZES = tuple(2 ** (i / 2) / 4 for i in range(9))
 """That are tried: a quarter to four times the size of the shift; then between these."""
 REFINED = 3
@@ -78,12 +77,6 @@ class Trials:
         added: Floats = found.reshape(len(edits), count) - self._unedited
         return added
 
-    def kept(self, asked: Sequence[Collateral], edits: Edits) -> Floats:
-        """(n, prompts) 1 where a prompt that is to stay is continued rightly under an edit."""
-        edits_of = self._edits_of(edits, len(asked))
-        found = rightly_continued(self.model, [*asked] * len(edits), edits_of)
-        return found.reshape(len(edits), len(asked))
-
     @cached_property
     def _unedited(self) -> Floats:
         return text_losses(self.model, self.texts)
@@ -129,43 +122,30 @@ def choose_sizes(
 
     Sizes are gone through from below, each direction until its loss is over the limit.
     """
-    choice = _Choice(trials, asks, directions, way, limit)
-    live = np.arange(len(directions))
-    for size in SIZES:
-        live = choice.tried(live, np.full(len(live), size))
-    for _ in range(REFINED):
-        between = np.flatnonzero((choice.allowed > 0) & np.isfinite(choice.refused))
-        choice.tried(between, np.sqrt(choice.allowed * choice.refused)[between])
-    return Chosen(choice.best, choice.most)
+    count, sign = len(directions), 1 if way == "restore" else -1
+    unedited = trials.answers(asks, np.zeros((1, *directions.shape[1:]))).contrast
+    chosen = Chosen(np.zeros(count), np.full(count, (sign * unedited > 0).mean()))
+    allowed, refused = np.zeros(count), np.full(count, np.inf)
 
-
-class _Choice:
-    """What has been tried."""
-
-    def __init__(
-        self, trials: Trials, asks: Sequence[Ask], directions: Edits, way: Way, limit: float
-    ) -> None:
-        self._trials, self._asks, self._directions = trials, asks, directions
-        self._sign, self._limit = (1 if way == "restore" else -1), limit
-        count = len(directions)
-        self.allowed, self.refused = np.zeros(count), np.full(count, np.inf)
-        self.best, self.most = np.zeros(count), np.zeros(count)
-        unedited = trials.answers(asks, np.zeros((1, *directions.shape[1:])))
-        self.most += (self._sign * unedited.contrast > 0).mean()
-
-    def tried(self, which: Ints, sizes: Floats) -> Ints:
-        """Try some directions at a size each; returns those whose loss allows it."""
+    def allowed_of(which: Ints, sizes: Floats) -> Ints:
+        """Some directions at a size each: those whose loss allows it; the better ones are kept."""
         if not len(which):
             return which
-        edits = self._directions[which] * sizes[:, None, None]
-        passed = self._trials.losses(edits).mean(1) <= self._limit
-        self.refused[which[~passed]] = sizes[~passed]
-        kept: Ints = which[passed]
-        sizes = sizes[passed]
-        self.allowed[kept] = sizes
-        if len(kept):
-            contrast = self._trials.answers(self._asks, edits[passed]).contrast
-            share = (self._sign * contrast > 0).mean(1)
-            better = share > self.most[kept]
-            self.most[kept[better]], self.best[kept[better]] = share[better], sizes[better]
-        return kept
+        edits = directions[which] * sizes[:, None, None]
+        passed = trials.losses(edits).mean(1) <= limit
+        refused[which[~passed]] = sizes[~passed]
+        which, sizes = which[passed], sizes[passed]
+        allowed[which] = sizes
+        if len(which):
+            share = (sign * trials.answers(asks, edits[passed]).contrast > 0).mean(1)
+            better = share > chosen.shares[which]
+            chosen.shares[which[better]], chosen.sizes[which[better]] = share[better], sizes[better]
+        return which
+
+    live = np.arange(count)
+    for size in SIZES:
+        live = allowed_of(live, np.full(len(live), size))
+    for _ in range(REFINED):
+        between = np.flatnonzero((allowed > 0) & np.isfinite(refused))
+        allowed_of(between, np.sqrt(allowed * refused)[between])
+    return chosen

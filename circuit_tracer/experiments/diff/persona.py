@@ -27,19 +27,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from circuit_tracer.experiments.diff.results.features import (
-    ControlsResult,
-    DosesResult,
-    EditRow,
-    FeatureRow,
-)
-from circuit_tracer.experiments.diff.results.report import DiffReport, Finding, Holds
+from circuit_tracer.experiments.diff.controls import ControlsResult
+from circuit_tracer.experiments.diff.doses import INDUCING, TEN, DosesResult
+from circuit_tracer.experiments.diff.features import FeatureRow
+from circuit_tracer.experiments.diff.report import DiffReport
+from circuit_tracer.experiments.diff.testing import EditRow
+from circuit_tracer.experiments.kit.results import Finding, Holds
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import whole_percent, with_interval
 
 HALF, RANGE, CONSTANT = 0.5, 0.5, 0.95
-TEN, ONE, INDUCING = "ten by screening", "one by screening", "one that induces most"
-"""Edits' names."""
 Carrier = Literal[
     "nothing to restore", "model identity", "persona", "unclear", "read-outs", "nothing found"
 ]
@@ -74,7 +71,7 @@ def judge_persona(report: DiffReport) -> tuple[str, tuple[Finding, ...]]:
     if carrier == "read-outs":
         findings.append(_read_outs(doses))
     named = constant if carrier == "model identity" and constant is not None else leading
-    return HEADLINES[carrier].format(feature=name_of(named)), tuple(findings)
+    return HEADLINES[carrier].format(feature=named.place), tuple(findings)
 
 
 def _carrier(
@@ -95,11 +92,6 @@ def _carrier(
 def is_constant(row: FeatureRow) -> bool:
     """Whether a feature says which model this is, and nothing else."""
     return row.tells >= CONSTANT
-
-
-def name_of(row: FeatureRow) -> str:
-    """L1/355."""
-    return f"L{row.layer}/{row.feature}"
 
 
 def _restored(ten: EditRow) -> Finding:
@@ -142,13 +134,13 @@ def _known(row: FeatureRow) -> Finding:
     return Finding(
         "in the base",
         "yes" if row.base_range >= RANGE * change and not is_constant(row) else "no",
-        f"{name_of(row)} went from {row.base:.2f} to {row.tuned:.2f}; in the base, contexts move "
+        f"{row.place} went from {row.base:.2f} to {row.tuned:.2f}; in the base, contexts move "
         f"it over {row.base_range:.2f}",
     )
 
 
 def _constant(row: FeatureRow) -> Finding:
-    sentence = f"{name_of(row)} tells the two models apart at {whole_percent(row.tells)} of places"
+    sentence = f"{row.place} tells the two models apart at {whole_percent(row.tells)} of places"
     return Finding("constant", "yes", sentence)
 
 

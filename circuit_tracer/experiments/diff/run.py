@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
-from circuit_tracer.experiments.diff.results.report import DiffReport, Verdict
-from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.steps import (
-    behaviour,
-    controls,
-    doses,
-    edges,
-    features,
-    fit,
-    shift,
-    where,
-)
+from circuit_tracer.experiments.diff.report import STEPS, DiffReport, Verdict
+from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.verdict import judge
 from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
@@ -28,17 +20,6 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.versions import versions
 
-STEPS: tuple[Step[Any], ...] = (
-    behaviour.STEP,
-    where.STEP,
-    fit.STEP,
-    shift.STEP,
-    features.STEP,
-    doses.STEP,
-    edges.STEP,
-    controls.STEP,
-)
-"""In their order; each may use what those before it measured."""
 COLUMNS = (
     "step", "model", "topic", "family", "claim", "item", "name", "layer", "head", "feature", "value"
 )  # fmt: skip
@@ -63,35 +44,25 @@ def diff(
     store = StageStore(folder, diff_key(study))
     store.check()
     study.check()
-    earlier, notes, measured = Earlier(), [], []
+    earlier, notes = Earlier(), []
     results: dict[str, Any] = {}
+    measurements: list[Row] = []
     with few_threads(study.base):
         for step in STEPS:
             if lack := step.lacks(study, earlier):
                 notes.append(f"{step.name}: {lack}")
                 continue
-            on_progress(step.name, 0, 0)
-            found = _stage(store, step, study, earlier, on_progress)
-            earlier.add(found)
-            measured.append((step, found))
-            results[step.name] = step.result(study, found)
-    write_rows(_rows(study, measured), COLUMNS, folder)
+            progress = partial(on_progress, step.name)
+            progress(0, 0)
+            stored: Any = GenericAlias(tuple, (step.kind, tuple[Row, ...]))
+            measure = partial(step.measure, study, earlier, progress)
+            result, rows = store.stage(step.name, stored, measure)
+            earlier.add(result)
+            results[step.name] = result
+            measurements += ({"step": step.name, **row} for row in rows)
+    write_rows(measurements, COLUMNS, folder)
     report = _report(study, results, tuple(notes))
     return replace(report, verdict=judge(report), seconds=dict(store.seconds))
-
-
-def _stage(
-    store: StageStore, step: Step[Any], study: Study, earlier: Earlier, on_progress: OnProgress
-) -> Any:
-    def progress(done: int, total: int) -> None:
-        on_progress(step.name, done, total)
-
-    return store.stage(step.name, step.kind, lambda: step.measure(study, earlier, progress))
-
-
-def _rows(study: Study, measured: list[tuple[Step[Any], Any]]) -> Iterator[Row]:
-    for step, found in measured:
-        yield from ({"step": step.name, **row} for row in step.rows(study, found))
 
 
 def _report(study: Study, results: dict[str, Any], notes: tuple[str, ...]) -> DiffReport:

@@ -26,20 +26,23 @@ an `other` get the value of another item.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit.spec_reader import (
+    check_families,
     check_name,
+    check_slots,
+    fingerprint,
     item_slots,
-    read_csv,
+    read_families,
+    read_rows,
     read_table,
     shown,
     slots_of,
@@ -131,45 +134,28 @@ class Spec:
     @property
     def fingerprint(self) -> str:
         """What tells one spec from another."""
-        text = json.dumps(asdict(self), sort_keys=True, default=dict)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self)
 
 
 def read_spec(path: Path) -> Spec:
     """A spec from its file. UsageError, with what is wrong and where, for anything else."""
     record = read_toml(path, UsageError, "give a spec in TOML")
     where = path.name
-    given: dict[str, Any] = {}
-    if isinstance(record.get("families"), list):
-        given["families"] = tuple(_family(one, where) for one in record["families"])
+    given = read_families(FamilySpec, record, where)
     if "contrast" in record:
         given["contrast"] = read_table(Contrast, record["contrast"], f"[contrast] of {where}")
     if isinstance(record.get("text"), str):
         given["text"] = _text(path.parent / record["text"])
     seed = record.get("seed", 0)
     if "items" in record:
-        items = [_item(one, place) for one, place in _rows(record["items"], "item", path)]
+        items = [_item(one, place) for one, place in read_rows(record["items"], "item", path)]
         given["items"] = _with_others(items, seed if isinstance(seed, int) else 0, where)
     if "collateral" in record:
-        rows = _rows(record["collateral"], "collateral prompt", path)
+        rows = read_rows(record["collateral"], "collateral prompt", path)
         given["collateral"] = tuple(read_table(Collateral, *one) for one in rows)
     spec = read_table(Spec, record, where, **given)
     check(spec, where)
     return spec
-
-
-def _family(record: Any, where: str) -> FamilySpec:
-    name = record.get("name", "?") if isinstance(record, dict) else "?"
-    return read_table(FamilySpec, record, f'the family "{shown(str(name))}" of {where}')
-
-
-def _rows(given: Any, what: str, path: Path) -> list[tuple[Any, str]]:
-    """Tables from the spec itself or from a CSV file beside it, each with where it stands."""
-    if isinstance(given, str):
-        return [(row, f"line {line} of {given}") for line, row in read_csv(path.parent / given)]
-    if not isinstance(given, list):
-        raise UsageError(f"{path.name} has no list of {what}s; name a CSV file or write tables")
-    return [(one, f"{what} {i} of {path.name}") for i, one in enumerate(given, start=1)]
 
 
 def _item(record: Any, place: str) -> ItemSpec:
@@ -212,18 +198,17 @@ def check(spec: Spec, where: str) -> None:
     check_name(spec.name, where)
     if not spec.families:
         raise UsageError(f"{where} has no families; add a form of words with right answers")
-    names = [family.name for family in spec.families]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two families of {where} have one name; give each its own")
+    check_families(spec.families, where)
     for family in spec.families:
-        _check_family(family, f'the family "{shown(family.name)}" of {where}')
-    _check_topics(spec, where)
-    needed = {slot for family in spec.families for slot in slots_of(family.template)}
-    for number, item in enumerate(spec.items, start=1):
-        for slot in sorted(needed - {*item.slots}):
+        if family.is_claim != ("value" in slots_of(family.template)):
+            words, no = ("words", "no") if family.is_claim else ("no words", "a")
             raise UsageError(
-                f'item {number} of {where} has no "{slot}", which a family names; add it'
+                f'the family "{shown(family.name)}" of {where} has {words} for a verdict but {no} '
+                "{value} in its template; a claim needs both"
             )
+    _check_topics(spec, where)
+    named = [slots_of(family.template) for family in spec.families]
+    check_slots([item.slots for item in spec.items], chain.from_iterable(named), where)
     if len(spec.text) < FEWEST_TEXTS:
         raise UsageError(
             f"{where} has {len(spec.text)} documents of ordinary text; give at least "
@@ -236,20 +221,6 @@ def check(spec: Spec, where: str) -> None:
             raise UsageError(
                 f'the context "{shown(context)}" of {where} must have one slot, {{{PROMPT}}}'
             )
-
-
-def _check_family(family: FamilySpec, place: str) -> None:
-    check_name(family.name, place)
-    slots = slots_of(family.template)
-    if family.is_claim != ("value" in slots):
-        problem = "no {value} in its template" if family.is_claim else "{value} in its template"
-        raise UsageError(
-            f"{place} has {'words' if family.is_claim else 'no words'} for a verdict but {problem}"
-            "; a claim needs both"
-        )
-    words = family.words or ("yes", "no")
-    if words[0] == words[1] or not all(words):
-        raise UsageError(f'"words" in {place} must be two words, as in ["yes", "no"]')
 
 
 def _check_topics(spec: Spec, where: str) -> None:

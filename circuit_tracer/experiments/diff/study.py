@@ -15,6 +15,7 @@ from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.experiments.kit.spec_reader import shown
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.models import Model
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 Progress = Callable[[int, int], None]
@@ -124,6 +125,21 @@ class Study:
             for ask in self.both_claims(family, number, context)
         )
 
+    def held_out(self, context: str | None = None, *, most: int | None = None) -> tuple[Ask, ...]:
+        """Held-out prompts of the main form, in a context or alone."""
+        return self.some_asks("selection", "test", context=context, most=most)
+
+    @cached_property
+    def located(self) -> tuple[Ask, ...]:
+        """Held-out prompts by which weights are located and dictionaries tried."""
+        return self.held_out(most=self.settings.most_located)
+
+    @property
+    def residual(self) -> Dictionary | None:
+        """The sparse autoencoder of the residual stream; the first, where several were given."""
+        kinds = [one for one in self.dictionaries if isinstance(one, Dictionary)]
+        return next((one for one in kinds if one.kind == "sae"), None)
+
     def topic(self, number: int) -> str:
         """Of an item."""
         return self.items[number].topic
@@ -159,6 +175,19 @@ class Study:
         end = {"verdict": len(ids) - 1}
         return Ask(number, family.name, claim, text, tuple(ids), end, plus, minus)
 
+    @cached_property
+    def collateral(self) -> tuple[Ask, ...]:
+        """Prompts that are to stay; `plus` and `minus` both are the answer."""
+        found = []
+        for number, one in enumerate(self.spec.collateral):
+            ids, answer = (
+                self.base.tokenize(one.prompt),
+                self.base.token_id(one.answer, continues=True),
+            )
+            end = {"verdict": len(ids) - 1}
+            found.append(Ask(number, one.name, "", one.prompt, tuple(ids), end, answer, answer))
+        return tuple(found)
+
     def check(self) -> None:
         """Raise PromptError for what cannot be asked, UsageError for models that do not compare."""
         check_pair(self.base, self.tuned)
@@ -169,9 +198,7 @@ class Study:
                 except UsageError as e:
                     place = f'the family "{family.name}" cannot ask about {_short(item)}'
                     raise PromptError(f"{place}: {e}") from e
-        for one in self.spec.collateral:
-            self.base.token_id(one.answer, continues=True)
-            self.base.tokenize(one.prompt)
+        _ = self.collateral
         if self.spec.contrast is not None:
             for context in (self.spec.contrast.toward, self.spec.contrast.away):
                 self.both_claims(self.spec.main, 0, context)

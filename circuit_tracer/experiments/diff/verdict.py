@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import math
 
+from circuit_tracer.experiments.diff.behaviour import BehaviourResult
 from circuit_tracer.experiments.diff.persona import judge_persona
-from circuit_tracer.experiments.diff.results.behaviour import BehaviourResult
-from circuit_tracer.experiments.diff.results.report import DiffReport, Finding, Verdict
-from circuit_tracer.experiments.diff.results.where import WEIGHTS, WhereResult
+from circuit_tracer.experiments.diff.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.where import WEIGHTS, WhereResult
+from circuit_tracer.experiments.kit.results import Finding
 from circuit_tracer.render.numbers import with_interval
 
 UNCHANGED, SAME_LOSS = 0.02, 0.02
@@ -80,7 +81,7 @@ def judge_behaviour(found: BehaviourResult) -> Finding:
 
 def judge_where(found: WhereResult) -> Finding:
     """The rule on step 2."""
-    kinds = [one for one in found.rows if one.kind and one.layers is None]
+    kinds = found.kinds
     if not kinds:
         return Finding("where", "no", "no weights changed")
     changed = " and ".join(WEIGHTS[one.kind] for one in kinds)

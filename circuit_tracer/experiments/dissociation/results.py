@@ -7,13 +7,12 @@ interval is a bootstrap over objects, 95 %.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.spec import Form, Keep, Route
 from circuit_tracer.experiments.dissociation.step_results import (
     AblationResult,
@@ -24,14 +23,11 @@ from circuit_tracer.experiments.dissociation.step_results import (
     SwapResult,
     TruthResult,
 )
+from circuit_tracer.experiments.kit.results import Finding, read_record
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.graphs.graph import Identity
-from circuit_tracer.reading import readable
 
 DISSOCIATION_FILE = "dissociation.json"
-Holds = Literal["yes", "no", "unclear"]
-"""Whether an interval shows it, shows the contrary, or leaves it open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +95,6 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One sentence of the verdict and the rule that made it."""
-
-    name: str
-    """"behaviour", "overlap", "stores", "read-outs", "heads", "swap", "truth", "controls"."""
-    holds: Holds
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the numbers support, in plain words (rules: experiments/dissociation/verdict.py)."""
 
@@ -116,6 +102,7 @@ class Verdict:
     """A clause: "one place of recall, two read-outs"."""
     paragraph: str
     findings: tuple[Finding, ...]
+    """Of steps, "read-outs" and "controls"."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +157,6 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def write_report(report: Report, path: Path) -> None:
-    """As JSON; NaN becomes null."""
-    path.write_text(to_json(report, indent=1) + "\n", encoding="utf-8")
-
-
 def are_reports(paths: Sequence[Path]) -> bool:
     """Whether all of them are reports (folders or their JSON files), none a graph.
 
@@ -191,7 +173,4 @@ def are_reports(paths: Sequence[Path]) -> bool:
 
 def read_report(path: Path) -> Report:
     """A report from its file or folder. GraphFileError, with what is wrong, for anything else."""
-    path = path / DISSOCIATION_FILE if path.is_dir() else path
-    problem, advice = "is no report that dissociate wrote", "give the folder it wrote"
-    with readable(path, GraphFileError, advice, problem=problem):
-        return from_plain(Report, json.loads(path.read_bytes()))
+    return read_record(Report, path, file=DISSOCIATION_FILE, command="dissociate")

@@ -31,18 +31,21 @@ it answers with (`answer = "opposite"`), where they are not `object` and `value`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit.spec_reader import (
+    check_families,
     check_name,
+    check_slots,
+    fingerprint,
     item_slots,
     read_csv,
+    read_families,
     read_table,
     shown,
     slots_of,
@@ -137,17 +140,13 @@ class Spec:
     @property
     def fingerprint(self) -> str:
         """What tells one spec from another."""
-        text = json.dumps(asdict(self), sort_keys=True, default=dict)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self)
 
 
 def check(spec: Spec, where: str) -> None:
     """Two routes, families that can be asked, items enough, each with all that families name."""
-    names = [family.name for family in spec.families]
-    for name, place in ((spec.name, where), *((name, f"a family of {where}") for name in names)):
-        check_name(name, place)
-    if len(set(names)) < len(names):
-        raise UsageError(f"two families of {where} have one name; give each its own")
+    check_name(spec.name, where)
+    check_families(spec.families, where)
     for route in get_args(Route):
         if not spec.of_route(route):
             raise UsageError(
@@ -186,9 +185,6 @@ def _check_family(family: FamilySpec, place: str) -> None:
             f"the template of {place} gives its own answer away; leave {answer} out, or add words "
             "for a verdict"
         )
-    words = family.words or ("yes", "no")
-    if words[0] == words[1] or not all(words):
-        raise UsageError(f'"words" in {place} must be two words, as in ["yes", "no"]')
     if family.route == "fact" and family.is_claim:
         raise UsageError(f"{place} asks for a verdict, so its route is judgement; set it so")
     if family.use == "direction" and (not family.is_claim or family.paraphrase_of is not None):
@@ -217,14 +213,8 @@ def _check_items(spec: Spec, where: str) -> None:
     """Enough items, no two alike, each with all that the families name."""
     if len(spec.items) < FEWEST_ITEMS:
         raise UsageError(f"{where} has {len(spec.items)} items; give at least {FEWEST_ITEMS}")
-    needed = {
-        slot for family in spec.families for slot in (*slots_of(family.template), family.answer)
-    }
-    for number, item in enumerate(spec.items, start=1):
-        for slot in sorted(needed - {*item.slots}):
-            raise UsageError(
-                f'item {number} of {where} has no "{slot}", which a family names; add it'
-            )
+    named = [(*slots_of(family.template), family.answer) for family in spec.families]
+    check_slots([item.slots for item in spec.items], chain.from_iterable(named), where)
     first = spec.families[0].object
     objects = [item.slots[first] for item in spec.items]
     twice = next((one for one in objects if objects.count(one) > 1), None)
@@ -266,9 +256,7 @@ def read_spec(path: Path) -> Spec:
     """A spec from its file. UsageError, with what is wrong and where, for anything else."""
     record = read_toml(path, UsageError, "give a spec in TOML")
     where = path.name
-    given: dict[str, Any] = {}
-    if isinstance(record.get("families"), list):
-        given["families"] = tuple(_family(one, where) for one in record["families"])
+    given = read_families(FamilySpec, record, where)
     if isinstance(items := record.get("items"), str):
         items = [_csv_item(row, items, line) for line, row in read_csv(path.parent / items)]
     if isinstance(items, list):
@@ -278,11 +266,6 @@ def read_spec(path: Path) -> Spec:
     spec = read_table(Spec, record, where, **given)
     check(spec, where)
     return spec
-
-
-def _family(record: Any, where: str) -> FamilySpec:
-    name = record.get("name", "?") if isinstance(record, dict) else "?"
-    return read_table(FamilySpec, record, f'the family "{shown(str(name))}" of {where}')
 
 
 def _item(record: Any, number: int, where: str) -> ItemSpec:

@@ -31,13 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from circuit_tracer.experiments.dissociation.results import (
-    Behaviour,
-    Finding,
-    Holds,
-    Report,
-    Verdict,
-)
+from circuit_tracer.experiments.dissociation.results import Behaviour, Report, Verdict
 from circuit_tracer.experiments.dissociation.step_results import (
     CLAIMS,
     AblationResult,
@@ -51,6 +45,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     SwapRow,
     TruthResult,
 )
+from circuit_tracer.experiments.kit.results import Finding, Holds
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import minus, whole_percent, with_interval
 

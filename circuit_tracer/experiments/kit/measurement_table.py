@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.graphs.files.atomic import new_file
+from circuit_tracer.graphs.files.json_values import number
 
 Row = dict[str, Any]
 """By column; what a row does not have is null."""
@@ -25,5 +26,6 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], folder
     for row in rows:
         for name, column in table.items():
             column.append(row.get(name))
+    table["value"] = [number(value) for value in table["value"]]  # as JSON, null is NaN
     with new_file(folder / MEASUREMENTS_FILE, overwrite=True) as file:
         pq.write_table(pa.table(table, schema=schema), file, compression="zstd")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
+from circuit_tracer.experiments.kit.results import Finding
 from circuit_tracer.experiments.kit.tables import Table, cell, markdown_table
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.render.text import printable
@@ -28,30 +30,58 @@ def step_blocks(tables: Iterable[Table], figure_of: Callable[[str], str | None])
         yield cell(table.note)
 
 
-def finding_blocks(findings: Iterable[tuple[str, str, str]], notes: Iterable[str]) -> Iterator[str]:
+def finding_blocks(findings: Iterable[Finding], notes: Iterable[str]) -> Iterator[str]:
     """Findings as name, whether it holds and its sentence; then notes."""
     yield "## What the figures support"
-    rows = [(name, _HOLDS[holds], sentence) for name, holds, sentence in findings]
+    rows = [(one.name, _HOLDS[one.holds], one.sentence) for one in findings]
     yield markdown_table(("finding", "shown", "in words"), rows)
     if lines := [f"- {cell(note)}" for note in notes]:
         yield "\n".join(lines)
 
 
-def reproducing_blocks(
-    command: str,
-    rows: Sequence[tuple[str, str]],
-    versions: Mapping[str, str],
-    files: tuple[str, str],
-) -> Iterator[str]:
-    """What makes the report again: a command, and settings with the versions of what ran it.
+class Settings(Protocol):
+    """What every report says about how it was made."""
 
-    `files` are that of all figures and that of all measurements.
+    @property
+    def seed(self) -> int:
+        """Of all that was drawn at random."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether few items were measured."""
+
+    @property
+    def resamples(self) -> int:
+        """Of the bootstrap."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """By stage."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of what ran it."""
+
+
+def reproducing_blocks(
+    report: Settings, rows: Iterable[tuple[str, str]], *, of: str, command: str, file: str
+) -> Iterator[str]:
+    """What makes the report again: a command, settings, the versions of what ran it.
+
+    `rows` are the experiment's own settings, `of` what was resampled, `file` has all figures.
     """
     yield "## How to reproduce it"
     if command:
         yield f"```sh\n{printable(command)}\n```"
-    yield markdown_table(("setting", "value"), [*rows, *sorted(versions.items())])
-    yield f"All figures are in `{files[0]}`, every single measurement in `{files[1]}`."
+    settings = [
+        *rows,
+        ("seed", str(report.seed)),
+        ("bootstrap", f"{report.resamples:,} resamples of the {of}"),
+        ("quick", "yes: fewer items and controls" if report.quick else "no"),
+        ("time", f"{sum(report.seconds.values()):.0f} s"),
+    ]
+    yield markdown_table(("setting", "value"), [*settings, *sorted(report.versions.items())])
+    yield f"All figures are in `{file}`, every single measurement in `{MEASUREMENTS_FILE}`."
 
 
 def identity_words(identity: Identity) -> str:

@@ -111,6 +111,21 @@ def logits_of(model: Model, asks: Sequence[Ask], vocabulary: Sequence[int]) -> F
     return found
 
 
+def _answers(
+    asks: Sequence[Ask], rows: Sequence[int], logits: Float[Tensor, "B V"]
+) -> Int[Tensor, "B 2"]:
+    pairs = [(asks[row].plus, asks[row].minus) for row in rows]
+    return torch.tensor(pairs, device=logits.device)
+
+
+def leads(
+    asks: Sequence[Ask], rows: Sequence[int], logits: Float[Tensor, "B V"]
+) -> Float[Tensor, "B"]:
+    """Of `plus` over `minus` at the ends of some rows."""
+    plus, minus = logits.gather(1, _answers(asks, rows, logits)).unbind(1)
+    return plus - minus
+
+
 class Decisions(NamedTuple):
     """What a model decides at the ends of some prompts."""
 
@@ -127,11 +142,26 @@ def decisions(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None
     for rows in spans(model, asks):
         edits = Recording() if edits_of is None else edits_of(rows)
         logits = end_logits(model, asks, rows, edits)
-        ids = torch.tensor([(asks[row].plus, asks[row].minus) for row in rows], device=model.device)
-        plus, minus = logits.gather(1, ids).unbind(1)
-        contrast[rows] = as_floats(plus - minus)
+        ids = _answers(asks, rows, logits)
+        contrast[rows] = as_floats(leads(asks, rows, logits))
         coherent[rows] = as_floats((ids == logits.argmax(1, keepdim=True)).any(1).float())
     return Decisions(contrast, coherent)
+
+
+@torch.no_grad()
+def text_losses(
+    model: Model, texts: Sequence[Sequence[int]], edits_of: EditsOf | None = None
+) -> Floats:
+    """(texts,) mean cross entropy of the next token, in nats; texts are given as token ids."""
+    found = np.zeros(len(texts))
+    for rows in equally_long(model, texts):
+        ids = torch.tensor([texts[row] for row in rows], device=model.device)
+        edits = Recording() if edits_of is None else edits_of(rows)
+        logits = model.edited(ids, edits)[:, :-1]
+        capped = model.probabilities(logits).clamp_min(1e-30).log()
+        losses = -capped.gather(2, ids[:, 1:, None])[..., 0]
+        found[rows] = as_floats(losses.mean(1))
+    return found
 
 
 def contrasts(model: Model, asks: Sequence[Ask], edits_of: EditsOf | None = None) -> Floats:

@@ -6,12 +6,14 @@ Every mistake is a UsageError of one sentence that says what is wrong, where, an
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import fields
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.graphs.files.json_values import from_plain, key_of
@@ -20,6 +22,18 @@ from circuit_tracer.reading import readable
 LONGEST_SHOWN = 60
 """Characters of what somebody wrote that a message repeats."""
 T = TypeVar("T")
+
+
+class Family(Protocol):
+    """A form of words in which a spec asks about every item."""
+
+    @property
+    def name(self) -> str:
+        """Letters, digits, "-" and "_": it may name a folder."""
+
+    @property
+    def words(self) -> tuple[str, str] | None:
+        """Two answers for a verdict; None where a value is asked for."""
 
 
 def shown(text: str) -> str:
@@ -53,6 +67,47 @@ def check_name(name: str, place: str) -> None:
         )
 
 
+def read_families(kind: type[T], record: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The families of a spec, as the field that they are; none for what is no list."""
+    if not isinstance(listed := record.get("families"), list):
+        return {}
+    names = [one.get("name", "?") if isinstance(one, dict) else "?" for one in listed]
+    places = [f'the family "{shown(str(name))}" of {where}' for name in names]
+    pairs = zip(listed, places, strict=True)
+    return {"families": tuple(read_table(kind, one, place) for one, place in pairs)}
+
+
+def check_families(families: Sequence[Family], where: str) -> None:
+    """Raise UsageError for names that two have or that name no folder, and words that are one."""
+    names = [family.name for family in families]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two families of {where} have one name; give each its own")
+    for family in families:
+        check_name(family.name, f"a family of {where}")
+        words = family.words or ("yes", "no")
+        if words[0] == words[1] or not all(words):
+            raise UsageError(
+                f'"words" in the family "{family.name}" of {where} must be two words, as in '
+                '["yes", "no"]'
+            )
+
+
+def check_slots(items: Iterable[Mapping[str, str]], needed: Iterable[str], where: str) -> None:
+    """Raise UsageError for items that lack what families name."""
+    wanted = {*needed}
+    for number, slots in enumerate(items, start=1):
+        for slot in sorted(wanted - {*slots}):
+            raise UsageError(
+                f'item {number} of {where} has no "{slot}", which a family names; add it'
+            )
+
+
+def fingerprint(spec: Any) -> str:
+    """What tells one spec from another."""
+    text = json.dumps(asdict(spec), sort_keys=True, default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def slots_of(template: str) -> tuple[str, ...]:
     """The slots of a template, in order. UsageError for one that cannot be filled in."""
     try:
@@ -80,6 +135,15 @@ def item_slots(record: Any, place: str, *, apart: str = "") -> dict[str, str]:
                 f'"{shown(key)}" of {place} must be text and not empty; it is {shown(repr(value))}'
             )
     return slots
+
+
+def read_rows(given: Any, what: str, path: Path) -> list[tuple[Any, str]]:
+    """Tables of a spec, or a CSV file beside it: each with what a message calls its place."""
+    if isinstance(given, str):
+        return [(row, f"line {line} of {given}") for line, row in read_csv(path.parent / given)]
+    if not isinstance(given, list):
+        raise UsageError(f"{path.name} has no list of {what}s; name a CSV file or write tables")
+    return [(one, f"{what} {i} of {path.name}") for i, one in enumerate(given, start=1)]
 
 
 def read_csv(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -7,6 +7,7 @@ Shapes: m pairs, n resampled things, R resamples; counts are those of a `Bootstr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,6 +110,32 @@ def known_denominator(values: Floats) -> Floats:
     """
     is_known = values[0] > SURE * values[1:].std() if len(values) > 1 else values[0] > 0
     return values if is_known else np.full_like(values, np.nan)
+
+
+def share(draws: Bootstrap, part: Floats, whole: Floats) -> Interval:
+    """A sum over things (n,) as a share of another; unknown where that one is noise."""
+    return draws.figure(lambda counts: (counts @ part) / known_denominator(counts @ whole))
+
+
+def means_by(group: Ints, values: Floats, n: int) -> Floats:
+    """(n, ...) means of the values (m, ...) of each group (m,); NaN for a group without any."""
+    total = np.zeros((n, *values.shape[1:]))
+    np.add.at(total, group, values)
+    count = np.bincount(group, minlength=n).reshape(-1, *[1] * (values.ndim - 1))
+    found: Floats = np.full_like(total, np.nan)
+    np.divide(total, count, out=found, where=count > 0)
+    return found
+
+
+def known_mean(values: Floats) -> float:
+    """Of values (n,) that are known; NaN where none is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def known_or_least(value: float) -> float:
+    """For orders in which what could not be measured is last."""
+    return value if math.isfinite(value) else -math.inf
 
 
 def auc(

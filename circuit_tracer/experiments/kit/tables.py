@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.render.numbers import with_interval
 from circuit_tracer.render.terminal import plain_table, titled
 from circuit_tracer.render.text import printable
 
@@ -36,6 +38,16 @@ class Table:
     note: str = ""
     title: str = ""
     """Its own heading, where several stand under one."""
+
+
+def shares(*intervals: Interval) -> tuple[str, ...]:
+    """ "83 % [79, 88]" of each."""
+    return tuple(with_interval(one, percent=True) for one in intervals)
+
+
+def signed(*intervals: Interval) -> tuple[str, ...]:
+    """ "+0.83 [+0.79, +0.88]" of each."""
+    return tuple(with_interval(one, sign=True) for one in intervals)
 
 
 def rich_table(table: Table) -> RichTable:

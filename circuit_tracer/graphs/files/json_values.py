@@ -128,12 +128,16 @@ def scores_from_plain(record: Any) -> Scores:
 
 
 def from_plain(kind: type[T], record: Any, *, where: str = "", **given: Any) -> T:
-    """A dataclass from its JSON form. ValueError that names what does not fit.
+    """A dataclass (or a tuple of them) from its JSON form. ValueError, naming what does not fit.
 
     Fields that have a default may be missing; what a record has besides is ignored. `where` is what
     a message calls the place of the fields; `given` are fields that the caller has read.
     """
-    built: T = _dataclass(kind, record, kind.__name__, where, given)
+    name = kind.__name__
+    of_class = is_dataclass(kind)
+    built: T = (
+        _dataclass(kind, record, name, where, given) if of_class else _built(kind, record, name)
+    )
     return built
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
-from circuit_tracer.experiments.diff.study import Settings, Study
+from circuit_tracer.experiments.diff.step import Earlier, Step
+from circuit_tracer.experiments.diff.study import Settings, Study, unreported
+from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.models import Model
 from tests.tiny import tiny_model
 
@@ -35,6 +40,7 @@ toward = "lemon {{prompt}}"
 away = "sky {{prompt}}"
 """
 COLOURS = ("yellow", "blue", "red")
+Result = TypeVar("Result")
 WORDS = 60
 """Of the vocabulary."""
 
@@ -69,4 +75,37 @@ def tiny_pair(family: str = "llama", *, seed: int = 0) -> tuple[Model, Model]:
 def small_study(folder: Path, base: Model, tuned: Model, **settings: int) -> Study:
     """The small comparison of two models, without a dictionary."""
     spec: Spec = read_spec(small_spec(folder))
-    return Study(base, tuned, (), spec, Settings(resamples=100, **settings))
+    few = {"most_split": 1, "resamples": 100, **settings}
+    return Study(base, tuned, (), spec, Settings(**few))
+
+
+def shaken(model: Model, part: str, size: float) -> None:
+    """Another training of the parameters whose names hold a part: random changes of a size."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, one in model.module.named_parameters():
+            if part in name:
+                one += size * torch.randn(one.shape, generator=generator).to(one)
+
+
+def measured(
+    study: Study, step: Step[Result], earlier: Iterable[object] = ()
+) -> tuple[Result, list[Row]]:
+    """One step's result and measurements, after the results of others."""
+    before = Earlier()
+    for found in earlier:
+        before.add(found)
+    return step.measure(study, before, unreported)
+
+
+def values(rows: Iterable[Row], **wanted: object) -> list[float]:
+    """Of those measurements that have all of this; no `name` means that they have none."""
+    given = {"name": None, **wanted}
+    return [float(row["value"]) for row in rows if all(row.get(k) == v for k, v in given.items())]
+
+
+def logits(model: Model, ids: tuple[int, ...]) -> Tensor:
+    """(T, V) of the Hugging Face module itself."""
+    with torch.no_grad():
+        out: Tensor = model.module(torch.tensor([ids], device=model.device)).logits[0]
+    return out.double().cpu()

@@ -2,76 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.experiments.diff import behaviour
 from circuit_tracer.experiments.diff.run import diff
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps import behaviour
-from circuit_tracer.experiments.diff.study import check_pair, unreported
+from circuit_tracer.experiments.diff.study import SIDES, Study, check_pair
 from circuit_tracer.graphs.files.json_values import plain
-from circuit_tracer.models import Model
-from tests.experiments.diff.small import WORDS, small_study, tiny_pair
+from tests.experiments.diff.small import (
+    WORDS,
+    logits,
+    measured,
+    shaken,
+    small_study,
+    tiny_pair,
+    values,
+)
 from tests.tiny import tiny_model
 
 
-def logits(model: Model, ids: tuple[int, ...]) -> torch.Tensor:
-    with torch.no_grad():
-        out: torch.Tensor = model.module(torch.tensor([ids], device=model.device)).logits[0]
-    return out.double().cpu()
-
-
-def shaken(model: Model) -> None:
-    """Another training of the attention of the last layer."""
-    generator = torch.Generator().manual_seed(5)
-    weight = model.module.model.layers[-1].self_attn.o_proj.weight
-    with torch.no_grad():
-        weight += torch.randn(weight.shape, generator=generator).to(weight) * 2
-
-
-def test_answers_are_the_models_own(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A model, and the same after another training of its last attention."""
     base, tuned = tiny_pair()
-    shaken(tuned)
-    study = small_study(tmp_path, base, tuned)
-    found = behaviour.measure(study, Earlier(), unreported)
-    for model, one in ((base, found.base), (tuned, found.tuned)):
-        for ask, contrast, coherent in zip(study.asks, one.contrast, one.coherent, strict=True):
-            end = logits(model, ask.ids)[-1]
-            assert contrast == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-9)
-            assert coherent == float(int(end.argmax()) in (ask.plus, ask.minus))
-        for ids, loss in zip(study.texts, one.loss, strict=True):
-            own = torch.nn.functional.cross_entropy(logits(model, ids)[:-1], torch.tensor(ids[1:]))
-            assert loss == pytest.approx(float(own), abs=1e-9)
+    shaken(tuned, "layers.2.self_attn.o_proj", 2)
+    return small_study(tmp_path_factory.mktemp("spec"), base, tuned)
 
 
-def test_figures_are_shares_over_items(tmp_path: Path) -> None:
-    base, tuned = tiny_pair()
-    shaken(tuned)
-    study = small_study(tmp_path, base, tuned)
-    found = behaviour.measure(study, Earlier(), unreported)
-    result = behaviour.result(study, found)
+def test_answers_and_their_shares_are_the_models_own(study: Study) -> None:
+    result, rows = measured(study, behaviour.STEP)
     of_test = [i for i, ask in enumerate(study.asks) if study.role(ask.item) == "test"]
     claims = [i for i in of_test if study.asks[i].family == "claim"]
+    right = {}
+    for side in SIDES:
+        model = study.model(side)
+        ends = [logits(model, ask.ids)[-1] for ask in study.asks]
+        contrasts = [
+            float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, study.asks, strict=True)
+        ]
+        assert values(rows, model=side) == pytest.approx(contrasts, abs=1e-9)
+        right[side] = np.array(contrasts) > 0
+        coherent = np.array([
+            int(end.argmax()) in (ask.plus, ask.minus)
+            for end, ask in zip(ends, study.asks, strict=True)
+        ])  # fmt: skip
+        row = result.row("test", "claim")
+        assert getattr(row, f"coherent_{side}") == pytest.approx(coherent[claims].mean())
+        own = [
+            float(torch.nn.functional.cross_entropy(logits(model, ids)[:-1], torch.tensor(ids[1:])))
+            for ids in study.texts
+        ]
+        assert values(rows, model=side, name="loss") == pytest.approx(own, abs=1e-9)
+        (kept,) = study.collateral
+        likeliest = int(logits(model, kept.ids)[-1].argmax())
+        assert values(rows, model=side, name="facts") == [float(likeliest == kept.plus)]
     row = result.row("test", "claim")
     assert row.items == 4
-    assert row.base.value == pytest.approx((found.base.contrast[claims] > 0).mean())
-    assert row.tuned.value == pytest.approx((found.tuned.contrast[claims] > 0).mean())
+    assert row.base.value == pytest.approx(right["base"][claims].mean())
+    assert row.tuned.value == pytest.approx(right["tuned"][claims].mean())
     assert row.change.value == pytest.approx(row.tuned.value - row.base.value)
     assert row.change.low <= row.change.value <= row.change.high
-    assert row.coherent_tuned == pytest.approx(found.tuned.coherent[claims].mean())
+    items = {study.asks[i].item for i in of_test}
     by_item = [
-        np.mean([found.base.contrast[i] > 0 for i in of_test if study.asks[i].item == item])
-        for item in {study.asks[i].item for i in of_test}
+        right["base"][[i for i in of_test if study.asks[i].item == item]].mean() for item in items
     ]
     assert result.row("test").base.value == pytest.approx(np.mean(by_item))
 
 
-def test_a_false_claim_is_to_be_answered_with_the_other_word(tmp_path: Path) -> None:
-    study = small_study(tmp_path, *tiny_pair())
+def test_a_false_claim_is_to_be_answered_with_the_other_word(study: Study) -> None:
     true, false = study.both_claims(study.spec.main, 0)
     assert (true.plus, true.minus) == (false.minus, false.plus)
     slots = study.items[0].slots
@@ -102,14 +106,20 @@ def test_models_that_do_not_correspond_are_refused() -> None:
         check_pair(base, other)
 
 
-def test_a_killed_run_goes_on_and_another_experiment_is_not_mixed_in(tmp_path: Path) -> None:
-    base, tuned = tiny_pair()
-    folder = tmp_path / "o"
-    first = diff(small_study(tmp_path, base, tuned), folder)
-    stage = folder / "stages" / "behaviour.json"
-    before = stage.stat().st_mtime_ns
-    again = diff(small_study(tmp_path, base, tuned), folder)
-    assert stage.stat().st_mtime_ns == before
-    assert plain(again.behaviour) == plain(first.behaviour)
-    with pytest.raises(Exception, match="holds another experiment"):
-        diff(small_study(tmp_path, base, tuned, seed=1), folder)
+def test_a_killed_run_goes_on_and_another_experiment_is_not_mixed_in(
+    study: Study, tmp_path: Path
+) -> None:
+    first = diff(study, tmp_path)
+    before = str(pq.read_table(tmp_path / "measurements.parquet").to_pylist())
+    stages = {path.stem: path for path in (tmp_path / "stages").iterdir()}
+    assert {*stages} == {"behaviour", "where", "shift", "edges"}
+    stages["shift"].unlink()  # killed before it was written
+    stages["where"].write_text("{")  # damaged
+    whole = stages["behaviour"].stat().st_mtime_ns
+    again = diff(study, tmp_path)
+    assert stages["behaviour"].stat().st_mtime_ns == whole
+    assert plain(replace(again, seconds={})) == plain(replace(first, seconds={}))
+    assert str(pq.read_table(tmp_path / "measurements.parquet").to_pylist()) == before
+    other = replace(study, settings=replace(study.settings, seed=1))
+    with pytest.raises(OutputError, match="holds another experiment"):
+        diff(other, tmp_path)

@@ -14,28 +14,36 @@ import numpy as np
 import pytest
 import torch
 
+from circuit_tracer.experiments.diff import controls, doses, features
 from circuit_tracer.experiments.diff.directions import Trials, choose_sizes, unit
-from circuit_tracer.experiments.diff.passes import text_losses
-from circuit_tracer.experiments.diff.report.page import report_markdown
-from circuit_tracer.experiments.diff.results.report import read_diff, write_diff
+from circuit_tracer.experiments.diff.features import Picked
+from circuit_tracer.experiments.diff.page import report_markdown
+from circuit_tracer.experiments.diff.ranking import (
+    Ranked,
+    Streams,
+    decoders,
+    gradients,
+    of_residual,
+    rank,
+)
+from circuit_tracer.experiments.diff.report import read_diff
 from circuit_tracer.experiments.diff.run import diff
 from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps import controls, doses, features
-from circuit_tracer.experiments.diff.steps.ranking import Streams, decoders, gradients, rank
-from circuit_tracer.experiments.diff.study import Study, unreported
-from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts
+from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts, text_losses
+from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, every_layer
-from tests.experiments.diff.small import small_study, tiny_pair
+from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
 from tests.tiny import random_dictionary
 
 LAYERS = (0, 1)
 
 
-def residual_dictionary(model: Model, n_features: int = 24) -> Dictionary:
+def sparse_autoencoder(model: Model, n_features: int = 24) -> Dictionary:
     """Random features of the stream after some layers."""
     given = random_dictionary(
         model, n_features=n_features, k=6, reads=RESIDUAL, writes=RESIDUAL, seed=3
@@ -44,23 +52,21 @@ def residual_dictionary(model: Model, n_features: int = 24) -> Dictionary:
     return replace(given, kind="sae", layers=layers)
 
 
-def changed_pair() -> tuple[Model, Model]:
-    """A model, and the same with another output of its first attention."""
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A quick comparison with a residual dictionary, of a model and the same after another training
+    of its first attention."""
     base, tuned = tiny_pair()
-    generator = torch.Generator().manual_seed(5)
-    weight = tuned.module.model.layers[0].self_attn.o_proj.weight
-    with torch.no_grad():
-        weight += torch.randn(weight.shape, generator=generator).to(weight)
-    return base, tuned
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    """A quick comparison with a residual dictionary."""
-    base, tuned = changed_pair()
-    given = small_study(tmp_path, base, tuned, most_items=4)
+    shaken(tuned, "layers.0.self_attn.o_proj", 1)
+    given = small_study(tmp_path_factory.mktemp("spec"), base, tuned, most_items=4)
     settings = replace(given.settings, quick=True)
-    return replace(given, dictionaries=(residual_dictionary(base),), settings=settings)
+    return replace(given, dictionaries=(sparse_autoencoder(base),), settings=settings)
+
+
+@pytest.fixture(scope="module")
+def ranked(study: Study) -> Ranked:
+    """Its features, ranked."""
+    return of_residual(study)
 
 
 def hooked(model: Model, ids: Sequence[int], vectors: dict[int, Floats]) -> torch.Tensor:
@@ -93,9 +99,8 @@ def test_a_constant_edit_adds_its_vectors_to_all_tokens_after_the_first(study: S
     own = text_losses(model, study.texts)
     for edit, contrast, loss in zip(edits, found.contrast, losses, strict=True):
         vectors = dict(zip(LAYERS, edit, strict=True))
-        for ask, value in zip(asks, contrast, strict=True):
-            end = hooked(model, ask.ids, vectors)[-1]
-            assert value == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-9)
+        ends = [hooked(model, ask.ids, vectors)[-1] for ask in asks]
+        assert contrast == pytest.approx(leads(ends, asks), abs=1e-9)
         for ids, added, before in zip(study.texts, loss, own, strict=True):
             logits = hooked(model, ids, vectors)[:-1]
             after = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]))
@@ -183,46 +188,47 @@ def test_a_feature_that_is_constant_in_each_model_tells_them_apart() -> None:
 
 
 def test_candidates_are_the_first_of_both_rankings_and_the_best_of_them_chosen(
-    study: Study,
+    study: Study, ranked: Ranked
 ) -> None:
-    dictionary = features.residual(study)
-    assert dictionary is not None
-    found = features.measure(study, Earlier(), unreported)
-    ranking, screening = found.ranking, found.screening
-    tops = features.QUICK_TOPS
+    result, rows = measured(study, features.STEP)
+    dictionary, _, ranking = ranked
     flat = [np.abs(ranking.change).ravel(), ranking.predicted.ravel()]
-    wanted = {int(i) for one in flat for i in np.argsort(-one, kind="stable")[:tops]}
-    wanted &= set(np.flatnonzero(ranking.change).tolist())
-    steered = np.ravel_multi_index((screening.layer, screening.feature), ranking.change.shape)
-    assert set(steered.tolist()) == wanted
-    assert (np.diff(screening.effect) <= 0).all()
+    tops = [np.argsort(-one, kind="stable")[: features.QUICK_TOPS] for one in flat]
+    wanted = {int(i) for one in tops for i in one} & {*np.flatnonzero(ranking.change).tolist()}
+    steered = [(LAYERS.index(one.layer), one.feature) for one in result.rows]
+    assert {i * ranking.change.shape[1] + f for i, f in steered} == wanted
+    assert (np.diff([one.effect for one in result.rows]) <= 0).all()
     # The best one, steered by hand: half the shift's size, against its change.
-    i, f = screening.layer[0], screening.feature[0]
-    one = dictionary.layers[dictionary.numbers[i]]
-    row = one.W_dec[f, 0].double().cpu().numpy()
+    first, (i, f) = result.rows[0], steered[0]
+    row = dictionary.layers[first.layer].W_dec[f, 0].double().cpu().numpy()
     length = 0.5 * np.linalg.norm(ranking.shift[i])
     vector = -np.sign(ranking.change[i, f]) * row / np.linalg.norm(row) * length
     asks = study.some_asks("selection")
-    ends = [hooked(study.tuned, ask.ids, {dictionary.numbers[i]: vector})[-1] for ask in asks]
-    by_hand = [float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, asks, strict=True)]
-    assert screening.contrast[0] == pytest.approx(by_hand, abs=1e-8)
+    by_hand = leads([hooked(study.tuned, ask.ids, {first.layer: vector})[-1] for ask in asks], asks)
+    found = values(rows, name="steered", layer=first.layer, feature=f)
+    assert found == pytest.approx(by_hand, abs=1e-8)
+    assert values(rows, name="change", layer=first.layer, feature=f) == [ranking.change[i, f]]
 
 
-def test_controls_are_drawn_from_features_that_were_not_chosen(study: Study) -> None:
-    found = features.measure(study, Earlier(), unreported)
-    chosen = {*zip(*map(np.ndarray.tolist, found.screening.chosen), strict=True)}
-    generator = np.random.default_rng(0)
+def leads(ends: Sequence[torch.Tensor], asks: Sequence[Ask]) -> list[float]:
+    """Right minus wrong, from logits."""
+    return [float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, asks, strict=True)]
+
+
+def test_controls_are_drawn_from_features_that_were_not_chosen(
+    study: Study, ranked: Ranked
+) -> None:
+    picked = measured(study, features.STEP)[0].chosen
+    chosen = {*zip(*map(np.ndarray.tolist, picked), strict=True)}
     for draw in (controls.random_ten, controls.matched_ten):
-        layer, feature = draw(found, generator)
+        layer, feature = draw(ranked.ranking, picked, np.random.default_rng(0))
         drawn = {*zip(layer.tolist(), feature.tolist(), strict=True)}
         assert len(drawn) == len(layer) > 0
         assert not drawn & chosen
 
 
-def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(study: Study) -> None:
-    dictionary = features.residual(study)
-    assert dictionary is not None
-    streams = features.streams(study, dictionary.numbers)
+def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(ranked: Ranked) -> None:
+    dictionary, streams, _ = ranked
     random = controls.random_dictionary(dictionary, streams, seed=0)
     assert random.numbers == dictionary.numbers
     for i, number in enumerate(dictionary.numbers):
@@ -238,19 +244,16 @@ def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(study: Stu
 
 
 def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_stream(
-    study: Study,
+    study: Study, ranked: Ranked
 ) -> None:
-    dictionary = features.residual(study)
-    assert dictionary is not None
     asks = study.some_asks("test")
-    none = np.zeros(0, dtype=int)
-    plainly = doses.patched(study, dictionary, (none, none), asks)
+    plainly = doses.patched(study, ranked.dictionary, Picked.of([]), asks)
     assert plainly == pytest.approx(contrasts(study.tuned, asks))
-    every = np.arange(24)
-    found = doses.patched(study, dictionary, (np.ones_like(every), every), asks)
-    for ask, value in zip(asks, found, strict=True):
+    every = Picked.of([(1, feature) for feature in range(24)])
+    found = doses.patched(study, ranked.dictionary, every, asks)
+    layer, ends = ranked.dictionary.layers[1], []
+    for ask in asks:
         ids = torch.tensor([ask.ids], device=study.base.device)
-        layer = dictionary.layers[1]
         read = [
             model.mlp_activity(ids, RESIDUAL, RESIDUAL, (1,)).inputs[0, 0]
             for model in (study.base, study.tuned)
@@ -258,17 +261,17 @@ def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_strea
         wrote = [layer.write(layer.encode(one), 1) for one in read]
         change = (wrote[0] - wrote[1]).cpu().numpy()
         change[0] = 0
-        end = hooked(study.tuned, ask.ids, {1: change})[-1]
-        assert value == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-8)
+        ends.append(hooked(study.tuned, ask.ids, {1: change})[-1])
+    assert found == pytest.approx(leads(ends, asks), abs=1e-8)
 
 
 def test_a_whole_run_is_stored_and_read_back(study: Study, tmp_path: Path) -> None:
-    report = diff(study, tmp_path / "o")
+    report = diff(study, tmp_path)
     assert report.features is not None
     assert report.doses is not None
     assert report.controls is not None
-    write_diff(report, tmp_path / "diff.json")
-    assert plain(read_diff(tmp_path / "diff.json")) == plain(report)
+    write_record(report, tmp_path / "diff.json")
+    assert plain(read_diff(tmp_path)) == plain(report)
     page = report_markdown(report)
     assert "## 5. Features" in page
     assert "restore: ten by screening" in page
@@ -280,8 +283,13 @@ def test_a_whole_run_is_stored_and_read_back(study: Study, tmp_path: Path) -> No
     assert inducing is not None
     assert report.features.row(*inducing.features[0]).chosen
     assert len(report.controls.random) == controls.QUICK_RANDOM
-    sizes = {one.size for one in report.doses.doses}
-    assert sizes == {*doses.QUICK_DOSES}
+    assert len(report.controls.matched) == controls.QUICK_MATCHED
+    assert {one.size for one in report.doses.doses} == {*doses.QUICK_DOSES}
+    # Killed before the controls: what they need of the features is made again, with their results.
+    (tmp_path / "stages" / "controls.json").unlink()
+    again = diff(study, tmp_path)
+    assert plain(again.controls) == plain(report.controls)
+    assert plain(again.features) == plain(report.features)
 
 
 def test_two_copies_of_one_model_have_nothing_to_restore(study: Study, tmp_path: Path) -> None:
@@ -295,5 +303,6 @@ def test_two_copies_of_one_model_have_nothing_to_restore(study: Study, tmp_path:
 def test_without_a_residual_dictionary_the_steps_say_what_they_need(tmp_path: Path) -> None:
     given = small_study(tmp_path, *tiny_pair())
     assert "train one with" in features.lacks(given, Earlier())
+    assert "train one with" in doses.lacks(given, Earlier())
     transcoders = replace(given, dictionaries=(random_dictionary(given.base),))
     assert "train one with" in features.lacks(transcoders, Earlier())

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
+from circuit_tracer.experiments.diff.controls import ControlsResult
+from circuit_tracer.experiments.diff.directions import Way
+from circuit_tracer.experiments.diff.doses import DosesResult
+from circuit_tracer.experiments.diff.features import FeatureRow, FeaturesResult
 from circuit_tracer.experiments.diff.persona import judge_persona
-from circuit_tracer.experiments.diff.results.features import (
-    ControlsResult,
-    DosesResult,
-    EditRow,
-    FeatureRow,
-    FeaturesResult,
-    Way,
-)
-from circuit_tracer.experiments.diff.results.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.graphs.graph import Identity
 

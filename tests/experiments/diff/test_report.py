@@ -6,17 +6,14 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
-from circuit_tracer.experiments.diff.report import terminal
-from circuit_tracer.experiments.diff.report.page import FIGURES, figures, report_markdown
-from circuit_tracer.experiments.diff.report.tables import tables
-from circuit_tracer.experiments.diff.results.behaviour import AnswerRow, BehaviourResult, Part
-from circuit_tracer.experiments.diff.results.features import DoseRow, Way
-from circuit_tracer.experiments.diff.results.report import DiffReport
-from circuit_tracer.experiments.diff.steps.features import Screening
-from circuit_tracer.graphs.files.json_values import from_plain, plain
+from circuit_tracer.experiments.diff import terminal
+from circuit_tracer.experiments.diff.behaviour import AnswerRow, BehaviourResult, Part
+from circuit_tracer.experiments.diff.directions import Way
+from circuit_tracer.experiments.diff.doses import DoseRow
+from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
+from circuit_tracer.experiments.diff.report import DiffReport, tables
 from circuit_tracer.render.terminal import as_text
 from tests.experiments.diff.test_persona import about, feature, report
 
@@ -104,12 +101,3 @@ def test_the_terminal_shows_the_verdict_and_one_screen() -> None:
     assert len(lines) <= MOST_LINES
     assert max(map(len, lines)) <= 80
     assert any("L1/7 joker" in one for one in lines)
-
-
-def test_a_resumed_stage_has_whole_numbers_where_it_had_them() -> None:
-    given = Screening(np.array([2, 0]), np.array([7, 8]), np.array([0.5, np.nan]), np.ones((2, 3)))
-    again = from_plain(Screening, plain(given))
-    assert again.layer.dtype == np.int64
-    assert again.effect.dtype == np.float64
-    assert np.isnan(again.effect[1])
-    assert (again.contrast == 1).all()

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from circuit_tracer.experiments.diff import fit, shift
 from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps import fit, shift
-from circuit_tracer.experiments.diff.steps.behaviour import in_context
-from circuit_tracer.experiments.diff.study import unreported
+from circuit_tracer.experiments.diff.study import SIDES
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
-from tests.experiments.diff.small import small_study, tiny_pair
-from tests.experiments.diff.test_behaviour import shaken
+from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
 from tests.tiny import random_dictionary
 
 
@@ -33,35 +31,35 @@ def test_shifts_are_means_of_the_models_own_streams(tmp_path: Path) -> None:
     with torch.no_grad():
         tuned.module.model.layers[1].self_attn.o_proj.weight *= 3
     study = small_study(tmp_path, base, tuned)
-    found = shift.measure(study, Earlier(), unreported)
-    asks = in_context(study, None)
-    ends = np.mean(
-        [streams(tuned, one.ids)[:, -1] - streams(base, one.ids)[:, -1] for one in asks], 0
-    )
-    np.testing.assert_allclose(found.prompts[:-1], ends, atol=1e-5)
-    assert not found.prompts[0].any()
+    contrast = study.spec.contrast
+    assert contrast is not None
+
+    def mean(model: Model, context: str | None = None) -> np.ndarray:
+        return np.mean([streams(model, one.ids)[:, -1] for one in study.held_out(context)], 0)
+
+    ends, turned = mean(tuned) - mean(base), mean(base, contrast.toward) - mean(base, contrast.away)
+    found = shift.contrast(study)
+    assert found is not None
+    np.testing.assert_allclose(found.mean(0)[:-1], turned, atol=1e-5)
     texts = np.mean(
         [(streams(tuned, ids) - streams(base, ids))[:, 1:6].mean(1) for ids in study.texts], 0
     )
-    np.testing.assert_allclose(found.text[:-1], texts, atol=1e-5)
-    contrast = study.spec.contrast
-    assert contrast is not None
-    turned = np.mean(
-        [
-            streams(base, one.ids)[:, -1] - streams(base, other.ids)[:, -1]
-            for one, other in zip(
-                in_context(study, contrast.toward), in_context(study, contrast.away), strict=True
-            )
-        ],
-        0,
-    )
-    np.testing.assert_allclose(found.contrast[:-1], turned, atol=1e-5)
-    row = found.rows[1]
-    expected = ends[1] @ turned[1] / np.linalg.norm(ends[1]) / np.linalg.norm(turned[1])
-    assert row.with_contrast.value == pytest.approx(expected, abs=1e-4)
+    result, rows = measured(study, shift.STEP)
+    first, row = result.rows[:2]
+    both = np.array([streams(base, one.ids)[1, -1] for one in study.held_out()])
+    norm = np.linalg.norm((both[::2] + both[1::2]) / 2, axis=1).mean()  # of both claims of an item
+    assert row.size.value == pytest.approx(np.linalg.norm(ends[1]) / norm, rel=1e-4)
+    assert row.with_contrast.value == pytest.approx(cosine(ends[1], turned[1]), abs=1e-4)
+    assert row.text_with_contrast.value == pytest.approx(cosine(texts[1], turned[1]), abs=1e-4)
+    assert row.text_with_shift.value == pytest.approx(cosine(texts[1], ends[1]), abs=1e-4)
     assert row.with_contrast.low <= row.with_contrast.value <= row.with_contrast.high
-    assert found.rows[0].size.value == 0
-    assert np.isnan(found.rows[0].with_contrast.value)
+    assert first.size.value == first.text_size.value == 0
+    assert np.isnan(first.with_contrast.value)
+    assert values(rows, name="size", layer=1) == [row.size.value]
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def replaced_logits(model: Model, dictionary: Dictionary, ids: tuple[int, ...]) -> torch.Tensor:
@@ -87,18 +85,23 @@ def replaced_logits(model: Model, dictionary: Dictionary, ids: tuple[int, ...]) 
 
 def test_answers_under_replacement_are_those_of_hooked_mlps(tmp_path: Path) -> None:
     base, tuned = tiny_pair()
-    shaken(tuned)
+    shaken(tuned, "layers.2.self_attn.o_proj", 2)
     dictionary = random_dictionary(base).to(device=base.device, dtype=torch.float64)
     study = replace(small_study(tmp_path, base, tuned), dictionaries=(dictionary,))
-    found = fit.measure(study, Earlier(), unreported)
-    (one,) = found.dictionaries
-    asks = fit.located_asks(study)
-    for model, side in ((base, one.base), (tuned, one.tuned)):
-        for ask, contrast in zip(asks, side.replaced, strict=True):
-            end = replaced_logits(model, dictionary, ask.ids)
-            assert contrast == pytest.approx(float(end[ask.plus] - end[ask.minus]), abs=1e-8)
-    result = fit.result(study, found).dictionaries[0]
-    assert len(result.layers) == 3
-    assert result.right_tuned_replaced.value == pytest.approx((one.tuned.replaced > 0).mean())
+    result, rows = measured(study, fit.STEP)
+    (one,) = result.dictionaries
+    right = {}
+    for side in SIDES:
+        ends = [replaced_logits(study.model(side), dictionary, ask.ids) for ask in study.located]
+        leads = [
+            float(end[ask.plus] - end[ask.minus])
+            for end, ask in zip(ends, study.located, strict=True)
+        ]
+        found = values(rows, model=side, name=f"replaced by {one.name}")
+        assert found == pytest.approx(leads, abs=1e-8)
+        right[side] = np.mean(np.array(leads) > 0)
+    assert len(one.layers) == 3
+    assert one.right_base_replaced.value == pytest.approx(right["base"])
+    assert one.right_tuned_replaced.value == pytest.approx(right["tuned"])
     assert fit.lacks(study, Earlier()) == ""
     assert "no dictionary" in fit.lacks(replace(study, dictionaries=()), Earlier())

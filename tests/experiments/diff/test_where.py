@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from circuit_tracer.experiments.diff import where
 from circuit_tracer.experiments.diff.ranks import numerical_rank
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.steps import where
-from circuit_tracer.experiments.diff.study import unreported
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.models import Model
 from circuit_tracer.models.weight_parts import exchanged, weight_parts
-from tests.experiments.diff.small import small_study, tiny_pair
+from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
 from tests.tiny import FAMILIES, tiny_model
 
 
@@ -72,22 +70,19 @@ def test_weights_come_back_when_something_fails() -> None:
 
 def test_a_change_of_one_layers_output_projection_is_found_there(tmp_path: Path) -> None:
     base, tuned = tiny_pair()
-    generator = torch.Generator().manual_seed(3)
+    shaken(tuned, "layers.1.self_attn.o_proj", 2)
     weight = tuned.module.model.layers[1].self_attn.o_proj.weight
-    with torch.no_grad():
-        weight += torch.randn(weight.shape, generator=generator).to(weight) * 2
     study = small_study(tmp_path, base, tuned)
-    found = where.measure(study, Earlier(), unreported)
-    names = [(one.kind, one.layers) for one in found.groups]
+    result, rows = measured(study, where.STEP)
+    names = [(one.kind, one.layers) for one in result.rows]
     assert names == [("VO", None), ("", (1, 1)), ("VO", (0, 1)), ("VO", (1, 1))]
-    assert set(found.unchanged) == {"QK", "MLP", "norm", "embedding"}
-    assert found.layers == (1,)
-    asks = where.located_asks(study)
-    for values, model in ((found.back, base), (found.alone, tuned)):
-        expected = contrasts(model, asks)
-        for of_group in values:
-            np.testing.assert_allclose(of_group, expected, atol=1e-9)
-    result = where.result(study, found)
+    assert set(result.unchanged) == {"QK", "MLP", "norm", "embedding"}
+    assert result.layers == (1,)
+    for side, model in (("tuned", base), ("base", tuned)):
+        expected = contrasts(model, study.located)
+        for name in {row["name"] for row in rows}:
+            found = values(rows, model=side, name=name)
+            np.testing.assert_allclose(found, expected, atol=1e-9)
     assert result.rows[0].right_back.value == pytest.approx(result.base.value)
     assert result.rows[0].right_alone.value == pytest.approx(result.tuned.value)
     assert not result.low_rank

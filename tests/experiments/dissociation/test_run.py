@@ -11,12 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from circuit_tracer.errors import GraphFileError, OutputError, PromptError
-from circuit_tracer.experiments.dissociation.results import (
-    Report,
-    from_plain,
-    read_report,
-    write_report,
-)
+from circuit_tracer.experiments.dissociation.results import Report, read_report
 from circuit_tracer.experiments.dissociation.run import dissociate
 from circuit_tracer.experiments.dissociation.spec import read_spec
 from circuit_tracer.experiments.dissociation.steps import (
@@ -29,9 +24,10 @@ from circuit_tracer.experiments.dissociation.steps import (
     tracing,
 )
 from circuit_tracer.experiments.dissociation.study import Settings, Study
-from circuit_tracer.experiments.dissociation.verdict import Finding
+from circuit_tracer.experiments.kit.results import Finding, write_record
 from circuit_tracer.experiments.kit.stages import StageStore, holds_stages
 from circuit_tracer.graphs import load_graph
+from circuit_tracer.graphs.files.json_values import from_plain
 from circuit_tracer.graphs.head_loadings import load_heads
 from tests.experiments.dissociation.small import bananas, small_spec
 
@@ -55,7 +51,7 @@ def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def test_the_report_comes_back_from_its_file(done: tuple[Path, Report], tmp_path: Path) -> None:
     report = done[1]
-    write_report(report, tmp_path / "dissociation.json")
+    write_record(report, tmp_path / "dissociation.json")
     assert str(read_report(tmp_path)) == str(report)  # NaN is not equal to itself
     for damaged in ("{}", "[]", '{"name": 3}', "{", '{"name": "a", "question": "b"}'):
         (tmp_path / "dissociation.json").write_text(damaged)

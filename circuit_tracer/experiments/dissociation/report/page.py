@@ -16,7 +16,6 @@ from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.report.truth import truth_svg
 from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, Report
 from circuit_tracer.experiments.kit.page import (
-    MEASUREMENTS_FILE,
     finding_blocks,
     identity_words,
     reproducing_blocks,
@@ -47,19 +46,14 @@ def report_markdown(report: Report, figures: Collection[str] = (), *, command: s
     if ROUTES in figures:
         blocks.append(f"![The two routes]({ROUTES})")
     blocks += step_blocks(tables(report), lambda number: _drawn(number, figures))
-    findings = [(one.name, one.holds, one.sentence) for one in report.verdict.findings]
-    blocks += finding_blocks(findings, report.notes)
+    blocks += finding_blocks(report.verdict.findings, report.notes)
     rows = [
         ("model", identity_words(report.model)),
         ("dictionary", identity_words(report.dictionary)),
-        ("seed", str(report.seed)),
         ("early layers", f"{report.early_layers} of {report.n_layers}"),
-        ("bootstrap", f"{report.resamples:,} resamples of the objects"),
-        ("quick", "yes: fewer items and controls" if report.quick else "no"),
-        ("time", f"{sum(report.seconds.values()):.0f} s"),
     ]
-    files = (DISSOCIATION_FILE, MEASUREMENTS_FILE)
-    blocks += reproducing_blocks(command, rows, report.versions, files)
+    file = DISSOCIATION_FILE
+    blocks += reproducing_blocks(report, rows, of="objects", command=command, file=file)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

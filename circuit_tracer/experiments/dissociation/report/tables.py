@@ -22,8 +22,8 @@ from circuit_tracer.experiments.dissociation.step_results import (
     SwapResult,
     TruthResult,
 )
-from circuit_tracer.experiments.kit.tables import Table
-from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
+from circuit_tracer.experiments.kit.tables import Table, shares, signed
+from circuit_tracer.graphs.bootstrap import UNKNOWN
 from circuit_tracer.render.numbers import decimals, minus, whole_percent, with_interval
 
 MOST_INCONSISTENT = 20
@@ -55,16 +55,6 @@ def measured(report: Report, **steps: Callable[..., Iterator[Table]]) -> list[Ta
     found = {step: getattr(report, step) for step in steps}
     known = [step for step in steps if found[step] is not None]
     return [one for step in known for one in steps[step](report, found[step]) if one.rows]
-
-
-def shares(*intervals: Interval) -> tuple[str, ...]:
-    """ "83 % [79, 88]" of each."""
-    return tuple(with_interval(one, percent=True) for one in intervals)
-
-
-def signed(*intervals: Interval) -> tuple[str, ...]:
-    """ "+0.83 [+0.79, +0.88]" of each."""
-    return tuple(with_interval(one, sign=True) for one in intervals)
 
 
 def _control(one: RandomControl) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from circuit_tracer.experiments.dissociation.report import names
 from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_table
-from circuit_tracer.experiments.dissociation.report.tables import measured, shares, signed
+from circuit_tracer.experiments.dissociation.report.tables import measured
 from circuit_tracer.experiments.dissociation.results import Behaviour, Report
 from circuit_tracer.experiments.dissociation.step_results import (
     CLAIM_ROLES,
@@ -30,6 +30,8 @@ from circuit_tracer.experiments.kit.tables import (
     Table,
     rich_table,
     sections,
+    shares,
+    signed,
     verdict_text,
     wrapped,
 )

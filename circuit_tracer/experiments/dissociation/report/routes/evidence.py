@@ -11,8 +11,9 @@ import math
 
 from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends, interval_band
 from circuit_tracer.experiments.dissociation.report.names import SHARED
-from circuit_tracer.experiments.dissociation.results import Holds, Report
+from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import CLAIMS, ROUTES, Index, OverlapRow
+from circuit_tracer.experiments.kit.results import Holds
 from circuit_tracer.render.chart import Row, RowPanel
 from circuit_tracer.render.chart_marks import Axis, Band
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import get_args
 
-from circuit_tracer.experiments.diff.report.features import best_of
-from circuit_tracer.experiments.diff.results.features import DoseRow, EditRow, FeatureRow, Way
-from circuit_tracer.experiments.diff.results.report import DiffReport
+from circuit_tracer.experiments.diff.directions import Way
+from circuit_tracer.experiments.diff.doses import DoseRow
+from circuit_tracer.experiments.diff.features import FeatureRow
+from circuit_tracer.experiments.diff.report import DiffReport
 from circuit_tracer.experiments.diff.spec import Role
+from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Line, LinePanel, Row, RowPanel, Sheet
@@ -137,7 +139,7 @@ def dose_svg(report: DiffReport) -> str | None:
     for way, name in WAYS.items():
         rows: list[NamedEdit] = [(one.name, one, ()) for one in edits if one.way == way]
         if controls is not None and way == "restore":
-            rows += best_of(controls)
+            rows += controls.best_tens()
         if rows:
             sheet.y += 14
             sheet.rows(

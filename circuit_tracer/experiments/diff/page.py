@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from circuit_tracer.experiments.diff.report.charts import dose_svg, features_svg, spread_svg
-from circuit_tracer.experiments.diff.report.tables import tables
-from circuit_tracer.experiments.diff.results.report import DIFF_FILE, DiffReport
+from circuit_tracer.experiments.diff.charts import dose_svg, features_svg, spread_svg
+from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport, tables
 from circuit_tracer.experiments.kit.page import (
-    MEASUREMENTS_FILE,
     finding_blocks,
     identity_words,
     reproducing_blocks,
@@ -26,33 +24,22 @@ FIGURES: dict[str, tuple[str, Callable[[DiffReport], str | None]]] = {
 
 def report_markdown(report: DiffReport, figures: Collection[str] = (), *, command: str = "") -> str:
     """The page; `figures` are the files in its folder, `command` is what reproduces it."""
+    drawn = {step: name for step, (name, _) in FIGURES.items() if name in figures}
+    settings = [
+        ("base", identity_words(report.base)),
+        ("tuned", identity_words(report.tuned)),
+        ("dictionaries", ", ".join(map(identity_words, report.dictionaries)) or "none"),
+        ("loss limit", f"{report.loss_limit:g} nats a token"),
+    ]
     blocks = [
         f"# {cell(report.name)}",
         cell(report.question),
         f"**{cell(report.verdict.headline)}**",
+        *step_blocks(tables(report), drawn.get),
+        *finding_blocks(report.verdict.findings, report.notes),
+        *reproducing_blocks(report, settings, of="items", command=command, file=DIFF_FILE),
     ]
-    blocks += step_blocks(tables(report), lambda number: _drawn(number, figures))
-    findings = [(one.name, one.holds, one.sentence) for one in report.verdict.findings]
-    blocks += finding_blocks(findings, report.notes)
-    dictionaries = ", ".join(map(identity_words, report.dictionaries)) or "none"
-    rows = [
-        ("base", identity_words(report.base)),
-        ("tuned", identity_words(report.tuned)),
-        ("dictionaries", dictionaries),
-        ("loss limit", f"{report.loss_limit:g} nats a token"),
-        ("seed", str(report.seed)),
-        ("bootstrap", f"{report.resamples:,} resamples of the items"),
-        ("quick", "yes: fewer items and controls" if report.quick else "no"),
-        ("time", f"{sum(report.seconds.values()):.0f} s"),
-    ]
-    files = (DIFF_FILE, MEASUREMENTS_FILE)
-    blocks += reproducing_blocks(command, rows, report.versions, files)
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _drawn(number: str, figures: Collection[str]) -> str | None:
-    name = FIGURES[number][0] if number in FIGURES else ""
-    return name if name in figures else None
 
 
 def figures(report: DiffReport) -> dict[str, str]:

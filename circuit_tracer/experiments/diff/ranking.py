@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,14 @@ from torch import Tensor
 
 from circuit_tracer.experiments.diff.directions import first_token
 from circuit_tracer.experiments.diff.study import Study
-from circuit_tracer.experiments.kit.passes import Ask, equally_long, spans, streams_at, token_ids
+from circuit_tracer.experiments.kit.passes import (
+    Ask,
+    equally_long,
+    leads,
+    spans,
+    streams_at,
+    token_ids,
+)
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
@@ -31,9 +39,6 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 
 EXTREMES = (0.01, 0.99)
 """Quantiles between which a feature ranges in the base."""
-
-FIGURES = ("base", "tuned", "toward", "away", "slope", "base_range", "tells")
-"""Of every feature, in the order in which they are made."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ class Ranking:
         """What undoing the change does to right minus wrong, by its gradient."""
         return -self.change * self.slope
 
+    @property
+    def scale(self) -> float:
+        """Size of the shift over all layers."""
+        return float(np.linalg.norm(self.shift))
+
 
 def streams(study: Study, layers: tuple[int, ...]) -> Streams:
     """Of both models, and of the base in both contexts."""
@@ -137,10 +147,7 @@ def gradients(model: Model, asks: Sequence[Ask], layers: tuple[int, ...]) -> Flo
         leaf, ids = _Leaf(layers), token_ids(model, asks, rows)
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
         logits = model.edited(ids, leaf, positions=last, gradients=True)[:, 0]
-        pairs = [(asks[row].plus, asks[row].minus) for row in rows]
-        words = torch.tensor(pairs, device=model.device)
-        plus, minus = logits.gather(1, words).unbind(1)
-        given = torch.autograd.grad((plus - minus).sum(), leaf.kept)
+        given = torch.autograd.grad(leads(asks, rows, logits).sum(), leaf.kept)
         found[rows] = torch.stack([one[:, first_token(model) :].sum(1) for one in given], 1)
     return found
 
@@ -165,13 +172,14 @@ def rank(dictionary: Dictionary, given: Streams) -> Ranking:
     turned = np.full_like(shift, np.nan)
     if contexts:
         turned = as_floats((contexts[0] - contexts[1]).mean(0))
-    return Ranking(**dict(zip(FIGURES, stacked, strict=True)), shift=shift, contrast=turned)
+    figures = [*stacked, shift, turned]
+    return Ranking(*figures)
 
 
 def _of_layer(
     dictionary: Dictionary, i: int, given: Streams, contexts: Sequence[Tensor]
 ) -> Iterator[Tensor]:
-    """Of one layer's features, (F,) each."""
+    """Of one layer's features, (F,) each, in the order of the fields of `Ranking`."""
     layer = dictionary.layers[dictionary.numbers[i]]
     base, tuned = layer.encode(given.base[:, i]), layer.encode(given.tuned[:, i])
     turned = [layer.encode(one[:, i]) for one in contexts]
@@ -201,6 +209,22 @@ def _telling(
     below = torch.stack([((one - middle) * sign < 0).double().mean(0) for one in base]).mean(0)
     above = torch.stack([((one - middle) * sign > 0).double().mean(0) for one in tuned]).mean(0)
     return ((below + above) / 2).to(low)
+
+
+class Ranked(NamedTuple):
+    """The residual dictionary with what it was ranked by."""
+
+    dictionary: Dictionary
+    streams: Streams
+    ranking: Ranking
+
+
+def of_residual(study: Study) -> Ranked:
+    """The features of the residual dictionary, which the study must have."""
+    dictionary = study.residual
+    assert dictionary is not None
+    given = streams(study, dictionary.numbers)
+    return Ranked(dictionary, given, rank(dictionary, given))
 
 
 def decoders(dictionary: Dictionary, layer: Ints, feature: Ints) -> Float[np.ndarray, "n S d"]:

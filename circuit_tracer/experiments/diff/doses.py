@@ -1,0 +1,216 @@
+"""5. The chosen features on test topics: both directions, doses, one alone beside ten.
+
+What is edited is the same for every prompt. Beside it stands the patch of the same features to
+what they are in the base on the very prompt, which may copy the answer (read-outs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuit_tracer.experiments.diff.directions import Way, first_token
+from circuit_tracer.experiments.diff.features import (
+    CHOSEN,
+    HEADING,
+    FeaturesResult,
+    Picked,
+    candidate,
+    in_order,
+)
+from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
+from circuit_tracer.experiments.diff.ranking import Ranked, of_residual
+from circuit_tracer.experiments.diff.step import Earlier, Step
+from circuit_tracer.experiments.diff.study import Progress, Study
+from circuit_tracer.experiments.diff.testing import COLUMNS, Candidate, EditRow, Testing, cells
+from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
+from circuit_tracer.experiments.kit.statistics import share
+from circuit_tracer.experiments.kit.tables import Table, shares
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import RESIDUAL
+from circuit_tracer.render.numbers import whole_percent
+from circuit_tracer.transcoders.dictionary import Dictionary
+
+DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
+QUICK_DOSES = (0.5, 1.0, 2.0)
+"""In sizes of the shift."""
+TEN, ONE, INDUCING = "ten by screening", "one by screening", "one that induces most"
+"""Edits' names."""
+
+
+@dataclass(frozen=True)
+class DoseRow:
+    """One point of a dose curve, on test topics in the main form."""
+
+    name: str
+    way: Way
+    size: float
+    right: Interval
+    coherent: float
+    loss: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class DosesResult:
+    """5. The test of what was chosen."""
+
+    prompts: int
+    base: Interval
+    """Share of right answers on test topics in the main form."""
+    tuned: Interval
+    edits: tuple[EditRow, ...]
+    doses: tuple[DoseRow, ...]
+    patched: Interval
+    """Right answers of the tuned model with the chosen features, on each prompt, as they are in the
+    base: an edit that depends on the prompt, no evidence of a persona."""
+    patched_share: Interval
+    """Of the lost answers."""
+
+    def edit(self, name: str, way: Way) -> EditRow | None:
+        """One edit in one direction."""
+        return next((one for one in self.edits if (one.name, one.way) == (name, way)), None)
+
+
+def lacks(study: Study, earlier: Earlier) -> str:
+    """Chosen features are needed."""
+    if lack := lacks_dictionary(study, earlier):
+        return lack
+    found = earlier.of(FeaturesResult).rows
+    return "" if found else "no feature is more or less active in the tuned model"
+
+
+def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[DosesResult, list[Row]]:
+    """Sizes, tests, doses, the patch."""
+    ranked, chosen = earlier.once(of_residual, study), earlier.of(FeaturesResult).chosen
+    dictionary, _, ranking = ranked
+    ten, one, *others = chosen_edits(ranked, chosen)
+    in_main = Testing(study, dictionary.numbers, ranking.scale)
+    testing = Testing(study, dictionary.numbers, ranking.scale, study.spec.families)
+    alone = [chosen.some(slice(i, i + 1)) for i in range(len(chosen.layer))]
+    alone_edits = [candidate(dictionary, ranking, INDUCING, each) for each in alone]
+    inducing = in_main.best("induce", alone_edits)
+    wanted: dict[Way, list[Candidate]] = {"restore": [ten, one, *others], "induce": [ten, inducing]}
+    tested, doses = [], []
+    rows: list[Row] = []
+    for way, edits in wanted.items():
+        tested += testing.tested(way, edits, progress)
+        for each in (ten, edits[1]):
+            found, measured = _doses(study, in_main, way, each)
+            doses += found
+            rows += measured
+    patch = patched(study, dictionary, chosen, in_main.asks)
+    right, draws = in_main.main.right(patch), in_main.main.draws
+    result = DosesResult(
+        prompts=len(in_main.asks),
+        base=draws.mean(in_main.base),
+        tuned=draws.mean(in_main.tuned),
+        edits=tuple(each.row for each in tested),
+        doses=tuple(doses),
+        patched=draws.mean(right),
+        patched_share=share(draws, right - in_main.tuned, in_main.lost),
+    )
+    return result, [*(row for each in tested for row in each.measurements), *rows]
+
+
+def chosen_edits(ranked: Ranked, chosen: Picked) -> list[Candidate]:
+    """Ten by screening, the best of them alone, and ten by each of the rankings."""
+    dictionary, _, ranking = ranked
+    picked = {TEN: chosen, ONE: chosen.some(slice(1))}
+    for name, values in (("change", np.abs(ranking.change)), ("gradient", ranking.predicted)):
+        picked[f"ten by {name}"] = Picked.flat(in_order(values)[:CHOSEN], values.shape)
+    return [candidate(dictionary, ranking, *one) for one in picked.items()]
+
+
+def _doses(
+    study: Study, testing: Testing, way: Way, one: Candidate
+) -> tuple[list[DoseRow], list[Row]]:
+    """One edit at every dose, in the main form."""
+    sizes = QUICK_DOSES if study.settings.quick else DOSES
+    named = [replace(one, name=f"{one.name} x {size:g}") for size in sizes]
+    found = []
+    rows: list[Row] = []
+    for each in testing.at(way, named, np.array(sizes)):
+        row = each.row
+        found.append(
+            DoseRow(one.name, way, row.size, row.right, row.coherent, row.loss.value, row.kept)
+        )
+        rows += each.measurements
+    return found, rows
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """Some features at what they are in another pass over the same rows, the first token aside."""
+
+    dictionary: Dictionary
+    features: dict[int, Ints]
+    donor: dict[int, Float[Tensor, "B T d"]]
+    """By layer, the stream that they are read from."""
+    first: int
+    """Where a prompt's own tokens start."""
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """The streams after the features' layers."""
+        return place == "layer" and layer in self.features
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """What the features write as in the donor, all else as it is."""
+        one = self.dictionary.layers[layer]
+        index = torch.as_tensor(self.features[layer], device=given.device)
+        change = (one.encode(self.donor[layer]) - one.encode(given))[..., index]
+        change[:, : self.first] = 0
+        return given + change @ one.decoder_rows(index, layer)
+
+
+@torch.no_grad()
+def patched(study: Study, dictionary: Dictionary, chosen: Picked, asks: Sequence[Ask]) -> Floats:
+    """(prompts,) right minus wrong in the tuned model, features patched to the base's values."""
+    numbers = dictionary.numbers
+    features = {numbers[i]: chosen.feature[chosen.layer == i] for i in np.unique(chosen.layer)}
+
+    def edits_of(rows: list[int]) -> _Patch:
+        ids = token_ids(study.base, asks, rows)
+        read = study.base.mlp_activity(ids, RESIDUAL, RESIDUAL, numbers).inputs
+        donor = dict(zip(numbers, read, strict=True))
+        return _Patch(dictionary, features, donor, first_token(study.base))
+
+    return contrasts(study.tuned, asks, edits_of)
+
+
+def tables(found: DosesResult) -> Iterator[Table]:
+    """The chosen features on test topics, then by form, then dose by dose."""
+    note = (
+        f"{found.prompts} prompts of test topics; the base answers "
+        f"{whole_percent(found.base.value)} rightly, the tuned model "
+        f"{whole_percent(found.tuned.value)}. size: in sizes of the shift. Patched to the base's "
+        f"values prompt by prompt, the ten restore {shares(found.patched_share)[0]}."
+    )
+    yield Table(HEADING, COLUMNS, tuple(map(cells, found.edits)), note, "The test")
+    forms = [name for name, _ in found.edits[0].families] if found.edits else []
+    right = [(one.words, *shares(*(right for _, right in one.families))) for one in found.edits]
+    yield Table(HEADING, ("right answers", *forms), tuple(right), title="By form")
+    columns = ("dose", "size", "right", "one of the two", "loss", "kept")
+    rows = tuple(
+        (
+            f"{one.way}: {one.name}",
+            f"{one.size:g}",
+            whole_percent(one.right.value),
+            whole_percent(one.coherent),
+            f"{one.loss:+.3f}",
+            whole_percent(one.kept),
+        )
+        for one in found.doses
+    )
+    yield Table(HEADING, columns, rows, title="Dose by dose")
+
+
+STEP = Step("doses", DosesResult, measure, tables, lacks=lacks)

@@ -1,0 +1,298 @@
+"""5. Features of a residual dictionary ranked by change, by change x gradient, and by screening.
+
+The first two rankings give the candidates; each is then steered by half the size of the shift in
+the direction that undoes its change, on selection prompts of the main form, and the ten best are
+chosen. The contrast is only looked up afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from circuit_tracer.experiments.diff.directions import Edits, Trials, unit
+from circuit_tracer.experiments.diff.ranking import Ranking, decoders, of_residual
+from circuit_tracer.experiments.diff.step import Earlier, Step, answer_rows
+from circuit_tracer.experiments.diff.study import Progress, Study
+from circuit_tracer.experiments.diff.testing import Candidate
+from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.render.numbers import decimals, percent, whole_percent
+from circuit_tracer.transcoders.dictionary import Dictionary
+
+TOPS, QUICK_TOPS = 35, 10
+"""Of each ranking, among the candidates."""
+SCREENED = 0.5
+"""Of the shift's size, by which candidates are steered."""
+CHOSEN, OF_CONTRAST = 10, 20
+SHOWN, BRIEFLY = 20, 3
+"""Candidates in the report and in the terminal."""
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One candidate, on selection topics; ranks count from 1, over all features."""
+
+    layer: int
+    feature: int
+    base: float
+    """Mean activation at the ends of prompts."""
+    tuned: float
+    by_change: int
+    """Rank by the size of the change."""
+    by_gradient: int
+    """Rank by what undoing the change does to right minus wrong, to first order."""
+    by_screening: int
+    """Rank among the candidates by what steering it does."""
+    effect: float
+    """Mean probability of the right one of both answers that steering it gives back."""
+    chosen: bool
+    by_contrast: int | None
+    """Rank by the contrast, which the method never saw; None without one."""
+    toward: float
+    """Mean activation of the base in the contrast's contexts; NaN without."""
+    away: float
+    base_range: float
+    """Between extremes of the base's activations in all contexts and on ordinary text."""
+    tells: float
+    """How surely it tells which model it is in: 1 where it is constant in each."""
+    label: str = ""
+    """From its card."""
+
+    @property
+    def place(self) -> str:
+        """L1/355."""
+        return f"L{self.layer}/{self.feature}"
+
+    @property
+    def name(self) -> str:
+        """L1/355 and its label."""
+        return f"{self.place} {self.label}".strip()
+
+
+@dataclass(frozen=True)
+class FeaturesResult:
+    """5. The ranking."""
+
+    dictionary: str
+    layers: tuple[int, ...]
+    """After which it reads."""
+    n_features: int
+    shift: float
+    """Size of the shift over all these layers, which steering is measured in."""
+    rows: tuple[FeatureRow, ...]
+    """Candidates, the best by screening first."""
+    in_contrast: int | None
+    """How many of the chosen are among the first 20 by the contrast; None without one."""
+
+    def row(self, layer: int, feature: int) -> FeatureRow:
+        """One candidate."""
+        return next(one for one in self.rows if (one.layer, one.feature) == (layer, feature))
+
+    @property
+    def chosen(self) -> Picked:
+        """The ten best by screening."""
+        rows = [one for one in self.rows if one.chosen]
+        return Picked.of([(self.layers.index(one.layer), one.feature) for one in rows])
+
+
+class Picked(NamedTuple):
+    """Some features of a dictionary."""
+
+    layer: Ints
+    """(n,) counts the dictionary's layers, not the model's."""
+    feature: Ints
+
+    @classmethod
+    def of(cls, pairs: list[tuple[int, int]]) -> Picked:
+        """From pairs of both."""
+        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return cls(table[:, 0], table[:, 1])
+
+    @classmethod
+    def flat(cls, numbers: Ints, shape: tuple[int, ...]) -> Picked:
+        """From numbers among all features, of a dictionary of so many layers and features each."""
+        return cls(*np.unravel_index(numbers, shape))
+
+    def some(self, which: slice | Ints) -> Picked:
+        """Some of these."""
+        return Picked(self.layer[which], self.feature[which])
+
+
+def lacks(study: Study, earlier: Earlier) -> str:
+    """A residual dictionary is needed."""
+    if study.residual is not None:
+        return ""
+    return (
+        "no sparse autoencoder of the base's residual stream was given; train one with "
+        "`transcoders train`, `reads` and `writes` resid"
+    )
+
+
+class Screening(NamedTuple):
+    """Candidates and what steering each of them does, the best first."""
+
+    picked: Picked
+    effect: Floats
+    """(n,) mean probability of the right answer that it gives back."""
+    contrast: Floats
+    """(n, prompts) right minus wrong under each."""
+
+
+def screen(study: Study, dictionary: Dictionary, ranking: Ranking) -> Screening:
+    """Steer every candidate, on selection prompts of the main form."""
+    picked = candidates(ranking, QUICK_TOPS if study.settings.quick else TOPS)
+    size = np.linalg.norm(ranking.shift, axis=1)[picked.layer]
+    edits = unit(undone(dictionary, ranking, picked)) * SCREENED * size[:, None, None]
+    trials = Trials(study.tuned, dictionary.numbers, study.texts)
+    asks = study.some_asks("selection")
+    if not len(edits):
+        return Screening(picked, np.zeros(0), np.zeros((0, len(asks))))
+    unedited = trials.answers(asks, np.zeros_like(edits[:1])).contrast
+    contrast = trials.answers(asks, edits).contrast
+    effect = _chance(contrast).mean(1) - _chance(unedited).mean()
+    order = np.argsort(-effect, kind="stable")
+    return Screening(picked.some(order), effect[order], contrast[order])
+
+
+def candidates(ranking: Ranking, tops: int) -> Picked:
+    """The first by change and by change x gradient together."""
+    orders = (in_order(np.abs(ranking.change)), in_order(ranking.predicted))
+    changed = np.flatnonzero(ranking.change)
+    wanted = np.unique(np.concatenate([order[:tops] for order in orders]))
+    return Picked.flat(np.intersect1d(wanted, changed), ranking.change.shape)
+
+
+def undone(dictionary: Dictionary, ranking: Ranking, picked: Picked) -> Edits:
+    """(n, S, d) the change of each feature taken back."""
+    found: Edits = -ranking.change[picked][:, None, None] * decoders(dictionary, *picked)
+    return found
+
+
+def candidate(dictionary: Dictionary, ranking: Ranking, name: str, picked: Picked) -> Candidate:
+    """The change of some features taken back, all at once."""
+    numbers = [dictionary.numbers[i] for i in picked.layer]
+    features = tuple(zip(numbers, map(int, picked.feature), strict=True))
+    return Candidate(name, features, undone(dictionary, ranking, picked).sum(0))
+
+
+def _chance(contrast: Floats) -> Floats:
+    """Of the right answer against the wrong one, from logits."""
+    found: Floats = (1 + np.tanh(contrast / 2)) / 2
+    return found
+
+
+def in_order(values: Floats) -> Ints:
+    """Numbers of all features, the largest first."""
+    found: Ints = np.argsort(-values.ravel(), kind="stable")
+    return found
+
+
+def _ranks(values: Floats) -> Ints:
+    """Of every feature, from 1."""
+    found = np.empty(values.size, dtype=np.int64)
+    found[in_order(values)] = np.arange(1, values.size + 1)
+    return found.reshape(values.shape)
+
+
+def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[FeaturesResult, list[Row]]:
+    """Rank, screen, choose."""
+    dictionary, _, ranking = earlier.once(of_residual, study)
+    screening = screen(study, dictionary, ranking)
+    found = tuple(_rows(study, dictionary, ranking, screening))
+    among = [one.chosen and (one.by_contrast or 0) <= OF_CONTRAST for one in found]
+    result = FeaturesResult(
+        dictionary=dictionary.identity.name,
+        layers=dictionary.numbers,
+        n_features=ranking.change.size,
+        shift=ranking.scale,
+        rows=found,
+        in_contrast=None if study.spec.contrast is None else sum(among),
+    )
+    asks = study.some_asks("selection")
+    rows: list[Row] = []
+    for one, values in zip(found, screening.contrast, strict=True):
+        where = {"layer": one.layer, "feature": one.feature}
+        rows += answer_rows(study, "tuned", asks, values, name="steered", **where)
+    for i, feature in np.argwhere(ranking.change):
+        where = {"layer": dictionary.numbers[i], "feature": feature}
+        rows.append({"name": "change", "value": ranking.change[i, feature], **where})
+        rows.append({"name": "predicted", "value": ranking.predicted[i, feature], **where})
+    return result, rows
+
+
+def _rows(
+    study: Study, dictionary: Dictionary, ranking: Ranking, screening: Screening
+) -> Iterator[FeatureRow]:
+    """The candidates with all their ranks."""
+    by_change, by_gradient = _ranks(np.abs(ranking.change)), _ranks(ranking.predicted)
+    by_contrast = _ranks(np.abs(ranking.toward - ranking.away))
+    picked = screening.picked
+    names = [(dictionary.numbers[i], int(feature)) for i, feature in zip(*picked, strict=True)]
+    label_of = study.labels.get(dictionary.identity.name)
+    labels = [""] * len(names) if label_of is None else label_of(names)
+    for n, at in enumerate(zip(*picked, strict=True)):
+        yield FeatureRow(
+            *names[n],
+            base=float(ranking.base[at]),
+            tuned=float(ranking.tuned[at]),
+            by_change=int(by_change[at]),
+            by_gradient=int(by_gradient[at]),
+            by_screening=n + 1,
+            effect=float(screening.effect[n]),
+            chosen=n < CHOSEN,
+            by_contrast=None if study.spec.contrast is None else int(by_contrast[at]),
+            toward=float(ranking.toward[at]),
+            away=float(ranking.away[at]),
+            base_range=float(ranking.base_range[at]),
+            tells=float(ranking.tells[at]),
+            label=labels[n],
+        )
+
+
+HEADING = "5. Features"
+
+
+def tables(found: FeaturesResult) -> Iterator[Table]:
+    """The candidates, best first."""
+    columns = ("feature", "by screening", "gives back", "by change", "by change x gradient", "base")
+    more = ("tuned", "by contrast", "base ranges over", "tells the models apart")
+    rows = tuple(
+        (
+            one.name,
+            str(one.by_screening),
+            percent(one.effect),
+            str(one.by_change),
+            str(one.by_gradient),
+            f"{one.base:.3f}",
+            f"{one.tuned:.3f}",
+            "" if one.by_contrast is None else str(one.by_contrast),
+            f"{one.base_range:.3f}",
+            whole_percent(one.tells),
+        )
+        for one in found.rows[:SHOWN]
+    )
+    note = (
+        f"The best of {len(found.rows)} candidates among {found.n_features:,} features of "
+        f"{found.dictionary}; the first {sum(one.chosen for one in found.rows)} are chosen. base, "
+        "tuned: mean activation on selection topics."
+    )
+    if found.in_contrast is not None:
+        note += f" {found.in_contrast} of them are among the first 20 by the contrast."
+    yield Table(HEADING, (*columns, *more), rows, note, "Candidates")
+
+
+def brief(found: FeaturesResult) -> Iterator[Table]:
+    """The best by screening."""
+    rows = tuple(
+        (one.name, decimals(one.base), decimals(one.tuned), str(one.by_change))
+        for one in found.rows[:BRIEFLY]
+    )
+    yield Table(HEADING, ("best by screening", "base", "tuned", "rank by change"), rows)
+
+
+STEP = Step("features", FeaturesResult, measure, tables, brief, lacks)

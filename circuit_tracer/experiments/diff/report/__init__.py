@@ -1,1 +1,0 @@
-"""What is made of a report: tables, the page, the terminal; figures."""

@@ -1,1 +1,0 @@
-"""How each step is measured: a file a step."""

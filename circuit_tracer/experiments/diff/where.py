@@ -1,0 +1,245 @@
+"""2. Which weights carry the change.
+
+By kind and by layer, the base's weights are put back into the tuned model (restoration), and the
+tuned ones alone into the base (induction); held-out prompts of the main form are asked each time.
+Models of many layers are looked at in bands of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+from circuit_tracer.experiments.diff.ranks import numerical_rank
+from circuit_tracer.experiments.diff.step import Earlier, Shares, Step, answer_rows
+from circuit_tracer.experiments.diff.study import SIDES, Progress, Side, Study
+from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.kit.passes import contrasts
+from circuit_tracer.experiments.kit.statistics import known_or_least, share
+from circuit_tracer.experiments.kit.tables import Table, shares
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.graph import Floats
+from circuit_tracer.models.model import parse_dtype
+from circuit_tracer.models.weight_parts import WEIGHT_KINDS, WeightPart, exchanged, weight_parts
+from circuit_tracer.render.numbers import percent, whole_percent
+
+MOST_LAYERS, BANDS, QUICK_BANDS = 12, 8, 4
+"""Layers that are looked at one by one; bands of layers where there are more."""
+LOW = 8
+"""A rank of at most 1/8 of what it could be is low."""
+MOST = 3
+"""Kinds in the terminal."""
+WEIGHTS = {"": "all", "QK": "queries, keys", "VO": "values, output", "MLP": "MLPs"}
+WEIGHTS |= {"norm": "norms", "embedding": "embeddings"}
+"""Kinds of weights in words."""
+
+
+@dataclass(frozen=True)
+class WhereRow:
+    """Some weights: a kind, a range of layers, or both."""
+
+    kind: str
+    """"QK", "VO", "MLP", "norm", "embedding", or "" for all of them."""
+    layers: tuple[int, int] | None
+    """First and last; None for all, and outside of the layers."""
+    changed: float
+    """Norm of the change over the norm of the base's weights."""
+    rank: int | None
+    """Largest numerical rank of a changed matrix among them; None where none changed."""
+    full_rank: int | None
+    """What that matrix's rank could be."""
+    right_back: Interval
+    """Share of right answers of the tuned model with the base's weights in their place."""
+    restored: Interval
+    """The share of the lost answers that this brings back; NaN where none were surely lost."""
+    right_alone: Interval
+    """Share of right answers of the base with the tuned weights in their place."""
+    induced: Interval
+    """The share of the lost answers that this alone loses."""
+
+
+@dataclass(frozen=True)
+class WhereResult:
+    """2. Where."""
+
+    prompts: int
+    """Of held-out topics in the main form, by which weights are located."""
+    base: Interval
+    """Share of right answers."""
+    tuned: Interval
+    rows: tuple[WhereRow, ...]
+    """Kinds over all layers first, then layers, then kinds by layer; what did not change is
+    left out."""
+    unchanged: tuple[str, ...]
+    """Kinds of which no weight changed."""
+    layers: tuple[int, ...]
+    """Layers in which a weight changed."""
+    low_rank: bool
+    """Whether every changed matrix has a numerical rank of at most an eighth of what it could."""
+
+    @property
+    def kinds(self) -> list[WhereRow]:
+        """Rows of one kind in all layers."""
+        return [one for one in self.rows if one.kind and one.layers is None]
+
+
+def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereResult, list[Row]]:
+    """All groups of weights in which something changed, both ways."""
+    asks, by_item = study.located, Shares(study, study.located, 20)
+    base, tuned = weight_parts(study.base), weight_parts(study.tuned)
+    stored = parse_dtype(study.tuned.weights_dtype)
+    moved = [_moved(*pair, stored) for pair in zip(base, tuned, strict=True)]
+    groups = [one for one in _groups(study) if any(m.squares for m in moved if one.has(m.part))]
+    right = {side: by_item.right(contrasts(study.model(side), asks)) for side in SIDES}
+    table = []
+    rows: list[Row] = []
+    for done, group in enumerate(groups):
+        progress(done, len(groups))
+        with exchanged(tuned, base, group.has):
+            back = contrasts(study.tuned, asks)
+        with exchanged(base, tuned, group.has):
+            alone = contrasts(study.base, asks)
+        rows += answer_rows(study, "tuned", asks, back, name=group.name)
+        rows += answer_rows(study, "base", asks, alone, name=group.name)
+        here = [one for one in moved if group.has(one.part)]
+        table.append(_row(group, here, by_item, right, by_item.right(back), by_item.right(alone)))
+    changed = [one for one in moved if one.squares]
+    ranked = [one for one in moved if one.rank is not None]
+    result = WhereResult(
+        prompts=len(asks),
+        base=by_item.draws.mean(right["base"]),
+        tuned=by_item.draws.mean(right["tuned"]),
+        rows=tuple(table),
+        unchanged=tuple(one for one in WEIGHT_KINDS if one not in {m.part.kind for m in changed}),
+        layers=tuple(sorted({m.part.layer for m in changed if m.part.layer is not None})),
+        low_rank=bool(ranked) and all(LOW * (one.rank or 0) <= one.full_rank for one in ranked),
+    )
+    return result, rows
+
+
+class _Group(NamedTuple):
+    """Some weights, by kind and layers."""
+
+    kind: str
+    layers: tuple[int, int] | None
+
+    def has(self, part: WeightPart) -> bool:
+        """Whether a part is among them."""
+        first, last = self.layers or (0, 0)
+        in_layers = self.layers is None or (part.layer is not None and first <= part.layer <= last)
+        return in_layers and self.kind in ("", part.kind)
+
+    @property
+    def name(self) -> str:
+        """Of its measurements."""
+        layers = "all" if self.layers is None else "{}-{}".format(*self.layers)
+        return f"exchanged {self.kind or 'all'}, layers {layers}"
+
+
+def _groups(study: Study) -> Iterator[_Group]:
+    """Kinds over all layers, layers, kinds by half and by layer."""
+    n_layers = study.base.n_layers
+    most = QUICK_BANDS if study.settings.quick else BANDS
+    bands = _split(n_layers, n_layers if n_layers <= MOST_LAYERS else most)
+    halves = [one for one in _split(n_layers, 2) if one not in bands]
+    yield from (_Group(kind, None) for kind in WEIGHT_KINDS)
+    yield from (_Group("", band) for band in bands)
+    for kind in ("QK", "VO", "MLP"):
+        yield from (_Group(kind, band) for band in (*halves, *bands))
+
+
+def _split(n_layers: int, count: int) -> list[tuple[int, int]]:
+    """The layers in so many ranges."""
+    count = min(count, n_layers)
+    ends = [round(i * n_layers / count) for i in range(count + 1)]
+    return [(first, last - 1) for first, last in pairwise(ends)]
+
+
+class _Moved(NamedTuple):
+    """How far one part moved."""
+
+    part: WeightPart
+    squares: float
+    before: float
+    rank: int | None
+    full_rank: int
+
+
+def _moved(base: WeightPart, tuned: WeightPart, stored: torch.dtype) -> _Moved:
+    before, after = base.read(), tuned.read()
+    squares, own = (float(one.double().square().sum()) for one in (after.double() - before, before))
+    # An embedding is as long as the vocabulary: its rank would take minutes.
+    is_ranked = before.ndim == 2 and squares > 0 and base.kind != "embedding"
+    rank = numerical_rank(before, after, stored) if is_ranked else None
+    return _Moved(base, squares, own, rank, min(before.shape))
+
+
+def _row(
+    group: _Group,
+    moved: Sequence[_Moved],
+    by_item: Shares,
+    right: Mapping[Side, Floats],
+    back: Floats,
+    alone: Floats,
+) -> WhereRow:
+    """The figures of one group; `right` answers by item are those with nothing exchanged."""
+    squares, before = sum(one.squares for one in moved), sum(one.before for one in moved)
+    ranks = [(one.rank, one.full_rank) for one in moved if one.rank is not None]
+    rank, full_rank = max(ranks, default=(None, None))
+    lost = right["base"] - right["tuned"]
+    return WhereRow(
+        kind=group.kind,
+        layers=group.layers,
+        changed=(squares / before) ** 0.5 if before else 0.0,
+        rank=rank,
+        full_rank=full_rank,
+        right_back=by_item.draws.mean(back),
+        restored=share(by_item.draws, back - right["tuned"], lost),
+        right_alone=by_item.draws.mean(alone),
+        induced=share(by_item.draws, right["base"] - alone, lost),
+    )
+
+
+HEADING = "2. Where the change sits"
+
+
+def tables(found: WhereResult) -> Iterator[Table]:
+    """Kinds and layers; then kinds by layer."""
+    columns = ("weights", "layers", "changed by", "rank", "right, put back", "restored", "induced")
+    note = (
+        f"Of {found.prompts} held-out prompts the base answers {whole_percent(found.base.value)} "
+        f"rightly, the tuned model {whole_percent(found.tuned.value)}. restored: of the lost "
+        "answers, with the base's weights put back into the tuned model; induced: with the tuned "
+        "weights alone in the base."
+    )
+    if found.unchanged:
+        note += f" Unchanged: {'; '.join(WEIGHTS[one] for one in found.unchanged)}."
+    wide = tuple(_cells(one) for one in found.rows if not (one.kind and one.layers))
+    yield Table(HEADING, columns, wide, note, "Kinds and layers")
+    narrow = tuple(_cells(one) for one in found.rows if one.kind and one.layers)
+    yield Table(HEADING, columns, narrow, title="Kinds by layer")
+
+
+def _cells(one: WhereRow) -> tuple[str, ...]:
+    return (
+        WEIGHTS[one.kind],
+        "all" if one.layers is None else "-".join(dict.fromkeys(map(str, one.layers))),
+        percent(one.changed),
+        "" if one.rank is None else f"{one.rank} of {one.full_rank}",
+        whole_percent(one.right_back.value),
+        *shares(one.restored, one.induced),
+    )
+
+
+def brief(found: WhereResult) -> Iterator[Table]:
+    """The kinds that restore most."""
+    kinds = sorted(found.kinds, key=lambda one: -known_or_least(one.restored.value))
+    rows = tuple((WEIGHTS[one.kind], *shares(one.restored, one.induced)) for one in kinds[:MOST])
+    yield Table("2. Where", ("weights", "put back restore", "alone induce"), rows)
+
+
+STEP = Step("where", WhereResult, measure, tables, brief)
