@@ -15,7 +15,12 @@ from circuit_tracer.graphs.graph import Edges, Floats, Graph, NodeKind
 from circuit_tracer.render.places import Layout
 from circuit_tracer.render.selection import Selection
 
-BENDS = (0.0, 16.0, -16.0, 32.0, -32.0, 52.0, -52.0, 80.0, -80.0)
+_BENDS = (16.0, -16.0, 32.0, -32.0, 52.0, -52.0, 80.0, -80.0)
+BENDS = np.array(
+    [(0.0, 0.0), *((b, b) for b in _BENDS), *((b, 0.0) for b in _BENDS), *((0.0, b) for b in _BENDS)]
+)
+"""How far to the side a curve goes near its source and near its target: at both, or at one alone
+where the node in the way is near, so that the rest of the curve need not swing out."""
 SAMPLES = 24
 CLEARANCE = 3.0
 
@@ -78,21 +83,20 @@ def _best_curve(
     boxes: Floats,
     layout: Layout,
 ) -> tuple[tuple[float, float], ...]:
-    bends = np.array(BENDS)
     rise = start[1] - end[1]
     pull = min(max(0.42 * rise, 12.0), 140.0)
-    control = np.zeros((len(bends), 4, 2))
+    control = np.zeros((len(BENDS), 4, 2))
     control[:, 0], control[:, 3] = start, end
     # A cubic reaches three quarters of the way to its control points: bend them by 4/3.
-    control[:, 1, 0], control[:, 1, 1] = start[0] + bends * 4 / 3, start[1] - pull
-    control[:, 2, 0], control[:, 2, 1] = end[0] + bends * 4 / 3, end[1] + pull
+    control[:, 1, 0], control[:, 1, 1] = start[0] + BENDS[:, 0] * 4 / 3, start[1] - pull
+    control[:, 2, 0], control[:, 2, 1] = end[0] + BENDS[:, 1] * 4 / 3, end[1] + pull
     points = sample(control)
     outside = (points[..., 0] < 0) | (points[..., 0] > layout.width)
     cost = (
         1.0 * hits(points, marks, CLEARANCE)
         + 0.3 * hits(points, boxes, 0.0)
         + 2.0 * outside.sum(axis=1)
-        + 0.025 * np.abs(bends)
+        + 0.0125 * np.abs(BENDS).sum(axis=1)
     )
     best = int(np.argmin(np.round(cost, 6)))
     return tuple((float(x), float(y)) for x, y in control[best])
