@@ -17,7 +17,12 @@ from circuit_tracer.render.selection import Selection
 
 _BENDS = (16.0, -16.0, 32.0, -32.0, 52.0, -52.0, 80.0, -80.0)
 BENDS = np.array(
-    [(0.0, 0.0), *((b, b) for b in _BENDS), *((b, 0.0) for b in _BENDS), *((0.0, b) for b in _BENDS)]
+    [
+        (0.0, 0.0),
+        *((b, b) for b in _BENDS),
+        *((b, 0.0) for b in _BENDS),
+        *((0.0, b) for b in _BENDS),
+    ]
 )
 """How far to the side a curve goes near its source and near its target: at both, or at one alone
 where the node in the way is near, so that the rest of the curve need not swing out."""

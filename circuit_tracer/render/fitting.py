@@ -68,11 +68,6 @@ class Fitted:
     stunted: float
     """Share of the labels beside marks that are too short to say anything."""
 
-    @property
-    def page_width(self) -> float:
-        """Of the page in its units."""
-        return self.layout.width + 2 * PAPER_MARGIN
-
 
 def fit(
     pruned: PrunedGraph,

@@ -45,11 +45,6 @@ class Spacing:
     smallest: float = 0.0
     """No letters are smaller."""
 
-    @property
-    def is_for_paper(self) -> bool:
-        """Whether the layout keeps to a width on paper."""
-        return self.smallest > 0
-
 
 SCREEN = Spacing()
 """Of a page that takes the room it needs."""
