@@ -56,7 +56,8 @@ class Opened:
         """Wait until everything has been painted."""
         self.until(
             "window.viewer && (!viewer.plots || viewer.plots.every("
-            "p => !p.waiting && !p.stale && !p.moving && p.edgesLeft >= p.edgeLimit))"
+            "p => !p.waiting && !p.stale && !p.moving && p.edgesLeft >= p.edgeLimit)"
+            " && !viewer.due.size)"
         )
 
     def painted(self) -> None:

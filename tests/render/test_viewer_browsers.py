@@ -135,6 +135,7 @@ def test_keys_walk_pin_search_and_explain(opened: Opened) -> None:
     opened.page.keyboard.type("fruit")
     assert "node" in opened.run("document.querySelector('#found .count').textContent")
     press("Enter")
+    opened.settled()
     assert opened.run("document.querySelector('#content h2').textContent") == "fruit"
     press("Escape")
     press("Escape")

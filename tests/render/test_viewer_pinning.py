@@ -117,4 +117,5 @@ def test_reading_the_panel_goes_on_while_the_keyboard_pins(open_page: Open) -> N
     assert opened.run("() => document.getElementById('content').scrollTop") == 150
     opened.run("() => { document.querySelector('.node-head > button').focus(); }")
     opened.page.keyboard.press("Enter")
+    opened.settled()
     assert opened.run("() => document.activeElement.textContent") == "Unpin"

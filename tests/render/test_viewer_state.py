@@ -360,6 +360,7 @@ def test_two_graphs_have_states_of_their_own(open_page: Open) -> None:
     opened.run("row => viewer.togglePin(viewer.plots[0], row)", first)
     opened.run("row => viewer.togglePin(viewer.plots[1], row)", second)
     opened.run("row => viewer.select(viewer.plots[1], row)", second)
+    opened.settled()
     state = kept(opened)
     opened.page.reload()
     opened.settled()

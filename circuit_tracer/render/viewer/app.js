@@ -9,6 +9,7 @@ class App {
     this.run = data.run;
     this.links = "both";
     this.tab = "routes";
+    this.due = new Map();
     this.stack();
     const host = byId("plots");
     const graphs = data.graphs.map(openGraph);
@@ -59,9 +60,23 @@ class App {
       this.follow(plot);
     }
     for (const one of this.plots) one.paintOver();
-    if (wasActive !== plot || this.tab !== "pins") this.showTab(plot.selected >= 0 && this.tab !== "pins" ? "node" : this.tab);
-    this.diagram.mark();
-    if (plot.selected >= 0) this.say(titleOf(plot.graph, row) + ", " + whereOf(plot.graph, row));
+    this.afterPlot("panel", () => {
+      if (wasActive !== plot || this.tab !== "pins") this.showTab(plot.selected >= 0 && this.tab !== "pins" ? "node" : this.tab);
+      this.diagram.mark();
+      if (plot.selected >= 0) this.say(titleOf(plot.graph, plot.selected) + ", " + whereOf(plot.graph, plot.selected));
+    });
+  }
+
+  // What changes beside the plots, in the frame after the one that paints them: together they take too long for one.
+  afterPlot(what, change) {
+    if (!this.due.size) requestAnimationFrame(() => requestAnimationFrame(() => this.catchUp()));
+    this.due.set(what, change);
+  }
+
+  catchUp() {
+    const changes = [...this.due.values()];
+    this.due.clear();
+    for (const change of changes) change();
   }
 
   // The same node of the other graph lights up with it.
@@ -155,10 +170,12 @@ class App {
     plot.groups = plot.groups.filter((group) => group.rows.size > 0);
     plot.reveal([...plot.pinned]);
     plot.paintOver();
-    this.diagram.draw();
-    if (this.tab === "pins") this.showTab("pins");
-    else refreshNodeTab(this);
-    this.showPinCount();
+    this.afterPlot("pins", () => {
+      this.diagram.draw();
+      if (this.tab === "pins") this.showTab("pins");
+      else refreshNodeTab(this);
+      this.showPinCount();
+    });
   }
 
   showPinCount() {
@@ -220,6 +237,7 @@ class App {
     const focused = controls().indexOf(document.activeElement);
     this.shownSubject = subject;
     if (!stays) for (const plot of this.plots) plot.listedPins = [];
+    this.due.delete("panel"); // whoever opens another tab at once means that one
     this.tab = tab;
     for (const button of document.querySelectorAll("#tabs button")) {
       const isOn = button.dataset.tab === tab;

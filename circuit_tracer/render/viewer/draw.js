@@ -34,8 +34,9 @@ function paintGround(plot, pen) {
   if (place.columns.length * 12 < width) pen.lines(rules, { stroke: colors.rule, width: 0.7, dash: [1, 3] });
 }
 
-// Some of the edges, in a few steps of width and strength, one path a step: strong ones on top.
-function paintEdges(plot, pen, first, end, isDashed = true) {
+// Some of the edges, in a few steps of width and strength, one path a step: strong ones on top. While the
+// view moves in one step, since each path takes time.
+function paintEdges(plot, pen, first, end, isWhole = true) {
   const { graph, place, colors } = plot;
   const steps = new Map();
   const thin = Math.min(1, Math.pow(1500 / Math.max(plot.edgeLimit, 1), 0.4));
@@ -47,7 +48,7 @@ function paintEdges(plot, pen, first, end, isDashed = true) {
     const strength = Math.pow(flowOf(graph, edge) / place.strongest, 0.6);
     const level = Math.min(EDGE_STEPS - 1, Math.floor(strength * EDGE_STEPS));
     const share = Math.min(EDGE_STEPS - 1, Math.floor(Math.abs(shareOf(graph, edge)) * 2 * EDGE_STEPS));
-    const key = (level * EDGE_STEPS + share) * 2 + (graph.weight[edge] < 0 ? 1 : 0);
+    const key = (isWhole ? level * EDGE_STEPS + share : 2 * EDGE_STEPS) * 2 + (graph.weight[edge] < 0 ? 1 : 0);
     let points = steps.get(key);
     if (!points) steps.set(key, (points = []));
     points.push(x0, y0, x1, y1);
@@ -58,7 +59,7 @@ function paintEdges(plot, pen, first, end, isDashed = true) {
     pen.curves(steps.get(key), {
       stroke: negative ? colors.negative : colors.positive,
       width, alpha: (0.16 + 0.6 * ((level + 0.5) / EDGE_STEPS)) * thin,
-      dash: negative && isDashed ? dashOf(width) : null,
+      dash: negative && isWhole ? dashOf(width) : null,
     });
   }
 }

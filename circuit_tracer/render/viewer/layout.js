@@ -28,13 +28,15 @@ const SMALL_GRAPH = 600;
 const segmenter = Intl.Segmenter ? new Intl.Segmenter("en", { granularity: "grapheme" }) : null; // not in old browsers
 const ruler = document.createElement("canvas").getContext("2d");
 const widths = new Map();
+let ruled = "";
 
 function widthOf(text, size, bold = false) {
   const key = (bold ? "b" : "n") + size + text;
   let width = widths.get(key);
   if (width === undefined) {
     if (widths.size > 50000) widths.clear();
-    ruler.font = (bold ? "600 " : "") + size + "px " + FONT;
+    const font = (bold ? "600 " : "") + size + "px " + FONT;
+    if (font !== ruled) ruler.font = ruled = font;
     width = ruler.measureText(text).width;
     widths.set(key, width);
   }

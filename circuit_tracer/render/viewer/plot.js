@@ -3,13 +3,13 @@
 // Three canvases lie over each other: edges, nodes with labels, and what is lit up. Lighting up a
 // node repaints the last alone. Many edges are drawn a part a frame, the strongest first; while the
 // view of a large graph moves, the finished pictures are moved, and drawn again when it rests. While
-// its nodes become more or fewer, they are laid out once a frame, and labels and all but the
-// strongest edges are left for when it rests.
+// its nodes become more or fewer, they are laid out in one frame and painted in the next, and labels
+// and all but the strongest edges are left for when it rests.
 
 const SETTLE = 110;
 const EDGES_A_FRAME = 2500;
 const EDGES_WHILE_MOVING = 120;
-const LARGE = 1200;
+const LARGE = 400;
 
 class Plot {
   constructor(app, graph, host, index) {
@@ -45,19 +45,20 @@ class Plot {
 
   // Where everything stands, laid out when it is first asked for after `isDue` was set.
   get place() {
-    if (this.isDue) this.relayout();
+    if (this.isDue && !this.isUnpainted) this.relayout();
     return this.laidOut;
   }
 
   relayout() {
     const { graph } = this, { source, target } = graph;
     this.isDue = false;
+    this.isUnpainted = true;
     const rows = [];
     for (let row = 0; row < graph.n; row++) if (this.isVisible(row)) rows.push(row);
     const place = layOut(graph, rows, { width: this.width, height: this.height });
-    const { shown } = place, between = new Uint32Array(graph.m);
+    const { shown } = place, between = (this.between ??= new Uint32Array(graph.m));
     let count = 0;
-    for (let edge = 0; edge < between.length; edge++) {
+    for (let edge = 0; edge < graph.m; edge++) {
       if (shown[source[edge]] && shown[target[edge]]) between[count++] = edge;
     }
     this.laidOut = Object.assign(place, {
@@ -211,6 +212,8 @@ class Plot {
 
   frame() {
     this.waiting = 0;
+    const wasDue = this.isDue && !this.isUnpainted;
+    if (this.isLight && wasDue) return; // laid out just now
     if (this.stale && this.isLight && this.painted?.place === this.place) this.shift();
     else if (this.stale) this.repaint();
     else if (this.edgesLeft < this.edgeLimit && !this.moving) this.paintMoreEdges();
@@ -218,6 +221,7 @@ class Plot {
     this.under.style.opacity = this.base.style.opacity = lit ? "0.3" : "1";
     paintOverlay(this, this.pen(this.over), lit);
     this.app.painted(this);
+    this.isUnpainted = false;
   }
 
   // A large graph that moves: what takes long is left for when it rests.

@@ -226,6 +226,7 @@ class Memory {
   }
 
   save() {
+    this.app.catchUp(); // the page may be left in the frame of a click
     clearTimeout(this.timer);
     this.timer = 0;
     const text = this.text();
