@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,12 +63,20 @@ def drawn(graph: ct.TracedGraph, kind: str, width: float, other: ct.TracedGraph)
 def _svg(graph: ct.TracedGraph, kind: str, width: float, other: ct.TracedGraph) -> str:
     if kind == "two panels":
         grid = paper_grid(width, 1 if width < TWO_COLUMNS else 2)
-        panels = [Panel(one.svg(width_mm=grid.across_mm(1)), one.prompt) for one in (graph, other)]
+        across = grid.across_mm(1)
+        panels = [Panel(_plain(one, across), one.prompt) for one in (graph, other)]
         return finished(compose(panels, grid), width_mm=width)
     if kind == "supernodes":
         return graph.svg(width_mm=width, level="supernodes")
-    routes = int(kind.split()[1]) if kind.startswith("routes") else None
-    return graph.svg(width_mm=width, routes=routes)
+    if kind == "plain":
+        return _plain(graph, width)
+    return graph.svg(width_mm=width, routes=int(kind.split()[1]))
+
+
+@lru_cache(maxsize=12)
+def _plain(graph: ct.TracedGraph, width: float) -> str:
+    """The whole graph; a page of two panels draws the same again."""
+    return graph.svg(width_mm=width)
 
 
 def graphs(every: int) -> Iterator[ct.TracedGraph]:
