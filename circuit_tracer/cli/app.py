@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ENVIRONMENT = "CIRCUIT_TRACER_"
+UNLOADABLE = r"shared object|undefined symbol|dlopen|DLL load|[Ii]mporting (the )?numpy"
+"""How compiled libraries say that they are not all there."""
 _unfinished: list[Callable[[], str]] = []
 """What becomes of the work under way when Ctrl-C stops it, the innermost last."""
 
@@ -79,6 +82,12 @@ def _explain(error: BaseException) -> NoReturn:
         fail("; ".join(["interrupted", *words]), interrupts.INTERRUPTED)
     if isinstance(error, CircuitTracerError):
         fail(in_options(str(error)), error.exit_code)
+    if isinstance(error, ImportError | OSError) and re.search(UNLOADABLE, str(error)):
+        fail(
+            f"a library that this needs is broken here ({reason(error)}); install torch and numpy "
+            "again, by `pip install --force-reinstall torch numpy`",
+            1,
+        )
     if isinstance(error, OSError):
         fail(f"{reason(error)}{f': {error.filename}' if error.filename else ''}", 1)
     fail(

@@ -29,7 +29,7 @@ def cards(
         ),
     ],
     text: Text,
-    transcoders: options.Transcoders = None,
+    transcoders: options.AnyDictionary = None,
     out: Annotated[
         Path | None,
         own("--out", "-o", help="Folder for cards.parquet; by default the dictionary's own."),

@@ -39,7 +39,16 @@ def dictionaries() -> list[str]:
 
 def of_a_model() -> list[str]:
     """What `--transcoders` takes beside a model: names of its own."""
-    names = {one.partition("/")[2] for one in dictionaries()}
+    return _names(bundled.bundled_dictionaries)
+
+
+def transcoders() -> list[str]:
+    """Those of them that a graph can be traced through."""
+    return _names(bundled.bundled_transcoders)
+
+
+def _names(of_model: Callable[[str], list[str]]) -> list[str]:
+    names = {name for model in bundled.bundled_models() for name in of_model(model)}
     return [*sorted(names), "neurons"]
 
 

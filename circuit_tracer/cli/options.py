@@ -40,16 +40,20 @@ Model = Annotated[
         help="Bundled name, folder, GGUF file or hub name of the model.",
     ),
 ]
-Transcoders = Annotated[
-    str | None,
-    option(
+
+
+def _transcoders(values: Values) -> Any:
+    return option(
         "--transcoders",
         "-t",
-        values=completion.of_a_model,
+        values=values,
         help="The dictionary: plt or clt (bundled with the model), neurons (the model's own), a "
         "folder, or a hub name. plt by default for bundled models, neurons for all others.",
-    ),
-]
+    )
+
+
+Transcoders = Annotated[str | None, _transcoders(completion.transcoders)]
+AnyDictionary = Annotated[str | None, _transcoders(completion.of_a_model)]
 TranscodersFormat = Annotated[
     str | None,
     option(

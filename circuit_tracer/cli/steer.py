@@ -71,7 +71,7 @@ def steer(
         own("--plot", help="Draw the dose curve of the first prompt: a .svg, .pdf or .png file."),
     ] = None,
     overwrite: options.Overwrite = False,
-    transcoders: options.Transcoders = None,
+    transcoders: options.AnyDictionary = None,
     transcoders_format: options.TranscodersFormat = None,
     device: options.Device = "auto",
     threads: options.Threads = None,

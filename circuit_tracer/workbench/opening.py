@@ -186,8 +186,8 @@ def accepted(
 
 def reopen(
     pruned: PrunedGraph,
-    model_name: str | None = None,
-    transcoders: str | None = None,
+    model: str | Path | Model | Opened | None = None,
+    transcoders: str | Path | AnyDictionary | None = None,
     *,
     device: str = "auto",
     device_map: str | None = None,
@@ -196,20 +196,27 @@ def reopen(
 ) -> tuple[Opened, list[int]]:
     """The model and dictionary a graph was traced with, and its token ids up to its targets.
 
-    Found by the graph's own identities unless they are given; raises UsageError where they are not
-    the very same weights, or are no longer where they were. With `or_residual` a sparse autoencoder
-    of the residual stream is taken as the dictionary, too.
+    Found by the graph's own identities unless they are given, by name or opened; raises UsageError
+    where they are not the very same weights, or are no longer where they were. With `or_residual` a
+    sparse autoencoder of the residual stream is taken as the dictionary, too.
     """
     info = pruned.graph.info
-    opened = open_pair(
-        model_name or reference_of(info.model, "`model`"),
-        transcoders or _dictionary_reference(info.dictionary, info.model.name),
-        transcoders_format=None if transcoders else info.dictionary.format or None,
-        dtype="float64" if info.dtype == "float64" else "float32",
-        device=device,
-        device_map=device_map,
-        threads=threads,
-    )
+    form = None if transcoders else info.dictionary.format or None
+    model = model or reference_of(info.model, "`model`")
+    if transcoders is None and not isinstance(model, Opened):
+        transcoders = _dictionary_reference(info.dictionary, info.model.name)
+    if isinstance(model, str | Path) and isinstance(transcoders, str | Path):
+        opened = open_pair(
+            str(model),
+            str(transcoders),
+            transcoders_format=form,
+            dtype="float64" if info.dtype == "float64" else "float32",
+            device=device,
+            device_map=device_map,
+            threads=threads,
+        )
+    else:
+        opened = accepted(model, transcoders, device=device)
     check_same(info, opened.model, opened.dictionary, or_residual=or_residual)
     positions = [target.position for target in info.targets]
     return opened, list(info.token_ids[: max(positions) + 1])

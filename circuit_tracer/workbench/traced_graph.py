@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from circuit_tracer.graphs.qk_terms import QkAttribution
     from circuit_tracer.interventions.ablation import Ablation
     from circuit_tracer.interventions.spec import Mode
+    from circuit_tracer.models.model import Model
+    from circuit_tracer.transcoders.dictionary import Dictionary
+    from circuit_tracer.transcoders.neurons import Neurons
     from circuit_tracer.workbench.opening import Opened
 
 
@@ -177,19 +180,18 @@ class TracedGraph(GraphTables):
 
         Raises UsageError where they are not the same weights, or no longer there: see `reopen`.
         """
-        if self._opened is None:
-            self.reopen()
-        assert self._opened is not None
-        return self._opened
+        return self._opened or self.reopen().opened
 
     def reopen(
         self,
-        model: str | Path | None = None,
-        transcoders: str | Path | None = None,
+        model: str | Path | Model | Opened | None = None,
+        transcoders: str | Path | Dictionary | Neurons | None = None,
         *,
         device: str = "auto",
     ) -> TracedGraph:
         """Open the model and dictionary that the graph was traced with, wherever they are now.
+
+        By name, by path or opened. Raises UsageError where they are not the very same weights.
 
         >>> import circuit_tracer as ct, tempfile
         >>> folder = ct.trace("a banana is").save(f"{tempfile.mkdtemp()}/banana")
@@ -198,8 +200,7 @@ class TracedGraph(GraphTables):
         """
         from circuit_tracer.workbench.opening import reopen
 
-        names = [None if name is None else str(name) for name in (model, transcoders)]
-        self._opened, _ = reopen(self.pruned, *names, device=device)
+        self._opened, _ = reopen(self.pruned, model, transcoders, device=device)
         return self
 
     def ablate(

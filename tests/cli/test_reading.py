@@ -192,6 +192,19 @@ def test_an_unforeseen_error_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     assert "Traceback" not in outcome.err
 
 
+def test_a_broken_library_comes_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from circuit_tracer.workbench import folder_contents
+
+    def broken(path: object, labels: object) -> None:
+        raise OSError("libcuda.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(folder_contents, "open_labelled", broken)
+    outcome = run("show", "anything")
+    assert outcome.code == 1
+    assert "libcuda.so.1" in outcome.err
+    assert "pip install --force-reinstall torch numpy" in outcome.err
+
+
 def test_interruption_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from circuit_tracer.workbench import folder_contents
 

@@ -159,6 +159,12 @@ def test_a_loaded_graph_opens_its_model_when_asked(g: ct.TracedGraph, tmp_path: 
         g.ablate(["L5/717"], mode="direct").rows
     )
     assert loaded._opened is not None
+    again = ct.load(tmp_path / "folder")
+    assert again.reopen(g.opened).opened is g.opened
+    assert again.reopen(g.opened.model).opened.dictionary.shape == g.opened.dictionary.shape
+    assert again.reopen(transcoders=g.opened.dictionary).opened.dictionary is g.opened.dictionary
+    with pytest.raises(UsageError, match="traced with another dictionary"):
+        again.reopen(g.opened.model, "neurons")
 
 
 def test_reading_a_graph_needs_no_torch(g: ct.TracedGraph, tmp_path: Path) -> None:
@@ -244,6 +250,7 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda g: g.ablate(["L5/717"], mode="fast"), '`mode` "fast" is none'),
         (lambda g: g.trust(feature=3), "`feature` is no parameter; did you mean `features`?"),
         (lambda g: g.heads(edge=("is", "yellow"), route=1), "`edge` and `route` exclude"),
+        (lambda g: g.reopen(7), "`model` is a int; give a name, a folder"),
         (lambda g: g.qk("first", "is", "banana"), '`head` "first" is no head'),
         (lambda g: g.qk("3.2", "is", "lemon"), '`key` "lemon" is no token of the prompt'),
         (lambda g: CT.compare(g), "compare needs two graphs or more"),
