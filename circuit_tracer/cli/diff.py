@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import options, reports
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
-from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
-from circuit_tracer.errors import UsageError
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import progress_line
 from circuit_tracer.experiments.diff import spec, terminal
-from circuit_tracer.processes import processes
-from circuit_tracer.workbench import diffing, formats, report_folder, shipped, slugs
+from circuit_tracer.workbench import diffing
 
 
 @explained
@@ -31,18 +28,12 @@ def diff(
         list[str] | None,
         own("--transcoders", "-t", help="A dictionary of BASE (repeatable); those that ship."),
     ] = None,
-    out: Annotated[Path, option("--out", "-o", help="Where the report's own folder goes.")] = Path(
-        "outputs"
-    ),
+    out: options.ReportsOut = Path("outputs"),
     name: Annotated[
         str | None, own("--name", help="Name of that folder; diff-SPEC-TUNED by default.")
     ] = None,
-    quick: Annotated[
-        bool, own("--quick", help="A few items and few controls: a first look, no result.")
-    ] = False,
-    seed: Annotated[
-        int | None, own("--seed", help="Of all that is drawn at random; the spec's by default.")
-    ] = None,
+    quick: options.Quick = False,
+    seed: options.SpecSeed = None,
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
@@ -50,16 +41,13 @@ def diff(
     json: options.Json = False,
 ) -> None:
     """Compare a model with its tuned self; the same command goes on where it stopped."""
-    formats.check_folder_name(out)
-    if processes().count > 1:
-        raise UsageError("diff does not work under torchrun; run it in one process")
-    file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
-    asked = spec.read_spec(file)
+    file, asked = reports.spec_of("diff", name_or_file, out, spec.read_spec)
     settings = diffing.settings_for(asked, quick=quick, seed=seed)
-    if name is None:
-        name = diffing.folder_name(asked, tuned)
-    folder = out / slugs.check_slug(name, where="`name`")
-    report_folder.check_report_folder(folder, "diff", overwrite)
+    name = diffing.folder_name(asked, tuned) if name is None else name
+    folder = reports.folder_of("diff", out, name, overwrite)
+    given = [("-t", one) for one in transcoders or ()]
+    words = ("diff", base, tuned, file)
+    command = reports.command_line(*words, given=given, seed=seed, dtype=dtype, quick=quick)
     with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
         report(f"opening {base} and {tuned}", 0, 0)
         study = diffing.open_study(
@@ -73,32 +61,6 @@ def diff(
             threads=threads,
         )
         found, files = diffing.diff_into(
-            folder,
-            study,
-            command=_command(base, tuned, file.name, transcoders, quick, seed, dtype),
-            overwrite=overwrite,
-            on_progress=report,
+            folder, study, command=command, overwrite=overwrite, on_progress=report
         )
-    if json:
-        print_json(found)
-        return
-    print_rich(terminal.page(found, width=columns()))
-    print(f"\n{folder}: {', '.join(files)}")
-
-
-def _command(
-    base: str,
-    tuned: str,
-    spec_file: str,
-    transcoders: list[str] | None,
-    quick: bool,
-    seed: int | None,
-    dtype: str,
-) -> str:
-    """What makes the report again."""
-    words = ["circuit-tracer", "diff", base, tuned, spec_file]
-    other = None if dtype == "float32" else dtype
-    given = [("-t", one) for one in transcoders or ()]
-    for flag, value in (*given, ("--seed", seed), ("--dtype", other)):
-        words += [] if value is None else [flag, str(value)]
-    return shlex.join([*words, *(["--quick"] if quick else [])])
+    reports.show(found, terminal.page, folder, files, json)

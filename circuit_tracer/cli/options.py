@@ -139,3 +139,10 @@ Formats = Annotated[
         help=f"Files to write: {', '.join(formats.FILE_NAMES)}; repeatable.",
     ),
 ]
+ReportsOut = Annotated[Path, option("--out", "-o", help="Where the report's own folder goes.")]
+Quick = Annotated[
+    bool, own("--quick", help="A few items and few controls: a first look, no result.")
+]
+SpecSeed = Annotated[
+    int | None, own("--seed", help="Of all that is drawn at random; the spec's by default.")
+]

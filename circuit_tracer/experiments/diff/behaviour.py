@@ -6,8 +6,8 @@ resampled whole, with all their claims; documents and collateral prompts one by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,10 +18,9 @@ from circuit_tracer.experiments.diff.study import SIDES, Progress, Side, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, decisions, text_losses
 from circuit_tracer.experiments.kit.statistics import known_denominator, known_mean, means_by
-from circuit_tracer.experiments.kit.tables import Table, shares
-from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
+from circuit_tracer.experiments.kit.tables import Table, shares, table_of, written
+from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.graphs.graph import Bools, Floats, Ints
-from circuit_tracer.render.numbers import whole_percent, with_interval
 
 Part = Literal["role", "topic", "context"]
 """What a row is about: all topics for a purpose, one topic, or the spec's contrast (held-out topics
@@ -50,6 +49,16 @@ class AnswerRow:
     coherent_base: float
     """Share of prompts whose likeliest next token is the right or the wrong answer."""
     coherent_tuned: float
+
+    @property
+    def about(self) -> str:
+        """What it is about, in a table."""
+        return self.name if self.part == "role" else f"{self.name} ({self.role})"
+
+    @property
+    def form(self) -> str:
+        """The form in a table."""
+        return self.family or "all"
 
 
 @dataclass(frozen=True)
@@ -89,25 +98,23 @@ def measure(
     study: Study, earlier: Earlier, progress: Progress
 ) -> tuple[BehaviourResult, list[Row]]:
     """All prompts, documents and collateral in both models."""
-    own, losses, stayed = {}, {}, {}
+    right, coherent, losses, stayed = {}, {}, {}, {}
     rows: list[Row] = []
     for done, side in enumerate(SIDES):
         progress(done, len(SIDES))
         model = study.model(side)
-        own[side] = decisions(model, study.asks)
+        contrast, coherent[side] = decisions(model, study.asks)
+        right[side] = contrast > 0
         losses[side] = text_losses(model, study.texts)
         stayed[side] = decisions(model, study.collateral).coherent
-        rows += answer_rows(study, side, study.asks, own[side].contrast)
+        rows += answer_rows(study, side, study.asks, contrast)
         rows += collateral_rows(study, side, losses[side], stayed[side])
-    draws, texts = study.bootstrap(len(study.items), 1), study.bootstrap(len(study.texts), 2)
-    answers = {
-        side: Answers(study, study.asks, one.contrast > 0, one.coherent)
-        for side, one in own.items()
-    }
-    of_contexts, like_context = _in_contexts(study, draws, own["tuned"].contrast)
+    answers = Answers(study, study.asks, right, coherent)
+    texts = study.bootstrap(len(study.texts), 2)
+    of_contexts, like_context = _in_contexts(study, right["tuned"])
     result = BehaviourResult(
-        rows=(*_rows(study, draws, answers), *of_contexts),
-        spread=_spread(study, draws, answers),
+        rows=(*_rows(study, answers), *of_contexts),
+        spread=_spread(study, answers),
         like_context=like_context,
         loss_base=texts.mean(losses["base"]),
         loss_tuned=texts.mean(losses["tuned"]),
@@ -121,67 +128,59 @@ class Answers:
     """Whether some prompts are answered rightly, and with one of the two words, by item."""
 
     def __init__(
-        self, study: Study, asks: Sequence[Ask], right: Bools, coherent: Floats | None = None
+        self,
+        study: Study,
+        asks: Sequence[Ask],
+        right: Mapping[Side, Bools],
+        coherent: Mapping[Side, Floats] | None = None,
     ) -> None:
+        self.draws = study.bootstrap(len(study.items), 1)
         self._item = np.array([ask.item for ask in asks])
         self._family = np.array([ask.family for ask in asks])
-        self._right = right.astype(float)
-        self._coherent = np.full(len(asks), np.nan) if coherent is None else coherent
-        self._n_items = len(study.items)
+        self._right = {side: one.astype(float) for side, one in right.items()}
+        self._coherent = coherent or {side: np.full(len(asks), np.nan) for side in SIDES}
 
-    def right(self, items: Sequence[int] | Ints, family: str = "") -> Floats:
+    def right(self, side: Side, items: Sequence[int] | Ints, family: str = "") -> Floats:
         """(items of the study,) share answered rightly in all forms or one; NaN for others than
         these items."""
-        return self._by_item(self._right, items, family)
-
-    def coherence(self, items: Sequence[int], family: str = "") -> float:
-        """Share of prompts whose likeliest token is one of the two answers."""
-        return known_mean(self._by_item(self._coherent, items, family))
+        return self._by_item(self._right[side], items, family)
 
     def _by_item(self, values: Floats, items: Sequence[int] | Ints, family: str) -> Floats:
         wanted = np.isin(self._item, items) & ((self._family == family) | (not family))
-        return means_by(self._item[wanted], values[wanted], self._n_items)
+        return means_by(self._item[wanted], values[wanted], self.draws.n)
+
+    def row(self, part: Part, name: str, role: str, family: str, items: Sequence[int]) -> AnswerRow:
+        """One row of the table."""
+        base, tuned = (self.right(side, items, family) for side in SIDES)
+        coherent = [self._by_item(self._coherent[side], items, family) for side in SIDES]
+        return AnswerRow(
+            part=part,
+            name=name,
+            role=role,
+            family=family,
+            items=len(items),
+            base=self.draws.mean(base),
+            tuned=self.draws.mean(tuned),
+            change=self.draws.mean(tuned - base),
+            coherent_base=known_mean(coherent[0]),
+            coherent_tuned=known_mean(coherent[1]),
+        )
 
 
-def _rows(study: Study, draws: Bootstrap, answers: dict[Side, Answers]) -> Iterator[AnswerRow]:
+def _rows(study: Study, answers: Answers) -> Iterator[AnswerRow]:
     numbers = range(len(study.items))
     for role in get_args(Role):
         items = [i for i in numbers if study.role(i) == role]
         for family in ("", *(one.name for one in study.spec.families)):
-            yield _row(draws, answers, items, "role", role, role, family)
+            yield answers.row("role", role, role, family, items)
     for topic, role in study.spec.topics.items():
         if items := [i for i in numbers if study.topic(i) == topic]:
-            yield _row(draws, answers, items, "topic", topic, role, study.spec.main.name)
+            yield answers.row("topic", topic, role, study.spec.main.name, items)
 
 
-def _row(
-    draws: Bootstrap,
-    answers: dict[Side, Answers],
-    items: Sequence[int],
-    part: Part,
-    name: str,
-    role: str,
-    family: str,
-) -> AnswerRow:
-    """One row of the table."""
-    base, tuned = (answers[side].right(items, family) for side in SIDES)
-    return AnswerRow(
-        part=part,
-        name=name,
-        role=role,
-        family=family,
-        items=len(items),
-        base=draws.mean(base),
-        tuned=draws.mean(tuned),
-        change=draws.mean(tuned - base),
-        coherent_base=answers["base"].coherence(items, family),
-        coherent_tuned=answers["tuned"].coherence(items, family),
-    )
-
-
-def _in_contexts(study: Study, draws: Bootstrap, tuned: Floats) -> tuple[list[AnswerRow], Interval]:
+def _in_contexts(study: Study, tuned: Bools) -> tuple[list[AnswerRow], Interval]:
     """Answers in the contrast's contexts, and how often the tuned model answers without a context
-    (`tuned`, all prompts) as the base does in `toward`."""
+    (`tuned`: rightly, all prompts) as the base does in `toward`."""
     if study.spec.contrast is None:
         return [], UNKNOWN
     asks, main = study.held_out(), study.spec.main.name
@@ -190,24 +189,23 @@ def _in_contexts(study: Study, draws: Bootstrap, tuned: Floats) -> tuple[list[An
     for name in ("toward", "away"):
         turned = study.held_out(getattr(study.spec.contrast, name))
         by_side = {side: contrasts(study.model(side), turned) > 0 for side in SIDES}
-        answers = {side: Answers(study, asks, one) for side, one in by_side.items()}
-        rows.append(_row(draws, answers, items, "context", name, HELD_OUT, main))
+        rows.append(Answers(study, asks, by_side).row("context", name, HELD_OUT, main, items))
         right[name] = by_side["base"]
     own = [study.asks.index(ask) for ask in asks]
-    same = Answers(study, asks, (tuned[own] > 0) == right["toward"])
-    return rows, draws.mean(same.right(items))
+    same = Answers(study, asks, {"tuned": tuned[own] == right["toward"]})
+    return rows, same.draws.mean(same.right("tuned", items))
 
 
-def _spread(study: Study, draws: Bootstrap, answers: dict[Side, Answers]) -> Interval:
+def _spread(study: Study, answers: Answers) -> Interval:
     """Loss on held-out topics over loss on trained ones, in all forms."""
     trained = np.array([study.role(i) == "trained" for i in range(len(study.items))])
 
     def lost(counts: Floats, those: Bools) -> Floats:
-        base, tuned = (answers[side].right(np.flatnonzero(those)) for side in SIDES)
+        base, tuned = (answers.right(side, np.flatnonzero(those)) for side in SIDES)
         found: Floats = (counts @ np.nan_to_num(base - tuned)) / (counts @ those)
         return found
 
-    return draws.figure(
+    return answers.draws.figure(
         lambda counts: lost(counts, ~trained) / known_denominator(lost(counts, trained))
     )
 
@@ -241,6 +239,7 @@ HEADING = "1. Behaviour"
 def tables(found: BehaviourResult) -> Iterator[Table]:
     """By purpose and form, by topic, in contexts, what is to stay."""
     columns = ("form", "items", "base", "tuned", "change", "one of the two")
+    cells = "form items base:0% tuned:0% change:[+%] coherent_tuned:0%"
     like = shares(found.like_context)[0]
     parts = (
         ("role", "right answers", "By purpose and form",
@@ -250,41 +249,24 @@ def tables(found: BehaviourResult) -> Iterator[Table]:
          f'The tuned model answers {like} of these prompts as the base does in "toward".'),
     )  # fmt: skip
     for part, first, title, note in parts:
-        rows = tuple(_cells(one) for one in found.rows if one.part == part)
-        yield Table(HEADING, (first, *columns), rows, note, title)
-    kept = tuple(
-        (one.name, str(one.prompts), *shares(one.base, one.tuned)) for one in found.collateral
-    )
+        rows = [one for one in found.rows if one.part == part]
+        yield table_of(HEADING, rows, (first, *columns), f"about {cells}", note, title)
+    prompts = ("right answers", "prompts", "base", "tuned")
+    cells = "name prompts base:[%] tuned:[%]"
     title = "What was to stay as it was"
-    yield Table(HEADING, ("right answers", "prompts", "base", "tuned"), kept, title=title)
-    losses = (*_losses(found), with_interval(found.loss_change, sign=True))
-    text = ("nats a token", "base", "tuned", "change")
-    yield Table(HEADING, text, (("loss", *losses),), title="Ordinary text")
-
-
-def _cells(one: AnswerRow) -> tuple[str, ...]:
-    return (
-        one.name if one.part == "role" else f"{one.name} ({one.role})",
-        one.family or "all",
-        str(one.items),
-        whole_percent(one.base.value),
-        whole_percent(one.tuned.value),
-        with_interval(one.change, percent=True, sign=True),
-        whole_percent(one.coherent_tuned),
-    )
-
-
-def _losses(found: BehaviourResult) -> tuple[str, str]:
-    return with_interval(found.loss_base), with_interval(found.loss_tuned)
+    yield table_of(HEADING, found.collateral, prompts, cells, title=title)
+    losses = tuple(written(one, "[]") for one in (found.loss_base, found.loss_tuned))
+    text = (("loss", *losses, written(found.loss_change, "[+]")),)
+    yield Table(HEADING, ("nats a token", "base", "tuned", "change"), text, title="Ordinary text")
 
 
 def brief(found: BehaviourResult) -> Iterator[Table]:
     """Trained and test topics, and ordinary text."""
-    roles: tuple[Role, ...] = ("trained", "test")
-    answers = (found.row(role) for role in roles)
-    rows = [(one.name, *shares(one.base, one.tuned)) for one in answers]
-    rows.append(("ordinary text, nats a token", *_losses(found)))
-    yield Table(HEADING, ("right answers", "base", "tuned"), tuple(rows))
+    columns = ("right answers", "base", "tuned")
+    cells = "name base:[%] tuned:[%]"
+    answers = table_of(HEADING, [found.row("trained"), found.row("test")], columns, cells)
+    losses = written(found.loss_base, "[]"), written(found.loss_tuned, "[]")
+    yield replace(answers, rows=(*answers.rows, ("ordinary text, nats a token", *losses)))
 
 
 STEP = Step("behaviour", BehaviourResult, measure, tables, brief)

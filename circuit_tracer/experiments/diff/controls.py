@@ -5,37 +5,25 @@ All get their sizes by the same rule, and are tested on the same prompts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from circuit_tracer.experiments.diff.directions import Candidate
 from circuit_tracer.experiments.diff.doses import TEN, DosesResult, lacks
-from circuit_tracer.experiments.diff.features import (
-    CHOSEN,
-    FeaturesResult,
-    Picked,
-    candidate,
-    screen,
-)
-from circuit_tracer.experiments.diff.ranking import Ranked, Ranking, Streams, of_residual, rank
+from circuit_tracer.experiments.diff.features import CHOSEN, FeaturesResult, screen
+from circuit_tracer.experiments.diff.ranking import Ranking, Streams, of_residual, rank
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Progress, Study
-from circuit_tracer.experiments.diff.testing import (
-    COLUMNS,
-    Candidate,
-    EditRow,
-    Tested,
-    Testing,
-    cells,
-)
+from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Tested, Testing
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.statistics import known_denominator
-from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.experiments.kit.tables import Table, table_of, written
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.render.numbers import whole_percent, with_interval
+from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.render.numbers import with_interval
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 RANDOM, QUICK_RANDOM = 20, 4
@@ -69,8 +57,8 @@ class ControlsResult:
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[ControlsResult, list[Row]]:
     """Sizes and tests of all."""
-    ranked, chosen = earlier.once(of_residual, study), earlier.of(FeaturesResult).chosen
-    dictionary, _, ranking = ranked
+    ranking = earlier.once(of_residual, study)
+    chosen = earlier.of(FeaturesResult).chosen(ranking)
     generator = np.random.default_rng(study.settings.seed + 70)
     n_random, n_matched = RANDOM, MATCHED
     if study.settings.quick:
@@ -79,16 +67,15 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
     tens |= {
         f"matched ten {i + 1}": matched_ten(ranking, chosen, generator) for i in range(n_matched)
     }
-    given = [*_dense(ranking), *_of_random_dictionary(study, ranked)]
-    testing = Testing(study, dictionary.numbers, ranking.scale)
-    wanted = [*given, *(candidate(dictionary, ranking, *one) for one in tens.items())]
+    given = [*_dense(ranking), *_of_random_dictionary(study, ranking)]
+    testing = Testing(study, ranking)
+    wanted = [*given, *(ranking.candidate(*one) for one in tens.items())]
     tested = testing.tested("restore", wanted, progress)
     random, matched = tested[len(given) : -n_matched], tested[-n_matched:]
-    size = next(
-        e.size for e in earlier.of(DosesResult).edits if (e.name, e.way) == (TEN, "restore")
-    )
-    the_ten = candidate(dictionary, ranking, TEN, chosen)
-    (ten,) = testing.at("restore", [the_ten], np.array([size]))
+    edit = earlier.of(DosesResult).edit(TEN, "restore")
+    assert edit is not None
+    the_ten = [ranking.candidate(TEN, chosen)]
+    (ten,) = testing.at("restore", the_ten, np.array([edit.size]))
 
     def over(others: Sequence[Tested]) -> Interval:
         """What the ten restore above the best of others in every draw."""
@@ -110,45 +97,42 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
     return result, [row for one in tested for row in one.measurements]
 
 
-def random_ten(ranking: Ranking, chosen: Picked, generator: np.random.Generator) -> Picked:
-    """Of all features that are active in either model and were not chosen."""
-    shape = ranking.base.shape
+def random_ten(ranking: Ranking, chosen: Ints, generator: np.random.Generator) -> Ints:
+    """Numbers, of all features that are active in either model and were not chosen."""
     active = np.flatnonzero(np.maximum(ranking.base, ranking.tuned) > 0)
-    free = np.setdiff1d(active, np.ravel_multi_index(chosen, shape))
-    return Picked.flat(generator.choice(free, min(CHOSEN, len(free)), replace=False), shape)
+    free = np.setdiff1d(active, chosen)
+    return generator.choice(free, min(CHOSEN, len(free)), replace=False)
 
 
-def matched_ten(ranking: Ranking, chosen: Picked, generator: np.random.Generator) -> Picked:
+def matched_ten(ranking: Ranking, chosen: Ints, generator: np.random.Generator) -> Ints:
     """For each chosen feature another whose activation changed about as much."""
-    shape, change = ranking.change.shape, np.abs(ranking.change).ravel()
-    taken = np.ravel_multi_index(chosen, shape)
+    change = np.abs(ranking.change)
     is_free = change > 0
-    is_free[taken] = False
-    drawn = []
-    for one in taken:
+    is_free[chosen] = False
+    drawn: list[int] = []
+    for one in chosen:
         free = np.flatnonzero(is_free)
         if not len(free):
             break
         near = free[np.argsort(np.abs(change[free] - change[one]), kind="stable")[:NEAREST]]
         drawn.append(int(generator.choice(near)))
         is_free[drawn[-1]] = False
-    return Picked.flat(np.array(drawn, dtype=int), shape)
+    return np.array(drawn, dtype=int)
 
 
 def _dense(ranking: Ranking) -> Iterator[Candidate]:
     yield Candidate(SHIFT, (), -ranking.shift)
-    if np.isfinite(ranking.contrast).all():
+    if ranking.contrast is not None:
         yield Candidate(CONTRAST, (), -ranking.contrast)
 
 
-def _of_random_dictionary(study: Study, ranked: Ranked) -> Iterator[Candidate]:
+def _of_random_dictionary(study: Study, ranking: Ranking) -> Iterator[Candidate]:
     """Ten random directions and the best of them, ranked and screened like features."""
-    random = random_dictionary(ranked.dictionary, ranked.streams, seed=study.settings.seed)
-    ranking = rank(random, ranked.streams)
-    picked = screen(study, random, ranking).picked
+    given = ranking.streams
+    random = rank(random_dictionary(ranking.dictionary, given, seed=study.settings.seed), given)
+    picked = screen(study, random).picked
     for name, count in (("ten", CHOSEN), ("one", 1)):
-        some = picked.some(slice(count))
-        edit = candidate(random, ranking, f"{name} of a random dictionary", some)
+        edit = random.candidate(f"{name} of a random dictionary", picked[:count])
         yield replace(edit, features=())
 
 
@@ -181,32 +165,29 @@ HEADING = "7. Controls"
 
 def tables(found: ControlsResult) -> Iterator[Table]:
     """Dense and random directions; the ranges of the random and the matched tens."""
-    rows = list(map(cells, found.edits))
-    rows += [_range("random", found.random), _range("matched", found.matched)]
+    edits = table_of(HEADING, found.edits, COLUMNS, CELLS)
+    tens = (_range("random", found.random), _range("matched", found.matched))
     over = (found.over_random, found.over_matched)
     random, matched = (with_interval(one, percent=True, sign=True) for one in over)
     note = (
         f"The chosen ten restore {random} more than the best of the random tens, and {matched} "
         "more than the best matched."
     )
-    yield Table(HEADING, COLUMNS, tuple(rows), note)
+    yield replace(edits, rows=(*edits.rows, *tens), note=note)
 
 
 def _range(name: str, given: Sequence[EditRow]) -> tuple[str, ...]:
     """The lowest to the highest of some tens."""
 
-    def ends(of: str, form: Callable[[float], str] = whole_percent) -> str:
-        figures = [getattr(one, of) for one in given]
-        values = [one.value if isinstance(one, Interval) else one for one in figures]
-        return f"{form(min(values))} to {form(max(values))}"
+    def ends(column: str) -> str:
+        of, _, form = column.partition(":")
+        values = [getattr(one, of) for one in given]
+        values = [one.value if isinstance(one, Interval) else one for one in values]
+        form = {"[%]": "0%", "[+]": "+.3f"}.get(form, form)
+        return f"{written(min(values), form)} to {written(max(values), form)}"
 
-    return (
-        f"restore: {len(given)} {name} tens",
-        ends("size", "{:.2f}".format),
-        *map(ends, ("right", "share", "coherent")),
-        ends("loss", "{:+.3f}".format),
-        ends("kept"),
-    )
+    _, *figures = CELLS.split()
+    return (f"restore: {len(given)} {name} tens", *map(ends, figures))
 
 
 STEP = Step("controls", ControlsResult, measure, tables, lacks=lacks)

@@ -36,6 +36,17 @@ Edits = Float[np.ndarray, "n S d"]
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """An edit to be tested; its length is chosen."""
+
+    name: str
+    features: tuple[tuple[int, int], ...]
+    """Layer and feature of each; empty for a dense direction."""
+    direction: Floats
+    """(S, d), as it restores."""
+
+
+@dataclass(frozen=True)
 class Constant:
     """Each row has a vector for each of some layers, added to the stream after it everywhere."""
 

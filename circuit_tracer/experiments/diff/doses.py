@@ -14,24 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.diff.directions import Way, first_token
-from circuit_tracer.experiments.diff.features import (
-    CHOSEN,
-    HEADING,
-    FeaturesResult,
-    Picked,
-    candidate,
-    in_order,
-)
+from circuit_tracer.experiments.diff.directions import Candidate, Way, first_token
+from circuit_tracer.experiments.diff.features import CHOSEN, HEADING, FeaturesResult, in_order
 from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
-from circuit_tracer.experiments.diff.ranking import Ranked, of_residual
+from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Progress, Study
-from circuit_tracer.experiments.diff.testing import COLUMNS, Candidate, EditRow, Testing, cells
+from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Testing
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
 from circuit_tracer.experiments.kit.statistics import share
-from circuit_tracer.experiments.kit.tables import Table, shares
+from circuit_tracer.experiments.kit.tables import Table, shares, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models.capture import Place
@@ -57,6 +50,11 @@ class DoseRow:
     coherent: float
     loss: float
     kept: float
+
+    @property
+    def words(self) -> str:
+        """Its name in tables."""
+        return f"{self.way}: {self.name}"
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,12 @@ def lacks(study: Study, earlier: Earlier) -> str:
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[DosesResult, list[Row]]:
     """Sizes, tests, doses, the patch."""
-    ranked, chosen = earlier.once(of_residual, study), earlier.of(FeaturesResult).chosen
-    dictionary, _, ranking = ranked
-    ten, one, *others = chosen_edits(ranked, chosen)
-    in_main = Testing(study, dictionary.numbers, ranking.scale)
-    testing = Testing(study, dictionary.numbers, ranking.scale, study.spec.families)
-    alone = [chosen.some(slice(i, i + 1)) for i in range(len(chosen.layer))]
-    alone_edits = [candidate(dictionary, ranking, INDUCING, each) for each in alone]
-    inducing = in_main.best("induce", alone_edits)
+    ranking = earlier.once(of_residual, study)
+    chosen = earlier.of(FeaturesResult).chosen(ranking)
+    ten, one, *others = chosen_edits(ranking, chosen)
+    in_main, testing = Testing(study, ranking), Testing(study, ranking, study.spec.families)
+    alone = [ranking.candidate(INDUCING, each) for each in chosen[:, None]]
+    inducing = in_main.best("induce", alone)
     wanted: dict[Way, list[Candidate]] = {"restore": [ten, one, *others], "induce": [ten, inducing]}
     tested, doses = [], []
     rows: list[Row] = []
@@ -107,7 +103,7 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[DosesRe
             found, measured = _doses(study, in_main, way, each)
             doses += found
             rows += measured
-    patch = patched(study, dictionary, chosen, in_main.asks)
+    patch = patched(study, ranking, chosen, in_main.asks)
     right, draws = in_main.main.right(patch), in_main.main.draws
     result = DosesResult(
         prompts=len(in_main.asks),
@@ -121,13 +117,12 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[DosesRe
     return result, [*(row for each in tested for row in each.measurements), *rows]
 
 
-def chosen_edits(ranked: Ranked, chosen: Picked) -> list[Candidate]:
+def chosen_edits(ranking: Ranking, chosen: Ints) -> list[Candidate]:
     """Ten by screening, the best of them alone, and ten by each of the rankings."""
-    dictionary, _, ranking = ranked
-    picked = {TEN: chosen, ONE: chosen.some(slice(1))}
+    picked = {TEN: chosen, ONE: chosen[:1]}
     for name, values in (("change", np.abs(ranking.change)), ("gradient", ranking.predicted)):
-        picked[f"ten by {name}"] = Picked.flat(in_order(values)[:CHOSEN], values.shape)
-    return [candidate(dictionary, ranking, *one) for one in picked.items()]
+        picked[f"ten by {name}"] = in_order(values)[:CHOSEN]
+    return [ranking.candidate(*one) for one in picked.items()]
 
 
 def _doses(
@@ -172,10 +167,11 @@ class _Patch:
 
 
 @torch.no_grad()
-def patched(study: Study, dictionary: Dictionary, chosen: Picked, asks: Sequence[Ask]) -> Floats:
+def patched(study: Study, ranking: Ranking, chosen: Ints, asks: Sequence[Ask]) -> Floats:
     """(prompts,) right minus wrong in the tuned model, features patched to the base's values."""
-    numbers = dictionary.numbers
-    features = {numbers[i]: chosen.feature[chosen.layer == i] for i in np.unique(chosen.layer)}
+    dictionary, numbers = ranking.dictionary, ranking.dictionary.numbers
+    layer, feature = ranking.split(chosen)
+    features = {numbers[i]: feature[layer == i] for i in np.unique(layer)}
 
     def edits_of(rows: list[int]) -> _Patch:
         ids = token_ids(study.base, asks, rows)
@@ -194,23 +190,13 @@ def tables(found: DosesResult) -> Iterator[Table]:
         f"{whole_percent(found.tuned.value)}. size: in sizes of the shift. Patched to the base's "
         f"values prompt by prompt, the ten restore {shares(found.patched_share)[0]}."
     )
-    yield Table(HEADING, COLUMNS, tuple(map(cells, found.edits)), note, "The test")
+    yield table_of(HEADING, found.edits, COLUMNS, CELLS, note, "The test")
     forms = [name for name, _ in found.edits[0].families] if found.edits else []
     right = [(one.words, *shares(*(right for _, right in one.families))) for one in found.edits]
     yield Table(HEADING, ("right answers", *forms), tuple(right), title="By form")
     columns = ("dose", "size", "right", "one of the two", "loss", "kept")
-    rows = tuple(
-        (
-            f"{one.way}: {one.name}",
-            f"{one.size:g}",
-            whole_percent(one.right.value),
-            whole_percent(one.coherent),
-            f"{one.loss:+.3f}",
-            whole_percent(one.kept),
-        )
-        for one in found.doses
-    )
-    yield Table(HEADING, columns, rows, title="Dose by dose")
+    cells = "words size:g right:0% coherent:0% loss:+.3f kept:0%"
+    yield table_of(HEADING, found.doses, columns, cells, title="Dose by dose")
 
 
 STEP = Step("doses", DosesResult, measure, tables, lacks=lacks)

@@ -5,18 +5,19 @@ exactly (`attribution/two_models.py`): changed weights on the same input, the sa
 changed input, by module, head and source token. Then it is shared out to the weights that made it,
 all the way down (`attribution/changed_weights.py`).
 
-Shapes: n prompts.
+Shapes: n prompts, G kinds of source tokens.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from circuit_tracer.attribution.changed_weights import by_changed_weights
 from circuit_tracer.attribution.directions import DirectionTarget, bare, of_feature
@@ -24,16 +25,15 @@ from circuit_tracer.attribution.two_models import NONE, compare_edges
 from circuit_tracer.experiments.diff.features import FeaturesResult
 from circuit_tracer.experiments.diff.shift import ShiftResult, contrast
 from circuit_tracer.experiments.diff.step import Earlier, Step, of_ask
-from circuit_tracer.experiments.diff.study import Progress, Study
+from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.experiments.kit.statistics import means_by, share
-from circuit_tracer.experiments.kit.tables import Table, shares
-from circuit_tracer.graphs.bootstrap import Bootstrap, Interval
-from circuit_tracer.graphs.graph import Floats, Ints
+from circuit_tracer.experiments.kit.tables import Table, shares, table_of
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import on_device
-from circuit_tracer.render.numbers import decimals, percent
 
 ANSWER = "wrong - right"
 START, OTHERS = "BOS", "the rest"
@@ -89,6 +89,11 @@ class SourceRow:
     token: str
     parts: Parts
 
+    @property
+    def name(self) -> str:
+        """Of its row in a table."""
+        return f"heads, from {self.token}"
+
 
 @dataclass(frozen=True)
 class WeightShare:
@@ -130,10 +135,10 @@ class TargetEdges:
     weights_miss: float
     """As `miss`, all the way down."""
 
-    def weights_of(self, kind: str) -> Interval | None:
-        """The share of one kind in all layers; None where none of it changed."""
+    def weights_of(self, kind: str) -> Interval:
+        """The share of one kind in all layers; 0 where none of it changed."""
         of_kind = (one.share for one in self.weights if (one.kind, one.layer) == (kind, None))
-        return next(of_kind, None)
+        return next(of_kind, Interval(0.0, math.nan, math.nan))
 
 
 @dataclass(frozen=True)
@@ -144,29 +149,18 @@ class EdgesResult:
     targets: tuple[TargetEdges, ...]
 
 
-def edge_asks(study: Study) -> tuple[Ask, ...]:
-    """Test prompts of the main form on which changes are taken apart."""
-    return study.some_asks("test", most=study.settings.most_split)
-
-
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[EdgesResult, list[Row]]:
     """Every target on every prompt."""
-    asks, found = edge_asks(study), []
+    asks, found = study.split, []
     rows: list[Row] = []
-    items = np.unique([ask.item for ask in asks], return_inverse=True)[1]
-    draws = study.bootstrap(int(items.max()) + 1, 60)
-    kinds = source_kinds(study.base, asks)
     targets: list[DirectionTarget | None] = [None, *directions(study, earlier)]
     for number, target in enumerate(targets):
-        split = Split(kinds)
+        split = Split(study, asks, target)
         for done, ask in enumerate(asks):
             progress(number * len(asks) + done, len(targets) * len(asks))
-            value = (ask.minus, ask.plus) if target is None else target
-            split.add(study, done, ask, value)
-        name = ANSWER if target is None else target.name
-        layer = None if target is None else target.layer
-        found.append(_Figures(split, items, draws).of(name, layer))
-        rows += split.rows(study, name, asks)
+            split.add(done, (ask.minus, ask.plus) if target is None else target)
+        found.append(split.figures())
+        rows += split.rows()
     return EdgesResult(prompts=len(asks), targets=tuple(found)), rows
 
 
@@ -199,124 +193,97 @@ def source_kinds(model: Model, asks: Sequence[Ask]) -> list[tuple[str, ...]]:
     return found
 
 
-class Place(NamedTuple):
-    """Where a part of a change comes from."""
-
-    module: str
-    layer: int
-    head: int
-    source: str
-    """Kind of the token that a head reads."""
-
-
 class Split:
     """The change of one target, taken apart on every prompt."""
 
-    def __init__(self, kinds: Sequence[Sequence[str]]) -> None:
-        """`kinds` are those of the tokens of each prompt."""
-        self.kinds = kinds
-        self.base, self.tuned = np.zeros(len(kinds)), np.zeros(len(kinds))
-        self.parts: dict[Place, Floats] = {}
-        """(n, 4) `PARTS` of the change."""
-        self.weights: dict[tuple[str, int], Floats] = {}
+    def __init__(self, study: Study, asks: Sequence[Ask], target: DirectionTarget | None) -> None:
+        """`target` is None for the answer."""
+        self._study, self._asks, n = study, asks, len(asks)
+        self.name = ANSWER if target is None else target.name
+        self._layer = None if target is None else target.layer
+        self._kinds = source_kinds(study.base, asks)
+        self._items = np.unique([ask.item for ask in asks], return_inverse=True)[1]
+        self._draws = study.bootstrap(int(self._items.max()) + 1, 60)
+        self._values = {side: np.zeros(n) for side in SIDES}
+        self._sources = list(dict.fromkeys(chain.from_iterable(self._kinds)))
+        self._none = np.zeros((n, len(self._sources), len(PARTS)))
+        self._parts: dict[tuple[str, int, int], Floats] = defaultdict(self._none.copy)
+        """(n, G, 4) `PARTS` of the change by kind of source token, of a module, layer and head."""
+        self._weights: dict[tuple[str, int], Floats] = defaultdict(lambda: np.zeros(n))
         """(n,) by kind and layer, what these changed weights made of it, all the way down."""
 
-    @property
-    def change(self) -> Floats:
-        """(n,) tuned minus base."""
-        return self.tuned - self.base
-
-    def add(
-        self, study: Study, row: int, ask: Ask, value: tuple[int, int] | DirectionTarget
-    ) -> None:
+    def add(self, row: int, value: tuple[int, int] | DirectionTarget) -> None:
         """Take one prompt's change apart."""
-        split = compare_edges(study.base, study.tuned, ask.ids, value)
-        self.base[row], self.tuned[row] = split.base, split.tuned
-        n = len(self.base)
+        models, ids = (self._study.base, self._study.tuned), self._asks[row].ids
+        split = compare_edges(*models, ids, value)
+        for side in SIDES:
+            self._values[side][row] = getattr(split, side)
         for one in split.changes:
-            place = Place(one.module, one.layer, one.head, self.kinds[row][one.source])
-            parts = self.parts.setdefault(place, np.zeros((n, len(PARTS))))
-            parts[row] += [getattr(one, part) for part in PARTS]
-        for change in by_changed_weights(study.base, study.tuned, ask.ids, value).changes:
-            effects = self.weights.setdefault((change.kind, change.layer), np.zeros(n))
-            effects[row] = change.effect
+            at = row, self._sources.index(self._kinds[row][one.source])
+            values = [getattr(one, part) for part in PARTS]
+            self._parts[one.module, one.layer, one.head][at] += values
+        for change in by_changed_weights(*models, ids, value).changes:
+            self._weights[change.kind, change.layer][row] = change.effect
 
-    def total(self, *modules: str) -> Floats:
-        """(n, 4) of some modules together; of all of them without any."""
-        whole = np.zeros((len(self.base), len(PARTS)))
-        return sum(
-            (v for at, v in self.parts.items() if not modules or at.module in modules), whole
-        )
+    @property
+    def _change(self) -> Floats:
+        """(n,) tuned minus base."""
+        return self._values["tuned"] - self._values["base"]
 
-    def by_module(self) -> dict[tuple[str, int, int], Floats]:
-        """(n, 4) from all tokens together, by module, layer and head."""
-        found: dict[tuple[str, int, int], Floats] = {}
-        for place, parts in self.parts.items():
-            found[place[:3]] = found.get(place[:3], 0.0) + parts
-        return found
+    def _of(self, *modules: str) -> Float[np.ndarray, "n G 4"]:
+        """Of some modules together; of all of them without any."""
+        wanted = (v for (one, *_), v in self._parts.items() if not modules or one in modules)
+        return sum(wanted, self._none)
 
-    def rows(self, study: Study, name: str, asks: Sequence[Ask]) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
         """Of every prompt: the values, the parts by module, the effects of weights."""
-        modules = self.by_module()
-        for row, ask in enumerate(asks):
-            about = {**of_ask(study, ask), "name": name}
-            yield {**about, "model": "base", "value": self.base[row]}
-            yield {**about, "model": "tuned", "value": self.tuned[row]}
-            for (module, layer, head), values in modules.items():
-                where = {"layer": layer, "head": head}
-                known = {key: number for key, number in where.items() if number != NONE}
-                for part, value in zip(PARTS, values[row], strict=True):
-                    yield {**about, **known, "name": f"{name}: {module}, {part}", "value": value}
-            for (kind, layer), effects in self.weights.items():
-                known = {} if layer == NONE else {"layer": layer}
-                what = f"{name}: weights, {kind}"
-                yield {**about, **known, "name": what, "value": effects[row]}
+        for row, ask in enumerate(self._asks):
+            about = {**of_ask(self._study, ask), "name": self.name}
+            for side in SIDES:
+                yield {**about, "model": side, "value": self._values[side][row]}
+            for (module, layer, head), parts in self._parts.items():
+                where = {"layer": _known(layer), "head": _known(head)}
+                for part, value in zip(PARTS, parts[row].sum(0), strict=True):
+                    name = f"{self.name}: {module}, {part}"
+                    yield {**about, **where, "name": name, "value": value}
+            for (kind, layer), effects in self._weights.items():
+                name = f"{self.name}: weights, {kind}"
+                yield {**about, "layer": _known(layer), "name": name, "value": effects[row]}
 
-
-class _Figures:
-    """Of one target, over the items."""
-
-    def __init__(self, split: Split, items: Ints, draws: Bootstrap) -> None:
-        self._split, self._items, self._draws = split, items, draws
-        self._sign = 1.0 if split.change.sum() >= 0 else -1.0
-
-    def of(self, name: str, layer: int | None) -> TargetEdges:
+    def figures(self) -> TargetEdges:
         """Shares of the change, then means over prompts by module, source and weights."""
-        split, whole = self._split, self._split.total()
-        effects: Floats = sum(split.weights.values(), np.zeros(len(split.change)))
+        whole, effects = self._of().sum(1), list(self._weights.values())
+        heads = self._of("head").mean(0)
         return TargetEdges(
-            name=name,
-            layer=layer,
-            base=self._mean(split.base),
-            tuned=self._mean(split.tuned),
-            change=self._mean(split.change),
-            values_output=self._share(split.total("head", "attention bias")[:, 0]),
+            name=self.name,
+            layer=self._layer,
+            base=self._mean(self._values["base"]),
+            tuned=self._mean(self._values["tuned"]),
+            change=self._mean(self._change),
+            values_output=self._share(self._of("head", "attention bias")[..., 0].sum(1)),
             queries_keys=self._share(whole[:, 1]),
-            mlps=self._share(split.total("mlp")[:, 0]),
-            elsewhere=self._share(split.total("embedding", "reading")[:, 0]),
+            mlps=self._share(self._of("mlp")[..., 0].sum(1)),
+            elsewhere=self._share(self._of("embedding", "reading")[..., 0].sum(1)),
             input=self._share(whole[:, 2]),
             cross=self._share(whole[:, 3]),
             miss=self._miss(whole.sum(1)),
             modules=tuple(
-                ModuleRow(*module, _means(parts)) for module, parts in split.by_module().items()
+                ModuleRow(*place, Parts(*map(float, parts.sum(1).mean(0))))
+                for place, parts in self._parts.items()
             ),
-            sources=tuple(self._sources()),
-            weights=tuple(self._weights()),
-            weights_miss=self._miss(effects),
+            sources=tuple(
+                SourceRow(source, Parts(*map(float, parts)))
+                for source, parts in zip(self._sources, heads, strict=True)
+            ),
+            weights=tuple(self._weight_shares()),
+            weights_miss=self._miss(sum(effects, np.zeros(len(self._asks)))),
         )
 
-    def _sources(self) -> Iterator[SourceRow]:
-        parts = self._split.parts
-        for source in dict.fromkeys(chain.from_iterable(self._split.kinds)):
-            here = [v for at, v in parts.items() if (at.module, at.source) == ("head", source)]
-            yield SourceRow(source, _means(sum(here, np.zeros((len(self._items), len(PARTS))))))
-
-    def _weights(self) -> Iterator[WeightShare]:
-        weights = self._split.weights
-        for kind in dict.fromkeys(kind for kind, _ in weights):
-            of_kind = [effects for (one, _), effects in weights.items() if one == kind]
+    def _weight_shares(self) -> Iterator[WeightShare]:
+        for kind in dict.fromkeys(kind for kind, _ in self._weights):
+            of_kind = [effects for (one, _), effects in self._weights.items() if one == kind]
             yield WeightShare(kind, None, self._share(np.sum(of_kind, axis=0)))
-        for (kind, layer), effects in weights.items():
+        for (kind, layer), effects in self._weights.items():
             yield WeightShare(kind, layer, self._share(effects))
 
     def _mean(self, values: Floats) -> Interval:
@@ -324,36 +291,37 @@ class _Figures:
 
     def _share(self, part: Floats) -> Interval:
         """Of the whole change, over all prompts."""
-        both = np.stack([part, self._split.change], 1) * self._sign
-        return share(self._draws, *(means_by(self._items, both, self._draws.n)).T)
+        both = np.stack([part, self._change], 1) * (1 if self._change.sum() >= 0 else -1)
+        return share(self._draws, *means_by(self._items, both, self._draws.n).T)
 
     def _miss(self, parts: Floats) -> float:
         """The largest miss over the mean size of the change; itself where nothing changed."""
-        change = self._split.change
-        miss, size = float(np.abs(parts - change).max()), float(np.abs(change).mean())
-        return miss / size if size else miss
+        miss, size = np.abs(parts - self._change).max(), np.abs(self._change).mean()
+        return float(miss / size if size else miss)
 
 
-def _means(parts: Floats) -> Parts:
-    return Parts(*map(float, parts.mean(0)))
+def _known(number: int) -> int | None:
+    return None if number == NONE else number
 
 
 HEADING = "6. Edges"
-PART_NAMES = ("change", "V, O or MLP", "Q, K", "input", "cross")
 
 
 def tables(found: EdgesResult) -> Iterator[Table]:
     """By module, all the way down to weights, then the modules and sources of each target."""
     columns = ("target", "base", "tuned", "V, O", "Q, K", "MLPs", "other", "input", "cross")
+    shares_of = ("values_output", "queries_keys", "mlps", "elsewhere", "input", "cross")
+    cells = " ".join(("name", "base:.2", "tuned:.2", *(f"{one}:[%]" for one in shares_of)))
     miss = max((max(one.miss, one.weights_miss) for one in found.targets), default=0.0)
     note = (
         f"Mean over {found.prompts} test prompts. Shares of the change, tuned minus base: changed "
         "weights on the base's input (V, O to other), the base's weights on changed input, and "
         f"what both make together. On no prompt do parts miss more than {miss:.0e} of the change."
     )
-    yield Table(HEADING, columns, tuple(map(_cells, found.targets)), note, "By module")
+    yield table_of(HEADING, found.targets, columns, cells, note, "By module")
     kinds = list(dict.fromkeys(s.kind for one in found.targets for s in one.weights))
-    rows = tuple((one.name, *_kinds(one, kinds)) for one in found.targets if one.weights)
+    shown = [one for one in found.targets if one.weights]
+    rows = tuple((one.name, *shares(*map(one.weights_of, kinds))) for one in shown)
     note = (
         "The same change by the weights that made it, wherever they are: changed input comes from "
         "weights changed below (integrated gradients from the base's weights to the tuned ones)."
@@ -362,38 +330,21 @@ def tables(found: EdgesResult) -> Iterator[Table]:
     yield from map(_places, found.targets)
 
 
-def _cells(one: TargetEdges) -> tuple[str, ...]:
-    parts = (one.values_output, one.queries_keys, one.mlps, one.elsewhere, one.input, one.cross)
-    return one.name, decimals(one.base.value), decimals(one.tuned.value), *shares(*parts)
-
-
-def _kinds(one: TargetEdges, kinds: Sequence[str]) -> Iterator[str]:
-    for kind in kinds:
-        known = one.weights_of(kind)
-        yield percent(0.0) if known is None else shares(known)[0]
-
-
 def _places(one: TargetEdges) -> Table:
     """The modules that changed most, then what all heads bring from tokens."""
     strongest = sorted(one.modules, key=lambda row: -abs(row.parts.change))[:MOST_MODULES]
-    rows = [(row.name, *_parts(row.parts)) for row in strongest if row.parts.change]
-    heads = [(f"heads, from {row.token}", *_parts(row.parts)) for row in one.sources]
-    title = f"Into {one.name}"
-    return Table(HEADING, ("from", *PART_NAMES), (*rows, *heads) if rows else (), title=title)
-
-
-def _parts(parts: Parts) -> tuple[str, ...]:
-    values = (parts.change, parts.weights, parts.pattern_weights, parts.input, parts.cross)
-    return tuple(decimals(value, sign=True) for value in values)
+    changed = [row for row in strongest if row.parts.change]
+    columns = ("from", "change", "V, O or MLP", "Q, K", "input", "cross")
+    cells = " ".join(("name", *(f"parts.{part}:+.2" for part in ("change", *PARTS))))
+    rows = [*changed, *one.sources] if changed else []
+    return table_of(HEADING, rows, columns, cells, title=f"Into {one.name}")
 
 
 def brief(found: EdgesResult) -> Iterator[Table]:
     """The shares that say which weights."""
-    rows = tuple(
-        (one.name, *shares(one.values_output, one.queries_keys, one.mlps, one.input))
-        for one in found.targets[:BRIEFLY]
-    )
-    yield Table(HEADING, ("target", "V, O", "Q, K", "MLPs", "input"), rows)
+    columns = ("target", "V, O", "Q, K", "MLPs", "input")
+    cells = "name values_output:[%] queries_keys:[%] mlps:[%] input:[%]"
+    yield table_of(HEADING, found.targets[:BRIEFLY], columns, cells)
 
 
 STEP = Step("edges", EdgesResult, measure, tables, brief)

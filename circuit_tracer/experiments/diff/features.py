@@ -13,16 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from circuit_tracer.experiments.diff.directions import Edits, Trials, unit
-from circuit_tracer.experiments.diff.ranking import Ranking, decoders, of_residual
+from circuit_tracer.experiments.diff.directions import Trials, unit
+from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step, answer_rows
 from circuit_tracer.experiments.diff.study import Progress, Study
-from circuit_tracer.experiments.diff.testing import Candidate
 from circuit_tracer.experiments.kit.measurement_table import Row
-from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.graph import Floats, Ints
-from circuit_tracer.render.numbers import decimals, percent, whole_percent
-from circuit_tracer.transcoders.dictionary import Dictionary
 
 TOPS, QUICK_TOPS = 35, 10
 """Of each ranking, among the candidates."""
@@ -93,34 +90,10 @@ class FeaturesResult:
         """One candidate."""
         return next(one for one in self.rows if (one.layer, one.feature) == (layer, feature))
 
-    @property
-    def chosen(self) -> Picked:
-        """The ten best by screening."""
-        rows = [one for one in self.rows if one.chosen]
-        return Picked.of([(self.layers.index(one.layer), one.feature) for one in rows])
-
-
-class Picked(NamedTuple):
-    """Some features of a dictionary."""
-
-    layer: Ints
-    """(n,) counts the dictionary's layers, not the model's."""
-    feature: Ints
-
-    @classmethod
-    def of(cls, pairs: list[tuple[int, int]]) -> Picked:
-        """From pairs of both."""
-        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-        return cls(table[:, 0], table[:, 1])
-
-    @classmethod
-    def flat(cls, numbers: Ints, shape: tuple[int, ...]) -> Picked:
-        """From numbers among all features, of a dictionary of so many layers and features each."""
-        return cls(*np.unravel_index(numbers, shape))
-
-    def some(self, which: slice | Ints) -> Picked:
-        """Some of these."""
-        return Picked(self.layer[which], self.feature[which])
+    def chosen(self, ranking: Ranking) -> Ints:
+        """(n,) numbers of the ten best by screening."""
+        rows = (one for one in self.rows if one.chosen)
+        return np.array([ranking.number(one.layer, one.feature) for one in rows], dtype=int)
 
 
 def lacks(study: Study, earlier: Earlier) -> str:
@@ -136,19 +109,20 @@ def lacks(study: Study, earlier: Earlier) -> str:
 class Screening(NamedTuple):
     """Candidates and what steering each of them does, the best first."""
 
-    picked: Picked
+    picked: Ints
+    """(n,) their numbers."""
     effect: Floats
     """(n,) mean probability of the right answer that it gives back."""
     contrast: Floats
     """(n, prompts) right minus wrong under each."""
 
 
-def screen(study: Study, dictionary: Dictionary, ranking: Ranking) -> Screening:
+def screen(study: Study, ranking: Ranking) -> Screening:
     """Steer every candidate, on selection prompts of the main form."""
     picked = candidates(ranking, QUICK_TOPS if study.settings.quick else TOPS)
-    size = np.linalg.norm(ranking.shift, axis=1)[picked.layer]
-    edits = unit(undone(dictionary, ranking, picked)) * SCREENED * size[:, None, None]
-    trials = Trials(study.tuned, dictionary.numbers, study.texts)
+    size = np.linalg.norm(ranking.shift, axis=1)[ranking.split(picked)[0]]
+    edits = unit(ranking.undone(picked)) * SCREENED * size[:, None, None]
+    trials = Trials(study.tuned, ranking.dictionary.numbers, study.texts)
     asks = study.some_asks("selection")
     if not len(edits):
         return Screening(picked, np.zeros(0), np.zeros((0, len(asks))))
@@ -156,28 +130,14 @@ def screen(study: Study, dictionary: Dictionary, ranking: Ranking) -> Screening:
     contrast = trials.answers(asks, edits).contrast
     effect = _chance(contrast).mean(1) - _chance(unedited).mean()
     order = np.argsort(-effect, kind="stable")
-    return Screening(picked.some(order), effect[order], contrast[order])
+    return Screening(picked[order], effect[order], contrast[order])
 
 
-def candidates(ranking: Ranking, tops: int) -> Picked:
-    """The first by change and by change x gradient together."""
+def candidates(ranking: Ranking, tops: int) -> Ints:
+    """Numbers of the first by change and by change x gradient together."""
     orders = (in_order(np.abs(ranking.change)), in_order(ranking.predicted))
-    changed = np.flatnonzero(ranking.change)
     wanted = np.unique(np.concatenate([order[:tops] for order in orders]))
-    return Picked.flat(np.intersect1d(wanted, changed), ranking.change.shape)
-
-
-def undone(dictionary: Dictionary, ranking: Ranking, picked: Picked) -> Edits:
-    """(n, S, d) the change of each feature taken back."""
-    found: Edits = -ranking.change[picked][:, None, None] * decoders(dictionary, *picked)
-    return found
-
-
-def candidate(dictionary: Dictionary, ranking: Ranking, name: str, picked: Picked) -> Candidate:
-    """The change of some features taken back, all at once."""
-    numbers = [dictionary.numbers[i] for i in picked.layer]
-    features = tuple(zip(numbers, map(int, picked.feature), strict=True))
-    return Candidate(name, features, undone(dictionary, ranking, picked).sum(0))
+    return np.intersect1d(wanted, np.flatnonzero(ranking.change))
 
 
 def _chance(contrast: Floats) -> Floats:
@@ -187,28 +147,27 @@ def _chance(contrast: Floats) -> Floats:
 
 
 def in_order(values: Floats) -> Ints:
-    """Numbers of all features, the largest first."""
-    found: Ints = np.argsort(-values.ravel(), kind="stable")
+    """(N,) numbers of all features, the largest first."""
+    found: Ints = np.argsort(-values, kind="stable")
     return found
 
 
 def _ranks(values: Floats) -> Ints:
-    """Of every feature, from 1."""
-    found = np.empty(values.size, dtype=np.int64)
-    found[in_order(values)] = np.arange(1, values.size + 1)
-    return found.reshape(values.shape)
+    """(N,) of every feature, from 1."""
+    found: Ints = np.argsort(in_order(values)) + 1
+    return found
 
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[FeaturesResult, list[Row]]:
     """Rank, screen, choose."""
-    dictionary, _, ranking = earlier.once(of_residual, study)
-    screening = screen(study, dictionary, ranking)
-    found = tuple(_rows(study, dictionary, ranking, screening))
+    ranking = earlier.once(of_residual, study)
+    screening = screen(study, ranking)
+    found = tuple(_rows(study, ranking, screening))
     among = [one.chosen and (one.by_contrast or 0) <= OF_CONTRAST for one in found]
     result = FeaturesResult(
-        dictionary=dictionary.identity.name,
-        layers=dictionary.numbers,
-        n_features=ranking.change.size,
+        dictionary=ranking.dictionary.identity.name,
+        layers=ranking.dictionary.numbers,
+        n_features=len(ranking.change),
         shift=ranking.scale,
         rows=found,
         in_contrast=None if study.spec.contrast is None else sum(among),
@@ -218,24 +177,22 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Feature
     for one, values in zip(found, screening.contrast, strict=True):
         where = {"layer": one.layer, "feature": one.feature}
         rows += answer_rows(study, "tuned", asks, values, name="steered", **where)
-    for i, feature in np.argwhere(ranking.change):
-        where = {"layer": dictionary.numbers[i], "feature": feature}
-        rows.append({"name": "change", "value": ranking.change[i, feature], **where})
-        rows.append({"name": "predicted", "value": ranking.predicted[i, feature], **where})
+    changed = np.flatnonzero(ranking.change)
+    for at, (layer, feature) in zip(changed, ranking.places(changed), strict=True):
+        where = {"layer": layer, "feature": feature}
+        rows.append({"name": "change", "value": ranking.change[at], **where})
+        rows.append({"name": "predicted", "value": ranking.predicted[at], **where})
     return result, rows
 
 
-def _rows(
-    study: Study, dictionary: Dictionary, ranking: Ranking, screening: Screening
-) -> Iterator[FeatureRow]:
+def _rows(study: Study, ranking: Ranking, screening: Screening) -> Iterator[FeatureRow]:
     """The candidates with all their ranks."""
     by_change, by_gradient = _ranks(np.abs(ranking.change)), _ranks(ranking.predicted)
     by_contrast = _ranks(np.abs(ranking.toward - ranking.away))
-    picked = screening.picked
-    names = [(dictionary.numbers[i], int(feature)) for i, feature in zip(*picked, strict=True)]
-    label_of = study.labels.get(dictionary.identity.name)
-    labels = [""] * len(names) if label_of is None else label_of(names)
-    for n, at in enumerate(zip(*picked, strict=True)):
+    names = ranking.places(screening.picked)
+    label_of = study.labels.get(ranking.dictionary.identity.name)
+    labels = [""] * len(names) if label_of is None else label_of(list(names))
+    for n, at in enumerate(screening.picked):
         yield FeatureRow(
             *names[n],
             base=float(ranking.base[at]),
@@ -261,20 +218,9 @@ def tables(found: FeaturesResult) -> Iterator[Table]:
     """The candidates, best first."""
     columns = ("feature", "by screening", "gives back", "by change", "by change x gradient", "base")
     more = ("tuned", "by contrast", "base ranges over", "tells the models apart")
-    rows = tuple(
-        (
-            one.name,
-            str(one.by_screening),
-            percent(one.effect),
-            str(one.by_change),
-            str(one.by_gradient),
-            f"{one.base:.3f}",
-            f"{one.tuned:.3f}",
-            "" if one.by_contrast is None else str(one.by_contrast),
-            f"{one.base_range:.3f}",
-            whole_percent(one.tells),
-        )
-        for one in found.rows[:SHOWN]
+    cells = (
+        "name by_screening effect:% by_change by_gradient base:.3f tuned:.3f by_contrast "
+        "base_range:.3f tells:0%"
     )
     note = (
         f"The best of {len(found.rows)} candidates among {found.n_features:,} features of "
@@ -283,16 +229,14 @@ def tables(found: FeaturesResult) -> Iterator[Table]:
     )
     if found.in_contrast is not None:
         note += f" {found.in_contrast} of them are among the first 20 by the contrast."
-    yield Table(HEADING, (*columns, *more), rows, note, "Candidates")
+    yield table_of(HEADING, found.rows[:SHOWN], (*columns, *more), cells, note, "Candidates")
 
 
 def brief(found: FeaturesResult) -> Iterator[Table]:
     """The best by screening."""
-    rows = tuple(
-        (one.name, decimals(one.base), decimals(one.tuned), str(one.by_change))
-        for one in found.rows[:BRIEFLY]
-    )
-    yield Table(HEADING, ("best by screening", "base", "tuned", "rank by change"), rows)
+    columns = ("base", "tuned", "rank by change")
+    cells = "base:.2 tuned:.2 by_change"
+    yield table_of(HEADING, found.rows[:BRIEFLY], ("best by screening", *columns), f"name {cells}")
 
 
 STEP = Step("features", FeaturesResult, measure, tables, brief, lacks)

@@ -25,12 +25,11 @@ from circuit_tracer.experiments.kit.passes import (
     token_ids,
 )
 from circuit_tracer.experiments.kit.statistics import share
-from circuit_tracer.experiments.kit.tables import Table, shares
+from circuit_tracer.experiments.kit.tables import Table, shares, table_of, written
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_floats
-from circuit_tracer.render.numbers import number, whole_percent, with_interval
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import evaluate_groups, replacement
 from circuit_tracer.transcoders.rows import Rows
@@ -162,28 +161,24 @@ HEADING = "3. Dictionary fit"
 def tables(found: FitResult) -> Iterator[Table]:
     """By layer, then loss and answers with the dictionary in its place."""
     for one in found.dictionaries:
-        layers = tuple(
-            (str(row.layer), *map(number, (row.fvu_base, row.fvu_tuned, row.l0_base, row.l0_tuned)))
-            for row in one.layers
-        )
         columns = ("layer", "FVU, base", "tuned", "L0, base", "tuned")
-        yield Table(HEADING, columns, layers, title=f"{one.name}: error and active features")
-        columns = ("model", "loss", "replaced", "right", "replaced")
+        cells = "layer fvu_base:number fvu_tuned:number l0_base:number l0_tuned:number"
+        title = f"{one.name}: error and active features"
+        yield table_of(HEADING, one.layers, columns, cells, title=title)
         title = f"{one.name} in place of {one.replaced}"
         note = (
             f"{title} brings back {shares(one.given_back)[0]} of the lost answers by itself: that "
             "much of the change it does not hold."
         )
+        columns = ("model", "loss", "replaced", "right", "replaced")
         yield Table(HEADING, columns, tuple(_sides(one)), note, title)
 
 
 def _sides(one: DictionaryFit) -> Iterator[tuple[str, ...]]:
     for side in SIDES:
-        loss, right = (getattr(one, f"{figure}_{side}") for figure in ("loss", "right"))
-        loss_replaced = getattr(one, f"loss_{side}_replaced")
-        right_replaced = getattr(one, f"right_{side}_replaced")
-        losses = (f"{loss:.3f}", f"{loss_replaced:.3f}")
-        yield side, *losses, whole_percent(right.value), whole_percent(right_replaced.value)
+        forms = {f"loss_{side}": ".3f", f"loss_{side}_replaced": ".3f"}
+        forms |= {f"right_{side}": "0%", f"right_{side}_replaced": "0%"}
+        yield side, *(written(getattr(one, of), form) for of, form in forms.items())
 
 
 def brief(found: FitResult) -> Iterator[Table]:
@@ -191,8 +186,9 @@ def brief(found: FitResult) -> Iterator[Table]:
     rows = []
     for one in found.dictionaries:
         errors = [row.fvu_base for row in one.layers], [row.fvu_tuned for row in one.layers]
-        spans = ("-".join(dict.fromkeys(f"{x:.3f}" for x in (min(e), max(e)))) for e in errors)
-        rows.append((one.name, *spans, with_interval(one.given_back, percent=True)))
+        ends = ((f"{min(values):.3f}", f"{max(values):.3f}") for values in errors)
+        spans = ("-".join(dict.fromkeys(both)) for both in ends)
+        rows.append((one.name, *spans, *shares(one.given_back)))
     columns = ("dictionary", "FVU, base", "FVU, tuned", "restores by itself")
     yield Table(HEADING, columns, tuple(rows))
 

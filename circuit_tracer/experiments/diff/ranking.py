@@ -5,22 +5,22 @@ gradient of right minus wrong by a constant edit along its decoder, in the tuned
 slope is what its change does to the answer, to first order (after Wang et al. 2025, arXiv
 2506.19823, and OpenAI's attribution of latents, December 2025).
 
-Shapes: P prompts, K tokens of text, S layers of the dictionary, F features of a layer, d model
-width.
+Shapes: P prompts, K tokens of text, S layers of the dictionary, F features of a layer, N = S F of
+all layers, d model width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.diff.directions import first_token
+from circuit_tracer.experiments.diff.directions import Candidate, Edits, first_token
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.kit.passes import (
     Ask,
@@ -48,25 +48,21 @@ class Streams:
     base: Float[Tensor, "P S d"]
     """At the ends of selection prompts."""
     tuned: Float[Tensor, "P S d"]
-    toward: Float[Tensor, "P S d"] | None
-    """The base's, in the contrast's contexts."""
-    away: Float[Tensor, "P S d"] | None
+    contexts: tuple[Float[Tensor, "P S d"], ...]
+    """The base's in the contrast's contexts, toward and away; none without a contrast."""
     gradient: Float[Tensor, "P S d"]
     """Of right minus wrong in the tuned model, by a vector added at all positions."""
     text_base: Float[Tensor, "K S d"]
     """On ordinary text, the first token of a document left out."""
     text_tuned: Float[Tensor, "K S d"]
 
-    @property
-    def shift(self) -> Float[Tensor, "S d"]:
-        """The mean difference, tuned minus base."""
-        return (self.tuned - self.base).mean(0)
-
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every feature's figures, (S, F) each, in the order of the dictionary's layers."""
+    """Every feature's figures, (N,) layer after layer; a feature is known by its number there."""
 
+    dictionary: Dictionary = field(repr=False)
+    streams: Streams = field(repr=False)
     base: Floats
     """Mean activation at the ends of selection prompts."""
     tuned: Floats
@@ -80,30 +76,82 @@ class Ranking:
     tells: Floats
     """How surely it tells which model it is in, over contexts and ordinary text: 1 for a feature
     that is constant in each."""
-    shift: Floats = field(repr=False)
-    """(S, d)"""
-    contrast: Floats = field(repr=False)
-    """(S, d) toward less away in the base; NaN without."""
 
     @property
     def change(self) -> Floats:
-        """Tuned minus base."""
+        """(N,) tuned minus base."""
         return self.tuned - self.base
 
     @property
     def predicted(self) -> Floats:
-        """What undoing the change does to right minus wrong, by its gradient."""
+        """(N,) what undoing the change does to right minus wrong, by its gradient."""
         return -self.change * self.slope
+
+    @cached_property
+    def shift(self) -> Float[np.ndarray, "S d"]:
+        """The mean difference of the streams, tuned minus base."""
+        return as_floats((self.streams.tuned - self.streams.base).mean(0))
+
+    @property
+    def contrast(self) -> Float[np.ndarray, "S d"] | None:
+        """Toward less away in the base; None without."""
+        if not self.streams.contexts:
+            return None
+        toward, away = self.streams.contexts
+        return as_floats((toward - away).mean(0))
 
     @property
     def scale(self) -> float:
         """Size of the shift over all layers."""
         return float(np.linalg.norm(self.shift))
 
+    def places(self, picked: Ints) -> tuple[tuple[int, int], ...]:
+        """Layer of the model and feature of each."""
+        layer, feature = self.split(picked)
+        numbers = (self.dictionary.numbers[i] for i in layer)
+        return tuple(zip(numbers, feature.tolist(), strict=True))
+
+    def number(self, layer: int, feature: int) -> int:
+        """Of a feature of a layer of the model."""
+        width = len(self.base) // len(self.dictionary.numbers)
+        return self.dictionary.numbers.index(layer) * width + feature
+
+    def split(self, picked: Ints) -> tuple[Ints, Ints]:
+        """Layers, counted in the dictionary, and features."""
+        layer, feature = np.divmod(picked, len(self.base) // len(self.dictionary.numbers))
+        return layer, feature
+
+    def decoders(self, picked: Ints) -> Edits:
+        """(n, S, d) what features write per unit, each to its own layer's stream."""
+        layer, feature = self.split(picked)
+        found = np.zeros((len(picked), *self.shift.shape))
+        for i, number in enumerate(self.dictionary.numbers):
+            one, here = self.dictionary.layers[number], layer == i
+            index = torch.as_tensor(feature[here], device=one.b_dec.device)
+            found[here, i] = as_floats(one.decoder_rows(index, number))
+        return found
+
+    def undone(self, picked: Ints) -> Edits:
+        """(n, S, d) the change of each feature taken back."""
+        found: Edits = -self.change[picked][:, None, None] * self.decoders(picked)
+        return found
+
+    def candidate(self, name: str, picked: Ints) -> Candidate:
+        """The change of some features taken back, all at once."""
+        return Candidate(name, self.places(picked), self.undone(picked).sum(0))
+
+
+def of_residual(study: Study) -> Ranking:
+    """The features of the residual dictionary, which the study must have."""
+    dictionary = study.residual
+    assert dictionary is not None
+    return rank(dictionary, streams(study, dictionary.numbers))
+
 
 def streams(study: Study, layers: tuple[int, ...]) -> Streams:
     """Of both models, and of the base in both contexts."""
     at, contrast = list(layers), study.spec.contrast
+    contexts = (contrast.toward, contrast.away) if contrast else ()
 
     def ends(model: Model, context: str | None = None) -> Tensor:
         asks = study.some_asks("selection", context=context)
@@ -113,8 +161,7 @@ def streams(study: Study, layers: tuple[int, ...]) -> Streams:
     return Streams(
         base=ends(study.base),
         tuned=ends(study.tuned),
-        toward=None if contrast is None else ends(study.base, contrast.toward),
-        away=None if contrast is None else ends(study.base, contrast.away),
+        contexts=tuple(ends(study.base, one) for one in contexts),
         gradient=gradients(study.tuned, asks, layers),
         text_base=_text(study.base, study.texts, layers),
         text_tuned=_text(study.tuned, study.texts, layers),
@@ -165,24 +212,16 @@ def _text(
 
 def rank(dictionary: Dictionary, given: Streams) -> Ranking:
     """Every feature's figures."""
-    contexts = () if given.toward is None or given.away is None else (given.toward, given.away)
-    of_layer = [_of_layer(dictionary, i, given, contexts) for i in range(len(dictionary.numbers))]
-    stacked = [as_floats(torch.stack(parts)) for parts in zip(*of_layer, strict=True)]
-    shift = as_floats(given.shift)
-    turned = np.full_like(shift, np.nan)
-    if contexts:
-        turned = as_floats((contexts[0] - contexts[1]).mean(0))
-    figures = [*stacked, shift, turned]
-    return Ranking(*figures)
+    of_layer = [_of_layer(dictionary, i, given) for i in range(len(dictionary.numbers))]
+    figures = [as_floats(torch.cat(parts)) for parts in zip(*of_layer, strict=True)]
+    return Ranking(dictionary, given, *figures)
 
 
-def _of_layer(
-    dictionary: Dictionary, i: int, given: Streams, contexts: Sequence[Tensor]
-) -> Iterator[Tensor]:
+def _of_layer(dictionary: Dictionary, i: int, given: Streams) -> Iterator[Tensor]:
     """Of one layer's features, (F,) each, in the order of the fields of `Ranking`."""
     layer = dictionary.layers[dictionary.numbers[i]]
     base, tuned = layer.encode(given.base[:, i]), layer.encode(given.tuned[:, i])
-    turned = [layer.encode(one[:, i]) for one in contexts]
+    turned = [layer.encode(one[:, i]) for one in given.contexts]
     texts = [layer.encode(one[:, i]) for one in (given.text_base, given.text_tuned)]
     low, high = base.mean(0), tuned.mean(0)
     unknown = torch.full_like(low, torch.nan)
@@ -209,33 +248,3 @@ def _telling(
     below = torch.stack([((one - middle) * sign < 0).double().mean(0) for one in base]).mean(0)
     above = torch.stack([((one - middle) * sign > 0).double().mean(0) for one in tuned]).mean(0)
     return ((below + above) / 2).to(low)
-
-
-class Ranked(NamedTuple):
-    """The residual dictionary with what it was ranked by."""
-
-    dictionary: Dictionary
-    streams: Streams
-    ranking: Ranking
-
-
-def of_residual(study: Study) -> Ranked:
-    """The features of the residual dictionary, which the study must have."""
-    dictionary = study.residual
-    assert dictionary is not None
-    given = streams(study, dictionary.numbers)
-    return Ranked(dictionary, given, rank(dictionary, given))
-
-
-def decoders(dictionary: Dictionary, layer: Ints, feature: Ints) -> Float[np.ndarray, "n S d"]:
-    """What features write per unit, each to its own layer's stream.
-
-    `layer` counts the dictionary's layers, not the model's.
-    """
-    found = np.zeros((len(layer), len(dictionary.numbers), dictionary.shape[1]))
-    for i, number in enumerate(dictionary.numbers):
-        here = layer == i
-        one = dictionary.layers[number]
-        index = torch.as_tensor(feature[here], device=one.b_dec.device)
-        found[here, i] = as_floats(one.decoder_rows(index, number))
-    return found

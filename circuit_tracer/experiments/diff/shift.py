@@ -20,12 +20,12 @@ from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, streams_at
 from circuit_tracer.experiments.kit.statistics import known_or_least, means_by
-from circuit_tracer.experiments.kit.tables import Table
+from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_floats
-from circuit_tracer.render.numbers import decimals, percent, with_interval
+from circuit_tracer.render.numbers import decimals
 
 FIRST = 5
 """Tokens of a document, BOS not counted."""
@@ -153,33 +153,22 @@ HEADING = "4. Shift of the residual stream"
 
 def tables(found: ShiftResult) -> Iterator[Table]:
     """A layer a row."""
-    rows = tuple(
-        (
-            str(one.layer),
-            percent(one.size.value),
-            with_interval(one.with_contrast),
-            percent(one.text_size.value),
-            with_interval(one.text_with_contrast),
-            with_interval(one.text_with_shift),
-        )
-        for one in found.rows
-    )
+    columns = ("after layer", "prompts", "with contrast", "text", "with contrast", "with prompts")
+    cells = "layer size:% with_contrast:[] text_size:% text_with_contrast:[] text_with_shift:[]"
     note = (
         "Tuned minus base after each layer, as a share of the stream's norm: at the ends of "
         "held-out prompts, and on the first five tokens of ordinary text; cosines with the base's "
         "contrast of two contexts, and of text with prompts. Two random directions: "
         f"{decimals(found.by_chance)}."
     )
-    columns = ("after layer", "prompts", "with contrast", "text", "with contrast", "with prompts")
-    yield Table(HEADING, columns, rows, note)
+    yield table_of(HEADING, found.rows, columns, cells, note)
 
 
 def brief(found: ShiftResult) -> Iterator[Table]:
     """The layer that is most like the contrast."""
-    best = found.most_alike
-    row = (str(best.layer), *map(with_interval, (best.with_contrast, best.text_with_contrast)))
     columns = ("after layer", "cosine with the contrast", "on the first tokens of text")
-    yield Table("4. Shift", columns, (row,))
+    cells = "layer with_contrast:[] text_with_contrast:[]"
+    yield table_of("4. Shift", [found.most_alike], columns, cells)
 
 
 STEP = Step("shift", ShiftResult, measure, tables, brief)

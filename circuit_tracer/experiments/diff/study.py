@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Literal, get_args
 
 from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.diff.spec import PROMPT, FamilySpec, ItemSpec, Role, Spec
-from circuit_tracer.experiments.kit.passes import Ask
-from circuit_tracer.experiments.kit.spec_reader import shown
+from circuit_tracer.experiments.kit.passes import Ask, answer_ids, check_asks
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -77,12 +77,11 @@ class Study:
     @cached_property
     def items(self) -> tuple[ItemSpec, ...]:
         """All that are asked about; where they are to be few, so many of each role."""
-        given, topics = self.spec.items, self.spec.topics
+        given = self.spec.items
         found: list[int] = []
         for role in get_args(Role):
-            numbers = [i for i, one in enumerate(given) if topics[one.topic] == role]
-            in_turn = _in_turn(numbers, lambda i: given[i].topic)
-            found += in_turn[: self.settings.most_items]
+            numbers = [i for i, one in enumerate(given) if self.spec.topics[one.topic] == role]
+            found += _in_turn(numbers, lambda i: given[i].topic)[: self.settings.most_items]
         return tuple(given[i] for i in sorted(found))
 
     @cached_property
@@ -97,12 +96,7 @@ class Study:
 
         `item` is its number in `items`, `plus` the right answer and `minus` the wrong one.
         """
-        return tuple(
-            ask
-            for family in self.spec.families
-            for number in range(len(self.items))
-            for ask in self.both_claims(family, number)
-        )
+        return self.some_asks(*get_args(Role), families=self.spec.families)
 
     def some_asks(
         self,
@@ -133,6 +127,11 @@ class Study:
     def located(self) -> tuple[Ask, ...]:
         """Held-out prompts by which weights are located and dictionaries tried."""
         return self.held_out(most=self.settings.most_located)
+
+    @cached_property
+    def split(self) -> tuple[Ask, ...]:
+        """Test prompts of the main form on which changes of edges are taken apart."""
+        return self.some_asks("test", most=self.settings.most_split)
 
     @property
     def residual(self) -> Dictionary | None:
@@ -166,24 +165,17 @@ class Study:
         ids = self.base.tokenize(text)
         # A value goes on the template, so it has a blank in front unless that ends with one.
         continues = not family.is_claim and not text[-1:].isspace()
-        plus, minus = (self.base.token_id(one, continues=continues) for one in (right, wrong))
-        if plus == minus:
-            raise UsageError(
-                f'"{text}" is to be answered with "{right}" and not with "{wrong}", which are one '
-                "token; change the items or the words"
-            )
+        answers = answer_ids(self.base, text, right, wrong, continues=continues)
         end = {"verdict": len(ids) - 1}
-        return Ask(number, family.name, claim, text, tuple(ids), end, plus, minus)
+        return Ask(number, family.name, claim, text, tuple(ids), end, *answers)
 
     @cached_property
     def collateral(self) -> tuple[Ask, ...]:
         """Prompts that are to stay; `plus` and `minus` both are the answer."""
         found = []
         for number, one in enumerate(self.spec.collateral):
-            ids, answer = (
-                self.base.tokenize(one.prompt),
-                self.base.token_id(one.answer, continues=True),
-            )
+            ids = self.base.tokenize(one.prompt)
+            answer = self.base.token_id(one.answer, continues=True)
             end = {"verdict": len(ids) - 1}
             found.append(Ask(number, one.name, "", one.prompt, tuple(ids), end, answer, answer))
         return tuple(found)
@@ -191,13 +183,8 @@ class Study:
     def check(self) -> None:
         """Raise PromptError for what cannot be asked, UsageError for models that do not compare."""
         check_pair(self.base, self.tuned)
-        for family in self.spec.families:
-            for number, item in enumerate(self.items):
-                try:
-                    self.both_claims(family, number)
-                except UsageError as e:
-                    place = f'the family "{family.name}" cannot ask about {_short(item)}'
-                    raise PromptError(f"{place}: {e}") from e
+        items = {" ".join(item.slots.values()): i for i, item in enumerate(self.items)}
+        check_asks(self.spec.families, items, self.both_claims)
         _ = self.collateral
         if self.spec.contrast is not None:
             for context in (self.spec.contrast.toward, self.spec.contrast.away):
@@ -243,14 +230,5 @@ def check_pair(base: Model, tuned: Model) -> None:
 
 def _in_turn(numbers: Iterable[int], topic_of: Callable[[int], str]) -> list[int]:
     """The first of each topic, then the second of each, and so on."""
-    turn: Counter[str] = Counter()
-    ranked = []
-    for number in numbers:
-        topic = topic_of(number)
-        ranked.append((turn[topic], number))
-        turn[topic] += 1
-    return [number for _, number in sorted(ranked)]
-
-
-def _short(item: ItemSpec) -> str:
-    return f'"{shown(" ".join(item.slots.values()))}"'
+    turn: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return sorted(numbers, key=lambda number: next(turn[topic_of(number)]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from circuit_tracer.experiments.diff.behaviour import collateral_rows
 from circuit_tracer.experiments.diff.directions import (
+    Candidate,
     Chosen,
     Edits,
     Trials,
@@ -19,17 +20,16 @@ from circuit_tracer.experiments.diff.directions import (
     choose_sizes,
     unit,
 )
+from circuit_tracer.experiments.diff.ranking import Ranking
 from circuit_tracer.experiments.diff.spec import FamilySpec
 from circuit_tracer.experiments.diff.step import Shares, answer_rows
 from circuit_tracer.experiments.diff.study import Progress, Side, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import contrasts, decisions
 from circuit_tracer.experiments.kit.statistics import known_mean, share
-from circuit_tracer.experiments.kit.tables import shares
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
-from circuit_tracer.render.numbers import whole_percent, with_interval
 
 CHOOSING, QUICK_CHOOSING = 48, 16
 """Documents on which an edit's loss is limited."""
@@ -67,16 +67,6 @@ class EditRow:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An edit to be tested; its length is chosen."""
-
-    name: str
-    features: tuple[tuple[int, int], ...]
-    direction: Floats
-    """(S, d), as it restores."""
-
-
-@dataclass(frozen=True)
 class Tested:
     """An edit on test topics."""
 
@@ -87,17 +77,13 @@ class Tested:
 
 
 class Testing:
-    """Tests at the streams after some layers, in some forms (the main one); `scale` is the size of
-    the shift there."""
+    """Tests at the streams after a dictionary's layers, in some forms (the main one)."""
 
     def __init__(
-        self,
-        study: Study,
-        layers: tuple[int, ...],
-        scale: float,
-        families: Sequence[FamilySpec] | None = None,
+        self, study: Study, ranking: Ranking, families: Sequence[FamilySpec] | None = None
     ) -> None:
-        self._study, self._scale = study, scale
+        self._study, self._scale = study, ranking.scale
+        layers = ranking.dictionary.numbers
         few = QUICK_CHOOSING if study.settings.quick else CHOOSING
         models: dict[Way, Model] = {"restore": study.tuned, "induce": study.base}
         self._trials = {way: Trials(one, layers, study.texts) for way, one in models.items()}
@@ -195,16 +181,5 @@ class Testing:
 
 
 COLUMNS = ("edit", "size", "right", "restored or induced", "one of the two", "loss", "kept")
-
-
-def cells(one: EditRow) -> tuple[str, ...]:
-    """A row of a table of edits, under `COLUMNS`."""
-    return (
-        one.words,
-        f"{one.size:.2f}",
-        whole_percent(one.right.value),
-        *shares(one.share),
-        whole_percent(one.coherent),
-        with_interval(one.loss, sign=True),
-        whole_percent(one.kept),
-    )
+CELLS = "words size:.2f right:0% share:[%] coherent:0% loss:[+] kept:0%"
+"""Of a table of edits."""

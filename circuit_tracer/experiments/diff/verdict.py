@@ -13,19 +13,46 @@ Behaviour (step 1), of the shares of right answers in all forms together:
 Where (step 2): *where* holds if one kind of weights, put back, surely restores more than all others
 (its interval lies above theirs); it fails where no weights changed or nothing was surely lost.
 
-Whether a persona carries the change (steps 5 and 7) is judged in `persona.py`.
+Whether a persona that the base knew carries the change (steps 5 and 7); every rule is about edits
+that are the same for all prompts, on test topics:
+
+* *restored*: the chosen features give back at least `HALF` of the lost answers, at the size that
+  the loss limit allows;
+* *above controls*: more than the best random and the best matched ten, and so surely (interval);
+* *induced*: one of them alone makes the base lose at least `HALF` of those answers;
+* *in the base*: that feature varies with the context in the base, over at least `RANGE` of what the
+  tuning changed;
+* *constant*: a chosen feature tells the two models apart wherever it is read (`CONSTANT` of all
+  places). It says which model this is, whatever steering it does, and is never called a persona.
+
+From these:
+
+* *nothing to restore*: test topics did not surely lose answers;
+* *model identity*: restored, by features of which one is constant;
+* *persona*: restored, above controls, induced, and in the base;
+* *unclear*: restored and above controls, but not induced, or not in the base;
+* *read-outs*: not so, but patching the same features prompt by prompt gives back at least `HALF`:
+  they report the answer, they do not make it;
+* *nothing found*: else.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Literal
 
 from circuit_tracer.experiments.diff.behaviour import BehaviourResult
-from circuit_tracer.experiments.diff.persona import judge_persona
+from circuit_tracer.experiments.diff.controls import ControlsResult
+from circuit_tracer.experiments.diff.doses import INDUCING, TEN
+from circuit_tracer.experiments.diff.features import FeatureRow
 from circuit_tracer.experiments.diff.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.diff.where import WEIGHTS, WhereResult
 from circuit_tracer.experiments.kit.results import Finding
-from circuit_tracer.render.numbers import with_interval
+from circuit_tracer.experiments.kit.tables import shares, signed
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.render.numbers import whole_percent, with_interval
 
 UNCHANGED, SAME_LOSS = 0.02, 0.02
 COHERENT, LOST_TEXT = 0.75, 0.5
@@ -97,3 +124,97 @@ def judge_where(found: WhereResult) -> Finding:
     sentence += f"; put back they restore of the lost answers: {', '.join(parts)}"
     first, others = ranked[0].restored, [one.restored.high for one in ranked[1:]]
     return Finding("where", "yes" if first.low > max(others, default=0.0) else "unclear", sentence)
+
+
+HALF, RANGE, CONSTANT = 0.5, 0.5, 0.95
+Carrier = Literal[
+    "nothing to restore", "model identity", "persona", "unclear", "read-outs", "nothing found"
+]
+HEADLINES: dict[Carrier, str] = {
+    "nothing to restore": "no persona: test topics lost no answers that could be restored",
+    "model identity": "no persona: {feature} only says which of the two models this is",
+    "persona": "a persona that the base knew carries it: {feature}",
+    "unclear": "features restore the answers, but no persona was shown",
+    "read-outs": "no persona: the features report the answer and do not make it (read-outs)",
+    "nothing found": "no persona was found among the features",
+}
+
+
+def judge_persona(report: DiffReport) -> tuple[str, tuple[Finding, ...]]:
+    """What goes into the headline, and the findings; nothing where features were not tested."""
+    features, doses, controls = report.features, report.doses, report.controls
+    if features is None or doses is None or controls is None:
+        return "", ()
+    ten, one = doses.edit(TEN, "restore"), doses.edit(INDUCING, "induce")
+    if ten is None or one is None:
+        return "", ()
+    leading = features.row(*one.features[0])
+    if not math.isfinite(ten.share.value):
+        sentence = HEADLINES["nothing to restore"].removeprefix("no persona: ")
+        return HEADLINES["nothing to restore"], (Finding("restored", "no", sentence),)
+    rules = (*_on_edits(ten, one, controls), _known(leading))
+    constant = next((row for row in features.rows if row.chosen and is_constant(row)), None)
+    carrier, findings, named = _carrier(rules, constant, doses.patched_share), [*rules], leading
+    if constant is not None:
+        named = constant if carrier == "model identity" else leading
+        places = f"at {whole_percent(constant.tells)} of places"
+        sentence = f"{constant.place} tells the two models apart {places}"
+        findings.append(Finding("constant", "yes", sentence))
+    if carrier == "read-outs":
+        restored = f"the same features restore {shares(doses.patched_share)[0]}"
+        sentence = f"patched to the base's values prompt by prompt, {restored}"
+        findings.append(Finding("read-outs", "yes", sentence))
+    return HEADLINES[carrier].format(feature=named.place), tuple(findings)
+
+
+def _carrier(rules: Iterable[Finding], constant: FeatureRow | None, patched: Interval) -> Carrier:
+    shown = {one.name: one.holds == "yes" for one in rules}
+    if shown["restored"] and constant is not None:
+        return "model identity"
+    if shown["restored"] and shown["controls"]:
+        return "persona" if shown["induced"] and shown["in the base"] else "unclear"
+    return "read-outs" if patched.value >= HALF else "nothing found"
+
+
+def is_constant(row: FeatureRow) -> bool:
+    """Whether a feature says which model this is, and nothing else."""
+    return row.tells >= CONSTANT
+
+
+def _on_edits(ten: EditRow, one: EditRow, controls: ControlsResult) -> tuple[Finding, ...]:
+    """Restored by the ten, above controls, induced by the one."""
+    over = (controls.over_random, controls.over_matched)
+    surely, likely = min(each.low for each in over) > 0, min(each.value for each in over) > 0
+    restored, induced = shares(ten.share, one.share)
+    more = [with_interval(each, percent=True, sign=True) for each in over]
+    losses = signed(ten.loss, one.loss)
+    return (
+        Finding(
+            "restored",
+            "yes" if ten.share.value >= HALF else "no",
+            f"{len(ten.features)} features give back {restored} of the answers that test topics "
+            f"lost, the same edit for every prompt, for {losses[0]} nats a token of ordinary text",
+        ),
+        Finding(
+            "controls",
+            "yes" if surely else "unclear" if likely else "no",
+            f"that is {more[0]} more than the best of {len(controls.random)} random tens and "
+            f"{more[1]} more than the best of {len(controls.matched)} matched in change",
+        ),
+        Finding(
+            "induced",
+            "yes" if one.share.value >= HALF else "no",
+            f"one feature alone makes the base lose {induced} of these answers, for {losses[1]} "
+            "nats a token",
+        ),
+    )
+
+
+def _known(row: FeatureRow) -> Finding:
+    change = abs(row.tuned - row.base)
+    return Finding(
+        "in the base",
+        "yes" if row.base_range >= RANGE * change and not is_constant(row) else "no",
+        f"{row.place} went from {row.base:.2f} to {row.tuned:.2f}; in the base, contexts move "
+        f"it over {row.base_range:.2f}",
+    )

@@ -20,12 +20,12 @@ from circuit_tracer.experiments.diff.study import SIDES, Progress, Side, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import known_or_least, share
-from circuit_tracer.experiments.kit.tables import Table, shares
+from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.model import parse_dtype
 from circuit_tracer.models.weight_parts import WEIGHT_KINDS, WeightPart, exchanged, weight_parts
-from circuit_tracer.render.numbers import percent, whole_percent
+from circuit_tracer.render.numbers import whole_percent
 
 MOST_LAYERS, BANDS, QUICK_BANDS = 12, 8, 4
 """Layers that are looked at one by one; bands of layers where there are more."""
@@ -60,6 +60,21 @@ class WhereRow:
     """Share of right answers of the base with the tuned weights in their place."""
     induced: Interval
     """The share of the lost answers that this alone loses."""
+
+    @property
+    def weights(self) -> str:
+        """The kind in words."""
+        return WEIGHTS[self.kind]
+
+    @property
+    def in_layers(self) -> str:
+        """ "all", "3", "0-3"."""
+        return "all" if self.layers is None else "-".join(dict.fromkeys(map(str, self.layers)))
+
+    @property
+    def of_rank(self) -> str | None:
+        """ "3 of 64"."""
+        return None if self.rank is None else f"{self.rank} of {self.full_rank}"
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,7 @@ HEADING = "2. Where the change sits"
 def tables(found: WhereResult) -> Iterator[Table]:
     """Kinds and layers; then kinds by layer."""
     columns = ("weights", "layers", "changed by", "rank", "right, put back", "restored", "induced")
+    cells = "weights in_layers changed:% of_rank right_back:0% restored:[%] induced:[%]"
     note = (
         f"Of {found.prompts} held-out prompts the base answers {whole_percent(found.base.value)} "
         f"rightly, the tuned model {whole_percent(found.tuned.value)}. restored: of the lost "
@@ -218,28 +234,18 @@ def tables(found: WhereResult) -> Iterator[Table]:
     )
     if found.unchanged:
         note += f" Unchanged: {'; '.join(WEIGHTS[one] for one in found.unchanged)}."
-    wide = tuple(_cells(one) for one in found.rows if not (one.kind and one.layers))
-    yield Table(HEADING, columns, wide, note, "Kinds and layers")
-    narrow = tuple(_cells(one) for one in found.rows if one.kind and one.layers)
-    yield Table(HEADING, columns, narrow, title="Kinds by layer")
-
-
-def _cells(one: WhereRow) -> tuple[str, ...]:
-    return (
-        WEIGHTS[one.kind],
-        "all" if one.layers is None else "-".join(dict.fromkeys(map(str, one.layers))),
-        percent(one.changed),
-        "" if one.rank is None else f"{one.rank} of {one.full_rank}",
-        whole_percent(one.right_back.value),
-        *shares(one.restored, one.induced),
-    )
+    wide = [one for one in found.rows if not (one.kind and one.layers)]
+    narrow = [one for one in found.rows if one not in wide]
+    yield table_of(HEADING, wide, columns, cells, note, "Kinds and layers")
+    yield table_of(HEADING, narrow, columns, cells, title="Kinds by layer")
 
 
 def brief(found: WhereResult) -> Iterator[Table]:
     """The kinds that restore most."""
     kinds = sorted(found.kinds, key=lambda one: -known_or_least(one.restored.value))
-    rows = tuple((WEIGHTS[one.kind], *shares(one.restored, one.induced)) for one in kinds[:MOST])
-    yield Table("2. Where", ("weights", "put back restore", "alone induce"), rows)
+    columns = ("put back restore", "alone induce")
+    cells = "restored:[%] induced:[%]"
+    yield table_of("2. Where", kinds[:MOST], ("weights", *columns), f"weights {cells}")
 
 
 STEP = Step("where", WhereResult, measure, tables, brief)

@@ -19,7 +19,7 @@ from string import Formatter
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, ItemSpec, Spec
-from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.passes import Ask, answer_ids
 from circuit_tracer.models import Model
 
 
@@ -174,12 +174,7 @@ def make_ask(model: Model, family: FamilySpec, item: Item, *, claim: str | None 
         roles["value"] = _end_of(model, family, family.answer, slots)
     roles["verdict"] = len(ids) - 1
     words = family.words or (item.value(family), item.other[family.answer])
-    plus, minus = (answer_id(model, family, word) for word in words)
-    if plus == minus:
-        raise UsageError(
-            f'"{text}" is to be answered with "{words[0]}" and not with "{words[1]}", which are '
-            "one token; change the items or the words"
-        )
+    plus, minus = answer_ids(model, text, *words, continues=_continues(family))
     return Ask(
         item=item.index,
         family=family.name,
@@ -195,8 +190,11 @@ def make_ask(model: Model, family: FamilySpec, item: Item, *, claim: str | None 
 def answer_id(model: Model, family: FamilySpec, word: str) -> int:
     """The token that a family is answered with: a word of its own exactly as the spec has it, a
     value as it goes on the template, with a blank in front unless that ends with one."""
-    is_value = family.words is None
-    return model.token_id(word, continues=is_value and not family.template[-1:].isspace())
+    return model.token_id(word, continues=_continues(family))
+
+
+def _continues(family: FamilySpec) -> bool:
+    return family.words is None and not family.template[-1:].isspace()
 
 
 def _end_of(model: Model, family: FamilySpec, slot: str, slots: Mapping[str, str]) -> int:

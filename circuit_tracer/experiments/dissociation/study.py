@@ -8,11 +8,10 @@ from functools import cached_property
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.items import Item, make_ask, make_items
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
-from circuit_tracer.experiments.kit.passes import Ask
-from circuit_tracer.experiments.kit.spec_reader import shown
+from circuit_tracer.experiments.kit.passes import Ask, check_asks
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.models import Model
@@ -121,13 +120,8 @@ class Study:
 
         Paraphrases and unrelated prompts have their turn after hours of work with a large model.
         """
-        for family in self.spec.families:
-            for item in self.items:
-                try:
-                    self.both_claims(family, item)
-                except UsageError as e:
-                    place = f'the family "{family.name}" cannot ask about "{shown(item.name)}"'
-                    raise PromptError(f"{place}: {e}") from e
+        items = {item.name: item for item in self.items}
+        check_asks(self.spec.families, items, self.both_claims)
         for prompt in self.spec.unrelated:
             self.model.tokenize(prompt)
 

@@ -5,15 +5,17 @@ Shapes: B rows, T tokens, L layers, d model width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.kit.spec_reader import Family, shown
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
@@ -25,6 +27,8 @@ EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""
 Module = tuple[Place, int]
 """A module of the model: what it is, and its layer."""
+F = TypeVar("F", bound=Family)
+T = TypeVar("T")
 
 
 class Ask(NamedTuple):
@@ -42,6 +46,35 @@ class Ask(NamedTuple):
     plus: int
     """Vocabulary id: the word for a true claim, or the own value."""
     minus: int
+
+
+def answer_ids(
+    model: Model, text: str, right: str, wrong: str, *, continues: bool
+) -> tuple[int, int]:
+    """The tokens of two answers to a prompt; `continues` if they follow a blank.
+
+    Raises UsageError for two that are one token, and what `token_id` raises.
+    """
+    plus, minus = (model.token_id(one, continues=continues) for one in (right, wrong))
+    if plus == minus:
+        raise UsageError(
+            f'"{text}" is to be answered with "{right}" and not with "{wrong}", which are one '
+            "token; change the items or the words"
+        )
+    return plus, minus
+
+
+def check_asks(
+    families: Iterable[F], items: Mapping[str, T], ask: Callable[[F, T], object]
+) -> None:
+    """Raise PromptError for a family that cannot ask about an item, given by what it is called."""
+    for family in families:
+        for name, item in items.items():
+            try:
+                ask(family, item)
+            except UsageError as e:
+                place = f'the family "{family.name}" cannot ask about "{shown(name)}"'
+                raise PromptError(f"{place}: {e}") from e
 
 
 def spans(model: Model, asks: Sequence[Ask]) -> Iterator[list[int]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -14,7 +15,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.render.numbers import with_interval
+from circuit_tracer.render.numbers import (
+    decimals,
+    number,
+    percent,
+    whole_percent,
+    with_interval,
+)
 from circuit_tracer.render.terminal import plain_table, titled
 from circuit_tracer.render.text import printable
 
@@ -38,6 +45,47 @@ class Table:
     note: str = ""
     title: str = ""
     """Its own heading, where several stand under one."""
+
+
+FORMS: dict[str, Callable[[Any], str]] = {
+    "%": lambda value: percent(_bare(value)),
+    "0%": lambda value: whole_percent(_bare(value)),
+    ".2": lambda value: decimals(_bare(value)),
+    "+.2": lambda value: decimals(_bare(value), sign=True),
+    "number": lambda value: number(_bare(value)),
+    "[]": with_interval,
+    "[+]": lambda value: with_interval(value, sign=True),
+    "[%]": lambda value: with_interval(value, percent=True),
+    "[+%]": lambda value: with_interval(value, percent=True, sign=True),
+}
+"""How a figure is written; in brackets, with its interval. All other forms are Python's."""
+
+
+def table_of(
+    step: str,
+    things: Iterable[Any],
+    columns: Sequence[str],
+    cells: str,
+    note: str = "",
+    title: str = "",
+) -> Table:
+    """Things as rows. `cells`, separated by blanks, are what stands under the columns' names: an
+    attribute of each thing and, after a colon, its form: "name size:.2f share:[%]"."""
+    split = [one.partition(":") for one in cells.split()]
+    parts = [(attrgetter(of), form) for of, _, form in split]
+    rows = tuple(tuple(written(get(one), form) for get, form in parts) for one in things)
+    return Table(step, tuple(columns), rows, note, title)
+
+
+def written(value: Any, form: str = "") -> str:
+    """A value in one of `FORMS` or of Python's; "" for None."""
+    if value is None:
+        return ""
+    return FORMS[form](value) if form in FORMS else format(_bare(value), form)
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, Interval) else value
 
 
 def shares(*intervals: Interval) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def test_values_are_the_models_own_and_parts_sum_to_their_change(
 ) -> None:
     study, result, rows = all_layers
     feature = result.targets[1]
-    asks = edges.edge_asks(study)
+    asks = study.split
     assert {study.role(ask.item) for ask in asks} == {"test"}
     sae, turned = study.residual, shift.contrast(study)
     assert sae is not None
@@ -96,9 +96,7 @@ def test_a_share_goes_to_the_weights_that_changed(
     _, result, _ = of_change(tmp_path, part)
     one = next(target for target in result.targets if target.layer == LAYER)
     assert {share.kind for share in one.weights} == {kind}
-    down = one.weights_of(kind)
-    assert down is not None
-    assert down.value == pytest.approx(1, abs=1e-3)
+    assert one.weights_of(kind).value == pytest.approx(1, abs=1e-3)
     if here and "mlp" not in part:
         read_on = one.input.value + one.cross.value  # by the layer's own MLP
         assert getattr(one, here).value + read_on == pytest.approx(1, abs=1e-5)

@@ -16,12 +16,10 @@ import torch
 
 from circuit_tracer.experiments.diff import controls, doses, features
 from circuit_tracer.experiments.diff.directions import Trials, choose_sizes, unit
-from circuit_tracer.experiments.diff.features import Picked
 from circuit_tracer.experiments.diff.page import report_markdown
 from circuit_tracer.experiments.diff.ranking import (
-    Ranked,
+    Ranking,
     Streams,
-    decoders,
     gradients,
     of_residual,
     rank,
@@ -64,8 +62,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def ranked(study: Study) -> Ranked:
-    """Its features, ranked."""
+def ranking(study: Study) -> Ranking:
+    """Of its features."""
     return of_residual(study)
 
 
@@ -167,8 +165,7 @@ def made_by_hand(d_model: int) -> tuple[Dictionary, Streams]:
     return dictionary, Streams(
         base=stream(4, 0.0, 0.0),
         tuned=stream(4, 3.0, 1.0),
-        toward=stream(4, 0.0, 4.0),
-        away=stream(4, 0.0, 0.0),
+        contexts=(stream(4, 0.0, 4.0), stream(4, 0.0, 0.0)),
         gradient=slope,
         text_base=stream(40, 0.0, 0.0),
         text_tuned=stream(40, 3.0, 0.0),
@@ -178,36 +175,34 @@ def made_by_hand(d_model: int) -> tuple[Dictionary, Streams]:
 def test_a_feature_that_is_constant_in_each_model_tells_them_apart() -> None:
     dictionary, streams = made_by_hand(tiny_pair()[0].d_model)
     found = rank(dictionary, streams)
-    assert found.change.tolist() == [[3.0, 1.0]]
-    assert found.slope.tolist() == [[0.0, -2.0]]
-    assert found.predicted.tolist() == [[0.0, 2.0]]
-    assert (found.toward - found.away).tolist() == [[0.0, 4.0]]
-    assert found.base_range[0] == pytest.approx([0.0, 4.0])
+    assert found.change.tolist() == [3.0, 1.0]
+    assert found.slope.tolist() == [0.0, -2.0]
+    assert found.predicted.tolist() == [0.0, 2.0]
+    assert (found.toward - found.away).tolist() == [0.0, 4.0]
+    assert found.base_range == pytest.approx([0.0, 4.0])
     # The second is on its model's side on prompts, on the base's text and out of the context.
-    assert found.tells[0] == pytest.approx([1.0, (3 / 4 + 1 / 2) / 2])
+    assert found.tells == pytest.approx([1.0, (3 / 4 + 1 / 2) / 2])
 
 
 def test_candidates_are_the_first_of_both_rankings_and_the_best_of_them_chosen(
-    study: Study, ranked: Ranked
+    study: Study, ranking: Ranking
 ) -> None:
     result, rows = measured(study, features.STEP)
-    dictionary, _, ranking = ranked
-    flat = [np.abs(ranking.change).ravel(), ranking.predicted.ravel()]
-    tops = [np.argsort(-one, kind="stable")[: features.QUICK_TOPS] for one in flat]
-    wanted = {int(i) for one in tops for i in one} & {*np.flatnonzero(ranking.change).tolist()}
-    steered = [(LAYERS.index(one.layer), one.feature) for one in result.rows]
-    assert {i * ranking.change.shape[1] + f for i, f in steered} == wanted
+    orders = [np.argsort(-one, kind="stable") for one in (abs(ranking.change), ranking.predicted)]
+    tops = {int(i) for order in orders for i in order[: features.QUICK_TOPS]}
+    steered = [ranking.number(one.layer, one.feature) for one in result.rows]
+    assert {*steered} == tops & {*np.flatnonzero(ranking.change).tolist()}
     assert (np.diff([one.effect for one in result.rows]) <= 0).all()
     # The best one, steered by hand: half the shift's size, against its change.
-    first, (i, f) = result.rows[0], steered[0]
-    row = dictionary.layers[first.layer].W_dec[f, 0].double().cpu().numpy()
-    length = 0.5 * np.linalg.norm(ranking.shift[i])
-    vector = -np.sign(ranking.change[i, f]) * row / np.linalg.norm(row) * length
+    first, change = result.rows[0], ranking.change[steered[0]]
+    row = ranking.dictionary.layers[first.layer].W_dec[first.feature, 0].double().cpu().numpy()
+    length = 0.5 * np.linalg.norm(ranking.shift[LAYERS.index(first.layer)])
+    vector = -np.sign(change) * row / np.linalg.norm(row) * length
     asks = study.some_asks("selection")
     by_hand = leads([hooked(study.tuned, ask.ids, {first.layer: vector})[-1] for ask in asks], asks)
-    found = values(rows, name="steered", layer=first.layer, feature=f)
-    assert found == pytest.approx(by_hand, abs=1e-8)
-    assert values(rows, name="change", layer=first.layer, feature=f) == [ranking.change[i, f]]
+    where = {"layer": first.layer, "feature": first.feature}
+    assert values(rows, name="steered", **where) == pytest.approx(by_hand, abs=1e-8)
+    assert values(rows, name="change", **where) == [change]
 
 
 def leads(ends: Sequence[torch.Tensor], asks: Sequence[Ask]) -> list[float]:
@@ -216,19 +211,17 @@ def leads(ends: Sequence[torch.Tensor], asks: Sequence[Ask]) -> list[float]:
 
 
 def test_controls_are_drawn_from_features_that_were_not_chosen(
-    study: Study, ranked: Ranked
+    study: Study, ranking: Ranking
 ) -> None:
-    picked = measured(study, features.STEP)[0].chosen
-    chosen = {*zip(*map(np.ndarray.tolist, picked), strict=True)}
+    chosen = measured(study, features.STEP)[0].chosen(ranking)
     for draw in (controls.random_ten, controls.matched_ten):
-        layer, feature = draw(ranked.ranking, picked, np.random.default_rng(0))
-        drawn = {*zip(layer.tolist(), feature.tolist(), strict=True)}
-        assert len(drawn) == len(layer) > 0
-        assert not drawn & chosen
+        drawn = draw(ranking, chosen, np.random.default_rng(0))
+        assert len(set(drawn.tolist())) == len(drawn) > 0
+        assert not {*drawn.tolist()} & {*chosen.tolist()}
 
 
-def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(ranked: Ranked) -> None:
-    dictionary, streams, _ = ranked
+def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(ranking: Ranking) -> None:
+    dictionary, streams = ranking.dictionary, ranking.streams
     random = controls.random_dictionary(dictionary, streams, seed=0)
     assert random.numbers == dictionary.numbers
     for i, number in enumerate(dictionary.numbers):
@@ -238,20 +231,19 @@ def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(ranked: Ra
             for one in (dictionary, random)
         ]
         assert counts[1] == pytest.approx(counts[0], abs=1)
-    rows = decoders(random, np.array([0, 1]), np.array([2, 5]))
+    rows = rank(random, streams).decoders(np.array([2, 24 + 5]))
     assert np.linalg.norm(rows, axis=2) == pytest.approx(np.eye(2))
     assert unit(rows) == pytest.approx(rows)
 
 
 def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_stream(
-    study: Study, ranked: Ranked
+    study: Study, ranking: Ranking
 ) -> None:
     asks = study.some_asks("test")
-    plainly = doses.patched(study, ranked.dictionary, Picked.of([]), asks)
+    plainly = doses.patched(study, ranking, np.zeros(0, dtype=int), asks)
     assert plainly == pytest.approx(contrasts(study.tuned, asks))
-    every = Picked.of([(1, feature) for feature in range(24)])
-    found = doses.patched(study, ranked.dictionary, every, asks)
-    layer, ends = ranked.dictionary.layers[1], []
+    found = doses.patched(study, ranking, np.arange(24, 48), asks)
+    layer, ends = ranking.dictionary.layers[1], []
     for ask in asks:
         ids = torch.tensor([ask.ids], device=study.base.device)
         read = [

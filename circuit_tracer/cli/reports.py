@@ -1,0 +1,58 @@
+"""What the commands that ask a spec's question and write a report's folder have in common."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from circuit_tracer.cli.output import columns, print_json, print_rich
+from circuit_tracer.errors import UsageError
+from circuit_tracer.processes import processes
+from circuit_tracer.workbench import formats, report_folder, shipped, slugs
+
+Spec = TypeVar("Spec")
+
+
+def spec_of(
+    command: str, name_or_file: str, out: Path, read: Callable[[Path], Spec]
+) -> tuple[str, Spec]:
+    """The name of a spec's file, given or shipped, and the spec.
+
+    Raises UsageError where it cannot be read, `out` names no folder, or several processes run.
+    """
+    formats.check_folder_name(out)
+    if processes().count > 1:
+        raise UsageError(f"{command} does not work under torchrun; run it in one process")
+    file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
+    return file.name, read(file)
+
+
+def folder_of(command: str, out: Path, name: str, overwrite: bool) -> Path:
+    """The report's folder, which may hold an earlier report of this command and nothing else."""
+    folder = out / slugs.check_slug(name, where="`name`")
+    report_folder.check_report_folder(folder, command, overwrite)
+    return folder
+
+
+def command_line(
+    *words: str, given: Iterable[tuple[str, Any]], seed: int | None, dtype: str, quick: bool
+) -> str:
+    """What makes the report again; `given` are options that may be None."""
+    line = ["circuit-tracer", *words]
+    other = None if dtype == "float32" else dtype
+    for flag, value in (*given, ("--seed", seed), ("--dtype", other)):
+        line += [] if value is None else [flag, str(value)]
+    return shlex.join([*line, *(["--quick"] if quick else [])])
+
+
+def show(
+    report: object, page: Callable[..., Any], folder: Path, files: list[str], json: bool
+) -> None:
+    """A report as JSON, or as its page and the files that were written."""
+    if json:
+        print_json(report)
+        return
+    print_rich(page(report, width=columns()))
+    print(f"\n{folder}: {', '.join(files)}")
