@@ -122,29 +122,25 @@ def dose_svg(report: DiffReport) -> str | None:
         f"{found.prompts} prompts of test topics. The same vector at every token, in sizes of the "
         "shift (tuned minus base).",
     )
-    panels = []
+    edits = [*found.edits, *(controls.edits if controls else ())]
+    right, losses, tests = [], [], []
     for way, name in WAYS.items():
-        start = found.tuned if way == "restore" else found.base
-        goal = found.base if way == "restore" else found.tuned
+        sides = [("tuned model", found.tuned), ("base", found.base)]
+        (_, start), (other, goal) = sides if way == "restore" else sides[::-1]
         lines = list(_curves(found.doses, way, start, "right"))
         words = f"Right answers: {name}"
-        panels.append(_panel(words, lines, SHARES, goal.value, "unedited " + _other(way)))
-    for way, name in WAYS.items():
+        right.append(_panel(words, lines, SHARES, goal.value, f"unedited {other}"))
         lines = list(_curves(found.doses, way, _bare(0.0), "loss"))
         values = [one.value for line in lines for _, one in line.points]
         axis = Axis.covering(values, 0.0, report.loss_limit, report.loss_limit, most_steps=STEPS)
-        panels.append(_panel(f"Loss added to text: {name}", lines, axis, report.loss_limit))
-    sheet.lines(*panels, across=2, left=40.0)
-    edits = [*found.edits, *(controls.edits if controls else ())]
-    for way, name in WAYS.items():
+        losses.append(_panel(f"Loss added to text: {name}", lines, axis, report.loss_limit))
         rows: list[NamedEdit] = [(one.name, one, ()) for one in edits if one.way == way]
-        if controls is not None and way == "restore":
-            rows += controls.best_tens()
-        if rows:
-            sheet.y += 14
-            sheet.rows(
-                *_edits(rows, name, found.tuned if way == "restore" else found.base), names=160
-            )
+        rows += controls.best_tens() if controls and way == "restore" else ()
+        tests.append(list(_edits(rows, name, start)) if rows else [])
+    sheet.lines(*right, *losses, across=2, left=40.0)
+    for panels in filter(None, tests):
+        sheet.y += 14
+        sheet.rows(*panels, names=160)
     sheet.note(
         "Dashed in the curves: the other model unedited; the loss limit. Below: at the size chosen "
         "on selection topics under the limit; 95 % intervals over items or documents; dashed: "
@@ -169,10 +165,6 @@ def _panel(name: str, lines: list[Line], axis: Axis, strong: float, words: str =
     sizes = sorted({x for line in lines for x, _ in line.points} or {0.0})
     labels = {x: f"{x:g}" for x in sizes}
     return LinePanel(name, lines, "size of the edit", labels, axis, strong, words)
-
-
-def _other(way: Way) -> str:
-    return "base" if way == "restore" else "tuned model"
 
 
 def _edits(rows: Sequence[NamedEdit], name: str, unedited: Interval) -> Iterator[RowPanel]:

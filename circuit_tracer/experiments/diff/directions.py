@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuit_tracer.experiments.kit.edits import StreamEdits
 from circuit_tracer.experiments.kit.passes import Ask, Decisions, EditsOf, decisions, text_losses
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
 from circuit_tracer.models.devices import on_device
 
 Way = Literal["restore", "induce"]
@@ -44,26 +44,6 @@ class Candidate:
     """Layer and feature of each; empty for a dense direction."""
     direction: Floats
     """(S, d), as it restores."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Each row has a vector for each of some layers, added to the stream after it everywhere."""
-
-    layers: tuple[int, ...]
-    vectors: Float[Tensor, "B S d"]
-    first: int
-    """Where a prompt's own tokens start."""
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """The streams after the edited layers."""
-        return place == "layer" and layer in self.layers
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """The stream and the vectors."""
-        out = given.clone()
-        out[:, self.first :] += self.vectors[:, self.layers.index(layer), None]
-        return out
 
 
 @dataclass(frozen=True)
@@ -97,9 +77,15 @@ class Trials:
         vectors = on_device(edits, self.model.device).to(self.model.torch_dtype)
         first = first_token(self.model)
 
-        def edits_of(rows: list[int]) -> Constant:
+        def edits_of(rows: list[int]) -> StreamEdits:
             number = torch.tensor(rows, device=vectors.device) // max(each, 1)
-            return Constant(self.layers, vectors[number], first)
+
+            def edited(layer: int, stream: Tensor) -> Tensor:
+                out = stream.clone()
+                out[:, first:] += vectors[number, self.layers.index(layer), None]
+                return out
+
+            return StreamEdits(self.layers, edited)
 
         return edits_of
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.experiments.diff.directions import Candidate, Way, first_token
@@ -21,16 +20,15 @@ from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Progress, Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Testing
+from circuit_tracer.experiments.kit.edits import StreamEdits
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
 from circuit_tracer.experiments.kit.statistics import share
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Ints
-from circuit_tracer.models.capture import Place
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.render.numbers import whole_percent
-from circuit_tracer.transcoders.dictionary import Dictionary
 
 DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
 QUICK_DOSES = (0.5, 1.0, 2.0)
@@ -142,30 +140,6 @@ def _doses(
     return found, rows
 
 
-@dataclass(frozen=True)
-class _Patch:
-    """Some features at what they are in another pass over the same rows, the first token aside."""
-
-    dictionary: Dictionary
-    features: dict[int, Ints]
-    donor: dict[int, Float[Tensor, "B T d"]]
-    """By layer, the stream that they are read from."""
-    first: int
-    """Where a prompt's own tokens start."""
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """The streams after the features' layers."""
-        return place == "layer" and layer in self.features
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """What the features write as in the donor, all else as it is."""
-        one = self.dictionary.layers[layer]
-        index = torch.as_tensor(self.features[layer], device=given.device)
-        change = (one.encode(self.donor[layer]) - one.encode(given))[..., index]
-        change[:, : self.first] = 0
-        return given + change @ one.decoder_rows(index, layer)
-
-
 @torch.no_grad()
 def patched(study: Study, ranking: Ranking, chosen: Ints, asks: Sequence[Ask]) -> Floats:
     """(prompts,) right minus wrong in the tuned model, features patched to the base's values."""
@@ -173,11 +147,20 @@ def patched(study: Study, ranking: Ranking, chosen: Ints, asks: Sequence[Ask]) -
     layer, feature = ranking.split(chosen)
     features = {numbers[i]: feature[layer == i] for i in np.unique(layer)}
 
-    def edits_of(rows: list[int]) -> _Patch:
+    def edits_of(rows: list[int]) -> StreamEdits:
         ids = token_ids(study.base, asks, rows)
         read = study.base.mlp_activity(ids, RESIDUAL, RESIDUAL, numbers).inputs
         donor = dict(zip(numbers, read, strict=True))
-        return _Patch(dictionary, features, donor, first_token(study.base))
+
+        def edited(layer: int, stream: Tensor) -> Tensor:
+            """What the features write as in the base, all else as it is; the first token aside."""
+            one = dictionary.layers[layer]
+            index = torch.as_tensor(features[layer], device=stream.device)
+            change = (one.encode(donor[layer]) - one.encode(stream))[..., index]
+            change[:, : first_token(study.base)] = 0
+            return stream + change @ one.decoder_rows(index, layer)
+
+        return StreamEdits(features, edited)
 
     return contrasts(study.tuned, asks, edits_of)
 

@@ -8,7 +8,7 @@ chosen. The contrast is only looked up afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -189,12 +189,10 @@ def _rows(study: Study, ranking: Ranking, screening: Screening) -> Iterator[Feat
     """The candidates with all their ranks."""
     by_change, by_gradient = _ranks(np.abs(ranking.change)), _ranks(ranking.predicted)
     by_contrast = _ranks(np.abs(ranking.toward - ranking.away))
-    names = ranking.places(screening.picked)
-    label_of = study.labels.get(ranking.dictionary.identity.name)
-    labels = [""] * len(names) if label_of is None else label_of(list(names))
+    places = ranking.places(screening.picked)
     for n, at in enumerate(screening.picked):
         yield FeatureRow(
-            *names[n],
+            *places[n],
             base=float(ranking.base[at]),
             tuned=float(ranking.tuned[at]),
             by_change=int(by_change[at]),
@@ -207,8 +205,17 @@ def _rows(study: Study, ranking: Ranking, screening: Screening) -> Iterator[Feat
             away=float(ranking.away[at]),
             base_range=float(ranking.base_range[at]),
             tells=float(ranking.tells[at]),
-            label=labels[n],
         )
+
+
+def named(study: Study, found: FeaturesResult) -> FeaturesResult:
+    """With the labels that the features' cards have."""
+    label_of = study.labels.get(found.dictionary)
+    if label_of is None:
+        return found
+    labels = label_of([(one.layer, one.feature) for one in found.rows])
+    rows = (replace(one, label=label) for one, label in zip(found.rows, labels, strict=True))
+    return replace(found, rows=tuple(rows))
 
 
 HEADING = "5. Features"
@@ -239,4 +246,4 @@ def brief(found: FeaturesResult) -> Iterator[Table]:
     yield table_of(HEADING, found.rows[:BRIEFLY], ("best by screening", *columns), f"name {cells}")
 
 
-STEP = Step("features", FeaturesResult, measure, tables, brief, lacks)
+STEP = Step("features", FeaturesResult, measure, tables, brief, named, lacks)

@@ -193,4 +193,4 @@ def brief(found: FitResult) -> Iterator[Table]:
     yield Table(HEADING, columns, tuple(rows))
 
 
-STEP = Step("fit", FitResult, measure, tables, brief, lacks)
+STEP = Step("fit", FitResult, measure, tables, brief, lacks=lacks)

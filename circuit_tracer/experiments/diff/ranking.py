@@ -22,6 +22,7 @@ from torch import Tensor
 
 from circuit_tracer.experiments.diff.directions import Candidate, Edits, first_token
 from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.kit.edits import StreamEdits
 from circuit_tracer.experiments.kit.passes import (
     Ask,
     equally_long,
@@ -32,7 +33,6 @@ from circuit_tracer.experiments.kit.passes import (
 )
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
 from circuit_tracer.models.devices import as_floats
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -168,33 +168,22 @@ def streams(study: Study, layers: tuple[int, ...]) -> Streams:
     )
 
 
-@dataclass
-class _Leaf:
-    """Lets the stream after some layers be differentiated by."""
-
-    layers: tuple[int, ...]
-    kept: list[Tensor] = field(default_factory=list)
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """The streams after these layers."""
-        return place == "layer" and layer in self.layers
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """The stream, from here on a function of itself."""
-        if not self.kept:
-            given = given.detach().requires_grad_()
-        self.kept.append(given)
-        return given
-
-
 def gradients(model: Model, asks: Sequence[Ask], layers: tuple[int, ...]) -> Float[Tensor, "P S d"]:
     """Of right minus wrong at each prompt's end, by a vector added after a layer everywhere."""
     found = model.unembedding.new_zeros(len(asks), len(layers), model.d_model)
     for rows in spans(model, asks):
-        leaf, ids = _Leaf(layers), token_ids(model, asks, rows)
+        leaves: list[Tensor] = []
+
+        def edited(layer: int, stream: Tensor, leaves: list[Tensor] = leaves) -> Tensor:
+            """The stream, from the first layer on a function of itself there."""
+            leaves.append(stream if leaves else stream.detach().requires_grad_())
+            return leaves[-1]
+
+        ids = token_ids(model, asks, rows)
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
-        logits = model.edited(ids, leaf, positions=last, gradients=True)[:, 0]
-        given = torch.autograd.grad(leads(asks, rows, logits).sum(), leaf.kept)
+        edits = StreamEdits(layers, edited)
+        logits = model.edited(ids, edits, positions=last, gradients=True)[:, 0]
+        given = torch.autograd.grad(leads(asks, rows, logits).sum(), leaves)
         found[rows] = torch.stack([one[:, first_token(model) :].sum(1) for one in given], 1)
     return found
 

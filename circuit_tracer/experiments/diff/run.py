@@ -14,6 +14,7 @@ from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.verdict import judge
 from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
+from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import StageStore, stage_key
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.models import Model
@@ -54,11 +55,12 @@ def diff(
                 continue
             progress = partial(on_progress, step.name)
             progress(0, 0)
+            # A stage is a step's result with every measurement that it is made of.
             stored: Any = GenericAlias(tuple, (step.kind, tuple[Row, ...]))
             measure = partial(step.measure, study, earlier, progress)
             result, rows = store.stage(step.name, stored, measure)
+            results[step.name] = result = step.named(study, result)
             earlier.add(result)
-            results[step.name] = result
             measurements += ({"step": step.name, **row} for row in rows)
     write_rows(measurements, COLUMNS, folder)
     report = _report(study, results, tuple(notes))
@@ -90,7 +92,7 @@ def _report(study: Study, results: dict[str, Any], notes: tuple[str, ...]) -> Di
 def diff_key(study: Study) -> str:
     """Of everything that a stage depends on."""
     return stage_key(
-        spec=study.spec.fingerprint,
+        spec=fingerprint(study.spec),
         base=_which(study.base),
         tuned=_which(study.tuned),
         dictionaries=[_which(one) for one in study.dictionaries],

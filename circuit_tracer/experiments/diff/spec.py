@@ -39,7 +39,6 @@ from circuit_tracer.experiments.kit.spec_reader import (
     check_families,
     check_name,
     check_slots,
-    fingerprint,
     item_slots,
     read_families,
     read_rows,
@@ -130,11 +129,6 @@ class Spec:
     def of_role(self, *roles: Role) -> tuple[str, ...]:
         """The topics for a purpose."""
         return tuple(topic for topic, role in self.topics.items() if role in roles)
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells one spec from another."""
-        return fingerprint(self)
 
 
 def read_spec(path: Path) -> Spec:

@@ -34,10 +34,6 @@ class Earlier:
         """A step's result by its type; LookupError where that was not measured."""
         return cast(Result, self._by_kind[kind])
 
-    def has(self, kind: type[Any]) -> bool:
-        """Whether a step was measured."""
-        return kind in self._by_kind
-
     def once(self, make: Callable[[Study], Result], study: Study) -> Result:
         """What is made of the study when the first step asks for it."""
         if make not in self._made:
@@ -57,6 +53,8 @@ class Step(Generic[Result]):
     tables: Callable[[Result], Iterator[Table]]
     brief: Callable[[Result], Iterator[Table]] = lambda found: iter(())
     """For the terminal."""
+    named: Callable[[Study, Result], Result] = lambda study, found: found
+    """The result with names that do not come from measuring: the labels of today's cards."""
     lacks: Callable[[Study, Earlier], str] = lambda study, earlier: ""
     """Why it cannot be measured, in a sentence; "" where it can."""
 

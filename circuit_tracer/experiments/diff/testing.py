@@ -29,12 +29,13 @@ from circuit_tracer.experiments.kit.passes import contrasts, decisions
 from circuit_tracer.experiments.kit.statistics import known_mean, share
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.models import Model
 
 CHOOSING, QUICK_CHOOSING = 48, 16
 """Documents on which an edit's loss is limited."""
 TOGETHER = 8
 """Edits that share passes."""
+SIDE_OF: dict[Way, Side] = {"restore": "tuned", "induce": "base"}
+"""The model that is edited."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Testing:
         self._study, self._scale = study, ranking.scale
         layers = ranking.dictionary.numbers
         few = QUICK_CHOOSING if study.settings.quick else CHOOSING
-        models: dict[Way, Model] = {"restore": study.tuned, "induce": study.base}
+        models = {way: study.model(side) for way, side in SIDE_OF.items()}
         self._trials = {way: Trials(one, layers, study.texts) for way, one in models.items()}
         texts = study.texts[:few]
         self._choosing = {way: Trials(one, layers, texts) for way, one in models.items()}
@@ -142,42 +143,34 @@ class Testing:
         answers, losses = trials.answers(self.asks, edits), trials.losses(edits)
         stays = trials.answers(self._study.collateral, edits).coherent
         stays[:, self._stays[way] == 0] = np.nan
-        columns = (candidates, sizes, answers.contrast, answers.coherent, losses, stays)
-        return [self._tested(way, *one) for one in zip(*columns, strict=True)]
-
-    def _tested(
-        self,
-        way: Way,
-        one: Candidate,
-        size: float,
-        contrast: Floats,
-        coherent: Floats,
-        loss: Floats,
-        stays: Floats,
-    ) -> Tested:
-        study, draws, right = self._study, self.main.draws, self._right(contrast)
-        gained = right - self.tuned if way == "restore" else self.base - right
-        row = EditRow(
-            name=one.name,
-            way=way,
-            features=one.features,
-            size=float(size),
-            right=draws.mean(right),
-            share=share(draws, gained, self.lost),
-            families=tuple(
-                (family, by_item.draws.mean(self._right(contrast, family)))
-                for family, by_item in self._by_item.items()
-            ),
-            coherent=float(coherent[self._of_family[study.spec.main.name]].mean()),
-            loss=study.bootstrap(len(loss), 2).mean(loss),
-            kept=known_mean(stays),
-        )
-        side: Side = "tuned" if way == "restore" else "base"
-        measurements = (
-            *answer_rows(study, side, self.asks, contrast, name=row.words),
-            *collateral_rows(study, side, loss, stays, f"{row.words}: "),
-        )
-        return Tested(row, gained, measurements)
+        study, main, side = self._study, self.main, SIDE_OF[way]
+        in_main = self._of_family[study.spec.main.name]
+        found = []
+        for i, one in enumerate(candidates):
+            contrast, loss = answers.contrast[i], losses[i]
+            right = self._right(contrast)
+            gained = right - self.tuned if way == "restore" else self.base - right
+            row = EditRow(
+                name=one.name,
+                way=way,
+                features=one.features,
+                size=float(sizes[i]),
+                right=main.draws.mean(right),
+                share=share(main.draws, gained, self.lost),
+                families=tuple(
+                    (family, by_item.draws.mean(self._right(contrast, family)))
+                    for family, by_item in self._by_item.items()
+                ),
+                coherent=float(answers.coherent[i, in_main].mean()),
+                loss=study.bootstrap(len(loss), 2).mean(loss),
+                kept=known_mean(stays[i]),
+            )
+            measurements = (
+                *answer_rows(study, side, self.asks, contrast, name=row.words),
+                *collateral_rows(study, side, loss, stays[i], f"{row.words}: "),
+            )
+            found.append(Tested(row, gained, measurements))
+        return found
 
 
 COLUMNS = ("edit", "size", "right", "restored or induced", "one of the two", "loss", "kept")

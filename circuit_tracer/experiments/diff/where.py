@@ -7,7 +7,7 @@ Models of many layers are looked at in bands of layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -16,13 +16,12 @@ import torch
 
 from circuit_tracer.experiments.diff.ranks import numerical_rank
 from circuit_tracer.experiments.diff.step import Earlier, Shares, Step, answer_rows
-from circuit_tracer.experiments.diff.study import SIDES, Progress, Side, Study
+from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import known_or_least, share
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.model import parse_dtype
 from circuit_tracer.models.weight_parts import WEIGHT_KINDS, WeightPart, exchanged, weight_parts
 from circuit_tracer.render.numbers import whole_percent
@@ -110,6 +109,7 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereRe
     moved = [_moved(*pair, stored) for pair in zip(base, tuned, strict=True)]
     groups = [one for one in _groups(study) if any(m.squares for m in moved if one.has(m.part))]
     right = {side: by_item.right(contrasts(study.model(side), asks)) for side in SIDES}
+    draws, lost = by_item.draws, right["base"] - right["tuned"]
     table = []
     rows: list[Row] = []
     for done, group in enumerate(groups):
@@ -120,14 +120,30 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereRe
             alone = contrasts(study.base, asks)
         rows += answer_rows(study, "tuned", asks, back, name=group.name)
         rows += answer_rows(study, "base", asks, alone, name=group.name)
-        here = [one for one in moved if group.has(one.part)]
-        table.append(_row(group, here, by_item, right, by_item.right(back), by_item.right(alone)))
+        parts = [one for one in moved if group.has(one.part)]
+        ranks = [(one.rank, one.full_rank) for one in parts if one.rank is not None]
+        rank, full_rank = max(ranks, default=(None, None))
+        squares, before = sum(one.squares for one in parts), sum(one.before for one in parts)
+        right_back, right_alone = by_item.right(back), by_item.right(alone)
+        table.append(
+            WhereRow(
+                kind=group.kind,
+                layers=group.layers,
+                changed=(squares / before) ** 0.5 if before else 0.0,
+                rank=rank,
+                full_rank=full_rank,
+                right_back=draws.mean(right_back),
+                restored=share(draws, right_back - right["tuned"], lost),
+                right_alone=draws.mean(right_alone),
+                induced=share(draws, right["base"] - right_alone, lost),
+            )
+        )
     changed = [one for one in moved if one.squares]
     ranked = [one for one in moved if one.rank is not None]
     result = WhereResult(
         prompts=len(asks),
-        base=by_item.draws.mean(right["base"]),
-        tuned=by_item.draws.mean(right["tuned"]),
+        base=draws.mean(right["base"]),
+        tuned=draws.mean(right["tuned"]),
         rows=tuple(table),
         unchanged=tuple(one for one in WEIGHT_KINDS if one not in {m.part.kind for m in changed}),
         layers=tuple(sorted({m.part.layer for m in changed if m.part.layer is not None})),
@@ -191,32 +207,6 @@ def _moved(base: WeightPart, tuned: WeightPart, stored: torch.dtype) -> _Moved:
     is_ranked = before.ndim == 2 and squares > 0 and base.kind != "embedding"
     rank = numerical_rank(before, after, stored) if is_ranked else None
     return _Moved(base, squares, own, rank, min(before.shape))
-
-
-def _row(
-    group: _Group,
-    moved: Sequence[_Moved],
-    by_item: Shares,
-    right: Mapping[Side, Floats],
-    back: Floats,
-    alone: Floats,
-) -> WhereRow:
-    """The figures of one group; `right` answers by item are those with nothing exchanged."""
-    squares, before = sum(one.squares for one in moved), sum(one.before for one in moved)
-    ranks = [(one.rank, one.full_rank) for one in moved if one.rank is not None]
-    rank, full_rank = max(ranks, default=(None, None))
-    lost = right["base"] - right["tuned"]
-    return WhereRow(
-        kind=group.kind,
-        layers=group.layers,
-        changed=(squares / before) ** 0.5 if before else 0.0,
-        rank=rank,
-        full_rank=full_rank,
-        right_back=by_item.draws.mean(back),
-        restored=share(by_item.draws, back - right["tuned"], lost),
-        right_alone=by_item.draws.mean(alone),
-        induced=share(by_item.draws, right["base"] - alone, lost),
-    )
 
 
 HEADING = "2. Where the change sits"

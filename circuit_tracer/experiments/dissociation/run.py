@@ -31,6 +31,7 @@ from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsist
 from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
 from circuit_tracer.experiments.dissociation.study import Progress, Study
 from circuit_tracer.experiments.dissociation.verdict import judge
+from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import StageStore, stage_key
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.versions import versions
@@ -66,7 +67,7 @@ def experiment_key(study: Study) -> str:
     """Of everything that a stage depends on."""
     model, dictionary = study.model.identity, study.dictionary.identity
     return stage_key(
-        spec=study.spec.fingerprint,
+        spec=fingerprint(study.spec),
         model=model.sha256 or model.name,
         dictionary=dictionary.sha256 or dictionary.name,
         dtype=str(study.model.torch_dtype),

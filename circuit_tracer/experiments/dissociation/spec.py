@@ -42,7 +42,6 @@ from circuit_tracer.experiments.kit.spec_reader import (
     check_families,
     check_name,
     check_slots,
-    fingerprint,
     item_slots,
     read_csv,
     read_families,
@@ -136,11 +135,6 @@ class Spec:
     def asked(self) -> tuple[FamilySpec, ...]:
         """All whose answers are reported: `measured`, and those for the truth direction."""
         return tuple(f for f in self.families if f.paraphrase_of is None)
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells one spec from another."""
-        return fingerprint(self)
 
 
 def check(spec: Spec, where: str) -> None:

@@ -10,7 +10,7 @@ Shapes: B rows, d model width, F features of a layer, n entries.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -119,3 +119,20 @@ class OutputSwapping:
         rows = torch.arange(len(out), device=out.device)
         out[rows, self.object_at] = self.outputs[place, layer]
         return out
+
+
+@dataclass(frozen=True)
+class StreamEdits:
+    """The residual stream after some layers made into another."""
+
+    layers: Collection[int]
+    edited: Callable[[int, Tensor], Tensor]
+    """From a layer and the stream (B, T, d) after it."""
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """The streams after these layers."""
+        return place == "layer" and layer in self.layers
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """The other stream."""
+        return self.edited(layer, given)

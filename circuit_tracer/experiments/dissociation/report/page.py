@@ -45,7 +45,8 @@ def report_markdown(report: Report, figures: Collection[str] = (), *, command: s
     ]
     if ROUTES in figures:
         blocks.append(f"![The two routes]({ROUTES})")
-    blocks += step_blocks(tables(report), lambda number: _drawn(number, figures))
+    drawn = {step: name for step, (name, *_) in OF_STEP.items() if name in figures}
+    blocks += step_blocks(tables(report), drawn.get)
     blocks += finding_blocks(report.verdict.findings, report.notes)
     rows = [
         ("model", identity_words(report.model)),
@@ -55,12 +56,6 @@ def report_markdown(report: Report, figures: Collection[str] = (), *, command: s
     file = DISSOCIATION_FILE
     blocks += reproducing_blocks(report, rows, of="objects", command=command, file=file)
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _drawn(number: str, figures: Collection[str]) -> str | None:
-    """The file of a step's figure, if it was drawn."""
-    name, *_ = OF_STEP.get(number, ("",))
-    return name if name in figures else None
 
 
 def figures(report: Report, routes: TwoRoutes | None = None) -> dict[str, str]:
