@@ -57,6 +57,24 @@ def _opened(open_page: Open, rank: int | None = None) -> Opened:
     return opened
 
 
+FRAMES = """() => new Promise(done => {
+  const seen = [], names = ["relayout", "repaint", "paintLit", "showTab", "draw"];
+  const tick = () => {
+    seen.push(names.filter(name => count[name]));
+    for (const name of names) count[name] = 0;
+    if (seen.length < 3) requestAnimationFrame(tick); else done(seen);
+  };
+  const plot = viewer.plots[0], lit = plot.lit.bind(plot);
+  plot.lit = () => { count.paintLit++; return lit(); };
+  const draw = viewer.diagram.draw.bind(viewer.diagram);
+  viewer.diagram.draw = () => { count.draw++; draw(); };
+  count.paintLit = count.draw = 0;
+  ACT;
+  requestAnimationFrame(tick);
+})"""
+"""What is done in each of the three frames after ACT."""
+
+
 def _frame(opened: Opened) -> dict[str, Any]:
     return dict(opened.run(FRAME))
 
@@ -90,6 +108,20 @@ def test_the_slider_lays_out_once_a_frame_and_paints_the_rest_when_it_rests(
     assert found["relayout"] == 1
     assert found["edges"] == opened.run("() => viewer.plots[0].edgeLimit") > 120
     assert found["labels"] > 10
+
+
+def test_what_takes_long_has_a_frame_of_its_own(open_page: Open) -> None:
+    def frames(act: str) -> list[list[str]]:
+        opened = _opened(open_page, rank=3)
+        opened.run("() => { const p = viewer.plots[0]; viewer.togglePin(p, p.selected); }")
+        opened.settled()
+        opened.painted()  # the first pin makes room where the preview's hint was
+        return list(opened.run(FRAMES.replace("ACT", act)))
+
+    assert frames("viewer.select(plot, plot.graph.ranked[5])") == [["paintLit"], ["showTab"], []]
+    assert frames("viewer.togglePin(plot, plot.graph.ranked[5])") == [["paintLit"], ["draw"], []]
+    slide = "viewer.setThreshold(0.97); clearTimeout(plot.settling)"
+    assert frames(slide) == [["relayout"], ["repaint", "paintLit"], []]
 
 
 def test_pointing_at_nodes_changes_nothing_beside_the_plot(open_page: Open) -> None:

@@ -244,7 +244,7 @@ class Plot {
     const end = Math.min(this.edgesLeft + (isWhole ? EDGES_A_FRAME : EDGES_WHILE_MOVING), this.edgeLimit);
     paintEdges(this, new CanvasPen(this.under.getContext("2d")), this.edgesLeft, end, isWhole);
     this.edgesLeft = end;
-    if (end < this.edgeLimit) this.paintOver();
+    if (isWhole && end < this.edgeLimit) this.paintOver();
   }
 
   // The finished pictures, moved to where the view is now.
