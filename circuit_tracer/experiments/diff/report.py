@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from circuit_tracer.experiments.diff import (
     where,
 )
 from circuit_tracer.experiments.diff.step import Step
-from circuit_tracer.experiments.kit.results import Finding, read_record
+from circuit_tracer.experiments.kit.results import SpecReport, Verdict, read_record
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.graph import Identity
 
@@ -37,19 +37,9 @@ STEPS: tuple[Step[Any], ...] = (
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the numbers support, in plain words (rules: experiments/diff/verdict.py)."""
-
-    headline: str
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class DiffReport:
+class DiffReport(SpecReport):
     """All of it."""
 
-    name: str
-    question: str
     base: Identity
     tuned: Identity
     dictionaries: tuple[Identity, ...]
@@ -59,12 +49,8 @@ class DiffReport:
     topics: dict[str, str]
     """What each topic is for."""
     loss_limit: float
-    seed: int
-    quick: bool
-    resamples: int
     verdict: Verdict
-    notes: tuple[str, ...]
-    """Steps that were not measured, and why."""
+    """Rules: experiments/diff/verdict.py."""
     behaviour: behaviour.BehaviourResult | None = None
     where: where.WhereResult | None = None
     fit: fit.FitResult | None = None
@@ -73,9 +59,6 @@ class DiffReport:
     doses: doses.DosesResult | None = None
     edges: edges.EdgesResult | None = None
     controls: controls.ControlsResult | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by stage; of a stage taken from an earlier run, what it took then."""
-    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> Iterator[tuple[Step[Any], Any]]:

@@ -46,10 +46,10 @@ from circuit_tracer.experiments.diff.behaviour import BehaviourResult
 from circuit_tracer.experiments.diff.controls import ControlsResult
 from circuit_tracer.experiments.diff.doses import INDUCING, TEN
 from circuit_tracer.experiments.diff.features import FeatureRow
-from circuit_tracer.experiments.diff.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.report import DiffReport
 from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.diff.where import WEIGHTS, WhereResult
-from circuit_tracer.experiments.kit.results import Finding
+from circuit_tracer.experiments.kit.results import Finding, Verdict
 from circuit_tracer.experiments.kit.tables import shares, signed
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import whole_percent, with_interval

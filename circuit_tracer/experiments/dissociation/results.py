@@ -8,7 +8,7 @@ interval is a bootstrap over objects, 95 %.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     SwapResult,
     TruthResult,
 )
-from circuit_tracer.experiments.kit.results import Finding, read_record
+from circuit_tracer.experiments.kit import results
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Identity
 
@@ -95,14 +95,10 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(results.Verdict):
     """What the numbers support, in plain words (rules: experiments/dissociation/verdict.py)."""
 
-    headline: str
-    """A clause: "one place of recall, two read-outs"."""
     paragraph: str
-    findings: tuple[Finding, ...]
-    """Of steps, "read-outs" and "controls"."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +121,14 @@ class TracedItem:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(results.SpecReport):
     """All of it, `dissociation.json` in the report folder."""
 
-    name: str
-    question: str
     model: Identity
     dictionary: Identity
     n_layers: int
     early_layers: int
     """Layers 0 .. early_layers - 1 count as early."""
-    seed: int
-    quick: bool
-    resamples: int
     families: tuple[Family, ...]
     behaviour: Behaviour
     item: TracedItem | None
@@ -151,10 +142,6 @@ class Report:
     swap: SwapResult | None
     truth: TruthResult | None
     verdict: Verdict
-    notes: tuple[str, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by stage; of a stage taken from an earlier run, what it took then."""
-    versions: dict[str, str] = field(default_factory=dict)
 
 
 def are_reports(paths: Sequence[Path]) -> bool:
@@ -173,4 +160,4 @@ def are_reports(paths: Sequence[Path]) -> bool:
 
 def read_report(path: Path) -> Report:
     """A report from its file or folder. GraphFileError, with what is wrong, for anything else."""
-    return read_record(Report, path, file=DISSOCIATION_FILE, command="dissociate")
+    return results.read_record(Report, path, file=DISSOCIATION_FILE, command="dissociate")

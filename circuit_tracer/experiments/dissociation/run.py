@@ -199,7 +199,7 @@ class _Run:
             else None,
             swap=swap.swap_result(found.swaps, study) if found.swaps else None,
             truth=self._truth(given) if found.graphs and study.read_for_truth else None,
-            verdict=Verdict("", "", ()),
+            verdict=Verdict("", (), ""),
             notes=tuple(self.notes),
             versions=versions(),
         )

@@ -95,7 +95,7 @@ def judge(report: Report, *, same_word: bool) -> Verdict:
     if report.ablation is not None:
         findings.append(_controls(report.ablation))
     paragraph = " ".join(one.sentence for one in findings)
-    return Verdict(_headline(findings), paragraph, tuple(findings))
+    return Verdict(_headline(findings), tuple(findings), paragraph)
 
 
 def _headline(findings: Sequence[Finding]) -> str:

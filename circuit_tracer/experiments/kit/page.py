@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
 
-from circuit_tracer.experiments.kit.results import Finding
+from circuit_tracer.experiments.kit.results import Finding, SpecReport
 from circuit_tracer.experiments.kit.tables import Table, cell, markdown_table
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.render.text import printable
@@ -39,32 +38,8 @@ def finding_blocks(findings: Iterable[Finding], notes: Iterable[str]) -> Iterato
         yield "\n".join(lines)
 
 
-class Settings(Protocol):
-    """What every report says about how it was made."""
-
-    @property
-    def seed(self) -> int:
-        """Of all that was drawn at random."""
-
-    @property
-    def quick(self) -> bool:
-        """Whether few items were measured."""
-
-    @property
-    def resamples(self) -> int:
-        """Of the bootstrap."""
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """By stage."""
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Of what ran it."""
-
-
 def reproducing_blocks(
-    report: Settings, rows: Iterable[tuple[str, str]], *, of: str, command: str, file: str
+    report: SpecReport, rows: Iterable[tuple[str, str]], *, of: str, command: str, file: str
 ) -> Iterator[str]:
     """What makes the report again: a command, settings, the versions of what ran it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +24,32 @@ class Finding:
     """The step it rests on."""
     holds: Holds
     sentence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the numbers support, in plain words."""
+
+    headline: str
+    """A clause: "one place of recall, two read-outs"."""
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecReport:
+    """What the report of every experiment that a spec asks for says about how it was made."""
+
+    name: str
+    question: str
+    seed: int
+    quick: bool
+    resamples: int
+    """Of the bootstrap."""
+    notes: tuple[str, ...]
+    """What was not measured, and why."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage; of a stage taken from an earlier run, what it took then."""
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def write_record(report: Any, path: Path) -> None:

@@ -13,6 +13,7 @@ from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Settings, Study, unreported
 from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.models import Model
 from tests.tiny import tiny_model
 
@@ -102,6 +103,11 @@ def values(rows: Iterable[Row], **wanted: object) -> list[float]:
     """Of those measurements that have all of this; no `name` means that they have none."""
     given = {"name": None, **wanted}
     return [float(row["value"]) for row in rows if all(row.get(k) == v for k, v in given.items())]
+
+
+def leads(ends: Iterable[Tensor], asks: Iterable[Ask]) -> list[float]:
+    """Right minus wrong, from the logits at the ends of prompts."""
+    return [float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, asks, strict=True)]
 
 
 def logits(model: Model, ids: tuple[int, ...]) -> Tensor:

@@ -17,6 +17,7 @@ from circuit_tracer.experiments.diff.study import SIDES, Study, check_pair
 from circuit_tracer.graphs.files.json_values import plain
 from tests.experiments.diff.small import (
     WORDS,
+    leads,
     logits,
     measured,
     shaken,
@@ -43,15 +44,12 @@ def test_answers_and_their_shares_are_the_models_own(study: Study) -> None:
     for side in SIDES:
         model = study.model(side)
         ends = [logits(model, ask.ids)[-1] for ask in study.asks]
-        contrasts = [
-            float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, study.asks, strict=True)
-        ]
+        contrasts = leads(ends, study.asks)
         assert values(rows, model=side) == pytest.approx(contrasts, abs=1e-9)
         right[side] = np.array(contrasts) > 0
-        coherent = np.array([
-            int(end.argmax()) in (ask.plus, ask.minus)
-            for end, ask in zip(ends, study.asks, strict=True)
-        ])  # fmt: skip
+        likeliest = [int(end.argmax()) for end in ends]
+        both = zip(likeliest, study.asks, strict=True)
+        coherent = np.array([token in (ask.plus, ask.minus) for token, ask in both])
         row = result.row("test", "claim")
         assert getattr(row, f"coherent_{side}") == pytest.approx(coherent[claims].mean())
         own = [
@@ -60,8 +58,8 @@ def test_answers_and_their_shares_are_the_models_own(study: Study) -> None:
         ]
         assert values(rows, model=side, name="loss") == pytest.approx(own, abs=1e-9)
         (kept,) = study.collateral
-        likeliest = int(logits(model, kept.ids)[-1].argmax())
-        assert values(rows, model=side, name="facts") == [float(likeliest == kept.plus)]
+        stays = int(logits(model, kept.ids)[-1].argmax()) == kept.plus
+        assert values(rows, model=side, name="facts") == [float(stays)]
     row = result.row("test", "claim")
     assert row.items == 4
     assert row.base.value == pytest.approx(right["base"][claims].mean())

@@ -35,7 +35,7 @@ from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, every_layer
-from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
+from tests.experiments.diff.small import leads, measured, shaken, small_study, tiny_pair, values
 from tests.tiny import random_dictionary
 
 LAYERS = (0, 1)
@@ -203,11 +203,6 @@ def test_candidates_are_the_first_of_both_rankings_and_the_best_of_them_chosen(
     where = {"layer": first.layer, "feature": first.feature}
     assert values(rows, name="steered", **where) == pytest.approx(by_hand, abs=1e-8)
     assert values(rows, name="change", **where) == [change]
-
-
-def leads(ends: Sequence[torch.Tensor], asks: Sequence[Ask]) -> list[float]:
-    """Right minus wrong, from logits."""
-    return [float(end[ask.plus] - end[ask.minus]) for end, ask in zip(ends, asks, strict=True)]
 
 
 def test_controls_are_drawn_from_features_that_were_not_chosen(

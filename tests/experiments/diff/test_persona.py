@@ -12,9 +12,10 @@ from circuit_tracer.experiments.diff.controls import ControlsResult
 from circuit_tracer.experiments.diff.directions import Way
 from circuit_tracer.experiments.diff.doses import DosesResult
 from circuit_tracer.experiments.diff.features import FeatureRow, FeaturesResult
-from circuit_tracer.experiments.diff.report import DiffReport, Verdict
+from circuit_tracer.experiments.diff.report import DiffReport
 from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.diff.verdict import judge_persona
+from circuit_tracer.experiments.kit.results import Verdict
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Interval
 from circuit_tracer.graphs.graph import Identity
 

@@ -14,7 +14,7 @@ from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import SIDES
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
-from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
+from tests.experiments.diff.small import leads, measured, shaken, small_study, tiny_pair, values
 from tests.tiny import random_dictionary
 
 
@@ -93,13 +93,10 @@ def test_answers_under_replacement_are_those_of_hooked_mlps(tmp_path: Path) -> N
     right = {}
     for side in SIDES:
         ends = [replaced_logits(study.model(side), dictionary, ask.ids) for ask in study.located]
-        leads = [
-            float(end[ask.plus] - end[ask.minus])
-            for end, ask in zip(ends, study.located, strict=True)
-        ]
+        contrasts = leads(ends, study.located)
         found = values(rows, model=side, name=f"replaced by {one.name}")
-        assert found == pytest.approx(leads, abs=1e-8)
-        right[side] = np.mean(np.array(leads) > 0)
+        assert found == pytest.approx(contrasts, abs=1e-8)
+        right[side] = np.mean(np.array(contrasts) > 0)
     assert len(one.layers) == 3
     assert one.right_base_replaced.value == pytest.approx(right["base"])
     assert one.right_tuned_replaced.value == pytest.approx(right["tuned"])

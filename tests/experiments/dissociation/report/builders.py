@@ -11,7 +11,6 @@ from circuit_tracer.experiments.dissociation.results import (
     Behaviour,
     Family,
     FamilyBehaviour,
-    Finding,
     Inconsistent,
     Report,
     Verdict,
@@ -36,6 +35,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     TruthResult,
     TruthRow,
 )
+from circuit_tracer.experiments.kit.results import Finding
 from circuit_tracer.graphs import Identity
 from circuit_tracer.graphs.bootstrap import Interval
 
@@ -294,9 +294,9 @@ def report(**changes: object) -> Report:
         swap=swap(),
         truth=truth(),
         verdict=Verdict(
-            "one recall, two read-outs",
-            "Both answers rest on the same recalled fact: ... (made up for the tests).",
-            (
+            headline="one recall, two read-outs",
+            paragraph="Both answers rest on the same recalled fact: ... (made up for the tests).",
+            findings=(
                 Finding("swap", "yes", "The verdict follows."),
                 Finding("stores", "no", "Early stores are shared."),
                 Finding("read-outs", "yes", "Late read-outs are separate."),
