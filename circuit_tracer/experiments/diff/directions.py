@@ -28,10 +28,10 @@ from circuit_tracer.models.devices import on_device
 
 Way = Literal["restore", "induce"]
 """Right answers brought back to the tuned model, or wrong ones brought to the base."""
-SIZES = tuple(2 ** (i / 2) / 4 for i in range(9))
-"""That are tried: a quarter to four times the size of the shift; then between these."""
-REFINED = 3
-"""How often the gap between a size that is allowed and one that is not is halved."""
+SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""That are tried, in sizes of the shift; then some up to where the loss meets its limit."""
+REFINED, AIM, LEAST = 3, 0.97, 1e-3
+"""How many of these, and in limits: the loss that they aim at, and what any lower one counts as."""
 Edits = Float[np.ndarray, "n S d"]
 
 
@@ -117,22 +117,25 @@ def choose_sizes(
     """How many times each direction is to be taken: the size of the most right answers, or wrong
     ones where they are to be induced, that adds at most `limit` to the loss.
 
-    Sizes are gone through from below, each direction until its loss is over the limit.
+    Sizes are gone through from below, each direction until its loss is over the limit; then where a
+    straight line between the logarithms of sizes and losses meets the limit.
     """
     count, sign = len(directions), 1 if way == "restore" else -1
     unedited = trials.answers(asks, np.zeros((1, *directions.shape[1:]))).contrast
     chosen = Chosen(np.zeros(count), np.full(count, (sign * unedited > 0).mean()))
     allowed, refused = np.zeros(count), np.full(count, np.inf)
+    low, high = np.zeros(count), np.zeros(count)  # their losses, in limits
 
     def allowed_of(which: Ints, sizes: Floats) -> Ints:
         """Some directions at a size each: those whose loss allows it; the better ones are kept."""
         if not len(which):
             return which
         edits = directions[which] * sizes[:, None, None]
-        passed = trials.losses(edits).mean(1) <= limit
-        refused[which[~passed]] = sizes[~passed]
+        losses = trials.losses(edits).mean(1) / limit
+        passed = losses <= 1
+        refused[which[~passed]], high[which[~passed]] = sizes[~passed], losses[~passed]
         which, sizes = which[passed], sizes[passed]
-        allowed[which] = sizes
+        allowed[which], low[which] = sizes, losses[passed].clip(LEAST)
         if len(which):
             share = (sign * trials.answers(asks, edits[passed]).contrast > 0).mean(1)
             better = share > chosen.shares[which]
@@ -144,5 +147,7 @@ def choose_sizes(
         live = allowed_of(live, np.full(len(live), size))
     for _ in range(REFINED):
         between = np.flatnonzero((allowed > 0) & np.isfinite(refused))
-        allowed_of(between, np.sqrt(allowed * refused)[between])
+        start, end = np.log(low[between]), np.log(high[between])
+        part = ((np.log(AIM) - start) / (end - start)).clip(0, 1)
+        allowed_of(between, allowed[between] ** (1 - part) * refused[between] ** part)
     return chosen

@@ -30,8 +30,6 @@ from circuit_tracer.experiments.kit.statistics import known_mean, share
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
 
-CHOOSING, QUICK_CHOOSING = 48, 16
-"""Documents on which an edit's loss is limited."""
 TOGETHER = 8
 """Edits that share passes."""
 SIDE_OF: dict[Way, Side] = {"restore": "tuned", "induce": "base"}
@@ -85,11 +83,8 @@ class Testing:
     ) -> None:
         self._study, self._scale = study, ranking.scale
         layers = ranking.dictionary.numbers
-        few = QUICK_CHOOSING if study.settings.quick else CHOOSING
         models = {way: study.model(side) for way, side in SIDE_OF.items()}
         self._trials = {way: Trials(one, layers, study.texts) for way, one in models.items()}
-        texts = study.texts[:few]
-        self._choosing = {way: Trials(one, layers, texts) for way, one in models.items()}
         self.asks = study.some_asks("test", families=families)
         family = np.array([ask.family for ask in self.asks])
         self._of_family = {one: family == one for one in dict.fromkeys(family.tolist())}
@@ -130,7 +125,7 @@ class Testing:
     def _chosen(self, way: Way, candidates: Sequence[Candidate]) -> Chosen:
         asks, limit = self._study.some_asks("selection"), self._study.spec.loss_limit
         directions = self._directions(way, candidates)
-        return choose_sizes(self._choosing[way], asks, directions, way, limit=limit)
+        return choose_sizes(self._trials[way], asks, directions, way, limit=limit)
 
     def _directions(self, way: Way, candidates: Sequence[Candidate]) -> Edits:
         """(n, S, d) of the shift's size, pointing where a way goes."""
