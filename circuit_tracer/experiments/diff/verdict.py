@@ -27,7 +27,7 @@ that are the same for all prompts, on test topics:
 
 From these:
 
-* *nothing to restore*: test topics did not surely lose answers;
+* *nothing to restore*: test topics did not surely lose answers, or fewer than `LOST`;
 * *model identity*: restored, by features of which one is constant;
 * *persona*: restored, above controls, induced, and in the base;
 * *unclear*: restored and above controls, but not induced, or not in the base;
@@ -149,7 +149,8 @@ def judge_persona(report: DiffReport) -> tuple[str, tuple[Finding, ...]]:
     if ten is None or one is None:
         return "", ()
     leading = features.row(*one.features[0])
-    if not math.isfinite(ten.share.value):
+    answers = report.behaviour and report.behaviour.row("test", report.main).change.value
+    if not math.isfinite(ten.share.value) or (answers is not None and answers > -LOST):
         sentence = HEADLINES["nothing to restore"].removeprefix("no persona: ")
         return HEADLINES["nothing to restore"], (Finding("restored", "no", sentence),)
     rules = (*_on_edits(ten, one, controls), _known(leading))
