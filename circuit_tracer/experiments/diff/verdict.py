@@ -149,8 +149,9 @@ def judge_persona(report: DiffReport) -> tuple[str, tuple[Finding, ...]]:
     if ten is None or one is None:
         return "", ()
     leading = features.row(*one.features[0])
-    answers = report.behaviour and report.behaviour.row("test", report.main).change.value
-    if not math.isfinite(ten.share.value) or (answers is not None and answers > -LOST):
+    answers = report.behaviour
+    kept = answers is not None and answers.row("test", report.main).change.value > -LOST
+    if kept or not math.isfinite(ten.share.value):
         sentence = HEADLINES["nothing to restore"].removeprefix("no persona: ")
         return HEADLINES["nothing to restore"], (Finding("restored", "no", sentence),)
     rules = (*_on_edits(ten, one, controls), _known(leading))
