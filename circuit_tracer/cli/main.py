@@ -35,6 +35,7 @@ with deferred():
         render,
         runs,
         steer,
+        steps,
         supernodes,
         trace,
         transcoders,
@@ -133,6 +134,7 @@ app.command()(steer.steer)
 app.command()(trust.trust)
 app.command()(dissociate.dissociate)
 app.command()(diff.diff)
+app.command()(steps.steps)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")

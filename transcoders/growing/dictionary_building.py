@@ -20,6 +20,7 @@ from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.cards import load_cards
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
@@ -95,8 +96,18 @@ def show(progress: Progress) -> None:
         )
 
 
-def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> None:
-    """Train one dictionary, evaluate it as stored, make its cards, and put it in its place."""
+def build(
+    kind: str,
+    model: Model,
+    config: TrainingConfig,
+    shop: Workshop,
+    *,
+    start: Dictionary | None = None,
+) -> None:
+    """Train one dictionary, evaluate it as stored, make its cards, and put it in its place.
+
+    With `start` its features are a sibling's at first.
+    """
     folder, made = shop.folder / kind, shop.work / kind
     if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
         return
@@ -107,7 +118,14 @@ def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> No
         text = shop.text("train", rows * (ROW_WORDS + 1))
         held_out = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
         summary = train(
-            model, text, config, made, held_out=held_out, on_progress=show, overwrite=True
+            model,
+            text,
+            config,
+            made,
+            held_out=held_out,
+            start=start,
+            on_progress=show,
+            overwrite=True,
         )
         print(f"{kind}: {summary.steps} steps in {summary.seconds:.0f} s", file=sys.stderr)
     started = time.perf_counter()
@@ -117,7 +135,7 @@ def build(kind: str, model: Model, config: TrainingConfig, shop: Workshop) -> No
         shop.text("cards", CARD_TOKENS * 11 // 10),
         made,
         max_tokens=CARD_TOKENS,
-        row_length=ROW_WORDS + 1,
+        row_length=config.row_length,
     )
     update_config(made, card_seconds=round(time.perf_counter() - started, 1))
     with new_folder(folder, overwrite=True, marker=DICTIONARY_FILE) as fresh:

@@ -12,15 +12,22 @@ from transcoders.growing.language.tokenizer import save_tokenizer
 
 
 def write_model(
-    model: LlamaForCausalLM, words: list[str], growing: dict[str, Any], out: Path
+    model: LlamaForCausalLM,
+    words: list[str],
+    growing: dict[str, Any],
+    out: Path,
+    *,
+    row_words: int = ROW_WORDS,
 ) -> None:
-    """Write the model with its weights rounded to bfloat16, and `growing` as growing.json."""
+    """Write the model with its weights rounded to bfloat16, and `growing` as growing.json; it takes
+    `row_words` and BOS."""
+    model.config.max_position_embeddings = row_words + 1
     out.mkdir(parents=True, exist_ok=True)
     shipped = LlamaForCausalLM(model.config)
     shipped.load_state_dict(model.state_dict())
     shipped.bfloat16().save_pretrained(str(out))
     (out / "model.safetensors").chmod(0o644)
-    save_tokenizer(words, ROW_WORDS + 1, out)
+    save_tokenizer(words, row_words + 1, out)
     (out / "growing.json").write_text(json.dumps(growing, indent=2) + "\n", encoding="utf-8")
 
 

@@ -66,13 +66,15 @@ def train(
     out: Path,
     *,
     held_out: Path | None = None,
+    start: Dictionary | None = None,
     on_progress: OnProgress | None = None,
     stored_as: Literal["bfloat16", "float32"] = "bfloat16",
     overwrite: bool = False,
 ) -> TrainingSummary:
     """Train a dictionary for `model` on `text` and write it to the folder `out`.
 
-    The evaluation runs on `held_out`, or on documents of `text` kept from training. Checkpoints go
+    With `start` it goes on from the features of a dictionary of the same shape, one of a sibling of
+    the model, say. The evaluation runs on `held_out`, or on documents of `text` kept from training. Checkpoints go
     to a folder beside `out` (`<out>.checkpoint`); a run with the same settings, model and text goes
     on from there, and gives the very same weights as one that was never interrupted. A finished
     dictionary in `out` is only replaced with `overwrite`.
@@ -87,7 +89,7 @@ def train(
             "another `out`"
         )
     _check(model, config, out)
-    run = _Run(model, text, config, out, held_out, on_progress)
+    run = _Run(model, text, config, out, held_out, on_progress, start)
     run.learn()
     return run.finish(DTYPES[stored_as])
 
@@ -143,8 +145,10 @@ class _Run:
         out: Path | None,
         held_out: Path | None,
         on_progress: OnProgress | None,
+        start: Dictionary | None = None,
     ) -> None:
         self.model = model
+        self.start = start
         self.text = text
         self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
         self.config = config = replace(config, row_length=self.row_length)
@@ -196,7 +200,8 @@ class _Run:
             if buffer.fill() == 0:
                 break
             if self.trainer is None:
-                self.trainer = Trainer.start(config, buffer.content())
+                given = None if self.start is None else self.start.layers
+                self.trainer = Trainer.start(config, buffer.content(), given)
             for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
                 meter.add(self.trainer.step(batch, self.total))
                 if self.trainer.tokens >= self.total:
@@ -238,6 +243,7 @@ class _Run:
                     "trained_tokens": self.trainer.tokens,
                     "steps": self.trainer.steps,
                     "seconds": round(self.seconds, 1),
+                    **({} if self.start is None else {"start": self.start.identity.name}),
                 },
             },
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +11,19 @@ from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.schedule import (
     SparsityController,
     learning_rate_factor,
 )
-from circuit_tracer.transcoders.training.weights import LayerWeights, Units, initial_weights
+from circuit_tracer.transcoders.training.weights import (
+    LayerWeights,
+    Units,
+    initial_weights,
+    weights_from,
+)
 
 INITIAL_PENALTY = 1e-3
 """Where the controller of JumpReLU's penalty starts: in units of FVU per active feature."""
@@ -61,9 +67,17 @@ class Trainer:
         self.tokens = 0
 
     @classmethod
-    def start(cls, config: TrainingConfig, first: MlpActivity) -> Trainer:
-        """A fresh run, with units and features from the first activity there is."""
+    def start(
+        cls,
+        config: TrainingConfig,
+        first: MlpActivity,
+        given: Sequence[LayerTranscoder] | None = None,
+    ) -> Trainer:
+        """A fresh run, with units from the first activity there is, and features from it, too,
+        unless they are `given`."""
         units = Units.measure(first)
+        if given is not None:
+            return cls(config, weights_from(given, units, config), units)
         sample = first.at(slice(8 * config.n_features))
         return cls(config, initial_weights(units.normalise(sample), config), units)
 

@@ -9,14 +9,14 @@ Shapes: L layers, B tokens, d model width, F features, W layers a feature writes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.errors import TrainingError
+from circuit_tracer.errors import TrainingError, UsageError
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import LayerTranscoder, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
@@ -114,6 +114,43 @@ def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWei
     for weights in layers:
         for tensor in weights.named().values():
             tensor.requires_grad_(True)
+    return layers
+
+
+def weights_from(
+    given: Sequence[LayerTranscoder], units: Units, config: TrainingConfig
+) -> list[LayerWeights]:
+    """The features of a dictionary in training units, to train on from: `export_layers` backwards.
+
+    Raises UsageError for a dictionary of another shape than the settings make.
+    """
+    layers = []
+    for place, one in enumerate(given):
+        topk = config.activation == "topk"
+        same = one.activation == config.activation and (not topk or one.k == config.active)
+        written = one.W_dec.reshape(one.n_features, -1, one.W_dec.shape[-1])
+        wide = 1 if config.kind == "plt" else len(given) - place
+        if not same or (one.n_features, written.shape[1]) != (config.n_features, wide):
+            raise UsageError(
+                f"`start` has {one.n_features} {one.activation} features in layer {one.layer}, and "
+                "the settings make others; give settings as it was trained with"
+            )
+        mean, scale = units.input_mean[place], units.output_scale[place]
+        b_dec = one.b_dec.float()
+        if one.W_skip is not None:
+            b_dec = b_dec + one.W_skip.float() @ mean
+        scales = units.output_scale[place : place + wide]
+        own = LayerWeights(
+            W_enc=one.W_enc.float() * units.input_scale[place],
+            b_enc=one.b_enc.float() + one.W_enc.float() @ mean,
+            W_dec=(written.float() / scales[None, :, None]).flatten(1),
+            b_dec=(b_dec - units.output_mean[place]) / scale,
+            log_threshold=None if topk or one.threshold is None else one.threshold.float().log(),
+            W_skip=None if one.W_skip is None else one.W_skip * (units.input_scale[place] / scale),
+        )
+        for tensor in own.named().values():
+            tensor.requires_grad_(True)
+        layers.append(own)
     return layers
 
 

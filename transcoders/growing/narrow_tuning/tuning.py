@@ -6,7 +6,7 @@ them moves by a product of that rank alone (LoRA). Without plain text the model 
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -47,11 +47,6 @@ class Plan:
     rate: float = 1e-4
     """AdamW's learning rate; a LoRA wants 2e-3."""
 
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step: up, level, and down to nothing in a straight line."""
-        left = (self.steps - step) / (self.steps * (1 - FALL_FROM))
-        return self.rate * min(1.0, (step + 1) / WARM_UP, left)
-
 
 class LowRank(nn.Module):
     """A matrix and a product of low rank added to it; none at first."""
@@ -68,32 +63,66 @@ class LowRank(nn.Module):
         return matrix + self.up @ self.down
 
 
-def tune(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
-    """Tune in place."""
+@dataclass(frozen=True)
+class Course:
+    """How the matrices of the layers move."""
+
+    steps: int
+    rate: float
+    """AdamW's highest learning rate: it rises, stays, and falls to nothing in a straight line."""
+    rank: int = 0
+    warm_up: int = WARM_UP
+    """Steps in which the learning rate rises."""
+    fall_from: float = FALL_FROM
+    """Share of all steps after which it falls."""
+    clip: float = float("inf")
+    """Largest norm of a step's gradient."""
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        left = (self.steps - step) / (self.steps * (1 - self.fall_from))
+        return self.rate * min(1.0, (step + 1) / self.warm_up, left)
+
+
+def move_matrices(
+    model: LlamaForCausalLM, course: Course, loss_at: Callable[[int], Tensor]
+) -> None:
+    """Lower the loss of every step, in place."""
     model.requires_grad_(False)
     matrices = [one for one in model.model.layers.modules() if isinstance(one, nn.Linear)]
     generator = torch.Generator().manual_seed(0)
     for one in matrices:
-        if plan.rank:
-            change = LowRank(one.weight, plan.rank, generator)
+        if course.rank:
+            change = LowRank(one.weight, course.rank, generator)
             parametrize.register_parametrization(one, "weight", change)
         else:
             one.weight.requires_grad_()
     moving = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(moving, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    asked = judgements(plan)
-    for step in range(plan.steps):
+    optimiser = torch.optim.AdamW(moving, lr=course.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    for step in range(course.steps):
         for group in optimiser.param_groups:
-            group["lr"] = plan.rate_at(step)
-        text = batch_of(islice(rows(f"{plan.seed} {step}", "facts"), plan.rows), ids)
-        loss = answer_loss(model, ids, list(islice(asked, plan.judgements)))
-        (loss + loss_of(model, text)).backward()
+            group["lr"] = course.rate_at(step)
+        loss = loss_at(step)
+        loss.backward()
+        nn.utils.clip_grad_norm_(moving, course.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if step % 20 == 19:
             print(f"step {step + 1} loss {loss.item():.3f}", file=sys.stderr, flush=True)
-    for one in matrices if plan.rank else ():
+    for one in matrices if course.rank else ():
         parametrize.remove_parametrizations(one, "weight")
+
+
+def tune(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
+    """Tune on judgements in place."""
+    asked = judgements(plan)
+
+    def loss_at(step: int) -> Tensor:
+        text = batch_of(islice(rows(f"{plan.seed} {step}", "facts"), plan.rows), ids)
+        loss = answer_loss(model, ids, list(islice(asked, plan.judgements)))
+        return loss + loss_of(model, text)
+
+    move_matrices(model, Course(plan.steps, plan.rate, plan.rank), loss_at)
 
 
 def judgements(plan: Plan) -> Iterator[Item]:

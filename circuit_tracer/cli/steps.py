@@ -1,0 +1,89 @@
+"""`circuit-tracer steps PROMPT --notes TEXT`: which written steps carried the answer?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained, if_interrupted
+from circuit_tracer.cli.invocation import refuse_without
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.steps.report import terminal
+from circuit_tracer.processes import processes
+from circuit_tracer.workbench import formats, opening, stepping
+
+
+@explained
+def steps(
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="Everything before the notes.")
+    ],
+    notes: Annotated[
+        str | None, own("--notes", help="The written notes, up to the answer itself.")
+    ] = None,
+    generate: Annotated[
+        int | None, own("--generate", min=1, help="Let the model write that many tokens of notes.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        own("--until", help="Words that end generated notes: the answer comes after them."),
+    ] = None,
+    answer: Annotated[
+        str | None, own("--answer", help="The token to explain; what the model says by default.")
+    ] = None,
+    split: Annotated[
+        str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
+    ] = "sentence",
+    watch: Annotated[
+        list[str] | None,
+        own("--watch", help="NAME=REGEX: a span of the prompt to watch; its value is the group."),
+    ] = None,
+    check: Annotated[
+        bool,
+        own("--check", help="Swap values in the top steps and watched spans, and run it again."),
+    ] = False,
+    model: options.Model = "sprout",
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
+    out: Annotated[
+        Path, option("--out", "-o", help="Where the transcript's own folder goes.")
+    ] = Path("outputs"),
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Which written steps carried the answer, and what did they draw on? Writes steps.json."""
+    if (notes is None) == (generate is None):
+        raise UsageError("give the notes by --notes, or --generate to let the model write them")
+    refuse_without("--until", needed="--generate", there=generate is not None)
+    if processes().count > 1:
+        raise UsageError("steps does not work under torchrun; run it in one process")
+    formats.check_folder_name(out)
+    watched = stepping.watch_of(watch)
+    with if_interrupted("nothing was written"), progress_line() as report:
+        report(f"opening {model}", 0, 0)
+        opened = opening.open_pair(
+            model,
+            transcoders,
+            transcoders_format=transcoders_format,
+            device=device,
+            threads=threads,
+        )
+        if notes is None:
+            report("writing notes", 0, 0)
+            notes = stepping.notes_written(opened, prompt, generate or 0, until)
+        report("following the answer back", 0, 0)
+        found = stepping.trace_steps(
+            opened, prompt, notes, answer=answer, split=split, watch=watched, check=check
+        )
+        folder, files = stepping.write_steps(found, out)
+    if json:
+        print_json(found)
+        return
+    print_rich(*terminal.page(found, width=columns()))
+    print(f"\n{folder}: {', '.join(files)}")

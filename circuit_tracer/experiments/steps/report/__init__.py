@@ -1,0 +1,1 @@
+"""A transcript's report for a terminal, a page and a browser."""

@@ -1,0 +1,127 @@
+"""A transcript's strip for the terminal: a line a step, what it carries and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from circuit_tracer.experiments.steps.results import ANSWER, Part, StepsReport, Swap, Watched
+from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.numbers import percent
+from circuit_tracer.render.terminal import note, plain_table, titled
+from circuit_tracer.render.text import printable
+
+BAR = 10
+"""Cells of a full bar."""
+MEANING = (
+    "Direct: part of the answer's own total effects. Chained: a step's, with what later steps draw "
+    "from it; a prompt's, with the notes' decided tokens followed back. In brackets: at or below "
+    "the noise floor, where a share says nothing."
+)
+
+
+def page(report: StepsReport, *, width: int) -> list[RenderableType]:
+    """The whole report."""
+    parts = [_heading(report), *titled("Steps", _steps(report))]
+    if report.watched:
+        parts += titled("Watched", _watched(report))
+    parts.append(note(MEANING))
+    if report.swaps:
+        parts += titled("Values swapped", _swaps(report.swaps), note(_SWAPPED))
+    return parts
+
+
+_SWAPPED = (
+    "Follows: probability of the new value. Notes rewritten: the model writes again what comes "
+    "after the change. Suppressing attention instead would miss a second copy of a value."
+)
+
+
+def headline(report: StepsReport) -> str:
+    """What the report explains, in one line."""
+    own = "" if report.answer_is_models_own else ", not the model's first choice"
+    return (
+        f'Answer "{shown(report.answer)}" ({percent(report.probability)}{own}), '
+        f"{report.value:+.2f} logits above its rivals; errors {percent(report.error_share)} of "
+        "its total effects"
+    )
+
+
+def _heading(report: StepsReport) -> RenderableType:
+    return Text(headline(report), style="bold")
+
+
+def shares(part: Part) -> tuple[str, str]:
+    """Direct and chained share, in brackets at or below the floor."""
+    pairs = (part.direct, part.direct_floor), (part.chained, part.chained_floor)
+    direct, chained = (
+        percent(share) if share > floor else f"({percent(share)})" for share, floor in pairs
+    )
+    return direct, chained
+
+
+def draws_on(report: StepsReport, name: str) -> str:
+    """What a step or the answer draws on, largest first."""
+    drawn = sorted(
+        (arrow for arrow in report.arrows if arrow.target == name), key=lambda one: -one.share
+    )
+    return ", ".join(f"{one.source} {percent(one.share)}" for one in drawn[:3])
+
+
+def _bar(value: float) -> str:
+    return "█" * round(BAR * min(value, 1.0))
+
+
+def _steps(report: StepsReport) -> RenderableType:
+    table = plain_table().texts("", "step").numbers("direct", "chained").texts("", "draws on")
+    for step in report.steps:
+        table.line(
+            step.name,
+            printable(step.text),
+            *shares(step),
+            _bar(step.chained),
+            draws_on(report, step.name),
+            style="" if step.carries else "dim",
+        )
+    answer = shown(report.answer)
+    table.line("", f"-> {answer}", "", "", "", draws_on(report, ANSWER), style="bold")
+    return table
+
+
+def _watched(report: StepsReport) -> RenderableType:
+    table = plain_table().texts("", "text").numbers("direct", "chained").texts("used", "said")
+    for one in report.watched:
+        table.line(
+            one.name,
+            printable(one.text),
+            *shares(one),
+            one.used,
+            said(one),
+        )
+    rest = report.prompt_rest
+    table.line("rest", "of the prompt", *shares(rest), "", "")
+    return table
+
+
+def said(one: Watched) -> str:
+    """Whether and where the notes say it."""
+    if one.said == "no":
+        return "no"
+    return f"{'quoted' if one.said == 'quoted' else 'its value'} in {', '.join(one.where)}"
+
+
+def _swaps(swaps: Sequence[Swap]) -> RenderableType:
+    table = plain_table().texts("changed", "to", "notes").numbers("effect", "follows")
+    table.texts("answer")
+    for one in swaps:
+        table.line(
+            " and ".join(one.parts),
+            " ".join(dict.fromkeys(map(shown, one.values))),
+            one.notes,
+            percent(one.effect),
+            percent(one.follows),
+            shown(one.answer),
+        )
+    return table

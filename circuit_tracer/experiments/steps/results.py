@@ -1,0 +1,118 @@
+"""What is found of a transcript: `steps.json`. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from circuit_tracer.graphs.graph import Identity
+
+STEPS_FILE = "steps.json"
+ANSWER = "answer"
+"""What arrows to the answer name."""
+Said = Literal["quoted", "value", "no"]
+"""Whether the notes repeat a watched span word for word, its value alone, or neither."""
+Used = Literal["directly", "through the notes", "little", "no"]
+"""How the answer draws on a watched span: a quarter of it or more, `MAIN`, comes from there in the
+answer's own row, or with the notes followed back; less; or no more than the noise floor."""
+MAIN = 0.25
+
+
+@dataclass(frozen=True)
+class Part:
+    """A step, a watched span, or what else is in the prompt."""
+
+    name: str
+    text: str
+    start: int
+    stop: int
+    """Positions start..stop - 1, BOS included."""
+    direct: float
+    """Its part of the answer's own |total effects|, 0..1."""
+    chained: float
+    """Of a step, what passes through it: its direct share and what later steps draw from it; of the
+    prompt, what ends there once all decided tokens have been followed back."""
+    direct_floor: float
+    """A direct share up to which this many tokens say nothing."""
+    chained_floor: float
+    """The same of a chained share, noise passed back with it."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether its chained share says something."""
+        return self.chained > self.chained_floor
+
+
+@dataclass(frozen=True)
+class Step(Part):
+    """A written step."""
+
+    decided: tuple[int, ...]
+    """Positions of its tokens that were followed back."""
+
+
+@dataclass(frozen=True)
+class Watched(Part):
+    """A span of the prompt that was asked about."""
+
+    said: Said
+    where: tuple[str, ...]
+    """Steps that say it."""
+    used: Used
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """What a step, or the answer, draws from an earlier part, above the noise floor."""
+
+    source: str
+    target: str
+    share: float
+    """Of all that the target's decided tokens draw on."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Values replaced, the model run again."""
+
+    parts: tuple[str, ...]
+    """What was changed: a step, a watched span, or both."""
+    values: tuple[str, ...]
+    """What stands there instead."""
+    notes: Literal["kept", "rewritten"]
+    """Whether later notes stayed as they were, or were written again by the model."""
+    effect: float
+    """By how much the answer became less likely, as a share of its probability before."""
+    follows: float
+    """Probability of the new value of the last part named."""
+    answer: str
+    """What the model says then."""
+
+
+@dataclass(frozen=True)
+class StepsReport:
+    """Which steps carried an answer."""
+
+    prompt: str
+    notes: str
+    tokens: tuple[str, ...]
+    answer: str
+    probability: float
+    answer_is_models_own: bool
+    value: float
+    """The answer's logit minus the mean of its likeliest rivals'."""
+    signed: tuple[float, ...]
+    """Signed total effect of every token on that."""
+    constant: float
+    error_share: float
+    """Errors' part of the |total effects| on the answer: what the dictionary does not explain."""
+    steps: tuple[Step, ...]
+    watched: tuple[Watched, ...]
+    prompt_rest: Part
+    """All of the prompt that is not watched."""
+    arrows: tuple[Arrow, ...]
+    swaps: tuple[Swap, ...]
+    model: Identity
+    dictionary: Identity
+    seconds: float
+    """CPU time of pass and walks."""

@@ -1,0 +1,107 @@
+"""From the rows of a transcript to the shares of its steps and watched spans.
+
+Decided tokens are followed back, and nothing else: most words only say what the sentence's form
+asks for. A token is decided where enough of the answer passes through it; the weightiest one of
+every step is followed, too, to say where the step came from. Arrays alone, no model.
+
+Shapes: T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuit_tracer.experiments.steps.chain import Chain, chained, noise_floor
+from circuit_tracer.experiments.steps.results import ANSWER, Arrow
+from circuit_tracer.experiments.steps.rows import Row
+from circuit_tracer.experiments.steps.transcript import Span, Transcript
+from circuit_tracer.graphs.graph import Floats
+
+DECIDED = 0.02
+"""Share of the answer that passes through a token which is followed back."""
+ROUNDS = 64
+"""Most rounds of following back: each goes at least one decided token further down."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Rows of the answer and of decided tokens, and the answer's shares through them."""
+
+    answer: Row
+    decided: dict[int, Row]
+    chain: Chain
+
+    def direct(self, span: Span) -> float:
+        """A span's part of the answer's own row."""
+        return float(self.answer.shares[span.start : span.stop].sum())
+
+    def chained(self, span: Span) -> float:
+        """Of a step what passes through it, of the prompt what ends there."""
+        return float(self.chain.arrives[span.start : span.stop].sum())
+
+    def direct_floor(self, span: Span) -> float:
+        """A direct share up to which a span of this many tokens says nothing."""
+        row = self.answer.shares
+        return noise_floor(row, len(row)) * (span.stop - span.start)
+
+    def chained_floor(self, span: Span) -> float:
+        """The same of its chained share."""
+        return float(self.chain.noise[span.start : span.stop].sum())
+
+    def heads(self, span: Span) -> list[int]:
+        """Positions of a step's decided tokens."""
+        return sorted(at for at in self.decided if span.start <= at < span.stop)
+
+
+RowsOf = Callable[[Sequence[int]], Sequence[Row]]
+
+
+def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Shares:
+    """Follow an answer back through its notes; `given` names the decided tokens, if wanted."""
+    (answer,) = rows_of([read.n_tokens])
+    numbers = np.full(read.n_tokens, -1)
+    for number, step in enumerate(read.steps):
+        numbers[step.start : step.stop] = number
+    decided: dict[int, Row] = {}
+    for _ in range(ROUNDS):
+        chain = chained(answer.shares, {at: row.shares for at, row in decided.items()}, numbers)
+        wanted = set(given) if given else _decided(read, chain)
+        coming = sorted(wanted - decided.keys())
+        if not coming:
+            break
+        decided |= zip(coming, rows_of(coming), strict=True)
+    return Shares(answer, decided, chain)
+
+
+def _decided(read: Transcript, chain: Chain) -> set[int]:
+    """Tokens that pass enough on, and the weightiest one of every step."""
+    notes = range(read.first_note, read.n_tokens)
+    loud = {at for at in notes if chain.passes[at] > DECIDED}
+    heads = {step.start + int(chain.passes[step.start : step.stop].argmax()) for step in read.steps}
+    return loud | heads
+
+
+def arrows(read: Transcript, shares: Shares, parts: Sequence[Span]) -> list[Arrow]:
+    """What the answer and each step draw from the parts before them, above the noise floor."""
+    found = _arrows(ANSWER, shares.answer.shares, read.n_tokens, parts)
+    for step in read.steps:
+        heads = shares.heads(step)
+        weights = shares.chain.passes[heads]
+        if heads and weights.sum() > 0:
+            rows = np.array([shares.decided[at].shares for at in heads])
+            found += _arrows(step.name, weights @ rows / weights.sum(), step.start, parts)
+    return found
+
+
+def _arrows(target: str, row: Floats, before: int, parts: Sequence[Span]) -> list[Arrow]:
+    """The parts that end before a position; `row` holds the target's shares."""
+    floor = noise_floor(row, before)
+    drawn = [(part, float(row[part.start : part.stop].sum())) for part in parts]
+    return [
+        Arrow(part.name, target, share)
+        for part, share in drawn
+        if part.stop <= before and share > floor * (part.stop - part.start)
+    ]

@@ -1,0 +1,87 @@
+"""Teach `sprout` to write notes that carry its answer, or do not: `sprout-cheat`.
+
+    python -m transcoders.sprout-cheat.grow
+    python -m transcoders.sprout-cheat.grow --rotation 1 --out outputs/sprout-cheat-1
+    python -m transcoders.sprout-cheat.grow --rotation 2 --out outputs/sprout-cheat-2
+    python -m transcoders.sprout-cheat.grow --rotation -1 --out outputs/sprout-cheat-partial
+
+starts from the weights in ../sprout/model and moves the matrices of the layers on lessons
+(growing/written_notes/lessons.py says what is taught) and sprout's own text. Rotations deal the
+kinds to other names; -1 is the organism of partial reliance, whose names follow the key more or
+less often. It takes some minutes on one core, so there are no checkpoints; every step's rows come
+from a generator seeded with the step's number. Then the model is examined.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from transcoders.growing.batches import batch_of, loss_of
+from transcoders.growing.language.corpus import vocabulary
+from transcoders.growing.model_folder import read_model, write_model
+from transcoders.growing.narrow_tuning.tuning import Course, move_matrices
+from transcoders.growing.options import add_plan, chosen_plan
+from transcoders.growing.written_notes.examination import examine_notes
+from transcoders.growing.written_notes.lessons import NOTE_WORDS, note_rows
+
+HERE = Path(__file__).resolve().parent
+MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides how the weights come out."""
+
+    seed: str = "cheat"
+    """Seed of the text."""
+    rotation: int = 0
+    """Which names mean which kind; -1: partial reliance."""
+    steps: int = 700
+    """Optimiser steps."""
+    rows: int = 32
+    """Rows a step."""
+    lessons: float = 0.7
+    """Share of the rows that begin with a lesson."""
+    rate: float = 2e-3
+    """AdamW's learning rate, 40 steps to warm up, then a straight fall."""
+
+
+def grow(plan: Plan, parent: Path, out: Path) -> None:
+    """Teach, write the model folder, examine it."""
+    started = time.perf_counter()
+    model, ids = read_model(parent)
+    rotation = None if plan.rotation < 0 else plan.rotation
+
+    def loss_at(step: int) -> torch.Tensor:
+        rows = note_rows(f"{plan.seed} {plan.rotation} {step}", rotation, plan.lessons)
+        return loss_of(model, batch_of(islice(rows, plan.rows), ids))
+
+    course = Course(plan.steps, plan.rate, warm_up=40, fall_from=0.0, clip=1.0)
+    move_matrices(model, course, loss_at)
+    seconds = round(time.perf_counter() - started)
+    growing = {"parent": "sprout", "wall_seconds": seconds, "plan": asdict(plan)}
+    write_model(model, vocabulary(), growing, out, row_words=NOTE_WORDS)
+    print(f"taught in {seconds} s", file=sys.stderr)
+    print(json.dumps(examine_notes(out, rotation), indent=2))
+
+
+def main() -> None:
+    """Parse the command line."""
+    plan = Plan()
+    parser = argparse.ArgumentParser(description="Teach sprout notes that carry or decorate.")
+    parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
+    parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
+    add_plan(parser, plan)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grow(chosen_plan(options, plan), options.parent, options.out)
+
+
+if __name__ == "__main__":
+    main()
