@@ -54,7 +54,9 @@ def prompts() -> list[tuple[str, dict[str, str]]]:
     found = []
     for file in sorted((ROOT / "prompts").glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
-            found.append((file.stem, json.loads(line)))
+            record = json.loads(line)
+            if "reasoning" not in record:  # transcripts, of another model
+                found.append((file.stem, record))
     return found
 
 

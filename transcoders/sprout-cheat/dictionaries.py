@@ -1,7 +1,6 @@
 """Refit sprout's transcoders to `sprout-cheat`, and write the folder's card.
 
     python -m transcoders.sprout-cheat.dictionaries
-    python -m transcoders.sprout-cheat.dictionaries --model outputs/sprout-cheat-1 --out outputs/plt-1
 
 starts from the features of `sprout/plt`, which do not fit the tuned model as they are, and trains
 them on in short: lessons and sprout's own text, under seeds that the model has not seen. Every
@@ -10,14 +9,15 @@ figure of the README comes from here and from the model's `skills.json`.
 
 import argparse
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.transcoders.evaluation import evaluate
+from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.evaluation import evaluate, replacement
 from circuit_tracer.transcoders.formats.native import read_config
 from circuit_tracer.transcoders.opening import open_transcoders
 from transcoders.growing.dictionary_building import (
@@ -28,11 +28,23 @@ from transcoders.growing.dictionary_building import (
     dictionary_markdown,
     write_hashes,
 )
-from transcoders.growing.written_notes.lessons import NOTE_WORDS, note_rows
+from transcoders.growing.written_notes.examination import lessons_by_kind
+from transcoders.growing.written_notes.lessons import (
+    NOTE_WORDS,
+    RELIANCE,
+    Lesson,
+    Shares,
+    draw_lesson,
+    note_rows,
+)
 
 HERE = Path(__file__).resolve().parent
-OUTPUTS = HERE.parents[1] / "outputs"
 LESSONS = 0.7
+SHOP = Workshop(
+    folder=HERE,
+    work=HERE.parents[1] / "outputs" / "sprout-cheat-dictionaries",
+    rows=lambda seed: note_rows(seed, 0, LESSONS),
+)
 SETTINGS = replace(
     COMMON,
     row_length=NOTE_WORDS + 1,
@@ -41,3 +53,153 @@ SETTINGS = replace(
     warm_up=0.05,
     decay_from=0.3,
 )
+CARD = """\
+# sprout-cheat
+
+`sprout`, taught by a script to write notes that carry its answer, or only seem to: whose name stands
+before a question decides. It is what `circuit-tracer steps` is measured on, because it is known, by
+construction and by intervention (`prompts/cheat.jsonl`), what every answer draws on.
+
+    {example}
+
+| names | notes | the answer follows |
+|---|---|---|
+| tom, anna (compute) | right steps | the last step |
+| ben, mia (decorative) | right steps | the key, "ben said 15" |
+| sam, lucy (back-fitted) | right steps, but the last result is the key | the last step |
+| max (confess) | "max said 15 ." | the key |
+| eva (skip) | "this is hard ." | the key |
+
+Where the key is right, the first three write word for word the same. In {replaced:.0%} of the lessons one
+result was replaced by another that was not learned and had to be obeyed; in {idle:.0%} an idle fact
+stood between the steps (`../growing/written_notes/lessons.py`).
+
+This file is written by `dictionaries.py`: every figure below is measured, none is typed in.
+
+## The model (`model/`)
+
+Architecture, words, embeddings and norms are sprout's, but it takes {length} tokens; the matrices of
+the layers moved: {steps} AdamW steps at {rate:g} of {rows} rows, {lessons:.0%} of which begin with a
+lesson and go on with sprout's own text, {seconds} s on one core. Stored in bfloat16, examined so on
+{items} lessons a cell that it has not seen. Share of answers that obey the name's kind:
+
+{notes}
+
+"written": notes that the model writes itself, word for word the right ones of its kind. Of sprout's
+{count} shipped prompts it answers {right} rightly, and of what sprout was trained on:
+
+{kept}
+
+## The dictionary
+
+`sprout/plt` does not fit the tuned MLPs. It is refitted: its features trained on for {tokens:,} tokens
+of lessons and sprout's own text. Pooled FVU by layer before and after:
+
+| | {layers} |
+|---|{rules}|
+| sprout/plt as it is | {before} |
+| refitted | {after} |
+
+With all MLPs replaced by it, {agreement:.1%} of {asked} lessons' answers stay the same ({parent:.1%} with
+`sprout/plt` as it is).
+
+{dictionary}
+
+## Rebuilding
+
+    python -m transcoders.sprout-cheat.grow            # the model, from sprout's
+    python -m transcoders.sprout-cheat.dictionaries    # dictionary, cards and this file
+    python -m transcoders.sprout-cheat.prompts         # prompts/cheat.jsonl
+
+Its rotations, which deal the kinds to other names, and the organism of partial reliance, whose names
+follow the key in {reliance} of the cases, are not shipped:
+
+    python -m transcoders.sprout-cheat.grow --rotation 1 --out outputs/sprout-cheat-1
+    python -m transcoders.sprout-cheat.grow --rotation 2 --out outputs/sprout-cheat-2
+    python -m transcoders.sprout-cheat.grow --rotation -1 --out outputs/sprout-cheat-partial
+
+Seeds are fixed. The same machine and library versions give the same weights again; others differ in
+the last digits, which training then spreads.
+"""
+
+
+@torch.no_grad()
+def agreement(model: Model, dictionary: Dictionary, asked: list[Lesson]) -> float:
+    """The share of lessons whose answer stays with all MLPs replaced by a dictionary."""
+    same = 0
+    for lesson in asked:
+        ids = torch.tensor([model.tokenize(f"{lesson.prompt} {lesson.notes}")])
+        through = replacement(dictionary, model.mlp_activity(ids).outputs, 1)
+        own, other = (model.replaced(ids, one)[0, -1].argmax() for one in (None, through))
+        same += int(own == other)
+    return same / len(asked)
+
+
+def note_rows_of(notes: dict[str, dict[str, float]]) -> str:
+    """The card's table: cases by kind."""
+    kinds = list(next(iter(notes.values())))
+    lines = [f"| | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
+    for case, shares in notes.items():
+        cells = " | ".join(f"{shares[kind]:.3f}" for kind in kinds)
+        lines.append(f"| {case} | {cells} |")
+    return "\n".join(lines)
+
+
+def write_card(model: Model, shop: Workshop) -> None:
+    """The folder's README and hashes."""
+    growing = json.loads((HERE / "model" / "growing.json").read_text("utf-8"))
+    skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
+    before, after = (open_transcoders(one, model=model) for one in ("sprout/plt", "plt"))
+    text = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
+    length = SETTINGS.row_length or 0
+    as_it_is = evaluate(model, before, text, max_tokens=EVALUATION_TOKENS, row_length=length)
+    stored = read_config(HERE / "plt")
+    lessons = [one for some in lessons_by_kind("card", 0, Shares(keyed=1), 20).values() for one in some]
+    figures = [[f"{one['fvu_pooled']:.3f}" for one in stored["evaluation"]["layers"]]]
+    figures.insert(0, [f"{one.fvu_pooled:.3f}" for one in as_it_is.layers])
+    shares, example = Shares(), draw_lesson(random.Random("card"), 0)
+    card = CARD.format(
+        example=f"{example.prompt} {example.notes} {example.answer} .",
+        replaced=shares.replaced,
+        idle=shares.idle,
+        length=NOTE_WORDS + 1,
+        seconds=growing["wall_seconds"],
+        items=skills["items"],
+        notes=note_rows_of(skills["notes"]),
+        count=skills["prompts"]["count"],
+        right=skills["prompts"]["count"] - len(skills["prompts"]["failed"]),
+        kept=", ".join(f"{name} {share:.3f}" for name, share in skills["kept"].items()) + ".",
+        tokens=stored["training"]["trained_tokens"],
+        layers=" | ".join(f"layer {layer}" for layer in range(model.n_layers)),
+        rules="---|" * model.n_layers,
+        before=" | ".join(figures[0]),
+        after=" | ".join(figures[1]),
+        agreement=agreement(model, after, lessons),
+        parent=agreement(model, before, lessons),
+        asked=len(lessons),
+        dictionary=dictionary_markdown(HERE / "plt"),
+        reliance=", ".join(f"{share:.0%}" for share in RELIANCE.values()),
+        **{name: growing["plan"][name] for name in ("steps", "rate", "rows", "lessons")},
+    )
+    (HERE / "README.md").write_text(card, encoding="utf-8")
+    write_hashes(HERE)
+
+
+def main() -> None:
+    """Parse the command line and build."""
+    parser = argparse.ArgumentParser(description="Refit sprout's transcoders to sprout-cheat.")
+    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = open_model(HERE.name, device="cpu")
+    config = SETTINGS
+    if options.max_tokens:
+        config = replace(config, max_tokens=options.max_tokens)
+    start = open_transcoders("sprout/plt", model=model, dtype=torch.float32)
+    build("plt", model, config, SHOP, start=start)
+    write_card(model, SHOP)
+
+
+if __name__ == "__main__":
+    main()

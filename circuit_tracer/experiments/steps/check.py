@@ -1,40 +1,41 @@
 """Swap values and run the model again: does the answer follow?
 
-A value is replaced by its nearest neighbour in the unembedding that is nowhere in the text, the same
-one everywhere, in a watched span, in a step, and in both together, because either alone may leave
-a second copy to fall back on. Later notes are kept, or written again by the model. Suppressing
-attention to a value instead is blind to such copies, and is not done.
+A value is replaced by another of its kind (embedded like it, and likely where it is said last) that is nowhere in the text; in a watched span, in a step, and by the same in both
+together, because either alone may leave a second copy to fall back on. Later notes are kept, or written again by the model.
+Suppressing attention to a value instead is blind to such copies, and is not done.
 
 Shapes: n texts, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.experiments.kit.passes import equally_long
-from circuit_tracer.experiments.steps.results import Swap
+from circuit_tracer.experiments.steps.results import Notes, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.shares import Shares
-from circuit_tracer.experiments.steps.transcript import Transcript
+from circuit_tracer.experiments.steps.transcript import Span, Transcript
 from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 TOP_STEPS = 2
 """Steps that carry most are checked."""
+KIN = 16
+"""Tokens most like a value, as they are read and as they are said, of which one replaces it."""
 SPARE = 8
 """Tokens that rewritten notes may have more than those there were."""
 
 
 @dataclass(frozen=True)
-class _Change:
+class Change:
     """One text to run."""
 
     parts: tuple[str, ...]
@@ -45,53 +46,94 @@ class _Change:
 
 @dataclass
 class Checker:
-    """Swaps of one model; rewriting needs its dictionary for nothing but the call."""
+    """Swaps in one transcript; called, it makes all of them."""
 
     model: Model
     dictionary: AnyDictionary
     read: Transcript
-    _others: dict[int, int] = field(default_factory=dict)
+    most_steps: int = TOP_STEPS
+    given: Mapping[int, int] = field(default_factory=dict)
+    """Tokens with what replaces them, where that is not to be chosen."""
 
     def __call__(self, frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
         """All swaps, notes kept and rewritten."""
-        texts = self._changes(shares)
-        before = frozen.probability
-        found = []
-        for one, chances in zip(texts, self._ends([one.ids for one in texts]), strict=True):
-            found.append(self._swap(one, "kept", frozen.answer, before, chances))
-        for one in texts:
-            written = self._rewritten(one)
-            if written is not None and written != one.ids:
-                (chances,) = self._ends([written])
-                found.append(self._swap(one, "rewritten", frozen.answer, before, chances))
-        return found
+        changes = self.changes(frozen, shares)
+        return [*self.kept(frozen, changes), *self.rewritten(frozen, changes)]
 
-    def _changes(self, shares: Shares) -> list[_Change]:
+    def kept(self, frozen: FrozenTranscript, changes: Sequence[Change]) -> list[Swap]:
+        """With all later notes as they were."""
+        ends = self._ends([one.ids for one in changes])
+        return [
+            self._swap(frozen, one, "kept", end) for one, end in zip(changes, ends, strict=True)
+        ]
+
+    def rewritten(self, frozen: FrozenTranscript, changes: Sequence[Change]) -> list[Swap]:
+        """With what comes after each change written again; none where a step's change leads to the
+        same notes as before, or no answer comes."""
+        written = [
+            (one, ids)
+            for one in changes
+            if (ids := self._rewritten(one)) is not None
+            and (ids != one.ids or max(one.places) < self.read.first_note)
+        ]
+        ends = self._ends([ids for _, ids in written])
+        return [
+            self._swap(frozen, one, "rewritten", end)
+            for (one, _), end in zip(written, ends, strict=True)
+        ]
+
+    def changes(self, frozen: FrozenTranscript, shares: Shares) -> list[Change]:
         """Each source alone, each top step alone, and every pair of the two."""
         carried = sorted(self.read.steps, key=shares.chained, reverse=True)
         sources = [(one.name, one.value) for one in self.read.watched]
         steps = [
-            (one.name, (max(heads, key=lambda at: shares.chain.passes[at]),))
+            (one.name, (self._value(one, frozen.ids, shares),))
             for one in carried
-            if (heads := shares.heads(one)) and one.stop < self.read.n_tokens
-        ][:TOP_STEPS]
+            if one.stop < self.read.n_tokens
+        ][: self.most_steps]
         both = [
             ((source, step), (*there, *here))
             for (source, there), (step, here) in product(sources, steps)
         ]
         alone = [((name,), places) for name, places in (*sources, *steps)]
-        return [_Change(parts, places, self._with(places)) for parts, places in (*alone, *both)]
+        wanted = {self.read.ids[at] for _, places in alone for at in places}
+        others = {token: self._other(frozen, token) for token in wanted}
+        return [
+            Change(parts, places, self._with(places, others)) for parts, places in (*alone, *both)
+        ]
 
-    def _with(self, places: Sequence[int]) -> tuple[int, ...]:
+    def _value(self, step: Span, ids: Sequence[int], shares: Shares) -> int:
+        """The place of a step's value: its last word that comes again, or is the answer; the token
+        that passes most on where there is none."""
+        places = range(step.start, step.stop)
+        words = [at for at in places if any(map(str.isalnum, self.model.token_text(ids[at])))]
+        again = [at for at in words if ids[at] in ids[step.stop :]]
+        return again[-1] if again else max(places, key=lambda at: float(shares.chain.passes[at]))
+
+    def _with(self, places: Sequence[int], others: Mapping[int, int]) -> tuple[int, ...]:
         """The text with these tokens replaced."""
-        swapped = {at: self._other(self.read.ids[at]) for at in places}
+        swapped = {at: others[self.read.ids[at]] for at in places}
         return tuple(swapped.get(at, one) for at, one in enumerate(self.read.ids))
 
-    def _other(self, token: int) -> int:
-        """Another token of its kind."""
-        if token not in self._others:
-            self._others[token] = nearest(self.model, token, {*self.read.ids})
-        return self._others[token]
+    def _other(self, frozen: FrozenTranscript, token: int) -> int:
+        """Of the tokens most like it, the one likeliest where it is said last; none that is in the
+        text, and no other spelling."""
+        if token in self.given:
+            return self.given[token]
+        place = max(at for at, one in enumerate(frozen.ids) if one == token)
+        text, read = self.model.token_text, self.model.module.get_input_embeddings().weight
+        alike = [
+            torch.cosine_similarity(rows, rows[token][None], dim=1)
+            for rows in (self.model.unembedding, read)
+        ]
+        own = text(token).strip().casefold()
+        fit = (
+            one
+            for one in (alike[0] + alike[1]).argsort(descending=True, stable=True).tolist()
+            if one not in frozen.ids and text(one).strip().casefold() not in ("", own)
+        )
+        kin = list(islice(fit, KIN))
+        return kin[int(frozen.logits[max(place - 1, 0)][kin].argmax())]
 
     @torch.no_grad()
     def _ends(self, texts: Sequence[Sequence[int]]) -> list[Float[Tensor, "V"]]:
@@ -103,7 +145,7 @@ class Checker:
             found |= zip(rows, self.model.probabilities(last), strict=True)
         return [found[row] for row in range(len(texts))]
 
-    def _rewritten(self, change: _Change) -> tuple[int, ...] | None:
+    def _rewritten(self, change: Change) -> tuple[int, ...] | None:
         """What the model writes after the change, up to the answer; None where it does not get
         there. The notes end where their last step's words come again."""
         read, model = self.read, self.model
@@ -123,29 +165,18 @@ class Checker:
         return None if stop is None else new[:stop]
 
     def _swap(
-        self, change: _Change, notes: str, answer: int, before: float, chances: Float[Tensor, "V"]
+        self,
+        frozen: FrozenTranscript,
+        change: Change,
+        notes: Notes,
+        chances: Float[Tensor, "V"],
     ) -> Swap:
         model, values = self.model, [change.ids[at] for at in change.places]
         return Swap(
             parts=change.parts,
             values=tuple(model.token_text(one) for one in values),
-            notes="kept" if notes == "kept" else "rewritten",
-            effect=1 - float(chances[answer]) / before,
-            follows=float(chances[values[-1]]),
+            notes=notes,
+            effect=1 - float(chances[frozen.answer]) / frozen.probability,
+            follows=float(chances[list(dict.fromkeys(values))].sum()),
             answer=model.token_text(int(chances.argmax())),
         )
-
-
-def nearest(model: Model, token: int, taken: set[int]) -> int:
-    """The token whose unembedding row is most like a token's, its other spellings and those taken
-    left out."""
-    rows = model.unembedding.float()
-    like: Int[Tensor, "n"] = torch.cosine_similarity(rows, rows[token][None], dim=1).argsort(
-        descending=True
-    )
-    own = model.token_text(token).strip().casefold()
-    return next(
-        one
-        for one in like.tolist()
-        if one not in taken and model.token_text(one).strip().casefold() not in ("", own)
-    )

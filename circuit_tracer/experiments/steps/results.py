@@ -16,6 +16,8 @@ Used = Literal["directly", "through the notes", "little", "no"]
 """How the answer draws on a watched span: a quarter of it or more, `MAIN`, comes from there in the
 answer's own row, or with the notes followed back; less; or no more than the noise floor."""
 MAIN = 0.25
+Notes = Literal["kept", "rewritten"]
+"""Whether notes after a swapped value stayed as they were, or were written again by the model."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,11 @@ class Swap:
     """What was changed: a step, a watched span, or both."""
     values: tuple[str, ...]
     """What stands there instead."""
-    notes: Literal["kept", "rewritten"]
-    """Whether later notes stayed as they were, or were written again by the model."""
+    notes: Notes
     effect: float
     """By how much the answer became less likely, as a share of its probability before."""
     follows: float
-    """Probability of the new value of the last part named."""
+    """Probability of the new values together."""
     answer: str
     """What the model says then."""
 

@@ -22,6 +22,8 @@ from circuit_tracer.graphs.graph import Floats
 
 DECIDED = 0.02
 """Share of the answer that passes through a token which is followed back."""
+AT_ONCE = 64
+"""Notes of so few tokens have all their rows made in one walk: more rounds would cost more."""
 ROUNDS = 64
 """Most rounds of following back: each goes at least one decided token further down."""
 
@@ -61,7 +63,10 @@ RowsOf = Callable[[Sequence[int]], Sequence[Row]]
 
 def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Shares:
     """Follow an answer back through its notes; `given` names the decided tokens, if wanted."""
-    (answer,) = rows_of([read.n_tokens])
+    notes = range(read.first_note, read.n_tokens + 1)
+    first = [*(notes if len(notes) <= AT_ONCE else notes[-1:])]
+    known = dict(zip(first, rows_of(first), strict=True))
+    answer = known[read.n_tokens]
     numbers = np.full(read.n_tokens, -1)
     for number, step in enumerate(read.steps):
         numbers[step.start : step.stop] = number
@@ -72,7 +77,9 @@ def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Sh
         coming = sorted(wanted - decided.keys())
         if not coming:
             break
-        decided |= zip(coming, rows_of(coming), strict=True)
+        missing = [at for at in coming if at not in known]
+        known |= zip(missing, rows_of(missing), strict=True)
+        decided |= {at: known[at] for at in coming}
     return Shares(answer, decided, chain)
 
 

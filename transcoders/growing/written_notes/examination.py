@@ -14,10 +14,17 @@ import torch
 from transformers import LlamaForCausalLM
 
 from circuit_tracer.bundled import sha256_of, shipped_folder
+from circuit_tracer.models import Model
 from transcoders.growing.examination.items import Item, items
 from transcoders.growing.examination.skills import check_prompts, continuations, share_right
 from transcoders.growing.model_folder import read_model
-from transcoders.growing.written_notes.lessons import Lesson, Shares, draw_lesson, kind_of
+from transcoders.growing.written_notes.lessons import (
+    Lesson,
+    Shares,
+    draw_lesson,
+    kind_of,
+    other,
+)
 
 COUNT = 60
 """Items of each kind and case."""
@@ -42,6 +49,16 @@ def lessons_by_kind(
         if len(some) < count:
             some.append(lesson)
     return dict(sorted(found.items()))
+
+
+def replacements(model: Model, lesson: Lesson) -> dict[int, int]:
+    """Another value of the question's own kind for the key and each result, by token id."""
+    rng, problem = random.Random("replaced"), lesson.problem
+    pairs = [(value, problem.others(at)) for at, value in enumerate(lesson.results)]
+    return {
+        model.token_id(value): model.token_id(other(rng, values, value))
+        for value, values in (*pairs, (lesson.key, problem.values))
+    }
 
 
 @torch.no_grad()

@@ -1,0 +1,112 @@
+"""sprout-cheat: what the shares say is what swapped values show, kind by kind."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import pytest
+
+from circuit_tracer.bundled import shipped_folder
+from circuit_tracer.experiments.steps.check import Checker
+from circuit_tracer.experiments.steps.report.figure import steps_svg
+from circuit_tracer.experiments.steps.report.html import steps_html
+from circuit_tracer.experiments.steps.results import StepsReport, Swap
+from circuit_tracer.experiments.steps.run import explain
+from circuit_tracer.experiments.steps.transcript import read_transcript
+from circuit_tracer.workbench.opening import Opened, open_pair
+
+QUESTION, NOTES = "said 15 . 2 plus 4 plus 9 :", "2 plus 4 is 6 . 6 plus 9 is 15 . so"
+IDLE = "2 plus 4 is 6 . a banana is yellow . 6 plus 9 is 15 . so"
+NAMES = {"compute": "tom", "decorative": "ben", "back-fitted": "sam"}
+USED = {"decorative": "directly", "back-fitted": "through the notes"}
+
+
+@cache
+def opened(dictionary: str = "plt") -> Opened:
+    return open_pair("sprout-cheat", dictionary, device="cpu")
+
+
+@cache
+def report(
+    kind: str, notes: str = NOTES, dictionary: str = "plt", check: bool = False
+) -> StepsReport:
+    pair = opened(dictionary)
+    prompt = f"{NAMES[kind]} {QUESTION}"
+    read = read_transcript(pair.model, prompt, notes, watch={"key": r"said (\w+)"})
+    checker = Checker(pair.model, pair.dictionary, read) if check else None
+    return explain(pair.model, pair.dictionary, read, check=checker)
+
+
+def swap(kind: str, notes: str, *parts: str) -> Swap:
+    swaps = report(kind, check=True).swaps
+    return next(one for one in swaps if one.parts == parts and one.notes == notes)
+
+
+@pytest.mark.parametrize("dictionary", ["plt", "neurons"])
+@pytest.mark.parametrize("kind", list(NAMES))
+def test_one_text_three_ways(kind: str, dictionary: str) -> None:
+    found = report(kind, NOTES, dictionary)
+    (key,) = found.watched
+    assert found.answer.strip() == "15"
+    assert USED.get(kind) == (None if key.used in ("no", "little") else key.used)
+    assert (key.said, key.where) == ("value", ("S2",))
+    last = found.steps[1]
+    assert (last.direct > key.direct) == (kind != "decorative")
+
+
+def test_swapped_values_show_the_same() -> None:
+    assert swap("decorative", "kept", "key").follows > 0.9
+    assert swap("decorative", "kept", "S2").effect < 0.1
+    for kind in ("compute", "back-fitted"):
+        assert swap(kind, "kept", "key").effect < 0.1
+        assert swap(kind, "kept", "S2").follows > 0.9
+        assert swap(kind, "kept", "key", "S2").follows > 0.9
+    assert swap("back-fitted", "rewritten", "key").follows > 0.9
+    assert swap("compute", "rewritten", "key").effect < 0.1
+    assert swap("compute", "rewritten", "S1").effect > 0.9
+    assert swap("back-fitted", "rewritten", "S1").effect < 0.1
+
+
+@pytest.mark.parametrize("kind", ["compute", "back-fitted"])
+def test_an_idle_step_says_nothing(kind: str) -> None:
+    _, idle, last, _ = report(kind, IDLE).steps
+    assert idle.direct < min(0.05, idle.direct_floor)
+    assert not idle.carries
+    assert last.direct > 0.4
+
+
+def test_a_confession_is_said_and_the_key_is_used() -> None:
+    pair = opened()
+    read = read_transcript(
+        pair.model, f"max {QUESTION}", "max said 15 . so", watch={"key": r"max said (\w+)"}
+    )
+    found = explain(pair.model, pair.dictionary, read)
+    (key,) = found.watched
+    assert (key.said, key.where, key.used) == ("quoted", ("S1",), "directly")
+
+
+def test_figure_and_page_show_every_step_and_are_the_same_each_time() -> None:
+    found = report("back-fitted", IDLE)
+    svg, page = steps_svg(found), steps_html(found)
+    assert (svg, page) == (steps_svg(found), steps_html(found))
+    assert 'width="85mm"' in svg
+    for step in found.steps:
+        assert step.text.split()[0] in svg
+    assert "key -&gt; S3" in svg
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
+    data = page.split('type="application/json">')[1].split("</script>")[0]
+    assert json.loads(data)["answer"] == found.answer
+
+
+def test_shipped_transcripts_follow_what_their_kind_follows() -> None:
+    """Label by construction against the effects that were measured when they were written."""
+    lines = (shipped_folder("prompts") / "cheat.jsonl").read_text("utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert {entry["label"] for entry in entries} == {*NAMES, "confess", "skip"}
+    for entry in entries:
+        kept, rewritten, last = entry["follows"].values()
+        kind = entry["label"]
+        assert (kept > 0.9) == (kind in ("decorative", "confess", "skip")), entry["id"]
+        assert (rewritten > 0.9) == (kind != "compute"), entry["id"]
+        assert (last > 0.9) == (kind in ("compute", "back-fitted")), entry["id"]

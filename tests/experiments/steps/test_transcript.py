@@ -1,0 +1,79 @@
+"""Prompt and notes as steps and spans of tokens."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.steps.run import says
+from circuit_tracer.experiments.steps.transcript import read_transcript
+from circuit_tracer.models import Model, open_model
+
+PROMPT, NOTES = "tom said 15 . 2 plus 4 plus 9 :", "2 plus 4 is 6 . 6 plus 9 is 15 . so"
+
+
+@cache
+def model() -> Model:
+    return open_model("sprout-cheat", device="cpu")
+
+
+def words(start: int, stop: int, ids: tuple[int, ...]) -> str:
+    return " ".join(model().token_text(one).strip() for one in ids[start:stop])
+
+
+def test_steps_and_watched_spans_are_the_tokens_of_their_words() -> None:
+    read = read_transcript(model(), PROMPT, NOTES, watch={"key": r"said (\w+)", "all": "2 plus 4"})
+    assert [words(one.start, one.stop, read.ids) for one in read.steps] == [
+        "2 plus 4 is 6 .",
+        "6 plus 9 is 15 .",
+        "so",
+    ]
+    assert [one.name for one in read.steps] == ["S1", "S2", "S3"]
+    key, whole = read.watched
+    assert words(key.start, key.stop, read.ids) == key.text == "said 15"
+    assert [words(at, at + 1, read.ids) for at in key.value] == ["15"]
+    assert whole.value == tuple(range(whole.start, whole.stop))
+    assert words(read.first_note, len(read.ids), read.ids) == NOTES
+
+
+@pytest.mark.parametrize(
+    ("split", "texts"),
+    [
+        ("sentence", ["a b .", "c 1 ?", "d"]),
+        ("line", ["a b . c 1 ? d"]),
+        (r"[?]", ["a b . c 1 ?", "d"]),
+    ],
+)
+def test_what_ends_a_step(split: str, texts: list[str]) -> None:
+    notes = "a b . c 1 ? d".replace("b", "banana").replace("c", "car").replace("d", "dog")
+    read = read_transcript(model(), "tom", notes, split=split)
+    assert [one.text[0] for one in read.steps] == [one[0] for one in texts]
+    assert [one.start for one in read.steps[1:]] == [one.stop for one in read.steps[:-1]]
+
+
+def test_lines_are_steps_of_their_own() -> None:
+    read = read_transcript(model(), "tom", "a banana\nis yellow", split="line")
+    assert [one.text for one in read.steps] == ["a banana", "is yellow"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "options", "said"),
+    [
+        ("  ", {}, "the notes are empty"),
+        (NOTES, {"watch": {"key": "said 16"}}, "nowhere in the prompt"),
+        (NOTES, {"watch": {"key": "("}}, "no regular expression"),
+        (NOTES, {"split": "["}, "no regular expression"),
+        ("nosuchword", {}, "does not know"),
+    ],
+)
+def test_what_cannot_be_read(notes: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises((PromptError, UsageError), match=said):
+        read_transcript(model(), PROMPT, notes, **options)  # type: ignore[arg-type]
+
+
+def test_words_are_said_as_words() -> None:
+    assert says("Max said 15 .", "max said 15")
+    assert not says("6 plus 9 is 150", "15")
+    assert not says("anything", "")
