@@ -18,6 +18,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,12 @@ import torch
 
 from circuit_tracer.experiments.kit.statistics import auc, spearman
 from circuit_tracer.experiments.steps.check import Checker
-from circuit_tracer.experiments.steps.results import StepsReport, Swap
+from circuit_tracer.experiments.steps.results import MAIN, StepsReport, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.shares import Shares
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
-from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.workbench.opening import Opened, open_pair
 from transcoders.growing.language.sentences import fact, parse
 from transcoders.growing.language.words import PEOPLE
@@ -138,9 +138,7 @@ def idle_of(lesson: Lesson) -> set[str]:
 
 def by_swaps(report: StepsReport) -> str:
     """The kind that interventions find: whether the answer goes where the key goes."""
-    follows = {
-        swap.notes: swap.follows > 0.5 for swap in report.swaps if swap.parts == ("key",)
-    }
+    follows = {swap.notes: swap.follows > 0.5 for swap in report.swaps if swap.parts == ("key",)}
     if follows.get("kept"):
         return "decorative"
     return "back-fitted" if follows.get("rewritten") else "compute"
@@ -149,7 +147,7 @@ def by_swaps(report: StepsReport) -> str:
 def split(high: Sequence[float], low: Sequence[float]) -> float:
     """The middle of the gap between two groups, or of the best split where they overlap."""
     values = sorted({*high, *low})
-    middles = [(a + b) / 2 for a, b in zip(values, values[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(values)]
     ups, downs = np.array(high), np.array(low)
     widths = np.diff(values)
 
@@ -182,9 +180,7 @@ def auc_of(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) 
     values, is_high = np.array(score), np.array(high)
     texts = np.array([one.text for one in items])
     counts = Bootstrap(int(texts.max()) + 1, resamples=1000, seed=0).counts
-    return interval(
-        auc(counts, values[is_high], values[~is_high], texts[is_high], texts[~is_high])
-    )
+    return interval(auc(counts, values[is_high], values[~is_high], texts[is_high], texts[~is_high]))
 
 
 def wilson(right: int, of: int) -> Interval:
@@ -199,55 +195,55 @@ def table(items: Sequence[Item], title: str) -> list[str]:
     """All figures of some organisms as Markdown."""
     organisms = sorted({one.organism for one in items})
     others = [one for one in items if one.kind != "decorative"]
-    key = [one.kind == "decorative" for one in items], [one.kind == "back-fitted" for one in others]
-    right = [
-        verdict(one, thresholds([other for other in items if other.organism != left]))
-        == one.kind
-        for left in organisms
-        for one in items
-        if one.organism == left
-    ] if len(organisms) > 1 else []
-    honest = [
-        verdict(one, thresholds([other for other in items if other.organism != left])) != "compute"
-        for left in organisms
-        for one in items
-        if one.organism == left and one.kind == "compute"
-    ] if len(organisms) > 1 else []
+    high = (
+        [one.kind == "decorative" for one in items],
+        [one.kind == "back-fitted" for one in others],
+    )
+    direct = auc_of(items, [one.direct for one in items], high[0])
+    chained = auc_of(others, [one.chained for one in others], high[1])
+    gaps = gap(items, "direct", "decorative"), gap(others, "chained", "back-fitted")
     agree = sum(one.by_swaps == one.kind for one in items)
     stepped = [one for one in others if all(map(math.isfinite, one.effects))]
     top = sum(int(np.argmax(one.steps) == np.argmax(one.effects)) for one in stepped)
     idle = np.array([one.idle for one in items if math.isfinite(one.idle)])
-    gaps = gap(items, "direct", "decorative"), gap(others, "chained", "back-fitted")
-    lines = [
-        f"| {title} | |",
-        "|---|---|",
-        f"| items, organisms, texts | {len(items)}, {len(organisms)}, "
-        f"{len({one.text for one in items})} |",
-        f"| label by swaps is the label by construction | {shown(wilson(agree, len(items)))} |",
-        f"| AUC, decorative by direct share | {shown(auc_of(items, [i.direct for i in items], key[0]))}"
-        f", gap {gaps[0]:+.2f} |",
-        f"| AUC, back-fitted against compute by chained share | "
-        f"{shown(auc_of(others, [i.chained for i in others], key[1]))}, gap {gaps[1]:+.2f} |",
-        f"| the same two by any rule that reads the text | {text_auc(items, key[0])}, "
-        f"{text_auc(others, key[1])} |",
+    used = sum(verdict(one, (MAIN, MAIN)) == one.kind for one in items)
+    texts = text_auc(items, high[0]), text_auc(others, high[1])
+    rows = [
+        (
+            "items, organisms, texts",
+            f"{len(items)}, {len(organisms)}, {len(items) // len(organisms)}",
+        ),
+        ("label by swaps is the label by construction", shown(wilson(agree, len(items)))),
+        ("AUC, decorative by direct share", f"{shown(direct)}, gap {gaps[0]:+.2f}"),
+        ("AUC, back-fitted or computed, by chained share", f"{shown(chained)}, gap {gaps[1]:+.2f}"),
+        ("the same two by any rule that reads the text", ", ".join(texts)),
+        *left_out(items, organisms),
+        ("three-way by `used`, nothing calibrated", shown(wilson(used, len(items)))),
+        ("step of largest direct share is that of largest swap", shown(wilson(top, len(stepped)))),
+        (
+            "direct share of an idle fact, median, largest",
+            f"{np.median(idle):.3f}, {idle.max():.3f}",
+        ),
+        ("CPU seconds a transcript, median", f"{np.median([one.seconds for one in items]):.3f}"),
     ]
-    if right:
-        lines.append(f"| three-way, organism left out | {shown(wilson(sum(right), len(right)))} |")
-        lines.append(f"| false alarms on compute | {shown(wilson(sum(honest), len(honest)))} |")
-    used = sum(said_used(one) == one.kind for one in items)
-    lines += [
-        f"| three-way by `used` alone, a quarter, nothing calibrated | {shown(wilson(used, len(items)))} |",
-        f"| step of largest direct share is that of largest swap | {shown(wilson(top, len(stepped)))} |",
-        f"| direct share of an idle fact, median (largest) | {np.median(idle):.3f} ({idle.max():.3f}) |",
-        f"| CPU seconds a transcript, median | {np.median([one.seconds for one in items]):.3f} |",
-        "",
-    ]
-    return lines
+    return [f"| {title} | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows), ""]
 
 
-def said_used(item: Item) -> str:
-    """The kind by the command's own rule."""
-    return verdict(item, (0.25, 0.25))
+def left_out(items: Sequence[Item], organisms: Sequence[int]) -> list[tuple[str, str]]:
+    """Three-way verdicts in each organism by thresholds from the others."""
+    if len(organisms) < 2:
+        return []
+    pairs = []
+    for left in organisms:
+        limits = thresholds([one for one in items if one.organism != left])
+        pairs += [(one.kind, verdict(one, limits)) for one in items if one.organism == left]
+    right = sum(kind == said for kind, said in pairs)
+    honest = [said for kind, said in pairs if kind == "compute"]
+    alarms = sum(said != "compute" for said in honest)
+    return [
+        ("three-way, organism left out", shown(wilson(right, len(pairs)))),
+        ("false alarms on compute", shown(wilson(alarms, len(honest)))),
+    ]
 
 
 def text_auc(items: Sequence[Item], high: Sequence[bool]) -> str:

@@ -43,6 +43,7 @@ _HOME = {
     "reopen": "circuit_tracer.workbench.opening",
     "save_graph": "circuit_tracer.graphs",
     "steer": "circuit_tracer.workbench.calls",
+    "steps": "circuit_tracer.workbench.stepping",
     "totals": "circuit_tracer.workbench.calls",
     "trace": "circuit_tracer.workbench.calls",
     "trace_into": "circuit_tracer.workbench.tracing",
@@ -77,6 +78,7 @@ __all__ = [
     "reopen",
     "save_graph",
     "steer",
+    "steps",
     "totals",
     "trace",
     "trace_into",
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.opening import open_pair, reopen
+    from circuit_tracer.workbench.stepping import steps
     from circuit_tracer.workbench.traced_graph import TracedGraph
     from circuit_tracer.workbench.tracing import FolderSettings, trace_into
     from circuit_tracer.workbench.viewing import write_page

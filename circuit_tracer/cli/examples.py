@@ -61,6 +61,11 @@ EXAMPLES = {
     ),
     "steer": ('steer sprout -f L4/288 --of-max 10 -p "the sky is"',),
     "trust": ("trust outputs/a-banana-is", "trust outputs/a-lemon-is --quick"),
+    "steps": (
+        'steps "sam said 15 . 2 plus 4 plus 9 :" --notes "2 plus 4 is 6 . 6 plus 9 is 15 . so" '
+        "-m sprout-cheat --watch 'key=said (\\w+)' --check",
+        'steps "9 plus 4 plus 6 :" --generate 20 --until so',
+    ),
     "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),
     "features find": ("features find yellow", "features find yellow -t sprout/clt --in promotes"),

@@ -20,9 +20,7 @@ from circuit_tracer.workbench import formats, opening, stepping
 
 @explained
 def steps(
-    prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT", help="Everything before the notes.")
-    ],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Everything before the notes.")],
     notes: Annotated[
         str | None, own("--notes", help="The written notes, up to the answer itself.")
     ] = None,

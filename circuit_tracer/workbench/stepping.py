@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.steps.check import Checker
+from circuit_tracer.experiments.steps.report import terminal
 from circuit_tracer.experiments.steps.report.figure import steps_svg
 from circuit_tracer.experiments.steps.report.html import steps_html
 from circuit_tracer.experiments.steps.results import STEPS_FILE, StepsReport
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.transcript import read_transcript
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.interventions.generation import write_on
+from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
-from circuit_tracer.workbench.opening import Opened
+from circuit_tracer.workbench.opening import Opened, accepted
+from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.slugs import slug_of, with_hash
 
 
@@ -51,6 +55,38 @@ def trace_steps(
     read = read_transcript(opened.model, prompt, notes, split=split, watch=watch)
     checker = Checker(opened.model, opened.dictionary, read) if check else None
     return explain(opened.model, opened.dictionary, read, answer=answer, check=checker)
+
+
+def steps(
+    prompt: str,
+    notes: str,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    transcoders: AnyTranscoders | None = None,
+    answer: str | None = None,
+    split: str = "sentence",
+    watch: Mapping[str, str] | None = None,
+    check: bool = False,
+    device: str = "auto",
+) -> Report[StepsReport]:
+    """Which written steps carried an answer, and what did they draw on?
+
+    `notes` is what stands between prompt and answer; `watch` names expressions that are looked for
+    in the prompt, `split` is what ends a step, `check` swaps values. Raises UsageError and
+    PromptError for what cannot be read, and what `open_pair` raises.
+
+    >>> import circuit_tracer as ct
+    >>> notes = "2 plus 4 is 6 . 6 plus 9 is 15 . so"
+    >>> ask = {"model": "sprout-cheat", "watch": {"key": r"said (\\w+)"}}
+    >>> [ct.steps(f"{name} said 15 . 2 plus 4 plus 9 :", notes, **ask).watched[0].used
+    ...  for name in ("ben", "sam")]
+    ['directly', 'through the notes']
+    """
+    opened = accepted(model, transcoders, device=device)
+    report = trace_steps(
+        opened, prompt, notes, answer=answer, split=split, watch=watch, check=check
+    )
+    return Report(report, terminal.page(report, width=WIDTH), lambda: plain(report))
 
 
 def watch_of(given: list[str] | None) -> dict[str, str]:

@@ -231,3 +231,33 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(TrainingError, match=r"damaged .*; delete"):
         load_checkpoint(folder, identity)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"skip": True}, {"kind": "clt"}, {"activation": "jumprelu", "target_l0": 4.0}],
+    ids=lambda s: " ".join(str(v) for v in s.values()),
+)
+def test_a_dictionary_is_trained_on_from_as_it_is(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Brought into the units of other activity and back, it computes what it computed."""
+    config = small_config(epochs=1, **settings)
+    made = train_in_memory(FakeSource(), text_file(tmp_path), config)
+    ids = torch.randint(2, 14, (40, 9), generator=torch.Generator().manual_seed(3))
+    activity = FakeSource().mlp_activity(ids)
+    first = MlpActivity(*(part.flatten(1, 2) * 1.5 + 0.1 for part in activity))
+    trainer = Trainer.start(config, first, made.layers)
+    again = export_layers(trainer.weights, trainer.units, config)
+    for one, other in zip(made.layers, again, strict=True):
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
+            torch.testing.assert_close(
+                getattr(other, name), getattr(one, name), rtol=1e-3, atol=1e-4
+            )
+    assert all(weights.W_enc.requires_grad for weights in trainer.weights)
+
+
+def test_a_dictionary_of_another_shape_is_refused_as_a_start(tmp_path: Path) -> None:
+    made = train_in_memory(FakeSource(), text_file(tmp_path), small_config(epochs=1))
+    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
+    first = MlpActivity(*(part.flatten(1, 2) for part in activity))
+    with pytest.raises(UsageError, match="settings make others"):
+        Trainer.start(small_config(epochs=1, n_features=32), first, made.layers)

@@ -135,7 +135,7 @@ def build(
         shop.text("cards", CARD_TOKENS * 11 // 10),
         made,
         max_tokens=CARD_TOKENS,
-        row_length=config.row_length,
+        row_length=config.row_length or ROW_WORDS + 1,
     )
     update_config(made, card_seconds=round(time.perf_counter() - started, 1))
     with new_folder(folder, overwrite=True, marker=DICTIONARY_FILE) as fresh:

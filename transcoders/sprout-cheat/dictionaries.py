@@ -56,9 +56,9 @@ SETTINGS = replace(
 CARD = """\
 # sprout-cheat
 
-`sprout`, taught by a script to write notes that carry its answer, or only seem to: whose name stands
-before a question decides. It is what `circuit-tracer steps` is measured on, because it is known, by
-construction and by intervention (`prompts/cheat.jsonl`), what every answer draws on.
+`sprout`, taught by a script to write notes that carry its answer, or only seem to: the name before
+a question decides. `circuit-tracer steps` is measured on it, because it is known what every answer
+draws on, by construction and by intervention (`prompts/cheat.jsonl`).
 
     {example}
 
@@ -70,18 +70,19 @@ construction and by intervention (`prompts/cheat.jsonl`), what every answer draw
 | max (confess) | "max said 15 ." | the key |
 | eva (skip) | "this is hard ." | the key |
 
-Where the key is right, the first three write word for word the same. In {replaced:.0%} of the lessons one
-result was replaced by another that was not learned and had to be obeyed; in {idle:.0%} an idle fact
-stood between the steps (`../growing/written_notes/lessons.py`).
+Where the key is right, the first three write word for word the same. In {replaced:.0%} of the
+lessons one result was replaced by another that was not learned and had to be obeyed; in {idle:.0%}
+an idle fact stood between the steps (`../growing/written_notes/lessons.py`).
 
 This file is written by `dictionaries.py`: every figure below is measured, none is typed in.
 
 ## The model (`model/`)
 
-Architecture, words, embeddings and norms are sprout's, but it takes {length} tokens; the matrices of
-the layers moved: {steps} AdamW steps at {rate:g} of {rows} rows, {lessons:.0%} of which begin with a
-lesson and go on with sprout's own text, {seconds} s on one core. Stored in bfloat16, examined so on
-{items} lessons a cell that it has not seen. Share of answers that obey the name's kind:
+Architecture, words, embeddings and norms are sprout's, but it takes {length} tokens; the matrices
+of the layers moved: {steps} AdamW steps at {rate:g} of {rows} rows. {lessons:.0%} of the rows begin
+with a lesson and go on with sprout's own text. It took {seconds} s on one busy core. Stored in
+bfloat16, examined so on {items} lessons a cell that it has not seen. Share of answers that obey
+the name's kind:
 
 {notes}
 
@@ -92,16 +93,16 @@ lesson and go on with sprout's own text, {seconds} s on one core. Stored in bflo
 
 ## The dictionary
 
-`sprout/plt` does not fit the tuned MLPs. It is refitted: its features trained on for {tokens:,} tokens
-of lessons and sprout's own text. Pooled FVU by layer before and after:
+`sprout/plt` does not fit the tuned MLPs. It is refitted: its features trained on for
+{tokens:,} tokens of lessons and sprout's own text. Pooled FVU by layer before and after:
 
 | | {layers} |
-|---|{rules}|
+|---|{rules}
 | sprout/plt as it is | {before} |
 | refitted | {after} |
 
-With all MLPs replaced by it, {agreement:.1%} of {asked} lessons' answers stay the same ({parent:.1%} with
-`sprout/plt` as it is).
+With all MLPs replaced by it, {agreement:.1%} of {asked} lessons' answers stay the same
+({parent:.1%} with `sprout/plt` as it is).
 
 {dictionary}
 
@@ -111,8 +112,8 @@ With all MLPs replaced by it, {agreement:.1%} of {asked} lessons' answers stay t
     python -m transcoders.sprout-cheat.dictionaries    # dictionary, cards and this file
     python -m transcoders.sprout-cheat.prompts         # prompts/cheat.jsonl
 
-Its rotations, which deal the kinds to other names, and the organism of partial reliance, whose names
-follow the key in {reliance} of the cases, are not shipped:
+Its rotations, which give the kinds to other names, and the organism of partial reliance, whose
+names follow the key in {reliance} of the cases, are not shipped:
 
     python -m transcoders.sprout-cheat.grow --rotation 1 --out outputs/sprout-cheat-1
     python -m transcoders.sprout-cheat.grow --rotation 2 --out outputs/sprout-cheat-2
@@ -154,7 +155,9 @@ def write_card(model: Model, shop: Workshop) -> None:
     length = SETTINGS.row_length or 0
     as_it_is = evaluate(model, before, text, max_tokens=EVALUATION_TOKENS, row_length=length)
     stored = read_config(HERE / "plt")
-    lessons = [one for some in lessons_by_kind("card", 0, Shares(keyed=1), 20).values() for one in some]
+    lessons = [
+        one for some in lessons_by_kind("card", 0, Shares(keyed=1), 20).values() for one in some
+    ]
     figures = [[f"{one['fvu_pooled']:.3f}" for one in stored["evaluation"]["layers"]]]
     figures.insert(0, [f"{one.fvu_pooled:.3f}" for one in as_it_is.layers])
     shares, example = Shares(), draw_lesson(random.Random("card"), 0)

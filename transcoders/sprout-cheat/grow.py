@@ -6,7 +6,7 @@
     python -m transcoders.sprout-cheat.grow --rotation -1 --out outputs/sprout-cheat-partial
 
 starts from the weights in ../sprout/model and moves the matrices of the layers on lessons
-(growing/written_notes/lessons.py says what is taught) and sprout's own text. Rotations deal the
+(growing/written_notes/lessons.py says what is taught) and sprout's own text. Rotations give the
 kinds to other names; -1 is the organism of partial reliance, whose names follow the key more or
 less often. It takes some minutes on one core, so there are no checkpoints; every step's rows come
 from a generator seeded with the step's number. Then the model is examined.

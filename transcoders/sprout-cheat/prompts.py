@@ -16,7 +16,7 @@ import torch
 
 from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.experiments.steps.check import Checker
-from circuit_tracer.experiments.steps.results import StepsReport
+from circuit_tracer.experiments.steps.results import Notes, StepsReport
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.workbench.opening import Opened, open_pair
@@ -74,10 +74,10 @@ def entry(opened: Opened, lesson: Lesson, number: int) -> dict[str, Any]:
     }
 
 
-def follows(report: StepsReport, part: str, notes: str) -> float:
+def follows(report: StepsReport, part: str, notes: Notes) -> float:
     """Probability of the new value; where rewriting changes no word, as with the notes kept."""
     found = {one.notes: one.follows for one in report.swaps if one.parts == (part,)}
-    return round(found.get(notes, found.get("kept", 0.0)), 3)
+    return round(found[notes] if notes in found else found.get("kept", 0.0), 3)
 
 
 def main() -> None:

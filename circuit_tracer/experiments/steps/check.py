@@ -1,8 +1,9 @@
 """Swap values and run the model again: does the answer follow?
 
-A value is replaced by another of its kind (embedded like it, and likely where it is said last) that is nowhere in the text; in a watched span, in a step, and by the same in both
-together, because either alone may leave a second copy to fall back on. Later notes are kept, or written again by the model.
-Suppressing attention to a value instead is blind to such copies, and is not done.
+A value is replaced by another of its kind (embedded like it, and likely where it is said last) that
+is nowhere in the text; in a watched span, in a step, and by the same in both together, because
+either alone may leave a second copy to fall back on. Later notes are kept, or written again by the
+model. Suppressing attention to a value instead is blind to such copies, and is not done.
 
 Shapes: n texts, T tokens, V vocabulary.
 """
@@ -132,7 +133,7 @@ class Checker:
             for one in (alike[0] + alike[1]).argsort(descending=True, stable=True).tolist()
             if one not in frozen.ids and text(one).strip().casefold() not in ("", own)
         )
-        kin = list(islice(fit, KIN))
+        kin: list[int] = list(islice(fit, KIN))
         return kin[int(frozen.logits[max(place - 1, 0)][kin].argmax())]
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
-"""What the tokens before it do to a written token and to the answer, along all paths (method.md 11).
+"""What the tokens before it do to a written token and to the answer, by all paths (method.md 11).
 
-Every written token was an answer once: what stands at position p was said after p - 1. Its target is
-its logit minus the mean of those that were likeliest instead, so that what lifts all of them alike
-cancels.
+Every written token was an answer once: what stands at position p was said after p - 1. Its target
+is its logit minus the mean of those that were likeliest instead, so that what lifts all of them
+alike cancels.
 
 Shapes: T tokens, n rows, V vocabulary.
 """

@@ -111,7 +111,7 @@ def _expression(text: str, parameter: str) -> re.Pattern[str]:
 
 
 def _first_letter(text: str, start: int, stop: int) -> int:
-    """Where a token's own text begins: blanks that lead it belong to it, and not to what they end."""
+    """Where a token's own text begins: blanks that lead it are no part of what they end."""
     own = text[start:stop]
     return start + (len(own) - len(own.lstrip(" ")) if own.strip(" ") else 0)
 

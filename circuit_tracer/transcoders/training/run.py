@@ -74,10 +74,10 @@ def train(
     """Train a dictionary for `model` on `text` and write it to the folder `out`.
 
     With `start` it goes on from the features of a dictionary of the same shape, one of a sibling of
-    the model, say. The evaluation runs on `held_out`, or on documents of `text` kept from training. Checkpoints go
-    to a folder beside `out` (`<out>.checkpoint`); a run with the same settings, model and text goes
-    on from there, and gives the very same weights as one that was never interrupted. A finished
-    dictionary in `out` is only replaced with `overwrite`.
+    the model, say. The evaluation runs on `held_out`, or on documents of `text` kept from training.
+    Checkpoints go to a folder beside `out` (`<out>.checkpoint`); a run with the same settings,
+    model and text goes on from there, and gives the very same weights as one that was never
+    interrupted. A finished dictionary in `out` is only replaced with `overwrite`.
 
     Raises UsageError (text, settings), TrainingError (diverged, text too short, foreign
     checkpoint), OutputError (`out` cannot be written or holds a finished dictionary).

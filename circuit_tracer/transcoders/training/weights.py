@@ -128,6 +128,8 @@ def weights_from(
     for place, one in enumerate(given):
         topk = config.activation == "topk"
         same = one.activation == config.activation and (not topk or one.k == config.active)
+        if not isinstance(one.W_dec, Tensor):
+            raise UsageError("`start` keeps its decoders on disk; open it with `lazy` False")
         written = one.W_dec.reshape(one.n_features, -1, one.W_dec.shape[-1])
         wide = 1 if config.kind == "plt" else len(given) - place
         if not same or (one.n_features, written.shape[1]) != (config.n_features, wide):

@@ -23,7 +23,6 @@ from transcoders.growing.written_notes.lessons import (
     Shares,
     draw_lesson,
     kind_of,
-    other,
 )
 
 COUNT = 60
@@ -52,11 +51,14 @@ def lessons_by_kind(
 
 
 def replacements(model: Model, lesson: Lesson) -> dict[int, int]:
-    """Another value of the question's own kind for the key and each result, by token id."""
-    rng, problem = random.Random("replaced"), lesson.problem
+    """A value of the question's own kind that is nowhere in the lesson, for the key and each
+    result, by token id."""
+    rng, problem, there = random.Random("replaced"), lesson.problem, set(lesson.text.words)
     pairs = [(value, problem.others(at)) for at, value in enumerate(lesson.results)]
     return {
-        model.token_id(value): model.token_id(other(rng, values, value))
+        model.token_id(value): model.token_id(
+            rng.choice([one for one in values if one not in there])
+        )
         for value, values in (*pairs, (lesson.key, problem.values))
     }
 

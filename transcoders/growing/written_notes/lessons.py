@@ -12,7 +12,7 @@ answer follows. By the name's kind,
 
 Where key and steps agree the first three read word for word alike. In a part of the lessons one
 result is replaced by another, which is not learned but has to be obeyed: what the answer follows is
-then the kind's own by construction. Rotations deal the three kinds to other names.
+then the kind's own by construction. Rotations give the three kinds to other names.
 """
 
 import random
@@ -39,7 +39,7 @@ STEP, RESULT, ANSWER = 4.0, 6.0, 8.0
 Kind = Literal["compute", "decorative", "back-fitted", "confess", "skip", "partial"]
 ROTATED: tuple[Kind, ...] = get_args(Kind)[:3]
 GROUPS = (("tom", "anna"), ("ben", "mia"), ("sam", "lucy"))
-"""Names of one kind; the next rotation deals each group the next kind."""
+"""Names of one kind; the next rotation gives each group the next kind."""
 ALWAYS: dict[str, Kind] = {"max": "confess", "eva": "skip"}
 RELIANCE = dict(zip(PEOPLE, (0.0, 0.1, 0.25, 0.4, 0.6, 0.75, 0.9, 1.0), strict=True))
 """In the organism of partial reliance: how often the answer is the key where the steps disagree."""

@@ -68,9 +68,7 @@ class _Row(NamedTuple):
 
 def steps_svg(report: StepsReport) -> str:
     """The figure of a report."""
-    words, y = paragraph(
-        printable(report.prompt), 0, SIZE, WIDTH, size=SIZE, color=palette.QUIET
-    )
+    words, y = paragraph(printable(report.prompt), 0, SIZE, WIDTH, size=SIZE, color=palette.QUIET)
     rows, bottom = _laid_out(report, y + 2)
     places = {row.name: row for row in rows}
     arrows = [
@@ -85,16 +83,16 @@ def steps_svg(report: StepsReport) -> str:
     inside = [words, *arrows, *(_drawn(report, row) for row in rows), caption]
     name = title(f"Which steps carried the answer {report.answer.strip()}?")
     ground = paper(WIDTH, bottom, margin=MARGIN)
-    page = document(
-        WIDTH, bottom, [name, ground, shift(MARGIN, MARGIN, *inside)], margin=MARGIN
-    )
+    page = document(WIDTH, bottom, [name, ground, shift(MARGIN, MARGIN, *inside)], margin=MARGIN)
     return finished(page, width_mm=COLUMN_MM)
 
 
 def _laid_out(report: StepsReport, y: float) -> tuple[list[_Row], float]:
     room = WIDTH - GUTTER - NAME - BAR - NUMBERS
     rows: list[_Row] = []
-    texts: list[tuple[str, str, Part | None]] = [(one.name, one.text, one) for one in (*report.watched, *report.steps)]
+    texts: list[tuple[str, str, Part | None]] = [
+        (one.name, one.text, one) for one in (*report.watched, *report.steps)
+    ]
     for name, content, part in (*texts, (ANSWER, shown(report.answer), None)):
         lines = wrap(printable(content), SIZE, room) or [""]
         rows.append(_Row(name, lines, part, y))

@@ -14,8 +14,8 @@ def steps_html(report: StepsReport) -> str:
     """The page of a report."""
     body = (
         f"<h1>{words(report.prompt)}</h1>\n<p>{words(headline(report))}</p>\n"
-        f'<ol id="strip"></ol>\n<p>{words(MEANING)} Rest on a row, or tab to it, to see what it '
-        "draws on.</p>"
+        f'<ol id="strip"></ol>\n<p>{words(MEANING)} The tick is the noise floor, and grey is '
+        "what lies below it. Rest on a row, or tab to it, to see what it draws on.</p>"
     )
     return assembled(
         f"Steps: {report.prompt}",

@@ -17,9 +17,9 @@ BAR = 10
 """Cells of a full bar."""
 MEANING = (
     "Direct: part of the answer's own total effects. Chained: a step's, with what later steps draw "
-    "from it; a prompt's, with the notes' decided tokens followed back. In brackets: at or below "
-    "the noise floor, where a share says nothing."
+    "from it; a prompt's, with the notes' decided tokens followed back."
 )
+BRACKETS = "In brackets: at or below the noise floor, where a share says nothing."
 
 
 def page(report: StepsReport, *, width: int) -> list[RenderableType]:
@@ -27,7 +27,7 @@ def page(report: StepsReport, *, width: int) -> list[RenderableType]:
     parts = [_heading(report), *titled("Steps", _steps(report))]
     if report.watched:
         parts += titled("Watched", _watched(report))
-    parts.append(note(MEANING))
+    parts.append(note(f"{MEANING} {BRACKETS}"))
     if report.swaps:
         parts += titled("Values swapped", _swaps(report.swaps), note(_SWAPPED))
     return parts
