@@ -93,7 +93,10 @@ def shipped(bench: Bench) -> list[str]:
     found = []
     for file in sorted((ROOT / "prompts").glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
-            prompt = json.loads(line)["prompt"]
+            record = json.loads(line)
+            if "reasoning" in record:  # a transcript, of another model
+                continue
+            prompt = record["prompt"]
             if len(bench.model.tokenize(prompt)) + NEW_TOKENS <= bench.model.max_length:
                 found.append(prompt)
     return list(dict.fromkeys(found))
