@@ -293,17 +293,19 @@ def partial(opened: Opened, count: int) -> list[str]:
 
 
 def causal(opened: Opened, lesson: Lesson) -> tuple[float, float]:
-    """The key's part of the direct shares of key and last step, and of the probabilities that the
-    answer has of being either."""
+    """The key's part of the direct shares of key and last result in the contrast of the two, and of
+    the probabilities that the answer has of being either."""
     model = opened.model
     read = read_transcript(model, lesson.prompt, lesson.notes, watch=KEY)
     result = lesson.results[-1]
     ids = torch.tensor([list(read.ids)])
     chances = model.probabilities(model.replaced(ids, None)[0, -1])
     key, step = (float(chances[model.token_id(word)]) for word in (lesson.key, result))
-    report = explain(model, opened.dictionary, read, answer=lesson.key)
-    drawn = report.watched[0].direct
-    return drawn / (drawn + report.steps[len(lesson.steps) - 1].direct), key / (key + step)
+    report = explain(model, opened.dictionary, read, answer=lesson.key, against=result)
+    last = report.steps[len(lesson.steps) - 1]
+    places = read.watched[0].value[-1], last.stop - 2
+    drawn, other_drawn = (abs(report.signed[at]) for at in places)
+    return drawn / (drawn + other_drawn), key / (key + step)
 
 
 def write(lines: Sequence[str]) -> None:

@@ -34,6 +34,10 @@ def steps(
     answer: Annotated[
         str | None, own("--answer", help="The token to explain; what the model says by default.")
     ] = None,
+    against: Annotated[
+        str | None,
+        own("--against", help="A token the answer beats, in place of its likeliest rivals."),
+    ] = None,
     split: Annotated[
         str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
     ] = "sentence",
@@ -77,7 +81,14 @@ def steps(
             notes = stepping.notes_written(opened, prompt, generate or 0, until)
         report("following the answer back", 0, 0)
         found = stepping.trace_steps(
-            opened, prompt, notes, answer=answer, split=split, watch=watched, check=check
+            opened,
+            prompt,
+            notes,
+            answer=answer,
+            against=against,
+            split=split,
+            watch=watched,
+            check=check,
         )
         folder, files = stepping.write_steps(found, out)
     if json:

@@ -47,6 +47,7 @@ def trace_steps(
     notes: str,
     *,
     answer: str | None = None,
+    against: str | None = None,
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
     check: bool = False,
@@ -54,7 +55,9 @@ def trace_steps(
     """Which written steps carried the answer. Raises as `read_transcript` and `explain`."""
     read = read_transcript(opened.model, prompt, notes, split=split, watch=watch)
     checker = Checker(opened.model, opened.dictionary, read) if check else None
-    return explain(opened.model, opened.dictionary, read, answer=answer, check=checker)
+    return explain(
+        opened.model, opened.dictionary, read, answer=answer, against=against, check=checker
+    )
 
 
 def steps(
@@ -64,6 +67,7 @@ def steps(
     model: AnyModel = DEFAULT_MODEL,
     transcoders: AnyTranscoders | None = None,
     answer: str | None = None,
+    against: str | None = None,
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
     check: bool = False,
@@ -72,7 +76,8 @@ def steps(
     """Which written steps carried an answer, and what did they draw on?
 
     `notes` is what stands between prompt and answer; `watch` names expressions that are looked for
-    in the prompt, `split` is what ends a step, `check` swaps values. Raises UsageError and
+    in the prompt, `split` is what ends a step, `check` swaps values; `against` is a token that the
+    answer is compared with in place of its likeliest rivals. Raises UsageError and
     PromptError for what cannot be read, and what `open_pair` raises.
 
     >>> import circuit_tracer as ct
@@ -84,7 +89,14 @@ def steps(
     """
     opened = accepted(model, transcoders, device=device)
     report = trace_steps(
-        opened, prompt, notes, answer=answer, split=split, watch=watch, check=check
+        opened,
+        prompt,
+        notes,
+        answer=answer,
+        against=against,
+        split=split,
+        watch=watch,
+        check=check,
     )
     return Report(report, terminal.page(report, width=WIDTH), lambda: plain(report))
 

@@ -100,8 +100,10 @@ class StepsReport:
     answer: str
     probability: float
     answer_is_models_own: bool
+    against: str
+    """The token it is compared with; "" for the mean of its likeliest rivals."""
     value: float
-    """The answer's logit minus the mean of its likeliest rivals'."""
+    """Its logit minus theirs."""
     signed: tuple[float, ...]
     """Signed total effect of every token on that."""
     constant: float

@@ -65,13 +65,21 @@ class FrozenTranscript:
 
     @torch.no_grad()
     def __init__(
-        self, model: Model, dictionary: AnyDictionary, read: Transcript, answer: str | None = None
+        self,
+        model: Model,
+        dictionary: AnyDictionary,
+        read: Transcript,
+        answer: str | None = None,
+        against: str | None = None,
     ) -> None:
-        """`answer` is the model's own where none is given. Raises PromptError for one that is not
-        one token."""
+        """`answer` is the model's own where none is given, and is compared with the token `against`
+        in place of its likeliest rivals. Raises PromptError for what is not one token."""
         check_together(dictionary, model)
         ids = list(read.ids)
-        given = None if answer is None else model.token_id(answer, continues=True)
+        given, self.against = (
+            None if one is None else model.token_id(one, continues=True)
+            for one in (answer, against)
+        )
         capture = model.capture(ids)
         check_wiring(capture, model.wiring)
         self.frozen: LocalReplacementModel = build_replacement(
@@ -95,6 +103,10 @@ class FrozenTranscript:
         seen = torch.tensor([place - 1 for place in positions], device=self.logits.device)
         said = torch.tensor([self.ids[place] for place in positions], device=self.logits.device)
         weights = contrasts(self.logits[seen], said)
+        if self.against is not None and len(self.ids) - 1 in positions:
+            row = list(positions).index(len(self.ids) - 1)
+            weights[row] = 0
+            weights[row, [self.answer, self.against]] = weights.new_tensor([1.0, -1.0])
         vectors = (weights @ self.model.unembedding).to(self.frozen.embeddings.dtype)
         level = torch.full_like(seen, self.frozen.target_level)
         targets = SweepTargets(level, seen, self.frozen.final.pull(vectors, seen))

@@ -37,18 +37,20 @@ def explain(
     read: Transcript,
     *,
     answer: str | None = None,
+    against: str | None = None,
     decided: Sequence[int] = (),
     check: Check | None = None,
 ) -> StepsReport:
     """Which steps and watched spans an answer drew on.
 
-    `answer` is the model's own where none is given, `decided` the positions of tokens to follow
+    `answer` is the model's own where none is given, compared with its likeliest rivals or with the
+    token `against`; `decided` the positions of tokens to follow
     back where the rule should not choose them, and `check` what swaps values. Raises PromptError
     for an answer that is not one token, DictionaryError for a dictionary of another model.
     """
     begun = time.process_time()
     with memory_remedy(), products():
-        frozen = FrozenTranscript(model, dictionary, read, answer)
+        frozen = FrozenTranscript(model, dictionary, read, answer, against)
         shares = followed(read, frozen.rows, decided)
         seconds = time.process_time() - begun
         swaps = tuple(check(frozen, shares)) if check is not None else ()
@@ -64,6 +66,7 @@ def explain(
         answer=model.token_text(frozen.answer),
         probability=frozen.probability,
         answer_is_models_own=int(frozen.logits[-1].argmax()) == frozen.answer,
+        against="" if frozen.against is None else model.token_text(frozen.against),
         value=row.value,
         signed=tuple(row.tokens.tolist()),
         constant=row.constant,

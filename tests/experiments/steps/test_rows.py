@@ -59,6 +59,23 @@ def test_an_answer_is_the_models_own_or_a_given_token() -> None:
         FrozenTranscript(both.model, dictionary, transcript(ids), "no such token at all")
 
 
+def test_an_answer_is_compared_with_a_token_in_place_of_its_rivals() -> None:
+    both = frozen()
+    ids = tuple(both.capture.token_ids.tolist())
+    dictionary, n = random_dictionary(both.model), len(ids)
+    ours = FrozenTranscript(both.model, dictionary, transcript(ids), "lemon", "blue")
+    lemon, blue = ours.answer, ours.against
+    assert blue is not None
+    middle, last = ours.rows([5, n])
+    tokens = torch.tensor([lemon, blue])
+    totals = ReplacedNetwork(both.network).logit_totals(torch.full_like(tokens, n - 1), tokens)
+    assert off(torch.from_numpy(last.tokens), (totals[0] - totals[1])[:n]) < 1e-9
+    logits = both.capture.logits[-1]
+    assert last.value == pytest.approx(float(logits[lemon] - logits[blue]))
+    alone = FrozenTranscript(both.model, dictionary, transcript(ids)).rows([5])[0]
+    np.testing.assert_allclose(middle.tokens, alone.tokens)
+
+
 def test_tokens_errors_and_constants_sum_to_the_value() -> None:
     both = frozen("llama", dtype=torch.float64)
     ids = tuple(both.capture.token_ids.tolist())

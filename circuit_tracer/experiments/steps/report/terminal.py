@@ -42,9 +42,10 @@ _SWAPPED = (
 def headline(report: StepsReport) -> str:
     """What the report explains, in one line."""
     own = "" if report.answer_is_models_own else ", not the model's first choice"
+    rivals = f'"{shown(report.against)}"' if report.against else "its rivals"
     return (
         f'Answer "{shown(report.answer)}" ({percent(report.probability)}{own}), '
-        f"{report.value:+.2f} logits above its rivals; errors {percent(report.error_share)} of "
+        f"{report.value:+.2f} logits above {rivals}; errors {percent(report.error_share)} of "
         "its total effects"
     )
 
