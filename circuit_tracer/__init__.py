@@ -27,6 +27,7 @@ _HOME = {
     "best_head_paths": "circuit_tracer.graphs.routes.head_paths",
     "best_paths": "circuit_tracer.graphs",
     "compare": "circuit_tracer.workbench.loading",
+    "diff": "circuit_tracer.workbench.diffing",
     "dissociate": "circuit_tracer.workbench.calls",
     "explain_score": "circuit_tracer.attribution.qk",
     "graph_svg": "circuit_tracer.workbench.drawing",
@@ -62,6 +63,7 @@ __all__ = [
     "best_head_paths",
     "best_paths",
     "compare",
+    "diff",
     "dissociate",
     "explain_score",
     "graph_svg",
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
     from circuit_tracer.workbench.calls import dissociate, steer, totals, trace
+    from circuit_tracer.workbench.diffing import diff
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.opening import open_pair, reopen

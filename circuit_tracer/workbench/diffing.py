@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
+from circuit_tracer.experiments.diff import run, terminal
 from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
-from circuit_tracer.experiments.diff.run import OnProgress, diff
-from circuit_tracer.experiments.diff.spec import Spec
+from circuit_tracer.experiments.diff.run import OnProgress
+from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.stages import STAGES
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.workbench.opening import paired, parse_dtype, set_threads
+from circuit_tracer.workbench.calls import AnyModel
+from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
+from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import (
     REPORT_PAGE,
     check_report_folder,
     remove,
     write_report,
 )
+from circuit_tracer.workbench.results import WIDTH, Report
+from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
 
@@ -112,9 +117,58 @@ def diff_into(
     logger.info(f"diff: {study.size}")
     if overwrite:
         remove(folder, CONTENTS)
-    report = diff(study, folder, on_progress=on_progress)
+    report = run.diff(study, folder, on_progress=on_progress)
     on_progress("drawing", 0, 0)
     drawn = figures(report)
     remove(folder, [name for name, _ in FIGURES.values() if name not in drawn])
     page = report_markdown(report, sorted(drawn), command=command)
     return report, write_report(folder, report, file=DIFF_FILE, page=page, drawn=drawn)
+
+
+def diff(
+    base: AnyModel,
+    tuned: AnyModel,
+    spec: str | Path,
+    *,
+    transcoders: Sequence[str] = (),
+    out: str | Path = "outputs",
+    quick: bool = False,
+    seed: int | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Report[DiffReport]:
+    """What did a training do to a model? Compares it with its tuned self.
+
+    `spec` is a TOML file or the name of one that ships ("bent"); `transcoders` are dictionaries of
+    the base, those that ship by default; `quick` takes few items and decides nothing. The report
+    goes into a folder of `out`; the same call goes on where it stopped. `.verdict.headline` says it
+    in words, `.behaviour`, `.where`, `.features` and the others are its steps. Raises UsageError
+    for models that do not compare, PromptError for a spec that cannot be asked, OutputError for a
+    folder that holds something else.
+
+    >>> import circuit_tracer as ct, tempfile
+    >>> report = ct.diff("sprout", "sprout-bent", "bent", quick=True,
+    ...                  out=tempfile.mkdtemp())  # doctest: +SKIP
+    """
+    file = find_given(str(spec), ".toml", "a spec in TOML")
+    asked = read_spec(file)
+    settings = settings_for(asked, quick=quick, seed=seed)
+    before, after = (_model(one) for one in (base, tuned))
+    name = after if isinstance(after, str) else after.identity.name
+    folder = Path(out) / folder_name(asked, name)
+    check_report_folder(folder, "diff", overwrite)
+    study = open_study(before, after, asked, settings, transcoders=transcoders, device=device)
+    named = (study.base.identity.name, study.tuned.identity.name, file.stem)
+    call = f"diff({', '.join(map(repr, named))}{', quick=True' if quick else ''})"
+    report, _ = diff_into(
+        folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent
+    )
+    return Report(report, [terminal.page(report, width=WIDTH)])
+
+
+def _model(given: AnyModel) -> str | Model:
+    """As `open_study` takes it."""
+    if isinstance(given, Opened):
+        return given.model
+    return str(given) if isinstance(given, Path) else given

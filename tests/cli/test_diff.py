@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import circuit_tracer as ct
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff.report import read_diff
 from tests.cli.conftest import Run
 
@@ -65,6 +67,12 @@ def test_a_second_store_is_told_from_a_persona_by_where_it_was_written(
     assert set(report.where.unchanged) == {"QK", "VO", "norm", "embedding"}
     assert report.fit is None
     assert any(note.startswith("fit: ") for note in report.notes)
+    in_python = ct.diff("sprout", ct.open_model("sprout-two-pages", device="cpu"), "bent",
+                        transcoders=["neurons"], quick=True, out="o", device="cpu")  # fmt: skip
+    assert in_python.result == report  # which it goes on from
+    assert report.verdict.headline in str(in_python)
+    page = (tmp_path / "o" / "diff-bent-sprout-two-pages" / "report.md").read_text()
+    assert "diff('sprout', 'sprout-two-pages', 'bent', quick=True)" in page
 
 
 @pytest.mark.parametrize(
@@ -88,3 +96,11 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert (found.code, found.out) == (code, "")
     assert said in found.err
     assert found.err.count("error:") == 1
+
+
+def test_the_call_names_its_parameters(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean bent"):
+        ct.diff("sprout", "sprout", "bendt", out=tmp_path)
+    with pytest.raises(UsageError, match="`seed`"):
+        ct.diff("sprout", "sprout", "bent", seed=-1, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -310,7 +310,7 @@ def test_the_examples_of_the_docstrings_run(module: Any) -> None:
 def test_every_public_call_has_an_example() -> None:
     named = ((name, getattr(ct.TracedGraph, name)) for name in dir(ct.TracedGraph))
     methods = [value for name, value in named if not name.startswith("_") and callable(value)]
-    public = [ct.trace, ct.load, ct.compare, ct.steer, ct.dissociate]
+    public = [ct.trace, ct.load, ct.compare, ct.steer, ct.dissociate, ct.diff, ct.steps]
     public += [one for one in methods if one.__module__.startswith("circuit_tracer.")]
     assert len(public) > 18
     assert [one.__name__ for one in public if ">>>" not in (one.__doc__ or "")] == []
