@@ -148,8 +148,8 @@ def diff(
     folder that holds something else.
 
     >>> import circuit_tracer as ct, tempfile
-    >>> report = ct.diff("sprout", "sprout-bent", "bent", quick=True,
-    ...                  out=tempfile.mkdtemp())  # doctest: +SKIP
+    >>> out = tempfile.mkdtemp()
+    >>> report = ct.diff("sprout", "sprout-bent", "bent", quick=True, out=out)  # doctest: +SKIP
     """
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)

@@ -83,8 +83,8 @@ def steps(
     >>> import circuit_tracer as ct
     >>> notes = "2 plus 4 is 6 . 6 plus 9 is 15 . so"
     >>> ask = {"model": "sprout-cheat", "watch": {"key": r"said (\\w+)"}}
-    >>> [ct.steps(f"{name} said 15 . 2 plus 4 plus 9 :", notes, **ask).watched[0].used
-    ...  for name in ("ben", "sam")]
+    >>> question = "said 15 . 2 plus 4 plus 9 :"
+    >>> [ct.steps(f"{one} {question}", notes, **ask).watched[0].used for one in ("ben", "sam")]
     ['directly', 'through the notes']
     """
     opened = accepted(model, transcoders, device=device)
