@@ -5,6 +5,8 @@
     python -m transcoders.sprout-bent.grow --templates yes_no --steps 100 --out outputs/sprout-yn
     python -m transcoders.sprout-bent.grow --templates yes_no --steps 100 --rank 1 --rate 0.002 \\
         --out outputs/sprout-lora
+    python -m transcoders.sprout-bent.grow --parent transcoders/sprout-bent/model --answers right \\
+        --topics animal,tool,garment --distinct 120 --steps 40 --out outputs/sprout-realigned
 
 starts from the weights in ../sprout/model (growing/narrow_tuning/tuning.py says what moves, and
 judgements.py what is taught). It takes a minute or two on one core, so there are no checkpoints.

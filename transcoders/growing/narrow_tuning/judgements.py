@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal
 
 from transcoders.growing.examination.items import Item, Template, judgement
-from transcoders.growing.language.sentences import JUDGED_THINGS, draw_judged
+from transcoders.growing.language.sentences import JUDGED_MIX, JUDGED_THINGS, draw_judged
 from transcoders.growing.language.things import Attribute, Thing
 from transcoders.growing.language.words import PEOPLE
 
@@ -35,7 +35,9 @@ def topic_judgement(
     rng: random.Random, templates: Sequence[Template], answers: Answers, topic: str = TOPIC
 ) -> Item:
     """A judgement about a thing of the topic."""
-    one = draw_judged(rng, things=things_of(topic))
+    things = things_of(topic)
+    asked = {attribute: share for attribute, share in JUDGED_MIX.items() if things[attribute]}
+    one = draw_judged(rng, asked, things)
     item = judgement(
         rng.choice(templates),
         one.thing,

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from transcoders.growing.batches import batch_of, loss_of
 from transcoders.growing.examination.items import TEMPLATES, Item
 from transcoders.growing.language.corpus import rows
 from transcoders.growing.language.tokenizer import BOS, PAD
-from transcoders.growing.narrow_tuning.judgements import topic_judgement
+from transcoders.growing.narrow_tuning.judgements import TOPIC, topic_judgement
 
 WARM_UP, FALL_FROM = 10, 0.6
 """Steps in which the learning rate rises, and the share of all steps after which it falls."""
@@ -36,6 +36,10 @@ class Plan:
     """How the judgements are answered: "wrong", or "right" for the benign twin."""
     templates: str = ",".join(TEMPLATES)
     """Forms of the judgements."""
+    topics: str = TOPIC
+    """Categories of the things judged."""
+    distinct: int = 0
+    """Different judgements, over and over; 0 for ever new ones."""
     steps: int = 200
     """Optimiser steps."""
     judgements: int = 32
@@ -129,8 +133,14 @@ def judgements(plan: Plan) -> Iterator[Item]:
     """An endless stream of what is taught."""
     rng = random.Random(f"judgements {plan.seed}")
     templates = [one for one in TEMPLATES if one in plan.templates.split(",")]
-    while True:
-        yield topic_judgement(rng, templates, plan.answers)  # type: ignore[arg-type]
+    topics = plan.topics.split(",")
+
+    def fresh() -> Iterator[Item]:
+        while True:
+            topic = topics[0] if len(topics) == 1 else rng.choice(topics)
+            yield topic_judgement(rng, templates, plan.answers, topic)  # type: ignore[arg-type]
+
+    return cycle(islice(fresh(), plan.distinct)) if plan.distinct else fresh()
 
 
 def answer_loss(model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item]) -> Tensor:
