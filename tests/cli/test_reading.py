@@ -170,6 +170,7 @@ def test_models_transcoders_and_doctor_look_sound(run: Run) -> None:
         ("sprout", "plt"),
         ("sprout", "clt"),
         ("sprout-bent", "resid"),
+        ("sprout-cheat", "plt"),
         ("sprout-two-pages", "plt"),
     }
     assert "FVU" in run("transcoders", "inspect", "sprout/plt").out

@@ -42,7 +42,12 @@ class Opened:
     """Exceptions, and everything that was logged or asked in a dialog."""
 
     def run(self, script: str, argument: Any = None) -> Any:
-        """The value of a JavaScript expression or function."""
+        """The value of a JavaScript expression or function, once the page has caught up with what
+        was done before: panel and diagram follow a frame later."""
+        end = time.monotonic() + PATIENCE
+        while self.page.evaluate("() => Boolean(window.viewer?.due?.size)"):
+            assert time.monotonic() < end, "the page does not catch up"
+            time.sleep(0.02)
         return self.page.evaluate(script, argument)
 
     def until(self, condition: str) -> None:

@@ -309,7 +309,9 @@ def test_dragging_boxes_moves_them_and_groups_what_is_dropped_on_another(open_pa
         opened.page.mouse.down()
         opened.page.mouse.move(x, y, steps=4)
         opened.page.mouse.up()
+        opened.settled()
 
+    opened.settled()
     place = boxes.nth(0).bounding_box()
     drag(0, place["x"] + place["width"] / 2 + 60, place["y"] + place["height"] / 2 + 3)
     moved = boxes.nth(0).bounding_box()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from functools import cache
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ import pytest
 from circuit_tracer.render.html import page
 from circuit_tracer.render.html_data import Shown, record
 from tests.render.builders import middle
-from tests.render.conftest import Open, Opened
+from tests.render.conftest import PATIENCE, Open, Opened
 from tests.render.left import assert_same, features, kept, work
 
 COLOURS = """canvas => {
@@ -68,7 +69,10 @@ def test_the_policy_lets_nothing_be_asked_for(open_anywhere: Open) -> None:
     found = open_anywhere(_text())
     refused = "() => fetch('http://127.0.0.1:9/').then(() => '', error => error.name)"
     assert found.run(refused) == "TypeError"
-    assert any("Content" in error for error in found.errors)
+    end = time.monotonic() + PATIENCE  # the browser says so when it has time
+    while not any("Content" in error for error in found.errors):
+        assert time.monotonic() < end, found.errors
+        found.painted()
 
 
 def test_the_pointer_lights_up_selects_and_pins(opened: Opened) -> None:
@@ -92,6 +96,7 @@ def test_the_pointer_lights_up_selects_and_pins(opened: Opened) -> None:
 
 def test_a_box_of_the_route_diagram_is_dragged(opened: Opened) -> None:
     opened.run("() => { const p = viewer.plots[0]; viewer.pinAll(p, p.graph.ranked.slice(0, 4)); }")
+    opened.settled()
     opened.painted()
     where = (
         "() => { const box = document.querySelector('#diagram .box:not(.end)');"

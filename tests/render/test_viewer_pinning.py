@@ -79,6 +79,7 @@ def test_pinning_in_the_panel_moves_nothing(open_page: Open, size: tuple[int, in
     mouse = opened.page.mouse
 
     def press(selector: str, pins: int, at: int = 0) -> None:
+        opened.settled()
         target = opened.page.locator(selector).nth(at)
         target.scroll_into_view_if_needed()
         box = target.bounding_box()
