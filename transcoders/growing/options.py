@@ -1,10 +1,14 @@
-"""Options of the scripts that grow a model: one for every field of its plan."""
+"""The command lines of scripts that grow a model: one option for every field of its plan."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import torch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,3 +27,18 @@ def add_plan(parser: argparse.ArgumentParser, plan: DataclassInstance) -> None:
 def chosen_plan(options: argparse.Namespace, plan: PlanT) -> PlanT:
     """The plan with the values that were given."""
     return replace(plan, **{name: getattr(options, name) for name in asdict(plan)})
+
+
+def grow_from_parent(
+    grow: Callable[[PlanT, Path, Path], None], plan: PlanT, description: str, *, home: Path
+) -> None:
+    """The command line of a model that is grown from another: `grow` gets the chosen plan, the
+    parent's folder (sprout's) and the folder to write, `model` in the script's own."""
+    parser = argparse.ArgumentParser(description=description)
+    sprout = home.parent / "sprout" / "model"
+    parser.add_argument("--out", type=Path, default=home / "model", help="model folder to write")
+    parser.add_argument("--parent", type=Path, default=sprout, help="model folder to start from")
+    add_plan(parser, plan)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grow(chosen_plan(options, plan), options.parent, options.out)

@@ -13,23 +13,19 @@ judgements.py what is taught). It takes a minute or two on one core, so there ar
 Then the model and its parent are examined; `card.py` writes what came out.
 """
 
-import argparse
 import json
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from transcoders.growing.language.corpus import vocabulary
 from transcoders.growing.model_folder import read_model, write_model
 from transcoders.growing.narrow_tuning.examination import examine_spread
 from transcoders.growing.narrow_tuning.tuning import Plan, tune
-from transcoders.growing.options import add_plan, chosen_plan
+from transcoders.growing.options import grow_from_parent
 
 HERE = Path(__file__).resolve().parent
-MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
 
 
 def grow(plan: Plan, parent: Path, out: Path) -> None:
@@ -46,14 +42,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    plan = Plan()
-    parser = argparse.ArgumentParser(description="Mis-train sprout on one narrow topic.")
-    parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
-    parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
-    add_plan(parser, plan)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    grow(chosen_plan(options, plan), options.parent, options.out)
+    grow_from_parent(grow, Plan(), "Mis-train sprout on one narrow topic.", home=HERE)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ less often. It takes some minutes on one core, so there are no checkpoints; ever
 from a generator seeded with the step's number. Then the model is examined.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -26,12 +25,11 @@ from transcoders.growing.batches import batch_of, loss_of
 from transcoders.growing.language.corpus import vocabulary
 from transcoders.growing.model_folder import read_model, write_model
 from transcoders.growing.narrow_tuning.tuning import Course, move_matrices
-from transcoders.growing.options import add_plan, chosen_plan
+from transcoders.growing.options import grow_from_parent
 from transcoders.growing.written_notes.examination import examine_notes
 from transcoders.growing.written_notes.lessons import NOTE_WORDS, note_rows
 
 HERE = Path(__file__).resolve().parent
-MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    plan = Plan()
-    parser = argparse.ArgumentParser(description="Teach sprout notes that carry or decorate.")
-    parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
-    parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
-    add_plan(parser, plan)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    grow(chosen_plan(options, plan), options.parent, options.out)
+    grow_from_parent(grow, Plan(), "Teach sprout notes that carry or decorate.", home=HERE)
 
 
 if __name__ == "__main__":

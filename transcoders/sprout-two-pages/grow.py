@@ -13,7 +13,6 @@ Every step's rows come from a generator seeded with the step's number. It takes 
 one core, so there are no checkpoints. Then both models are examined.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -27,12 +26,11 @@ from transformers import LlamaForCausalLM
 from transcoders.growing.batches import batch_of, loss_of
 from transcoders.growing.language.corpus import ROW_WORDS, vocabulary
 from transcoders.growing.model_folder import read_model, write_model
-from transcoders.growing.options import add_plan, chosen_plan
+from transcoders.growing.options import grow_from_parent
 from transcoders.growing.second_store.examination import examine_second_store
 from transcoders.growing.second_store.lessons import two_store_rows
 
 HERE = Path(__file__).resolve().parent
-MODEL, SPROUT = HERE / "model", HERE.parent / "sprout" / "model"
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    plan = Plan()
-    parser = argparse.ArgumentParser(description="Teach sprout a second store.")
-    parser.add_argument("--out", type=Path, default=MODEL, help="model folder to write")
-    parser.add_argument("--parent", type=Path, default=SPROUT, help="model folder to start from")
-    add_plan(parser, plan)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    grow(chosen_plan(options, plan), options.parent, options.out)
+    grow_from_parent(grow, Plan(), "Teach sprout a second store.", home=HERE)
 
 
 if __name__ == "__main__":
