@@ -88,6 +88,8 @@ def _leaders_table(
     return replace(
         taken,
         kind=np.where(several, np.int8(NodeKind.FEATURE), taken.kind),
+        # A group is no one feature: negative numbers tell groups apart.
+        feature=np.where(several, -1 - np.arange(len(members)), taken.feature),
         activation=np.where(several, np.nan, taken.activation),
         label=labels,
         weight=np.array(

@@ -100,6 +100,9 @@ def _facts(pruned: PrunedGraph, row: int) -> list[str]:
             *does,
             node_name(graph, row),
         ]
+    if nodes.feature[row] < 0:
+        where = f"several features, the strongest in layer {nodes.layer[row]} {place}"
+        return [nodes.label[row], where, influence, *does]
     lines = [
         nodes.label[row] or "feature without a label",
         f"layer {nodes.layer[row]}, feature {nodes.feature[row]}, {place}",
@@ -116,11 +119,14 @@ def edge_lines(graph: Graph, edge: int, share: float) -> list[str]:
     """One edge: its ends, its weight and what part of its target's input it is."""
     source, target = int(graph.edges.source[edge]), int(graph.edges.target[edge])
     weight = float(graph.edges.weight[edge])
-    return [
+    lines = [
         f"{short_label(graph, source)} → {short_label(graph, target)}",
         f"weight {weight:+.4g}, {percent(share)} of what goes into its target",
-        f"{node_name(graph, source)} → {node_name(graph, target)}",
     ]
+    kind, feature = graph.nodes.kind, graph.nodes.feature
+    if not any(kind[row] == NodeKind.FEATURE and feature[row] < 0 for row in (source, target)):
+        lines.append(f"{node_name(graph, source)} → {node_name(graph, target)}")
+    return lines
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.supernodes.graph import supernode_graph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
+from circuit_tracer.render.describe import called, node_lines
 from tests.render.builders import middle, small
 
 
@@ -59,6 +61,15 @@ def test_groups_are_nodes_with_their_members_influence_and_shares() -> None:
         row = labels.index(group.name)
         assert drawn.influence[row] == pytest.approx(pruned.influence[list(group.rows)].sum())
     assert len(labels) == len(pruned.kept_rows) - 3
+    feature = drawn.graph.nodes.feature[[labels.index(group.name) for group in groups]]
+    assert len({*feature.tolist()}) == 2
+    assert feature.max() < 0  # a group is no one feature, and is not called like one
+    for group in groups:
+        row = labels.index(group.name)
+        assert called(drawn.graph, row) == group.name
+        facts = node_lines(drawn, row)
+        assert facts[1].startswith("several features, the strongest in layer")
+        assert not any(re.search(r"L\d+/\d", fact) for fact in facts)
     whole = supernode_graph(pruned, groups)
     shares = {
         (edge.source, edge.target): edge.share
