@@ -18,18 +18,21 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from circuit_tracer.experiments.kit.statistics import auc, spearman
+from circuit_tracer.experiments.steps.baselines import BASELINES
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.results import MAIN, StepsReport, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain
-from circuit_tracer.experiments.steps.shares import Shares
+from circuit_tracer.experiments.steps.shares import Shares, followed
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.workbench.opening import Opened, open_pair
@@ -55,6 +58,14 @@ KEY = {"key": r"said (\w+)"}
 NAMES = tuple(name for names in GROUPS for name in names)
 
 
+class Scores(NamedTuple):
+    """What a baseline gives for one item."""
+
+    direct: float
+    chained: float
+    steps: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Item:
     """One text in one organism."""
@@ -72,6 +83,8 @@ class Item:
     """What swapping their results costs the answer, notes kept."""
     idle: float
     """Direct share of an idle step; NaN where there is none."""
+    others: dict[str, Scores]
+    """By baseline."""
     seconds: float
 
 
@@ -99,13 +112,20 @@ def measured(opened: Opened, lesson: Lesson, text: int, organism: int, rotation:
     given = replacements(opened.model, lesson)
     checker = Checker(opened.model, opened.dictionary, read, most_steps=9, given=given)
 
+    own = [n for n, step in enumerate(lesson.steps) if " ".join(step.words) not in idle_of(lesson)]
+    others: dict[str, Scores] = {}
+
     def swapped(frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
+        for name, rows in BASELINES.items():
+            other = followed(read, partial(rows, frozen))
+            drawn = tuple(other.direct(read.steps[n]) for n in own)
+            (key,) = read.watched
+            others[name] = Scores(other.direct(key), other.chained(key), drawn)
         alone = [one for one in checker.changes(frozen, shares) if len(one.parts) == 1]
         key = [one for one in alone if one.parts == ("key",)]
         return [*checker.kept(frozen, alone), *checker.rewritten(frozen, key)]
 
     report = explain(opened.model, opened.dictionary, read, check=swapped)
-    own = [n for n, step in enumerate(lesson.steps) if " ".join(step.words) not in idle_of(lesson)]
     steps = [report.steps[n] for n in own]
     idle = [step.direct for n, step in enumerate(report.steps[: len(lesson.steps)]) if n not in own]
     (key,) = report.watched
@@ -121,6 +141,7 @@ def measured(opened: Opened, lesson: Lesson, text: int, organism: int, rotation:
         effects=tuple(kept.get((step.name,), math.nan) for step in steps),
         idle=idle[0] if idle else math.nan,
         seconds=report.seconds,
+        others=others,
     )
 
 
@@ -226,7 +247,42 @@ def table(items: Sequence[Item], title: str) -> list[str]:
         ),
         ("CPU seconds a transcript, median", f"{np.median([one.seconds for one in items]):.3f}"),
     ]
-    return [f"| {title} | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows), ""]
+    lines = [f"| {title} | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows), ""]
+    return [*lines, *beside(items, others, stepped)]
+
+
+def beside(items: Sequence[Item], others: Sequence[Item], stepped: Sequence[Item]) -> list[str]:
+    """The same questions asked of total effects and of every baseline, in the same run."""
+    ours = {"total effects": [Scores(one.direct, one.chained, one.steps) for one in items]}
+    named = ours | {name: [one.others[name] for one in items] for name in BASELINES}
+    lines = [
+        "| | decorative, direct share | back-fitted or computed, direct | chained | top step |",
+        "|---|---|---|---|---|",
+    ]
+    places = {id(one): at for at, one in enumerate(items)}
+    for name, scores in named.items():
+        rest = [scores[places[id(one)]] for one in others]
+        top = [
+            int(np.argmax(scores[places[id(one)]].steps) == np.argmax(one.effects))
+            for one in stepped
+        ]
+        is_decorative = [one.kind == "decorative" for one in items]
+        is_fitted = [one.kind == "back-fitted" for one in others]
+        columns = [
+            auc_gap(items, [one.direct for one in scores], is_decorative),
+            auc_gap(others, [one.direct for one in rest], is_fitted),
+            auc_gap(others, [one.chained for one in rest], is_fitted),
+            shown(wilson(sum(top), len(top))),
+        ]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
+    return [*lines, ""]
+
+
+def auc_gap(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) -> str:
+    """AUC, and the gap between the two groups."""
+    values, is_high = np.array(score), np.array(high)
+    room = values[is_high].min() - values[~is_high].max()
+    return f"{shown(auc_of(items, score, high))}, gap {room:+.2f}"
 
 
 def left_out(items: Sequence[Item], organisms: Sequence[int]) -> list[tuple[str, str]]:
@@ -269,7 +325,7 @@ def shown(figure: Interval) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
-def partial(opened: Opened, count: int) -> list[str]:
+def partial_reliance(opened: Opened, count: int) -> list[str]:
     """Partial reliance: shares beside the share of the effect that the key has, keys wrong."""
     rng, points = random.Random("partial"), []
     while len(points) < count:
@@ -342,7 +398,7 @@ def main() -> None:
         lines += table(items, f"same texts, {options.transcoders}")
     if options.partial:
         opened = open_pair(options.partial, options.transcoders, device="cpu")
-        lines += partial(opened, options.texts)
+        lines += partial_reliance(opened, options.texts)
     print("\n".join(lines))
     if options.write:
         write(lines)

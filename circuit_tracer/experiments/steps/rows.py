@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
@@ -95,11 +95,8 @@ class FrozenTranscript:
         """Of the answer, 0..1."""
         return float(self.model.probabilities(self.logits[-1])[self.answer])
 
-    @torch.no_grad()
-    def rows(self, positions: Sequence[int], *, through: bool = True) -> list[Row]:
-        """The rows of the tokens at these positions, T for the answer."""
-        if not positions:
-            return []
+    def contrasts(self, positions: Sequence[int]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n V"]]:
+        """Where these tokens are said, and the weights on logits there that are their targets."""
         seen = torch.tensor([place - 1 for place in positions], device=self.logits.device)
         said = torch.tensor([self.ids[place] for place in positions], device=self.logits.device)
         weights = contrasts(self.logits[seen], said)
@@ -107,6 +104,14 @@ class FrozenTranscript:
             row = list(positions).index(len(self.ids) - 1)
             weights[row] = 0
             weights[row, [self.answer, self.against]] = weights.new_tensor([1.0, -1.0])
+        return seen, weights
+
+    @torch.no_grad()
+    def rows(self, positions: Sequence[int], *, through: bool = True) -> list[Row]:
+        """The rows of the tokens at these positions, T for the answer."""
+        if not positions:
+            return []
+        seen, weights = self.contrasts(positions)
         vectors = (weights @ self.model.unembedding).to(self.frozen.embeddings.dtype)
         level = torch.full_like(seen, self.frozen.target_level)
         targets = SweepTargets(level, seen, self.frozen.final.pull(vectors, seen))
