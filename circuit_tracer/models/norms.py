@@ -8,7 +8,7 @@ Shapes: T tokens, d model width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,24 @@ class Norm:
     def normalized(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """`x` without mean and with rms 1: the norm without weight and bias."""
         return self.centre(x) * self.scale(x)[..., None]
+
+    def apply(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """The whole norm, weight and bias included."""
+        out = self.normalized(x) * self.weight
+        return out if self.bias is None else out + self.bias
+
+    def jvp(
+        self, x: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        """The derivative along v of the whole norm at x: its denominator responds."""
+        unit, scale, moved = self.normalized(x), self.scale(x)[..., None], self.centre(v)
+        # d(scale) = -scale^3 mean(centre(x) v), of which the two other scales are in `unit`
+        return scale * (moved - unit * (unit * moved).mean(-1, keepdim=True)) * self.weight
+
+    def to(self, dtype: torch.dtype) -> Norm:
+        """The same norm with its weights in another dtype."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return replace(self, weight=self.weight.to(dtype), bias=bias)
 
     def freeze(self, x: Float[Tensor, "T d"], *, weighted: bool = True) -> FrozenNorm:
         """The affine map at the input `x`; without weight and bias if not `weighted`."""
