@@ -99,15 +99,36 @@ def print_evaluation(figures: Evaluation, json: bool) -> None:
 
 def print_layers(layers: list[dict[str, Any]]) -> None:
     """The figures of each layer, if there are any."""
+    responds = any(layer.get("jacobian") for layer in layers)  # earlier versions did not measure it
     if layers:
-        print("layer    FVU  median  pooled     L0   dead")
+        more = "   cosine dec  data   iso  error dec  data   iso" if responds else ""
+        print(f"layer    FVU  median  pooled     L0   dead{more}")
     for place, layer in enumerate(layers):
-        fvu, median, pooled = (
-            float("nan") if layer[name] is None else layer[name]
-            for name in ("fvu", "fvu_median", "fvu_pooled")
-        )
+        fvu, median, pooled = (_number(layer, name) for name in ("fvu", "fvu_median", "fvu_pooled"))
         number = layer.get("layer", place)  # earlier versions stored every layer without it
+        more = _response(layer.get("jacobian") or {}) if responds else ""
         print(
             f"{number:5} {fvu:6.3f} {median:7.3f} {pooled:7.4f} {layer['l0']:6.1f} "
-            f"{layer['dead']:6.1%}"
+            f"{layer['dead']:6.1%}{more}"
         )
+    if responds:
+        print(
+            "(cosine, error: the response to a change of what is read against the MLP's own, along "
+            "decoder rows of earlier layers, differences of data, and even directions)"
+        )
+
+
+def _number(record: dict[str, Any], name: str) -> float:
+    """A stored figure; NaN where there is none."""
+    value = record.get(name)
+    return float("nan") if value is None else float(value)
+
+
+def _response(jacobian: dict[str, Any]) -> str:
+    """The columns of the response to a change."""
+    parts = []
+    for figure, first in (("cosine", 13), ("error", 11)):
+        for width, along in zip((first, 6, 6), ("dec", "data", "iso"), strict=True):
+            value = _number(jacobian.get(along) or {}, figure)
+            parts.append(f"{'-' if value != value else f'{value:.2f}':>{width}}")
+    return "".join(parts)

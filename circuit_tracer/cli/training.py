@@ -39,7 +39,9 @@ def train(
     reads: Annotated[
         str,
         own(
-            "--reads", help="mlp (its input) or, with --writes resid, resid: a sparse autoencoder."
+            "--reads",
+            help="mlp (its input), hook_resid_mid (the stream before its norm) or, with --writes "
+            "resid, resid: a sparse autoencoder.",
         ),
     ] = "mlp",
     writes: Annotated[str, own("--writes", help="mlp (its output) or resid.")] = "mlp",
@@ -54,6 +56,18 @@ def train(
         float | None, option("--target-l0", help="JumpReLU: active features a token.")
     ] = None,
     skip: Annotated[bool, option("--skip", help="Add an affine skip.")] = False,
+    jacobian: Annotated[
+        float,
+        own("--jacobian", help="Weight of the Jacobian term: respond to changes as MLPs do; 0.1."),
+    ] = 0.0,
+    jacobian_directions: Annotated[
+        str | None,
+        own(
+            "--jacobian-directions",
+            help="iso (even, the default), dec (earlier features' decoder rows), act (changes by "
+            "interventions) or mix (the last two in turn).",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None, option("--max-tokens", help="Stop after so many tokens.")
     ] = None,

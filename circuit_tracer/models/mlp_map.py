@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,7 +36,7 @@ class MlpMap:
 
     weights: MlpWeights
     before: Norm | None
-    """The norm before the MLP, as far as it comes after the reading point; its weight may be all."""
+    """The norm before the MLP, as far as it comes after the reading point: all or its weight."""
     reads: MlpReadPoint
     after: Norm | None
     """The norm after the MLP, where it comes before the writing point."""
@@ -101,10 +102,9 @@ def mlp_map(
     weights, norm = wiring.mlp_weights(layer), wiring.norm("mlp_norm", layer)
     after = wiring.norm("mlp_post_norm", layer)
     if dtype is not None:
-        weights = replace(
-            weights,
-            **{k: one.to(dtype) for k, one in vars(weights).items() if isinstance(one, Tensor)},
-        )
+        tensors = {k: one for k, one in vars(weights).items() if isinstance(one, Tensor)}
+        moved: dict[str, Any] = {name: one.to(dtype) for name, one in tensors.items()}
+        weights = replace(weights, **moved)
         norm, after = (one and one.to(dtype) for one in (norm, after))
     at_stream = writes == "hook_mlp_out"
     return MlpMap(
@@ -123,4 +123,3 @@ def slope(act: Callable[[Tensor], Tensor], x: Float[Tensor, "*places"]) -> Float
         free = x.detach().requires_grad_(True)
         (found,) = torch.autograd.grad(act(free).sum(), free)
     return found
-

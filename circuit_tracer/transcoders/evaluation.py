@@ -20,13 +20,16 @@ tokens. BOS, where rows start with it, is left out everywhere and passes its tru
   standard error of that rise over tokens: else the denominator is noise, as in a model that has
   learned nothing.
 
+* **Jacobian**: cosine and relative error of the response to a change of what is read, along three
+  kinds of directions, as medians over some of the tokens (fidelity.py).
+
 Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model width, F features.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.fidelity import Responses, Sample, fidelity
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
 
 ROWS_AT_ONCE = 32
@@ -66,6 +70,9 @@ class LayerFigures:
     """Active features a token."""
     dead: float
     """Share of features active on no evaluated token."""
+    jacobian: Responses | None = None
+    """How near its response to a change is to the MLP's, by kind of direction (fidelity.py); none
+    of sparse autoencoders, which stand for no MLP."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +165,17 @@ def evaluate_groups(
     mean, tokens = _mean_outputs(model, dictionary, groups())
     if tokens == 0:
         raise UsageError(f"{name} holds no tokens to evaluate on")
-    sums = _Sums(dictionary)
+    sums, sample = _Sums(dictionary), Sample()
     for rows in groups():
         activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
-        sums.add_reconstruction(dictionary, activity.at(rows.real()), mean)
+        real = activity.at(rows.real())
+        sums.add_reconstruction(dictionary, real, mean)
         sums.add_losses(model, dictionary, rows, activity.outputs, mean)
-    return sums.result(tokens, _replaced(dictionary))
+        sample.add(real.inputs)
+    responses = None
+    if dictionary.writes != RESIDUAL:
+        responses = fidelity(model, dictionary, sample.inputs)
+    return sums.result(tokens, _replaced(dictionary), responses)
 
 
 def _replaced(dictionary: Dictionary) -> str:
@@ -255,7 +267,9 @@ class _Sums:
         self.effect_squares += float((losses[2] - losses[0]).pow(2).sum())
         self.predicted += int(predicted.sum())
 
-    def result(self, tokens: int, replaced: str) -> Evaluation:
+    def result(
+        self, tokens: int, replaced: str, responses: Mapping[int, Responses] | None
+    ) -> Evaluation:
         layers = []
         for layer, parts in enumerate(self.ratios):
             if not parts:
@@ -270,6 +284,7 @@ class _Sums:
                     fvu_pooled=self.squares[layer] / variance if is_known else math.nan,
                     l0=self.active[layer] / tokens,
                     dead=1 - float(self.fired[layer].float().mean()),
+                    jacobian=None if responses is None else responses[layer],
                 )
             )
         n = max(self.predicted, 1)

@@ -12,6 +12,7 @@ from transformers.activations import ACT2FN
 from circuit_tracer.models.capture import capture_mlps
 from circuit_tracer.models.mlp_map import mlp_map, slope
 from tests.device import DEVICE, on_host
+from tests.mlps import module_output
 from tests.tiny import FAMILIES, tiny_model
 
 PROMPT = "the banana is yellow yes a lemon is blue"
@@ -25,23 +26,6 @@ def off(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference relative to the largest value."""
     ours, theirs = on_host(ours), on_host(theirs)
     return float((ours - theirs).abs().max() / theirs.abs().max())
-
-
-def module_output(model: Any, layer: int, x: Tensor, reads: str, writes: str) -> Tensor:
-    """The same map by Hugging Face's own modules, from any of the reading points."""
-    wiring = model.wiring
-    paths = wiring.paths
-    if paths.mlp_norm is not None:
-        norm = wiring.submodule(layer, paths.mlp_norm)
-        if reads == "hook_resid_mid":
-            x = norm(x)
-        elif reads == "ln2.hook_normalized":
-            ours = wiring.norm("mlp_norm", layer)
-            x = x * ours.weight + (0.0 if ours.bias is None else ours.bias)
-    out: Tensor = wiring.submodule(layer, paths.mlp)(x)
-    if writes == "hook_mlp_out" and paths.mlp_post_norm is not None:
-        out = wiring.submodule(layer, paths.mlp_post_norm)(out)
-    return out
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
 def test_every_token_is_handed_out_once_in_batches_of_about_the_size(tmp_path: Path) -> None:
     buffer = buffer_on(text_file(tmp_path), FakeSource())
     buffer.fill()
-    batches = [batch.inputs for batch in buffer.batches()]
+    batches = [batch.activity.inputs for batch in buffer.batches()]
     assert all(90 <= batch.shape[1] <= 110 for batch in batches)
     given = torch.cat(batches, dim=1)[0].sum(-1).sort().values
     torch.testing.assert_close(given, buffer.content().inputs[0].sum(-1).sort().values)
@@ -51,7 +51,7 @@ def test_inputs_and_outputs_stay_together(tmp_path: Path) -> None:
     model = FakeSource()
     buffer = buffer_on(text_file(tmp_path), model)
     buffer.fill()
-    for batch in buffer.batches():
+    for batch, _ in buffer.batches():
         hidden = torch.einsum("lfd,lbd->lbf", model.up, batch.inputs).relu()
         expected = torch.einsum("ldf,lbf->lbd", model.down, hidden) + 1.0
         largest = float(expected.abs().max())

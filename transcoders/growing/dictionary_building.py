@@ -6,13 +6,13 @@ from its checkpoint; a dictionary that is already there for this very model with
 settings is kept. Without its `cards.parquet` only the cards are made.
 """
 
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
@@ -77,10 +77,10 @@ def is_up_to_date(folder: Path, model: Model, config: TrainingConfig) -> bool:
         stored = read_config(folder)
     except (CircuitTracerError, FileNotFoundError):
         return False
-    settings = stored.get("training", {})
-    wanted = json.loads(json.dumps(config.as_json()))
+    settings, names = stored.get("training", {}), config.as_json()
+    known = {name: settings[name] for name in names if name in settings}
     same_model = bool(stored.get("model", {}).get("sha256") == model.identity.sha256)
-    return same_model and wanted == {name: settings.get(name) for name in wanted}
+    return same_model and config == TrainingConfig.from_json(known)
 
 
 def show(progress: Progress) -> None:
@@ -181,7 +181,30 @@ def dictionary_markdown(folder: Path) -> str:
             f"| {figures.get('layer', place)} | {figures['fvu']:.4f} | {figures['fvu_median']:.4f} "
             f"| {figures['fvu_pooled']:.4f} | {figures['l0']:.1f} | {figures['dead']:.1%} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_responses(found["layers"])])
+
+
+def _responses(layers: list[dict[str, Any]]) -> list[str]:
+    """The table of the response to a change; none where it was not measured."""
+    if not all(figures.get("jacobian") for figures in layers):
+        return []
+    names = {"dec": "earlier decoder rows", "data": "data", "iso": "even directions"}
+    lines = [
+        "",
+        "Response to a change of what is read against the MLP's own (transcoders/fidelity.py): "
+        "median cosine, and relative error in brackets.",
+        "",
+        f"| layer | {' | '.join(names.values())} |",
+        "|---|---|---|---|",
+    ]
+    for place, figures in enumerate(layers):
+        found = [figures["jacobian"][name] for name in names]
+        cells = [
+            "" if one["cosine"] is None else f"{one['cosine']:.2f} ({one['error']:.2f})"
+            for one in found
+        ]
+        lines.append(f"| {figures.get('layer', place)} | {' | '.join(cells)} |")
+    return lines
 
 
 def write_hashes(folder: Path) -> None:

@@ -209,7 +209,17 @@ def _are_figures(layers: Any) -> bool:
         and all(
             (name in layer and isinstance(layer[name], (int, float, NoneType))) for name in names
         )
+        and _are_responses(layer.get("jacobian") or {})
         for layer in layers
+    )
+
+
+def _are_responses(responses: Any) -> bool:
+    """Whether these are a layer's figures of the response to a change, by kind of direction."""
+    return isinstance(responses, dict) and all(
+        isinstance(one, dict)
+        and all(isinstance(one.get(n), (int, float, NoneType)) for n in ("cosine", "error"))
+        for one in responses.values()
     )
 
 

@@ -7,6 +7,7 @@ and penalties are stored, and the shuffle buffer is filled again from where it w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.graphs.files.atomic import new_folder
+from circuit_tracer.models.mlp_map import MlpMap
 from circuit_tracer.reading import readable
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.trainer import Trainer
@@ -76,9 +78,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, identity: RunIdentity, *, device: torch.device | str = "cpu"
+    folder: Path,
+    identity: RunIdentity,
+    *,
+    device: torch.device | str = "cpu",
+    maps: Sequence[MlpMap] = (),
 ) -> Checkpoint | None:
-    """The checkpoint in `folder`, None if there is none.
+    """The checkpoint in `folder`, None if there is none; `maps` are the trainer's.
 
     Raises TrainingError if it is damaged or belongs to a run with other settings, another model
     or another text.
@@ -105,7 +111,9 @@ def load_checkpoint(
             f"the earlier settings to go on from there, or {again}"
         )
     return Checkpoint(
-        Trainer.restored(identity.config, tensors, facts["trainer"]), position, facts["seconds"]
+        Trainer.restored(identity.config, tensors, facts["trainer"], maps),
+        position,
+        facts["seconds"],
     )
 
 

@@ -11,7 +11,11 @@ from circuit_tracer.transcoders.dictionary import Kind
 
 ROW_LENGTH = 128
 """Tokens in a row of text where neither the settings nor the model's context say less."""
-READS: dict[str, ReadPoint] = {"mlp": "mlp.hook_in", "resid": RESIDUAL}
+READS: dict[str, ReadPoint] = {
+    "mlp": "mlp.hook_in",
+    "hook_resid_mid": "hook_resid_mid",
+    "resid": RESIDUAL,
+}
 WRITES: dict[str, WritePoint] = {"mlp": "mlp.hook_out", "resid": RESIDUAL}
 """Short names of where features read and write."""
 _CHOICES = {
@@ -21,12 +25,14 @@ _CHOICES = {
     "sparsity": ("l0", "tanh"),
     "reads": get_args(ReadPoint),
     "writes": get_args(WritePoint),
+    "jacobian_directions": ("iso", "dec", "act", "mix"),
 }
+_MAY_BE_NONE = ("sparsity", "jacobian_directions")
 _POSITIVE = (
     *("n_features", "epochs", "rows_per_forward", "evaluation_tokens", "batch_size"),
     *("dead_steps", "k", "max_tokens", "buffer_tokens", "aux_k"),
 )
-_NOT_NEGATIVE = ("checkpoint_steps", "aux_weight", "sparsity_weight", "target_l0")
+_NOT_NEGATIVE = ("checkpoint_steps", "aux_weight", "sparsity_weight", "target_l0", "jacobian")
 _AT_LEAST = {**dict.fromkeys(_POSITIVE, 1), **dict.fromkeys(_NOT_NEGATIVE, 0), "row_length": 2}
 
 
@@ -45,7 +51,8 @@ class TrainingConfig:
     skip: bool = False
     """Add an affine skip from MLP input to MLP output (starts at zero)."""
     reads: ReadPoint = "mlp.hook_in"
-    """Where features read: the residual stream, for sparse autoencoders."""
+    """Where features read: at the MLP's input, before its norm, or, for sparse autoencoders, the
+    residual stream."""
     writes: WritePoint = "mlp.hook_out"
     """Where they write."""
     layers: tuple[int, ...] | None = None
@@ -79,6 +86,14 @@ class TrainingConfig:
     token_weighting: Literal["per-token", "pooled"] = "per-token"
     """"pooled" minimises the squared error; "per-token" divides each token's by its own variance,
     so that a few tokens of huge norm do not decide everything."""
+
+    jacobian: float = 0.0
+    """Weight of the Jacobian term: features respond to a change as the MLP does, so that graphs
+    predict what interventions do (jacobian.py); 0 turns it off."""
+    jacobian_directions: Literal["iso", "dec", "act", "mix"] | None = None
+    """Along which directions: even in the stream (iso, the default), decoder rows of earlier
+    layers' active features (dec), changes by interventions on them (act), or the last two in turn
+    (mix)."""
 
     dead_steps: int = 25
     """A feature silent for so many steps counts as dead, and AuxK tries to revive it."""
@@ -127,6 +142,11 @@ class TrainingConfig:
         return 16 if self.k is None else self.k
 
     @property
+    def needs_changes(self) -> bool:
+        """Whether the Jacobian term is taken along changes that interventions make."""
+        return self.jacobian > 0 and self.jacobian_directions in ("act", "mix")
+
+    @property
     def l0_goal(self) -> float | None:
         """JumpReLU's target L0 with its default filled in; None if the weight is fixed."""
         if self.sparsity_weight is not None:
@@ -153,7 +173,7 @@ class TrainingConfig:
 
     def _check_ranges(self) -> None:
         for name, allowed in _CHOICES.items():
-            if (value := getattr(self, name)) is not None or name != "sparsity":
+            if (value := getattr(self, name)) is not None or name not in _MAY_BE_NONE:
                 one_of(f"`{name}`", value, allowed)
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
@@ -173,6 +193,11 @@ class TrainingConfig:
                 f"`reads` {self.reads} and `writes` {self.writes} clash: a sparse autoencoder "
                 "reads and writes the residual stream, and a transcoder neither; give both as "
                 "resid, or leave both out"
+            )
+        if self.is_residual and self.jacobian:
+            raise UsageError(
+                "`jacobian` is for transcoders of MLPs, whose response it teaches, and this is a "
+                "sparse autoencoder of the residual stream; leave it out"
             )
         if self.is_residual and (self.kind == "clt" or self.skip):
             raise UsageError(
@@ -214,6 +239,11 @@ class TrainingConfig:
             raise UsageError(
                 f"`k` ({self.active}) and `n_features` ({self.n_features}) clash: no more features "
                 "can be active than there are; lower `k` or raise `n_features`"
+            )
+        if self.jacobian_directions is not None and not self.jacobian:
+            raise UsageError(
+                "`jacobian_directions` is used with `jacobian` alone; give its weight (0.1, say), "
+                "or leave it out"
             )
         if self.warm_up > self.decay_from:
             raise UsageError(

@@ -21,13 +21,20 @@ from torch import Tensor
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.jumprelu import count_active, jumprelu
-from circuit_tracer.transcoders.training.sparse import decode_sparse, encode_topk
+from circuit_tracer.transcoders.training.sparse import (
+    SparseActivations,
+    decode_sparse,
+    encode_topk,
+)
 from circuit_tracer.transcoders.training.weights import LayerWeights
 
 NORM_FLOOR = 0.05
 """Keeps a token of nearly no variance from weighing without bound (mean variance is 1)."""
 TANH_SLOPE = 4.0
 """The tanh penalty is tanh(slope * activation * decoder norm), Anthropic 2025."""
+
+Active = SparseActivations | Bool[Tensor, "B F"]
+"""Which features are active: TopK's places, or a mask."""
 
 
 class Outcome(NamedTuple):
@@ -41,6 +48,8 @@ class Outcome(NamedTuple):
     """Active features a token."""
     fired: list[Bool[Tensor, "F"]]
     """Features active on any token of the batch."""
+    active: list[Active]
+    """Which are active at which token."""
 
 
 class _Encoded(NamedTuple):
@@ -48,6 +57,7 @@ class _Encoded(NamedTuple):
     active: Float[Tensor, ""]
     """Mean number of active features."""
     fired: Bool[Tensor, "F"]
+    places: Active
     penalty: Float[Tensor, ""]
 
 
@@ -95,7 +105,8 @@ def batch_loss(
     with torch.no_grad():
         fvu = squares.mean(1) / variance.mean(1).clamp_min(1e-12)
         l0 = torch.stack([part.active for part in encoded])
-    return Outcome(loss, fvu, l0, [part.fired for part in encoded])
+    fired, places = [part.fired for part in encoded], [part.places for part in encoded]
+    return Outcome(loss, fvu, l0, fired, places)
 
 
 def _encode(
@@ -107,7 +118,8 @@ def _encode(
         on = sparse.values > 0
         fired = torch.zeros(own.b_enc.shape[0], dtype=torch.bool, device=x.device)
         fired[sparse.indices[on]] = True
-        return _Encoded(decoded, on.sum(-1, dtype=x.dtype).mean(), fired, x.new_zeros(()))
+        active = on.sum(-1, dtype=x.dtype).mean()
+        return _Encoded(decoded, active, fired, sparse, x.new_zeros(()))
     assert own.log_threshold is not None
     pre = torch.addmm(own.b_enc, x, own.W_enc.T)
     activations = jumprelu(pre, own.log_threshold, config.bandwidth)
@@ -118,7 +130,7 @@ def _encode(
         price = count_active(pre, own.log_threshold, config.bandwidth).mean()
     on = activations.detach() > 0
     active = on.sum(-1, dtype=x.dtype).mean()
-    return _Encoded(activations @ own.W_dec, active, on.any(0), penalty * price)
+    return _Encoded(activations @ own.W_dec, active, on.any(0), on, penalty * price)
 
 
 def _aux_loss(

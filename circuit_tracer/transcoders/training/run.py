@@ -19,6 +19,8 @@ import torch
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
+from circuit_tracer.models.mlp_map import MlpMap, mlp_map
+from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
 from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
@@ -169,6 +171,7 @@ class _Run:
         self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
         self.seconds = 0.0
         self.trainer: Trainer | None = None
+        self.maps = mlp_maps(model, config) if config.jacobian else ()
 
     def _reader(self, part: Literal["training", "held-out"]) -> RowReader:
         text = self.held_out if part == "held-out" and self.held_out else self.text
@@ -189,7 +192,9 @@ class _Run:
         buffer, skip = ActivityBuffer(self.model, self._reader("training"), config), 0
         if self.out is not None:
             folder = checkpoint_folder(self.out)
-            stored = load_checkpoint(folder, self.identity, device=self.model.device)
+            stored = load_checkpoint(
+                folder, self.identity, device=self.model.device, maps=self.maps
+            )
             if stored is not None:
                 self.trainer, self.seconds = stored.trainer, stored.seconds
                 buffer.reader.restore(stored.position.reader)
@@ -201,9 +206,11 @@ class _Run:
                 break
             if self.trainer is None:
                 given = None if self.start is None else self.start.layers
-                self.trainer = Trainer.start(config, buffer.content(), given)
+                self.trainer = Trainer.start(config, buffer.content(), given, self.maps)
+            if config.needs_changes:  # by the features that were there when the buffer was filled
+                buffer.change(self.trainer.upstream if skip else self.trainer.features_now())
             for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
-                meter.add(self.trainer.step(batch, self.total))
+                meter.add(self.trainer.step(batch.activity, self.total, batch.changes))
                 if self.trainer.tokens >= self.total:
                     break
                 every = config.checkpoint_steps
@@ -270,6 +277,17 @@ class _Run:
             seconds=self.seconds,
             dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),
         )
+
+
+def mlp_maps(model: Model, config: TrainingConfig) -> tuple[MlpMap, ...]:
+    """The MLPs whose response is taught, from where features read to where they write."""
+    reads, writes = config.reads, config.writes
+    assert reads != RESIDUAL
+    assert writes != RESIDUAL
+    return tuple(
+        mlp_map(model.wiring, layer, reads, writes, torch.float32)
+        for layer in range(model.n_layers)
+    )
 
 
 class _Meter:

@@ -9,18 +9,34 @@ Shapes: L layers that are trained, N tokens in the buffer, B tokens a batch, d m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import MlpActivity
-from circuit_tracer.transcoders.rows import RowReader
+from circuit_tracer.transcoders.dictionary import LayerTranscoder
+from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.upstream_changes import read_when_changed
 
 BUFFER_BYTES = 1 << 30
 """Size of the buffer when no number of tokens is given."""
+BATCHES_A_CHANGE = 32
+"""Batches in the buffer when no number of tokens is given and features are changed in it: those
+that were when it was filled."""
+
+
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    activity: MlpActivity
+    changes: Float[Tensor, "L B d"] | None
+    """Of what is read, when features of earlier layers change; only where it was asked for."""
 
 
 class ActivityBuffer:
@@ -39,8 +55,12 @@ class ActivityBuffer:
         """How often the buffer has been filled before."""
         self.layers = config.layers or range(model.n_layers)
         blocks = 1 if config.is_residual else 2
+        blocks += config.needs_changes
         per_token = blocks * len(self.layers) * model.d_model * 4
-        wanted = config.buffer_tokens or max(4 * config.batch_size, BUFFER_BYTES // per_token)
+        most = BUFFER_BYTES // per_token
+        if config.needs_changes:
+            most = min(most, BATCHES_A_CHANGE * config.batch_size)
+        wanted = config.buffer_tokens or max(4 * config.batch_size, most)
         # One forward pass has to fit in whole, however small the buffer was asked to be.
         self.capacity = max(wanted, config.rows_per_forward * reader.row_length)
         shape = (len(self.layers), self.capacity, model.d_model)
@@ -49,11 +69,15 @@ class ActivityBuffer:
         self.activity = MlpActivity(
             inputs, inputs if same else torch.empty(shape, device=model.device)
         )
+        self.changes = torch.empty(shape, device=model.device) if config.needs_changes else None
+        self.rows: list[Rows] = []
+        """The rows in the buffer, where they are run a second time."""
         self.filled = 0
 
     def fill(self) -> int:
         """Fill with the next rows of the text; the number of tokens, 0 at its end."""
         self.filled, at_once = 0, self.config.rows_per_forward
+        self.rows = []
         while self.filled + at_once * self.reader.row_length <= self.capacity:
             rows = self.reader.next_rows(at_once)
             if rows is None:
@@ -67,6 +91,8 @@ class ActivityBuffer:
             if some.outputs is not some.inputs:
                 self.activity.outputs[:, self.filled : end] = some.outputs
             self.filled = end
+            if self.changes is not None:
+                self.rows.append(rows)
         if not bool(self.content().outputs.isfinite().all()):
             outputs = "residual streams" if self.config.is_residual else "MLP outputs"
             raise TrainingError(
@@ -74,11 +100,25 @@ class ActivityBuffer:
             )
         return self.filled
 
+    def change(self, features: Sequence[LayerTranscoder]) -> None:
+        """Run the rows again with features changed, and keep the changes of what is read."""
+        if self.changes is None:
+            return
+        generator = torch.Generator(device="cpu")
+        generator.manual_seed(self.config.seed * 1_000_003 + self.window + 500_009)
+        reads, writes, end = self.config.reads, self.config.writes, 0
+        for rows in self.rows:
+            changed = read_when_changed(self.model, rows, features, reads, writes, generator)
+            some = changed[:, rows.real().to(changed.device)]
+            here = slice(end, end + some.shape[1])
+            self.changes[:, here] = some - self.activity.inputs[:, here]
+            end = here.stop
+
     def content(self) -> MlpActivity:
         """All tokens in the buffer, in the order of the text."""
         return self.activity.at(slice(self.filled))
 
-    def batches(self, skip: int = 0) -> Iterator[MlpActivity]:
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
         """The buffer's tokens in random order, in batches of nearly `batch_size`, all of them.
 
         `skip` leaves out the first batches (those a resumed run has seen).
@@ -89,5 +129,7 @@ class ActivityBuffer:
         )
         order = torch.randperm(self.filled, generator=generator, device="cpu")
         for places in order.tensor_split(count)[skip:]:
-            yield self.activity.at(places)
+            changes = self.changes
+            some = None if changes is None else changes[:, places.to(changes.device)]
+            yield Batch(self.activity.at(places), some)
         self.window += 1

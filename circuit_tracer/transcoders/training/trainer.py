@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.mlp_map import MlpMap
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.training.config import TrainingConfig
-from circuit_tracer.transcoders.training.losses import batch_loss
+from circuit_tracer.transcoders.training.jacobian import DirectionSource, jacobian_loss
+from circuit_tracer.transcoders.training.losses import Active, batch_loss
 from circuit_tracer.transcoders.training.schedule import (
     SparsityController,
     learning_rate_factor,
@@ -21,6 +25,7 @@ from circuit_tracer.transcoders.training.schedule import (
 from circuit_tracer.transcoders.training.weights import (
     LayerWeights,
     Units,
+    export_layers,
     initial_weights,
     weights_from,
 )
@@ -46,10 +51,20 @@ class StepFigures(NamedTuple):
 class Trainer:
     """Weights, optimiser, dead-feature counters and penalty weights; one `step` a batch."""
 
-    def __init__(self, config: TrainingConfig, weights: list[LayerWeights], units: Units) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        weights: list[LayerWeights],
+        units: Units,
+        maps: Sequence[MlpMap] = (),
+    ) -> None:
+        """`maps` are the MLPs that the Jacobian term compares with; without it there are none."""
         self.config = config
         self.weights = weights
         self.units = units
+        self.maps = maps
+        self.upstream: list[LayerTranscoder] = []
+        """The features as they were when the buffer was filled, in the model's units."""
         # Gradients of rare features are tiny: Adam's usual eps of 1e-8 would hold them back.
         thresholds = [own.log_threshold for own in weights if own.log_threshold is not None]
         others = [t for own in weights for n, t in own.named().items() if n != "log_threshold"]
@@ -72,17 +87,29 @@ class Trainer:
         config: TrainingConfig,
         first: MlpActivity,
         given: Sequence[LayerTranscoder] | None = None,
+        maps: Sequence[MlpMap] = (),
     ) -> Trainer:
         """A fresh run, with units from the first activity there is, and features from it, too,
         unless they are `given`."""
         units = Units.measure(first)
         if given is not None:
-            return cls(config, weights_from(given, units, config), units)
+            return cls(config, weights_from(given, units, config), units, maps)
         sample = first.at(slice(8 * config.n_features))
-        return cls(config, initial_weights(units.normalise(sample), config), units)
+        return cls(config, initial_weights(units.normalise(sample), config), units, maps)
 
-    def step(self, batch: MlpActivity, total_tokens: int) -> StepFigures:
-        """Learn from one batch; `total_tokens` is the length of the whole run."""
+    def features_now(self) -> list[LayerTranscoder]:
+        """Keep the features as they are, to be changed in the buffer, and return them."""
+        self.upstream = list(export_layers(self.weights, self.units, self.config))
+        return self.upstream
+
+    def step(
+        self,
+        batch: MlpActivity,
+        total_tokens: int,
+        changes: Float[Tensor, "L B d"] | None = None,
+    ) -> StepFigures:
+        """Learn from one batch; `total_tokens` is the length of the whole run. `changes` in what
+        is read go with the Jacobian term."""
         config, done = self.config, self.tokens / max(total_tokens, 1)
         factor = learning_rate_factor(done, warm_up=config.warm_up, decay_from=config.decay_from)
         for group in self.optimiser.param_groups:
@@ -95,10 +122,13 @@ class Trainer:
             dead=dead,
             penalties=self.controller.weights(done),
         )
-        loss = float(outcome.loss.detach())
+        whole = outcome.loss
+        if config.jacobian:
+            whole = whole + config.jacobian * self._jacobian(batch, outcome.active, changes)
+        loss = float(whole.detach())
         self._check(loss, outcome.fvu)
         self.optimiser.zero_grad(set_to_none=True)
-        outcome.loss.backward()
+        whole.backward()
         self.optimiser.step()
         for silent, fired in zip(self.silent, outcome.fired, strict=True):
             silent += 1
@@ -113,6 +143,13 @@ class Trainer:
             dead=tuple(int(layer.sum()) for layer in dead),
             learning_rate=config.learning_rate * factor,
         )
+
+    def _jacobian(
+        self, batch: MlpActivity, active: list[Active], changes: Tensor | None
+    ) -> Float[Tensor, ""]:
+        source = DirectionSource(self.config, self.units, self.maps)
+        directions = source.draw(self.steps, self.weights, active, changes)
+        return jacobian_loss(self.weights, active, batch, self.units, self.maps, directions)
 
     def _check(self, loss: float, fvu: Tensor) -> None:
         if not math.isfinite(loss) or float(fvu.mean()) > DIVERGED:
@@ -130,6 +167,10 @@ class Trainer:
                 tensors[f"{layer}.{name}"] = tensor.detach()
                 for key, value in self.optimiser.state.get(tensor, {}).items():
                     tensors[f"{layer}.{name}.{key}"] = value
+        for layer, one in enumerate(self.upstream):
+            for name, value in one.tensors().items():
+                assert isinstance(value, Tensor)
+                tensors[f"{layer}.upstream.{name}"] = value
         return tensors
 
     def facts(self) -> dict[str, Any]:
@@ -142,7 +183,11 @@ class Trainer:
 
     @classmethod
     def restored(
-        cls, config: TrainingConfig, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+        cls,
+        config: TrainingConfig,
+        tensors: Mapping[str, Tensor],
+        facts: Mapping[str, Any],
+        maps: Sequence[MlpMap] = (),
     ) -> Trainer:
         """The trainer as it was when `tensors` and `facts` were taken."""
         names = ("W_enc", "b_enc", "W_dec", "b_dec", "log_threshold", "W_skip")
@@ -154,7 +199,14 @@ class Trainer:
                     **{n: tensors[f"{layer}.{n}"].clone().requires_grad_(True) for n in there}
                 )
             )
-        trainer = cls(config, weights, Units.from_tensors(tensors))
+        trainer = cls(config, weights, Units.from_tensors(tensors), maps)
+        for layer, like in enumerate(export_layers(weights, trainer.units, config)):
+            start = f"{layer}.upstream."
+            kept: dict[str, Any] = {
+                n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)
+            }
+            if kept:
+                trainer.upstream.append(replace(like, **kept))
         for layer, own in enumerate(weights):
             trainer.silent[layer] = tensors[f"{layer}.silent"].clone()
             for name, tensor in own.named().items():
