@@ -49,6 +49,31 @@ def test_a_trained_dictionary_is_measured_labelled_and_traced_with(
     assert record["settings"]["dictionary"]["location"] == str(tiny / "mine")
 
 
+def test_a_dictionary_that_reads_before_the_norm_learns_the_response_and_is_traced_with(
+    tiny: Path, run: Run
+) -> None:
+    """No norm of an MLP is frozen in its graph."""
+    before = ("--reads", "hook_resid_mid", "--jacobian", "0.1", "--jacobian-directions", "mix")
+    outcome = run(*TRAIN, *before, "--max-tokens", "1000", "--no-cards")
+    assert outcome.code == 0, outcome.err
+    assert "cosine dec  data   iso  error dec" in outcome.out
+    config = json.loads((tiny / "mine" / "dictionary.json").read_text())
+    assert config["reads"] == "hook_resid_mid"
+    assert config["training"]["jacobian_directions"] == "mix"
+    responses = [layer["jacobian"] for layer in config["evaluation"]["layers"]]
+    assert responses[0]["dec"]["cosine"] is None
+    assert all(0 < one["iso"]["error"] for one in responses)
+    assert "cosine dec" in run("transcoders", "inspect", "mine").out
+    outcome = run("trace", "a banana is", "-m", "./tiny", "-t", "mine", "--json")
+    assert outcome.code == 0, outcome.err
+
+    resid = ("--reads", "resid", "--writes", "resid", "--jacobian", "1")
+    refused = run(*TRAIN, *resid, "--overwrite")
+    assert (refused.code, "--jacobian is for transcoders of MLPs" in refused.err) == (2, True)
+    refused = run(*TRAIN, "--jacobian-directions", "dec", "--overwrite")
+    assert (refused.code, "is used with --jacobian alone" in refused.err) == (2, True)
+
+
 def test_a_sparse_autoencoder_is_used_but_not_traced_through(tiny: Path, run: Run) -> None:
     assert run("trace", "a banana is", "-m", "./tiny", "-o", ".", "--slug", "graph").code == 0
     outcome = run(*TRAIN, "--reads", "resid", "--writes", "resid", "--layers", "1", "--json")
