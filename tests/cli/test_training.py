@@ -62,7 +62,7 @@ def test_a_dictionary_that_reads_before_the_norm_learns_the_response_and_is_trac
     assert config["training"]["jacobian_directions"] == "mix"
     responses = [layer["jacobian"] for layer in config["evaluation"]["layers"]]
     assert responses[0]["dec"]["cosine"] is None
-    assert all(0 < one["iso"]["error"] for one in responses)
+    assert all(one["iso"]["error"] > 0 for one in responses)
     assert "cosine dec" in run("transcoders", "inspect", "mine").out
     outcome = run("trace", "a banana is", "-m", "./tiny", "-t", "mine", "--json")
     assert outcome.code == 0, outcome.err
