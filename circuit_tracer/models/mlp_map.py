@@ -1,7 +1,7 @@
 """One layer's MLP as the map a dictionary stands for, and its derivative in closed form.
 
 A dictionary reads before the MLP (at its input, or before the norm's weight, or before the norm)
-and writes after it (at its output, or after the norm behind it, where there is one). Along a
+and writes after it (at its output, or after the norm that follows, where there is one). Along a
 direction v of what is read, the map y = after(down @ (act(g) * u)), g and u affine in what the norm
 makes of x, has the derivative
 

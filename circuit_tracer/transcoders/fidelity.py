@@ -1,7 +1,7 @@
 """Does a dictionary respond to a change as the MLP does? Its Jacobian along directions, by layer.
 
 At a token, J v is how the MLP's output changes when what is read there moves along a unit direction
-v (`models/mlp_map.py`), D v how the dictionary's does, with the features that are active held. The
+v (`models/mlp_map.py`), D v how the dictionary's does, the same features staying active. The
 cosine of the two, and |J v - D v| / |J v|, as medians over tokens. Directions:
 
 * dec: the decoder row of a feature of an earlier layer that is active at the same token: what an

@@ -56,7 +56,7 @@ def started(
 
 def by_autograd(model: Any, trainer: Trainer, batch: MlpActivity, directions: Directions) -> Tensor:
     """The same in the model's units: the model's own modules, and the exported dictionary with its
-    active features held, both differentiated by torch's forward mode."""
+    active features fixed, both differentiated by torch's forward mode."""
     units, config = trainer.units, trainer.config
     layers = export_layers(trainer.weights, units, config)
     total = torch.zeros(())
@@ -113,7 +113,7 @@ def test_the_term_is_what_autograd_makes_of_model_and_dictionary(
     gradients = torch.autograd.grad(found, [own.W_enc for own in trainer.weights[1:]])
     own, step = trainer.weights[1].W_enc, 1e-2
     push = torch.randn_like(own)
-    with torch.no_grad():  # the mask is held, so that the loss is smooth in the encoder
+    with torch.no_grad():  # the mask is fixed, so that the loss is smooth in the encoder
         values = []
         for sign in (step, -2 * step):
             own += sign * push

@@ -2,7 +2,7 @@
 
 Reconstruction teaches a dictionary the MLP's output, not its derivative, and a graph's indirect
 effects are products of derivatives. Per token and layer, along a unit direction v of what is read,
-with the active features held, in training units:
+the same features staying active, in training units:
 
     |J v - D v|^2 / (|J v|^2 + FLOOR * its mean over the batch)
     D v = W_dec (active * W_enc v) + W_skip v
