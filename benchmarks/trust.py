@@ -35,7 +35,7 @@ from circuit_tracer.experiments.trust.passes import Subject
 from circuit_tracer.experiments.trust.results import Frozen, Measurements, Trust
 from circuit_tracer.experiments.trust.run import trust
 from circuit_tracer.experiments.trust.spec import TrustSettings
-from circuit_tracer.experiments.trust.steps.indirect import draw_features, measured_and_responding
+from circuit_tracer.experiments.trust.steps.indirect import draw_features, effects_of
 from circuit_tracer.graphs import prune
 from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.models import Model, open_model
@@ -267,7 +267,7 @@ def doses(name: str, every: int) -> str:
         sums = predict(pruned.graph, ablation_shares(pruned.graph, rows)).indirect
         joined = (sums != 0) & pruned.graph.nodes.expanded[:, None]
         for figures, (frozen, times) in zip(found, DOSES, strict=True):
-            measured, responding = measured_and_responding(subject, rows, frozen, times=times)
+            measured, responding, _ = effects_of(subject, rows, frozen, times=times)
             responding = sums if responding is None else responding
             two = (spearman(one[joined], measured[joined]) for one in (sums, responding))
             figures.append((next(two), next(two)))

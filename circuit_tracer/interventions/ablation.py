@@ -1,8 +1,14 @@
 """Change nodes of a traced graph and compare what it predicted with what happened.
 
 One row of the table is one intervention: a feature at its position, or several at once. For every
-target it holds the change of its logit (minus the mean logit, as in the graph) by the graph's edge,
-by all of the graph's routes, and as measured in each mode; and the probability it ends with.
+target it holds the change of its logit (minus the mean logit, as in the graph) as predicted and as
+measured in each mode, and the probability it ends with. Predictions are
+
+* the graph's *edge*, and the *sums* over all its routes: everything frozen;
+* by mode, the *linear* prediction: the graph's features respond linearly in the MLPs' place, while
+  norms and attention that the mode does not freeze do what they do in the model (`linear.py`);
+* by mode, the *replacement model* run for real: its encoders as they are, errors constant
+  (`responding.py`). None of neurons, whose replacement model is the model.
 """
 
 from __future__ import annotations
@@ -21,8 +27,10 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_name
 from circuit_tracer.graphs.named_tokens import check_explains_logits
 from circuit_tracer.interventions.engine import Effects, intervene
+from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import run_again
 from circuit_tracer.interventions.prediction import change_shares, predict
+from circuit_tracer.interventions.responding import ReplacedFeatures, RespondingFeatures
 from circuit_tracer.interventions.selection import change_of, rows_named, share_of
 from circuit_tracer.interventions.spec import (
     MODES,
@@ -33,6 +41,7 @@ from circuit_tracer.interventions.spec import (
     Writes,
 )
 from circuit_tracer.models import Model
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 logger = logging.getLogger(__name__)
@@ -73,7 +82,12 @@ class AblationRow:
     predicted_direct: tuple[float, ...] | None
     """Along the graph's edges to the targets alone; None where the graph does not hold it."""
     predicted_total: tuple[float, ...] | None
-    """Along all routes of the graph."""
+    """The graph's sums along all its routes."""
+    predicted: dict[Mode, tuple[float, ...]]
+    """Its features linear, norms and attention responding as in the mode; none in direct mode, nor
+    of a sparse autoencoder's features."""
+    replaced: dict[Mode, tuple[float, ...]]
+    """The replacement model run for real; none where `predicted` has none, and none of neurons."""
     measured: dict[Mode, Measured]
 
 
@@ -205,8 +219,9 @@ def ablate(
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
     targets, original = graph.info.targets, run_again(model, dictionary, graph.info)
-    measured: dict[Mode, Effects] = {
-        mode: intervene(
+
+    def run(mode: Mode, responding: RespondingFeatures | None = None) -> Effects:
+        return intervene(
             model,
             dictionary,
             original.token_ids,
@@ -218,9 +233,19 @@ def ablate(
             writes=writes,
             positions=[max(target.position for target in targets)],
             original=original,
+            responding=responding,
         )
-        for mode in modes
-    }
+
+    measured = {mode: run(mode) for mode in modes}
+    predicted: dict[Mode, Effects] = {}
+    replaced: dict[Mode, Effects] = {}
+    respond = [mode for mode in modes if mode != "direct" and dictionary.kind != "sae"]
+    if respond:
+        linear = LinearFeatures.of(graph, original)
+        predicted = {mode: run(mode, linear) for mode in respond}
+    if isinstance(dictionary, Dictionary):
+        whole = ReplacedFeatures(dictionary, original)
+        replaced = {mode: run(mode, whole) for mode in respond}
     shares = change_shares(graph, (item.shares or {} for item in items))
     prediction = predict(graph, shares, targets_only=True)
     baseline = next(iter(measured.values()))
@@ -234,6 +259,8 @@ def ablate(
                 label=item.label,
                 predicted_direct=_predicted(item, prediction.direct[:, i]),
                 predicted_total=_predicted(item, prediction.total[:, i]),
+                predicted={m: _moved(one, i, targets) for m, one in predicted.items()},
+                replaced={m: _moved(one, i, targets) for m, one in replaced.items()},
                 measured={m: _measured(model, one, i, targets) for m, one in measured.items()},
             )
             for i, item in enumerate(items)
@@ -256,14 +283,19 @@ def _predicted(item: Item, changes: Floats) -> tuple[float, ...] | None:
 
 
 def _measured(model: Model, effects: Effects, row: int, targets: tuple[Target, ...]) -> Measured:
-    after, before = effects.logits[row, 0], effects.baseline[0]
-    ids = [target.vocabulary_ids for target in targets]
-    change = target_values(after, ids) - target_values(before, ids)
+    after = effects.logits[row, 0]
     return Measured(
-        logits=tuple(change.tolist()),
+        logits=_moved(effects, row, targets),
         probabilities=_of_targets(model.probabilities(effects.logits)[row, 0], targets),
         top=model.token_text(int(after.argmax())),
     )
+
+
+def _moved(effects: Effects, row: int, targets: tuple[Target, ...]) -> tuple[float, ...]:
+    """Changes of the targets' logits minus the mean logit (differences, for contrasts)."""
+    after, before = effects.logits[row, 0], effects.baseline[0]
+    ids = [target.vocabulary_ids for target in targets]
+    return tuple((target_values(after, ids) - target_values(before, ids)).tolist())
 
 
 def _of_targets(probabilities: Float[Tensor, "V"], targets: Sequence[Target]) -> tuple[float, ...]:

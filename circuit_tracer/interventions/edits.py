@@ -14,7 +14,8 @@ Every pass runs the model's own modules; what a mode freezes is put back in as i
    the MLP's output stays, the error term included;
    A sparse autoencoder reads and writes the residual stream after its layer. No MLP output contains
    its features, so the activation in this very pass counts unless all is linear;
-5. with `Freezing.features`, a graph's other features respond linearly on top (`linear.py`).
+5. with `Freezing.features`, all MLP outputs are frozen and features respond on top where MLPs
+   would: a graph's linearly (`linear.py`), or a dictionary's as they are (`responding.py`).
 
 Shapes: B rows (one intervention each), T tokens, L layers, d model width, n entries.
 """
@@ -29,9 +30,9 @@ from torch import Tensor
 
 from circuit_tracer.errors import StrengthError
 from circuit_tracer.interventions.freezing import Freezing, mix_values
-from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original
 from circuit_tracer.interventions.plan import Entries, Plan
+from circuit_tracer.interventions.responding import RespondingFeatures
 from circuit_tracer.interventions.spec import LARGEST
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Place
@@ -69,14 +70,19 @@ class EditedRun:
     ) -> None:
         """Without `original` nothing can be frozen, and "natural" is what this pass computes.
 
-        `end` is the last layer whose MLP output is frozen, for each row (-1: none). `start` is the
+        `end` is the last layer whose MLP output is frozen, for each row (-1: none); where features
+        respond in the MLPs' place, the last layer at which nothing responds. `start` is the
         position of the first token of the pass, for text that is being generated.
         """
         self.model, self.wiring, self.dictionary, self.plan = model, model.wiring, dictionary, plan
         self.original = original
         self.end = torch.full((plan.n_rows,), -1, device=model.device) if end is None else end
-        self.highest_end = int(self.end.max())
         self.freezing = freezing or Freezing()
+        self.silent_to = self.end
+        """By row, the last layer at which no feature responds."""
+        if self.freezing.features is not None:
+            self.end = torch.full_like(self.end, model.n_layers - 1)
+        self.highest_end = int(self.end.max())
         responding = self.freezing.skips_carry or self.freezing.features is not None
         self.keeps_reading = keep_seen or responding
         self.n_zeroed, self.start = n_zeroed, start
@@ -87,7 +93,7 @@ class EditedRun:
         self.changed: dict[int, tuple[Entries, Tensor]] = {}
         """By reading layer: entries and the changes of their activations (n,)."""
         self.responses: dict[int, Tensor] = {}
-        """By reading layer: changes of the activations of features that respond linearly (B, n)."""
+        """By reading layer: changes of the activations of features that respond (B, n)."""
         paths = self.wiring.paths
         at_post_norm = paths.mlp_post_norm is not None and dictionary.writes == "hook_mlp_out"
         self.frozen_place: Place = "mlp_post_norm" if at_post_norm else "mlp"
@@ -215,13 +221,14 @@ class EditedRun:
         return found
 
     def _responses(
-        self, features: LinearFeatures, layer: int, read: Float[Tensor, "B T d"]
+        self, features: RespondingFeatures, layer: int, read: Float[Tensor, "B T d"]
     ) -> Float[Tensor, "B n"]:
-        """By how much features that respond linearly change; those that are set do not."""
+        """By how much features change that respond; those that are set do not."""
         assert self.original is not None, "features respond to a change of the original pass"
-        found = features.layers[layer].changes(read - self.original.seen[layer])
+        found = features.changes(layer, read, self.original.seen[layer])
+        found[self.silent_to >= layer] = 0
         if layer in self.changed:
-            found[features.layers[layer].places(self.changed[layer][0])] = 0
+            found[features.places(layer, self.changed[layer][0])] = 0
         return found
 
     # Writing: what is frozen of an MLP's output, and what is added to it
@@ -262,5 +269,7 @@ class EditedRun:
         W_skip: Any = self.dictionary.layers[layer].W_skip
         if W_skip is None or self.original is None:
             return
+        if self.freezing.features is not None:
+            frozen = (self.silent_to < layer).nonzero().squeeze(1)
         moved = self.seen[layer][frozen] - self.original.seen[layer]
         out[frozen] += moved @ W_skip.T

@@ -30,6 +30,7 @@ from circuit_tracer.interventions.edits import EditedRun, check_finite
 from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.original import Original, run_original
 from circuit_tracer.interventions.plan import Plan, check_places
+from circuit_tracer.interventions.responding import RespondingFeatures
 from circuit_tracer.interventions.spec import Intervention, Mode, Writes, highest_layer
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.decoders import memory_budget
@@ -74,6 +75,7 @@ def intervene(
     keep_seen: bool = False,
     n_zeroed: int | None = None,
     original: Original | None = None,
+    responding: RespondingFeatures | None = None,
 ) -> Effects:
     """Run one prompt once for every intervention, in as few passes as memory allows.
 
@@ -82,8 +84,9 @@ def intervene(
     default in all modes but free), `freeze_norms` for norm denominators (by default in direct runs
     alone). `writes` says at which layers cross-layer features are written (`spec.Writes`).
     `positions` limits the logits. `keep_seen` keeps what later features read. `original` spares
-    the prompt's own pass. Raises UsageError for layers, features and positions that are not there,
-    for options that do not go together, and where the result is not finite.
+    the prompt's own pass. With `responding` it is a prediction: all MLP outputs are frozen, and
+    these features respond where MLPs would. Raises UsageError for layers, features and positions
+    that are not there, for options that do not go together, and where the result is not finite.
     """
     if original is None:
         original = run_original(model, dictionary, token_ids, n_zeroed=n_zeroed)
@@ -95,8 +98,9 @@ def intervene(
     freezing = Freezing(
         attention=attention,
         norms=frozen_norms(model.wiring, original.capture) if norms else {},
-        skips_carry=mode == "direct",
+        skips_carry=mode == "direct" or responding is not None,
         writes=writes,
+        features=responding,
     )
     at = torch.tensor(range(T) if positions is None else positions, device=model.device)
     at = torch.where(at < 0, at + T, at)
@@ -164,11 +168,13 @@ def passes(
 ) -> Iterator[Batch]:
     """Carry out interventions in as few passes as memory allows, at least one.
 
-    `ends` gives for each the last layer whose MLP output is frozen (-1: none). Every pass has its
+    `ends` gives for each the last layer whose MLP output is frozen (-1: none), or, where features
+    respond in the MLPs' place, the last at which none does. Every pass has its
     own row with nothing changed, since sums of other batches round otherwise. Raises UsageError
     where the numbers overflow.
     """
-    most = rows_at_once(model, original.n_tokens, len(at), keep_seen=keep_seen)
+    more = 0 if freezing.features is None else freezing.features.numbers_a_token
+    most = rows_at_once(model, original.n_tokens, len(at), keep_seen=keep_seen, more=more)
     for start, end in _spans(interventions, most - 1):
         rows: list[Intervention] = [(), *interventions[start:end]]
         run = EditedRun(
@@ -200,11 +206,14 @@ def _spans(interventions: Sequence[Intervention], most: int) -> list[tuple[int, 
     return [*spans, (start, len(interventions))]
 
 
-def rows_at_once(model: Model, n_tokens: int, n_positions: int, *, keep_seen: bool) -> int:
-    """How many rows a pass can carry in a quarter of the memory that decoders might take."""
+def rows_at_once(
+    model: Model, n_tokens: int, n_positions: int, *, keep_seen: bool, more: int = 0
+) -> int:
+    """How many rows a pass can carry in a quarter of the memory that decoders might take, with so
+    many `more` numbers for each token."""
     wiring = model.wiring
     width = wiring.mlp_weights(0).gate.shape[0] if wiring.n_layers else wiring.d_model
-    a_token = 16 * wiring.d_model + 4 * width + 3 * wiring.n_heads * n_tokens
+    a_token = 16 * wiring.d_model + 4 * width + 3 * wiring.n_heads * n_tokens + more
     if keep_seen:
         a_token += 3 * wiring.n_layers * wiring.d_model
     numbers = n_tokens * a_token + 4 * n_positions * wiring.n_vocabulary

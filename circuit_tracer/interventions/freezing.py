@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.interventions.linear import LinearFeatures
+from circuit_tracer.interventions.responding import RespondingFeatures
 from circuit_tracer.interventions.spec import Writes
 from circuit_tracer.models.capture import Capture, Place
 from circuit_tracer.models.norms import Norm
@@ -86,5 +86,5 @@ class Freezing:
     """Whether an affine skip carries on where an MLP's output is frozen, being linear."""
     writes: Writes = "all"
     """Where cross-layer features write."""
-    features: LinearFeatures | None = None
-    """A graph's features, which respond linearly where MLP outputs are frozen."""
+    features: RespondingFeatures | None = None
+    """Features that respond in the place of MLPs, whose outputs are all frozen then."""

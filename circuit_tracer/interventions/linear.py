@@ -78,6 +78,21 @@ class LinearFeatures:
         able = (nodes.kind == NodeKind.FEATURE) & nodes.expanded & (nodes.activation != 0)
         return cls(tuple(_layers(graph, able, original)), original.dictionary)
 
+    @property
+    def numbers_a_token(self) -> int:
+        """Few beside the pass itself: active features have a number each."""
+        return 0
+
+    def changes(
+        self, layer: int, read: Float[Tensor, "B T d"], before: Float[Tensor, "T d"]
+    ) -> Float[Tensor, "B n"]:
+        """By how much a layer's activations move from what was read before."""
+        return self.layers[layer].changes(read - before)
+
+    def places(self, layer: int, entries: Entries) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
+        """(row, column) in `changes` of the entries that are among these features."""
+        return self.layers[layer].places(entries)
+
     def write(
         self, reading: int, layer: int, change: Float[Tensor, "B n"], out: Float[Tensor, "B T d"]
     ) -> None:

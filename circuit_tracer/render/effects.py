@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circuit_tracer.interventions.ablation import Ablation, AblationRow
     from circuit_tracer.interventions.steering import Steered, Steering
 
-NAME_CELLS, LABEL_CELLS = 22, 22
+NAME_CELLS, LABEL_CELLS = 22, 12
 SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
 
 
@@ -32,20 +32,35 @@ def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, T
         f"changed: {how}"
     )
     modes = list(ablation.rows[0].measured)
-    table = plain_table(
-        "Changes of the target's logit minus the mean logit. edge, routes: predicted by the graph, "
-        "directly and through all its features; the others measured. Then what the model gives "
-        f"and says in the {modes[-1]} mode."
+    freest = modes[-1]
+    linear = any(row.predicted for row in ablation.rows)
+    replaced = any(row.replaced for row in ablation.rows)
+    words = (
+        "Changes of the target's logit minus the mean logit. edge, sums: the graph's, directly and "
+        "along all its routes, everything frozen. "
     )
+    if linear:
+        words += (
+            "predicted: its features linear, norms and attention responding as they do in the "
+            f"{freest} mode. "
+        )
+    if replaced:
+        words += "repl.: the replacement model run for real, errors constant. "
+    words += f"The others measured. Then what the model gives and says in the {freest} mode."
+    table = plain_table(words)
     table.texts("changed", "label")
-    table.numbers("edge", "routes", *(SHORT[mode] for mode in modes), "gives").texts("says")
+    predictions = ["predicted"] * linear + ["repl."] * replaced
+    measured = (SHORT[mode] for mode in modes)
+    table.numbers("edge", "sums", *predictions, *measured, "gives").texts("says")
     for row in ablation.rows:
-        last = row.measured[modes[-1]]
+        last = row.measured[freest]
         changes = [row.measured[mode].logits[which] for mode in modes]
         table.line(
             shorten(printable(row.name), NAME_CELLS),
             shorten(printable(row.label).strip(), LABEL_CELLS),
-            *_predicted(row, which),
+            *_sums(row, which),
+            *(_cell(row.predicted.get(freest), which) for _ in range(linear)),
+            *(_cell(row.replaced.get(freest), which) for _ in range(replaced)),
             *(f"{change:+.3f}" for change in changes),
             percent(last.probabilities[which]),
             shown(last.top),
@@ -54,10 +69,12 @@ def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, T
     return lines, table
 
 
-def _predicted(row: AblationRow, which: int) -> tuple[str, str]:
-    if row.predicted_direct is None or row.predicted_total is None:
-        return "?", "?"
-    return f"{row.predicted_direct[which]:+.3f}", f"{row.predicted_total[which]:+.3f}"
+def _sums(row: AblationRow, which: int) -> tuple[str, str]:
+    return _cell(row.predicted_direct, which), _cell(row.predicted_total, which)
+
+
+def _cell(changes: tuple[float, ...] | None, which: int) -> str:
+    return "?" if changes is None else f"{changes[which]:+.3f}"
 
 
 def steering_page(steered: Steered) -> list[RenderableType]:

@@ -27,7 +27,7 @@ def test_with_attention_and_norms_frozen_they_are_the_graphs_sums(
     traced = tiny(family, kind=kind, skip=skip)
     subject, graph, rows = traced.subject, traced.pruned.graph, several(traced)
     changes = subject.changes(rows)
-    found = responses(subject, changes, "attention, norms", graph_responds=True).values
+    found = responses(subject, changes, "attention, norms", responding="graph").values
     expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded & (graph.nodes.kind != NodeKind.ERROR)
     known[rows] = False  # an ablated feature is fixed; its own value is not its activation
@@ -41,7 +41,7 @@ def test_neurons_answer_with_their_edges_own_vectors() -> None:
     subject, graph = traced.subject, traced.pruned.graph
     rows = draw_features(traced.pruned, 8, seed=0)
     changes = subject.changes(rows)
-    found = responses(subject, changes, "attention, norms", graph_responds=True).values
+    found = responses(subject, changes, "attention, norms", responding="graph").values
     expected = predict(graph, ablation_shares(graph, rows)).total
     known = graph.nodes.expanded.copy()
     known[rows] = False
@@ -57,7 +57,7 @@ def test_of_linear_neurons_the_prediction_with_norms_responding_is_what_the_mode
     sums = predict(traced.pruned.graph, ablation_shares(traced.pruned.graph, rows)).total
     targets = traced.pruned.graph.target_rows
     for frozen in FREER_WAYS:
-        prediction = responses(subject, changes, frozen, graph_responds=True)
+        prediction = responses(subject, changes, frozen, responding="graph")
         real = responses(subject, changes, frozen)
         np.testing.assert_allclose(prediction.moved, real.moved, atol=1e-9)
         assert np.abs(sums[targets].T - real.moved).max() > 1e-3

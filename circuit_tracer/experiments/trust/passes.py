@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -39,16 +39,20 @@ from circuit_tracer.interventions.engine import passes
 from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original, run_again
+from circuit_tracer.interventions.responding import ReplacedFeatures, RespondingFeatures
 from circuit_tracer.interventions.selection import change_of
 from circuit_tracer.interventions.spec import Intervention, Strength, Writes, highest_layer
 from circuit_tracer.models import Model
 from circuit_tracer.models.devices import as_floats
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
 
 WAYS: tuple[Frozen, ...] = ("attention, norms", "attention", "nothing")
 """Ways of freezing in which something beyond the change itself responds."""
 QUICK_WAYS: tuple[Frozen, ...] = ("attention, norms", "nothing")
 """Those of a brief report."""
+Responding = Literal["graph", "replacement"]
+"""What responds in the MLPs' place in a prediction."""
 FREER_WAYS: tuple[Frozen, ...] = ("attention", "nothing")
 """Those in which norms respond."""
 
@@ -108,32 +112,33 @@ def responses(
     every_node: bool = True,
     freeze_mlps: bool = False,
     writes: Writes = "all",
-    graph_responds: bool = False,
+    responding: Responding | None = None,
 ) -> Responses:
     """Carry out interventions, one a column. UsageError where the numbers overflow.
 
     Without `linear` features are encoded as the model would have them (neurons always differ).
     Without `every_node` only targets are read. `freeze_mlps` keeps all MLP outputs as they were but
     for the change, whatever else responds: what is then missing went through an MLP. `writes`
-    chooses the layers at which cross-layer features are written (`spec.Writes`). With
-    `graph_responds` the graph's own features respond in the MLPs' place, linearly: a prediction,
-    in which norms and attention that are not frozen do what they do in the model.
+    chooses the layers at which cross-layer features are written (`spec.Writes`). With `responding`
+    it is a prediction, in which norms and attention that are not frozen do what they do in the
+    model, and in the MLPs' place respond the graph's own features, linearly, or the replacement
+    model's, encoders and all (not of neurons, whose replacement model is the model).
     """
     if frozen not in get_args(Frozen):
         ways = ", ".join(f'"{way}"' for way in get_args(Frozen))
         raise UsageError(f'`frozen` is "{frozen}"; use one of {ways}')
     graph, model, original = subject.graph, subject.model, subject.original
     at = torch.tensor(sorted({t.position for t in graph.info.targets}), device=model.device)
-    no_mlp_responds = frozen == "everything" or freeze_mlps or graph_responds
+    no_mlp_responds = frozen == "everything" or freeze_mlps
     norms_respond = frozen in ("attention", "nothing")
     freezing = Freezing(
         attention=frozen != "nothing",
         norms={} if norms_respond else frozen_norms(model.wiring, original.capture),
-        skips_carry=no_mlp_responds,
+        skips_carry=no_mlp_responds or responding is not None,
         writes=writes,
-        features=subject.features if graph_responds else None,
+        features=_responding(subject, responding),
     )
-    ends = [  # last layer whose MLP output is frozen
+    ends = [  # last layer whose MLP output is frozen, or at which no feature responds
         model.n_layers - 1 if no_mlp_responds else -1 if frozen == "nothing" else highest_layer(one)
         for one in interventions
     ]
@@ -156,6 +161,15 @@ def responses(
             _read_features(subject, batch.seen, values[:, here], linear=linear)
             values[graph.target_rows, here] = moved[here].T
     return Responses(values, targets, moved)
+
+
+def _responding(subject: Subject, which: Responding | None) -> RespondingFeatures | None:
+    if which is None:
+        return None
+    if which == "graph":
+        return subject.features
+    assert isinstance(subject.dictionary, Dictionary), "neurons are the model"
+    return ReplacedFeatures(subject.dictionary, subject.original)
 
 
 def _targets(subject: Subject, logits: Float[Tensor, "B P V"], at: Tensor) -> Floats:

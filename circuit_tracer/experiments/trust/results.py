@@ -111,6 +111,9 @@ class IndirectWay:
     """All later features and the targets; predicted with what is not frozen responding."""
     own_layer: Likeness | None = field(default=None, metadata=stored_as("on_its_own"))
     """Cross-layer features alone: later MLPs respond in place of their later decoders."""
+    replaced: Likeness | None = None
+    """All later features and the targets; predicted by the replacement model run for real. None of
+    neurons, in brief reports and in those of earlier versions."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,10 @@ class _Run:
         if len(rows):
             with self.stage("indirect effects"):
                 ways = QUICK_WAYS if settings.quick else WAYS
-                tested = indirect_effects(subject, rows, ways=ways, seed=settings.seed)
+                full = not settings.quick
+                tested = indirect_effects(
+                    subject, rows, ways=ways, seed=settings.seed, replaced=full
+                )
                 found = replace(found, indirect=tested)
         if subject.has_gates:
             with self.stage("gates"):

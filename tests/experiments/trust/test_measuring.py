@@ -21,8 +21,8 @@ from circuit_tracer.experiments.trust.steps.distance import by_distance
 from circuit_tracer.experiments.trust.steps.gates import departures
 from circuit_tracer.experiments.trust.steps.indirect import (
     draw_features,
+    effects_of,
     indirect_effects,
-    measured_and_responding,
 )
 from circuit_tracer.experiments.trust.steps.integrity import conservation, direct_check
 from circuit_tracer.experiments.trust.steps.number_format import (
@@ -98,7 +98,7 @@ def test_with_linear_neurons_indirect_effects_are_exactly_the_graphs() -> None:
     graph = traced.pruned.graph
     predicted = predict(graph, ablation_shares(graph, rows)).indirect
     subject = traced.subject
-    measured, _ = measured_and_responding(subject, rows, "attention, norms")
+    measured, *_ = effects_of(subject, rows, "attention, norms")
     known = traced.pruned.graph.nodes.expanded
     assert np.abs(predicted[known]).max() > 1e-3
     np.testing.assert_allclose(measured[known], predicted[known], atol=1e-9)
@@ -120,7 +120,7 @@ def test_an_effect_through_mlps_is_what_is_missing_when_all_mlps_are_frozen() ->
     rows = draw_features(traced.pruned, 6, seed=1)
     direct = responses(subject, subject.changes(rows), "everything").values
     whole = responses(subject, subject.changes(rows), "attention, norms").values
-    indirect, _ = measured_and_responding(subject, rows, "attention, norms")
+    indirect, *_ = effects_of(subject, rows, "attention, norms")
     np.testing.assert_allclose(indirect, whole - direct, atol=1e-12)
 
 

@@ -110,14 +110,18 @@ def _indirect(found: IndirectEffects) -> Table:
     ways = found.ways
     compared: list[tuple[str, Likeness]] = [(way.frozen, way.everything) for way in ways]
     compared += [(f"{way.frozen} *", way.responding) for way in ways[1:]]
-    own_layer = [(f"{way.frozen} **", way.own_layer) for way in ways]
-    compared += [(name, likeness) for name, likeness in own_layer if likeness is not None]
+    more = [(f"{way.frozen} †", way.replaced) for way in ways]
+    more += [(f"{way.frozen} **", way.own_layer) for way in ways]
+    compared += [(name, likeness) for name, likeness in more if likeness is not None]
     note = (
         f"Routes through at least one further feature; {ways[0].everything.pairs:,} pairs of an "
-        "ablated feature and a later node. [95 % of bootstrap draws] * Prediction with the graph's "
-        "features, in which norms (and attention) respond where they are not frozen."
+        "ablated feature and a later node. [95 % of bootstrap draws] Predicted by the graph's "
+        "sums; * by the linear prediction, the graph's features with norms (and attention) "
+        "responding where they are not frozen."
     )
-    if any(likeness is not None for _, likeness in own_layer):
+    if any(way.replaced is not None for way in ways):
+        note += " † By the replacement model run for real: true encoders, errors constant."
+    if any(way.own_layer is not None for way in ways):
         note += " ** Written at its own layer alone; later MLPs stand in for its later decoders."
     return Table(
         "Indirect effects: ablations, predicted against measured",

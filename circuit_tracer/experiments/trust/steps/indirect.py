@@ -10,7 +10,9 @@ there are two predictions: the graph's sums as they are; and the graph's feature
 own vectors, linear, dictionary and errors frozen, while norms (and attention, where that is not
 frozen) do what they do in the model (`interventions/linear.py`), again less what comes about with
 all MLP outputs frozen. With attention and norms frozen the two are the same. Where the second holds
-up and the first does not, it is not the features that the graph has wrong.
+up and the first does not, it is not the features that the graph has wrong. A third is no first
+order: the replacement model run for real, its encoders as they are and errors constant
+(`interventions/responding.py`). What it lacks, the dictionary lacks.
 
 A cross-layer feature's later decoders stand for what later MLPs make of it. They are direct edges
 here, written as in the graph, so that what the MLPs make of it again is not in question. At its
@@ -28,6 +30,7 @@ Source: method.md section 8; "Circuit Tracing" (Anthropic, March 2025), evaluati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,9 +75,15 @@ def draw_features(pruned: PrunedGraph, count: int, *, seed: int, last_layer: boo
 
 
 def indirect_effects(
-    subject: Subject, rows: Ints, *, ways: Sequence[Frozen] = WAYS, seed: int = 0
+    subject: Subject,
+    rows: Ints,
+    *,
+    ways: Sequence[Frozen] = WAYS,
+    seed: int = 0,
+    replaced: bool = True,
 ) -> IndirectEffects:
-    """Ablate features (rows of the node table) one by one, with each of the ways of freezing."""
+    """Ablate features (rows of the node table) one by one, with each of the ways of freezing, and
+    the replacement model unless it is not to be run."""
     nodes = subject.graph.nodes
     prediction = predict(subject.graph, ablation_shares(subject.graph, rows))
     sums = prediction.indirect
@@ -88,25 +97,28 @@ def indirect_effects(
     by_layer: tuple[LayerSpearman, ...] = ()
     for frozen in ways:
         try:
-            measured, responding = measured_and_responding(subject, rows, frozen)
+            effects = effects_of(subject, rows, frozen, replaced=replaced)
         except StrengthError:  # nothing is known of what overflows
-            measured, responding = np.full_like(sums, np.nan), None
+            effects = Effects(np.full_like(sums, np.nan), None, None)
+        measured = effects.measured
 
-        def compared(predicted: Floats, mask: Bools, effects: Floats = measured) -> Likeness:
-            known = mask & np.isfinite(effects)
-            return likeness(predicted[known], effects[known], source[known], seed=seed)
+        def compared(predicted: Floats, mask: Bools, actual: Floats = measured) -> Likeness:
+            known = mask & np.isfinite(actual)
+            return likeness(predicted[known], actual[known], source[known], seed=seed)
 
         everything, own_layer = compared(sums, joined), None
         if own_direct is not None:
-            effects = _at_own_layer(subject, rows, frozen)
-            own_layer = compared(prediction.total - own_direct, joined, effects)
+            at_own = _at_own_layer(subject, rows, frozen)
+            own_layer = compared(prediction.total - own_direct, joined, at_own)
+        linear, run = effects.responding, effects.replaced
         found.append(
             IndirectWay(
                 frozen,
                 everything,
                 targets=compared(sums, on_targets),
-                responding=everything if responding is None else compared(responding, joined),
+                responding=everything if linear is None else compared(linear, joined),
                 own_layer=own_layer,
+                replaced=None if run is None else compared(run, joined),
             )
         )
         if frozen == "attention, norms":
@@ -114,21 +126,33 @@ def indirect_effects(
     return IndirectEffects(tuple(rows.tolist()), tuple(found), by_layer)
 
 
-def measured_and_responding(
-    subject: Subject, rows: Ints, frozen: Frozen, *, times: float = 0.0
-) -> tuple[Floats, Floats | None]:
-    """(n, k) measured indirect effects of features at a multiple of themselves, and those predicted
-    with norms and attention responding (None where both are frozen: the graph's own sums)."""
+class Effects(NamedTuple):
+    """(n, k) indirect effects, measured and predicted."""
+
+    measured: Floats
+    responding: Floats | None
+    """With norms and attention responding; None where both are frozen: the graph's own sums."""
+    replaced: Floats | None
+    """With the replacement model run for real; None of neurons, and where it was not run."""
+
+
+def effects_of(
+    subject: Subject, rows: Ints, frozen: Frozen, *, times: float = 0.0, replaced: bool = False
+) -> Effects:
+    """Indirect effects of features at a multiple of themselves, one by one."""
     changes, linear = subject.changes(rows, times), not subject.has_gates
     whole = responses(subject, changes, frozen, linear=linear).values
     rest = responses(subject, changes, frozen, linear=linear, freeze_mlps=True).values
+    run = None
+    if replaced and linear:
+        run = responses(subject, changes, frozen, responding="replacement").values - rest
     if frozen == "attention, norms":
-        return whole - rest, None
-    predicted = responses(subject, changes, frozen, graph_responds=True).values
+        return Effects(whole - rest, None, run)
+    predicted = responses(subject, changes, frozen, responding="graph").values
     if not linear:  # in the graph's terms, as the prediction is
         predicted -= responses(subject, changes, frozen, freeze_mlps=True).values
-        return whole - rest, predicted
-    return whole - rest, predicted - rest
+        return Effects(whole - rest, predicted, None)
+    return Effects(whole - rest, predicted - rest, run)
 
 
 def _at_own_layer(subject: Subject, rows: Ints, frozen: Frozen) -> Floats:

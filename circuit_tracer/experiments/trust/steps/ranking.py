@@ -71,7 +71,7 @@ def ranking(
             (further[beyond], size_beyond),
             (edge[beyond], size_beyond),
             (total, whole @ weight),
-            (moved(frozen, graph_responds=True) @ weight, whole @ weight),
+            (moved(frozen, responding="graph") @ weight, whole @ weight),
         )
         figures = [rank_figure(expected, effect, seed=seed) for expected, effect in pairs]
         found.append(RankingWay(frozen, *figures))

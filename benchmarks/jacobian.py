@@ -1,0 +1,168 @@
+"""Do graphs of dictionaries trained with the Jacobian term predict what interventions do?
+
+    python -m benchmarks.jacobian [--sets NAME ...] [--every 1] [--offset 0] [--write]
+
+Trains the sets that are missing (benchmarks/jacobian_sets.py) and measures each on the shipped
+prompts (benchmarks/jacobian_measures.py), paired with the same training without the term; figures
+of every prompt are kept in `outputs/jacobian/` and not measured twice. Settings were chosen on seed
+1 and the prompts 1, 4, 7, ...; `--write` puts the tables, over all prompts that every set was
+measured on, into benchmarks/jacobian.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.jacobian_measures import FIGURES, measure
+from benchmarks.jacobian_sets import RUNS, SEEDS, WORK, built
+from benchmarks.prompts import prompts
+from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.models import Model, open_model
+from circuit_tracer.transcoders.evaluation import evaluate
+from circuit_tracer.transcoders.opening import open_transcoders
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = "shipped"
+PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
+    "from scratch, mix": tuple((f"mix-{seed}", f"none-{seed}") for seed in SEEDS),
+    "from scratch, iso": tuple((f"iso-{seed}", f"none-{seed}") for seed in SEEDS),
+    "on from the shipped set, mix": (("on-mix", "on-none"),),
+    "on from the shipped set, mix, against the shipped": (("on-mix", SHIPPED),),
+    "before the norm, mix, against after it, mix": (("mid-mix-1", "mix-1"),),
+    "before the norm, mix": (("mid-mix-1", "mid-none-1"),),
+}
+"""With the term, without; several seeds are averaged prompt by prompt."""
+
+
+def records_of(name: str) -> dict[str, dict[str, float]]:
+    """What was measured of a set so far, by prompt."""
+    path = WORK / f"{name}.measured.json"
+    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def measure_set(name: str, model: Model, every: int, offset: int) -> None:
+    """Measure a set on every so many prompts, and keep the figures as they come."""
+    place = "sprout/plt" if name == SHIPPED else str(built(name, model).resolve())
+    dictionary = open_transcoders(place, model, dtype=torch.float32)
+    known, texts = records_of(name), [record["prompt"] for _, record in prompts()]
+    order = np.random.default_rng(0).permutation(len(texts))
+    for i, text in list(enumerate(texts))[offset::every]:
+        if text not in known:
+            known[text] = measure(model, dictionary, text, texts[order[i]])
+    (WORK / f"{name}.measured.json").write_text(json.dumps(known))
+
+
+def quality(name: str, model: Model) -> dict[str, Any]:
+    """FVU, L0, loss recovered and the response to a change, on held-out text."""
+    path = WORK / f"{name}.quality.json"
+    if not path.is_file():
+        place = "sprout/plt" if name == SHIPPED else str((WORK / name).resolve())
+        dictionary = open_transcoders(place, model, dtype=torch.float32)
+        text = next(WORK.glob("held_out-*.txt"))
+        figures = evaluate(model, dictionary, text, max_tokens=20_000, row_length=65)
+        path.write_text(json.dumps(figures.as_json()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def sets_table(names: Sequence[str], model: Model) -> list[str]:
+    """One line a set: reconstruction, response and medians over its prompts."""
+    shown = ("frozen", "signs", "responding", "sums", "influence", "replacement")
+    lines = [
+        "| set | FVU by layer | L0, least | recovered | dec: cosine by layer | "
+        "indirect, frozen | signs | predicted, responding | sums, nothing frozen | "
+        "influence | replacement | prompts |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        found, kept = quality(name, model), list(records_of(name).values())
+        fvu = " ".join(f"{layer['fvu']:.3f}".removeprefix("0") for layer in found["layers"])
+        cosines = " ".join(
+            f"{layer['jacobian']['dec']['cosine']:.2f}".removeprefix("0")
+            for layer in found["layers"][1:]
+        )
+        medians = [f"{np.median([one[key] for one in kept]):.3f}" for key in shown]
+        l0 = min(layer["l0"] for layer in found["layers"])
+        cells = [f"`{name}`", fvu, f"{l0:.2f}", f"{found['recovered']:.4f}", cosines, *medians]
+        lines.append(f"| {' | '.join([*cells, str(len(kept))])} |")
+    return lines
+
+
+def pair_table(title: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Paired differences over the prompts that all sets of a comparison were measured on."""
+    records = [(records_of(a), records_of(b)) for a, b in pairs]
+    texts = sorted(set.intersection(*(set(one) for pair in records for one in pair)))
+    if not texts:
+        return []
+    names = "; ".join(f"`{a}` against `{b}`" for a, b in pairs)
+    lines = [
+        f"### {title}",
+        "",
+        f"{names}: {len(texts)} prompts.",
+        "",
+        "| figure | with, median | without, median | difference, mean | interval | prompts up |",
+        "|---|---|---|---|---|---|",
+    ]
+    draws = Bootstrap(len(texts), resamples=2000, seed=0)
+    for key, words in FIGURES.items():
+        both = np.array([[[one[t][key] for t in texts] for one in pair] for pair in records])
+        after, before = both.mean(0)  # over seeds
+        gain = after - before
+        figure = draws.mean(gain)
+        lines.append(
+            f"| {words} | {np.nanmedian(after):.3f} | {np.nanmedian(before):.3f} | "
+            f"{figure.value:+.3f} | {figure.low:+.3f} to {figure.high:+.3f} | "
+            f"{int((gain > 0).sum())} |"
+        )
+    return [*lines, ""]
+
+
+HEAD = """# Graphs that predict interventions: the Jacobian term
+
+Written by `python -m benchmarks.jacobian --write`. Sets of `sprout`, TopK 16 of 1,024 features a
+layer: from scratch on 400,000 tokens, or on from the shipped `plt` with 256,000; with the Jacobian
+term at weight 0.1 or without it, all else equal. Forty ablations a prompt; what each figure is: the
+docstrings of `benchmarks/jacobian_measures.py`. Differences are paired over prompts, seeds averaged
+first; intervals are 95 % bootstrap intervals over prompts.
+
+"""
+
+
+def page(names: Sequence[str], model: Model) -> str:
+    """The file."""
+    lines = ["## Sets", "", *sets_table(names, model), "", "## With the term against without", ""]
+    for title, pairs in PAIRS.items():
+        if all(records_of(name) for pair in pairs for name in pair):
+            lines += pair_table(title, pairs)
+    return HEAD + "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """Train and measure what is missing; print the tables, and write them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--sets", nargs="*", choices=[SHIPPED, *RUNS], default=[], metavar="NAME")
+    parser.add_argument("--every", type=int, default=1, help="take every so many prompts")
+    parser.add_argument("--offset", type=int, default=0, help="from this prompt on")
+    parser.add_argument("--write", action="store_true", help="into benchmarks/jacobian.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = open_model("sprout", device="cpu")
+    for name in options.sets:
+        measure_set(name, model, options.every, options.offset)
+    names = [name for name in (SHIPPED, *RUNS) if records_of(name)]
+    text = page(names, model)
+    print(text)
+    if options.write:
+        (ROOT / "benchmarks" / "jacobian.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
