@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from circuit_tracer.render.terminal import plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten
 
 if TYPE_CHECKING:
-    from circuit_tracer.interventions.ablation import Ablation, AblationRow
+    from circuit_tracer.interventions.ablation import Ablation
+    from circuit_tracer.interventions.spec import Mode
     from circuit_tracer.interventions.steering import Steered, Steering
 
-NAME_CELLS, LABEL_CELLS = 22, 12
+NAME_CELLS, LABEL_CELLS = 22, 22
+MOST_MODES = 1
+"""Beside the replacement model's predictions."""
 SHORT = {"direct": "direct", "constrained": "constr.", "free": "free"}
 
 
@@ -32,35 +36,17 @@ def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, T
         f"changed: {how}"
     )
     modes = list(ablation.rows[0].measured)
-    freest = modes[-1]
-    linear = any(row.predicted for row in ablation.rows)
-    replaced = any(row.replaced for row in ablation.rows)
-    words = (
-        "Changes of the target's logit minus the mean logit. edge, sums: the graph's, directly and "
-        "along all its routes, everything frozen. "
-    )
-    if linear:
-        words += (
-            "predicted: its features linear, norms and attention responding as they do in the "
-            f"{freest} mode. "
-        )
-    if replaced:
-        words += "repl.: the replacement model run for real, errors constant. "
-    words += f"The others measured. Then what the model gives and says in the {freest} mode."
-    table = plain_table(words)
+    columns = _predictions(ablation, which, modes)
+    table = plain_table(" ".join([*_captions(columns, modes[-1])]))
     table.texts("changed", "label")
-    predictions = ["predicted"] * linear + ["repl."] * replaced
-    measured = (SHORT[mode] for mode in modes)
-    table.numbers("edge", "sums", *predictions, *measured, "gives").texts("says")
-    for row in ablation.rows:
-        last = row.measured[freest]
+    table.numbers(*columns, *(SHORT[mode] for mode in modes), "gives").texts("says")
+    for i, row in enumerate(ablation.rows):
+        last = row.measured[modes[-1]]
         changes = [row.measured[mode].logits[which] for mode in modes]
         table.line(
             shorten(printable(row.name), NAME_CELLS),
             shorten(printable(row.label).strip(), LABEL_CELLS),
-            *_sums(row, which),
-            *(_cell(row.predicted.get(freest), which) for _ in range(linear)),
-            *(_cell(row.replaced.get(freest), which) for _ in range(replaced)),
+            *(cells[i] for cells in columns.values()),
             *(f"{change:+.3f}" for change in changes),
             percent(last.probabilities[which]),
             shown(last.top),
@@ -69,12 +55,40 @@ def ablation_table(ablation: Ablation, which: int, *, how: str) -> tuple[Text, T
     return lines, table
 
 
-def _sums(row: AblationRow, which: int) -> tuple[str, str]:
-    return _cell(row.predicted_direct, which), _cell(row.predicted_total, which)
+def _predictions(ablation: Ablation, which: int, modes: Sequence[Mode]) -> dict[str, list[str]]:
+    """Columns of predictions, as many as fit beside the modes: an edge is what a direct run gives,
+    and the replacement model's are for those who ask for one mode."""
+    rows, last = ablation.rows, modes[-1]
+    found = {
+        "edge": [row.predicted_direct for row in rows],
+        "sums": [row.predicted_total for row in rows],
+        "predicted": [row.predicted.get(last) for row in rows],
+        "repl.": [row.replaced.get(last) for row in rows],
+    }
+    hidden = {"edge"} if "direct" in modes else set()
+    if len(modes) > MOST_MODES or not any(row.replaced for row in rows):
+        hidden.add("repl.")
+    if not any(row.predicted for row in rows):
+        hidden.add("predicted")
+    return {
+        name: ["?" if one is None else f"{one[which]:+.3f}" for one in column]
+        for name, column in found.items()
+        if name not in hidden
+    }
 
 
-def _cell(changes: tuple[float, ...] | None, which: int) -> str:
-    return "?" if changes is None else f"{changes[which]:+.3f}"
+def _captions(columns: Iterable[str], last: Mode) -> Iterator[str]:
+    """What the columns are."""
+    words = {
+        "edge": "edge: the graph's own, to the target.",
+        "sums": "sums: the graph's, along all its routes, everything frozen.",
+        "predicted": "predicted: its features linear, norms and attention responding as they do in "
+        f"the {last} mode.",
+        "repl.": "repl.: the replacement model run for real, errors constant.",
+    }
+    yield "Changes of the target's logit minus the mean logit."
+    yield from (words[name] for name in columns)
+    yield f"The others measured. Then what the model gives and says in the {last} mode."
 
 
 def steering_page(steered: Steered) -> list[RenderableType]:
