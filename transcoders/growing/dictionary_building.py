@@ -10,19 +10,25 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
 from circuit_tracer.graphs.files.atomic import new_folder
+from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.cards import load_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
+from circuit_tracer.transcoders.evaluation import ROWS_AT_ONCE
+from circuit_tracer.transcoders.fidelity import TOKENS, Sample, fidelity
 from circuit_tracer.transcoders.formats.native import read_config, update_config
 from circuit_tracer.transcoders.opening import open_transcoders
+from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import Progress, TrainingConfig, train
 from transcoders.growing.language.corpus import ROW_WORDS, write_rows
 from transcoders.growing.language.sentences import Text
@@ -110,6 +116,7 @@ def build(
     """
     folder, made = shop.folder / kind, shop.work / kind
     if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
+        add_responses(kind, model, shop)
         return
     if is_up_to_date(folder, model, config):
         shutil.copytree(folder, made, dirs_exist_ok=True)
@@ -142,6 +149,24 @@ def build(
         for file in made.iterdir():
             shutil.copyfile(file, fresh / file.name)
     shutil.rmtree(made)
+
+
+def add_responses(kind: str, model: Model, shop: Workshop) -> None:
+    """Measure the response to a change of a dictionary evaluated by an earlier version."""
+    folder = shop.folder / kind
+    config, sample = read_config(folder), Sample()
+    layers = config["evaluation"]["layers"]
+    if config["kind"] == "sae" or all(figures.get("jacobian") for figures in layers):
+        return
+    dictionary = open_transcoders(folder.resolve(), model, dtype=torch.float32)
+    text = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
+    reader = RowReader.of_model(text, model, config["training"]["row_length"], pack=True)
+    for rows in reader.groups(ROWS_AT_ONCE, TOKENS * ROWS_AT_ONCE):
+        activity = model.mlp_activity(rows.token_ids, dictionary.reads, dictionary.writes)
+        sample.add(activity.at(rows.real()).inputs)
+    for number, responses in fidelity(model, dictionary, sample.inputs).items():
+        layers[number]["jacobian"] = plain({name: asdict(one) for name, one in responses.items()})
+    update_config(folder, evaluation=config["evaluation"])
 
 
 def dictionary_markdown(folder: Path) -> str:
