@@ -45,6 +45,7 @@ _HOME = {
     "save_graph": "circuit_tracer.graphs",
     "steer": "circuit_tracer.workbench.calls",
     "steps": "circuit_tracer.workbench.stepping",
+    "circuit": "circuit_tracer.workbench.circuiting",
     "totals": "circuit_tracer.workbench.calls",
     "trace": "circuit_tracer.workbench.calls",
     "trace_into": "circuit_tracer.workbench.tracing",
@@ -62,6 +63,7 @@ __all__ = [
     "View",
     "best_head_paths",
     "best_paths",
+    "circuit",
     "compare",
     "diff",
     "dissociate",
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neurons import open_neurons
     from circuit_tracer.transcoders.opening import open_transcoders
     from circuit_tracer.workbench.calls import dissociate, steer, totals, trace
+    from circuit_tracer.workbench.circuiting import circuit
     from circuit_tracer.workbench.diffing import diff
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load

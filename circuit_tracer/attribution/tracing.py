@@ -203,14 +203,16 @@ def trace_frozen(
     frozen: Frozen,
     *,
     labels: Labels | None = None,
+    rows: NDArray[np.int64] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Trace:
     """The graph of a frozen prompt.
 
+    `rows` are the numbers of the features that get a row, those of most influence if not given.
     Without `on_progress` it is not worked out beforehand what the sweep will take. Raises what
     `trace` does.
     """
-    assembler, prepared = sweep_frozen(frozen, on_progress), frozen.prepared
+    assembler, prepared = sweep_frozen(frozen, on_progress, rows), frozen.prepared
     cotangents = prepared.settings.cotangents
     dtype = cotangents or dtype_name(model)
     residual, tolerance = check_conservation(assembler, dtype)
@@ -266,8 +268,12 @@ def dtype_name(model: Model) -> str:
     return str(model.torch_dtype).removeprefix("torch.")
 
 
-def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assembler:
-    """The costly part: all rows, collected."""
+def sweep_frozen(
+    frozen: Frozen,
+    on_progress: OnProgress | None = None,
+    rows: NDArray[np.int64] | None = None,
+) -> Assembler:
+    """The costly part: all rows, collected; `rows` as in `trace_frozen`."""
     report = on_progress or (lambda progress: None)
     settings, seconds = frozen.prepared.settings, frozen.prepared.seconds
     n_features, budget = len(frozen.model.features), settings.max_feature_nodes or 0
@@ -286,6 +292,10 @@ def sweep_frozen(frozen: Frozen, on_progress: OnProgress | None = None) -> Assem
             report(Progress("sweep", 0, n_rows, str(expected), expected.seconds))
 
         with timed(seconds, "sweep"), products(settings.cotangents):
+            if rows is not None:
+                targets = np.concatenate([np.arange(assembler.n_logits), rows + assembler.n_logits])
+                assembler.run(targets, np.ones(len(targets)), batch_size=settings.batch_size)
+                return assembler
             expand(
                 assembler,
                 max_feature_nodes=budget,

@@ -66,6 +66,11 @@ EXAMPLES = {
         "-m sprout-cheat --watch 'key=said (\\w+)' --check",
         'steps "9 plus 4 plus 6 :" --generate 20 --until so',
     ),
+    "circuit": (
+        'circuit "rome is the capital of"',
+        'circuit "a banana is" --basis features --kl 0.15',
+        "circuit --task capitals --basis neurons",
+    ),
     "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),
     "features find": ("features find yellow", "features find yellow -t sprout/clt --in promotes"),

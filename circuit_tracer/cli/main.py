@@ -19,6 +19,7 @@ with deferred():
     from circuit_tracer.cli import (
         ablate,
         batch,
+        circuit,
         compare,
         diff,
         dissociate,
@@ -135,6 +136,7 @@ app.command()(trust.trust)
 app.command()(dissociate.dissociate)
 app.command()(diff.diff)
 app.command()(steps.steps)
+app.command()(circuit.circuit)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")

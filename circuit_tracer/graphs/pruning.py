@@ -141,8 +141,20 @@ def prune(
     node_influence = influence(graph)
     ranked = np.where(_ranked(graph), node_influence, 0.0)
     node_kept = strongest(lambda: (ranked,), len(ranked), node_threshold)
-    node_kept |= np.isin(graph.nodes.kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
+    return keep_nodes(
+        graph, node_kept, node_threshold=node_threshold, edge_threshold=edge_threshold
+    )
 
+
+def keep_nodes(
+    graph: Graph, node_kept: Bools, *, node_threshold: float, edge_threshold: float = 0.98
+) -> PrunedGraph:
+    """Keep these nodes (n,), with embeddings and targets, and steps 2 to 4 for their edges.
+
+    `node_threshold` is what the graph says of how they were chosen.
+    """
+    node_kept = node_kept | np.isin(graph.nodes.kind, (NodeKind.EMBEDDING, NodeKind.LOGIT))
+    node_influence = influence(graph)
     edge_kept = _between(graph.edges, node_kept)
     inner = _inner_graph(graph, edge_kept)
     node_kept, inner_kept = _drop_dangling(inner, _strong_edges(inner, edge_threshold), node_kept)

@@ -25,9 +25,16 @@ Replacement = Callable[[int, Tensor], Tensor]
 """(layer, what a dictionary reads there (B, T, d)) -> what it writes there instead (B, T, d)."""
 
 PlaceInLayer = Literal[
-    "attention_norm", "attention", "attention_post_norm", "mlp_norm", "mlp", "mlp_post_norm"
+    "attention_norm",
+    "attention_output",
+    "attention",
+    "attention_post_norm",
+    "mlp_norm",
+    "mlp",
+    "mlp_post_norm",
 ]
-"""Modules of a decoder layer, in the order they run."""
+"""Modules of a decoder layer, in the order they run; "attention_output" is the projection of what
+the heads fetched."""
 Place = Literal["embedding", PlaceInLayer, "layer", "final_norm"]
 """A module whose output can be edited, as `Paths` calls it. A layer's output is the residual stream
 after it."""
@@ -317,7 +324,7 @@ def run_edited(
             embed.output = _edited(edits, "embedding", 0, embed.output, embed.output, here)
         for i, layer in enumerate(layers):
             for place in get_args(PlaceInLayer):
-                name = getattr(wiring.paths, place)
+                name = wiring.place(place)
                 if name is not None and edits.wants(place, i):
                     _edit_module(layer.get(name), edits, place, i, here)
             if edits.wants("layer", i):

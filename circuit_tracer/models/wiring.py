@@ -151,6 +151,14 @@ class Wiring:
         norm = self.norm("mlp_post_norm", layer)
         return mlp_out if norm is None else norm.freeze(mlp_out).apply(mlp_out)
 
+    def place(self, name: str) -> str | None:
+        """Path of a module inside a layer by its name in `Paths`, or of attention's output
+        projection ("attention_output"); None where the architecture has none."""
+        if name == "attention_output":
+            return f"{self.paths.attention}.{self.attention_output}"
+        found: str | None = getattr(self.paths, name)
+        return found
+
     # Weights
 
     def unembedding(self) -> Float[Tensor, "V d"]:

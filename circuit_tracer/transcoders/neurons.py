@@ -110,6 +110,13 @@ class NeuronLayer:
         assert written_layer == self.layer, "neurons write to their own layer"
         return self.weights.down.T[index]
 
+    def write(
+        self, activations: Float[Tensor, "*batch F"], written_layer: int
+    ) -> Float[Tensor, "*batch d"]:
+        """What activations add to the MLP's output."""
+        assert written_layer == self.layer, "neurons write to their own layer"
+        return activations @ self.weights.down.T
+
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         w = self.weights
         gate = torch.nn.functional.linear(x, w.gate, w.gate_bias)

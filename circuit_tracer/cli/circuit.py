@@ -1,0 +1,119 @@
+"""`circuit-tracer circuit PROMPT`: how little of the model is enough for this answer?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.cli import options
+from circuit_tracer.cli.app import explained, if_interrupted
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.circuit import run, terminal
+from circuit_tracer.experiments.circuit.reference import ABLATIONS
+from circuit_tracer.processes import processes
+from circuit_tracer.workbench import circuiting, formats, opening
+
+
+@explained
+def circuit(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="The prompt whose answer is kept.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        own(
+            "--task",
+            help="A prompt file: one circuit for every second prompt, checked on the others.",
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None, own("--answer", help="The token to keep; what the model says by default.")
+    ] = None,
+    against: Annotated[
+        str | None, own("--against", help="The token it is compared with; the runner-up.")
+    ] = None,
+    basis: Annotated[
+        str,
+        own("--basis", values=lambda: run.BASES, help="What the circuit is made of."),
+    ] = "neurons+attention",
+    ablation: Annotated[
+        str,
+        own("--ablation", values=lambda: ABLATIONS, help="What the rest is set to."),
+    ] = "mean",
+    reference: Annotated[
+        Path | None,
+        own("--reference", help="Text that means are taken over; a bundled model has its own."),
+    ] = None,
+    contrast_prompt: Annotated[
+        str | None,
+        own("--contrast-prompt", help="With resample: a prompt of as many tokens to take from."),
+    ] = None,
+    keep: Annotated[
+        float | None, own("--keep", help="Share of the logit difference to keep; .8 by default.")
+    ] = None,
+    kl: Annotated[
+        float | None, own("--kl", help="In its place: most nats from the whole model.")
+    ] = None,
+    by: Annotated[
+        str,
+        own("--by", values=lambda: list(run.RANKINGS), help="How components are first ranked."),
+    ] = "gradient",
+    random: Annotated[
+        int, own("--random", min=1, help="Random sets of its size to compare with.")
+    ] = 20,
+    seed: Annotated[int, own("--seed", help="Of the random sets.")] = 0,
+    model: options.Model = "sprout",
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
+    out: Annotated[Path, option("--out", "-o", help="Where the circuit's own folder goes.")] = Path(
+        "outputs"
+    ),
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """How little of the model is enough for this answer? Writes circuit.json and its graph."""
+    settings = run.CircuitSettings(
+        basis=basis,
+        ablation=ablation,
+        reference=reference,
+        contrast_prompt=contrast_prompt,
+        keep=keep,
+        kl=kl,
+        by=by,
+        random=random,
+        seed=seed,
+    )
+    if processes().count > 1:
+        raise UsageError("circuit does not work under torchrun; run it in one process")
+    given = circuiting.basis_transcoders(basis, transcoders)
+    formats.check_folder_name(out)
+    with if_interrupted("nothing was written"), progress_line() as report:
+        report(f"opening {model}", 0, 0)
+        opened = opening.open_pair(
+            model,
+            None if given is None else str(given),
+            transcoders_format=transcoders_format,
+            device=device,
+            threads=threads,
+        )
+        report("asking the whole model", 0, 0)
+        found_with, others = circuiting.asked_of(opened, prompt, task, answer, against)
+        found = circuiting.look_for(
+            opened,
+            found_with,
+            others,
+            settings,
+            on_progress=lambda stage, size: report(f"{stage} ({size:,})", 0, 0),
+        )
+        folder = circuiting.write_circuit(found, out, overwrite=overwrite)
+    if json:
+        print_json(found.report)
+        return
+    print_rich(*terminal.page(found.report))
+    print(f"\n{folder}")

@@ -1,0 +1,127 @@
+"""The smallest set of components found that keeps an answer.
+
+1. rank all components, by what they add along the path from nothing to the whole model or by a
+   ranking that is given; take as many as are needed;
+2. rank again by what they add within that set, which is not what they add to the whole; cut again,
+   until nothing more can be cut;
+3. leave out what is not needed: the least harmful ones first, as many as can go together, until no
+   single one can go.
+
+The set is one from which nothing can be left out, not the smallest there is: that one would have to
+be looked for among all sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from circuit_tracer.experiments.circuit.judging import Judge
+from circuit_tracer.graphs.graph import Bools, Floats
+from circuit_tracer.models.devices import as_floats
+
+AT_ONCE = 8
+"""Sizes that are tried in one pass."""
+ONE_BY_ONE = 512
+"""Largest set of which every component is left out alone; of larger ones what it adds to first
+order stands for that."""
+OnProgress = Callable[[str, int], None]
+
+
+class Found(NamedTuple):
+    """A set that keeps the answer."""
+
+    numbers: Int[Tensor, "n"]
+    """Its components, the most needed one first."""
+    harm: Floats
+    """(n,) by how much what decides falls without each; those without which the likeliest token is
+    another come first."""
+    is_minimal: bool
+    """Whether each was left out alone, and none could be."""
+
+
+def search(judge: Judge, ranking: Tensor | None, report: OnProgress) -> Found:
+    """A set that keeps enough; `ranking` (N,) orders the components at first, larger is first."""
+    n = len(judge.components)
+    every = torch.ones(n, dtype=torch.bool, device=judge.components.model.device)
+    report("ranking components", n)
+    gains = judge.gains(every) if ranking is None else ranking
+    chosen = gains.argsort(descending=True, stable=True)
+    chosen = chosen[: fewest(judge, chosen)]
+    while True:
+        report("ranking within the set", len(chosen))
+        among = torch.zeros_like(every)
+        among[chosen] = True
+        ordered = chosen[judge.gains(among)[chosen].argsort(descending=True, stable=True)]
+        size = fewest(judge, ordered)
+        if size >= len(chosen):
+            return _pruned(judge, chosen, report)
+        chosen = ordered[:size]
+
+
+def fewest(judge: Judge, ordered: Int[Tensor, "n"]) -> int:
+    """How many of these, from the first on, keep enough; all of them do."""
+    return _boundary(len(ordered), lambda sizes: judge.reaches(_prefixes(judge, ordered, sizes)))
+
+
+def _pruned(judge: Judge, chosen: Int[Tensor, "n"], report: OnProgress) -> Found:
+    while True:
+        report("leaving out what is not needed", len(chosen))
+        is_exact = len(chosen) <= ONE_BY_ONE
+        harm, is_right = _alone(judge, chosen) if is_exact else _first_order(judge, chosen)
+        # What costs the likeliest token is needed, whatever it does to the rest.
+        order = np.lexsort((-harm, is_right))
+        ordered = chosen[torch.from_numpy(order).to(chosen.device)]
+        size = fewest(judge, ordered)
+        if size == len(chosen):
+            return Found(ordered, harm[order], is_exact)
+        chosen = ordered[:size]
+
+
+def _alone(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
+    """(n,) by how much what decides falls without each, and whether the likeliest tokens stay."""
+    masks = _prefixes(judge, chosen, [len(chosen)]).repeat(len(chosen) + 1, 1)
+    masks[torch.arange(len(chosen), device=chosen.device), chosen] = 0
+    kept = judge.kept(masks)
+    worth, right = kept.worth(judge.level), np.all(kept.right[:-1], axis=1)
+    return worth[-1] - worth[:-1], right
+
+
+def _first_order(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
+    """(n,) what each adds to the set; of the likeliest tokens nothing is known."""
+    among = torch.zeros(len(judge.components), dtype=torch.bool, device=chosen.device)
+    among[chosen] = True
+    return as_floats(judge.gains(among)[chosen]), np.ones(len(chosen), dtype=np.bool_)
+
+
+def _prefixes(judge: Judge, ordered: Int[Tensor, "n"], sizes: list[int]) -> Tensor:
+    masks = torch.zeros(len(sizes), len(judge.components), device=ordered.device)
+    for row, size in enumerate(sizes):
+        masks[row, ordered[:size]] = 1
+    return masks
+
+
+def _boundary(n: int, reaches: Callable[[list[int]], Bools]) -> int:
+    """A size that reaches where the one below does not; sizes are tried some at a time.
+
+    It is the only one where reaching is lasting, and one of them where it is not.
+    """
+    below, least = -1, n
+    while least - below > 1:
+        sizes = list(_between(below, least))
+        good = reaches(sizes)
+        first = next((i for i, one in enumerate(good) if one), len(sizes))
+        below = sizes[first - 1] if first else below
+        least = sizes[first] if first < len(sizes) else least
+    return least
+
+
+def _between(below: int, least: int) -> Iterator[int]:
+    """Sizes between two, closer together near the smaller one."""
+    places = np.geomspace(1, least - below, AT_ONCE + 2)[1:-1]
+    yield from sorted({min(max(int(below + one), below + 1), least - 1) for one in places})

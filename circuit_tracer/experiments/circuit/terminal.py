@@ -1,0 +1,79 @@
+"""A circuit on the terminal: what it keeps, what random sets keep, and what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from circuit_tracer.experiments.circuit.results import CircuitReport, PromptKept
+from circuit_tracer.graphs.token_text import shown
+from circuit_tracer.render.numbers import percent
+from circuit_tracer.render.terminal import note, plain_table, titled
+from circuit_tracer.render.text import printable
+
+MOST = 12
+"""Components that are listed."""
+KEPT = (
+    "Shares are of the difference between the answer's logit and the other's. Ablated: what is "
+    "left without the circuit. Random: the mean of sets with as many components of every layer."
+)
+
+
+def page(report: CircuitReport) -> list[RenderableType]:
+    """The whole report."""
+    parts: list[RenderableType] = [Text(headline(report), style="bold"), Text(sizes(report))]
+    for title, used in (("Found with", True), ("Not used to find it", False)):
+        if prompts := report.kept(used=used):
+            parts += titled(title, _prompts(prompts))
+    parts.append(note(KEPT))
+    loses = "nats further" if report.level.startswith("KL") else "share lost"
+    table = plain_table().texts("component").numbers(f"{loses} without it").texts("label")
+    for part in report.components[:MOST]:
+        table.line(part.name, f"{part.harm:.2f}", printable(part.label))
+    return [*parts, *titled(f"Most needed of {len(report.components):,}", table)]
+
+
+def _prompts(prompts: Sequence[PromptKept]) -> RenderableType:
+    table = plain_table().texts("prompt", "answer", "against").numbers("kept", "KL")
+    table.texts("likeliest").numbers("ablated", "random")
+    for one in prompts:
+        table.line(
+            printable(one.prompt),
+            shown(one.answer),
+            shown(one.against),
+            percent(one.share),
+            f"{one.kl:.2f}",
+            "the same" if one.right else "another",
+            percent(one.ablated_share),
+            percent(sum(one.random_share) / len(one.random_share)),
+        )
+    return table
+
+
+def headline(report: CircuitReport) -> str:
+    """The circuit in one line."""
+    return f"{len(report.components):,} of {report.n_components:,} components are {report.verdict}"
+
+
+def sizes(report: CircuitReport) -> str:
+    """What it is made of."""
+    channels = report.of_kind("channel")
+    what = "neurons" if report.basis.startswith("neurons") else "features"
+    parts = f"{report.of_kind('feature'):,} {what}"
+    attention = f" and {channels:,} channels of attention" if channels else ", attention whole"
+    least = (
+        "none can be left out alone"
+        if report.is_minimal
+        else "too many to leave each out alone: there may be smaller ones within"
+    )
+    return (
+        f"{parts}{attention}, joined by {report.weights:,} of {report.all_weights:,} weights; "
+        f"the rest {ablated(report)}; kept: {report.level}; {least}."
+    )
+
+
+def ablated(report: CircuitReport) -> str:
+    """What was done to the rest."""
+    return {"mean": "mean-ablated", "zero": "set to zero"}.get(report.ablation, "resampled")

@@ -1,0 +1,190 @@
+"""From a prompt, or a file of prompts of one task, to a circuit and its folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from circuit_tracer.batch.prompt_file import PromptLine, read_prompts
+from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.circuit import terminal
+from circuit_tracer.experiments.circuit.graphs import circuit_graph, rows_of
+from circuit_tracer.experiments.circuit.judging import Asked, asked
+from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
+from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
+from circuit_tracer.graphs import PrunedGraph
+from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
+from circuit_tracer.workbench.folders import DEFAULT_FORMATS, write_texts, write_trace
+from circuit_tracer.workbench.opening import Opened, accepted
+from circuit_tracer.workbench.results import Report
+from circuit_tracer.workbench.shipped import find_given
+from circuit_tracer.workbench.slugs import slug_of, with_hash
+
+logger = logging.getLogger(__name__)
+
+MOST_GRAPHS = 5
+"""Prompts of a task whose graphs are written."""
+OnProgress = Callable[[str, int], None]
+
+
+class FoundCircuit:
+    """A circuit, and the graphs of the prompts it was found with, as far as they were asked for."""
+
+    def __init__(self, report: CircuitReport, graphs: Sequence[PrunedGraph]) -> None:
+        self.report, self.graphs = report, graphs
+
+
+def asked_of(
+    opened: Opened, prompt: str | None, task: str | None, answer: str | None, against: str | None
+) -> tuple[list[Asked], list[Asked]]:
+    """The prompts a circuit is looked for with, and those it is checked on.
+
+    Of a task every second line is for checking; what the model answers otherwise than its line says
+    is left out, with a note. Raises UsageError and PromptError for what cannot be asked.
+    """
+    if (prompt is None) == (task is None):
+        raise UsageError("give a prompt, or `task`, a file of prompts; not both")
+    if prompt is not None:
+        return [asked(opened.model, prompt, answer, against)], []
+    if answer is not None or against is not None:
+        raise UsageError("`answer` and `against` are for one prompt; a `task` file has its own")
+    found, left_out = [], 0
+    file = read_prompts(find_given(str(task), ".jsonl", "a prompt file"))
+    if file.bad:
+        raise PromptError(file.bad[0].message)
+    for line in file.prompts:
+        try:
+            found.append(_asked(opened, line))
+        except PromptError:
+            left_out += 1
+    if left_out:
+        logger.info(f"{left_out} prompts are left out: the model answers them otherwise")
+    if not found:
+        raise PromptError(f"the model answers no prompt of {task} as its line says")
+    return found[::2], found[1::2]
+
+
+def _asked(opened: Opened, line: PromptLine) -> Asked:
+    answer, against = line.targets[0] if line.targets else None, None
+    if line.contrast is not None:
+        answer, _, against = line.contrast.partition(",")
+    return asked(opened.model, line.prompt, answer, against)
+
+
+def look_for(
+    opened: Opened,
+    found_with: Sequence[Asked],
+    others: Sequence[Asked],
+    settings: CircuitSettings,
+    *,
+    graphs: bool = True,
+    on_progress: OnProgress | None = None,
+) -> FoundCircuit:
+    """The circuit, with labels, and its graphs. Raises what `find_circuit` and `trace` do."""
+    zeroed = opened.model.zeroed_positions(list(found_with[0].ids))
+    report, components, numbers = find_circuit(
+        opened.model,
+        opened.dictionary,
+        found_with,
+        others,
+        settings,
+        n_zeroed=zeroed,
+        on_progress=on_progress,
+    )
+    chosen = rows_of(numbers, len(components))
+    made = [
+        opened.labelled(circuit_graph(components, one, chosen, opened.labels))
+        for one in (found_with[:MOST_GRAPHS] if graphs else ())
+    ]
+    return FoundCircuit(_labelled(report, made), made)
+
+
+def _labelled(report: CircuitReport, graphs: Sequence[PrunedGraph]) -> CircuitReport:
+    """With what the graphs call its features."""
+    labels: dict[tuple[int, int], str] = {}
+    for pruned in graphs:
+        nodes, rows = pruned.graph.nodes, pruned.kept_rows.tolist()
+        labels |= {(int(nodes.layer[i]), int(nodes.feature[i])): nodes.label[i] for i in rows}
+
+    def named(one: Component) -> Component:
+        label = labels.get((one.layer, one.index), "") if one.kind == "feature" else ""
+        return replace(one, label=label)
+
+    return replace(report, components=tuple(map(named, report.components)))
+
+
+def write_circuit(found: FoundCircuit, out: Path, *, overwrite: bool = False) -> Path:
+    """Write the circuit into a folder of its own in `out`, each prompt's graph beside it."""
+    report = found.report
+    texts = [one.prompt for one in report.prompts]
+    key = to_json([texts, report.model.sha256, report.basis, report.ablation, report.level])
+    folder = out / with_hash(f"circuit-{slug_of(texts[0])}", key)
+    named = []
+    for pruned in found.graphs:
+        slug = slug_of(pruned.graph.info.prompt)
+        write_trace(
+            pruned,
+            folder / slug,
+            DEFAULT_FORMATS,
+            slug=slug,
+            max_nodes=60,
+            overwrite=overwrite,
+        )
+        named.append(slug)
+    given = dict(zip(texts, named, strict=False))
+    prompts = tuple(
+        replace(one, graph=given.get(one.prompt) if one.used else None) for one in report.prompts
+    )
+    text = to_json(replace(report, prompts=prompts), indent=2)
+    write_texts({folder / CIRCUIT_FILE: f"{text}\n"})
+    return folder
+
+
+def circuit(
+    prompt: str | None = None,
+    *,
+    task: str | Path | None = None,
+    model: AnyModel = DEFAULT_MODEL,
+    transcoders: AnyTranscoders | None = None,
+    answer: str | None = None,
+    against: str | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> Report[CircuitReport]:
+    """How little of the model is enough for an answer, or for the answers of a `task` file?
+
+    `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
+    "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
+    `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what
+    `open_pair` raises.
+
+    >>> import circuit_tracer as ct
+    >>> found = ct.circuit("rome is the capital of", basis="neurons")
+    >>> found.prompts[0].right, found.prompts[0].share >= 0.8, found.is_minimal
+    (True, True, True)
+    """
+    chosen = CircuitSettings(**settings)
+    opened = accepted(model, basis_transcoders(chosen.basis, transcoders), device=device)
+    found_with, others = asked_of(
+        opened, prompt, None if task is None else str(task), answer, against
+    )
+    report = look_for(opened, found_with, others, chosen).report
+    return Report(report, terminal.page(report), lambda: plain(report))
+
+
+def basis_transcoders(basis: str, transcoders: AnyTranscoders | None) -> AnyTranscoders | None:
+    """What to open for a basis; raises UsageError where neither goes with the other."""
+    if basis.startswith("features"):
+        if transcoders == "neurons":
+            raise UsageError("`basis` features are those of transcoders; give some, or no others")
+        return transcoders
+    if transcoders not in (None, "neurons"):
+        raise UsageError(
+            f"`transcoders` have no part in `basis` {basis}; leave them out, or choose features"
+        )
+    return "neurons"
