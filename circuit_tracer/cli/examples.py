@@ -69,7 +69,6 @@ EXAMPLES = {
     "circuit": (
         'circuit "rome is the capital of"',
         'circuit "a banana is" --basis features --kl 0.15',
-        "circuit --task capitals --basis neurons",
     ),
     "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),

@@ -116,7 +116,7 @@ def find_circuit(
         report("drawing random sets", len(found.numbers))
         prompts = _checked(judge, found, others, settings)
     listed = tuple(_listed(components, *one) for one in zip(found.numbers, found.harm, strict=True))
-    weights = _weights(components)
+    weights = component_weights(components)
     circuit = CircuitReport(
         basis=settings.basis,
         ablation=settings.ablation,
@@ -201,7 +201,7 @@ def _listed(components: Components, number: Tensor, harm: float) -> Component:
     )
 
 
-def _weights(components: Components) -> Int[Tensor, "N"]:
+def component_weights(components: Components) -> Int[Tensor, "N"]:
     """Weights other than zero that each component reads and writes with.
 
     Value heads that query heads share count for each of their channels.

@@ -1,0 +1,96 @@
+"""`circuit`: from the command line to its folder, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuit_tracer.experiments.circuit.components import Components
+from circuit_tracer.experiments.circuit.run import component_weights
+from circuit_tracer.graphs import load_graph
+from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.models import open_model
+from circuit_tracer.transcoders.neurons import open_neurons
+from tests.cli.conftest import Run
+
+PROMPT = "rome is the capital of"
+ASKED = ("circuit", PROMPT, "--device", "cpu", "-o", "o")
+
+
+def test_a_circuit_of_neurons_is_checked_and_written_with_its_graph(
+    run: Run, tmp_path: Path
+) -> None:
+    """Its nodes are tokens, targets and the circuit's own neurons; each prompt has controls."""
+    found = run(*ASKED, "--basis", "neurons", "--json", "--random", "3")
+    assert found.code == 0, found.err
+    record = json.loads(found.out)
+    (kept,) = record["prompts"]
+    assert kept["share"] >= 0.8
+    assert kept["right"]
+    assert record["is_minimal"]
+    assert len(kept["random_share"]) == 3
+    assert sum(kept["random_share"]) / 3 < kept["share"] / 2
+    assert record["weights"] < record["all_weights"]
+    (folder,) = (tmp_path / "o").iterdir()
+    stored = json.loads((folder / "circuit.json").read_text())
+    graph = load_graph(folder / stored["prompts"][0]["graph"])
+    inside = {(one["layer"], one["index"]) for one in record["components"]}
+    nodes, rows = graph.graph.nodes, graph.kept_rows
+    features = rows[nodes.kind[rows] == NodeKind.FEATURE]
+    assert len(features)
+    assert {(int(nodes.layer[i]), int(nodes.feature[i])) for i in features} <= inside
+
+
+def test_one_circuit_for_a_task_is_checked_on_the_other_prompts(run: Run, tmp_path: Path) -> None:
+    """In words; every second line of the file is for checking."""
+    lines = ("a banana is", "a lemon is", "a tomato is")
+    (tmp_path / "task.txt").write_text("\n".join(lines))
+    found = run("circuit", "--task", "task.txt", "--basis", "features", "--kl", "0.5", "-o", "o",
+                "--random", "2", "--device", "cpu")  # fmt: skip
+    assert found.code == 0, found.err
+    assert "Found with" in found.out
+    assert "Not used to find it" in found.out
+    assert "KL at most 0.5 nats" in " ".join(found.out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "give a prompt, or --task"),
+        ((PROMPT, "--task", "antonyms"), "not both"),
+        (("--task", "antonyms", "--answer", "x"), "are for one prompt"),
+        ((PROMPT, "--keep", "0.5", "--kl", "1"), "give one of them"),
+        ((PROMPT, "--keep", "1.5"), "no share"),
+        ((PROMPT, "--kl", "0"), "above 0"),
+        ((PROMPT, "--by", "total"), "which channels of attention are not"),
+        ((PROMPT, "--basis", "heads"), "--basis"),
+        ((PROMPT, "-t", "plt"), "have no part in --basis neurons+attention"),
+        ((PROMPT, "--basis", "features", "-t", "neurons"), "those of transcoders"),
+        ((PROMPT, "--ablation", "resample"), "give both or neither"),
+        ((PROMPT, "--contrast-prompt", "a banana is"), "give both or neither"),
+        ((PROMPT, "--ablation", "resample", "--contrast-prompt", "a banana"), "as long"),
+        ((PROMPT, "--ablation", "zero", "--reference", "x.txt"), "to take means over"),
+        ((PROMPT, "--reference", "nosuch.txt"), "nosuch.txt"),
+        ((PROMPT, "--answer", "banana", "--against", "italy"), "does not beat"),
+        ((PROMPT, "--answer", "a b"), "not one token"),
+    ],
+)
+def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    found = run("circuit", *options, "--device", "cpu", "-o", "o")
+    assert found.code in (1, 2)
+    assert said in found.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_weights_are_counted_by_hand() -> None:
+    """Of a dense model: a neuron has three rows of the model's width, a channel two."""
+    model = open_model("sprout", device="cpu")
+    components = Components(model, open_neurons(model), channels=True)
+    weights = component_weights(components)
+    d, first = model.d_model, components.by_place["channel", 0].start
+    for of_kind, most in ((weights[:first], 3 * d), (weights[first:], 2 * d)):
+        assert int(of_kind.max()) == most
+        assert float((of_kind == most).to(torch.float64).mean()) > 0.9

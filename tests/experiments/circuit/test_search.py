@@ -1,0 +1,71 @@
+"""The search on judges whose smallest sets are known, and on a bundled model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from circuit_tracer.experiments.circuit import search as searching
+from circuit_tracer.experiments.circuit.components import Components
+from circuit_tracer.experiments.circuit.judging import Judge, Kept, Level
+from circuit_tracer.experiments.circuit.search import search
+from circuit_tracer.graphs.graph import Bools
+from tests.device import HOST
+
+NEEDED, EITHER, USELESS = (3, 7, 11), (4, 5), 9
+
+
+class Known(Judge):
+    """Needs 3, 7, 11, and 4 or 5; 9 looks as if it added most."""
+
+    def kept(self, masks: Tensor) -> Kept:
+        """A fifth each; without 7 the likeliest token is another."""
+        parts = [masks[:, one] for one in NEEDED]
+        parts += [masks[:, EITHER].max(1).values, masks.new_ones(len(masks))]
+        share = torch.stack(parts).double().mean(0).numpy()[:, None]
+        return Kept(share, 1 - share, masks[:, [7]].numpy() > 0)
+
+    def reaches(self, masks: Tensor) -> Bools:
+        """All but 9."""
+        return self.kept(masks).reaches(self.level)
+
+    def gains(self, among: Tensor) -> Tensor:
+        """Misleading for one."""
+        gains = torch.zeros(len(among), device=HOST)
+        gains[[*NEEDED, *EITHER]] = 0.2
+        gains[USELESS] = 1.0
+        return gains * among
+
+
+class Counted:
+    """Twenty components."""
+
+    model = SimpleNamespace(device=HOST)
+
+    def __len__(self) -> int:
+        return 20
+
+
+@pytest.mark.parametrize("one_by_one", [512, 2])
+@pytest.mark.parametrize("given", [None, "least first"])
+def test_what_is_found_is_enough_and_nothing_of_it_can_go(
+    given: str | None, one_by_one: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a ranking that has the useless ones first."""
+    monkeypatch.setattr(searching, "ONE_BY_ONE", one_by_one)
+    judge = Known(cast(Components, Counted()), (), lambda one: torch.zeros(20), Level(share=0.9))
+    ranking = None if given is None else -judge.gains(torch.ones(20, device=HOST))
+    found = search(judge, ranking, lambda stage, size: None)
+    numbers = set(found.numbers.tolist())
+    assert set(NEEDED) <= numbers
+    assert numbers & set(EITHER)
+    assert found.is_minimal == (one_by_one == 512)
+    if found.is_minimal:
+        assert len(numbers) == 4
+        assert int(found.numbers[0]) == 7
+        assert np.allclose(found.harm, 0.2)
