@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
-from circuit_tracer.attribution.sources import ListedSources
+from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.attribution.sources import ListedSources, Sources
+from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.models.devices import as_numpy, synchronize
 
 USUAL_DEPTH = 1.0
@@ -38,12 +40,45 @@ class Expectation:
     seconds: float
 
     def __str__(self) -> str:
-        minutes = self.seconds / 60
-        length = f"{self.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min"
         return (
             f"{self.n_active:,} active features, {self.n_rows:,} rows, up to {self.n_edges:,} "
-            f"edges: about {length} and {self.megabytes:,.0f} MB in all"
+            f"edges: {_cost(self.seconds, self.megabytes)}"
         )
+
+
+@dataclass(frozen=True)
+class WalkExpectation:
+    """The same of walks for total effects, which make no edges."""
+
+    n_tokens: int
+    n_rows: int
+    megabytes: float
+    seconds: float
+
+    def __str__(self) -> str:
+        rows = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
+        return f"{rows} over {self.n_tokens:,} tokens: {_cost(self.seconds, self.megabytes)}"
+
+
+def _cost(seconds: float, megabytes: float) -> str:
+    minutes = seconds / 60
+    length = f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min"
+    return f"about {length} and {megabytes:,.0f} MB in all"
+
+
+def estimate_walks(sweep: Sweep, n_rows: int, batch_size: int) -> WalkExpectation:
+    """What total effects on `n_rows` targets at the end of the prompt will take."""
+    model, T = sweep.model, sweep.model.n_tokens
+    projections, read = _layer_flops(model, sweep.sources)
+    mixing = model.layers[0].attention.W_O.shape[1] * T
+    # Each feature is read, and pulled on through its encoder.
+    flops = T * float((projections + 2 * read + mixing).sum())
+    return WalkExpectation(
+        n_tokens=T,
+        n_rows=n_rows,
+        megabytes=(_memory(model) + _buffers(model, min(batch_size, n_rows))) / 2**20,
+        seconds=n_rows * flops / (EFFICIENCY * _rate(model)),
+    )
 
 
 def estimate(
@@ -54,34 +89,25 @@ def estimate(
     n_edges = n_rows * assembler.columns.count // 2
     if assembler.edge_floor:
         n_edges = min(n_edges, int(USUAL_DEPTH / assembler.edge_floor))
-    seconds = n_rows * _row_flops(assembler, coming) / (EFFICIENCY * _rate(assembler))
-    size = assembler.model.embeddings.element_size()
-    model, rows = assembler.model, min(batch_size, n_rows)
-    buffers = 5 * rows * model.n_tokens * model.embeddings.shape[1] * size
+    model, size = assembler.model, assembler.model.embeddings.element_size()
+    seconds = n_rows * _row_flops(assembler, coming) / (EFFICIENCY * _rate(assembler.sweep.model))
+    buffers = _buffers(model, min(batch_size, n_rows))
     edges = 3 * (8 + size) * n_edges  # kept twice, and a third time while they are written
     return Expectation(
         n_active=n_features,
         n_rows=n_rows,
         n_edges=n_edges,
-        megabytes=(_memory(assembler) + buffers + edges) / 2**20,
+        megabytes=(_memory(model) + buffers + edges) / 2**20,
         seconds=seconds,
     )
 
 
 def _row_flops(assembler: Assembler, coming: NDArray[np.int64]) -> float:
     """Multiplications and additions of a mean row: those of its layers, in its cone."""
-    model, sources = assembler.model, assembler.sweep.sources
-    d, n_logits = model.embeddings.shape[1], assembler.n_logits
+    model, n_logits = assembler.model, assembler.n_logits
     attention = model.layers[0].attention
-    reads = [
-        sources.blocks[layer].shape[1]
-        if isinstance(sources, ListedSources)
-        else model.dictionary.layers[layer].n_features
-        for layer in range(model.n_layers)
-    ]
-    projections = 2 * d * (attention.W_O.shape[1] + attention.W_V.shape[0])
-    a_layer = np.array([projections + 2 * d * read for read in reads])
-    below = np.concatenate([[0], np.cumsum(a_layer)])  # all layers under a level
+    projections, read = _layer_flops(model, assembler.sweep.sources)
+    below = np.concatenate([[0], np.cumsum(projections + read)])  # all layers under a level
     features = torch.from_numpy(coming[coming >= n_logits] - n_logits).to(model.embeddings.device)
     if not len(features):
         return float(below[-1]) * model.n_tokens
@@ -91,9 +117,29 @@ def _row_flops(assembler: Assembler, coming: NDArray[np.int64]) -> float:
     return float((cone * (below[level] + mixing * level)).mean())
 
 
-def _rate(assembler: Assembler) -> float:
+def _layer_flops(
+    model: LocalReplacementModel, sources: Sources
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of one position by layer: attention's projections, and reading the features."""
+    d, attention = model.embeddings.shape[1], model.layers[0].attention
+    reads = [
+        sources.blocks[layer].shape[1]
+        if isinstance(sources, ListedSources)
+        else model.dictionary.layers[layer].n_features
+        for layer in range(model.n_layers)
+    ]
+    projections = 2.0 * d * (attention.W_O.shape[1] + attention.W_V.shape[0])
+    return np.full(len(reads), projections), 2.0 * d * np.array(reads)
+
+
+def _buffers(model: LocalReplacementModel, rows: int) -> int:
+    """Bytes of the cotangents of so many rows, and what is made of them on the way."""
+    return 5 * rows * model.embeddings.numel() * model.embeddings.element_size()
+
+
+def _rate(model: LocalReplacementModel) -> float:
     """Multiplications and additions a second of a product of the sweep's kind."""
-    like = assembler.sweep.model.embeddings
+    like = model.embeddings
     a, b = like.new_ones(512, 512), like.new_ones(512, 512)
     synchronize(like.device)
     start, count = time.perf_counter(), 0
@@ -104,9 +150,9 @@ def _rate(assembler: Assembler) -> float:
     return 2 * 512**3 * count / elapsed
 
 
-def _memory(assembler: Assembler) -> float:
+def _memory(model: LocalReplacementModel) -> float:
     """Bytes at the highest so far: the model, its pass and the dictionary."""
-    device = assembler.model.embeddings.device
+    device = model.embeddings.device
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from circuit_tracer.attribution.directions import DirectionTarget
+from circuit_tracer.attribution.estimate import estimate_walks
 from circuit_tracer.attribution.resources import memory_remedy, products, timed
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.attribution.totals import token_totals
-from circuit_tracer.attribution.tracing import OnProgress, dtype_name, freeze, run_info
+from circuit_tracer.attribution.tracing import OnProgress, Progress, dtype_name, freeze, run_info
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -38,9 +40,13 @@ def trace_totals(
     """
     frozen = freeze(model, dictionary, prompt, settings or TraceSettings(), direction, on_progress)
     dtype, batch_size = dtype_name(model), frozen.prepared.settings.batch_size
-    seconds = frozen.prepared.seconds
+    seconds, n_rows = frozen.prepared.seconds, len(frozen.chosen.targets)
     with memory_remedy(), products(), timed(seconds, "sweep"):
+        sweep = Sweep(frozen.model)
+        if on_progress is not None:
+            expected = estimate_walks(sweep, 2 * n_rows, batch_size)  # totals and direct effects
+            on_progress(Progress("sweep", 0, 0, str(expected), expected.seconds))
         totals, residual, tolerance = token_totals(
-            frozen.model, frozen.chosen, dtype=dtype, batch_size=batch_size
+            frozen.model, frozen.chosen, dtype=dtype, batch_size=batch_size, sweep=sweep
         )
     return TracedTotals(run_info(model, frozen, totals, residual, tolerance, dtype), seconds)
