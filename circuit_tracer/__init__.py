@@ -41,6 +41,7 @@ _HOME = {
     "open_pair": "circuit_tracer.workbench.opening",
     "open_transcoders": "circuit_tracer.transcoders.opening",
     "prune": "circuit_tracer.graphs",
+    "read_steps": "circuit_tracer.workbench.stepping",
     "reopen": "circuit_tracer.workbench.opening",
     "save_graph": "circuit_tracer.graphs",
     "steer": "circuit_tracer.workbench.calls",
@@ -79,6 +80,7 @@ __all__ = [
     "open_pair",
     "open_transcoders",
     "prune",
+    "read_steps",
     "reopen",
     "save_graph",
     "steer",
@@ -114,7 +116,7 @@ if TYPE_CHECKING:
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.opening import open_pair, reopen
-    from circuit_tracer.workbench.stepping import steps
+    from circuit_tracer.workbench.stepping import read_steps, steps
     from circuit_tracer.workbench.traced_graph import TracedGraph
     from circuit_tracer.workbench.tracing import FolderSettings, trace_into
     from circuit_tracer.workbench.viewing import write_page

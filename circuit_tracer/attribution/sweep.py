@@ -116,8 +116,11 @@ class Sweep:
         on_piece: Callable[[Piece], None],
         *,
         through: bool = False,
+        on_attention: Callable[[int, Tensor], None] | None = None,
     ) -> Float[Tensor, "B"]:
         """Rows of a batch in one walk down; pieces come from the highest column.
+
+        `on_attention` hears of every layer what has arrived after its attention (b, P, d).
 
         Returns what arrives at each target from no node (without the target's own bias). A walk
         `through` the features goes on below them: pieces are then total effects along all paths
@@ -148,21 +151,29 @@ class Sweep:
                 constant[:joined] += read.constant
                 carried = model.layers[layer].pull_skip(on_way, slice(P)), read.pulled
             if model.parallel:
-                self._pull_attention(layer, on_way, constant)
+                self._pull_attention(layer, on_way, constant, on_attention)
                 add_in_place(on_way, *carried)
             else:
                 add_in_place(on_way, *carried)
                 join(2 * layer + 1)
-                self._pull_attention(layer, cotangent[:joined], constant)
+                self._pull_attention(layer, cotangent[:joined], constant, on_attention)
             pulled = joined
             join(2 * layer)
         constant += self._read_bottom(cotangent, pulled, on_piece)
         return constant
 
-    def _pull_attention(self, layer: int, cotangent: Tensor, constant: Tensor) -> None:
+    def _pull_attention(
+        self,
+        layer: int,
+        cotangent: Tensor,
+        constant: Tensor,
+        hear: Callable[[int, Tensor], None] | None,
+    ) -> None:
         attention, (b, P, _) = self.model.layers[layer].attention, cotangent.shape
         if not b:
             return
+        if hear is not None:
+            hear(layer, cotangent)
         if attention.constant is not None:
             constant[:b] += torch.einsum("bpd,pd->b", cotangent, attention.constant[:P])
         if layer > 0 or self._image is None:

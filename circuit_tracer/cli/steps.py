@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import options, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import option, own
@@ -45,10 +45,26 @@ def steps(
         list[str] | None,
         own("--watch", help="NAME=REGEX: a span of the prompt to watch; its value is the group."),
     ] = None,
+    decided: Annotated[
+        list[str] | None,
+        own("--decided", help="A word of the notes, or @position, to follow back; repeatable."),
+    ] = None,
+    coverage: Annotated[
+        float,
+        own(
+            "--coverage",
+            help="Of long notes (64 tokens or more): how much of the answer is followed back.",
+        ),
+    ] = 0.95,
     check: Annotated[
         bool,
         own("--check", help="Swap values in the top steps and watched spans, and run it again."),
     ] = False,
+    exact: Annotated[
+        bool,
+        own("--exact", help="Full graphs of answer and top steps, and why the answer looks there."),
+    ] = False,
+    chat: trace_options.Chat = False,
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
@@ -78,7 +94,7 @@ def steps(
         )
         if notes is None:
             report("writing notes", 0, 0)
-            notes = stepping.notes_written(opened, prompt, generate or 0, until)
+            notes = stepping.notes_written(opened, prompt, generate or 0, until, chat=chat)
         report("following the answer back", 0, 0)
         found = stepping.trace_steps(
             opened,
@@ -88,11 +104,16 @@ def steps(
             against=against,
             split=split,
             watch=watched,
+            chat=chat,
+            decided=decided or (),
+            coverage=coverage,
             check=check,
+            exact=out if exact else None,
+            on_progress=report,
         )
         folder, files = stepping.write_steps(found, out)
     if json:
         print_json(found)
         return
     print_rich(*terminal.page(found, width=columns()))
-    print(f"\n{folder}: {', '.join(files)}")
+    print(f"\n{folder}: {', '.join([*files, *(one.folder for one in found.exact)])}")

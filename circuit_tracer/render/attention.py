@@ -147,7 +147,7 @@ def _end(graph: Graph, row: int) -> str:
 
 def qk_parts(graph: Graph, qk: QkAttribution, *, top: int) -> list[RenderableType]:
     """What a head's score is made of, and what sets its key apart from the strongest other."""
-    name = _names(graph)
+    name = source_names(graph)
     parts = qk.parts
     key, query = _token(graph, qk.key), _token(graph, qk.query)
     title = (
@@ -240,7 +240,7 @@ def _single(parts: Parts, name: Name, top: int) -> Table:
     return table
 
 
-def _names(graph: Graph) -> Name:
+def source_names(graph: Graph) -> Name:
     """How sources are named: features with their labels."""
     texts = zip(node_names(graph), graph.nodes.label, graph.nodes.kind.tolist(), strict=True)
     labels = {

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from circuit_tracer.attribution.estimate import WalkExpectation
+from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.bundled import DEFAULT_MODEL
-from circuit_tracer.errors import PromptError, UsageError
-from circuit_tracer.experiments.steps.check import Checker
+from circuit_tracer.errors import OutputError, PromptError, UsageError
+from circuit_tracer.experiments.steps.check import TOP_STEPS, Checker
 from circuit_tracer.experiments.steps.report import terminal
 from circuit_tracer.experiments.steps.report.figure import steps_svg
 from circuit_tracer.experiments.steps.report.html import steps_html
-from circuit_tracer.experiments.steps.results import STEPS_FILE, StepsReport
+from circuit_tracer.experiments.steps.results import ANSWER, STEPS_FILE, ExactGraph, StepsReport
+from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain
-from circuit_tracer.experiments.steps.transcript import read_transcript
-from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.experiments.steps.shares import COVERAGE
+from circuit_tracer.experiments.steps.transcript import Transcript, read_transcript
+from circuit_tracer.experiments.steps.why import why
+from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.interventions.generation import write_on
+from circuit_tracer.reading import read_json, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import Opened, accepted
+from circuit_tracer.workbench.progress import Report as Progress
+from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.slugs import slug_of, with_hash
+from circuit_tracer.workbench.tracing import LONG, FolderSettings, trace_into
+
+logger = logging.getLogger(__name__)
 
 
-def notes_written(opened: Opened, prompt: str, tokens: int, until: str | None = None) -> str:
+def notes_written(
+    opened: Opened, prompt: str, tokens: int, until: str | None = None, *, chat: bool = False
+) -> str:
     """The notes the model writes itself: at most so many tokens, up to and with the first `until`.
 
     Raises PromptError where that does not come.
     """
-    ids = opened.model.tokenize(prompt)
+    ids = opened.model.tokenize(prompt, chat=chat)
     (written,) = write_on(opened.model, opened.dictionary, ids, [()], max_new_tokens=tokens)
     if until is None:
         return written.text
@@ -50,14 +65,83 @@ def trace_steps(
     against: str | None = None,
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
+    chat: bool = False,
+    decided: Sequence[str] = (),
+    coverage: float = COVERAGE,
     check: bool = False,
+    exact: Path | None = None,
+    on_progress: Progress = silent,
 ) -> StepsReport:
-    """Which written steps carried the answer. Raises as `read_transcript` and `explain`."""
-    read = read_transcript(opened.model, prompt, notes, split=split, watch=watch)
-    checker = Checker(opened.model, opened.dictionary, read) if check else None
-    return explain(
-        opened.model, opened.dictionary, read, answer=answer, against=against, check=checker
+    """Which written steps carried the answer.
+
+    With `exact` the full graphs of the answer and of the steps that carry most are written below
+    the transcript's own folder there (`folder_of`). Raises as `read_transcript` and `explain`, and
+    UsageError for `decided` tokens that are not in the notes.
+    """
+    model, dictionary = opened.model, opened.dictionary
+    read = read_transcript(model, prompt, notes, split=split, watch=watch, chat=chat)
+    checker = Checker(model, dictionary, read) if check else None
+    if not 0 < coverage <= 1:
+        raise UsageError(f"`coverage` {coverage:g} must be above 0 and at most 1")
+
+    def plan(expected: WalkExpectation) -> None:
+        if expected.seconds > LONG:
+            logger.info(str(expected))  # also where there is no terminal
+        on_progress(f"following the answer back, {expected}", 0, 0)
+
+    report = explain(
+        model,
+        dictionary,
+        read,
+        answer=answer,
+        against=against,
+        decided=_places(opened, read, decided),
+        coverage=coverage,
+        check=checker,
+        on_plan=plan,
     )
+    return report if exact is None else _with_graphs(opened, read, report, exact)
+
+
+def _places(opened: Opened, read: Transcript, given: Sequence[str]) -> list[int]:
+    """Positions of decided tokens, each given as @position or as a word of the notes."""
+    notes = range(read.first_note, read.n_tokens)
+    texts = {at: opened.model.token_text(read.ids[at]).strip() for at in notes}
+    found: list[int] = []
+    for one in given:
+        places = [at for at in notes if one in (f"@{at}", texts[at])]
+        if not places:
+            raise UsageError(
+                f'`decided` "{one}" is no token of the notes; give one, or its position, '
+                f"@{notes.start} to @{notes.stop - 1}"
+            )
+        found += places
+    return sorted(set(found))
+
+
+def _with_graphs(opened: Opened, read: Transcript, report: StepsReport, out: Path) -> StepsReport:
+    """The report with full graphs, of the answer and of the weightiest token of the steps that
+    carry most, and with why the answer looks where it looks."""
+    model, folder = opened.model, folder_of(report, out)
+    frozen = FrozenTranscript(model, opened.dictionary, read, report.answer, report.against or None)
+    top = sorted((one for one in report.steps if one.decided), key=lambda one: -one.chained)
+    wanted = [(ANSWER, read.n_tokens)]
+    wanted += [
+        (one.name, max(one.decided, key=lambda at: abs(report.signed[at])))
+        for one in top[:TOP_STEPS]
+    ]
+    graphs = []
+    output = FolderSettings(trust=False, overwrite=True)
+    for part, position in wanted:
+        name = f"exact-{part}"
+        token = model.token_text(frozen.ids[position])
+        settings = TraceSettings(targets=(token,), position=position - 1)
+        traced = trace_into(folder / name, opened, read.text, settings, output)
+        assert traced is not None  # one process
+        if part == ANSWER:
+            reason = why(frozen, opened.dictionary, traced.pruned)
+        graphs.append(ExactGraph(part, token, position, name))
+    return replace(report, exact=tuple(graphs), why=reason)
 
 
 def steps(
@@ -70,15 +154,22 @@ def steps(
     against: str | None = None,
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
+    chat: bool = False,
+    decided: Sequence[str] = (),
+    coverage: float = COVERAGE,
     check: bool = False,
+    exact: Path | None = None,
     device: str = "auto",
 ) -> Report[StepsReport]:
     """Which written steps carried an answer, and what did they draw on?
 
     `notes` is what stands between prompt and answer; `watch` names expressions that are looked for
     in the prompt, `split` is what ends a step, `check` swaps values; `against` is a token that the
-    answer is compared with in place of its likeliest rivals. Raises UsageError and
-    PromptError for what cannot be read, and what `open_pair` raises.
+    answer is compared with in place of its likeliest rivals. `chat` puts the prompt into the
+    model's chat template; `decided` names the tokens that are followed back, as @position or word,
+    `coverage` how much of an answer is followed back through notes of more than 64 tokens; `exact`
+    is a folder for full graphs. Raises UsageError and PromptError for what cannot be read, and what
+    `open_pair` raises.
 
     >>> import circuit_tracer as ct
     >>> notes = "2 plus 4 is 6 . 6 plus 9 is 15 . so"
@@ -96,7 +187,11 @@ def steps(
         against=against,
         split=split,
         watch=watch,
+        chat=chat,
+        decided=decided,
+        coverage=coverage,
         check=check,
+        exact=exact,
     )
     return Report(report, terminal.page(report, width=WIDTH), lambda: plain(report))
 
@@ -114,10 +209,23 @@ def watch_of(given: list[str] | None) -> dict[str, str]:
     return found
 
 
+def folder_of(report: StepsReport, out: Path) -> Path:
+    """A transcript's own folder."""
+    whole = "\n".join([report.prompt, report.notes, report.answer])
+    return out / with_hash(f"steps-{slug_of(report.prompt)}", whole)
+
+
+def read_steps(folder: Path) -> StepsReport:
+    """What `steps` wrote into a folder. Raises OutputError for anything else."""
+    path, advice = folder / STEPS_FILE, "give a folder that circuit-tracer steps wrote"
+    record = read_json(path, OutputError, advice)
+    with readable(path, OutputError, advice):
+        return from_plain(StepsReport, record)
+
+
 def write_steps(report: StepsReport, out: Path) -> tuple[Path, list[str]]:
     """Write all files into the transcript's own folder of `out`; returns it and their names."""
-    whole = "\n".join([report.prompt, report.notes, report.answer])
-    folder = out / with_hash(f"steps-{slug_of(report.prompt)}", whole)
+    folder = folder_of(report, out)
     texts = {
         STEPS_FILE: to_json(report, indent=2) + "\n",
         "steps.svg": steps_svg(report),

@@ -64,7 +64,8 @@ def _row(frozen: FrozenTranscript, position: int, tokens: Floats) -> Row:
     whole = np.zeros(len(frozen.ids) - 1)
     whole[: len(tokens)] = tokens
     whole[: frozen.frozen.n_zeroed] = 0
-    return Row(position, whole, error=0.0, constant=0.0, value=float(whole.sum()))
+    value = float(whole.sum())
+    return Row(position, whole, error=0.0, constant=0.0, value=value, power=1)
 
 
 BASELINES: Mapping[str, Callable[[FrozenTranscript, Sequence[int]], list[Row]]] = {

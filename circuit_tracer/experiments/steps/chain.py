@@ -12,8 +12,8 @@ import numpy as np
 
 from circuit_tracer.graphs.graph import Floats, Ints
 
-NOISE = 2.0
-"""How many times the median token's share one token must have to say something: half of all tokens
+NOISE = 3.0
+"""How many times the median token's effect one token must have to say something: half of all tokens
 carry nothing."""
 
 
@@ -51,5 +51,8 @@ def chained(answer: Floats, decided: Mapping[int, Floats], step: Ints) -> Chain:
 
 
 def noise_floor(row: Floats, before: int) -> float:
-    """A token's share of a row up to which it says nothing; the first token, BOS, is not asked."""
-    return NOISE * float(np.median(row[1:before])) if before > 1 else 0.0
+    """A token's share of a row up to which it says nothing; the first token, BOS, is not asked.
+
+    Shares are of squared effects (method.md 11).
+    """
+    return NOISE**2 * float(np.median(row[1:before])) if before > 1 else 0.0

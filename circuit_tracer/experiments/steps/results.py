@@ -13,9 +13,9 @@ ANSWER = "answer"
 Said = Literal["quoted", "value", "no"]
 """Whether the notes repeat a watched span word for word, its value alone, or neither."""
 Used = Literal["directly", "through the notes", "little", "no"]
-"""How the answer draws on a watched span: a quarter of it or more, `MAIN`, comes from there in the
+"""How the answer draws on a watched span: a third of it or more, `MAIN`, comes from there in the
 answer's own row, or with the notes followed back; less; or no more than the noise floor."""
-MAIN = 0.25
+MAIN = 1 / 3
 Notes = Literal["kept", "rewritten"]
 """Whether notes after a swapped value stayed as they were, or were written again by the model."""
 
@@ -30,7 +30,7 @@ class Part:
     stop: int
     """Positions start..stop - 1, BOS included."""
     direct: float
-    """Its part of the answer's own |total effects|, 0..1."""
+    """Its part of the answer's own squared total effects, 0..1."""
     chained: float
     """Of a step, what passes through it: its direct share and what later steps draw from it; of the
     prompt, what ends there once all decided tokens have been followed back."""
@@ -91,6 +91,45 @@ class Swap:
 
 
 @dataclass(frozen=True)
+class ExactGraph:
+    """A token's full graph, an ordinary traced folder beside `steps.json`."""
+
+    part: str
+    """The answer, or the step whose decided token it is."""
+    token: str
+    position: int
+    """Of the token."""
+    folder: str
+
+
+@dataclass(frozen=True)
+class ScoreTerm:
+    """A source of a head's query times one of its key: a part of its score."""
+
+    query: str
+    key: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why the answer looks at the token it draws on most: `qk` of the head that carries most."""
+
+    head: str
+    source: int
+    """Position of the token."""
+    share: float
+    """The head's part of all that heads fetch from there to the answer's place, absolute values of
+    what each is worth to the answer along all paths."""
+    attention: float
+    """What of its attention the head pays to it."""
+    score: float
+    """Before the softmax."""
+    terms: tuple[ScoreTerm, ...]
+    """The largest terms of the score, of either sign."""
+
+
+@dataclass(frozen=True)
 class StepsReport:
     """Which steps carried an answer."""
 
@@ -113,9 +152,14 @@ class StepsReport:
     watched: tuple[Watched, ...]
     prompt_rest: Part
     """All of the prompt that is not watched."""
+    left: float
+    """Share of the answer that was not followed back to the prompt: words of the notes that only
+    say what their form asks for, and what is beyond the coverage of long notes."""
     arrows: tuple[Arrow, ...]
     swaps: tuple[Swap, ...]
     model: Identity
     dictionary: Identity
     seconds: float
     """CPU time of pass and walks."""
+    exact: tuple[ExactGraph, ...] = ()
+    why: Why | None = None

@@ -28,6 +28,8 @@ from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.devices import as_floats
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
+BATCH = 64
+"""Rows in one walk."""
 RIVALS = 8
 """Likeliest other tokens whose mean a token is compared with."""
 
@@ -45,11 +47,15 @@ class Row:
     constant: float
     value: float
     """Its logit minus its rivals' mean."""
+    power: int = 2
+    """What effects are raised to before they are shares: of squares, because many small effects
+    that say nothing add up to half of all absolute ones."""
 
     @property
     def shares(self) -> Floats:
-        """(T,) parts of the tokens' |total|."""
-        sizes = np.abs(self.tokens)
+        """(T,) parts of the tokens' effects to that power: of squares, the parts of the variance if
+        every token were replaced independently."""
+        sizes = np.abs(self.tokens) ** self.power
         found: Floats = sizes / max(float(sizes.sum()), np.finfo(np.float64).tiny)
         return found
 
@@ -85,7 +91,7 @@ class FrozenTranscript:
         self.frozen: LocalReplacementModel = build_replacement(
             capture, model.wiring, dictionary, n_zeroed=model.zeroed_positions(ids)
         )
-        self.model, self.logits = model, capture.logits
+        self.model, self.logits, self.streams = model, capture.logits, capture.resid_pre
         self.sweep = Sweep(self.frozen)
         self.answer = int(self.logits[-1].argmax()) if given is None else given
         self.ids = (*ids, self.answer)
@@ -106,17 +112,26 @@ class FrozenTranscript:
             weights[row, [self.answer, self.against]] = weights.new_tensor([1.0, -1.0])
         return seen, weights
 
+    def targets(self, seen: Int[Tensor, "n"], weights: Float[Tensor, "n V"]) -> SweepTargets:
+        """The same as vectors at the stream."""
+        vectors = (weights @ self.model.unembedding).to(self.frozen.embeddings.dtype)
+        level = torch.full_like(seen, self.frozen.target_level)
+        return SweepTargets(level, seen, self.frozen.final.pull(vectors, seen))
+
     @torch.no_grad()
     def rows(self, positions: Sequence[int], *, through: bool = True) -> list[Row]:
         """The rows of the tokens at these positions, T for the answer."""
         if not positions:
             return []
         seen, weights = self.contrasts(positions)
-        vectors = (weights @ self.model.unembedding).to(self.frozen.embeddings.dtype)
-        level = torch.full_like(seen, self.frozen.target_level)
-        targets = SweepTargets(level, seen, self.frozen.final.pull(vectors, seen))
+        targets = self.targets(seen, weights)
         found = total_effects(
-            self.frozen, targets, features=False, sweep=self.sweep, through=through
+            self.frozen,
+            targets,
+            batch_size=BATCH,
+            features=False,
+            sweep=self.sweep,
+            through=through,
         )
         value = (weights * self.logits[seen]).sum(1)
         errors = as_floats(found.errors.abs().sum((1, 2)))
@@ -128,7 +143,10 @@ class FrozenTranscript:
             as_floats(value),
             strict=True,
         )
-        return [Row(at, tokens, *map(float, rest)) for at, tokens, *rest in columns]
+        return [
+            Row(at, tokens, float(error), float(constant), float(value))
+            for at, tokens, error, constant, value in columns
+        ]
 
 
 def contrasts(logits: Float[Tensor, "n V"], said: Tensor) -> Float[Tensor, "n V"]:

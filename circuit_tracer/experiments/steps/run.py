@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from circuit_tracer.attribution.estimate import WalkExpectation, estimate_walks
 from circuit_tracer.attribution.resources import memory_remedy, products
 from circuit_tracer.experiments.steps.chain import noise_floor
 from circuit_tracer.experiments.steps.results import (
@@ -21,8 +22,8 @@ from circuit_tracer.experiments.steps.results import (
     Used,
     Watched,
 )
-from circuit_tracer.experiments.steps.rows import FrozenTranscript
-from circuit_tracer.experiments.steps.shares import Shares, arrows, followed
+from circuit_tracer.experiments.steps.rows import BATCH, FrozenTranscript, Row
+from circuit_tracer.experiments.steps.shares import COVERAGE, Shares, arrows, followed
 from circuit_tracer.experiments.steps.transcript import Span, Transcript
 from circuit_tracer.graphs.token_text import spelled
 from circuit_tracer.models import Model
@@ -39,19 +40,28 @@ def explain(
     answer: str | None = None,
     against: str | None = None,
     decided: Sequence[int] = (),
+    coverage: float = COVERAGE,
     check: Check | None = None,
+    on_plan: Callable[[WalkExpectation], None] | None = None,
 ) -> StepsReport:
     """Which steps and watched spans an answer drew on.
 
     `answer` is the model's own where none is given, compared with its likeliest rivals or with the
     token `against`; `decided` the positions of tokens to follow
-    back where the rule should not choose them, and `check` what swaps values. Raises PromptError
+    back where the rule should not choose them, and `check` what swaps values; `coverage` is that of
+    `followed`, and `on_plan` hears what rows will take before they are made. Raises PromptError
     for an answer that is not one token, DictionaryError for a dictionary of another model.
     """
     begun = time.process_time()
     with memory_remedy(), products():
         frozen = FrozenTranscript(model, dictionary, read, answer, against)
-        shares = followed(read, frozen.rows, decided)
+
+        def rows_of(places: Sequence[int]) -> Sequence[Row]:
+            if on_plan is not None and places:
+                on_plan(estimate_walks(frozen.sweep, len(places), BATCH))
+            return frozen.rows(places)
+
+        shares = followed(read, rows_of, decided, coverage=coverage)
         seconds = time.process_time() - begun
         swaps = tuple(check(frozen, shares)) if check is not None else ()
     row = shares.answer
@@ -78,6 +88,7 @@ def explain(
         swaps=swaps,
         model=model.identity,
         dictionary=dictionary.identity,
+        left=float(shares.chain.ends[read.first_note :].sum()),
         seconds=seconds,
     )
 

@@ -22,6 +22,8 @@ from circuit_tracer.graphs.graph import Floats
 
 DECIDED = 0.02
 """Share of the answer that passes through a token which is followed back."""
+COVERAGE = 0.95
+"""Share of the answer that is followed back to the prompt: less may be left in the notes."""
 AT_ONCE = 64
 """Notes of so few tokens have all their rows made in one walk: more rounds would cost more."""
 ROUNDS = 64
@@ -61,10 +63,21 @@ class Shares:
 RowsOf = Callable[[Sequence[int]], Sequence[Row]]
 
 
-def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Shares:
-    """Follow an answer back through its notes; `given` names the decided tokens, if wanted."""
+def followed(
+    read: Transcript,
+    rows_of: RowsOf,
+    given: Sequence[int] = (),
+    *,
+    coverage: float = COVERAGE,
+) -> Shares:
+    """Follow an answer back through its notes; `given` names the decided tokens, if wanted.
+
+    Of long notes a row is a walk of its own: they are followed until less than 1 - `coverage` of
+    the answer is left in them, and the weightiest token of a step where the step carries anything.
+    """
     notes = range(read.first_note, read.n_tokens + 1)
-    first = [*(notes if len(notes) <= AT_ONCE else notes[-1:])]
+    is_long = len(notes) > AT_ONCE
+    first = [*(notes[-1:] if is_long else notes)]
     known = dict(zip(first, rows_of(first), strict=True))
     answer = known[read.n_tokens]
     numbers = np.full(read.n_tokens, -1)
@@ -73,7 +86,9 @@ def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Sh
     decided: dict[int, Row] = {}
     for _ in range(ROUNDS):
         chain = chained(answer.shares, {at: row.shares for at, row in decided.items()}, numbers)
-        wanted = set(given) if given else _decided(read, chain)
+        wanted = set(given) if given else _decided(read, chain, is_long)
+        if is_long and not given and chain.ends[read.first_note :].sum() < 1 - coverage:
+            break
         coming = sorted(wanted - decided.keys())
         if not coming:
             break
@@ -83,11 +98,17 @@ def followed(read: Transcript, rows_of: RowsOf, given: Sequence[int] = ()) -> Sh
     return Shares(answer, decided, chain)
 
 
-def _decided(read: Transcript, chain: Chain) -> set[int]:
-    """Tokens that pass enough on, and the weightiest one of every step."""
+def _decided(read: Transcript, chain: Chain, is_long: bool) -> set[int]:
+    """Tokens that pass enough on, and the weightiest one of every step; in long notes of those
+    that carry."""
     notes = range(read.first_note, read.n_tokens)
     loud = {at for at in notes if chain.passes[at] > DECIDED}
-    heads = {step.start + int(chain.passes[step.start : step.stop].argmax()) for step in read.steps}
+    steps = [
+        step
+        for step in read.steps
+        if not is_long or chain.arrives[step.start : step.stop].sum() > DECIDED
+    ]
+    heads = {step.start + int(chain.passes[step.start : step.stop].argmax()) for step in steps}
     return loud | heads
 
 
@@ -104,11 +125,12 @@ def arrows(read: Transcript, shares: Shares, parts: Sequence[Span]) -> list[Arro
 
 
 def _arrows(target: str, row: Floats, before: int, parts: Sequence[Span]) -> list[Arrow]:
-    """The parts that end before a position; `row` holds the target's shares."""
+    """The parts that end before a position and give more than noise, and more than a trifle; `row`
+    holds the target's shares."""
     floor = noise_floor(row, before)
     drawn = [(part, float(row[part.start : part.stop].sum())) for part in parts]
     return [
         Arrow(part.name, target, share)
         for part, share in drawn
-        if part.stop <= before and share > floor * (part.stop - part.start)
+        if part.stop <= before and share > max(floor * (part.stop - part.start), DECIDED)
     ]

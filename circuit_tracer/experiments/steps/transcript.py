@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.models import Model
+from circuit_tracer.models.chat import chat_text
 
 SPLITS = {"sentence": r"[.?!]+(?=\s|$)|\n+", "line": r"\n+"}
 """What ends a step."""
@@ -41,6 +42,8 @@ class Transcript:
     """Position of the first token of the notes."""
     steps: tuple[Span, ...]
     watched: tuple[Span, ...]
+    text: str = ""
+    """All of it, as it is tokenised."""
 
     @property
     def n_tokens(self) -> int:
@@ -55,16 +58,21 @@ def read_transcript(
     *,
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
+    chat: bool = False,
 ) -> Transcript:
     """Tokenise a prompt and its notes, and find steps and watched spans.
 
     `split` is "sentence", "line" or an expression that ends a step; `watch` names expressions that
-    are looked for in the prompt. Raises UsageError for an expression that cannot be read or is not
-    there, PromptError for empty notes and for a prompt and notes that share a token.
+    are looked for in the prompt, which is with `chat` put into the model's chat template as the
+    user's: the notes begin its reply. Raises UsageError for an expression that cannot be read or
+    is not there, PromptError for empty notes and for a prompt and notes that share a token.
     """
     if not notes.strip():
         raise PromptError("the notes are empty; give the text between prompt and answer as `notes`")
-    lead = prompt if prompt[-1:].isspace() or notes[:1].isspace() else f"{prompt} "
+    if chat:
+        lead = chat_text(model.tokenizer, prompt)
+    else:
+        lead = prompt if prompt[-1:].isspace() or notes[:1].isspace() else f"{prompt} "
     text = lead + notes.rstrip(" ")
     ids = model.tokenize(text)
     if not model.tokenizer.is_fast:
@@ -88,7 +96,7 @@ def read_transcript(
             steps.append(Span(f"S{len(steps) + 1}", words, start, stop))
         begun = end
     watched = tuple(_watched(name, one, lead, places) for name, one in (watch or {}).items())
-    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched)
+    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text)
 
 
 def _watched(name: str, expression: str, prompt: str, places: list[int]) -> Span:

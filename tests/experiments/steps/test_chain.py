@@ -34,8 +34,8 @@ def test_what_tokens_of_one_step_pass_to_each_other_is_not_counted_again() -> No
 
 def test_noise_is_passed_back_with_the_rows() -> None:
     own, second = noise_floor(ANSWER, 7), noise_floor(SECOND, 6)
-    assert own == pytest.approx(NOISE * 0.1)
-    assert second == pytest.approx(NOISE * 0.2)
+    assert own == pytest.approx(NOISE**2 * 0.1)
+    assert second == pytest.approx(NOISE**2 * 0.2)
     chain = chained(ANSWER, {6: SECOND}, STEP)
     assert chain.noise[1] == pytest.approx(own + 0.7 * second)
     assert chain.noise[5] == pytest.approx(own)  # of the same step

@@ -10,6 +10,8 @@ from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.steps.run import says
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.models import Model, open_model
+from tests.chatml import byte_tokenizer
+from tests.models.test_chat import model_with
 
 PROMPT, NOTES = "tom said 15 . 2 plus 4 plus 9 :", "2 plus 4 is 6 . 6 plus 9 is 15 . so"
 
@@ -77,3 +79,15 @@ def test_words_are_said_as_words() -> None:
     assert says("Max said 15 .", "max said 15")
     assert not says("6 plus 9 is 150", "15")
     assert not says("anything", "")
+
+
+def test_notes_begin_the_reply_of_a_chat() -> None:
+    chatty = model_with(byte_tokenizer())
+    read = read_transcript(chatty, "hey 7", "so. it is", watch={"number": r"\d"}, chat=True)
+    prompt = chatty.tokenize("hey 7", chat=True)
+    assert list(read.ids) == [*prompt, *chatty.tokenizer("so. it is")["input_ids"]]
+    assert read.first_note == read.steps[0].start == len(prompt)
+    assert [one.text for one in read.steps] == ["so.", "it is"]
+    assert chatty.token_text(read.ids[read.watched[0].start]) == "7"
+    with pytest.raises(PromptError, match="chat template"):
+        read_transcript(model(), PROMPT, NOTES, chat=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from circuit_tracer.experiments.steps.results import ANSWER, Part, StepsReport, Swap, Watched
+from circuit_tracer.experiments.steps.results import ANSWER, Part, StepsReport, Swap, Watched, Why
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import note, plain_table, titled
@@ -16,8 +16,8 @@ from circuit_tracer.render.text import printable
 BAR = 10
 """Cells of a full bar."""
 MEANING = (
-    "Direct: part of the answer's own total effects. Chained: a step's, with what later steps draw "
-    "from it; a prompt's, with the notes' decided tokens followed back."
+    "Direct: part of the answer's own squared total effects. Chained: a step's, with what later "
+    "steps draw from it; a prompt's, with the notes' decided tokens followed back."
 )
 BRACKETS = "In brackets: at or below the noise floor, where a share says nothing."
 
@@ -27,9 +27,12 @@ def page(report: StepsReport, *, width: int) -> list[RenderableType]:
     parts = [_heading(report), *titled("Steps", _steps(report))]
     if report.watched:
         parts += titled("Watched", _watched(report))
-    parts.append(note(f"{MEANING} {BRACKETS}"))
+    left = f"{percent(report.left)} of the answer ends in words of the notes themselves."
+    parts.append(note(f"{MEANING} {BRACKETS} {left}"))
     if report.swaps:
         parts += titled("Values swapped", _swaps(report.swaps), note(_SWAPPED))
+    if report.why is not None:
+        parts += titled("Why the answer looks there", *_why(report, report.why))
     return parts
 
 
@@ -37,6 +40,19 @@ _SWAPPED = (
     "Follows: probability of the new value. Notes rewritten: the model writes again what comes "
     "after the change. Suppressing attention instead would miss a second copy of a value."
 )
+
+
+def _why(report: StepsReport, why: Why) -> list[RenderableType]:
+    """The head that carries most, and the terms of its score."""
+    token = f'"{shown(report.tokens[why.source])}" at {why.source}'
+    line = (
+        f"{why.head} carries {percent(why.share)} of what heads fetch from {token}, with "
+        f"{percent(why.attention)} of its attention; its score {why.score:+.2f} is made of"
+    )
+    table = plain_table().numbers("term").texts("source of the query", "source of the key")
+    for term in why.terms:
+        table.line(f"{term.value:+.3f}", printable(term.query), printable(term.key))
+    return [Text(line), table]
 
 
 def headline(report: StepsReport) -> str:
