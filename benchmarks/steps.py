@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -30,7 +30,7 @@ from circuit_tracer.experiments.kit.statistics import auc, spearman
 from circuit_tracer.experiments.steps.baselines import BASELINES
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.results import MAIN, StepsReport, Swap
-from circuit_tracer.experiments.steps.rows import FrozenTranscript
+from circuit_tracer.experiments.steps.rows import FrozenTranscript, Row
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.shares import Shares, followed
 from circuit_tracer.experiments.steps.transcript import read_transcript
@@ -56,6 +56,21 @@ DOCS = ROOT / "docs" / "steps.md"
 MARKS = "<!-- measured by benchmarks/steps.py -->", "<!-- until here -->"
 KEY = {"key": r"said (\w+)"}
 NAMES = tuple(name for names in GROUPS for name in names)
+
+
+RowsOfFrozen = Callable[[FrozenTranscript, Sequence[int]], list[Row]]
+
+
+def squared(rows_of: RowsOfFrozen, frozen: FrozenTranscript, places: Sequence[int]) -> list[Row]:
+    """A baseline's rows, shares of their squares as those of total effects are."""
+    return [replace(row, power=2) for row in rows_of(frozen, places)]
+
+
+RIVAL_ROWS: dict[str, RowsOfFrozen] = {
+    name: rows
+    for base, rows_of in BASELINES.items()
+    for name, rows in ((base, rows_of), (f"{base}, squared", partial(squared, rows_of)))
+}
 
 
 class Scores(NamedTuple):
@@ -116,8 +131,8 @@ def measured(opened: Opened, lesson: Lesson, text: int, organism: int, rotation:
     others: dict[str, Scores] = {}
 
     def swapped(frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
-        for name, rows in BASELINES.items():
-            other = followed(read, partial(rows, frozen))
+        for name, rows_of in RIVAL_ROWS.items():
+            other = followed(read, partial(rows_of, frozen))
             drawn = tuple(other.direct(read.steps[n]) for n in own)
             (key,) = read.watched
             others[name] = Scores(other.direct(key), other.chained(key), drawn)
@@ -254,7 +269,7 @@ def table(items: Sequence[Item], title: str) -> list[str]:
 def beside(items: Sequence[Item], others: Sequence[Item], stepped: Sequence[Item]) -> list[str]:
     """The same questions asked of total effects and of every baseline, in the same run."""
     ours = {"total effects": [Scores(one.direct, one.chained, one.steps) for one in items]}
-    named = ours | {name: [one.others[name] for one in items] for name in BASELINES}
+    named = ours | {name: [one.others[name] for one in items] for name in RIVAL_ROWS}
     lines = [
         "| | decorative, direct share | back-fitted or computed, direct | chained | top step |",
         "|---|---|---|---|---|",
@@ -364,12 +379,12 @@ def causal(opened: Opened, lesson: Lesson) -> tuple[float, float]:
     return drawn / (drawn + other_drawn), key / (key + step)
 
 
-def write(lines: Sequence[str]) -> None:
+def write(lines: Sequence[str], marks: tuple[str, str] = MARKS) -> None:
     """Put the tables between the marks of docs/steps.md."""
     text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
+    before, rest = text.split(marks[0])
     DOCS.write_text(
-        "\n".join([before + MARKS[0], "", *lines, MARKS[1]]) + rest.split(MARKS[1])[1],
+        "\n".join([before + marks[0], "", *lines, marks[1]]) + rest.split(marks[1])[1],
         encoding="utf-8",
     )
 
