@@ -5,15 +5,16 @@ share `CHANGED` of their activation, added where the dictionary writes; the mode
 there, attention, norms and MLPs responding. Minus what was read without the change, this is what a
 later layer sees of an intervention: directions of the Jacobian term (`jacobian.py`).
 
-Shapes: L layers, R rows, T positions, d model width, F features.
+Shapes: L layers, R rows, T positions, d model width, n changed features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models import Model
@@ -42,6 +43,15 @@ def read_when_changed(
     return torch.stack(run.read)
 
 
+class _Changes(NamedTuple):
+    """Changes of a layer's activations, few of them."""
+
+    row: Int[Tensor, "n"]
+    position: Int[Tensor, "n"]
+    feature: Int[Tensor, "n"]
+    amount: Float[Tensor, "n"]
+
+
 class _ChangedPass:
     """The pass's edits (`models.capture.Edits`)."""
 
@@ -60,8 +70,8 @@ class _ChangedPass:
         self.write_place: Place = "mlp_post_norm" if post_norm else "mlp"
         self.mid: Tensor | None = None
         self.read: list[Tensor] = []
-        self.changes: list[Tensor] = []
-        """By reading layer so far: changes of activations (R, T, F)."""
+        self.changes: list[_Changes] = []
+        """By reading layer so far."""
 
     def wants(self, place: Place, layer: int) -> bool:
         """Where something is read or written."""
@@ -80,18 +90,19 @@ class _ChangedPass:
             self.changes.append(self._drawn(layer, read))
         if place != self.write_place:
             return given
-        out = given
-        for reading, change in enumerate(self.changes):
+        out = given.clone()
+        for reading, (row, position, feature, change) in enumerate(self.changes):
             if layer < reading + self.features[reading].n_written:
-                written = self.features[reading].write(change, layer)
-                out = out + written.to(out.dtype)
+                rows = change[:, None] * self.features[reading].decoder_rows(feature, layer)
+                out.index_put_((row, position), rows.to(out.dtype), accumulate=True)
         return out
 
-    def _drawn(self, layer: int, read: Tensor) -> Float[Tensor, "R T F"]:
-        """By how much the activations of one layer change."""
+    def _drawn(self, layer: int, read: Tensor) -> _Changes:
+        """Some of one layer's active features, and by how much their activations change."""
         acts = self.features[layer].encode(read.float())
-        lot = torch.rand(acts.shape, generator=self.generator, device="cpu").to(acts.device)
-        signs = torch.where(lot < SHARE / 2, CHANGED, torch.where(lot < SHARE, -CHANGED, 0.0))
-        change = acts * signs
-        change[:, : self.first] = 0
-        return change
+        row, position, feature = acts.nonzero(as_tuple=True)
+        lot = torch.rand(len(row), generator=self.generator, device="cpu").to(acts.device)
+        some = ((lot < SHARE) & (position >= self.first)).nonzero().squeeze(1)
+        signs = torch.where(lot[some] < SHARE / 2, CHANGED, -CHANGED)
+        row, position, feature = row[some], position[some], feature[some]
+        return _Changes(row, position, feature, signs * acts[row, position, feature])
