@@ -42,6 +42,8 @@ FIGURES = {
     "frozen": "indirect effects, attention and norms frozen: Spearman",
     "signs": "... sign agreement",
     "responding": "indirect effects, nothing frozen, predicted with norms and attention responding",
+    "replaced frozen": "indirect effects, attention and norms frozen, replacement model run",
+    "replaced": "indirect effects, nothing frozen, replacement model run",
     "sums": "indirect effects, nothing frozen: the graph's own sums",
     "sums attention": "indirect effects, attention frozen: the graph's own sums",
     "influence": "influence against ablation, attention frozen",
@@ -72,13 +74,17 @@ def measure(model: Model, dictionary: Dictionary, prompt: str, other: str) -> di
         ("sums", "nothing"),
     )
     for name, frozen in ways:
-        measured, responding, _ = effects_of(subject, rows, frozen)
+        replaced = name != "sums attention"
+        measured, responding, run = effects_of(subject, rows, frozen, replaced=replaced)
         found[name] = spearman(sums[joined], measured[joined])
         if name == "frozen":
             agree = np.sign(sums[joined]) == np.sign(measured[joined])
             found["signs"] = float(agree.mean())
         if name == "sums" and responding is not None:
             found["responding"] = spearman(responding[joined], measured[joined])
+        if run is not None:
+            key = "replaced frozen" if name == "frozen" else "replaced"
+            found[key] = spearman(run[joined], measured[joined])
     drawn = draw_features(pruned, 2 * ABLATED, seed=0, last_layer=True)
     effects = responses(
         subject, subject.changes(drawn), "attention", every_node=False, writes="frozen"

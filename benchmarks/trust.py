@@ -118,6 +118,16 @@ def _responding(frozen: Frozen) -> Take:
     return lambda m: m.indirect.at(frozen).responding.spearman.value if m.indirect else math.nan
 
 
+def _replaced(frozen: Frozen) -> Take:
+    """The replacement model run for real."""
+
+    def take(found: Measurements) -> float:
+        one = None if found.indirect is None else found.indirect.at(frozen).replaced
+        return math.nan if one is None else one.spearman.value
+
+    return take
+
+
 def _on_its_own(frozen: Frozen) -> Take:
     """Cross-layer features at their own layer alone."""
 
@@ -169,8 +179,10 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ("... cross-layer features at their own layer alone", _on_its_own("attention, norms")),
     ("**indirect effects, Spearman, attention frozen, norms free**", _spearman("attention")),
     ("... norms respond in the prediction, too", _responding("attention")),
+    ("... the replacement model run for real", _replaced("attention")),
     ("**indirect effects, Spearman, nothing frozen**", _spearman("nothing")),
     ("... norms and attention respond in the prediction, too", _responding("nothing")),
+    ("... the replacement model run for real", _replaced("nothing")),
     ("indirect effects, Pearson, nothing frozen", _linear("nothing")),
     ("indirect effects, sign agreement, nothing frozen", _signs("nothing")),
     ("cosine 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "cosine")),
