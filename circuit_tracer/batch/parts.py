@@ -1,8 +1,8 @@
 """The files of a run's tables: written whole or not at all, and in an order that a crash respects.
 
 A part is one Parquet file in each table's folder, all of one name. Each is written to a dot-name,
-flushed to disk and renamed; the part of `graphs` comes last, when the others are on disk. So a
-prompt whose row of `graphs` is there has all its rows, and parts without one in `graphs` are what a
+flushed to disk and renamed; the part of the last table (`graphs`) comes when the others are on
+disk. So a prompt whose row of it is there has all its rows, and parts without one there are what a
 killed process left: readers ignore them, and the next run removes them. A process claims a
 part's name before it writes (claims.py), so that nobody removes what is being written.
 """
@@ -105,24 +105,29 @@ def writable(run: Path, remedy: str = "make room there or choose another place")
         raise OutputError(f"cannot write to {run}: {why_not_written(e)}; {remedy}") from e
 
 
-def remove_unfinished(run: Path, claims: Claims) -> None:
-    """Remove the files of parts that were never finished and that nobody is writing."""
-    for table in (*GRAPH_TABLES, FAILURES):
-        finished = None if table in (LAST, FAILURES) else set(parts_of(run, LAST))
+def remove_unfinished(run: Path, claims: Claims, tables: Sequence[str] = GRAPH_TABLES) -> None:
+    """Remove the files of parts that were never finished and that nobody is writing.
+
+    `tables` are the run's in the order in which they are written.
+    """
+    last = tables[-1]
+    for table in (*tables, FAILURES):
+        finished = None if table in (last, FAILURES) else set(parts_of(run, last))
         with suppress(FileNotFoundError):
             for file in list(os.scandir(run / table)):
                 part = _NAME.fullmatch(file.name)
                 orphan = part is not None and finished is not None and part[1] not in finished
                 unfinished = part if orphan else _PARTIAL.fullmatch(file.name)
                 if unfinished:
-                    _remove(run, Path(file.path), unfinished[1], claims, orphan=orphan)
+                    done = part_path(run, last, unfinished[1]) if orphan else None
+                    _remove(Path(file.path), unfinished[1], claims, done)
 
 
-def _remove(run: Path, path: Path, name: str, claims: Claims, *, orphan: bool) -> None:
+def _remove(path: Path, name: str, claims: Claims, done: Path | None) -> None:
     if not claims.take(_claim(name)):
         return
     try:
-        if orphan and part_path(run, LAST, name).exists():
+        if done is not None and done.exists():
             return  # finished in between
         with suppress(FileNotFoundError):
             if claims.work or time.time() - path.stat().st_mtime > _STALE:

@@ -14,19 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from circuit_tracer.attribution.tracing import check_together
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.groups import Group
+from circuit_tracer.batch.kinds import Kind, Made
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, read_manifest, write_manifest
 from circuit_tracer.batch.parts import remove_unfinished, writable
-from circuit_tracer.batch.results import OnProgress, Outcome, Traced
-from circuit_tracer.batch.row_maker import RowMaker
-from circuit_tracer.batch.run_file import RunInfo, settle_run
-from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
+from circuit_tracer.batch.results import OnProgress, Outcome
+from circuit_tracer.batch.run_file import AnyRun, settle_run
+from circuit_tracer.batch.schemas import FAILURES
 from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.state import RunState, settle_failures
 from circuit_tracer.batch.tables import Failed
-from circuit_tracer.batch.tracing import Tracer, plan, trace_group
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
 from circuit_tracer.errors import UsageError
 
@@ -37,7 +35,7 @@ _RETRY_SECONDS = 1.0
 OnFailure = Callable[[Failed], None]
 
 
-def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
+def begin(folder: Path, info: AnyRun, entries: Sequence[Entry]) -> AnyRun:
     """Make the run's folder, or check that it is the same run; gives its run.toml.
 
     Raises UsageError when it was begun with other settings or other prompts, OutputError when
@@ -64,25 +62,20 @@ def begin(folder: Path, info: RunInfo, entries: Sequence[Entry]) -> RunInfo:
 class OpenedBatch:
     """A run that `begin` has made with all that is needed to work on it, once or several times."""
 
-    def __init__(
-        self, folder: Path, run: RunInfo, tracer: Tracer, entries: Sequence[Entry]
-    ) -> None:
-        check_together(tracer.dictionary, tracer.model)
-        self.folder, self.run, self.tracer, self.entries = folder, run, tracer, entries
-        self.plan = plan(tracer, entries)
+    def __init__(self, folder: Path, kind: Kind, entries: Sequence[Entry]) -> None:
+        self.folder, self.kind, self.entries = folder, kind, entries
+        self.plan = kind.plan(entries)
         with writable(folder):
-            for table in (*GRAPH_TABLES, FAILURES):
-                if table != "heads" or run.heads:
-                    (folder / table).mkdir(exist_ok=True)
+            for table in (*kind.tables, FAILURES):
+                (folder / table).mkdir(exist_ok=True)
             self.claims = Claims(folder / CLAIMS_FILE)
-        self.state = RunState(folder)
-        self.maker = RowMaker(run)
+        self.state = RunState(folder, kind.tables[-1])
 
     def __enter__(self) -> OpenedBatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.maker.close()
+        self.kind.close()
         self.claims.close()
 
     def go(
@@ -98,16 +91,14 @@ class OpenedBatch:
         is safe. A prompt that fails is a row of failures.
         """
         report = on_progress or (lambda stage, done, total: None)
-        remove_unfinished(self.folder, self.claims)
+        remove_unfinished(self.folder, self.claims, self.kind.tables)
         self.state.look()
         share = _Share(self, work)
         writer = Writer(
             self.folder,
-            self.run,
-            self.tracer,
+            self.kind,
             self.claims,
             self.state.attempts,
-            self.maker,
             part_prompts=work.part_prompts,
         )
         started = time.perf_counter()
@@ -117,7 +108,7 @@ class OpenedBatch:
             writer.close()
         seconds = time.perf_counter() - started
         report("tidying up", 0, 0)
-        remove_unfinished(self.folder, self.claims)
+        remove_unfinished(self.folder, self.claims, self.kind.tables)
         self.state.look()
         if self.state.attempts and work.bad_lines:
             listed = {entry.key for entry in read_manifest(self.folder)}
@@ -165,7 +156,7 @@ class _Share:
                     continue
                 self.state.look()  # whoever had the claim before may have done it
                 if wanted := self._open_keys(group):
-                    for item in trace_group(self.batch.tracer, group, wanted):
+                    for item in self.batch.kind.made(group, wanted):
                         self._hand(item, writer, on_failure)
                         report("tracing", self._n_settled(), total)
                 writer.take(GroupDone(group.key))
@@ -176,7 +167,7 @@ class _Share:
                 self.state.look()
             waiting = claimed
 
-    def _hand(self, item: Traced | Failed, writer: Writer, on_failure: OnFailure) -> None:
+    def _hand(self, item: Made | Failed, writer: Writer, on_failure: OnFailure) -> None:
         if isinstance(item, Failed):
             on_failure(item)
         self.handed.add(item.entry.key)

@@ -1,6 +1,6 @@
 """`run.toml`: the facts of a run that all its prompts share, enough to trace it again.
 
-The table [batch] has the command's own option names, so that it can be copied into
+The table [batch] or [monitor] has the command's own option names, so that it can be copied into
 circuit-tracer.toml; the others say which weights and versions these options meant.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 from circuit_tracer.batch.parts import writable
@@ -22,21 +22,51 @@ from circuit_tracer.graphs.supernodes.file import quoted
 from circuit_tracer.reading import read_toml, readable
 
 RUN_FILE = "run.toml"
-SCHEMA = "circuit-tracer-cli/run"
+SCHEMAS = {"batch": "circuit-tracer-cli/run", "monitor": "circuit-tracer-cli/monitor"}
+"""By the command that writes such runs."""
 SCHEMA_VERSION = 1
 
 Kept = Literal["kept", "whole"]
 """What of a graph goes into a store: what pruning kept of it, or all of it."""
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """What all prompts of a run share."""
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What all prompts of a run share, whatever it makes of them."""
+
+    command: ClassVar[str]
+    """Which writes such runs."""
+    plain: ClassVar[tuple[str, ...]]
+    """The fields that are one plain value and that rows depend on."""
 
     model: Identity
     dictionary: Identity
     settings: Mapping[str, Any]
-    """`TraceSettings` of the run, before a line's own targets: those the graph depends on."""
+    """What else the rows depend on."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The command's options, under their own names, as they were resolved."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the process that began the run."""
+    prompt_file: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """All that a prompt's rows depend on: what the ids are a hash of."""
+        return {
+            "model": self.model.sha256 or self.model.as_plain(),
+            "dictionary": self.dictionary.sha256 or self.dictionary.as_plain(),
+            "settings": dict(self.settings),
+            **{name: getattr(self, name) for name in self.plain},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo(RunFacts):
+    """What all graphs of a run share; `settings` are its `TraceSettings`, before a line's own
+    targets."""
+
+    command = "batch"
+    plain = ("dtype", "node_threshold", "edge_threshold", "graphs", "routes", "heads")
+
     dtype: str
     """What the model computes in."""
     node_threshold: float
@@ -45,29 +75,14 @@ class RunInfo:
     routes: int
     """Routes stored of each target."""
     heads: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The command's options, under their own names, as they were resolved."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the process that began the run."""
-    prompt_file: str = ""
-
-    def identity(self) -> dict[str, Any]:
-        """All that a prompt's graph and rows depend on: what the ids are a hash of."""
-        return {
-            "model": self.model.sha256 or self.model.as_plain(),
-            "dictionary": self.dictionary.sha256 or self.dictionary.as_plain(),
-            "settings": dict(self.settings),
-            **{name: getattr(self, name) for name in _PLAIN},
-        }
 
 
-_PLAIN = ("dtype", "node_threshold", "edge_threshold", "graphs", "routes", "heads")
-"""The fields that are one plain value and that graphs and rows depend on."""
+AnyRun = TypeVar("AnyRun", bound=RunFacts)
 LONGEST_SHOWN = 40
 """Characters of a setting that a message shows."""
 
 
-def settle_run(folder: Path, info: RunInfo) -> RunInfo:
+def settle_run(folder: Path, info: AnyRun) -> AnyRun:
     """Begin the run in a folder, or go on with it; gives what its run.toml says.
 
     Of several processes that begin at once one wins. Raises UsageError where the run was begun with
@@ -76,7 +91,7 @@ def settle_run(folder: Path, info: RunInfo) -> RunInfo:
     path = folder / RUN_FILE
     if not path.exists():
         _create(path, _text(info))
-    known = read_run(folder)
+    known = read_run(folder, type(info))
     ours, theirs = (_by_name(run.identity()) for run in (info, known))
     changed = next(
         (name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), None
@@ -128,19 +143,23 @@ def _create(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_run(folder: Path) -> RunInfo:
-    """The facts of a stored run. Raises GraphFileError when they are missing or damaged."""
-    path = folder / RUN_FILE
-    advice = "give a folder that circuit-tracer batch wrote, or trace the prompts into another run"
+def read_run(folder: Path, kind: type[AnyRun]) -> AnyRun:
+    """The facts of a stored run of a kind. Raises GraphFileError when they are missing or damaged,
+    or another command's."""
+    path, command = folder / RUN_FILE, kind.command
+    advice = f"give a folder that circuit-tracer {command} wrote, or choose another `name`"
     record = read_toml(path, GraphFileError, advice)
+    other = next((one for one, name in SCHEMAS.items() if name == record.get("schema")), command)
+    if other != command:
+        raise GraphFileError(f"{folder} is a run of circuit-tracer {other}; {advice}")
     with readable(path, GraphFileError, advice, problem="is damaged or of another version"):
-        if (record["schema"], record["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
+        if (record["schema"], record["schema_version"]) != (SCHEMAS[command], SCHEMA_VERSION):
             raise ValueError(f"schema version {record['schema_version']}")
-        return RunInfo(
+        return kind(
             model=Identity(**record["model"]),
             dictionary=Identity(**record["dictionary"]),
-            settings={**_NO_SETTINGS, **record["settings"]},
-            options=record["batch"],
+            settings={**(_NO_SETTINGS if command == "batch" else {}), **record["settings"]},
+            options=record[command],
             versions=record["versions"],
             **record["run"],
         )
@@ -159,12 +178,12 @@ _NO_SETTINGS: dict[str, Any] = {
 """What TOML has no word for: options that were not given are left out of the file."""
 
 
-def _text(info: RunInfo) -> str:
-    run = {name: getattr(info, name) for name in ("prompt_file", *_PLAIN)}
-    lines = [f"schema = {quoted(SCHEMA)}", f"schema_version = {SCHEMA_VERSION}"]
+def _text(info: RunFacts) -> str:
+    run = {name: getattr(info, name) for name in ("prompt_file", *info.plain)}
+    lines = [f"schema = {quoted(SCHEMAS[info.command])}", f"schema_version = {SCHEMA_VERSION}"]
     for name, table in (
         ("run", run),
-        ("batch", info.options),
+        (info.command, info.options),
         ("model", info.model.as_plain()),
         ("dictionary", info.dictionary.as_plain()),
         ("settings", info.settings),

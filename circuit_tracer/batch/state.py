@@ -21,20 +21,21 @@ _COARSE = 2_000_000_000
 
 
 class RunState:
-    """The ids of a run that have graphs, and the attempts at those that have failed."""
+    """The ids of a run that are done, and the attempts at those that have failed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, last: str = LAST) -> None:
+        """What has a row of the table `last` is done."""
+        self.folder, self.last = folder, last
         self.done: set[str] = set()
         self.attempts: dict[str, int] = {}
         """Failed attempts by id; also of prompts that are done by now."""
-        self._seen: dict[str, set[str]] = {LAST: set(), FAILURES: set()}
+        self._seen: dict[str, set[str]] = {last: set(), FAILURES: set()}
         self._changed: dict[str, int] = {}
         self.look()
 
     def look(self) -> None:
         """Take in what has come since the last look. Raises GraphFileError for a damaged part."""
-        for part in self._new(LAST, ["id"]):
+        for part in self._new(self.last, ["id"]):
             self.done.update(part["id"])
         for part in self._new(FAILURES, ["id", "attempt"]):
             for key, attempt in zip(part["id"], part["attempt"], strict=True):
@@ -60,7 +61,7 @@ class RunState:
 
     @property
     def failed(self) -> set[str]:
-        """Ids that have failed and have no graph."""
+        """Ids that have failed and are not done."""
         return self.attempts.keys() - self.done
 
 

@@ -39,7 +39,7 @@ def is_run(path: Path | str) -> bool:
 def open_run(path: Path | str) -> Run:
     """A run by its folder. Raises GraphFileError when it is none, or is damaged."""
     folder = Path(path)
-    return Run(folder, read_run(folder))
+    return Run(folder, read_run(folder, RunInfo))
 
 
 class Run:

@@ -84,16 +84,16 @@ class Plan:
     failed: list[Failed]
 
 
-def plan(tracer: Tracer, entries: Sequence[Entry]) -> Plan:
-    """Tokenise all prompts of a run and put them in groups."""
+def plan(entries: Sequence[Entry], length_of: Callable[[Entry], int]) -> Plan:
+    """Put the prompts of a run in groups by their length in tokens; what that raises of one, but
+    for what is wrong with the model, is its failure."""
     prompts, failed = [], []
     for entry in entries:
         if entry.wrong:
             failed.append(Failed(entry, "BadLine", entry.wrong))
             continue
         try:
-            prepared = _prepared(tracer, entry)
-            length = len(tracer.model.needed(list(prepared.ids), prepared.n_explained))
+            length = length_of(entry)
         except FATAL:
             raise
         except CircuitTracerError as error:
@@ -101,6 +101,12 @@ def plan(tracer: Tracer, entries: Sequence[Entry]) -> Plan:
             continue
         prompts.append((entry.key, length, entry))  # not its tokens: there may be millions
     return Plan(grouped(prompts), failed)
+
+
+def prompt_length(tracer: Tracer, entry: Entry) -> int:
+    """How many tokens of a prompt are run."""
+    prepared = _prepared(tracer, entry)
+    return len(tracer.model.needed(list(prepared.ids), prepared.n_explained))
 
 
 def _prepared(tracer: Tracer, entry: Entry) -> Prepared:

@@ -13,21 +13,17 @@ import queue
 import socket
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.kinds import Kind, Made, Rows
 from circuit_tracer.batch.parts import part_name, write_part
-from circuit_tracer.batch.results import Traced
-from circuit_tracer.batch.row_maker import RowMaker
-from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES
 from circuit_tracer.batch.shards import PART_PROMPTS
-from circuit_tracer.batch.tables import Failed, PromptRows, failure_table, part_tables
-from circuit_tracer.batch.tracing import Tracer, or_failed
-from circuit_tracer.graphs.edges.store import UnorderedGraph
+from circuit_tracer.batch.tables import Failed, failure_table
+from circuit_tracer.batch.tracing import or_failed
 
 PART_BYTES = 64 << 20
 """Bytes of rows, before compression, from which a part is written early."""
@@ -50,7 +46,7 @@ class Flush:
     """Asks for everything to go to disk."""
 
 
-Item = Traced | Failed | GroupDone | Flush
+Item = Made | Failed | GroupDone | Flush
 
 
 class Writer:
@@ -59,19 +55,17 @@ class Writer:
     def __init__(
         self,
         folder: Path,
-        run: RunInfo,
-        tracer: Tracer,
+        kind: Kind,
         claims: Claims,
         attempts: dict[str, int],
-        maker: RowMaker,
         *,
         part_prompts: int = PART_PROMPTS,
     ) -> None:
-        self.folder, self.run, self.tracer, self.claims = folder, run, tracer, claims
+        self.folder, self.kind, self.claims = folder, kind, claims
         self.traced, self.sweeping = 0, 0.0
         """Prompts whose rows are on disk, and seconds of sweeps."""
-        self._maker, self._attempts, self._part_prompts = maker, attempts, part_prompts
-        self._rows: list[PromptRows] = []
+        self._attempts, self._part_prompts = attempts, part_prompts
+        self._rows: list[Rows] = []
         self._bytes = 0
         """Of the rows that wait: counted as they come, Arrow takes its time over it."""
         self._failures: list[Failed] = []
@@ -152,43 +146,37 @@ class Writer:
             self._error = error
 
     def _digest_all(self, items: list[Item]) -> None:
-        made: dict[str, PromptRows | None] = {}
-        if self.tracer.relabel is None:  # what relabels has the model, and is needed here
-            traced = [item for item in items if isinstance(item, Traced)]
-            keys = [item.entry.key for item in traced]
-            made = dict(zip(keys, self._maker.rows(traced), strict=True))
+        waiting = [item for item in items if not isinstance(item, Failed | GroupDone | Flush)]
+        keys = [item.entry.key for item in waiting]
+        made = dict(zip(keys, self.kind.rows_beside(waiting), strict=True))
         for item in items:
             if isinstance(item, Flush):
                 self._flush()
                 continue
-            self._digest(item, made.get(item.entry.key) if isinstance(item, Traced) else None)
+            self._digest(item, None if isinstance(item, GroupDone) else made.get(item.entry.key))
             self._wait_for(-_edges(item))
             self._flush_if_due()
 
-    def _digest(self, item: Traced | Failed | GroupDone, rows: PromptRows | None) -> None:
+    def _digest(self, item: Made | Failed | GroupDone, rows: Rows | None) -> None:
         """Keep what is to be written of an outcome; rows that are not there yet are made here."""
         if not self._rows and not self._failures:
             self._oldest = time.monotonic()
         if isinstance(item, GroupDone):
             self._groups.append(item)
             return
-        outcome: PromptRows | Failed
-        if isinstance(item, Traced):
-            self.sweeping += item.sweeping
-            outcome = rows if rows is not None else or_failed(item.entry, partial(self._made, item))
-        else:
+        outcome: Rows | Failed
+        if isinstance(item, Failed):
             outcome = item
+        else:
+            self.sweeping += item.sweeping
+            make = partial(self.kind.rows, item)
+            outcome = rows if rows is not None else or_failed(item.entry, make)
         if isinstance(outcome, Failed):
             attempt = self._attempts.get(item.entry.key, 0) + 1
             self._failures.append(outcome._replace(attempt=attempt))
         else:
             self._rows.append(outcome)
             self._bytes += outcome.nbytes
-
-    def _made(self, item: Traced) -> PromptRows:
-        if self.tracer.relabel is not None and isinstance(item.graph, UnorderedGraph):
-            item = replace(item, graph=self.tracer.pruned(item.graph.ordered()))
-        return item.rows(self.run)
 
     def _flush_if_due(self) -> None:
         waiting = len(self._rows) + len(self._failures)
@@ -207,7 +195,7 @@ class Writer:
             write_part(self.folder, name, table, self.claims)
         if self._rows:
             name = part_name([prompt.key for prompt in self._rows])
-            tables = part_tables(self._rows, heads=self.run.heads)
+            tables = self.kind.part(self._rows)
             write_part(self.folder, name, tables, self.claims, about=self._about())
         self.traced += len(self._rows)
         self._rows, self._failures, self._bytes = [], [], 0
@@ -223,7 +211,7 @@ class Writer:
 
 
 def _edges(item: Item) -> int:
-    return item.n_edges if isinstance(item, Traced) else 0
+    return 0 if isinstance(item, Failed | GroupDone | Flush) else item.n_edges
 
 
 def _when(moment: float) -> str:

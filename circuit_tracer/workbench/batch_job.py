@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
@@ -67,7 +68,7 @@ class Job:
             edge_threshold=info.edge_threshold,
             heads=info.heads,
         )
-        return OpenedBatch(self.folder, run, tracer, entries)
+        return OpenedBatch(self.folder, Graphs(run, tracer), entries)
 
     def info(self, opened: Opened) -> RunInfo:
         """The facts of the run."""
@@ -95,7 +96,7 @@ def run_folder(out: Path, prompts: Path) -> Path:
     """The run of a prompt file; with a hash where a file of another name has that folder."""
     folder = out / slug_of(prompts.stem, empty="run")
     try:
-        file = read_run(folder).prompt_file
+        file = read_run(folder, RunInfo).prompt_file
     except CircuitTracerError:  # no run, or a damaged one
         return folder
     is_another = file != "" and Path(file).stem != prompts.stem

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import read_prompts
 from circuit_tracer.batch.run import OpenedBatch, begin
@@ -56,7 +57,8 @@ def _child(folder: Path, info: RunInfo, tracer: Tracer, entries: list[Entry], wo
         return pid
     code = 1
     try:
-        with OpenedBatch(folder, begin(folder, info, entries), tracer, entries) as opened:
+        kind = Graphs(begin(folder, info, entries), tracer)
+        with OpenedBatch(folder, kind, entries) as opened:
             opened.go(work)
         code = 0
     finally:

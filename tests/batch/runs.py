@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile, parse_prompts
 from circuit_tracer.batch.results import Outcome
@@ -82,7 +83,7 @@ def make_run(
     info = info or run_info()
     entries = entries_of(file or prompt_file(), info.identity())
     run = begin(folder, info, entries)
-    with OpenedBatch(folder, run, tracer(info, **changes), entries) as opened:
+    with OpenedBatch(folder, Graphs(run, tracer(info, **changes)), entries) as opened:
         return opened.go(work or Work())
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from circuit_tracer.batch import ray_cluster
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.ray_cluster import run_on_ray
@@ -50,12 +51,12 @@ class Shared:
         info = run_info()
         entries = entries_of(self.file, info.identity())
         run = begin(self.folder, info, entries)
-        return _Slow(self.folder, run, tracer(info), entries, self.pause)
+        return _Slow(self.folder, Graphs(run, tracer(info)), entries, self.pause)
 
 
 class _Slow(OpenedBatch):
-    def __init__(self, folder: Path, run: Any, tracer: Any, entries: Any, pause: float) -> None:
-        super().__init__(folder, run, tracer, entries)
+    def __init__(self, folder: Path, kind: Graphs, entries: Any, pause: float) -> None:
+        super().__init__(folder, kind, entries)
         self.pause = pause
 
     def go(self, work: Work, **more: Any) -> Any:

@@ -17,6 +17,7 @@ import pytest
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import parts, tracing
 from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import parse_prompts
 from circuit_tracer.batch.run import OpenedBatch, begin
@@ -285,7 +286,8 @@ def test_a_group_that_another_process_holds_is_done_when_that_one_dies(
     entries = entries_of(prompt_file(), info.identity())
     from tests.batch.runs import tracer
 
-    group = tracing.plan(tracer(info), entries).groups[0]
+    kind = Graphs(info, tracer(info))
+    group = kind.plan(entries).groups[0]
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER.replace('"a"', f'"{group.key}"'), str(folder / ".claims")],
         stdin=subprocess.PIPE,
@@ -301,7 +303,7 @@ def test_a_group_that_another_process_holds_is_done_when_that_one_dies(
             process.kill()
         stages.append(stage)
 
-    with OpenedBatch(folder, info, tracer(info), entries) as opened:
+    with OpenedBatch(folder, kind, entries) as opened:
         opened.go(Work(), on_progress=progress)
     process.communicate()
     assert "waiting for another process" in stages

@@ -12,8 +12,8 @@ import pytest
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import writing
 from circuit_tracer.batch.claims import Claims
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.results import Traced
-from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.writing import GroupDone, Writer
 from circuit_tracer.errors import OutputError
 from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer
@@ -23,9 +23,9 @@ from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer
 def writer(tmp_path: Path) -> Iterator[Writer]:
     """One that has nothing to do yet."""
     info = run_info()
-    maker = RowMaker(info)
-    yield Writer(tmp_path, info, tracer(info), Claims(tmp_path / "claims"), {}, maker)
-    maker.close()
+    kind = Graphs(info, tracer(info))
+    yield Writer(tmp_path, kind, Claims(tmp_path / "claims"), {})
+    kind.close()
 
 
 def test_large_graphs_wait_one_at_a_time(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
