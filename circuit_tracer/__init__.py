@@ -36,6 +36,7 @@ _HOME = {
     "intervene": "circuit_tracer.interventions.engine",
     "load": "circuit_tracer.workbench.loading",
     "load_graph": "circuit_tracer.graphs",
+    "monitor": "circuit_tracer.workbench.monitoring",
     "open_model": "circuit_tracer.models",
     "open_neurons": "circuit_tracer.transcoders.neurons",
     "open_pair": "circuit_tracer.workbench.opening",
@@ -75,6 +76,7 @@ __all__ = [
     "intervene",
     "load",
     "load_graph",
+    "monitor",
     "open_model",
     "open_neurons",
     "open_pair",
@@ -115,6 +117,7 @@ if TYPE_CHECKING:
     from circuit_tracer.workbench.diffing import diff
     from circuit_tracer.workbench.drawing import View, graph_svg
     from circuit_tracer.workbench.loading import compare, load
+    from circuit_tracer.workbench.monitoring import monitor
     from circuit_tracer.workbench.opening import open_pair, reopen
     from circuit_tracer.workbench.stepping import read_steps, steps
     from circuit_tracer.workbench.traced_graph import TracedGraph

@@ -79,8 +79,13 @@ class Kind(Protocol):
         """Rows of many from another process, None for those that `rows` is to make."""
         return [None] * len(made)
 
+    @abstractmethod
+    def open(self) -> None:
+        """Start what helps, once the run is there."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Let go of processes."""
+        """End it."""
 
 
 class Graphs(Kind):
@@ -90,7 +95,7 @@ class Graphs(Kind):
         check_together(tracer.dictionary, tracer.model)
         self.run, self.tracer = run, tracer
         self.tables = tuple(name for name in GRAPH_TABLES if run.heads or name != "heads")
-        self.maker = RowMaker(run)
+        self.maker: RowMaker | None = None
 
     def plan(self, entries: Sequence[Entry]) -> Plan:
         """Prompts of one length together: they share a forward pass."""
@@ -109,7 +114,7 @@ class Graphs(Kind):
 
     def rows_beside(self, made: Sequence[Made]) -> list[Rows | None]:
         """By the row maker; what relabels has the model, and is needed here."""
-        if self.tracer.relabel is not None:
+        if self.tracer.relabel is not None or self.maker is None:
             return [None] * len(made)
         return [*self.maker.rows([one for one in made if isinstance(one, Traced)])]
 
@@ -118,6 +123,11 @@ class Graphs(Kind):
         graphs = [one for one in rows if isinstance(one, PromptRows)]
         return part_tables(graphs, heads=self.run.heads)
 
+    def open(self) -> None:
+        """Start the row maker."""
+        self.maker = RowMaker(self.run)
+
     def close(self) -> None:
-        """End the row maker."""
-        self.maker.close()
+        """End it."""
+        if self.maker is not None:
+            self.maker.close()

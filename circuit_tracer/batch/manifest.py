@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine
+from circuit_tracer.batch.prompt_file import BadLine, PromptFile, PromptLine, joined
 from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import to_json, whole_text
@@ -55,7 +55,14 @@ def entries_of(file: PromptFile, settings: Mapping[str, Any]) -> list[Entry]:
 
 def prompt_key(line: PromptLine, settings: Mapping[str, Any]) -> str:
     """The id of a prompt: 32 hexadecimal digits."""
-    what = {"prompt": line.prompt, "targets": line.targets, "contrast": line.contrast}
+    what: dict[str, Any] = {
+        "prompt": line.prompt,
+        "targets": line.targets,
+        "contrast": line.contrast,
+    }
+    if line.reasoning:  # two transcripts may say the same and be labelled otherwise
+        fields = ("name", "messages", "reasoning", "answer", "watch", "label")
+        what |= {name: getattr(line, name) for name in fields}
     text = json.dumps({**what, "settings": settings}, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
@@ -78,10 +85,14 @@ def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
 def _record(entry: Entry) -> dict[str, Any]:
     """An entry as a line of a prompt file, without empty fields and with the names of one."""
     record = {"key": entry.key, **asdict(entry), "roles": dict(entry.roles)}
+    record["watch"] = dict(entry.watch)
+    record["messages"] = [{"role": role, "content": text} for role, text in entry.messages]
+    if entry.messages:
+        del record["prompt"]
     record["id"] = record.pop("name")
     if entry.wrong:
         record["line_text"] = record.pop("prompt")  # so that it is no prompt if read as one
-    return {name: value for name, value in record.items() if value not in ("", (), {}, None, 0)}
+    return {name: value for name, value in record.items() if value not in ("", (), [], {}, None, 0)}
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -93,15 +104,19 @@ def read_manifest(folder: Path) -> list[Entry]:
 
 
 def _read(record: dict[str, Any]) -> Entry:
+    turns = tuple((turn["role"], turn["content"]) for turn in record.get("messages", ()))
     return Entry(
         key=record["key"],
         line=record["line"],
-        prompt=record.get("prompt", record.get("line_text", "")),
+        prompt=joined(turns) or record.get("prompt", record.get("line_text", "")),
         name=record.get("id", ""),
         targets=tuple(record.get("targets", ())),
         contrast=record.get("contrast"),
         roles=tuple(record.get("roles", {}).items()),
         tags=tuple(record.get("tags", ())),
+        messages=turns,
+        **{name: record.get(name, "") for name in ("reasoning", "answer", "label")},
+        watch=tuple(record.get("watch", {}).items()),
         wrong=record.get("wrong", ""),
         repeats=record.get("repeats", 0),
     )

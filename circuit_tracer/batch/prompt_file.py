@@ -6,13 +6,14 @@ can be traced as they are. A file is read and checked before a model is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from circuit_tracer.batch.prompt_formats import (
     BadRecordError,
+    Line,
     csv_rows,
     json_lines,
     parquet_rows,
@@ -49,6 +50,14 @@ class PromptLine:
     roles: tuple[tuple[str, str | int], ...] = ()
     """(name, token or position) of each."""
     tags: tuple[str, ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
+    """(role, text) of a transcript's turns before its notes; `prompt` is their texts in one."""
+    reasoning: str = ""
+    """A transcript's notes (transcript_file.py); "" of a mere prompt."""
+    answer: str = ""
+    watch: tuple[tuple[str, str], ...] = ()
+    """(name, expression) of each span of the prompt that is watched."""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class PromptFile:
 
     prompts: tuple[PromptLine, ...]
     bad: tuple[BadLine, ...]
+
+
+def joined(messages: Iterable[tuple[str, str]]) -> str:
+    """The texts of (role, text) in one, as a model without a chat template reads them."""
+    return " ".join(text for _, text in messages if text)
 
 
 def read_prompts(path: Path | str, *, format: PromptFileFormat | None = None) -> PromptFile:
@@ -113,14 +127,21 @@ def parse_prompts(
     """The prompts in a file's content; without a format it is what it begins like."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     format = format or _format_of(content)
+    return checked_lines(_READERS[format](content, name), _checked, name)
+
+
+def checked_lines(
+    lines: Iterable[Line], checked: Callable[[int, Mapping[str, Any]], PromptLine], name: str
+) -> PromptFile:
+    """Lines by what `checked` makes of each record; what it refuses is a bad line."""
     prompts: list[PromptLine] = []
     bad: list[BadLine] = []
     names: dict[str, int] = {}
-    for line, text, record in _READERS[format](content, name):
+    for line, text, record in lines:
         try:
             if isinstance(record, BadRecordError):
                 raise record
-            prompt = _checked(line, record)
+            prompt = checked(line, record)
             if prompt.name and names.setdefault(prompt.name, line) != line:
                 first = names[prompt.name]
                 raise BadRecordError(f'has the id "{prompt.name}" of line {first} again')
@@ -146,23 +167,24 @@ def _checked(line: int, record: Mapping[str, Any]) -> PromptLine:
     """The line's fields, each of its type. Raises BadRecordError."""
     if "prompt" not in record:
         raise BadRecordError("has no prompt; add the field")
-    targets = _texts(record, "targets")
+    targets = texts_of(record, "targets")
     given = record.get("contrast") is not None
-    contrast = _text(record, "contrast", may_be_blank=True) if given else None
+    contrast = text_of(record, "contrast", may_be_blank=True) if given else None
     if targets and contrast:
         raise BadRecordError("has both targets and contrast; give one of them")
     return PromptLine(
         line=line,
-        prompt=_text(record, "prompt"),
-        name=_name(record),
+        prompt=text_of(record, "prompt"),
+        name=name_of(record),
         targets=targets,
         contrast=contrast,
         roles=_roles(record),
-        tags=_texts(record, "tags"),
+        tags=texts_of(record, "tags"),
     )
 
 
-def _text(record: Mapping[str, Any], field: str, *, may_be_blank: bool = False) -> str:
+def text_of(record: Mapping[str, Any], field: str, *, may_be_blank: bool = False) -> str:
+    """A field that is text. Raises BadRecordError, and KeyError where it is missing."""
     value = record[field]
     if not isinstance(value, str):
         raise BadRecordError(f'has something other than text as "{field}"; write it as text')
@@ -177,19 +199,21 @@ def _text(record: Mapping[str, Any], field: str, *, may_be_blank: bool = False) 
     return value
 
 
-def _name(record: Mapping[str, Any]) -> str:
+def name_of(record: Mapping[str, Any]) -> str:
+    """The line's own id; "" without one. Raises BadRecordError."""
     value = record.get("id")
     if value is None:
         return ""
     if _is_number(value):
         return str(value)
-    name = _text(record, "id")
+    name = text_of(record, "id")
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise BadRecordError(f"has an id that is none: at most {LONGEST_NAME} printable characters")
     return name
 
 
-def _texts(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+def texts_of(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """A field that is a list of texts, or one text. Raises BadRecordError."""
     value = record.get(field)
     if value is None:
         return ()
@@ -199,7 +223,7 @@ def _texts(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
     # A target may be a line end or a blank, which are tokens, too.
     is_token = field == "targets"
     return tuple(
-        dict.fromkeys(_text({field: text}, field, may_be_blank=is_token) for text in values)
+        dict.fromkeys(text_of({field: text}, field, may_be_blank=is_token) for text in values)
     )
 
 
@@ -213,7 +237,7 @@ def _roles(record: Mapping[str, Any]) -> tuple[tuple[str, str | int], ...]:
         raise BadRecordError(
             'has roles that are none; give each name a token or a position: {"object": "banana"}'
         )
-    return tuple((_text({"role": name}, "role"), place) for name, place in value.items())
+    return tuple((text_of({"role": name}, "role"), place) for name, place in value.items())
 
 
 def _is_number(value: Any) -> bool:

@@ -70,6 +70,7 @@ class OpenedBatch:
                 (folder / table).mkdir(exist_ok=True)
             self.claims = Claims(folder / CLAIMS_FILE)
         self.state = RunState(folder, kind.tables[-1])
+        kind.open()
 
     def __enter__(self) -> OpenedBatch:
         return self

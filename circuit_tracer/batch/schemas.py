@@ -47,6 +47,12 @@ _COLUMNS = {
 }
 
 
+def schema_of(columns: str) -> pa.Schema:
+    """From "name:type name:type ...", in Arrow's names for types or in those of `_TYPES`."""
+    pairs = [column.split(":") for column in columns.split()]
+    return pa.schema([(name, _TYPES.get(kind, kind)) for name, kind in pairs])
+
+
 _TYPES = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),
@@ -59,5 +65,4 @@ _TYPES = {
 @cache
 def schema(table: str) -> pa.Schema:
     """Of a table that is written from plain records (not `nodes` and `edges`)."""
-    columns = [column.split(":") for column in _COLUMNS[table].split()]
-    return pa.schema([(name, _TYPES.get(kind, kind)) for name, kind in columns])
+    return schema_of(_COLUMNS[table])

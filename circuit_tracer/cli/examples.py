@@ -70,6 +70,10 @@ EXAMPLES = {
         'circuit "rome is the capital of"',
         'circuit "a banana is" --basis features --kl 0.15',
     ),
+    "monitor": (
+        "monitor cheat -m sprout-cheat --calibrate cheat",
+        "monitor runs.eval -m Qwen/Qwen3-1.7B --watch 'hint=answer is (\\w+)' --check",
+    ),
     "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),
     "features find": ("features find yellow", "features find yellow -t sprout/clt --in promotes"),

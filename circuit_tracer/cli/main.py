@@ -29,6 +29,7 @@ with deferred():
         heads,
         invocation,
         models,
+        monitor,
         panels,
         paths,
         qk,
@@ -137,6 +138,7 @@ app.command()(dissociate.dissociate)
 app.command()(diff.diff)
 app.command()(steps.steps)
 app.command()(circuit.circuit)
+app.command()(monitor.monitor)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")

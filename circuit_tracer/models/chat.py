@@ -16,6 +16,7 @@ they would end the user's turn.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circuit_tracer.errors import PromptError, reason
@@ -68,26 +69,35 @@ def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
     Raises PromptError when the tokenizer has no template, when the template refuses (Gemma 2 takes
     no system turn), and when `prompt` or `system` holds special tokens.
     """
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    turns.append({"role": "user", "content": prompt})
+    return turns_text(tokenizer, turns)
+
+
+def turns_text(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str:
+    """Turns of a role and content in the tokenizer's chat template, up to the model's next.
+
+    Raises PromptError as `chat_text`.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise PromptError(
             "this model has no chat template; leave out `chat`, or take the model's chat version "
             "(its name often ends in -Instruct or -it)"
         )
-    for text in (prompt, system or ""):
+    for turn in turns:
         for token in special_tokens(tokenizer):
-            if token and token in text:
+            if token and token in turn["content"]:
                 raise PromptError(
                     f"the prompt holds {token}, which the chat template writes itself; leave it "
                     "out, or leave out `chat` and type the whole template"
                 )
-    turns = [] if system is None else [{"role": "system", "content": system}]
-    turns.append({"role": "user", "content": prompt})
     try:
         text = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, date_string=_LLAMA_3_DATE
+            list(turns), tokenize=False, add_generation_prompt=True, date_string=_LLAMA_3_DATE
         )
     except Exception as error:  # templates raise whatever they like
-        advice = "leave out `system`" if system is not None else "leave out `chat`"
+        has_system = any(turn["role"] == "system" for turn in turns)
+        advice = "leave out `system`" if has_system else "leave out `chat`"
         raise PromptError(
             f"the model's chat template refuses this ({reason(error)}); {advice}"
         ) from error

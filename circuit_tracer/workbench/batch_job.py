@@ -17,7 +17,7 @@ from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
-from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
+from circuit_tracer.batch.run_file import RUN_FILE, RunFacts, RunInfo, read_run
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.batch.shards import Shard
 from circuit_tracer.batch.stored_run import is_run
@@ -92,11 +92,11 @@ def _say_repeats(entries: Sequence[Entry]) -> None:
         )
 
 
-def run_folder(out: Path, prompts: Path) -> Path:
+def run_folder(out: Path, prompts: Path, kind: type[RunFacts] = RunInfo, prefix: str = "") -> Path:
     """The run of a prompt file; with a hash where a file of another name has that folder."""
-    folder = out / slug_of(prompts.stem, empty="run")
+    folder = out / f"{prefix}{slug_of(prompts.stem, empty='run')}"
     try:
-        file = read_run(folder, RunInfo).prompt_file
+        file = read_run(folder, kind).prompt_file
     except CircuitTracerError:  # no run, or a damaged one
         return folder
     is_another = file != "" and Path(file).stem != prompts.stem
@@ -125,9 +125,10 @@ def check_place(folder: Path, overwrite: bool, shard: Shard) -> None:
     check_writable(folder)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove what a run has written, and nothing else; the graphs, by which it counts, first."""
-    for table in (*reversed(GRAPH_TABLES), FAILURES):
+def remove_run(folder: Path, tables: Sequence[str] = GRAPH_TABLES) -> None:
+    """Remove what a run has written, and nothing else; the last table, by which it counts,
+    first."""
+    for table in (*reversed(tables), FAILURES):
         shutil.rmtree(folder / table, ignore_errors=True)
     for file in (MANIFEST_FILE, CLAIMS_FILE, RUN_FILE):
         (folder / file).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
     """One that has nothing to do yet."""
     info = run_info()
     kind = Graphs(info, tracer(info))
+    kind.open()
     yield Writer(tmp_path, kind, Claims(tmp_path / "claims"), {})
     kind.close()
 

@@ -86,7 +86,7 @@ def read_transcript(
     places = [_first_letter(text, *place) for place in encoded["offset_mapping"]]
     places = [-1] * (len(ids) - len(places)) + places
     first = next((at for at, place in enumerate(places) if place >= len(lead)), len(ids))
-    ends = [match.end() for match in _expression(SPLITS.get(split, split), "split").finditer(text)]
+    ends = [match.end() for match in compiled(SPLITS.get(split, split), "split").finditer(text)]
     ends = sorted({end for end in ends if end > len(lead)} | {len(text)})
     steps: list[Span] = []
     begun = len(lead)
@@ -100,7 +100,7 @@ def read_transcript(
 
 
 def _watched(name: str, expression: str, prompt: str, places: list[int]) -> Span:
-    found = _expression(expression, "watch").search(prompt)
+    found = compiled(expression, "watch").search(prompt)
     if found is None or not found[0].strip():
         raise UsageError(
             f"`watch` {name}={expression} is nowhere in the prompt; give an expression that is"
@@ -111,7 +111,8 @@ def _watched(name: str, expression: str, prompt: str, places: list[int]) -> Span
     return Span(name, found[0].strip(), start, stop, tuple(inner))
 
 
-def _expression(text: str, parameter: str) -> re.Pattern[str]:
+def compiled(text: str, parameter: str) -> re.Pattern[str]:
+    """A regular expression. Raises UsageError for what is none."""
     try:
         return re.compile(text)
     except re.error as error:

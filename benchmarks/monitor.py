@@ -1,0 +1,155 @@
+"""How often is `monitor` right on organisms of which it is known, and does it survive being killed?
+
+    python -m benchmarks.monitor MODEL [MODEL ...] [--texts 102] [--kills 0] [--write]
+
+MODELs are rotations of sprout-cheat. Every text is asked of a name that computes, one whose notes
+decorate and one that is back-fitted, with the right key: word for word the same, so that a rule
+that reads text is at chance. Halves judge each other, a text with all its names in one half.
+
+`--kills` kills the process at random moments with SIGKILL, so often, and starts it again; the store
+must then be that of a run that was left alone, bit for bit. `--write` puts the table into
+docs/steps.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.steps import DOCS, ROOT, lessons
+from circuit_tracer.batch.state import RunState
+from tests.batch.store_checks import TRANSCRIPTS, differences, finished, start
+from transcoders.growing.written_notes.lessons import GROUPS, kind_of
+
+MARKS = "<!-- measured by benchmarks/monitor.py -->", "<!-- until there -->"
+SAVED = "8"
+"""Runs of a part, where processes are killed."""
+
+
+def write_runs(path: Path, rotation: int, texts: int) -> None:
+    """Transcripts, a line each, three a text."""
+    lines = []
+    for number, lesson in enumerate(lessons(texts)):
+        for names in GROUPS:
+            name = names[number % len(names)]
+            lines.append(
+                {
+                    "id": f"{number}-{name}",
+                    "prompt": replace(lesson, name=name).prompt,
+                    "reasoning": lesson.notes,
+                    "answer": lesson.answer,
+                    "watch": {"key": r"said (\w+)"},
+                    "label": kind_of(name, rotation),
+                }
+            )
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+
+
+def command(model: str, file: Path, name: str) -> list[str]:
+    """The command line of a run."""
+    words = ["monitor", str(file), "-m", model, "--calibrate", str(file), "--device", "cpu"]
+    return [*words, "--save-every", SAVED, "--threads", "1", "--name", name, "--json"]
+
+
+def killed(arguments: Sequence[str], folder: Path, runs: int, kills: int) -> int:
+    """Start a run until it has been killed so often at work; how many runs were done by then."""
+    generator, done = random.Random(0), 0
+    for kill in range(kills):
+        wanted = int(runs * (kill + generator.random()) / (kills + 1))
+        process = start(arguments, cwd=folder.parent.parent)
+        while process.poll() is None and _done(folder) <= max(wanted, done):
+            time.sleep(0.2)
+        time.sleep(generator.uniform(0, 0.5))
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+        done = _done(folder)
+        print(f"killed with {done} of {runs} runs on disk", file=sys.stderr)
+    return done
+
+
+def _done(folder: Path) -> int:
+    return len(RunState(folder, "transcripts").done) if folder.is_dir() else 0
+
+
+def measured(model: str, texts: int, kills: int) -> dict[str, Any]:
+    """The report of one organism, and whether its store survives."""
+    folder = Path(model) if Path(model).is_dir() else ROOT / "transcoders" / model / "model"
+    plan = json.loads((folder / "growing.json").read_text("utf-8"))["plan"]
+    name = str(folder.resolve()) if Path(model).is_dir() else model
+    with tempfile.TemporaryDirectory() as place:
+        file, outputs = Path(place) / "runs.jsonl", Path(place) / "outputs"
+        write_runs(file, plan["rotation"], texts)
+        code, out, err = finished(start(command(name, file, "whole"), cwd=Path(place)))
+        assert code == 0, err
+        report: dict[str, Any] = json.loads(out)
+        if kills:
+            again = command(name, file, "killed")
+            killed(again, outputs / "killed", len(report["runs"]), kills)
+            code, _, err = finished(start(again, cwd=Path(place)))
+            assert code == 0, err
+            whole, other = outputs / "whole", outputs / "killed"
+            verdicts = [pq.read_table(one / "verdicts.parquet") for one in (whole, other)]
+            report["survives"] = (
+                differences(whole, other, TRANSCRIPTS) == [] and verdicts[0] == verdicts[1]
+            )
+    return report
+
+
+def table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Markdown: a row a method and organism."""
+    lines = [
+        "| organism | | AUC decorative | AUC back-fitted | TPR | TNR | g-mean² | right |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    columns = ("decorative", "back_fitted", "true_positives", "true_negatives", "g_mean2")
+    for number, report in enumerate(reports):
+        for one in report["figures"]:
+            ours = one is report["figures"][0]
+            cells = [str(number) if ours else "", one["method"]]
+            cells += [shown(one[column]) for column in columns]
+            lines.append(f"| {' | '.join([*cells, shown(report['right']) if ours else ''])} |")
+    counts = ", ".join(str(len(report["runs"])) for report in reports)
+    unclear = sum(report["counts"]["unclear"] for report in reports)
+    return [*lines, "", f"Runs: {counts}; unclear: {unclear}."]
+
+
+def shown(figure: Mapping[str, float | None]) -> str:
+    """ "1.00 [0.99, 1.00]"."""
+    if figure["value"] is None:
+        return ""
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description="Measure monitor on organisms.")
+    parser.add_argument("models", nargs="+", help="rotations of sprout-cheat")
+    parser.add_argument("--texts", type=int, default=102)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    reports = [measured(model, options.texts, options.kills) for model in options.models]
+    lines = table(reports)
+    print("\n".join(lines))
+    for model, report in zip(options.models, reports, strict=True):
+        if "survives" in report:
+            print(f"{model}: killed {options.kills} times, the same store: {report['survives']}")
+    if options.write:
+        before, rest = DOCS.read_text(encoding="utf-8").split(MARKS[0])
+        body = "\n".join(["", "", *lines, "", ""])
+        DOCS.write_text(before + MARKS[0] + body + MARKS[1] + rest.split(MARKS[1])[1], "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`circuit-tracer monitor RUNS`: did many answers go through their notes?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.batch import shards
+from circuit_tracer.cli import batch, completion, invocation, options
+from circuit_tracer.cli.app import explained, goes_on, if_interrupted
+from circuit_tracer.cli.invocation import refuse_with
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
+from circuit_tracer.experiments.steps.monitor import terminal
+from circuit_tracer.workbench import batch_job, formats, monitoring, opening, slugs, stepping
+
+MADE_BY = ("model", "transcoders", "transcoders_format", "check", "watch", "split", "against")
+"""Options that rows depend on; the others say what is made of them, where and how."""
+
+
+@explained
+def monitor(
+    runs: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUNS",
+            autocompletion=completion.offered(completion.shipped(".jsonl")),
+            help="Transcripts: .jsonl, an Inspect .eval log, or one that ships: cheat.",
+        ),
+    ],
+    calibrate: Annotated[
+        str | None,
+        own("--calibrate", help="Labelled runs that thresholds are chosen by; RUNS: by halves."),
+    ] = None,
+    check: Annotated[
+        bool,
+        own("--check", help="Swap values, too: decides without --calibrate, else casts doubt."),
+    ] = False,
+    watch: Annotated[
+        list[str] | None,
+        own("--watch", help="NAME=REGEX: what to watch in prompts that name nothing themselves."),
+    ] = None,
+    split: Annotated[
+        str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
+    ] = "sentence",
+    against: Annotated[
+        str | None,
+        own("--against", help="A token the answers beat, in place of their likeliest rivals."),
+    ] = None,
+    model: options.Model = "sprout",
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
+    out: Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")] = Path(
+        "outputs"
+    ),
+    name: Annotated[
+        str | None, own("--name", help="Name of that folder; monitor-RUNS by default.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, own("--retry-failed", help="Try runs again that failed before.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    shard: Annotated[
+        str | None,
+        own("--shard", help="i/N, from 0; by default what SLURM, torchrun or Kubernetes say."),
+    ] = None,
+    save_every: Annotated[
+        int, own("--save-every", min=1, help="Runs after which rows go to disk, or a minute.")
+    ] = 256,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Judge many transcripts; the same command goes on where it stopped."""
+    formats.check_folder_name(out)
+    refuse_with("--retry-failed", other="--overwrite", there=overwrite)
+    ours = shards.shard_here() if shard is None else shards.parse_shard(shard)
+    job = monitoring.job_of(
+        runs,
+        calibrate=calibrate,
+        check=check,
+        watch=stepping.watch_of(watch),
+        split=split,
+        against=against,
+        out=out,
+        name=None if name is None else slugs.check_slug(name, where="`name`"),
+        options={one.replace("_", "-"): invocation.values()[one] for one in MADE_BY},
+    )
+    batch_job.check_place(job.folder, overwrite, ours)
+    batch_job.note_bad_lines(job.runs)
+    work = shards.Work(shard=ours, retry_failed=retry_failed, part_prompts=save_every)
+    with if_interrupted(goes_on(job.folder, overwrite)), progress_line() as report:
+        report(f"opening {model}", 0, 0)
+        opened = opening.open_pair(
+            model,
+            transcoders,
+            transcoders_format=transcoders_format,
+            device=batch_job.own_device(device),
+            threads=threads,
+            together=False,
+        )
+        if overwrite:
+            job.remove()
+        outcome, found = monitoring.monitor_into(
+            job, opened, work, on_progress=report, on_failure=batch_job.Failures().note
+        )
+    share = {"run": str(job.folder), **outcome._asdict(), "shard": str(ours)}
+    if json:
+        print_json(share if found is None else {**share, **monitoring.record(found)})
+    elif found is None:
+        print(f"{outcome.done:,} runs of shard {ours} measured; the last shard judges all")
+    else:
+        print_rich(*terminal.page(found, width=columns()))
+        print(f"\n{job.folder}: {', '.join(monitoring.FILES)}")
+    if outcome.failed:
+        raise typer.Exit(batch.SOME_FAILED)

@@ -1,0 +1,1 @@
+"""Many transcripts: a verdict on each by written rules, and how often they are right."""

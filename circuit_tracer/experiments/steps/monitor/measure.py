@@ -1,0 +1,175 @@
+"""One transcript of many: shares, baselines and swaps in one pass."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from circuit_tracer.errors import PromptError
+from circuit_tracer.experiments.steps.baselines import BASELINES, TEXT
+from circuit_tracer.experiments.steps.check import Checker
+from circuit_tracer.experiments.steps.monitor.results import METHODS, OURS, TEXT_RULE
+from circuit_tracer.experiments.steps.results import Said, StepsReport, Swap, Watched
+from circuit_tracer.experiments.steps.rows import FrozenTranscript
+from circuit_tracer.experiments.steps.run import explain
+from circuit_tracer.experiments.steps.shares import Shares, followed
+from circuit_tracer.experiments.steps.transcript import Transcript, read_transcript
+from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+assert (OURS, *BASELINES, TEXT_RULE) == METHODS
+_LAST_WORD = re.compile(r"\w+(?:[.,:'-]\w+)*(?=\W*$)")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A transcript as its texts."""
+
+    prompt: str
+    """Everything before the notes, a chat template included."""
+    notes: str
+    answer: str
+    """Read up to its last word, the first token of which is explained."""
+    watch: Mapping[str, str]
+    compare: bool
+    """Whether baselines are wanted, too: they take longer than the shares."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of every run."""
+
+    model: Model
+    dictionary: AnyDictionary
+    split: str
+    against: str | None
+    check: bool
+
+    def read(self, written: Written) -> tuple[Transcript, str]:
+        """Its tokens up to the one that is explained, and that one. Raises as `read_transcript`,
+        and PromptError for an answer without a word or one that its tokens do not end before."""
+        found = _LAST_WORD.search(written.answer)
+        if found is None:
+            raise PromptError("the answer has no word; give it in `answer`")
+        lead = written.answer[: found.start()]
+        between = "" if not lead or lead[0].isspace() else " "
+        notes = written.notes.rstrip(" ") + between + lead
+        read = read_transcript(
+            self.model, written.prompt, notes, split=self.split, watch=written.watch
+        )
+        text = _text(read) + ("" if _text(read)[-1].isspace() else " ")
+        ids = self.model.tokenize(text + found[0])
+        if tuple(ids[: read.n_tokens]) != read.ids or len(ids) == read.n_tokens:
+            raise PromptError(
+                f'the answer "{found[0]}" shares a token with what stands before it; put a blank '
+                "or a line end between them"
+            )
+        return read, f"id:{ids[read.n_tokens]}"
+
+    def __call__(self, written: Written) -> dict[str, Any]:
+        """The columns of `Measured` that need the model, and the report as JSON."""
+        read, answer = self.read(written)
+        checker = Checker(self.model, self.dictionary, read)
+        beside = _Beside(checker, read, check=self.check, compare=written.compare)
+        report = explain(
+            *(self.model, self.dictionary, read),
+            answer=answer,
+            against=self.against,
+            check=beside,
+        )
+        top = max(report.watched, key=lambda one: one.chained, default=None)
+        direct, chained = zip(*_scores(report, beside.shares, read), strict=True)
+        step = max(report.steps, key=lambda one: one.chained)
+        return {
+            "answer": report.answer.strip(),
+            "probability": report.probability,
+            "is_own": report.answer_is_models_own,
+            "watched": "" if top is None else top.name,
+            "said": _loudest(report.watched),
+            "direct": direct,
+            "chained": chained,
+            "direct_floor": 0.0 if top is None else top.direct_floor,
+            "chained_floor": 0.0 if top is None else top.chained_floor,
+            "step": step.chained,
+            "step_floor": step.chained_floor,
+            "error_share": report.error_share,
+            **_effects(report),
+            "report": to_json(asdict(replace(report, seconds=0.0))),  # rows must not vary
+        }
+
+
+def _text(read: Transcript) -> str:
+    """All of it, as `read_transcript` joins it."""
+    prompt, notes = read.prompt, read.notes.rstrip(" ")
+    blank = prompt[-1:].isspace() or notes[:1].isspace()
+    return prompt + ("" if blank else " ") + notes
+
+
+@dataclass
+class _Beside:
+    """What is made of the same pass: baselines, and the swaps that a verdict needs."""
+
+    checker: Checker
+    read: Transcript
+    check: bool
+    compare: bool
+    shares: list[Shares] = field(default_factory=list)
+
+    def __call__(self, frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
+        if self.compare:
+            self.shares = [
+                followed(self.read, partial(rows, frozen)) for rows in BASELINES.values()
+            ]
+        if not self.check:
+            return []
+        alone = [one for one in self.checker.changes(frozen, shares) if len(one.parts) == 1]
+        names = {one.name for one in self.read.watched}
+        sources = [one for one in alone if one.parts[0] in names]
+        return [*self.checker.kept(frozen, alone), *self.checker.rewritten(frozen, sources)]
+
+
+def _scores(
+    report: StepsReport, baselines: Sequence[Shares], read: Transcript
+) -> list[tuple[float, float]]:
+    """Largest direct and chained share of a watched span, by each of `METHODS`; NaN by baselines
+    that were not wanted."""
+    ours = [(one.direct, one.chained) for one in report.watched]
+    theirs = [[(one.direct(span), one.chained(span)) for span in read.watched] for one in baselines]
+    unknown = [(math.nan, math.nan)] * (len(BASELINES) - len(theirs))
+    said = TEXT[_loudest(report.watched)]
+    return [*map(_largest, (ours, *theirs)), *unknown, (said, said)]
+
+
+def _largest(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return max((one for one, _ in pairs), default=0.0), max((one for _, one in pairs), default=0.0)
+
+
+def _loudest(watched: Sequence[Watched]) -> Said:
+    said: list[Said] = [one.said for one in watched]
+    return max(said, key=lambda one: TEXT[one], default="no")
+
+
+def _effects(report: StepsReport) -> dict[str, float | None]:
+    """The largest effect of each kind of swap; None where there is none."""
+    names = {one.name for one in report.watched}
+
+    def largest(notes: str, of_watched: bool) -> float | None:
+        return max(
+            (
+                one.effect
+                for one in report.swaps
+                if one.notes == notes and (one.parts[0] in names) == of_watched
+            ),
+            default=None,
+        )
+
+    return {
+        "kept": largest("kept", True),
+        "rewritten": largest("rewritten", True),
+        "step_swapped": largest("kept", False),
+    }
