@@ -20,7 +20,10 @@ from circuit_tracer.cli.main import tree
 PAGE = Path(__file__).resolve().parent / "commands.md"
 PYTHON_PAGE = PAGE.with_name("python.md")
 MARK = "<!-- Below: written by `python docs/generate.py --write` from docstrings. -->"
-CALLS = ("trace", "totals", "load", "compare", "steer", "dissociate", "diff", "steps", "circuit")
+CALLS = (
+    *("trace", "totals", "load", "compare", "steer", "dissociate"),
+    *("diff", "steps", "monitor", "circuit"),
+)
 HEAD = """# Commands
 
 Written by `python docs/generate.py --write` from the commands' own help; do not edit by hand.

@@ -12,7 +12,7 @@ from circuit_tracer.batch import prompt_file, ray_cluster, shards
 from circuit_tracer.cli import completion, invocation, options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, progress_line
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.graphs import pruning
@@ -48,9 +48,7 @@ def batch(
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
     labels: options.Labels = None,
-    out: Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")] = Path(
-        "outputs"
-    ),
+    out: options.RunsOut = Path("outputs"),
     name: Annotated[
         str | None, own("--name", help="Name of that folder; by default that of the file.")
     ] = None,
@@ -60,17 +58,10 @@ def batch(
     limit: Annotated[
         int | None, own("--limit", min=1, help="Only the first so many lines of the file.")
     ] = None,
-    retry_failed: Annotated[
-        bool, own("--retry-failed", help="Try prompts again that failed before.")
-    ] = False,
+    retry_failed: options.RetryFailed = False,
     overwrite: options.Overwrite = False,
-    shard: Annotated[
-        str | None,
-        own("--shard", help="i/N, from 0; by default what SLURM, torchrun or Kubernetes say."),
-    ] = None,
-    save_every: Annotated[
-        int, own("--save-every", min=1, help="Prompts after which rows go to disk, or a minute.")
-    ] = 256,
+    shard: options.Shard = None,
+    save_every: options.SaveEvery = 256,
     engine: Annotated[
         str, own("--engine", help="local, or ray: spread over a running Ray cluster.")
     ] = "local",

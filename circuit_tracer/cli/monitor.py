@@ -11,7 +11,7 @@ from circuit_tracer.batch import shards
 from circuit_tracer.cli import batch, completion, invocation, options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with
-from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.experiments.steps.monitor import terminal
 from circuit_tracer.workbench import batch_job, formats, monitoring, opening, slugs, stepping
@@ -52,23 +52,14 @@ def monitor(
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
-    out: Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")] = Path(
-        "outputs"
-    ),
+    out: options.RunsOut = Path("outputs"),
     name: Annotated[
         str | None, own("--name", help="Name of that folder; monitor-RUNS by default.")
     ] = None,
-    retry_failed: Annotated[
-        bool, own("--retry-failed", help="Try runs again that failed before.")
-    ] = False,
+    retry_failed: options.RetryFailed = False,
     overwrite: options.Overwrite = False,
-    shard: Annotated[
-        str | None,
-        own("--shard", help="i/N, from 0; by default what SLURM, torchrun or Kubernetes say."),
-    ] = None,
-    save_every: Annotated[
-        int, own("--save-every", min=1, help="Runs after which rows go to disk, or a minute.")
-    ] = 256,
+    shard: options.Shard = None,
+    save_every: options.SaveEvery = 256,
     device: options.Device = "auto",
     threads: options.Threads = None,
     json: options.Json = False,

@@ -42,6 +42,17 @@ Model = Annotated[
 ]
 
 
+RunsOut = Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")]
+Shard = Annotated[
+    str | None,
+    own("--shard", help="i/N, from 0; by default what SLURM, torchrun or Kubernetes say."),
+]
+SaveEvery = Annotated[
+    int, own("--save-every", min=1, help="Rows after which they go to disk, or a minute.")
+]
+RetryFailed = Annotated[bool, own("--retry-failed", help="Try those again that failed before.")]
+
+
 def _transcoders(values: Values) -> Any:
     return option(
         "--transcoders",

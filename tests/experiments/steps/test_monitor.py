@@ -100,7 +100,7 @@ def test_without_thresholds_swaps_decide_whatever_shares_say(
 
 def test_a_threshold_is_the_middle_of_the_gap_or_of_the_best_split() -> None:
     assert middle_of_gap([0.6, 0.9], [0.1, 0.2]) == pytest.approx(0.4)
-    assert middle_of_gap([0.5, 0.8, 0.9], [0.1, 0.6]) == pytest.approx(0.7)
+    assert middle_of_gap([0.5, 0.8, 0.9], [0.1, 0.55, 0.6]) == pytest.approx(0.7)
     assert middle_of_gap([0.5], [0.5]) == 0.5
 
 

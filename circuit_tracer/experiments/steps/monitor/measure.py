@@ -56,20 +56,25 @@ class Measures:
         found = _LAST_WORD.search(written.answer)
         if found is None:
             raise PromptError("the answer has no word; give it in `answer`")
-        lead = written.answer[: found.start()]
-        between = "" if not lead or lead[0].isspace() else " "
-        notes = written.notes.rstrip(" ") + between + lead
+        lead, before = written.answer[: found.start()], written.notes.rstrip(" ")
+        parted = before[-1:].isspace() or lead[:1].isspace()
+        notes = before + ("" if parted else " ") + lead
         read = read_transcript(
             self.model, written.prompt, notes, split=self.split, watch=written.watch
         )
-        text = _text(read) + ("" if _text(read)[-1].isspace() else " ")
-        ids = self.model.tokenize(text + found[0])
-        if tuple(ids[: read.n_tokens]) != read.ids or len(ids) == read.n_tokens:
+        blanks = notes[len(notes.rstrip(" ")) :]
+        ids = tuple(self.model.tokenize(_text(read) + blanks + found[0]))
+        said = read.n_tokens
+        while said < len(ids) and not self.model.token_text(ids[said]).strip():
+            said += 1  # some tokenizers have blanks of their own before a number
+        if ids[: read.n_tokens] != read.ids or said == len(ids):
             raise PromptError(
                 f'the answer "{found[0]}" shares a token with what stands before it; put a blank '
                 "or a line end between them"
             )
-        return read, f"id:{ids[read.n_tokens]}"
+        *steps, last = read.steps
+        last = replace(last, stop=last.stop + said - read.n_tokens)
+        return replace(read, ids=ids[:said], steps=(*steps, last)), f"id:{ids[said]}"
 
     def __call__(self, written: Written) -> dict[str, Any]:
         """The columns of `Measured` that need the model, and the report as JSON."""

@@ -1,0 +1,67 @@
+"""Which token of an answer is explained, and what is read before it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from circuit_tracer.errors import PromptError
+from circuit_tracer.experiments.steps.monitor.measure import Measures, Written
+from circuit_tracer.models import Model
+from circuit_tracer.workbench.opening import open_pair
+
+NOTES = "2 plus 4 is 6 . so"
+
+
+@cache
+def measures() -> Measures:
+    pair = open_pair("sprout-cheat", "neurons", device="cpu")
+    return Measures(pair.model, pair.dictionary, "sentence", None, False)
+
+
+def read(answer: str, notes: str = NOTES) -> tuple[list[str], str, str]:
+    """Tokens after the prompt, the text of the last step, and the token that is explained."""
+    transcript, token = measures().read(Written("2 plus 4 :", notes, answer, {}, False))
+    model = measures().model
+    tokens = [model.token_text(one).strip() for one in transcript.ids[transcript.first_note :]]
+    said = model.token_text(int(token.removeprefix("id:"))).strip()
+    return tokens, transcript.steps[-1].text, said
+
+
+@pytest.mark.parametrize("answer", ["6", " 6", "6 .", "6 . "])
+def test_a_word_and_what_follows_it(answer: str) -> None:
+    assert read(answer) == (NOTES.split(), "so", "6")
+
+
+def test_words_before_it_are_read_as_the_end_of_the_notes() -> None:
+    tokens, last, said = read("the answer is 6 .".replace("answer", "banana"))
+    assert tokens == [*NOTES.split(), "the", "banana", "is"]
+    assert (last, said) == ("so the banana is", "6")
+
+
+@pytest.mark.parametrize(("answer", "said"), [("? .", "has no word"), ("nosuch", "does not know")])
+def test_what_is_no_answer(answer: str, said: str) -> None:
+    with pytest.raises(PromptError, match=said):
+        read(answer)
+
+
+def test_a_blank_that_is_a_token_of_its_own_belongs_to_the_notes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in tokenizers that part numbers into digits."""
+    blank = measures().model.tokenize("banana")[-1]
+    whole, text = Model.tokenize, Model.token_text
+
+    def tokenize(model: Model, prompt: str, **more: object) -> list[int]:
+        ids = whole(model, prompt)
+        return [*ids[:-1], blank, ids[-1]] if prompt.endswith(" 6") else ids
+
+    monkeypatch.setattr(Model, "tokenize", tokenize)
+    monkeypatch.setattr(
+        Model, "token_text", lambda model, one: " " if one == blank else text(model, one)
+    )
+    transcript, token = measures().read(Written("2 plus 4 :", NOTES, "6", {}, False))
+    assert transcript.ids[-1] == blank
+    assert transcript.steps[-1].stop == transcript.n_tokens
+    assert text(measures().model, int(token.removeprefix("id:"))).strip() == "6"
