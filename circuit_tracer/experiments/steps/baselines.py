@@ -53,11 +53,10 @@ def gradient(frozen: FrozenTranscript, positions: Sequence[int]) -> list[Row]:
         logits = model.module(inputs_embeds=embedded[None], use_cache=False).logits[0]
         seen, weights = frozen.contrasts(positions)
         values = (weights.to(logits) * logits[seen.to(logits.device)]).sum(1)
-    rows = []
-    for place, value in zip(positions, values, strict=True):
-        (slope,) = torch.autograd.grad(value, embedded, retain_graph=True)
-        rows.append(_row(frozen, place, as_floats((slope * embedded.detach()).sum(1))))
-    return rows
+    each = torch.eye(len(positions), dtype=values.dtype, device=values.device)
+    (slopes,) = torch.autograd.grad(values, embedded, each, is_grads_batched=True)
+    tokens = as_floats((slopes * embedded.detach()).sum(2))
+    return [_row(frozen, place, row) for place, row in zip(positions, tokens, strict=True)]
 
 
 def _row(frozen: FrozenTranscript, position: int, tokens: Floats) -> Row:
