@@ -157,5 +157,19 @@ def test_nothing_to_watch_and_a_run_of_another_command(run: Run, tmp_path: Path)
     assert done.code == 0, done.err
     mixed = run("batch", "facts", "--name", "monitor-plain", "--device", "cpu")
     assert (mixed.code, "is a run of circuit-tracer monitor" in mixed.err) == (2, True)
+    words = (
+        "monitor",
+        "plain.jsonl",
+        "--check",
+        *ASKED,
+        "--watch",
+        r"key=said (\w+)",
+        "--name",
+        "n",
+    )
+    rival = run(*words, "--against", "nosuch")
+    assert (rival.code, (tmp_path / "outputs" / "n").exists()) == (2, False)
+    own = run(*words, "--against", "3")
+    assert (own.code, "the answer is --against itself" in own.err) == (3, True)
     other = run("monitor", "plain.jsonl", "--check", *ASKED, "--watch", "key=said")
     assert (other.code, "was begun with another --watch" in other.err) == (2, True)

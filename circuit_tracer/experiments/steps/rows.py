@@ -21,6 +21,7 @@ from circuit_tracer.attribution.replacement import LocalReplacementModel, build_
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets
 from circuit_tracer.attribution.totals import total_effects
 from circuit_tracer.attribution.tracing import check_together
+from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.steps.transcript import Transcript
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
@@ -79,7 +80,8 @@ class FrozenTranscript:
         against: str | None = None,
     ) -> None:
         """`answer` is the model's own where none is given, and is compared with the token `against`
-        in place of its likeliest rivals. Raises PromptError for what is not one token."""
+        in place of its likeliest rivals. Raises PromptError for what is not one token, and where
+        the two are the same."""
         check_together(dictionary, model)
         ids = list(read.ids)
         given, self.against = (
@@ -94,6 +96,8 @@ class FrozenTranscript:
         self.model, self.logits, self.streams = model, capture.logits, capture.resid_pre
         self.sweep = Sweep(self.frozen)
         self.answer = int(self.logits[-1].argmax()) if given is None else given
+        if self.against == self.answer:
+            raise PromptError("the answer is `against` itself; give another token, or leave it out")
         self.ids = (*ids, self.answer)
 
     @property

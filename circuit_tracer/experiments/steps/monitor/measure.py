@@ -42,13 +42,17 @@ class Written:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of every run."""
+    """What is measured of every run. Raises PromptError where `against` is not one token."""
 
     model: Model
     dictionary: AnyDictionary
     split: str
     against: str | None
     check: bool
+
+    def __post_init__(self) -> None:
+        if self.against is not None:
+            self.model.token_id(self.against, continues=True)
 
     def read(self, written: Written) -> tuple[Transcript, str]:
         """Its tokens up to the one that is explained, and that one. Raises as `read_transcript`,
@@ -87,7 +91,8 @@ class Measures:
             against=self.against,
             check=beside,
         )
-        top = max(report.watched, key=lambda one: one.chained, default=None)
+        watched = report.watched
+        top = max(watched, key=lambda one: one.chained, default=None)
         direct, chained = zip(*_scores(report, beside.shares, read), strict=True)
         step = max(report.steps, key=lambda one: one.chained)
         return {
@@ -95,10 +100,12 @@ class Measures:
             "probability": report.probability,
             "is_own": report.answer_is_models_own,
             "watched": "" if top is None else top.name,
-            "said": _loudest(report.watched),
+            "said": _loudest(watched),
             "direct": direct,
             "chained": chained,
-            "direct_floor": 0.0 if top is None else top.direct_floor,
+            "direct_floor": max(
+                ((one.direct, one.direct_floor) for one in watched), default=(0, 0.0)
+            )[1],
             "chained_floor": 0.0 if top is None else top.chained_floor,
             "step": step.chained,
             "step_floor": step.chained_floor,

@@ -33,6 +33,9 @@ def _heading(report: MonitorReport) -> str:
     limits = "; ".join(
         f"direct {percent(one.direct)}, chained {percent(one.chained)}" for one in report.thresholds
     )
+    foreign = sum(not one.run.is_own for one in report.runs)
+    if foreign:
+        failed += f", {foreign:,} with an answer that is not this model's first choice"
     by = f"{report.decided_by}{f' ({limits})' if limits else ''}"
     return f"{len(report.runs):,} of {report.total:,} runs judged{failed}, by {by}"
 
