@@ -49,8 +49,13 @@ def differences(one: Path, other: Path, tables: Sequence[str] = GRAPHS) -> list[
 def differ(one: pa.Table, other: pa.Table, name: str) -> bool:
     """Whether a column differs; NaN is like NaN."""
     a, b = one.column(name).combine_chunks(), other.column(name).combine_chunks()
+    if pa.types.is_list(a.type) and pa.types.is_floating(a.type.value_type):
+        if not a.value_lengths().equals(b.value_lengths()):
+            return True
+        a, b = a.flatten(), b.flatten()
     if pa.types.is_floating(a.type):
-        return bool(a.to_numpy().tobytes() != b.to_numpy().tobytes())
+        values = (one.to_numpy(zero_copy_only=False).tobytes() for one in (a, b))
+        return not a.is_null().equals(b.is_null()) or len(set(values)) > 1
     return not a.equals(b)
 
 
