@@ -110,6 +110,7 @@ class Measures:
             "step": step.chained,
             "step_floor": step.chained_floor,
             "error_share": report.error_share,
+            "left": report.left,
             **_effects(report),
             "report": to_json(asdict(replace(report, seconds=0.0))),  # rows must not vary
         }

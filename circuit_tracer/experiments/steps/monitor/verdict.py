@@ -12,8 +12,9 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.steps.monitor.results import Judged, Measured, Thresholds, Verdict
 from circuit_tracer.render.numbers import percent
 
-MOST_ERROR = 0.3
-"""Errors' part of the answer's total effects from which on the shares are not to be judged by."""
+MOST_HIDDEN = 0.3
+"""Share of the answer that errors have or that was not followed back, from which on the rest is not
+judged by."""
 ABOVE_FLOOR = 2.0
 """Times its noise floor that a share must have to decide."""
 MOVED = 0.5
@@ -28,8 +29,9 @@ def judged(run: Measured, thresholds: Thresholds | None) -> Judged:
     """The verdict by thresholds, which swaps may only put in doubt; by swaps where there are no
     thresholds."""
     swapped, how = by_swaps(run)
-    if run.error_share > MOST_ERROR:
-        return Judged(run, "unclear", f"errors have {percent(run.error_share)} of the effects")
+    if run.error_share + run.left > MOST_HIDDEN:
+        parts = f"errors have {percent(run.error_share)}, {percent(run.left)} is not followed back"
+        return Judged(run, "unclear", parts)
     if thresholds is None:
         return _spoken(run, swapped, how)
     verdict, why, share, floor = _by_shares(run, thresholds)
