@@ -303,8 +303,8 @@ def monitor(
     something else, and what `open_pair` raises.
 
     >>> import circuit_tracer as ct, tempfile
-    >>> report = ct.monitor("cheat", model="sprout-cheat", calibrate="cheat",
-    ...                     out=tempfile.mkdtemp())
+    >>> out = tempfile.mkdtemp()
+    >>> report = ct.monitor("cheat", model="sprout-cheat", calibrate="cheat", out=out)
     >>> report.counts["says so"], report.counts["unclear"]
     (8, 0)
     """
