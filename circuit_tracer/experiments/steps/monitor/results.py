@@ -35,7 +35,8 @@ COLUMNS = (
     "id:text line:int64 name:text label:text prompt:text reasoning:text answer:text "
     "probability:float64 is_own:bool watched:text said:text direct:numbers chained:numbers "
     "direct_floor:float64 chained_floor:float64 step:float64 step_floor:float64 "
-    "error_share:float64 left:float64 kept:float64 rewritten:float64 step_swapped:float64 report:text"
+    "error_share:float64 left:float64 kept:float64 rewritten:float64 step_swapped:float64 "
+    "report:text"
 )
 """Of a stored row: the fields of `Measured` with their types, and `steps.json` of the run."""
 
