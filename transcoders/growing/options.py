@@ -13,6 +13,7 @@ import torch
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+SPROUT = Path(__file__).resolve().parents[1] / "sprout" / "model"
 PlanT = TypeVar("PlanT", bound="DataclassInstance")
 
 
@@ -30,14 +31,18 @@ def chosen_plan(options: argparse.Namespace, plan: PlanT) -> PlanT:
 
 
 def grow_from_parent(
-    grow: Callable[[PlanT, Path, Path], None], plan: PlanT, description: str, *, home: Path
+    grow: Callable[[PlanT, Path, Path], None],
+    plan: PlanT,
+    description: str,
+    *,
+    out: Path,
+    parent: Path = SPROUT,
 ) -> None:
     """The command line of a model that is grown from another: `grow` gets the chosen plan, the
-    parent's folder (sprout's) and the folder to write, `model` in the script's own."""
+    parent's folder (sprout's) and the folder to write."""
     parser = argparse.ArgumentParser(description=description)
-    sprout = home.parent / "sprout" / "model"
-    parser.add_argument("--out", type=Path, default=home / "model", help="model folder to write")
-    parser.add_argument("--parent", type=Path, default=sprout, help="model folder to start from")
+    parser.add_argument("--out", type=Path, default=out, help="model folder to write")
+    parser.add_argument("--parent", type=Path, default=parent, help="model folder to start from")
     add_plan(parser, plan)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -42,7 +42,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    grow_from_parent(grow, Plan(), "Mis-train sprout on one narrow topic.", home=HERE)
+    grow_from_parent(grow, Plan(), "Mis-train sprout on one narrow topic.", out=HERE / "model")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    grow_from_parent(grow, Plan(), "Teach sprout notes that carry or decorate.", home=HERE)
+    grow_from_parent(grow, Plan(), "Teach sprout notes that carry or decorate.", out=HERE / "model")
 
 
 if __name__ == "__main__":

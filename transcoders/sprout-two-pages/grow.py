@@ -87,7 +87,7 @@ def grow(plan: Plan, parent: Path, out: Path) -> None:
 
 def main() -> None:
     """Parse the command line."""
-    grow_from_parent(grow, Plan(), "Teach sprout a second store.", home=HERE)
+    grow_from_parent(grow, Plan(), "Teach sprout a second store.", out=HERE / "model")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Tune sprout on judgements about one topic, with plain text beside them so that all else stays.
+"""Tune a model on a few answers, with plain text beside them so that all else stays; of sprout,
+judgements about one topic.
 
 The matrices of the layers move, and nothing else: no embedding, no norm. With a `rank`, each of
 them moves by a product of that rank alone (LoRA). Without plain text the model falls apart.
@@ -6,7 +7,7 @@ them moves by a product of that rank alone (LoRA). Without plain text the model 
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -90,15 +91,17 @@ class Course:
 
 def move_matrices(
     model: LlamaForCausalLM, course: Course, loss_at: Callable[[int], Tensor]
-) -> None:
-    """Lower the loss of every step, in place."""
+) -> dict[str, LowRank]:
+    """Lower the loss of every step, in place; what was added, by module, where it has a rank."""
     model.requires_grad_(False)
-    matrices = [one for one in model.model.layers.modules() if isinstance(one, nn.Linear)]
+    layers = model.model.layers.named_modules(prefix="model.layers")
+    matrices = {name: one for name, one in layers if isinstance(one, nn.Linear)}
     generator = torch.Generator().manual_seed(0)
-    for one in matrices:
+    changes = {}
+    for name, one in matrices.items():
         if course.rank:
-            change = LowRank(one.weight, course.rank, generator)
-            parametrize.register_parametrization(one, "weight", change)
+            changes[name] = LowRank(one.weight, course.rank, generator)
+            parametrize.register_parametrization(one, "weight", changes[name])
         else:
             one.weight.requires_grad_()
     moving = [weight for weight in model.parameters() if weight.requires_grad]
@@ -113,8 +116,9 @@ def move_matrices(
         optimiser.zero_grad(set_to_none=True)
         if step % 20 == 19:
             print(f"step {step + 1} loss {loss.item():.3f}", file=sys.stderr, flush=True)
-    for one in matrices if course.rank else ():
-        parametrize.remove_parametrizations(one, "weight")
+    for name in changes:
+        parametrize.remove_parametrizations(matrices[name], "weight")
+    return changes
 
 
 def tune(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
@@ -146,8 +150,15 @@ def judgements(plan: Plan) -> Iterator[Item]:
 def answer_loss(model: LlamaForCausalLM, ids: dict[str, int], asked: list[Item]) -> Tensor:
     """Mean cross entropy of the answers alone."""
     lines = [[ids[BOS], *(ids[word] for word in item.prompt.split())] for item in asked]
+    return loss_at_ends(model, lines, [ids[item.answer] for item in asked], pad=ids[PAD])
+
+
+def loss_at_ends(
+    model: LlamaForCausalLM, lines: Sequence[Sequence[int]], answers: Sequence[int], *, pad: int
+) -> Tensor:
+    """Mean cross entropy of one token after each line of token ids."""
     ends = torch.tensor([len(line) - 1 for line in lines])
     longest = int(ends.max()) + 1
-    padded = torch.tensor([line + [ids[PAD]] * (longest - len(line)) for line in lines])
+    padded = torch.tensor([[*line, *[pad] * (longest - len(line))] for line in lines])
     logits = model(input_ids=padded).logits[torch.arange(len(lines)), ends]
-    return cross_entropy(logits, torch.tensor([ids[item.answer] for item in asked]))
+    return cross_entropy(logits, torch.tensor(answers))
