@@ -1,4 +1,4 @@
-"""`circuit-tracer view GRAPH|RUN`: look at graphs in the browser."""
+"""`circuit-tracer view GRAPH|RUN|REPORT`: look at graphs and reports in the browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, progress_line, say
 from circuit_tracer.errors import UsageError
-from circuit_tracer.workbench import formats, index_pages, serving, viewing
+from circuit_tracer.workbench import formats, index_pages, report_folder, serving, viewing
 
 if TYPE_CHECKING:
     from circuit_tracer.workbench.index_pages import Pages
@@ -28,7 +28,8 @@ def view(
         Path,
         typer.Argument(
             metavar="GRAPH",
-            help="A traced folder, a graph JSON file, a run of `batch`, or a folder of traces.",
+            help="A traced folder, a graph JSON file, a run of `batch`, a folder of traces, or the "
+            "report of `dissociate` or `diff`.",
         ),
     ],
     other: Annotated[
@@ -59,10 +60,19 @@ def view(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Look at a graph, or two, as one HTML page; at a run's graphs from an index, served locally.
+    """Look at a graph, or two, as one HTML page; at a run's graphs from an index, served locally;
+    at an experiment's report as a page with its figures.
 
     The page holds all it needs: it opens anywhere, also from a mail, and asks for nothing.
     """
+    if other is None and report_folder.is_report(graph):
+        idle = {"--cards": cards, "--pins": pins, "--labels": labels, "--port": port or None}
+        for flag, value in idle.items():
+            if value is not None:
+                raise UsageError(f"{flag} is for graphs, and {graph} is a report; leave it out")
+        page = report_folder.write_report_page(graph, out, overwrite=overwrite)
+        _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
+        return
     for one in (graph, *([] if other is None else [other])):
         viewing.check_graph(one)
     many = other is None and index_pages.is_many(graph)

@@ -63,14 +63,24 @@ def viewer_file(name: str) -> str:
     return files("circuit_tracer.render").joinpath("viewer", name).read_text(encoding="utf-8")
 
 
-def assembled(name: str, *, style: str, body: str, script: str, data: Mapping[str, Any]) -> str:
-    """A page of one style sheet, one script and one record, and a policy that allows these alone.
+def assembled(
+    name: str,
+    *,
+    style: str,
+    body: str,
+    script: str,
+    data: Mapping[str, Any],
+    pictures: bool = False,
+) -> str:
+    """A page of one style sheet, one script and one record, and a policy that allows these alone,
+    and `pictures` that are in the page itself.
 
     `name` is anybody's text; `style`, `body` and `script` are ours. The scripts find the record in
     the element "data".
     """
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"{'img-src data:; ' if pictures else ''}"
         "base-uri 'none'; form-action 'none'"
     )
     return "\n".join(

@@ -22,6 +22,7 @@ from circuit_tracer.workbench.card_readings import reading_of
 from circuit_tracer.workbench.folder_contents import open_cards
 from circuit_tracer.workbench.opening import Opened, open_pair
 from circuit_tracer.workbench.report_folder import (
+    REPORT_HTML,
     REPORT_PAGE,
     check_report_folder,
     remove,
@@ -32,7 +33,7 @@ from circuit_tracer.workbench.token_notes import note_forms
 
 logger = logging.getLogger(__name__)
 
-CONTENTS = (STAGES, GRAPHS, REPORT_PAGE, DISSOCIATION_FILE, MEASUREMENTS_FILE, *FILES)
+CONTENTS = (STAGES, GRAPHS, REPORT_PAGE, REPORT_HTML, DISSOCIATION_FILE, MEASUREMENTS_FILE, *FILES)
 """What the folder of a report may hold."""
 
 

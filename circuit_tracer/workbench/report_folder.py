@@ -12,9 +12,11 @@ from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
+from circuit_tracer.render.report_page import report_page
 from circuit_tracer.workbench.folders import write_texts
+from circuit_tracer.workbench.viewing import is_page, write_text_page
 
-REPORT_PAGE = "report.md"
+REPORT_PAGE, REPORT_HTML = "report.md", "report.html"
 
 
 def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> None:
@@ -45,6 +47,21 @@ def write_report(
     with new_file(folder / file, overwrite=True) as path:
         write_record(report, path)
     return [REPORT_PAGE, file, MEASUREMENTS_FILE, *sorted(drawn)]
+
+
+def is_report(path: Path) -> bool:
+    """Whether a folder holds an experiment's report."""
+    return (path / REPORT_PAGE).is_file() and (path / STAGES).is_dir()
+
+
+def write_report_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
+    """Write a report as one HTML page with its figures, by default report.html in its folder, in
+    place of an earlier one; returns its file."""
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
+    text = (folder / REPORT_PAGE).read_text(encoding="utf-8")
+    final = out or folder / REPORT_HTML
+    again = overwrite or (out is None and is_page(final))
+    return write_text_page(report_page(folder.name, text, drawn), final, overwrite=again)
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:

@@ -97,8 +97,8 @@ def check_graph(path: Path) -> None:
     of_report = path.is_dir() or path.name in (DISSOCIATION_FILE, "report.md")
     if of_report and (folder / DISSOCIATION_FILE).is_file():
         raise UsageError(
-            f"{path} is a report of dissociate, no graph: read {folder / 'report.md'}; "
-            f"`circuit-tracer view {folder / 'graphs'}` shows its graphs, `circuit-tracer compare "
+            f"{path} is a report of dissociate, no graph: `circuit-tracer view {folder}` shows it, "
+            f"`circuit-tracer view {folder / 'graphs'}` its graphs, `circuit-tracer compare "
             f"{folder} OTHER` sets two reports side by side"
         )
 

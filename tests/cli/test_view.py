@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -101,6 +102,18 @@ def test_pins_of_the_viewer_and_supernodes_are_shown(copy: Path, run: Run) -> No
     assert (graph["pins"], graph["groups"]) == ([0], [])
 
 
+def test_a_report_is_a_page_with_its_figures(run: Run) -> None:
+    Path("whole", "stages").mkdir(parents=True)
+    Path("whole", "report.md").write_text("# whole\n\n![Spread](spread.svg)\n")
+    Path("whole", "spread.svg").write_text("<svg/>")
+    outcome = run("view", "whole", "--no-browser")
+    assert outcome.out.strip() == str(Path("whole", "report.html"))
+    page = Path("whole", "report.html").read_text()
+    assert "<h1>whole</h1>" in page
+    assert base64.b64encode(b"<svg/>").decode() in page
+    assert run("view", "whole", "--no-browser").code == 0  # its own page may be made again
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -112,8 +125,9 @@ def test_pins_of_the_viewer_and_supernodes_are_shown(copy: Path, run: Run) -> No
         (["{traces}", "--port", "99999"], 2, "port"),
         (["{graph}/trust.json"], 2, "circuit-tracer view {graph}`"),
         (["report"], 2, "circuit-tracer view report/graphs`"),
+        (["whole", "--pins", "no.json"], 2, "--pins is for graphs"),
         (["report/dissociation.json"], 2, "circuit-tracer compare report OTHER`"),
-        (["{graph}", "report"], 2, "no graph: read report/report.md"),
+        (["{graph}", "report"], 2, "no graph: `circuit-tracer view report`"),
     ],
 )
 def test_what_cannot_be_shown_is_said(
@@ -122,6 +136,8 @@ def test_what_cannot_be_shown_is_said(
     Path("empty").mkdir()
     Path("report").mkdir()
     Path("report", "dissociation.json").write_text("{}")
+    Path("whole", "stages").mkdir(parents=True)
+    Path("whole", "report.md").write_text("# whole\n")
     places = {"graph": str(copy), "traces": str(copy.parent)}
     outcome = run("view", *(one.format(**places) for one in arguments), "--no-browser")
     assert outcome.code == code
