@@ -7,8 +7,6 @@ positions and layers.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
@@ -20,7 +18,7 @@ from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import ListedSources, Sources
 from circuit_tracer.attribution.sweep import Sweep
-from circuit_tracer.models.devices import as_numpy, synchronize
+from circuit_tracer.models.devices import as_numpy, peak_memory, synchronize
 
 USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
@@ -76,7 +74,8 @@ def estimate_walks(sweep: Sweep, n_rows: int, batch_size: int) -> WalkExpectatio
     return WalkExpectation(
         n_tokens=T,
         n_rows=n_rows,
-        megabytes=(_memory(model) + _buffers(model, min(batch_size, n_rows))) / 2**20,
+        megabytes=(peak_memory(model.embeddings.device) + _buffers(model, min(batch_size, n_rows)))
+        / 2**20,
         seconds=n_rows * flops / (EFFICIENCY * _rate(model)),
     )
 
@@ -97,7 +96,7 @@ def estimate(
         n_active=n_features,
         n_rows=n_rows,
         n_edges=n_edges,
-        megabytes=(_memory(model) + buffers + edges) / 2**20,
+        megabytes=(peak_memory(model.embeddings.device) + buffers + edges) / 2**20,
         seconds=seconds,
     )
 
@@ -148,12 +147,3 @@ def _rate(model: LocalReplacementModel) -> float:
         synchronize(like.device)
         count += 1
     return 2 * 512**3 * count / elapsed
-
-
-def _memory(model: LocalReplacementModel) -> float:
-    """Bytes at the highest so far: the model, its pass and the dictionary."""
-    device = model.embeddings.device
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) * (1 if sys.platform == "darwin" else 1024)

@@ -7,6 +7,8 @@ here only: the walk down itself (attribution/sweep.py) reads nothing.
 
 from __future__ import annotations
 
+import resource
+import sys
 from functools import cache
 from typing import Any
 
@@ -54,6 +56,14 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type != "cpu":
         torch.get_device_module(device).synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the highest so far: of a GPU's memory, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:

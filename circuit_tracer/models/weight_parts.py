@@ -39,6 +39,16 @@ class WeightPart:
     outputs_last: bool
     """Whether the parameter is stored (inputs, outputs)."""
 
+    @property
+    def shape(self) -> torch.Size:
+        """Outputs first."""
+        return self._view()[self.rows].shape
+
+    @property
+    def has_rank(self) -> bool:
+        """Whether it is a matrix, and none as long as the vocabulary: its rank takes minutes."""
+        return len(self.shape) == 2 and self.kind != "embedding"
+
     def read(self) -> Tensor:
         """A copy, outputs first."""
         return self._view()[self.rows].clone()

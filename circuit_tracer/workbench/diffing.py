@@ -21,6 +21,7 @@ from circuit_tracer.workbench.calls import AnyModel
 from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
 from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import (
+    REPORT_HTML,
     REPORT_PAGE,
     check_report_folder,
     remove,
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 CONTENTS = (
     STAGES,
+    REPORT_HTML,
     REPORT_PAGE,
     DIFF_FILE,
     MEASUREMENTS_FILE,
@@ -117,7 +119,12 @@ def diff_into(
     logger.info(f"diff: {study.size}")
     if overwrite:
         remove(folder, CONTENTS)
-    report = run.diff(study, folder, on_progress=on_progress)
+    report = run.diff(
+        study,
+        folder,
+        on_progress=on_progress,
+        on_estimate=lambda expected: logger.info(f"diff: {expected}"),
+    )
     on_progress("drawing", 0, 0)
     drawn = figures(report)
     remove(folder, [name for name, _ in FIGURES.values() if name not in drawn])

@@ -27,6 +27,9 @@ Part = Literal["role", "topic", "context"]
 in a context)."""
 HELD_OUT = "held out"
 """Selection and test topics together."""
+LOST = 0.1
+"""Of right answers: fewer are no loss."""
+KEPT = "test topics lost no answers that could be restored"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class BehaviourResult:
         """All topics for a purpose, in one form or in all."""
         wanted = ("role", role, family)
         return next(one for one in self.rows if (one.part, one.role, one.family) == wanted)
+
+    def kept(self, family: str) -> bool:
+        """Whether test topics, in a form, surely lost no answers or fewer than `LOST`."""
+        change = self.row("test", family).change
+        return change.value > -LOST or change.high >= 0
 
 
 def measure(

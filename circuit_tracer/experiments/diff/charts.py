@@ -1,14 +1,16 @@
-"""The figures of steps 1, 5 and 7."""
+"""The figures of steps 1, 5, 6 and 7."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from statistics import median
 from typing import get_args
 
 from circuit_tracer.experiments.diff.directions import Way
 from circuit_tracer.experiments.diff.doses import DoseRow
+from circuit_tracer.experiments.diff.edges import SourceRow
 from circuit_tracer.experiments.diff.features import FeatureRow
 from circuit_tracer.experiments.diff.report import DiffReport
 from circuit_tracer.experiments.diff.spec import Role
@@ -29,6 +31,7 @@ ROLES: dict[Role, Style] = {
     "selection": Style(palette.QUIET, "diamond"),
     "test": Style(palette.POSITIVE, "disc"),
 }
+OF_TOKENS = Style(palette.QUIET, "square")
 CHOSEN, FIRST = Style(palette.POSITIVE, "diamond"), Style(palette.NEGATIVE, "diamond")
 WAYS: dict[Way, str] = {"restore": "tuned model, edited", "induce": "base, edited"}
 NamedEdit = tuple[str, EditRow, tuple[EditRow, ...]]
@@ -135,7 +138,8 @@ def dose_svg(report: DiffReport) -> str | None:
         axis = Axis.covering(values, 0.0, report.loss_limit, report.loss_limit, most_steps=STEPS)
         losses.append(_panel(f"Loss added to text: {name}", lines, axis, report.loss_limit))
         rows: list[NamedEdit] = [(one.name, one, ()) for one in edits if one.way == way]
-        rows += controls.best_tens() if controls and way == "restore" else ()
+        if controls and way == "restore":
+            rows += [(one.words, one.best, one.edits) for one in controls.tens]
         tests.append(list(_edits(rows, name, start)) if rows else [])
     sheet.lines(*right, *losses, across=2, left=40.0)
     for panels in filter(None, tests):
@@ -147,6 +151,43 @@ def dose_svg(report: DiffReport) -> str | None:
         "unedited. Grey: all tens, smallest, median and largest; the matched changed as much."
     )
     return sheet.svg(f"{report.name}: doses")
+
+
+def edges_svg(report: DiffReport) -> str | None:
+    """edges.svg: of each target, which modules and source tokens changed it, and why."""
+    found = report.edges
+    targets = [one for one in found.targets if one.shown] if found is not None else []
+    if found is None or not targets:
+        return None
+    sheet = Sheet(
+        "What changed in the edges into an answer, a feature, a direction",
+        f"Tuned minus base in the target's units, mean over {found.prompts} test prompts. Left: "
+        "changed weights on the base's input; middle: the base's weights on changed input; right: "
+        "what both make together.",
+    )
+    for one in targets:
+        causes = {
+            "Changed weights": [row.parts.by_weights for row in one.shown],
+            "Changed input": [row.parts.input for row in one.shown],
+            "Both together": [row.parts.cross for row in one.shown],
+        }
+        axis = Axis.covering(list(chain(*causes.values())), 0.0, 0.0, 0.05, most_steps=STEPS)
+        panels: list[RowPanel] = []
+        for cause, values in causes.items():
+            rows = [
+                Row(row.name, _bare(value), OF_TOKENS if isinstance(row, SourceRow) else CHOSEN)
+                for row, value in zip(one.shown, values, strict=True)
+            ]
+            rows.insert(0, Row(f"Into {one.name}"))
+            first = not panels
+            panels.append(RowPanel(cause, rows, axis, sign=True, strong=0.0, marks_in_names=first))
+        sheet.rows(*panels, names=170)
+        sheet.y += 10
+    sheet.note(
+        "Diamonds: the modules that changed it most. Squares: what all heads together bring from "
+        "a kind of token; these are the heads once more."
+    )
+    return sheet.svg(f"{report.name}: changed edges")
 
 
 def _curves(doses: Sequence[DoseRow], way: Way, start: Interval, of: str) -> Iterator[Line]:

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
 
 from circuit_tracer.experiments.diff.directions import Candidate
 from circuit_tracer.experiments.diff.doses import TEN, DosesResult, lacks
-from circuit_tracer.experiments.diff.features import CHOSEN, FeaturesResult, screen
+from circuit_tracer.experiments.diff.features import (
+    CHOSEN,
+    OF_CONTRAST,
+    FeaturesResult,
+    in_order,
+    screen,
+)
 from circuit_tracer.experiments.diff.ranking import Ranking, Streams, of_residual, rank
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Progress, Study
@@ -30,7 +37,34 @@ RANDOM, QUICK_RANDOM = 20, 4
 MATCHED, QUICK_MATCHED = 10, 2
 NEAREST = 5
 """Features of the nearest change among which a match is drawn."""
+DECISIVE = ("random", "matched")
+"""Tens that the verdict compares with. Those outside the contrast are beside them: the method does
+not see the contrast, and not every spec has one."""
+OUTSIDE = "matched, outside the contrast's 20"
 SHIFT, CONTRAST = "dense shift", "dense contrast"
+
+
+@dataclass(frozen=True)
+class Tens:
+    """Sets of as many features that were not chosen, all drawn alike."""
+
+    kind: str
+    """"random": of all active features; "matched": of those that changed as much as the chosen;
+    `OUTSIDE`: likewise, and none of the first 20 by the contrast."""
+    edits: tuple[EditRow, ...]
+    over: Interval
+    """Restored by the chosen ten, less by the best of these."""
+
+    @property
+    def best(self) -> EditRow:
+        """The one with the most right answers."""
+        return max(self.edits, key=lambda one: one.right.value)
+
+    @property
+    def words(self) -> str:
+        """ "best of 20 random tens"."""
+        kind, _, more = self.kind.partition(", ")
+        return f"best of {len(self.edits)} {kind} tens" + (f", {more}" if more else "")
 
 
 @dataclass(frozen=True)
@@ -39,39 +73,27 @@ class ControlsResult:
 
     edits: tuple[EditRow, ...]
     """The dense shift and contrast, a random dictionary through the same selection."""
-    random: tuple[EditRow, ...]
-    """Tens drawn from all active features."""
-    matched: tuple[EditRow, ...]
-    """Tens whose features changed as much as the chosen ones."""
-    over_random: Interval
-    """Restored by the ten, less by the best random ten."""
-    over_matched: Interval
+    tens: tuple[Tens, ...]
 
-    def best_tens(self) -> Iterator[tuple[str, EditRow, tuple[EditRow, ...]]]:
-        """The best of the random and of the matched tens, named, and all of them."""
-        for kind, tens in (("random", self.random), ("matched", self.matched)):
-            if tens:
-                best = max(tens, key=lambda one: one.right.value)
-                yield f"best of {len(tens)} {kind} tens", best, tens
+    @property
+    def decisive(self) -> list[Tens]:
+        """Those that the verdict compares with."""
+        return [one for one in self.tens if one.kind in DECISIVE]
 
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[ControlsResult, list[Row]]:
     """Sizes and tests of all."""
     ranking = earlier.once(of_residual, study)
     chosen = earlier.of(FeaturesResult).chosen(ranking)
-    generator = np.random.default_rng(study.settings.seed + 70)
-    n_random, n_matched = RANDOM, MATCHED
-    if study.settings.quick:
-        n_random, n_matched = QUICK_RANDOM, QUICK_MATCHED
-    tens = {f"random ten {i + 1}": random_ten(ranking, chosen, generator) for i in range(n_random)}
-    tens |= {
-        f"matched ten {i + 1}": matched_ten(ranking, chosen, generator) for i in range(n_matched)
-    }
     given = [*_dense(ranking), *_of_random_dictionary(study, ranking)]
+    drawn = draw_tens(study, ranking, chosen)
     testing = Testing(study, ranking)
-    wanted = [*given, *(ranking.candidate(*one) for one in tens.items())]
-    tested = testing.tested("restore", wanted, progress)
-    random, matched = tested[len(given) : -n_matched], tested[-n_matched:]
+    named = [
+        ranking.candidate(f"{kind} ten {i}", picked)
+        for kind, tens in drawn.items()
+        for i, picked in enumerate(tens, start=1)
+    ]
+    tested = testing.tested("restore", [*given, *named], progress)
     edit = earlier.of(DosesResult).edit(TEN, "restore")
     assert edit is not None
     the_ten = [ranking.candidate(TEN, chosen)]
@@ -87,28 +109,46 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
 
         return testing.main.draws.figure(shares)
 
+    of_tens = iter(tested[len(given) :])
+    parts = {kind: list(islice(of_tens, len(tens))) for kind, tens in drawn.items()}
     result = ControlsResult(
         edits=tuple(one.row for one in tested[: len(given)]),
-        random=tuple(one.row for one in random),
-        matched=tuple(one.row for one in matched),
-        over_random=over(random),
-        over_matched=over(matched),
+        tens=tuple(
+            Tens(kind, tuple(one.row for one in part), over(part)) for kind, part in parts.items()
+        ),
     )
     return result, [row for one in tested for row in one.measurements]
 
 
-def random_ten(ranking: Ranking, chosen: Ints, generator: np.random.Generator) -> Ints:
-    """Numbers, of all features that are active in either model and were not chosen."""
+def draw_tens(study: Study, ranking: Ranking, chosen: Ints) -> dict[str, list[Ints]]:
+    """By kind of control, the numbers of each ten."""
+    n_random, n_matched = RANDOM, MATCHED
+    if study.settings.quick:
+        n_random, n_matched = QUICK_RANDOM, QUICK_MATCHED
+    generator = np.random.default_rng(study.settings.seed + 70)
     active = np.flatnonzero(np.maximum(ranking.base, ranking.tuned) > 0)
     free = np.setdiff1d(active, chosen)
-    return generator.choice(free, min(CHOSEN, len(free)), replace=False)
+    size = min(CHOSEN, len(free))
+    found = {
+        "random": [generator.choice(free, size, replace=False) for _ in range(n_random)],
+        "matched": [matched_ten(ranking, chosen, generator) for _ in range(n_matched)],
+    }
+    if study.spec.contrast is not None:
+        first = in_order(np.abs(ranking.toward - ranking.away))[:OF_CONTRAST]
+        found[OUTSIDE] = [
+            matched_ten(ranking, chosen, generator, without=first) for _ in range(n_matched)
+        ]
+    return {kind: tens for kind, tens in found.items() if len(tens[0])}
 
 
-def matched_ten(ranking: Ranking, chosen: Ints, generator: np.random.Generator) -> Ints:
-    """For each chosen feature another whose activation changed about as much."""
+def matched_ten(
+    ranking: Ranking, chosen: Ints, generator: np.random.Generator, without: Ints | None = None
+) -> Ints:
+    """For each chosen feature another whose activation changed about as much, and none of some."""
     change = np.abs(ranking.change)
     is_free = change > 0
     is_free[chosen] = False
+    is_free[[] if without is None else without] = False
     drawn: list[int] = []
     for one in chosen:
         free = np.flatnonzero(is_free)
@@ -166,17 +206,16 @@ HEADING = "7. Controls"
 def tables(found: ControlsResult) -> Iterator[Table]:
     """Dense and random directions; the ranges of the random and the matched tens."""
     edits = table_of(HEADING, found.edits, COLUMNS, CELLS)
-    tens = (_range("random", found.random), _range("matched", found.matched))
-    over = (found.over_random, found.over_matched)
-    random, matched = (with_interval(one, percent=True, sign=True) for one in over)
-    note = (
-        f"The chosen ten restore {random} more than the best of the random tens, and {matched} "
-        "more than the best matched."
+    tens = (_range(one.kind, one.edits) for one in found.tens)
+    more = (
+        f"{with_interval(one.over, percent=True, sign=True)} more than the {one.words}"
+        for one in found.tens
     )
+    note = f"The chosen ten restore {'; '.join(more)}."
     yield replace(edits, rows=(*edits.rows, *tens), note=note)
 
 
-def _range(name: str, given: Sequence[EditRow]) -> tuple[str, ...]:
+def _range(kind: str, given: Sequence[EditRow]) -> tuple[str, ...]:
     """The lowest to the highest of some tens."""
 
     def ends(column: str) -> str:
@@ -187,7 +226,9 @@ def _range(name: str, given: Sequence[EditRow]) -> tuple[str, ...]:
         return f"{written(min(values), form)} to {written(max(values), form)}"
 
     _, *figures = CELLS.split()
-    return (f"restore: {len(given)} {name} tens", *map(ends, figures))
+    name, _, more = kind.partition(", ")
+    words = f"restore: {len(given)} {name} tens" + (f", {more}" if more else "")
+    return (words, *map(ends, figures))
 
 
 STEP = Step("controls", ControlsResult, measure, tables, lacks=lacks)

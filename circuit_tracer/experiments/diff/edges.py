@@ -11,7 +11,7 @@ Shapes: n prompts, G kinds of source tokens.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -27,17 +27,14 @@ from circuit_tracer.experiments.diff.shift import ShiftResult, contrast
 from circuit_tracer.experiments.diff.step import Earlier, Step, of_ask
 from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
-from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.passes import Ask, source_kinds
 from circuit_tracer.experiments.kit.statistics import means_by, share
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats
-from circuit_tracer.models import Model
 from circuit_tracer.models.devices import on_device
 
 ANSWER = "wrong - right"
-START, OTHERS = "BOS", "the rest"
-"""Source tokens: what stands before the prompt, and words that differ between prompts."""
 PARTS = ("weights", "pattern_weights", "input", "cross")
 """Of a change, as `ModuleChange` has them."""
 MOST_MODULES, BRIEFLY = 6, 3
@@ -60,7 +57,12 @@ class Parts:
     @property
     def change(self) -> float:
         """Tuned minus base."""
-        return self.weights + self.pattern_weights + self.input + self.cross
+        return self.by_weights + self.input + self.cross
+
+    @property
+    def by_weights(self) -> float:
+        """Changed weights of any kind on the base's input."""
+        return self.weights + self.pattern_weights
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,13 @@ class TargetEdges:
     weights_miss: float
     """As `miss`, all the way down."""
 
+    @property
+    def shown(self) -> list[ModuleRow | SourceRow]:
+        """The modules that changed most, then what all heads bring from tokens."""
+        strongest = sorted(self.modules, key=lambda row: -abs(row.parts.change))[:MOST_MODULES]
+        changed = [row for row in strongest if row.parts.change]
+        return [*changed, *self.sources] if changed else []
+
     def weights_of(self, kind: str) -> Interval:
         """The share of one kind in all layers; 0 where none of it changed."""
         of_kind = (one.share for one in self.weights if (one.kind, one.layer) == (kind, None))
@@ -156,9 +165,9 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[EdgesRe
     targets: list[DirectionTarget | None] = [None, *directions(study, earlier)]
     for number, target in enumerate(targets):
         split = Split(study, asks, target)
-        for done, ask in enumerate(asks):
+        for done in range(len(asks)):
             progress(number * len(asks) + done, len(targets) * len(asks))
-            split.add(done, (ask.minus, ask.plus) if target is None else target)
+            split.add(done)
         found.append(split.figures())
         rows += split.rows()
     return EdgesResult(prompts=len(asks), targets=tuple(found)), rows
@@ -171,7 +180,8 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
     """
     layer = earlier.of(ShiftResult).most_alike.layer
     dictionary = study.residual
-    if dictionary is not None and (rows := earlier.of(FeaturesResult).rows):
+    rows = earlier.of(FeaturesResult).rows if earlier.has(FeaturesResult) else ()
+    if dictionary is not None and rows:
         layer = rows[0].layer
         yield of_feature(dictionary, layer, rows[0].feature)
     if (turned := contrast(study)) is not None:
@@ -181,18 +191,6 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
         yield bare(name, layer, vector.to(study.base.torch_dtype))
 
 
-def source_kinds(model: Model, asks: Sequence[Ask]) -> list[tuple[str, ...]]:
-    """What each token of each prompt is: a word that all prompts have, the start, or another."""
-    texts = [[model.token_text(one).strip() for one in ask.ids] for ask in asks]
-    count = Counter(text for one in texts for text in set(one))
-    found = []
-    for ask, words in zip(asks, texts, strict=True):
-        first = model.zeroed_positions(list(ask.ids))
-        shared = [text if count[text] == len(asks) else OTHERS for text in words]
-        found.append((*([START] * first), *shared[first:]))
-    return found
-
-
 class Split:
     """The change of one target, taken apart on every prompt."""
 
@@ -200,7 +198,7 @@ class Split:
         """`target` is None for the answer."""
         self._study, self._asks, n = study, asks, len(asks)
         self.name = ANSWER if target is None else target.name
-        self._layer = None if target is None else target.layer
+        self._target = target
         self._kinds = source_kinds(study.base, asks)
         self._items = np.unique([ask.item for ask in asks], return_inverse=True)[1]
         self._draws = study.bootstrap(int(self._items.max()) + 1, 60)
@@ -212,9 +210,10 @@ class Split:
         self._weights: dict[tuple[str, int], Floats] = defaultdict(lambda: np.zeros(n))
         """(n,) by kind and layer, what these changed weights made of it, all the way down."""
 
-    def add(self, row: int, value: tuple[int, int] | DirectionTarget) -> None:
+    def add(self, row: int) -> None:
         """Take one prompt's change apart."""
-        models, ids = (self._study.base, self._study.tuned), self._asks[row].ids
+        models, ask = (self._study.base, self._study.tuned), self._asks[row]
+        ids, value = ask.ids, self._target or (ask.minus, ask.plus)
         split = compare_edges(*models, ids, value)
         for side in SIDES:
             self._values[side][row] = getattr(split, side)
@@ -256,7 +255,7 @@ class Split:
         heads = self._of("head").mean(0)
         return TargetEdges(
             name=self.name,
-            layer=self._layer,
+            layer=None if self._target is None else self._target.layer,
             base=self._mean(self._values["base"]),
             tuned=self._mean(self._values["tuned"]),
             change=self._mean(self._change),
@@ -331,13 +330,9 @@ def tables(found: EdgesResult) -> Iterator[Table]:
 
 
 def _places(one: TargetEdges) -> Table:
-    """The modules that changed most, then what all heads bring from tokens."""
-    strongest = sorted(one.modules, key=lambda row: -abs(row.parts.change))[:MOST_MODULES]
-    changed = [row for row in strongest if row.parts.change]
     columns = ("from", "change", "V, O or MLP", "Q, K", "input", "cross")
     cells = " ".join(("name", *(f"parts.{part}:+.2" for part in ("change", *PARTS))))
-    rows = [*changed, *one.sources] if changed else []
-    return table_of(HEADING, rows, columns, cells, title=f"Into {one.name}")
+    return table_of(HEADING, one.shown, columns, cells, title=f"Into {one.name}")
 
 
 def brief(found: EdgesResult) -> Iterator[Table]:

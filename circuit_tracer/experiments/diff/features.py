@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from circuit_tracer.experiments.diff.behaviour import KEPT, BehaviourResult
 from circuit_tracer.experiments.diff.directions import Trials, unit
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step, answer_rows
@@ -97,13 +98,13 @@ class FeaturesResult:
 
 
 def lacks(study: Study, earlier: Earlier) -> str:
-    """A residual dictionary is needed."""
-    if study.residual is not None:
-        return ""
-    return (
-        "no sparse autoencoder of the base's residual stream was given; train one with "
-        "`transcoders train`, `reads` and `writes` resid"
-    )
+    """A residual dictionary is needed, and something to restore."""
+    if study.residual is None:
+        return (
+            "no sparse autoencoder of the base's residual stream was given; train one with "
+            "`transcoders train`, `reads` and `writes` resid"
+        )
+    return KEPT if earlier.of(BehaviourResult).kept(study.spec.main.name) else ""
 
 
 class Screening(NamedTuple):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from circuit_tracer.experiments.diff.charts import dose_svg, features_svg, spread_svg
+from circuit_tracer.experiments.diff.charts import (
+    dose_svg,
+    edges_svg,
+    features_svg,
+    spread_svg,
+)
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport, tables
 from circuit_tracer.experiments.kit.page import (
     finding_blocks,
@@ -17,6 +22,7 @@ from circuit_tracer.experiments.kit.tables import cell
 FIGURES: dict[str, tuple[str, Callable[[DiffReport], str | None]]] = {
     "1": ("spread.svg", spread_svg),
     "5": ("features.svg", features_svg),
+    "6": ("edges.svg", edges_svg),
     "7": ("dose.svg", dose_svg),
 }
 """By the step's number in the report: its figure's file and what draws it (None: nothing to)."""

@@ -223,17 +223,23 @@ def _of_layer(dictionary: Dictionary, i: int, given: Streams) -> Iterator[Tensor
     ends = torch.tensor(EXTREMES, dtype=low.dtype, device=low.device)
     ranges = torch.stack([torch.quantile(one, ends, dim=0) for one in in_base])
     yield ranges[:, 1].amax(0) - ranges[:, 0].amin(0)
-    yield _telling(low, high, in_base, [tuned, texts[1]])
+    yield telling(in_base, [tuned, texts[1]])
 
 
-def _telling(
-    low: Float[Tensor, "F"],
-    high: Float[Tensor, "F"],
-    base: Sequence[Float[Tensor, "_n F"]],
-    tuned: Sequence[Float[Tensor, "_n F"]],
+def telling(
+    base: Sequence[Float[Tensor, "_n F"]], tuned: Sequence[Float[Tensor, "_n F"]]
 ) -> Float[Tensor, "F"]:
-    """Share of places on their model's side of the middle, contexts alike and models alike."""
-    sign, middle = (high - low).sign(), (high + low) / 2
-    below = torch.stack([((one - middle) * sign < 0).double().mean(0) for one in base]).mean(0)
-    above = torch.stack([((one - middle) * sign > 0).double().mean(0) for one in tuned]).mean(0)
-    return ((below + above) / 2).to(low)
+    """Share of places on their model's side of the threshold that tells most of them; contexts
+    count alike, and both models."""
+    values = torch.cat([*base, *tuned])
+    weights = torch.cat(
+        [
+            torch.full((len(one),), sign / len(side) / len(one), dtype=torch.float64)
+            for sign, side in ((-1, base), (1, tuned))
+            for one in side
+        ]
+    ).to(values.device)
+    ordered, order = values.sort(dim=0)
+    below = weights[order].cumsum(0)  # tuned less base at or below each value
+    below[:-1][ordered[1:] == ordered[:-1]] = 0  # no threshold lies between equal values
+    return ((1 + below.abs().amax(0)) / 2).to(values)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Any
 
+from circuit_tracer.experiments.diff.estimate import Estimate, expected
 from circuit_tracer.experiments.diff.report import STEPS, DiffReport
 from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import Study
@@ -37,8 +38,12 @@ def diff(
     folder: Path,
     *,
     on_progress: OnProgress = lambda stage, done, total: None,
+    on_estimate: Callable[[Estimate], None] = lambda expected: None,
 ) -> DiffReport:
     """Run or finish a comparison in its report folder; writes stages and measurements.
+
+    `on_estimate` gets what it will take before anything is measured, and nothing from a run that
+    goes on.
 
     Raises OutputError where the folder holds another comparison, PromptError for items that the
     tokenizer cannot write, UsageError for models that do not compare.
@@ -50,6 +55,9 @@ def diff(
     results: dict[str, Any] = {}
     measurements: list[Row] = []
     with few_threads(study.base):
+        if not store.folder.is_dir():
+            on_progress("estimating", 0, 0)
+            on_estimate(expected(study))
         for step in STEPS:
             if lack := step.lacks(study, earlier):
                 notes.append(f"{step.name}: {lack}")

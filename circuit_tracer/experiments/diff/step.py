@@ -34,6 +34,10 @@ class Earlier:
         """A step's result by its type; LookupError where that was not measured."""
         return cast(Result, self._by_kind[kind])
 
+    def has(self, kind: type[Any]) -> bool:
+        """Whether a step's result is there."""
+        return kind in self._by_kind
+
     def once(self, make: Callable[[Study], Result], study: Study) -> Result:
         """What is made of the study when the first step asks for it."""
         if make not in self._made:

@@ -61,7 +61,7 @@ def _edits(report: DiffReport) -> Iterator[tuple[str, EditRow]]:
     if report.doses is not None:
         yield from _shown(report.doses.edits)
     if report.controls is not None:
-        yield from ((name, best) for name, best, _ in report.controls.best_tens())
+        yield from ((one.words, one.best) for one in report.controls.tens)
         yield from _shown(report.controls.edits)
 
 

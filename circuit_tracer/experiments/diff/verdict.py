@@ -42,7 +42,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal
 
-from circuit_tracer.experiments.diff.behaviour import BehaviourResult
+from circuit_tracer.experiments.diff.behaviour import KEPT, LOST, BehaviourResult
 from circuit_tracer.experiments.diff.controls import ControlsResult
 from circuit_tracer.experiments.diff.doses import INDUCING, TEN
 from circuit_tracer.experiments.diff.features import FeatureRow
@@ -56,7 +56,6 @@ from circuit_tracer.render.numbers import whole_percent, with_interval
 
 UNCHANGED, SAME_LOSS = 0.02, 0.02
 COHERENT, LOST_TEXT = 0.75, 0.5
-LOST = 0.1
 
 
 def judge(report: DiffReport) -> Verdict:
@@ -131,7 +130,7 @@ Carrier = Literal[
     "nothing to restore", "model identity", "persona", "unclear", "read-outs", "nothing found"
 ]
 HEADLINES: dict[Carrier, str] = {
-    "nothing to restore": "no persona: test topics lost no answers that could be restored",
+    "nothing to restore": f"no persona: {KEPT}",
     "model identity": "no persona: {feature} only says which of the two models this is",
     "persona": "a persona that the base knew carries it: {feature}",
     "unclear": "features restore the answers, but no persona was shown",
@@ -143,17 +142,17 @@ HEADLINES: dict[Carrier, str] = {
 def judge_persona(report: DiffReport) -> tuple[str, tuple[Finding, ...]]:
     """What goes into the headline, and the findings; nothing where features were not tested."""
     features, doses, controls = report.features, report.doses, report.controls
+    kept = HEADLINES["nothing to restore"], (Finding("restored", "no", KEPT),)
+    if report.behaviour is not None and report.behaviour.kept(report.main):
+        return kept
     if features is None or doses is None or controls is None:
         return "", ()
     ten, one = doses.edit(TEN, "restore"), doses.edit(INDUCING, "induce")
     if ten is None or one is None:
         return "", ()
+    if not math.isfinite(ten.share.value):
+        return kept
     leading = features.row(*one.features[0])
-    answers = report.behaviour
-    kept = answers is not None and answers.row("test", report.main).change.value > -LOST
-    if kept or not math.isfinite(ten.share.value):
-        sentence = HEADLINES["nothing to restore"].removeprefix("no persona: ")
-        return HEADLINES["nothing to restore"], (Finding("restored", "no", sentence),)
     rules = (*_on_edits(ten, one, controls), _known(leading))
     constant = next((row for row in features.rows if row.chosen and is_constant(row)), None)
     carrier, findings, named = _carrier(rules, constant, doses.patched_share), [*rules], leading
@@ -185,10 +184,13 @@ def is_constant(row: FeatureRow) -> bool:
 
 def _on_edits(ten: EditRow, one: EditRow, controls: ControlsResult) -> tuple[Finding, ...]:
     """Restored by the ten, above controls, induced by the one."""
-    over = (controls.over_random, controls.over_matched)
+    over = [each.over for each in controls.decisive]
     surely, likely = min(each.low for each in over) > 0, min(each.value for each in over) > 0
     restored, induced = shares(ten.share, one.share)
-    more = [with_interval(each, percent=True, sign=True) for each in over]
+    more = (
+        f"{with_interval(each.over, percent=True, sign=True)} more than the {each.words}"
+        for each in controls.decisive
+    )
     losses = signed(ten.loss, one.loss)
     return (
         Finding(
@@ -200,8 +202,7 @@ def _on_edits(ten: EditRow, one: EditRow, controls: ControlsResult) -> tuple[Fin
         Finding(
             "controls",
             "yes" if surely else "unclear" if likely else "no",
-            f"that is {more[0]} more than the best of {len(controls.random)} random tens and "
-            f"{more[1]} more than the best of {len(controls.matched)} matched in change",
+            f"that is {' and '.join(more)}",
         ),
         Finding(
             "induced",

@@ -7,7 +7,7 @@ Models of many layers are looked at in bands of layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -105,15 +105,15 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereRe
     """All groups of weights in which something changed, both ways."""
     asks, by_item = study.located, Shares(study, study.located, 20)
     base, tuned = weight_parts(study.base), weight_parts(study.tuned)
-    stored = parse_dtype(study.tuned.weights_dtype)
-    moved = [_moved(*pair, stored) for pair in zip(base, tuned, strict=True)]
-    groups = [one for one in _groups(study) if any(m.squares for m in moved if one.has(m.part))]
+    moved = [_moved(study, *pair) for pair in zip(base, tuned, strict=True)]
+    changed = [one for one in moved if one.squares]
+    found = [one for one in groups(study) if one.among(m.part for m in changed)]
     right = {side: by_item.right(contrasts(study.model(side), asks)) for side in SIDES}
     draws, lost = by_item.draws, right["base"] - right["tuned"]
     table = []
     rows: list[Row] = []
-    for done, group in enumerate(groups):
-        progress(done, len(groups))
+    for done, group in enumerate(found):
+        progress(done, len(found))
         with exchanged(tuned, base, group.has):
             back = contrasts(study.tuned, asks)
         with exchanged(base, tuned, group.has):
@@ -138,7 +138,6 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereRe
                 induced=share(draws, right["base"] - right_alone, lost),
             )
         )
-    changed = [one for one in moved if one.squares]
     ranked = [one for one in moved if one.rank is not None]
     result = WhereResult(
         prompts=len(asks),
@@ -164,6 +163,10 @@ class _Group(NamedTuple):
         in_layers = self.layers is None or (part.layer is not None and first <= part.layer <= last)
         return in_layers and self.kind in ("", part.kind)
 
+    def among(self, parts: Iterable[WeightPart]) -> bool:
+        """Whether any of the parts is."""
+        return any(map(self.has, parts))
+
     @property
     def name(self) -> str:
         """Of its measurements."""
@@ -171,7 +174,7 @@ class _Group(NamedTuple):
         return f"exchanged {self.kind or 'all'}, layers {layers}"
 
 
-def _groups(study: Study) -> Iterator[_Group]:
+def groups(study: Study) -> Iterator[_Group]:
     """Kinds over all layers, layers, kinds by half and by layer."""
     n_layers = study.base.n_layers
     most = QUICK_BANDS if study.settings.quick else BANDS
@@ -200,13 +203,22 @@ class _Moved(NamedTuple):
     full_rank: int
 
 
-def _moved(base: WeightPart, tuned: WeightPart, stored: torch.dtype) -> _Moved:
+def _moved(study: Study, base: WeightPart, tuned: WeightPart) -> _Moved:
     before, after = base.read(), tuned.read()
     squares, own = (float(one.double().square().sum()) for one in (after.double() - before, before))
-    # An embedding is as long as the vocabulary: its rank would take minutes.
-    is_ranked = before.ndim == 2 and squares > 0 and base.kind != "embedding"
-    rank = numerical_rank(before, after, stored) if is_ranked else None
+    rank = rank_of_change(study, base, tuned) if base.has_rank and squares else None
     return _Moved(base, squares, own, rank, min(before.shape))
+
+
+def changed_parts(study: Study) -> list[tuple[WeightPart, WeightPart]]:
+    """Those of both models that are not equal."""
+    pairs = zip(weight_parts(study.base), weight_parts(study.tuned), strict=True)
+    return [(one, other) for one, other in pairs if not torch.equal(one.read(), other.read())]
+
+
+def rank_of_change(study: Study, base: WeightPart, tuned: WeightPart) -> int:
+    """Above what rounding alone would make."""
+    return numerical_rank(base.read(), tuned.read(), parse_dtype(study.tuned.weights_dtype))
 
 
 HEADING = "2. Where the change sits"

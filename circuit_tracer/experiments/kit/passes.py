@@ -5,6 +5,7 @@ Shapes: B rows, T tokens, L layers, d model width, V vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
@@ -27,6 +28,8 @@ EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""
 Module = tuple[Place, int]
 """A module of the model: what it is, and its layer."""
+START, OTHERS = "BOS", "the rest"
+"""Kinds of tokens: what stands before the prompt, and words that differ between prompts."""
 F = TypeVar("F", bound=Family)
 T = TypeVar("T")
 
@@ -157,6 +160,18 @@ def leads(
     """Of `plus` over `minus` at the ends of some rows."""
     plus, minus = logits.gather(1, _answers(asks, rows, logits)).unbind(1)
     return plus - minus
+
+
+def source_kinds(model: Model, asks: Sequence[Ask]) -> list[tuple[str, ...]]:
+    """What each token of each prompt is: a word that all prompts have, the start, or another."""
+    texts = [[model.token_text(one).strip() for one in ask.ids] for ask in asks]
+    count = Counter(text for one in texts for text in set(one))
+    found = []
+    for ask, words in zip(asks, texts, strict=True):
+        first = model.zeroed_positions(list(ask.ids))
+        shared = [text if count[text] == len(asks) else OTHERS for text in words]
+        found.append((*([START] * first), *shared[first:]))
+    return found
 
 
 class Decisions(NamedTuple):

@@ -85,8 +85,9 @@ def test_a_false_claim_is_to_be_answered_with_the_other_word(study: Study) -> No
 
 def test_two_copies_of_one_model_differ_in_nothing(tmp_path: Path) -> None:
     report = diff(small_study(tmp_path, *tiny_pair()), tmp_path / "o")
-    headline = "no change was found: both models answer alike and have the same weights"
-    assert report.verdict.headline == headline
+    no_change, no_persona = report.verdict.headline.split("; ")
+    assert no_change == "no change was found: both models answer alike and have the same weights"
+    assert no_persona == "no persona: test topics lost no answers that could be restored"
     assert report.behaviour is not None
     assert {one.change.value for one in report.behaviour.rows} == {0.0}
     assert report.behaviour.loss_change.value == 0

@@ -12,7 +12,7 @@ from circuit_tracer.experiments.diff import edges, features, shift
 from circuit_tracer.experiments.diff.edges import EdgesResult
 from circuit_tracer.experiments.diff.study import SIDES, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
-from circuit_tracer.experiments.kit.passes import contrasts, streams_at
+from circuit_tracer.experiments.kit.passes import OTHERS, contrasts, streams_at
 from circuit_tracer.models.devices import as_floats
 from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
 from tests.tiny import residual_dictionary
@@ -70,7 +70,7 @@ def test_values_are_the_models_own_and_parts_sum_to_their_change(
         assert modules == pytest.approx(change, abs=1e-5)
         heads = sum(row.parts.change for row in target.modules if row.module == "head")
         assert sum(row.parts.change for row in target.sources) == pytest.approx(heads)
-        assert {row.token for row in target.sources} > {"BOS", "is", "the", edges.OTHERS}
+        assert {row.token for row in target.sources} > {"BOS", "is", "the", OTHERS}
         own = [row for row in rows if str(row["name"]).startswith(f"{target.name}: ")]
         for of_weights in (False, True):
             parts = [row["value"] for row in own if (": weights, " in row["name"]) == of_weights]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from circuit_tracer.experiments.diff import controls, doses, features
+from circuit_tracer.experiments.diff import behaviour, controls, doses, features
 from circuit_tracer.experiments.diff.directions import Trials, choose_sizes, unit
+from circuit_tracer.experiments.diff.estimate import Estimate
 from circuit_tracer.experiments.diff.page import report_markdown
 from circuit_tracer.experiments.diff.ranking import (
     Ranking,
@@ -209,10 +212,17 @@ def test_controls_are_drawn_from_features_that_were_not_chosen(
     study: Study, ranking: Ranking
 ) -> None:
     chosen = measured(study, features.STEP)[0].chosen(ranking)
-    for draw in (controls.random_ten, controls.matched_ten):
-        drawn = draw(ranking, chosen, np.random.default_rng(0))
-        assert len(set(drawn.tolist())) == len(drawn) > 0
-        assert not {*drawn.tolist()} & {*chosen.tolist()}
+    drawn = controls.draw_tens(study, ranking, chosen)
+    assert set(drawn) == {"random", "matched", controls.OUTSIDE}
+    for ten in chain(*drawn.values()):
+        assert len(set(ten.tolist())) == len(ten) > 0
+        assert not {*ten.tolist()} & {*chosen.tolist()}
+    contrast = np.abs(ranking.toward - ranking.away)
+    first = {*np.argsort(-contrast, kind="stable")[: features.OF_CONTRAST].tolist()}
+    assert any(first & {*ten.tolist()} for ten in drawn["matched"])
+    assert not any(first & {*ten.tolist()} for ten in drawn[controls.OUTSIDE])
+    bare = replace(study, spec=replace(study.spec, contrast=None))
+    assert set(controls.draw_tens(bare, ranking, chosen)) == {"random", "matched"}
 
 
 def test_a_random_dictionary_is_as_active_as_the_one_it_stands_beside(ranking: Ranking) -> None:
@@ -252,8 +262,17 @@ def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_strea
     assert found == pytest.approx(leads(ends, asks), abs=1e-8)
 
 
-def test_a_whole_run_is_stored_and_read_back(study: Study, tmp_path: Path) -> None:
-    report = diff(study, tmp_path)
+def test_a_whole_run_is_stored_and_read_back(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(behaviour.BehaviourResult, "kept", lambda found, family: False)
+    told: list[Estimate] = []
+    report = diff(study, tmp_path, on_estimate=told.append)
+    (estimate,) = told
+    assert estimate.seconds > 0
+    assert estimate.memory > 0
+    passed = pq.read_table(tmp_path / "measurements.parquet").num_rows
+    assert passed / 10 < estimate.rows < 10 * passed
     assert report.features is not None
     assert report.doses is not None
     assert report.controls is not None
@@ -269,13 +288,15 @@ def test_a_whole_run_is_stored_and_read_back(study: Study, tmp_path: Path) -> No
     inducing = report.doses.edit("one that induces most", "induce")
     assert inducing is not None
     assert report.features.row(*inducing.features[0]).chosen
-    assert len(report.controls.random) == controls.QUICK_RANDOM
-    assert len(report.controls.matched) == controls.QUICK_MATCHED
+    counts = {one.kind: len(one.edits) for one in report.controls.tens}
+    assert counts["random"] == controls.QUICK_RANDOM
+    assert counts["matched"] == counts[controls.OUTSIDE] == controls.QUICK_MATCHED
     assert {one.size for one in report.doses.doses} == {*doses.QUICK_DOSES}
     # Killed before the controls: what they need of the features is made again, with their results.
     (tmp_path / "stages" / "controls.json").unlink()
     labels = {report.features.dictionary: lambda places: [f"{i}/{j}" for i, j in places]}
-    again = diff(replace(study, labels=labels), tmp_path)
+    again = diff(replace(study, labels=labels), tmp_path, on_estimate=told.append)
+    assert told == [estimate]  # what goes on was told before
     assert again.features is not None
     assert plain(again.controls) == plain(report.controls)
     assert all(one.place == f"L{one.label}" for one in again.features.rows)
@@ -290,7 +311,10 @@ def test_two_copies_of_one_model_have_nothing_to_restore(study: Study, tmp_path:
     report = diff(same, tmp_path / "o")
     assert report.doses is None
     assert "persona carries" not in report.verdict.headline
-    assert any("no feature is more or less active" in note for note in report.notes)
+    assert report.features is None
+    assert [note.partition(":")[0] for note in report.notes if behaviour.KEPT in note] == [
+        "features", "doses", "controls",
+    ]  # fmt: skip
 
 
 def test_without_a_residual_dictionary_the_steps_say_what_they_need(tmp_path: Path) -> None:

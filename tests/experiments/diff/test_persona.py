@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.experiments.diff.controls import ControlsResult
+from circuit_tracer.experiments.diff.controls import OUTSIDE, ControlsResult, Tens
 from circuit_tracer.experiments.diff.directions import Way
 from circuit_tracer.experiments.diff.doses import DosesResult
 from circuit_tracer.experiments.diff.features import FeatureRow, FeaturesResult
@@ -74,8 +74,9 @@ def report(
         patched=about(0.3),
         patched_share=about(patched),
     )
-    random = (edit("random ten 1", "restore", about(0.05)),)
-    controls = ControlsResult((), random, random, about(over, width), about(over, width))
+    drawn = (edit("random ten 1", "restore", about(0.05)),)
+    tens = [Tens(kind, drawn, about(over, width)) for kind in ("random", "matched")]
+    controls = ControlsResult((), (*tens, Tens(OUTSIDE, drawn, about(-1.0))))
     features = FeaturesResult("sae", (1,), 100, 2.0, (feature(**changes),), in_contrast=1)
     return DiffReport(
         name="n",

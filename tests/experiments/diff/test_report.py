@@ -12,6 +12,13 @@ from circuit_tracer.experiments.diff import terminal
 from circuit_tracer.experiments.diff.behaviour import AnswerRow, BehaviourResult, Part
 from circuit_tracer.experiments.diff.directions import Way
 from circuit_tracer.experiments.diff.doses import DoseRow
+from circuit_tracer.experiments.diff.edges import (
+    EdgesResult,
+    ModuleRow,
+    Parts,
+    SourceRow,
+    TargetEdges,
+)
 from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
 from circuit_tracer.experiments.diff.report import DiffReport, tables
 from circuit_tracer.render.terminal import as_text
@@ -52,6 +59,28 @@ def full_report() -> DiffReport:
         behaviour=BehaviourResult(tuple(rows), about(0.8), about(0.7), *losses, collateral=()),
         features=replace(given.features, rows=(first, replace(other, by_screening=2))),
         doses=replace(given.doses, doses=doses),
+        edges=EdgesResult(4, (changed_edges(),)),
+    )
+
+
+def changed_edges() -> TargetEdges:
+    """Two modules and one kind of source token."""
+    shares = dict.fromkeys(("values_output", "queries_keys", "mlps", "elsewhere", "input", "cross"))
+    return TargetEdges(
+        name="wrong - right",
+        layer=None,
+        base=about(-3.0),
+        tuned=about(2.0),
+        change=about(5.0),
+        **{name: about(0.2) for name in shares},
+        miss=1e-7,
+        modules=(
+            ModuleRow("head", 1, 0, Parts(1.5, 0.25, 1.0, -0.5)),
+            ModuleRow("mlp", 2, -1, Parts(0.0, 0.0, 3.0, 0.0)),
+        ),
+        sources=(SourceRow("BOS", Parts(1.5, 0.25, 1.0, -0.5)),),
+        weights=(),
+        weights_miss=1e-7,
     )
 
 
@@ -77,11 +106,17 @@ def test_figures_have_the_numbers_of_the_tables(drawn: dict[str, str]) -> None:
     assert "ten, size of the edit 2: 40 %" in dose
     assert not any("size of the edit 4" in one for one in dose)
     assert any(one.startswith("best of 1 random tens: 80 %") for one in dose)
+    edges = titles(drawn["edges.svg"])
+    assert {"L1.H0: +1.75", "L1.H0: +1.00", "L1.H0: −0.50", "L2 mlp: +3.00"} <= {*edges}
+    assert "heads, from BOS: +1.75" in edges
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:
-    nothing = replace(full_report(), behaviour=None, features=None, doses=None, controls=None)
+    whole = full_report()
+    nothing = replace(whole, behaviour=None, features=None, doses=None, edges=None, controls=None)
     assert figures(nothing) == {}
+    unchanged = replace(changed_edges(), modules=(), sources=())
+    assert "edges.svg" not in figures(replace(whole, edges=EdgesResult(4, (unchanged,))))
 
 
 def test_every_table_of_the_page_has_a_heading_of_its_own(drawn: dict[str, str]) -> None:
