@@ -185,7 +185,7 @@ def edges_svg(report: DiffReport) -> str | None:
         sheet.y += 10
     sheet.note(
         "Diamonds: the modules that changed it most. Squares: what all heads together bring from "
-        "a kind of token; these are the heads once more."
+        "a kind of token, the same heads otherwise summed."
     )
     return sheet.svg(f"{report.name}: changed edges")
 

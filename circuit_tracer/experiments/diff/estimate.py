@@ -86,10 +86,10 @@ def expected(study: Study) -> Estimate:
 def _work(study: Study, exchanges: int) -> _Work:
     """Rows of all steps; weights are exchanged so many times, both ways."""
     settings, main = study.settings, study.some_asks
-    selection, test, held = len(main("selection")), len(main("test")), len(study.held_out())
+    selection, test, others = len(main("selection")), len(main("test")), len(study.held_out())
     in_forms, kept = len(main("test", families=study.spec.families)), len(study.collateral)
     texts, located, fits = len(study.texts), len(study.located), len(study.dictionaries)
-    prompts = 2 * (len(study.asks) + kept) + 8 * held + 2 * (exchanges + 1) * located
+    prompts = 2 * (len(study.asks) + kept) + 8 * others + 2 * (exchanges + 1) * located
     documents, splits = 4 * texts, len(study.split) * (1 + (study.spec.contrast is not None))
     prompts, documents = prompts + 4 * fits * located, documents + 6 * fits * texts
     if study.residual is None:
