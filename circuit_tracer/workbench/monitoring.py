@@ -22,6 +22,7 @@ from circuit_tracer.batch.shards import WHOLE, Work
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.kit.places import SPLITS, compiled
 from circuit_tracer.experiments.steps.monitor import terminal
 from circuit_tracer.experiments.steps.monitor.figures import figures, limits_of
 from circuit_tracer.experiments.steps.monitor.measure import Measures
@@ -33,7 +34,6 @@ from circuit_tracer.experiments.steps.monitor.results import (
     Thresholds,
 )
 from circuit_tracer.experiments.steps.monitor.verdict import check_labels, judged
-from circuit_tracer.experiments.steps.transcript import SPLITS, compiled
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.versions import versions

@@ -1,6 +1,6 @@
 """Many prompts in few passes: prompts of equal length share one, each row with edits of its own.
 
-Shapes: B rows, T tokens, L layers, d model width, V vocabulary.
+Shapes: B rows, n texts, T tokens, L layers, d model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -133,7 +133,21 @@ def end_logits(
     model: Model, asks: Sequence[Ask], rows: Sequence[int], edits: Edits
 ) -> Float[Tensor, "B V"]:
     """At the ends of some rows, from one pass."""
-    ids = token_ids(model, asks, rows)
+    return _ends(model, token_ids(model, asks, rows), edits)
+
+
+@torch.no_grad()
+def text_ends(model: Model, texts: Sequence[Sequence[int]]) -> Float[Tensor, "n V"]:
+    """Logits at the end of each text, given as token ids: as few passes as lengths and memory
+    allow."""
+    found = model.unembedding.new_zeros(len(texts), model.wiring.n_vocabulary)
+    for rows in equally_long(model, texts):
+        ids = torch.tensor([list(texts[row]) for row in rows], device=model.device)
+        found[rows] = _ends(model, ids, Recording())
+    return found
+
+
+def _ends(model: Model, ids: Int[Tensor, "B T"], edits: Edits) -> Float[Tensor, "B V"]:
     last = torch.tensor([ids.shape[1] - 1], device=model.device)
     return model.edited(ids, edits, positions=last)[:, 0]
 

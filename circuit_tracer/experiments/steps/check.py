@@ -5,20 +5,20 @@ is nowhere in the text; in a watched span, in a step, and by the same in both to
 either alone may leave a second copy to fall back on. Later notes are kept, or written again by the
 model. Suppressing attention to a value instead is blind to such copies, and is not done.
 
-Shapes: n texts, T tokens, V vocabulary.
+Shapes: V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, product
+from itertools import product
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.kit.passes import equally_long
+from circuit_tracer.experiments.kit.kinds import of_its_kind
+from circuit_tracer.experiments.kit.passes import text_ends
 from circuit_tracer.experiments.steps.results import Notes, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.shares import Shares
@@ -29,8 +29,6 @@ from circuit_tracer.transcoders.neurons import AnyDictionary
 
 TOP_STEPS = 2
 """Steps that carry most are checked."""
-KIN = 16
-"""Tokens most like a value, as they are read and as they are said, of which one replaces it."""
 SPARE = 8
 """Tokens that rewritten notes may have more than those there were."""
 
@@ -63,7 +61,7 @@ class Checker:
 
     def kept(self, frozen: FrozenTranscript, changes: Sequence[Change]) -> list[Swap]:
         """With all later notes as they were."""
-        ends = self._ends([one.ids for one in changes])
+        ends = self.model.probabilities(text_ends(self.model, [one.ids for one in changes]))
         return [
             self._swap(frozen, one, "kept", end) for one, end in zip(changes, ends, strict=True)
         ]
@@ -77,7 +75,7 @@ class Checker:
             if (ids := self._rewritten(one)) is not None
             and (ids != one.ids or max(one.places) < self.read.first_note)
         ]
-        ends = self._ends([ids for _, ids in written])
+        ends = self.model.probabilities(text_ends(self.model, [ids for _, ids in written]))
         return [
             self._swap(frozen, one, "rewritten", end)
             for (one, _), end in zip(written, ends, strict=True)
@@ -117,34 +115,12 @@ class Checker:
         return tuple(swapped.get(at, one) for at, one in enumerate(self.read.ids))
 
     def _other(self, frozen: FrozenTranscript, token: int) -> int:
-        """Of the tokens most like it, the one likeliest where it is said last; none that is in the
-        text, and no other spelling."""
+        """One of its kind, likely where it is said last and nowhere in the text."""
         if token in self.given:
             return self.given[token]
         place = max(at for at, one in enumerate(frozen.ids) if one == token)
-        text, read = self.model.token_text, self.model.module.get_input_embeddings().weight
-        alike = [
-            torch.cosine_similarity(rows, rows[token][None], dim=1)
-            for rows in (self.model.unembedding, read)
-        ]
-        own = text(token).strip().casefold()
-        fit = (
-            one
-            for one in (alike[0] + alike[1]).argsort(descending=True, stable=True).tolist()
-            if one not in frozen.ids and text(one).strip().casefold() not in ("", own)
-        )
-        kin: list[int] = list(islice(fit, KIN))
-        return kin[int(frozen.logits[max(place - 1, 0)][kin].argmax())]
-
-    @torch.no_grad()
-    def _ends(self, texts: Sequence[Sequence[int]]) -> list[Float[Tensor, "V"]]:
-        """Probabilities after each text."""
-        found: dict[int, Tensor] = {}
-        for rows in equally_long(self.model, texts):
-            ids = torch.tensor([list(texts[row]) for row in rows], device=self.model.device)
-            last = self.model.replaced(ids, None)[:, -1]
-            found |= zip(rows, self.model.probabilities(last), strict=True)
-        return [found[row] for row in range(len(texts))]
+        said = frozen.logits[max(place - 1, 0)]
+        return of_its_kind(self.model, token, said, without=frozen.ids)[0]
 
     def _rewritten(self, change: Change) -> tuple[int, ...] | None:
         """What the model writes after the change, up to the answer; None where it does not get

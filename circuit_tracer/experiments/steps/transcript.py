@@ -6,16 +6,18 @@ lies.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.kit.places import (
+    compiled,
+    first_from,
+    parts_of,
+    token_places,
+)
 from circuit_tracer.models import Model
 from circuit_tracer.models.chat import chat_text
-
-SPLITS = {"sentence": r"[.?!]+(?=\s|$)|\n+", "line": r"\n+"}
-"""What ends a step."""
 
 
 @dataclass(frozen=True)
@@ -75,56 +77,25 @@ def read_transcript(
         lead = prompt if prompt[-1:].isspace() or notes[:1].isspace() else f"{prompt} "
     text = lead + notes.rstrip(" ")
     ids = model.tokenize(text)
-    if not model.tokenizer.is_fast:
-        raise UsageError(
-            f"the tokenizer of {model.identity.name} does not say where its tokens stand; steps "
-            "needs one of the tokenizers library"
-        )
-    encoded = model.tokenizer(
-        text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
-    )
-    places = [_first_letter(text, *place) for place in encoded["offset_mapping"]]
-    places = [-1] * (len(ids) - len(places)) + places
+    places = token_places(model, text, ids, asker="steps")
     first = next((at for at, place in enumerate(places) if place >= len(lead)), len(ids))
-    ends = [match.end() for match in compiled(SPLITS.get(split, split), "split").finditer(text)]
-    ends = sorted({end for end in ends if end > len(lead)} | {len(text)})
     steps: list[Span] = []
-    begun = len(lead)
-    for end in ends:
-        start, stop = (_at(places, place) for place in (begun, end))
-        if start < stop and (words := text[begun:end].strip()):
+    for part in parts_of(text, split, len(lead)):
+        start, stop = (first_from(places, place) for place in part)
+        if start < stop:
+            words = text[slice(*part)].strip()
             steps.append(Span(f"S{len(steps) + 1}", words, start, stop))
-        begun = end
     watched = tuple(_watched(name, one, lead, places) for name, one in (watch or {}).items())
     return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text)
 
 
-def _watched(name: str, expression: str, prompt: str, places: list[int]) -> Span:
-    found = compiled(expression, "watch").search(prompt)
+def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span:
+    found = compiled(looked_for, "watch").search(prompt)
     if found is None or not found[0].strip():
         raise UsageError(
-            f"`watch` {name}={expression} is nowhere in the prompt; give an expression that is"
+            f"`watch` {name}={looked_for} is nowhere in the prompt; give an expression that is"
         )
     group = 1 if found.re.groups and found[1] else 0
-    start, stop = (_at(places, place) for place in found.span())
-    inner = range(*(_at(places, place) for place in found.span(group)))
+    start, stop = (first_from(places, place) for place in found.span())
+    inner = range(*(first_from(places, place) for place in found.span(group)))
     return Span(name, found[0].strip(), start, stop, tuple(inner))
-
-
-def compiled(text: str, parameter: str) -> re.Pattern[str]:
-    """A regular expression. Raises UsageError for what is none."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"`{parameter}` {text} is no regular expression: {error}") from error
-
-
-def _first_letter(text: str, start: int, stop: int) -> int:
-    """Where a token's own text begins: blanks that lead it are no part of what they end."""
-    own = text[start:stop]
-    return start + (len(own) - len(own.lstrip(" ")) if own.strip(" ") else 0)
-
-
-def _at(places: list[int], place: int) -> int:
-    """The first token that begins there or later."""
-    return next((at for at, start in enumerate(places) if start >= place), len(places))

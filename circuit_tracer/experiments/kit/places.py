@@ -1,0 +1,64 @@
+"""Where a prompt's tokens stand in its text, and what its text is parted into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from circuit_tracer.errors import UsageError
+from circuit_tracer.models import Model
+
+SPLITS = {
+    "sentence": r"[.?!]+(?=\s|$)|\n+",
+    "clause": r"[.?!,;:]+(?=\s|$)|\n+",
+    "line": r"\n+",
+}
+"""What ends a part."""
+
+
+def token_places(model: Model, text: str, ids: Sequence[int], *, asker: str) -> list[int]:
+    """For each of a text's tokens the character at which its own text begins; -1 for those that
+    were put before it.
+
+    Blanks that lead a token are no part of what they end. Raises UsageError, for the command
+    `asker`, where the tokenizer does not say.
+    """
+    if not model.tokenizer.is_fast:
+        raise UsageError(
+            f"the tokenizer of {model.identity.name} does not say where its tokens stand; {asker} "
+            "needs one of the tokenizers library"
+        )
+    encoded = model.tokenizer(
+        text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+    )
+    places = [_first_letter(text, *place) for place in encoded["offset_mapping"]]
+    return [-1] * (len(ids) - len(places)) + places
+
+
+def first_from(places: Sequence[int], place: int) -> int:
+    """The first token that begins at a character or later."""
+    return next((at for at, start in enumerate(places) if start >= place), len(places))
+
+
+def parts_of(text: str, split: str, start: int = 0) -> list[tuple[int, int]]:
+    """Where the parts of a text from `start` on begin and end; what is blank is no part.
+
+    `split` is one of `SPLITS` or an expression that ends a part; raises UsageError for none.
+    """
+    found = compiled(SPLITS.get(split, split), "split").finditer(text)
+    ends = sorted({one.end() for one in found if one.end() > start} | {len(text)})
+    return [(a, b) for a, b in pairwise([start, *ends]) if text[a:b].strip()]
+
+
+def compiled(text: str, parameter: str) -> re.Pattern[str]:
+    """A compiled expression; raises UsageError, with the parameter that gave it, for none."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"`{parameter}` {text} is no regular expression: {error}") from error
+
+
+def _first_letter(text: str, start: int, stop: int) -> int:
+    own = text[start:stop]
+    return start + (len(own) - len(own.lstrip(" ")) if own.strip(" ") else 0)
