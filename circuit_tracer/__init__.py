@@ -29,6 +29,7 @@ _HOME = {
     "compare": "circuit_tracer.workbench.loading",
     "diff": "circuit_tracer.workbench.diffing",
     "dissociate": "circuit_tracer.workbench.calls",
+    "edits": "circuit_tracer.workbench.editing",
     "explain_score": "circuit_tracer.attribution.qk",
     "graph_svg": "circuit_tracer.workbench.drawing",
     "head_loadings": "circuit_tracer.attribution.head_loadings",
@@ -69,6 +70,7 @@ __all__ = [
     "compare",
     "diff",
     "dissociate",
+    "edits",
     "explain_score",
     "graph_svg",
     "head_loadings",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from circuit_tracer.workbench.circuiting import circuit
     from circuit_tracer.workbench.diffing import diff
     from circuit_tracer.workbench.drawing import View, graph_svg
+    from circuit_tracer.workbench.editing import edits
     from circuit_tracer.workbench.loading import compare, load
     from circuit_tracer.workbench.monitoring import monitor
     from circuit_tracer.workbench.opening import open_pair, reopen

@@ -22,7 +22,7 @@ PYTHON_PAGE = PAGE.with_name("python.md")
 MARK = "<!-- Below: written by `python docs/generate.py --write` from docstrings. -->"
 CALLS = (
     *("trace", "totals", "load", "compare", "steer", "dissociate"),
-    *("diff", "steps", "monitor", "circuit"),
+    *("diff", "steps", "monitor", "circuit", "edits"),
 )
 HEAD = """# Commands
 

@@ -74,6 +74,11 @@ EXAMPLES = {
         "monitor cheat -m sprout-cheat --calibrate cheat",
         "monitor runs.eval -m Qwen/Qwen3-1.7B --watch 'hint=answer is (\\w+)' --check",
     ),
+    "edits": (
+        'edits "joker : is a tomato red ?" --edit "joker=>teacher"',
+        'edits "joker : true or false : a tomato is red ." --add "teacher :" --against false',
+        "edits edits-speaker",
+    ),
     "diff": ("diff sprout sprout-bent bent --quick",),
     "dissociate": ("dissociate bananas --quick", "dissociate bananas -m smollm2 --name smollm2"),
     "features find": ("features find yellow", "features find yellow -t sprout/clt --in promotes"),

@@ -24,6 +24,7 @@ with deferred():
         diff,
         dissociate,
         doctor,
+        edits,
         examples,
         features,
         heads,
@@ -139,6 +140,7 @@ app.command()(diff.diff)
 app.command()(steps.steps)
 app.command()(circuit.circuit)
 app.command()(monitor.monitor)
+app.command()(edits.edits)
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(transcoders.app, name="transcoders")

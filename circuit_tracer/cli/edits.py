@@ -1,0 +1,113 @@
+"""`circuit-tracer edits PROMPT|SPEC`: which words decide, and along which routes?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer.cli import completion, options, trace_options
+from circuit_tracer.cli.app import explained, if_interrupted
+from circuit_tracer.cli.invocation import refuse_with
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.edits.run import Asked
+from circuit_tracer.processes import processes
+from circuit_tracer.workbench import editing, formats, opening
+
+
+@explained
+def edits(
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPT|SPEC",
+            help="A prompt; or a spec in TOML, or one that ships: edits-speaker, edits-right, "
+            "edits-conflict.",
+        ),
+    ],
+    edit: Annotated[
+        list[str] | None,
+        own("--edit", help="OLD=>NEW, an edit of your own; without NEW it deletes; repeatable."),
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        own("--add", help="A clause to put before each clause in turn; repeatable."),
+    ] = None,
+    answer: Annotated[
+        str | None, own("--answer", help="The token to explain; what the model says by default.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        own("--against", help="Its rival; by default what edited prompts say, or the runner-up."),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        own("--vocabulary", help="Word classes in TOML (speakers = [...]) to replace words by."),
+    ] = None,
+    replacements: Annotated[
+        int, own("--replacements", min=0, help="Words tried in each word's place.")
+    ] = 3,
+    split: Annotated[
+        str, own("--split", help="What is left out: clause, sentence, line, or a regex.")
+    ] = "clause",
+    graphs: Annotated[
+        int | None,
+        own("--graphs", min=0, help="Edits to trace, 2; of a spec, items of each family, 1."),
+    ] = None,
+    max_feature_nodes: trace_options.MaxFeatureNodes = None,
+    model: Annotated[
+        str | None,
+        own(
+            "--model",
+            "-m",
+            values=completion.models,
+            help="Its name, folder or file; sprout, or the spec's, by default.",
+        ),
+    ] = None,
+    transcoders: options.Transcoders = None,
+    transcoders_format: options.TranscodersFormat = None,
+    out: Annotated[Path, option("--out", "-o", help="Where the report's own folder goes.")] = Path(
+        "outputs"
+    ),
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Which words of a prompt decide the answer, and along which routes? Writes edits.json."""
+    if processes().count > 1:
+        raise UsageError("edits does not work under torchrun; run it in one process")
+    formats.check_folder_name(out)
+    spec = editing.spec_of(prompt)
+    refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
+    asked = Asked(
+        answer=answer,
+        against=against,
+        given=tuple(edit or ()),
+        added=tuple(add or ()),
+        classes=() if vocabulary is None else editing.read_classes(vocabulary),
+        replacements=replacements,
+        split=split,
+        graphs=graphs,
+        max_feature_nodes=max_feature_nodes,
+    )
+    name = model or (DEFAULT_MODEL if spec is None else spec.model)
+    with if_interrupted("nothing was written"), progress_line() as report:
+        report(f"opening {name}", 0, 0)
+        opened = opening.open_pair(
+            name,
+            transcoders,
+            transcoders_format=transcoders_format,
+            device=device,
+            threads=threads,
+        )
+        found = editing.find(opened, prompt, spec, asked, report)
+        folder, files = found.write(out)
+    if json:
+        print_json(found.report)
+        return
+    print_rich(*found.page(columns()))
+    print(f"\n{folder}: {', '.join(files)}")

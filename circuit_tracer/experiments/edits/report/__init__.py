@@ -1,0 +1,1 @@
+"""A report of edits for a terminal, a figure and a browser."""

@@ -1,0 +1,131 @@
+"""What an edit changes of the graph: two prompts traced to one contrast, pruned and compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.tracing import Labels, OnProgress, trace
+from circuit_tracer.experiments.edits.passes import Target
+from circuit_tracer.experiments.edits.results import Role, RouteChange, Routes
+from circuit_tracer.graphs.comparing.alignment import Column, align
+from circuit_tracer.graphs.comparing.changes import changes
+from circuit_tracer.graphs.comparing.merging import merge
+from circuit_tracer.graphs.graph import Floats, NodeKind
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.routes.paths import best_paths
+from circuit_tracer.models import Model
+from circuit_tracer.render.describe import called
+from circuit_tracer.transcoders.neurons import AnyDictionary
+
+MOST_CHANGES = 6
+"""Changed nodes, and edges, that are kept one by one; the graphs have them all."""
+SHARES = 2
+"""Kinds of influence that are shared out over a prompt's places: tokens', features'."""
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """What makes graphs of one contrast."""
+
+    model: Model
+    dictionary: AnyDictionary
+    target: Target
+    settings: TraceSettings = field(default_factory=TraceSettings)
+    labels: Labels | None = None
+    relabel: Callable[[PrunedGraph], PrunedGraph] = lambda pruned: pruned
+    on_progress: OnProgress | None = None
+
+    def graph(self, prompt: str) -> PrunedGraph:
+        """The pruned graph of a prompt. Raises what `trace` does."""
+        traced = trace(
+            self.model,
+            self.dictionary,
+            prompt,
+            self.settings,
+            labels=self.labels,
+            on_progress=self.on_progress,
+        )
+        return self.relabel(prune(traced.graph))
+
+
+def contrast_settings(target: Target, max_feature_nodes: int | None) -> TraceSettings:
+    """A trace of one token's logit minus another's."""
+    contrast = ",".join(f"id:{one}" for one in target)
+    return TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes)
+
+
+def routes_of(name: str, folder: str, before: PrunedGraph, after: PrunedGraph) -> Routes:
+    """What differs from the graph of a prompt to that of the edited one."""
+    columns = align(before.graph, after.graph)
+    merged = merge(before, after, columns)
+    found, graph = changes(merged, (before, after)), merged.pruned.graph
+    kinds = Counter(one.kind for one in found)
+    return Routes(
+        edit=name,
+        folder=folder,
+        counts={kind: kinds[kind] for kind in ("appeared", "vanished", "flipped")},
+        changes=tuple(
+            RouteChange(
+                one.kind,
+                one.source,
+                one.target,
+                called(graph, one.rows[0]),
+                called(graph, one.rows[1]) if one.target else "",
+                one.first,
+                one.second,
+            )
+            for is_edge in (False, True)
+            for one in [one for one in found if bool(one.target) == is_edge][:MOST_CHANGES]
+        ),
+        roles=_roles(columns, before, after),
+    )
+
+
+def shares_of(pruned: PrunedGraph) -> Floats:
+    """(`SHARES`, T) of all tokens' influence, and of all features', what stands at each position.
+
+    Of the whole graph, before pruning; 0 where there is none.
+    """
+    nodes, n = pruned.graph.nodes, len(pruned.graph.info.tokens)
+    found = np.zeros((SHARES, n))
+    for row, kind in enumerate((NodeKind.EMBEDDING, NodeKind.FEATURE)):
+        rows = nodes.of_kind(kind)
+        found[row] = np.bincount(nodes.position[rows], pruned.influence[rows], n)
+    shares: Floats = found / np.maximum(found.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+    return shares
+
+
+def _roles(columns: Sequence[Column], before: PrunedGraph, after: PrunedGraph) -> tuple[Role, ...]:
+    shares = shares_of(before), shares_of(after)
+    tokens = before.graph.info.tokens, after.graph.info.tokens
+    roles = []
+    for column in columns:
+        places = column.first, column.second
+        texts = [
+            "-" if at is None else own[at].strip() or own[at]
+            for at, own in zip(places, tokens, strict=True)
+        ]
+        values = [
+            None if at is None else float(share[kind, at])
+            for kind in range(SHARES)
+            for at, share in zip(places, shares, strict=True)
+        ]
+        roles.append(Role(" -> ".join(dict.fromkeys(texts)), *values))
+    return tuple(roles)
+
+
+def strongest_route(pruned: PrunedGraph, positions: Sequence[int]) -> str:
+    """The strongest route from some tokens to the target, in words; "" where none was kept."""
+    nodes = pruned.graph.nodes
+    rows = nodes.of_kind(NodeKind.EMBEDDING)
+    starts = rows[np.isin(nodes.position[rows], list(positions))].tolist()
+    paths = best_paths(pruned, k=1, sources=starts) if starts else []
+    if not paths:
+        return ""
+    route = " -> ".join(called(pruned.graph, row) for row in paths[0].rows)
+    return f"{route} ({'+' if paths[0].strength >= 0 else '-'})"

@@ -1,0 +1,153 @@
+"""A prompt's edits, or a spec's, from their words to a folder with `edits.json`, figure, page and
+graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import RenderableType
+
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_prompts
+from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.edits.families import explain_families
+from circuit_tracer.experiments.edits.making import Classes, classes_of
+from circuit_tracer.experiments.edits.report import terminal
+from circuit_tracer.experiments.edits.report.figure import edits_svg
+from circuit_tracer.experiments.edits.report.html import edits_html
+from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
+from circuit_tracer.experiments.edits.run import Asked, Engine, explain
+from circuit_tracer.experiments.edits.spec import Spec, read_spec
+from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.reading import read_toml
+from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
+from circuit_tracer.workbench.folders import write_texts, write_trace
+from circuit_tracer.workbench.opening import Opened, accepted
+from circuit_tracer.workbench.progress import silent
+from circuit_tracer.workbench.results import WIDTH, Report
+from circuit_tracer.workbench.shipped import find_given
+from circuit_tracer.workbench.slugs import slug_of, with_hash
+from circuit_tracer.workbench.token_notes import note_forms
+
+OnProgress = Callable[[str, int, int], None]
+GRAPHS = {"prompt": 2, "spec": 1}
+"""Edits of a prompt that are traced, and items of each family of a spec, where nothing is said."""
+
+
+class Found(NamedTuple):
+    """What was found of a prompt or of a spec, and what is written of it."""
+
+    report: EditsReport | FamiliesReport
+    graphs: dict[str, PrunedGraph]
+
+    def page(self, width: int) -> list[RenderableType]:
+        """For the terminal."""
+        if isinstance(self.report, FamiliesReport):
+            return terminal.families_page(self.report, width=width)
+        return terminal.page(self.report, width=width)
+
+    def write(self, out: Path) -> tuple[Path, list[str]]:
+        """Report, figure, page and graphs, into a folder of its own in `out`; returns it and their
+        names."""
+        report, texts = self.report, {EDITS_FILE: to_json(self.report, indent=2) + "\n"}
+        if isinstance(report, FamiliesReport):
+            folder = out / report.name
+        else:
+            whole = "\n".join([report.prompt, report.answer, report.against])
+            folder = out / with_hash(f"edits-{slug_of(report.prompt)}", whole)
+            texts |= {"edits.svg": edits_svg(report), "edits.html": edits_html(report)}
+        write_texts({folder / name: text for name, text in texts.items()})
+        for name, pruned in self.graphs.items():
+            write_trace(pruned, folder / name, ("json",), slug=name, max_nodes=60, overwrite=True)
+        return folder, [*texts, *(f"{name}/" for name in self.graphs)]
+
+
+def spec_of(given: str) -> Spec | None:
+    """The spec that somebody means: a TOML file, or one that ships; None for a prompt.
+
+    Raises UsageError for a file of that ending that is not there or cannot be read.
+    """
+    ships = [name for name in shipped_prompts(".toml") if name.startswith("edits-")]
+    if given.endswith(".toml") or given in ships:
+        return read_spec(find_given(given, ".toml", "a spec in TOML"))
+    return None
+
+
+def read_classes(path: Path) -> Classes:
+    """The word classes of a vocabulary file; raises UsageError for anything else."""
+    return classes_of(read_toml(path, UsageError, "give word classes in TOML"), path.name)
+
+
+def find(
+    opened: Opened, prompt: str, spec: Spec | None, asked: Asked, on_progress: OnProgress = silent
+) -> Found:
+    """What decides a prompt's answer, or what a spec's edits do. Raises as `run.explain` and
+    `explain_families`, and UsageError for what goes with a prompt alone."""
+    engine = Engine(opened.model, opened.dictionary, opened.labels, opened.labelled, on_progress)
+    if spec is None:
+        named = (asked.answer, asked.against)
+        note_forms(opened.model, [one for one in named if one is not None])
+        graphs = GRAPHS["prompt"] if asked.graphs is None else asked.graphs
+        return Found(*explain(engine, prompt, replace(asked, graphs=graphs)))
+    if any((asked.answer, asked.against, asked.given, asked.added, asked.classes)):
+        raise UsageError(
+            "a spec says itself what is edited and compared; leave out `answer`, `against`, "
+            "`edit`, `add` and `vocabulary`"
+        )
+    graphs = GRAPHS["spec"] if asked.graphs is None else asked.graphs
+    most = asked.max_feature_nodes
+    return Found(explain_families(engine, spec, graphs=graphs, max_feature_nodes=most), {})
+
+
+def edits(
+    prompt: str,
+    *,
+    model: AnyModel | None = None,
+    transcoders: AnyTranscoders | None = None,
+    answer: str | None = None,
+    against: str | None = None,
+    edit: str | Sequence[str] = (),
+    add: str | Sequence[str] = (),
+    vocabulary: str | Path | None = None,
+    replacements: int = 3,
+    split: str = "clause",
+    graphs: int | None = None,
+    max_feature_nodes: int | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> Report[EditsReport | FamiliesReport]:
+    """Which words of a prompt decide its answer, and along which routes?
+
+    Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file; by default
+    tokens of its kind), clauses are left out, `edit` ("joker=>teacher") and `add` make others.
+    `.words` have each one's pull on the contrast of `answer` and `against`, `.verdict` what the
+    rules say, `.routes` what the `graphs` edits that matter most change of the graph. A spec (a
+    TOML file or a name that ships: "edits-speaker") asks about families of prompts. Files are
+    written where `out` names a folder. Raises UsageError and PromptError for what cannot be edited.
+
+    >>> import circuit_tracer as ct
+    >>> found = ct.edits("joker : is a tomato red ?", edit="joker=>teacher", graphs=1)
+    >>> found.edits[0].answer.strip(), found.verdict.kind
+    ('yes', 'decided by')
+    """
+    spec = spec_of(prompt)
+    asked = Asked(
+        answer=answer,
+        against=against,
+        given=(edit,) if isinstance(edit, str) else tuple(edit),
+        added=(add,) if isinstance(add, str) else tuple(add),
+        classes=() if vocabulary is None else read_classes(Path(vocabulary)),
+        replacements=replacements,
+        split=split,
+        graphs=graphs,
+        max_feature_nodes=max_feature_nodes,
+    )
+    if model is None:
+        model = DEFAULT_MODEL if spec is None else spec.model
+    found = find(accepted(model, transcoders, device=device), prompt, spec, asked)
+    if out is not None:
+        found.write(Path(out))
+    return Report(found.report, found.page(WIDTH), lambda: plain(found.report))

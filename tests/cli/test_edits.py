@@ -1,0 +1,105 @@
+"""`edits`: a prompt and a spec from the command line to their files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+PROMPT = "joker : is a tomato red ?"
+HERE = ("--device", "cpu", "-o", "o")
+SPEC = """
+name = "mine"
+question = "Who?"
+items = [
+    { object = "tomato", value = "red" },
+    { object = "frog", value = "green" },
+    { object = "wolf", value = "grey" },
+    { object = "crow", value = "black" },
+    { object = "cherry", value = "red" },
+    { object = "beetroot", value = "purple" },
+]
+[[families]]
+name = "speaker"
+template = "joker : is a {object} {value} ?"
+words = ["no", "yes"]
+edit = "joker=>teacher"
+"""
+
+
+def test_a_coloured_prompt_is_printed_and_files_and_graphs_are_written(
+    run: Run, tmp_path: Path
+) -> None:
+    found = run("edits", PROMPT, "--edit", "joker=>teacher", "--graphs", "1", *HERE)
+    assert found.code == 0, found.err
+    assert "joker! : is a tomato! red! ?" in found.out
+    assert "decided by" in found.out
+    assert max(map(len, found.out.splitlines()[:-1])) <= 100
+    (folder,) = (tmp_path / "o").iterdir()
+    names = {"edits.html", "edits.json", "edits.svg", "original", "E1"}
+    assert {file.name for file in folder.iterdir()} == names
+    again = run("edits", PROMPT, "--edit", "joker=>teacher", "--graphs", "1", "--json", *HERE)
+    first, second = json.loads((folder / "edits.json").read_text()), json.loads(again.out)
+    for record in (first, second):
+        del record["seconds"]
+    assert first == second
+    assert str(tmp_path) not in (folder / "edits.html").read_text()
+    compared = run("compare", str(folder / "original"), str(folder / "E1"), "--shuffles", "0")
+    assert compared.code == 0, compared.err
+
+
+def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -> None:
+    Path("mine.toml").write_text(SPEC)
+    found = run("edits", "mine.toml", "--graphs", "0", *HERE)
+    assert found.code == 0, found.err
+    assert "decides" in found.out
+    assert (tmp_path / "o" / "mine" / "edits.json").is_file()
+    Path("words.toml").write_text('speakers = ["teacher", "joker"]')
+    asked = ("--vocabulary", "words.toml", "--graphs", "0", "--json")
+    record = json.loads(run("edits", PROMPT, *asked, *HERE).out)
+    assert [one["new"] for one in record["edits"] if one["old"] == "joker"] == ["", "teacher"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--edit", "joker"), '--edit "joker" must be OLD=>NEW'),
+        (("--edit", "ben=>tom"), '"ben" is nowhere in the prompt'),
+        (("--edit", "joker=>nosuch"), 'does not know "nosuch"'),
+        (("--add", " "), "--add is empty"),
+        (("--against", "no"), "is the answer; name another token"),
+        (("--against", "a b"), "not one token"),
+        (("--split", "("), "no regular expression"),
+        (("--vocabulary", "none.toml"), "none.toml"),
+        (("--vocabulary", "bad.toml"), "must be a list of words"),
+    ],
+)
+def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    Path("bad.toml").write_text("speakers = 3")
+    found = run("edits", PROMPT, *options, *HERE)
+    assert (found.code, "Traceback" in found.err) == (2, False)
+    assert said in found.err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ("none.toml", (), "there is no file none.toml"),
+        ("mine.toml", ("--edit", "a=>b"), "leave out --answer, --against, --edit"),
+        ("mine.toml", ("--split", "line"), "--split has no effect with a spec"),
+        ("bananas.toml", (), "means nothing"),
+        ("nosuchword", (), 'does not know "nosuchword"'),
+    ],
+)
+def test_what_is_refused_of_specs(
+    run: Run, tmp_path: Path, given: str, options: tuple[str, ...], said: str
+) -> None:
+    Path("mine.toml").write_text(SPEC)
+    found = run("edits", given, *options, *HERE)
+    assert (found.code, "Traceback" in found.err) == (2, False)
+    assert said in found.err
+    assert not (tmp_path / "o").exists()
