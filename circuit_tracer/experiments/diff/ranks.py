@@ -2,8 +2,9 @@
 
 Weights are stored rounded: the change of a matrix by a product of low rank has full rank once it is
 rounded to bfloat16. Rounding moves each weight by up to half the distance u to its neighbour, an
-error of variance u^2 / 12, and a random (m, n) matrix of deviation s has no singular value above
-about s (sqrt m + sqrt n); what lies below that counts as none.
+error of variance u^2 / 12. A matrix of independent errors has no singular value above about the
+root of the largest sum of variances in a row plus that in a column (Bandeira and van Handel 2016);
+what lies below counts as none. Rows and columns differ: those of large weights are rounded most.
 """
 
 from __future__ import annotations
@@ -30,6 +31,6 @@ def numerical_rank(
         return 0
     sizes = torch.linalg.svdvals(change)
     distance = torch.finfo(stored).eps * 2 ** after.abs().clamp_min(1e-30).log2().floor()
-    error = math.sqrt(float(distance.square().mean()) / 12)
-    floor = SLACK * error * sum(math.sqrt(n) for n in change.shape)
+    variance = distance.square() / 12
+    floor = SLACK * sum(math.sqrt(float(variance.sum(along).max())) for along in (0, 1))
     return int((sizes > max(floor, LEAST * float(sizes[0]))).sum())

@@ -105,6 +105,16 @@ def test_a_low_rank_change_is_found_through_rounding(rank: int, stored: torch.dt
     assert numerical_rank(before, before, stored) == 0
 
 
+def test_rows_of_large_weights_are_rounded_more_and_are_no_rank() -> None:
+    generator = torch.Generator().manual_seed(2)
+    before = torch.randn(192, 96, generator=generator) * 0.02
+    before[:3] *= 100
+    before[:, :2] *= 50
+    up, down = (torch.randn(n, 4, generator=generator) for n in before.shape)
+    after = (before.double() + 1e-3 * (up @ down.T)).float()
+    assert numerical_rank(before, after, torch.float32) == 4
+
+
 def test_a_change_of_full_rank_is_no_rounding() -> None:
     generator = torch.Generator().manual_seed(0)
     before = torch.randn(48, 32, generator=generator)
