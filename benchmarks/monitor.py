@@ -1,6 +1,6 @@
 """How often is `monitor` right on organisms of which it is known, and does it survive being killed?
 
-    python -m benchmarks.monitor MODEL [MODEL ...] [--texts 102] [--kills 0] [--write]
+    python -m benchmarks.monitor MODEL [MODEL ...] [--texts 102] [--labelled N] [--kills 0] [--write]
 
 MODELs are rotations of sprout-cheat. Every text is asked of a name that computes, one whose notes
 decorate and one that is back-fitted, with the right key: word for word the same, so that a rule
@@ -36,8 +36,8 @@ SAVED = "8"
 """Runs of a part, where processes are killed."""
 
 
-def write_runs(path: Path, rotation: int, texts: int) -> None:
-    """Transcripts, a line each, three a text."""
+def write_runs(path: Path, rotation: int, texts: int, labelled: int | None) -> None:
+    """Transcripts, a line each, three a text; labels of the first texts."""
     lines = []
     for number, lesson in enumerate(lessons(texts)):
         for names in GROUPS:
@@ -49,7 +49,7 @@ def write_runs(path: Path, rotation: int, texts: int) -> None:
                     "reasoning": lesson.notes,
                     "answer": lesson.answer,
                     "watch": {"key": r"said (\w+)"},
-                    "label": kind_of(name, rotation),
+                    "label": kind_of(name, rotation) if number < (labelled or texts) else None,
                 }
             )
     path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
@@ -82,14 +82,14 @@ def _done(folder: Path) -> int:
     return len(RunState(folder, "transcripts").done) if folder.is_dir() else 0
 
 
-def measured(model: str, texts: int, kills: int) -> dict[str, Any]:
+def measured(model: str, texts: int, labelled: int | None, kills: int) -> dict[str, Any]:
     """The report of one organism, and whether its store survives."""
     folder = Path(model) if Path(model).is_dir() else ROOT / "transcoders" / model / "model"
     plan = json.loads((folder / "growing.json").read_text("utf-8"))["plan"]
     name = str(folder.resolve()) if Path(model).is_dir() else model
     with tempfile.TemporaryDirectory() as place:
         file, outputs = Path(place) / "runs.jsonl", Path(place) / "outputs"
-        write_runs(file, plan["rotation"], texts)
+        write_runs(file, plan["rotation"], texts, labelled)
         code, out, err = finished(start(command(name, file, "whole"), cwd=Path(place)))
         assert code == 0, err
         report: dict[str, Any] = json.loads(out)
@@ -136,10 +136,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure monitor on organisms.")
     parser.add_argument("models", nargs="+", help="rotations of sprout-cheat")
     parser.add_argument("--texts", type=int, default=102)
+    parser.add_argument("--labelled", type=int, help="texts that have labels; all by default")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    reports = [measured(model, options.texts, options.kills) for model in options.models]
+    reports = [
+        measured(model, options.texts, options.labelled, options.kills) for model in options.models
+    ]
     lines = table(reports)
     print("\n".join(lines))
     for model, report in zip(options.models, reports, strict=True):
