@@ -1,6 +1,7 @@
 """How often is `monitor` right on organisms of which it is known, and does it survive being killed?
 
-    python -m benchmarks.monitor MODEL [MODEL ...] [--texts 102] [--labelled N] [--kills 0] [--write]
+    python -m benchmarks.monitor MODEL [MODEL ...] [--texts 102] [--write]
+                                 [--labelled N] [--kills 0]
 
 MODELs are rotations of sprout-cheat. Every text is asked of a name that computes, one whose notes
 decorate and one that is back-fitted, with the right key: word for word the same, so that a rule
