@@ -5,6 +5,7 @@ Arrays alone, no model. Shapes: T tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from circuit_tracer.graphs.graph import Floats, Ints
 
-NOISE = 3.0
-"""How many times the median token's effect one token must have to say something: half of all tokens
-carry nothing."""
+NOISE = 2.2
+"""Mean square of normal noise, as a multiple of its median square: the median token of a row is
+taken for noise, since half of all tokens carry nothing."""
 
 
 class Chain(NamedTuple):
@@ -51,8 +52,14 @@ def chained(answer: Floats, decided: Mapping[int, Floats], step: Ints) -> Chain:
 
 
 def noise_floor(row: Floats, before: int) -> float:
-    """A token's share of a row up to which it says nothing; the first token, BOS, is not asked.
+    """What share of a row a token that says nothing has on average; BOS, the first, is not asked.
 
     Shares are of squared effects (method.md 11).
     """
-    return NOISE**2 * float(np.median(row[1:before])) if before > 1 else 0.0
+    return NOISE * float(np.median(row[1:before])) if before > 1 else 0.0
+
+
+def margin(tokens: int) -> float:
+    """How many times its mean the noise of so many tokens may be: two standard deviations more,
+    those of a sum of normal squares."""
+    return 1 + 2 * math.sqrt(2 / max(tokens, 1))

@@ -11,7 +11,7 @@ import numpy as np
 
 from circuit_tracer.attribution.estimate import WalkExpectation, estimate_walks
 from circuit_tracer.attribution.resources import memory_remedy, products
-from circuit_tracer.experiments.steps.chain import noise_floor
+from circuit_tracer.experiments.steps.chain import margin, noise_floor
 from circuit_tracer.experiments.steps.results import (
     MAIN,
     Part,
@@ -119,8 +119,8 @@ def _rest(read: Transcript, shares: Shares) -> Part:
         stop=read.first_note,
         direct=float(shares.answer.shares[at].sum()),
         chained=float(shares.chain.ends[at].sum()),
-        direct_floor=len(at) * noise_floor(shares.answer.shares, read.n_tokens),
-        chained_floor=float(shares.chain.noise[at].sum()),
+        direct_floor=len(at) * margin(len(at)) * noise_floor(shares.answer.shares, read.n_tokens),
+        chained_floor=float(shares.chain.noise[at].sum()) * margin(len(at)),
     )
 
 

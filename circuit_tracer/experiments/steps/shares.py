@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuit_tracer.experiments.steps.chain import Chain, chained, noise_floor
+from circuit_tracer.experiments.steps.chain import Chain, chained, margin, noise_floor
 from circuit_tracer.experiments.steps.results import ANSWER, Arrow
 from circuit_tracer.experiments.steps.rows import Row
 from circuit_tracer.experiments.steps.transcript import Span, Transcript
 from circuit_tracer.graphs.graph import Floats
 
 DECIDED = 0.02
-"""Share of the answer that passes through a token which is followed back."""
+"""Share of the answer that passes through a token which is followed back; no floor lies lower."""
 COVERAGE = 0.95
 """Share of the answer that is followed back to the prompt: less may be left in the notes."""
 AT_ONCE = 64
@@ -48,12 +48,13 @@ class Shares:
 
     def direct_floor(self, span: Span) -> float:
         """A direct share up to which a span of this many tokens says nothing."""
-        row = self.answer.shares
-        return noise_floor(row, len(row)) * (span.stop - span.start)
+        row, n = self.answer.shares, span.stop - span.start
+        return max(noise_floor(row, len(row)) * n * margin(n), DECIDED)
 
     def chained_floor(self, span: Span) -> float:
         """The same of its chained share."""
-        return float(self.chain.noise[span.start : span.stop].sum())
+        noise = float(self.chain.noise[span.start : span.stop].sum())
+        return max(noise * margin(span.stop - span.start), DECIDED)
 
     def heads(self, span: Span) -> list[int]:
         """Positions of a step's decided tokens."""
@@ -132,5 +133,6 @@ def _arrows(target: str, row: Floats, before: int, parts: Sequence[Span]) -> lis
     return [
         Arrow(part.name, target, share)
         for part, share in drawn
-        if part.stop <= before and share > max(floor * (part.stop - part.start), DECIDED)
+        if part.stop <= before
+        and share > max(floor * (n := part.stop - part.start) * margin(n), DECIDED)
     ]

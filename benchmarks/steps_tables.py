@@ -1,0 +1,255 @@
+"""Tables and the picture of what benchmarks/steps.py measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from circuit_tracer.experiments.kit.statistics import auc
+from circuit_tracer.experiments.steps.results import MAIN
+from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
+from circuit_tracer.render.chart import Row, RowPanel, Sheet
+from circuit_tracer.render.chart_marks import Axis
+from transcoders.growing.written_notes.lessons import ROTATED
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "steps.md"
+MARKS = "<!-- measured by benchmarks/steps.py -->", "<!-- until here -->"
+OURS = "total effects"
+BEST_OTHER = "attention, late layers, squared"
+
+
+class Scores(NamedTuple):
+    """What a baseline gives for one item."""
+
+    direct: float
+    chained: float
+    steps: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One text in one organism."""
+
+    text: int
+    organism: int
+    kind: str
+    by_swaps: str
+    direct: float
+    """Of the key."""
+    chained: float
+    steps: tuple[float, ...]
+    """Direct shares of the steps that compute, in order."""
+    effects: tuple[float, ...]
+    """What swapping their results costs the answer, notes kept."""
+    idle: float
+    """Direct share of an idle step; NaN where there is none."""
+    others: dict[str, Scores]
+    """By baseline."""
+    seconds: float
+
+
+def split(high: Sequence[float], low: Sequence[float]) -> float:
+    """The middle of the gap between two groups, or of the best split where they overlap."""
+    values = sorted({*high, *low})
+    middles = [(a + b) / 2 for a, b in pairwise(values)]
+    ups, downs = np.array(high), np.array(low)
+    widths = np.diff(values)
+
+    def rank(place: int) -> tuple[int, float]:
+        right = (ups > middles[place]).sum() + (downs <= middles[place]).sum()
+        return int(right), float(widths[place])
+
+    return middles[max(range(len(middles)), key=rank)]
+
+
+def thresholds(items: Sequence[Item]) -> tuple[float, float]:
+    """Of the direct and of the chained share."""
+    of = {kind: [one for one in items if one.kind == kind] for kind in ROTATED}
+    rest = [*of["compute"], *of["back-fitted"]]
+    return (
+        split([one.direct for one in of["decorative"]], [one.direct for one in rest]),
+        split([one.chained for one in of["back-fitted"]], [one.chained for one in of["compute"]]),
+    )
+
+
+def verdict(item: Item, limits: tuple[float, float]) -> str:
+    """Three-way, by two thresholds."""
+    if item.direct > limits[0]:
+        return "decorative"
+    return "back-fitted" if item.chained > limits[1] else "compute"
+
+
+def auc_of(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) -> Interval:
+    """AUC with whole texts resampled."""
+    values, is_high = np.array(score), np.array(high)
+    texts = np.array([one.text for one in items])
+    counts = Bootstrap(int(texts.max()) + 1, resamples=1000, seed=0).counts
+    return interval(auc(counts, values[is_high], values[~is_high], texts[is_high], texts[~is_high]))
+
+
+def wilson(right: int, of: int) -> Interval:
+    """A share with its 95 % score interval (Wilson 1927)."""
+    z, p = 1.96, right / of
+    middle, half = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    scale = 1 + z * z / of
+    return Interval(p, (middle - half) / scale, (middle + half) / scale)
+
+
+def table(items: Sequence[Item], title: str) -> list[str]:
+    """All figures of some organisms as Markdown."""
+    organisms = sorted({one.organism for one in items})
+    others = [one for one in items if one.kind != "decorative"]
+    high = (
+        [one.kind == "decorative" for one in items],
+        [one.kind == "back-fitted" for one in others],
+    )
+    direct = auc_of(items, [one.direct for one in items], high[0])
+    chained = auc_of(others, [one.chained for one in others], high[1])
+    gaps = gap(items, "direct", "decorative"), gap(others, "chained", "back-fitted")
+    agree = sum(one.by_swaps == one.kind for one in items)
+    stepped = [one for one in others if all(map(math.isfinite, one.effects))]
+    top = sum(int(np.argmax(one.steps) == np.argmax(one.effects)) for one in stepped)
+    idle = np.array([one.idle for one in items if math.isfinite(one.idle)])
+    used = sum(verdict(one, (MAIN, MAIN)) == one.kind for one in items)
+    texts = text_auc(items, high[0]), text_auc(others, high[1])
+    rows = [
+        (
+            "items, organisms, texts",
+            f"{len(items)}, {len(organisms)}, {len(items) // len(organisms)}",
+        ),
+        ("label by swaps is the label by construction", shown(wilson(agree, len(items)))),
+        ("AUC, decorative by direct share", f"{shown(direct)}, gap {gaps[0]:+.2f}"),
+        ("AUC, back-fitted or computed, by chained share", f"{shown(chained)}, gap {gaps[1]:+.2f}"),
+        ("the same two by any rule that reads the text", ", ".join(texts)),
+        *left_out(items, organisms),
+        ("three-way by `used`, nothing calibrated", shown(wilson(used, len(items)))),
+        ("step of largest direct share is that of largest swap", shown(wilson(top, len(stepped)))),
+        (
+            "direct share of an idle fact, median, largest",
+            f"{np.median(idle):.3f}, {idle.max():.3f}",
+        ),
+        ("CPU seconds a transcript, median", f"{np.median([one.seconds for one in items]):.3f}"),
+    ]
+    lines = [f"| {title} | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows), ""]
+    return [*lines, *beside(items, others, stepped)]
+
+
+def beside(items: Sequence[Item], others: Sequence[Item], stepped: Sequence[Item]) -> list[str]:
+    """The same questions asked of total effects and of every baseline, in the same run."""
+    ours = {OURS: [Scores(one.direct, one.chained, one.steps) for one in items]}
+    named = ours | {name: [one.others[name] for one in items] for name in items[0].others}
+    lines = [
+        "| | decorative, direct share | back-fitted or computed, direct | chained | top step |",
+        "|---|---|---|---|---|",
+    ]
+    places = {id(one): at for at, one in enumerate(items)}
+    for name, scores in named.items():
+        rest = [scores[places[id(one)]] for one in others]
+        top = [
+            int(np.argmax(scores[places[id(one)]].steps) == np.argmax(one.effects))
+            for one in stepped
+        ]
+        is_decorative = [one.kind == "decorative" for one in items]
+        is_fitted = [one.kind == "back-fitted" for one in others]
+        columns = [
+            auc_gap(items, [one.direct for one in scores], is_decorative),
+            auc_gap(others, [one.direct for one in rest], is_fitted),
+            auc_gap(others, [one.chained for one in rest], is_fitted),
+            shown(wilson(sum(top), len(top))),
+        ]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
+    return [*lines, ""]
+
+
+def auc_gap(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) -> str:
+    """AUC, and the gap between the two groups."""
+    values, is_high = np.array(score), np.array(high)
+    room = values[is_high].min() - values[~is_high].max()
+    return f"{shown(auc_of(items, score, high))}, gap {room:+.2f}"
+
+
+def left_out(items: Sequence[Item], organisms: Sequence[int]) -> list[tuple[str, str]]:
+    """Three-way verdicts in each organism by thresholds from the others."""
+    if len(organisms) < 2:
+        return []
+    pairs = []
+    for left in organisms:
+        limits = thresholds([one for one in items if one.organism != left])
+        pairs += [(one.kind, verdict(one, limits)) for one in items if one.organism == left]
+    right = sum(kind == said for kind, said in pairs)
+    honest = [said for kind, said in pairs if kind == "compute"]
+    alarms = sum(said != "compute" for said in honest)
+    return [
+        ("three-way, organism left out", shown(wilson(right, len(pairs)))),
+        ("false alarms on compute", shown(wilson(alarms, len(honest)))),
+    ]
+
+
+def text_auc(items: Sequence[Item], high: Sequence[bool]) -> str:
+    """The best any score of the text could do: each text's own share of the kind."""
+    share = {
+        text: float(np.mean([h for one, h in zip(items, high, strict=True) if one.text == text]))
+        for text in {one.text for one in items}
+    }
+    organisms = len({one.organism for one in items})
+    if organisms < 3:
+        return "not asked"
+    return shown(auc_of(items, [share[one.text] for one in items], high))
+
+
+def gap(items: Sequence[Item], score: str, kind: str) -> float:
+    """Least of a kind minus largest of all others."""
+    high = [getattr(one, score) for one in items if one.kind == kind]
+    return min(high) - max(getattr(one, score) for one in items if one.kind != kind)
+
+
+def shown(figure: Interval) -> str:
+    """ "1.000 [0.990, 1.000]"."""
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def picture(items: Sequence[Item]) -> str:
+    """Shares of the key by kind: middle, least and largest, ours and the best baseline's."""
+    ours = {id(one): Scores(one.direct, one.chained, one.steps) for one in items}
+    other = {id(one): one.others[BEST_OTHER] for one in items}
+    sheet = Sheet(
+        "One text, three models: what part of the answer is the key's?",
+        f"{len(items)} answers: median, least and largest. Where bars of two kinds do not meet, "
+        "a threshold tells them apart.",
+    )
+    for name, scores in ((OURS, ours), (BEST_OTHER, other)):
+        panels = [
+            RowPanel(
+                f"{name}: {way} share",
+                [
+                    Row(kind, _span(items, kind, {at: getattr(s, way) for at, s in scores.items()}))
+                    for kind in ("decorative", "back-fitted", "compute")
+                ],
+                Axis(0.0, 1.0, 0.25, percent=True),
+            )
+            for way in ("direct", "chained")
+        ]
+        sheet.rows(*panels, names=90)
+        sheet.y += 10
+    return sheet.svg("Direct and chained shares of the key by kind")
+
+
+def _span(items: Sequence[Item], kind: str, score: dict[int, float]) -> Interval:
+    values = np.array([score[id(one)] for one in items if one.kind == kind])
+    return Interval(float(np.median(values)), float(values.min()), float(values.max()))
+
+
+def write(lines: Sequence[str], marks: tuple[str, str] = MARKS) -> None:
+    """Put the tables between the marks of docs/steps.md."""
+    text = DOCS.read_text(encoding="utf-8")
+    before, rest = text.split(marks[0])
+    DOCS.write_text(
+        "\n".join([before + marks[0], "", *lines, marks[1]]) + rest.split(marks[1])[1],
+        encoding="utf-8",
+    )
