@@ -21,12 +21,14 @@ from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, Fa
 from circuit_tracer.experiments.edits.run import Asked, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec
 from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.reading import read_toml
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
 from circuit_tracer.workbench.progress import silent
+from circuit_tracer.workbench.report_folder import remove
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of, with_hash
@@ -50,8 +52,8 @@ class Found(NamedTuple):
         return terminal.page(self.report, width=width)
 
     def write(self, out: Path) -> tuple[Path, list[str]]:
-        """Report, figure, page and graphs, into a folder of its own in `out`; returns it and their
-        names."""
+        """Report, figure, page and graphs, into a folder of its own in `out`, in place of those of
+        an earlier run; returns it and their names."""
         report, texts = self.report, {EDITS_FILE: to_json(self.report, indent=2) + "\n"}
         if isinstance(report, FamiliesReport):
             folder = out / report.name
@@ -59,6 +61,9 @@ class Found(NamedTuple):
             whole = "\n".join([report.prompt, report.answer, report.against])
             folder = out / with_hash(f"edits-{slug_of(report.prompt)}", whole)
             texts |= {"edits.svg": edits_svg(report), "edits.html": edits_html(report)}
+        # Edits are numbered by what was asked for: an earlier run's E1 may be another prompt's.
+        earlier = [one.parent.name for one in folder.glob(f"*/{TRACE_FILE}")]
+        remove(folder, earlier)
         write_texts({folder / name: text for name, text in texts.items()})
         for name, pruned in self.graphs.items():
             write_trace(pruned, folder / name, ("json",), slug=name, max_nodes=60, overwrite=True)

@@ -47,6 +47,9 @@ def test_a_coloured_prompt_is_printed_and_files_and_graphs_are_written(
         del record["seconds"]
     assert first == second
     assert str(tmp_path) not in (folder / "edits.html").read_text()
+    assert run("edits", PROMPT, "--graphs", "1", *HERE).code == 0  # E1 is another edit now
+    assert {file.name for file in folder.iterdir()} == names - {"E1"} | {"E2"}
+    assert run("edits", PROMPT, "--edit", "joker=>teacher", "--graphs", "1", *HERE).code == 0
     compared = run("compare", str(folder / "original"), str(folder / "E1"), "--shuffles", "0")
     assert compared.code == 0, compared.err
 
