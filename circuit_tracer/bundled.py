@@ -40,6 +40,11 @@ def shipped_prompts(ending: str) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
+def shipped_edits() -> list[str]:
+    """Names of the specs of edits that ship."""
+    return [name for name in shipped_prompts(".toml") if name.startswith("edits-")]
+
+
 def bundled_dictionaries(model: str) -> list[str]:
     """Names of the dictionaries that ship with a bundled model."""
     return sorted(p.parent.name for p in (bundled_folder() / model).glob(f"*/{DICTIONARY_FILE}"))

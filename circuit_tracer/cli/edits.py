@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer import bundled
 from circuit_tracer.cli import completion, options, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with
@@ -25,6 +25,7 @@ def edits(
         str,
         typer.Argument(
             metavar="PROMPT|SPEC",
+            autocompletion=completion.offered(bundled.shipped_edits),
             help="A prompt; or a spec in TOML, or one that ships: edits-speaker, edits-right, "
             "edits-conflict.",
         ),
@@ -94,7 +95,7 @@ def edits(
         graphs=graphs,
         max_feature_nodes=max_feature_nodes,
     )
-    name = model or (DEFAULT_MODEL if spec is None else spec.model)
+    name = model or (bundled.DEFAULT_MODEL if spec is None else spec.model)
     with if_interrupted("nothing was written"), progress_line() as report:
         report(f"opening {name}", 0, 0)
         opened = opening.open_pair(

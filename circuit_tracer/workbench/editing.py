@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich.console import RenderableType
 
-from circuit_tracer.bundled import DEFAULT_MODEL, shipped_prompts
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.making import Classes, classes_of
@@ -75,8 +75,7 @@ def spec_of(given: str) -> Spec | None:
 
     Raises UsageError for a file of that ending that is not there or cannot be read.
     """
-    ships = [name for name in shipped_prompts(".toml") if name.startswith("edits-")]
-    if given.endswith(".toml") or given in ships:
+    if given.endswith(".toml") or given in shipped_edits():
         return read_spec(find_given(given, ".toml", "a spec in TOML"))
     return None
 
