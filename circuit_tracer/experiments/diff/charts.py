@@ -144,7 +144,7 @@ def dose_svg(report: DiffReport) -> str | None:
     sheet.lines(*right, *losses, across=2, left=40.0)
     for panels in filter(None, tests):
         sheet.y += 14
-        sheet.rows(*panels, names=160)
+        sheet.rows(*panels, names=255)
     sheet.note(
         "Dashed in the curves: the other model unedited; the loss limit. Below: at the size chosen "
         "on selection topics under the limit; 95 % intervals over items or documents; dashed: "

@@ -40,7 +40,7 @@ NEAREST = 5
 DECISIVE = ("random", "matched")
 """Tens that the verdict compares with. Those outside the contrast are beside them: the method does
 not see the contrast, and not every spec has one."""
-OUTSIDE = "matched, outside the contrast's 20"
+OUTSIDE = "matched, outside contrast"
 SHIFT, CONTRAST = "dense shift", "dense contrast"
 
 
