@@ -120,7 +120,7 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
         edits, texts = tokenised(model, made)
         seconds = a_token * sum(len(one) for one in {*texts})
         if seconds > LONG:
-            logger.info(f"{len({*texts})} edited prompts: about {seconds:.0f} s, then the graphs")
+            logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s, then the graphs")
         engine.on_progress("running edits", 0, 0)
         ends = Ends.of(model, capture.logits[-1], texts)
     target = ends.target(edits, asked.answer, asked.against)
