@@ -1,6 +1,6 @@
 """Draw docs/predicted-measured.svg: predicted against measured indirect effects, before and after.
 
-    python -m benchmarks.jacobian_figure [--before shipped] [--after on-mix] [--prompts 6]
+    python -m benchmarks.jacobian_figure [--before none-1] [--after mix-1] [--prompts 4]
 
 Each point is a pair of an ablated feature and a later node, at its ranks among the pairs of its
 prompt (0 the lowest, 100 the highest): by the prediction across, as measured upwards. A prediction
@@ -115,9 +115,9 @@ def panel(name: str, way: str, found: Pairs) -> str:
 def main() -> None:
     """Measure and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--before", default=SHIPPED)
-    parser.add_argument("--after", default="on-mix")
-    parser.add_argument("--prompts", type=int, default=6)
+    parser.add_argument("--before", default="none-1")
+    parser.add_argument("--after", default="mix-1")
+    parser.add_argument("--prompts", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = open_model("sprout", device="cpu")

@@ -159,7 +159,7 @@ def _final_change(subject: Subject, pushes: Sequence[Push], *, frozen: bool, mlp
         subject.dictionary,
         Plan.of([()] * rows, original.capture.embeddings),
         original=original,
-        end=torch.full((rows,), -1 if mlps == "model" else L - 1, device=model.device),
+        end=torch.full((rows,), L - 1 if mlps == "frozen" else -1, device=model.device),
         freezing=Freezing(
             attention=frozen,
             norms=frozen_norms(model.wiring, original.capture) if frozen else {},
