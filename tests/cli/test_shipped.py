@@ -11,11 +11,13 @@ from circuit_tracer import bundled
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff.spec import read_spec as read_comparison
 from circuit_tracer.experiments.dissociation.spec import read_spec
+from circuit_tracer.experiments.edits.spec import read_spec as read_edits
 from circuit_tracer.workbench.shipped import find_given
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-SPECS = ("bananas", "bananas-smollm2", "bent", "capitals", "opposites", "two-pages",
+EDITS = ("edits-conflict", "edits-right", "edits-speaker")
+SPECS = ("bananas", "bananas-smollm2", "bent", "capitals", *EDITS, "opposites", "two-pages",
          "wrong-capitals")  # fmt: skip
 
 
@@ -24,8 +26,10 @@ def test_a_spec_by_its_bare_name(name: str) -> None:
     path = find_given(name, ".toml", "a spec")
     assert path == find_given(f"{name}.toml", ".toml", "a spec")
     assert path == ROOT / "prompts" / f"{name}.toml"
-    read = read_comparison if name in ("bent", "wrong-capitals") else read_spec
-    assert len(read(path).items) >= 20
+    readers = dict.fromkeys(EDITS, read_edits) | dict.fromkeys(
+        ("bent", "wrong-capitals"), read_comparison
+    )
+    assert len(readers.get(name, read_spec)(path).items) >= 20
 
 
 def test_what_lies_here_goes_first() -> None:
