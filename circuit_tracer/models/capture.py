@@ -24,15 +24,8 @@ from circuit_tracer.models.wiring import Wiring
 Replacement = Callable[[int, Tensor], Tensor]
 """(layer, what a dictionary reads there (B, T, d)) -> what it writes there instead (B, T, d)."""
 
-PlaceInLayer = Literal[
-    "attention_norm",
-    "attention_output",
-    "attention",
-    "attention_post_norm",
-    "mlp_norm",
-    "mlp",
-    "mlp_post_norm",
-]
+_InAttention = Literal["attention_norm", "attention_output", "attention", "attention_post_norm"]
+PlaceInLayer = Literal[_InAttention, "mlp_norm", "mlp", "mlp_post_norm"]
 """Modules of a decoder layer, in the order they run; "attention_output" is the projection of what
 the heads fetched."""
 Place = Literal["embedding", PlaceInLayer, "layer", "final_norm"]
