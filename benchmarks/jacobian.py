@@ -4,9 +4,9 @@
 
 Trains the sets that are missing (benchmarks/jacobian_sets.py) and measures each on the shipped
 prompts (benchmarks/jacobian_measures.py), paired with the same training without the term; figures
-of every prompt are kept in `outputs/jacobian/` and not measured twice. Settings were chosen on seed
-1 and the prompts 1, 4, 7, ...; `--write` puts the tables, over all prompts that every set was
-measured on, into benchmarks/jacobian.md.
+of every prompt are kept in `outputs/jacobian/` and not measured twice. Settings are those of the
+recipe, none was chosen on these prompts; `--write` puts the tables, over all prompts that every set
+was measured on, into benchmarks/jacobian.md.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target, node_na
 from circuit_tracer.graphs.named_tokens import check_explains_logits
 from circuit_tracer.interventions.engine import Effects, intervene
 from circuit_tracer.interventions.linear import LinearFeatures
-from circuit_tracer.interventions.original import run_again
+from circuit_tracer.interventions.original import Original, run_again
 from circuit_tracer.interventions.prediction import change_shares, predict
 from circuit_tracer.interventions.responding import ReplacedFeatures, RespondingFeatures
 from circuit_tracer.interventions.selection import change_of, rows_named, share_of
@@ -237,15 +237,10 @@ def ablate(
         )
 
     measured = {mode: run(mode) for mode in modes}
-    predicted: dict[Mode, Effects] = {}
-    replaced: dict[Mode, Effects] = {}
     respond = [mode for mode in modes if mode != "direct" and dictionary.kind != "sae"]
-    if respond:
-        linear = LinearFeatures.of(graph, original)
-        predicted = {mode: run(mode, linear) for mode in respond}
-    if isinstance(dictionary, Dictionary):
-        whole = ReplacedFeatures(dictionary, original)
-        replaced = {mode: run(mode, whole) for mode in respond}
+    linear, whole = _responding(dictionary, graph, original) if respond else (None, None)
+    predicted = {mode: run(mode, linear) for mode in respond}
+    replaced = {mode: run(mode, whole) for mode in respond if whole is not None}
     shares = change_shares(graph, (item.shares or {} for item in items))
     prediction = predict(graph, shares, targets_only=True)
     baseline = next(iter(measured.values()))
@@ -266,6 +261,16 @@ def ablate(
             for i, item in enumerate(items)
         ),
     )
+
+
+def _responding(
+    dictionary: AnyDictionary, graph: Graph, original: Original
+) -> tuple[LinearFeatures, ReplacedFeatures | None]:
+    """The graph's features in the MLPs' place, and the whole dictionary where neurons are none."""
+    linear = LinearFeatures.of(graph, original)
+    if not isinstance(dictionary, Dictionary):
+        return linear, None
+    return linear, ReplacedFeatures(dictionary, original)
 
 
 def _note_double_writes(model: Model, modes: Sequence[Mode]) -> None:
