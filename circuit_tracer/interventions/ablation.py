@@ -17,7 +17,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -29,7 +29,7 @@ from circuit_tracer.graphs.named_tokens import check_explains_logits
 from circuit_tracer.interventions.engine import Effects, intervene
 from circuit_tracer.interventions.linear import LinearFeatures
 from circuit_tracer.interventions.original import Original, run_again
-from circuit_tracer.interventions.prediction import change_shares, predict
+from circuit_tracer.interventions.prediction import Prediction, change_shares, predict
 from circuit_tracer.interventions.responding import ReplacedFeatures, RespondingFeatures
 from circuit_tracer.interventions.selection import change_of, rows_named, share_of
 from circuit_tracer.interventions.spec import (
@@ -236,30 +236,51 @@ def ablate(
             responding=responding,
         )
 
-    measured = {mode: run(mode) for mode in modes}
     respond = [mode for mode in modes if mode != "direct" and dictionary.kind != "sae"]
     linear, whole = _responding(dictionary, graph, original) if respond else (None, None)
-    predicted = {mode: run(mode, linear) for mode in respond}
-    replaced = {mode: run(mode, whole) for mode in respond if whole is not None}
+    runs = _Runs(
+        measured={mode: run(mode) for mode in modes},
+        predicted={mode: run(mode, linear) for mode in respond},
+        replaced={mode: run(mode, whole) for mode in respond if whole is not None},
+    )
     shares = change_shares(graph, (item.shares or {} for item in items))
     prediction = predict(graph, shares, targets_only=True)
-    baseline = next(iter(measured.values()))
+    (before, *_) = next(iter(runs.measured.values())).baseline
     return Ablation(
         targets=targets,
-        probabilities=_of_targets(model.probabilities(baseline.baseline)[0], targets),
-        top=model.token_text(int(baseline.baseline[0].argmax())),
+        probabilities=_of_targets(model.probabilities(before), targets),
+        top=model.token_text(int(before.argmax())),
         rows=tuple(
-            AblationRow(
-                name=item.name,
-                label=item.label,
-                predicted_direct=_predicted(item, prediction.direct[:, i]),
-                predicted_total=_predicted(item, prediction.total[:, i]),
-                predicted={m: _moved(one, i, targets) for m, one in predicted.items()},
-                replaced={m: _moved(one, i, targets) for m, one in replaced.items()},
-                measured={m: _measured(model, one, i, targets) for m, one in measured.items()},
-            )
-            for i, item in enumerate(items)
+            _row(model, runs, prediction, targets, number, item)
+            for number, item in enumerate(items)
         ),
+    )
+
+
+class _Runs(NamedTuple):
+    """Effects of all items by mode."""
+
+    measured: dict[Mode, Effects]
+    predicted: dict[Mode, Effects]
+    replaced: dict[Mode, Effects]
+
+
+def _row(
+    model: Model,
+    runs: _Runs,
+    prediction: Prediction,
+    targets: tuple[Target, ...],
+    number: int,
+    item: Item,
+) -> AblationRow:
+    return AblationRow(
+        name=item.name,
+        label=item.label,
+        predicted_direct=_predicted(item, prediction.direct[:, number]),
+        predicted_total=_predicted(item, prediction.total[:, number]),
+        predicted={m: _moved(one, number, targets) for m, one in runs.predicted.items()},
+        replaced={m: _moved(one, number, targets) for m, one in runs.replaced.items()},
+        measured={m: _measured(model, one, number, targets) for m, one in runs.measured.items()},
     )
 
 
