@@ -12,8 +12,7 @@ from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.circuit import run, terminal
-from circuit_tracer.experiments.circuit.reference import ABLATIONS
+from circuit_tracer.experiments.circuit import results, run, terminal
 from circuit_tracer.processes import processes
 from circuit_tracer.workbench import circuiting, formats, opening
 
@@ -38,11 +37,11 @@ def circuit(
     ] = None,
     basis: Annotated[
         str,
-        own("--basis", values=lambda: run.BASES, help="What the circuit is made of."),
+        own("--basis", values=lambda: results.BASES, help="What the circuit is made of."),
     ] = "neurons+attention",
     ablation: Annotated[
         str,
-        own("--ablation", values=lambda: ABLATIONS, help="What the rest is set to."),
+        own("--ablation", values=lambda: results.ABLATIONS, help="What the rest is set to."),
     ] = "mean",
     reference: Annotated[
         Path | None,
@@ -60,7 +59,7 @@ def circuit(
     ] = None,
     by: Annotated[
         str,
-        own("--by", values=lambda: list(run.RANKINGS), help="How components are first ranked."),
+        own("--by", values=lambda: results.BYS, help="How components are first ranked."),
     ] = "gradient",
     random: Annotated[
         int, own("--random", min=1, help="Random sets of its size to compare with.")

@@ -14,7 +14,7 @@ from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.edits.run import Asked
+from circuit_tracer.experiments.edits import run
 from circuit_tracer.processes import processes
 from circuit_tracer.workbench import editing, formats, opening
 
@@ -84,7 +84,7 @@ def edits(
     formats.check_folder_name(out)
     spec = editing.spec_of(prompt)
     refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
-    asked = Asked(
+    asked = run.Asked(
         answer=answer,
         against=against,
         given=tuple(edit or ()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from circuit_tracer.attribution.head_ways import head_parts
 from circuit_tracer.attribution.qk import explain_score
 from circuit_tracer.attribution.reopening import prompt_ids
 from circuit_tracer.batch.results import Traced
-from circuit_tracer.batch.tracing import Tracer, plan, trace_group
+from circuit_tracer.batch.tracing import Tracer, plan, prompt_length, trace_group
 from circuit_tracer.experiments.trust.passes import Subject, responses
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
@@ -72,7 +72,7 @@ def test_a_run_of_prompts_of_many_lengths_gives_the_same_graphs(rope: str) -> No
     found = case(rope)
     prompts = [PROMPT, f"{PROMPT} yes", "the lemon is yellow", PROMPT.replace("banana", "sky")]
     tracer = Tracer(found.model, found.dictionary, SETTINGS)
-    planned = plan(tracer, entries(prompt_file(prompts)))
+    planned = plan(entries(prompt_file(prompts)), partial(prompt_length, tracer))
     graphs = {
         traced.entry.prompt: traced.graph
         for group in planned.groups

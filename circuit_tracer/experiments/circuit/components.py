@@ -173,7 +173,7 @@ class Means(ComponentPass):
         super().__init__(components)
         self.sums = torch.zeros(len(components), device=components.model.device)
         self.count = 0
-        self.real = torch.zeros(0, 0, dtype=torch.bool)
+        self.real = torch.zeros(0, 0, dtype=torch.bool, device="cpu")
 
     def start(self, real: Tensor) -> None:
         """Of the next pass, which of its places count (B, T)."""
@@ -189,7 +189,7 @@ class Recorded(ComponentPass):
 
     def __init__(self, components: Components) -> None:
         super().__init__(components)
-        self.kept: list[Tensor] = [torch.zeros(0)] * len(components.blocks)
+        self.kept: list[Tensor] = [torch.zeros(0, device="cpu")] * len(components.blocks)
 
     def change(self, block: Block, activation: Tensor) -> None:
         """Nothing."""

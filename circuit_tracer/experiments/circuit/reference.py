@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -14,10 +13,9 @@ from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.errors import PromptError, UsageError, one_of
 from circuit_tracer.experiments.circuit.components import Components, Means, Recorded
 from circuit_tracer.experiments.circuit.judging import Asked, Reference
+from circuit_tracer.experiments.circuit.results import ABLATIONS, Ablation
 from circuit_tracer.transcoders.rows import RowReader, check_known
 
-Ablation = Literal["mean", "zero", "resample"]
-ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 BUNDLED_TEXT = "bent-text.txt"
 """Ordinary text in the bundled models' own English."""
 ROW_LENGTH, ROWS_AT_ONCE, MOST_TOKENS = 64, 16, 20_000

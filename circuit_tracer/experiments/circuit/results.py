@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from circuit_tracer.graphs.graph import Identity
 
 CIRCUIT_FILE = "circuit.json"
+Basis = Literal["features", "neurons", "features+attention", "neurons+attention"]
+BASES: tuple[Basis, ...] = get_args(Basis)
+Ablation = Literal["mean", "zero", "resample"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+By = Literal["gradient", "influence", "total"]
+BYS: tuple[By, ...] = get_args(By)
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,6 @@ class CircuitReport:
     dictionary: Identity
     seconds: float
     """CPU time of the search."""
-    notes: tuple[str, ...] = field(default=())
 
     def of_kind(self, kind: str) -> int:
         """How many components are of a kind."""

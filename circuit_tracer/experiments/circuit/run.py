@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -19,15 +18,20 @@ from circuit_tracer.experiments.circuit.components import Block, Components
 from circuit_tracer.experiments.circuit.graphs import by_influence, by_total
 from circuit_tracer.experiments.circuit.judging import Asked, Judge, Level
 from circuit_tracer.experiments.circuit.reference import reference_of
-from circuit_tracer.experiments.circuit.results import CircuitReport, Component, PromptKept
+from circuit_tracer.experiments.circuit.results import (
+    BASES,
+    BYS,
+    By,
+    CircuitReport,
+    Component,
+    PromptKept,
+)
 from circuit_tracer.experiments.circuit.search import Found, OnProgress, search
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer
 
-Basis = Literal["features", "neurons", "features+attention", "neurons+attention"]
-BASES: tuple[Basis, ...] = get_args(Basis)
 Ranking = Callable[[Components, Sequence[Asked]], Float[Tensor, "N"]]
-RANKINGS: dict[str, Ranking | None] = {
+RANKINGS: dict[By, Ranking | None] = {
     "gradient": None,
     "influence": by_influence,
     "total": by_total,
@@ -61,7 +65,7 @@ class CircuitSettings:
     def __post_init__(self) -> None:
         """Check them."""
         one_of("`basis`", self.basis, BASES)
-        one_of("`by`", self.by, list(RANKINGS))
+        one_of("`by`", self.by, BYS)
         if self.keep is not None and self.kl is not None:
             raise UsageError("`keep` and `kl` are two levels, and one decides; give one of them")
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -109,7 +113,7 @@ def find_circuit(
             components, settings.ablation, settings.reference, settings.contrast_prompt
         )
         judge = Judge(components, found_with, reference, settings.level)
-        ranking = RANKINGS[settings.by]
+        ranking = RANKINGS[one_of("`by`", settings.by, BYS)]
         first = None if ranking is None else ranking(components, found_with)
         found = search(judge, first, report)
         seconds = time.process_time() - begun
@@ -146,8 +150,8 @@ def _checked(
     judge: Judge, found: Found, others: Sequence[Asked], settings: CircuitSettings
 ) -> tuple[PromptKept, ...]:
     """Every prompt with the circuit alone, without it, and with random sets in its place."""
-    generator = torch.Generator().manual_seed(settings.seed)
-    masks = [torch.zeros(len(judge.components))]
+    generator = torch.Generator(device="cpu").manual_seed(settings.seed)
+    masks = [torch.zeros(len(judge.components), device="cpu")]
     masks[0][found.numbers.cpu()] = 1
     masks.append(1 - masks[0])
     masks += islice(_random_masks(judge.components, masks[0], generator), settings.random)
@@ -182,8 +186,8 @@ def _random_masks(
         for block in components.blocks:
             inside = mask[block.span].bool()
             count, outside = int(inside.sum()), (~inside).nonzero().squeeze(1)
-            pool = outside if len(outside) >= count else torch.arange(block.size)
-            chosen = pool[torch.randperm(len(pool), generator=generator)[:count]]
+            pool = outside if len(outside) >= count else torch.arange(block.size, device="cpu")
+            chosen = pool[torch.randperm(len(pool), generator=generator, device="cpu")[:count]]
             drawn[block.start + chosen] = 1
         yield drawn
 

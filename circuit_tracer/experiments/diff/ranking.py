@@ -234,7 +234,7 @@ def telling(
     values = torch.cat([*base, *tuned])
     weights = torch.cat(
         [
-            torch.full((len(one),), sign / len(side) / len(one), dtype=torch.float64)
+            one.new_full((len(one),), sign / len(side) / len(one), dtype=torch.float64)
             for sign, side in ((-1, base), (1, tuned))
             for one in side
         ]

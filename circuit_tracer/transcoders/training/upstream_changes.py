@@ -39,7 +39,9 @@ def read_when_changed(
     """What a dictionary reads at all layers of the changed pass; `features` are in the model's
     units. BOS carries no features and padding comes after all that counts."""
     run = _ChangedPass(model, features, reads, writes, generator, rows.first)
-    model.edited(rows.token_ids, run, positions=torch.zeros(1, dtype=torch.long).to(model.device))
+    model.edited(
+        rows.token_ids, run, positions=torch.zeros(1, dtype=torch.long, device=model.device)
+    )
     return torch.stack(run.read)
 
 
