@@ -27,6 +27,7 @@ from circuit_tracer.experiments.diff.features import CHOSEN, QUICK_TOPS, TOPS
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.testing import TOGETHER
 from circuit_tracer.experiments.diff.where import changed_parts, groups, rank_of_change
+from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models.devices import peak_memory, synchronize
 
@@ -36,22 +37,6 @@ REACHED = 0.7
 """Of all sizes, how many an edit is tried at before its loss is over the limit."""
 COPIES = 4
 """Of a pass's logits while losses are taken."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a comparison will take where the tuning lost answers; less where there are none."""
-
-    rows: int
-    """Prompts and documents that pass through a model."""
-    seconds: float
-    memory: int
-    """Bytes at the highest, models included."""
-
-    def __str__(self) -> str:
-        length = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        size = self.memory / 1e9
-        return f"{self.rows:,} prompts and documents to pass, about {length} and {size:.1f} GB"
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,8 @@ def expected(study: Study) -> Estimate:
     for shape, pair in ranked.items():
         count = sum(one.has_rank and one.shape == shape for one, _ in changed)
         seconds += count * _seconds(study, lambda pair=pair: rank_of_change(study, *pair))  # type: ignore[misc]
-    return Estimate(work.prompts + work.documents, seconds, _memory(study))
+    rows = work.prompts + work.documents
+    return Estimate(rows, "prompts and documents to pass", seconds, _memory(study))
 
 
 def _work(study: Study, exchanges: int) -> _Work:

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Any
 
-from circuit_tracer.experiments.diff.estimate import Estimate, expected
+from circuit_tracer.experiments.diff.estimate import expected
 from circuit_tracer.experiments.diff.report import STEPS, DiffReport
 from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.verdict import judge
+from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
 from circuit_tracer.experiments.kit.results import Verdict
 from circuit_tracer.experiments.kit.spec_reader import fingerprint

@@ -18,6 +18,7 @@ import torch
 from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.attribution.source_streams import places_of
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
+from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.experiments.kit.statistics import MOST_DRAWN, likeness
 from circuit_tracer.experiments.trust.passes import FREER_WAYS, QUICK_WAYS, WAYS, Subject, responses
 from circuit_tracer.experiments.trust.spec import TrustSettings
@@ -36,22 +37,6 @@ PROBE = 8
 """Rows of the passes, and columns of the walks, that are timed."""
 SWEPT = 64
 """Rows of the sweep that is timed."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a report will take."""
-
-    rows: int
-    """Interventions to be run."""
-    seconds: float
-    memory: int
-    """Bytes, beside the model and the graph."""
-
-    def __str__(self) -> str:
-        length = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        size = self.memory / 1e9
-        return f"{self.rows:,} interventions, about {length} and {size:.1f} GB"
 
 
 @dataclass(frozen=True)
@@ -93,7 +78,7 @@ def expected(
     if sweeps:
         seconds += sweeps * _of_sweep(subject, pruned)
     rows = work.read + work.unread + work.large
-    return Estimate(rows, seconds, _memory(subject, pruned, work))
+    return Estimate(rows, "interventions", seconds, _memory(subject, pruned, work))
 
 
 def _work(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> _Work:
