@@ -29,9 +29,7 @@ def circuit(
             help="A prompt file: one circuit for every second prompt, checked on the others.",
         ),
     ] = None,
-    answer: Annotated[
-        str | None, own("--answer", help="The token to keep; what the model says by default.")
-    ] = None,
+    answer: options.Answer = None,
     against: Annotated[
         str | None, own("--against", help="The token it is compared with; the runner-up.")
     ] = None,

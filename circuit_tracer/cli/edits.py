@@ -38,9 +38,7 @@ def edits(
         list[str] | None,
         own("--add", help="A clause to put before each clause in turn; repeatable."),
     ] = None,
-    answer: Annotated[
-        str | None, own("--answer", help="The token to explain; what the model says by default.")
-    ] = None,
+    answer: options.Answer = None,
     against: Annotated[
         str | None,
         own("--against", help="Its rival; by default what edited prompts say, or the runner-up."),

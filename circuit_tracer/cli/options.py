@@ -92,6 +92,9 @@ Dtype = Annotated[
         help="float32 or float64; bf16 and tf32 lower the sweep alone, with an audit.",
     ),
 ]
+Answer = Annotated[
+    str | None, own("--answer", help="The token to explain; what the model says by default.")
+]
 NodeThreshold = Annotated[
     float, option("--node-threshold", help="Share of influence the kept nodes carry.")
 ]

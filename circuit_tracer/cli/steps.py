@@ -31,9 +31,7 @@ def steps(
         str | None,
         own("--until", help="Words that end generated notes: the answer comes after them."),
     ] = None,
-    answer: Annotated[
-        str | None, own("--answer", help="The token to explain; what the model says by default.")
-    ] = None,
+    answer: options.Answer = None,
     against: Annotated[
         str | None,
         own("--against", help="A token the answer beats, in place of its likeliest rivals."),

@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 POINTS_PER_MM = 72 / 25.4
+COLUMN_MM, COLUMN_MARGIN = 85.0, 5.0
+"""Width of a journal's column, and the margin of figures drawn for it, in points."""
+COLUMN = COLUMN_MM * POINTS_PER_MM - 2 * COLUMN_MARGIN
+"""Points between the margins."""
 SMALLEST_LETTERS = 9.0
 """Units high, on a page for a width on paper."""
 UNIT_POINTS = (0.78, 0.67)

@@ -14,7 +14,7 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, title
 from circuit_tracer.render.numbers import decimals
 from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.spacing import POINTS_PER_MM
+from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
 from circuit_tracer.render.svg_page import (
     bold,
     document,
@@ -28,13 +28,10 @@ from circuit_tracer.render.svg_page import (
 )
 from circuit_tracer.render.text import printable, shorten_to_width, text_width
 
-COLUMN_MM = 85.0
-MARGIN = 5.0
-WIDTH = COLUMN_MM * POINTS_PER_MM - 2 * MARGIN
 SIZE, SMALL = 7.5, 6.5
 LINE = 13.0
 NAME, NUMBERS = 54.0, 42.0
-BAR = WIDTH - NAME - NUMBERS
+BAR = COLUMN - NAME - NUMBERS
 MOST_ROWS = 14
 NOTE = (
     "Blue pulls for the answer, orange against it: the mean change of the contrast, in logits, "
@@ -48,11 +45,11 @@ def edits_svg(report: EditsReport) -> str:
     prompt, y = _prompt(report)
     rows, y = _rows(report, y + 4)
     words = f"{report.verdict.kind}: {report.verdict.sentence}. {headline(report)}. {NOTE}"
-    caption, bottom = paragraph(words, 0, y + SMALL + 2, WIDTH, size=SMALL, color=palette.QUIET)
+    caption, bottom = paragraph(words, 0, y + SMALL + 2, COLUMN, size=SMALL, color=palette.QUIET)
     name = title(f"Which words decide the answer {report.answer.strip()}?")
-    ground = paper(WIDTH, bottom, margin=MARGIN)
-    inside = shift(MARGIN, MARGIN, *prompt, *rows, caption)
-    page = document(WIDTH, bottom, [name, ground, inside], margin=MARGIN)
+    ground = paper(COLUMN, bottom, margin=COLUMN_MARGIN)
+    inside = shift(COLUMN_MARGIN, COLUMN_MARGIN, *prompt, *rows, caption)
+    page = document(COLUMN, bottom, [name, ground, inside], margin=COLUMN_MARGIN)
     return finished(page, width_mm=COLUMN_MM)
 
 
@@ -70,9 +67,9 @@ def _prompt(report: EditsReport) -> tuple[list[str], float]:
     for text, word in whole:
         mark = "!" if word is not None and word.flips else ""
         for piece in [text] if word is not None else text.split():
-            words = shorten_to_width(printable(piece + mark), SIZE, WIDTH - 4)
+            words = shorten_to_width(printable(piece + mark), SIZE, COLUMN - 4)
             wide = text_width(words, SIZE) + 4
-            if x and x + wide > WIDTH:
+            if x and x + wide > COLUMN:
                 x, y = 0.0, y + LINE
             part = 0.0 if word is None else strength(report, word.pull)
             if word is not None:

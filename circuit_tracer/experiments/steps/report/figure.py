@@ -16,7 +16,7 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.spacing import POINTS_PER_MM
+from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
 from circuit_tracer.render.svg_page import (
     bold,
     document,
@@ -30,9 +30,6 @@ from circuit_tracer.render.svg_page import (
 )
 from circuit_tracer.render.text import printable, wrap
 
-COLUMN_MM = 85.0
-MARGIN = 5.0
-WIDTH = COLUMN_MM * POINTS_PER_MM - 2 * MARGIN
 SIZE, SMALL = 7.5, 6.5
 LINE = 9.5
 GUTTER = 40.0
@@ -68,7 +65,7 @@ class _Row(NamedTuple):
 
 def steps_svg(report: StepsReport) -> str:
     """The figure of a report."""
-    words, y = paragraph(printable(report.prompt), 0, SIZE, WIDTH, size=SIZE, color=palette.QUIET)
+    words, y = paragraph(printable(report.prompt), 0, SIZE, COLUMN, size=SIZE, color=palette.QUIET)
     rows, bottom = _laid_out(report, y + 2)
     places = {row.name: row for row in rows}
     arrows = [
@@ -78,17 +75,27 @@ def steps_svg(report: StepsReport) -> str:
         )
     ]
     caption, bottom = paragraph(
-        f"{headline(report)}. {NOTE}", 0, bottom + SMALL + 3, WIDTH, size=SMALL, color=palette.QUIET
+        f"{headline(report)}. {NOTE}",
+        0,
+        bottom + SMALL + 3,
+        COLUMN,
+        size=SMALL,
+        color=palette.QUIET,
     )
     inside = [words, *arrows, *(_drawn(report, row) for row in rows), caption]
     name = title(f"Which steps carried the answer {report.answer.strip()}?")
-    ground = paper(WIDTH, bottom, margin=MARGIN)
-    page = document(WIDTH, bottom, [name, ground, shift(MARGIN, MARGIN, *inside)], margin=MARGIN)
+    ground = paper(COLUMN, bottom, margin=COLUMN_MARGIN)
+    page = document(
+        COLUMN,
+        bottom,
+        [name, ground, shift(COLUMN_MARGIN, COLUMN_MARGIN, *inside)],
+        margin=COLUMN_MARGIN,
+    )
     return finished(page, width_mm=COLUMN_MM)
 
 
 def _laid_out(report: StepsReport, y: float) -> tuple[list[_Row], float]:
-    room = WIDTH - GUTTER - NAME - BAR - NUMBERS
+    room = COLUMN - GUTTER - NAME - BAR - NUMBERS
     rows: list[_Row] = []
     texts: list[tuple[str, str, Part | None]] = [
         (one.name, one.text, one) for one in (*report.watched, *report.steps)
@@ -120,7 +127,7 @@ def _bar(row: _Row) -> str:
     part = row.part
     if part is None:
         return ""
-    left, top, height = WIDTH - BAR - NUMBERS, row.top + 1.5, SIZE
+    left, top, height = COLUMN - BAR - NUMBERS, row.top + 1.5, SIZE
     chained, direct = (BAR * min(max(value, 0.0), 1.0) for value in (part.chained, part.direct))
     tick = left + BAR * min(part.chained_floor, 1.0)
     return "".join(
