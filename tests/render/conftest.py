@@ -32,6 +32,26 @@ PATIENCE = 20.0
 
 
 @dataclass
+class Located:
+    """A Playwright locator whose every answer is of a page that has caught up."""
+
+    opened: Opened
+    found: Any
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.found, name)
+        if not callable(value):
+            return Located(self.opened, value)  # first, last
+
+        def asked(*positional: Any, **named: Any) -> Any:
+            self.opened.caught_up()
+            answer = value(*positional, **named)
+            return Located(self.opened, answer) if isinstance(answer, type(self.found)) else answer
+
+        return asked
+
+
+@dataclass
 class Opened:
     """A page in the browser, and what it did."""
 
@@ -42,13 +62,20 @@ class Opened:
     """Exceptions, and everything that was logged or asked in a dialog."""
 
     def run(self, script: str, argument: Any = None) -> Any:
-        """The value of a JavaScript expression or function, once the page has caught up with what
-        was done before: panel and diagram follow a frame later."""
+        """The value of a JavaScript expression or function, once the page has caught up."""
+        self.caught_up()
+        return self.page.evaluate(script, argument)
+
+    def caught_up(self) -> None:
+        """Wait until panel and diagram, which follow a frame later, show what was done before."""
         end = time.monotonic() + PATIENCE
         while self.page.evaluate("() => Boolean(window.viewer?.due?.size)"):
             assert time.monotonic() < end, "the page does not catch up"
             time.sleep(0.02)
-        return self.page.evaluate(script, argument)
+
+    def locator(self, selector: str, **more: Any) -> Located:
+        """What Playwright finds; each look at it waits until the page has caught up."""
+        return Located(self, self.page.locator(selector, **more))
 
     def until(self, condition: str) -> None:
         """Wait until a JavaScript condition holds (the page's policy forbids Playwright's way)."""
@@ -97,9 +124,9 @@ class Opened:
 
     def exported(self, what: str) -> bytes:
         """The file that an entry of the Export menu gives."""
-        self.page.locator("summary", has_text="Export").click()
+        self.locator("summary", has_text="Export").click()
         with self.page.expect_download() as download:
-            self.page.locator(f"[data-export={what}]").click()
+            self.locator(f"[data-export={what}]").click()
         return Path(download.value.path()).read_bytes()
 
 

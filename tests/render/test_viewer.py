@@ -79,7 +79,7 @@ def test_a_click_shows_a_node_with_its_inputs_and_their_shares(open_page: Open) 
     row = _strongest_feature(pruned)
     opened.click(_number_of(pruned, row))
     name = f"L{pruned.graph.nodes.layer[row]}/{pruned.graph.nodes.feature[row]}"
-    assert name in str(opened.page.locator("#content .sub").inner_text())
+    assert name in str(opened.locator("#content .sub").inner_text())
     edges, whole = pruned.kept_edges, totals(pruned.graph)[row]
     into = edges.target == row
     expected = sorted((edges.weight[into] / whole).tolist(), key=abs, reverse=True)
@@ -102,11 +102,11 @@ def test_hovering_lights_up_and_says_what_it_is(open_page: Open) -> None:
     row = _strongest_feature(pruned)
     opened.page.mouse.move(*opened.place_of(_number_of(pruned, row)))
     opened.settled()
-    assert opened.page.locator("#tip").is_visible()
-    assert pruned.graph.nodes.label[row] in opened.page.locator("#tip").inner_text()
+    assert opened.locator("#tip").is_visible()
+    assert pruned.graph.nodes.label[row] in opened.locator("#tip").inner_text()
     assert opened.run("() => viewer.plots[0].lit().strong.size") == 1
     opened.page.mouse.move(5, 5)
-    assert not opened.page.locator("#tip").is_visible()
+    assert not opened.locator("#tip").is_visible()
 
 
 def test_a_published_feature_links_to_its_page_and_asks_for_nothing(open_page: Open) -> None:
@@ -115,7 +115,7 @@ def test_a_published_feature_links_to_its_page_and_asks_for_nothing(open_page: O
     data["graphs"][0]["featurePages"] = "https://pages.example/{layer}-set/{feature}"
     opened = open_page(page(data))
     opened.click(_number_of(pruned, row))
-    link = opened.page.locator("a.page")
+    link = opened.locator("a.page")
     layer, feature = pruned.graph.nodes.layer[row], pruned.graph.nodes.feature[row]
     assert link.get_attribute("href") == f"https://pages.example/{layer}-set/{feature}"
     assert link.get_attribute("rel") == "noopener noreferrer"
@@ -125,13 +125,13 @@ def test_a_published_feature_links_to_its_page_and_asks_for_nothing(open_page: O
 def test_the_card_and_the_heads_of_an_edge_are_shown(open_page: Open) -> None:
     opened = open_page(_middle_page())
     opened.click(_number_of(middle(), _strongest_feature(middle())))
-    card = opened.page.locator("section.card").inner_text()
+    card = opened.locator("section.card").inner_text()
     assert "yellow" in card
     assert "1.3\u00a0%" in card
     shade = "getComputedStyle(document.querySelector('.fires')).getPropertyValue('--share')"
     assert float(opened.run(shade)) == 1.0
-    opened.page.locator("section.inputs .more").first.click()
-    heads = opened.page.locator("section.inputs .heads").first.inner_text()
+    opened.locator("section.inputs .more").first.click()
+    heads = opened.locator("section.inputs .heads").first.inner_text()
     assert "L0.H0" in heads
     assert "+90\u00a0%" in heads
     assert "L0.H1" not in heads
@@ -151,7 +151,7 @@ def test_the_slider_shows_the_nodes_of_so_much_influence(open_page: Open, thresh
     is_inner = kept & ((kind == NodeKind.FEATURE) | (kind == NodeKind.ERROR))
     expected = int((is_inner & (pruned.cumulative <= threshold)).sum())
     assert expected > 0
-    text = opened.page.locator("#influence-text").inner_text()
+    text = opened.locator("#influence-text").inner_text()
     assert text == f"{expected} of {int(is_inner.sum())} nodes"
     assert opened.run("() => viewer.plots[0].place.shown.reduce((a, b) => a + b, 0)") == (
         expected + int((kept & ~is_inner).sum())
@@ -196,15 +196,15 @@ def test_search_finds_labels_names_and_promoted_tokens(open_page: Open) -> None:
     labels = [pruned.graph.nodes.label[row] for row in pruned.kept_rows.tolist()]
     count = sum("fruit" in label for label in labels)
     assert count
-    assert f"{count} node" in opened.page.locator("#found .count").inner_text()
+    assert f"{count} node" in opened.locator("#found .count").inner_text()
     assert opened.run("() => viewer.plots[0].lit().rows.size") == count
     opened.page.keyboard.press("Enter")
-    assert opened.page.locator("#content h2").inner_text() == "fruit"
-    opened.page.locator("#search").fill("ripe")  # what the cards promote
+    assert opened.locator("#content h2").inner_text() == "fruit"
+    opened.locator("#search").fill("ripe")  # what the cards promote
     features = int((pruned.graph.nodes.kind[pruned.kept_rows] == NodeKind.FEATURE).sum())
-    assert f"{features} nodes" in opened.page.locator("#found .count").inner_text()
-    opened.page.locator("#search").fill("no such thing")
-    assert "Nothing found" in opened.page.locator("#found").inner_text()
+    assert f"{features} nodes" in opened.locator("#found .count").inner_text()
+    opened.locator("#search").fill("no such thing")
+    assert "Nothing found" in opened.locator("#found").inner_text()
 
 
 def test_keys_walk_pin_and_explain(open_page: Open) -> None:
@@ -231,25 +231,25 @@ def test_keys_walk_pin_and_explain(open_page: Open) -> None:
     press("Enter")
     assert opened.run("() => viewer.plots[0].pinned.size") == 0
     press("?")
-    assert opened.page.locator("#help").is_visible()
+    assert opened.locator("#help").is_visible()
     press("Escape")
-    assert not opened.page.locator("#help").is_visible()
+    assert not opened.locator("#help").is_visible()
     press("Escape")
     assert opened.run("() => viewer.plots[0].selected") == -1
 
 
 def test_a_route_lights_up_as_a_path(open_page: Open) -> None:
     opened = open_page(_middle_page())
-    opened.page.locator(".routes .go").nth(3).click()
+    opened.locator(".routes .go").nth(3).click()
     lit = opened.run(
         "() => { const p = viewer.plots[0], lit = p.lit(); return [p.route.rows, lit.edges.map("
         "e => [p.graph.source[e], p.graph.target[e]])]; }"
     )
     assert lit[1] == [list(pair) for pair in zip(lit[0], lit[0][1:], strict=False)]
-    opened.page.locator("button.pin").click()
+    opened.locator("button.pin").click()
     assert opened.run("() => [...viewer.plots[0].pinned].sort((a, b) => a - b)") == sorted(lit[0])
-    assert opened.page.locator("#drawer").is_visible()
-    assert opened.page.locator("#diagram .box").count() == len(lit[0])
+    assert opened.locator("#drawer").is_visible()
+    assert opened.locator("#diagram .box").count() == len(lit[0])
 
 
 def _pin_and_group(opened: Opened, pruned: PrunedGraph) -> tuple[list[int], list[int]]:
@@ -261,11 +261,11 @@ def _pin_and_group(opened: Opened, pruned: PrunedGraph) -> tuple[list[int], list
     for number in rows:
         opened.page.mouse.dblclick(*opened.place_of(number))
         opened.settled()
-    opened.page.locator("[data-tab=pins]").click()
+    opened.locator("[data-tab=pins]").click()
     for number in rows[:2]:
-        opened.page.locator(f'.pins input[value="{number}"]').check()
-    opened.page.locator(".grouping input").fill('say "yellow" <b>')
-    opened.page.locator(".grouping button").click()
+        opened.locator(f'.pins input[value="{number}"]').check()
+    opened.locator(".grouping input").fill('say "yellow" <b>')
+    opened.locator(".grouping button").click()
     return rows, rows[:2]
 
 
@@ -273,7 +273,7 @@ def test_grouped_pins_are_joined_as_the_supernodes_command_joins_them(open_page:
     pruned = middle()
     opened = open_page(_middle_page())
     rows, grouped = _pin_and_group(opened, pruned)
-    assert opened.page.locator("#diagram .box:not(.end)").count() == len(rows) - 1
+    assert opened.locator("#diagram .box:not(.end)").count() == len(rows) - 1
     found = opened.run(
         "() => { const { edges, nodes } = viewer.diagram; return edges.filter(e =>"
         " !nodes[e.source].isEnd && !nodes[e.target].isEnd && !e.isIndirect).map(e =>"
@@ -301,7 +301,7 @@ def test_dragging_boxes_moves_them_and_groups_what_is_dropped_on_another(open_pa
     pruned = middle()
     opened = open_page(_middle_page())
     _pin_and_group(opened, pruned)
-    boxes = opened.page.locator("#diagram .box")
+    boxes = opened.locator("#diagram .box")
 
     def drag(index: int, x: float, y: float) -> None:
         box = boxes.nth(index).bounding_box()
@@ -340,11 +340,11 @@ def test_exported_pins_come_back_through_the_exchange_form(open_page: Open, tmp_
     # A fresh page of the graph that was read back starts with them; so does loading the file.
     (tmp_path / "pins.json").write_text(json.dumps({"qParams": exported}))
     other = open_page(_middle_page())
-    other.page.locator("#load").set_input_files(tmp_path / "pins.json")
+    other.locator("#load").set_input_files(tmp_path / "pins.json")
     other.until("viewer.plots[0].pinned.size > 0")
     assert other.run("() => [...viewer.plots[0].pinned].length") == len(rows)
     assert other.run("() => viewer.plots[0].groups[0].name") == name
-    assert other.page.locator("#diagram .box.grouped").count() == 1
+    assert other.locator("#diagram .box.grouped").count() == 1
 
 
 def test_a_file_without_pins_is_refused_in_words(open_page: Open, tmp_path: Path) -> None:
@@ -352,9 +352,9 @@ def test_a_file_without_pins_is_refused_in_words(open_page: Open, tmp_path: Path
     for content in ("{", "[]", '{"qParams": {"pinnedIds": 3}}', "null"):
         (tmp_path / "pins.json").write_text(content)
         opened.run("() => { document.getElementById('live').textContent = ''; }")
-        opened.page.locator("#load").set_input_files(tmp_path / "pins.json")
+        opened.locator("#load").set_input_files(tmp_path / "pins.json")
         opened.until("document.getElementById('live').textContent !== ''")
-        assert "no pins" in opened.page.locator("#live").inner_text()
+        assert "no pins" in opened.locator("#live").inner_text()
     assert opened.run("() => viewer.plots[0].pinned.size") == 0
     assert not opened.errors
 
@@ -401,21 +401,21 @@ def test_hostile_text_stays_text(open_page: Open, tmp_path: Path) -> None:
     elements = (
         "() => document.querySelectorAll('script, img, iframe, object, embed, b + img').length"
     )
-    assert opened.page.locator("#prompt").inner_text() == bad
+    assert opened.locator("#prompt").inner_text() == bad
     for row in rows[:6]:
         opened.run("row => viewer.select(viewer.plots[0], row, true)", _number_of(pruned, row))
-        assert bad in opened.page.locator("#content").inner_text()
+        assert bad in opened.locator("#content").inner_text()
     for tab in ("routes", "pins", "trust", "heads"):
-        opened.page.locator(f"[data-tab={tab}]").click()
-        is_there = bad in opened.page.locator("#content").text_content()
+        opened.locator(f"[data-tab={tab}]").click()
+        is_there = bad in opened.locator("#content").text_content()
         assert is_there or tab in ("pins", "heads")
-    assert opened.page.locator("#above").inner_text() == f"← {bad}"
-    opened.page.locator("#search").fill("<script>")
-    assert opened.page.locator(".hit").count() > 0
+    assert opened.locator("#above").inner_text() == f"← {bad}"
+    opened.locator("#search").fill("<script>")
+    assert opened.locator(".hit").count() > 0
     opened.page.mouse.move(*opened.place_of(_number_of(pruned, rows[0])))
     opened.run("() => window.dispatchEvent(new Event('beforeprint'))")
     assert opened.run(elements) == 2
-    assert opened.page.locator("svg.printed script").count() == 0
+    assert opened.locator("svg.printed script").count() == 0
     for what in ("view", "diagram"):
         tree = ElementTree.fromstring(opened.exported(what).decode())
         assert not [one for one in tree.iter() if one.tag.removeprefix(SVG) in ("script", "img")]
@@ -473,13 +473,13 @@ def test_two_graphs_stand_side_by_side_and_light_up_together(open_page: Open) ->
     row = _strongest_feature(second)  # the same graph, pruned more: the first has it, too
     opened.click(_number_of(second, row), 1)
     assert opened.run("() => viewer.plots[0].selected") == _number_of(first, row)
-    assert "In graph A" in opened.page.locator("#content .other").inner_text()
+    assert "In graph A" in opened.locator("#content .other").inner_text()
     alone = int((first.node_kept & ~second.node_kept).sum())
     own = "i => { const p = viewer.plots[i]; let c = 0; for (let r = 0; r < p.graph.n; r++) c +="
     assert opened.run(own + " p.isOwn(r); return c; }", 0) == alone
     assert opened.run(own + " p.isOwn(r); return c; }", 1) == 0
-    opened.page.locator("[data-tab=trust]").click()
-    assert "overlap of features" in opened.page.locator("#content").inner_text()
+    opened.locator("[data-tab=trust]").click()
+    assert "overlap of features" in opened.locator("#content").inner_text()
     assert not opened.errors
 
 
@@ -492,13 +492,13 @@ def test_themes_follow_the_system_and_the_button_and_paper_is_white(open_page: O
     light, dark = (open_page(_middle_page(), scheme=scheme) for scheme in ("light", "dark"))
     assert _background(light) == [255, 255, 255, 255]
     assert max(_background(dark)[:3]) < 60
-    light.page.locator("#theme").click()
+    light.locator("#theme").click()
     light.settled()
     assert _background(light) == _background(dark)
     dark.page.emulate_media(media="print")
-    printed = dark.page.locator("svg.printed")
+    printed = dark.locator("svg.printed")
     printed.wait_for()
-    assert not dark.page.locator("canvas.base").is_visible()
+    assert not dark.locator("canvas.base").is_visible()
     assert "rgb(255, 255, 255)" in dark.run("() => getComputedStyle(document.body).backgroundColor")
     fills = dark.run("() => document.querySelector('svg.printed rect[fill]').getAttribute('fill')")
     assert fills == "#ffffff"

@@ -112,7 +112,7 @@ def test_the_diagram_fills_its_room_and_nothing_in_it_overlaps(
 
 def test_before_anything_is_pinned_the_strongest_routes_are_drawn(open_page: Open) -> None:
     opened = _opened(open_page, middle())
-    assert "strongest routes" in opened.page.locator("#diagram-hint").inner_text()
+    assert "strongest routes" in opened.locator("#diagram-hint").inner_text()
     routes = opened.run(
         "() => viewer.plots[0].graph.routes.filter(r => r.rows.length > 2).map(r => r.rows)"
     )
@@ -120,20 +120,20 @@ def test_before_anything_is_pinned_the_strongest_routes_are_drawn(open_page: Ope
     assert set(routes[0]) <= set(drawn)
     assert opened.run("() => viewer.plots[0].pinned.size") == 0
     _pin_features(opened, 1)
-    assert opened.page.locator("#diagram-hint").inner_text() == ""
-    assert opened.page.locator("#diagram .box:not(.end)").count() == 1
+    assert opened.locator("#diagram-hint").inner_text() == ""
+    assert opened.locator("#diagram .box:not(.end)").count() == 1
 
 
 def test_the_diagram_folds_away_and_gives_the_plot_its_room(open_page: Open) -> None:
     opened = _opened(open_page, middle())
     before = opened.run("() => viewer.plots[0].height")
-    opened.page.locator("#fold").click()
+    opened.locator("#fold").click()
     opened.until(f"viewer.plots[0].height > {before} + 100")
-    assert opened.page.locator("#fold").get_attribute("aria-expanded") == "false"
-    assert not opened.page.locator("#diagram").is_visible()
-    opened.page.locator("#fold").click()
+    assert opened.locator("#fold").get_attribute("aria-expanded") == "false"
+    assert not opened.locator("#diagram").is_visible()
+    opened.locator("#fold").click()
     opened.until(f"viewer.plots[0].height === {before}")
-    assert opened.page.locator("#diagram .box").count() >= 3
+    assert opened.locator("#diagram .box").count() >= 3
 
 
 MARGINS = """async ([bytes, type]) => {

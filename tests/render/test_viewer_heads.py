@@ -39,13 +39,13 @@ def test_heads_are_ranked_and_a_click_lights_up_what_one_carries(open_page: Open
     pruned, loadings = middle(), loadings_of(middle())
     opened = open_page(page(record(Shown(pruned, "middle", heads=loadings))))
     opened.run("() => viewer.setThreshold(1)")
-    opened.page.locator("[data-tab=heads]").click()
+    opened.locator("[data-tab=heads]").click()
     expected = leading_heads(pruned, loadings)
     shares = _shares(opened)
     assert list(shares) == [head.name for head in expected]
     first = shares[expected[0].name].replace("\u00a0%", "")
     assert float(first) / 100 == pytest.approx(expected[0].share, abs=0.006)
-    opened.page.locator(".leading .go").first.click()
+    opened.locator(".leading .go").first.click()
     badges = opened.run("() => [...viewer.plots[0].lit().badges]")
     kept = pruned.kept_rows
     lit = {int(kept[row]): share for row, share in badges}
@@ -66,18 +66,18 @@ def test_a_page_without_edge_heads_says_what_brings_them_in(open_page: Open) -> 
     opened = open_page(page(record(Shown(middle(), "x", leading=leading, export=export))))
     opened.page.keyboard.press("5")
     assert _shares(opened) == {"L3.H1": "25\u00a0%", "L0.H2": "10\u00a0%"}
-    assert opened.page.locator(".leading .where").all_inner_texts() == ["“a” → “is”"]
-    words = opened.page.locator(".command").inner_text()
+    assert opened.locator(".leading .where").all_inner_texts() == ["“a” → “is”"]
+    words = opened.locator(".command").inner_text()
     assert words == (
         "circuit-tracer runs export 'my run' one -o one && circuit-tracer heads one --save"
         " && circuit-tracer view one"
     )
     row = opened.run("() => viewer.plots[0].graph.ranked[0]")
     opened.run("row => viewer.select(viewer.plots[0], row)", row)
-    assert opened.page.locator("#content .command").inner_text() == words
+    assert opened.locator("#content .command").inner_text() == words
     plain = open_page(page(record(Shown(middle(), "x"))))
     plain.page.keyboard.press("5")
-    assert "circuit-tracer heads GRAPH --save" in plain.page.locator("#content").inner_text()
+    assert "circuit-tracer heads GRAPH --save" in plain.locator("#content").inner_text()
 
 
 def test_a_heads_share_of_nothing_is_no_number(open_page: Open) -> None:
@@ -85,5 +85,5 @@ def test_a_heads_share_of_nothing_is_no_number(open_page: Open) -> None:
     empty = loadings.take(np.zeros(len(loadings), dtype=bool))
     opened = open_page(page(record(Shown(middle(), "x", heads=empty))))
     opened.page.keyboard.press("5")
-    assert "--save" in opened.page.locator("#content").inner_text()
+    assert "--save" in opened.locator("#content").inner_text()
     assert opened.errors == []

@@ -80,7 +80,7 @@ def test_pinning_in_the_panel_moves_nothing(open_page: Open, size: tuple[int, in
 
     def press(selector: str, pins: int, at: int = 0) -> None:
         opened.settled()
-        target = opened.page.locator(selector).nth(at)
+        target = opened.locator(selector).nth(at)
         target.scroll_into_view_if_needed()
         box = target.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -92,15 +92,15 @@ def test_pinning_in_the_panel_moves_nothing(open_page: Open, size: tuple[int, in
         press(".node-head > button", i + 1)
         press(".node-head > button", i)
         press(".node-head > button", i + 1)
-    opened.page.locator("[data-tab=pins]").click()
+    opened.locator("[data-tab=pins]").click()
     press(".pins .link", 2)  # the list keeps the node that was unpinned
     press(".pins .link", 1, at=1)
     press(".pins .link", 2, at=1)
-    opened.page.locator("[data-tab=routes]").click()
-    opened.page.locator("[data-tab=pins]").click()
-    assert opened.page.locator(".pins .link").count() == 2  # until the tab is left
-    opened.page.locator("[data-tab=routes]").click()
-    opened.page.locator(".routes .go").nth(4).click()
+    opened.locator("[data-tab=routes]").click()
+    opened.locator("[data-tab=pins]").click()
+    assert opened.locator(".pins .link").count() == 2  # until the tab is left
+    opened.locator("[data-tab=routes]").click()
+    opened.locator(".routes .go").nth(4).click()
     rows = opened.run("() => viewer.plots[0].route.rows")
     pinned = set(opened.run("() => [...viewer.plots[0].pinned]"))
     press("button.pin", len(pinned | set(rows)))
@@ -111,7 +111,7 @@ def test_reading_the_panel_goes_on_while_the_keyboard_pins(open_page: Open) -> N
     opened = open_page(page(record(Shown(large(), "graph"))), height=600)
     opened.click(_ranked(opened, 0))
     opened.run("() => { document.getElementById('content').scrollTop = 150; }")
-    box = opened.page.locator("#content").bounding_box()
+    box = opened.locator("#content").bounding_box()
     x, y = box["x"] + 150, box["y"] + 200
     for pins in (1, 0):
         _is_unmoved(opened, x, y, lambda: opened.page.keyboard.press("Enter"), pins)

@@ -95,7 +95,7 @@ def _opened(open_page: Open, tmp_path: Path, sg_pos: str = "") -> Opened:
 def test_boxes_come_back_where_they_were_dragged(open_page: Open, tmp_path: Path) -> None:
     opened = _opened(open_page, tmp_path)
     assert _exported(opened) == ""  # nothing was moved: any viewer may lay them out
-    box = opened.page.locator("#diagram .box.grouped").first
+    box = opened.locator("#diagram .box.grouped").first
     box.scroll_into_view_if_needed()
     place = box.bounding_box()
     x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
@@ -121,7 +121,7 @@ def test_boxes_come_back_where_they_were_dragged(open_page: Open, tmp_path: Path
 
 def test_a_finger_drags_a_box(open_page: Open, tmp_path: Path) -> None:
     opened = _opened(lambda html: open_page(html, width=390, height=844, touch=True), tmp_path)
-    box = opened.page.locator("#diagram .box.grouped").first
+    box = opened.locator("#diagram .box.grouped").first
     box.scroll_into_view_if_needed()
     place = box.bounding_box()
     x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
@@ -141,7 +141,7 @@ def test_positions_from_elsewhere_are_scaled_and_loaded(open_page: Open, tmp_pat
     text = " ".join(f"{20 * i} {10 * i + 5}" for i in range(len(order)))
     opened = _opened(open_page, tmp_path)
     (tmp_path / "elsewhere.json").write_text(json.dumps({"qParams": _params(text)}))
-    opened.page.locator("#load").set_input_files(tmp_path / "elsewhere.json")
+    opened.locator("#load").set_input_files(tmp_path / "elsewhere.json")
     opened.until("viewer.diagram.movedOf(viewer.plots[0]).size > 0")
     width, height = opened.run("() => [viewer.diagram.room.width, viewer.diagram.room.height]")
     corners = _corners(opened)
@@ -177,7 +177,7 @@ def test_the_exchange_form_keeps_positions_with_their_boxes(tmp_path: Path) -> N
 def test_shift_and_arrows_move_the_box_in_focus(open_page: Open, tmp_path: Path) -> None:
     opened = _opened(open_page, tmp_path)
     before = _corners(opened)
-    opened.page.locator("#diagram .box").nth(1).focus()
+    opened.locator("#diagram .box").nth(1).focus()
     name = opened.run("() => viewer.diagram.nodes[1].name")
     for _ in range(2):  # it stays in focus
         opened.page.keyboard.press("Shift+ArrowDown")

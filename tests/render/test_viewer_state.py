@@ -43,9 +43,9 @@ def test_a_link_to_a_served_page_opens_the_same_in_another_browser(open_page: Op
             opened = open_page(server.address)
             state = work(opened)
             opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-            opened.page.locator("#copy-link").click()
+            opened.locator("#copy-link").click()
             opened.until("!document.getElementById('notice').hidden")
-            assert "Copied" in opened.page.locator("#notice").inner_text()
+            assert "Copied" in opened.locator("#notice").inner_text()
             link = str(opened.run("() => navigator.clipboard.readText()"))
             assert link.startswith(server.address + "#view=")
             other = open_page(link, width=1500, height=900)  # a profile of its own
@@ -65,8 +65,8 @@ def test_a_link_is_shown_for_copying_where_the_clipboard_is_denied(open_page: Op
     opened = open_page(_page())
     opened.run("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     work(opened)
-    opened.page.locator("#copy-link").click()
-    field = opened.page.locator("#notice input")
+    opened.locator("#copy-link").click()
+    field = opened.locator("#notice input")
     assert field.input_value() == opened.run("location.href")
     assert opened.run("() => document.activeElement.selectionEnd") == len(field.input_value())
 
@@ -86,7 +86,7 @@ def test_a_link_comes_before_what_is_stored_and_that_is_offered(open_page: Open)
     opened.page.goto(link)
     opened.settled()
     assert opened.run(pinned) == [first]
-    opened.page.locator("#notice button", has_text="Show that").click()
+    opened.locator("#notice button", has_text="Show that").click()
     kept(opened)
     assert opened.run(pinned) == [second]
     # Pasting another link into the address of an open page is followed, too.
@@ -153,7 +153,7 @@ def test_a_bad_old_or_foreign_fragment_is_ignored_with_one_message(open_page: Op
     opened = open_page(_page())
     clean = opened.run(STATE)
     identity = str(opened.run("() => viewer.memory.graph"))
-    notice = opened.page.locator("#notice p")
+    notice = opened.locator("#notice p")
     for make in BAD:
         fragment = make if isinstance(make, str) else _link(make(identity))
         opened.run("words => { viewer.notify(''); location.hash = words; }", fragment)
@@ -188,12 +188,12 @@ def test_hostile_text_in_a_link_stays_text(open_page: Open) -> None:
     link = _link(state(str(opened.run("() => viewer.memory.graph"))))
     opened.run("link => { location.hash = link; }", link)
     opened.until("viewer.plots[0].pinned.size > 0")
-    opened.page.locator("[data-tab=node]").click()
+    opened.locator("[data-tab=node]").click()
     words = "<img src=x onerror=alert(1)>"
-    assert opened.page.locator("#content h2").inner_text() == words
-    assert opened.page.locator("#content .noted .note").inner_text() == words
+    assert opened.locator("#content h2").inner_text() == words
+    assert opened.locator("#content .noted .note").inner_text() == words
     assert opened.run("() => viewer.plots[0].groups[0].name") == words
-    assert opened.page.locator("img").count() == 0
+    assert opened.locator("img").count() == 0
     assert opened.errors == []
 
 
@@ -208,9 +208,9 @@ def test_too_much_for_a_link_is_stored_and_said_once(open_page: Open) -> None:
         state = kept(opened)
         if number:
             assert opened.run("location.hash") == ""  # none that holds less than there is
-    notice = opened.page.locator("#notice p")
+    notice = opened.locator("#notice p")
     assert "too many marks" in notice.inner_text()
-    opened.page.locator("#copy-link").click()
+    opened.locator("#copy-link").click()
     assert "too many marks" in notice.inner_text()
     opened.page.reload()
     opened.settled()
@@ -221,23 +221,23 @@ def test_reset_view_keeps_marks_and_dropping_them_can_be_undone(open_page: Open)
     opened = open_page(_page())
     clean = json.loads(opened.run(STATE))
     state = json.loads(work(opened))
-    opened.page.locator("#reset-view").click()
+    opened.locator("#reset-view").click()
     opened.settled()
     reset = json.loads(kept(opened))
     marks = ("pins", "groups", "names", "notes", "places")
     for key, value in reset["plots"][0].items():
         assert value == (state if key in marks else clean)["plots"][0][key], key
     assert reset["page"] == clean["page"]
-    opened.page.locator("[data-tab=pins]").click()
-    opened.page.locator("button", has_text="drop all my").click()
+    opened.locator("[data-tab=pins]").click()
+    opened.locator("button", has_text="drop all my").click()
     dropped = json.loads(kept(opened))["plots"][0]
     assert all(dropped[key] == clean["plots"][0][key] for key in marks)
     assert "#view" in str(opened.run("location.hash"))  # the open tab
-    opened.page.locator("#notice button", has_text="Bring them back").click()
+    opened.locator("#notice button", has_text="Bring them back").click()
     back = json.loads(kept(opened))["plots"][0]
     assert all(back[key] == state["plots"][0][key] for key in marks)
-    opened.page.locator("button", has_text="drop all my").click()
-    opened.page.locator("#reset-view").click()
+    opened.locator("button", has_text="drop all my").click()
+    opened.locator("#reset-view").click()
     assert json.loads(kept(opened)) == clean
     assert opened.run("location.hash") == ""
     assert opened.run("() => localStorage.getItem(viewer.memory.key)") is None
@@ -248,7 +248,7 @@ def test_renaming_by_keyboard_shows_everywhere_and_escape_cancels(open_page: Ope
     row = features()[0]
     press, kind = opened.page.keyboard.press, opened.page.keyboard.type
     opened.run("row => viewer.select(viewer.plots[0], row, true)", row)
-    title = opened.page.locator("#content h2")
+    title = opened.locator("#content h2")
     own = title.inner_text()
     press("r")
     kind("never")
@@ -260,22 +260,22 @@ def test_renaming_by_keyboard_shows_everywhere_and_escape_cancels(open_page: Ope
     kind("  ripening \u202e fruit ")
     press("Enter")
     assert title.inner_text() == "ripening fruit"
-    assert f"back to “{own}”" in opened.page.locator(".edits").inner_text()
+    assert f"back to “{own}”" in opened.locator(".edits").inner_text()
     opened.settled()
     labels = dict(opened.run("() => viewer.plots[0].labels.map(l => [l.row, l.words])"))
     assert "ripen" in labels[row]  # the id before it and the rest, where there is room for it
     opened.run("row => viewer.togglePin(viewer.plots[0], row)", row)
-    assert "ripening fruit" in opened.page.locator("#diagram").text_content()
-    opened.page.locator("#search").fill("ripening")
-    assert opened.page.locator(".hit .label").inner_text() == "ripening fruit"
+    assert "ripening fruit" in opened.locator("#diagram").text_content()
+    opened.locator("#search").fill("ripening")
+    assert opened.locator(".hit .label").inner_text() == "ripening fruit"
     opened.page.keyboard.press("Escape")
     # Leaving the field keeps, too; without words the graph's own label is back.
-    opened.page.locator("[data-edit=name]").click()
-    opened.page.locator("input.edit").fill("left")
-    opened.page.locator("#copy-link").focus()
+    opened.locator("[data-edit=name]").click()
+    opened.locator("input.edit").fill("left")
+    opened.locator("#copy-link").focus()
     opened.until("document.querySelector('#content h2')?.textContent === 'left'")
-    opened.page.locator("[data-edit=name]").click()
-    opened.page.locator("input.edit").fill(" ")
+    opened.locator("[data-edit=name]").click()
+    opened.locator("input.edit").fill(" ")
     press("Enter")
     assert title.inner_text() == own
     assert opened.run("() => viewer.plots[0].graph.names.size") == 0
@@ -286,18 +286,18 @@ def test_a_note_is_shown_found_and_marked(open_page: Open) -> None:
     opened = open_page(_page())
     row = features()[0]
     opened.click(row)
-    opened.page.locator("[data-edit=note]").click()
+    opened.locator("[data-edit=note]").click()
     opened.page.keyboard.type("peel it")
     opened.page.keyboard.press("Shift+Enter")
     opened.page.keyboard.type("then eat")
     opened.page.keyboard.press("Enter")
-    assert opened.page.locator(".noted .note").inner_text() == "peel it\nthen eat"
+    assert opened.locator(".noted .note").inner_text() == "peel it\nthen eat"
     assert opened.run("() => document.activeElement.dataset.edit") == "note"
     opened.page.mouse.move(5, 5)
     opened.page.mouse.move(*opened.place_of(row))
-    assert "peel it" in opened.page.locator("#tip").inner_text()
-    opened.page.locator("#search").fill("peel")
-    assert opened.page.locator(".hit").count() == 1
+    assert "peel it" in opened.locator("#tip").inner_text()
+    opened.locator("#search").fill("peel")
+    assert opened.locator(".hit").count() == 1
     opened.page.keyboard.press("Escape")
     opened.painted()
     ink = opened.run(
@@ -307,8 +307,8 @@ def test_a_note_is_shown_found_and_marked(open_page: Open) -> None:
         row,
     )
     assert ink == [0x1D, 0x1F, 0x23, 255]
-    opened.page.locator("[data-edit=note]").click()
-    opened.page.locator("textarea.edit").fill("")
+    opened.locator("[data-edit=note]").click()
+    opened.locator("textarea.edit").fill("")
     opened.page.keyboard.press("Enter")
     assert opened.run("() => viewer.plots[0].graph.notes.size") == 0
     assert opened.errors == []
@@ -319,9 +319,9 @@ def test_names_and_notes_are_exported_and_reopened(open_page: Open, tmp_path: Pa
     opened = open_page(_page())
     row = features()[2]
     work(opened)  # names and notes the third feature
-    opened.page.locator("summary", has_text="Export").click()
+    opened.locator("summary", has_text="Export").click()
     with opened.page.expect_download() as download:
-        opened.page.locator("[data-export=pins]").click()
+        opened.locator("[data-export=pins]").click()
     download.value.save_as(tmp_path / "pins.json")
     with_pins(pruned, tmp_path / "pins.json")
     # `export --pins` makes a graph JSON that holds them where other tools look ...
@@ -348,7 +348,7 @@ def test_names_and_notes_are_exported_and_reopened(open_page: Open, tmp_path: Pa
     assert again.run("() => location.hash") == ""  # as the graph has it: no state of its own
     # Loading the file into another page of the graph does the same.
     other = open_page(_page())
-    other.page.locator("#load").set_input_files(tmp_path / "graph.json")
+    other.locator("#load").set_input_files(tmp_path / "graph.json")
     other.until("viewer.plots[0].graph.notes.size === 1")
     assert other.run("row => viewer.plots[0].graph.label[row]", row) == "what ripens"
     assert opened.errors + again.errors + other.errors == []

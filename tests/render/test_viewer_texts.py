@@ -118,22 +118,22 @@ def test_a_runs_index_fits_a_phone(open_page: Open) -> None:
     ]
     opened = open_page(index_page(Index("run", "about", rows)), width=390, height=844)
     assert opened.run("document.documentElement.scrollWidth") <= 390
-    line = opened.page.locator(".line").first
+    line = opened.locator(".line").first
     box = line.locator("b").bounding_box()
     assert box["width"] > 150
     assert box["height"] > 25  # on two lines
     shown = ":visible"
     assert line.locator(f".number{shown}").all_inner_texts() == ["80\u00a0%"]
-    opened.page.locator("#head [data-key='error_share']").click()
+    opened.locator("#head [data-key='error_share']").click()
     assert line.locator(f".number{shown}").all_inner_texts() == ["3.2\u00a0%"]
     wide = open_page(index_page(Index("run", "about", rows)), width=1280)
-    assert wide.page.locator(".line").first.locator(f".number{shown}").count() == 4
+    assert wide.locator(".line").first.locator(f".number{shown}").count() == 4
 
 
 def test_tabs_menu_and_panel_go_by_keyboard(open_page: Open) -> None:
     opened = _opened(open_page, middle())
     press = opened.page.keyboard.press
-    opened.page.locator("#tab-routes").focus()
+    opened.locator("#tab-routes").focus()
     press("ArrowRight")
     assert opened.run("() => [viewer.tab, document.activeElement.id]") == ["node", "tab-node"]
     press("ArrowLeft")
@@ -144,14 +144,14 @@ def test_tabs_menu_and_panel_go_by_keyboard(open_page: Open) -> None:
         "() => [...document.querySelectorAll('[role=tab]')].filter(t => t.tabIndex === 0).length"
     )
     assert opened.run(stops) == 1
-    opened.page.locator("summary", has_text="Export").click()
-    assert opened.page.locator("details.menu").get_attribute("open") is not None
+    opened.locator("summary", has_text="Export").click()
+    assert opened.locator("details.menu").get_attribute("open") is not None
     press("Escape")
-    assert opened.page.locator("details.menu").get_attribute("open") is None
+    assert opened.locator("details.menu").get_attribute("open") is None
     # What was pressed in the panel is gone with its page; the focus stays in the panel.
     row = opened.run("() => viewer.plots[0].graph.ranked[0]")
     opened.run("row => viewer.select(viewer.plots[0], row)", row)
-    opened.page.locator("#content .links .go").first.focus()
+    opened.locator("#content .links .go").first.focus()
     press("Enter")
     assert opened.run("() => viewer.plots[0].selected") != row
     assert opened.run("() => document.activeElement.id") == "content"

@@ -90,7 +90,7 @@ def test_on_a_phone_one_finger_scrolls_the_page_until_the_view_is_zoomed(open_pa
     x, y = _middle_of(opened)
     opened.fingers([(x, y)], [(x, y - 30)], [(x, y - 60)])
     assert _view(opened) == pytest.approx([k, tx, ty - 60], abs=1)  # a touch has whole pixels
-    opened.page.locator("[data-zoom=fit]").click()
+    opened.locator("[data-zoom=fit]").click()
     assert opened.run(touch) == "pan-y"
 
 
@@ -100,8 +100,8 @@ def test_a_tap_near_a_node_clicks_it_and_no_tip_is_left(open_page: Open) -> None
     x, y = opened.place_of(row)
     opened.page.touchscreen.tap(x, y)
     assert opened.run("() => viewer.plots[0].selected") == row
-    assert opened.page.locator("#tip").is_hidden()
-    assert opened.page.locator("[data-tab=node]").get_attribute("aria-selected") == "true"
+    assert opened.locator("#tip").is_hidden()
+    assert opened.locator("[data-tab=node]").get_attribute("aria-selected") == "true"
 
 
 def test_a_trackpads_pinch_zooms_around_the_pointer(open_page: Open) -> None:

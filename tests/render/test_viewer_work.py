@@ -143,18 +143,18 @@ def test_selecting_repaints_what_is_lit_up_alone_and_lists_ten_edges(open_page: 
     assert found["relayout"] == found["repaint"] == 0
     assert found["showTab"] == 1
     for way, edges in (("inputs", "into"), ("outputs", "outOf")):
-        items = opened.page.locator(f"section.{way} li")
+        items = opened.locator(f"section.{way} li")
         whole = opened.run(degree, edges)
         assert items.count() == min(10, whole)
         if whole > 10:
-            opened.page.locator(f"section.{way} button.link", has_text="show all").click()
+            opened.locator(f"section.{way} button.link", has_text="show all").click()
             assert items.count() == whole
 
 
 def test_pinning_draws_the_diagram_and_leaves_the_panel(open_page: Open) -> None:
     opened = _opened(open_page, rank=2)
     opened.run("() => { window.heading = document.querySelector('#content h2'); }")
-    button = opened.page.locator(".node-head > button")
+    button = opened.locator(".node-head > button")
     for pins, words, pressed in ((1, "Unpin", "true"), (0, "Pin", "false")):
         opened.run("() => { const p = viewer.plots[0]; viewer.togglePin(p, p.selected); }")
         found = _frame(opened)
