@@ -98,6 +98,8 @@ def job_of(
     Raises UsageError for a file that cannot be read, nothing that decides or is watched, and labels
     that thresholds cannot be chosen by.
     """
+    what = "a .jsonl or .eval file of transcripts"
+    file = find_given(str(runs), ".jsonl", what)
     if calibrate is None and not check:
         raise UsageError(
             "nothing decides: give labelled runs by `calibrate`, or `check` to swap values and run "
@@ -106,8 +108,6 @@ def job_of(
     compiled(SPLITS.get(split, split), "split")
     for one in (watch or {}).values():
         compiled(one, "watch")
-    what = "a .jsonl or .eval file of transcripts"
-    file = find_given(str(runs), ".jsonl", what)
     found = _watching(read_transcripts(file, LABELS), watch or {})
     calibrating, crossed = None, False
     if calibrate is not None:

@@ -148,6 +148,11 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_file_that_is_not_there_is_what_is_wrong_first(run: Run) -> None:
+    found = run("monitor", "nosuch.jsonl")
+    assert (found.code, "there is no file nosuch.jsonl" in found.err) == (2, True), found.err
+
+
 def test_nothing_to_watch_and_a_run_of_another_command(run: Run, tmp_path: Path) -> None:
     (tmp_path / "plain.jsonl").write_text(json.dumps(LINE), "utf-8")
     found = run("monitor", "plain.jsonl", "--check", *ASKED)
