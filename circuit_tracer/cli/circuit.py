@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options, reports
 from circuit_tracer.cli.app import explained, if_interrupted
-from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json, print_rich, progress_line
-from circuit_tracer.errors import UsageError
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import progress_line
 from circuit_tracer.experiments.circuit import results, run, terminal
-from circuit_tracer.processes import processes
-from circuit_tracer.workbench import circuiting, formats, opening
+from circuit_tracer.workbench import circuiting
 
 
 @explained
@@ -66,39 +64,18 @@ def circuit(
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
-    out: Annotated[Path, option("--out", "-o", help="Where the circuit's own folder goes.")] = Path(
-        "outputs"
-    ),
+    out: options.ReportsOut = Path("outputs"),
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """How little of the model is enough for this answer? Writes circuit.json and its graph."""
-    settings = run.CircuitSettings(
-        basis=basis,
-        ablation=ablation,
-        reference=reference,
-        contrast_prompt=contrast_prompt,
-        keep=keep,
-        kl=kl,
-        by=by,
-        random=random,
-        seed=seed,
-    )
-    if processes().count > 1:
-        raise UsageError("circuit does not work under torchrun; run it in one process")
+    settings = invocation.settings_of(run.CircuitSettings)
+    reports.check_alone("circuit", out)
     given = circuiting.basis_transcoders(basis, transcoders)
-    formats.check_folder_name(out)
     with if_interrupted("nothing was written"), progress_line() as report:
-        report(f"opening {model}", 0, 0)
-        opened = opening.open_pair(
-            model,
-            None if given is None else str(given),
-            transcoders_format=transcoders_format,
-            device=device,
-            threads=threads,
-        )
+        opened = reports.opened(report, transcoders=given)
         report("asking the whole model", 0, 0)
         found_with, others = circuiting.asked_of(opened, prompt, task, answer, against)
         found = circuiting.look_for(
@@ -109,8 +86,4 @@ def circuit(
             on_progress=lambda stage, size: report(f"{stage} ({size:,})", 0, 0),
         )
         folder = circuiting.write_circuit(found, out, overwrite=overwrite)
-    if json:
-        print_json(found.report)
-        return
-    print_rich(*terminal.page(found.report))
-    print(f"\n{folder}")
+    reports.show(found.report, terminal.page, folder, (), json)

@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from circuit_tracer import bundled
-from circuit_tracer.cli import completion, options, trace_options
+from circuit_tracer.cli import completion, invocation, options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with
-from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
-from circuit_tracer.errors import UsageError
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import progress_line
 from circuit_tracer.experiments.edits import run
-from circuit_tracer.processes import processes
-from circuit_tracer.workbench import editing, formats, opening
+from circuit_tracer.experiments.edits.report import terminal
+from circuit_tracer.workbench import editing
 
 
 @explained
@@ -69,44 +68,24 @@ def edits(
     ] = None,
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
-    out: Annotated[Path, option("--out", "-o", help="Where the report's own folder goes.")] = Path(
-        "outputs"
-    ),
+    out: options.ReportsOut = Path("outputs"),
     device: options.Device = "auto",
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Which words of a prompt decide the answer, and along which routes? Writes edits.json."""
-    if processes().count > 1:
-        raise UsageError("edits does not work under torchrun; run it in one process")
-    formats.check_folder_name(out)
+    reports.check_alone("edits", out)
     spec = editing.spec_of(prompt)
     refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
-    asked = run.Asked(
-        answer=answer,
-        against=against,
+    asked = invocation.settings_of(
+        run.Asked,
         given=tuple(edit or ()),
         added=tuple(add or ()),
         classes=() if vocabulary is None else editing.read_classes(vocabulary),
-        replacements=replacements,
-        split=split,
-        graphs=graphs,
-        max_feature_nodes=max_feature_nodes,
     )
     name = model or (bundled.DEFAULT_MODEL if spec is None else spec.model)
     with if_interrupted("nothing was written"), progress_line() as report:
-        report(f"opening {name}", 0, 0)
-        opened = opening.open_pair(
-            name,
-            transcoders,
-            transcoders_format=transcoders_format,
-            device=device,
-            threads=threads,
-        )
+        opened = reports.opened(report, model=name)
         found = editing.find(opened, prompt, spec, asked, report)
         folder, files = found.write(out)
-    if json:
-        print_json(found.report)
-        return
-    print_rich(*found.page(columns()))
-    print(f"\n{folder}: {', '.join(files)}")
+    reports.show(found.report, terminal.page, folder, files, json)

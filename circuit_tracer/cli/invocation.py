@@ -11,7 +11,8 @@ import copy
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from circuit_tracer import __version__
 from circuit_tracer.cli.config_file import CONFIG_FILE
@@ -19,6 +20,7 @@ from circuit_tracer.cli.output import Loudness, loudness, say, set_loudness
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from circuit_tracer.versions import versions
 
+Kind = TypeVar("Kind")
 LIBRARIES = ("torch", "transformers", "nnsight", "numpy", "safetensors", "pyarrow")
 """Whose versions --verbose reports."""
 
@@ -94,6 +96,14 @@ def _leaves(command: Any) -> Iterator[Any]:
 def values() -> Mapping[str, Any]:
     """The options and arguments of the command that runs, by parameter."""
     return _Running.values
+
+
+def settings_of(kind: type[Kind], **other: Any) -> Kind:
+    """A dataclass of settings from the running command's options of its fields' names; `other` are
+    fields that options say otherwise."""
+    options = values()
+    named = {one.name: options[one.name] for one in fields(kind) if one.name in options}  # type: ignore[arg-type]
+    return kind(**named | other)
 
 
 def start(values: Mapping[str, Any]) -> None:

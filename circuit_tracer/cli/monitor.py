@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from circuit_tracer.batch import shards
-from circuit_tracer.cli import batch, completion, invocation, options
+from circuit_tracer.cli import batch, completion, invocation, options, reports
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.experiments.steps.monitor import terminal
-from circuit_tracer.workbench import batch_job, formats, monitoring, opening, slugs, stepping
+from circuit_tracer.workbench import batch_job, formats, monitoring, slugs, stepping
 
 MADE_BY = ("model", "transcoders", "transcoders_format", "check", "watch", "split", "against")
 """Options that rows depend on; the others say what is made of them, where and how."""
@@ -42,13 +42,8 @@ def monitor(
         list[str] | None,
         own("--watch", help="NAME=REGEX: what to watch in prompts that name nothing themselves."),
     ] = None,
-    split: Annotated[
-        str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
-    ] = "sentence",
-    against: Annotated[
-        str | None,
-        own("--against", help="A token the answers beat, in place of their likeliest rivals."),
-    ] = None,
+    split: options.StepSplit = "sentence",
+    against: options.Rival = None,
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
@@ -83,15 +78,7 @@ def monitor(
     batch_job.note_bad_lines(job.runs)
     work = shards.Work(shard=ours, retry_failed=retry_failed, part_prompts=save_every)
     with if_interrupted(goes_on(job.folder, overwrite)), progress_line() as report:
-        report(f"opening {model}", 0, 0)
-        opened = opening.open_pair(
-            model,
-            transcoders,
-            transcoders_format=transcoders_format,
-            device=batch_job.own_device(device),
-            threads=threads,
-            together=False,
-        )
+        opened = reports.opened(report, device=batch_job.own_device(device), together=False)
         if overwrite:
             job.remove()
         outcome, found = monitoring.monitor_into(

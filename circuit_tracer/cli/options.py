@@ -95,6 +95,13 @@ Dtype = Annotated[
 Answer = Annotated[
     str | None, own("--answer", help="The token to explain; what the model says by default.")
 ]
+Rival = Annotated[
+    str | None,
+    own("--against", help="A token the answer beats, in place of its likeliest rivals."),
+]
+StepSplit = Annotated[
+    str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
+]
 NodeThreshold = Annotated[
     float, option("--node-threshold", help="Share of influence the kept nodes carry.")
 ]

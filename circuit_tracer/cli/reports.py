@@ -1,18 +1,46 @@
-"""What the commands that ask a spec's question and write a report's folder have in common."""
+"""What the commands that ask a question of a model and write a report's folder have in common."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from circuit_tracer.cli import invocation
 from circuit_tracer.cli.output import columns, print_json, print_rich
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import processes
-from circuit_tracer.workbench import formats, report_folder, shipped, slugs
+from circuit_tracer.workbench import formats, opening, report_folder, shipped, slugs
+
+if TYPE_CHECKING:
+    from circuit_tracer.workbench.opening import Opened
 
 Spec = TypeVar("Spec")
+OPENED = ("model", "transcoders", "transcoders_format", "labels", "device", "device_map", "threads")
+"""Options that say what is opened, and how."""
+
+
+def opened(report: Callable[[str, int, int], None], **other: Any) -> Opened:
+    """The model and dictionary that the running command's options say, `other` in their place.
+
+    Raises what `open_pair` does.
+    """
+    options = invocation.values()
+    given = {name: options[name] for name in OPENED if name in options} | other
+    model = given.pop("model")
+    report(f"opening {model}", 0, 0)
+    found = opening.open_pair(model, **given)
+    is_neurons = found.dictionary.identity.kind == "neurons"
+    invocation.refuse_with("--transcoders-format", other="a model's own neurons", there=is_neurons)
+    return found
+
+
+def check_alone(command: str, out: Path) -> None:
+    """Raise UsageError where `out` names no folder, or several processes run."""
+    formats.check_folder_name(out)
+    if processes().count > 1:
+        raise UsageError(f"{command} does not work under torchrun; run it in one process")
 
 
 def spec_of(
@@ -22,9 +50,7 @@ def spec_of(
 
     Raises UsageError where it cannot be read, `out` names no folder, or several processes run.
     """
-    formats.check_folder_name(out)
-    if processes().count > 1:
-        raise UsageError(f"{command} does not work under torchrun; run it in one process")
+    check_alone(command, out)
     file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
     return file.name, read(file)
 
@@ -48,11 +74,12 @@ def command_line(
 
 
 def show(
-    report: object, page: Callable[..., Any], folder: Path, files: list[str], json: bool
+    report: object, page: Callable[..., Any], folder: Path, files: Sequence[str], json: bool
 ) -> None:
     """A report as JSON, or as its page and the files that were written."""
     if json:
         print_json(report)
         return
-    print_rich(page(report, width=columns()))
-    print(f"\n{folder}: {', '.join(files)}")
+    shown = page(report, width=columns())
+    print_rich(*(shown if isinstance(shown, list) else [shown]))
+    print(f"\n{': '.join(filter(None, (str(folder), ', '.join(files))))}")

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import completion, options, trace_options
+from circuit_tracer.cli import completion, options, reports, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.invocation import refuse_with, refuse_without
+from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions import selection, spec, steering
 from circuit_tracer.render import dose, effects
-from circuit_tracer.workbench import drawing, feature_edits, features, formats, opening
+from circuit_tracer.workbench import drawing, feature_edits, features, formats
 
 
 @explained
@@ -95,16 +95,7 @@ def steer(
         formats.check_figure(plot, overwrite=overwrite)
     named = [selection.parse_feature(name) for name in selection.split_names(feature or ())]
     with progress_line() as report:
-        report(f"opening {model}", 0, 0)
-        opened = opening.open_pair(
-            model,
-            transcoders,
-            transcoders_format=transcoders_format,
-            device=device,
-            threads=threads,
-        )
-        is_neurons = opened.dictionary.identity.kind == "neurons"
-        refuse_with("--transcoders-format", other="a model's own neurons", there=is_neurons)
+        opened = reports.opened(report)
         if find is not None:
             named.append(features.best_match(opened, find))
         steered = feature_edits.steer_prompts(

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, trace_options
+from circuit_tracer.cli import options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_without
-from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
+from circuit_tracer.cli.options import own
+from circuit_tracer.cli.output import progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.steps.report import terminal
-from circuit_tracer.processes import processes
-from circuit_tracer.workbench import formats, opening, stepping
+from circuit_tracer.workbench import stepping
 
 
 @explained
@@ -32,13 +31,8 @@ def steps(
         own("--until", help="Words that end generated notes: the answer comes after them."),
     ] = None,
     answer: options.Answer = None,
-    against: Annotated[
-        str | None,
-        own("--against", help="A token the answer beats, in place of its likeliest rivals."),
-    ] = None,
-    split: Annotated[
-        str, own("--split", help="What is a step: sentence, line, or a regex that ends one.")
-    ] = "sentence",
+    against: options.Rival = None,
+    split: options.StepSplit = "sentence",
     watch: Annotated[
         list[str] | None,
         own("--watch", help="NAME=REGEX: a span of the prompt to watch; its value is the group."),
@@ -66,9 +60,7 @@ def steps(
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
-    out: Annotated[
-        Path, option("--out", "-o", help="Where the transcript's own folder goes.")
-    ] = Path("outputs"),
+    out: options.ReportsOut = Path("outputs"),
     device: options.Device = "auto",
     threads: options.Threads = None,
     json: options.Json = False,
@@ -77,19 +69,10 @@ def steps(
     if (notes is None) == (generate is None):
         raise UsageError("give the notes by --notes, or --generate to let the model write them")
     refuse_without("--until", needed="--generate", there=generate is not None)
-    if processes().count > 1:
-        raise UsageError("steps does not work under torchrun; run it in one process")
-    formats.check_folder_name(out)
+    reports.check_alone("steps", out)
     watched = stepping.watch_of(watch)
     with if_interrupted("nothing was written"), progress_line() as report:
-        report(f"opening {model}", 0, 0)
-        opened = opening.open_pair(
-            model,
-            transcoders,
-            transcoders_format=transcoders_format,
-            device=device,
-            threads=threads,
-        )
+        opened = reports.opened(report)
         if notes is None:
             report("writing notes", 0, 0)
             notes = stepping.notes_written(opened, prompt, generate or 0, until, chat=chat)
@@ -110,8 +93,5 @@ def steps(
             on_progress=report,
         )
         folder, files = stepping.write_steps(found, out)
-    if json:
-        print_json(found)
-        return
-    print_rich(*terminal.page(found, width=columns()))
-    print(f"\n{folder}: {', '.join([*files, *(one.folder for one in found.exact)])}")
+    files += [one.folder for one in found.exact]
+    reports.show(found, terminal.page, folder, files, json)

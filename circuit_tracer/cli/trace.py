@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, trace_options, trace_total
+from circuit_tracer.cli import options, reports, trace_options, trace_total
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
@@ -109,20 +109,7 @@ def trace(
     settings = trace_options.trace_settings(cotangents)
     nothing = "nothing was written, and the same command starts from the beginning"
     with if_interrupted(nothing), progress_line() as report:
-        report(f"opening {model}", 0, 0)
-        opened = opening.open_pair(
-            model,
-            transcoders,
-            transcoders_format=transcoders_format,
-            labels=labels,
-            dtype=computed_in,
-            device=device,
-            device_map=device_map,
-            threads=threads,
-        )
-        neurons = "a model's own neurons"
-        is_neurons = opened.dictionary.identity.kind == "neurons"
-        refuse_with("--transcoders-format", other=neurons, there=is_neurons)
+        opened = reports.opened(report, dtype=computed_in)
         direction = directions.direction_target(opened, *wanted_direction)
         load = time.perf_counter() - started
         if total_only:

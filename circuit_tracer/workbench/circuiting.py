@@ -17,11 +17,11 @@ from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
 from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
 from circuit_tracer.graphs import PrunedGraph
-from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
-from circuit_tracer.workbench.results import Report
+from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of, with_hash
 
@@ -174,7 +174,7 @@ def circuit(
         opened, prompt, None if task is None else str(task), answer, against
     )
     report = look_for(opened, found_with, others, chosen).report
-    return Report(report, terminal.page(report), lambda: plain(report))
+    return Report(report, terminal.page(report, width=WIDTH))
 
 
 def basis_transcoders(basis: str, transcoders: AnyTranscoders | None) -> AnyTranscoders | None:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import RenderableType
-
 from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.edits.families import explain_families
@@ -20,7 +18,7 @@ from circuit_tracer.experiments.edits.report.html import edits_html
 from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
 from circuit_tracer.experiments.edits.run import Asked, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec
-from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.reading import read_toml
@@ -44,12 +42,6 @@ class Found(NamedTuple):
 
     report: EditsReport | FamiliesReport
     graphs: dict[str, PrunedGraph]
-
-    def page(self, width: int) -> list[RenderableType]:
-        """For the terminal."""
-        if isinstance(self.report, FamiliesReport):
-            return terminal.families_page(self.report, width=width)
-        return terminal.page(self.report, width=width)
 
     def write(self, out: Path) -> tuple[Path, list[str]]:
         """Report, figure, page and graphs, into a folder of its own in `out`, in place of those of
@@ -154,4 +146,4 @@ def edits(
     found = find(accepted(model, transcoders, device=device), prompt, spec, asked)
     if out is not None:
         found.write(Path(out))
-    return Report(found.report, found.page(WIDTH), lambda: plain(found.report))
+    return Report(found.report, terminal.page(found.report, width=WIDTH))

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from rich.console import RenderableType
 
 from circuit_tracer.graphs import new_file
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.workbench.drawing import write_figure
 
@@ -33,8 +33,10 @@ class Report(Generic[T]):
 
     def record(self) -> Any:
         """The result as JSON values, as the command's `--json` gives them."""
-        result: Any = self.result
-        return result.record() if self._record is None else self._record()
+        if self._record is not None:
+            return self._record()
+        own = getattr(self.result, "record", None)
+        return plain(self.result) if own is None else own()
 
     def save(self, path: str | Path) -> Path:
         """Write the record as a JSON file, in place of an earlier one."""

@@ -21,7 +21,7 @@ from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.shares import COVERAGE
 from circuit_tracer.experiments.steps.transcript import Transcript, read_transcript
 from circuit_tracer.experiments.steps.why import why
-from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
+from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.reading import read_json, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
@@ -193,7 +193,7 @@ def steps(
         check=check,
         exact=exact,
     )
-    return Report(report, terminal.page(report, width=WIDTH), lambda: plain(report))
+    return Report(report, terminal.page(report, width=WIDTH))
 
 
 def watch_of(given: list[str] | None) -> dict[str, str]:

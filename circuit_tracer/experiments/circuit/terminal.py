@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from circuit_tracer.experiments.circuit.results import CircuitReport, PromptKept
+from circuit_tracer.experiments.kit.tables import wrapped
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.terminal import note, plain_table, titled
@@ -21,9 +22,10 @@ KEPT = (
 )
 
 
-def page(report: CircuitReport) -> list[RenderableType]:
+def page(report: CircuitReport, *, width: int) -> list[RenderableType]:
     """The whole report."""
-    parts: list[RenderableType] = [Text(headline(report), style="bold"), Text(sizes(report))]
+    heading = Text("\n".join(wrapped(headline(report), width)), style="bold")
+    parts: list[RenderableType] = [heading, Text(sizes(report))]
     for title, used in (("Found with", True), ("Not used to find it", False)):
         if prompts := report.kept(used=used):
             parts += titled(title, _prompts(prompts))

@@ -30,8 +30,10 @@ FAINT = 0.25
 MOST_CELLS = 44
 
 
-def page(report: EditsReport, *, width: int) -> list[RenderableType]:
+def page(report: EditsReport | FamiliesReport, *, width: int) -> list[RenderableType]:
     """The whole report."""
+    if isinstance(report, FamiliesReport):
+        return _families(report, width=width)
     parts: list[RenderableType] = [
         Text("\n".join(wrapped(headline(report), width)), style="bold"),
         coloured(report),
@@ -163,7 +165,7 @@ def roles_table(roles: Sequence[Role]) -> list[RenderableType]:
     return [table]
 
 
-def families_page(report: FamiliesReport, *, width: int) -> list[RenderableType]:
+def _families(report: FamiliesReport, *, width: int) -> list[RenderableType]:
     """What edits do to families of prompts."""
     columns = ("family", "items", "contrast", "edited", "change", "flips", "p")
     cells = "name n before:[+] after:[+] change:[+] flips:[%] p:.4f"
