@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks import pages
+from benchmarks.pages import ROOT
 from benchmarks.prompts import prompts
 from circuit_tracer.experiments.edits.results import EditsReport, FamiliesReport, Outcome, Word
 from circuit_tracer.experiments.edits.run import ORIGINAL, Asked
@@ -32,9 +33,6 @@ from circuit_tracer.models import Model
 from circuit_tracer.workbench.editing import Found, find, spec_of
 from circuit_tracer.workbench.opening import Opened, open_pair
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs" / "edits.md"
-MARKS = "<!-- measured by benchmarks/edits.py -->", "<!-- until here -->"
 SPECS = ("edits-speaker", "edits-right", "edits-conflict")
 Key = tuple[int, ...]
 
@@ -95,19 +93,17 @@ def deleted_most(edits: Sequence[Outcome]) -> int:
     return int(np.argmax(changes)) if changes else -1
 
 
-def most_by_hand(prompt: str, contrast: object, own: float) -> int:
+def most_by_hand(prompt: str, contrast: Callable[[str], float], own: float) -> int:
     """The same from runs of the words joined again, one after the other; words stand between
     blanks in all prompts that ship."""
-    assert callable(contrast)
     words = prompt.split()
     texts = [" ".join(words[:at] + words[at + 1 :]) for at in range(len(words) - 1)]
     changes = [abs(contrast(text) - own) for text in texts]
     return int(np.argmax(changes)) if changes else -1
 
 
-def most(words: Sequence[Word], pull: object) -> int:
+def most(words: Sequence[Word], pull: Callable[[Word], float]) -> int:
     """Number of the word that pulls most."""
-    assert callable(pull)
     return int(np.argmax([abs(pull(one)) for one in words])) if words else -1
 
 
@@ -159,32 +155,24 @@ def kept(pruned: PrunedGraph, places: dict[int | None, int]) -> dict[tuple[Key, 
 
 def summary(rows: Sequence[Row], title: str) -> str:
     """The table of all prompts."""
-    n = len(rows)
     verdicts = Counter(row.verdict for row in rows)
     seconds = sorted(row.seconds for row in rows)
+
+    def share(values: Iterable[bool]) -> str:
+        return f"{sum(values)} of {len(rows)}"
+
     lines = [
-        (
-            "most decisive word by deletion is that of single runs",
-            f"{sum(r.by_deletion for r in rows)} of {n}",
-        ),
-        (
-            "most decisive word by pull is that of single runs",
-            f"{sum(r.by_pull for r in rows)} of {n}",
-        ),
-        (
-            "largest difference of any edit's contrast from its single run",
-            f"{max(r.largest_error for r in rows):.1e} logits",
-        ),
-        (
-            "changes of the routes are the difference of the two graphs",
-            f"{sum(r.routes for r in rows)} of {n}",
-        ),
+        ("most decisive word by deletion is that of single runs",
+         share(r.by_deletion for r in rows)),
+        ("most decisive word by pull is that of single runs", share(r.by_pull for r in rows)),
+        ("largest difference of any edit's contrast from its single run",
+         f"{max(r.largest_error for r in rows):.1e} logits"),
+        ("changes of the routes are the difference of the two graphs",
+         share(r.routes for r in rows)),
         ("verdicts", ", ".join(f"{kind} {count}" for kind, count in verdicts.most_common())),
-        (
-            "CPU seconds a prompt, two edits traced: median, largest",
-            f"{statistics.median(seconds):.2f}, {seconds[-1]:.2f}",
-        ),
-    ]
+        ("CPU seconds a prompt, two edits traced: median, largest",
+         f"{statistics.median(seconds):.2f}, {seconds[-1]:.2f}"),
+    ]  # fmt: skip
     return f"{title}\n\n{markdown_table(('', ''), lines)}\n"
 
 
@@ -192,21 +180,18 @@ def families(opened: Opened, name: str) -> str:
     """The table of a spec."""
     report = find(opened, name, spec_of(name), Asked(graphs=0)).report
     assert isinstance(report, FamiliesReport)
-    rows = []
-    for one, finding in zip(report.families, report.findings, strict=True):
-        figures = (one.before, one.after)
-        means = [written(value, "[+]") for value in figures]
-        rows.append(
-            (
-                one.name,
-                f"{one.example[0]} => {one.example[1]}",
-                str(one.n),
-                *means,
-                written(one.flips, "[%]"),
-                f"{one.p:.4f}",
-                {"yes": "yes", "no": "no"}.get(finding.holds, "open"),
-            )
+    rows = [
+        (
+            one.name,
+            f"{one.example[0]} => {one.example[1]}",
+            str(one.n),
+            *(written(value, "[+]") for value in (one.before, one.after)),
+            written(one.flips, "[%]"),
+            f"{one.p:.4f}",
+            {"yes": "yes", "no": "no"}.get(finding.holds, "open"),
         )
+        for one, finding in zip(report.families, report.findings, strict=True)
+    ]
     heads = ("family", "example", "items", "contrast", "edited", "flips", "p", "decides")
     return f"**{report.name}**: {report.question}\n\n{markdown_table(heads, rows)}\n"
 
@@ -228,9 +213,7 @@ def main() -> None:
         by = "Written by `python -m benchmarks.edits --write`."
         head = f"# Edits on every shipped prompt\n\n{by}\n\n"
         (ROOT / "benchmarks" / "edits.md").write_text(head + table, encoding="utf-8")
-        before, rest = DOCS.read_text(encoding="utf-8").split(MARKS[0])
-        parts = [before + MARKS[0], "", *specs, MARKS[1] + rest.split(MARKS[1])[1]]
-        DOCS.write_text("\n".join(parts), encoding="utf-8")
+        pages.put("edits.md", "edits", specs)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.steps import DOCS, ROOT, lessons
+from benchmarks import pages
+from benchmarks.pages import ROOT
+from benchmarks.steps import lessons
 from circuit_tracer.batch.state import RunState
 from tests.batch.store_checks import TRANSCRIPTS, differences, finished, start
 from transcoders.growing.written_notes.lessons import GROUPS, kind_of
 
-MARKS = "<!-- measured by benchmarks/monitor.py -->", "<!-- until there -->"
 SAVED = "8"
 """Runs of a part, where processes are killed."""
 
@@ -109,20 +110,21 @@ def measured(model: str, texts: int, labelled: int | None, kills: int) -> dict[s
 
 def table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     """Markdown: a row a method and organism."""
-    lines = [
-        "| organism | | AUC decorative | AUC back-fitted | TPR | TNR | g-mean² | right |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ("organism", "", "AUC decorative", "AUC back-fitted", "TPR", "TNR", "g-mean²", "right")
     columns = ("decorative", "back_fitted", "true_positives", "true_negatives", "g_mean2")
-    for number, report in enumerate(reports):
-        for one in report["figures"]:
-            ours = one is report["figures"][0]
-            cells = [str(number) if ours else "", one["method"]]
-            cells += [shown(one[column]) for column in columns]
-            lines.append(f"| {' | '.join([*cells, shown(report['right']) if ours else ''])} |")
+    rows = [
+        (
+            str(number) if one is report["figures"][0] else "",
+            one["method"],
+            *(shown(one[column]) for column in columns),
+            shown(report["right"]) if one is report["figures"][0] else "",
+        )
+        for number, report in enumerate(reports)
+        for one in report["figures"]
+    ]
     counts = ", ".join(str(len(report["runs"])) for report in reports)
     unclear = sum(report["counts"]["unclear"] for report in reports)
-    return [*lines, "", f"Runs: {counts}; unclear: {unclear}."]
+    return [*pages.table(head, rows), "", f"Runs: {counts}; unclear: {unclear}.", ""]
 
 
 def shown(figure: Mapping[str, float | None]) -> str:
@@ -150,9 +152,7 @@ def main() -> None:
         if "survives" in report:
             print(f"{model}: killed {options.kills} times, the same store: {report['survives']}")
     if options.write:
-        before, rest = DOCS.read_text(encoding="utf-8").split(MARKS[0])
-        body = "\n".join(["", "", *lines, "", ""])
-        DOCS.write_text(before + MARKS[0] + body + MARKS[1] + rest.split(MARKS[1])[1], "utf-8")
+        pages.put("steps.md", "monitor", lines)
 
 
 if __name__ == "__main__":

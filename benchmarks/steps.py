@@ -24,7 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.steps_tables import DOCS, Item, Scores, picture, table, write
+from benchmarks import pages
+from benchmarks.pages import ROOT
+from benchmarks.steps_tables import Item, Scores, picture, table
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.steps.baselines import BASELINES
 from circuit_tracer.experiments.steps.check import Checker
@@ -48,7 +50,6 @@ from transcoders.growing.written_notes.lessons import (
     solve,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 KEY = {"key": r"said (\w+)"}
 NAMES = tuple(name for names in GROUPS for name in names)
 
@@ -157,15 +158,13 @@ def partial_reliance(opened: Opened, count: int) -> list[str]:
             points.append(causal(opened, lesson))
     shares, effects = (np.array(column) for column in zip(*points, strict=True))
     mixed = (effects > 0.1) & (effects < 0.9)
-    return [
-        "| partial reliance | |",
-        "|---|---|",
-        f"| items, mixed ones (causal share .1 to .9) | {count}, {int(mixed.sum())} |",
-        f"| Pearson, all | {np.corrcoef(shares, effects)[0, 1]:.3f} |",
-        f"| Spearman, all; mixed | {spearman(shares, effects):.3f}; "
-        f"{spearman(shares[mixed], effects[mixed]):.3f} |",
-        "",
+    ranked = spearman(shares, effects), spearman(shares[mixed], effects[mixed])
+    rows = [
+        ("items, mixed ones (causal share .1 to .9)", f"{count}, {int(mixed.sum())}"),
+        ("Pearson, all", f"{np.corrcoef(shares, effects)[0, 1]:.3f}"),
+        ("Spearman, all; mixed", f"{ranked[0]:.3f}; {ranked[1]:.3f}"),
     ]
+    return [*pages.table(("partial reliance", ""), rows), ""]
 
 
 def causal(opened: Opened, lesson: Lesson) -> tuple[float, float]:
@@ -207,13 +206,14 @@ def main() -> None:
             options.items.write_text(json.dumps([vars(one) for one in items]), encoding="utf-8")
         lines += table(items, f"same texts, {options.transcoders}")
         if options.write:
-            DOCS.with_name("steps-shares.svg").write_text(picture(items), encoding="utf-8")
+            file = ROOT / "docs" / "steps-shares.svg"
+            file.write_text(picture(items), encoding="utf-8")
     if options.partial:
         opened = open_pair(options.partial, options.transcoders, device="cpu")
         lines += partial_reliance(opened, options.texts)
     print("\n".join(lines))
     if options.write:
-        write(lines)
+        pages.put("steps.md", "steps", lines)
 
 
 if __name__ == "__main__":

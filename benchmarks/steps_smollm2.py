@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.steps_tables import shown, wilson, write
+from benchmarks import pages
+from benchmarks.steps_tables import shown, wilson
 from circuit_tracer.attribution.estimate import WalkExpectation
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.steps.baselines import BASELINES
@@ -37,7 +38,6 @@ from circuit_tracer.experiments.steps.transcript import Transcript, read_transcr
 from circuit_tracer.models import Model
 from circuit_tracer.workbench.opening import Opened, open_pair
 
-MARKS = "<!-- measured by benchmarks/steps_smollm2.py -->", "<!-- until there -->"
 CLEAR = 0.2
 TEMPLATES = {
     "hint": (
@@ -162,28 +162,22 @@ def table(items: Sequence[dict[str, Any]]) -> list[str]:
     causal = np.array([one["hint"] / (one["hint"] + one["hop"]) for one in clear])
     from_hint = causal > 0.5
     counts = [sum(one["template"] == name for one in clear) for name in TEMPLATES]
-    lines = [
-        "| SmolLM2-135M-Instruct, hint and hop say the same | |",
-        "|---|---|",
-        f"| texts asked; answered as both say; one of them clearly followed | {len(items)}; "
-        f"{len(right)}; {len(clear)} |",
-        f"| of these by template ({', '.join(TEMPLATES)}) | {', '.join(map(str, counts))} |",
-        f"| of these the answer follows the hint | {int(from_hint.sum())} |",
-        "",
-        "| | right side | at the best threshold | Spearman with the causal share |",
-        "|---|---|---|---|",
-    ]
+    rows = [
+        ("texts asked; answered as both say; one of them clearly followed",
+         f"{len(items)}; {len(right)}; {len(clear)}"),
+        (f"of these by template ({', '.join(TEMPLATES)})", ", ".join(map(str, counts))),
+        ("of these the answer follows the hint", str(int(from_hint.sum()))),
+    ]  # fmt: skip
+    found = []
     for name in ("total effects", *BASELINES):
         shares = np.array([drawn(one, name) for one in clear])
         hits = int(((shares > 0.5) == from_hint).sum())
         best = max(int(((shares > cut) == from_hint).sum()) for cut in (0.0, *shares))
-        columns = (
-            shown(wilson(hits, len(clear))),
-            f"{best / len(clear):.3f}",
-            f"{spearman(shares, causal):.3f}",
-        )
-        lines.append(f"| {name} | {' | '.join(columns)} |")
-    return [*lines, ""]
+        at_best, ranked = f"{best / len(clear):.3f}", f"{spearman(shares, causal):.3f}"
+        found.append((name, shown(wilson(hits, len(clear))), at_best, ranked))
+    head = ("", "right side", "at the best threshold", "Spearman with the causal share")
+    title = "SmolLM2-135M-Instruct, hint and hop say the same"
+    return [*pages.table((title, ""), rows), "", *pages.table(head, found), ""]
 
 
 def long_notes(tokens: int) -> list[str]:
@@ -242,7 +236,7 @@ def main() -> None:
     lines = table(items)
     print("\n".join(lines))
     if options.write:
-        write(lines, MARKS)
+        pages.put("steps.md", "steps_smollm2", lines)
 
 
 if __name__ == "__main__":

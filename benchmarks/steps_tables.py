@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import pages
 from circuit_tracer.experiments.kit.statistics import auc
+from circuit_tracer.experiments.steps.monitor.results import OURS
+from circuit_tracer.experiments.steps.monitor.verdict import middle_of_gap
 from circuit_tracer.experiments.steps.results import MAIN
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval
 from circuit_tracer.render.chart import Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
-from transcoders.growing.written_notes.lessons import ROTATED
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "steps.md"
-MARKS = "<!-- measured by benchmarks/steps.py -->", "<!-- until here -->"
-OURS = "total effects"
+KINDS = ("decorative", "back-fitted", "compute")
 BEST_OTHER = "attention, late layers, squared"
 
 
@@ -54,27 +52,15 @@ class Item:
     seconds: float
 
 
-def split(high: Sequence[float], low: Sequence[float]) -> float:
-    """The middle of the gap between two groups, or of the best split where they overlap."""
-    values = sorted({*high, *low})
-    middles = [(a + b) / 2 for a, b in pairwise(values)]
-    ups, downs = np.array(high), np.array(low)
-    widths = np.diff(values)
-
-    def rank(place: int) -> tuple[int, float]:
-        right = (ups > middles[place]).sum() + (downs <= middles[place]).sum()
-        return int(right), float(widths[place])
-
-    return middles[max(range(len(middles)), key=rank)]
-
-
 def thresholds(items: Sequence[Item]) -> tuple[float, float]:
     """Of the direct and of the chained share."""
-    of = {kind: [one for one in items if one.kind == kind] for kind in ROTATED}
+    of = {kind: [one for one in items if one.kind == kind] for kind in KINDS}
     rest = [*of["compute"], *of["back-fitted"]]
     return (
-        split([one.direct for one in of["decorative"]], [one.direct for one in rest]),
-        split([one.chained for one in of["back-fitted"]], [one.chained for one in of["compute"]]),
+        middle_of_gap([one.direct for one in of["decorative"]], [one.direct for one in rest]),
+        middle_of_gap(
+            [one.chained for one in of["back-fitted"]], [one.chained for one in of["compute"]]
+        ),
     )
 
 
@@ -109,62 +95,59 @@ def table(items: Sequence[Item], title: str) -> list[str]:
         [one.kind == "decorative" for one in items],
         [one.kind == "back-fitted" for one in others],
     )
-    direct = auc_of(items, [one.direct for one in items], high[0])
-    chained = auc_of(others, [one.chained for one in others], high[1])
-    gaps = gap(items, "direct", "decorative"), gap(others, "chained", "back-fitted")
+    direct = auc_gap(items, [one.direct for one in items], high[0])
+    chained = auc_gap(others, [one.chained for one in others], high[1])
     agree = sum(one.by_swaps == one.kind for one in items)
     stepped = [one for one in others if all(map(math.isfinite, one.effects))]
-    top = sum(int(np.argmax(one.steps) == np.argmax(one.effects)) for one in stepped)
     idle = np.array([one.idle for one in items if math.isfinite(one.idle)])
     used = sum(verdict(one, (MAIN, MAIN)) == one.kind for one in items)
     texts = text_auc(items, high[0]), text_auc(others, high[1])
+    counts = len(items), len(organisms), len(items) // len(organisms)
     rows = [
-        (
-            "items, organisms, texts",
-            f"{len(items)}, {len(organisms)}, {len(items) // len(organisms)}",
-        ),
+        ("items, organisms, texts", ", ".join(map(str, counts))),
         ("label by swaps is the label by construction", shown(wilson(agree, len(items)))),
-        ("AUC, decorative by direct share", f"{shown(direct)}, gap {gaps[0]:+.2f}"),
-        ("AUC, back-fitted or computed, by chained share", f"{shown(chained)}, gap {gaps[1]:+.2f}"),
+        ("AUC, decorative by direct share", direct),
+        ("AUC, back-fitted or computed, by chained share", chained),
         ("the same two by any rule that reads the text", ", ".join(texts)),
         *left_out(items, organisms),
         ("three-way by `used`, nothing calibrated", shown(wilson(used, len(items)))),
-        ("step of largest direct share is that of largest swap", shown(wilson(top, len(stepped)))),
-        (
-            "direct share of an idle fact, median, largest",
-            f"{np.median(idle):.3f}, {idle.max():.3f}",
-        ),
+        ("step of largest direct share is that of largest swap", top_step(stepped, stepped)),
+        ("direct share of an idle fact, median, largest",
+         f"{np.median(idle):.3f}, {idle.max():.3f}"),
         ("CPU seconds a transcript, median", f"{np.median([one.seconds for one in items]):.3f}"),
-    ]
-    lines = [f"| {title} | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows), ""]
-    return [*lines, *beside(items, others, stepped)]
+    ]  # fmt: skip
+    return [*pages.table((title, ""), rows), "", *beside(items, others, stepped, high)]
 
 
-def beside(items: Sequence[Item], others: Sequence[Item], stepped: Sequence[Item]) -> list[str]:
+def beside(
+    items: Sequence[Item],
+    others: Sequence[Item],
+    stepped: Sequence[Item],
+    high: tuple[Sequence[bool], Sequence[bool]],
+) -> list[str]:
     """The same questions asked of total effects and of every baseline, in the same run."""
-    ours = {OURS: [Scores(one.direct, one.chained, one.steps) for one in items]}
-    named = ours | {name: [one.others[name] for one in items] for name in items[0].others}
-    lines = [
-        "| | decorative, direct share | back-fitted or computed, direct | chained | top step |",
-        "|---|---|---|---|---|",
-    ]
-    places = {id(one): at for at, one in enumerate(items)}
-    for name, scores in named.items():
-        rest = [scores[places[id(one)]] for one in others]
-        top = [
-            int(np.argmax(scores[places[id(one)]].steps) == np.argmax(one.effects))
-            for one in stepped
-        ]
-        is_decorative = [one.kind == "decorative" for one in items]
-        is_fitted = [one.kind == "back-fitted" for one in others]
-        columns = [
-            auc_gap(items, [one.direct for one in scores], is_decorative),
-            auc_gap(others, [one.direct for one in rest], is_fitted),
-            auc_gap(others, [one.chained for one in rest], is_fitted),
-            shown(wilson(sum(top), len(top))),
-        ]
-        lines.append(f"| {name} | {' | '.join(columns)} |")
-    return [*lines, ""]
+    rows = []
+    for name in (OURS, *items[0].others):
+        scores, rest, tops = (
+            [one if name == OURS else one.others[name] for one in some]
+            for some in (items, others, stepped)
+        )
+        rows.append((
+            name,
+            auc_gap(items, [one.direct for one in scores], high[0]),
+            auc_gap(others, [one.direct for one in rest], high[1]),
+            auc_gap(others, [one.chained for one in rest], high[1]),
+            top_step(tops, stepped),
+        ))  # fmt: skip
+    head = ("", "decorative, direct share", "back-fitted or computed, direct", "chained")
+    return [*pages.table((*head, "top step"), rows), ""]
+
+
+def top_step(scores: Sequence[Scores | Item], stepped: Sequence[Item]) -> str:
+    """How often the step of the largest share is the one whose swap does most."""
+    pairs = zip(scores, stepped, strict=True)
+    right = sum(int(np.argmax(one.steps) == np.argmax(item.effects)) for one, item in pairs)
+    return shown(wilson(right, len(stepped)))
 
 
 def auc_gap(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) -> str:
@@ -203,12 +186,6 @@ def text_auc(items: Sequence[Item], high: Sequence[bool]) -> str:
     return shown(auc_of(items, [share[one.text] for one in items], high))
 
 
-def gap(items: Sequence[Item], score: str, kind: str) -> float:
-    """Least of a kind minus largest of all others."""
-    high = [getattr(one, score) for one in items if one.kind == kind]
-    return min(high) - max(getattr(one, score) for one in items if one.kind != kind)
-
-
 def shown(figure: Interval) -> str:
     """ "1.000 [0.990, 1.000]"."""
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
@@ -216,21 +193,16 @@ def shown(figure: Interval) -> str:
 
 def picture(items: Sequence[Item]) -> str:
     """Shares of the key by kind: middle, least and largest, ours and the best baseline's."""
-    ours = {id(one): Scores(one.direct, one.chained, one.steps) for one in items}
-    other = {id(one): one.others[BEST_OTHER] for one in items}
     sheet = Sheet(
         "One text, three models: what part of the answer is the key's?",
         f"{len(items)} answers: median, least and largest. Where bars of two kinds do not meet, "
         "a threshold tells them apart.",
     )
-    for name, scores in ((OURS, ours), (BEST_OTHER, other)):
+    for name in (OURS, BEST_OTHER):
         panels = [
             RowPanel(
                 f"{name}: {way} share",
-                [
-                    Row(kind, _span(items, kind, {at: getattr(s, way) for at, s in scores.items()}))
-                    for kind in ("decorative", "back-fitted", "compute")
-                ],
+                [Row(kind, _span(items, kind, name, way)) for kind in KINDS],
                 Axis(0.0, 1.0, 0.25, percent=True),
             )
             for way in ("direct", "chained")
@@ -240,16 +212,8 @@ def picture(items: Sequence[Item]) -> str:
     return sheet.svg("Direct and chained shares of the key by kind")
 
 
-def _span(items: Sequence[Item], kind: str, score: dict[int, float]) -> Interval:
-    values = np.array([score[id(one)] for one in items if one.kind == kind])
+def _span(items: Sequence[Item], kind: str, name: str, way: str) -> Interval:
+    of_kind = (one for one in items if one.kind == kind)
+    scores = (one if name == OURS else one.others[name] for one in of_kind)
+    values = np.array([getattr(one, way) for one in scores])
     return Interval(float(np.median(values)), float(values.min()), float(values.max()))
-
-
-def write(lines: Sequence[str], marks: tuple[str, str] = MARKS) -> None:
-    """Put the tables between the marks of docs/steps.md."""
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(marks[0])
-    DOCS.write_text(
-        "\n".join([before + marks[0], "", *lines, marks[1]]) + rest.split(marks[1])[1],
-        encoding="utf-8",
-    )
