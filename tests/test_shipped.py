@@ -72,7 +72,7 @@ def test_every_shipped_prompt_is_valid_and_lossless(transcoders: str) -> None:
     found = exports(transcoders)
     assert [one.kept.graph.info.prompt for one in found] == PROMPTS[:: EVERY[transcoders]]
     assert len(found) > 30
-    for export in found if transcoders == "plt" else found[::2]:
+    for export in found[::2]:
         assert_valid_and_lossless(export)
 
 

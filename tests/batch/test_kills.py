@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.batch.store_checks import differences, prompt_file
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS, KILLS = 36, 3
+PROMPTS, KILLS = 18, 3
 
 
 def _run(file: Path, folder: Path, kills: int) -> dict[str, list[int]]:
     outcome = subprocess.run(
-        [sys.executable, "-m", "tests.batch.forking", file, folder, str(kills), "1", "4"],
+        [sys.executable, "-m", "tests.batch.forking", file, folder, str(kills), "1", "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -180,8 +180,8 @@ def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
 
     The first is stopped until the second has written, so that it cannot do everything alone.
     """
-    file = prompt_file(tmp_path / "prompts.jsonl", 12)
-    arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "2"]
+    file = prompt_file(tmp_path / "prompts.jsonl", 8)
+    arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "1"]
     assert run_command(*arguments, "--name", "one").code == 0
     first = start([*arguments, "--name", "two"], cwd=tmp_path)
     wait_for(lambda: writers(tmp_path / "outputs/two"))
