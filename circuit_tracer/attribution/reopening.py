@@ -51,15 +51,15 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
 
 
 def check_same(
-    info: GraphInfo, model: Model, dictionary: AnyDictionary, *, or_residual: bool = False
+    info: GraphInfo, model: Model, dictionary: AnyDictionary, *, instead: tuple[str, ...] = ()
 ) -> None:
     """Raise UsageError where model or dictionary have other weights than the graph's.
 
-    With `or_residual` the dictionary may also be a sparse autoencoder of the residual stream, of
-    which no graph says anything.
+    The dictionary may also be of a kind in `instead`, which the graph says nothing of: "sae", a
+    sparse autoencoder of the residual stream; "neurons", the model's own.
     """
     sides = [("model", "`model`", info.model, model.identity)]
-    if not or_residual or dictionary.kind != "sae":
+    if dictionary.kind not in instead:
         sides.append(("dictionary", "`transcoders`", info.dictionary, dictionary.identity))
     for what, flag, theirs, ours in sides:
         if theirs.sha256 and theirs.sha256 != ours.sha256:

@@ -134,7 +134,7 @@ def ablate(
         transcoders,
         device=device,
         threads=threads,
-        or_residual=True,
+        instead=("sae",),
     ) as opened:
         items = feature_edits.chosen_items(
             opened, pruned, named, rows, unit=unit, amount=amount, together=together

@@ -1,4 +1,4 @@
-"""`circuit-tracer circuit PROMPT`: how little of the model is enough for this answer?"""
+"""`circuit-tracer circuit PROMPT|GRAPH`: how little of the model is enough for this answer?"""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import invocation, options, reports
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import progress_line
 from circuit_tracer.experiments.circuit import results, run, terminal
-from circuit_tracer.workbench import circuiting
+from circuit_tracer.workbench import circuiting, opening
 
 
 @explained
 def circuit(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The prompt whose answer is kept.")
+        str | None,
+        typer.Argument(
+            metavar="[PROMPT|GRAPH]",
+            help="The prompt whose answer is kept; or a traced graph of it.",
+        ),
     ] = None,
     task: Annotated[
         str | None,
@@ -61,7 +66,7 @@ def circuit(
         int, own("--random", min=1, help="Random sets of its size to compare with.")
     ] = 20,
     seed: Annotated[int, own("--seed", help="Of the random sets.")] = 0,
-    model: options.Model = "sprout",
+    model: options.ModelOrAsked = None,
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
     out: options.ReportsOut = Path("outputs"),
@@ -74,10 +79,19 @@ def circuit(
     settings = invocation.settings_of(run.CircuitSettings)
     reports.check_alone("circuit", out)
     given = circuiting.basis_transcoders(basis, transcoders)
+    pruned = circuiting.graph_named(prompt)
+    invocation.refuse_with("--transcoders-format", other="a graph", there=pruned)
     with if_interrupted("nothing was written"), progress_line() as report:
-        opened = reports.opened(report, transcoders=given)
+        if pruned is None:
+            name = model or bundled.DEFAULT_MODEL
+            opened = reports.opened(report, model=name, transcoders=given)
+        else:
+            report("opening the model", 0, 0)
+            opened, _ = opening.reopen(
+                pruned, model, given, device=device, threads=threads, instead=("neurons",)
+            )
         report("asking the whole model", 0, 0)
-        found_with, others = circuiting.asked_of(opened, prompt, task, answer, against)
+        found_with, others = circuiting.asked_of(opened, pruned or prompt, task, answer, against)
         found = circuiting.look_for(
             opened,
             found_with,

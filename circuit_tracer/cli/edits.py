@@ -57,15 +57,7 @@ def edits(
         own("--graphs", min=0, help="Edits to trace, 2; of a spec, items of each family, 1."),
     ] = None,
     max_feature_nodes: trace_options.MaxFeatureNodes = None,
-    model: Annotated[
-        str | None,
-        own(
-            "--model",
-            "-m",
-            values=completion.models,
-            help="Its name, folder or file; sprout, or the spec's, by default.",
-        ),
-    ] = None,
+    model: options.ModelOrAsked = None,
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
     out: options.ReportsOut = Path("outputs"),

@@ -68,7 +68,7 @@ EXAMPLES = {
     ),
     "circuit": (
         'circuit "rome is the capital of"',
-        'circuit "a banana is" --basis features --kl 0.15',
+        "circuit outputs/a-banana-is --basis features --kl 0.15",
     ),
     "monitor": (
         "monitor cheat -m sprout-cheat --calibrate cheat",

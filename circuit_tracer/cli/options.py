@@ -40,6 +40,15 @@ Model = Annotated[
         help="Bundled name, folder, GGUF file or hub name of the model.",
     ),
 ]
+ModelOrAsked = Annotated[
+    str | None,
+    own(
+        "--model",
+        "-m",
+        values=completion.models,
+        help="Its name, folder or file; sprout, or that of the spec or graph, by default.",
+    ),
+]
 
 
 RunsOut = Annotated[Path, option("--out", "-o", help="Where the run's own folder goes.")]

@@ -23,10 +23,10 @@ def reopened(
     *,
     device: str,
     threads: int | None,
-    or_residual: bool = False,
+    instead: tuple[str, ...] = (),
 ) -> Iterator[Opened]:
-    """What a graph was traced with, for work that the live line calls `stage`; with `or_residual`
-    perhaps a sparse autoencoder in its dictionary's place."""
+    """What a graph was traced with, for work that the live line calls `stage`; a dictionary of a
+    kind in `instead` may stand in its dictionary's place."""
     with progress_line() as report:
         report("opening the model", 0, 0)
         opened, _ = opening.reopen(
@@ -35,7 +35,7 @@ def reopened(
             transcoders,
             device=device,
             threads=threads,
-            or_residual=or_residual,
+            instead=instead,
         )
         report(stage, 0, 0)
         yield opened

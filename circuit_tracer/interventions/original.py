@@ -107,7 +107,7 @@ def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Origi
 
     Features of a sparse autoencoder of the residual stream can be changed on any graph's prompt.
     """
-    check_same(info, model, dictionary, or_residual=True)
+    check_same(info, model, dictionary, instead=("sae",))
     zeroed = info.settings.get("zeroed_positions")
     n_zeroed = None if zeroed is None else int(zeroed)
     return run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)

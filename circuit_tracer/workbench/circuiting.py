@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from circuit_tracer.experiments.circuit.graphs import circuit_graph, rows_of
 from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
 from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
-from circuit_tracer.graphs import PrunedGraph
+from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, write_texts, write_trace
-from circuit_tracer.workbench.opening import Opened, accepted
+from circuit_tracer.workbench.opening import Opened, accepted, reopen
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of, with_hash
@@ -39,16 +41,35 @@ class FoundCircuit:
         self.report, self.graphs = report, graphs
 
 
+def graph_named(prompt: str | None) -> PrunedGraph | None:
+    """The traced graph that a text names, if it is the place of one and no prompt.
+
+    Raises GraphFileError for a graph that cannot be read.
+    """
+    with suppress(OSError, ValueError):  # no place can have so long a name
+        place = Path(prompt or "-")
+        if (place / TRACE_FILE).is_file() or (place.suffix == ".json" and place.is_file()):
+            return open_graph(place)
+    return None
+
+
 def asked_of(
-    opened: Opened, prompt: str | None, task: str | None, answer: str | None, against: str | None
+    opened: Opened,
+    prompt: str | PrunedGraph | None,
+    task: str | None,
+    answer: str | None,
+    against: str | None,
 ) -> tuple[list[Asked], list[Asked]]:
     """The prompts a circuit is looked for with, and those it is checked on.
 
-    Of a task every second line is for checking; what the model answers otherwise than its line says
-    is left out, with a note. Raises UsageError and PromptError for what cannot be asked.
+    Of a graph the answer is its first target, unless another is given. Of a task every second line
+    is for checking; what the model answers otherwise than its line says is left out, with a note.
+    Raises UsageError and PromptError for what cannot be asked.
     """
     if (prompt is None) == (task is None):
         raise UsageError("give a prompt, or `task`, a file of prompts; not both")
+    if isinstance(prompt, PrunedGraph):
+        return [_asked_by(prompt, opened, answer, against)], []
     if prompt is not None:
         return [asked(opened.model, prompt, answer, against)], []
     if answer is not None or against is not None:
@@ -67,6 +88,21 @@ def asked_of(
     if not found:
         raise PromptError(f"the model answers no prompt of {task} as its line says")
     return found[::2], found[1::2]
+
+
+def _asked_by(
+    pruned: PrunedGraph, opened: Opened, answer: str | None, against: str | None
+) -> Asked:
+    """A graph's prompt up to its first target, and that target."""
+    info = pruned.graph.info
+    target = info.targets[0]
+    if answer is None and not target.vocabulary_ids:
+        raise PromptError(f"the graph explains {target.token}, which is no token; give `answer`")
+    named: list[str | None] = [f"id:{one}" for one in target.vocabulary_ids]
+    if answer is None:
+        answer, against = named[0], against or (named[1] if target.is_contrast else None)
+    ids = info.token_ids[: target.position + 1]
+    return asked(opened.model, info.prompt, answer, against, ids)
 
 
 def _asked(opened: Opened, line: PromptLine) -> Asked:
@@ -149,7 +185,7 @@ def circuit(
     prompt: str | None = None,
     *,
     task: str | Path | None = None,
-    model: AnyModel = DEFAULT_MODEL,
+    model: AnyModel | None = None,
     transcoders: AnyTranscoders | None = None,
     answer: str | None = None,
     against: str | None = None,
@@ -158,6 +194,7 @@ def circuit(
 ) -> Report[CircuitReport]:
     """How little of the model is enough for an answer, or for the answers of a `task` file?
 
+    `prompt` may be the place of a traced graph, whose model and first target are taken then.
     `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
     "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
     `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what
@@ -169,9 +206,13 @@ def circuit(
     (True, True, True)
     """
     chosen = CircuitSettings(**settings)
-    opened = accepted(model, basis_transcoders(chosen.basis, transcoders), device=device)
+    given, pruned = basis_transcoders(chosen.basis, transcoders), graph_named(prompt)
+    if pruned is None:
+        opened = accepted(model or DEFAULT_MODEL, given, device=device)
+    else:
+        opened, _ = reopen(pruned, model, given, device=device, instead=("neurons",))
     found_with, others = asked_of(
-        opened, prompt, None if task is None else str(task), answer, against
+        opened, pruned or prompt, None if task is None else str(task), answer, against
     )
     report = look_for(opened, found_with, others, chosen).report
     return Report(report, terminal.page(report, width=WIDTH))

@@ -192,13 +192,13 @@ def reopen(
     device: str = "auto",
     device_map: str | None = None,
     threads: int | None = None,
-    or_residual: bool = False,
+    instead: tuple[str, ...] = (),
 ) -> tuple[Opened, list[int]]:
     """The model and dictionary a graph was traced with, and its token ids up to its targets.
 
     Found by the graph's own identities unless they are given, by name or opened; raises UsageError
-    where they are not the very same weights, or are no longer where they were. With `or_residual` a
-    sparse autoencoder of the residual stream is taken as the dictionary, too.
+    where they are not the very same weights, or are no longer where they were. A dictionary of
+    a kind in `instead` ("sae", "neurons") is taken in its dictionary's place, too.
     """
     info = pruned.graph.info
     form = None if transcoders else info.dictionary.format or None
@@ -217,7 +217,7 @@ def reopen(
         )
     else:
         opened = accepted(model, transcoders, device=device)
-    check_same(info, opened.model, opened.dictionary, or_residual=or_residual)
+    check_same(info, opened.model, opened.dictionary, instead=instead)
     positions = [target.position for target in info.targets]
     return opened, list(info.token_ids[: max(positions) + 1])
 

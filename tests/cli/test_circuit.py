@@ -94,3 +94,24 @@ def test_weights_are_counted_by_hand() -> None:
     for of_kind, most in ((weights[:first], 3 * d), (weights[first:], 2 * d)):
         assert int(of_kind.max()) == most
         assert float((of_kind == most).to(torch.float64).mean()) > 0.9
+
+
+def test_a_traced_graph_is_asked_as_its_prompt_and_target(run: Run) -> None:
+    """Tokens, answer and rival are the graph's, and so is the dictionary where features count."""
+    traced = run("trace", "is a lemon yellow ?", "--contrast", "yes,no", "--device", "cpu")
+    assert traced.code == 0, traced.err
+    same = ("--random", "1", "--device", "cpu", "--json")
+    for basis in ("features", "neurons"):
+        words = ("--basis", basis, "--kl", "0.5")
+        found = run("circuit", "outputs/is-a-lemon-yellow", *words, "-o", "a", *same)
+        assert found.code == 0, found.err
+        record = json.loads(found.out)
+        alone = run("circuit", "is a lemon yellow ?", "--answer", "yes", "--against", "no", *words,
+                    "-o", "b", *same)  # fmt: skip
+        wanted = json.loads(alone.out)
+        for one in (record, wanted):
+            del one["seconds"], one["dictionary"]["name"]
+        assert record == wanted
+    other = run("circuit", "outputs/is-a-lemon-yellow", "--basis", "features", "-t", "clt")
+    assert other.code == 2
+    assert "another dictionary" in other.err

@@ -76,12 +76,18 @@ class Kept(NamedTuple):
 Reference = Callable[[Asked], Float[Tensor, "*T N"]]
 
 
-def asked(model: Model, prompt: str, answer: str | None, against: str | None) -> Asked:
-    """A prompt's answer in the whole model.
+def asked(
+    model: Model,
+    prompt: str,
+    answer: str | None,
+    against: str | None,
+    ids: Sequence[int] | None = None,
+) -> Asked:
+    """A prompt's answer in the whole model; `ids` are its tokens, where they are known.
 
     Raises PromptError for a text that is no token, and where the answer does not beat the other.
     """
-    ids = model.tokenize(prompt)
+    ids = model.tokenize(prompt) if ids is None else list(ids)
     with torch.no_grad():
         (capture,) = model.captures([ids])
     logits = capture.logits[-1]

@@ -108,7 +108,7 @@ class CircuitReport:
         share = sum(one.share for one in self.prompts) / len(self.prompts)
         others = self.kept(used=False)
         if self.random_share > share / 2:
-            return "no circuit: random sets of their size keep more than half of what they do"
+            return "no circuit: random sets as large keep more than half of what it does"
         wrong = sum(not one.right for one in others)
         if wrong:
             those = "the prompts they were found with"

@@ -34,6 +34,8 @@ def page(report: CircuitReport, *, width: int) -> list[RenderableType]:
     table = plain_table().texts("component").numbers(f"{loses} without it").texts("label")
     for part in report.components[:MOST]:
         table.line(part.name, f"{part.harm:.2f}", printable(part.label))
+    if not report.components:
+        return parts
     return [*parts, *titled(f"Most needed of {len(report.components):,}", table)]
 
 
@@ -56,15 +58,18 @@ def _prompts(prompts: Sequence[PromptKept]) -> RenderableType:
 
 def headline(report: CircuitReport) -> str:
     """The circuit in one line."""
-    return f"{len(report.components):,} of {report.n_components:,} components are {report.verdict}"
+    count, of = len(report.components), f"of {report.n_components:,} components"
+    if not count:
+        return f"none {of} has to be kept: with all of them {ablated(report)} the answer stands"
+    return f"{count:,} {of} {'is' if count == 1 else 'are'} {report.verdict}"
 
 
 def sizes(report: CircuitReport) -> str:
     """What it is made of."""
-    channels = report.of_kind("channel")
-    what = "neurons" if report.basis.startswith("neurons") else "features"
-    parts = f"{report.of_kind('feature'):,} {what}"
-    attention = f" and {channels:,} channels of attention" if channels else ", attention whole"
+    parts = _counted(report.of_kind("feature"), report.basis.partition("s")[0])
+    has_channels = report.basis.endswith("attention")
+    channels = f" and {_counted(report.of_kind('channel'), 'channel')} of attention"
+    attention = channels if has_channels else ", attention whole"
     least = (
         "none can be left out alone"
         if report.is_minimal
@@ -74,6 +79,10 @@ def sizes(report: CircuitReport) -> str:
         f"{parts}{attention}, joined by {report.weights:,} of {report.all_weights:,} weights; "
         f"the rest {ablated(report)}; kept: {report.level}; {least}."
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def ablated(report: CircuitReport) -> str:
