@@ -19,6 +19,7 @@ from circuit_tracer.render.numbers import (
     decimals,
     number,
     percent,
+    signed_percent,
     whole_percent,
     with_interval,
 )
@@ -49,6 +50,7 @@ class Table:
 
 FORMS: dict[str, Callable[[Any], str]] = {
     "%": lambda value: percent(_bare(value)),
+    "+%": lambda value: signed_percent(_bare(value)),
     "0%": lambda value: whole_percent(_bare(value)),
     ".2": lambda value: decimals(_bare(value)),
     "+.2": lambda value: decimals(_bare(value), sign=True),

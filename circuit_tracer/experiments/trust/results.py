@@ -10,6 +10,7 @@ from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.graphs.scores import Scores
+from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.trust_panel import Verdict
 
 Frozen = Literal["everything", "attention, norms", "attention", "nothing"]
@@ -191,6 +192,11 @@ class Random:
     low: float
     high: float
     """Smallest and largest."""
+
+    @property
+    def words(self) -> str:
+        """The median, and the largest in brackets."""
+        return f"{percent(self.median)} ({percent(self.high)})"
 
 
 @dataclass(frozen=True)

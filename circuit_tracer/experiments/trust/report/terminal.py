@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from circuit_tracer.experiments.kit.statistics import Likeness
-from circuit_tracer.experiments.kit.tables import Table, sections, verdict_text, wrapped
+from circuit_tracer.experiments.kit.tables import Table, sections, table_of, verdict_text, wrapped
 from circuit_tracer.experiments.trust.results import (
     ByDistance,
     Departure,
@@ -20,7 +20,7 @@ from circuit_tracer.experiments.trust.results import (
     Sufficiency,
     Trust,
 )
-from circuit_tracer.render.numbers import decimals, percent, signed_percent, with_interval
+from circuit_tracer.render.numbers import decimals, percent, with_interval
 from circuit_tracer.render.terminal import WIDTH
 from circuit_tracer.render.text import printable, shorten, word_text
 from circuit_tracer.render.trust_panel import StoredVerdict, Verdict
@@ -135,27 +135,20 @@ def _indirect(found: IndirectEffects) -> Table:
 
 
 def _ranking(found: Ranking) -> Table:
-    rows = tuple(
-        (
-            way.frozen,
-            with_interval(way.influence),
-            decimals(way.direct.value),
-            with_interval(way.influence_beyond),
-            decimals(way.direct_beyond.value),
-            decimals(way.signed.value),
-            decimals(way.signed_responding.value),
-        )
-        for way in found.ways
-    )
-    return Table(
-        "Influence against ablation, over features",
-        ("frozen", "influence", "edge", "further", "edge", "signed", "signed *"),
-        rows,
+    note = (
         f"Spearman over {found.features} features: influence against the size of an ablation's "
         f"effect on the targets (Anthropic: 0.72), the same through further features alone "
         f"({found.beyond} features), and signed sums of routes against signed effects (* norms "
         "and attention respond in the prediction, too). edge: the direct edge alone, for "
-        "comparison.",
+        "comparison."
+    )
+    return table_of(
+        "Influence against ablation, over features",
+        found.ways,
+        ("frozen", "influence", "edge", "further", "edge", "signed", "signed *"),
+        "frozen influence:[] direct:.2 influence_beyond:[] direct_beyond:.2 signed:.2 "
+        "signed_responding:.2",
+        note,
     )
 
 
@@ -201,49 +194,27 @@ def _distance(curves: tuple[ByDistance, ...]) -> Table:
 
 
 def _sufficiency(found: Sufficiency) -> Table:
-    rows = tuple(
-        (
-            f"{point.threshold:g}",
-            f"{point.features:,}",
-            percent(point.sufficiency),
-            percent(point.sufficiency_without_errors),
-            f"{percent(point.random_sufficiency.median)} "
-            f"({percent(point.random_sufficiency.high)})",
-            percent(point.necessity),
-            percent(point.random_necessity.median),
-        )
-        for point in found.points
-    )
-    return Table(
-        "Sufficiency and necessity of the kept features, nothing frozen",
-        (
-            "threshold",
-            "features",
-            "they alone",
-            "no errors",
-            "random (most)",
-            "without them",
-            "random",
-        ),
-        rows,
+    columns = ("threshold", "features", "they alone", "no errors", "random (most)", "without them")
+    note = (
         f"Share of the target's {found.value:.1f} logits (less {found.without:.1f} without any "
-        "feature) that stays; random: sets matched by layer, number and activation.",
+        "feature) that stays; random: sets matched by layer, number and activation."
+    )
+    return table_of(
+        "Sufficiency and necessity of the kept features, nothing frozen",
+        found.points,
+        (*columns, "random"),
+        "threshold:g features:, sufficiency:% sufficiency_without_errors:% "
+        "random_sufficiency.words necessity:% random_necessity.median:%",
+        note,
     )
 
 
 def _gates(found: tuple[Departure, ...]) -> Table:
-    return Table(
+    return table_of(
         "Neurons: real gates against the edges, by size of the change",
+        found,
         ("change", "times", "off", "Spearman"),
-        tuple(
-            (
-                signed_percent(gate.change),
-                decimals(gate.slope),
-                percent(gate.error),
-                decimals(gate.spearman),
-            )
-            for gate in found
-        ),
+        "change:+% slope:.2 error:% spearman:.2",
         "times: real change for each unit of the edges; off: of the edges' size.",
     )
 
