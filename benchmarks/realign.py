@@ -17,11 +17,11 @@ from pathlib import Path
 
 from circuit_tracer.experiments.diff.spec import read_spec
 from circuit_tracer.experiments.diff.step import Shares
-from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.study import Settings, Study
 from circuit_tracer.experiments.kit.passes import contrasts, streams_at
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.workbench.diffing import open_study, settings_for
+from circuit_tracer.workbench.diffing import open_study
 from transcoders.growing.language.corpus import vocabulary
 from transcoders.growing.model_folder import read_model, write_model
 from transcoders.growing.narrow_tuning.tuning import Plan, tune
@@ -63,7 +63,7 @@ def measured(study: Study, model: Model, layer: int, feature: int) -> Iterator[f
 def table(counts: list[int], seeds: list[int], name: str) -> str:
     """As markdown: means over seeds, and the lowest and highest in brackets."""
     spec = read_spec(ROOT / "prompts" / "bent.toml")
-    settings = settings_for(spec)
+    settings = Settings(seed=spec.seed)
     study = open_study("sprout", "sprout-bent", spec, settings, device="cpu", threads=1)
     layer, feature = parse_feature(name)
     named = [("none (sprout-bent)", [study.tuned])]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from circuit_tracer.cli import options, reports
-from circuit_tracer.cli.app import explained, goes_on, if_interrupted
+from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import progress_line
-from circuit_tracer.experiments.diff import spec, terminal
+from circuit_tracer.experiments.diff import spec, study
 from circuit_tracer.workbench import diffing
 
 
@@ -41,26 +41,14 @@ def diff(
     json: options.Json = False,
 ) -> None:
     """Compare a model with its tuned self; the same command goes on where it stopped."""
-    file, asked = reports.spec_of("diff", name_or_file, out, spec.read_spec)
-    settings = diffing.settings_for(asked, quick=quick, seed=seed)
-    name = diffing.folder_name(asked, tuned) if name is None else name
-    folder = reports.folder_of("diff", out, name, overwrite)
-    given = [("-t", one) for one in transcoders or ()]
-    words = ("diff", base, tuned, file)
-    command = reports.command_line(*words, given=given, seed=seed, dtype=dtype, quick=quick)
-    with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
-        report(f"opening {base} and {tuned}", 0, 0)
-        study = diffing.open_study(
-            base,
-            tuned,
-            asked,
-            settings,
-            transcoders=transcoders or (),
-            device=device,
-            dtype=dtype,
-            threads=threads,
-        )
-        found, files = diffing.diff_into(
-            folder, study, command=command, overwrite=overwrite, on_progress=report
-        )
-    reports.show(found, terminal.page, folder, files, json)
+    file, asked = reports.spec_of("diff", name_or_file, spec.read_spec)
+    settings = study.Settings.of(asked, quick=quick, seed=seed)
+    named = transcoders or ()
+    reports.run_experiment(
+        diffing.EXPERIMENT,
+        ("diff", base, tuned, file),
+        given=[("-t", one) for one in named],
+        folder=diffing.folder_name(asked, tuned),
+        opening=f"{base} and {tuned}",
+        study=partial(diffing.open_study, base, tuned, asked, settings, transcoders=named),
+    )

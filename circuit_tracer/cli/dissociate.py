@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from circuit_tracer.cli import completion, options, reports
-from circuit_tracer.cli.app import explained, goes_on, if_interrupted
+from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import progress_line
-from circuit_tracer.experiments.dissociation import spec
-from circuit_tracer.experiments.dissociation.report import terminal
+from circuit_tracer.experiments.dissociation import spec, study
 from circuit_tracer.workbench import dissociating
 
 
@@ -46,29 +45,15 @@ def dissociate(
     json: options.Json = False,
 ) -> None:
     """Tell a fact's route from that of its judgement; the same command goes on where it stopped."""
-    file, asked = reports.spec_of("dissociate", name_or_file, out, spec.read_spec)
-    settings = dissociating.settings_for(asked, quick=quick, seed=seed)
-    name = dissociating.folder_name(asked, model) if name is None else name
-    folder = reports.folder_of("dissociate", out, name, overwrite)
-    given = (("-m", model), ("-t", transcoders))
-    words = ("dissociate", file)
-    command = reports.command_line(*words, given=given, seed=seed, dtype=dtype, quick=quick)
-    with if_interrupted(goes_on(folder, overwrite)), progress_line() as report:
-        report(f"opening {model or asked.model}", 0, 0)
-        opened = dissociating.open_study(
-            asked,
-            settings,
-            model=model,
-            transcoders=transcoders,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-        )
-        found, files = dissociating.dissociate_into(
-            folder,
-            opened,
-            command=command,
-            overwrite=overwrite,
-            on_progress=report,
-        )
-    reports.show(found, terminal.page, folder, files, json)
+    file, asked = reports.spec_of("dissociate", name_or_file, spec.read_spec)
+    settings = study.Settings.of(asked, quick=quick, seed=seed)
+    reports.run_experiment(
+        dissociating.EXPERIMENT,
+        ("dissociate", file),
+        given=(("-m", model), ("-t", transcoders)),
+        folder=dissociating.folder_name(asked, model),
+        opening=model or asked.model,
+        study=partial(
+            dissociating.open_study, asked, settings, model=model, transcoders=transcoders
+        ),
+    )

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from circuit_tracer.cli import invocation
-from circuit_tracer.cli.output import columns, print_json, print_rich
+from circuit_tracer.cli.app import goes_on, if_interrupted
+from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import processes
 from circuit_tracer.workbench import formats, opening, report_folder, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.workbench.opening import Opened
+    from circuit_tracer.workbench.report_folder import Experiment
 
 Spec = TypeVar("Spec")
 OPENED = ("model", "transcoders", "transcoders_format", "labels", "device", "device_map", "threads")
@@ -43,34 +45,46 @@ def check_alone(command: str, out: Path) -> None:
         raise UsageError(f"{command} does not work under torchrun; run it in one process")
 
 
-def spec_of(
-    command: str, name_or_file: str, out: Path, read: Callable[[Path], Spec]
-) -> tuple[str, Spec]:
+def spec_of(command: str, name_or_file: str, read: Callable[[Path], Spec]) -> tuple[str, Spec]:
     """The name of a spec's file, given or shipped, and the spec.
 
     Raises UsageError where it cannot be read, `out` names no folder, or several processes run.
     """
-    check_alone(command, out)
+    check_alone(command, invocation.values()["out"])
     file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
     return file.name, read(file)
 
 
-def folder_of(command: str, out: Path, name: str, overwrite: bool) -> Path:
-    """The report's folder, which may hold an earlier report of this command and nothing else."""
-    folder = out / slugs.check_slug(name, where="`name`")
-    report_folder.check_report_folder(folder, command, overwrite)
-    return folder
+def run_experiment(
+    experiment: Experiment[Any],
+    words: Sequence[str],
+    *,
+    given: Iterable[tuple[str, str | None]],
+    folder: str,
+    opening: str,
+    study: Callable[..., Any],
+) -> None:
+    """Run an experiment as the running command's options say, or go on with it, and print.
 
-
-def command_line(
-    *words: str, given: Iterable[tuple[str, Any]], seed: int | None, dtype: str, quick: bool
-) -> str:
-    """What makes the report again; `given` are options that may be None."""
+    `words` and `given`, options that may be None, make the report again; `folder` is its name where
+    the caller gives none, which may hold an earlier report of this command and nothing else.
+    """
+    options = invocation.values()
+    overwrite, name = options["overwrite"], options["name"]
+    place = options["out"] / slugs.check_slug(folder if name is None else name, where="`name`")
+    report_folder.check_report_folder(place, experiment.command, overwrite)
     line = ["circuit-tracer", *words]
-    other = None if dtype == "float32" else dtype
-    for flag, value in (*given, ("--seed", seed), ("--dtype", other)):
+    dtype = None if options["dtype"] == "float32" else options["dtype"]
+    for flag, value in (*given, ("--seed", options["seed"]), ("--dtype", dtype)):
         line += [] if value is None else [flag, str(value)]
-    return shlex.join([*line, *(["--quick"] if quick else [])])
+    command = shlex.join([*line, *(["--quick"] if options["quick"] else [])])
+    with if_interrupted(goes_on(place, overwrite)), progress_line() as report:
+        report(f"opening {opening}", 0, 0)
+        asked = study(**{one: options[one] for one in ("device", "dtype", "threads")})
+        found, files = experiment.into(
+            place, asked, command=command, overwrite=overwrite, on_progress=report
+        )
+    show(found, experiment.page, place, files, options["json"])
 
 
 def show(

@@ -2,6 +2,6 @@
 
 Each is one call: `opening.open_pair`, `tracing.trace_into`, `opening.reopen`, `drawing.graph_svg`,
 `viewing.write_page`, `index_pages.run_pages`, `serving.serving`, `pruning.prune_folder`,
-`folders.export_graph`, `feature_edits.steer_prompts`, `dissociating.dissociate_into`,
+`folders.export_graph`, `feature_edits.steer_prompts`, `dissociating.EXPERIMENT.into`,
 `health.checks`. The command line only parses, calls and prints.
 """

@@ -15,6 +15,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report import terminal
 from circuit_tracer.experiments.dissociation.results import Report as Dissociation
 from circuit_tracer.experiments.dissociation.spec import read_spec
+from circuit_tracer.experiments.dissociation.study import Settings
 from circuit_tracer.graphs import prune
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.graphs.token_totals import TokenTotals
@@ -25,17 +26,16 @@ from circuit_tracer.render.effects import steering_page
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.workbench.directions import Prompts, check_directions, direction_target
 from circuit_tracer.workbench.dissociating import (
-    check_folder,
+    EXPERIMENT,
     dictionary_for,
-    dissociate_into,
     folder_name,
-    settings_for,
     study_on,
 )
 from circuit_tracer.workbench.feature_edits import steer_prompts
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
 from circuit_tracer.workbench.progress import silent
+from circuit_tracer.workbench.report_folder import check_report_folder
 from circuit_tracer.workbench.results import WIDTH, Listing, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.token_effects import totals_listed
@@ -243,9 +243,9 @@ def dissociate(
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)
     name = model if isinstance(model, str) else None
-    settings = settings_for(asked, quick=quick, seed=seed)
+    settings = Settings.of(asked, quick=quick, seed=seed)
     folder = Path(out) / folder_name(asked, name)
-    check_folder(folder, overwrite)
+    check_report_folder(folder, "dissociate", overwrite)
     opened = accepted(
         asked.model if model is None else model,
         dictionary_for(asked, name) if transcoders is None and model is None else transcoders,
@@ -253,7 +253,7 @@ def dissociate(
     )
     study = study_on(opened, asked, settings)
     call = f'dissociate("{file.stem}"{", quick=True" if quick else ""})'
-    report, _ = dissociate_into(
+    report, _ = EXPERIMENT.into(
         folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent
     )
     return Report(report, [terminal.page(report, width=WIDTH)])

@@ -10,23 +10,14 @@ from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
 from circuit_tracer.experiments.diff import run, terminal
 from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
-from circuit_tracer.experiments.diff.run import OnProgress
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
-from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
-from circuit_tracer.experiments.kit.stages import STAGES
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.workbench.calls import AnyModel
 from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
 from circuit_tracer.workbench.progress import silent
-from circuit_tracer.workbench.report_folder import (
-    REPORT_HTML,
-    REPORT_PAGE,
-    check_report_folder,
-    remove,
-    write_report,
-)
+from circuit_tracer.workbench.report_folder import Experiment, check_report_folder
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of
@@ -34,15 +25,20 @@ from circuit_tracer.workbench.token_notes import note_forms
 
 logger = logging.getLogger(__name__)
 
-CONTENTS = (
-    STAGES,
-    REPORT_HTML,
-    REPORT_PAGE,
-    DIFF_FILE,
-    MEASUREMENTS_FILE,
-    *(name for name, _ in FIGURES.values()),
+EXPERIMENT = Experiment[DiffReport](
+    command="diff",
+    file=DIFF_FILE,
+    figures=tuple(name for name, _ in FIGURES.values()),
+    measure=lambda study, folder, *, on_progress: run.diff(
+        study,
+        folder,
+        on_progress=on_progress,
+        on_estimate=lambda expected: logger.info(f"diff: {expected}"),
+    ),
+    draw=lambda report, folder: figures(report),
+    markdown=report_markdown,
+    page=terminal.page,
 )
-"""What the folder of a report may hold."""
 
 
 def open_study(
@@ -89,47 +85,9 @@ def shipped_dictionaries(base: Identity, tuned: Identity) -> tuple[str, ...]:
     )
 
 
-def settings_for(spec: Spec, *, quick: bool = False, seed: int | None = None) -> Settings:
-    """How much is measured; the spec's own seed by default. Raises UsageError for a bad one."""
-    drawn = spec.seed if seed is None else seed
-    return Settings.quickly(drawn) if quick else Settings(seed=drawn)
-
-
 def folder_name(spec: Spec, tuned: str) -> str:
     """What the report's folder is called: diff-SPEC-TUNED."""
     return f"diff-{spec.name}-{slug_of(tuned.rstrip('/').rpartition('/')[2], empty='model')}"
-
-
-def diff_into(
-    folder: Path,
-    study: Study,
-    *,
-    command: str = "",
-    overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
-) -> tuple[DiffReport, list[str]]:
-    """Run or finish the comparison in its folder; returns the report and the names of its files.
-
-    `command` is what the report says it was made by. With `overwrite` an earlier report goes
-    first, and nothing else that is in the folder. Raises as `run.diff`, and OutputError for a
-    folder that holds something else.
-    """
-    check_report_folder(folder, "diff", overwrite)
-    study.check()  # what cannot be asked shall not cost the earlier report
-    logger.info(f"diff: {study.size}")
-    if overwrite:
-        remove(folder, CONTENTS)
-    report = run.diff(
-        study,
-        folder,
-        on_progress=on_progress,
-        on_estimate=lambda expected: logger.info(f"diff: {expected}"),
-    )
-    on_progress("drawing", 0, 0)
-    drawn = figures(report)
-    remove(folder, [name for name, _ in FIGURES.values() if name not in drawn])
-    page = report_markdown(report, sorted(drawn), command=command)
-    return report, write_report(folder, report, file=DIFF_FILE, page=page, drawn=drawn)
 
 
 def diff(
@@ -160,7 +118,7 @@ def diff(
     """
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)
-    settings = settings_for(asked, quick=quick, seed=seed)
+    settings = Settings.of(asked, quick=quick, seed=seed)
     before, after = (_model(one) for one in (base, tuned))
     name = after if isinstance(after, str) else after.identity.name
     folder = Path(out) / folder_name(asked, name)
@@ -168,7 +126,7 @@ def diff(
     study = open_study(before, after, asked, settings, transcoders=transcoders, device=device)
     named = (study.base.identity.name, study.tuned.identity.name, file.stem)
     call = f"diff({', '.join(map(repr, named))}{', quick=True' if quick else ''})"
-    report, _ = diff_into(
+    report, _ = EXPERIMENT.into(
         folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent
     )
     return Report(report, [terminal.page(report, width=WIDTH)])

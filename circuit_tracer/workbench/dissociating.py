@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_models
 from circuit_tracer.experiments.dissociation.report.page import FILES, figures, report_markdown
 from circuit_tracer.experiments.dissociation.report.routes.two_routes import TwoRoutes, routes_of
+from circuit_tracer.experiments.dissociation.report.terminal import page
 from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, Report
-from circuit_tracer.experiments.dissociation.run import OnProgress, dissociate
+from circuit_tracer.experiments.dissociation.run import dissociate
 from circuit_tracer.experiments.dissociation.spec import Spec
 from circuit_tracer.experiments.dissociation.steps.drawn_item import GRAPHS
 from circuit_tracer.experiments.dissociation.study import Settings, Study
-from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
-from circuit_tracer.experiments.kit.stages import STAGES
 from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.supernodes.grouping import Reading
 from circuit_tracer.workbench.card_readings import reading_of
 from circuit_tracer.workbench.folder_contents import open_cards
 from circuit_tracer.workbench.opening import Opened, open_pair
-from circuit_tracer.workbench.report_folder import (
-    REPORT_HTML,
-    REPORT_PAGE,
-    check_report_folder,
-    remove,
-    write_report,
-)
+from circuit_tracer.workbench.report_folder import Experiment
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.token_notes import note_forms
-
-logger = logging.getLogger(__name__)
-
-CONTENTS = (STAGES, GRAPHS, REPORT_PAGE, REPORT_HTML, DISSOCIATION_FILE, MEASUREMENTS_FILE, *FILES)
-"""What the folder of a report may hold."""
 
 
 def open_study(
@@ -65,12 +52,6 @@ def study_on(opened: Opened, spec: Spec, settings: Settings) -> Study:
     return Study(opened.model, opened.dictionary, spec, settings, opened.labels)
 
 
-def settings_for(spec: Spec, *, quick: bool = False, seed: int | None = None) -> Settings:
-    """How much is measured; the spec's own seed by default. Raises UsageError for a bad one."""
-    drawn = spec.seed if seed is None else seed
-    return Settings.quickly(drawn) if quick else Settings(seed=drawn)
-
-
 def folder_name(spec: Spec, model: str | None = None) -> str:
     """What the report's folder is called: dissociate-SPEC, and -MODEL for another one."""
     if model in (None, spec.model):
@@ -85,37 +66,6 @@ def dictionary_for(spec: Spec, model: str | None) -> str | None:
     return None
 
 
-def check_folder(folder: Path, overwrite: bool = False) -> None:
-    """Refuse a folder that holds something else, before anything is opened; raises OutputError."""
-    check_report_folder(folder, "dissociate", overwrite)
-
-
-def dissociate_into(
-    folder: Path,
-    study: Study,
-    *,
-    command: str = "",
-    overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
-) -> tuple[Report, list[str]]:
-    """Run or finish the experiment in its folder; returns the report and the names of its files.
-
-    `command` is what the report says it was made by. With `overwrite` an earlier report goes
-    first, and nothing else that is in the folder. Raises as `run.dissociate` and `check_folder`.
-    """
-    check_folder(folder, overwrite)
-    logger.info(f"dissociate: {study.size}")
-    if overwrite:
-        study.check()  # what cannot be asked shall not cost the earlier report
-        remove(folder, CONTENTS)
-    report = dissociate(study, folder, on_progress=on_progress)
-    on_progress("drawing", 0, 0)
-    drawn = figures(report, _routes(report, folder))
-    remove(folder, [name for name in FILES if name not in drawn])
-    page = report_markdown(report, sorted(drawn), command=command)
-    return report, write_report(folder, report, file=DISSOCIATION_FILE, page=page, drawn=drawn)
-
-
 def _routes(report: Report, folder: Path) -> TwoRoutes | None:
     """The two routes of the representative item, features grouped by what their cards say."""
     if report.item is None:
@@ -128,3 +78,15 @@ def _routes(report: Report, folder: Path) -> TwoRoutes | None:
         return [reading_of(card) for card in book.cards(features)]
 
     return routes_of(report, folder, readings=readings)
+
+
+EXPERIMENT = Experiment[Report](
+    command="dissociate",
+    file=DISSOCIATION_FILE,
+    figures=FILES,
+    measure=dissociate,
+    draw=lambda report, folder: figures(report, _routes(report, folder)),
+    markdown=report_markdown,
+    page=page,
+    folders=(GRAPHS,),
+)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from rich.console import RenderableType
 
 from circuit_tracer.errors import OutputError
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
@@ -14,9 +19,77 @@ from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
 from circuit_tracer.render.report_page import report_page
 from circuit_tracer.workbench.folders import write_texts
+from circuit_tracer.workbench.progress import Report as OnProgress
+from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.viewing import is_page, write_text_page
 
+logger = logging.getLogger(__name__)
+
 REPORT_PAGE, REPORT_HTML = "report.md", "report.html"
+Found = TypeVar("Found")
+
+
+class SpecStudy(Protocol):
+    """What a spec asks of models that are open."""
+
+    @property
+    def size(self) -> str:
+        """What is to be done, in a line."""
+
+    def check(self) -> None:
+        """Raise PromptError and UsageError for what cannot be asked."""
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[Found]):
+    """An experiment that a spec asks for, from its study to the folder of its report."""
+
+    command: str
+    file: str
+    """All of the report, as JSON."""
+    figures: tuple[str, ...]
+    """Files that may be drawn."""
+    measure: Callable[..., Found]
+    """From a study, the folder and `on_progress`: measured, or taken from the folder's stages."""
+    draw: Callable[[Found, Path], Mapping[str, str]]
+    """Figures by their files; what was not measured has none."""
+    markdown: Callable[..., str]
+    """The page, of the report, the figures there are and the command that makes it again."""
+    page: Callable[..., RenderableType]
+    """For the terminal."""
+    folders: tuple[str, ...] = ()
+    """Folders beside the stages."""
+
+    def into(
+        self,
+        folder: Path,
+        study: SpecStudy,
+        *,
+        command: str = "",
+        overwrite: bool = False,
+        on_progress: OnProgress = silent,
+    ) -> tuple[Found, list[str]]:
+        """Run or finish it in its folder; returns the report and the names of its files.
+
+        `command` is what the report says it was made by. With `overwrite` an earlier report goes
+        first, and nothing else that is in the folder. Raises what `measure` does, and OutputError
+        for a folder that holds something else.
+        """
+        check_report_folder(folder, self.command, overwrite)
+        study.check()  # what cannot be asked shall not cost the earlier report
+        logger.info(f"{self.command}: {study.size}")
+        if overwrite:
+            ours = (REPORT_PAGE, REPORT_HTML, self.file, MEASUREMENTS_FILE)
+            remove(folder, (STAGES, *self.folders, *ours, *self.figures))
+        report = self.measure(study, folder, on_progress=on_progress)
+        on_progress("drawing", 0, 0)
+        drawn = self.draw(report, folder)
+        remove(folder, [name for name in self.figures if name not in drawn])
+        page = self.markdown(report, sorted(drawn), command=command)
+        write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
+        with new_file(folder / self.file, overwrite=True) as path:
+            write_record(report, path)
+        return report, [REPORT_PAGE, self.file, MEASUREMENTS_FILE, *sorted(drawn)]
 
 
 def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> None:
@@ -37,16 +110,6 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         problem = "you may not write there" if there.is_dir() else "it is a file"
         raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
-
-
-def write_report(
-    folder: Path, report: object, *, file: str, page: str, drawn: Mapping[str, str]
-) -> list[str]:
-    """A report's page, figures and JSON file; returns the names of all files that make it."""
-    write_texts({folder / name: text for name, text in {REPORT_PAGE: page, **drawn}.items()})
-    with new_file(folder / file, overwrite=True) as path:
-        write_record(report, path)
-    return [REPORT_PAGE, file, MEASUREMENTS_FILE, *sorted(drawn)]
 
 
 def is_report(path: Path) -> bool:

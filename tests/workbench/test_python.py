@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_the_lines_of_the_issue_work(g: ct.TracedGraph, monkeypatch: pytest.Monk
         asked.update(folder=folder, study=study, **given)
         raise UsageError("twenty seconds that other tests spend")
 
-    monkeypatch.setattr(calls, "dissociate_into", run)
+    monkeypatch.setattr(calls, "EXPERIMENT", SimpleNamespace(into=run))
     with pytest.raises(UsageError, match="twenty seconds"):
         ct.dissociate("bananas", quick=True, device="cpu")
     assert asked["folder"] == Path("outputs/dissociate-bananas")

@@ -23,10 +23,11 @@ from circuit_tracer.experiments.diff.features import (
 )
 from circuit_tracer.experiments.diff.ranking import Ranking, Streams, of_residual, rank
 from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import Progress, Study
+from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Tested, Testing
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.statistics import known_denominator
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of, written
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Ints

@@ -18,12 +18,13 @@ from circuit_tracer.experiments.diff.features import CHOSEN, HEADING, FeaturesRe
 from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import Progress, Study
+from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Testing
 from circuit_tracer.experiments.kit.edits import StreamEdits
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
 from circuit_tracer.experiments.kit.statistics import share
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats, Ints

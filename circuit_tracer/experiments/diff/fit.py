@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from circuit_tracer.experiments.diff.step import Earlier, Shares, Step, answer_rows
-from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
+from circuit_tracer.experiments.diff.study import SIDES, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import (
     Ask,
@@ -25,6 +25,7 @@ from circuit_tracer.experiments.kit.passes import (
     token_ids,
 )
 from circuit_tracer.experiments.kit.statistics import share
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of, written
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Floats

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
+from circuit_tracer.experiments.diff.study import SIDES, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, streams_at
 from circuit_tracer.experiments.kit.statistics import known_or_least, means_by
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.graph import Floats

@@ -8,10 +8,11 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from circuit_tracer.experiments.diff.study import Progress, Side, Study
+from circuit_tracer.experiments.diff.study import Side, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask
 from circuit_tracer.experiments.kit.statistics import means_by
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats

@@ -7,54 +7,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from circuit_tracer.attribution.tracing import Labels
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.diff.spec import PROMPT, FamilySpec, ItemSpec, Role, Spec
 from circuit_tracer.experiments.kit.passes import Ask, answer_ids, check_asks
+from circuit_tracer.experiments.kit.study import SpecSettings
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
-Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is."""
 FEWEST_TOKENS = 6
 """Of a document of ordinary text: the tuning's traces are read from the first five after BOS."""
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, ...] = ("base", "tuned")
 
 
-def unreported(done: int, total: int) -> None:
-    """Progress that nobody follows."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(SpecSettings):
+    """How much is measured; `most_items` are those of each role."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How much is measured."""
-
-    seed: int = 0
-    quick: bool = False
-    most_items: int | None = None
-    """Items of each role that are asked about; None for all of the spec's."""
+    FEW: ClassVar[dict[str, Any]] = {
+        "most_items": 12, "most_located": 12, "most_split": 2, "most_texts": 24, "resamples": 500
+    }  # fmt: skip
     most_located: int = 60
     """Items, not of trained topics, by which weights are located."""
     most_split: int = 12
     """Items of test topics on which changed edges are taken apart."""
     most_texts: int | None = None
     resamples: int = 2000
-
-    @classmethod
-    def quickly(cls, seed: int = 0) -> Settings:
-        """Few items and texts: for a first look and for tests."""
-        few = {"most_items": 12, "most_located": 12, "most_texts": 24, "resamples": 500}
-        return cls(seed=seed, quick=True, most_split=2, **few)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for what cannot be."""
-        if self.seed < 0:
-            raise UsageError(f"`seed` {self.seed} must be at least 0")
 
 
 @dataclass(frozen=True)

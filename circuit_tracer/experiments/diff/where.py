@@ -16,10 +16,11 @@ import torch
 
 from circuit_tracer.experiments.diff.ranks import numerical_rank
 from circuit_tracer.experiments.diff.step import Earlier, Shares, Step, answer_rows
-from circuit_tracer.experiments.diff.study import SIDES, Progress, Study
+from circuit_tracer.experiments.diff.study import SIDES, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.statistics import known_or_least, share
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.models.model import parse_dtype

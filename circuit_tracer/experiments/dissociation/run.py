@@ -29,10 +29,11 @@ from circuit_tracer.experiments.dissociation.steps import (
 )
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
 from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_half, described
-from circuit_tracer.experiments.dissociation.study import Progress, Study
+from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import StageStore, stage_key
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.versions import versions
 

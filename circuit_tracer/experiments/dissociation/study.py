@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, ClassVar
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import Labels
-from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.items import Item, make_ask, make_items
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Spec
 from circuit_tracer.experiments.kit.passes import Ask, check_asks
+from circuit_tracer.experiments.kit.study import SpecSettings
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.files.json_values import stored_as
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
-Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is."""
 
-
-def unreported(done: int, total: int) -> None:
-    """Progress that nobody follows."""
-
-
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(SpecSettings):
     """How much is measured."""
 
-    seed: int = 0
-    quick: bool = False
-    most_items: int | None = None
-    """Items measured; None for all of the spec's."""
+    FEW: ClassVar[dict[str, Any]] = {
+        "most_items": 8, "compared": 2, "random_sets": 5, "permutations": 5, "random_heads": 5,
+        "resamples": 1000,
+    }  # fmt: skip
     compared: int = 24
     """Items whose graphs are compared with each other."""
     random_sets: int = 20
@@ -41,17 +34,6 @@ class Settings:
     """Of the labels."""
     random_heads: int = 20
     resamples: int = 2000
-
-    @classmethod
-    def quickly(cls, seed: int = 0) -> Settings:
-        """Few items and few controls: for a first look and for tests."""
-        few = {"random_sets": 5, "permutations": 5, "random_heads": 5, "resamples": 1000}
-        return cls(seed=seed, quick=True, most_items=8, compared=2, **few)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for what cannot be."""
-        if self.seed < 0:
-            raise UsageError(f"`seed` {self.seed} must be at least 0")
 
 
 @dataclass(frozen=True)

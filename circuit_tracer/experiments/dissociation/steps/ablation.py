@@ -34,10 +34,11 @@ from circuit_tracer.experiments.dissociation.steps.indices import (
     random_control,
 )
 from circuit_tracer.experiments.dissociation.steps.sets import PERMUTED, HalfSets, Parts
-from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
+from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import SilencedSets
 from circuit_tracer.experiments.kit.passes import Ask, contrasts
 from circuit_tracer.experiments.kit.statistics import drops
+from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.edits import EditedRun

@@ -9,7 +9,8 @@ from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.dissociation.results import TracedItem
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.tracing import traced
-from circuit_tracer.experiments.dissociation.study import Progress, Study
+from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.graphs.files.atomic import new_folder
 from circuit_tracer.graphs.files.storage import load_graph, save_graph
 from circuit_tracer.graphs.head_loadings import load_heads, save_heads

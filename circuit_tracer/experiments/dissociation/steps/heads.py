@@ -30,9 +30,10 @@ from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.indices import random_control
 from circuit_tracer.experiments.dissociation.steps.position_streams import score_terms
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
-from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
+from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, recorded
 from circuit_tracer.experiments.kit.statistics import auc
+from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Interval, interval
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.devices import as_floats

@@ -30,9 +30,10 @@ from circuit_tracer.experiments.dissociation.spec import Route
 from circuit_tracer.experiments.dissociation.step_results import ROUTES, SiteDrop, StoreResult
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.indices import Sides, drops_by_route, permuted
-from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
+from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import OutputSwapping
 from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, positions, written_at
+from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Bootstrap, interval
 from circuit_tracer.graphs.graph import Floats, Ints
 

@@ -30,7 +30,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
     SwapRow,
 )
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.study import Progress, Study, unreported
+from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import OutputSwapping, swapped_features
 from circuit_tracer.experiments.kit.passes import (
     Ask,
@@ -40,6 +40,7 @@ from circuit_tracer.experiments.kit.passes import (
     read_at,
     written_at,
 )
+from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models.capture import Edits
