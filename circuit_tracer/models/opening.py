@@ -32,7 +32,7 @@ from circuit_tracer.models.parallel import (
     device_map_options,
     tensor_parallel_options,
 )
-from circuit_tracer.models.quantisation import dequantised, find_quantisation
+from circuit_tracer.models.quantisation import find_quantisation
 from circuit_tracer.models.weight_files import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -197,9 +197,9 @@ def load_module(
         weights: dict[str, Any] | None = None
         if packed is not None:
             del config.quantization_config
-            weights = dequantised(headers, packed, dtype)
-            headers = {key: headers[key] for key in weights}
-            notes.append(packed.note)
+            weights = packed.weights(headers, dtype)
+            headers = packed.stored(headers)
+            notes += [packed.note] if packed.note else []
         elif adapted:  # transformers would hand the folder to peft
             weights = {key: read_tensor(key, stored) for key, stored in headers.items()}
         module, loading = kind.from_pretrained(

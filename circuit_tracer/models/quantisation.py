@@ -1,4 +1,5 @@
-"""Quantised checkpoints: FP8 with scales is multiplied out, everything else is refused by name.
+"""Packed checkpoints: FP8 with scales is multiplied out, sparse matrices are expanded (bitmask.py),
+everything else is refused by name.
 
 An FP8 checkpoint (Qwen3-FP8, DeepSeek's layout) holds `X.weight` in float8 and
 `X.weight_scale_inv`, one factor for every block of `weight_block_size` rows and columns, or one for
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.errors import ModelError
+from circuit_tracer.models.bitmask import Bitmask, find_bitmask, is_bitmask
 from circuit_tracer.models.weight_files import StoredTensor, read_tensor
 
 PLAIN = ("F64", "F32", "F16", "BF16")
@@ -49,16 +51,35 @@ class Quantisation(NamedTuple):
             "out, and activations are not rounded to 8 bits as an FP8 kernel rounds them"
         )
 
+    def stored(self, headers: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+        """By weight, the tensor of the file that holds it: scales left out."""
+        return {n: one for n, one in headers.items() if not n.endswith((SCALE, INPUT_SCALE))}
+
+    def weights(self, headers: Mapping[str, StoredTensor], dtype: torch.dtype) -> dict[str, Tensor]:
+        """All weights of a checkpoint, float8 ones multiplied out in float32 (float64 if asked
+        for)."""
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        weights = {}
+        for name, stored in self.stored(headers).items():
+            tensor = read_tensor(name, stored)
+            if stored.dtype in FLOAT8:
+                scale = read_tensor(name + SCALE, headers[name + SCALE]).to(wide)
+                tensor = scaled(tensor.to(wide), scale, self.blocks)
+            weights[name] = tensor
+        return weights
+
 
 def find_quantisation(
     folder: Path, config: Mapping[str, Any], headers: Mapping[str, StoredTensor], place: str
-) -> Quantisation | None:
-    """How a checkpoint is quantised; None if it is not. `place` is for messages.
+) -> Quantisation | Bitmask | None:
+    """How a checkpoint is quantised or packed; None if it is not. `place` is for messages.
 
     Raises ModelError for ways that are not read.
     """
     settings = _settings(config)
     method = str(settings.get("quant_method") or settings.get("quant_type") or "an unnamed method")
+    if is_bitmask(settings):
+        return find_bitmask(headers, place)
     file = next((name for name in _FILES if (folder / name).is_file()), None)
     if settings and method != "fp8":
         raise _refusal(place, f"with {method}")
@@ -149,23 +170,6 @@ def _check_scale(
             f"{name[:80]}{SCALE} in {place} has shape {list(scale.shape)} and dtype "
             f"{scale.dtype} where {list(wanted[0])} in float32 is needed; get the files again"
         )
-
-
-def dequantised(
-    headers: Mapping[str, StoredTensor], quantisation: Quantisation, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """All weights of a checkpoint, float8 ones multiplied out in float32 (float64 if asked for)."""
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    weights = {}
-    for name, stored in headers.items():
-        if name.endswith((SCALE, INPUT_SCALE)):
-            continue
-        tensor = read_tensor(name, stored)
-        if stored.dtype in FLOAT8:
-            scale = read_tensor(name + SCALE, headers[name + SCALE]).to(wide)
-            tensor = scaled(tensor.to(wide), scale, quantisation.blocks)
-        weights[name] = tensor
-    return weights
 
 
 def scaled(
