@@ -78,6 +78,14 @@ HEAD = (
 )
 
 
+def write_between(marks: tuple[str, str], lines: Sequence[str]) -> None:
+    """Put lines between two marks of docs/circuit.md."""
+    text = DOCS.read_text(encoding="utf-8")
+    before, after = text.split(marks[0])[0], text.split(marks[1])[1]
+    whole = "\n".join([marks[0], "", *lines, "", marks[1]])
+    DOCS.write_text(f"{before}{whole}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -93,10 +101,7 @@ def main() -> None:
         lines.append(row([found(opened, text, basis, options) for text in texts]))
         print(lines[-1], flush=True)
     if arguments.write:
-        text = DOCS.read_text(encoding="utf-8")
-        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-        table = "\n".join(lines)
-        DOCS.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}", encoding="utf-8")
+        write_between(MARKS, lines)
 
 
 if __name__ == "__main__":

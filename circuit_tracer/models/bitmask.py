@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -59,16 +60,17 @@ def packed(name: str, matrix: Float[Tensor, "rows columns"]) -> dict[str, Tensor
     }
 
 
-class Bitmask(NamedTuple):
+@dataclass(frozen=True)
+class Bitmask:
     """Which matrices of a checkpoint are stored so."""
 
     place: str
     """The model's name, for messages."""
     names: tuple[str, ...]
 
-    dtype = None
+    dtype: ClassVar[None] = None
     """The weights are read in the dtype they are stored in."""
-    note = ""
+    note: ClassVar[str] = ""
     """Nothing is lost, so there is nothing to tell the user."""
 
     def stored(self, headers: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

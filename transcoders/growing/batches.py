@@ -30,7 +30,11 @@ def batch_of(texts: Iterable[Text], ids: dict[str, int]) -> Batch:
 
 def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     """Cross entropy of the words, weighted."""
-    logits = model(input_ids=batch.tokens[:, :-1]).logits
+    return weighted_loss(model(input_ids=batch.tokens[:, :-1]).logits, batch)
+
+
+def weighted_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """The same of logits (rows, words, vocabulary) that are there."""
     losses = cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
     weights = batch.weights.flatten()
     return (losses * weights).sum() / weights.sum()

@@ -118,7 +118,7 @@ def find_circuit(
         found = search(judge, first, report)
         seconds = time.process_time() - begun
         report("drawing random sets", len(found.numbers))
-        prompts = _checked(judge, found, others, settings)
+        prompts = checked(judge, found, others, settings)
     listed = tuple(_listed(components, *one) for one in zip(found.numbers, found.harm, strict=True))
     weights = component_weights(components)
     circuit = CircuitReport(
@@ -146,7 +146,7 @@ def in_words(level: Level) -> str:
     return f"{level.share:.0%} of the logit difference, and the likeliest token"
 
 
-def _checked(
+def checked(
     judge: Judge, found: Found, others: Sequence[Asked], settings: CircuitSettings
 ) -> tuple[PromptKept, ...]:
     """Every prompt with the circuit alone, without it, and with random sets in its place."""

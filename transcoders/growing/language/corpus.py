@@ -67,7 +67,15 @@ MAKERS: dict[str, tuple[Maker, float]] = {
 }
 """Every kind of sentence with its share in the full mix."""
 
-Stage = Literal["facts", "colour questions", "colour statements", "judgements", "speakers", "full"]
+Stage = Literal[
+    "facts",
+    "colour questions",
+    "colour statements",
+    "judgements",
+    "speakers",
+    "speakers' statements",
+    "full",
+]
 """What a row is drawn from. Facts have to be there before they can be judged, and judgements before
 the joker can turn them round; and comparing is found soonest on one question about one attribute,
 from where it spreads to statements and to the other attributes. So is turning it round."""
@@ -80,6 +88,7 @@ LEFT_OUT: dict[Stage, tuple[str, ...]] = {
     "colour statements": JUDGEMENTS + SPEAKERS,
     "judgements": SPEAKERS,
     "speakers": (),
+    "speakers' statements": (),
     "full": (),
 }
 ONLY_IN: dict[Stage, dict[str, tuple[Maker, float]]] = {
@@ -89,6 +98,7 @@ ONLY_IN: dict[Stage, dict[str, tuple[Maker, float]]] = {
         "colour statements": (colour_statement, 0.45),
     },
     "speakers": {"speakers on colours": (speaker_colour_yes_no, 0.3)},
+    "speakers' statements": {"speakers' statements": (speaker_fact, 0.2)},
 }
 """Kinds of sentence that only occur in one stage, in addition to the other kinds."""
 MORE_FACTS = 2.5
