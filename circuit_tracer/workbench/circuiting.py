@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MOST_GRAPHS = 5
 """Prompts of a task whose graphs are written."""
+NO_FEATURES = "`basis` features are those of `transcoders`; give some, or choose neurons"
 OnProgress = Callable[[str, int], None]
 
 
@@ -121,7 +122,10 @@ def look_for(
     graphs: bool = True,
     on_progress: OnProgress | None = None,
 ) -> FoundCircuit:
-    """The circuit, with labels, and its graphs. Raises what `find_circuit` and `trace` do."""
+    """The circuit, with labels, and its graphs. Raises what `find_circuit` and `trace` do, and
+    UsageError for features where there are none but neurons."""
+    if settings.basis.startswith("features") and opened.dictionary.kind == "neurons":
+        raise UsageError(NO_FEATURES)
     zeroed = opened.model.zeroed_positions(list(found_with[0].ids))
     report, components, numbers = find_circuit(
         opened.model,
@@ -222,7 +226,7 @@ def basis_transcoders(basis: str, transcoders: AnyTranscoders | None) -> AnyTran
     """What to open for a basis; raises UsageError where neither goes with the other."""
     if basis.startswith("features"):
         if transcoders == "neurons":
-            raise UsageError("`basis` features are those of transcoders; give some, or no others")
+            raise UsageError(NO_FEATURES)
         return transcoders
     if transcoders not in (None, "neurons"):
         raise UsageError(

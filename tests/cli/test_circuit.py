@@ -15,6 +15,7 @@ from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.cli.conftest import Run
+from tests.tiny import tiny_llama
 
 PROMPT = "rome is the capital of"
 ASKED = ("circuit", PROMPT, "--device", "cpu", "-o", "o")
@@ -68,7 +69,7 @@ def test_one_circuit_for_a_task_is_checked_on_the_other_prompts(run: Run, tmp_pa
         ((PROMPT, "--by", "total"), "which channels of attention are not"),
         ((PROMPT, "--basis", "heads"), "--basis"),
         ((PROMPT, "-t", "plt"), "have no part in --basis neurons+attention"),
-        ((PROMPT, "--basis", "features", "-t", "neurons"), "those of transcoders"),
+        ((PROMPT, "--basis", "features", "-t", "neurons"), "those of --transcoders"),
         ((PROMPT, "--ablation", "resample"), "give both or neither"),
         ((PROMPT, "--contrast-prompt", "a banana is"), "give both or neither"),
         ((PROMPT, "--ablation", "resample", "--contrast-prompt", "a banana"), "as long"),
@@ -115,3 +116,15 @@ def test_a_traced_graph_is_asked_as_its_prompt_and_target(run: Run) -> None:
     other = run("circuit", "outputs/is-a-lemon-yellow", "--basis", "features", "-t", "clt")
     assert other.code == 2
     assert "another dictionary" in other.err
+
+
+def test_neurons_are_not_taken_for_features(run: Run, tmp_path: Path) -> None:
+    """A model without transcoders has none, whatever its default dictionary is."""
+    model = tiny_llama()
+    model.module.save_pretrained(tmp_path / "model")
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    options = ("--basis", "features", "--ablation", "zero", "--device", "cpu", "-o", "o")
+    found = run("circuit", "the banana is", "-m", "model", *options)
+    assert found.code == 2
+    assert "give some, or choose neurons" in found.err
+    assert not (tmp_path / "o").exists()
