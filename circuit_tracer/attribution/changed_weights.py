@@ -112,8 +112,8 @@ def _integrated(
         gradients = torch.autograd.grad(at_value, list(there.values()), allow_unused=True)
         for name, gradient in zip(there, gradients, strict=True):
             if gradient is not None:
-                product = gradient.double() * change[name].double()
-                effects[name] += float(weight) * float(product.sum())
+                by_row = torch.linalg.vecdot(gradient, change[name])
+                effects[name] += float(weight) * float(by_row.double().sum())
     return effects
 
 
