@@ -13,8 +13,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.making import Classes, classes_of
 from circuit_tracer.experiments.edits.report import terminal
-from circuit_tracer.experiments.edits.report.figure import edits_svg
-from circuit_tracer.experiments.edits.report.html import edits_html
+from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
 from circuit_tracer.experiments.edits.run import Asked, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec

@@ -169,33 +169,6 @@ def monitor_into(
     """
     settings = {name: value for name, value in job.settings.items() if name != "watch"}
     kind = Transcripts(Measures(opened.model, opened.dictionary, **settings))
-    labelled = None
-    if job.calibrating is not None and not job.crossed:
-        whole = replace(work, shard=WHOLE)  # every process needs them all, and has locks to share
-        _, labelled, _ = _measured(
-            job, job.calibration_folder, job.calibrating, opened, kind, whole, on_progress, None
-        )
-    outcome, runs, failed = _measured(
-        job, job.folder, job.runs, opened, kind, work, on_progress, on_failure
-    )
-    if runs is None:
-        return outcome, None
-    report = _judged(job, opened, runs, labelled, failed)
-    _write(job.folder, report)
-    return outcome, report
-
-
-def _measured(
-    job: Job,
-    folder: Path,
-    file: PromptFile,
-    opened: Opened,
-    kind: Transcripts,
-    work: Work,
-    on_progress: OnProgress,
-    on_failure: OnFailure | None,
-) -> tuple[Outcome, list[Measured] | None, int]:
-    """A store brought on; its rows by line once there are no more to come, and how many failed."""
     info = MonitorRun(
         model=opened.model.identity,
         dictionary=opened.dictionary.identity,
@@ -204,14 +177,30 @@ def _measured(
         versions=versions(),
         prompt_file=job.file.name,
     )
-    entries = entries_of(file, info.identity())
-    begin(folder, info, entries)
-    with OpenedBatch(folder, kind, entries) as run:
-        outcome = run.go(work, on_progress=on_progress, on_failure=on_failure)
-        keys = {entry.key for entry in entries}
-        if not keys <= run.state.done | run.state.failed:
-            return outcome, None, 0
-        return outcome, rows_of(folder, keys), len(keys & run.state.failed)
+
+    def measured(
+        folder: Path, file: PromptFile, work: Work, on_failure: OnFailure | None
+    ) -> tuple[Outcome, list[Measured] | None, int]:
+        """A store brought on; its rows once there are no more to come, and how many failed."""
+        entries = entries_of(file, info.identity())
+        begin(folder, info, entries)
+        with OpenedBatch(folder, kind, entries) as run:
+            outcome = run.go(work, on_progress=on_progress, on_failure=on_failure)
+            keys = {entry.key for entry in entries}
+            if not keys <= run.state.done | run.state.failed:
+                return outcome, None, 0
+            return outcome, rows_of(folder, keys), len(keys & run.state.failed)
+
+    labelled = None
+    if job.calibrating is not None and not job.crossed:
+        whole = replace(work, shard=WHOLE)  # every process needs them all, and has locks to share
+        _, labelled, _ = measured(job.calibration_folder, job.calibrating, whole, None)
+    outcome, runs, failed = measured(job.folder, job.runs, work, on_failure)
+    if runs is None:
+        return outcome, None
+    report = _judged(job, opened, runs, labelled, failed)
+    _write(job.folder, report)
+    return outcome, report
 
 
 def _judged(
@@ -251,28 +240,28 @@ def record(report: MonitorReport) -> dict[str, Any]:
     return {**plain(report), "counts": report.counts, "runs": [*map(_line, report.runs)]}
 
 
+COLUMNS = (
+    "id:text line:int64 name:text label:text answer:text watched:text said:text verdict:text "
+    "why:text direct:float64 chained:float64 step:float64 kept:float64 rewritten:float64 "
+    "step_swapped:float64"
+)
+"""Of verdicts.parquet."""
+
+
 def _line(one: Judged) -> dict[str, Any]:
     """A run's verdict with what it rests on, flat: a row of verdicts.parquet."""
     run = one.run
-    names = ("id", "line", "name", "label", "answer", "watched", "said")
-    shares = {"direct": run.direct[0], "chained": run.chained[0], "step": run.step}
-    swaps = {name: getattr(run, name) for name in ("kept", "rewritten", "step_swapped")}
-    facts = {name: getattr(run, name) for name in names}
-    return {**facts, "verdict": one.verdict, "why": one.why, **shares, **swaps}
+    own: dict[str, Any] = {"verdict": one.verdict, "why": one.why}
+    own |= {"direct": run.direct[0], "chained": run.chained[0]}
+    return {name: own.get(name, getattr(run, name, None)) for name in schema_of(COLUMNS).names}
 
 
 def _write(folder: Path, report: MonitorReport) -> None:
     """All verdicts as a table and the report, in place of earlier ones."""
-    types = {"line": "int64"} | dict.fromkeys(_NUMBERS, "float64")
-    names = _line(report.runs[0]) if report.runs else {}
-    columns = " ".join(f"{name}:{types.get(name, 'text')}" for name in names)
-    table = pa.Table.from_pylist([*map(_line, report.runs)], schema=schema_of(columns))
+    table = pa.Table.from_pylist([*map(_line, report.runs)], schema=schema_of(COLUMNS))
     with new_file(folder / VERDICTS_FILE, overwrite=True) as file:
         pq.write_table(table, file, compression="zstd")
     write_texts({folder / MONITOR_FILE: to_json(record(report), indent=2) + "\n"})
-
-
-_NUMBERS = ("direct", "chained", "step", "kept", "rewritten", "step_swapped")
 
 
 def monitor(

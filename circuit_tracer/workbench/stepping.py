@@ -13,8 +13,7 @@ from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import OutputError, PromptError, UsageError
 from circuit_tracer.experiments.steps.check import TOP_STEPS, Checker
 from circuit_tracer.experiments.steps.report import terminal
-from circuit_tracer.experiments.steps.report.figure import steps_svg
-from circuit_tracer.experiments.steps.report.html import steps_html
+from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
 from circuit_tracer.experiments.steps.results import ANSWER, STEPS_FILE, ExactGraph, StepsReport
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain

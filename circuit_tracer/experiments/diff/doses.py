@@ -19,7 +19,7 @@ from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.step import Earlier, Step
 from circuit_tracer.experiments.diff.study import Study
-from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Testing
+from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditName, EditRow, Testing
 from circuit_tracer.experiments.kit.edits import StreamEdits
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
@@ -39,21 +39,14 @@ TEN, ONE, INDUCING = "ten by screening", "one by screening", "one that induces m
 
 
 @dataclass(frozen=True)
-class DoseRow:
+class DoseRow(EditName):
     """One point of a dose curve, on test topics in the main form."""
 
-    name: str
-    way: Way
     size: float
     right: Interval
     coherent: float
     loss: float
     kept: float
-
-    @property
-    def words(self) -> str:
-        """Its name in tables."""
-        return f"{self.way}: {self.name}"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from circuit_tracer.experiments.kit.tables import (
     shares,
     verdict_text,
     wrapped,
+    written,
 )
-from circuit_tracer.render.numbers import whole_percent
 from circuit_tracer.render.terminal import WIDTH
 
 SHOWN = [("restore", name) for name in (TEN, ONE, SHIFT)] + [("induce", INDUCING)]
@@ -48,9 +48,9 @@ def _tested(report: DiffReport) -> Table:
         tuple(
             (
                 f"{one.way}: {name}",
-                whole_percent(one.right.value),
+                written(one.right, "0%"),
                 *shares(one.share),
-                f"{one.loss.value:+.3f}",
+                written(one.loss, "+.3f"),
             )
             for name, one in _edits(report)
         ),

@@ -38,11 +38,22 @@ SIDE_OF: dict[Way, Side] = {"restore": "tuned", "induce": "base"}
 
 
 @dataclass(frozen=True)
-class EditRow:
-    """What one edit that is the same for every prompt does on test topics."""
+class EditName:
+    """An edit in one direction."""
 
     name: str
     way: Way
+
+    @property
+    def words(self) -> str:
+        """Its name in tables and measurements."""
+        return f"{self.way}: {self.name}"
+
+
+@dataclass(frozen=True)
+class EditRow(EditName):
+    """What one edit that is the same for every prompt does on test topics."""
+
     features: tuple[tuple[int, int], ...]
     """Layer and feature of each; empty for a dense direction."""
     size: float
@@ -59,11 +70,6 @@ class EditRow:
     """Nats a token added on ordinary text."""
     kept: float
     """Share of the prompts to stay as they were that are continued as without the edit."""
-
-    @property
-    def words(self) -> str:
-        """Its name in tables and measurements."""
-        return f"{self.way}: {self.name}"
 
 
 @dataclass(frozen=True)

@@ -13,27 +13,8 @@ Behaviour (step 1), of the shares of right answers in all forms together:
 Where (step 2): *where* holds if one kind of weights, put back, surely restores more than all others
 (its interval lies above theirs); it fails where no weights changed or nothing was surely lost.
 
-Whether a persona that the base knew carries the change (steps 5 and 7); every rule is about edits
-that are the same for all prompts, on test topics:
-
-* *restored*: the chosen features give back at least `HALF` of the lost answers, at the size that
-  the loss limit allows;
-* *above controls*: more than the best random and the best matched ten, and so surely (interval);
-* *induced*: one of them alone makes the base lose at least `HALF` of those answers;
-* *in the base*: that feature varies with the context in the base, over at least `RANGE` of what the
-  tuning changed;
-* *constant*: a chosen feature tells the two models apart wherever it is read (`CONSTANT` of all
-  places). It says which model this is, whatever steering it does, and is never called a persona.
-
-From these:
-
-* *nothing to restore*: test topics did not surely lose answers, or fewer than `LOST`;
-* *model identity*: restored, by features of which one is constant;
-* *persona*: restored, above controls, induced, and in the base;
-* *unclear*: restored and above controls, but not induced, or not in the base;
-* *read-outs*: not so, but patching the same features prompt by prompt gives back at least `HALF`:
-  they report the answer, they do not make it;
-* *nothing found*: else.
+Whether a persona that the base knew carries the change (steps 5 and 7): docs/diff.md has the rules
+as tables. Every one is about edits that are the same for all prompts, on test topics.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def _roles(
         sides.append({})
         for at, target in items:
             text = template.format(**spec.items[at])
-            tracer = engine.tracer(target, most, 2 * len(items) * len(spec.families))
-            shares = shares_of(tracer.graph(text))
+            graph_of = engine.graphs_of(target, most, 2 * len(items) * len(spec.families))
+            shares = shares_of(graph_of(text))
             ids = engine.model.tokenize(text)
             places = token_places(engine.model, text, ids, asker="edits")
             named = [slot_at(template, spec.items[at], place) for place in places]

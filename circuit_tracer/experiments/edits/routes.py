@@ -1,62 +1,25 @@
-"""What an edit changes of the graph: two prompts traced to one contrast, pruned and compared."""
+"""What an edit changes of the graph: two prompts' graphs of one contrast, pruned, compared."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 
-from circuit_tracer.attribution.settings import TraceSettings
-from circuit_tracer.attribution.tracing import Labels, OnProgress, trace
-from circuit_tracer.experiments.edits.passes import Target
 from circuit_tracer.experiments.edits.results import Role, RouteChange, Routes
 from circuit_tracer.graphs.comparing.alignment import Column, align
 from circuit_tracer.graphs.comparing.changes import changes
 from circuit_tracer.graphs.comparing.merging import merge
 from circuit_tracer.graphs.graph import Floats, NodeKind
-from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import best_paths
-from circuit_tracer.models import Model
 from circuit_tracer.render.describe import called
-from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_CHANGES = 6
 """Changed nodes, and edges, that are kept one by one; the graphs have them all."""
 SHARES = 2
 """Kinds of influence that are shared out over a prompt's places: tokens', features'."""
-
-
-@dataclass(frozen=True)
-class Tracer:
-    """What makes graphs of one contrast."""
-
-    model: Model
-    dictionary: AnyDictionary
-    target: Target
-    settings: TraceSettings = field(default_factory=TraceSettings)
-    labels: Labels | None = None
-    relabel: Callable[[PrunedGraph], PrunedGraph] = lambda pruned: pruned
-    on_progress: OnProgress | None = None
-
-    def graph(self, prompt: str) -> PrunedGraph:
-        """The pruned graph of a prompt. Raises what `trace` does."""
-        traced = trace(
-            self.model,
-            self.dictionary,
-            prompt,
-            self.settings,
-            labels=self.labels,
-            on_progress=self.on_progress,
-        )
-        return self.relabel(prune(traced.graph))
-
-
-def contrast_settings(target: Target, max_feature_nodes: int | None) -> TraceSettings:
-    """A trace of one token's logit minus another's."""
-    contrast = ",".join(f"id:{one}" for one in target)
-    return TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes)
 
 
 def routes_of(name: str, folder: str, before: PrunedGraph, after: PrunedGraph) -> Routes:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from circuit_tracer.attribution.resources import memory_remedy, products
-from circuit_tracer.attribution.tracing import Labels, Progress, check_together
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.tracing import Labels, Progress, check_together, trace
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.edits.making import (
     Classes,
@@ -22,15 +23,10 @@ from circuit_tracer.experiments.edits.making import (
 )
 from circuit_tracer.experiments.edits.passes import Ends, Target, spans_of
 from circuit_tracer.experiments.edits.results import EditsReport, Outcome, Routes, Word
-from circuit_tracer.experiments.edits.routes import (
-    Tracer,
-    contrast_settings,
-    routes_of,
-    strongest_route,
-)
+from circuit_tracer.experiments.edits.routes import routes_of, strongest_route
 from circuit_tracer.experiments.edits.verdict import conflict_of, in_order, judged
 from circuit_tracer.experiments.kit.places import token_places
-from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
@@ -78,9 +74,16 @@ class Engine:
     relabel: Callable[[PrunedGraph], PrunedGraph] = lambda pruned: pruned
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
-    def tracer(self, target: Target, max_feature_nodes: int | None, count: int) -> Tracer:
-        """What traces `count` graphs; notes beforehand what they will take where that is long."""
-        settings, noted = contrast_settings(target, max_feature_nodes), list[str]()
+    def graphs_of(
+        self, target: Target, max_feature_nodes: int | None, count: int
+    ) -> Callable[[str], PrunedGraph]:
+        """From a prompt to its pruned graph of one token's logit minus another's.
+
+        What `count` of them will take is noted beforehand where that is long. The function raises
+        what `trace` does.
+        """
+        contrast, noted = ",".join(f"id:{one}" for one in target), list[str]()
+        settings = TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes)
 
         def tell(now: Progress) -> None:
             if now.note and now.seconds * count > LONG and not noted:
@@ -88,8 +91,17 @@ class Engine:
                 logger.info(f"{count} graphs, each like the first: {now.note}")
             self.on_progress(f"tracing: {now.stage}", now.done, now.total)
 
-        return Tracer(
-            self.model, self.dictionary, target, settings, self.labels, self.relabel, tell
+        return lambda prompt: self.relabel(
+            prune(
+                trace(
+                    self.model,
+                    self.dictionary,
+                    prompt,
+                    settings,
+                    labels=self.labels,
+                    on_progress=tell,
+                ).graph
+            )
         )
 
 
@@ -128,11 +140,11 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
     words = spans_of(prompt, words_of(prompt), done)
     clauses = spans_of(prompt, clauses_of(prompt, asked.split), done)
     chosen = chosen_edits(done, words, clauses, contrast, asked.graphs or 0)
-    tracer = engine.tracer(target, asked.max_feature_nodes, 1 + len(chosen))
-    graphs = {ORIGINAL: tracer.graph(prompt)} if chosen else {}
+    graph_of = engine.graphs_of(target, asked.max_feature_nodes, 1 + len(chosen))
+    graphs = {ORIGINAL: graph_of(prompt)} if chosen else {}
     routes: list[Routes] = []
     for one in chosen:
-        graphs[one.name] = tracer.graph(one.prompt)
+        graphs[one.name] = graph_of(one.prompt)
         routes.append(routes_of(one.name, one.name, graphs[ORIGINAL], graphs[one.name]))
     route_of = partial(
         _route, graphs.get(ORIGINAL), token_places(model, prompt, ids, asker="edits")

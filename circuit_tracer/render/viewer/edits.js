@@ -1,16 +1,7 @@
-"use strict";
 // The prompt, a word a span; a table of edits, and of what the traced ones changed.
-const report = JSON.parse(document.getElementById("data").textContent);
-
-function made(parent, tag, kind, words) {
-  const one = parent.appendChild(document.createElement(tag));
-  if (kind) one.className = kind;
-  if (words !== undefined) one.textContent = words;
-  return one;
-}
 
 const signed = (value) => (value === null ? "?" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
-const share = (value) => (value === null ? "-" : `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`);
+const share = (value) => (value === null ? "-" : percent(value));
 const byName = new Map(report.edits.map((one) => [one.name, one]));
 const rows = new Map();
 

@@ -1,18 +1,5 @@
-"use strict";
 // A row a part; resting on one shows what it drew on.
-const report = JSON.parse(document.getElementById("data").textContent);
 const list = document.getElementById("strip");
-
-function made(parent, tag, kind, words) {
-  const one = parent.appendChild(document.createElement(tag));
-  if (kind) one.className = kind;
-  if (words !== undefined) one.textContent = words;
-  return one;
-}
-
-function percent(share) {
-  return share >= 0.0995 || share === 0 ? `${Math.round(100 * share)} %` : `${(100 * share).toFixed(1)} %`;
-}
 
 function bar(row, part) {
   const whole = made(row, "span", "bar");

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from circuit_tracer.experiments.edits.families import explain_families
-from circuit_tracer.experiments.edits.report.figure import edits_svg
-from circuit_tracer.experiments.edits.report.html import edits_html
+from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import Outcome
 from circuit_tracer.experiments.edits.routes import routes_of, shares_of
 from circuit_tracer.experiments.edits.run import ORIGINAL, Asked, Engine, Explained, explain

@@ -9,8 +9,7 @@ import pytest
 
 from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.experiments.steps.check import Checker
-from circuit_tracer.experiments.steps.report.figure import steps_svg
-from circuit_tracer.experiments.steps.report.html import steps_html
+from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
 from circuit_tracer.experiments.steps.results import StepsReport, Swap
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.transcript import read_transcript

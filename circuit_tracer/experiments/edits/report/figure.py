@@ -1,5 +1,4 @@
-"""A prompt coloured by what its words do, as an SVG figure one column wide; the same bytes each
-time.
+"""A prompt coloured by what its words do, as an SVG figure one column wide, and as a page.
 
 Below the prompt a row a word that pulls or flips the answer: a bar to the right pulls for the
 answer, to the left against it, with ticks at its single edits.
@@ -7,24 +6,28 @@ answer, to the left against it, with ticks at its single edits.
 
 from __future__ import annotations
 
-from circuit_tracer.experiments.edits.report.terminal import FAINT, headline, pieces, strength
+from circuit_tracer.experiments.edits.report.terminal import (
+    FAINT,
+    MEANING,
+    headline,
+    pieces,
+    strength,
+)
 from circuit_tracer.experiments.edits.results import EditsReport, Word
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, title
+from circuit_tracer.render.markup import words as escaped
 from circuit_tracer.render.numbers import decimals
-from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
+from circuit_tracer.render.spacing import COLUMN
+from circuit_tracer.render.strips import strip_html, strip_svg
 from circuit_tracer.render.svg_page import (
     bold,
-    document,
     ink,
     line,
-    paper,
     paragraph,
     quiet,
     rect,
-    shift,
 )
 from circuit_tracer.render.text import printable, shorten_to_width, text_width
 
@@ -46,11 +49,21 @@ def edits_svg(report: EditsReport) -> str:
     rows, y = _rows(report, y + 4)
     words = f"{report.verdict.kind}: {report.verdict.sentence}. {headline(report)}. {NOTE}"
     caption, bottom = paragraph(words, 0, y + SMALL + 2, COLUMN, size=SMALL, color=palette.QUIET)
-    name = title(f"Which words decide the answer {report.answer.strip()}?")
-    ground = paper(COLUMN, bottom, margin=COLUMN_MARGIN)
-    inside = shift(COLUMN_MARGIN, COLUMN_MARGIN, *prompt, *rows, caption)
-    page = document(COLUMN, bottom, [name, ground, inside], margin=COLUMN_MARGIN)
-    return finished(page, width_mm=COLUMN_MM)
+    name = f"Which words decide the answer {report.answer.strip()}?"
+    return strip_svg(name, bottom, *prompt, *rows, caption)
+
+
+def edits_html(report: EditsReport) -> str:
+    """The page of a report: rest on a word to see what its edits did."""
+    verdict = f"{report.verdict.kind}: {report.verdict.sentence}"
+    body = (
+        f'<h1 id="prompt"></h1>\n<p class="verdict">{escaped(verdict)}</p>\n'
+        f"<p>{escaped(headline(report))}</p>\n"
+        '<div id="edits"></div>\n<div id="routes"></div>\n'
+        f"<p>{escaped(MEANING)} Rest on a word, or tab to it, to see its edits; underlined "
+        "words flip the answer.</p>"
+    )
+    return strip_html("edits", f"Edits: {report.prompt}", body, report)
 
 
 def color_of(part: float) -> str:

@@ -1,4 +1,4 @@
-"""The strip of a transcript as an SVG figure, one column wide; the same bytes each time.
+"""The strip of a transcript as an SVG figure, one column wide, and as a page.
 
 A row a part, in the order of the text: watched spans, steps, the answer. At the right a bar a row,
 what passes through the part, its dark part what goes directly to the answer, a tick at the noise
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from circuit_tracer.experiments.steps.report.terminal import draws_on, headline
+from circuit_tracer.experiments.steps.report.terminal import MEANING, draws_on, headline
 from circuit_tracer.experiments.steps.results import ANSWER, Part, StepsReport
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, figure, text, title
+from circuit_tracer.render.markup import words as escaped
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
+from circuit_tracer.render.spacing import COLUMN
+from circuit_tracer.render.strips import strip_html, strip_svg
 from circuit_tracer.render.svg_page import (
     bold,
-    document,
     ink,
-    paper,
     paragraph,
     polygon,
     quiet,
     rect,
-    shift,
 )
 from circuit_tracer.render.text import printable, wrap
 
@@ -82,16 +80,19 @@ def steps_svg(report: StepsReport) -> str:
         size=SMALL,
         color=palette.QUIET,
     )
-    inside = [words, *arrows, *(_drawn(report, row) for row in rows), caption]
-    name = title(f"Which steps carried the answer {report.answer.strip()}?")
-    ground = paper(COLUMN, bottom, margin=COLUMN_MARGIN)
-    page = document(
-        COLUMN,
-        bottom,
-        [name, ground, shift(COLUMN_MARGIN, COLUMN_MARGIN, *inside)],
-        margin=COLUMN_MARGIN,
+    name = f"Which steps carried the answer {report.answer.strip()}?"
+    drawn = (_drawn(report, row) for row in rows)
+    return strip_svg(name, bottom, words, *arrows, *drawn, caption)
+
+
+def steps_html(report: StepsReport) -> str:
+    """The page of a report: rest on a step to see where it came from."""
+    body = (
+        f"<h1>{escaped(report.prompt)}</h1>\n<p>{escaped(headline(report))}</p>\n"
+        f'<ol id="strip"></ol>\n<p>{escaped(MEANING)} The tick is the noise floor, and grey is '
+        "what lies below it. Rest on a row, or tab to it, to see what it draws on.</p>"
     )
-    return finished(page, width_mm=COLUMN_MM)
+    return strip_html("steps", f"Steps: {report.prompt}", body, report)
 
 
 def _laid_out(report: StepsReport, y: float) -> tuple[list[_Row], float]:

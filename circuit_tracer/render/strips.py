@@ -1,0 +1,32 @@
+"""Figures and pages one column wide of a prompt's words, or of a transcript's steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from circuit_tracer.graphs.files.json_values import plain
+from circuit_tracer.render.html import assembled, joined, viewer_file
+from circuit_tracer.render.markup import title
+from circuit_tracer.render.page_size import finished
+from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
+from circuit_tracer.render.svg_page import document, paper, shift
+
+
+def strip_svg(name: str, height: float, *parts: str) -> str:
+    """An SVG figure of parts that stand in `COLUMN` x `height`; the same bytes each time."""
+    ground = paper(COLUMN, height, margin=COLUMN_MARGIN)
+    inside = shift(COLUMN_MARGIN, COLUMN_MARGIN, *parts)
+    page = document(COLUMN, height, [title(name), ground, inside], margin=COLUMN_MARGIN)
+    return finished(page, width_mm=COLUMN_MM)
+
+
+def strip_html(kind: str, name: str, body: str, report: Any) -> str:
+    """A self-contained page of a report, by the style and script of its kind ("steps"); `body` is
+    markup."""
+    return assembled(
+        name,
+        style="".join(viewer_file(f"{one}.css") for one in ("strip", kind)),
+        body=body,
+        script=joined(("strip", kind)),
+        data=plain(report),
+    )
