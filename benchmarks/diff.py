@@ -15,12 +15,12 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.both_models import train_on_both
+from benchmarks.pages import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 WORK, SHIPPED = ROOT / "outputs" / "diff-benchmark", "sprout-bent/resid"
 LIMITS, WHOLE = ("value", "low", "high"), "{:.0f}"
 Found = dict[str, Any]  # a report's `diff.json`, or a part of it
@@ -109,16 +109,15 @@ def tables(seeds: Sequence[int]) -> str:
     for seed in seeds:
         tuned = tuning(f"bent-{seed}", "--seed", f"bent-{seed}") if seed else "sprout-bent"
         found.append(compared(f"seed-{seed}", tuned))
-    given = [["figure", "bar", *(f"seed {seed}" for seed in seeds), "reached"]]
-    given.append(["---"] * len(given[0]))
+    head = ("figure", "bar", *(f"seed {seed}" for seed in seeds), "reached")
+    rows = []
     for row in zip(*map(figures, found), strict=True):
         reached = f"{sum(one[3] for one in row)} of {len(row)}"
-        given.append([*row[0][:2], *(one[2] for one in row), reached])
-    lines = [f"| {' | '.join(row)} |" for row in given]
+        rows.append((*row[0][:2], *(one[2] for one in row), reached))
     named = [(f"`sprout` and tuning {seed}", one) for seed, one in zip(seeds, found, strict=True)]
     pairs = [*named, *negatives()]
-    lines += ["", "| compared | verdict |", "|---|---|"]
-    lines += [f"| {title} | {one['verdict']['headline']} |" for title, one in pairs]
+    verdicts = [(title, one["verdict"]["headline"]) for title, one in pairs]
+    lines = [*pages.table(head, rows), "", *pages.table(("compared", "verdict"), verdicts)]
     return "\n".join(lines) + "\n"
 
 

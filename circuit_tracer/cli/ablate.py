@@ -127,15 +127,7 @@ def ablate(
     if target is not None:
         targets = named_tokens.named_targets(pruned.graph.info, target, "--target")
     named, rows = selection.chosen_nodes(pruned, features or (), find=find, route=route, top=top)
-    with reopened(
-        pruned,
-        "running interventions",
-        model,
-        transcoders,
-        device=device,
-        threads=threads,
-        instead=("sae",),
-    ) as opened:
+    with reopened(pruned, "running interventions", instead=("sae",)) as opened:
         items = feature_edits.chosen_items(
             opened, pruned, named, rows, unit=unit, amount=amount, together=together
         )

@@ -59,9 +59,7 @@ def heads(
         wanted = named_nodes.edges_along(pruned.graph, rows)
     loadings = None if save else folder_contents.stored_heads(pruned, graph)
     if loadings is None or not (wanted is None or head_loadings.are_strongest(pruned, wanted)):
-        with reopened(
-            pruned, "taking edges apart", model, transcoders, device=device, threads=threads
-        ) as opened:
+        with reopened(pruned, "taking edges apart") as opened:
             loadings = attribution.head_loadings(opened.model, opened.dictionary, pruned, wanted)
     else:
         refuse(

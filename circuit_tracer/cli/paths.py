@@ -72,9 +72,7 @@ def paths(
     routes: Sequence[Path]
     if heads:
         k_best.check_count(k)
-        with reopened(
-            pruned, "taking edges apart", model, transcoders, device=device, threads=threads
-        ) as opened:
+        with reopened(pruned, "taking edges apart") as opened:
             parts = head_ways.head_parts(opened.model, opened.dictionary, pruned, floor=floor)
         routes = head_paths.best_head_paths(
             pruned, parts, sources=starts, targets=ends, k=k, sign=asked

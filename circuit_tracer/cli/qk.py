@@ -48,9 +48,7 @@ def qk(
     query_position = named_tokens.named_position(info, query, "--query")
     key_position = named_tokens.named_position(info, key, "--key")
     others = [named_tokens.named_position(info, text, "--against") for text in against or ()]
-    with reopened(
-        pruned, "taking the score apart", model, transcoders, device=device, threads=threads
-    ) as opened:
+    with reopened(pruned, "taking the score apart") as opened:
         explanation = attribution.explain_score(
             opened.model,
             opened.dictionary,

@@ -78,8 +78,7 @@ def supernodes(
         raise UsageError(f"{edit} names no supernode; write a name and a list of nodes")
 
     def effects() -> dict[int, Floats]:
-        stage = "ablating every kept feature"
-        with reopened(pruned, stage, model, transcoders, device=device, threads=threads) as opened:
+        with reopened(pruned, "ablating every kept feature") as opened:
             return coherence.ablation_effects(opened.model, opened.dictionary, pruned)
 
     readings, written = card_readings.readings_of(pruned, cards), None
