@@ -52,9 +52,11 @@ def test_the_terminal_tells_tokens_targets_scores_and_routes(banana: Banana) -> 
 
 
 def test_total_alone_gives_the_graphs_totals_and_writes_nothing(run: Run, tmp_path: Path) -> None:
-    whole = json.loads(run("trace", "bananas are", "--json", "--device", "cpu").out)
+    given = ("trace", "bananas are", "--json", "--device", "cpu")
+    traced, total = run(*given), run(*given, "--total")
+    assert (traced.code, total.code) == (0, 0), traced.err + total.err
     shutil.rmtree(tmp_path / "outputs")
-    alone = json.loads(run("trace", "bananas are", "--total", "--json", "--device", "cpu").out)
+    whole, alone = json.loads(traced.out), json.loads(total.out)
     assert not list(tmp_path.iterdir())
     assert alone["conservation"]["max_relative_residual"] <= 1e-4
     for mine, theirs in zip(alone["totals"], whole["totals"], strict=True):
