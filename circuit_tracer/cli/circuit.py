@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from circuit_tracer import bundled
-from circuit_tracer.cli import invocation, options, reports
+from circuit_tracer.cli import invocation, options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import progress_line
@@ -36,6 +36,7 @@ def circuit(
     against: Annotated[
         str | None, own("--against", help="The token it is compared with; the runner-up.")
     ] = None,
+    chat: trace_options.Chat = False,
     basis: Annotated[
         str,
         own("--basis", values=lambda: results.BASES, help="What the circuit is made of."),
@@ -91,7 +92,9 @@ def circuit(
                 pruned, model, given, device=device, threads=threads, instead=("neurons",)
             )
         report("asking the whole model", 0, 0)
-        found_with, others = circuiting.asked_of(opened, pruned or prompt, task, answer, against)
+        found_with, others = circuiting.asked_of(
+            opened, pruned or prompt, task, answer, against, chat=chat
+        )
         found = circuiting.look_for(
             opened,
             found_with,

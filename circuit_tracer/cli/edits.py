@@ -56,6 +56,7 @@ def edits(
         int | None,
         own("--graphs", min=0, help="Edits to trace, 2; of a spec, items of each family, 1."),
     ] = None,
+    chat: trace_options.Chat = False,
     max_feature_nodes: trace_options.MaxFeatureNodes = None,
     model: options.ModelOrAsked = None,
     transcoders: options.Transcoders = None,

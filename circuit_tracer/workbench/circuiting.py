@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.prompt_file import PromptLine, read_prompts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import PromptError, UsageError
@@ -60,19 +61,24 @@ def asked_of(
     task: str | None,
     answer: str | None,
     against: str | None,
+    *,
+    chat: bool = False,
 ) -> tuple[list[Asked], list[Asked]]:
     """The prompts a circuit is looked for with, and those it is checked on.
 
-    Of a graph the answer is its first target, unless another is given. Of a task every second line
+    Of a graph the answer is its first target, unless another is given; `chat` puts a prompt into
+    the model's chat template. Of a task every second line
     is for checking; what the model answers otherwise than its line says is left out, with a note.
     Raises UsageError and PromptError for what cannot be asked.
     """
     if (prompt is None) == (task is None):
         raise UsageError("give a prompt, or `task`, a file of prompts; not both")
+    if chat and not isinstance(prompt, str):
+        raise UsageError("`chat` is for a prompt that is typed; leave it out")
     if isinstance(prompt, PrunedGraph):
         return [_asked_by(prompt, opened, answer, against)], []
     if prompt is not None:
-        return [asked(opened.model, prompt, answer, against)], []
+        return [asked(opened.model, prompt, answer, against, TraceSettings(chat=chat))], []
     if answer is not None or against is not None:
         raise UsageError("`answer` and `against` are for one prompt; a `task` file has its own")
     found, left_out = [], 0
@@ -102,8 +108,13 @@ def _asked_by(
     named: list[str | None] = [f"id:{one}" for one in target.vocabulary_ids]
     if answer is None:
         answer, against = named[0], against or (named[1] if target.is_contrast else None)
-    ids = info.token_ids[: target.position + 1]
-    return asked(opened.model, info.prompt, answer, against, ids)
+    settings: Any = info.settings
+    way = TraceSettings(
+        position=target.position,
+        chat=bool(settings.get("chat", False)),
+        system=settings.get("system"),
+    )
+    return asked(opened.model, info.prompt, answer, against, way)
 
 
 def _asked(opened: Opened, line: PromptLine) -> Asked:
@@ -193,12 +204,14 @@ def circuit(
     transcoders: AnyTranscoders | None = None,
     answer: str | None = None,
     against: str | None = None,
+    chat: bool = False,
     device: str = "auto",
     **settings: Any,
 ) -> Report[CircuitReport]:
     """How little of the model is enough for an answer, or for the answers of a `task` file?
 
-    `prompt` may be the place of a traced graph, whose model and first target are taken then.
+    `prompt` may be the place of a traced graph, whose model and first target are taken then;
+    `chat` puts it into the model's chat template.
     `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
     "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
     `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what
@@ -216,7 +229,7 @@ def circuit(
     else:
         opened, _ = reopen(pruned, model, given, device=device, instead=("neurons",))
     found_with, others = asked_of(
-        opened, pruned or prompt, None if task is None else str(task), answer, against
+        opened, pruned or prompt, None if task is None else str(task), answer, against, chat=chat
     )
     report = look_for(opened, found_with, others, chosen).report
     return Report(report, terminal.page(report, width=WIDTH))

@@ -87,10 +87,10 @@ def find(
         note_forms(opened.model, [one for one in named if one is not None])
         graphs = GRAPHS["prompt"] if asked.graphs is None else asked.graphs
         return Found(*explain(engine, prompt, replace(asked, graphs=graphs)))
-    if any((asked.answer, asked.against, asked.given, asked.added, asked.classes)):
+    if any((asked.answer, asked.against, asked.given, asked.added, asked.classes, asked.chat)):
         raise UsageError(
             "a spec says itself what is edited and compared; leave out `answer`, `against`, "
-            "`edit`, `add` and `vocabulary`"
+            "`edit`, `add`, `vocabulary` and `chat`"
         )
     graphs = GRAPHS["spec"] if asked.graphs is None else asked.graphs
     most = asked.max_feature_nodes
@@ -109,6 +109,7 @@ def edits(
     vocabulary: str | Path | None = None,
     replacements: int = 3,
     split: str = "clause",
+    chat: bool = False,
     graphs: int | None = None,
     max_feature_nodes: int | None = None,
     out: str | Path | None = None,
@@ -117,7 +118,8 @@ def edits(
     """Which words of a prompt decide its answer, and along which routes?
 
     Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file; by default
-    tokens of its kind), clauses are left out, `edit` ("joker=>teacher") and `add` make others.
+    tokens of its kind), clauses are left out, `chat` puts the prompt into the model's chat
+    template, `edit` ("joker=>teacher") and `add` make others.
     `.words` have each one's pull on the contrast of `answer` and `against`, `.verdict` what the
     rules say, `.routes` what the `graphs` edits that matter most change of the graph. A spec (a
     TOML file or a name that ships: "edits-speaker") asks about families of prompts. Files are
@@ -139,6 +141,7 @@ def edits(
         split=split,
         graphs=graphs,
         max_feature_nodes=max_feature_nodes,
+        chat=chat,
     )
     if model is None:
         model = DEFAULT_MODEL if spec is None else spec.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from circuit_tracer.models.devices import as_numpy
 def asking(components: Components, one: Asked) -> TraceSettings:
     """What is traced of a prompt: its answer against the other token."""
     tokens = [f"id:{number}" for number in (one.answer, one.against)]
-    return TraceSettings(contrast=",".join(tokens), zeroed_positions=components.n_zeroed)
+    return replace(one.way, contrast=",".join(tokens), zeroed_positions=components.n_zeroed)
 
 
 def by_influence(components: Components, prompts: Sequence[Asked]) -> Float[Tensor, "N"]:

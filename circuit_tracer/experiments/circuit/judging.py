@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.circuit.components import Components, Masked
 from circuit_tracer.graphs.graph import Bools, Floats
@@ -40,6 +41,8 @@ class Asked(NamedTuple):
     """Logit of the answer minus that of the other."""
     top: int
     log_probabilities: Float[Tensor, "V"]
+    way: TraceSettings = TraceSettings()
+    """How the prompt is read: `chat`, `system`, `position`."""
 
 
 class Level(NamedTuple):
@@ -81,13 +84,15 @@ def asked(
     prompt: str,
     answer: str | None,
     against: str | None,
-    ids: Sequence[int] | None = None,
+    way: TraceSettings | None = None,
 ) -> Asked:
-    """A prompt's answer in the whole model; `ids` are its tokens, where they are known.
+    """A prompt's answer in the whole model; `way` says how it is read, and up to where.
 
     Raises PromptError for a text that is no token, and where the answer does not beat the other.
     """
-    ids = model.tokenize(prompt) if ids is None else list(ids)
+    way = way or TraceSettings()
+    ids = model.tokenize(prompt, chat=way.chat, system=way.system)
+    ids = ids[: way.position % len(ids) + 1]
     with torch.no_grad():
         (capture,) = model.captures([ids])
     logits = capture.logits[-1]
@@ -102,7 +107,7 @@ def asked(
             "nothing of the model can be enough for it; give another `answer` or `against`"
         )
     log_probabilities = model.probabilities(logits).clamp_min(1e-30).log()
-    return Asked(prompt, tuple(ids), this, other, difference, first, log_probabilities)
+    return Asked(prompt, tuple(ids), this, other, difference, first, log_probabilities, way)
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,14 @@ class Replacements:
         *,
         classes: Classes = (),
         count: int = 1,
+        chat: bool = False,
     ) -> None:
         """At most `count` for a word; likely ones first. `logits` are those of the prompt's
-        own pass."""
+        own pass; with `chat` it stands in the chat template."""
         self.model, self.prompt, self.count = model, prompt, count
         self.ids, self.logits = ids, logits
-        self.places = token_places(model, prompt, self.ids, asker="edits")
+        self.chat = chat
+        self.places = token_places(model, prompt, self.ids, asker="edits", chat=chat)
         self.classes: dict[str, list[str]] = {}
         for members in classes:
             for one in members:
@@ -136,11 +138,13 @@ def all_edits(
         made += [("added", *one) for one in _added(prompt, clause, split)]
     words, clauses = words_of(prompt), clauses_of(prompt, split)
     for place in words:
-        if place != words[-1]:
+        if replacements.chat or place != words[-1]:
             made.append(("deleted", *place, "", edited(prompt, *place)))
         for new in replacements.of(*place):
             made.append(("replaced", *place, new, edited(prompt, *place, new)))
-    made += [("left out", *place, "", edited(prompt, *place)) for place in clauses[:-1]]
+    whole = replacements.chat and len(clauses) > 1
+    left_out = clauses if whole else clauses[:-1]
+    made += [("left out", *place, "", edited(prompt, *place)) for place in left_out]
     return [
         Edit(f"E{number}", kind, prompt[start:stop], new, start, stop, text)
         for number, (kind, start, stop, new, text) in enumerate(made, start=1)
@@ -176,7 +180,9 @@ def _added(prompt: str, clause: str, split: str) -> Iterator[tuple[int, int, str
         yield start, start, clause, f"{prompt[:start]}{clause} {prompt[start:]}"
 
 
-def tokenised(model: Model, edits: Sequence[Edit]) -> tuple[list[Edit], list[tuple[int, ...]]]:
+def tokenised(
+    model: Model, edits: Sequence[Edit], *, chat: bool = False
+) -> tuple[list[Edit], list[tuple[int, ...]]]:
     """The edits that leave a prompt which the model reads, and its tokens.
 
     Raises PromptError for one that was asked for and leaves none.
@@ -184,7 +190,7 @@ def tokenised(model: Model, edits: Sequence[Edit]) -> tuple[list[Edit], list[tup
     kept, ids = [], []
     for one in edits:
         try:
-            ids.append(tuple(model.tokenize(one.prompt)))
+            ids.append(tuple(model.tokenize(one.prompt, chat=chat)))
         except PromptError:
             if one.kind in ("given", "added"):
                 raise

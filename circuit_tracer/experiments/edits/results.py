@@ -158,6 +158,8 @@ class EditsReport:
     dictionary: Identity
     seconds: float
     """CPU time of passes and graphs."""
+    chat: bool = False
+    """Whether the prompt was the user's turn in the model's chat template."""
 
 
 @dataclass(frozen=True)

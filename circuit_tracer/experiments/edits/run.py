@@ -25,7 +25,6 @@ from circuit_tracer.experiments.edits.passes import Ends, Target, spans_of
 from circuit_tracer.experiments.edits.results import EditsReport, Outcome, Routes, Word
 from circuit_tracer.experiments.edits.routes import routes_of, strongest_route
 from circuit_tracer.experiments.edits.verdict import conflict_of, in_order, judged
-from circuit_tracer.experiments.kit.places import token_places
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -56,6 +55,8 @@ class Asked:
     graphs: int | None = None
     """Edits whose graphs are traced; items of each family, of a spec."""
     max_feature_nodes: int | None = None
+    chat: bool = False
+    """Whether the prompt is the user's turn in the model's chat template."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be."""
@@ -75,7 +76,7 @@ class Engine:
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
     def graphs_of(
-        self, target: Target, max_feature_nodes: int | None, count: int
+        self, target: Target, max_feature_nodes: int | None, count: int, *, chat: bool = False
     ) -> Callable[[str], PrunedGraph]:
         """From a prompt to its pruned graph of one token's logit minus another's.
 
@@ -83,7 +84,7 @@ class Engine:
         what `trace` does.
         """
         contrast, noted = ",".join(f"id:{one}" for one in target), list[str]()
-        settings = TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes)
+        settings = TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes, chat=chat)
 
         def tell(now: Progress) -> None:
             if now.note and now.seconds * count > LONG and not noted:
@@ -120,16 +121,19 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
     """
     begun, model = time.process_time(), engine.model
     check_together(engine.dictionary, model)
-    ids = model.tokenize(prompt)
+    ids = model.tokenize(prompt, chat=asked.chat)
     with memory_remedy(), products():
         start = time.perf_counter()
         capture = model.capture(ids)
         a_token = (time.perf_counter() - start) / len(ids)
         own = Replacements(
-            model, prompt, ids, capture.logits, classes=asked.classes, count=asked.replacements
+            *(model, prompt, ids, capture.logits),
+            classes=asked.classes,
+            count=asked.replacements,
+            chat=asked.chat,
         )
         made = all_edits(prompt, own, split=asked.split, given=asked.given, added=asked.added)
-        edits, texts = tokenised(model, made)
+        edits, texts = tokenised(model, made, chat=asked.chat)
         seconds = a_token * sum(len(one) for one in {*texts})
         if seconds > LONG:
             logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s, then the graphs")
@@ -140,15 +144,13 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
     words = spans_of(prompt, words_of(prompt), done)
     clauses = spans_of(prompt, clauses_of(prompt, asked.split), done)
     chosen = chosen_edits(done, words, clauses, contrast, asked.graphs or 0)
-    graph_of = engine.graphs_of(target, asked.max_feature_nodes, 1 + len(chosen))
+    graph_of = engine.graphs_of(target, asked.max_feature_nodes, 1 + len(chosen), chat=asked.chat)
     graphs = {ORIGINAL: graph_of(prompt)} if chosen else {}
     routes: list[Routes] = []
     for one in chosen:
         graphs[one.name] = graph_of(one.prompt)
         routes.append(routes_of(one.name, one.name, graphs[ORIGINAL], graphs[one.name]))
-    route_of = partial(
-        _route, graphs.get(ORIGINAL), token_places(model, prompt, ids, asker="edits")
-    )
+    route_of = partial(_route, graphs.get(ORIGINAL), own.places)
     report = EditsReport(
         prompt=prompt,
         answer=model.token_text(target.answer),
@@ -163,6 +165,7 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
         model=model.identity,
         dictionary=engine.dictionary.identity,
         seconds=time.process_time() - begun,
+        chat=asked.chat,
     )
     return Explained(report, graphs)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
+from circuit_tracer.models.chat import chat_text
 
 SPLITS = {
     "sentence": r"[.?!]+(?=\s|$)|\n+",
@@ -17,22 +18,31 @@ SPLITS = {
 """What ends a part."""
 
 
-def token_places(model: Model, text: str, ids: Sequence[int], *, asker: str) -> list[int]:
-    """For each of a text's tokens the character at which its own text begins; -1 for those that
-    were put before it.
+def token_places(
+    model: Model, text: str, ids: Sequence[int], *, asker: str, chat: bool = False
+) -> list[int]:
+    """For each of a text's tokens the character at which its own text begins; below zero for those
+    that were put before it.
 
-    Blanks that lead a token are no part of what they end. Raises UsageError, for the command
-    `asker`, where the tokenizer does not say.
+    Blanks that lead a token are no part of what they end. With `chat` the text stands in the
+    model's chat template; what comes after it there begins beyond its end. Raises UsageError, for
+    the command `asker`, where the tokenizer does not say, or the template changes the text.
     """
     if not model.tokenizer.is_fast:
         raise UsageError(
             f"the tokenizer of {model.identity.name} does not say where its tokens stand; {asker} "
             "needs one of the tokenizers library"
         )
+    whole = chat_text(model.tokenizer, text) if chat else text
+    if (lead := whole.rfind(text)) < 0:
+        raise UsageError(
+            f"the chat template of {model.identity.name} changes the prompt, blanks around it "
+            "perhaps; type it as it comes out of there"
+        )
     encoded = model.tokenizer(
-        text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        whole, add_special_tokens=False, verbose=False, return_offsets_mapping=True
     )
-    places = [_first_letter(text, *place) for place in encoded["offset_mapping"]]
+    places = [_first_letter(whole, *place) - lead for place in encoded["offset_mapping"]]
     return [-1] * (len(ids) - len(places)) + places
 
 

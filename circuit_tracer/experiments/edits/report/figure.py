@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from circuit_tracer.experiments.edits.report.terminal import (
     FAINT,
-    MEANING,
     headline,
+    meaning,
     pieces,
     strength,
 )
@@ -60,7 +60,7 @@ def edits_html(report: EditsReport) -> str:
         f'<h1 id="prompt"></h1>\n<p class="verdict">{escaped(verdict)}</p>\n'
         f"<p>{escaped(headline(report))}</p>\n"
         '<div id="edits"></div>\n<div id="routes"></div>\n'
-        f"<p>{escaped(MEANING)} Rest on a word, or tab to it, to see its edits; underlined "
+        f"<p>{escaped(meaning(report))} Rest on a word, or tab to it, to see its edits; underlined "
         "words flip the answer.</p>"
     )
     return strip_html("edits", f"Edits: {report.prompt}", body, report)

@@ -23,8 +23,9 @@ from circuit_tracer.render.text import printable, shorten
 
 MEANING = (
     "Pull: what a word adds to the contrast, the mean over what was put in its place, or without "
-    "it. ! flips the answer. The last word, where the answer is due, is not deleted."
+    "it. ! flips the answer."
 )
+LAST = "The last word, where the answer is due, is not deleted."
 FAINT = 0.25
 """Part of the strongest pull from which a word is coloured."""
 MOST_CELLS = 44
@@ -46,13 +47,18 @@ def page(report: EditsReport | FamiliesReport, *, width: int) -> list[Renderable
             ],
             width=width,
         ),
-        *titled("Words and clauses", _spans(report), note(MEANING)),
+        *titled("Words and clauses", _spans(report), note(meaning(report))),
     ]
     if asked := [one for one in report.edits if one.kind in ("given", "added")]:
         parts += titled("Edits that were asked for", _asked(report, asked))
     for routes in report.routes:
         parts += _routes(report, routes)
     return parts
+
+
+def meaning(report: EditsReport) -> str:
+    """What the table shows, and what was not edited."""
+    return MEANING if report.chat else f"{MEANING} {LAST}"
 
 
 def headline(report: EditsReport) -> str:

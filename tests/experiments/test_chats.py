@@ -1,0 +1,94 @@
+"""Prompts in a chat template: `edits` and `circuit` ask what the model is asked there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.circuit.components import Components
+from circuit_tracer.experiments.circuit.graphs import circuit_graph
+from circuit_tracer.experiments.circuit.judging import asked
+from circuit_tracer.experiments.edits.run import ORIGINAL, Asked, Engine, explain
+from circuit_tracer.experiments.kit.places import token_places
+from circuit_tracer.graphs.graph import NodeKind
+from circuit_tracer.models.chat import chat_text
+from circuit_tracer.transcoders.neurons import open_neurons
+from tests.chatml import byte_tokenizer
+from tests.models.test_chat import model_with
+from tests.tiny import tiny_llama
+
+PROMPT = "is it red, or not"
+
+
+def chatty(**named: Any) -> Any:
+    return model_with(byte_tokenizer(**named))
+
+
+def alone(model: Any, prompt: str) -> torch.Tensor:
+    """Logits where the reply begins, of a template that is written out here."""
+    text = f"<|im_start|>user {prompt}<|im_end|><|im_start|>assistant "
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits: torch.Tensor = model.module(
+            torch.tensor([ids], device=model.device), use_cache=False
+        ).logits[0, -1]
+    return logits
+
+
+def test_every_word_of_a_chat_is_edited_inside_its_template() -> None:
+    model = chatty()
+    engine = Engine(model, open_neurons(model))
+    report, graphs = explain(engine, PROMPT, Asked(chat=True, graphs=1, given=("red=>blue",)))
+    names = {one.name: one for one in report.edits}
+    deleted = [PROMPT[one.start : one.stop] for one in report.edits if one.kind == "deleted"]
+    assert deleted == PROMPT.replace(",", " ,").split()  # the last one, too
+    assert sum(one.kind == "left out" for one in report.edits) == 2
+    before = alone(model, PROMPT)
+    answer, against = (model.token_id(one) for one in (report.answer, report.against))
+    assert report.contrast == pytest.approx(float(before[answer] - before[against]), abs=1e-4)
+    for one in names.values():
+        after = alone(model, one.prompt)
+        assert one.contrast == pytest.approx(float(after[answer] - after[against]), abs=1e-4)
+    ids = tuple(model.tokenize(PROMPT, chat=True))
+    assert graphs[ORIGINAL].graph.info.token_ids == ids
+    assert graphs["E1"].graph.info.prompt == PROMPT.replace("red", "blue")
+
+
+def test_tokens_of_a_chat_are_found_in_the_text_that_was_typed() -> None:
+    model = chatty()
+    ids = model.tokenize(PROMPT, chat=True)
+    places = token_places(model, PROMPT, ids, asker="edits", chat=True)
+    for at, place in enumerate(places):
+        if 0 <= place < len(PROMPT) and PROMPT[place] != " ":
+            assert model.token_text(ids[at]) == PROMPT[place]
+    whole = chat_text(model.tokenizer, PROMPT)
+    lead = len(re.split(PROMPT, whole)[0])
+    assert sum(place < 0 for place in places) == len(model.tokenizer(whole[:lead])["input_ids"])
+    trimmed = chatty(template="{{ messages[0]['content'] | trim }}!")
+    with pytest.raises(UsageError, match="changes the prompt"):
+        token_places(trimmed, f" {PROMPT}", ids, asker="edits", chat=True)
+    with pytest.raises(PromptError, match="no chat template"):
+        explain(Engine(tiny_llama(), open_neurons(tiny_llama())), "a banana", Asked(chat=True))
+
+
+@pytest.mark.parametrize("way", [TraceSettings(chat=True), TraceSettings(position=5)])
+def test_a_circuits_graph_is_of_the_prompt_as_it_was_asked(way: TraceSettings) -> None:
+    model = chatty()
+    one = asked(model, PROMPT, None, None, way)
+    ids = model.tokenize(PROMPT, chat=way.chat)
+    assert one.ids == tuple(ids if way.chat else ids[:6])
+    if way.chat:
+        assert one.top == int(alone(model, PROMPT).argmax())
+    components = Components(model, open_neurons(model), False, 0)
+    chosen = torch.ones(len(components), dtype=torch.bool, device=model.device)
+    graph = circuit_graph(components, one, chosen, None).graph
+    (target,) = graph.info.targets
+    assert target.position == len(one.ids) - 1
+    assert target.logit == pytest.approx(one.difference, abs=1e-4)
+    features = graph.nodes.kind == NodeKind.FEATURE
+    assert graph.nodes.position[features].max() == len(one.ids) - 1
