@@ -77,7 +77,7 @@ def circuit(
     json: options.Json = False,
 ) -> None:
     """How little of the model is enough for this answer? Writes circuit.json and its graph."""
-    settings = invocation.settings_of(run.CircuitSettings)
+    settings = invocation.as_asked(run.CircuitSettings)
     reports.check_alone("circuit", out)
     given = circuiting.basis_transcoders(basis, transcoders)
     pruned = circuiting.graph_named(prompt)

@@ -70,7 +70,7 @@ def edits(
     reports.check_alone("edits", out)
     spec = editing.spec_of(prompt)
     refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
-    asked = invocation.settings_of(
+    asked = invocation.as_asked(
         run.Asked,
         given=tuple(edit or ()),
         added=tuple(add or ()),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from typing import Any, TypeVar
 
 from circuit_tracer import __version__
@@ -20,7 +20,7 @@ from circuit_tracer.cli.output import Loudness, loudness, say, set_loudness
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from circuit_tracer.versions import versions
 
-Kind = TypeVar("Kind")
+Made = TypeVar("Made")
 LIBRARIES = ("torch", "transformers", "nnsight", "numpy", "safetensors", "pyarrow")
 """Whose versions --verbose reports."""
 
@@ -98,12 +98,15 @@ def values() -> Mapping[str, Any]:
     return _Running.values
 
 
-def settings_of(kind: type[Kind], **other: Any) -> Kind:
-    """A dataclass of settings from the running command's options of its fields' names; `other` are
-    fields that options say otherwise."""
+def as_asked(function: Callable[..., Made], *given: Any, **other: Any) -> Made:
+    """What a function, or a class of settings, makes of the running command's options.
+
+    After what is `given`, each of its parameters takes the option of its name; `other` are those
+    that options say otherwise or not at all.
+    """
     options = values()
-    named = {one.name: options[one.name] for one in fields(kind) if one.name in options}  # type: ignore[arg-type]
-    return kind(**named | other)
+    names = list(signature(function).parameters)[len(given) :]
+    return function(*given, **{name: options[name] for name in names if name in options} | other)
 
 
 def start(values: Mapping[str, Any]) -> None:

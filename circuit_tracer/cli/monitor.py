@@ -63,14 +63,9 @@ def monitor(
     formats.check_folder_name(out)
     refuse_with("--retry-failed", other="--overwrite", there=overwrite)
     ours = shards.shard_here() if shard is None else shards.parse_shard(shard)
-    job = monitoring.job_of(
-        runs,
-        calibrate=calibrate,
-        check=check,
+    job = invocation.as_asked(
+        monitoring.job_of,
         watch=stepping.watch_of(watch),
-        split=split,
-        against=against,
-        out=out,
         name=None if name is None else slugs.check_slug(name, where="`name`"),
         options={one.replace("_", "-"): invocation.values()[one] for one in MADE_BY},
     )

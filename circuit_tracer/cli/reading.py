@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse, refuse_without
 from circuit_tracer.cli.options import option, own
@@ -85,16 +85,7 @@ def export(
     if feature_examples and form != "json":
         raise UsageError(f"--feature-examples goes with --to json, not with {form}")
     refuse_without("--cards", needed="--feature-examples", there=feature_examples)
-    exported = folders.export_graph(
-        graph,
-        form,
-        out,
-        feature_examples=feature_examples,
-        cards=cards,
-        labels=labels,
-        pins=pins,
-        overwrite=overwrite,
-    )
+    exported = invocation.as_asked(folders.export_graph, graph, form, out)
     if json:
         print_json(exported)
         return
@@ -124,14 +115,7 @@ def prune(
         idle=graph.exists() and not formats.draws_nodes(folders.formats_in(folder)),
         why=f"because {folder} holds no figure; leave it out",
     )
-    repruned = pruning.prune_folder(
-        graph,
-        out,
-        node_threshold=node_threshold,
-        edge_threshold=edge_threshold,
-        max_nodes=max_nodes,
-        overwrite=overwrite,
-    )
+    repruned = invocation.as_asked(pruning.prune_folder, graph, out)
     if json:
         print_json(repruned.record())
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import completion, options, reports, trace_options
+from circuit_tracer.cli import completion, invocation, options, reports, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
@@ -98,20 +98,14 @@ def steer(
         opened = reports.opened(report)
         if find is not None:
             named.append(features.best_match(opened, find))
-        steered = feature_edits.steer_prompts(
+        steered = invocation.as_asked(
+            feature_edits.steer_prompts,
             opened,
             prompt,
             list(dict.fromkeys(named)),
             amount,
             unit=unit,
             doses=strengths,
-            at=at,
-            max_new_tokens=max_new_tokens,
-            target=target,
-            temperature=temperature,
-            seed=seed,
-            chat=chat,
-            system=system,
             on_progress=report,
         )
     if plot is not None:

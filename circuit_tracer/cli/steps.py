@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, reports, trace_options
+from circuit_tracer.cli import invocation, options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import own
@@ -77,18 +77,13 @@ def steps(
             report("writing notes", 0, 0)
             notes = stepping.notes_written(opened, prompt, generate or 0, until, chat=chat)
         report("following the answer back", 0, 0)
-        found = stepping.trace_steps(
+        found = invocation.as_asked(
+            stepping.trace_steps,
             opened,
             prompt,
             notes,
-            answer=answer,
-            against=against,
-            split=split,
             watch=watched,
-            chat=chat,
             decided=decided or (),
-            coverage=coverage,
-            check=check,
             exact=out if exact else None,
             on_progress=report,
         )

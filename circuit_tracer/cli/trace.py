@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, reports, trace_options, trace_total
+from circuit_tracer.cli import invocation, options, reports, trace_options, trace_total
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
@@ -91,15 +91,7 @@ def trace(
     wanted, folder = _formats(format), _folder(out, slug, text)
     refuse_with("--routes", other="--json", there=json)
     trace_options.refuse_idle(target, contrast, why_not)
-    output = tracing.FolderSettings(
-        node_threshold=node_threshold,
-        edge_threshold=edge_threshold,
-        formats=wanted,
-        heads=heads,
-        trust=trust,
-        max_nodes=max_nodes,
-        overwrite=overwrite,
-    )
+    output = invocation.as_asked(tracing.FolderSettings, formats=wanted)
     wanted_direction = target_feature, target_direction, target_prompts, target_layer
     directions.check_directions(*wanted_direction)
     if not total_only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from circuit_tracer import graphs
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import option, own
@@ -83,9 +83,7 @@ def trust(
                 idle=pruned.graph.info.dictionary.kind == "neurons",
                 why="on a graph of neurons; leave it out",
             )
-            settings = spec.TrustSettings(
-                features=features, random_sets=random_sets, draws=draws, seed=seed, quick=quick
-            )
+            settings = invocation.as_asked(spec.TrustSettings)
             opened, _ = opening.reopen(pruned, model, transcoders, device=device, threads=threads)
             second = None if quick else trust_reports.other_dictionary(opened, pruned, other)
             found = trust_reports.measure(opened, pruned, settings, second, report)
