@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.circuit import median_of, write_between
+from benchmarks.circuit import DOCS, median_of, write_between
 from benchmarks.circuit_weights import WeightMask
 from benchmarks.prompts import prompts
 from circuit_tracer.bundled import shipped_folder
@@ -143,6 +143,12 @@ def table(found: dict[str, list[list[Row]]]) -> list[str]:
     ]
     lines.append(f"| {' | '.join(['CPU s a measurement', *times, *[''] * len(others)])} |")
     return lines
+
+
+def written_table() -> str:
+    """The tables as docs/circuit.md has them."""
+    text = DOCS.read_text(encoding="utf-8")
+    return text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
 
 
 def main() -> None:

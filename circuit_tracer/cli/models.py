@@ -27,9 +27,10 @@ def list_models(json: options.Json = False) -> None:
         print_json(rows)
         return
     for row in rows:
+        dictionaries = ", ".join(row["dictionaries"]) or "none but its neurons"
         print_row(
             f"{row['architecture']}, {row['layers']} layers x {row['d_model']}, "
-            f"{row['vocabulary']} tokens; dictionaries: {', '.join(row['dictionaries'])} "
+            f"{row['vocabulary']} tokens; dictionaries: {dictionaries} "
             f"({row['bytes'] / 1e6:.1f} MB in all)",
             name=f"{row['name']:16} ",
         )

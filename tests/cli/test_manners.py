@@ -99,7 +99,7 @@ def test_lists_are_one_line_each_in_a_pipe_and_wrapped_where_columns_says(
     monkeypatch.delenv("COLUMNS")
     assert run("models", "list").out.split() == narrow.split()
     assert [line.split()[0] for line in run("models", "list").out.splitlines()] == [
-        *("sprout", "sprout-bent", "sprout-cheat", "sprout-two-pages", "smollm2")
+        *("sprout", "sprout-bent", "sprout-cheat", "sprout-sparse", "sprout-two-pages", "smollm2")
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuit_tracer.bundled import shipped_folder
+import circuit_tracer as ct
+from circuit_tracer.bundled import sha256_of, shipped_folder
 from circuit_tracer.models import open_model
+from circuit_tracer.workbench.opening import open_pair
 from transcoders.growing.language.corpus import vocabulary
 from transcoders.growing.model_folder import read_model, write_model
 from transcoders.growing.weight_sparsity.activity import Activity
@@ -122,3 +125,29 @@ def test_what_is_trained_is_sparse_and_stored_as_it_is(tmp_path: Path, kept: flo
         rounded = weight.to(torch.bfloat16).float()
         assert torch.equal(again.state_dict()[name], rounded)
         assert torch.equal(opened[name].float(), rounded)
+
+
+def test_the_bundled_one_is_what_its_files_say() -> None:
+    folder = shipped_folder("transcoders") / "sprout-sparse"
+    skills = json.loads((folder / "model" / "skills.json").read_text())["model"]
+    weights = folder / "model" / "model.safetensors"
+    assert weights.stat().st_size < 1e6
+    assert sha256_of([weights]) == skills["sha256"]
+    pair = open_pair("sprout-sparse", None, device="cpu")
+    assert pair.dictionary.identity.name == "neurons"
+    matrices = hidden_matrices(pair.model.module)
+    count = sum(int(one.count_nonzero()) for one in matrices)
+    assert count == skills["nonzero"] <= sum(one.numel() for one in matrices) / 16
+    assert f"{count:,}" in (folder / "README.md").read_text()
+
+
+def test_circuits_of_the_bundled_one_need_few_weights() -> None:
+    found = {
+        name: ct.circuit("rome is the capital of", model=name, kl=0.15, random=1)
+        for name in ("sprout", "sprout-sparse")
+    }
+    dense, sparse = found.values()
+    assert sparse.prompts[0].answer == dense.prompts[0].answer == "italy"
+    assert sparse.prompts[0].kl <= 0.15
+    assert sparse.weights < dense.weights / 5
+    assert len(sparse.components) < len(dense.components)

@@ -58,6 +58,7 @@ def figures_of(folder: Path) -> dict[str, Any]:
     count, failed = check_prompts(model, ids, PROMPTS)
     return {
         "sha256": sha256_of([folder / "model.safetensors"]),
+        "matrices": len(matrices),
         "hidden": sum(one.numel() for one in matrices),
         "nonzero": sum(int(one.count_nonzero()) for one in matrices),
         "neurons": sum(layer.mlp.up_proj.out_features for layer in model.model.layers),
@@ -76,6 +77,11 @@ def figures_of(folder: Path) -> dict[str, Any]:
 
 def examine_sparse(folder: Path, parent: Path) -> dict[str, Any]:
     """Examine a model folder and its parent; writes `skills.json` into the former."""
-    result = {"model": figures_of(folder), "parent": figures_of(parent)}
+    result = {
+        "rows": TEXT_ROWS,
+        "neuron_rows": NEURON_ROWS,
+        "model": figures_of(folder),
+        "parent": figures_of(parent),
+    }
     (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
