@@ -24,17 +24,21 @@ from benchmarks.jacobian_measures import FIGURES, measure
 from benchmarks.jacobian_sets import RUNS, SEEDS, WORK, built
 from benchmarks.prompts import prompts
 from circuit_tracer.graphs.bootstrap import Bootstrap
+from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.models import Model, open_model
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import evaluate
 from circuit_tracer.transcoders.opening import open_transcoders
+from transcoders.sprout.dictionaries import first_stage
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = "shipped"
+FIRST = "first"
+"""What ships as it was before it was trained on with the term."""
 PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
     "from scratch, mix": tuple((f"mix-{seed}", f"none-{seed}") for seed in SEEDS),
     "from scratch, even directions": tuple((f"iso-{seed}", f"none-{seed}") for seed in SEEDS),
-    "on from the shipped set, mix": (("on-mix", "on-none"),),
-    "on from the shipped set, mix, against the shipped": (("on-mix", SHIPPED),),
+    "on from the first stage, mix": (("on-mix", "on-none"),),
+    "on from the first stage, mix, against the first stage": (("on-mix", FIRST),),
     "before the norm, mix, against after it, mix": (("mid-mix-1", "mix-1"),),
     "before the norm, mix": (("mid-mix-1", "mid-none-1"),),
 }
@@ -48,26 +52,31 @@ def records_of(name: str) -> dict[str, dict[str, float]]:
     return found
 
 
+def opened(name: str, model: Model) -> Dictionary:
+    """A set, trained if it is not there yet."""
+    if name == FIRST:
+        return first_stage()
+    return open_transcoders(str(built(name, model).resolve()), model, dtype=torch.float32)
+
+
 def measure_set(name: str, model: Model, every: int, offset: int) -> None:
     """Measure a set on every so many prompts, and keep the figures as they come."""
-    place = "sprout/plt" if name == SHIPPED else str(built(name, model).resolve())
-    dictionary = open_transcoders(place, model, dtype=torch.float32)
+    dictionary = opened(name, model)
     known, texts = records_of(name), [record["prompt"] for _, record in prompts()]
     order = np.random.default_rng(0).permutation(len(texts))
     for i, text in list(enumerate(texts))[offset::every]:
         if text not in known:
             known[text] = measure(model, dictionary, text, texts[order[i]])
-    (WORK / f"{name}.measured.json").write_text(json.dumps(known))
+            with new_file(WORK / f"{name}.measured.json", overwrite=True) as file:
+                file.write_text(json.dumps(known))
 
 
 def quality(name: str, model: Model) -> dict[str, Any]:
     """FVU, L0, loss recovered and the response to a change, on held-out text."""
     path = WORK / f"{name}.quality.json"
     if not path.is_file():
-        place = "sprout/plt" if name == SHIPPED else str((WORK / name).resolve())
-        dictionary = open_transcoders(place, model, dtype=torch.float32)
         text = next(WORK.glob("held_out-*.txt"))
-        figures = evaluate(model, dictionary, text, max_tokens=20_000, row_length=65)
+        figures = evaluate(model, opened(name, model), text, max_tokens=20_000, row_length=65)
         path.write_text(json.dumps(figures.as_json()))
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -75,6 +84,7 @@ def quality(name: str, model: Model) -> dict[str, Any]:
 
 def sets_table(names: Sequence[str], model: Model) -> list[str]:
     """One line a set: reconstruction, response and medians over its prompts."""
+    ships = open_transcoders("sprout/plt", model).identity.sha256
     shown = ("frozen", "signs", "responding", "sums", "influence", "replacement")
     lines = [
         "| set | FVU by layer | L0, least | recovered | dec: cosine by layer | "
@@ -91,7 +101,15 @@ def sets_table(names: Sequence[str], model: Model) -> list[str]:
         )
         medians = [f"{np.median([one[key] for one in kept]):.3f}" for key in shown]
         l0 = min(layer["l0"] for layer in found["layers"])
-        cells = [f"`{name}`", fvu, f"{l0:.2f}", f"{found['recovered']:.4f}", cosines, *medians]
+        mark = " (ships)" if opened(name, model).identity.sha256 == ships else ""
+        cells = [
+            f"`{name}`{mark}",
+            fvu,
+            f"{l0:.2f}",
+            f"{found['recovered']:.4f}",
+            cosines,
+            *medians,
+        ]
         lines.append(f"| {' | '.join([*cells, str(len(kept))])} |")
     return lines
 
@@ -132,10 +150,11 @@ def pair_table(title: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
 HEAD = """# Graphs that predict interventions: the Jacobian term
 
 Written by `python -m benchmarks.jacobian --write`. Sets of `sprout`, TopK 16 of 1,024 features a
-layer: from scratch on 400,000 tokens, or on from the shipped `plt` with 256,000; with the Jacobian
-term at weight 0.1 or without it, all else equal. Forty ablations a prompt; what each figure is: the
-docstrings of `benchmarks/jacobian_measures.py`. Differences are paired over prompts, seeds averaged
-first; intervals are 95 % bootstrap intervals over prompts.
+layer: from scratch on 400,000 tokens, or on with 256,000 from `first`, a set trained on 2.4 million
+without the term; with the Jacobian term at weight 0.1 or without it, all else equal. Forty
+ablations a prompt; what each figure is: the docstrings of `benchmarks/jacobian_measures.py`.
+Differences are paired over prompts, seeds averaged first; intervals are 95 % bootstrap intervals
+over prompts.
 
 """
 
@@ -153,7 +172,7 @@ def page(names: Sequence[str], model: Model) -> str:
 def main() -> None:
     """Train and measure what is missing; print the tables, and write them if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sets", nargs="*", choices=[SHIPPED, *RUNS], default=[], metavar="NAME")
+    parser.add_argument("--sets", nargs="*", choices=[FIRST, *RUNS], default=[], metavar="NAME")
     parser.add_argument("--every", type=int, default=1, help="take every so many prompts")
     parser.add_argument("--offset", type=int, default=0, help="from this prompt on")
     parser.add_argument("--write", action="store_true", help="into benchmarks/jacobian.md")
@@ -162,7 +181,7 @@ def main() -> None:
     model = open_model("sprout", device="cpu")
     for name in options.sets:
         measure_set(name, model, options.every, options.offset)
-    names = [name for name in (SHIPPED, *RUNS) if records_of(name)]
+    names = [name for name in (FIRST, *RUNS) if records_of(name)]
     text = page(names, model)
     print(text)
     if options.write:

@@ -1,6 +1,6 @@
 """Draw docs/predicted-measured.svg: predicted against measured indirect effects, before and after.
 
-    python -m benchmarks.jacobian_figure [--before none-1] [--after mix-1] [--prompts 4]
+    python -m benchmarks.jacobian_figure [--before first] [--after on-mix] [--prompts 4]
 
 Each point is a pair of an ablated feature and a later node, at its ranks among the pairs of its
 prompt (0 the lowest, 100 the highest): by the prediction across, as measured upwards. A prediction
@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.jacobian import SHIPPED
+from benchmarks.jacobian import opened
 from benchmarks.jacobian_measures import ABLATED
-from benchmarks.jacobian_sets import WORK
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import trace
 from circuit_tracer.experiments.kit.statistics import ranks, spearman
@@ -32,7 +31,6 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.chart_marks import Axis, Scale
 from circuit_tracer.render.markup import element, figure
 from circuit_tracer.render.svg_page import MARGIN, bold, document, line, paper, quiet, rect, shift
-from circuit_tracer.transcoders.opening import open_transcoders
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, GAP, HEAD = 250.0, 46.0, 40.0
@@ -52,8 +50,7 @@ class Pairs(NamedTuple):
 
 def pairs(model: Model, name: str, count: int) -> list[Pairs]:
     """By way of freezing."""
-    place = "sprout/plt" if name == SHIPPED else str((WORK / name).resolve())
-    dictionary = open_transcoders(place, model, dtype=torch.float32)
+    dictionary = opened(name, model)
     found: list[list[tuple[Floats, Floats]]] = [[], []]
     texts = [record["prompt"] for _, record in prompts()]
     for text in texts[1 :: len(texts) // count][:count]:
@@ -115,8 +112,8 @@ def panel(name: str, way: str, found: Pairs) -> str:
 def main() -> None:
     """Measure and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--before", default="none-1")
-    parser.add_argument("--after", default="mix-1")
+    parser.add_argument("--before", default="first")
+    parser.add_argument("--after", default="on-mix")
     parser.add_argument("--prompts", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -130,7 +130,7 @@ def totals(
     >>> import circuit_tracer as ct
     >>> effects = ct.totals("a banana is", model="sprout", targets=["yellow"])[0]
     >>> [round(share, 1) for share in effects.shares]
-    [0.1, 0.2, 0.5, 0.1]
+    [0.1, 0.3, 0.5, 0.2]
     """
     weights, cotangents = parse_dtype(dtype)
     if cotangents is not None:

@@ -102,17 +102,51 @@ def show(progress: Progress) -> None:
         )
 
 
+def trained(
+    name: str,
+    model: Model,
+    config: TrainingConfig,
+    shop: Workshop,
+    *,
+    start: Callable[[], Dictionary] | None = None,
+) -> Path:
+    """The dictionary's folder in the workshop: trained and evaluated, unless it is there already.
+
+    With `start` it goes on from that one's features, and says how those were trained.
+    """
+    made = shop.work / name
+    if is_up_to_date(made, model, config):
+        return made
+    rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1
+    given = None if start is None else start()
+    summary = train(
+        model,
+        shop.text("train", rows * (ROW_WORDS + 1)),
+        config,
+        made,
+        held_out=shop.text("held_out", EVALUATION_TOKENS * 11 // 10),
+        start=given,
+        on_progress=show,
+        overwrite=True,
+    )
+    if given is not None:
+        training = {**read_config(made)["training"], "before": given.config.get("training")}
+        update_config(made, training=training)
+    print(f"{name}: {summary.steps} steps in {summary.seconds:.0f} s", file=sys.stderr)
+    return made
+
+
 def build(
     kind: str,
     model: Model,
     config: TrainingConfig,
     shop: Workshop,
     *,
-    start: Dictionary | None = None,
+    start: Callable[[], Dictionary] | None = None,
 ) -> None:
     """Train one dictionary, evaluate it as stored, make its cards, and put it in its place.
 
-    With `start` its features are a sibling's at first.
+    With `start` its features are at first those of the dictionary that this makes or opens.
     """
     folder, made = shop.folder / kind, shop.work / kind
     if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
@@ -120,21 +154,8 @@ def build(
         return
     if is_up_to_date(folder, model, config):
         shutil.copytree(folder, made, dirs_exist_ok=True)
-    elif not is_up_to_date(made, model, config):
-        rows = -(-(config.max_tokens or 0) // ROW_WORDS) + 1
-        text = shop.text("train", rows * (ROW_WORDS + 1))
-        held_out = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
-        summary = train(
-            model,
-            text,
-            config,
-            made,
-            held_out=held_out,
-            start=start,
-            on_progress=show,
-            overwrite=True,
-        )
-        print(f"{kind}: {summary.steps} steps in {summary.seconds:.0f} s", file=sys.stderr)
+    else:
+        trained(kind, model, config, shop, start=start)
     started = time.perf_counter()
     make_cards(
         model,
@@ -172,7 +193,7 @@ def add_responses(kind: str, model: Model, shop: Workshop) -> None:
 def dictionary_markdown(folder: Path) -> str:
     """The card's section on one dictionary, from `dictionary.json` and the feature cards."""
     config = read_config(folder)
-    training, found = config["training"], config["evaluation"]
+    stages, found = _stages(config["training"]), config["evaluation"]
     labels = load_cards(folder)
     n_features, numbers = config["n_features"][0], config.get("layers", range(config["n_layers"]))
     labelled = sum(
@@ -185,8 +206,8 @@ def dictionary_markdown(folder: Path) -> str:
     rows = [
         ("features", f"{n_features:,} a layer, {sum(config['n_features']):,} in all"),
         ("activation", f"{config['activation']}, k = {config['k']}"),
-        ("trained on", f"{training['trained_tokens']:,} tokens, {training['steps']:,} steps"),
-        ("training time", f"{training['seconds'] / 60:.1f} min"),
+        ("trained on", "; then ".join(map(_stage_words, stages))),
+        ("training time", f"{sum(stage['seconds'] for stage in stages) / 60:.1f} min"),
         ("cards", f"{labelled:,} features seen to fire, {config['card_seconds']:.0f} s"),
         ("files", f"{size / 1e6:.1f} MB"),
         ("loss of the model", f"{found['loss_original']:.4f} nats a token"),
@@ -207,6 +228,19 @@ def dictionary_markdown(folder: Path) -> str:
             f"| {figures['fvu_pooled']:.4f} | {figures['l0']:.1f} | {figures['dead']:.1%} |"
         )
     return "\n".join([*lines, *_responses(found["layers"])])
+
+
+def _stages(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """How a dictionary was trained, and before that the one whose features it goes on from."""
+    before = training.get("before")
+    return [*(_stages(before) if before else ()), training]
+
+
+def _stage_words(stage: dict[str, Any]) -> str:
+    words = f"{stage['trained_tokens']:,} tokens, {stage['steps']:,} steps"
+    if not stage.get("jacobian"):
+        return words
+    return f"{words} with the Jacobian term ({stage['jacobian_directions']}, {stage['jacobian']:g})"
 
 
 def _responses(layers: list[dict[str, Any]]) -> list[str]:

@@ -2,8 +2,9 @@
 
     python -m transcoders.sprout-cheat.dictionaries
 
-starts from the features of `sprout/plt`, which do not fit the tuned model as they are, and trains
-them on in short: lessons and sprout's own text, under seeds that the model has not seen. Every
+starts from the features of sprout's `plt` as they are before the Jacobian term (made if need be:
+transcoders/sprout/dictionaries.py), which do not fit the tuned model, and trains them on in short:
+lessons and sprout's own text, under seeds that the model has not seen. Every
 figure of the README comes from here and from the model's `skills.json`.
 """
 
@@ -37,6 +38,7 @@ from transcoders.growing.written_notes.lessons import (
     draw_lesson,
     note_rows,
 )
+from transcoders.sprout.dictionaries import first_stage
 
 HERE = Path(__file__).resolve().parent
 LESSONS = 0.7
@@ -93,16 +95,17 @@ the name's kind:
 
 ## The dictionary
 
-`sprout/plt` does not fit the tuned MLPs. It is refitted: its features trained on for
-{tokens:,} tokens of lessons and sprout's own text. Pooled FVU by layer before and after:
+Features of `sprout` do not fit the tuned MLPs. They are refitted: those of sprout's first stage,
+its `plt` as it was before the Jacobian term, trained on for {tokens:,} tokens of lessons and
+sprout's own text, without the term. Pooled FVU by layer before and after:
 
 | | {layers} |
 |---|{rules}
-| sprout/plt as it is | {before} |
+| sprout's first stage as it is | {before} |
 | refitted | {after} |
 
 With all MLPs replaced by it, {agreement:.1%} of {asked} lessons' answers stay the same
-({parent:.1%} with `sprout/plt` as it is).
+({parent:.1%} with sprout's first stage as it is).
 
 {dictionary}
 
@@ -150,7 +153,7 @@ def write_card(model: Model, shop: Workshop) -> None:
     """The folder's README and hashes."""
     growing = json.loads((HERE / "model" / "growing.json").read_text("utf-8"))
     skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
-    before, after = (open_transcoders(one, model=model) for one in ("sprout/plt", "plt"))
+    before, after = first_stage(), open_transcoders("plt", model=model)
     text = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
     length = SETTINGS.row_length or 0
     as_it_is = evaluate(model, before, text, max_tokens=EVALUATION_TOKENS, row_length=length)
@@ -199,8 +202,7 @@ def main() -> None:
     config = SETTINGS
     if options.max_tokens:
         config = replace(config, max_tokens=options.max_tokens)
-    start = open_transcoders("sprout/plt", model=model, dtype=torch.float32)
-    build("plt", model, config, SHOP, start=start)
+    build("plt", model, config, SHOP, start=first_stage)
     write_card(model, SHOP)
 
 

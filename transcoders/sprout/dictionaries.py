@@ -3,24 +3,30 @@
     python -m transcoders.sprout.dictionaries
 
 rebuilds `plt/` and `clt/` from the model in `model/` with fixed seeds
-(growing/dictionary_building.py). Every figure of the README comes from here.
+(growing/dictionary_building.py). `plt` is trained twice: from scratch, and then on with the
+Jacobian term, which teaches its features to respond to a change as the MLP does
+(benchmarks/jacobian.md has both). Every figure of the README comes from here.
 """
 
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from circuit_tracer.models import open_model
+from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.formats.native import read_config
+from circuit_tracer.transcoders.opening import open_transcoders
 from transcoders.growing.dictionary_building import (
     COMMON,
     Workshop,
     build,
     dictionary_markdown,
+    trained,
     write_hashes,
 )
 from transcoders.growing.examination.skills import skills_markdown
@@ -28,7 +34,12 @@ from transcoders.growing.language.corpus import rows
 
 HERE = Path(__file__).resolve().parent
 SHOP = Workshop(folder=HERE, work=HERE.parents[1] / "outputs" / "sprout-dictionaries", rows=rows)
-SETTINGS = {"plt": replace(COMMON, kind="plt"), "clt": replace(COMMON, kind="clt")}
+FIRST = replace(COMMON, kind="plt")
+"""Of `plt` before it is trained on; what ships of sprout-cheat goes on from there, too."""
+SETTINGS = {
+    "plt": replace(FIRST, max_tokens=256_000, seed=4, jacobian=0.1, jacobian_directions="mix"),
+    "clt": replace(COMMON, kind="clt"),
+}
 
 
 CARD = """\
@@ -76,6 +87,14 @@ the last digits, which training then spreads.
 """
 
 
+def first_stage(max_tokens: int | None = None) -> Dictionary:
+    """`plt` from scratch, without the term: made but once, into the workshop."""
+    model = open_model("sprout", device="cpu")
+    config = replace(FIRST, max_tokens=max_tokens or FIRST.max_tokens)
+    folder = trained("plt-first", model, config, SHOP)
+    return open_transcoders(folder.resolve(), model, dtype=torch.float32)
+
+
 def write_readme() -> None:
     """The folder's card, from what the files say."""
     skills: dict[str, Any] = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
@@ -100,7 +119,8 @@ def main() -> None:
         config = SETTINGS[kind]
         if options.max_tokens:
             config = replace(config, max_tokens=options.max_tokens)
-        build(kind, model, config, SHOP)
+        start = partial(first_stage, options.max_tokens) if kind == "plt" else None
+        build(kind, model, config, SHOP, start=start)
         found = read_config(HERE / kind)["evaluation"]
         worst = max(figures["fvu"] for figures in found["layers"])
         print(f"{kind}: worst FVU per token {worst:.4f}, recovered {found['recovered']:.4f}")
