@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.prompt_file import PromptLine, read_prompts
@@ -36,11 +36,11 @@ NO_FEATURES = "`basis` features are those of `transcoders`; give some, or choose
 OnProgress = Callable[[str, int], None]
 
 
-class FoundCircuit:
+class FoundCircuit(NamedTuple):
     """A circuit, and the graphs of the prompts it was found with, as far as they were asked for."""
 
-    def __init__(self, report: CircuitReport, graphs: Sequence[PrunedGraph]) -> None:
-        self.report, self.graphs = report, graphs
+    report: CircuitReport
+    graphs: Sequence[PrunedGraph]
 
 
 def graph_named(prompt: str | None) -> PrunedGraph | None:
