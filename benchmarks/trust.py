@@ -403,7 +403,7 @@ they are in the graph, and not once norms respond.
 
 Why. An ablation changes the denominators of all later norms, and so everything that is read
 downstream; no edge of a graph shows that. Put to the test: the same features with the same vectors,
-linear, errors frozen, but with norms free to respond (`interventions/linear.py`), predict about
+linear, errors frozen, but with norms free to respond (`interventions/linear.py`), predict at least
 twice as well (rows "norms respond in the prediction, too"); with norms frozen that prediction is
 the graph's own sum to 1e-5. So the norms are most of it. The rest is not a matter of how far a
 feature is pushed: taking away a tenth of a feature instead of all of it (below) changes neither
