@@ -34,7 +34,10 @@ def view(
     ],
     other: Annotated[
         Path | None,
-        typer.Argument(metavar="OTHER", help="A second graph of the same model, side by side."),
+        typer.Argument(
+            metavar="OTHER",
+            help="A second graph, side by side; of another model of the same depth, too.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,

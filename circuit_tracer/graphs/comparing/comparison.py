@@ -23,7 +23,15 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.comparing.alignment import Column, Roles, align
 from circuit_tracer.graphs.comparing.overlap import SHUFFLES, Overlap, jaccard, permutation_p
-from circuit_tracer.graphs.graph import Floats, Graph, Identity, Ints, NodeKind, edge_keys
+from circuit_tracer.graphs.graph import (
+    Floats,
+    Graph,
+    GraphInfo,
+    Identity,
+    Ints,
+    NodeKind,
+    edge_keys,
+)
 from circuit_tracer.graphs.influence import edge_influence
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import path_mass, restricted
@@ -89,12 +97,12 @@ def compare(
     shuffles: int = SHUFFLES,
     seed: int = 0,
 ) -> Pair:
-    """Two graphs of one model, or of two through one dictionary, before and after pruning.
+    """Two graphs of one model, or of two of the same depth, before and after pruning.
 
-    Symmetric but for the permutation p, which is seeded. Raises UsageError for graphs of two
-    models through two dictionaries.
+    Through two dictionaries, places and tokens alone can be the same. Symmetric but for the
+    permutation p, which is seeded. Raises UsageError for models of different depth.
     """
-    _check_models(first.graph, second.graph)
+    _check_depth(first.graph.info, second.graph.info)
     columns = align(first.graph, second.graph, roles=roles)
     sides = _sides(first, second, columns)
     same = same_dictionary(first.graph, second.graph)
@@ -107,16 +115,13 @@ def compare(
     return Pair(columns, whole, kept, _counts(sides), p[0], p[1])
 
 
-def _check_models(first: Graph, second: Graph) -> None:
-    """Two models are compared where one dictionary of one depth names what both compute."""
-    one, other = first.info.model, second.info.model
-    if first.info.n_layers != second.info.n_layers or not (
-        _same_weights(one, other) or same_dictionary(first, second)
-    ):
+def _check_depth(first: GraphInfo, second: GraphInfo) -> None:
+    """Layers of models of different depth do not correspond."""
+    if first.n_layers != second.n_layers:
         raise UsageError(
-            f"the graphs are of two models, {one.name} and {other.name}, and not through one "
-            "dictionary, so their features have nothing to do with each other; trace both through "
-            "the same one"
+            f"the graphs are of two models of different depth, {first.model.name} of "
+            f"{first.n_layers} layers and {second.model.name} of {second.n_layers}, whose layers "
+            "do not correspond; give graphs of models of one depth"
         )
 
 

@@ -160,8 +160,11 @@ def test_two_dictionaries_share_places_alone() -> None:
     assert (merged.node_owner[~is_feature] == Owner.BOTH).all()
     other = replace(one.graph.info, model=replace(one.graph.info.model, sha256="01" * 32))
     other = replace(other, dictionary=info.dictionary)
-    with pytest.raises(UsageError, match="two models"):
-        compare(one, replace(one, graph=replace(one.graph, info=other)))
+    of_two = compare(one, replace(one, graph=replace(one.graph, info=other)), shuffles=5)
+    assert (of_two.kept, of_two.counts) == (pair.kept, pair.counts)  # of two models likewise
+    deep = replace(other, n_layers=other.n_layers + 1)
+    with pytest.raises(UsageError, match="two models of different depth"):
+        compare(one, replace(one, graph=replace(one.graph, info=deep)))
 
 
 def test_p_is_uniform_for_random_labels() -> None:
