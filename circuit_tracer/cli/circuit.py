@@ -11,9 +11,16 @@ from circuit_tracer import bundled
 from circuit_tracer.cli import invocation, options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import progress_line
+from circuit_tracer.cli.output import print_json, print_rich, progress_line
 from circuit_tracer.experiments.circuit import results, run, terminal
 from circuit_tracer.workbench import circuiting, opening
+
+OF_A_SEARCH = (
+    *("--task", "--answer", "--against", "--chat", "--basis", "--ablation", "--reference"),
+    *("--contrast-prompt", "--keep", "--kl", "--by", "--random", "--seed", "--model"),
+    *("--transcoders", "--transcoders-format", "--out", "--overwrite", "--device", "--threads"),
+)
+"""Options without a meaning for circuits that are there."""
 
 
 @explained
@@ -23,6 +30,12 @@ def circuit(
         typer.Argument(
             metavar="[PROMPT|GRAPH]",
             help="The prompt whose answer is kept; or a traced graph of it.",
+        ),
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[OTHER]", help="Of two written circuits the second: shown side by side."
         ),
     ] = None,
     task: Annotated[
@@ -76,7 +89,19 @@ def circuit(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """How little of the model is enough for this answer? Writes circuit.json and its graph."""
+    """How little of the model is enough for this answer? Writes circuit.json and its graph.
+
+    Of two written circuits, `circuit A B` shows the sizes side by side; `view` and `compare` show
+    their graphs.
+    """
+    if other is not None:
+        invocation.refuse_with(*OF_A_SEARCH, other="two circuits", there=other)
+        two = [circuiting.read_circuit(Path(one)) for one in (prompt or "", other)]
+        if json:
+            print_json(two)
+        else:
+            print_rich(*terminal.side_by_side(two))
+        return
     settings = invocation.as_asked(run.CircuitSettings)
     reports.check_alone("circuit", out)
     given = circuiting.basis_transcoders(basis, transcoders)

@@ -18,6 +18,7 @@ from circuit_tracer.experiments.circuit.graphs import circuit_graph, rows_of
 from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
 from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
+from circuit_tracer.experiments.kit.results import read_record
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
@@ -41,6 +42,11 @@ class FoundCircuit(NamedTuple):
 
     report: CircuitReport
     graphs: Sequence[PrunedGraph]
+
+
+def read_circuit(path: Path) -> CircuitReport:
+    """A circuit from its file or folder. GraphFileError, with what is wrong, for anything else."""
+    return read_record(CircuitReport, path, file=CIRCUIT_FILE, command="circuit")
 
 
 def graph_named(prompt: str | None) -> PrunedGraph | None:

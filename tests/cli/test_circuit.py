@@ -128,3 +128,21 @@ def test_neurons_are_not_taken_for_features(run: Run, tmp_path: Path) -> None:
     assert found.code == 2
     assert "give some, or choose neurons" in found.err
     assert not (tmp_path / "o").exists()
+
+
+def test_two_written_circuits_are_shown_side_by_side(run: Run, tmp_path: Path) -> None:
+    """Read back from their folders; what belongs to a search has no effect there."""
+    short = ("--basis", "neurons", "--random", "1")
+    assert run(*ASKED, *short).code == 0
+    assert run(*ASKED, *short, "--kl", "0.15").code == 0
+    folders = [str(one) for one in sorted((tmp_path / "o").iterdir())]
+    shown, told = run("circuit", *folders), run("circuit", *folders, "--json")
+    assert (shown.code, told.code) == (0, 0), shown.err + told.err
+    stored = [json.loads((Path(one) / "circuit.json").read_text()) for one in folders]
+    assert json.loads(told.out) == stored
+    for one in stored:
+        assert f" {len(one['components'])} of " in shown.out
+    idle = run("circuit", *folders, "--kl", "0.3")
+    assert (idle.code, "--kl has no effect with two circuits" in idle.err) == (2, True)
+    wrong = run("circuit", folders[0], "nosuch")
+    assert (wrong.code, "nosuch" in wrong.err) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -37,6 +38,27 @@ def page(report: CircuitReport, *, width: int) -> list[RenderableType]:
     if not report.components:
         return parts
     return [*parts, *titled(f"Most needed of {len(report.components):,}", table)]
+
+
+def side_by_side(reports: Sequence[CircuitReport]) -> list[RenderableType]:
+    """Several circuits, a row each; below what each had to keep."""
+    table = plain_table().texts("", "model").numbers("components", "of", "channels", "weights")
+    table.numbers("kept", "KL", "random")
+    notes = []
+    for letter, one in zip(ascii_uppercase, reports, strict=False):
+        mean = [sum(values) / len(one.prompts) for values in zip(*_kept(one), strict=True)]
+        counts = (len(one.components), one.n_components, one.of_kind("channel"), one.weights)
+        table.line(
+            *(letter, printable(one.model.name), *(f"{count:,}" for count in counts)),
+            *(percent(mean[0]), f"{mean[1]:.2f}", percent(one.random_share)),
+        )
+        prompts = f"{len(one.prompts):,} prompts" if one.prompts[1:] else one.prompts[0].prompt
+        notes.append(Text(f"{letter}: {printable(prompts)}: {headline(one)}. {sizes(one)}"))
+    return [table, *notes]
+
+
+def _kept(report: CircuitReport) -> list[tuple[float, float]]:
+    return [(one.share, one.kl) for one in report.prompts]
 
 
 def _prompts(prompts: Sequence[PromptKept]) -> RenderableType:
