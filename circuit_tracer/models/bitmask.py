@@ -56,7 +56,7 @@ def packed(name: str, matrix: Float[Tensor, "rows columns"]) -> dict[str, Tensor
         name + VALUES: matrix[there],
         name + BITS: torch.from_numpy(bits),
         name + OFFSETS: counts.cumsum(0) - counts,
-        name + SHAPE: torch.tensor(matrix.shape),
+        name + SHAPE: torch.tensor(matrix.shape, device="cpu"),
     }
 
 
@@ -111,7 +111,7 @@ class Bitmask:
             raise self._refusal(name, "its bitmask marks more or fewer entries than there are")
         if not torch.equal(offsets, counts.cumsum(0) - counts):
             raise self._refusal(name, "its row_offsets are not those of its bitmask")
-        matrix = torch.zeros(rows, columns, dtype=values.dtype)
+        matrix = torch.zeros(rows, columns, dtype=values.dtype, device=values.device)
         matrix[there] = values
         return matrix
 

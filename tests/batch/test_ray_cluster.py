@@ -75,6 +75,7 @@ def _cluster() -> Iterator[None]:
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,
+            _system_config={"worker_niceness": 0},  # its workers would wait for all other work
             runtime_env={"env_vars": {"PYTHONPATH": str(root)}},
         )
         yield
@@ -84,12 +85,10 @@ def _cluster() -> Iterator[None]:
 def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Path) -> None:
     file = prompt_file(PROMPTS)
     make_run(tmp_path / "whole", file)
-    folder, killed = tmp_path / "ray", []
+    folder, killed, ended = tmp_path / "ray", [], threading.Event()
 
     def kill_the_first_that_has_written() -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not killed:
-            time.sleep(0.05)
+        while not ended.wait(0.05):
             if (folder / "run.toml").is_file():
                 for part in open_run(folder).made():
                     pid = int(part["writer"].rpartition(":")[2])
@@ -99,8 +98,11 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
 
     killer = threading.Thread(target=kill_the_first_that_has_written)
     killer.start()
-    outcome = run_on_ray(Shared(folder, file, pause=0.2).open, Work(part_prompts=2), workers=2)
-    killer.join()
+    try:
+        outcome = run_on_ray(Shared(folder, file, pause=0.2).open, Work(part_prompts=2), workers=2)
+    finally:
+        ended.set()
+        killer.join()
     assert killed
     assert outcome.done == outcome.total == len(PROMPTS)
     writers = {part["writer"] for part in open_run(folder).made()}

@@ -213,7 +213,7 @@ def test_a_report_of_another_shape_is_left_out() -> None:
         assert trust_record(report) is None
 
 
-def test_graphs_of_two_models_are_not_compared() -> None:
+def test_graphs_of_two_models_stand_side_by_side_and_share_no_feature() -> None:
     from dataclasses import replace
 
     one = small()
@@ -221,5 +221,8 @@ def test_graphs_of_two_models_are_not_compared() -> None:
     dictionary = replace(one.graph.info.dictionary, sha256="34" * 32, name="its own")
     info = replace(one.graph.info, model=model, dictionary=dictionary)
     other = replace(one, graph=replace(one.graph, info=info))
-    with pytest.raises(UsageError, match="two models"):
-        record(Shown(one, "one"), Shown(other, "other"))
+    figures = record(Shown(one, "one"), Shown(other, "other"))["comparison"]["figures"]
+    assert {line["name"]: line["value"] for line in figures}["features of both"] == "0"
+    deep = replace(one, graph=replace(one.graph, info=replace(info, n_layers=info.n_layers + 1)))
+    with pytest.raises(UsageError, match="two models of different depth"):
+        record(Shown(one, "one"), Shown(deep, "deep"))
