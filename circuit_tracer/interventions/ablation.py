@@ -250,10 +250,7 @@ def ablate(
         targets=targets,
         probabilities=_of_targets(model.probabilities(before), targets),
         top=model.token_text(int(before.argmax())),
-        rows=tuple(
-            _row(model, runs, prediction, targets, number, item)
-            for number, item in enumerate(items)
-        ),
+        rows=tuple(_row(model, runs, prediction, targets, *one) for one in enumerate(items)),
     )
 
 
