@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
+from benchmarks.pages import put
 from benchmarks.prompts import prompts
 from circuit_tracer.experiments.circuit.judging import asked
 from circuit_tracer.experiments.circuit.results import CircuitReport
@@ -24,8 +24,6 @@ from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.workbench.opening import Opened, open_pair
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "circuit.md"
-MARKS = "<!-- measured by benchmarks/circuit.py -->", "<!-- until here -->"
 CASES: tuple[tuple[str, dict[str, object]], ...] = (
     ("neurons+attention", {}),
     ("neurons+attention", {"kl": 0.15}),
@@ -78,14 +76,6 @@ HEAD = (
 )
 
 
-def write_between(marks: tuple[str, str], lines: Sequence[str]) -> None:
-    """Put lines between two marks of docs/circuit.md."""
-    text = DOCS.read_text(encoding="utf-8")
-    before, after = text.split(marks[0])[0], text.split(marks[1])[1]
-    whole = "\n".join([marks[0], "", *lines, "", marks[1]])
-    DOCS.write_text(f"{before}{whole}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -101,7 +91,7 @@ def main() -> None:
         lines.append(row([found(opened, text, basis, options) for text in texts]))
         print(lines[-1], flush=True)
     if arguments.write:
-        write_between(MARKS, lines)
+        put("circuit.md", "circuit", [*lines, ""])
 
 
 if __name__ == "__main__":

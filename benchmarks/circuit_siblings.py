@@ -24,8 +24,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.circuit import DOCS, median_of, write_between
+from benchmarks.circuit import median_of
 from benchmarks.circuit_weights import WeightMask
+from benchmarks.pages import put, there
 from benchmarks.prompts import prompts
 from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.experiments.circuit.components import Components
@@ -35,7 +36,6 @@ from circuit_tracer.experiments.circuit.run import CircuitSettings, checked, com
 from circuit_tracer.experiments.circuit.search import search
 from circuit_tracer.workbench.opening import open_pair
 
-MARKS = "<!-- measured by benchmarks/circuit_siblings.py -->", "<!-- until there -->"
 TEXT = shipped_folder("prompts") / BUNDLED_TEXT
 LEVELS = {"KL .15": Level(0.8, 0.15), "80 %": Level(0.8, None)}
 WEIGHTS_KL = 0.3
@@ -147,8 +147,7 @@ def table(found: dict[str, list[list[Row]]]) -> list[str]:
 
 def written_table() -> str:
     """The tables as docs/circuit.md has them."""
-    text = DOCS.read_text(encoding="utf-8")
-    return text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
+    return there("circuit.md", "circuit_siblings")
 
 
 def main() -> None:
@@ -176,7 +175,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if arguments.write:
-        write_between(MARKS, lines)
+        put("circuit.md", "circuit_siblings", [*lines, ""])
 
 
 if __name__ == "__main__":

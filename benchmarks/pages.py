@@ -16,8 +16,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def put(page: str, by: str, lines: Iterable[str]) -> None:
     """Put lines where a page of docs/ has what a benchmark measured, between its two comments."""
-    path, start = ROOT / "docs" / page, f"<!-- measured by benchmarks/{by}.py -->"
-    before, rest = path.read_text(encoding="utf-8").split(start)
-    _, end, after = rest.partition("<!-- until ")
-    text = "\n".join([before + start, "", *lines, end + after])
-    path.write_text(text, encoding="utf-8")
+    before, _, after = _parts(page, by)
+    text = "\n".join([before, "", *lines, after])
+    (ROOT / "docs" / page).write_text(text, encoding="utf-8")
+
+
+def there(page: str, by: str) -> str:
+    """What a page of docs/ has of a benchmark."""
+    return _parts(page, by)[1].strip()
+
+
+def _parts(page: str, by: str) -> tuple[str, str, str]:
+    """A page up to a benchmark's first comment, what it measured, and the rest from the second."""
+    start = f"<!-- measured by benchmarks/{by}.py -->"
+    before, rest = (ROOT / "docs" / page).read_text(encoding="utf-8").split(start)
+    inner, end, after = rest.partition("<!-- until ")
+    return before + start, inner, end + after
