@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
+from circuit_tracer.experiments.steps.report.terminal import contradicted
 from circuit_tracer.experiments.steps.results import StepsReport, Swap
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.transcript import read_transcript
@@ -65,6 +67,20 @@ def test_swapped_values_show_the_same() -> None:
     assert swap("compute", "rewritten", "key").effect < 0.1
     assert swap("compute", "rewritten", "S1").effect > 0.9
     assert swap("back-fitted", "rewritten", "S1").effect < 0.1
+
+
+def test_a_share_that_its_swap_contradicts_is_named() -> None:
+    assert not any(contradicted(report(kind, check=True)) for kind in NAMES)
+    decorative = report("decorative", check=True)
+    unmoved = tuple(replace(one, effect=0.12) for one in decorative.swaps)
+    assert contradicted(replace(decorative, swaps=unmoved)) == [
+        "key: by its share used directly, but swapping it alone takes 12 % of the answer. "
+        "Swaps decide."
+    ]
+    computed = report("compute", check=True)
+    moved = tuple(replace(one, effect=0.9) for one in computed.swaps)
+    (line,) = contradicted(replace(computed, swaps=moved))
+    assert "used little, but swapping it alone takes 90 %" in line or "used no," in line
 
 
 @pytest.mark.parametrize("kind", ["compute", "back-fitted"])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from circuit_tracer.experiments.steps.monitor.verdict import MOVED
 from circuit_tracer.experiments.steps.results import ANSWER, Part, StepsReport, Swap, Watched, Why
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import percent
@@ -31,6 +32,7 @@ def page(report: StepsReport, *, width: int) -> list[RenderableType]:
     parts.append(note(f"{MEANING} {BRACKETS} {left}"))
     if report.swaps:
         parts += titled("Values swapped", _swaps(report.swaps), note(_SWAPPED))
+        parts += map(Text, contradicted(report))
     if report.why is not None:
         parts += titled("Why the answer looks there", *_why(report, report.why))
     return parts
@@ -40,6 +42,18 @@ _SWAPPED = (
     "Follows: probability of the new value. Notes rewritten: the model writes again what comes "
     "after the change. Suppressing attention instead would miss a second copy of a value."
 )
+
+
+def contradicted(report: StepsReport) -> list[str]:
+    """Watched spans of which their swap, alone and with notes kept, says otherwise than `used`."""
+    alone = {one.parts: one.effect for one in report.swaps if one.notes == "kept"}
+    pairs = ((one, alone.get((one.name,))) for one in report.watched)
+    return [
+        f"{one.name}: by its share used {one.used}, but swapping it alone takes "
+        f"{percent(effect)} of the answer. Swaps decide."
+        for one, effect in pairs
+        if effect is not None and (one.used == "directly") != (effect > MOVED)
+    ]
 
 
 def _why(report: StepsReport, why: Why) -> list[RenderableType]:
