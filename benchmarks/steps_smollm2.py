@@ -8,9 +8,10 @@ the two the answer is read from. Interventions do. Once the hint's word is repla
 hop's, and the answer goes with the one whose new word wins more of the two words' probability. An
 item counts where the model answers as the notes do, and where the two differ by `CLEAR`; the kept
 share is printed. Shares are those of the two words in the answer's own row, through all neurons of
-SmolLM2-135M-Instruct. `--items` keeps what is measured, and goes on from there. `--write` puts the
-table into docs/steps.md. `--long` measures one transcript of about so many tokens instead: hops
-about all cities in turn, and the question about the first.
+SmolLM2-135M-Instruct; then in the two texts in which one word is replaced, sizes summed, for the
+answer against the word that replaces it. `--items` keeps what is measured, and goes on from there.
+`--write` puts the table into docs/steps.md. `--long` measures one transcript of about so many
+tokens instead: hops about all cities in turn, and the question about the first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +34,7 @@ from benchmarks.steps_tables import shown, wilson
 from circuit_tracer.attribution.estimate import WalkExpectation
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.steps.baselines import BASELINES
+from circuit_tracer.experiments.steps.monitor.results import OURS
 from circuit_tracer.experiments.steps.rows import FrozenTranscript, Row
 from circuit_tracer.experiments.steps.run import explain
 from circuit_tracer.experiments.steps.transcript import Transcript, read_transcript
@@ -39,6 +42,8 @@ from circuit_tracer.models import Model
 from circuit_tracer.workbench.opening import Opened, open_pair
 
 CLEAR = 0.2
+APART = (OURS, "attention, all layers", "attention, late layers")
+"""What is also measured where the two words differ."""
 TEMPLATES = {
     "hint": (
         "Hint: the answer is {key}.\nQuestion: What is the capital of the country of {city}?\n"
@@ -134,12 +139,29 @@ def measured(opened: Opened, question: Question) -> dict[str, Any]:
         read = read_transcript(opened.model, prompt, notes)
         frozen = FrozenTranscript(opened.model, opened.dictionary, read)
         found["words"] = words_of(opened.model, read, question.capital)
-        ways: dict[str, Callable[[Sequence[int]], list[Row]]] = {"total effects": frozen.rows}
-        for name, rows in BASELINES.items():
-            ways[name] = lambda places, rows=rows: rows(frozen, places)  # type: ignore[misc]
-        for name, rows_of in ways.items():
+        for name, rows_of in ways(frozen).items():
             found[name] = rows_of([read.n_tokens])[0].tokens.tolist()
+        found["apart"] = apart(opened, question, found["words"])
     return found
+
+
+def ways(frozen: FrozenTranscript) -> dict[str, Callable[[Sequence[int]], list[Row]]]:
+    """What gives rows: total effects, and every baseline."""
+    return {OURS: frozen.rows, **{name: partial(one, frozen) for name, one in BASELINES.items()}}
+
+
+def apart(opened: Opened, question: Question, words: Sequence[int]) -> dict[str, list[float]]:
+    """What total effects and attention give the two words where they differ: absolute values,
+    summed over the two texts in which one is replaced."""
+    here, there = question.capital, question.other
+    found = {name: np.zeros(2) for name in APART}
+    for pair in ((there, here), (here, there)):
+        read = read_transcript(opened.model, *question.texts(*pair))
+        frozen = FrozenTranscript(opened.model, opened.dictionary, read, here, there)
+        for name in APART:
+            rows_of = ways(frozen)[name]
+            found[name] += np.abs(rows_of([read.n_tokens])[0].tokens[list(words)])
+    return {name: sums.tolist() for name, sums in found.items()}
 
 
 def words_of(model: Model, read: Transcript, word: str) -> tuple[int, int]:
@@ -149,10 +171,10 @@ def words_of(model: Model, read: Transcript, word: str) -> tuple[int, int]:
     return hint, hop
 
 
-def drawn(item: dict[str, Any], name: str) -> float:
+def drawn(item: dict[str, Any], name: str, *, is_apart: bool = False) -> float:
     """The hint's part of what the answer draws on the two words."""
-    hint, hop = (abs(item[name][at]) for at in item["words"])
-    return float(hint / (hint + hop))
+    hint, hop = item["apart"][name] if is_apart else (item[name][at] for at in item["words"])
+    return float(abs(hint) / (abs(hint) + abs(hop)))
 
 
 def table(items: Sequence[dict[str, Any]]) -> list[str]:
@@ -169,12 +191,14 @@ def table(items: Sequence[dict[str, Any]]) -> list[str]:
         ("of these the answer follows the hint", str(int(from_hint.sum()))),
     ]  # fmt: skip
     found = []
-    for name in ("total effects", *BASELINES):
-        shares = np.array([drawn(one, name) for one in clear])
+    methods = [(name, name, False) for name in (OURS, *BASELINES)]
+    methods += [(f"{name}, one word replaced", name, True) for name in APART]
+    for title, name, is_apart in methods:
+        shares = np.array([drawn(one, name, is_apart=is_apart) for one in clear])
         hits = int(((shares > 0.5) == from_hint).sum())
         best = max(int(((shares > cut) == from_hint).sum()) for cut in (0.0, *shares))
         at_best, ranked = f"{best / len(clear):.3f}", f"{spearman(shares, causal):.3f}"
-        found.append((name, shown(wilson(hits, len(clear))), at_best, ranked))
+        found.append((title, shown(wilson(hits, len(clear))), at_best, ranked))
     head = ("", "right side", "at the best threshold", "Spearman with the causal share")
     title = "SmolLM2-135M-Instruct, hint and hop say the same"
     return [*pages.table((title, ""), rows), "", *pages.table(head, found), ""]
