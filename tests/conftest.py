@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from tests import shapes
@@ -20,3 +21,14 @@ shapes.install()
 def pytest_sessionstart() -> None:
     """Say at once when the device cannot be used."""
     import tests.device  # noqa: F401
+
+
+def pytest_collection() -> None:
+    """Modules and tests stay until the end: no look through them for what can go."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """The same while tests run."""
+    gc.freeze()
+    gc.enable()

@@ -1,12 +1,18 @@
 """Shapes in annotations are checked under pytest: jaxtyping's import hook, where there are shapes.
 
 The hook wraps every function of a module, and a call through it costs as much as ten of the small
-ones: half of the suite's time went into functions that take no tensor. Those are left to mypy.
+ones: half of the suite's time went into functions that take no tensor. Those are left to mypy. Of
+the others a call is checked when a function meets shapes that it has not met before: the same
+shapes, types and kinds of result pass or fail alike.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import re
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -28,13 +34,65 @@ def names_a_shape(thing: Any) -> bool:
     return any(SHAPE.search(str(one)) for one in getattr(inner, "__annotations__", {}).values())
 
 
+def shapes_of(value: Any) -> Any:
+    """What a check sees of a value: the shape and the dtype of an array, the types of all else."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind, *map(shapes_of, value)
+    if kind is dict:
+        return kind, *map(shapes_of, value), *map(shapes_of, value.values())
+    return kind, getattr(value, "dtype", None), getattr(value, "shape", None)
+
+
+def _returning(results: list[Any], like: Any) -> Callable[..., Any]:
+    """A function with the signature of another, and the names that its annotations stand for."""
+    found = lambda *_, **__: results.pop()  # noqa: E731
+    made = types.FunctionType(found.__code__, like.__globals__, closure=found.__closure__)
+    return functools.wraps(like)(made)
+
+
+def checked(function: Callable[..., Any], check: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The function, whose arguments and result are checked when it meets their shapes first."""
+    passed: dict[Any, set[Any]] = {}
+    results: list[Any] = []
+    whole = functools.cache(lambda: check(function))
+    result_alone = functools.cache(lambda: check(_returning(results, function)))
+
+    @functools.wraps(function)
+    def called(*positional: Any, **named: Any) -> Any:
+        given = (*map(shapes_of, positional), *named, *map(shapes_of, named.values()))
+        if given not in passed:
+            result = whole()(*positional, **named)
+            passed[given] = {shapes_of(result)}
+            return result
+        result = function(*positional, **named)
+        if (shapes := shapes_of(result)) not in passed[given]:
+            results.append(result)
+            result_alone()(*positional, **named)
+            passed[given].add(shapes)
+        return result
+
+    return called
+
+
 def install() -> None:
     """Check what is imported from now on."""
     whole: Callable[..., Any] = jaxtyping.jaxtyped
 
     def jaxtyped(**options: Any) -> Callable[[Any], Any]:
         check = whole(**options)
-        return lambda thing: check(thing) if names_a_shape(thing) else thing
+
+        def decorated(thing: Any) -> Any:
+            if not names_a_shape(thing):
+                return thing
+            if inspect.isfunction(thing):
+                return checked(thing, check)
+            if dataclasses.is_dataclass(thing) and "__init__" in vars(thing):
+                thing.__init__ = checked(thing.__init__, check)  # type: ignore[misc]
+                return thing
+            return check(thing)
+
+        return decorated
 
     jaxtyping.jaxtyped = jaxtyped  # the modules that the hook rewrites look it up by this name
     jaxtyping.install_import_hook(PACKAGES, CHECKER)

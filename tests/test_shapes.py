@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+from beartype import beartype
+from jaxtyping import Float, TypeCheckError, jaxtyped
+from torch import Tensor
 
 import circuit_tracer
 from circuit_tracer.attribution.features import Places
@@ -17,9 +19,9 @@ NONE = torch.zeros(0, dtype=torch.long)
 
 
 def test_wrong_shapes_do_not_pass() -> None:
-    with pytest.raises(jaxtyping.TypeCheckError):
+    with pytest.raises(TypeCheckError):
         Places(NONE, NONE, NONE, torch.zeros(3))
-    with pytest.raises(jaxtyping.TypeCheckError):
+    with pytest.raises(TypeCheckError):
         FrozenNorm.identity(torch.zeros(2, 3, 4))
 
 
@@ -31,3 +33,18 @@ def test_no_shape_is_outside_the_packages_that_are_checked() -> None:
         if SHAPE.search(file.read_text(encoding="utf-8"))
     }
     assert with_shapes == {name.removeprefix("circuit_tracer.") for name in PACKAGES}
+
+
+def test_shapes_are_checked_again_where_they_are_others() -> None:
+    def head(x: Float[Tensor, "n"], n: int) -> Float[Tensor, "n"]:
+        return x[:n]
+
+    asked = jaxtyped(typechecker=beartype)(head)  # that of tests/shapes.py
+    for _ in range(2):
+        assert len(asked(torch.zeros(3), 3)) == 3
+        with pytest.raises(TypeCheckError, match="return value"):
+            asked(torch.zeros(3), 2)
+        with pytest.raises(TypeCheckError, match="parameters"):
+            asked(torch.zeros(3, 1), 3)
+        with pytest.raises(TypeCheckError, match="parameters"):
+            asked(torch.zeros(3), n="3")
