@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -148,8 +149,9 @@ app.add_typer(runs.app, name="runs")
 app.command()(doctor.doctor)
 
 
+@cache
 def tree() -> Any:
-    """The commands as they are run."""
+    """The commands as they are run; made once, which takes as long as a small command."""
     root: Any = invocation.everywhere(typer.main.get_command(app), ANYWHERE)
     panels.arrange(root)
     examples.add(root)

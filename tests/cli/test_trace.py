@@ -165,12 +165,13 @@ def _model_folders(place: Path) -> None:
     save_file(kept, place / "half" / "model.safetensors", {"format": "pt"})
 
 
-@pytest.fixture
-def traps(tmp_path: Path) -> Path:
-    """A folder full of things that must be refused."""
+@pytest.fixture(scope="module")
+def traps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder full of things that must be refused; no test may leave anything in it."""
     from circuit_tracer.bundled import bundled_folder
     from circuit_tracer.transcoders.formats.native import save_dictionary
 
+    tmp_path = tmp_path_factory.mktemp("traps")
     (tmp_path / "empty").mkdir()
     for name in ("weights.pt", "weights.pkl"):
         (tmp_path / name).write_bytes(b"\x80\x04.")
@@ -193,8 +194,14 @@ def traps(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("arguments", "code", "says"), BAD_CALLS)
 def test_bad_input_gets_one_sentence_and_nothing_is_written(
-    arguments: list[str], code: int, says: str, run: Run, traps: Path
+    arguments: list[str],
+    code: int,
+    says: str,
+    run: Run,
+    traps: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(traps)
     before = sorted(str(file) for file in traps.rglob("*"))
     if arguments[0] == "trace":
         arguments = [*arguments, *([] if "--device" in arguments else ["--device", "cpu"])]
