@@ -60,6 +60,14 @@ def line(name: str, side: str, bar: float, one: Found | float, form: str = WHOLE
     return name, f"{side} {form.format(scale * bar)}", shown, (over if side == ">=" else -over) >= 0
 
 
+def written_by(found: Found, at: int) -> list[Found]:
+    """What changed V, O and Q, K made of a feature's change, all the way down; features are the
+    first by screening, then the one that induces most."""
+    targets = [row for row in found["edges"]["targets"] if "resid L" in row["name"]]
+    weights = {row["kind"]: row["share"] for row in targets[at]["weights"] if row["layer"] is None}
+    return [weights[kind] for kind in ("values and output", "queries and keys")]
+
+
 def figures(found: Found) -> list[Line]:
     """Line, bar, figure and whether it is reached, of one tuning."""
     edits = {(one["name"], one["way"]): one for one in found["doses"]["edits"]}
@@ -72,9 +80,7 @@ def figures(found: Found) -> list[Line]:
     rank = min(max(row["by_change"], row["by_screening"]) for row in persona)
     overlap, tuned = found["features"]["in_contrast"], found["doses"]["tuned"]["value"]
     wrong = {k: 1 - one["right"][o] for k, o in zip(LIMITS, ("value", "high", "low"), strict=True)}
-    target = next(row for row in found["edges"]["targets"] if "resid L" in row["name"])
-    weights = {row["kind"]: row["share"] for row in target["weights"] if row["layer"] is None}
-    vo, qk = weights["values and output"], weights["queries and keys"]
+    (vo, qk), (vo_inducing, _) = (written_by(found, at) for at in (0, -1))
     miss = max(max(row["miss"], row["weights_miss"]) for row in found["edges"]["targets"])
     lines = [
         line("ten by screening: right, %", ">=", 0.75, ten["right"]),
@@ -85,7 +91,7 @@ def figures(found: Found) -> list[Line]:
         line("of what the dense shift restores, %", ">=", 0.9, of_dense),
     ]
     for tens in controls["tens"]:
-        kind, bar = tens["kind"], 0.06 if tens["kind"] == "random" else 0.12
+        kind, bar = tens["kind"], 0.06 if tens["kind"].startswith("random") else 0.12
         above = [edit["right"]["value"] - tuned for edit in tens["edits"]]
         mean, error = statistics.mean(above), 1.96 * statistics.stdev(above) / len(above) ** 0.5
         spread = dict(zip(LIMITS, (mean, mean - error, mean + error), strict=True))
@@ -97,8 +103,9 @@ def figures(found: Found) -> list[Line]:
         line("of the ten among the 20 of the contrast", ">=", 5, overlap, "{:d}"),
         line("one feature induces: wrong, %", ">=", 0.5, wrong),
         line("at, nats a token", "<=", 0.05, one["loss"], "{:+.3f}"),
-        line("changed V, O of the change of a feature, %", ">=", 0.8, vo),
+        line("changed V, O of the change of the first feature, %", ">=", 0.8, vo),
         line("changed Q, K, %", "<=", 0.05, qk),
+        line("changed V, O of the change of the one that induces, %", ">=", 0.8, vo_inducing),
         line("parts miss the whole by", "<=", 1e-5, miss, "{:.0e}"),
     ]
 

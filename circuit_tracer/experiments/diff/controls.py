@@ -1,13 +1,14 @@
 """7. Controls: what any ten features restore, random directions chosen alike, and the ceiling.
 
-All get their sizes by the same rule, and are tested on the same prompts.
+All get their sizes by the same rule, and are tested on the same prompts. Tens are also tested at
+the scale of the chosen ten: their changes taken back as many times over as its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ DECISIVE = ("random", "matched")
 """Tens that the verdict compares with. Those outside the contrast are beside them: the method does
 not see the contrast, and not every spec has one."""
 OUTSIDE = "matched, outside contrast"
+SAME_SCALE = "same scale"
 SHIFT, CONTRAST = "dense shift", "dense contrast"
 
 
@@ -51,7 +53,9 @@ class Tens:
 
     kind: str
     """"random": of all active features; "matched": of those that changed as much as the chosen;
-    `OUTSIDE`: likewise, and none of the first 20 by the contrast."""
+    `OUTSIDE`: likewise, and none of the first 20 by the contrast. With `SAME_SCALE` after it, the
+    first two not at a size of their own: their changes are taken back as many times over as the
+    chosen ten's, so that features that changed little are moved little."""
     edits: tuple[EditRow, ...]
     over: Interval
     """Restored by the chosen ten, less by the best of these."""
@@ -89,16 +93,22 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
     given = [*_dense(ranking), *_of_random_dictionary(study, ranking)]
     drawn = draw_tens(study, ranking, chosen)
     testing = Testing(study, ranking)
-    named = [
-        ranking.candidate(f"{kind} ten {i}", picked)
+    named = {
+        kind: [ranking.candidate(f"{kind} ten {i}", one) for i, one in enumerate(tens, start=1)]
         for kind, tens in drawn.items()
-        for i, picked in enumerate(tens, start=1)
-    ]
-    tested = testing.tested("restore", [*given, *named], progress)
+    }
+    tested = testing.tested("restore", [*given, *chain(*named.values())], progress)
+    of_tens = iter(tested[len(given) :])
+    parts = {kind: list(islice(of_tens, len(tens))) for kind, tens in drawn.items()}
     edit = earlier.of(DosesResult).edit(TEN, "restore")
     assert edit is not None
-    the_ten = [ranking.candidate(TEN, chosen)]
-    (ten,) = testing.at("restore", the_ten, np.array([edit.size]))
+    the_ten = ranking.candidate(TEN, chosen)
+    (ten,) = testing.at("restore", [the_ten], np.array([edit.size]))
+    for kind in filter(named.get, DECISIVE):
+        same = [replace(one, name=f"{one.name}, {SAME_SCALE}") for one in named[kind]]
+        lengths = np.array([np.linalg.norm(one.direction) for one in same])
+        sizes = edit.size * lengths / np.linalg.norm(the_ten.direction)
+        parts[f"{kind}, {SAME_SCALE}"] = testing.at("restore", same, sizes)
 
     def over(others: Sequence[Tested]) -> Interval:
         """What the ten restore above the best of others in every draw."""
@@ -110,15 +120,14 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
 
         return testing.main.draws.figure(shares)
 
-    of_tens = iter(tested[len(given) :])
-    parts = {kind: list(islice(of_tens, len(tens))) for kind, tens in drawn.items()}
     result = ControlsResult(
         edits=tuple(one.row for one in tested[: len(given)]),
         tens=tuple(
             Tens(kind, tuple(one.row for one in part), over(part)) for kind, part in parts.items()
         ),
     )
-    return result, [row for one in tested for row in one.measurements]
+    every = chain(tested[: len(given)], *parts.values())
+    return result, [row for one in every for row in one.measurements]
 
 
 def draw_tens(study: Study, ranking: Ranking, chosen: Ints) -> dict[str, list[Ints]]:

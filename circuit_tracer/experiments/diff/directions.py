@@ -10,7 +10,7 @@ Shapes: n edits, S layers that are edited, d model width, P prompts, N documents
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -32,6 +32,12 @@ SIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """That are tried, in sizes of the shift; then some up to where the loss meets its limit."""
 REFINED, AIM, LEAST = 3, 0.97, 1e-3
 """How many of these, and in limits: the loss that they aim at, and what any lower one counts as."""
+ENOUGH: Mapping[Way, float] = {"restore": 0.95, "induce": 1.0}
+"""Of the answers that an edit changes as wanted at best, how many it must at the size chosen: what
+is restored levels off before the loss meets its limit, and its last twentieth costs most of that
+loss; what is induced still rises there."""
+HALVINGS = 3
+"""Steps to the least size that does enough."""
 Edits = Float[np.ndarray, "n S d"]
 
 
@@ -114,32 +120,38 @@ class Chosen(NamedTuple):
 def choose_sizes(
     trials: Trials, asks: Sequence[Ask], directions: Edits, way: Way, *, limit: float
 ) -> Chosen:
-    """How many times each direction is to be taken: the size of the most right answers, or wrong
-    ones where they are to be induced, that adds at most `limit` to the loss.
+    """How many times each direction is to be taken: the least that does `ENOUGH` of what it does at
+    best on selection prompts (most right answers, or wrong ones where they are to be induced) among
+    sizes that add at most `limit` to the loss.
 
     Sizes are gone through from below, each direction until its loss is over the limit; then where a
-    straight line between the logarithms of sizes and losses meets the limit.
+    straight line between the logarithms of sizes and losses meets the limit; then halfway to the
+    largest that does not do enough.
     """
     count, sign = len(directions), 1 if way == "restore" else -1
     unedited = trials.answers(asks, np.zeros((1, *directions.shape[1:]))).contrast
-    chosen = Chosen(np.zeros(count), np.full(count, (sign * unedited > 0).mean()))
+    tried = [{0.0: float((sign * unedited > 0).mean())} for _ in range(count)]
+    """Of each direction, the share of prompts answered as wanted by the sizes that are allowed."""
     allowed, refused = np.zeros(count), np.full(count, np.inf)
     low, high = np.zeros(count), np.zeros(count)  # their losses, in limits
 
+    def ask(which: Ints, sizes: Floats) -> None:
+        if len(which):
+            edits = directions[which] * sizes[:, None, None]
+            shares = (sign * trials.answers(asks, edits).contrast > 0).mean(1)
+            for i, size, share in zip(which, sizes, shares, strict=True):
+                tried[i][float(size)] = float(share)
+
     def allowed_of(which: Ints, sizes: Floats) -> Ints:
-        """Some directions at a size each: those whose loss allows it; the better ones are kept."""
+        """Some directions at a size each: those whose loss allows it."""
         if not len(which):
             return which
-        edits = directions[which] * sizes[:, None, None]
-        losses = trials.losses(edits).mean(1) / limit
+        losses = trials.losses(directions[which] * sizes[:, None, None]).mean(1) / limit
         passed = losses <= 1
         refused[which[~passed]], high[which[~passed]] = sizes[~passed], losses[~passed]
         which, sizes = which[passed], sizes[passed]
         allowed[which], low[which] = sizes, losses[passed].clip(LEAST)
-        if len(which):
-            share = (sign * trials.answers(asks, edits[passed]).contrast > 0).mean(1)
-            better = share > chosen.shares[which]
-            chosen.shares[which[better]], chosen.sizes[which[better]] = share[better], sizes[better]
+        ask(which, sizes)
         return which
 
     live = np.arange(count)
@@ -150,4 +162,17 @@ def choose_sizes(
         start, end = np.log(low[between]), np.log(high[between])
         part = ((np.log(AIM) - start) / (end - start)).clip(0, 1)
         allowed_of(between, allowed[between] ** (1 - part) * refused[between] ** part)
-    return chosen
+    for _ in range(HALVINGS if ENOUGH[way] < 1 else 0):
+        enough = np.array([_least(one, ENOUGH[way]) for one in tried])
+        better = np.flatnonzero(enough)
+        below = [max(size for size in tried[i] if size < enough[i]) for i in better]
+        ask(better, (np.array(below) + enough[better]) / 2)
+    sizes = [_least(one, ENOUGH[way]) for one in tried]
+    shares = [one[size] for one, size in zip(tried, sizes, strict=True)]
+    return Chosen(np.array(sizes), np.array(shares))
+
+
+def _least(tried: Mapping[float, float], part: float) -> float:
+    """The smallest size whose share has risen by so much of the largest rise; 0 without a rise."""
+    start, most = tried[0.0], max(tried.values())
+    return min(size for size, share in tried.items() if share - start >= part * (most - start))

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from circuit_tracer.attribution.changed_weights import by_changed_weights
 from circuit_tracer.attribution.directions import DirectionTarget, bare, of_feature
 from circuit_tracer.attribution.two_models import NONE, compare_edges
+from circuit_tracer.experiments.diff.doses import INDUCING, DosesResult
 from circuit_tracer.experiments.diff.features import FeaturesResult
 from circuit_tracer.experiments.diff.shift import ShiftResult, contrast
 from circuit_tracer.experiments.diff.step import Earlier, Step, of_ask
@@ -38,7 +39,7 @@ from circuit_tracer.models.devices import on_device
 ANSWER = "wrong - right"
 PARTS = ("weights", "pattern_weights", "input", "cross")
 """Of a change, as `ModuleChange` has them."""
-MOST_MODULES, BRIEFLY = 6, 3
+MOST_MODULES, BRIEFLY = 6, 4
 """Of a target, those that changed most; targets in the terminal."""
 
 
@@ -175,7 +176,8 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[EdgesRe
 
 
 def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
-    """The feature that was first by screening, then the contrast after the same layer.
+    """The features that were first by screening and that induces most, then the contrast after the
+    first one's layer.
 
     Without a dictionary the contrast is read after the layer at which the shift is most like it.
     """
@@ -184,7 +186,11 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
     rows = earlier.of(FeaturesResult).rows if earlier.has(FeaturesResult) else ()
     if dictionary is not None and rows:
         layer = rows[0].layer
-        yield of_feature(dictionary, layer, rows[0].feature)
+        places = [(layer, rows[0].feature)]
+        if earlier.has(DosesResult) and (one := earlier.of(DosesResult).edit(INDUCING, "induce")):
+            places += one.features
+        for place in dict.fromkeys(places):
+            yield of_feature(dictionary, *place)
     if (turned := contrast(study)) is not None:
         vector = turned[:, layer].mean(0)
         vector = on_device(vector / np.linalg.norm(vector), study.base.device)

@@ -20,7 +20,7 @@ from circuit_tracer.experiments.diff.controls import (
     QUICK_RANDOM,
     RANDOM,
 )
-from circuit_tracer.experiments.diff.directions import REFINED, SIZES, Trials
+from circuit_tracer.experiments.diff.directions import HALVINGS, REFINED, SIZES, Trials
 from circuit_tracer.experiments.diff.doses import DOSES, QUICK_DOSES
 from circuit_tracer.experiments.diff.edges import Split
 from circuit_tracer.experiments.diff.features import CHOSEN, QUICK_TOPS, TOPS
@@ -83,12 +83,14 @@ def _work(study: Study, exchanges: int) -> _Work:
     quick = settings.quick
     screened = 3 * (QUICK_TOPS if quick else TOPS)  # twice as many at most, of two dictionaries
     sets = (QUICK_RANDOM + 2 * QUICK_MATCHED) if quick else (RANDOM + 2 * MATCHED)
+    # Most sets are tested at the ten's scale, too.
+    tested = 2 * sets - (QUICK_MATCHED if quick else MATCHED)
     sized, curves = CHOSEN + 6 + 4 + sets, 4 * len(QUICK_DOSES if quick else DOSES)
     tries = round(REACHED * (len(SIZES) + REFINED))
-    prompts += (screened + 3 + sized * tries) * selection
-    prompts += 6 * (in_forms + kept) + (4 + sets + curves) * (test + kept)
-    documents += (sized * (tries + 2) + 6 + 4 + sets + curves) * texts
-    return _Work(prompts, documents, splits + len(study.split))
+    prompts += (screened + 3 + sized * (tries + HALVINGS)) * selection
+    prompts += 6 * (in_forms + kept) + (4 + tested + curves) * (test + kept)
+    documents += (sized * (tries + 2) + 6 + 4 + tested + curves) * texts
+    return _Work(prompts, documents, splits + 2 * len(study.split))
 
 
 def _memory(study: Study) -> int:

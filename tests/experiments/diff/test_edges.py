@@ -10,11 +10,13 @@ import pytest
 
 from circuit_tracer.experiments.diff import edges, features, shift
 from circuit_tracer.experiments.diff.edges import EdgesResult
+from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import SIDES, Study
 from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import OTHERS, contrasts, streams_at
 from circuit_tracer.models.devices import as_floats
 from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
+from tests.experiments.diff.test_persona import report
 from tests.tiny import residual_dictionary
 
 LAYER = 1
@@ -78,6 +80,31 @@ def test_values_are_the_models_own_and_parts_sum_to_their_change(
     shown = list(edges.tables(result))
     assert all(len(row) == len(table.columns) for table in shown for row in table.rows)
     assert len(shown) == 5
+
+
+def test_the_feature_that_induces_most_is_a_target_beside_the_first_by_screening(
+    all_layers: tuple[Study, EdgesResult, list[Row]],
+) -> None:
+    study, result, _ = all_layers
+    earlier = Earlier()
+    for step in (shift.STEP, features.STEP):
+        earlier.add(measured(study, step)[0])
+    tested = report().doses
+    assert tested is not None
+    inducing = tested.edit("one that induces most", "induce")
+    assert inducing is not None
+
+    def names(place: tuple[int, int]) -> list[str]:
+        edits = (replace(inducing, features=(place,)),)
+        earlier.add(replace(tested, edits=edits))
+        return [one.name for one in edges.directions(study, earlier)]
+
+    first = earlier.of(features.FeaturesResult).rows[0].feature
+    before = [one.name for one in result.targets[1:]]
+    assert names((LAYER, first)) == before
+    first_name, contrast = before
+    other = first_name.replace(f"/{first}", f"/{first - 1}")
+    assert names((LAYER, first - 1)) == [first_name, other, contrast]
 
 
 @pytest.mark.parametrize(

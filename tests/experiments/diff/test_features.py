@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from circuit_tracer.experiments.diff import behaviour, controls, doses, features
-from circuit_tracer.experiments.diff.directions import Trials, choose_sizes, unit
+from circuit_tracer.experiments.diff.directions import HALVINGS, Trials, choose_sizes, unit
 from circuit_tracer.experiments.diff.estimate import Estimate
 from circuit_tracer.experiments.diff.page import report_markdown
 from circuit_tracer.experiments.diff.ranking import (
@@ -31,6 +31,7 @@ from circuit_tracer.experiments.diff.report import read_diff
 from circuit_tracer.experiments.diff.run import diff
 from circuit_tracer.experiments.diff.step import Earlier
 from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts, text_losses
 from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.graphs.files.json_values import plain
@@ -150,6 +151,20 @@ def test_a_size_is_the_best_that_the_loss_allows() -> None:
     assert size == 0  # it helps nothing
 
 
+def test_a_size_that_restores_is_the_least_that_does_nearly_all_of_what_the_limit_allows() -> None:
+    """A prompt more at every hundredth; 0.05 allows 2.236, so all of them."""
+    trials = FakeTrials(tuple(np.arange(100) / 100))
+    given = np.ones((1, 1, 1))
+    (size,), (share,) = choose_sizes(trials, (), given, "restore", limit=0.05)  # type: ignore[arg-type]
+    assert share == pytest.approx(size, abs=0.011)
+    assert 0.95 <= share <= 0.95 + (1 - 0.5) / 2**HALVINGS
+    # What is induced is taken as far as it rises.
+    trials = FakeTrials(tuple(-np.arange(100) / 100))
+    (size,), (share,) = choose_sizes(trials, (), -given, "induce", limit=0.05)  # type: ignore[arg-type]
+    assert share == 1.0
+    assert size == 1.0
+
+
 def made_by_hand(d_model: int) -> tuple[Dictionary, Streams]:
     """Two features, along the first two axes: one is constant in each model, one a context's."""
     eye = torch.eye(d_model)[:2]
@@ -262,6 +277,17 @@ def test_patching_all_that_a_dictionary_writes_gives_its_part_of_the_bases_strea
     assert found == pytest.approx(leads(ends, asks), abs=1e-8)
 
 
+def of_own_change(study: Study, edit: EditRow) -> float:
+    """An edit's length over that of its features' change written by their decoders."""
+    ranking = of_residual(study)
+    written = np.zeros_like(ranking.shift)
+    for layer, feature in edit.features:
+        row = ranking.dictionary.layers[layer].W_dec[feature, 0].double().cpu().numpy()
+        change = ranking.change[ranking.number(layer, feature)]
+        written[LAYERS.index(layer)] += change * row
+    return edit.size * float(np.linalg.norm(ranking.shift) / np.linalg.norm(written))
+
+
 def test_a_whole_run_is_stored_and_read_back(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +318,11 @@ def test_a_whole_run_is_stored_and_read_back(
     assert counts["random"] == controls.QUICK_RANDOM
     assert counts["matched"] == counts[controls.OUTSIDE] == controls.QUICK_MATCHED
     assert {one.size for one in report.doses.doses} == {*doses.QUICK_DOSES}
+    for kind in controls.DECISIVE:
+        (same,) = (one for one in report.controls.tens if one.kind == f"{kind}, same scale")
+        assert len(same.edits) == counts[kind]
+        multiples = [of_own_change(study, one) for one in (ten, *same.edits)]
+        assert multiples == pytest.approx(multiples[:1] * len(multiples))
     # Killed before the controls: what they need of the features is made again, with their results.
     (tmp_path / "stages" / "controls.json").unlink()
     labels = {report.features.dictionary: lambda places: [f"{i}/{j}" for i, j in places]}
