@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import beartype  # noqa: F401 - the checker, which cannot be imported after torch
 import jaxtyping
 
 PACKAGES = tuple(
@@ -41,7 +42,10 @@ def shapes_of(value: Any) -> Any:
         return kind, *map(shapes_of, value)
     if kind is dict:
         return kind, *map(shapes_of, value), *map(shapes_of, value.values())
-    return kind, getattr(value, "dtype", None), getattr(value, "shape", None)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return kind, getattr(value, "dtype", None), shape
+    return kind
 
 
 def _returning(results: list[Any], like: Any) -> Callable[..., Any]:
