@@ -37,9 +37,12 @@ FIRST = "first"
 PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
     "from scratch, mix": tuple((f"mix-{seed}", f"none-{seed}") for seed in SEEDS),
     "from scratch, even directions": tuple((f"iso-{seed}", f"none-{seed}") for seed in SEEDS),
-    "on from the first stage, mix": (("on-mix", "on-none"),),
-    "on from the first stage, mix, against the first stage": (("on-mix", FIRST),),
+    "on from the first stage, mix": tuple((f"on-mix-{seed}", f"on-none-{seed}") for seed in SEEDS),
+    "on from the first stage, mix, against the first stage": (("on-mix-1", FIRST),),
     "before the norm, mix, against after it, mix": (("mid-mix-1", "mix-1"),),
+    "before the norm, mix, 2.4 million tokens, against what ships": (
+        ("mid-mix-long-1", "on-mix-1"),
+    ),
     "before the norm, mix": (("mid-mix-1", "mid-none-1"),),
 }
 """With the term, without; several seeds are averaged prompt by prompt."""

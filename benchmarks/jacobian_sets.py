@@ -27,7 +27,7 @@ from transcoders.sprout.dictionaries import first_stage
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "outputs" / "jacobian"
-SCRATCH, ON = 400_000, 256_000
+SCRATCH, ON, LONG = 400_000, 256_000, 2_400_000
 """Tokens."""
 SEEDS = (1, 2, 3)
 
@@ -53,12 +53,13 @@ def _runs() -> dict[str, Run]:
     found = {}
     for term, more in terms.items():
         scratch = replace(plt, max_tokens=SCRATCH, **more)
-        on = replace(plt, max_tokens=ON, seed=4, **more)
-        found[f"on-{term}"] = Run(on, goes_on=True)
         for seed in SEEDS:
+            on = replace(plt, max_tokens=ON, seed=seed + 3, **more)
+            found[f"on-{term}-{seed}"] = Run(on, goes_on=True)
             found[f"{term}-{seed}"] = Run(replace(scratch, seed=seed))
             mid = replace(scratch, seed=seed, reads="hook_resid_mid")
             found[f"mid-{term}-{seed}"] = Run(mid)
+            found[f"mid-{term}-long-{seed}"] = Run(replace(mid, max_tokens=LONG))
     return found
 
 

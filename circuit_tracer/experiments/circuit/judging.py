@@ -63,6 +63,9 @@ class Kept(NamedTuple):
     """(M, P)."""
     right: Bools
     """(M, P) whether the likeliest token is that of the whole model."""
+    nearness: Floats
+    """(M, P) at most 0: what is still missing, of what decides and of the lead that the likeliest
+    token of the whole model has over all others."""
 
     def reaches(self, level: Level) -> Bools:
         """(M,) the masks that keep enough."""
@@ -74,6 +77,16 @@ class Kept(NamedTuple):
         """(M,) what decides, more is better."""
         worth: Floats = self.share.mean(1) if level.kl is None else -self.kl.mean(1)
         return worth
+
+
+class _Measured(NamedTuple):
+    """Of one prompt; as in Kept."""
+
+    share: Float[Tensor, "M"]
+    kl: Float[Tensor, "M"]
+    lead: Float[Tensor, "M"]
+    """Of the likeliest token of the whole model over all others, in logits."""
+    nearness: Float[Tensor, "M"]
 
 
 Reference = Callable[[Asked], Float[Tensor, "*T N"]]
@@ -123,8 +136,7 @@ class Judge:
         """What each mask keeps of each prompt's answer."""
         with torch.no_grad():
             columns = [self._of_prompt(one, masks) for one in self.prompts]
-        share, kl, right = zip(*columns, strict=True)
-        return Kept(np.stack(share, 1), np.stack(kl, 1), np.stack(right, 1))
+        return Kept(*(np.stack(column, 1) for column in zip(*columns, strict=True)))
 
     def reaches(self, masks: Float[Tensor, "M N"]) -> Bools:
         """(M,) the masks that keep enough."""
@@ -137,17 +149,26 @@ class Judge:
         for one in self.prompts:
             for step in range(PATH_STEPS):
                 mask = (among * ((step + 0.5) / PATH_STEPS))[None].requires_grad_()
-                share, kl, _ = self._measured(one, self._logits(one, mask, gradients=True))
-                worth = (share if self.level.kl is None else -kl).sum()
+                found = self._measured(one, self._logits(one, mask, gradients=True))
+                worth = (found.share if self.level.kl is None else -found.kl).sum()
                 (gradient,) = torch.autograd.grad(worth, mask)
                 gains += gradient[0] / (PATH_STEPS * len(self.prompts))
         return gains * among
 
-    def _of_prompt(self, one: Asked, masks: Tensor) -> tuple[Floats, Floats, Bools]:
+    def slopes(self, kept: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """How nearness changes with each component, at this very set."""
+        slopes = torch.zeros(len(kept), device=kept.device)
+        for one in self.prompts:
+            mask = kept.to(slopes.dtype)[None].requires_grad_()
+            found = self._measured(one, self._logits(one, mask, gradients=True))
+            slopes += torch.autograd.grad(found.nearness.sum(), mask)[0][0]
+        return slopes
+
+    def _of_prompt(self, one: Asked, masks: Tensor) -> tuple[Floats, Floats, Bools, Floats]:
         size = rows_at_once(self.components.model, len(one.ids), 1, keep_seen=True)
         parts = [self._measured(one, self._logits(one, some)) for some in masks.split(size)]
-        share, kl, right = (torch.cat(column) for column in zip(*parts, strict=True))
-        return as_floats(share), as_floats(kl), as_numpy(right)
+        share, kl, lead, nearness = (torch.cat(column) for column in zip(*parts, strict=True))
+        return as_floats(share), as_floats(kl), as_numpy(lead > 0), as_floats(nearness)
 
     def _logits(
         self, one: Asked, mask: Float[Tensor, "M N"], *, gradients: bool = False
@@ -158,8 +179,15 @@ class Judge:
         edits = Masked(self.components, mask, self.reference(one))
         return model.edited(ids, edits, positions=last, gradients=gradients)[:, 0]
 
-    def _measured(self, one: Asked, logits: Float[Tensor, "M V"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _measured(self, one: Asked, logits: Float[Tensor, "M V"]) -> _Measured:
         share = (logits[:, one.answer] - logits[:, one.against]) / one.difference
         left = self.components.model.probabilities(logits).clamp_min(1e-30).log()
         kl = (one.log_probabilities.exp() * (one.log_probabilities - left)).sum(1)
-        return share, kl, logits.argmax(1) == one.top
+        rivals = logits.index_fill(1, torch.tensor([one.top], device=logits.device), -torch.inf)
+        lead = logits[:, one.top] - rivals.amax(1)
+        short = lead.clamp_max(0)
+        if self.level.kl is None:
+            nearness = (share - self.level.share).clamp_max(0) + short / one.difference
+        else:
+            nearness = (self.level.kl - kl).clamp_max(0) + short
+        return _Measured(share, kl, lead, nearness)

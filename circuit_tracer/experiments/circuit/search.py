@@ -1,7 +1,9 @@
 """The smallest set of components found that keeps an answer.
 
 1. rank all components, by what they add along the path from nothing to the whole model or by a
-   ranking that is given; take as many as are needed;
+   ranking that is given; take as many as are needed. Where an eighth of them is not enough, as
+   where another token runs ahead or the answer is overdone, take the number that comes nearest and
+   put components in or out by the slope there, as many at a time as help most;
 2. rank again by what they add within that set, which is not what they add to the whole; cut again,
    until nothing more can be cut;
 3. leave out what is not needed: the least harmful ones first, as many as can go together, until no
@@ -30,6 +32,10 @@ AT_ONCE = 8
 ONE_BY_ONE = 512
 """Largest set of which every component is left out alone; of larger ones what it adds to first
 order stands for that."""
+FEW = 8
+"""What more than an eighth of all components is needed for is looked for by exchanges, too."""
+EXCHANGES, STAYS = 40, 3.0
+"""How often components are put in or out, and for how many turns they then stay."""
 OnProgress = Callable[[str, int], None]
 
 
@@ -52,7 +58,9 @@ def search(judge: Judge, ranking: Tensor | None, report: OnProgress) -> Found:
     report("ranking components", n)
     gains = judge.gains(every) if ranking is None else ranking
     chosen = gains.argsort(descending=True, stable=True)
-    chosen = chosen[: fewest(judge, chosen)]
+    size = fewest(judge, chosen)
+    exchanged = _exchanged(judge, chosen) if size > n // FEW else None
+    chosen = chosen[:size] if exchanged is None else exchanged
     while True:
         report("ranking within the set", len(chosen))
         among = torch.zeros_like(every)
@@ -62,6 +70,30 @@ def search(judge: Judge, ranking: Tensor | None, report: OnProgress) -> Found:
         if size >= len(chosen):
             return _pruned(judge, chosen, report)
         chosen = ordered[:size]
+
+
+def _exchanged(judge: Judge, ordered: Int[Tensor, "n"]) -> Int[Tensor, "m"] | None:
+    """A set that keeps enough, from the best of the short prefixes on; None if none is found.
+
+    What was moved stays for some turns, so that it does not go in and out (tabu search).
+    """
+    most = len(ordered) // FEW
+    masks = _prefixes(judge, ordered, [0, *_between(0, most), most])
+    moves, stays = torch.zeros_like(masks), torch.zeros_like(masks[0])
+    for _ in range(EXCHANGES):
+        kept = judge.kept(masks)
+        sizes = np.where(kept.reaches(judge.level), as_floats(masks.sum(1)), np.inf)
+        if np.isfinite(sizes.min()):
+            return masks[int(sizes.argmin())].nonzero()[:, 0]
+        best = int(kept.nearness.mean(1).argmax())
+        mask, stays = masks[best], torch.where(moves[best] > 0, STAYS, (stays - 1).clamp_min(0))
+        helps = judge.slopes(mask > 0) * (1 - 2 * mask) * (stays == 0)
+        numbers = [2**i for i in range(AT_ONCE) if 2**i <= int((helps > 0).sum())]
+        if not numbers:
+            return None
+        moves = _prefixes(judge, helps.argsort(descending=True, stable=True), numbers)
+        masks = (moves - mask).abs()
+    return None
 
 
 def fewest(judge: Judge, ordered: Int[Tensor, "n"]) -> int:

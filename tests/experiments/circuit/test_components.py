@@ -121,3 +121,20 @@ def test_what_components_add_sums_to_what_the_set_keeps(monkeypatch: pytest.Monk
         gains = judge.gains(mask)
         assert float(gains.sum()) == pytest.approx(after - before, rel=0.02)
         assert not gains[~mask].any()
+
+
+def test_slopes_are_what_small_steps_measure() -> None:
+    """Central differences at a set from which answer and lead are both missing."""
+    model = tiny_model("llama", dtype=torch.float64)
+    components = Components(model, open_neurons(model), channels=True)
+    mask = random_mask(len(components))
+    step = 2e-3 * torch.randn(
+        len(components), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).to(DEVICE)
+    reference = torch.zeros(len(components), dtype=torch.float64, device=DEVICE)
+    for level in (Level(share=9.0), Level(kl=1e-6)):
+        judge = Judge(components, [asked(model, PROMPT, None, None)], lambda one: reference, level)
+        kept = judge.kept(torch.stack([mask + step, mask - step, mask]))
+        assert not kept.right.any()
+        slope = float((judge.slopes(mask > 0).double() * step).sum())
+        assert slope == pytest.approx((kept.nearness[0, 0] - kept.nearness[1, 0]) / 2, rel=0.02)

@@ -28,7 +28,8 @@ class Known(Judge):
         parts = [masks[:, one] for one in NEEDED]
         parts += [masks[:, EITHER].max(1).values, masks.new_ones(len(masks))]
         share = torch.stack(parts).double().mean(0).numpy()[:, None]
-        return Kept(share, 1 - share, masks[:, [7]].numpy() > 0)
+        right = masks[:, [7]].numpy() > 0
+        return Kept(share, 1 - share, right, np.minimum(share - self.level.share, 0) + right - 1)
 
     def reaches(self, masks: Tensor) -> Bools:
         """All but 9."""
@@ -41,14 +42,44 @@ class Known(Judge):
         gains[USELESS] = 1.0
         return gains * among
 
+    def slopes(self, kept: Tensor) -> Tensor:
+        """What is still missing would help; of the two that do the same, none once one is there."""
+        slopes = torch.zeros(len(kept), device=HOST)
+        slopes[[*NEEDED]] = 0.2
+        slopes[[*EITHER]] = 0.2 * (1 - kept[[*EITHER]].float().amax())
+        return slopes
+
+
+class Overdone(Judge):
+    """22 components add .7 each to what should be 1, and 36 take .4 away: all of them together are
+    right to the last digit, and so are two of the first kind with one of the second."""
+
+    adds = torch.tensor([0.7] * 22 + [-0.4] * 36, device=HOST)
+
+    def kept(self, masks: Tensor) -> Kept:
+        """KL is how far off it is."""
+        off = (masks @ self.adds - 1).abs().double().numpy()[:, None]
+        return Kept(1 - off, off, off < np.inf, np.minimum(0.1 - off, 0))
+
+    def gains(self, among: Tensor) -> Tensor:
+        """From nothing on: those that take away do harm."""
+        return self.adds * among
+
+    def slopes(self, kept: Tensor) -> Tensor:
+        """Towards 1."""
+        return self.adds * torch.sign(1 - self.adds @ kept.float())
+
 
 class Counted:
-    """Twenty components."""
+    """So many components."""
 
     model = SimpleNamespace(device=HOST)
 
+    def __init__(self, count: int = 20) -> None:
+        self.count = count
+
     def __len__(self) -> int:
-        return 20
+        return self.count
 
 
 @pytest.mark.parametrize("one_by_one", [512, 2])
@@ -69,3 +100,15 @@ def test_what_is_found_is_enough_and_nothing_of_it_can_go(
         assert len(numbers) == 4
         assert int(found.numbers[0]) == 7
         assert np.allclose(found.harm, 0.2)
+
+
+def test_a_small_set_is_found_where_no_ranking_has_it_in_front(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every prefix of a ranking but the whole overdoes it; three components suffice."""
+    components = cast(Components, Counted(len(Overdone.adds)))
+    judge = Overdone(components, (), lambda one: torch.zeros(1), Level(kl=0.1))
+    found = search(judge, None, lambda stage, size: None)
+    assert sorted(Overdone.adds[found.numbers].tolist()) == pytest.approx([-0.4, 0.7, 0.7])
+    monkeypatch.setattr(searching, "EXCHANGES", 0)
+    assert len(search(judge, None, lambda stage, size: None).numbers) > 20
