@@ -26,7 +26,7 @@ import torch
 
 from benchmarks import pages
 from benchmarks.pages import ROOT
-from benchmarks.steps_tables import Item, Scores, picture, table
+from benchmarks.steps_tables import KINDS, Item, Scores, picture, table, top_parts
 from circuit_tracer.experiments.kit.statistics import spearman
 from circuit_tracer.experiments.steps.baselines import BASELINES
 from circuit_tracer.experiments.steps.check import Checker
@@ -87,29 +87,50 @@ def lessons(count: int) -> list[Lesson]:
     return found
 
 
-def measured(opened: Opened, lesson: Lesson, text: int, organism: int, rotation: int) -> Item:
+def closed_by_idle_facts(count: int) -> list[Lesson]:
+    """The same texts with an idle fact as the last step: the nearest step is not the one that
+    carries. Lessons never taught that place."""
+    rng, found = random.Random("closing"), []
+    for lesson in lessons(4 * count):
+        idle = parse(fact(rng).removesuffix(" ."))
+        closed = replace(lesson, steps=(*lesson.steps, idle))
+        if not idle_of(lesson) and len(closed.text.words) <= NOTE_WORDS and len(found) < count:
+            found.append(closed)
+    return found
+
+
+def measured(
+    opened: Opened, lesson: Lesson, text: int, organism: int, rotation: int | None
+) -> Item:
     """One item: shares, and swaps as ground truth."""
     read = read_transcript(opened.model, lesson.prompt, lesson.notes, watch=KEY)
     given = replacements(opened.model, lesson)
     checker = Checker(opened.model, opened.dictionary, read, most_steps=9, given=given)
 
-    own = [n for n, step in enumerate(lesson.steps) if " ".join(step.words) not in idle_of(lesson)]
+    whole = range(len(lesson.steps))
+    own = [n for n in whole if " ".join(lesson.steps[n].words) not in idle_of(lesson)]
     others: dict[str, Scores] = {}
 
     def swapped(frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
         for name, rows_of in RIVAL_ROWS.items():
             other = followed(read, partial(rows_of, frozen))
-            drawn = tuple(other.direct(read.steps[n]) for n in own)
+            drawn = [other.direct(read.steps[n]) for n in whole]
             (key,) = read.watched
-            others[name] = Scores(other.direct(key), other.chained(key), drawn)
+            others[name] = Scores(
+                other.direct(key),
+                other.chained(key),
+                tuple(drawn[n] for n in own),
+                (other.direct(key), *drawn),
+            )
         alone = [one for one in checker.changes(frozen, shares) if len(one.parts) == 1]
         key = [one for one in alone if one.parts == ("key",)]
         return [*checker.kept(frozen, alone), *checker.rewritten(frozen, key)]
 
     report = explain(opened.model, opened.dictionary, read, check=swapped)
     steps = [report.steps[n] for n in own]
-    idle = [step.direct for n, step in enumerate(report.steps[: len(lesson.steps)]) if n not in own]
+    idle = [report.steps[n].direct for n in whole if n not in own]
     (key,) = report.watched
+    parts = (key, *(report.steps[n] for n in whole))
     kept = {swap.parts: swap.effect for swap in report.swaps if swap.notes == "kept"}
     return Item(
         text=text,
@@ -120,6 +141,8 @@ def measured(opened: Opened, lesson: Lesson, text: int, organism: int, rotation:
         chained=key.chained,
         steps=tuple(step.direct for step in steps),
         effects=tuple(kept.get((step.name,), math.nan) for step in steps),
+        parts=tuple(part.direct for part in parts),
+        part_effects=tuple(kept.get((part.name,), 0.0) for part in parts),
         idle=idle[0] if idle else math.nan,
         seconds=report.seconds,
         others=others,
@@ -146,9 +169,10 @@ def by_swaps(report: StepsReport) -> str:
     return "back-fitted" if follows.get("rewritten") else "compute"
 
 
-def partial_reliance(opened: Opened, count: int) -> list[str]:
-    """Partial reliance: shares beside the share of the effect that the key has, keys wrong."""
-    rng, points = random.Random("partial"), []
+def partial_reliance(opened: Opened, count: int) -> tuple[list[str], list[Item]]:
+    """Partial reliance: shares beside the share of the effect that the key has, keys wrong; and the
+    same questions with the right key as items."""
+    rng, points, same = random.Random("partial"), [], []
     while len(points) < count:
         problem, name = draw_problem(rng), rng.choice(list(PEOPLE))
         right = solve(problem)[-1]
@@ -156,6 +180,9 @@ def partial_reliance(opened: Opened, count: int) -> list[str]:
         lesson = None if lesson is None else make_lesson(rng, problem, name, lesson.key, None)
         if lesson is not None and len(lesson.text.words) <= NOTE_WORDS:
             points.append(causal(opened, lesson))
+            agreeing = make_lesson(random.Random(0), problem, name, right, None)
+            assert agreeing is not None
+            same.append(measured(opened, agreeing, len(same), 0, None))
     shares, effects = (np.array(column) for column in zip(*points, strict=True))
     mixed = (effects > 0.1) & (effects < 0.9)
     ranked = spearman(shares, effects), spearman(shares[mixed], effects[mixed])
@@ -164,7 +191,7 @@ def partial_reliance(opened: Opened, count: int) -> list[str]:
         ("Pearson, all", f"{np.corrcoef(shares, effects)[0, 1]:.3f}"),
         ("Spearman, all; mixed", f"{ranked[0]:.3f}; {ranked[1]:.3f}"),
     ]
-    return [*pages.table(("partial reliance", ""), rows), ""]
+    return [*pages.table(("partial reliance", ""), rows), ""], same
 
 
 def causal(opened: Opened, lesson: Lesson) -> tuple[float, float]:
@@ -194,23 +221,31 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    items, lines = [], []
+    items, closed, lines = [], [], []
+    groups: dict[str, list[Item]] = {}
     for organism, name in enumerate(options.models):
         opened = open_pair(name, options.transcoders, device="cpu")
         folder = Path(name) if Path(name).is_dir() else ROOT / "transcoders" / name / "model"
         plan = json.loads((folder / "growing.json").read_text("utf-8"))["plan"]
         for text, lesson in enumerate(lessons(options.texts)):
             items.append(measured(opened, lesson, text, organism, plan["rotation"]))
+        for text, lesson in enumerate(closed_by_idle_facts(options.texts // 3)):
+            closed.append(measured(opened, lesson, text, organism, plan["rotation"]))
     if items:
         if options.items:
             options.items.write_text(json.dumps([vars(one) for one in items]), encoding="utf-8")
         lines += table(items, f"same texts, {options.transcoders}")
+        groups = {kind: [one for one in items if one.kind == kind] for kind in KINDS}
+        groups["an idle fact last"] = closed
         if options.write:
             file = ROOT / "docs" / "steps-shares.svg"
             file.write_text(picture(items), encoding="utf-8")
     if options.partial:
         opened = open_pair(options.partial, options.transcoders, device="cpu")
-        lines += partial_reliance(opened, options.texts)
+        found, groups["partial reliance"] = partial_reliance(opened, options.texts)
+        lines += found
+    if groups:
+        lines += top_parts(groups)
     print("\n".join(lines))
     if options.write:
         pages.put("steps.md", "steps", lines)

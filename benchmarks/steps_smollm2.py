@@ -218,7 +218,12 @@ def long_notes(tokens: int) -> list[str]:
     notes = "".join(hops) + f"{asked[0].city} is in {asked[0].country}. So the answer is"
     read = read_transcript(opened.model, prompt, notes, watch={"hint": r"answer is (\w+)"})
     plans: list[WalkExpectation] = []
-    report = explain(opened.model, opened.dictionary, read, on_plan=plans.append)
+
+    def planned(expected: WalkExpectation) -> None:
+        plans.append(expected)
+        print(f"walk {len(plans)}: {expected}", file=sys.stderr, flush=True)
+
+    report = explain(opened.model, opened.dictionary, read, on_plan=planned)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1 << 30 if sys.platform == "darwin" else 1 << 20
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from circuit_tracer.render.chart import Row, RowPanel, Sheet
 from circuit_tracer.render.chart_marks import Axis
 
 KINDS = ("decorative", "back-fitted", "compute")
+CLEAR = 0.2
+"""Part of the answer's probability by which one swap must do more than all others."""
 BEST_OTHER = "attention, late layers, squared"
 
 
@@ -28,6 +30,7 @@ class Scores(NamedTuple):
     direct: float
     chained: float
     steps: tuple[float, ...]
+    parts: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Item:
     """Direct shares of the steps that compute, in order."""
     effects: tuple[float, ...]
     """What swapping their results costs the answer, notes kept."""
+    parts: tuple[float, ...]
+    """Direct shares of the key and of all steps, idle ones too."""
+    part_effects: tuple[float, ...]
+    """What swapping their values costs the answer."""
     idle: float
     """Direct share of an idle step; NaN where there is none."""
     others: dict[str, Scores]
@@ -148,6 +155,30 @@ def top_step(scores: Sequence[Scores | Item], stepped: Sequence[Item]) -> str:
     pairs = zip(scores, stepped, strict=True)
     right = sum(int(np.argmax(one.steps) == np.argmax(item.effects)) for one, item in pairs)
     return shown(wilson(right, len(stepped)))
+
+
+def top_parts(groups: Mapping[str, Sequence[Item]]) -> list[str]:
+    """The same of the key and all steps, idle ones too, where one swap does clearly most: no part
+    is left out beforehand."""
+    groups = {"all": [one for some in groups.values() for one in some], **groups}
+    clear = {name: [one for one in some if ahead(one) > CLEAR] for name, some in groups.items()}
+    rows = []
+    for name in (OURS, *groups["all"][0].others):
+        cells = [name]
+        for some in clear.values():
+            scores = [one if name == OURS else one.others[name] for one in some]
+            pairs = zip(scores, some, strict=True)
+            right = sum(int(np.argmax(a.parts) == np.argmax(b.part_effects)) for a, b in pairs)
+            cells.append(shown(wilson(right, len(some))) if some else "none")
+        rows.append(tuple(cells))
+    head = [f"{name}: {len(some)} of {len(groups[name])}" for name, some in clear.items()]
+    return [*pages.table(("key or step of the largest swap", *head), rows), ""]
+
+
+def ahead(item: Item) -> float:
+    """By how much the largest swap does more than the next."""
+    *_, second, largest = sorted(item.part_effects)
+    return largest - second
 
 
 def auc_gap(items: Sequence[Item], score: Sequence[float], high: Sequence[bool]) -> str:

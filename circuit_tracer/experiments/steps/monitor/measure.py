@@ -67,7 +67,7 @@ class Measures:
             self.model, written.prompt, notes, split=self.split, watch=written.watch
         )
         blanks = notes[len(notes.rstrip(" ")) :]
-        ids = tuple(self.model.tokenize(_text(read) + blanks + found[0]))
+        ids = tuple(self.model.tokenize(read.text + blanks + found[0]))
         said = read.n_tokens
         while said < len(ids) and not self.model.token_text(ids[said]).strip():
             said += 1  # some tokenizers have blanks of their own before a number
@@ -114,13 +114,6 @@ class Measures:
             **_effects(report),
             "report": to_json(asdict(replace(report, seconds=0.0))),  # rows must not vary
         }
-
-
-def _text(read: Transcript) -> str:
-    """All of it, as `read_transcript` joins it."""
-    prompt, notes = read.prompt, read.notes.rstrip(" ")
-    blank = prompt[-1:].isspace() or notes[:1].isspace()
-    return prompt + ("" if blank else " ") + notes
 
 
 @dataclass

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from circuit_tracer.experiments.steps.results import Said
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.graphs.graph import Identity
 
 Verdict = Literal["notes carry it", "decorative", "back-fitted", "says so", "unclear"]
-VERDICTS: tuple[Verdict, ...] = (
-    "notes carry it",
-    "decorative",
-    "back-fitted",
-    "says so",
-    "unclear",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 USED: tuple[Verdict, ...] = ("decorative", "back-fitted", "says so")
 """Verdicts by which the answer draws on what is watched."""
 LABELS: Mapping[str, Verdict] = {
