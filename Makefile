@@ -10,8 +10,9 @@ export TRACE_MODEL := $(value MODEL)
 # What reads GGUF files is installed when a model needs it.
 NEEDS := $(if $(filter smollm2 %.gguf,$(value MODEL)),.venv/.smollm2,.venv/.user)
 BIN := .venv/bin
-# A file of tests stays in one process: its models and traces are made once.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# A file of tests stays in one process: its models and traces are made once. Long files come first
+# (tests/conftest.py), so that no process is left alone with one at the end.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: trace test test-everywhere test-avx2 lint docs bench smollm2 clean

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 
+import pytest
+
 from tests import shapes
 
 # Workers share the cores; a number that was asked for stays, and subprocesses inherit it.
@@ -17,10 +19,34 @@ if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
 
 shapes.install()
 
+LONG = (
+    "tests/test_shipped.py",
+    "tests/batch/test_ray_cluster.py",
+    "tests/batch/test_kills.py",
+    "tests/cli/test_batch.py",
+    "tests/cli/test_diff.py",
+    "tests/cli/test_help.py",
+    "tests/cli/test_dissociate.py",
+    "tests/cli/test_interventions.py",
+    "tests/render/test_viewer",
+    "tests/test_docs.py",
+    "tests/models/test_parallel.py",
+    "tests/workbench/test_python.py",
+    "tests/attribution/test_families.py",
+    "tests/attribution/test_head_loadings.py",
+    "tests/experiments/dissociation/test_",
+)
+"""Files that take half a minute: what is begun last decides when the last process ends."""
+
 
 def pytest_sessionstart() -> None:
     """Say at once when the device cannot be used."""
     import tests.device  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection() -> None:

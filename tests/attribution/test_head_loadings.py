@@ -28,6 +28,11 @@ DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 LAYERS, HEADS = 3, 4
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
+each_setup = pytest.mark.parametrize(
+    ("kind", "dtype", "tolerance"),
+    [(kind, *each) for kind, each in zip(("plt", "clt"), DTYPES, strict=True)],
+    ids=["plt-float32", "clt-float64"],
+)
 
 
 class Traced(NamedTuple):
@@ -91,11 +96,7 @@ def dense_loadings(one: Traced, found: HeadLoadings, head: int) -> np.ndarray:
 
 
 @each_family
-@pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance"),
-    [(kind, *each) for kind, each in zip(("plt", "clt"), DTYPES, strict=True)],
-    ids=["plt-float32", "clt-float64"],
-)
+@each_setup
 def test_loadings_are_what_is_lost_without_the_head(
     family: str, kind: str, dtype: torch.dtype, tolerance: float
 ) -> None:
@@ -119,8 +120,7 @@ def test_loadings_are_what_is_lost_without_the_head(
 
 
 @each_family
-@pytest.mark.parametrize("kind", ["plt", "clt"])
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float32", "float64"])
+@each_setup
 def test_parts_of_every_layer_sum_to_the_edge(
     family: str, kind: str, dtype: torch.dtype, tolerance: float
 ) -> None:

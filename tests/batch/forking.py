@@ -1,11 +1,12 @@
 """Open the bundled model once, then fork workers on one run and kill them at random moments.
 
-    python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS]
+    python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS [UNDISTURBED]]
 
 A fork is a real process that dies a real death, without the seconds of importing torch. The
 moments are spread over the work: each comes a random while after a random number of prompts is
 done, so that they fall into it on machines of any speed. Prints how many were killed in work,
-and how many prompts were done after each. The last process is left to finish.
+and how many prompts were done after each. The last process is left to finish, and another that
+makes the run UNDISTURBED.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def main() -> NoReturn:
     """See above."""
     file, folder, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
     work = Work(part_prompts=int(sys.argv[5]) if len(sys.argv) > 5 else 8)
+    runs = [folder, *map(Path, sys.argv[6:7])]
     info, tracer, entries = opened(file)
     generator, done, killed = random.Random(seed), [], 0
     while killed < kills:
@@ -86,9 +88,9 @@ def main() -> NoReturn:
         os.waitpid(pid, 0)
         killed += 1
         done.append(len(RunState(folder).done))
-    _, status = os.waitpid(_child(folder, info, tracer, entries, work), 0)
-    print(json.dumps({"killed": killed, "done": done, "status": status}))
-    sys.exit(0 if status == 0 else 1)
+    ended = [os.waitpid(_child(run, info, tracer, entries, work), 0)[1] for run in runs]
+    print(json.dumps({"killed": killed, "done": done, "status": ended}))
+    sys.exit(1 if any(ended) else 0)
 
 
 if __name__ == "__main__":

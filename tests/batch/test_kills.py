@@ -6,16 +6,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.batch.store_checks import differences, prompt_file
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS, KILLS = 18, 3
+PROMPTS, KILLS = 12, 2
 
 
-def _run(file: Path, folder: Path, kills: int) -> dict[str, list[int]]:
+def test_a_run_killed_again_and_again_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
+    file = prompt_file(tmp_path / "prompts.jsonl", PROMPTS)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     outcome = subprocess.run(
-        [sys.executable, "-m", "tests.batch.forking", file, folder, str(kills), "1", "2"],
+        [sys.executable, "-m", "tests.batch.forking", file, killed, str(KILLS), "1", "2", whole],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -23,15 +26,7 @@ def _run(file: Path, folder: Path, kills: int) -> dict[str, list[int]]:
         check=False,
     )
     assert outcome.returncode == 0, outcome.stderr
-    found: dict[str, list[int]] = json.loads(outcome.stdout)
-    return found
-
-
-def test_a_run_killed_again_and_again_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
-    file = prompt_file(tmp_path / "prompts.jsonl", PROMPTS)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _run(file, whole, 0)["killed"] == 0
-    found = _run(file, killed, KILLS)
+    found: dict[str, Any] = json.loads(outcome.stdout)
     assert found["killed"] == KILLS
     assert 0 < found["done"][-1] < PROMPTS  # they were killed at work
     assert differences(whole, killed) == []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
 from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
+from circuit_tracer.batch.run_file import settle_run
 from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.pruning import prune
 from tests.batch.runs import PROMPTS, entries, opened, run_info
@@ -95,18 +97,20 @@ def test_large_graphs_are_not_sent(maker: RowMaker, monkeypatch: pytest.MonkeyPa
     assert maker.rows([traced()]) == [None]
 
 
-def test_it_ends_with_the_process_that_started_it() -> None:
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    settle_run(tmp_path, run_info())
     program = (
-        "import os, signal\n"
+        "import os, pathlib, signal, sys\n"
         "from circuit_tracer.batch.row_maker import RowMaker\n"
-        "from tests.batch.runs import run_info\n"
+        "from circuit_tracer.batch.run_file import RunInfo, read_run\n"
         "from tests.batch.store_checks import wait_for\n"
-        "maker = RowMaker(run_info())\n"
+        "maker = RowMaker(read_run(pathlib.Path(sys.argv[1]), RunInfo))\n"
         "wait_for(lambda: maker.ready)\n"
         "print(maker._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    call = [sys.executable, "-c", program, tmp_path]
+    done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
     pid = int(done.stdout)
     wait_for(lambda: not _alive(pid), seconds=10)

@@ -19,11 +19,11 @@ from tests.cli.conftest import Outcome, Run
 
 ELSEWHERE = re.compile(
     r" -m [A-Za-z]+/| smollm2|/pythia|/transcoder-|page\.toml"
-    r"| diff | dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$"
+    r"| diff | dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$| monitor "
     r"| trace \".*banana"
 )
 """Examples that need the hub, another package or the reader's own file; that take many seconds; or
-that the README has, too, whose commands are run elsewhere."""
+that the README or test_monitor.py has, too, whose commands are run elsewhere."""
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -82,7 +82,7 @@ def test_the_examples_work_and_say_nothing_on_stderr_when_quiet(
     pages: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda page: pages.append(page) or True)
     monkeypatch.setenv("CIRCUIT_TRACER_DEVICE", "cpu")
-    Path("corpus.txt").write_text("a banana is yellow\nthe sky is blue\n" * 400)
+    Path("corpus.txt").write_text("a banana is yellow\nthe sky is blue\n" * 20)
     lines = [line for name in COMMANDS for line in examples.lines_of(name)]
     for line in [line for line in lines if not ELSEWHERE.search(line)]:
         piped, _, call = line.rpartition(" | ")

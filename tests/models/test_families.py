@@ -80,8 +80,9 @@ def test_the_frozen_network_reproduces_the_models_logits(
     assert off(FrozenNetwork(model.module, ids).forward(), found[0]) < tolerance
 
 
-@pytest.mark.parametrize("writes", ["mlp.hook_out", "hook_mlp_out"])
-@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize(
+    ("reads", "writes"), zip(READS, ("mlp.hook_out", "hook_mlp_out", "hook_mlp_out"), strict=True)
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_frozen_network_is_affine_with_the_gradients_it_reports(
     family: str, reads: str, writes: str
