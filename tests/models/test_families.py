@@ -81,7 +81,8 @@ def test_the_frozen_network_reproduces_the_models_logits(
 
 
 @pytest.mark.parametrize(
-    ("reads", "writes"), zip(READS, ("mlp.hook_out", "hook_mlp_out", "hook_mlp_out"), strict=True)
+    ("reads", "writes"),
+    [*zip(READS, ("mlp.hook_out", "hook_mlp_out", "hook_mlp_out"), strict=True)],
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_frozen_network_is_affine_with_the_gradients_it_reports(
