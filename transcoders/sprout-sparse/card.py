@@ -97,7 +97,7 @@ The sizes of circuits, and other seeds and the dense control, which are not ship
     python -m transcoders.sprout-sparse.grow --seed "sparse 2" --out outputs/sprout-sparse-2
     python -m transcoders.sprout-sparse.grow --kept 1 --out outputs/sprout-control
     python -m benchmarks.circuit_siblings sprout control=outputs/sprout-control \\
-        sparse=sprout-sparse,outputs/sprout-sparse-1,outputs/sprout-sparse-2 --every 3 --write
+        sparse=sprout-sparse,outputs/sprout-sparse-1,outputs/sprout-sparse-2 --write
     python -m transcoders.sprout-sparse.card outputs/sprout-sparse-1 outputs/sprout-sparse-2 \\
         outputs/sprout-control
 
