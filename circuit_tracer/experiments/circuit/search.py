@@ -77,7 +77,7 @@ def _exchanged(judge: Judge, ordered: Int[Tensor, "n"]) -> Int[Tensor, "m"] | No
 
     What was moved stays for some turns, so that it does not go in and out (tabu search).
     """
-    most = len(ordered) // FEW
+    most = max(1, len(ordered) // FEW)
     masks = _prefixes(judge, ordered, [0, *_between(0, most), most])
     moves, stays = torch.zeros_like(masks), torch.zeros_like(masks[0])
     for _ in range(EXCHANGES):

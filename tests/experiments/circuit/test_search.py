@@ -70,6 +70,12 @@ class Overdone(Judge):
         return self.adds * torch.sign(1 - self.adds @ kept.float())
 
 
+class AllNeeded(Overdone):
+    """Three components, and each is needed."""
+
+    adds = Overdone.adds[[0, 1, -1]]
+
+
 class Counted:
     """So many components."""
 
@@ -112,3 +118,9 @@ def test_a_small_set_is_found_where_no_ranking_has_it_in_front(
     assert sorted(Overdone.adds[found.numbers].tolist()) == pytest.approx([-0.4, 0.7, 0.7])
     monkeypatch.setattr(searching, "EXCHANGES", 0)
     assert len(search(judge, None, lambda stage, size: None).numbers) > 20
+
+
+def test_of_a_few_components_all_can_be_needed() -> None:
+    """An eighth of three is none."""
+    judge = AllNeeded(cast(Components, Counted(3)), (), lambda one: torch.zeros(1), Level(kl=0.1))
+    assert len(search(judge, None, lambda stage, size: None).numbers) == 3
