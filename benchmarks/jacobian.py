@@ -38,6 +38,7 @@ PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
     "from scratch, mix": tuple((f"mix-{seed}", f"none-{seed}") for seed in SEEDS),
     "from scratch, even directions": tuple((f"iso-{seed}", f"none-{seed}") for seed in SEEDS),
     "on from the first stage, mix": tuple((f"on-mix-{seed}", f"on-none-{seed}") for seed in SEEDS),
+    "on from the first stage, mix, the seed that ships": (("on-mix-1", "on-none-1"),),
     "on from the first stage, mix, against the first stage": (("on-mix-1", FIRST),),
     "before the norm, mix, against after it, mix": (("mid-mix-1", "mix-1"),),
     "before the norm, mix, 2.4 million tokens, against what ships": (
