@@ -176,8 +176,7 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[EdgesRe
 
 
 def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
-    """The features that were first by screening and that induces most, then the contrast after the
-    first one's layer.
+    """The features first by screening and by inducing, and the contrast after the first's layer.
 
     Without a dictionary the contrast is read after the layer at which the shift is most like it.
     """
@@ -186,11 +185,10 @@ def directions(study: Study, earlier: Earlier) -> Iterator[DirectionTarget]:
     rows = earlier.of(FeaturesResult).rows if earlier.has(FeaturesResult) else ()
     if dictionary is not None and rows:
         layer = rows[0].layer
-        places = [(layer, rows[0].feature)]
-        if earlier.has(DosesResult) and (one := earlier.of(DosesResult).edit(INDUCING, "induce")):
-            places += one.features
-        for place in dict.fromkeys(places):
-            yield of_feature(dictionary, *place)
+        doses = earlier.of(DosesResult) if earlier.has(DosesResult) else None
+        inducing = doses.edit(INDUCING, "induce") if doses else None
+        places = (layer, rows[0].feature), *(inducing.features if inducing else ())
+        yield from (of_feature(dictionary, *place) for place in dict.fromkeys(places))
     if (turned := contrast(study)) is not None:
         vector = turned[:, layer].mean(0)
         vector = on_device(vector / np.linalg.norm(vector), study.base.device)
