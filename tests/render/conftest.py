@@ -134,8 +134,8 @@ class OpenedInFirefox(Opened):
     """A page in Firefox: what both browsers' tests use of it."""
 
     def run(self, script: str, argument: Any = None) -> Any:
-        """The value of a JavaScript expression or function; `errors` has what was logged so far."""
-        value = self.page.evaluate(script, argument)
+        """As in Chromium; `errors` has what was logged so far."""
+        value = super().run(script, argument)
         self.errors[:] = [str(entry["text"]) for entry in self.page.taken("log.entryAdded")]
         return value
 
