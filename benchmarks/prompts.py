@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,15 +65,16 @@ def measure(
     transcoders: str,
     on_graph: Callable[[PrunedGraph], object] = lambda pruned: None,
     *,
-    every: int = 1,
+    places: Sequence[int] | None = None,
 ) -> list[Row]:
-    """Trace every `every`-th prompt in the models' dtypes; `on_graph` gets each float32 graph."""
+    """Trace all prompts, or those at some places, in the models' dtypes; `on_graph` gets each
+    float32 graph."""
     dictionaries = {
         dtype: open_transcoders(transcoders, model=model, dtype=model.torch_dtype)
         for dtype, model in models.items()
     }
-    rows = []
-    for kind, record in prompts()[::every]:
+    rows, found = [], prompts()
+    for kind, record in found if places is None else [found[i] for i in places]:
         graphs = {d: trace(models[d], dictionaries[d], record["prompt"]).graph for d in models}
         pruned = prune(graphs["float32"])
         on_graph(pruned)

@@ -1,4 +1,4 @@
-"""Every shipped prompt, traced once for all tests that look at the graphs."""
+"""A spread of the shipped prompts, traced once for all tests that look at the graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.prompts import DTYPES, Row, measure
+from benchmarks.prompts import DTYPES, Row, measure, prompts
 from circuit_tracer.graphs import PrunedGraph
 from circuit_tracer.models import open_model
 from circuit_tracer.workbench.folders import write_form
@@ -43,28 +43,32 @@ def exported(pruned: PrunedGraph, slug: str = "a-slug") -> Exported:
     return Exported(kept, text)
 
 
-EVERY = {"plt": 1, "clt": 3}
-"""Of the shipped prompts, how many are traced: all per layer, a third across layers."""
+ONE_OF_A_KIND = list({kind: i for i, (kind, _) in enumerate(prompts())}.values())
+"""Places among the shipped prompts, whose graphs are made in float64, too."""
+EVERY = {"plt": 5, "clt": 9}
+"""Of all shipped prompts, how many are traced besides; benchmarks/prompts.py traces them all."""
+
+
+def places(transcoders: str) -> list[int]:
+    """Which of the shipped prompts are traced, one of each kind first."""
+    more = range(0, len(prompts()), EVERY[transcoders])
+    return list(dict.fromkeys([*ONE_OF_A_KIND, *more]))
 
 
 @cache
 def _measured(transcoders: str) -> tuple[list[Row], list[Exported]]:
-    models = {"float32": open_model("sprout", device="cpu")}
-    exports: list[Exported] = []
-    every = EVERY[transcoders]
-    found = measure(models, transcoders, lambda p: exports.append(exported(p)), every=every)
-    return found, exports
-
-
-@cache
-def rows_of_both_dtypes(transcoders: str) -> list[Row]:
-    """One row each of some prompts of every kind, traced in float32 and in float64."""
     models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
-    return measure(models, transcoders, every=7)
+    exports: list[Exported] = []
+    rows: list[Row] = []
+    both, found = len(ONE_OF_A_KIND), places(transcoders)
+    for dtypes, some in ((DTYPES, found[:both]), (DTYPES[:1], found[both:])):
+        chosen = {dtype: models[dtype] for dtype in dtypes}
+        rows += measure(chosen, transcoders, lambda p: exports.append(exported(p)), places=some)
+    return rows, exports
 
 
 def rows(transcoders: str) -> list[Row]:
-    """One row a prompt."""
+    """One row a prompt that is traced."""
     return _measured(transcoders)[0]
 
 

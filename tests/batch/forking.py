@@ -1,12 +1,12 @@
 """Open the bundled model once, then fork workers on one run and kill them at random moments.
 
-    python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS [UNDISTURBED]]
+    python -m tests.batch.forking FILE RUN KILLS SEED [PART_PROMPTS]
 
 A fork is a real process that dies a real death, without the seconds of importing torch. The
 moments are spread over the work: each comes a random while after a random number of prompts is
 done, so that they fall into it on machines of any speed. Prints how many were killed in work,
-and how many prompts were done after each. The last process is left to finish, and another that
-makes the run UNDISTURBED.
+and how many prompts were done after each. The last process is left to finish, as is one
+that makes an undisturbed run, where one is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.kinds import Graphs
@@ -66,11 +66,22 @@ def _child(folder: Path, info: RunInfo, tracer: Tracer, entries: list[Entry], wo
         os._exit(code)
 
 
-def main() -> NoReturn:
+class Killed(NamedTuple):
+    """What became of a run."""
+
+    killed: int
+    """Processes that were killed at work."""
+    done: list[int]
+    """Prompts that were done after each."""
+    status: list[int]
+    """How the processes ended that were left alone."""
+
+
+def killed_at_work(
+    file: Path, folder: Path, kills: int, *, seed: int, work: Work, undisturbed: Path | None = None
+) -> Killed:
     """See above."""
-    file, folder, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
-    work = Work(part_prompts=int(sys.argv[5]) if len(sys.argv) > 5 else 8)
-    runs = [folder, *map(Path, sys.argv[6:7])]
+    runs = [folder, *([] if undisturbed is None else [undisturbed])]
     info, tracer, entries = opened(file)
     generator, done, killed = random.Random(seed), [], 0
     while killed < kills:
@@ -89,8 +100,16 @@ def main() -> NoReturn:
         killed += 1
         done.append(len(RunState(folder).done))
     ended = [os.waitpid(_child(run, info, tracer, entries, work), 0)[1] for run in runs]
-    print(json.dumps({"killed": killed, "done": done, "status": ended}))
-    sys.exit(1 if any(ended) else 0)
+    return Killed(killed, done, ended)
+
+
+def main() -> NoReturn:
+    """For a benchmark: print it as JSON."""
+    file, folder, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:5])
+    work = Work(part_prompts=int(sys.argv[5]) if len(sys.argv) > 5 else 8)
+    found = killed_at_work(file, folder, kills, seed=seed, work=work)
+    print(json.dumps(found._asdict()))
+    sys.exit(1 if any(found.status) else 0)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.batch.tables import PromptRows
 from circuit_tracer.graphs import load_graph
-from tests.batch.store_checks import differences, finished, prompt_file, start, wait_for
+from tests.batch.store_checks import differences, prompt_file, wait_for
 from tests.cli.conftest import Outcome, Run, run_command
+from tests.forked import Forked
 
 PROMPTS = (
     {"id": "b1", "prompt": "a banana is", "tags": ["fact"], "roles": {"object": "banana"}},
@@ -183,13 +184,13 @@ def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
     file = prompt_file(tmp_path / "prompts.jsonl", 8)
     arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "1"]
     assert run_command(*arguments, "--name", "one").code == 0
-    first = start([*arguments, "--name", "two"], cwd=tmp_path)
-    wait_for(lambda: writers(tmp_path / "outputs/two"))
+    first = Forked([*arguments, "--name", "two"], tmp_path)
+    wait_for(lambda: writers(tmp_path / "outputs/two") or first.poll() is not None)
     first.send_signal(signal.SIGSTOP)
-    second = start([*arguments, "--name", "two"], cwd=tmp_path)
+    second = Forked([*arguments, "--name", "two"], tmp_path)
     wait_for(lambda: len(writers(tmp_path / "outputs/two")) == 2 or second.poll() is not None)
     first.send_signal(signal.SIGCONT)
-    for code, _, err in map(finished, (first, second)):
+    for code, _, err in (first.finished(), second.finished()):
         assert code == 0, err
     assert differences(tmp_path / "outputs/one", tmp_path / "outputs/two") == []
     assert len(writers(tmp_path / "outputs/two")) == 2
@@ -205,10 +206,10 @@ def writers(run: Path) -> set[str]:
 def test_an_interrupt_saves_what_is_done(tmp_path: Path) -> None:
     file = prompt_file(tmp_path / "prompts.jsonl", 400)
     arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "8"]
-    process = start(arguments, cwd=tmp_path)
+    process = Forked(arguments, tmp_path)
     wait_for(lambda: list(tmp_path.glob("outputs/prompts/graphs/part-*.parquet")))
     process.send_signal(signal.SIGINT)
-    code, _, err = finished(process)
+    code, _, err = process.finished()
     assert code == 130
     assert err.startswith("error: interrupted; what is done is in")
     done = open_run("outputs/prompts").graphs.num_rows
@@ -232,15 +233,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_in_a_sentence_and_the_store_goes_on_later(
     run: Run, small_disk: Path, tmp_path: Path
 ) -> None:
-    file = prompt_file(tmp_path / "prompts.jsonl", 24)
-    arguments = ["batch", str(file), "--device", "cpu", "--save-every", "4", "--name", "p"]
+    file = prompt_file(tmp_path / "prompts.jsonl", 10)
+    arguments = ["batch", str(file), "--device", "cpu", "--save-every", "2", "--name", "p"]
     outcome = run(*arguments, "--out", str(small_disk))
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1
     assert "the disk is full; what is done is safe" in outcome.err
     there = open_run(small_disk / "p")
     done = there.graphs.num_rows
-    assert done % 4 == 0
+    assert done % 2 == 0
     assert not list(small_disk.rglob("*.partial"))
     subprocess.run(
         ["mount", "-o", "remount,size=20m", str(small_disk)], check=True, capture_output=True

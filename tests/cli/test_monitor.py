@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,8 +12,9 @@ import pytest
 
 from circuit_tracer.batch.state import RunState
 from circuit_tracer.bundled import shipped_prompts
-from tests.batch.store_checks import TRANSCRIPTS, differences, start, wait_for
+from tests.batch.store_checks import TRANSCRIPTS, differences, wait_for
 from tests.cli.conftest import Run, run_command
+from tests.forked import Forked
 
 ASKED = ("-m", "sprout-cheat", "--device", "cpu")
 LINE = {
@@ -91,11 +93,11 @@ def test_kill_9_at_work_and_the_same_store(
 ) -> None:
     words = ("monitor", "cheat", "--calibrate", "cheat", *ASKED, "-o", "o", "--save-every", "4")
     folder = tmp_path / "o" / "monitor-cheat"
-    process = start(words, cwd=tmp_path)
+    process = Forked(words, tmp_path)
     wait_for(lambda: folder.is_dir() and len(RunState(folder, "transcripts").done) >= 9)
     assert process.poll() is None
-    process.kill()
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    assert process.finished()[0] == -signal.SIGKILL
     assert len(RunState(folder, "transcripts").done) < 32
     assert run(*words).code == 0
     assert differences(whole[0], folder, TRANSCRIPTS) == []
