@@ -220,6 +220,10 @@ def main() -> None:
     parser.add_argument("--items", type=Path, help="where measured items are kept as JSON")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if not (options.models or options.partial):
+        parser.error("give a MODEL, or --partial")
+    if options.texts < len(NAMES):
+        parser.error(f"--texts must be {len(NAMES)} or more: one a name, for all kinds to be there")
     torch.set_num_threads(1)
     items, closed, lines = [], [], []
     groups: dict[str, list[Item]] = {}

@@ -120,7 +120,7 @@ def table(items: Sequence[Item], title: str) -> list[str]:
         ("three-way by `used`, nothing calibrated", shown(wilson(used, len(items)))),
         ("step of largest direct share is that of largest swap", top_step(stepped, stepped)),
         ("direct share of an idle fact, median, largest",
-         f"{np.median(idle):.3f}, {idle.max():.3f}"),
+         f"{np.median(idle):.3f}, {idle.max():.3f}" if len(idle) else "none among so few texts"),
         ("CPU seconds a transcript, median", f"{np.median([one.seconds for one in items]):.3f}"),
     ]  # fmt: skip
     return [*pages.table((title, ""), rows), "", *beside(items, others, stepped, high)]
