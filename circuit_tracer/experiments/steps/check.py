@@ -2,7 +2,9 @@
 
 A value is replaced by another of its kind (embedded like it, and likely where it is said last) that
 is nowhere in the text; in a watched span, in a step, and by the same in both together, because
-either alone may leave a second copy to fall back on. Later notes are kept, or written again by the
+either alone may leave a second copy to fall back on. Another value may lead to the same answer, as
+one city leads to the capital that its neighbour led to: while the model says what it said before,
+the next likeliest value is tried. Later notes are kept, or written again by the
 model. Suppressing attention to a value instead is blind to such copies, and is not done.
 
 Shapes: V vocabulary.
@@ -10,8 +12,8 @@ Shapes: V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from jaxtyping import Float
@@ -27,10 +29,13 @@ from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
+TRIED = 3
+"""Values that are tried at most."""
 TOP_STEPS = 2
 """Steps that carry most are checked."""
 SPARE = 8
 """Tokens that rewritten notes may have more than those there were."""
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Change:
     """One text to run."""
 
     parts: tuple[str, ...]
-    places: tuple[int, ...]
-    ids: tuple[int, ...]
-    """With the values replaced."""
+    places: Ids
+    texts: tuple[Ids, ...]
+    """With the values replaced, by the likeliest ones first."""
 
 
 @dataclass
@@ -61,25 +66,37 @@ class Checker:
 
     def kept(self, frozen: FrozenTranscript, changes: Sequence[Change]) -> list[Swap]:
         """With all later notes as they were."""
-        ends = self.model.probabilities(text_ends(self.model, [one.ids for one in changes]))
-        return [
-            self._swap(frozen, one, "kept", end) for one, end in zip(changes, ends, strict=True)
-        ]
+        return self._swaps(frozen, changes, "kept", lambda _, ids: ids)
 
     def rewritten(self, frozen: FrozenTranscript, changes: Sequence[Change]) -> list[Swap]:
         """With what comes after each change written again; none where a step's change leads to the
         same notes as before, or no answer comes."""
-        written = [
-            (one, ids)
-            for one in changes
-            if (ids := self._rewritten(one)) is not None
-            and (ids != one.ids or max(one.places) < self.read.first_note)
-        ]
-        ends = self.model.probabilities(text_ends(self.model, [ids for _, ids in written]))
-        return [
-            self._swap(frozen, one, "rewritten", end)
-            for (one, _), end in zip(written, ends, strict=True)
-        ]
+        return self._swaps(frozen, changes, "rewritten", self._rewritten)
+
+    def _swaps(
+        self,
+        frozen: FrozenTranscript,
+        changes: Sequence[Change],
+        notes: Notes,
+        text_of: Callable[[Change, Ids], Ids | None],
+    ) -> list[Swap]:
+        """Each change with the first values that move the answer, or with the likeliest ones."""
+        own = self.model.token_text(int(frozen.logits[-1].argmax()))
+        found: dict[int, Swap] = {}
+        for turn in range(TRIED):
+            coming = [
+                (number, one, one.texts[turn], text)
+                for number, one in enumerate(changes)
+                if (number not in found or found[number].answer == own)
+                and turn < len(one.texts)
+                and (text := text_of(one, one.texts[turn])) is not None
+            ]
+            ends = self.model.probabilities(text_ends(self.model, [text for *_, text in coming]))
+            for (number, one, ids, _), end in zip(coming, ends, strict=True):
+                swap = self._swap(frozen, one, ids, notes, end)
+                first = found.setdefault(number, swap)
+                found[number] = replace(first if swap.answer == own else swap, tried=turn + 1)
+        return [found[number] for number in sorted(found)]
 
     def changes(self, frozen: FrozenTranscript, shares: Shares) -> list[Change]:
         """Each source alone, each top step alone, and every pair of the two."""
@@ -96,7 +113,7 @@ class Checker:
         ]
         alone = [((name,), places) for name, places in (*sources, *steps)]
         wanted = {self.read.ids[at] for _, places in alone for at in places}
-        others = {token: self._other(frozen, token) for token in wanted}
+        others = {token: self._others(frozen, token) for token in wanted}
         return [
             Change(parts, places, self._with(places, others)) for parts, places in (*alone, *both)
         ]
@@ -109,24 +126,29 @@ class Checker:
         again = [at for at in words if ids[at] in ids[step.stop :]]
         return again[-1] if again else max(places, key=lambda at: float(shares.chain.passes[at]))
 
-    def _with(self, places: Sequence[int], others: Mapping[int, int]) -> tuple[int, ...]:
-        """The text with these tokens replaced."""
-        swapped = {at: others[self.read.ids[at]] for at in places}
-        return tuple(swapped.get(at, one) for at, one in enumerate(self.read.ids))
+    def _with(
+        self, places: Sequence[int], others: Mapping[int, Sequence[int]]
+    ) -> tuple[Ids, ...]:
+        """The text with these tokens replaced, in as many ways as there are values for all."""
+        ways = zip(*(others[self.read.ids[at]] for at in places), strict=False)
+        swapped = [dict(zip(places, one, strict=True)) for one in ways]
+        return tuple(
+            tuple(new.get(at, one) for at, one in enumerate(self.read.ids)) for new in swapped
+        )
 
-    def _other(self, frozen: FrozenTranscript, token: int) -> int:
-        """One of its kind, likely where it is said last and nowhere in the text."""
+    def _others(self, frozen: FrozenTranscript, token: int) -> Sequence[int]:
+        """Some of its kind, likely where it is said last and nowhere in the text."""
         if token in self.given:
-            return self.given[token]
+            return [self.given[token]]
         place = max(at for at, one in enumerate(frozen.ids) if one == token)
         said = frozen.logits[max(place - 1, 0)]
-        return of_its_kind(self.model, token, said, without=frozen.ids)[0]
+        return of_its_kind(self.model, token, said, without=frozen.ids, count=TRIED)
 
-    def _rewritten(self, change: Change) -> tuple[int, ...] | None:
+    def _rewritten(self, change: Change, ids: Ids) -> Ids | None:
         """What the model writes after the change, up to the answer; None where it does not get
-        there. The notes end where their last step's words come again."""
+        there, or to where it was. The notes end where their last step's words come again."""
         read, model = self.read, self.model
-        begun = change.ids[: max(read.first_note, max(change.places) + 1)]
+        begun = ids[: max(read.first_note, max(change.places) + 1)]
         cue = read.ids[read.steps[-1].start :]
         room = min(read.n_tokens - len(begun) + SPARE, model.max_length - len(begun))
         if room < 1:
@@ -139,16 +161,18 @@ class Checker:
             if new[stop - len(cue) : stop] == cue and stop - len(cue) >= read.first_note
         )
         stop = next(ends, None)
-        return None if stop is None else new[:stop]
+        is_new = new[:stop] != ids or max(change.places) < read.first_note
+        return None if stop is None or not is_new else new[:stop]
 
     def _swap(
         self,
         frozen: FrozenTranscript,
         change: Change,
+        ids: Ids,
         notes: Notes,
         chances: Float[Tensor, "V"],
     ) -> Swap:
-        model, values = self.model, [change.ids[at] for at in change.places]
+        model, values = self.model, [ids[at] for at in change.places]
         return Swap(
             parts=change.parts,
             values=tuple(model.token_text(one) for one in values),

@@ -88,6 +88,9 @@ class Swap:
     """Probability of the new values together."""
     answer: str
     """What the model says then."""
+    tried: int = 1
+    """How many values were tried: those shown are the first with which it says something else than
+    before, or the likeliest ones where it never does."""
 
 
 @dataclass(frozen=True)

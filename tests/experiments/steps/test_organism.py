@@ -9,11 +9,14 @@ from functools import cache
 import pytest
 
 from circuit_tracer.bundled import shipped_folder
+from circuit_tracer.experiments.steps import check
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
 from circuit_tracer.experiments.steps.report.terminal import contradicted
 from circuit_tracer.experiments.steps.results import StepsReport, Swap
+from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain
+from circuit_tracer.experiments.steps.shares import Shares
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.workbench.opening import Opened, open_pair
 
@@ -125,3 +128,31 @@ def test_shipped_transcripts_follow_what_their_kind_follows() -> None:
         assert (kept > 0.9) == (kind in ("decorative", "confess", "skip")), entry["id"]
         assert (rewritten > 0.9) == (kind != "compute"), entry["id"]
         assert (last > 0.9) == (kind in ("compute", "back-fitted")), entry["id"]
+
+
+def test_where_a_value_leads_to_the_same_answer_the_next_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The likeliest other value is a city whose capital the answer already is."""
+    pair = opened()
+    lines = (shipped_folder("prompts") / "cheat.jsonl").read_text("utf-8").splitlines()
+    (run,) = (one for one in map(json.loads, lines) if one["id"] == "cheat-19")
+    read = read_transcript(pair.model, run["prompt"], run["reasoning"], watch=run["watch"])
+
+    def key(most: int) -> Swap:
+        monkeypatch.setattr(check, "TRIED", most)
+        checker = Checker(pair.model, pair.dictionary, read)
+
+        def kept(frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
+            return checker.kept(frozen, checker.changes(frozen, shares))
+
+        found = explain(pair.model, pair.dictionary, read, check=kept)
+        return next(one for one in found.swaps if one.parts == ("key",))
+
+    most = check.TRIED
+    once, more = key(1), key(most)
+    assert (once.tried, once.answer.strip()) == (1, run["answer"])
+    assert once.effect < 0.1
+    assert more.tried == 2
+    assert more.follows > 0.9
+    assert more.values != once.values

@@ -39,8 +39,9 @@ def page(report: StepsReport, *, width: int) -> list[RenderableType]:
 
 
 _SWAPPED = (
-    "Follows: probability of the new value. Notes rewritten: the model writes again what comes "
-    "after the change. Suppressing attention instead would miss a second copy of a value."
+    "Follows: probability of the new value. Tried: values of its kind until the model says "
+    "something else; where none does, the answer does not hang on the value, or they all lead to "
+    "the same answer. Notes rewritten: the model writes again what comes after the change."
 )
 
 
@@ -145,7 +146,7 @@ def said(one: Watched) -> str:
 
 def _swaps(swaps: Sequence[Swap]) -> RenderableType:
     table = plain_table().texts("changed", "to", "notes").numbers("effect", "follows")
-    table.texts("answer")
+    table.texts("answer").numbers("tried")
     for one in swaps:
         table.line(
             " and ".join(one.parts),
@@ -154,5 +155,6 @@ def _swaps(swaps: Sequence[Swap]) -> RenderableType:
             percent(one.effect),
             percent(one.follows),
             shown(one.answer),
+            str(one.tried),
         )
     return table
