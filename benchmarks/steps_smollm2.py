@@ -10,8 +10,8 @@ item counts where the model answers as the notes do, and where the two differ by
 share is printed. Shares are those of the two words in the answer's own row, through all neurons of
 SmolLM2-135M-Instruct; then in the two texts in which one word is replaced, sizes summed, for the
 answer against the word that replaces it. `--items` keeps what is measured, and goes on from there.
-`--write` puts the table into docs/steps.md. `--long` measures one transcript of about so many
-tokens instead: hops about all cities in turn, and the question about the first.
+`--write` puts the table into docs/steps.md. `--long` measures one transcript of so many
+tokens, to half a hop, instead: hops about all cities in turn, and the question about the first.
 """
 
 from __future__ import annotations
@@ -209,13 +209,15 @@ def long_notes(tokens: int) -> list[str]:
     opened = open_pair("smollm2", "neurons", device="cpu")
     asked = [one for one in questions(46) if one.template == "hint"]
     prompt, _ = asked[0].texts(asked[0].capital, asked[0].capital)
-    count, hops = 0, []
-    for one in cycle(asked):
-        hops.append(HOPS.format(city=one.city, country=one.country, capital=one.capital))
-        count += len(opened.model.tokenize(hops[-1]))
-        if count > tokens:
-            break
-    notes = "".join(hops) + f"{asked[0].city} is in {asked[0].country}. So the answer is"
+    end = f"{asked[0].city} is in {asked[0].country}. So the answer is"
+    notes, count, turn = end, 0, cycle(asked)
+    while count < tokens:
+        one, shorter, fewer = next(turn), notes, count
+        hop = HOPS.format(city=one.city, country=one.country, capital=one.capital)
+        notes = f"{notes.removesuffix(end)}{hop}{end}"
+        count = len(opened.model.tokenize(f"{prompt} {notes}"))
+    if tokens - fewer < count - tokens:
+        notes = shorter
     read = read_transcript(opened.model, prompt, notes, watch={"hint": r"answer is (\w+)"})
     plans: list[WalkExpectation] = []
 

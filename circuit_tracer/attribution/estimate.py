@@ -1,6 +1,7 @@
 """What a sweep will take, estimated before it starts: rows, edges, memory and time.
 
-Time is the number of multiplications over the machine's own rate, measured for a moment. Which
+Time is the number of multiplications over the machine's own rate, measured for a moment, or longer
+where much is coming. Which
 rows are coming is guessed from the targets' own rows: the features that these name first, at their
 positions and layers.
 """
@@ -8,6 +9,7 @@ positions and layers.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +21,15 @@ from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import ListedSources, Sources
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.models.devices import as_numpy, peak_memory, synchronize
+from circuit_tracer.models.frozen import QUERY_BLOCK
+from circuit_tracer.transcoders.neurons import NeuronLayer
 
 USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
 EFFICIENCY = 0.75
 """Share of the rate of large matrix products that a sweep reaches."""
+MOMENT, LONGEST_TRIAL = 0.02, 1.0
+"""Seconds for which that rate is measured."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,38 @@ def _cost(seconds: float, megabytes: float) -> str:
     return f"about {length} and {megabytes:,.0f} MB in all"
 
 
-def estimate_walks(sweep: Sweep, n_rows: int, batch_size: int) -> WalkExpectation:
-    """What total effects on `n_rows` targets at the end of the prompt will take."""
-    model, T = sweep.model, sweep.model.n_tokens
-    projections, read = _layer_flops(model, sweep.sources)
-    mixing = model.layers[0].attention.W_O.shape[1] * T
-    # Each feature is read, and pulled on through its encoder.
-    flops = T * float((projections + 2 * read + mixing).sum())
+def estimate_walks(
+    sweep: Sweep, positions: Sequence[int], batch_size: int, *, directly: bool = False
+) -> WalkExpectation:
+    """What total effects on targets at these positions will take, `batch_size` of them a walk;
+    with what is done to them `directly`, as `token_totals` asks for, too."""
+    model, ordered = sweep.model, sorted(positions)
+    batches = [ordered[at : at + batch_size] for at in range(0, len(ordered), batch_size)]
+    flops = sum(walk_flops(sweep, len(some), some[-1] + 1, directly=directly) for some in batches)
+    buffers = _buffers(model, min(batch_size, len(ordered)))
     return WalkExpectation(
-        n_tokens=T,
-        n_rows=n_rows,
-        megabytes=(peak_memory(model.embeddings.device) + _buffers(model, min(batch_size, n_rows)))
-        / 2**20,
-        seconds=n_rows * flops / (EFFICIENCY * _rate(model)),
+        n_tokens=model.n_tokens,
+        n_rows=(1 + directly) * len(ordered),
+        megabytes=(peak_memory(model.embeddings.device) + buffers) / 2**20,
+        seconds=_seconds(model, flops),
     )
+
+
+def walk_flops(sweep: Sweep, n_rows: int, cone: int, *, directly: bool) -> float:
+    """Multiplications and additions of one walk through the features, all rows in one cone."""
+    model, first = sweep.model, sweep.model.dictionary.layers[0]
+    projections, read = _layer_flops(model, sweep.sources)
+    # A long text's queries are mixed in blocks, which leave out the keys after them: half.
+    is_long = cone > 2 * QUERY_BLOCK
+    mixing = (1 if is_long else 2) * model.layers[0].attention.W_O.shape[1] * cone
+    is_neuron = isinstance(first, NeuronLayer)
+    pulled = 2 if isinstance(first, NeuronLayer) and first.weights.up is not None else 1
+    row = (projections + (1 + pulled) * read + mixing).sum()
+    once = (pulled * is_neuron * read + is_long * mixing).sum()  # slopes and pattern, by all rows
+    if directly:
+        row += (projections + read + mixing).sum()
+        once += (np.full(len(read), is_long * mixing)).sum()
+    return cone * float(n_rows * row + once)
 
 
 def estimate(
@@ -89,7 +113,7 @@ def estimate(
     if assembler.edge_floor:
         n_edges = min(n_edges, int(USUAL_DEPTH / assembler.edge_floor))
     model, size = assembler.model, assembler.model.embeddings.element_size()
-    seconds = n_rows * _row_flops(assembler, coming) / (EFFICIENCY * _rate(assembler.sweep.model))
+    seconds = _seconds(assembler.sweep.model, n_rows * _row_flops(assembler, coming))
     buffers = _buffers(model, min(batch_size, n_rows))
     edges = 3 * (8 + size) * n_edges  # kept twice, and a third time while they are written
     return Expectation(
@@ -136,14 +160,26 @@ def _buffers(model: LocalReplacementModel, rows: int) -> int:
     return 5 * rows * model.embeddings.numel() * model.embeddings.element_size()
 
 
-def _rate(model: LocalReplacementModel) -> float:
-    """Multiplications and additions a second of a product of the sweep's kind."""
+def _seconds(model: LocalReplacementModel, flops: float) -> float:
+    """How long so many multiplications and additions take on this machine as busy as it is now.
+
+    A busy machine gives a moment all of a processor or none of it: what is long is judged by a
+    longer trial, of a hundredth of it.
+    """
+    seconds = flops / (EFFICIENCY * _rate(model, MOMENT))
+    trial = min(seconds / 100, LONGEST_TRIAL)
+    return seconds if trial < MOMENT else flops / (EFFICIENCY * _rate(model, trial))
+
+
+def _rate(model: LocalReplacementModel, seconds: float) -> float:
+    """Multiplications and additions a second of a product of the sweep's kind, tried so long."""
     like = model.embeddings
     a, b = like.new_ones(512, 512), like.new_ones(512, 512)
+    _ = a @ b  # the first one lays out memory and picks a kernel
     synchronize(like.device)
     start, count = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < 0.02 or count < 2:
-        a @ b
+    while (elapsed := time.perf_counter() - start) < seconds or count < 2:
+        _ = a @ b
         synchronize(like.device)
         count += 1
     return 2 * 512**3 * count / elapsed

@@ -40,11 +40,12 @@ def trace_totals(
     """
     frozen = freeze(model, dictionary, prompt, settings or TraceSettings(), direction, on_progress)
     dtype, batch_size = dtype_name(model), frozen.prepared.settings.batch_size
-    seconds, n_rows = frozen.prepared.seconds, len(frozen.chosen.targets)
+    seconds, last = frozen.prepared.seconds, frozen.model.n_tokens - 1
     with memory_remedy(), products(), timed(seconds, "sweep"):
         sweep = Sweep(frozen.model)
         if on_progress is not None:
-            expected = estimate_walks(sweep, 2 * n_rows, batch_size)  # totals and direct effects
+            ends = [last] * len(frozen.chosen.targets)
+            expected = estimate_walks(sweep, ends, batch_size, directly=True)
             on_progress(Progress("sweep", 0, 0, str(expected), expected.seconds))
         totals, residual, tolerance = token_totals(
             frozen.model, frozen.chosen, dtype=dtype, batch_size=batch_size, sweep=sweep

@@ -126,9 +126,7 @@ class Checker:
         again = [at for at in words if ids[at] in ids[step.stop :]]
         return again[-1] if again else max(places, key=lambda at: float(shares.chain.passes[at]))
 
-    def _with(
-        self, places: Sequence[int], others: Mapping[int, Sequence[int]]
-    ) -> tuple[Ids, ...]:
+    def _with(self, places: Sequence[int], others: Mapping[int, Sequence[int]]) -> tuple[Ids, ...]:
         """The text with these tokens replaced, in as many ways as there are values for all."""
         ways = zip(*(others[self.read.ids[at]] for at in places), strict=False)
         swapped = [dict(zip(places, one, strict=True)) for one in ways]

@@ -58,7 +58,8 @@ def explain(
 
         def rows_of(places: Sequence[int]) -> Sequence[Row]:
             if on_plan is not None and places:
-                on_plan(estimate_walks(frozen.sweep, len(places), BATCH))
+                said = [at - 1 for at in places]
+                on_plan(estimate_walks(frozen.sweep, said, BATCH))
             return frozen.rows(places)
 
         shares = followed(read, rows_of, decided, coverage=coverage)
