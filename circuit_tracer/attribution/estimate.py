@@ -1,13 +1,13 @@
 """What a sweep will take, estimated before it starts: rows, edges, memory and time.
 
-Time is the number of multiplications over the machine's own rate, measured for a moment, or longer
-where much is coming. Which
+Time is the number of multiplications over the machine's own rate, measured for a moment. Which
 rows are coming is guessed from the targets' own rows: the features that these name first, at their
 positions and layers.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
 EFFICIENCY = 0.75
 """Share of the rate of large matrix products that a sweep reaches."""
-MOMENT, LONGEST_TRIAL = 0.02, 1.0
-"""Seconds for which that rate is measured."""
+MOMENT, LONGER = 0.02, 0.2
+"""Seconds for which that rate is measured, and where much is coming."""
 
 
 @dataclass(frozen=True)
@@ -161,25 +161,24 @@ def _buffers(model: LocalReplacementModel, rows: int) -> int:
 
 
 def _seconds(model: LocalReplacementModel, flops: float) -> float:
-    """How long so many multiplications and additions take on this machine as busy as it is now.
-
-    A busy machine gives a moment all of a processor or none of it: what is long is judged by a
-    longer trial, of a hundredth of it.
-    """
+    """How long so many multiplications and additions take where nothing else runs."""
     seconds = flops / (EFFICIENCY * _rate(model, MOMENT))
-    trial = min(seconds / 100, LONGEST_TRIAL)
-    return seconds if trial < MOMENT else flops / (EFFICIENCY * _rate(model, trial))
+    is_long = seconds > 25 * LONGER
+    return flops / (EFFICIENCY * _rate(model, LONGER)) if is_long else seconds
 
 
 def _rate(model: LocalReplacementModel, seconds: float) -> float:
-    """Multiplications and additions a second of a product of the sweep's kind, tried so long."""
+    """Multiplications and additions a second of a product of the sweep's kind, tried so long.
+
+    The fastest counts: a busy machine gives a moment all of a processor or none of it, so that a
+    mean says by how much others happened to be in the way, and nothing of the time to come.
+    """
     like = model.embeddings
     a, b = like.new_ones(512, 512), like.new_ones(512, 512)
-    _ = a @ b  # the first one lays out memory and picks a kernel
     synchronize(like.device)
-    start, count = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < seconds or count < 2:
+    begun, fastest, count = time.perf_counter(), math.inf, 0
+    while (start := time.perf_counter()) - begun < seconds or count < 3:
         _ = a @ b
         synchronize(like.device)
-        count += 1
-    return 2 * 512**3 * count / elapsed
+        fastest, count = min(fastest, time.perf_counter() - start), count + 1
+    return 2 * 512**3 / fastest
