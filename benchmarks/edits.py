@@ -22,9 +22,10 @@ import torch
 from benchmarks import pages
 from benchmarks.pages import ROOT
 from benchmarks.prompts import prompts
+from circuit_tracer.experiments.edits.report.families import family_blocks
 from circuit_tracer.experiments.edits.results import EditsReport, FamiliesReport, Outcome, Word
 from circuit_tracer.experiments.edits.run import ORIGINAL, Asked
-from circuit_tracer.experiments.kit.tables import markdown_table, written
+from circuit_tracer.experiments.kit.tables import markdown_table
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -180,20 +181,7 @@ def families(opened: Opened, name: str) -> str:
     """The table of a spec."""
     report = find(opened, name, spec_of(name), Asked(graphs=0)).report
     assert isinstance(report, FamiliesReport)
-    rows = [
-        (
-            one.name,
-            f"{one.example[0]} => {one.example[1]}",
-            str(one.n),
-            *(written(value, "[+]") for value in (one.before, one.after)),
-            written(one.flips, "[%]"),
-            f"{one.p:.4f}",
-            {"yes": "yes", "no": "no"}.get(finding.holds, "open"),
-        )
-        for one, finding in zip(report.families, report.findings, strict=True)
-    ]
-    heads = ("family", "example", "items", "contrast", "edited", "flips", "p", "decides")
-    return f"**{report.name}**: {report.question}\n\n{markdown_table(heads, rows)}\n"
+    return "\n\n".join([f"**{report.name}**: {report.question}", *family_blocks(report)]) + "\n"
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, progress_line, say
 from circuit_tracer.errors import UsageError
-from circuit_tracer.workbench import formats, index_pages, report_folder, serving, viewing
+from circuit_tracer.workbench import formats, index_pages, report_pages, serving, viewing
 
 if TYPE_CHECKING:
     from circuit_tracer.workbench.index_pages import Pages
@@ -29,7 +29,7 @@ def view(
         typer.Argument(
             metavar="GRAPH",
             help="A traced folder, a graph JSON file, a run of `batch`, a folder of traces, or the "
-            "report of `dissociate` or `diff`.",
+            "report of `dissociate`, `diff`, `steps` or `edits`.",
         ),
     ],
     other: Annotated[
@@ -68,12 +68,13 @@ def view(
 
     The page holds all it needs: it opens anywhere, also from a mail, and asks for nothing.
     """
-    if other is None and report_folder.is_report(graph):
+    found = None if other is not None else report_pages.report_in(graph)
+    if found is not None:
         idle = {"--cards": cards, "--pins": pins, "--labels": labels, "--port": port or None}
         for flag, value in idle.items():
             if value is not None:
                 raise UsageError(f"{flag} is for graphs, and {graph} is a report; leave it out")
-        page = report_folder.write_report_page(graph, out, overwrite=overwrite)
+        page = report_pages.write_report_page(found, out, overwrite=overwrite)
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return
     for one in (graph, *([] if other is None else [other])):

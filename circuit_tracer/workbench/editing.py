@@ -3,24 +3,25 @@ graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.making import Classes, classes_of
 from circuit_tracer.experiments.edits.report import terminal
+from circuit_tracer.experiments.edits.report.families import FIGURE, families_html, families_svg
 from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
 from circuit_tracer.experiments.edits.run import Asked, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.reading import read_toml
+from circuit_tracer.reading import read_json, read_toml, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
@@ -29,9 +30,11 @@ from circuit_tracer.workbench.report_folder import remove
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of, with_hash
+from circuit_tracer.workbench.tables import Table
 from circuit_tracer.workbench.token_notes import note_forms
 
 OnProgress = Callable[[str, int, int], None]
+EDITS_PAGE, EDITS_TABLE = "edits.html", "edits.parquet"
 GRAPHS = {"prompt": 2, "spec": 1}
 """Edits of a prompt that are traced, and items of each family of a spec, where nothing is said."""
 
@@ -45,20 +48,57 @@ class Found(NamedTuple):
     def write(self, out: Path) -> tuple[Path, list[str]]:
         """Report, figure, page and graphs, into a folder of its own in `out`, in place of those of
         an earlier run; returns it and their names."""
-        report, texts = self.report, {EDITS_FILE: to_json(self.report, indent=2) + "\n"}
+        report = self.report
         if isinstance(report, FamiliesReport):
-            folder = out / report.name
+            folder, drawn = out / report.name, families_svg(report)
         else:
             whole = "\n".join([report.prompt, report.answer, report.against])
             folder = out / with_hash(f"edits-{slug_of(report.prompt)}", whole)
-            texts |= {"edits.svg": edits_svg(report), "edits.html": edits_html(report)}
+            drawn = edits_svg(report)
+        texts = {
+            EDITS_FILE: to_json(report, indent=2) + "\n",
+            FIGURE: drawn,
+            EDITS_PAGE: edits_page(report),
+        }
         # Edits are numbered by what was asked for: an earlier run's E1 may be another prompt's.
         earlier = [one.parent.name for one in folder.glob(f"*/{TRACE_FILE}")]
         remove(folder, earlier)
         write_texts({folder / name: text for name, text in texts.items()})
+        edits_table(report).save(folder / EDITS_TABLE)
         for name, pruned in self.graphs.items():
             write_trace(pruned, folder / name, ("json",), slug=name, max_nodes=60, overwrite=True)
-        return folder, [*texts, *(f"{name}/" for name in self.graphs)]
+        return folder, [*texts, EDITS_TABLE, *(f"{name}/" for name in self.graphs)]
+
+
+def read_edits(folder: Path) -> EditsReport | FamiliesReport:
+    """What `edits` wrote into a folder. Raises OutputError for anything else."""
+    path, advice = folder / EDITS_FILE, "give a folder that circuit-tracer edits wrote"
+    record = read_json(path, OutputError, advice)
+    with readable(path, OutputError, advice):
+        if "families" in record:
+            return from_plain(FamiliesReport, record)
+        return from_plain(EditsReport, record)
+
+
+def edits_page(report: EditsReport | FamiliesReport) -> str:
+    """The page of a report, of either kind."""
+    return families_html(report) if isinstance(report, FamiliesReport) else edits_html(report)
+
+
+def edits_table(report: EditsReport | FamiliesReport) -> Table:
+    """A row an edit, or a family; of an interval its value, low and high end."""
+    things = report.families if isinstance(report, FamiliesReport) else report.edits
+    return Table(
+        [{k: v for field in plain(one).items() for k, v in _flat(*field)} for one in things]
+    )
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a field of a row has as columns: of lists none."""
+    if isinstance(value, Mapping):
+        yield from ((name, value["value"]), *((f"{name}_{k}", value[k]) for k in ("low", "high")))
+    elif not isinstance(value, list | tuple):
+        yield name, value
 
 
 def spec_of(given: str) -> Spec | None:

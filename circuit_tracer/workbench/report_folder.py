@@ -17,11 +17,9 @@ from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
-from circuit_tracer.render.report_page import report_page
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.progress import Report as OnProgress
 from circuit_tracer.workbench.progress import silent
-from circuit_tracer.workbench.viewing import is_page, write_text_page
 
 logger = logging.getLogger(__name__)
 
@@ -110,21 +108,6 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         problem = "you may not write there" if there.is_dir() else "it is a file"
         raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
-
-
-def is_report(path: Path) -> bool:
-    """Whether a folder holds an experiment's report."""
-    return (path / REPORT_PAGE).is_file() and (path / STAGES).is_dir()
-
-
-def write_report_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
-    """Write a report as one HTML page with its figures, by default report.html in its folder, in
-    place of an earlier one; returns its file."""
-    drawn = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
-    text = (folder / REPORT_PAGE).read_text(encoding="utf-8")
-    final = out or folder / REPORT_HTML
-    again = overwrite or (out is None and is_page(final))
-    return write_text_page(report_page(folder.name, text, drawn), final, overwrite=again)
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:

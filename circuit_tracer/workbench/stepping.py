@@ -34,6 +34,8 @@ from circuit_tracer.workbench.tracing import LONG, FolderSettings, trace_into
 
 logger = logging.getLogger(__name__)
 
+STEPS_PAGE = "steps.html"
+
 
 def notes_written(
     opened: Opened, prompt: str, tokens: int, until: str | None = None, *, chat: bool = False
@@ -228,7 +230,7 @@ def write_steps(report: StepsReport, out: Path) -> tuple[Path, list[str]]:
     texts = {
         STEPS_FILE: to_json(report, indent=2) + "\n",
         "steps.svg": steps_svg(report),
-        "steps.html": steps_html(report),
+        STEPS_PAGE: steps_html(report),
     }
     write_texts({folder / name: text for name, text in texts.items()})
     return folder, list(texts)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from circuit_tracer.graphs.bootstrap import Interval
+from circuit_tracer.render.numbers import with_interval
 from tests.cli.conftest import Run
 
+FILES = {"edits.html", "edits.json", "edits.parquet", "edits.svg"}
 PROMPT = "joker : is a tomato red ?"
 HERE = ("--device", "cpu", "-o", "o")
 SPEC = """
@@ -39,7 +43,7 @@ def test_a_coloured_prompt_is_printed_and_files_and_graphs_are_written(
     assert "decided by" in found.out
     assert max(map(len, found.out.splitlines()[:-1])) <= 100
     (folder,) = (tmp_path / "o").iterdir()
-    names = {"edits.html", "edits.json", "edits.svg", "original", "E1"}
+    names = {*FILES, "original", "E1"}
     assert {file.name for file in folder.iterdir()} == names
     again = run("edits", PROMPT, "--edit", "joker=>teacher", "--graphs", "1", "--json", *HERE)
     first, second = json.loads((folder / "edits.json").read_text()), json.loads(again.out)
@@ -59,7 +63,19 @@ def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -
     found = run("edits", "mine.toml", "--graphs", "0", *HERE)
     assert found.code == 0, found.err
     assert "decides" in found.out
-    assert (tmp_path / "o" / "mine" / "edits.json").is_file()
+    folder = tmp_path / "o" / "mine"
+    assert {file.name for file in folder.iterdir()} == FILES
+    (row,) = pq.read_table(folder / "edits.parquet").to_pylist()
+    (family,) = json.loads((folder / "edits.json").read_text())["families"]
+    change = [row[f"change{end}"] for end in ("", "_low", "_high")]
+    assert change == [family["change"][end] for end in ("value", "low", "high")]
+    assert change[1] < change[0] < change[2] < 0
+    figure = (folder / "edits.svg").read_text()
+    assert f"{with_interval(Interval(*change), sign=True)}" in figure
+    page = (folder / "edits.html").read_text()
+    assert "data:image/svg+xml" in page
+    assert run("view", str(folder), "--no-browser").out.strip() == str(folder / "edits.html")
+    assert (folder / "edits.html").read_text() == page
     Path("words.toml").write_text('speakers = ["teacher", "joker"]')
     asked = ("--vocabulary", "words.toml", "--graphs", "0", "--json")
     record = json.loads(run("edits", PROMPT, *asked, *HERE).out)

@@ -31,7 +31,16 @@ def test_a_strip_is_printed_and_three_files_are_written(run: Run, tmp_path: Path
         del record["seconds"], record["swaps"]
     assert first == second
     assert [one["name"] for one in first["steps"]] == ["S1", "S2", "S3"]
-    assert str(tmp_path) not in (folder / "steps.html").read_text()
+    page = (folder / "steps.html").read_text()
+    assert str(tmp_path) not in page
+    (folder / "steps.html").unlink()
+    for place in (folder, folder / "steps.json"):
+        assert run("view", str(place), "--no-browser").out.strip() == str(folder / "steps.html")
+        assert (folder / "steps.html").read_text() == page
+    (folder / "steps.json").write_text("{}")
+    found = run("view", str(folder), "--no-browser")
+    assert (found.code, "Traceback" in found.err) == (1, False)
+    assert "give a folder that circuit-tracer steps wrote" in found.err
 
 
 def test_the_model_writes_the_notes_itself(run: Run) -> None:
