@@ -77,6 +77,14 @@ def train(
     ] = None,
     batch_size: Annotated[int, option("--train-batch", help="Tokens a step.")] = 1024,
     learning_rate: Annotated[float, option("--learning-rate", help="Adam's rate.")] = 3e-3,
+    precision: Annotated[
+        str,
+        option(
+            "--precision",
+            help="float32 (as in earlier versions, to the bit), fused (float32, fused attention), "
+            "bfloat16 (products in it) or auto: bfloat16 where the processor has it, else fused.",
+        ),
+    ] = "auto",
     checkpoint_steps: Annotated[
         int, option("--checkpoint-steps", help="Steps between checkpoints; 0 for none.")
     ] = 500,

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.errors import UsageError, reason
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def parse_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
@@ -48,6 +53,33 @@ def check_float64(device: torch.device) -> None:
         raise UsageError(
             f"the device {device} has no float64; leave out `dtype` float64, or add `device` cpu"
         )
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has products in bfloat16, which are several times as fast as in float32
+    then. Asked of the device, not measured: it must not depend on what else it does."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Sequence[Item], device: torch.device
+) -> list[Result]:
+    """`work` of every item, on the CPU in as many threads as torch has, with one of torch's each.
+
+    Every item is computed as on one thread, so results do not depend on how many there are. For
+    work whose products are too small to be shared out, and large enough that Python between them
+    does not count.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or len(items) == 1:
+        return [work(item) for item in items]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(threads)  # part of what the threads set was set for all
 
 
 def synchronize(device: torch.device) -> None:

@@ -30,6 +30,16 @@ def test_reads_old_code_pages_and_compressed_text(tmp_path):
     assert fetch_text.paragraphs(text) == [f"{PROSE}{PROSE}".strip()]
 
 
+def test_what_a_dictionary_says_of_words_becomes_sentences(tmp_path: Path) -> None:
+    page = tmp_path / "data.noun"
+    notice = "  1 This software and database is being provided to you | as is"
+    entry = (
+        '00402535 04 n 02 fill_up 0 topping(a) 0 004 @ 00376063 n 0000 | making full; "a fill"  '
+    )
+    page.write_text(f"{notice}\n{entry}\n", encoding="utf-8")
+    assert fetch_text.paragraphs(page) == ['fill up, topping: making full; "a fill".']
+
+
 def test_joins_neighbouring_paragraphs_to_documents_and_loses_none():
     parts = [f"{i} {PROSE * 4}".strip() for i in range(12)]
     found = fetch_text.documents(parts)

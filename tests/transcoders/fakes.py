@@ -81,6 +81,7 @@ def small_config(**overrides: Any) -> TrainingConfig:
         "rows_per_forward": 8,
         "buffer_tokens": 512,
         "checkpoint_steps": 0,
+        "precision": "float32",
         "epochs": 4,
     }
     if overrides.get("activation") != "jumprelu":

@@ -50,6 +50,7 @@ COMMON = TrainingConfig(
     rows_per_forward=64,
     max_tokens=2_400_000,
     evaluation_tokens=EVALUATION_TOKENS,
+    precision="float32",
     seed=1,
 )
 """What all bundled dictionaries are trained with."""

@@ -1,4 +1,4 @@
-"""Fetch English prose for a SmolLM2 dictionary: about 600,000 tokens out of five Debian packages.
+"""Fetch English prose for a SmolLM2 dictionary: about two million tokens out of Debian packages.
 
     apt-get download -> dpkg-deb -x -> pages -> paragraphs -> documents of about 300 words
     -> runs of neighbouring documents, every twentieth held out -> text.txt, held-out.txt
@@ -35,17 +35,20 @@ class Source(NamedTuple):
 
     package: str
     pages: str
-    """Glob of the English pages, below /usr/share/doc."""
+    """Glob of the English pages, below /usr/share."""
     words: int
     """Take about so many words at most, spread over the whole package."""
 
 
 SOURCES = (
-    Source("anarchism", "anarchism/html/sec*.html", 200_000),
-    Source("debian-handbook", "debian-handbook/html/en-US/*.html", 150_000),
-    Source("jargon-text", "jargon-text/jargon.txt.gz", 150_000),
-    Source("cfi-en", "cfi-en/html/ch*web.htm", 150_000),
-    Source("debian-history", "debian-history/docs/*.en.html", 50_000),
+    Source("anarchism", "doc/anarchism/html/sec*.html", 600_000),
+    Source("wordnet-base", "wordnet/data.*", 500_000),
+    Source("jargon-text", "doc/jargon-text/jargon.txt.gz", 210_000),
+    Source("debian-handbook", "doc/debian-handbook/html/en-US/*.html", 150_000),
+    Source("python3.11-doc", "doc/python3.11/html/*/*.html", 150_000),
+    Source("postgresql-doc-15", "doc/postgresql-doc-15/html/*.html", 100_000),
+    Source("cfi-en", "doc/cfi-en/html/ch*web.htm", 150_000),
+    Source("debian-history", "doc/debian-history/docs/*.en.html", 50_000),
 )
 
 
@@ -86,9 +89,23 @@ class Paragraphs(HTMLParser):
             self.blocks[-1] += data
 
 
+def glosses(page: Path) -> list[str]:
+    """What a file of WordNet says of its words, as sentences: "filling: the act of ..."."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    found = []
+    for entry, bar, gloss in (line.partition(" | ") for line in lines if line[:1].isdecimal()):
+        assert bar
+        _, _, _, count, *words = entry.split()
+        names = [word.partition("(")[0].replace("_", " ") for word in words[::2][: int(count, 16)]]
+        found.append(f"{', '.join(names)}: {gloss.strip()}.")
+    return found
+
+
 def paragraphs(page: Path) -> list[str]:
     """Running text of an HTML page or a compressed text file: what has a paragraph's length and
     ends like one. Pages that are not UTF-8 are in the Windows code page."""
+    if page.name.startswith("data."):
+        return glosses(page)
     compressed = page.suffix == ".gz"
     content = gzip.decompress(page.read_bytes()) if compressed else page.read_bytes()
     try:
@@ -125,7 +142,7 @@ def fetch(source: Source, work: Path) -> list[list[str]]:
     run("apt-get", "download", "--quiet", source.package, cwd=work)
     (package,) = work.glob(f"{source.package}_*.deb")
     run("dpkg-deb", "-x", str(package), source.package, cwd=work)
-    pages = sorted((work / source.package / "usr" / "share" / "doc").glob(source.pages))
+    pages = sorted((work / source.package / "usr" / "share").glob(source.pages))
     if not pages:
         raise FetchError(f"the package {source.package} has no pages {source.pages} any more")
     found = [text for page in pages for text in documents(paragraphs(page))]

@@ -26,6 +26,7 @@ _CHOICES = {
     "reads": get_args(ReadPoint),
     "writes": get_args(WritePoint),
     "jacobian_directions": ("iso", "dec", "act", "mix"),
+    "precision": ("auto", "fused", "bfloat16", "float32"),
 }
 _MAY_BE_NONE = ("sparsity", "jacobian_directions")
 _POSITIVE = (
@@ -116,6 +117,12 @@ class TrainingConfig:
     initial_threshold: float = 0.5
     """JumpReLU: where thresholds start, in the same units."""
 
+    precision: Literal["auto", "fused", "bfloat16", "float32"] = "auto"
+    """"float32" computes as the earliest version did, to the bit. "fused" is float32, too, with
+    fused attention and a faster TopK; "bfloat16" also multiplies in it, in the model's pass and in
+    the encoder. "auto" is "bfloat16" where the processor has such products and the model is in
+    float32, else "fused"."""
+
     checkpoint_steps: int = 500
     """Write a checkpoint every so many steps; 0 for none."""
     seed: int = 0
@@ -169,7 +176,7 @@ class TrainingConfig:
                 )
         if isinstance(listed := values.get("layers"), list):  # as JSON has it
             values = {**values, "layers": tuple(listed)}
-        return cls(**values)
+        return cls(**{"precision": "float32", **values})  # as it was before there was a choice
 
     def _check_ranges(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -113,7 +113,7 @@ def _encode(
     own: LayerWeights, x: Float[Tensor, "B d"], config: TrainingConfig, penalty: float
 ) -> _Encoded:
     if config.activation == "topk":
-        sparse = encode_topk(x, own.W_enc, own.b_enc, config.active)
+        sparse = encode_topk(x, own.W_enc, own.b_enc, config.active, config.precision)
         decoded = decode_sparse(sparse, own.W_dec)
         on = sparse.values > 0
         fired = torch.zeros(own.b_enc.shape[0], dtype=torch.bool, device=x.device)

@@ -19,6 +19,7 @@ import torch
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
+from circuit_tracer.models.devices import multiplies_bfloat16
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
@@ -153,7 +154,9 @@ class _Run:
         self.start = start
         self.text = text
         self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
-        self.config = config = replace(config, row_length=self.row_length)
+        self.config = config = replace(
+            config, row_length=self.row_length, precision=_chosen_precision(model, config)
+        )
         self.out = out
         self.held_out = held_out
         self.on_progress = on_progress or (lambda _: None)
@@ -210,7 +213,9 @@ class _Run:
             if config.needs_changes:  # by the features that were there when the buffer was filled
                 buffer.change(self.trainer.upstream if skip else self.trainer.features_now())
             for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
-                meter.add(self.trainer.step(batch.activity, self.total, batch.changes))
+                meter.add(
+                    self.trainer.step(batch.activity, self.total, batch.changes, batch.places)
+                )
                 if self.trainer.tokens >= self.total:
                     break
                 every = config.checkpoint_steps
@@ -277,6 +282,16 @@ class _Run:
             seconds=self.seconds,
             dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),
         )
+
+
+def _chosen_precision(
+    model: Model, config: TrainingConfig
+) -> Literal["fused", "bfloat16", "float32"]:
+    """What "auto" is here."""
+    if config.precision != "auto":
+        return config.precision
+    wide = model.torch_dtype == torch.float32
+    return "bfloat16" if wide and multiplies_bfloat16(model.device) else "fused"
 
 
 def mlp_maps(model: Model, config: TrainingConfig) -> tuple[MlpMap, ...]:

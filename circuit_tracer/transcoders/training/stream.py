@@ -10,15 +10,16 @@ Shapes: L layers that are trained, N tokens in the buffer, B tokens a batch, d m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.capture import MlpActivity, quick_pass
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.training.config import TrainingConfig
@@ -31,10 +32,18 @@ BATCHES_A_CHANGE = 32
 that were when it was filled."""
 
 
+SAME = 1e-2
+"""Fused attention may differ from the model's own by so much of the outputs' norm: rounding of a
+model in bfloat16 does, and what is left out differs by more."""
+
+
 class Batch(NamedTuple):
     """What a step learns from."""
 
     activity: MlpActivity
+    """Of the whole buffer: a step takes out each layer's part where it works on it."""
+    places: Int[Tensor, "B"]
+    """The batch's tokens in it."""
     changes: Float[Tensor, "L B d"] | None
     """Of what is read, when features of earlier layers change; only where it was asked for."""
 
@@ -82,9 +91,7 @@ class ActivityBuffer:
             rows = self.reader.next_rows(at_once)
             if rows is None:
                 break
-            activity = self.model.mlp_activity(
-                rows.token_ids, self.config.reads, self.config.writes, self.config.layers
-            )
+            activity = self._activity(rows.token_ids)
             some = activity.at(rows.real())
             end = self.filled + some.inputs.shape[1]
             self.activity.inputs[:, self.filled : end] = some.inputs
@@ -99,6 +106,35 @@ class ActivityBuffer:
                 f"the model's {outputs} hold NaN or infinity on this text; open it in float32"
             )
         return self.filled
+
+    def _activity(self, token_ids: Int[Tensor, "B T"]) -> MlpActivity:
+        """What is read and written at rows of tokens, the quickest way that is allowed."""
+        if not self.is_quick:
+            return self._plain_activity(token_ids)
+        products = torch.bfloat16 if self.config.precision == "bfloat16" else None
+        with quick_pass(self.model.module, products, self.model.device):
+            return self._plain_activity(token_ids)
+
+    def _plain_activity(self, token_ids: Int[Tensor, "B T"]) -> MlpActivity:
+        config = self.config
+        return self.model.mlp_activity(token_ids, config.reads, config.writes, config.layers)
+
+    @cached_property
+    def is_quick(self) -> bool:
+        """Whether passes may use fused attention: asked for, and it gives what the model's own does
+        (some kinds cap or extend their scores, which it leaves out)."""
+        if self.config.precision == "float32":
+            return False
+        generator = torch.Generator(device="cpu").manual_seed(0)
+        size, words = (1, self.reader.row_length), self.model.wiring.n_vocabulary
+        ids = torch.randint(words, size, generator=generator, device="cpu")
+        own = self._plain_activity(ids).outputs
+        try:
+            with quick_pass(self.model.module, None, self.model.device):
+                fused = self._plain_activity(ids).outputs
+        except (ValueError, ImportError):
+            return False
+        return bool((fused - own).norm() <= SAME * own.norm())
 
     def change(self, features: Sequence[LayerTranscoder]) -> None:
         """Run the rows again with features changed, and keep the changes of what is read."""
@@ -128,8 +164,7 @@ class ActivityBuffer:
             self.config.seed * 1_000_003 + self.window
         )
         order = torch.randperm(self.filled, generator=generator, device="cpu")
-        for places in order.tensor_split(count)[skip:]:
-            changes = self.changes
-            some = None if changes is None else changes[:, places.to(changes.device)]
-            yield Batch(self.activity.at(places), some)
+        for places in order.to(self.activity.inputs.device).tensor_split(count)[skip:]:
+            some = None if self.changes is None else self.changes[:, places]
+            yield Batch(self.activity, places, some)
         self.window += 1

@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.models.devices import side_by_side
 from circuit_tracer.models.mlp_map import MlpMap
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.jacobian import DirectionSource, jacobian_loss
-from circuit_tracer.transcoders.training.losses import Active, batch_loss
+from circuit_tracer.transcoders.training.losses import Active, Outcome, batch_loss
 from circuit_tracer.transcoders.training.schedule import (
     SparsityController,
     learning_rate_factor,
@@ -104,45 +105,64 @@ class Trainer:
 
     def step(
         self,
-        batch: MlpActivity,
+        activity: MlpActivity,
         total_tokens: int,
         changes: Float[Tensor, "L B d"] | None = None,
+        places: Int[Tensor, "B"] | None = None,
     ) -> StepFigures:
-        """Learn from one batch; `total_tokens` is the length of the whole run. `changes` in what
-        is read go with the Jacobian term."""
+        """Learn from one batch, all tokens of `activity` or those at `places`; `total_tokens` is
+        the length of the whole run. `changes` in what is read go with the Jacobian term."""
         config, done = self.config, self.tokens / max(total_tokens, 1)
         factor = learning_rate_factor(done, warm_up=config.warm_up, decay_from=config.decay_from)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * factor * group["factor"]
         dead = [silent >= config.dead_steps for silent in self.silent]
-        outcome = batch_loss(
-            self.weights,
-            self.units.normalise(batch),
-            config,
-            dead=dead,
-            penalties=self.controller.weights(done),
-        )
-        whole = outcome.loss
-        if config.jacobian:
-            whole = whole + config.jacobian * self._jacobian(batch, outcome.active, changes)
-        loss = float(whole.detach())
-        self._check(loss, outcome.fvu)
+        penalties = self.controller.weights(done)
         self.optimiser.zero_grad(set_to_none=True)
-        whole.backward()
+
+        def learn(part: slice) -> Outcome:
+            here = MlpActivity(activity.inputs[part], activity.outputs[part])
+            here = here if places is None else here.at(places)
+            outcome = batch_loss(
+                self.weights[part],
+                self.units.of(part).normalise(here),
+                config,
+                dead=dead[part],
+                penalties=penalties[part],
+            )
+            whole = outcome.loss
+            if config.jacobian:
+                whole = whole + config.jacobian * self._jacobian(here, outcome.active, changes)
+            whole.backward()
+            return outcome._replace(loss=whole.detach())
+
+        outcomes = side_by_side(learn, self._parts(), activity.inputs.device)
+        loss = float(sum(one.loss for one in outcomes))
+        fvu, l0 = (torch.cat([getattr(one, name) for one in outcomes]) for name in ("fvu", "l0"))
+        self._check(loss, fvu)
         self.optimiser.step()
-        for silent, fired in zip(self.silent, outcome.fired, strict=True):
+        fired = [layer for one in outcomes for layer in one.fired]
+        for silent, seen in zip(self.silent, fired, strict=True):
             silent += 1
-            silent[fired] = 0
-        self.controller.update(outcome.l0.tolist(), done)
+            silent[seen] = 0
+        self.controller.update(l0.tolist(), done)
         self.steps += 1
-        self.tokens += batch.inputs.shape[1]
+        self.tokens += activity.inputs.shape[1] if places is None else len(places)
         return StepFigures(
             loss=loss,
-            fvu=tuple(outcome.fvu.tolist()),
-            l0=tuple(outcome.l0.tolist()),
+            fvu=tuple(fvu.tolist()),
+            l0=tuple(l0.tolist()),
             dead=tuple(int(layer.sum()) for layer in dead),
             learning_rate=config.learning_rate * factor,
         )
+
+    def _parts(self) -> list[slice]:
+        """Layers that learn together: each alone, unless features write to other layers or what
+        they learn from does."""
+        count = len(self.weights)
+        if self.config.kind == "clt" or self.config.jacobian:
+            return [slice(count)]
+        return [slice(layer, layer + 1) for layer in range(count)]
 
     def _jacobian(
         self, batch: MlpActivity, active: list[Active], changes: Tensor | None

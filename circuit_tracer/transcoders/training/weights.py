@@ -44,6 +44,10 @@ class Units:
 
         return cls(*moments(activity.inputs), *moments(activity.outputs))
 
+    def of(self, layers: slice) -> Units:
+        """Those of some layers."""
+        return Units(**{name: value[layers] for name, value in vars(self).items()})
+
     def normalise(self, batch: MlpActivity) -> MlpActivity:
         """A batch in training units."""
         return MlpActivity(
