@@ -45,6 +45,12 @@ def shipped_edits() -> list[str]:
     return [name for name in shipped_prompts(".toml") if name.startswith("edits-")]
 
 
+def shipped_words() -> dict[str, Path]:
+    """Files of word classes that ship, by name."""
+    files = shipped_prompts(".txt").items()
+    return {name: path for name, path in files if name.startswith("words-")}
+
+
 def bundled_dictionaries(model: str) -> list[str]:
     """Names of the dictionaries that ship with a bundled model."""
     return sorted(p.parent.name for p in (bundled_folder() / model).glob(f"*/{DICTIONARY_FILE}"))

@@ -43,8 +43,13 @@ def edits(
         own("--against", help="Its rival; by default what edited prompts say, or the runner-up."),
     ] = None,
     vocabulary: Annotated[
-        Path | None,
-        own("--vocabulary", help="Word classes in TOML (speakers = [...]) to replace words by."),
+        str | None,
+        own(
+            "--vocabulary",
+            autocompletion=completion.offered(bundled.shipped_words),
+            help="Word classes to replace words by: one a line, TOML (speakers = [...]), or "
+            "words-sprout, which ships.",
+        ),
     ] = None,
     replacements: Annotated[
         int, own("--replacements", min=0, help="Words tried in each word's place.")

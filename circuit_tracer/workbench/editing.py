@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits, shipped_words
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.edits.families import explain_families
-from circuit_tracer.experiments.edits.making import Classes, classes_of
+from circuit_tracer.experiments.edits.making import Classes, classes_in, classes_of
 from circuit_tracer.experiments.edits.report import terminal
 from circuit_tracer.experiments.edits.report.families import FIGURE, families_html, families_svg
 from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
@@ -21,7 +21,7 @@ from circuit_tracer.experiments.edits.spec import Spec, read_spec
 from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
-from circuit_tracer.reading import read_json, read_toml, readable
+from circuit_tracer.reading import read_bytes, read_json, read_toml, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
@@ -111,9 +111,23 @@ def spec_of(given: str) -> Spec | None:
     return None
 
 
-def read_classes(path: Path) -> Classes:
-    """The word classes of a vocabulary file; raises UsageError for anything else."""
-    return classes_of(read_toml(path, UsageError, "give word classes in TOML"), path.name)
+def read_classes(given: str | Path) -> Classes:
+    """The word classes of a vocabulary file, TOML or one class a line, or of one that ships.
+
+    Raises UsageError for anything else, and for a file without a class.
+    """
+    ships, path = shipped_words(), Path(given)
+    path = ships.get(str(given), path) if not path.is_file() else path
+    advice = f"give word classes in TOML or one a line, or {' or '.join(ships)}, which ships"
+    if path.suffix == ".toml":
+        classes = classes_of(read_toml(path, UsageError, advice), path.name)
+    else:
+        content = read_bytes(path, UsageError, advice)
+        with readable(path, UsageError, advice):
+            classes = classes_in(content.decode("utf-8-sig"))
+    if not any(len(one) > 1 for one in classes):
+        raise UsageError(f"{path} has no class of two words or more; {advice}")
+    return classes
 
 
 def find(
@@ -157,9 +171,9 @@ def edits(
 ) -> Report[EditsReport | FamiliesReport]:
     """Which words of a prompt decide its answer, and along which routes?
 
-    Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file; by default
-    tokens of its kind), clauses are left out, `chat` puts the prompt into the model's chat
-    template, `edit` ("joker=>teacher") and `add` make others.
+    Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file, one with a
+    class a line, or "words-sprout"; by default tokens of its kind), clauses are left out, `chat`
+    puts the prompt into the model's chat template, `edit` ("joker=>teacher") and `add` make others.
     `.words` have each one's pull on the contrast of `answer` and `against`, `.verdict` what the
     rules say, `.routes` what the `graphs` edits that matter most change of the graph. A spec (a
     TOML file or a name that ships: "edits-speaker") asks about families of prompts. Files are
@@ -176,7 +190,7 @@ def edits(
         against=against,
         given=(edit,) if isinstance(edit, str) else tuple(edit),
         added=(add,) if isinstance(add, str) else tuple(add),
-        classes=() if vocabulary is None else read_classes(Path(vocabulary)),
+        classes=() if vocabulary is None else read_classes(vocabulary),
         replacements=replacements,
         split=split,
         graphs=graphs,

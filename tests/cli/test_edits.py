@@ -11,6 +11,7 @@ import pytest
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import with_interval
 from tests.cli.conftest import Run
+from transcoders.growing.language.things import COLOURS
 
 FILES = {"edits.html", "edits.json", "edits.parquet", "edits.svg"}
 PROMPT = "joker : is a tomato red ?"
@@ -77,9 +78,14 @@ def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -
     assert run("view", str(folder), "--no-browser").out.strip() == str(folder / "edits.html")
     assert (folder / "edits.html").read_text() == page
     Path("words.toml").write_text('speakers = ["teacher", "joker"]')
-    asked = ("--vocabulary", "words.toml", "--graphs", "0", "--json")
-    record = json.loads(run("edits", PROMPT, *asked, *HERE).out)
-    assert [one["new"] for one in record["edits"] if one["old"] == "joker"] == ["", "teacher"]
+    Path("words.txt").write_text("\ufeff# who\nteacher, joker  # and nobody else\n\n")
+    for words in ("words.toml", "words.txt", "words-sprout"):
+        asked = ("--vocabulary", words, "--graphs", "0", "--json")
+        record = json.loads(run("edits", PROMPT, *asked, *HERE).out)
+        assert [one["new"] for one in record["edits"] if one["old"] == "joker"] == ["", "teacher"]
+    colours = {one["new"] for one in record["edits"] if one["old"] == "red"} - {""}
+    assert len(colours) == 3
+    assert colours < set(COLOURS)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +100,13 @@ def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -
         (("--split", "("), "no regular expression"),
         (("--vocabulary", "none.toml"), "none.toml"),
         (("--vocabulary", "bad.toml"), "must be a list of words"),
+        (("--vocabulary", "empty.txt"), "has no class of two words"),
+        (("--vocabulary", "words"), "words is missing; give word classes"),
     ],
 )
 def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     Path("bad.toml").write_text("speakers = 3")
+    Path("empty.txt").write_text("# nothing\n")
     found = run("edits", PROMPT, *options, *HERE)
     assert (found.code, "Traceback" in found.err) == (2, False)
     assert said in found.err

@@ -199,6 +199,13 @@ def tokenised(
     return [replace(one, name=f"E{n}") for n, one in enumerate(kept, start=1)], ids
 
 
+def classes_in(text: str) -> list[list[str]]:
+    """The classes of a vocabulary file that has one a line, words apart by blanks or commas; what
+    follows a # is no word."""
+    lines = (line.partition("#")[0].replace(",", " ").split() for line in text.splitlines())
+    return [one for one in lines if one]
+
+
 def classes_of(record: Mapping[str, object], where: str) -> list[list[str]]:
     """The classes of a vocabulary file, given as its tables: lists of words that may stand for each
     other, each under a name. Raises UsageError for anything else."""
