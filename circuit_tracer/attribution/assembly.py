@@ -167,12 +167,11 @@ class Assembler:
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats, Floats]:
         """Columns that are nodes by now, the known rows among them, the influence on each node,
         and what each known row hands on for each unit of weight."""
-        nodes = self._nodes(everything=False)
+        nodes = self._nodes(everything=self._lists_features)
         table = self._lookup(nodes)
-        parts = [
-            Edges(table[part.source], table[part.target], part.weight)
-            for part in self.store.unsorted()
-        ]
+        parts = list(self.store.unsorted())
+        if not self._lists_features:
+            parts = [Edges(table[p.source], table[p.target], p.weight) for p in parts]
         row = table[self.table["column"]]
         totals, weight = np.zeros(len(nodes)), np.zeros(len(nodes))
         totals[row] = self.table["gross"]
@@ -185,6 +184,11 @@ class Assembler:
             influence[row] + weight[row], sums, out=np.zeros(len(row)), where=sums > 0
         )
         return nodes, row, influence, passed_on
+
+    @property
+    def _lists_features(self) -> bool:
+        """Whether features are listed one by one: few enough to make all columns nodes."""
+        return isinstance(self.model.features, ActiveFeatures)
 
     def _nodes(self, *, everything: bool) -> NDArray[np.int64]:
         """Columns that are nodes, ascending: all, or those that an edge or a row makes one."""
@@ -221,7 +225,7 @@ class Assembler:
         labels: Callable[[NDArray[np.int8], NDArray[np.int32], Any], tuple[str, ...]],
     ) -> UnorderedGraph:
         """All rows as a graph; `labels` gives texts for kinds, layers and the feature column."""
-        everything = isinstance(self.model.features, ActiveFeatures)
+        everything = self._lists_features
         columns = self._nodes(everything=everything)
         lookup = self._lookup(columns)
         nodes = self._node_table(columns, lookup, labels, info.n_layers)
