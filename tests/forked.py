@@ -10,9 +10,11 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import torch
 
@@ -20,15 +22,19 @@ from circuit_tracer.__main__ import main
 
 
 class Forked:
-    """A command at work."""
+    """A command at work, or another function that finds what it is asked in `sys.argv`."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path) -> None:
-        """Begin it in that folder, with two files beside the folder for what it prints."""
-        self._printed = tuple(
-            cwd.with_name(f"{cwd.name}.{os.getpid()}.{name}") for name in ("out", "err")
-        )
-        context = get_context("fork")
-        self._process = context.Process(target=_run, args=(arguments, cwd, self._printed))
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        work: Callable[[], None] = main,
+        **environment: str,
+    ) -> None:
+        """Begin it in that folder."""
+        self._printed = tuple(TemporaryFile() for _ in range(2))  # noqa: SIM115 - read at the end
+        given = (arguments, cwd, work, environment, self._printed)
+        self._process = get_context("fork").Process(target=_run, args=given)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -44,21 +50,31 @@ class Forked:
         """Wait for it: exit code, stdout, stderr."""
         self._process.join(timeout=600)
         assert self._process.exitcode is not None
-        out, err = (path.read_text("utf-8") for path in self._printed)
-        return self._process.exitcode, out, err
+        texts = []
+        for file in self._printed:
+            file.seek(0)
+            texts.append(file.read().decode("utf-8"))
+            file.close()
+        return self._process.exitcode, texts[0], texts[1]
 
 
-def _run(arguments: Sequence[str], cwd: Path, printed: tuple[Path, Path]) -> None:
+def _run(
+    arguments: Sequence[str],
+    cwd: Path,
+    work: Callable[[], None],
+    environment: dict[str, str],
+    printed: tuple[IO[bytes], IO[bytes]],
+) -> None:
     """In the fork: what a new interpreter would begin with, as far as tests have changed it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **environment})
     torch.set_num_threads(1)
     os.chdir(cwd)
-    for descriptor, path in enumerate(printed, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    for descriptor, file in enumerate(printed, start=1):
+        os.dup2(file.fileno(), descriptor)
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.FileIO(n, "w", closefd=False), encoding="utf-8") for n in (1, 2)
     )
     sys.argv = ["circuit-tracer", *arguments]
-    main()
+    work()

@@ -173,7 +173,8 @@ def trace_into(
         with _timed("trust", seconds, report, "testing the graph"):
             other = other_dictionary(opened, pruned) if output.trust else None
             quick = TrustSettings(quick=not output.trust)
-            trust = measure(opened, pruned, quick, other, report, LONG)
+            noted = LONG if output.trust else None
+            trust = measure(opened, pruned, quick, other, report, noted)
     with _timed("write", seconds, report, "writing"):
         files = write_trace(
             pruned,

@@ -34,15 +34,16 @@ def measure(
     settings: TrustSettings,
     other: Dictionary | None,
     report: Report = silent,
-    least_noted: float = 0.0,
+    least_noted: float | None = 0.0,
 ) -> Trust:
     """The trust report of a graph, compared with that of an `other` dictionary if there is one.
 
-    What it takes is noted beforehand where that is more than `least_noted` seconds.
+    What it takes is estimated and noted beforehand where that is more than `least_noted` seconds;
+    None for a brief report of a small graph, of which the estimate would be a third.
     """
 
     def estimated(expected: Estimate) -> None:
-        if expected.seconds >= least_noted:
+        if expected.seconds >= (least_noted or 0.0):
             logger.info(f"trust: {expected}")
 
     return measured(
@@ -52,7 +53,7 @@ def measure(
         settings,
         other=other,
         on_stage=lambda words: report(words, 0, 0),
-        on_estimate=estimated,
+        on_estimate=None if least_noted is None else estimated,
     )
 
 

@@ -30,8 +30,8 @@ def _nothing(layer: int, x: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(x)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def main() -> None:
+    """One number a folder."""
     for folder in sys.argv[1:]:
         spread = open_model(folder, dtype="float64", tensor_parallel=True)
         print(largest_difference(spread, open_model(folder, dtype="float64", device="cpu")))

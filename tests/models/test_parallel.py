@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from circuit_tracer.__main__ import main
 from circuit_tracer.errors import ModelError, UsageError
 from circuit_tracer.graphs import load_graph
 from circuit_tracer.models import open_model, parallel
@@ -20,6 +20,8 @@ from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.processes import Processes, is_first, processes
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from tests.cli.conftest import run_command
+from tests.forked import Forked
+from tests.models import spread
 from tests.tiny import random_dictionary, tiny_llama, tiny_model
 
 TRACE = ("trace", "the banana is yellow yes a lemon is", "--dtype", "float64", "--threads", "1")
@@ -36,38 +38,34 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Ended(NamedTuple):
+    """What a process left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
 def together(
-    count: int, *arguments: str, module: str = "circuit_tracer.cli.main"
-) -> list[subprocess.CompletedProcess[str]]:
-    """The command line, or another module, in several processes as torchrun starts them."""
+    count: int, *arguments: str, cwd: Path, work: Callable[[], None] = main
+) -> list[Ended]:
+    """The command line, or other work, in several processes as torchrun starts them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    shared |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    shared |= {"PYTHONPATH": str(Path(__file__).parents[2])}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        Forked(arguments, cwd, work, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
         for rank in range(count)
     ]
-    ended = []
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        ended.append(subprocess.CompletedProcess(arguments, process.returncode, out, err))
-    return ended
+    return [Ended(*process.finished()) for process in started]
 
 
 def test_two_processes_give_the_graph_of_one_and_only_the_first_speaks(files: Path) -> None:
     given = (*TRACE, "--model", "model", "--transcoders", "plt")
-    first, second = together(2, *given, "--slug", "two")
-    assert first.returncode == second.returncode == 0, (first.stderr, second.stderr)
-    assert "conservation" in first.stdout
-    assert second.stdout == second.stderr == ""
+    first, second = together(2, *given, "--slug", "two", cwd=files)
+    assert first.code == second.code == 0, (first.err, second.err)
+    assert "conservation" in first.out
+    assert second.out == second.err == ""
     assert run_command(*given, "--slug", "one", "--device", "cpu").code == 0
     one, two = (load_graph(files / "outputs" / slug) for slug in ("one", "two"))
     for column in ("kind", "layer", "position", "feature", "expanded"):
@@ -91,17 +89,17 @@ def test_every_way_of_cutting_gives_whole_activations_and_weights(tmp_path: Path
         model.module.save_pretrained(tmp_path / family)
         model.tokenizer.save_pretrained(tmp_path / family)
     folders = [str(tmp_path / family) for family in families]
-    for ended in together(2, *folders, module="tests.models.spread"):
-        assert ended.returncode == 0, ended.stderr
-        assert len(ended.stdout.split()) == len(families)
-        assert all(float(largest) < 1e-12 for largest in ended.stdout.split()), ended.stdout
+    for ended in together(2, *folders, cwd=tmp_path, work=spread.main):
+        assert ended.code == 0, ended.err
+        assert len(ended.out.split()) == len(families)
+        assert all(float(largest) < 1e-12 for largest in ended.out.split()), ended.out
 
 
-def test_a_wrong_call_is_reported_once() -> None:
-    first, second = together(2, "trace", "")
-    assert first.returncode == second.returncode == 2
-    assert "prompt is empty" in first.stderr
-    assert second.stderr == ""
+def test_a_wrong_call_is_reported_once(tmp_path: Path) -> None:
+    first, second = together(2, "trace", "", cwd=tmp_path)
+    assert first.code == second.code == 2
+    assert "prompt is empty" in first.err
+    assert second.err == ""
 
 
 def test_stdin_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
