@@ -1,4 +1,4 @@
-"""Every bundled prompt: tokens, errors and constant sum to what the model itself gives."""
+"""Bundled prompts of every file: tokens, errors and constant sum to what the model itself gives."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ FILES = sorted(path.name for path in shipped_folder("prompts").glob("*.jsonl"))
 def test_totals_sum_to_the_logits(dictionary: str) -> None:
     """The value of a logit target is its distance from the mean logit, taken from a plain pass."""
     pair = open_pair("sprout", dictionary, device="cpu")
-    every = 1 if dictionary == "plt" else 4
-    check(pair, [name for name in FILES if name != "cheat.jsonl"][::every])
+    every = 3 if dictionary == "plt" else 9
+    check(pair, [name for name in FILES if name != "cheat.jsonl"], every)
 
 
 def test_totals_of_transcripts_sum_to_the_logits() -> None:
     check(open_pair("sprout-cheat", device="cpu"), ["cheat.jsonl"])
 
 
-def check(pair: object, names: list[str]) -> None:
+def check(pair: object, names: list[str], every: int = 1) -> None:
     model, dictionary = pair.model, pair.dictionary  # type: ignore[attr-defined]
     count = 0
     for name in names:
-        for line in (shipped_folder("prompts") / name).read_text("utf-8").splitlines():
+        for line in (shipped_folder("prompts") / name).read_text("utf-8").splitlines()[::every]:
             entry = json.loads(line)
             text = f"{entry['prompt']} {entry.get('reasoning', '')}".strip()
             info = trace_totals(model, dictionary, text, TraceSettings(max_n_logits=2)).info

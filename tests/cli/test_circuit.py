@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,20 +15,29 @@ from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.neurons import open_neurons
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_llama
 
 PROMPT = "rome is the capital of"
 ASKED = ("circuit", PROMPT, "--device", "cpu", "-o", "o")
 
 
+@pytest.fixture(scope="module")
+def neurons(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a circuit of neurons, and what --json says of it."""
+    place = tmp_path_factory.mktemp("neurons")
+    asked = ("circuit", PROMPT, "--basis", "neurons", "--json", "--random", "3")
+    found = run_command(*asked, "--device", "cpu", "-o", str(place))
+    assert found.code == 0, found.err
+    (folder,) = place.iterdir()
+    return folder, json.loads(found.out)
+
+
 def test_a_circuit_of_neurons_is_checked_and_written_with_its_graph(
-    run: Run, tmp_path: Path
+    neurons: tuple[Path, dict[str, Any]],
 ) -> None:
     """Its nodes are tokens, targets and the circuit's own neurons; each prompt has controls."""
-    found = run(*ASKED, "--basis", "neurons", "--json", "--random", "3")
-    assert found.code == 0, found.err
-    record = json.loads(found.out)
+    folder, record = neurons
     (kept,) = record["prompts"]
     assert kept["share"] >= 0.8
     assert kept["right"]
@@ -35,7 +45,6 @@ def test_a_circuit_of_neurons_is_checked_and_written_with_its_graph(
     assert len(kept["random_share"]) == 3
     assert sum(kept["random_share"]) / 3 < kept["share"] / 2
     assert record["weights"] < record["all_weights"]
-    (folder,) = (tmp_path / "o").iterdir()
     stored = json.loads((folder / "circuit.json").read_text())
     graph = load_graph(folder / stored["prompts"][0]["graph"])
     inside = {(one["layer"], one["index"]) for one in record["components"]}
@@ -99,7 +108,8 @@ def test_weights_are_counted_by_hand() -> None:
 
 def test_a_traced_graph_is_asked_as_its_prompt_and_target(run: Run) -> None:
     """Tokens, answer and rival are the graph's, and so is the dictionary where features count."""
-    traced = run("trace", "is a lemon yellow ?", "--contrast", "yes,no", "--device", "cpu")
+    traced = run("trace", "is a lemon yellow ?", "--contrast", "yes,no", "--no-trust",
+                 "--device", "cpu")  # fmt: skip
     assert traced.code == 0, traced.err
     same = ("--random", "1", "--device", "cpu", "--json")
     for basis in ("features", "neurons"):
@@ -130,12 +140,12 @@ def test_neurons_are_not_taken_for_features(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
-def test_two_written_circuits_are_shown_side_by_side(run: Run, tmp_path: Path) -> None:
+def test_two_written_circuits_are_shown_side_by_side(
+    run: Run, tmp_path: Path, neurons: tuple[Path, dict[str, Any]]
+) -> None:
     """Read back from their folders; what belongs to a search has no effect there."""
-    short = ("--basis", "neurons", "--random", "1")
-    assert run(*ASKED, *short).code == 0
-    assert run(*ASKED, *short, "--kl", "0.15").code == 0
-    folders = [str(one) for one in sorted((tmp_path / "o").iterdir())]
+    assert run(*ASKED, "--basis", "neurons", "--random", "1", "--kl", "0.15").code == 0
+    folders = [str(neurons[0]), *map(str, (tmp_path / "o").iterdir())]
     shown, told = run("circuit", *folders), run("circuit", *folders, "--json")
     assert (shown.code, told.code) == (0, 0), shown.err + told.err
     stored = [json.loads((Path(one) / "circuit.json").read_text()) for one in folders]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.experiments.dissociation.small import small_spec
+from tests.experiments.dissociation.small import THINGS, small_spec
 
 FILES = (
     "report.md",
@@ -24,12 +24,12 @@ FILES = (
 
 
 def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> None:
-    spec = small_spec(tmp_path)
+    spec = small_spec(tmp_path, things=THINGS[::2])
     arguments = ("dissociate", str(spec), "--quick", "--out", "o", "--device", "cpu")
     first = run(*arguments)
     assert first.code == 0, first.err
     folder = tmp_path / "o" / "dissociate-small"
-    assert "8 items in 2 forms" in first.err
+    assert "4 items in 2 forms" in first.err
     assert "one place of recall" in first.out.splitlines()[0]
     for name in FILES:
         assert (folder / name).stat().st_size > 0, name
@@ -38,7 +38,7 @@ def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> Non
     assert "circuit-tracer dissociate small.toml --quick" in page
     assert str(tmp_path) not in page
     record = json.loads((folder / "dissociation.json").read_text())
-    assert record["behaviour"]["kept"] == 8
+    assert record["behaviour"]["kept"] == 4
     assert record["quick"] is True
 
     again = run(*arguments, "--json")

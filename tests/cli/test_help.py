@@ -20,10 +20,11 @@ from tests.cli.conftest import Outcome, Run
 ELSEWHERE = re.compile(
     r" -m [A-Za-z]+/| smollm2|/pythia|/transcoder-|page\.toml"
     r"| diff | dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$| monitor "
+    r"| circuit outputs/"
     r"| trace \".*banana"
 )
 """Examples that need the hub, another package or the reader's own file; that take many seconds; or
-that the README or test_monitor.py has, too, whose commands are run elsewhere."""
+that the README, test_monitor.py or test_circuit.py has, too, whose commands are run elsewhere."""
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "cpu",
             "--format",
             "svg",
+            "--no-trust",
         )
         assert done.code == 0, done.err
     return {slug: out / slug for slug in prompts}

@@ -53,7 +53,7 @@ def test_the_terminal_tells_tokens_targets_scores_and_routes(banana: Banana) -> 
 
 def test_total_alone_gives_the_graphs_totals_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     given = ("trace", "bananas are", "--json", "--device", "cpu")
-    traced, total = run(*given), run(*given, "--total")
+    traced, total = run(*given, "--no-trust"), run(*given, "--total")
     assert (traced.code, total.code) == (0, 0), traced.err + total.err
     shutil.rmtree(tmp_path / "outputs")
     whole, alone = json.loads(traced.out), json.loads(total.out)
@@ -91,7 +91,7 @@ def test_json_has_the_promised_keys(run: Run) -> None:
 def test_both_dictionaries_and_other_targets(run: Run) -> None:
     outcome = run(
         *("trace", "is a banana yellow ?", "--transcoders", "clt", "--contrast", "yes,no"),
-        *("--json", "--dtype", "float64", "--device", "cpu"),
+        *("--json", "--dtype", "float64", "--device", "cpu", "--no-trust"),
     )
     record = json.loads(outcome.out)
     assert record["targets"][0]["token"] == "yes - no"
@@ -99,7 +99,7 @@ def test_both_dictionaries_and_other_targets(run: Run) -> None:
     assert record["settings"]["dictionary"]["kind"] == "clt"
     outcome = run(
         *("trace", "a banana is", "--target", "red", "--target", "yellow", "--json"),
-        *("--position", "2", "--device", "cpu"),
+        *("--position", "2", "--device", "cpu", "--no-trust"),
     )
     targets = json.loads(outcome.out)["targets"]
     assert [target["token"].strip() for target in targets] == ["red", "yellow"]
@@ -110,7 +110,7 @@ def test_a_prompt_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO("a lemon is\n"))
-    outcome = run("trace", "-", "--json", "--device", "cpu")
+    outcome = run("trace", "-", "--json", "--device", "cpu", "--no-trust")
     assert json.loads(outcome.out)["prompt"] == "a lemon is"
 
 

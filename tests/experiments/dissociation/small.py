@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,7 +43,8 @@ template = "true or false : {article} {object} is {value} ."
 words = ["true", "false"]
 use = "direction"
 """
-THINGS = (
+Thing = tuple[str, str, str, str]
+THINGS: tuple[Thing, ...] = (
     ("banana", "a", "bananas", "yellow"),
     ("lemon", "a", "lemons", "yellow"),
     ("cherry", "a", "cherries", "red"),
@@ -54,12 +56,14 @@ THINGS = (
 )
 
 
-def small_spec(folder: Path, more: str = "", *, text: str = SPEC) -> Path:
+def small_spec(
+    folder: Path, more: str = "", *, text: str = SPEC, things: Sequence[Thing] = THINGS
+) -> Path:
     """The spec as a file; `more` goes before its families."""
     items = "".join(
         f'[[items]]\nobject = "{name}"\narticle = "{article}"\nplural = "{plural}"\n'
         f'value = "{value}"\n'
-        for name, article, plural, value in THINGS
+        for name, article, plural, value in things
     )
     path = folder / "small.toml"
     path.write_text(more + text + items, encoding="utf-8")

@@ -133,17 +133,26 @@ def test_a_killed_run_goes_on_where_it_was(
         traced.append(prompt)
         return whole(model, dictionary, prompt, *rest, **more)
 
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(tracing, "trace", counted)
     with pytest.raises(KeyboardInterrupt):
         dissociate(study, tmp_path)
-    stored = sorted(path.name for path in (tmp_path / "stages" / "graphs").iterdir())
+    assert "a banana is" in traced
+    ours, theirs = tmp_path / "stages", done[0] / "stages"
+    stored = {path: path.read_bytes() for path in ours.glob("graphs/*.json")}
     assert stored
-    before = list(traced)
     monkeypatch.setattr(tracing, "trace", whole)
-    report = dissociate(study, tmp_path)
-    assert str(report.verdict) == str(done[1].verdict)
-    assert str(report.ablation) == str(done[1].ablation)
-    assert "a banana is" in before  # its graphs were kept, not traced again for the stages
+    monkeypatch.setattr(ablation, "ablate", stopped)
+    with pytest.raises(KeyboardInterrupt):  # killed again, when all graphs are made
+        dissociate(study, tmp_path)
+    assert {path: path.read_bytes() for path in stored} == stored  # and none of them twice
+    places = sorted(path.relative_to(theirs) for path in theirs.glob("graphs/*.json"))
+    assert len(places) > len(stored)
+    for place in places:
+        one, other = (json.loads((folder / place).read_text()) for folder in (ours, theirs))
+        assert one["result"] == other["result"]
 
 
 def test_a_damaged_graph_is_traced_again(study: Study, done: tuple[Path, Report]) -> None:
