@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -66,6 +67,18 @@ FAMILIES = (
     "olmo2",
 )
 """Every supported architecture, and the serial variant of GPT-NeoX."""
+SOME_FAMILIES = ("llama", "gemma3", "gpt_neox")
+"""One with each way of norms and of blocks."""
+
+
+def each_family_with(
+    names: str, closest: tuple[Any, ...], *others: tuple[Any, ...]
+) -> pytest.MarkDecorator:
+    """Every family with the values that show most, and some families with the others, too."""
+    every = [(family, *closest) for family in FAMILIES]
+    some = [(family, *other) for other in others for family in SOME_FAMILIES]
+    return pytest.mark.parametrize(f"family, {names}", [*every, *some])
+
 
 WINDOW = 4
 """Sliding windows of the tiny models, shorter than the tests' prompts."""

@@ -30,16 +30,13 @@ from tests.attribution.frozen import (
 )
 from tests.device import DEVICE, on_host
 from tests.rounding import missed_shares, rounding
-from tests.tiny import FAMILIES, random_dictionary
+from tests.tiny import FAMILIES, each_family_with, random_dictionary
 
-DTYPES = [torch.float32, torch.float64]
 READS = ["mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"]
 WRITES = ["mlp.hook_out", "hook_mlp_out"]
 BEHIND_A_NORM = {"gemma2", "gemma3", "olmo2"}
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-each_kind = pytest.mark.parametrize("kind", ["plt", "clt"])
 each_place = pytest.mark.parametrize(
     ("reads", "writes", "kind"),
     [
@@ -74,8 +71,7 @@ def assert_rows_equal(both: Frozen, tolerance: float, *, step: int = 1) -> None:
     assert off(dense_rows(replacement, targets), oracle) < tolerance
 
 
-@each_family
-@pytest.mark.parametrize(("kind", "dtype"), [("plt", torch.float32), ("clt", torch.float64)])
+@each_family_with("kind, dtype", ("clt", torch.float64), ("plt", torch.float32))
 def test_rows_equal_autograd(family: str, kind: str, dtype: torch.dtype) -> None:
     assert_rows_equal(frozen(family, kind=kind, skip=True, dtype=dtype), rounding(dtype))
 
@@ -105,8 +101,7 @@ def test_places_differ_where_the_architecture_has_something_in_between(family: s
     assert differs == (family in BEHIND_A_NORM)
 
 
-@each_family
-@pytest.mark.parametrize(("kind", "dtype"), [("clt", torch.float32), ("plt", torch.float64)])
+@each_family_with("kind, dtype", ("clt", torch.float64), ("plt", torch.float32))
 def test_edges_and_constant_sum_to_every_value(family: str, kind: str, dtype: torch.dtype) -> None:
     model, _ = captured(family, dtype)
     dictionary = random_dictionary(model, kind=kind, skip=kind == "clt")
@@ -142,8 +137,7 @@ def test_probabilities_are_the_models_own(family: str) -> None:
         assert target.probability == pytest.approx(float(own[target.vocabulary_ids[0]]))
 
 
-@each_family
-@each_kind
+@each_family_with("kind", ("clt",), ("plt",))
 def test_doubling_a_feature_with_everything_frozen_moves_the_rest_by_its_column(
     family: str, kind: str
 ) -> None:
@@ -201,8 +195,7 @@ FINAL_NORM = {"gpt2": "transformer.ln_f", "gpt_neox": "gpt_neox.final_layer_norm
 LAYERS = {"gpt2": "transformer.h", "gpt_neox": "gpt_neox.layers"}
 
 
-@each_family
-@each_kind
+@each_family_with("kind", ("clt",), ("plt",))
 def test_writing_in_the_real_model_moves_the_final_stream_as_the_edges_say(
     family: str, kind: str
 ) -> None:
@@ -242,8 +235,7 @@ def test_parallel_layers_pass_a_write_on_unchanged_in_the_real_model() -> None:
         assert torch.allclose(on_host(moved[position]), column, rtol=0, atol=1e-12)
 
 
-@each_family
-@each_dtype
+@each_family_with("dtype", (torch.float64,), (torch.float32,))
 def test_rows_of_neurons_equal_autograd(family: str, dtype: torch.dtype) -> None:
     both = frozen(family, dtype=dtype, dictionary=open_neurons, n_zeroed=1)
     assert same_features(both)
@@ -256,8 +248,7 @@ def test_rows_of_neurons_equal_autograd(family: str, dtype: torch.dtype) -> None
     assert off(logits, network.logit_rows(at, token)) < rounding(dtype)
 
 
-@each_family
-@each_dtype
+@each_family_with("dtype", (torch.float64,), (torch.float32,))
 def test_edges_between_neurons_sum_to_every_value(family: str, dtype: torch.dtype) -> None:
     model, _ = captured(family, dtype)
     neurons = open_neurons(model)

@@ -22,17 +22,12 @@ from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from tests.attribution.frozen import PROMPT, captured
 from tests.oracle import FrozenNetwork
 from tests.rounding import rounding
-from tests.tiny import FAMILIES, random_dictionary
+from tests.tiny import each_family_with, random_dictionary
 
 DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 LAYERS, HEADS = 3, 4
 
-each_family = pytest.mark.parametrize("family", FAMILIES)
-each_setup = pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance"),
-    [(kind, *each) for kind, each in zip(("plt", "clt"), DTYPES, strict=True)],
-    ids=["plt-float32", "clt-float64"],
-)
+each_setup = each_family_with("kind, dtype, tolerance", ("clt", *DTYPES[1]), ("plt", *DTYPES[0]))
 
 
 class Traced(NamedTuple):
@@ -95,7 +90,6 @@ def dense_loadings(one: Traced, found: HeadLoadings, head: int) -> np.ndarray:
     return dense
 
 
-@each_family
 @each_setup
 def test_loadings_are_what_is_lost_without_the_head(
     family: str, kind: str, dtype: torch.dtype, tolerance: float
@@ -119,7 +113,6 @@ def test_loadings_are_what_is_lost_without_the_head(
         assert np.abs(whole.numpy() - left)[~there].max(initial=0) < tolerance * largest
 
 
-@each_family
 @each_setup
 def test_parts_of_every_layer_sum_to_the_edge(
     family: str, kind: str, dtype: torch.dtype, tolerance: float

@@ -24,14 +24,13 @@ from tests.attribution.frozen import Frozen, frozen
 from tests.attribution.spying import spied
 from tests.device import on_host
 from tests.rounding import rounding
-from tests.tiny import FAMILIES, WINDOW
+from tests.tiny import FAMILIES, WINDOW, each_family_with
 
 DTYPES = [(dtype, rounding(dtype)) for dtype in (torch.float32, torch.float64)]
 ALL = 100_000
 QUERY, KEY = 8, 6
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
-each_dtype = pytest.mark.parametrize(("dtype", "tolerance"), DTYPES, ids=["float32", "float64"])
 
 
 def attributed(both: Frozen, **options: Any) -> QkAttribution:
@@ -74,8 +73,7 @@ def oracle_side(both: Frozen, side: str, layer: int, head: int, at: int) -> Tens
     return torch.cat([rows, (whole - rows.sum(1))[:, None]], dim=1)
 
 
-@each_family
-@each_dtype
+@each_family_with("dtype, tolerance", DTYPES[1], DTYPES[0])
 def test_terms_sum_to_the_models_own_scores(
     family: str, dtype: torch.dtype, tolerance: float
 ) -> None:
@@ -92,8 +90,7 @@ def test_terms_sum_to_the_models_own_scores(
             assert found.parts.residual < tolerance
 
 
-@each_family
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@each_family_with("dtype", (torch.float64,), (torch.float32,))
 def test_softmax_of_the_scores_is_the_pattern(family: str, dtype: torch.dtype) -> None:
     """Also which keys there are: a sliding window hides some."""
     both = frozen(family, dtype=dtype)

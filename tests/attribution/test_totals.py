@@ -32,12 +32,9 @@ from tests.attribution.frozen import (
 )
 from tests.device import on_host
 from tests.oracle_replaced import ReplacedNetwork
-from tests.tiny import FAMILIES
+from tests.tiny import FAMILIES, each_family_with
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
-each_dtype = pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)], ids=["f32", "f64"]
-)
 
 
 def dense(both: Frozen, found: TotalEffects) -> Tensor:
@@ -78,11 +75,10 @@ def assert_totals_equal_autograd(both: Frozen, tolerance: float) -> None:
     assert off(ours, theirs) < tolerance
 
 
-@each_family
-@pytest.mark.parametrize(
-    ("kind", "skip", "dtype", "tolerance"),
-    [("clt", True, torch.float32, 1e-5), ("plt", False, torch.float64, 1e-11)],
-    ids=["clt-f32", "plt-f64"],
+@each_family_with(
+    "kind, skip, dtype, tolerance",
+    ("clt", True, torch.float64, 1e-11),
+    ("plt", False, torch.float32, 1e-5),
 )
 def test_totals_equal_autograd_through_the_replaced_model(
     family: str, kind: str, skip: bool, dtype: torch.dtype, tolerance: float
@@ -90,8 +86,7 @@ def test_totals_equal_autograd_through_the_replaced_model(
     assert_totals_equal_autograd(frozen(family, kind=kind, skip=skip, dtype=dtype), tolerance)
 
 
-@each_family
-@each_dtype
+@each_family_with("dtype, tolerance", (torch.float64, 1e-11), (torch.float32, 1e-5))
 def test_totals_of_neurons_equal_autograd_through_halved_gates(
     family: str, dtype: torch.dtype, tolerance: float
 ) -> None:
