@@ -28,8 +28,8 @@ USUAL_DEPTH = 1.0
 """What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
 EFFICIENCY = 0.75
 """Share of the rate of large matrix products that a sweep reaches."""
-MOMENT, LONGER = 0.02, 0.2
-"""Seconds for which that rate is measured, and where much is coming."""
+MOMENT = 0.02
+"""Seconds for which that rate is measured."""
 
 
 @dataclass(frozen=True)
@@ -162,23 +162,28 @@ def _buffers(model: LocalReplacementModel, rows: int) -> int:
 
 def _seconds(model: LocalReplacementModel, flops: float) -> float:
     """How long so many multiplications and additions take where nothing else runs."""
-    seconds = flops / (EFFICIENCY * _rate(model, MOMENT))
-    is_long = seconds > 25 * LONGER
-    return flops / (EFFICIENCY * _rate(model, LONGER)) if is_long else seconds
+    return flops / (EFFICIENCY * _rate(model))
 
 
-def _rate(model: LocalReplacementModel, seconds: float) -> float:
-    """Multiplications and additions a second of a product of the sweep's kind, tried so long.
+def _rate(model: LocalReplacementModel) -> float:
+    """Multiplications and additions a second of a product of the sweep's kind.
 
-    The fastest counts: a busy machine gives a moment all of a processor or none of it, so that a
-    mean says by how much others happened to be in the way, and nothing of the time to come.
+    On a processor in its own time, and by the fastest: what others happen to take from this moment
+    says nothing of the time to come.
     """
     like = model.embeddings
     a, b = like.new_ones(512, 512), like.new_ones(512, 512)
+    n_threads = torch.get_num_threads() if like.device.type == "cpu" else 0
+    _ = a @ b  # the first one lays out memory and picks a kernel
     synchronize(like.device)
     begun, fastest, count = time.perf_counter(), math.inf, 0
-    while (start := time.perf_counter()) - begun < seconds or count < 3:
+    while time.perf_counter() - begun < MOMENT or count < 3:
+        start = _clock(n_threads)
         _ = a @ b
         synchronize(like.device)
-        fastest, count = min(fastest, time.perf_counter() - start), count + 1
-    return 2 * 512**3 / fastest
+        fastest, count = min(fastest, _clock(n_threads) - start), count + 1
+    return 2 * 512**3 / max(fastest, 1e-9)
+
+
+def _clock(n_threads: int) -> float:
+    return time.process_time() / n_threads if n_threads else time.perf_counter()

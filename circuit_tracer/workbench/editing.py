@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,10 +105,14 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def spec_of(given: str) -> Spec | None:
     """The spec that somebody means: a TOML file, or one that ships; None for a prompt.
 
-    Raises UsageError for a file of that ending that is not there or cannot be read.
+    Raises UsageError for a file of that ending that is not there or cannot be read, and for a name
+    that is nearly one of those that ship.
     """
-    if given.endswith(".toml") or given in shipped_edits():
+    ships = shipped_edits()
+    if given.endswith(".toml") or given in ships:
         return read_spec(find_given(given, ".toml", "a spec in TOML"))
+    if near := get_close_matches(given, ships, cutoff=0.8):
+        raise UsageError(f'"{given}" is no spec that ships; did you mean {near[0]}?')
     return None
 
 

@@ -98,8 +98,10 @@ def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -
         (("--against", "no"), "is the answer; name another token"),
         (("--against", "a b"), "not one token"),
         (("--split", "("), "no regular expression"),
+        (("--split", ""), "--split is empty"),
         (("--vocabulary", "none.toml"), "none.toml"),
         (("--vocabulary", "bad.toml"), "must be a list of words"),
+        (("--vocabulary", "other.txt"), "no word of the prompt is in a class of --vocabulary"),
         (("--vocabulary", "empty.txt"), "has no class of two words"),
         (("--vocabulary", "words"), "words is missing; give word classes"),
     ],
@@ -107,6 +109,7 @@ def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -
 def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     Path("bad.toml").write_text("speakers = 3")
     Path("empty.txt").write_text("# nothing\n")
+    Path("other.txt").write_text("paris rome\n")
     found = run("edits", PROMPT, *options, *HERE)
     assert (found.code, "Traceback" in found.err) == (2, False)
     assert said in found.err
@@ -120,6 +123,7 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
         ("mine.toml", ("--edit", "a=>b"), "leave out --answer, --against, --edit"),
         ("mine.toml", ("--split", "line"), "--split has no effect with a spec"),
         ("bananas.toml", (), "means nothing"),
+        ("edits-speakers", (), "did you mean edits-speaker?"),
         ("nosuchword", (), 'does not know "nosuchword"'),
     ],
 )

@@ -68,7 +68,8 @@ class Replacements:
         chat: bool = False,
     ) -> None:
         """At most `count` for a word; likely ones first. `logits` are those of the prompt's
-        own pass; with `chat` it stands in the chat template."""
+        own pass; with `chat` it stands in the chat template. Raises UsageError for classes that
+        have none of its words."""
         self.model, self.prompt, self.count = model, prompt, count
         self.ids, self.logits = ids, logits
         self.chat = chat
@@ -78,6 +79,11 @@ class Replacements:
             for one in members:
                 self.classes.setdefault(one.casefold(), []).extend(members)
         self.there = {prompt[slice(*place)].casefold() for place in words_of(prompt)}
+        if classes and not self.there & self.classes.keys():
+            raise UsageError(
+                "no word of the prompt is in a class of `vocabulary`; give classes of its words, "
+                "or leave it out"
+            )
 
     def of(self, start: int, stop: int) -> list[str]:
         """For the word there; none for one of several tokens that is in no class."""

@@ -56,6 +56,8 @@ def parts_of(text: str, split: str, start: int = 0) -> list[tuple[int, int]]:
 
     `split` is one of `SPLITS` or an expression that ends a part; raises UsageError for none.
     """
+    if not split:
+        raise UsageError("`split` is empty; give what ends a part")
     found = compiled(SPLITS.get(split, split), "split").finditer(text)
     ends = sorted({one.end() for one in found if one.end() > start} | {len(text)})
     return [(a, b) for a, b in pairwise([start, *ends]) if text[a:b].strip()]
