@@ -84,7 +84,7 @@ def test_qk_prints_the_explained_share_first_and_terms_that_sum(banana: Banana, 
 
 def test_trace_stores_heads_and_pruning_keeps_what_it_can(run: Run, tmp_path: Path) -> None:
     arguments = ("trace", "a banana is", "--device", "cpu", "--out", str(tmp_path), "--format")
-    arguments += ("json",)
+    arguments += ("json", "--no-trust")
     outcome = run(*arguments, "--heads", "--json")
     record = json.loads(outcome.out)
     assert record["files"]["heads"].endswith("heads.parquet")
@@ -139,7 +139,8 @@ def test_what_cannot_be_gets_one_sentence(
 
 
 def test_a_token_that_stands_twice_must_be_a_position(run: Run, tmp_path: Path) -> None:
-    run("trace", "is a banana a", "--device", "cpu", "--out", str(tmp_path), "--format", "json")
+    asked = ("--device", "cpu", "--out", str(tmp_path), "--format", "json", "--no-trust")
+    run("trace", "is a banana a", *asked)
     folder = str(tmp_path / "is-a-banana-a")
     outcome = run("qk", folder, "--head", "0.0", "--query", "a", "--key", "@1")
     assert "positions @2, @4" in outcome.err
