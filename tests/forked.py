@@ -1,24 +1,29 @@
-"""`circuit-tracer` in a fork of this process: a real one without the seconds of importing torch.
+"""`circuit-tracer` in a fork of a process that has imported what it needs: a real one without the
+seconds of importing torch.
 
-It is killed, stopped and interrupted like any other. What a command does before torch is imported
-is tested with a new interpreter instead (tests/cli/test_manners.py, tests/cli/test_reading.py).
+It is killed, stopped and interrupted like any other. What is forked is a process that
+multiprocessing keeps for that, not this one, which has threads and what tests have changed. What a
+command does before torch is imported is tested with a new interpreter instead
+(tests/cli/test_manners.py, tests/cli/test_reading.py).
 """
 
 from __future__ import annotations
 
-import io
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
 
 import torch
 
 from circuit_tracer.__main__ import main
+
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["nnsight", "transformers", "circuit_tracer.models", __name__])
+NUMBERS = itertools.count()
 
 
 class Forked:
@@ -32,9 +37,10 @@ class Forked:
         **environment: str,
     ) -> None:
         """Begin it in that folder."""
-        self._printed = tuple(TemporaryFile() for _ in range(2))  # noqa: SIM115 - read at the end
-        given = (arguments, cwd, work, environment, self._printed)
-        self._process = get_context("fork").Process(target=_run, args=given)
+        beside = f"{cwd.name}-{next(NUMBERS)}"
+        self._printed = tuple(cwd.parent / f"{beside}-{name}.txt" for name in ("out", "err"))
+        given = (arguments, cwd, work, {**os.environ, **environment}, self._printed)
+        self._process = FORKS.Process(target=_run, args=given)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -50,12 +56,8 @@ class Forked:
         """Wait for it: exit code, stdout, stderr."""
         self._process.join(timeout=600)
         assert self._process.exitcode is not None
-        texts = []
-        for file in self._printed:
-            file.seek(0)
-            texts.append(file.read().decode("utf-8"))
-            file.close()
-        return self._process.exitcode, texts[0], texts[1]
+        out, err = (file.read_text(encoding="utf-8") for file in self._printed)
+        return self._process.exitcode, out, err
 
 
 def _run(
@@ -63,18 +65,19 @@ def _run(
     cwd: Path,
     work: Callable[[], None],
     environment: dict[str, str],
-    printed: tuple[IO[bytes], IO[bytes]],
+    printed: tuple[Path, ...],
 ) -> None:
-    """In the fork: what a new interpreter would begin with, as far as tests have changed it."""
+    """In the fork: what a new interpreter would begin with."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **environment})
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"})
     torch.set_num_threads(1)
     os.chdir(cwd)
-    for descriptor, file in enumerate(printed, start=1):
-        os.dup2(file.fileno(), descriptor)
-    sys.stdout, sys.stderr = (
-        io.TextIOWrapper(io.FileIO(n, "w", closefd=False), encoding="utf-8") for n in (1, 2)
-    )
+    for descriptor, path in enumerate(printed, start=1):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
     sys.argv = ["circuit-tracer", *arguments]
     work()
