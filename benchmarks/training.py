@@ -34,7 +34,7 @@ from unittest.mock import patch
 import torch
 
 from circuit_tracer.models import open_model
-from circuit_tracer.models.devices import multiplies_bfloat16, parse_device, synchronize
+from circuit_tracer.models.devices import parse_device, synchronize
 from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.training import TrainingConfig, train, train_in_memory
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
@@ -122,6 +122,8 @@ def in_its_own_process(folder: Path, threads: int, *arguments: str) -> Rates:
 
 def speed(options: argparse.Namespace) -> list[str]:
     """The table of rates."""
+    from circuit_tracer.models.devices import multiplies_bfloat16  # versions before lack it
+
     ways: list[tuple[str, Path, str]] = [("float32", HERE.parent, "float32")]
     if options.before is not None:
         ways.insert(0, ("before", options.before.resolve(), "float32"))
