@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
@@ -260,20 +260,6 @@ def capture_mlps(
     if reads == RESIDUAL:
         return MlpActivity(read, read)
     return MlpActivity(read, torch.stack([one.to(here) for one in outputs]))
-
-
-@contextmanager
-def quick_pass(module: Any, products: torch.dtype | None, device: torch.device) -> Iterator[None]:
-    """Passes inside use fused attention, which gives no patterns, and multiply in `products`.
-
-    Raises ValueError or ImportError for a model without fused attention.
-    """
-    module.set_attn_implementation("sdpa")
-    try:
-        with nullcontext() if products is None else torch.autocast(device.type, products):
-            yield
-    finally:
-        module.set_attn_implementation("eager")
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.devices import side_by_side
 from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import TrainingConfig, train_in_memory
-from circuit_tracer.transcoders.training import run as training_run
+from circuit_tracer.transcoders.training import precision as training_precision
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.sparse import encode_topk, largest
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
@@ -153,7 +153,7 @@ def test_what_goes_wrong_beside_others_is_raised() -> None:
 def test_auto_asks_the_device_and_the_dictionary_says_what_was_taken(
     has: bool, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_run, "multiplies_bfloat16", lambda _: has)
+    monkeypatch.setattr(training_precision, "multiplies_bfloat16", lambda _: has)
     config = small_config(precision="auto", max_tokens=1500)
     made = train_in_memory(tiny_llama(), text_file(tmp_path), config)
     assert made.config["training"]["precision"] == chosen

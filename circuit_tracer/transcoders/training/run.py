@@ -19,7 +19,6 @@ import torch
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
-from circuit_tracer.models.devices import multiplies_bfloat16
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
@@ -35,6 +34,7 @@ from circuit_tracer.transcoders.training.checkpoint import (
     save_checkpoint,
 )
 from circuit_tracer.transcoders.training.config import ROW_LENGTH, TrainingConfig
+from circuit_tracer.transcoders.training.precision import chosen_precision
 from circuit_tracer.transcoders.training.progress import OnProgress, Progress
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import StepFigures, Trainer
@@ -155,7 +155,7 @@ class _Run:
         self.text = text
         self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
         self.config = config = replace(
-            config, row_length=self.row_length, precision=_chosen_precision(model, config)
+            config, row_length=self.row_length, precision=chosen_precision(model, config)
         )
         self.out = out
         self.held_out = held_out
@@ -282,16 +282,6 @@ class _Run:
             seconds=self.seconds,
             dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),
         )
-
-
-def _chosen_precision(
-    model: Model, config: TrainingConfig
-) -> Literal["fused", "bfloat16", "float32"]:
-    """What "auto" is here."""
-    if config.precision != "auto":
-        return config.precision
-    wide = model.torch_dtype == torch.float32
-    return "bfloat16" if wide and multiplies_bfloat16(model.device) else "fused"
 
 
 def mlp_maps(model: Model, config: TrainingConfig) -> tuple[MlpMap, ...]:

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import MlpActivity, quick_pass
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.rows import RowReader, Rows
 from circuit_tracer.transcoders.training.config import TrainingConfig
+from circuit_tracer.transcoders.training.precision import quick_pass
 from circuit_tracer.transcoders.training.upstream_changes import read_when_changed
 
 BUFFER_BYTES = 1 << 30
