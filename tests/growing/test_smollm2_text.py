@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,30 @@ def test_joins_neighbouring_paragraphs_to_documents_and_loses_none():
     assert " ".join(found) == " ".join(parts)
     assert all(len(text.split()) >= fetch_text.DOCUMENT_WORDS for text in found[:-1])
     assert fetch_text.documents([]) == []
+
+
+def test_writes_into_a_folder_that_is_given_from_here(tmp_path, monkeypatch):
+    """The default folder is such a one, and the programs run inside it."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, script in {
+        "apt-get": 'touch "$3_1_all.deb"',
+        "dpkg-deb": f'[ -f "$2" ] && mkdir -p "$3/usr/share/doc" && '
+        f'for i in 1 2; do echo "<p>{PROSE * 30}</p>" > "$3/usr/share/doc/$i.html"; done',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    sources = [fetch_text.Source(name, "doc/*.html", 9_999) for name in ("one", "two")]
+    monkeypatch.setattr(fetch_text, "SOURCES", sources)
+    monkeypatch.chdir(tmp_path)
+    fetch_text.write(Path("out"))
+    written = {path.name: path.read_text().splitlines() for path in Path("out").iterdir()}
+    assert {name: len(lines) for name, lines in written.items()} == {
+        "held-out.txt": 2,
+        "text.txt": 2,
+    }
+    assert {line for lines in written.values() for line in lines} == {(PROSE * 30).strip()}
 
 
 def test_says_in_one_sentence_that_apt_is_missing(tmp_path):

@@ -141,7 +141,7 @@ def fetch(source: Source, work: Path) -> list[list[str]]:
     """Download and unpack a package; its documents in runs, a random choice of `words` words."""
     run("apt-get", "download", "--quiet", source.package, cwd=work)
     (package,) = work.glob(f"{source.package}_*.deb")
-    run("dpkg-deb", "-x", str(package), source.package, cwd=work)
+    run("dpkg-deb", "-x", package.name, source.package, cwd=work)
     pages = sorted((work / source.package / "usr" / "share").glob(source.pages))
     if not pages:
         raise FetchError(f"the package {source.package} has no pages {source.pages} any more")
