@@ -142,8 +142,7 @@ class OpenedInFirefox(Opened):
     def exported(self, what: str) -> bytes:
         """The file that an entry of the Export menu gives."""
         self.run("what => document.querySelector(`[data-export=${what}]`).click()", what)
-        ended = self.page.browser.event("browsingContext.downloadEnd")
-        return Path(ended["filepath"]).read_bytes()
+        return bytes(self.page.browser.downloaded())
 
 
 Open = Callable[..., Opened]
