@@ -17,7 +17,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.interventions import selection
 from circuit_tracer.render import cards
 from circuit_tracer.transcoders import card_search
-from circuit_tracer.workbench import features
+from circuit_tracer.workbench import feature_cards
 
 app = typer.Typer(no_args_is_help=True, help="Find features by their cards, and look at one.")
 
@@ -43,7 +43,7 @@ def find_features(
     json: options.Json = False,
 ) -> None:
     """Find features by label, by tokens they promote, or by words they fire at."""
-    book = features.card_book(transcoders)
+    book = feature_cards.card_book(transcoders)
     matches = card_search.find_cards(book, query, where=where or card_search.WHERE)
     if json:
         print_json([match.record() for match in matches[:limit]])
@@ -75,10 +75,10 @@ def show_feature(
     With its page, where a published dictionary is known to have some.
     """
     layer, index = selection.parse_feature(feature)
-    name = features.dictionary_name(model, transcoders)
+    name = feature_cards.dictionary_name(model, transcoders)
     refuse_with("--contexts", other="--json, which has all contexts", there=json)
     refuse_with("--contexts", other="neurons, which have none", there=name == "neurons")
-    card, page = features.described(name, layer, index, model=model or DEFAULT_MODEL)
+    card, page = feature_cards.described(name, layer, index, model=model or DEFAULT_MODEL)
     if json:
         described = {} if card is None else asdict(card)
         print_json({"name": f"L{layer}/{index}", **described, "page": page})

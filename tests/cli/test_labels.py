@@ -10,7 +10,7 @@ import pytest
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.card_making import make_cards
 from circuit_tracer.transcoders.formats.native import save_dictionary
-from circuit_tracer.workbench import features
+from circuit_tracer.workbench import feature_cards
 from tests.cli.conftest import Run
 from tests.tiny import random_dictionary, tiny_llama
 from tests.transcoders.test_published_cards import record, write_features
@@ -143,8 +143,8 @@ def test_a_run_stores_the_labels_of_its_file(home: Path, run: Run, tmp_path: Pat
 def test_a_published_feature_is_shown_with_its_page(
     home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    book = features.card_book(str(home / "set"))
-    monkeypatch.setattr(features, "card_book", lambda name: book)
+    book = feature_cards.card_book(str(home / "set"))
+    monkeypatch.setattr(feature_cards, "card_book", lambda name: book)
     shown = run("features", "show", "L1/3", "-t", "mntss/clt-gemma-2-2b-2.5M")
     page = "https://www.neuronpedia.org/gemma-2-2b/1-clt-hp/3"
     assert page in shown.out
@@ -153,7 +153,7 @@ def test_a_published_feature_is_shown_with_its_page(
     def without_cards(name: str) -> None:
         raise DictionaryError("there are no cards")
 
-    monkeypatch.setattr(features, "card_book", without_cards)
+    monkeypatch.setattr(feature_cards, "card_book", without_cards)
     alone = run("features", "show", "L1/3", "-t", "mntss/clt-gemma-2-2b-2.5M@main")
     assert (alone.code, alone.out.strip()) == (0, page)
     assert "there are no cards" in alone.err

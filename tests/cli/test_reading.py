@@ -111,7 +111,14 @@ def test_reading_refuses_with_a_sentence(
     assert outcome.err.count("\n") == 1
 
 
-READ_ONLY = [["--help"], ["trace", "--help"], ["show", "GRAPH"], ["paths", "GRAPH"]]
+READ_ONLY = [
+    ["--help"],
+    ["trace", "--help"],
+    ["show", "GRAPH"],
+    ["paths", "GRAPH"],
+    ["features", "find", "yellow"],
+    ["features", "show", "L4/288"],
+]
 
 
 @pytest.mark.parametrize("arguments", READ_ONLY)
