@@ -15,7 +15,7 @@ from circuit_tracer.cli.reopened import reopened
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.files import records
 from circuit_tracer.graphs.routes import head_paths, k_best
-from circuit_tracer.render import attention, edge_labels, route_lines, signed_routes
+from circuit_tracer.render import attention, edge_labels, route_lines
 from circuit_tracer.workbench import folder_contents, named_nodes
 
 if TYPE_CHECKING:
@@ -94,4 +94,4 @@ def paths(
         pruned, routes, width=columns(), origin=origin, sign=asked, carried=carried
     )
     notes = [] if parts is None else [attention.ways_explained(pruned, parts)]
-    print_rich(shown, *notes, signed_routes.totals(pruned.graph, ends, starts))
+    print_rich(shown, *notes, route_lines.totals(pruned.graph, ends, starts))

@@ -14,7 +14,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust import results_file
 from circuit_tracer.experiments.trust.report import terminal as trust
 from circuit_tracer.graphs.files import records
-from circuit_tracer.render import edge_labels, route_lines, signed_routes, summary, tables, tree
+from circuit_tracer.render import edge_labels, route_lines, summary, tables, tree
 from circuit_tracer.workbench import folder_contents, folders, formats, pruning
 
 
@@ -40,7 +40,7 @@ def show(
             pruned,
             routes,
             width=width,
-            section=signed_routes.why_not(pruned, 5, width=width, carried=carried),
+            section=route_lines.why_not(pruned, 5, width=width, carried=carried),
             carried=carried,
         ),
         tree.tree(pruned, width=width),

@@ -18,7 +18,7 @@ from circuit_tracer.cli.output import columns, print_json, print_rich, progress_
 from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.trust.report import terminal as trust_terminal
 from circuit_tracer.processes import processes
-from circuit_tracer.render import edge_labels, route_lines, signed_routes, summary
+from circuit_tracer.render import edge_labels, route_lines, summary
 from circuit_tracer.workbench import directions, folders, formats, opening, slugs, tracing
 
 
@@ -156,7 +156,7 @@ def _print(done: tracing.TracedFolder, n_routes: int) -> None:
     carried = edge_labels.carried_by(done.heads)
     width, section, tested = columns(), None, []
     if n_routes > 0:
-        section = signed_routes.why_not(pruned, n_routes, width=width, carried=carried)
+        section = route_lines.why_not(pruned, n_routes, width=width, carried=carried)
     if done.trust is not None:
         brief = done.trust.settings.quick
         tested = [trust_terminal.verdict(done.trust.verdict, width=width, brief=brief)]

@@ -1,9 +1,11 @@
-"""The last touch to any of the tool's SVG figures: its width on paper, and its theme.
+"""The last touch to any of the tool's SVG figures: its width on paper, its theme, PDF and PNG.
 
 A figure that was not laid out for the width (fitting.py) is scaled, letters and all;
 `smallest_letters` says how small they get. Themes change colours alone: *print* is dark on white,
 *light* the same without the white page, for slides, *dark* turns lightness around and keeps the
-hues.
+hues. PDF and PNG come through typst (extra `figures`), which carries fonts of its own: no system
+package is needed, text stays text in the PDF, and the same figure gives the same bytes with the
+same typst and the same fonts.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
-from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError, reason
 from circuit_tracer.render import palette
 from circuit_tracer.render.markup import figure
 from circuit_tracer.render.spacing import POINTS_PER_MM
@@ -29,6 +31,15 @@ _SIZES = re.compile(r'<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 _COLOR = re.compile(r'\b(fill|stroke)="#([0-9a-f]{6})"')
 _PAGE = re.compile(rf'<rect(?= )[^<>]*? fill="{palette.PAPER}"/>')
+
+PNG_DENSITY = 216.0
+"""Pixels per inch at the figure's own size: three to a unit."""
+
+_OWN_SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)(mm|)" height="([\d.]+)(mm|)"')
+_TYPST_PAGE = """\
+#set page(width: {width}, height: {height}, margin: 0pt)
+#image(bytes(sys.inputs.svg), format: "svg", width: 100%)
+"""
 
 
 class Size(NamedTuple):
@@ -97,3 +108,35 @@ def _darkened(attribute: re.Match[str]) -> str:
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     turned = colorsys.hls_to_rgb(hue, 0.09 + 0.86 * (1 - light), saturation * 0.9)
     return f'{attribute[1]}="#' + "".join(f"{round(255 * part):02x}" for part in turned) + '"'
+
+
+def raster(svg_text: str, form: str, *, density: float = PNG_DENSITY) -> bytes:
+    """The SVG figure as a one-page "pdf" of the figure's size, or as a "png" on white."""
+    try:
+        import typst
+    except ImportError as error:
+        raise OutputError(
+            f"{form.upper()} figures need the package typst: pip install "
+            "'circuit-tracer-cli[figures]', or ask for `format` svg."
+        ) from error
+    size = _OWN_SIZE.search(svg_text)
+    if size is None:
+        raise OutputError("This is no figure of ours: its SVG has no width and height.")
+    page = _TYPST_PAGE.format(
+        width=f"{size[1]}{size[2] or 'pt'}", height=f"{size[3]}{size[4] or 'pt'}"
+    )
+    try:
+        made = typst.compile(
+            page.encode(),
+            format="pdf" if form == "pdf" else "png",
+            ppi=density,
+            sys_inputs={"svg": svg_text},
+            timestamp=0,
+        )
+    except typst.TypstError as error:
+        raise CircuitTracerError(
+            f"typst could not draw the {form.upper()}: {reason(error)}"
+        ) from error
+    if not isinstance(made, bytes):
+        raise CircuitTracerError(f"typst made no single page of the {form.upper()}.")
+    return made

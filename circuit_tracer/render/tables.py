@@ -11,8 +11,7 @@ from circuit_tracer.graphs.influence import edge_influence, edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.target_effects import target_effects
 from circuit_tracer.graphs.token_text import prompt_texts, target_texts
-from circuit_tracer.render.describe import short_label
-from circuit_tracer.render.effect_words import signed_logit
+from circuit_tracer.render.describe import short_label, signed_logit
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.terminal import LABEL_CELLS, plain_table, sign_style
 from circuit_tracer.render.text import printable, shorten

@@ -22,8 +22,7 @@ from circuit_tracer.render.caption import caption
 from circuit_tracer.render.comparing import overlap_sentence
 from circuit_tracer.render.legend import LegendKind
 from circuit_tracer.render.merged import merged_svg
-from circuit_tracer.render.page_size import Theme, check_width, finished, smallest_letters
-from circuit_tracer.render.raster import raster
+from circuit_tracer.render.page_size import Theme, check_width, finished, raster, smallest_letters
 from circuit_tracer.render.route_lines import leading_routes
 from circuit_tracer.render.svg import drawn_graph
 from circuit_tracer.render.trust_panel import StoredVerdict

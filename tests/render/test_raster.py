@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.render.raster import raster
+from circuit_tracer.render.page_size import raster
 from circuit_tracer.render.svg import svg
 from tests.render import builders
 
