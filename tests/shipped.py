@@ -27,7 +27,7 @@ def exported(pruned: PrunedGraph, slug: str = "a-slug") -> Exported:
     """What `export` writes of a graph."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.json"
-        write_form(pruned, "json", path, slug=slug, max_nodes=60)
+        write_form(pruned, "json", path, slug)
         text = path.read_text(encoding="utf-8")
     rows, graph = pruned.kept_rows, pruned.kept_graph()
     kept = PrunedGraph(

@@ -16,7 +16,7 @@ from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.render import legend as legends
 from circuit_tracer.render import page_size
-from circuit_tracer.workbench import drawing, figure_pages, folder_contents, folders, formats
+from circuit_tracer.workbench import drawing, figure_pages, folders, formats
 
 
 @explained
@@ -110,7 +110,7 @@ def render(
     folder = graph if graph.is_dir() else graph.parent
     final = out or folder / formats.FILE_NAMES[form]
     if form not in figures:
-        _write_page(graph, form, final, max_nodes, overwrite)
+        folders.export_graph(graph, form, final, max_nodes=max_nodes, overwrite=overwrite)
         _print_written(final, form, None, as_json=json)
         return
     is_written = not caption or out is not None or format is not None
@@ -135,21 +135,6 @@ def _print_written(file: Path | None, form: str, caption: str | None, *, as_json
 def _write(final: Path, content: bytes, overwrite: bool) -> None:
     with graphs.new_file(final, overwrite) as file:
         file.write_bytes(content)
-
-
-def _write_page(graph: Path, form: str, final: Path, max_nodes: int, overwrite: bool) -> None:
-    """DOT text or the browser's page: forms without a size."""
-    pruned = graphs.open_graph(graph)
-    folders.write_form(
-        pruned,
-        form,
-        final,
-        slug=graph.stem if graph.is_file() else graph.resolve().name,
-        max_nodes=max_nodes,
-        overwrite=overwrite,
-        beside=graph if graph.is_dir() else graph.parent,
-        heads=folder_contents.stored_heads(pruned, graph),
-    )
 
 
 @explained

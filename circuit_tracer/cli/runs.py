@@ -72,9 +72,8 @@ def export(
     own = opened.own_name(key)
     name = f"{opened.name}-{slugs.slug_of(own) if own else key[:12]}"
     final = out or slugs.folder_for(Path("outputs"), name, pruned.graph.info.prompt)
-    files = folders.write_trace(
-        pruned, final, forms, slug=final.name, max_nodes=max_nodes, overwrite=overwrite
-    )
+    extras = folders.Extras(max_nodes)
+    files = folders.write_trace(pruned, final, forms, extras, overwrite=overwrite)
     if json:
         print_json({"folder": str(final), "files": files})
     else:

@@ -55,33 +55,6 @@ class DrawnGraph(NamedTuple):
     """Whether edges have the heads that carry them."""
 
 
-def svg(
-    pruned: PrunedGraph,
-    *,
-    max_nodes: int = MAX_NODES,
-    max_edges: int | None = None,
-    trust: StoredVerdict | None = None,
-    heads: HeadLoadings | None = None,
-    drawn: str = "",
-    legend: LegendKind = "full",
-    width_mm: float | None = None,
-) -> str:
-    """The pruned graph as an SVG document.
-
-    As `drawn_graph`, of which it is the document.
-    """
-    return drawn_graph(
-        pruned,
-        max_nodes=max_nodes,
-        max_edges=max_edges,
-        trust=trust,
-        heads=heads,
-        drawn=drawn,
-        legend=legend,
-        width_mm=width_mm,
-    ).svg
-
-
 def drawn_graph(
     pruned: PrunedGraph,
     *,

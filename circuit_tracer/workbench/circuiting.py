@@ -23,7 +23,7 @@ from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
-from circuit_tracer.workbench.folders import DEFAULT_FORMATS, write_texts, write_trace
+from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted, reopen
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -184,14 +184,7 @@ def write_circuit(found: FoundCircuit, out: Path, *, overwrite: bool = False) ->
     named = []
     for pruned in found.graphs:
         slug = slug_of(pruned.graph.info.prompt)
-        write_trace(
-            pruned,
-            folder / slug,
-            DEFAULT_FORMATS,
-            slug=slug,
-            max_nodes=60,
-            overwrite=overwrite,
-        )
+        write_trace(pruned, folder / slug, overwrite=overwrite)
         named.append(slug)
     given = dict(zip(texts, named, strict=False))
     prompts = tuple(

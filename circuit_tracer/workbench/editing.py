@@ -67,7 +67,7 @@ class Found(NamedTuple):
         write_texts({folder / name: text for name, text in texts.items()})
         edits_table(report).save(folder / EDITS_TABLE)
         for name, pruned in self.graphs.items():
-            write_trace(pruned, folder / name, ("json",), slug=name, max_nodes=60, overwrite=True)
+            write_trace(pruned, folder / name, ("json",), overwrite=True)
         return folder, [*texts, EDITS_TABLE, *(f"{name}/" for name in self.graphs)]
 
 

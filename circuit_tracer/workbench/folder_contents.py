@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 
+def place_of(graph: Path) -> tuple[str, Path]:
+    """What a traced folder or graph JSON is called, and the folder that it lies in."""
+    return (graph.resolve().name, graph) if graph.is_dir() else (graph.stem, graph.parent)
+
+
 def open_labelled(graph: Path, labels: Path | None, pins: Path | None = None) -> PrunedGraph:
     """A traced folder or graph JSON, with the labels of a file in place of its own.
 

@@ -6,7 +6,8 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ from circuit_tracer.graphs.files.storage import EDGES_FILE, NODES_FILE, TRACE_FI
 from circuit_tracer.graphs.head_loadings import HEADS_FILE, HeadLoadings, save_heads
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.render.dot import dot
-from circuit_tracer.render.svg import svg
+from circuit_tracer.render.selection import MAX_NODES
+from circuit_tracer.render.svg import drawn_graph
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.transcoders.cards import CardBook, feature_json, feature_path
 from circuit_tracer.transcoders.published_cards import PublishedCards
@@ -43,11 +45,12 @@ from circuit_tracer.workbench.drawing import bytes_of
 from circuit_tracer.workbench.folder_contents import (
     open_cards,
     open_labelled,
+    place_of,
     stored_heads,
     supernodes_in,
 )
 from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
-from circuit_tracer.workbench.slugs import ascii_name, check_prompt
+from circuit_tracer.workbench.slugs import ascii_name, check_prompt, slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown
 
 logger = logging.getLogger(__name__)
@@ -85,24 +88,31 @@ def check_writable(place: Path) -> None:
         raise OutputError(f"{there} cannot be written to; choose another place with `out`")
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What goes into the files of a graph besides the graph itself."""
+
+    max_nodes: int = MAX_NODES
+    """Most features and errors that a figure shows."""
+    heads: HeadLoadings | None = None
+    """For the edges of figures and of the viewer's page."""
+    beside: Path | None = None
+    """The folder whose supernodes go into the exchange form and the page."""
+    report: Mapping[str, Any] | None = None
+    """The trust report for figures and the page; by default the one that lies `beside`."""
+
+
 def write_form(
     pruned: PrunedGraph,
     form: str,
     path: Path,
-    *,
     slug: str,
-    max_nodes: int,
+    extras: Extras = Extras(),
+    *,
     overwrite: bool = False,
-    beside: Path | None = None,
-    trust: StoredVerdict | None = None,
-    heads: HeadLoadings | None = None,
-    report: Mapping[str, Any] | None = None,
 ) -> None:
-    """One form of a graph to one file (a folder, for tables), whole or not at all.
-
-    The exchange form gets the supernodes that lie in the folder `beside`, a figure the panel of
-    what `trust` concluded (by default the report that lies there) and the `heads` on its edges.
-    """
+    """One form of a graph to one file (a folder, for tables), whole or not at all."""
+    beside, heads, report = extras.beside, extras.heads, extras.report
     if form in EXPORTED and form != "json":
         write(pruned, path, form, overwrite=overwrite)
         return
@@ -117,9 +127,10 @@ def write_form(
             found = shown(pruned, slug, beside=beside, heads=heads, report=report)
             file.write_text(graph_page(found), encoding="utf-8")
         else:
-            if trust is None and beside is not None:
-                trust = read_verdict(beside, pruned)
-            file.write_bytes(_drawn(pruned, form, max_nodes, trust, heads))
+            if report is None and beside is not None:
+                report = stored_report(beside, pruned)
+            verdict = None if report is None else verdict_in(report)
+            file.write_bytes(_drawn(pruned, form, extras.max_nodes, verdict, heads))
 
 
 def scan_of(pruned: PrunedGraph) -> str:
@@ -181,23 +192,24 @@ def export_graph(
     cards: Path | None = None,
     labels: Path | None = None,
     pins: Path | None = None,
+    max_nodes: int = MAX_NODES,
     overwrite: bool = False,
 ) -> Exported:
-    """One form of a traced folder or graph JSON; into its folder by default.
+    """One form of a traced folder or graph JSON, drawn or not; into its folder by default.
 
     With `feature_examples` also the cards of all kept features, found as `open_cards` finds them.
     `labels` is a file of feature labels to use in place of the graph's own, `pins` what the viewer
     exported: pins, groups, names and notes.
     """
     pruned = open_labelled(graph, labels, pins)
-    folder = graph if graph.is_dir() else graph.parent
+    slug, folder = place_of(graph)
     file = out or folder / FILE_NAMES[form]
     texts: Mapping[Path, str] = {}
     if feature_examples:  # what is wrong with them is reported before anything is written
         book = open_cards(pruned, cards)
         texts = example_texts(pruned, file.parent, book, overwrite=overwrite)
-    slug = graph.stem if graph.is_file() else graph.resolve().name
-    write_form(pruned, form, file, slug=slug, max_nodes=60, overwrite=overwrite, beside=folder)
+    heads = stored_heads(pruned, graph) if form in DRAWN else None
+    write_form(pruned, form, file, slug, Extras(max_nodes, heads, folder), overwrite=overwrite)
     write_texts(texts)
     place = {"folder": str(file.parent / "features" / scan_of(pruned)), "count": len(texts)}
     return Exported(str(file), form, place if feature_examples else None)
@@ -212,48 +224,36 @@ def _drawn(
 ) -> bytes:
     if form == "dot":
         return dot(pruned, max_nodes=max_nodes).encode()
-    return bytes_of(svg(pruned, max_nodes=max_nodes, trust=trust, heads=heads), form)
+    figure = drawn_graph(pruned, max_nodes=max_nodes, trust=trust, heads=heads)
+    return bytes_of(figure.svg, form)
 
 
 def write_trace(
     pruned: PrunedGraph,
     folder: Path,
-    formats: Sequence[str],
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    extras: Extras = Extras(),
     *,
-    slug: str,
-    max_nodes: int,
-    overwrite: bool,
-    heads: HeadLoadings | None = None,
     trust: Trust | None = None,
-    beside: Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
 
-    The exchange form gets the supernodes that lie in the folder `beside`, and without a fresh
-    `trust` the report that lies there comes along, if it is of this very graph.
+    Without a fresh `trust` the report that lies beside comes along, if it is of this very graph.
     """
-    check_prompt(folder, pruned.graph.info.prompt)
+    prompt = pruned.graph.info.prompt
+    check_prompt(folder, prompt)
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     ours |= {TRUST_FILE, TRUST_FIGURE}
-    report = None if trust is None else as_stored(trust)
-    found = None if report is None else verdict_in(report)
+    beside, slug = extras.beside, folder.resolve().name or slug_of(prompt)
+    if trust is not None:
+        extras = replace(extras, report=as_stored(trust))
     with new_folder(folder, overwrite, ours=ours) as partial:
         save_graph(pruned, partial)
-        if heads is not None:
-            save_heads(heads, partial)
+        if extras.heads is not None:
+            save_heads(extras.heads, partial)
         for form in formats:
-            path = partial / FILE_NAMES[form]
-            write_form(
-                pruned,
-                form,
-                path,
-                slug=slug,
-                max_nodes=max_nodes,
-                beside=beside,
-                trust=found,
-                heads=heads,
-                report=report,
-            )
+            write_form(pruned, form, partial / FILE_NAMES[form], slug, extras)
         if trust is not None:
             write_report(trust, partial)
         elif beside is not None and stored_report(beside, pruned) is not None:
@@ -262,7 +262,7 @@ def write_trace(
                     shutil.copyfile(beside / name, partial / name)
         has_report = (partial / TRUST_FILE).is_file()
     names = {"trace": TRACE_FILE, "nodes": NODES_FILE, "edges": EDGES_FILE}
-    names |= {} if heads is None else {"heads": HEADS_FILE}
+    names |= {} if extras.heads is None else {"heads": HEADS_FILE}
     names |= {"trust": TRUST_FILE} if has_report else {}
     names |= {form: FILE_NAMES[form] for form in formats}
     return {name: os.path.join(folder, file) for name, file in names.items()}
@@ -294,14 +294,10 @@ def figures_in(
             found.append(form)
             continue
         # Heads may have been stored, or the report written, after the figure was drawn.
-        known = dict.fromkeys(
-            (panel, loadings is not None) for panel in (verdict, None) for loadings in (heads, None)
-        )
+        carried = [None] if heads is None else [heads, None]
+        known = product(dict.fromkeys((verdict, None)), carried)
         content = (folder / FILE_NAMES[form]).read_bytes()
-        if any(
-            content == _drawn(pruned, form, max_nodes, panel, heads if with_heads else None)
-            for panel, with_heads in known
-        ):
+        if any(content == _drawn(pruned, form, max_nodes, *one) for one in known):
             found.append(form)
         else:
             logger.info(
@@ -315,19 +311,9 @@ def draw_again(
     pruned: PrunedGraph, folder: Path, forms: Sequence[str], *, max_nodes: int
 ) -> list[str]:
     """Figures of a traced folder, with what is known of the graph now; returns their names."""
-    heads = stored_heads(pruned, folder)
+    extras = Extras(max_nodes, stored_heads(pruned, folder), folder)
     for form in forms:
-        path = folder / FILE_NAMES[form]
-        write_form(
-            pruned,
-            form,
-            path,
-            slug=folder.name,
-            max_nodes=max_nodes,
-            overwrite=True,
-            beside=folder,
-            heads=heads,
-        )
+        write_form(pruned, form, folder / FILE_NAMES[form], folder.name, extras, overwrite=True)
     return [FILE_NAMES[form] for form in forms]
 
 

@@ -12,8 +12,7 @@ from circuit_tracer.errors import OutputError
 from circuit_tracer.experiments.trust.results_file import TRUST_FILE, fingerprint, read_verdict
 from circuit_tracer.graphs import PrunedGraph, counts, load_graph, prune
 from circuit_tracer.graphs.head_loadings import load_heads, loadings_after
-from circuit_tracer.workbench.folders import formats_in, write_trace
-from circuit_tracer.workbench.slugs import slug_of
+from circuit_tracer.workbench.folders import Extras, formats_in, write_trace
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +75,9 @@ def prune_folder(
         logger.info(
             "the trust report is of other thresholds; `circuit-tracer trust` makes a new one"
         )
+    extras = Extras(max_nodes, heads, folder)
     files = write_trace(
-        after,
-        final,
-        formats_in(folder),
-        slug=final.resolve().name or slug_of(after.graph.info.prompt),
-        max_nodes=max_nodes,
-        overwrite=overwrite or out is None,
-        heads=heads,
-        beside=folder,
+        after, final, formats_in(folder), extras, overwrite=overwrite or out is None
     )
     return Repruned(before, after, final, files)
 

@@ -21,7 +21,7 @@ from circuit_tracer.render.page_size import THEMES, Theme, finished
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.workbench.drawing import LEVELS, Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
-from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
+from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
 from circuit_tracer.workbench.graph_tables import GraphTables
 from circuit_tracer.workbench.head_listings import edges_listed, heads_listed
 from circuit_tracer.workbench.named_nodes import edges_asked
@@ -160,17 +160,8 @@ class TracedGraph(GraphTables):
         """
         final = Path(folder)
         check_place(final, overwrite, self.prompt)
-        write_trace(
-            self.pruned,
-            final,
-            formats,
-            slug=final.resolve().name,
-            max_nodes=60,
-            overwrite=overwrite,
-            heads=self._heads,
-            trust=self._trust,
-            beside=self.folder,
-        )
+        extras = Extras(heads=self._heads, beside=self.folder)
+        write_trace(self.pruned, final, formats, extras, trust=self._trust, overwrite=overwrite)
         self.folder = final
         return final
 

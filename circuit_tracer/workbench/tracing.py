@@ -24,7 +24,7 @@ from circuit_tracer.graphs.files.records import totals_table
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
-from circuit_tracer.workbench.folders import DEFAULT_FORMATS, check_place, write_trace
+from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
 from circuit_tracer.workbench.opening import Opened
 from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
@@ -176,15 +176,9 @@ def trace_into(
             noted = LONG if output.trust else None
             trust = measure(opened, pruned, quick, other, report, noted)
     with _timed("write", seconds, report, "writing"):
+        extras = Extras(output.max_nodes, heads)
         files = write_trace(
-            pruned,
-            folder,
-            output.formats,
-            slug=folder.name,
-            max_nodes=output.max_nodes,
-            overwrite=output.overwrite,
-            heads=heads,
-            trust=trust,
+            pruned, folder, output.formats, extras, trust=trust, overwrite=output.overwrite
         )
     return TracedFolder(folder, traced, pruned, heads, trust, seconds, files)
 

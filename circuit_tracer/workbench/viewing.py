@@ -26,6 +26,7 @@ from circuit_tracer.workbench.folder_contents import (
     are_cards_at_hand,
     open_cards,
     open_labelled,
+    place_of,
     stored_heads,
     supernodes_in,
 )
@@ -48,8 +49,7 @@ def shown_at(
     Raises GraphFileError for what is no graph, or pins that are not of this one.
     """
     pruned = open_labelled(path, labels, pins)
-    slug = path.stem if path.is_file() else path.resolve().name
-    folder = path if path.is_dir() else path.parent
+    slug, folder = place_of(path)
     return shown(pruned, slug, beside=folder, heads=_heads(pruned, path), cards=cards)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from circuit_tracer.graphs.graph import (
 )
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
+from circuit_tracer.render.svg import drawn_graph
 
 BANANA = ("[BOS]", "a", "banana", "is")
 LABELS = (
@@ -30,6 +32,11 @@ HOSTILE = (
     "two\nlines\tand\x00nul\x1b[31mred", "שלום עולם", "日本語の特徴",
     "[bold]markup[/bold]", "\ud800 half a pair", "\ufffe\uffff", "%s {0} \\N \\l", "-->", "]]>",
 )  # fmt: skip
+
+
+def svg(pruned: PrunedGraph, **options: Any) -> str:
+    """The figure of a graph as a document."""
+    return drawn_graph(pruned, **options).svg
 
 
 def story(

@@ -10,8 +10,7 @@ import pytest
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.render.composing import Panel, checked, compose
 from circuit_tracer.render.page_size import finished, size_of, smallest_letters
-from circuit_tracer.render.svg import svg
-from tests.render.builders import hostile, middle, small
+from tests.render.builders import hostile, middle, small, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

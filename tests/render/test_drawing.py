@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from circuit_tracer.render.dot import dot
-from circuit_tracer.render.svg import svg
 from tests.render import builders
+from tests.render.builders import svg
 
 
 @pytest.mark.parametrize("make", [svg, dot])

@@ -24,10 +24,10 @@ from circuit_tracer.render.edge_labels import (
 from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.route_lines import leading_routes, routes
 from circuit_tracer.render.selection import select
-from circuit_tracer.render.svg import svg
 from circuit_tracer.render.terminal import as_text
 from tests.graphs.loadings import random_loadings
 from tests.render import builders
+from tests.render.builders import svg
 from tests.render.test_svg import SVG, of_class
 
 CASES = [builders.small, builders.middle, builders.large]

@@ -18,8 +18,9 @@ from benchmarks.figures import KINDS, LEAST_POINTS, drawn
 from benchmarks.prompts import prompts
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.svg import drawn_graph, svg
+from circuit_tracer.render.svg import drawn_graph
 from tests.render import builders
+from tests.render.builders import svg
 from tests.render.test_layout import crowded, long_prompt, many_targets
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" width="100mm" height="50mm" viewBox="0 0 200 100">'

@@ -9,8 +9,8 @@ import pytest
 
 from circuit_tracer.errors import OutputError
 from circuit_tracer.render.page_size import raster
-from circuit_tracer.render.svg import svg
 from tests.render import builders
+from tests.render.builders import svg
 
 
 def size_of(document: str) -> tuple[float, float]:

@@ -14,10 +14,10 @@ from circuit_tracer.graphs.graph import NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.render import palette
 from circuit_tracer.render.selection import select
-from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import printable
 from tests.graphs.builders import random_graph, thinned
 from tests.render import builders
+from tests.render.builders import svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 CASES = [builders.small, builders.middle, builders.large, builders.hostile]
@@ -61,7 +61,7 @@ def test_the_same_graph_gives_the_same_bytes(case) -> None:
 
 
 def test_bytes_do_not_depend_on_the_hash_seed() -> None:
-    program = "from tests.render.builders import middle; from circuit_tracer.render.svg import svg;"
+    program = "from tests.render.builders import middle, svg;"
     program += "import hashlib; print(hashlib.sha256(svg(middle()).encode()).hexdigest())"
     made = {
         subprocess.run(

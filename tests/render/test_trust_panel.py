@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from circuit_tracer.render import palette
-from circuit_tracer.render.svg import svg
 from circuit_tracer.render.text import text_width
 from circuit_tracer.render.trust_panel import (
     MOST_REASONS,
@@ -19,6 +18,7 @@ from circuit_tracer.render.trust_panel import (
     trust_panel,
 )
 from tests.render import builders
+from tests.render.builders import svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 VERDICT = StoredVerdict(

@@ -89,11 +89,11 @@ def test_another_prompts_graph_is_never_replaced(tmp_path: Path) -> None:
     prompts = [one.graph.info.prompt for one in (first, second)]
     folder = folder_for(tmp_path, "fruit", prompts[0])
     assert folder.name == "fruit"
-    write_trace(first, folder, [], slug="fruit", max_nodes=9, overwrite=False)
+    write_trace(first, folder, [])
     assert folder_for(tmp_path, "fruit", prompts[0]) == folder
     other = folder_for(tmp_path, "fruit", prompts[1])
     assert other.name.startswith("fruit-")
     assert folder_for(tmp_path, "fruit", prompts[1]) == other
     with pytest.raises(OutputError, match="another prompt"):
-        write_trace(second, folder, [], slug="fruit", max_nodes=9, overwrite=True)
+        write_trace(second, folder, [], overwrite=True)
     assert_same_pruned(load_graph(folder), first)
