@@ -10,13 +10,11 @@ from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich
+from circuit_tracer.cli.output import print_report
 from circuit_tracer.cli.reopened import reopened
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import head_loadings
-from circuit_tracer.graphs.routes import paths
-from circuit_tracer.render import attention
-from circuit_tracer.workbench import folder_contents, named_nodes
+from circuit_tracer.workbench import folder_contents, listings, named_nodes
 
 
 @explained
@@ -51,12 +49,7 @@ def heads(
     refuse_with("--top", other="--edge and --json", there=edge and json)
     refuse_with("--top", other="--route and --json", there=route and json)
     pruned = graphs.open_graph(graph)
-    wanted = None
-    if edge is not None:
-        wanted = named_nodes.named_edge(pruned.graph, *edge, "--edge")
-    elif route is not None:
-        rows = paths.nth_path(pruned, route).rows
-        wanted = named_nodes.edges_along(pruned.graph, rows)
+    wanted = named_nodes.edges_asked(pruned, edge, route)
     loadings = None if save else folder_contents.stored_heads(pruned, graph)
     if loadings is None or not (wanted is None or head_loadings.are_strongest(pruned, wanted)):
         with reopened(pruned, "taking edges apart") as opened:
@@ -69,20 +62,6 @@ def heads(
         )
     if save:
         head_loadings.save_heads(loadings, graph)
-    if wanted is not None:
-        edges = [
-            (*ends, weight, loadings.of_edge(*ends))
-            for *ends, weight in zip(*(c.tolist() for c in wanted.columns), strict=True)
-        ]
-        if json:
-            print_json([head_loadings.edge_record(pruned.graph, *parts) for parts in edges])
-            return
-        print_rich(*attention.edges_by_head(pruned.graph, edges, most=top))
-        return
-    leading = head_loadings.leading_heads(pruned, loadings, most=top)
-    if json:
-        print_json(head_loadings.leading_record(pruned, leading))
-        return
-    print_rich(attention.leading_table(pruned, leading))
-    if save:
+    print_report(listings.heads_listed(pruned, loadings, top, wanted), json=json)
+    if save and not json:
         print(f"\n{graph / head_loadings.HEADS_FILE}")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from shutil import get_terminal_size
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -19,6 +19,9 @@ from circuit_tracer.cli.encoding import is_unicode
 from circuit_tracer.graphs.files import json_values
 from circuit_tracer.processes import is_first
 from circuit_tracer.render import terminal
+
+if TYPE_CHECKING:
+    from circuit_tracer.workbench.results import Report
 
 MOST_COLUMNS = 100
 LEAST_COLUMNS = 20
@@ -74,6 +77,14 @@ def print_rich(*renderables: RenderableType) -> None:
         terminal.as_text(one, width=columns(), color=color).rstrip("\n") for one in renderables
     ]
     print("\n\n".join(texts))
+
+
+def print_report(report: Report[Any], *, json: bool) -> None:
+    """A result on stdout: its tables, or with --json its record."""
+    if json:
+        print_json(report.record())
+    else:
+        print_rich(*report.page)
 
 
 def print_row(words: str, *, name: str = "") -> None:

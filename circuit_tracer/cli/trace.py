@@ -6,20 +6,31 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer.cli import invocation, options, reports, trace_options, trace_total
+from circuit_tracer.cli import invocation, options, reports, trace_options
 from circuit_tracer.cli.app import explained, if_interrupted
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.trust.report import terminal as trust_terminal
+from circuit_tracer.graphs.files import records
 from circuit_tracer.processes import processes
 from circuit_tracer.render import edge_labels, route_lines, summary
-from circuit_tracer.workbench import directions, folders, formats, opening, slugs, tracing
+from circuit_tracer.workbench import directions, folders, formats, listings, opening, slugs, tracing
+
+if TYPE_CHECKING:
+    from circuit_tracer.attribution.totals_tracing import TracedTotals
+
+OF_A_GRAPH = (
+    *("--out", "--slug", "--overwrite", "--max-feature-nodes", "--coverage", "--node-threshold"),
+    *("--edge-threshold", "--edge-floor", "--format", "--max-nodes", "--heads", "--routes"),
+    "--trust",
+)
+"""Options that have no effect with `--total`, which makes no graph."""
 
 
 @explained
@@ -86,7 +97,7 @@ def trace(
 ) -> None:
     """Trace a prompt: exact attribution edges, pruned, scored, drawn and written to a folder."""
     started = time.perf_counter()
-    trace_total.refuse_graphs_options(total_only)
+    refuse_with(*OF_A_GRAPH, other="--total, which makes no graph", there=total_only)
     text = _prompt(prompt)
     wanted, folder = _formats(format), _folder(out, slug, text)
     refuse_with("--routes", other="--json", there=json)
@@ -97,7 +108,8 @@ def trace(
     if not total_only:
         output.check(folder, text, explains_logits=wanted_direction[:3] == (None, None, None))
     computed_in, cotangents = opening.parse_dtype(dtype)
-    trace_total.refuse_cotangents(there=total_only and cotangents is not None)
+    is_lowered = total_only and cotangents is not None
+    refuse_with("--dtype", other="--total, which computes as the model does", there=is_lowered)
     settings = trace_options.trace_settings(cotangents)
     nothing = "nothing was written, and the same command starts from the beginning"
     with if_interrupted(nothing), progress_line() as report:
@@ -105,13 +117,14 @@ def trace(
         direction = directions.direction_target(opened, *wanted_direction)
         load = time.perf_counter() - started
         if total_only:
-            totals = tracing.totals_only(opened, text, settings, direction, report)
+            tell = tracing.telling(report)
+            totals = tracing.totals_only(opened, text, settings, direction, tell)
         else:
             done = tracing.trace_into(
                 folder, opened, text, settings, output, direction=direction, on_progress=report
             )
     if total_only:
-        trace_total.print_totals(totals, json=json)
+        _print_totals(totals, json=json)
         return
     if done is None:
         return  # the first process prints and writes, the others only computed
@@ -165,3 +178,27 @@ def _print(done: tracing.TracedFolder, n_routes: int) -> None:
     work = sum(seconds.get(stage, 0) for stage in tracing.TRACING)
     print(f"\n{done.folder}: {', '.join(Path(file).name for file in done.files.values())}")
     print(f"{seconds['total']:.1f} s in all, {work:.2f} s of it tracing")
+
+
+def _print_totals(traced: TracedTotals, *, json: bool) -> None:
+    """The table of each target on stdout, or all of them as JSON."""
+    info = traced.info
+    if json:
+        record = {
+            "prompt": info.prompt,
+            "tokens": info.tokens,
+            "totals": records.totals_table(info),
+            "conservation": {
+                "max_relative_residual": info.conservation_residual,
+                "tolerance": info.conservation_tolerance,
+            },
+            "seconds": {stage: round(value, 4) for stage, value in traced.seconds.items()},
+        }
+        print_json(record)
+        return
+    print_rich(*listings.totals_page(info))
+    work = sum(traced.seconds.values())
+    print(
+        f"\n{work:.2f} s of tracing; tokens, errors and constants miss the values by a share of "
+        f"{info.conservation_residual:.0e} at most"
+    )

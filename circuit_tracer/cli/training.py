@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained, if_interrupted
@@ -21,9 +21,6 @@ from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.transcoders import training
 from circuit_tracer.transcoders.training import checkpoint, config, run
 from circuit_tracer.workbench import opening
-
-if TYPE_CHECKING:
-    pass
 
 
 @explained

@@ -7,12 +7,33 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import cards, measuring, options, training
-from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.dictionaries import Dictionary, Format, print_layers, say_notes
-from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_row
-from circuit_tracer.transcoders import converting, facts, opening
+from circuit_tracer import bundled
+from circuit_tracer.cli import completion, options, training
+from circuit_tracer.cli.app import explained, if_interrupted
+from circuit_tracer.cli.dictionaries import (
+    Dictionary,
+    Format,
+    Text,
+    check_text,
+    make_cards,
+    opened_dictionary,
+    opened_model,
+    print_evaluation,
+    print_layers,
+    say_notes,
+)
+from circuit_tracer.cli.options import option, own
+from circuit_tracer.cli.output import print_json, print_row, say
+from circuit_tracer.errors import OutputError, UsageError
+from circuit_tracer.transcoders import converting, evaluation, facts, opening, validation
+from circuit_tracer.workbench import folders, formats
+
+MaxTokens = Annotated[
+    int, option("--max-tokens", min=1, help="How many tokens of the text to use.")
+]
+RowLength = Annotated[
+    int, option("--row-length", min=2, help="Tokens in a row; the model's context bounds it.")
+]
 
 
 @explained
@@ -79,13 +100,114 @@ def convert_transcoders(
     print(f"{out}: in {layouts.get(to, 'the layout of circuit-tracer')}")
 
 
+@explained
+def validate_transcoders(
+    dictionary: Dictionary,
+    model: options.Model = "sprout",
+    text: Annotated[
+        Path | None, own("--text", help="Text to run; some sentences of our own by default.")
+    ] = None,
+    format: Format = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
+    if text is not None:
+        check_text(text)
+    opened = opened_model(model, device)
+    found = opened_dictionary(dictionary, opened, format)
+    lines = validation.TEXT if text is None else validation.first_lines(text)
+    result = validation.validate(opened, found, lines)
+    if json:
+        print_json(result.as_json())
+        return
+    print("layer    FVU     L0")
+    for layer in result.layers:
+        print(f"{layer.layer:5} {layer.fvu:6.3f} {layer.l0:6.1f}")
+    print(f"({result.tokens} tokens)")
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+
+
+@explained
+def evaluate(
+    dictionary: Dictionary,
+    text: Text,
+    model: options.Model = "sprout",
+    max_tokens: MaxTokens = 20_000,
+    row_length: RowLength = 128,
+    format: Format = None,
+    device: options.Device = "auto",
+    cards: Annotated[
+        bool, option("--cards", help="Also make feature cards from the text, into its folder.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
+    check_text(text)
+    opened = opened_model(model, device)
+    found = opened_dictionary(dictionary, opened, format)
+    figures = evaluation.evaluate(opened, found, text, max_tokens=max_tokens, row_length=row_length)
+    if cards:
+        say(f"feature cards: {make_cards(opened, dictionary, text, row_length, format)}")
+    print_evaluation(figures, json)
+
+
+@explained
+def cards_of_text(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.offered(completion.models),
+            help="Bundled name, folder or hub name of the model.",
+        ),
+    ],
+    text: Text,
+    transcoders: options.AnyDictionary = None,
+    out: Annotated[
+        Path | None,
+        own("--out", "-o", help="Folder for cards.parquet; by default the dictionary's own."),
+    ] = None,
+    max_tokens: MaxTokens = 200_000,
+    row_length: RowLength = 128,
+    format: Format = None,
+    device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Make feature cards, and labels with them, of any dictionary from a text."""
+    check_text(text)
+    formats.check_folder_name(out)
+    opened = opened_model(model, device)
+    identity = opened.identity
+    dictionary = transcoders or bundled.default_dictionary(identity.name, identity.source)
+    if dictionary == "neurons":
+        raise UsageError("neurons need no cards made; name a dictionary with --transcoders")
+    folder = out or opening.find_dictionary(dictionary, opened, format=format).path
+    if (folder / bundled.CARDS_FILE).exists() and not overwrite:
+        raise OutputError(
+            f"{folder / bundled.CARDS_FILE} is there already; add --overwrite to replace it, or "
+            "choose another --out"
+        )
+    folders.check_writable(folder)
+    with if_interrupted("nothing was written, and the same command starts from the beginning"):
+        path = make_cards(
+            opened, dictionary, text, row_length, format, max_tokens=max_tokens, out=folder
+        )
+    if json:
+        print_json({"cards": str(path)})
+    else:
+        print(path)
+
+
 app = typer.Typer(
     no_args_is_help=True, help="Dictionaries: look at them, check, convert, measure, train them."
 )
 app.command("list")(list_transcoders)
 app.command("inspect")(inspect_transcoders)
-app.command("validate")(measuring.validate_transcoders)
+app.command("validate")(validate_transcoders)
 app.command("convert")(convert_transcoders)
-app.command("evaluate")(measuring.evaluate)
+app.command("evaluate")(evaluate)
 app.command("train")(training.train)
-app.command("cards")(cards.cards)
+app.command("cards")(cards_of_text)

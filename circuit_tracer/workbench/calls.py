@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from circuit_tracer import attribution
 from circuit_tracer.attribution.settings import TraceSettings
-from circuit_tracer.attribution.totals_tracing import trace_totals
-from circuit_tracer.attribution.tracing import Progress
+from circuit_tracer.attribution.tracing import OnProgress
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report import terminal
@@ -32,15 +30,15 @@ from circuit_tracer.workbench.dissociating import (
     study_on,
 )
 from circuit_tracer.workbench.feature_edits import steer_prompts
+from circuit_tracer.workbench.listings import totals_listed
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
 from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import check_report_folder
 from circuit_tracer.workbench.results import WIDTH, Listing, Report
 from circuit_tracer.workbench.shipped import find_given
-from circuit_tracer.workbench.token_effects import totals_listed
-from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 from circuit_tracer.workbench.traced_graph import TracedGraph
+from circuit_tracer.workbench.tracing import totals_only, traced_prompt
 
 AnyModel = str | Path | Model | Opened
 """A model by name (bundled, folder, GGUF file, hub), or opened, alone or with its dictionary."""
@@ -62,7 +60,7 @@ def trace(
     edge_threshold: float = 0.98,
     device: str = "auto",
     dtype: str = "float32",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     **settings: Any,
 ) -> TracedGraph:
     """Trace a prompt into an attribution graph: which features lead to which answer.
@@ -92,16 +90,8 @@ def trace(
     wanted = target_feature, target_direction, target_prompts, target_layer
     asked = _asked(prompt, targets, wanted, settings)
     opened = accepted(model, transcoders, device=device, dtype=weights)
-    note_forms(opened.model, given_tokens(asked))
-    traced = attribution.trace(
-        opened.model,
-        opened.dictionary,
-        prompt,
-        asked,
-        direction=direction_target(opened, *wanted),
-        labels=opened.labels,
-        on_progress=on_progress,
-    )
+    direction = direction_target(opened, *wanted)
+    traced = traced_prompt(opened, prompt, asked, direction, on_progress)
     pruned = prune(traced.graph, node_threshold=node_threshold, edge_threshold=edge_threshold)
     return TracedGraph(opened.labelled(pruned), opened=opened)
 
@@ -118,7 +108,7 @@ def totals(
     target_layer: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     **settings: Any,
 ) -> Listing[TokenTotals]:
     """What every token does to each target along all paths at once, without a graph.
@@ -138,11 +128,8 @@ def totals(
     wanted = target_feature, target_direction, target_prompts, target_layer
     asked = _asked(prompt, targets, wanted, settings)
     opened = accepted(model, transcoders, device=device, dtype=weights)
-    note_forms(opened.model, given_tokens(asked))
     direction = direction_target(opened, *wanted)
-    pair = opened.model, opened.dictionary
-    traced = trace_totals(*pair, prompt, asked, direction=direction, on_progress=on_progress)
-    return totals_listed(traced.info)
+    return totals_listed(totals_only(opened, prompt, asked, direction, on_progress).info)
 
 
 def _asked(

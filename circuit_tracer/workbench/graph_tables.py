@@ -23,10 +23,10 @@ from circuit_tracer.render.route_lines import leading_routes, one_line
 from circuit_tracer.render.summary import summary
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.text import printable
+from circuit_tracer.workbench.listings import totals_listed
 from circuit_tracer.workbench.named_nodes import source_rows, target_rows
 from circuit_tracer.workbench.results import WIDTH, Listing
 from circuit_tracer.workbench.tables import Table
-from circuit_tracer.workbench.token_effects import totals_listed
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -38,11 +38,11 @@ def target_rows(graph: Graph, text: str, where: str) -> list[int]:
     return [targets[number] for number in named_targets(graph.info, text, where)]
 
 
-def named_edge(graph: Graph, source: str, target: str, where: str) -> Edges:
+def _named_edge(graph: Graph, source: str, target: str) -> Edges:
     """The one edge between two named nodes; UsageError where they can be several, or for none."""
-    source_row = _one_row(graph, source, source_rows(graph, source, where), where)
-    target_row = _one_row(graph, target, target_rows(graph, target, where), where)
-    return edges_along(graph, [source_row, target_row])
+    source_row = _one_row(graph, source, source_rows(graph, source, "`edge`"))
+    target_row = _one_row(graph, target, target_rows(graph, target, "`edge`"))
+    return _edges_along(graph, [source_row, target_row])
 
 
 def edges_asked(
@@ -52,11 +52,11 @@ def edges_asked(
     if edge is not None and route is not None:
         raise UsageError("`edge` and `route` exclude each other; give one of them")
     if edge is not None:
-        return named_edge(pruned.graph, *edge, "`edge`")
-    return None if route is None else edges_along(pruned.graph, nth_path(pruned, route).rows)
+        return _named_edge(pruned.graph, *edge)
+    return None if route is None else _edges_along(pruned.graph, nth_path(pruned, route).rows)
 
 
-def edges_along(graph: Graph, rows: Sequence[int]) -> Edges:
+def _edges_along(graph: Graph, rows: Sequence[int]) -> Edges:
     """The edges along a path; UsageError where one is missing."""
     which = []
     for source, target in pairwise(rows):
@@ -71,10 +71,10 @@ def edges_along(graph: Graph, rows: Sequence[int]) -> Edges:
     return graph.edges.take(np.array(which))
 
 
-def _one_row(graph: Graph, text: str, rows: list[int], where: str) -> int:
+def _one_row(graph: Graph, text: str, rows: list[int]) -> int:
     """The one row there is; UsageError, with their names, for several."""
     if len(rows) > 1:
         names = node_names(graph)
         several = ", ".join(names[row] for row in rows)
-        raise UsageError(f'{where} "{shown(text)}" can be several nodes; give one of {several}')
+        raise UsageError(f'`edge` "{shown(text)}" can be several nodes; give one of {several}')
     return rows[0]

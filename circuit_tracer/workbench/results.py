@@ -22,14 +22,14 @@ WIDTH = 100
 class Report(Generic[T]):
     """A result as the command of its name prints it.
 
-    `result` is the value itself; its fields are the report's, too: `g.trust().verdict` is
-    `g.trust().result.verdict`.
+    `result` is the value itself, `page` its tables; the result's fields are the report's, too:
+    `g.trust().verdict` is `g.trust().result.verdict`.
     """
 
     def __init__(
         self, result: T, page: Sequence[RenderableType], record: Callable[[], Any] | None = None
     ) -> None:
-        self.result, self._page, self._record = result, list(page), record
+        self.result, self.page, self._record = result, list(page), record
 
     def record(self) -> Any:
         """The result as JSON values, as the command's `--json` gives them."""
@@ -57,7 +57,7 @@ class Report(Generic[T]):
         )
 
     def __repr__(self) -> str:
-        return "\n\n".join(as_text(one, width=WIDTH).rstrip("\n") for one in self._page)
+        return "\n\n".join(as_text(one, width=WIDTH).rstrip("\n") for one in self.page)
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"

@@ -23,7 +23,7 @@ from circuit_tracer.workbench.drawing import LEVELS, Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
 from circuit_tracer.workbench.graph_tables import GraphTables
-from circuit_tracer.workbench.head_listings import edges_listed, heads_listed
+from circuit_tracer.workbench.listings import heads_listed
 from circuit_tracer.workbench.named_nodes import edges_asked
 from circuit_tracer.workbench.results import Figure, Listing, Report
 from circuit_tracer.workbench.slugs import slug_of
@@ -281,9 +281,7 @@ class TracedGraph(GraphTables):
         (3, True)
         """
         edges = edges_asked(self.pruned, edge, route)
-        if edges is None:
-            return heads_listed(self.pruned, self._loadings(), top)
-        return edges_listed(self.pruned, edges, self._loadings(edges), top)
+        return heads_listed(self.pruned, self._loadings(edges), top, edges)
 
     def qk(self, head: str, query: str, key: str, *, top: int = 5) -> Report[QkAttribution]:
         """Why a head looks where it looks: its score, before the softmax, in exact terms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from circuit_tracer.attribution.directions import DirectionTarget
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.totals_tracing import TracedTotals, trace_totals
-from circuit_tracer.attribution.tracing import Progress, Trace
+from circuit_tracer.attribution.tracing import OnProgress, Progress, Trace
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.experiments.trust.spec import TrustSettings
@@ -157,7 +157,8 @@ def trace_into(
     output = output or FolderSettings()
     output.check(folder, prompt, explains_logits=direction is None)
     report = on_progress or silent
-    traced = _traced(opened, prompt, settings or TraceSettings(), direction, report)
+    asked = settings or TraceSettings()
+    traced = traced_prompt(opened, prompt, asked, direction, telling(report))
     if not is_first():
         return None
     seconds = dict(traced.seconds)
@@ -183,23 +184,18 @@ def trace_into(
     return TracedFolder(folder, traced, pruned, heads, trust, seconds, files)
 
 
-def _traced(
+def traced_prompt(
     opened: Opened,
     prompt: str,
     settings: TraceSettings,
-    direction: DirectionTarget | None,
-    report: Report,
+    direction: DirectionTarget | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Trace:
-    """The graph itself."""
+    """The graph itself, with notes on the tokens that the settings name."""
     note_forms(opened.model, given_tokens(settings))
+    pair, labels = (opened.model, opened.dictionary), opened.labels
     return attribution.trace(
-        opened.model,
-        opened.dictionary,
-        prompt,
-        settings,
-        direction=direction,
-        labels=opened.labels,
-        on_progress=_telling(report),
+        *pair, prompt, settings, direction=direction, labels=labels, on_progress=on_progress
     )
 
 
@@ -207,22 +203,16 @@ def totals_only(
     opened: Opened,
     prompt: str,
     settings: TraceSettings,
-    direction: DirectionTarget | None,
-    report: Report,
+    direction: DirectionTarget | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TracedTotals:
     """What the tokens do to the targets, without a graph; raises what `attribution.trace` does."""
     note_forms(opened.model, given_tokens(settings))
-    return trace_totals(
-        opened.model,
-        opened.dictionary,
-        prompt,
-        settings,
-        direction=direction,
-        on_progress=_telling(report),
-    )
+    pair = opened.model, opened.dictionary
+    return trace_totals(*pair, prompt, settings, direction=direction, on_progress=on_progress)
 
 
-def _telling(report: Report) -> Callable[[Progress], None]:
+def telling(report: Report) -> OnProgress:
     """Progress as a report; what a long sweep will take stays to be read."""
 
     def tell(now: Progress) -> None:

@@ -16,7 +16,7 @@ def test_limits_reach_every_form(make) -> None:
 
 
 def test_render_imports_neither_torch_nor_anything_heavy() -> None:
-    names = ("svg", "dot", "raster", "terminal", "tree", "tables")
+    names = ("svg", "dot", "page_size", "terminal", "tree", "tables")
     modules = ", ".join(f"circuit_tracer.render.{name}" for name in names)
     program = (
         f"import sys, {modules};"
