@@ -104,7 +104,11 @@ def compare(
     """
     _check_depth(first.graph.info, second.graph.info)
     columns = align(first.graph, second.graph, roles=roles)
-    sides = _sides(first, second, columns)
+    keys = matched(first.graph, second.graph, columns)
+    sides = (
+        _Side(first, keys[0], columns_of(first.graph, columns, 0)),
+        _Side(second, keys[1], columns_of(second.graph, columns, 1)),
+    )
     same = same_dictionary(first.graph, second.graph)
     whole = _overlap(sides, columns, kept=False, same=same)
     kept = _overlap(sides, columns, kept=True, same=same)
@@ -142,28 +146,46 @@ def _same_weights(one: Identity, other: Identity) -> bool:
     return one.name == other.name
 
 
-def _sides(
-    first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]
-) -> tuple[_Side, _Side]:
-    """Both graphs under common keys: (kind, layer, column, feature), all targets one."""
-    tables, places = [], []
-    for number, one in enumerate((first, second)):
-        nodes = one.graph.nodes
-        column_of = np.zeros(len(one.graph.info.tokens), dtype=np.int64)
-        for at, column in enumerate(columns):
-            position = (column.first, column.second)[number]
-            if position is not None:
-                column_of[position] = at
+def columns_of(graph: Graph, columns: Sequence[Column], side: int) -> Ints:
+    """(n,) the column of each node's position; `side` is the graph's in `columns`."""
+    column_of = np.zeros(len(graph.info.tokens), dtype=np.int64)
+    for at, column in enumerate(columns):
+        position = column[:2][side]
+        if position is not None:
+            column_of[position] = at
+    places: Ints = column_of[graph.nodes.position]
+    return places
+
+
+def matched(
+    first: Graph, second: Graph, columns: Sequence[Column], *, targets_apart: bool = False
+) -> tuple[Ints, Ints]:
+    """(n,) each, a number for every node, the same for the same node; they rise with the layers.
+
+    All targets are one, or with `targets_apart` only those that explain the same.
+    """
+    graphs, same = (first, second), same_dictionary(first, second)
+    explained = [
+        [(one.vocabulary_ids, one.token if one.direction else "") for one in graph.info.targets]
+        for graph in graphs
+    ]
+    distinct = sorted({*explained[0], *explained[1]})
+    tables = []
+    for side, graph in enumerate(graphs):
+        kind, is_feature = graph.nodes.kind, graph.nodes.kind == NodeKind.FEATURE
+        feature = np.where(is_feature, graph.nodes.feature, -1)
         # Features of two dictionaries have nothing to do with each other, whatever their numbers.
-        dictionary = 0 if same_dictionary(first.graph, second.graph) else number
-        feature = np.where(nodes.kind == NodeKind.FEATURE, 2 * nodes.feature + dictionary, -1)
-        places.append(column_of[nodes.position])
-        table = np.stack([nodes.kind, nodes.layer, places[-1], feature], axis=1)
-        table[nodes.kind == NodeKind.LOGIT, 2:] = -1
+        dictionary = np.where(is_feature, 0 if same else side, 0)
+        target = np.zeros_like(feature)
+        target[graph.target_rows] = [distinct.index(one) for one in explained[side]]
+        place = columns_of(graph, columns, side)
+        table = np.stack([graph.nodes.layer, kind, place, feature, dictionary, target], axis=1)
+        if not targets_apart:
+            table[kind == NodeKind.LOGIT, 2:] = -1
         tables.append(table)
     _, key = np.unique(np.concatenate(tables), axis=0, return_inverse=True)
     keys = np.split(key.ravel(), [len(tables[0])])
-    return _Side(first, keys[0], places[0]), _Side(second, keys[1], places[1])
+    return keys[0], keys[1]
 
 
 def _overlap(

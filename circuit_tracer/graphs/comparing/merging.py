@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tracer.graphs.comparing.alignment import Column
-from circuit_tracer.graphs.comparing.comparison import same_dictionary
+from circuit_tracer.graphs.comparing.comparison import columns_of, matched
 from circuit_tracer.graphs.graph import (
     Bools,
     Edges,
     Floats,
     Graph,
     GraphInfo,
-    NodeKind,
+    Ints,
     Nodes,
     Target,
 )
@@ -55,36 +54,23 @@ class MergedGraph:
     """(n,) each node's rows in the two graphs' node tables; -1 in one that does not keep it."""
 
 
-class _Key(NamedTuple):
-    """A merged node, in the order of the node table."""
-
-    layer: int
-    kind: int
-    column: int
-    feature: int
-    dictionary: int
-    """Which graph's, for features of two dictionaries; else 0."""
-    ids: tuple[int, ...]
-    """A target's vocabulary ids; () for other nodes."""
-    name: str
-    """Of a direction that is explained; "" for everything else."""
-
-
 def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) -> MergedGraph:
     """The kept nodes and edges of both, positions numbered by `columns`."""
     graphs = (first, second)
-    same = same_dictionary(first.graph, second.graph)
-    key_of = [_keys(one, columns, side, same) for side, one in enumerate(graphs)]
-    ordered = sorted(set(key_of[0].values()) | set(key_of[1].values()))
-    number = {key: row for row, key in enumerate(ordered)}
+    keys = matched(first.graph, second.graph, columns, targets_apart=True)
+    kept = [key[one.kept_rows] for key, one in zip(keys, graphs, strict=True)]
+    ordered = np.unique(np.concatenate(kept))
     rows = np.full((len(ordered), 2), -1, dtype=np.int64)
-    for side, keys in enumerate(key_of):
-        for row, key in keys.items():
-            rows[number[key], side] = row
-    info = _info(graphs, columns, rows, ordered)
+    for side, one in enumerate(graphs):
+        rows[np.searchsorted(ordered, kept[side]), side] = one.kept_rows
+    places = [
+        columns_of(one.graph, columns, side)[rows[:, side]] for side, one in enumerate(graphs)
+    ]
+    position = np.where(rows[:, 0] >= 0, *places)
+    info = _info(graphs, columns, rows, position)
     influence = np.mean([_taken(one.influence, rows[:, i]) for i, one in enumerate(graphs)], axis=0)
     edges, edge_owner, flipped = _edges(graphs, rows)
-    nodes = _nodes(graphs, rows, ordered, edges)
+    nodes = _nodes(graphs, rows, position, edges)
     pruned = PrunedGraph.of_kept(
         Graph(info, nodes, edges),
         node_threshold=min(one.node_threshold for one in graphs),
@@ -97,40 +83,19 @@ def merge(first: PrunedGraph, second: PrunedGraph, columns: Sequence[Column]) ->
     return MergedGraph(pruned, owner, edge_owner, flipped, pairs)
 
 
-def _keys(pruned: PrunedGraph, columns: Sequence[Column], side: int, same: bool) -> dict[int, _Key]:
-    """The key of every kept node, by row."""
-    graph, nodes = pruned.graph, pruned.graph.nodes
-    column_of = {c[side]: number for number, c in enumerate(columns) if c[side] is not None}
-    target_of = dict(zip(graph.target_rows.tolist(), graph.info.targets, strict=True))
-    keys = {}
-    for row in pruned.kept_rows.tolist():
-        kind, column = int(nodes.kind[row]), column_of[int(nodes.position[row])]
-        target = target_of.get(row)
-        keys[row] = _Key(
-            layer=int(nodes.layer[row]),
-            kind=kind,
-            column=column,
-            feature=int(nodes.feature[row]) if kind == NodeKind.FEATURE else -1,
-            dictionary=0 if same or kind != NodeKind.FEATURE else side,
-            ids=() if target is None else target.vocabulary_ids,
-            name="" if target is None or target.direction is None else target.token,
-        )
-    return keys
-
-
 def _owners(there: NDArray[np.bool_]) -> NDArray[np.int8]:
     """(n,) owners of what is there (n, 2) in each graph."""
     both, only = there.all(axis=1), np.where(there[:, 0], Owner.FIRST, Owner.SECOND)
     return np.where(both, Owner.BOTH, only).astype(np.int8)
 
 
-def _taken(column: Floats, rows: NDArray[np.int64]) -> Floats:
+def _taken(column: Floats, rows: Ints) -> Floats:
     """Values at rows, 0 for -1."""
     return np.where(rows >= 0, column[np.maximum(rows, 0)], 0.0)
 
 
 def _edges(
-    graphs: tuple[PrunedGraph, PrunedGraph], rows: NDArray[np.int64]
+    graphs: tuple[PrunedGraph, PrunedGraph], rows: Ints
 ) -> tuple[Edges, NDArray[np.int8], Bools]:
     """The merged edges, their owners, and which have another sign in the other graph."""
     share: dict[tuple[int, int], list[float]] = {}
@@ -157,10 +122,7 @@ def _edges(
 
 
 def _nodes(
-    graphs: tuple[PrunedGraph, PrunedGraph],
-    rows: NDArray[np.int64],
-    keys: Sequence[_Key],
-    edges: Edges,
+    graphs: tuple[PrunedGraph, PrunedGraph], rows: Ints, position: Ints, edges: Edges
 ) -> Nodes:
     tables = [one.graph.nodes for one in graphs]
     chosen = np.where(rows[:, 0] >= 0, rows[:, 0], len(tables[0]) + rows[:, 1])
@@ -169,7 +131,7 @@ def _nodes(
     unknown = np.full(len(nodes), np.nan)
     return replace(
         nodes,
-        position=np.array([key.column for key in keys], dtype=np.int32),
+        position=position.astype(np.int32),
         value=unknown,
         constant=unknown,
         weight=np.mean([_taken(t.weight, rows[:, i]) for i, t in enumerate(tables)], axis=0),
@@ -181,20 +143,19 @@ def _nodes(
 def _info(
     graphs: tuple[PrunedGraph, PrunedGraph],
     columns: Sequence[Column],
-    rows: NDArray[np.int64],
-    keys: Sequence[_Key],
+    rows: Ints,
+    position: Ints,
 ) -> GraphInfo:
     infos = [one.graph.info for one in graphs]
+    of_rows = [
+        dict(zip(one.graph.target_rows.tolist(), one.graph.info.targets, strict=True))
+        for one in graphs
+    ]
     targets = []
-    for key, pair in zip(keys, rows.tolist(), strict=True):
-        if key.kind == NodeKind.LOGIT:
-            sides = zip(graphs, pair, strict=True)
-            both = [
-                one.graph.info.targets[one.graph.target_rows.tolist().index(row)]
-                for one, row in sides
-                if row >= 0
-            ]
-            targets.append(_mean_target(both, key.column))
+    for pair, column in zip(rows.tolist(), position.tolist(), strict=True):
+        both = [of_row[row] for of_row, row in zip(of_rows, pair, strict=True) if row in of_row]
+        if both:
+            targets.append(_mean_target(both, column))
     return replace(
         infos[0],
         prompt=" | ".join(info.prompt for info in infos),
