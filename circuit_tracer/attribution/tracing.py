@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from circuit_tracer.attribution.assembly import Assembler
-from circuit_tracer.attribution.audit import audit
-from circuit_tracer.attribution.conservation import check_conservation
+from circuit_tracer.attribution.conservation import audit, check_conservation
 from circuit_tracer.attribution.directions import DirectionTarget, below
 from circuit_tracer.attribution.estimate import estimate
 from circuit_tracer.attribution.replacement import (

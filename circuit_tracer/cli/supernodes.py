@@ -13,7 +13,7 @@ from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich
 from circuit_tracer.cli.reopened import reopened
 from circuit_tracer.errors import UsageError
-from circuit_tracer.graphs.supernodes import file, scored
+from circuit_tracer.graphs.supernodes import file, scores
 from circuit_tracer.interventions import coherence
 from circuit_tracer.render import groups
 from circuit_tracer.workbench import card_readings
@@ -84,7 +84,7 @@ def supernodes(
     readings, written = card_readings.readings_of(pruned, cards), None
     if decoders is not None:
         written = card_readings.decoders_of(pruned, decoders, model, device=device, threads=threads)
-    found = scored.scored_groups(
+    found = scores.scored_groups(
         pruned,
         edited,
         threshold=threshold,

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from circuit_tracer.errors import UsageError, reason
 from circuit_tracer.render.markup import figure, title
 from circuit_tracer.render.page_size import size_of
-from circuit_tracer.render.spacing import POINTS_PER_MM, UNIT_POINTS
+from circuit_tracer.render.places import POINTS_PER_MM, UNIT_POINTS
 from circuit_tracer.render.svg_page import BOLD, bold, document, ink, paper
 from circuit_tracer.render.text import printable, shorten_to_width, wrap
 

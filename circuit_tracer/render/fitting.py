@@ -22,15 +22,15 @@ from circuit_tracer.render.node_labels import (
     measured_nodes,
     pack,
 )
-from circuit_tracer.render.places import Layout
-from circuit_tracer.render.selection import MAX_TOKENS, Selection, select
-from circuit_tracer.render.spacing import (
+from circuit_tracer.render.places import (
     PAPER_MARGIN,
     POINTS_PER_MM,
     UNIT_POINTS,
+    Layout,
     Spacing,
     on_paper,
 )
+from circuit_tracer.render.selection import MAX_TOKENS, Selection, select
 from circuit_tracer.render.text import shorten_to_width, text_width
 
 LABEL_WIDTHS = (140.0, 110.0, 84.0, 64.0, 48.0)

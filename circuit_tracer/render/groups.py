@@ -12,8 +12,7 @@ from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.supernodes.graph import GroupPath, SupernodeGraph
 from circuit_tracer.graphs.supernodes.grouping import Supernode
-from circuit_tracer.graphs.supernodes.scored import ScoredGroups
-from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores
+from circuit_tracer.graphs.supernodes.scores import Figure, GroupScores, ScoredGroups
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.describe import feature_id, short_label
 from circuit_tracer.render.numbers import percent, signed_percent

@@ -36,9 +36,8 @@ from circuit_tracer.render.node_labels import (
     measured_nodes,
     pack,
 )
-from circuit_tracer.render.places import Band, Box, Column, Layout, Placed
+from circuit_tracer.render.places import SCREEN, Band, Box, Column, Layout, Placed, Spacing
 from circuit_tracer.render.selection import MAX_TOKENS, Selection
-from circuit_tracer.render.spacing import SCREEN, Spacing
 from circuit_tracer.render.text import shorten_to_width, text_width
 
 FEW_TOKENS = 10

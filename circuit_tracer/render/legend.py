@@ -23,8 +23,8 @@ from circuit_tracer.render.svg_page import (
     rect,
     shift,
 )
+from circuit_tracer.render.tables import below_tokens
 from circuit_tracer.render.text import shorten_to_width, text_width
-from circuit_tracer.render.totals import below_tokens
 
 LegendKind = Literal["none", "short", "full"]
 LEGENDS: tuple[LegendKind, ...] = ("none", "short", "full")

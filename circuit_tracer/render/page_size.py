@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError, reason
 from circuit_tracer.render import palette
 from circuit_tracer.render.markup import figure
-from circuit_tracer.render.spacing import POINTS_PER_MM
+from circuit_tracer.render.places import POINTS_PER_MM
 
 Theme = Literal["print", "light", "dark"]
 THEMES: tuple[Theme, ...] = ("print", "light", "dark")

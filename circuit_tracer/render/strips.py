@@ -8,7 +8,7 @@ from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.render.html import assembled, joined, viewer_file
 from circuit_tracer.render.markup import title
 from circuit_tracer.render.page_size import finished
-from circuit_tracer.render.spacing import COLUMN, COLUMN_MARGIN, COLUMN_MM
+from circuit_tracer.render.places import COLUMN, COLUMN_MARGIN, COLUMN_MM
 from circuit_tracer.render.svg_page import document, paper, shift
 
 

@@ -15,6 +15,7 @@ from circuit_tracer.graphs.token_text import prompt_texts, target_texts
 from circuit_tracer.render.describe import features_there, score_lines, softcap_line, value_words
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import routes, straight
+from circuit_tracer.render.tables import effects
 from circuit_tracer.render.terminal import (
     LABEL_CELLS,
     WIDTH,
@@ -24,7 +25,6 @@ from circuit_tracer.render.terminal import (
     titled,
 )
 from circuit_tracer.render.text import shorten
-from circuit_tracer.render.totals import effects
 
 MOST_TOKENS = 8
 """Tokens whose effects are listed, those with most."""

@@ -21,7 +21,7 @@ from circuit_tracer.render.layout import lay_out
 from circuit_tracer.render.legend import LegendKind, short_legend
 from circuit_tracer.render.legend import legend as full_legend
 from circuit_tracer.render.markup import title
-from circuit_tracer.render.places import Layout, Placed
+from circuit_tracer.render.places import PAPER_MARGIN, Layout, Placed
 from circuit_tracer.render.selection import MAX_NODES, Selection, select
 from circuit_tracer.render.shapes import (
     edge_color,
@@ -32,7 +32,6 @@ from circuit_tracer.render.shapes import (
     node_group,
     token_shade,
 )
-from circuit_tracer.render.spacing import PAPER_MARGIN
 from circuit_tracer.render.svg_page import BOLD, MARGIN, Block, bold, document, paper, quiet, shift
 from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width, wrap
 from circuit_tracer.render.trust_panel import StoredVerdict, trust_panel

@@ -17,7 +17,7 @@ from circuit_tracer.graphs.head_loadings import (
 )
 from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.render.attention import edges_by_head, leading_table
-from circuit_tracer.render.totals import effects
+from circuit_tracer.render.tables import effects
 from circuit_tracer.workbench.results import Listing
 
 MOST_TOKENS = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from circuit_tracer.transcoders.dictionary import activate
-from circuit_tracer.transcoders.training.jumprelu import count_active, jumprelu
+from circuit_tracer.transcoders.training.losses import count_active, jumprelu
 from circuit_tracer.transcoders.training.sparse import decode_sparse, encode_topk
 
 

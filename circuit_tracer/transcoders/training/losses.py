@@ -6,13 +6,17 @@ w = 1. To it come, for JumpReLU, the sparsity penalty, and for features that hav
 while AuxK (Gao et al. 2024): the `aux_k` strongest dead features of a token try to reconstruct
 what the living ones missed, which pulls them back to where they are needed.
 
+The step at a JumpReLU threshold has no useful derivative; a rectangle of width `bandwidth` around
+it stands in for the delta function when the gradient of the threshold is taken (straight-through,
+Rajamanoharan et al. 2024). Thresholds are trained as logarithms, so that they stay positive.
+
 Shapes: L layers, B tokens, d model width, F features, W layers a feature writes to, all in
 training units (weights.Units).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,12 +24,7 @@ from torch import Tensor
 
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.training.config import TrainingConfig
-from circuit_tracer.transcoders.training.jumprelu import count_active, jumprelu
-from circuit_tracer.transcoders.training.sparse import (
-    SparseActivations,
-    decode_sparse,
-    encode_topk,
-)
+from circuit_tracer.transcoders.training.sparse import SparseActivations, decode_sparse, encode_topk
 from circuit_tracer.transcoders.training.weights import LayerWeights
 
 NORM_FLOOR = 0.05
@@ -149,3 +148,58 @@ def _aux_loss(
     decoded = decode_sparse(sparse, own.W_dec[places]).unflatten(1, (-1, d)).transpose(0, 1)
     squares: Tensor = token_weights * (missed - decoded).pow(2).mean(-1)
     return squares.mean(1).sum()
+
+
+def jumprelu(
+    pre: Float[Tensor, "B F"], log_threshold: Float[Tensor, "F"], bandwidth: float
+) -> Float[Tensor, "B F"]:
+    """`pre` where it is above its threshold, else zero."""
+    activations: Tensor = _JumpReLU.apply(  # type: ignore[no-untyped-call]
+        pre, log_threshold, bandwidth
+    )
+    return activations
+
+
+def count_active(
+    pre: Float[Tensor, "B F"], log_threshold: Float[Tensor, "F"], bandwidth: float
+) -> Float[Tensor, "B"]:
+    """L0 of every token, differentiable in the thresholds only."""
+    steps: Tensor = _Step.apply(pre, log_threshold, bandwidth)  # type: ignore[no-untyped-call]
+    return steps.sum(-1)
+
+
+def _rectangle(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    """1 / bandwidth within half a bandwidth of the threshold, else zero."""
+    return ((pre - threshold).abs() < bandwidth / 2).to(pre.dtype) / bandwidth
+
+
+class _JumpReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, log_threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, log_threshold)
+        ctx.bandwidth = bandwidth
+        return torch.where(pre > log_threshold.exp(), pre, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        pre, log_threshold = ctx.saved_tensors
+        threshold = log_threshold.exp()
+        near = _rectangle(pre, threshold, ctx.bandwidth)
+        grad_threshold = -(threshold * near * gradients[0]).sum(0)
+        grad_pre = torch.where(pre > threshold, gradients[0], 0.0)
+        return grad_pre, grad_threshold * threshold, None
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, log_threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, log_threshold)
+        ctx.bandwidth = bandwidth
+        return (pre > log_threshold.exp()).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        pre, log_threshold = ctx.saved_tensors
+        threshold = log_threshold.exp()
+        near = _rectangle(pre, threshold, ctx.bandwidth)
+        return None, -(near * gradients[0]).sum(0) * threshold, None

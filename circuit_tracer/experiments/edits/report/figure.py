@@ -19,7 +19,7 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, title
 from circuit_tracer.render.markup import words as escaped
 from circuit_tracer.render.numbers import decimals
-from circuit_tracer.render.spacing import COLUMN
+from circuit_tracer.render.places import COLUMN
 from circuit_tracer.render.strips import strip_html, strip_svg
 from circuit_tracer.render.svg_page import (
     bold,

@@ -16,7 +16,7 @@ from circuit_tracer.render import palette
 from circuit_tracer.render.markup import element, figure, text, title
 from circuit_tracer.render.markup import words as escaped
 from circuit_tracer.render.numbers import percent
-from circuit_tracer.render.spacing import COLUMN
+from circuit_tracer.render.places import COLUMN
 from circuit_tracer.render.strips import strip_html, strip_svg
 from circuit_tracer.render.svg_page import (
     bold,

@@ -16,9 +16,8 @@ from circuit_tracer.experiments.dissociation.report.routes.two_routes import Two
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind, Nodes
 from circuit_tracer.graphs.token_text import prompt_texts
 from circuit_tracer.render.layout import lay_out
-from circuit_tracer.render.places import Layout
+from circuit_tracer.render.places import Layout, Spacing
 from circuit_tracer.render.selection import Selection
-from circuit_tracer.render.spacing import Spacing
 from circuit_tracer.render.text import printable
 
 WIDTH = 760.0
