@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from circuit_tracer.experiments.diff.spec import read_spec
-from circuit_tracer.experiments.diff.step import Shares
-from circuit_tracer.experiments.diff.study import Settings, Study
+from circuit_tracer.experiments.diff.study import Settings, Shares, Study
 from circuit_tracer.experiments.kit.passes import contrasts, streams_at
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.models import Model, open_model

@@ -14,14 +14,12 @@ from typing import Protocol
 import pyarrow as pa
 
 from circuit_tracer.attribution.tracing import check_together
-from circuit_tracer.batch.groups import Group
 from circuit_tracer.batch.manifest import Entry
-from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import GRAPH_TABLES
-from circuit_tracer.batch.tables import Failed, PromptRows, part_tables
-from circuit_tracer.batch.tracing import Plan, Tracer, plan, prompt_length, trace_group
+from circuit_tracer.batch.tables import Failed, PromptRows, Traced, part_tables
+from circuit_tracer.batch.tracing import Group, Plan, Tracer, plan, prompt_length, trace_group
 from circuit_tracer.graphs.edges.store import UnorderedGraph
 
 

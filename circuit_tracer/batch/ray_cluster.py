@@ -15,8 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.batch.results import OnProgress, Outcome
-from circuit_tracer.batch.shards import Work
+from circuit_tracer.batch.shards import OnProgress, Outcome, Work
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 
 if TYPE_CHECKING:

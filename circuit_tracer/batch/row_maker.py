@@ -23,9 +23,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.run_file import RunInfo
-from circuit_tracer.batch.tables import PromptRows
+from circuit_tracer.batch.tables import PromptRows, Traced
 from circuit_tracer.processes import reuse_memory
 
 MOST_EDGES = 4_000_000

@@ -1,6 +1,6 @@
 """Trace all prompts of a file into a store, from wherever an earlier process stopped.
 
-1. Plan: every prompt becomes tokens and finds its group (groups.py); this is the same in every
+1. Plan: every prompt becomes tokens and finds its group (tracing.py); this is the same in every
    process that has the same prompt file.
 2. For each group of this shard that is not done: claim it, look again whether somebody else has
    done it, trace what is missing, hand it to the writer (writing.py).
@@ -15,16 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from circuit_tracer.batch.claims import Claims
-from circuit_tracer.batch.groups import Group
 from circuit_tracer.batch.kinds import Kind, Made
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, read_manifest, write_manifest
 from circuit_tracer.batch.parts import remove_unfinished, writable
-from circuit_tracer.batch.results import OnProgress, Outcome
 from circuit_tracer.batch.run_file import AnyRun, settle_run
 from circuit_tracer.batch.schemas import FAILURES
-from circuit_tracer.batch.shards import Work
+from circuit_tracer.batch.shards import OnProgress, Outcome, Work
 from circuit_tracer.batch.state import RunState, settle_failures
 from circuit_tracer.batch.tables import Failed
+from circuit_tracer.batch.tracing import Group
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
 from circuit_tracer.errors import UsageError
 

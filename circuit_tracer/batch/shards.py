@@ -1,4 +1,5 @@
-"""Which part of a run a process works on: shard i of N, given or found in the environment.
+"""Which part of a run a process works on, shard i of N, given or found in the environment; and how
+far it came.
 
 | where | variables |
 | --- | --- |
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from circuit_tracer.errors import UsageError
 
+OnProgress = Callable[[str, int, int], None]
+"""(stage, done, total)"""
 PART_PROMPTS = 256
 """Prompts of a part, by default."""
 
@@ -59,6 +62,23 @@ class Work:
     def has(self, group: int) -> bool:
         """Whether the group of this number is its."""
         return self.shard.has(group) if self.groups is None else group in self.groups
+
+
+class Outcome(NamedTuple):
+    """What a process has done, and how the run stands."""
+
+    traced: int
+    """Prompts traced by this process."""
+    done: int
+    """Prompts of its share that have a graph."""
+    failed: int
+    """Prompts of its share that have failed, now or earlier."""
+    total: int
+    """Prompts and bad lines of its share."""
+    sweeping: float
+    """Seconds that this process spent in sweeps."""
+    seconds: float
+    """Seconds from the first group to the last row on disk."""
 
 
 def parse_shard(text: str) -> Shard:

@@ -15,6 +15,7 @@ from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES, RANGES, SCORES, schema
 from circuit_tracer.errors import GraphFileError
+from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.files.json_values import (
     info_from_plain,
     info_to_plain,
@@ -31,7 +32,7 @@ from circuit_tracer.graphs.files.storage import (
 from circuit_tracer.graphs.graph import Edges, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.head_loadings import LeadingHead
 from circuit_tracer.graphs.influence import edge_flows, handed_down
-from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.graphs.scores import Scores
 from circuit_tracer.reading import readable
@@ -56,6 +57,35 @@ class PromptRows:
     def nbytes(self) -> int:
         """What they hold in memory, about."""
         return int(self.nodes.nbytes) + int(self.edges.nbytes)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A prompt's whole graph, from which its rows are made."""
+
+    entry: Entry
+    graph: UnorderedGraph | PrunedGraph
+    """Pruned as the run asks for if that had to be done to know more of it."""
+    sweeping: float
+    """Seconds of the sweep alone."""
+    heads: tuple[LeadingHead, ...] = ()
+
+    @property
+    def n_edges(self) -> int:
+        """Edges of the whole graph."""
+        graph = self.graph
+        return len(graph.graph.edges) if isinstance(graph, PrunedGraph) else graph.n_edges
+
+    def rows(self, run: RunInfo) -> PromptRows:
+        """Prune and make rows, in this process."""
+        pruned = self.graph
+        if isinstance(pruned, UnorderedGraph):
+            pruned = prune(
+                pruned.ordered(),
+                node_threshold=run.node_threshold,
+                edge_threshold=run.edge_threshold,
+            )
+        return rows_of(self.entry, pruned, run, self.heads)
 
 
 class Failed(NamedTuple):

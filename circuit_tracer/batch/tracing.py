@@ -1,15 +1,21 @@
 """Groups of prompts through the model: one forward pass a group, then a graph a prompt.
 
+Prompts of equal length share a group. Groups follow from the prompt file alone: its lines are
+sorted by length, in their order, and a group that is full is closed. So a prompt is computed beside
+the same neighbours whatever was done before, by whichever process, and comes out the same to the
+last bit.
+
 A prompt that cannot be traced is an outcome like another; what is wrong with the model, the
 dictionary or the disk ends the run.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -25,10 +31,8 @@ from circuit_tracer.attribution.tracing import (
     prepare,
     trace_frozen,
 )
-from circuit_tracer.batch.groups import Group, grouped
 from circuit_tracer.batch.manifest import Entry
-from circuit_tracer.batch.results import Traced
-from circuit_tracer.batch.tables import Failed
+from circuit_tracer.batch.tables import Failed, Traced
 from circuit_tracer.errors import (
     CircuitTracerError,
     DictionaryError,
@@ -45,9 +49,42 @@ from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.frozen import FoldedAttention, fold_attention
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
+T = TypeVar("T")
+
+MOST_PROMPTS = 16
+"""Prompts of a group: with more of them, few processes would have unequal shares of a run."""
+MOST_TOKENS = 1024
+"""Tokens of a group: long prompts go alone, so that memory is that of one."""
+
+
+@dataclass(frozen=True)
+class Group(Generic[T]):
+    """Prompts of one length."""
+
+    key: str
+    """What processes claim it by."""
+    members: tuple[T, ...]
+
+
+def grouped(prompts: Sequence[tuple[str, int, T]]) -> list[Group[T]]:
+    """Groups of (id, length in tokens, prompt), in the order in which they become full."""
+    filling: dict[int, list[tuple[str, T]]] = {}
+    full = []
+    for key, length, prompt in prompts:
+        group = filling.setdefault(length, [])
+        group.append((key, prompt))
+        if len(group) >= max(1, min(MOST_PROMPTS, MOST_TOKENS // length)):
+            full.append(_closed(filling.pop(length)))
+    return [*full, *map(_closed, filling.values())]
+
+
+def _closed(group: list[tuple[str, T]]) -> Group[T]:
+    digest = hashlib.sha256("\n".join(key for key, _ in group).encode()).hexdigest()
+    return Group(digest[:32], tuple(prompt for _, prompt in group))
+
+
 ENCODED_TOGETHER = 1 << 24
 """Activations, silent features included, of a group that is encoded together (64 MB in float32)."""
-T = TypeVar("T")
 FATAL = (ModelError, DictionaryError, OutputError)
 """What no other prompt can escape either."""
 

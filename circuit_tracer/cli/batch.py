@@ -20,8 +20,7 @@ from circuit_tracer.workbench import batch_job, formats, opening, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.prompt_file import PromptFile
-    from circuit_tracer.batch.results import Outcome
-    from circuit_tracer.batch.shards import Shard, Work
+    from circuit_tracer.batch.shards import Outcome, Shard, Work
 
 SOME_FAILED = 3
 """Exit code when some prompts of a batch failed."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
-from circuit_tracer.experiments.diff import run, terminal
-from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
+from circuit_tracer.experiments.diff import run
+from circuit_tracer.experiments.diff.page import FIGURES, figures, page, report_markdown
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
@@ -37,7 +37,7 @@ EXPERIMENT = Experiment[DiffReport](
     ),
     draw=lambda report, folder: figures(report),
     markdown=report_markdown,
-    page=terminal.page,
+    page=page,
 )
 
 
@@ -129,7 +129,7 @@ def diff(
     report, _ = EXPERIMENT.into(
         folder, study, command=call, overwrite=overwrite, on_progress=on_progress or silent
     )
-    return Report(report, [terminal.page(report, width=WIDTH)])
+    return Report(report, [page(report, width=WIDTH)])
 
 
 def _model(given: AnyModel) -> str | Model:

@@ -11,14 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from circuit_tracer.batch.groups import Group
 from circuit_tracer.batch.kinds import Kind, Made, Rows
 from circuit_tracer.batch.manifest import Entry
 from circuit_tracer.batch.parts import part_path, parts_of, read_part
 from circuit_tracer.batch.run_file import RunFacts
 from circuit_tracer.batch.schemas import schema_of
 from circuit_tracer.batch.tables import Failed
-from circuit_tracer.batch.tracing import Plan, or_failed, plan
+from circuit_tracer.batch.tracing import Group, Plan, or_failed, plan
 from circuit_tracer.experiments.steps.monitor.measure import Measures, Written
 from circuit_tracer.experiments.steps.monitor.results import COLUMNS, Measured
 from circuit_tracer.models.chat import turns_text

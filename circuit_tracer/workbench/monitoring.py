@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
-from circuit_tracer.batch.results import OnProgress, Outcome
 from circuit_tracer.batch.run import OnFailure, OpenedBatch, begin
 from circuit_tracer.batch.schemas import schema_of
-from circuit_tracer.batch.shards import WHOLE, Work
+from circuit_tracer.batch.shards import WHOLE, OnProgress, Outcome, Work
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from circuit_tracer.bundled import bundled_transcoders
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.kit.estimate import Estimate
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.experiments.trust.results_file import (
     TRUST_FIGURE,

@@ -17,7 +17,7 @@ from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.head_ways import head_parts
 from circuit_tracer.attribution.qk import explain_score
 from circuit_tracer.attribution.reopening import prompt_ids
-from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.tables import Traced
 from circuit_tracer.batch.tracing import Tracer, plan, prompt_length, trace_group
 from circuit_tracer.experiments.trust.passes import Subject, responses
 from circuit_tracer.graphs.graph import NodeKind

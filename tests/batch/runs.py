@@ -11,10 +11,9 @@ from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile, parse_prompts
-from circuit_tracer.batch.results import Outcome
 from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.run_file import RunInfo
-from circuit_tracer.batch.shards import Work
+from circuit_tracer.batch.shards import Outcome, Work
 from circuit_tracer.batch.tracing import Tracer
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from circuit_tracer.batch.groups import MOST_PROMPTS, MOST_TOKENS, grouped
+from circuit_tracer.batch.tracing import MOST_PROMPTS, MOST_TOKENS, grouped
 
 
 def _prompts(count: int) -> list[tuple[str, int, int]]:

@@ -17,9 +17,9 @@ import pytest
 
 from circuit_tracer.attribution import trace
 from circuit_tracer.batch import row_maker
-from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import settle_run
+from circuit_tracer.batch.tables import Traced
 from circuit_tracer.graphs.edges.store import UnorderedGraph
 from circuit_tracer.graphs.pruning import prune
 from tests.batch.runs import PROMPTS, entries, opened, run_info

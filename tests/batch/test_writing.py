@@ -13,7 +13,7 @@ from circuit_tracer.attribution import trace
 from circuit_tracer.batch import writing
 from circuit_tracer.batch.claims import Claims
 from circuit_tracer.batch.kinds import Graphs
-from circuit_tracer.batch.results import Traced
+from circuit_tracer.batch.tables import Traced
 from circuit_tracer.batch.writing import GroupDone, Writer
 from circuit_tracer.errors import OutputError
 from tests.batch.runs import PROMPTS, entries, opened, run_info, tracer

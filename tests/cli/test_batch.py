@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.batch.results import Traced
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.stored_run import open_run
-from circuit_tracer.batch.tables import PromptRows
+from circuit_tracer.batch.tables import PromptRows, Traced
 from circuit_tracer.graphs import load_graph
 from tests.batch.store_checks import differences, prompt_file, wait_for
 from tests.cli.conftest import Outcome, Run, run_command

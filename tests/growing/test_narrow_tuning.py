@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from circuit_tracer.bundled import shipped_folder
-from circuit_tracer.experiments.diff.ranks import numerical_rank
+from circuit_tracer.experiments.diff.where import numerical_rank
 from circuit_tracer.models import open_model
 from transcoders.growing.model_folder import read_model
 from transcoders.growing.narrow_tuning.judgements import OPPOSITE, things_of

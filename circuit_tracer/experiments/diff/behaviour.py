@@ -13,10 +13,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from circuit_tracer.experiments.diff.spec import Role
-from circuit_tracer.experiments.diff.step import Earlier, Step, answer_rows
-from circuit_tracer.experiments.diff.study import SIDES, Side, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import SIDES, Earlier, Side, Step, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, decisions, text_losses
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_denominator, known_mean, means_by
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of, written

@@ -23,10 +23,9 @@ from circuit_tracer.experiments.diff.features import (
     screen,
 )
 from circuit_tracer.experiments.diff.ranking import Ranking, Streams, of_residual, rank
-from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.study import Earlier, Step, Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditRow, Tested, Testing
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_denominator
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of, written

@@ -17,12 +17,11 @@ from circuit_tracer.experiments.diff.directions import Candidate, Way, first_tok
 from circuit_tracer.experiments.diff.features import CHOSEN, HEADING, FeaturesResult, in_order
 from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
-from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.study import Earlier, Step, Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditName, EditRow, Testing
 from circuit_tracer.experiments.kit.edits import StreamEdits
-from circuit_tracer.experiments.kit.measurement_table import Row
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of

@@ -25,10 +25,9 @@ from circuit_tracer.attribution.two_models import NONE, compare_edges
 from circuit_tracer.experiments.diff.doses import INDUCING, DosesResult
 from circuit_tracer.experiments.diff.features import FeaturesResult
 from circuit_tracer.experiments.diff.shift import ShiftResult, contrast
-from circuit_tracer.experiments.diff.step import Earlier, Step, of_ask
-from circuit_tracer.experiments.diff.study import SIDES, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import SIDES, Earlier, Step, Study, of_ask
 from circuit_tracer.experiments.kit.passes import Ask, source_kinds
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import means_by, share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of

@@ -27,7 +27,7 @@ from circuit_tracer.experiments.diff.features import CHOSEN, QUICK_TOPS, TOPS
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.testing import TOGETHER
 from circuit_tracer.experiments.diff.where import changed_parts, groups, rank_of_change
-from circuit_tracer.experiments.kit.estimate import Estimate
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models.devices import peak_memory, synchronize
 

@@ -16,9 +16,8 @@ import numpy as np
 from circuit_tracer.experiments.diff.behaviour import KEPT, BehaviourResult
 from circuit_tracer.experiments.diff.directions import Trials, unit
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
-from circuit_tracer.experiments.diff.step import Earlier, Step, answer_rows
-from circuit_tracer.experiments.diff.study import Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import Earlier, Step, Study, answer_rows
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.graph import Floats, Ints

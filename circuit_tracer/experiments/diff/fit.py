@@ -13,9 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from circuit_tracer.experiments.diff.step import Earlier, Shares, Step, answer_rows
-from circuit_tracer.experiments.diff.study import SIDES, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import SIDES, Earlier, Shares, Step, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import (
     Ask,
     contrasts,
@@ -24,6 +22,7 @@ from circuit_tracer.experiments.kit.passes import (
     spans,
     token_ids,
 )
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of, written

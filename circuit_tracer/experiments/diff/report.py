@@ -17,7 +17,7 @@ from circuit_tracer.experiments.diff import (
     shift,
     where,
 )
-from circuit_tracer.experiments.diff.step import Step
+from circuit_tracer.experiments.diff.study import Step
 from circuit_tracer.experiments.kit.results import SpecReport, Verdict, read_record
 from circuit_tracer.experiments.kit.tables import Table
 from circuit_tracer.graphs.graph import Identity

@@ -11,14 +11,12 @@ from typing import Any
 
 from circuit_tracer.experiments.diff.estimate import expected
 from circuit_tracer.experiments.diff.report import STEPS, DiffReport
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.study import Earlier, Study
 from circuit_tracer.experiments.diff.verdict import judge
-from circuit_tracer.experiments.kit.estimate import Estimate
-from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
 from circuit_tracer.experiments.kit.results import Verdict
 from circuit_tracer.experiments.kit.spec_reader import fingerprint
-from circuit_tracer.experiments.kit.stages import StageStore, stage_key
+from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, write_rows
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import SIDES, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import SIDES, Earlier, Step, Study
 from circuit_tracer.experiments.kit.passes import Ask, streams_at
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_or_least, means_by
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of

@@ -22,10 +22,9 @@ from circuit_tracer.experiments.diff.directions import (
 )
 from circuit_tracer.experiments.diff.ranking import Ranking
 from circuit_tracer.experiments.diff.spec import FamilySpec
-from circuit_tracer.experiments.diff.step import Shares, answer_rows
-from circuit_tracer.experiments.diff.study import Side, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import Shares, Side, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import contrasts, decisions
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_mean, share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.graphs.bootstrap import Interval

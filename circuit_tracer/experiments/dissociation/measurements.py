@@ -24,7 +24,7 @@ from circuit_tracer.experiments.dissociation.steps.stores import MeanAblations
 from circuit_tracer.experiments.dissociation.steps.swap import SwapMeasurements
 from circuit_tracer.experiments.dissociation.steps.tracing import ItemGraphs
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.measurement_table import Row, write_rows
+from circuit_tracer.experiments.kit.stages import Row, write_rows
 from circuit_tracer.graphs.graph import Floats
 
 _COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")

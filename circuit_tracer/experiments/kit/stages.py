@@ -1,4 +1,5 @@
-"""Stages of an experiment on disk, so that a run that was killed goes on where it was.
+"""What an experiment keeps on disk: finished stages, so that a run that was killed goes on where it
+was, and a table of every measurement.
 
 A stage is one JSON file in `stages/`, written whole or not at all when the stage is done, under the
 key of everything that it depends on: spec, model, dictionary, settings, version of the tool. Stages
@@ -10,17 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from circuit_tracer.errors import OutputError
 from circuit_tracer.graphs.files.atomic import new_file
-from circuit_tracer.graphs.files.json_values import from_plain, to_json
+from circuit_tracer.graphs.files.json_values import from_plain, number, to_json
 from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.versions import versions
 
-STAGES = "stages"
+STAGES, MEASUREMENTS_FILE = "stages", "measurements.parquet"
 T = TypeVar("T")
 
 
@@ -98,3 +102,21 @@ def _read(path: Path) -> dict[str, Any] | None:
     except UNREADABLE:
         return None
     return record if isinstance(record, dict) else None
+
+
+Row = dict[str, Any]
+"""By column; what a row does not have is null."""
+_KINDS = {"layer": pa.int32(), "head": pa.int32(), "half": pa.int32(), "feature": pa.int32()}
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], folder: Path) -> None:
+    """The table, in the report folder: `value` as float64, layers and the like whole, else text."""
+    kinds = {**_KINDS, "value": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in columns])
+    table: dict[str, list[Any]] = {name: [] for name in columns}
+    for row in rows:
+        for name, column in table.items():
+            column.append(row.get(name))
+    table["value"] = [number(value) for value in table["value"]]  # as JSON, null is NaN
+    with new_file(folder / MEASUREMENTS_FILE, overwrite=True) as file:
+        pq.write_table(pa.table(table, schema=schema), file, compression="zstd")

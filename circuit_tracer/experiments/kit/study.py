@@ -1,4 +1,5 @@
-"""What the studies that a spec asks for have in common: progress, and how much is measured."""
+"""What the studies that a spec asks for have in common: progress, how much is measured, and what it
+will take. No torch."""
 
 from __future__ import annotations
 
@@ -38,3 +39,20 @@ class SpecSettings:
         """Raise UsageError for what cannot be."""
         if self.seed < 0:
             raise UsageError(f"`seed` {self.seed} must be at least 0")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Passes, time and memory."""
+
+    rows: int
+    """Rows that pass through a model."""
+    what: str
+    """What they are: "interventions"."""
+    seconds: float
+    memory: int
+    """Bytes."""
+
+    def __str__(self) -> str:
+        length = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
+        return f"{self.rows:,} {self.what}, about {length} and {self.memory / 1e9:.1f} GB"

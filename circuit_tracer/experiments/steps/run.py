@@ -11,7 +11,6 @@ import numpy as np
 
 from circuit_tracer.attribution.estimate import WalkExpectation, estimate_walks
 from circuit_tracer.attribution.resources import memory_remedy, products
-from circuit_tracer.experiments.steps.chain import margin, noise_floor
 from circuit_tracer.experiments.steps.results import (
     MAIN,
     Part,
@@ -23,7 +22,14 @@ from circuit_tracer.experiments.steps.results import (
     Watched,
 )
 from circuit_tracer.experiments.steps.rows import BATCH, FrozenTranscript, Row
-from circuit_tracer.experiments.steps.shares import COVERAGE, Shares, arrows, followed
+from circuit_tracer.experiments.steps.shares import (
+    COVERAGE,
+    Shares,
+    arrows,
+    followed,
+    margin,
+    noise_floor,
+)
 from circuit_tracer.experiments.steps.transcript import Span, Transcript
 from circuit_tracer.graphs.token_text import spelled
 from circuit_tracer.models import Model

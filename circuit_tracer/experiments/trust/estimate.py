@@ -18,8 +18,8 @@ import torch
 from circuit_tracer.attribution.replacement import build_replacement
 from circuit_tracer.attribution.source_streams import places_of
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
-from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.experiments.kit.statistics import MOST_DRAWN, likeness
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.passes import FREER_WAYS, QUICK_WAYS, WAYS, Subject, responses
 from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.experiments.trust.steps.gates import CHANGES, GATED

@@ -11,7 +11,7 @@ import numpy as np
 
 from circuit_tracer.attribution.tracing import trace
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.kit.estimate import Estimate
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.estimate import expected
 from circuit_tracer.experiments.trust.passes import QUICK_WAYS, WAYS, Subject
 from circuit_tracer.experiments.trust.results import DictionaryAgreement, Measurements, Trust

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
-from circuit_tracer.experiments.diff.step import Earlier, Step
-from circuit_tracer.experiments.diff.study import Settings, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import Earlier, Settings, Step, Study
 from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.study import unreported
 from circuit_tracer.models import Model
 from tests.tiny import tiny_model

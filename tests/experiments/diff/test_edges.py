@@ -10,10 +10,9 @@ import pytest
 
 from circuit_tracer.experiments.diff import edges, features, shift
 from circuit_tracer.experiments.diff.edges import EdgesResult
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.study import SIDES, Study
-from circuit_tracer.experiments.kit.measurement_table import Row
+from circuit_tracer.experiments.diff.study import SIDES, Earlier, Study
 from circuit_tracer.experiments.kit.passes import OTHERS, contrasts, streams_at
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.models.devices import as_floats
 from tests.experiments.diff.small import measured, shaken, small_study, tiny_pair, values
 from tests.experiments.diff.test_persona import report

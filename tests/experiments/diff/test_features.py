@@ -29,8 +29,7 @@ from circuit_tracer.experiments.diff.ranking import (
 )
 from circuit_tracer.experiments.diff.report import read_diff
 from circuit_tracer.experiments.diff.run import diff
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.study import Study
+from circuit_tracer.experiments.diff.study import Earlier, Study
 from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts, text_losses
 from circuit_tracer.experiments.kit.results import write_record

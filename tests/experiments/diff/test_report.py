@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from circuit_tracer.experiments.diff import terminal
 from circuit_tracer.experiments.diff.behaviour import AnswerRow, BehaviourResult, Part
 from circuit_tracer.experiments.diff.directions import Way
 from circuit_tracer.experiments.diff.doses import DoseRow
@@ -19,7 +18,7 @@ from circuit_tracer.experiments.diff.edges import (
     SourceRow,
     TargetEdges,
 )
-from circuit_tracer.experiments.diff.page import FIGURES, figures, report_markdown
+from circuit_tracer.experiments.diff.page import FIGURES, figures, page, report_markdown
 from circuit_tracer.experiments.diff.report import DiffReport, tables
 from circuit_tracer.render.terminal import as_text
 from tests.experiments.diff.test_persona import about, feature, report
@@ -131,7 +130,7 @@ def test_every_table_of_the_page_has_a_heading_of_its_own(drawn: dict[str, str])
 def test_the_terminal_shows_the_verdict_and_one_screen() -> None:
     given = full_report()
     verdict = replace(given.verdict, headline="the tuning spread")
-    lines = as_text(terminal.page(replace(given, verdict=verdict))).splitlines()
+    lines = as_text(page(replace(given, verdict=verdict))).splitlines()
     assert lines[0] == "the tuning spread"
     assert len(lines) <= MOST_LINES
     assert max(map(len, lines)) <= 80

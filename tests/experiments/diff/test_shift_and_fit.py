@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from circuit_tracer.experiments.diff import fit, shift
-from circuit_tracer.experiments.diff.step import Earlier
-from circuit_tracer.experiments.diff.study import SIDES
+from circuit_tracer.experiments.diff.study import SIDES, Earlier
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from tests.experiments.diff.small import leads, measured, shaken, small_study, tiny_pair, values

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from circuit_tracer.experiments.diff import where
-from circuit_tracer.experiments.diff.ranks import numerical_rank
+from circuit_tracer.experiments.diff.where import numerical_rank
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.models import Model
 from circuit_tracer.models.weight_parts import exchanged, weight_parts

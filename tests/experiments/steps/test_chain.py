@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuit_tracer.experiments.steps.chain import NOISE, chained, margin, noise_floor
+from circuit_tracer.experiments.steps.shares import NOISE, chained, margin, noise_floor
 
 # Tokens: BOS, key, question | first step (2), second step (2).
 ANSWER = np.array([0.0, 0.1, 0.1, 0.0, 0.1, 0.0, 0.7])

@@ -10,8 +10,8 @@ import pytest
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit import statistics
-from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.experiments.kit.statistics import likeness, ranks, spearman
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.estimate import expected
 from circuit_tracer.experiments.trust.passes import responses
 from circuit_tracer.experiments.trust.spec import TrustSettings

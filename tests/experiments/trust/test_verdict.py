@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from circuit_tracer.attribution import TraceSettings, trace
-from circuit_tracer.experiments.kit.estimate import Estimate
 from circuit_tracer.experiments.kit.statistics import Likeness
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.report import terminal as page
 from circuit_tracer.experiments.trust.report.figure import trust_svg
 from circuit_tracer.experiments.trust.results import (
