@@ -3,17 +3,23 @@
 Order: answers -> graphs (a stage an item) -> route sets -> ablations -> head terms -> swaps ->
 verdict. What takes seconds (route sets, truth direction, tables, the flips of verdicts) is redone
 from the stored stages.
+
+Every measurement is a row of a Parquet table. The step says what its value is: "answer" logits
+(true minus other), "ablation" and "store" logits (own minus other), "share" a feature's signed
+share of influence, "overlap" a Jaccard index, "term" a part of a head's score, "swap" logits under
+a patch (claims: of the verdict for true; what was asked about is in `claim`). `half` is the one the
+item is in.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
-from circuit_tracer.experiments.dissociation.measurements import Found, write_measurements
 from circuit_tracer.experiments.dissociation.results import Family, Report, TracedItem, Verdict
 from circuit_tracer.experiments.dissociation.spec import Form
 from circuit_tracer.experiments.dissociation.step_results import FeatureSet, TruthResult
@@ -32,13 +38,15 @@ from circuit_tracer.experiments.dissociation.steps.sets import HalfSets, choose_
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.spec_reader import fingerprint
-from circuit_tracer.experiments.kit.stages import StageStore, stage_key
+from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, write_rows
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.versions import versions
 
 FEWEST = 4
 """Kept items below which nothing beyond behaviour is measured."""
+
+COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage, how much is done and how much there is."""
@@ -60,7 +68,7 @@ def dissociate(
     study.check()
     with few_threads(study.model):
         report, found = _Run(study, folder, store, on_progress).measure()
-    write_measurements(study, found, folder)
+    write_rows(found.rows(study), COLUMNS, folder)
     return report
 
 
@@ -76,6 +84,27 @@ def experiment_key(study: Study) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What the stages measured."""
+
+    answers: behaviour.Answers
+    graphs: tuple[tracing.ItemGraphs, ...] = ()
+    sets: tuple[HalfSets, HalfSets] | None = None
+    """Chosen on half 0 and on half 1."""
+    ablations: ablation.Ablations | None = None
+    means: stores.MeanAblations | None = None
+    terms: heads.Terms | None = None
+    swaps: swap.SwapMeasurements | None = None
+
+    def rows(self, study: Study) -> Iterator[Row]:
+        """Every single measurement."""
+        stages = (self.answers, *self.graphs, self.ablations, self.means, self.terms, self.swaps)
+        for number, row in chain(*(one.rows() for one in stages if one is not None)):
+            item = study.items[number]
+            yield {"item": item.name, "half": item.half, "claim": "", **row}
+
+
 class _Run:
     """One experiment in the making."""
 
@@ -85,12 +114,12 @@ class _Run:
         self.study, self.folder, self.store, self.report = study, folder, store, on_progress
         self.notes: list[str] = []
 
-    def measure(self) -> tuple[Report, Found]:
+    def measure(self) -> tuple[Report, _Found]:
         """All stages."""
         study, store = self.study, self.store
         self.report("behaviour", 0, 0)
         given = store.stage("behaviour", behaviour.Answers, lambda: behaviour.answers(study))
-        found = Found(given)
+        found = _Found(given)
         item = None
         by_half = [[i for i in given.kept if study.half[i] == half] for half in (0, 1)]
         if min(map(len, by_half)) * 2 < FEWEST:
@@ -106,27 +135,21 @@ class _Run:
             drawn_item.draw(study, given, item, self.folder, self._progress("graphs to draw"))
         return self._report(found, item), found
 
-    def _steps(self, given: behaviour.Answers) -> Found:
+    def _steps(self, given: behaviour.Answers) -> _Found:
         study, stage, progress = self.study, self.store.stage, self._progress
         graphs = self._graphs(given)
         sets = self._sets(graphs)
+        on = progress("ablation")
         ablations = stage(
-            "ablation",
-            ablation.Ablations,
-            lambda: ablation.ablate(study, given, sets, progress("ablation")),
+            "ablation", ablation.Ablations, lambda: ablation.ablate(study, given, sets, on)
         )
+        on_stores = progress("early stores")
         means = stage(
-            "stores",
-            stores.MeanAblations,
-            lambda: stores.ablate_means(study, given, progress("early stores")),
+            "stores", stores.MeanAblations, lambda: stores.ablate_means(study, given, on_stores)
         )
-        read = None
+        read, on_terms = None, progress("object x value terms")
         if study.claims:
-            read = stage(
-                "heads",
-                heads.Terms,
-                lambda: heads.terms(study, given, progress("object x value terms")),
-            )
+            read = stage("heads", heads.Terms, lambda: heads.terms(study, given, on_terms))
         else:
             self.notes.append(
                 "no judgement family makes claims: heads and a truth direction were not measured"
@@ -134,7 +157,7 @@ class _Run:
         swapped = stage(
             "swap", swap.SwapMeasurements, lambda: swap.swaps(study, given, progress("swap"))
         )
-        return Found(given, tuple(graphs), sets, ablations, means, read, swapped)
+        return _Found(given, tuple(graphs), sets, ablations, means, read, swapped)
 
     def _graphs(self, given: behaviour.Answers) -> list[tracing.ItemGraphs]:
         """Every kept item's, an item a stage; some of them are compared as well."""
@@ -167,14 +190,14 @@ class _Run:
         )
         return first, second
 
-    def _described(self, found: Found) -> tuple[FeatureSet, ...]:
+    def _described(self, found: _Found) -> tuple[FeatureSet, ...]:
         sets: list[FeatureSet] = []
         for half, chosen in enumerate(found.sets or ()):
             own, other = (self._half(found.graphs, of) for of in (half, 1 - half))
             sets += described(chosen, half, own, other, self.study.labels)
         return tuple(sets)
 
-    def _report(self, found: Found, item: TracedItem | None) -> Report:
+    def _report(self, found: _Found, item: TracedItem | None) -> Report:
         study, given = self.study, found.answers
         sets = self._described(found)
         whole = behaviour.behaviour(study, given)

@@ -10,6 +10,7 @@ labels (which graph counts as fact and which as judgement, drawn object by objec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.steps.indices import (
     Sides,
+    contrast_rows,
     drops_by_route,
     permuted,
     random_control,
@@ -37,6 +39,7 @@ from circuit_tracer.experiments.dissociation.steps.sets import PERMUTED, HalfSet
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import SilencedSets
 from circuit_tracer.experiments.kit.passes import Ask, contrasts
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Interval, interval, middle
@@ -56,6 +59,12 @@ class Ablations:
     """(families, objects)"""
     after: Floats
     """(families, objects, sets)"""
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every contrast as a measurement, with its item's number."""
+        sets = [{"step": "ablation", "set": name} for name in ("none", *self.names)]
+        table = np.concatenate([self.before[..., None], self.after], axis=2)
+        return contrast_rows(self.families, self.items, sets, table)
 
 
 def random_part(part: Part, number: int) -> str:

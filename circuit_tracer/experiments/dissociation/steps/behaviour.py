@@ -9,6 +9,7 @@ that family from then on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from circuit_tracer.experiments.dissociation.results import Behaviour, FamilyBeh
 from circuit_tracer.experiments.dissociation.spec import FamilySpec
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, logits_of
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.graphs.graph import Floats
 
 
@@ -64,6 +66,14 @@ class Answers:
         asks, own = study.both_claims(family, item), self.own_is_true(family, item.index)
         directions = (1.0, -1.0) if own else (-1.0, 1.0)
         return [(ask, one / len(asks)) for ask, one in zip(asks, directions, strict=False)]
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every logit as a measurement, with its item's number."""
+        for one in self.families:
+            for claim, values in (("true", one.true_claim), ("false", one.false_claim)):
+                row = {"step": "answer", "family": one.family}
+                row["claim"] = claim if len(one.false_claim) else ""
+                yield from ((item, {**row, "value": value}) for item, value in enumerate(values))
 
 
 def answers(study: Study) -> Answers:

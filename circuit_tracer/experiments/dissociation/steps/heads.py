@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from circuit_tracer.experiments.dissociation.steps.position_streams import score
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, recorded
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import auc
 from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Interval, interval
@@ -64,6 +65,13 @@ class Terms:
     families: tuple[str, ...]
     values: Floats
     """(claims, layers, heads, roles)"""
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every term as a measurement, with its item's number; true and false claims alternate."""
+        for (number, layer, head, role), value in np.ndenumerate(self.values):
+            row = {"step": "term", "family": self.families[number], "layer": layer, "head": head}
+            claim = {"claim": "false" if number % 2 else "true", "role": CLAIM_ROLES[role]}
+            yield self.items[number], {**row, **claim, "value": value}
 
 
 def _claims(study: Study, given: Answers) -> list[tuple[Ask, bool]]:

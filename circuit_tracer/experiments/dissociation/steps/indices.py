@@ -9,7 +9,7 @@ Shapes: f families, n objects, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from circuit_tracer.experiments.dissociation.spec import Route
 from circuit_tracer.experiments.dissociation.step_results import ROUTES
 from circuit_tracer.experiments.dissociation.study import Study
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import drops
 from circuit_tracer.graphs.bootstrap import Bootstrap, Interval, interval, middle
 from circuit_tracer.graphs.graph import Floats
@@ -54,6 +55,15 @@ def drops_by_route(
         route: np.mean([drops(draws.counts, before[row], after[row]) for row in of_route], axis=0)
         for route, of_route in rows.items()
     }
+
+
+def contrast_rows(
+    families: Sequence[str], items: Sequence[int], sets: Sequence[Row], table: Floats
+) -> Iterator[tuple[int, Row]]:
+    """Contrasts (f, n, sets) as measurements, each with its item's number; `sets` say what was
+    done."""
+    for (family, item, of), value in np.ndenumerate(table):
+        yield items[item], {"family": families[family], **sets[of], "value": value}
 
 
 def permuted(values: Sequence[float]) -> Interval:

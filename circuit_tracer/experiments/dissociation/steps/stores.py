@@ -18,7 +18,7 @@ Shapes: f families, n objects, s sites, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,10 +29,16 @@ from torch import Tensor
 from circuit_tracer.experiments.dissociation.spec import Route
 from circuit_tracer.experiments.dissociation.step_results import ROUTES, SiteDrop, StoreResult
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
-from circuit_tracer.experiments.dissociation.steps.indices import Sides, drops_by_route, permuted
+from circuit_tracer.experiments.dissociation.steps.indices import (
+    Sides,
+    contrast_rows,
+    drops_by_route,
+    permuted,
+)
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import OutputSwapping
 from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, positions, written_at
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Bootstrap, interval
 from circuit_tracer.graphs.graph import Floats, Ints
@@ -57,6 +63,16 @@ class MeanAblations:
     """(f, n, s) with the means of the object's own half."""
     other: Floats
     """(f, n, s) with those of the other half."""
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every contrast as a measurement, with its item's number; `role` says whose means were put
+        in: the object's own half's or the other half's."""
+        sites: list[Row] = [{"step": "store", "set": "none"}]
+        for role in ("own half", "other half"):
+            for module, layer in zip(self.modules, self.layers, strict=True):
+                sites.append({"step": "store", "set": module, "layer": layer, "role": role})
+        table = np.concatenate([self.before[..., None], self.own, self.other], axis=2)
+        return contrast_rows(self.families, self.items, sites, table)
 
 
 def sites_of(study: Study) -> tuple[Module, ...]:

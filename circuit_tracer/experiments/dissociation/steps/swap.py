@@ -14,7 +14,7 @@ may differ (keep = "own"), and is then asked about as well.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -40,6 +40,7 @@ from circuit_tracer.experiments.kit.passes import (
     read_at,
     written_at,
 )
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.study import Progress, unreported
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.graph import Floats
@@ -70,6 +71,14 @@ class SwapMeasurements:
     patches: tuple[str, ...]
     """"none", then "early features", "late attention", "3 mlp", ..."""
     families: tuple[Swaps, ...]
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every verdict and preference as a measurement, with its item's number."""
+        for one in self.families:
+            for role, table in (("own", one.own), ("donor", one.donor)):
+                row = {"step": "swap", "family": one.family, "claim": one.names, "role": role}
+                for (patch, item), value in np.ndenumerate(table):
+                    yield self.items[item], {**row, "set": self.patches[patch], "value": value}
 
 
 class Patch(NamedTuple):

@@ -15,7 +15,7 @@ prompts).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, NamedTuple, get_args
@@ -27,6 +27,7 @@ from circuit_tracer.experiments.dissociation.items import Item
 from circuit_tracer.experiments.dissociation.spec import FamilySpec, Route
 from circuit_tracer.experiments.dissociation.step_results import (
     ROUTES,
+    SET_PARTS,
     OverlapKind,
     OverlapResult,
     OverlapRow,
@@ -34,6 +35,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.passes import Ask
+from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_denominator
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.comparing.comparison import compare
@@ -74,6 +76,17 @@ class ItemGraphs:
     """Mean signed share over the graphs of the fact route."""
     judgement: tuple[float, ...]
     overlaps: tuple[PairOverlap, ...]
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Every share and overlap as a measurement, with the item's number."""
+        for route in ROUTES:
+            columns = (self.part, self.layer, self.feature, getattr(self, route))
+            for part, layer, feature, value in zip(*columns, strict=True):
+                row = {"step": "share", "family": route, "set": f"{SET_PARTS[part]} {feature}"}
+                yield self.item, {**row, "layer": layer, "value": value}
+        for one in self.overlaps:
+            row = {"step": "overlap", "family": one.first, "set": one.second}
+            yield self.item, {**row, "role": one.kind, "value": one.overlap}
 
 
 _Pairs = list[list[PairOverlap]]
