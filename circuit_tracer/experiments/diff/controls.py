@@ -34,8 +34,6 @@ from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.render.numbers import with_interval
 from circuit_tracer.transcoders.dictionary import Dictionary
 
-RANDOM, QUICK_RANDOM = 20, 4
-MATCHED, QUICK_MATCHED = 10, 2
 NEAREST = 5
 """Features of the nearest change among which a match is drawn."""
 DECISIVE = ("random", "matched")
@@ -131,9 +129,7 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[Control
 
 def draw_tens(study: Study, ranking: Ranking, chosen: Ints) -> dict[str, list[Ints]]:
     """By kind of control, the numbers of each ten."""
-    n_random, n_matched = RANDOM, MATCHED
-    if study.settings.quick:
-        n_random, n_matched = QUICK_RANDOM, QUICK_MATCHED
+    n_random, n_matched = study.settings.random_tens, study.settings.matched_tens
     generator = np.random.default_rng(study.settings.seed + 70)
     active = np.flatnonzero(np.maximum(ranking.base, ranking.tuned) > 0)
     free = np.setdiff1d(active, chosen)

@@ -30,9 +30,6 @@ from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.render.numbers import whole_percent
 
-DOSES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
-QUICK_DOSES = (0.5, 1.0, 2.0)
-"""In sizes of the shift."""
 TEN, ONE, INDUCING = "ten by screening", "one by screening", "one that induces most"
 """Edits' names."""
 
@@ -120,7 +117,7 @@ def _doses(
     study: Study, testing: Testing, way: Way, one: Candidate
 ) -> tuple[list[DoseRow], list[Row]]:
     """One edit at every dose, in the main form."""
-    sizes = QUICK_DOSES if study.settings.quick else DOSES
+    sizes = study.settings.doses
     named = [replace(one, name=f"{one.name} x {size:g}") for size in sizes]
     found = []
     rows: list[Row] = []

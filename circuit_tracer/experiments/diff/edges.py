@@ -25,10 +25,10 @@ from circuit_tracer.attribution.two_models import NONE, compare_edges
 from circuit_tracer.experiments.diff.doses import INDUCING, DosesResult
 from circuit_tracer.experiments.diff.features import FeaturesResult
 from circuit_tracer.experiments.diff.shift import ShiftResult, contrast
-from circuit_tracer.experiments.diff.study import SIDES, Earlier, Step, Study, of_ask
+from circuit_tracer.experiments.diff.study import SIDES, ByItem, Earlier, Step, Study, of_ask
 from circuit_tracer.experiments.kit.passes import Ask, source_kinds
 from circuit_tracer.experiments.kit.stages import Row
-from circuit_tracer.experiments.kit.statistics import means_by, share
+from circuit_tracer.experiments.kit.statistics import share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, shares, table_of
 from circuit_tracer.graphs.bootstrap import Interval
@@ -204,8 +204,7 @@ class Split:
         self.name = ANSWER if target is None else target.name
         self._target = target
         self._kinds = source_kinds(study.base, asks)
-        self._items = np.unique([ask.item for ask in asks], return_inverse=True)[1]
-        self._draws = study.bootstrap(int(self._items.max()) + 1, 60)
+        self._by_item = ByItem(study, asks, 60)
         self._values = {side: np.zeros(n) for side in SIDES}
         self._sources = list(dict.fromkeys(chain.from_iterable(self._kinds)))
         self._none = np.zeros((n, len(self._sources), len(PARTS)))
@@ -290,12 +289,12 @@ class Split:
             yield WeightShare(kind, layer, self._share(effects))
 
     def _mean(self, values: Floats) -> Interval:
-        return self._draws.mean(means_by(self._items, values, self._draws.n))
+        return self._by_item.draws.mean(self._by_item.means(values))
 
     def _share(self, part: Floats) -> Interval:
         """Of the whole change, over all prompts."""
         both = np.stack([part, self._change], 1) * (1 if self._change.sum() >= 0 else -1)
-        return share(self._draws, *means_by(self._items, both, self._draws.n).T)
+        return share(self._by_item.draws, *self._by_item.means(both).T)
 
     def _miss(self, parts: Floats) -> float:
         """The largest miss over the mean size of the change; itself where nothing changed."""

@@ -14,16 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuit_tracer.experiments.diff.controls import (
-    MATCHED,
-    QUICK_MATCHED,
-    QUICK_RANDOM,
-    RANDOM,
-)
 from circuit_tracer.experiments.diff.directions import HALVINGS, REFINED, SIZES, Trials
-from circuit_tracer.experiments.diff.doses import DOSES, QUICK_DOSES
 from circuit_tracer.experiments.diff.edges import Split
-from circuit_tracer.experiments.diff.features import CHOSEN, QUICK_TOPS, TOPS
+from circuit_tracer.experiments.diff.features import CHOSEN
 from circuit_tracer.experiments.diff.study import Study
 from circuit_tracer.experiments.diff.testing import TOGETHER
 from circuit_tracer.experiments.diff.where import changed_parts, groups, rank_of_change
@@ -80,12 +73,10 @@ def _work(study: Study, exchanges: int) -> _Work:
     prompts, documents = prompts + 4 * fits * located, documents + 6 * fits * texts
     if study.residual is None:
         return _Work(prompts, documents, splits)
-    quick = settings.quick
-    screened = 3 * (QUICK_TOPS if quick else TOPS)  # twice as many at most, of two dictionaries
-    sets = (QUICK_RANDOM + 2 * QUICK_MATCHED) if quick else (RANDOM + 2 * MATCHED)
-    # Most sets are tested at the ten's scale, too.
-    tested = 2 * sets - (QUICK_MATCHED if quick else MATCHED)
-    sized, curves = CHOSEN + 6 + 4 + sets, 4 * len(QUICK_DOSES if quick else DOSES)
+    screened = 3 * settings.tops  # twice as many at most, of two dictionaries
+    sets = settings.random_tens + 2 * settings.matched_tens
+    tested = 2 * sets - settings.matched_tens  # most are tested at the ten's scale, too
+    sized, curves = CHOSEN + 6 + 4 + sets, 4 * len(settings.doses)
     tries = round(REACHED * (len(SIZES) + REFINED))
     prompts += (screened + 3 + sized * (tries + HALVINGS)) * selection
     prompts += 6 * (in_forms + kept) + (4 + tested + curves) * (test + kept)

@@ -22,8 +22,6 @@ from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.graph import Floats, Ints
 
-TOPS, QUICK_TOPS = 35, 10
-"""Of each ranking, among the candidates."""
 SCREENED = 0.5
 """Of the shift's size, by which candidates are steered."""
 CHOSEN, OF_CONTRAST = 10, 20
@@ -120,7 +118,7 @@ class Screening(NamedTuple):
 
 def screen(study: Study, ranking: Ranking) -> Screening:
     """Steer every candidate, on selection prompts of the main form."""
-    picked = candidates(ranking, QUICK_TOPS if study.settings.quick else TOPS)
+    picked = candidates(ranking, study.settings.tops)
     size = np.linalg.norm(ranking.shift, axis=1)[ranking.split(picked)[0]]
     edits = unit(ranking.undone(picked)) * SCREENED * size[:, None, None]
     trials = Trials(study.tuned, ranking.dictionary.numbers, study.texts)

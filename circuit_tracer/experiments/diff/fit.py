@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from circuit_tracer.experiments.diff.study import SIDES, Earlier, Shares, Step, Study, answer_rows
+from circuit_tracer.experiments.diff.study import SIDES, ByItem, Earlier, Step, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import (
     Ask,
     contrasts,
@@ -101,7 +101,7 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[FitResu
 
 def _measured(study: Study, dictionary: Dictionary) -> tuple[DictionaryFit, list[Row]]:
     """One dictionary in both models."""
-    asks, by_item = study.located, Shares(study, study.located, 20)
+    asks, by_item = study.located, ByItem(study, study.located, 20)
     name = dictionary.identity.name
     right, evaluations = [], []
     rows: list[Row] = []

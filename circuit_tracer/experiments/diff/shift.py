@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuit_tracer.experiments.diff.study import SIDES, Earlier, Step, Study
+from circuit_tracer.experiments.diff.study import SIDES, ByItem, Earlier, Step, Study
 from circuit_tracer.experiments.kit.passes import Ask, streams_at
 from circuit_tracer.experiments.kit.stages import Row
-from circuit_tracer.experiments.kit.statistics import known_or_least, means_by
+from circuit_tracer.experiments.kit.statistics import known_or_least
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
@@ -83,9 +83,8 @@ def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[ShiftRe
 def ends(model: Model, study: Study, context: str | None = None) -> Floats:
     """(n, L, d) the stream after each layer at the ends of held-out prompts, by item."""
     asks = study.held_out(context)
-    items = np.unique([ask.item for ask in asks], return_inverse=True)[1]
     streams = as_floats(streams_at(model, asks, ("verdict",))[:, 0, 1:])
-    return means_by(items, streams, int(items.max()) + 1)
+    return ByItem(study, asks, 30).means(streams)
 
 
 def contrast(study: Study) -> Floats | None:

@@ -126,10 +126,6 @@ class Spec:
         """The family that choices are made in."""
         return self.families[0]
 
-    def of_role(self, *roles: Role) -> tuple[str, ...]:
-        """The topics for a purpose."""
-        return tuple(topic for topic, role in self.topics.items() if role in roles)
-
 
 def read_spec(path: Path) -> Spec:
     """A spec from its file. UsageError, with what is wrong and where, for anything else."""

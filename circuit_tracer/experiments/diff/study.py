@@ -37,7 +37,8 @@ class Settings(SpecSettings):
     """How much is measured; `most_items` are those of each role."""
 
     FEW: ClassVar[dict[str, Any]] = {
-        "most_items": 12, "most_located": 12, "most_split": 2, "most_texts": 24, "resamples": 500
+        "most_items": 12, "most_located": 12, "most_split": 2, "most_texts": 24, "resamples": 500,
+        "bands": 4, "tops": 10, "doses": (0.5, 1.0, 2.0), "random_tens": 4, "matched_tens": 2,
     }  # fmt: skip
     most_located: int = 60
     """Items, not of trained topics, by which weights are located."""
@@ -45,6 +46,14 @@ class Settings(SpecSettings):
     """Items of test topics on which changed edges are taken apart."""
     most_texts: int | None = None
     resamples: int = 2000
+    bands: int = 8
+    """Of layers, where there are too many to look at one by one."""
+    tops: int = 35
+    """Features of each ranking among the candidates."""
+    doses: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
+    """In sizes of the shift."""
+    random_tens: int = 20
+    matched_tens: int = 10
 
 
 @dataclass(frozen=True)
@@ -285,13 +294,17 @@ def of_ask(study: Study, ask: Ask) -> Row:
     return {"topic": topic, "family": ask.family, "claim": ask.claim, "item": ask.text}
 
 
-class Shares:
-    """Right answers over the items of some prompts, with a stream of random numbers to itself."""
+class ByItem:
+    """Figures over the items of some prompts, with a stream of random numbers to itself."""
 
     def __init__(self, study: Study, asks: Sequence[Ask], stream: int) -> None:
         self._item = np.unique([ask.item for ask in asks], return_inverse=True)[1]
         self.draws: Bootstrap = study.bootstrap(int(self._item.max()) + 1, stream)
 
+    def means(self, values: Floats) -> Floats:
+        """(items, ...) of each one's prompts, from values (prompts, ...)."""
+        return means_by(self._item, values, self.draws.n)
+
     def right(self, contrast: Floats) -> Floats:
         """(items,) share of each one's prompts answered rightly."""
-        return means_by(self._item, (contrast > 0).astype(float), self.draws.n)
+        return self.means((contrast > 0).astype(float))

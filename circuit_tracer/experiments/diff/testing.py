@@ -22,7 +22,7 @@ from circuit_tracer.experiments.diff.directions import (
 )
 from circuit_tracer.experiments.diff.ranking import Ranking
 from circuit_tracer.experiments.diff.spec import FamilySpec
-from circuit_tracer.experiments.diff.study import Shares, Side, Study, answer_rows
+from circuit_tracer.experiments.diff.study import ByItem, Side, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import contrasts, decisions
 from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_mean, share
@@ -95,7 +95,7 @@ class Testing:
         family = np.array([ask.family for ask in self.asks])
         self._of_family = {one: family == one for one in dict.fromkeys(family.tolist())}
         self._by_item = {
-            one: Shares(study, [ask for ask in self.asks if ask.family == one], 50)
+            one: ByItem(study, [ask for ask in self.asks if ask.family == one], 50)
             for one in self._of_family
         }
         self.main = self._by_item[study.spec.main.name]

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.diff.study import SIDES, Earlier, Shares, Step, Study, answer_rows
+from circuit_tracer.experiments.diff.study import SIDES, ByItem, Earlier, Step, Study, answer_rows
 from circuit_tracer.experiments.kit.passes import contrasts
 from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import known_or_least, share
@@ -35,8 +35,8 @@ from circuit_tracer.models.model import parse_dtype
 from circuit_tracer.models.weight_parts import WEIGHT_KINDS, WeightPart, exchanged, weight_parts
 from circuit_tracer.render.numbers import whole_percent
 
-MOST_LAYERS, BANDS, QUICK_BANDS = 12, 8, 4
-"""Layers that are looked at one by one; bands of layers where there are more."""
+MOST_LAYERS = 12
+"""Layers that are looked at one by one; where there are more, bands of them are."""
 LOW = 8
 """A rank of at most 1/8 of what it could be is low."""
 MOST = 3
@@ -112,7 +112,7 @@ class WhereResult:
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[WhereResult, list[Row]]:
     """All groups of weights in which something changed, both ways."""
-    asks, by_item = study.located, Shares(study, study.located, 20)
+    asks, by_item = study.located, ByItem(study, study.located, 20)
     base, tuned = weight_parts(study.base), weight_parts(study.tuned)
     moved = [_moved(study, *pair) for pair in zip(base, tuned, strict=True)]
     changed = [one for one in moved if one.squares]
@@ -186,8 +186,7 @@ class _Group(NamedTuple):
 def groups(study: Study) -> Iterator[_Group]:
     """Kinds over all layers, layers, kinds by half and by layer."""
     n_layers = study.base.n_layers
-    most = QUICK_BANDS if study.settings.quick else BANDS
-    bands = _split(n_layers, n_layers if n_layers <= MOST_LAYERS else most)
+    bands = _split(n_layers, n_layers if n_layers <= MOST_LAYERS else study.settings.bands)
     halves = [one for one in _split(n_layers, 2) if one not in bands]
     yield from (_Group(kind, None) for kind in WEIGHT_KINDS)
     yield from (_Group("", band) for band in bands)

@@ -18,7 +18,6 @@ import torch
 
 from circuit_tracer.experiments.diff import behaviour, controls, doses, features
 from circuit_tracer.experiments.diff.directions import HALVINGS, Trials, choose_sizes, unit
-from circuit_tracer.experiments.diff.estimate import Estimate
 from circuit_tracer.experiments.diff.page import report_markdown
 from circuit_tracer.experiments.diff.ranking import (
     Ranking,
@@ -29,10 +28,11 @@ from circuit_tracer.experiments.diff.ranking import (
 )
 from circuit_tracer.experiments.diff.report import read_diff
 from circuit_tracer.experiments.diff.run import diff
-from circuit_tracer.experiments.diff.study import Earlier, Study
+from circuit_tracer.experiments.diff.study import Earlier, Settings, Study
 from circuit_tracer.experiments.diff.testing import EditRow
 from circuit_tracer.experiments.kit.passes import Ask, Decisions, contrasts, text_losses
 from circuit_tracer.experiments.kit.results import write_record
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
@@ -60,7 +60,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     base, tuned = tiny_pair()
     shaken(tuned, "layers.0.self_attn.o_proj", 1)
     given = small_study(tmp_path_factory.mktemp("spec"), base, tuned, most_items=4)
-    settings = replace(given.settings, quick=True)
+    few = {name: Settings.FEW[name] for name in ("tops", "doses", "random_tens", "matched_tens")}
+    settings = replace(given.settings, quick=True, **few)
     return replace(given, dictionaries=(sparse_autoencoder(base),), settings=settings)
 
 
@@ -206,7 +207,7 @@ def test_candidates_are_the_first_of_both_rankings_and_the_best_of_them_chosen(
 ) -> None:
     result, rows = measured(study, features.STEP)
     orders = [np.argsort(-one, kind="stable") for one in (abs(ranking.change), ranking.predicted)]
-    tops = {int(i) for order in orders for i in order[: features.QUICK_TOPS]}
+    tops = {int(i) for order in orders for i in order[: study.settings.tops]}
     steered = [ranking.number(one.layer, one.feature) for one in result.rows]
     assert {*steered} == tops & {*np.flatnonzero(ranking.change).tolist()}
     assert (np.diff([one.effect for one in result.rows]) <= 0).all()
@@ -314,9 +315,9 @@ def test_a_whole_run_is_stored_and_read_back(
     assert inducing is not None
     assert report.features.row(*inducing.features[0]).chosen
     counts = {one.kind: len(one.edits) for one in report.controls.tens}
-    assert counts["random"] == controls.QUICK_RANDOM
-    assert counts["matched"] == counts[controls.OUTSIDE] == controls.QUICK_MATCHED
-    assert {one.size for one in report.doses.doses} == {*doses.QUICK_DOSES}
+    assert counts["random"] == study.settings.random_tens
+    assert counts["matched"] == counts[controls.OUTSIDE] == study.settings.matched_tens
+    assert {one.size for one in report.doses.doses} == {*study.settings.doses}
     for kind in controls.DECISIVE:
         (same,) = (one for one in report.controls.tens if one.kind == f"{kind}, same scale")
         assert len(same.edits) == counts[kind]

@@ -16,7 +16,7 @@ def test_a_small_spec_is_read(tmp_path: Path) -> None:
     spec = read_spec(small_spec(tmp_path))
     assert spec.main.is_claim
     assert not spec.families[1].is_claim
-    assert spec.of_role("selection", "test") == ("second", "third")
+    assert spec.topics == {"first": "trained", "second": "selection", "third": "test"}
     assert [item.topic for item in spec.items].count("first") == 4
     assert all(item.slots["other"] != item.slots["value"] for item in spec.items)
     assert spec.collateral[0].answer == "yellow"
@@ -36,7 +36,7 @@ def test_false_values_are_drawn_by_the_seed_and_as_common_as_true_ones(tmp_path:
 
 def test_the_bundled_spec_tests_on_topics_that_it_does_not_choose_on() -> None:
     spec = read_spec(shipped_prompts(".toml")["bent"])
-    assert spec.of_role("trained") == ("fruit",)
+    assert [topic for topic, role in spec.topics.items() if role == "trained"] == ["fruit"]
     count = {role: sum(spec.topics[one.topic] == role for one in spec.items) for role in
              ("trained", "selection", "test")}  # fmt: skip
     assert count["trained"] >= 20
