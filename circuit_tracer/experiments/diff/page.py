@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from rich.console import Group, RenderableType
-from rich.text import Text
+from rich.console import RenderableType
 
 from circuit_tracer.experiments.diff.charts import (
     dose_svg,
@@ -17,20 +16,13 @@ from circuit_tracer.experiments.diff.controls import SHIFT
 from circuit_tracer.experiments.diff.doses import INDUCING, ONE, TEN
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport, tables
 from circuit_tracer.experiments.diff.testing import EditRow
-from circuit_tracer.experiments.kit.page import (
-    finding_blocks,
-    identity_words,
-    reproducing_blocks,
-    step_blocks,
-)
+from circuit_tracer.experiments.kit.page import identity_words, report_page
 from circuit_tracer.experiments.kit.tables import (
     MARKS,
     Table,
-    cell,
-    sections,
+    screen,
     shares,
     verdict_text,
-    wrapped,
     written,
 )
 from circuit_tracer.render.terminal import WIDTH
@@ -53,15 +45,8 @@ def report_markdown(report: DiffReport, figures: Collection[str] = (), *, comman
         ("dictionaries", ", ".join(map(identity_words, report.dictionaries)) or "none"),
         ("loss limit", f"{report.loss_limit:g} nats a token"),
     ]
-    blocks = [
-        f"# {cell(report.name)}",
-        cell(report.question),
-        f"**{cell(report.verdict.headline)}**",
-        *step_blocks(tables(report), drawn.get),
-        *finding_blocks(report.verdict.findings, report.notes),
-        *reproducing_blocks(report, settings, of="items", command=command, file=DIFF_FILE),
-    ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    how = {"of": "items", "command": command, "file": DIFF_FILE}
+    return report_page(report, report.verdict, tables(report), drawn, settings, **how)
 
 
 def figures(report: DiffReport) -> dict[str, str]:
@@ -80,12 +65,9 @@ def page(report: DiffReport, *, width: int = WIDTH) -> RenderableType:
     rules = ", ".join(f"{MARKS[one.holds][0]} {one.name}" for one in findings)
     notes = (f"Rules: {rules}. All figures: report.md.", *report.notes)
     brief = (one for step, result in report.measured for one in step.brief(result))
-    return Group(
-        verdict_text(report.verdict.headline, (), width=width),
-        Text(""),
-        *sections(one for one in (*brief, _tested(report)) if one.rows),
-        *(Text("\n".join(wrapped(note, width)), style="dim") for note in notes),
-    )
+    shown = (one for one in (*brief, _tested(report)) if one.rows)
+    head = verdict_text(report.verdict.headline, (), width=width)
+    return screen(head, shown, notes, width=width)
 
 
 def _tested(report: DiffReport) -> Table:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from circuit_tracer.experiments.kit.results import Finding, SpecReport
+from circuit_tracer.experiments.kit.results import Finding, SpecReport, Verdict
 from circuit_tracer.experiments.kit.stages import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.tables import Table, cell, markdown_table
 from circuit_tracer.graphs.graph import Identity
@@ -13,14 +13,44 @@ from circuit_tracer.render.text import printable
 _HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
 
 
-def step_blocks(tables: Iterable[Table], figure_of: Callable[[str], str | None]) -> Iterator[str]:
-    """Tables under their headings; `figure_of` a heading's number is its figure's file."""
+def report_page(
+    report: SpecReport,
+    verdict: Verdict,
+    tables: Iterable[Table],
+    figures: Mapping[str, str],
+    settings: Sequence[tuple[str, str]],
+    *,
+    of: str,
+    command: str,
+    file: str,
+    lead: Iterable[str] = (),
+) -> str:
+    """The whole page: the verdict and what follows it at once, tables, findings, and what makes it
+    again.
+
+    `figures` are files by the number of their step, `settings` the experiment's own, `of` is what
+    was resampled, `command` what reproduces it; `file` has all figures.
+    """
+    blocks = [
+        f"# {cell(report.name)}",
+        cell(report.question),
+        f"**{cell(verdict.headline)}**",
+        *lead,
+        *_step_blocks(tables, figures),
+        *finding_blocks(verdict.findings, report.notes),
+        *_reproducing_blocks(report, settings, of, command, file),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _step_blocks(tables: Iterable[Table], figures: Mapping[str, str]) -> Iterator[str]:
+    """Tables under their headings."""
     last = ""
     for table in tables:
         if table.step != last:
             yield f"## {table.step}"
             number, _, title = table.step.partition(". ")
-            if figure := figure_of(number):
+            if figure := figures.get(number):
                 yield f"![{cell(title)}]({figure})"
         last = table.step
         if table.title:
@@ -38,13 +68,10 @@ def finding_blocks(findings: Iterable[Finding], notes: Iterable[str]) -> Iterato
         yield "\n".join(lines)
 
 
-def reproducing_blocks(
-    report: SpecReport, rows: Iterable[tuple[str, str]], *, of: str, command: str, file: str
+def _reproducing_blocks(
+    report: SpecReport, rows: Iterable[tuple[str, str]], of: str, command: str, file: str
 ) -> Iterator[str]:
-    """What makes the report again: a command, settings, the versions of what ran it.
-
-    `rows` are the experiment's own settings, `of` what was resampled, `file` has all figures.
-    """
+    """A command, settings, the versions of what ran it."""
     yield "## How to reproduce it"
     if command:
         yield f"```sh\n{printable(command)}\n```"

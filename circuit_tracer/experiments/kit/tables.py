@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -116,6 +116,12 @@ def sections(tables: Iterable[Table]) -> Iterator[RenderableType]:
     """Tables for the terminal under their headings."""
     for table in tables:
         yield from titled(table.title or table.step, rich_table(table), Text(""))
+
+
+def screen(head: Text, tables: Iterable[Table], notes: Iterable[str], *, width: int) -> Group:
+    """A report for the terminal: a verdict, the tables that it rests on, notes."""
+    said = (Text("\n".join(wrapped(note, width)), style="dim") for note in notes)
+    return Group(head, Text(""), *sections(tables), *said)
 
 
 def verdict_text(

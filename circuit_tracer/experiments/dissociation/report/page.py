@@ -15,12 +15,7 @@ from circuit_tracer.experiments.dissociation.report.routes.two_routes import Two
 from circuit_tracer.experiments.dissociation.report.tables import tables
 from circuit_tracer.experiments.dissociation.report.truth import truth_svg
 from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE, Report
-from circuit_tracer.experiments.kit.page import (
-    finding_blocks,
-    identity_words,
-    reproducing_blocks,
-    step_blocks,
-)
+from circuit_tracer.experiments.kit.page import identity_words, report_page
 from circuit_tracer.experiments.kit.tables import cell
 
 ROUTES = "routes.svg"
@@ -37,25 +32,20 @@ FILES = (ROUTES, *(file for file, _, _ in OF_STEP.values()))
 
 def report_markdown(report: Report, figures: Collection[str] = (), *, command: str = "") -> str:
     """The page; `figures` are the files in its folder, `command` is what reproduces it."""
-    blocks = [
-        f"# {cell(report.name)}",
-        cell(report.question),
-        f"**{cell(report.verdict.headline)}**",
-        cell(report.verdict.paragraph),
-    ]
-    if ROUTES in figures:
-        blocks.append(f"![The two routes]({ROUTES})")
+    routes = f"![The two routes]({ROUTES})" if ROUTES in figures else ""
     drawn = {step: name for step, (name, *_) in OF_STEP.items() if name in figures}
-    blocks += step_blocks(tables(report), drawn.get)
-    blocks += finding_blocks(report.verdict.findings, report.notes)
-    rows = [
+    settings = [
         ("model", identity_words(report.model)),
         ("dictionary", identity_words(report.dictionary)),
         ("early layers", f"{report.early_layers} of {report.n_layers}"),
     ]
-    file = DISSOCIATION_FILE
-    blocks += reproducing_blocks(report, rows, of="objects", command=command, file=file)
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return report_page(
+        *(report, report.verdict, tables(report), drawn, settings),
+        of="objects",
+        command=command,
+        file=DISSOCIATION_FILE,
+        lead=(cell(report.verdict.paragraph), routes),
+    )
 
 
 def figures(report: Report, routes: TwoRoutes | None = None) -> dict[str, str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from circuit_tracer.experiments.dissociation.report import names
 from circuit_tracer.experiments.dissociation.report.compare import Comparison, comparison_table
@@ -29,11 +28,10 @@ from circuit_tracer.experiments.kit.tables import (
     MARKS,
     Table,
     rich_table,
-    sections,
+    screen,
     shares,
     signed,
     verdict_text,
-    wrapped,
 )
 from circuit_tracer.graphs.bootstrap import UNKNOWN
 from circuit_tracer.render.numbers import whole_percent, with_interval
@@ -46,12 +44,8 @@ def page(report: Report, *, width: int = WIDTH) -> RenderableType:
     """The whole report on a few screens."""
     verdict = report.verdict
     findings = ((*MARKS[one.holds], f"{one.name}: {one.sentence}") for one in verdict.findings)
-    return Group(
-        verdict_text(verdict.headline, findings, width=width, paragraph=verdict.paragraph),
-        Text(""),
-        *sections(brief_tables(report)),
-        *(Text("\n".join(wrapped(note, width)), style="dim") for note in report.notes),
-    )
+    head = verdict_text(verdict.headline, findings, width=width, paragraph=verdict.paragraph)
+    return screen(head, brief_tables(report), report.notes, width=width)
 
 
 def comparison_page(found: Comparison) -> RichTable:

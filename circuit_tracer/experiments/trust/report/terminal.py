@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from circuit_tracer.experiments.kit.statistics import Likeness
-from circuit_tracer.experiments.kit.tables import Table, sections, table_of, verdict_text, wrapped
+from circuit_tracer.experiments.kit.tables import Table, screen, table_of, verdict_text
 from circuit_tracer.experiments.trust.results import (
     ByDistance,
     Departure,
@@ -52,12 +52,8 @@ def page(report: Trust, *, width: int = WIDTH) -> RenderableType:
     notes = [f"{note[0].upper()}{note[1:]}." for note in report.notes]
     seconds = sum(report.seconds.values())
     last = f"{features} features drawn with seed {report.settings.seed}; {seconds:.1f} s."
-    return Group(
-        verdict(report.verdict, width=width, brief=report.settings.quick),
-        Text(""),
-        *sections(_tables(found)),
-        Text("\n".join(wrapped(" ".join([*notes, last]), width)), style="dim"),
-    )
+    head = verdict(report.verdict, width=width, brief=report.settings.quick)
+    return screen(head, _tables(found), [" ".join([*notes, last])], width=width)
 
 
 def _tables(found: Measurements) -> Iterator[Table]:
