@@ -77,11 +77,9 @@ class Kind(Protocol):
         """Rows of many from another process, None for those that `rows` is to make."""
         return [None] * len(made)
 
-    @abstractmethod
     def open(self) -> None:
-        """Start what helps, once the run is there."""
+        """Start what helps, once the run is there; nothing by default."""
 
-    @abstractmethod
     def close(self) -> None:
         """End it."""
 

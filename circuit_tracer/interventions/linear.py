@@ -46,23 +46,6 @@ class LinearLayer:
         columns = zip(positions.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True)
         return [(position, slice(start, end)) for position, start, end in columns]
 
-    def changes(self, moved: Float[Tensor, "B T d"]) -> Float[Tensor, "B n"]:
-        """By how much each activation moves with what is read."""
-        found = moved.new_zeros(len(moved), len(self.index))
-        for position, here in self.spans:
-            found[:, here] = moved[:, position] @ self.vectors[here].T
-        return found
-
-    def places(self, entries: Entries) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
-        """(row, column) in `changes` of the entries that are among these features."""
-        keys = self.position * self.n_features + self.index
-        wanted = entries.position * self.n_features + entries.index
-        if not len(keys):
-            return entries.row[:0], entries.row[:0]
-        found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-        known = (keys[found] == wanted).nonzero().squeeze(1)
-        return entries.row[known], found[known]
-
 
 @dataclass(frozen=True)
 class LinearFeatures:
@@ -87,11 +70,22 @@ class LinearFeatures:
         self, layer: int, read: Float[Tensor, "B T d"], before: Float[Tensor, "T d"]
     ) -> Float[Tensor, "B n"]:
         """By how much a layer's activations move from what was read before."""
-        return self.layers[layer].changes(read - before)
+        here, moved = self.layers[layer], read - before
+        found = moved.new_zeros(len(moved), len(here.index))
+        for position, span in here.spans:
+            found[:, span] = moved[:, position] @ here.vectors[span].T
+        return found
 
     def places(self, layer: int, entries: Entries) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
         """(row, column) in `changes` of the entries that are among these features."""
-        return self.layers[layer].places(entries)
+        here = self.layers[layer]
+        keys = here.position * here.n_features + here.index
+        wanted = entries.position * here.n_features + entries.index
+        if not len(keys):
+            return entries.row[:0], entries.row[:0]
+        found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+        known = (keys[found] == wanted).nonzero().squeeze(1)
+        return entries.row[known], found[known]
 
     def write(
         self, reading: int, layer: int, change: Float[Tensor, "B n"], out: Float[Tensor, "B T d"]

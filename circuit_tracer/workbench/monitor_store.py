@@ -80,12 +80,6 @@ class Transcripts(Kind):
         records = [one.record for one in rows if isinstance(one, _Row)]
         return {TABLE: pa.Table.from_pylist(records, schema=schema_of(COLUMNS))}
 
-    def open(self) -> None:
-        """Nothing helps."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
     def _row(self, entry: Entry) -> _Row:
         facts = {"id": entry.key} | {
             name: getattr(entry, name) for name in ("line", "name", "label", "prompt", "reasoning")

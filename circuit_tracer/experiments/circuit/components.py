@@ -12,7 +12,7 @@ Shapes: B rows, T tokens, N components, F components of a block, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -105,11 +105,15 @@ class Components:
         )
 
 
-class ComponentPass:
-    """Edits of a pass that reads every component, and changes what a subclass says."""
+Changing = Callable[[Block, Float[Tensor, "B T F"]], Float[Tensor, "B T F"] | None]
+"""By how much a block's activations are changed; None leaves them."""
 
-    def __init__(self, components: Components) -> None:
-        self.components = components
+
+class ComponentPass:
+    """Edits of a pass that reads every component and changes some."""
+
+    def __init__(self, components: Components, change: Changing) -> None:
+        self.components, self.change = components, change
         self.wiring = components.model.wiring
         self.mid: Tensor | None = None
         """The residual stream before the current MLP's norm."""
@@ -140,12 +144,6 @@ class ComponentPass:
             self._read(layer, seen)
         return self._write(layer, given) if place == self.write_place else given
 
-    def change(
-        self, block: Block, activation: Float[Tensor, "B T F"]
-    ) -> Float[Tensor, "B T F"] | None:
-        """By how much a block's activations are changed; None leaves them."""
-        raise NotImplementedError
-
     def _read(self, layer: int, mlp_in: Tensor) -> None:
         dictionary, block = self.components.dictionary, self.components.by_place["feature", layer]
         mid = mlp_in if self.mid is None else self.mid
@@ -166,59 +164,17 @@ class ComponentPass:
         return given
 
 
-class Means(ComponentPass):
-    """Changes nothing and adds up activations at the places of a text."""
+def masked(
+    components: Components, mask: Float[Tensor, "B N"], reference: Float[Tensor, "*T N"]
+) -> ComponentPass:
+    """A pass that ablates what is not in the mask, to `reference`, everywhere or by position."""
 
-    def __init__(self, components: Components) -> None:
-        super().__init__(components)
-        self.sums = torch.zeros(len(components), device=components.model.device)
-        self.count = 0
-        self.real = torch.zeros(0, 0, dtype=torch.bool, device="cpu")
-
-    def start(self, real: Tensor) -> None:
-        """Of the next pass, which of its places count (B, T)."""
-        self.real, self.count = real.to(self.sums.device), self.count + int(real.sum())
-
-    def change(self, block: Block, activation: Tensor) -> None:
-        """Nothing."""
-        self.sums[block.span] += activation[self.real].sum(0)
-
-
-class Recorded(ComponentPass):
-    """Changes nothing and keeps all activations of one prompt."""
-
-    def __init__(self, components: Components) -> None:
-        super().__init__(components)
-        self.kept: list[Tensor] = [torch.zeros(0, device="cpu")] * len(components.blocks)
-
-    def change(self, block: Block, activation: Tensor) -> None:
-        """Nothing."""
-        self.kept[self.components.blocks.index(block)] = activation[0]
-
-    @property
-    def values(self) -> Float[Tensor, "T N"]:
-        """All of them, by position."""
-        return torch.cat(self.kept, 1)
-
-
-class Masked(ComponentPass):
-    """Ablates what is not in the mask."""
-
-    def __init__(
-        self,
-        components: Components,
-        mask: Float[Tensor, "B N"],
-        reference: Float[Tensor, "*T N"],
-    ) -> None:
-        """`reference` is what components are ablated to, everywhere or by position."""
-        super().__init__(components)
-        self.mask, self.reference = mask, reference
-
-    def change(self, block: Block, activation: Tensor) -> Tensor | None:
-        """Towards the reference."""
-        gone = 1 - self.mask[:, block.span]
-        if not self.mask.requires_grad and not bool(gone.any()):
+    def towards(block: Block, activation: Tensor) -> Tensor | None:
+        gone = 1 - mask[:, block.span]
+        if not mask.requires_grad and not bool(gone.any()):
             return None
-        change = gone[:, None] * (self.reference[..., block.span] - activation)
-        first = self.components.n_zeroed
+        change = gone[:, None] * (reference[..., block.span] - activation)
+        first = components.n_zeroed
         return torch.cat([torch.zeros_like(change[:, :first]), change[:, first:]], 1)
+
+    return ComponentPass(components, towards)

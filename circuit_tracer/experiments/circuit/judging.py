@@ -20,7 +20,7 @@ from torch import Tensor
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.errors import PromptError
-from circuit_tracer.experiments.circuit.components import Components, Masked
+from circuit_tracer.experiments.circuit.components import Components, masked
 from circuit_tracer.graphs.graph import Bools, Floats
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
@@ -176,7 +176,7 @@ class Judge:
         model = self.components.model
         ids = torch.tensor(one.ids, device=model.device).expand(len(mask), -1)
         last = torch.tensor([len(one.ids) - 1], device=model.device)
-        edits = Masked(self.components, mask, self.reference(one))
+        edits = masked(self.components, mask, self.reference(one))
         return model.edited(ids, edits, positions=last, gradients=gradients)[:, 0]
 
     def _measured(self, one: Asked, logits: Float[Tensor, "M V"]) -> _Measured:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.errors import PromptError, UsageError, one_of
-from circuit_tracer.experiments.circuit.components import Components, Means, Recorded
+from circuit_tracer.experiments.circuit.components import Block, ComponentPass, Components
 from circuit_tracer.experiments.circuit.judging import Asked, Reference
 from circuit_tracer.experiments.circuit.results import ABLATIONS, Ablation
 from circuit_tracer.transcoders.rows import RowReader, check_known
@@ -48,18 +48,24 @@ def reference_of(
 @torch.no_grad()
 def means(components: Components, text: Path) -> Float[Tensor, "N"]:
     """Mean activations over a text, its first tokens; what stands for BOS is not counted."""
-    model, adding = components.model, Means(components)
+    model, count = components.model, 0
+    sums = torch.zeros(len(components), device=model.device)
 
     def reader() -> RowReader:
         return RowReader.of_model(text, model, ROW_LENGTH, pack=True)
 
     check_known(reader())
     for rows in reader().groups(ROWS_AT_ONCE, MOST_TOKENS):
-        adding.start(rows.real())
-        model.edited(rows.token_ids, adding)
-    if not adding.count:
+        counted = rows.real().to(model.device)
+
+        def add(block: Block, activation: Tensor, counted: Tensor = counted) -> None:
+            sums[block.span] += activation[counted].sum(0)
+
+        model.edited(rows.token_ids, ComponentPass(components, add))
+        count += int(counted.sum())
+    if not count:
         raise UsageError(f"`reference` {text} has no words to take means over")
-    return adding.sums / adding.count
+    return sums / count
 
 
 def _bundled_text(components: Components) -> Path:
@@ -78,10 +84,14 @@ def _same(values: Float[Tensor, "N"]) -> Reference:
 
 @torch.no_grad()
 def _resampled(components: Components, contrast: str) -> Callable[[Asked], Float[Tensor, "T N"]]:
-    model, recorded = components.model, Recorded(components)
+    model, by_block = components.model, dict[Block, Tensor]()
+
+    def keep(block: Block, activation: Tensor) -> None:
+        by_block[block] = activation[0]
+
     ids = model.tokenize(contrast)
-    model.edited(torch.tensor([ids], device=model.device), recorded)
-    values = recorded.values
+    model.edited(torch.tensor([ids], device=model.device), ComponentPass(components, keep))
+    values = torch.cat([by_block[block] for block in components.blocks], 1)
 
     def of(one: Asked) -> Float[Tensor, "T N"]:
         if len(one.ids) != len(ids):

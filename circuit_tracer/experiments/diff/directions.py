@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.experiments.kit.edits import StreamEdits
+from circuit_tracer.experiments.kit.edits import ModuleEdits, stream_edits
 from circuit_tracer.experiments.kit.passes import Ask, Decisions, EditsOf, decisions, text_losses
 from circuit_tracer.graphs.graph import Floats, Ints
 from circuit_tracer.models import Model
@@ -83,7 +83,7 @@ class Trials:
         vectors = on_device(edits, self.model.device).to(self.model.torch_dtype)
         first = first_token(self.model)
 
-        def edits_of(rows: list[int]) -> StreamEdits:
+        def edits_of(rows: list[int]) -> ModuleEdits:
             number = torch.tensor(rows, device=vectors.device) // max(each, 1)
 
             def edited(layer: int, stream: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Trials:
                 out[:, first:] += vectors[number, self.layers.index(layer), None]
                 return out
 
-            return StreamEdits(self.layers, edited)
+            return stream_edits(self.layers, edited)
 
         return edits_of
 

@@ -19,7 +19,7 @@ from circuit_tracer.experiments.diff.features import lacks as lacks_dictionary
 from circuit_tracer.experiments.diff.ranking import Ranking, of_residual
 from circuit_tracer.experiments.diff.study import Earlier, Step, Study
 from circuit_tracer.experiments.diff.testing import CELLS, COLUMNS, EditName, EditRow, Testing
-from circuit_tracer.experiments.kit.edits import StreamEdits
+from circuit_tracer.experiments.kit.edits import ModuleEdits, stream_edits
 from circuit_tracer.experiments.kit.passes import Ask, contrasts, token_ids
 from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.statistics import share
@@ -137,7 +137,7 @@ def patched(study: Study, ranking: Ranking, chosen: Ints, asks: Sequence[Ask]) -
     layer, feature = ranking.split(chosen)
     features = {numbers[i]: feature[layer == i] for i in np.unique(layer)}
 
-    def edits_of(rows: list[int]) -> StreamEdits:
+    def edits_of(rows: list[int]) -> ModuleEdits:
         ids = token_ids(study.base, asks, rows)
         read = study.base.mlp_activity(ids, RESIDUAL, RESIDUAL, numbers).inputs
         donor = dict(zip(numbers, read, strict=True))
@@ -150,7 +150,7 @@ def patched(study: Study, ranking: Ranking, chosen: Ints, asks: Sequence[Ask]) -
             change[:, : first_token(study.base)] = 0
             return stream + change @ one.decoder_rows(index, layer)
 
-        return StreamEdits(features, edited)
+        return stream_edits(features, edited)
 
     return contrasts(study.tuned, asks, edits_of)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from circuit_tracer.experiments.diff.directions import Candidate, Edits, first_token
 from circuit_tracer.experiments.diff.study import Study
-from circuit_tracer.experiments.kit.edits import StreamEdits
+from circuit_tracer.experiments.kit.edits import stream_edits
 from circuit_tracer.experiments.kit.passes import (
     Ask,
     equally_long,
@@ -181,7 +181,7 @@ def gradients(model: Model, asks: Sequence[Ask], layers: tuple[int, ...]) -> Flo
 
         ids = token_ids(model, asks, rows)
         last = torch.tensor([ids.shape[1] - 1], device=model.device)
-        edits = StreamEdits(layers, edited)
+        edits = stream_edits(layers, edited)
         logits = model.edited(ids, edits, positions=last, gradients=True)[:, 0]
         given = torch.autograd.grad(leads(asks, rows, logits).sum(), leaves)
         found[rows] = torch.stack([one[:, first_token(model) :].sum(1) for one in given], 1)

@@ -10,7 +10,7 @@ Shapes: B rows, d model width, F features of a layer, n entries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,37 +102,38 @@ def swapped_features(
     return EditedRun(model, dictionary, Plan(len(object_at), features, {}, []), n_zeroed=0)
 
 
-@dataclass
-class OutputSwapping:
+@dataclass(frozen=True)
+class ModuleEdits:
+    """What some modules write made into something else."""
+
+    modules: Collection[Module]
+    edited: Callable[[Module, Tensor], Tensor]
+    """From a module and its output (B, T, d)."""
+
+    def wants(self, place: Place, layer: int) -> bool:
+        """These modules."""
+        return (place, layer) in self.modules
+
+    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
+        """The other output."""
+        return self.edited((place, layer), given)
+
+
+def swapped_outputs(
+    outputs: Mapping[Module, Float[Tensor, "B d"]], *, object_at: Int[Tensor, "B"]
+) -> ModuleEdits:
     """At the object's position of each row, what some modules write as in another prompt."""
 
-    outputs: Mapping[Module, Float[Tensor, "B d"]]
-    object_at: Int[Tensor, "B"]
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """The patched modules."""
-        return (place, layer) in self.outputs
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """The module's output with the donor's in its place."""
+    def edited(module: Module, given: Tensor) -> Tensor:
         out = given.clone()
-        rows = torch.arange(len(out), device=out.device)
-        out[rows, self.object_at] = self.outputs[place, layer]
+        out[torch.arange(len(out), device=out.device), object_at] = outputs[module]
         return out
 
+    return ModuleEdits(outputs, edited)
 
-@dataclass(frozen=True)
-class StreamEdits:
-    """The residual stream after some layers made into another."""
 
-    layers: Collection[int]
-    edited: Callable[[int, Tensor], Tensor]
-    """From a layer and the stream (B, T, d) after it."""
-
-    def wants(self, place: Place, layer: int) -> bool:
-        """The streams after these layers."""
-        return place == "layer" and layer in self.layers
-
-    def edit(self, place: Place, layer: int, seen: Tensor, given: Tensor) -> Tensor:
-        """The other stream."""
-        return self.edited(layer, given)
+def stream_edits(layers: Iterable[int], edited: Callable[[int, Tensor], Tensor]) -> ModuleEdits:
+    """The residual stream after some layers made into another; `edited` gets a layer and the stream
+    (B, T, d) after it."""
+    modules: list[Module] = [("layer", layer) for layer in layers]
+    return ModuleEdits(modules, lambda module, stream: edited(module[1], stream))

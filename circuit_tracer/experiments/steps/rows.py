@@ -137,20 +137,11 @@ class FrozenTranscript:
             sweep=self.sweep,
             through=through,
         )
-        value = (weights * self.logits[seen]).sum(1)
-        errors = as_floats(found.errors.abs().sum((1, 2)))
-        columns = zip(
-            positions,
-            as_floats(found.tokens),
-            errors,
-            as_floats(found.constant),
-            as_floats(value),
-            strict=True,
-        )
-        return [
-            Row(at, tokens, float(error), float(constant), float(value))
-            for at, tokens, error, constant, value in columns
-        ]
+        values = (weights * self.logits[seen]).sum(1)
+        figures = (found.errors.abs().sum((1, 2)), found.constant, values)
+        columns = (as_floats(one).tolist() for one in figures)
+        rows = zip(positions, as_floats(found.tokens), *columns, strict=True)
+        return [Row(*one) for one in rows]
 
 
 def contrasts(logits: Float[Tensor, "n V"], said: Tensor) -> Float[Tensor, "n V"]:

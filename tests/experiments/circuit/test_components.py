@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuit_tracer.experiments.circuit import judging
-from circuit_tracer.experiments.circuit.components import Block, Components, Masked
+from circuit_tracer.experiments.circuit.components import Block, Components, masked
 from circuit_tracer.experiments.circuit.judging import Judge, Level, asked
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.interventions.engine import intervene
@@ -42,7 +42,7 @@ class Nothing:
 def masked_logits(components: Components, mask: Tensor, reference: Tensor) -> Tensor:
     """(T, V) of the prompt."""
     ids = torch.tensor([components.model.tokenize(PROMPT)], device=mask.device)
-    return components.model.edited(ids, Masked(components, mask[None], reference))[0]
+    return components.model.edited(ids, masked(components, mask[None], reference))[0]
 
 
 def random_mask(n: int, seed: int = 0) -> Tensor:

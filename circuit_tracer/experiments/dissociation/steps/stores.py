@@ -36,7 +36,7 @@ from circuit_tracer.experiments.dissociation.steps.indices import (
     permuted,
 )
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import OutputSwapping
+from circuit_tracer.experiments.kit.edits import ModuleEdits, swapped_outputs
 from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, positions, written_at
 from circuit_tracer.experiments.kit.stages import Row
 from circuit_tracer.experiments.kit.study import Progress, unreported
@@ -117,8 +117,9 @@ def _means(written: Tensor, halves: Ints, of_half: Ints) -> Tensor:
 
 
 def _ablated(study: Study, asks: Sequence[Ask], site: Module, means: Tensor) -> Floats:
-    def edits(rows: list[int]) -> OutputSwapping:
-        return OutputSwapping({site: means[rows]}, positions(study.model, asks, rows, "object"))
+    def edits(rows: list[int]) -> ModuleEdits:
+        at = positions(study.model, asks, rows, "object")
+        return swapped_outputs({site: means[rows]}, object_at=at)
 
     return contrasts(study.model, asks, edits)
 

@@ -31,7 +31,7 @@ from circuit_tracer.experiments.dissociation.step_results import (
 )
 from circuit_tracer.experiments.dissociation.steps.behaviour import Answers
 from circuit_tracer.experiments.dissociation.study import Study
-from circuit_tracer.experiments.kit.edits import OutputSwapping, swapped_features
+from circuit_tracer.experiments.kit.edits import swapped_features, swapped_outputs
 from circuit_tracer.experiments.kit.passes import (
     Ask,
     EditsOf,
@@ -208,7 +208,7 @@ class Patching:
                     for (place, layer), written in self.outputs.items()
                     if layer in patch.layers and patch.how in ("everything", place)
                 }
-                return OutputSwapping(outputs, at)
+                return swapped_outputs(outputs, object_at=at)
             fired = {
                 layer: study.dictionary.layers[layer].encode(self.inputs[layer, rows])
                 for layer in patch.layers
