@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -80,11 +80,24 @@ class Measures:
         last = replace(last, stop=last.stop + said - read.n_tokens)
         return replace(read, ids=ids[:said], steps=(*steps, last)), f"id:{ids[said]}"
 
+    def _swaps(self, frozen: FrozenTranscript, shares: Shares, read: Transcript) -> list[Swap]:
+        """Of watched values with notes kept and rewritten, of steps' with notes kept."""
+        checker, names = Checker(self.model, self.dictionary, read), {w.name for w in read.watched}
+        alone = [one for one in checker.changes(frozen, shares) if len(one.parts) == 1]
+        sources = [one for one in alone if one.parts[0] in names]
+        return [*checker.kept(frozen, alone), *checker.rewritten(frozen, sources)]
+
     def __call__(self, written: Written) -> dict[str, Any]:
         """The columns of `Measured` that need the model, and the report as JSON."""
         read, answer = self.read(written)
-        checker = Checker(self.model, self.dictionary, read)
-        beside = _Beside(checker, read, check=self.check, compare=written.compare)
+        baselines: list[Shares] = []
+
+        def beside(frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
+            """Of the same pass: baselines, and the swaps that a verdict needs."""
+            if written.compare:
+                baselines.extend(followed(read, partial(of, frozen)) for of in BASELINES.values())
+            return self._swaps(frozen, shares, read) if self.check else []
+
         report = explain(
             *(self.model, self.dictionary, read),
             answer=answer,
@@ -93,7 +106,7 @@ class Measures:
         )
         watched = report.watched
         top = max(watched, key=lambda one: one.chained, default=None)
-        direct, chained = zip(*_scores(report, beside.shares, read), strict=True)
+        direct, chained = zip(*_scores(report, baselines, read), strict=True)
         step = max(report.steps, key=lambda one: one.chained)
         return {
             "answer": report.answer.strip(),
@@ -114,29 +127,6 @@ class Measures:
             **_effects(report),
             "report": to_json(asdict(replace(report, seconds=0.0))),  # rows must not vary
         }
-
-
-@dataclass
-class _Beside:
-    """What is made of the same pass: baselines, and the swaps that a verdict needs."""
-
-    checker: Checker
-    read: Transcript
-    check: bool
-    compare: bool
-    shares: list[Shares] = field(default_factory=list)
-
-    def __call__(self, frozen: FrozenTranscript, shares: Shares) -> list[Swap]:
-        if self.compare:
-            self.shares = [
-                followed(self.read, partial(rows, frozen)) for rows in BASELINES.values()
-            ]
-        if not self.check:
-            return []
-        alone = [one for one in self.checker.changes(frozen, shares) if len(one.parts) == 1]
-        names = {one.name for one in self.read.watched}
-        sources = [one for one in alone if one.parts[0] in names]
-        return [*self.checker.kept(frozen, alone), *self.checker.rewritten(frozen, sources)]
 
 
 def _scores(
