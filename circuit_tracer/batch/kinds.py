@@ -79,9 +79,11 @@ class Kind(Protocol):
 
     def open(self) -> None:
         """Start what helps, once the run is there; nothing by default."""
+        return
 
     def close(self) -> None:
         """End it."""
+        return
 
 
 class Graphs(Kind):
