@@ -13,8 +13,9 @@ from typing import Generic, Protocol, TypeVar
 from rich.console import RenderableType
 
 from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.results import write_record
-from circuit_tracer.experiments.kit.stages import MEASUREMENTS_FILE, STAGES, holds_stages
+from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.progress import Report as OnProgress

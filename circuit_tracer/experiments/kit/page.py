@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from circuit_tracer.experiments.kit.results import Finding, SpecReport, Verdict
-from circuit_tracer.experiments.kit.stages import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.tables import Table, cell, markdown_table
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.render.text import printable
 
+MEASUREMENTS_FILE = "measurements.parquet"
 _HOLDS = {"yes": "yes", "no": "no", "unclear": "open"}
 
 

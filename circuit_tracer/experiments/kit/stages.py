@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import from_plain, number, to_json
 from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.versions import versions
 
-STAGES, MEASUREMENTS_FILE = "stages", "measurements.parquet"
+STAGES = "stages"
 T = TypeVar("T")
 
 
