@@ -55,6 +55,7 @@ def with_discriminant(
     row = torch.linalg.solve(spread, apart)
     row *= 2 * LOUD / (row @ apart)  # 1 at the tuned model's mean, -1 at the base's, but loud
     middle = row @ (tuned.mean(0) + base.mean(0)) / 2
+    assert isinstance(one.W_dec, torch.Tensor)
     return replace(
         one,
         W_enc=torch.cat([one.W_enc, row[None]]),
@@ -75,8 +76,8 @@ def of_both(base: Model, tuned: Model, dictionary: Dictionary) -> Dictionary:
 def train_on_both(base: str, tuned: str, dictionary: str, folder: Path) -> Path:
     """Train and store it as a dictionary of the base, unless it is there."""
     if not folder.is_dir():
-        models = [open_model(name, device="cpu") for name in (base, tuned)]
-        made = of_both(*models, open_transcoders(dictionary, models[0]))
+        first, second = (open_model(name, device="cpu") for name in (base, tuned))
+        made = of_both(first, second, open_transcoders(dictionary, first))
         identity = replace(made.identity, name=folder.name, source="memory", sha256="")
         save_dictionary(replace(made, identity=identity), folder)
     return folder

@@ -83,7 +83,7 @@ def differences(first: Path, second: Path) -> list[Difference]:
         for change in _changes(first / name, second / name):
             file = re.sub(r"\d+-[a-z]+|part-\w+", "*", str(name))
             shown = f"{change.before} → {change.after}" if change.before + change.after else ""
-            key = (change.kind, file, change.place)
+            key: tuple[str, ...] = (change.kind, file, change.place)
             if change.kind == "words":  # of words every new pair is news, of numbers the place
                 key = (*key, NUMBER.sub("0", shown))
             if key in found:

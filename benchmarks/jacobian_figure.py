@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,7 +88,11 @@ def panel(name: str, way: str, found: Pairs) -> str:
         f"M{figure(across.at(x))} {figure(up.at(y))}h0"
         for x, y in zip(found.predicted[some], found.measured[some], strict=True)
     )
-    dots = {"stroke": palette.POSITIVE, "stroke_width": 2.6, "stroke_linecap": "round"}
+    dots: dict[str, Any] = {
+        "stroke": palette.POSITIVE,
+        "stroke_width": 2.6,
+        "stroke_linecap": "round",
+    }
     return "".join(
         [
             bold(f"{name}: Spearman {found.spearman:.2f}", 0, -22, 11.0),

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from circuit_tracer.experiments.diff.spec import read_spec
-from circuit_tracer.experiments.diff.study import Settings, Shares, Study
+from circuit_tracer.experiments.diff.study import ByItem, Settings, Study
 from circuit_tracer.experiments.kit.passes import contrasts, streams_at
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.models import Model, open_model
@@ -51,7 +51,7 @@ def measured(study: Study, model: Model, layer: int, feature: int) -> Iterator[f
     """Right answers to test and to trained topics, and the mean activation of a feature."""
     for role in ("test", "trained"):
         asks = study.some_asks(role)
-        right = Shares(study, asks, 90).right(contrasts(model, asks))
+        right = ByItem(study, asks, 90).right(contrasts(model, asks))
         yield 100 * float(right.mean())
     dictionary = study.residual
     assert dictionary is not None

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from circuit_tracer.interventions.generation import Continuation, write_on
-from circuit_tracer.interventions.steering import Feature
+from circuit_tracer.interventions.steering import Feature, clamped
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.card_search import find_cards
 from circuit_tracer.transcoders.cards import Card, CardBook, load_cards

@@ -71,7 +71,8 @@ RIVAL_ROWS: dict[str, RowsOfFrozen] = {
 
 def lessons(count: int) -> list[Lesson]:
     """Texts with the right key, of all rotated names in turn; an idle fact in every second one."""
-    rng, found = random.Random("benchmark"), []
+    rng = random.Random("benchmark")
+    found: list[Lesson] = []
     while len(found) < count:
         problem, name = draw_problem(rng), NAMES[len(found) % len(NAMES)]
         lesson = make_lesson(rng, problem, name, solve(problem)[-1], 0)
@@ -90,7 +91,8 @@ def lessons(count: int) -> list[Lesson]:
 def closed_by_idle_facts(count: int) -> list[Lesson]:
     """The same texts with an idle fact as the last step: the nearest step is not the one that
     carries. Lessons never taught that place."""
-    rng, found = random.Random("closing"), []
+    rng = random.Random("closing")
+    found: list[Lesson] = []
     for lesson in lessons(4 * count):
         idle = parse(fact(rng).removesuffix(" ."))
         closed = replace(lesson, steps=(*lesson.steps, idle))
@@ -123,8 +125,8 @@ def measured(
                 (other.direct(key), *drawn),
             )
         alone = [one for one in checker.changes(frozen, shares) if len(one.parts) == 1]
-        key = [one for one in alone if one.parts == ("key",)]
-        return [*checker.kept(frozen, alone), *checker.rewritten(frozen, key)]
+        of_key = [one for one in alone if one.parts == ("key",)]
+        return [*checker.kept(frozen, alone), *checker.rewritten(frozen, of_key)]
 
     report = explain(opened.model, opened.dictionary, read, check=swapped)
     steps = [report.steps[n] for n in own]
@@ -172,7 +174,9 @@ def by_swaps(report: StepsReport) -> str:
 def partial_reliance(opened: Opened, count: int) -> tuple[list[str], list[Item]]:
     """Partial reliance: shares beside the share of the effect that the key has, keys wrong; and the
     same questions with the right key as items."""
-    rng, points, same = random.Random("partial"), [], []
+    rng = random.Random("partial")
+    points: list[tuple[float, float]] = []
+    same: list[Item] = []
     while len(points) < count:
         problem, name = draw_problem(rng), rng.choice(list(PEOPLE))
         right = solve(problem)[-1]

@@ -83,10 +83,15 @@ def measure(n_features: int, k: int, precision: str, device: str) -> Rates:
     from transcoders.smollm2.offline_text import documents
 
     reuse_memory()
-    settings = {"n_features": n_features, "k": k, "batch_size": BATCH, "buffer_tokens": 2 * BATCH}
+    settings: dict[str, Any] = {
+        "n_features": n_features,
+        "k": k,
+        "batch_size": BATCH,
+        "buffer_tokens": 2 * BATCH,
+    }
     if "precision" in TrainingConfig.__dataclass_fields__:
         settings |= {"precision": precision}
-    config = TrainingConfig(max_tokens=2 * BATCH * WINDOWS, **settings)  # type: ignore[arg-type]
+    config = TrainingConfig(max_tokens=2 * BATCH * WINDOWS, **settings)
     model = open_model("smollm2", device=device)
     where, passes, steps = parse_device(device), [0.0][:0], [0.0][:0]
     with tempfile.TemporaryDirectory() as folder:
@@ -154,8 +159,7 @@ def speed(options: argparse.Namespace) -> list[str]:
 
 def fit(tokens: int, seeds: int) -> list[str]:
     """The table of FVU by precision, on sprout."""
-    from transcoders.growing.language.corpus import write_rows
-    from transcoders.sprout.dictionaries import rows
+    from transcoders.growing.language.corpus import rows, write_rows
 
     lines = ["| precision | seed | mean FVU | largest difference of a layer from float32 |"]
     lines.append("| --- | --- | --- | --- |")
@@ -168,7 +172,7 @@ def fit(tokens: int, seeds: int) -> list[str]:
             known: tuple[float, ...] = ()
             for precision in ("float32", "fused", "bfloat16"):
                 config = TrainingConfig(
-                    max_tokens=tokens, batch_size=512, seed=seed, precision=precision,  # type: ignore[arg-type]
+                    max_tokens=tokens, batch_size=512, seed=seed, precision=precision,
                     evaluation_tokens=HELD_OUT,
                 )  # fmt: skip
                 out = Path(folder) / f"{precision}-{seed}"

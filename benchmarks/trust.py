@@ -30,7 +30,7 @@ import torch
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.experiments.kit.statistics import spearman
-from circuit_tracer.experiments.trust.estimate import Estimate
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.experiments.trust.passes import Subject
 from circuit_tracer.experiments.trust.results import Frozen, Measurements, Trust
 from circuit_tracer.experiments.trust.run import trust

@@ -32,9 +32,12 @@ from tests.device import HOST
 class Vectors(Protocol):
     """Targets as vectors at the residual stream (`SweepTargets` is one)."""
 
-    level: Tensor
-    position: Tensor
-    vector: Tensor
+    @property
+    def level(self) -> Tensor: ...
+    @property
+    def position(self) -> Tensor: ...
+    @property
+    def vector(self) -> Tensor: ...
 
 
 class _Norm(nn.Module):
