@@ -30,8 +30,6 @@ from circuit_tracer.processes import reuse_memory
 MOST_EDGES = 4_000_000
 """Edges of a graph that is sent (48 MB): with more of them, a sweep takes so long that it does not
 matter."""
-_APART = 1 << 14
-"""Bytes of an array from which it is sent as it lies in memory, after the rest."""
 
 
 class RowMaker:
@@ -83,35 +81,10 @@ class RowMaker:
     def _exchange(self, message: object) -> Any:
         """Its answer; None if it is no more."""
         try:
-            _send(message, self._pipe)
-            return _received(self._pipe)
+            self._pipe.send(message)
+            return self._pipe.recv()
         except (OSError, EOFError, ValueError, pickle.UnpicklingError):
             return None
-
-
-def _send(message: object, pipe: Connection) -> None:
-    """The message without its large arrays, and those as they lie in memory."""
-    apart: list[memoryview] = []
-
-    def stays(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes >= _APART:
-            apart.append(raw)
-        return raw.nbytes < _APART
-
-    rest = pickle.dumps(message, 5, buffer_callback=stays)
-    pipe.send((rest, [part.nbytes for part in apart]))
-    for part in apart:
-        pipe.send_bytes(part)
-
-
-def _received(pipe: Connection) -> Any:
-    """What was sent; EOFError at the end."""
-    rest, sizes = pipe.recv()
-    apart = [bytearray(size) for size in sizes]
-    for part in apart:
-        pipe.recv_bytes_into(part)
-    return pickle.loads(rest, buffers=apart)
 
 
 def _started() -> tuple[Connection, subprocess.Popen[bytes] | None]:
@@ -141,10 +114,10 @@ def serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that traces
     reuse_memory()
     with suppress(EOFError, OSError):
-        run: RunInfo = _received(pipe)
-        _send(True, pipe)
+        run: RunInfo = pipe.recv()
+        pipe.send(True)
         while True:
-            _send([_made(traced, run) for traced in _received(pipe)], pipe)
+            pipe.send([_made(traced, run) for traced in pipe.recv()])
 
 
 def _made(traced: Traced, run: RunInfo) -> PromptRows | None:

@@ -67,8 +67,7 @@ def test_a_pruned_graph_is_taken_as_it_is(maker: RowMaker) -> None:
     assert len(rows.nodes) == pruned.node_kept.sum() < len(traced().rows(run_info()).nodes)
 
 
-def test_more_arrays_than_a_pipe_holds(maker: RowMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_maker, "_APART", 1)
+def test_more_than_a_pipe_holds(maker: RowMaker) -> None:
     rows = maker.rows([traced()] * 40)
     assert all(one is not None and one.key == traced().entry.key for one in rows)
 
