@@ -14,7 +14,7 @@ import typer
 
 from circuit_tracer import interrupts
 from circuit_tracer.cli import invocation
-from circuit_tracer.cli.encoding import as_typed
+from circuit_tracer.cli.streams import as_typed
 from circuit_tracer.cli.wording import in_options
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
 from circuit_tracer.processes import is_first

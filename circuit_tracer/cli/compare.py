@@ -7,20 +7,17 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer import graphs
 from circuit_tracer.batch import prompt_file
 from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with, refuse_without
 from circuit_tracer.cli.options import own
-from circuit_tracer.cli.output import print_json, print_rich, progress_line
+from circuit_tracer.cli.output import print_json, print_report, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation import results
 from circuit_tracer.experiments.dissociation.report import compare as dissociations
 from circuit_tracer.experiments.dissociation.report import terminal
-from circuit_tracer.graphs.comparing import calibrated
-from circuit_tracer.render import comparing
-from circuit_tracer.workbench import drawing, formats
+from circuit_tracer.workbench import drawing, formats, loading
 
 
 @explained
@@ -86,20 +83,18 @@ def compare(
         refuse_with("--seed", other="--shuffles 0", there=shuffles == 0)
         with progress_line() as report:
             report("comparing", 0, 0)
-            compared = calibrated.compare_all(
-                [graphs.open_graph(path) for path in paths],
-                ceiling=[graphs.open_graph(path) for path in ceiling or ()],
-                floor=[graphs.open_graph(path) for path in floor or ()],
+            compared = loading.compare(
+                *paths,
+                ceiling=ceiling or (),
+                floor=floor or (),
                 roles=None if roles is None else prompt_file.read_roles(roles),
                 shuffles=shuffles,
                 seed=seed,
+                nodes=nodes,
             )
             if figure is not None:
-                drawn = drawing.comparison_svg(compared, paths, max_nodes=max_nodes)
+                drawn = drawing.comparison_svg(compared.result, paths, max_nodes=max_nodes)
                 drawing.write_figure(drawn, figure, overwrite=overwrite)
-        if json:
-            print_json(compared.record([str(path) for path in paths]))
-            return
-        print_rich(*comparing.page(compared, nodes))
-    if figure is not None:
+        print_report(compared, json=json)
+    if figure is not None and not json:
         print(f"\n{figure}")

@@ -48,9 +48,8 @@ with deferred():
     )
     from circuit_tracer.cli.app import ENVIRONMENT, fail
     from circuit_tracer.cli.config_file import check_environment, file_defaults
-    from circuit_tracer.cli.encoding import prepare_streams
     from circuit_tracer.cli.refusal import Refused, refusal
-    from circuit_tracer.cli.streams import close, survive_broken_pipes
+    from circuit_tracer.cli.streams import close, prepare_streams, survive_broken_pipes
     from circuit_tracer.cli.wording import show_notes
 
 app = typer.Typer(

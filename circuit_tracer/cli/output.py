@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from circuit_tracer.cli.encoding import is_unicode
+from circuit_tracer.cli.streams import is_unicode
 from circuit_tracer.graphs.files import json_values
 from circuit_tracer.processes import is_first
 from circuit_tracer.render import terminal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse
 from circuit_tracer.cli.options import own
@@ -89,15 +89,7 @@ def view(
     )
     if not many:
         formats.form_of(out, None, ("html",), default="html")
-        page = viewing.write_page(
-            graph,
-            other,
-            out=out,
-            cards=cards,
-            pins=pins,
-            labels=labels,
-            overwrite=overwrite,
-        )
+        page = invocation.as_asked(viewing.write_page, graph, other)
         _tell(str(page), page.resolve().as_uri(), browser=browser, json=json)
         return
     formats.check_folder_name(out)

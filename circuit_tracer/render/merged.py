@@ -192,8 +192,7 @@ def _legend(
 ) -> Block:
     """A mark with its words a line, then the sentences."""
     kinds = merged.pruned.graph.nodes.kind
-    parts = [line((0, 0), (width, 0), palette.RULE)]
-    y = LINE
+    shown: list[tuple[Owner | None, str, str]] = []
     for owner, where, noun in (
         (Owner.BOTH, "in both", " features"),
         (Owner.FIRST, f"only in {names[0]}", ""),
@@ -201,21 +200,15 @@ def _legend(
     ):
         kept = int(((merged.node_owner == owner) & (kinds == NodeKind.FEATURE)).sum())
         label = shorten_front_to_width(f"{where}: {kept:,}{noun}", SMALL, width - 60)
-        sample = stroke(False, 0.3, 0.7, COLORS[owner])
-        parts += [
-            owner_mark(8.0, y - 3, 5.0, owner),
-            element("line", x1=18, y1=y - 3, x2=40, y2=y - 3, **sample),
-            text(label, 46, y, font_size=SMALL, fill=COLORS[owner]),
-        ]
-        y += LINE
-    count = int(merged.edge_flipped.sum())
-    if count:
-        sample = stroke(False, 0.3, 0.7, FLIPPED)
-        label = f"edges of both with opposite signs: {count:,}"
-        parts += [
-            element("line", x1=18, y1=y - 3, x2=40, y2=y - 3, **sample),
-            text(label, 46, y, font_size=SMALL, fill=FLIPPED),
-        ]
+        shown.append((owner, COLORS[owner], label))
+    if count := int(merged.edge_flipped.sum()):
+        shown.append((None, FLIPPED, f"edges of both with opposite signs: {count:,}"))
+    parts, y = [line((0, 0), (width, 0), palette.RULE)], LINE
+    for mark, color, label in shown:
+        sample = stroke(False, 0.3, 0.7, color)
+        parts += [] if mark is None else [owner_mark(8.0, y - 3, 5.0, mark)]
+        parts.append(element("line", x1=18, y1=y - 3, x2=40, y2=y - 3, **sample))
+        parts.append(text(label, 46, y, font_size=SMALL, fill=color))
         y += LINE
     sentences = (
         overlap,

@@ -25,13 +25,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit_tracer.models import Model
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
-from circuit_tracer.transcoders.change_directions import any_active, evenly_drawn, from_upstream
 from circuit_tracer.transcoders.dictionary import Dictionary, reading_point
 
 Along = Literal["dec", "data", "iso"]
@@ -164,3 +163,36 @@ def _compared(wanted: Float[Tensor, "N d"], found: Float[Tensor, "N d"]) -> Resp
     cosines = torch.nn.functional.cosine_similarity(wanted, found, dim=-1)
     errors = (wanted - found).norm(dim=-1) / size
     return Response(float(cosines.median()), float(errors.median()))
+
+
+def evenly_drawn(
+    maps: Sequence[MlpMap], like: Float[Tensor, "N d"], generator: torch.Generator
+) -> Float[Tensor, "L N d"]:
+    """One direction of the residual stream a token, drawn evenly, as every layer sees it."""
+    stream = torch.randn(like.shape, generator=generator, device="cpu").to(like)
+    return torch.stack([one.seen(stream) for one in maps])
+
+
+def from_upstream(
+    maps: Sequence[MlpMap],
+    rows: Float[Tensor, "L N d"],
+    generator: torch.Generator,
+    *,
+    together: bool,
+) -> Float[Tensor, "L N d"]:
+    """For every layer one of the earlier layers' `rows` (what they write at the same token), as the
+    layer sees it; zero where there is none. `together` has one row for all layers after it."""
+    L, N, d = rows.shape
+    layers = torch.arange(L, device="cpu")[:, None]
+    chance = torch.rand(1 if together else L, N, generator=generator, device="cpu")
+    start = (chance * (L - 1 if together else layers)).long().expand(L, N)
+    upstream = (start < layers).to(rows.device)[..., None]
+    stream = torch.stack([one.sent(row) for one, row in zip(maps, rows, strict=True)])
+    chosen = stream.gather(0, start.to(rows.device)[..., None].expand(L, N, d))
+    return torch.stack([one.seen(row) for one, row in zip(maps, chosen, strict=True)]) * upstream
+
+
+def any_active(on: Bool[Tensor, "N F"], generator: torch.Generator) -> Int[Tensor, "N"]:
+    """The number of one of the active features, for every token; of any where none is active."""
+    lot = torch.rand(on.shape, generator=generator, device="cpu").to(on.device)
+    return (lot * on).argmax(-1)

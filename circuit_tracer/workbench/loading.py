@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from circuit_tracer.errors import UsageError
@@ -39,6 +39,7 @@ def compare(
     *graphs: AnyGraph,
     ceiling: Sequence[AnyGraph] = (),
     floor: Sequence[AnyGraph] = (),
+    roles: Mapping[str, Mapping[str, str | int]] | None = None,
     shuffles: int = 200,
     seed: int = 0,
     nodes: int = 8,
@@ -47,7 +48,8 @@ def compare(
 
     `.pairs[0, 1].kept` holds influence-weighted overlaps (0..1) of features, edges and paths,
     between those of paraphrases (`ceiling`) and of unrelated prompts (`floor`) where these are
-    given; p rests on so many `shuffles`. Raises UsageError for fewer than two graphs.
+    given; p rests on so many `shuffles`. `roles` name positions that belong together, by prompt.
+    Raises UsageError for fewer than two graphs.
 
     >>> import circuit_tracer as ct
     >>> g, h = ct.trace("a banana is"), ct.trace("a lemon is")
@@ -65,6 +67,7 @@ def compare(
         opened,
         ceiling=[pruned_of(one) for one in ceiling],
         floor=[pruned_of(one) for one in floor],
+        roles=roles,
         shuffles=shuffles,
         seed=seed,
     )
@@ -74,7 +77,8 @@ def compare(
 def pruned_of(graph: AnyGraph) -> PrunedGraph:
     """The graph itself, of an opened one or of where it lies; raises UsageError for others."""
     if isinstance(graph, str | Path):
-        return load(graph).pruned
+        check_graph(Path(graph))
+        return open_graph(graph)
     if isinstance(graph, TracedGraph):
         return graph.pruned
     if isinstance(graph, PrunedGraph):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from circuit_tracer.cli.encoding import as_typed
 from circuit_tracer.cli.main import main
+from circuit_tracer.cli.streams import as_typed
 from circuit_tracer.graphs import prune, save_graph
 from tests.graphs.builders import random_graph
 

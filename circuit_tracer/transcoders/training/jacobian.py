@@ -36,7 +36,7 @@ from torch import Tensor
 
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.mlp_map import MlpMap
-from circuit_tracer.transcoders.change_directions import any_active, evenly_drawn, from_upstream
+from circuit_tracer.transcoders.fidelity import any_active, evenly_drawn, from_upstream
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.losses import Active
 from circuit_tracer.transcoders.training.sparse import (
