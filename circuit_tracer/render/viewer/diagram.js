@@ -190,25 +190,17 @@ class Diagram {
         }
       });
     };
-    const end = () => {
-      element.removeEventListener("pointermove", move);
-      element.removeEventListener("pointerup", up);
-      element.removeEventListener("pointercancel", cancel);
-    };
-    const cancel = () => {
-      end();
-      this.draw();
-    };
+    const dragging = new AbortController(), { signal } = dragging;
     const up = (last) => {
       if (last.pointerId !== event.pointerId) return;
-      end();
+      dragging.abort();
       if (!far) return this.app.select(this.plot, node.rows[0], true);
       const under = this.nodes.find((one) => one !== node && Math.abs(one.x - node.x) < one.width / 2 && Math.abs(one.y - node.y) < DIAGRAM_BOX / 2);
       if (under && !under.isEnd && !node.isEnd && !this.isPreview) return this.join(node, under);
       this.moveTo(node, node.x, node.y);
     };
-    element.addEventListener("pointermove", move);
-    element.addEventListener("pointerup", up);
-    element.addEventListener("pointercancel", cancel);
+    element.addEventListener("pointermove", move, { signal });
+    element.addEventListener("pointerup", up, { signal });
+    element.addEventListener("pointercancel", () => { dragging.abort(); this.draw(); }, { signal });
   }
 }

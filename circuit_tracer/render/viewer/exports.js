@@ -44,19 +44,10 @@ function takeQParams(plot, given) {
   const rowOf = new Map(plot.graph.id.map((id, row) => [id, row]));
   let unknown = 0;
   const rows = (ids) => ids.filter((id) => rowOf.has(id) || (unknown++, false)).map((id) => rowOf.get(id));
-  const pinned = new Set(rows(params.pinnedIds)), taken = new Set(), groups = [];
-  for (const [name, ...ids] of params.supernodes) {
-    const members = rows(ids).filter((row) => !taken.has(row));
-    for (const row of members) {
-      taken.add(row);
-      pinned.add(row);
-    }
-    if (members.length) groups.push({ name: String(name), rows: new Set(members) });
-  }
-  plot.pinned = pinned;
-  plot.groups = groups;
-  putTexts(plot.graph, ...textsIn(plot.graph, params, given));
-  plot.app.diagram.moved.set(plot, unknown ? new Map() : takenPositions(plot, params.sg_pos));
+  const pins = rows(params.pinnedIds), groups = params.supernodes.map(([name, ...ids]) => [name, ...rows(ids)]);
+  const [names, notes] = textsIn(plot.graph, params, given);
+  putMarks(plot, { pins, groups, names: [...names], notes: [...notes], places: [] });
+  if (!unknown) plot.app.diagram.moved.set(plot, takenPositions(plot, params.sg_pos));
   return unknown;
 }
 

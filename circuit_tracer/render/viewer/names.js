@@ -31,24 +31,13 @@ function putTexts(graph, names, notes) {
   graph.index = null;
 }
 
-// Without words a name is taken back.
-function setName(app, plot, row, text) {
-  const { graph } = plot, names = new Map(graph.names), name = plainLine(text);
-  if (name) names.set(row, name);
-  else names.delete(row);
-  putTexts(graph, names, graph.notes);
-  textsChanged(app, plot);
-}
-
-function setNote(app, plot, row, text) {
-  const notes = new Map(plot.graph.notes), note = plainNote(text);
-  if (note) notes.set(row, note);
-  else notes.delete(row);
-  putTexts(plot.graph, plot.graph.names, notes);
-  textsChanged(app, plot);
-}
-
-function textsChanged(app, plot) {
+// Gives a node a "name" or a "note"; without words it is taken back.
+function setText(app, plot, row, what, text) {
+  const texts = { name: new Map(plot.graph.names), note: new Map(plot.graph.notes) };
+  const plain = what === "name" ? plainLine(text) : plainNote(text);
+  if (plain) texts[what].set(row, plain);
+  else texts[what].delete(row);
+  putTexts(plot.graph, texts.name, texts.note);
   plot.paint();
   app.diagram.draw();
 }
@@ -61,11 +50,11 @@ function titlePart(app, plot, row) {
   const isRenamed = graph.names.has(row) && titleOf(graph, row) !== own;
   const rename = () => editInPlace(app, title, {
     what: "name", value: graph.names.get(row) ?? graph.label[row].replace(/[\u2068\u2069]/g, ""), longest: LONGEST_NAME,
-    label: "name of the node", hint: graph.name[row], now: () => titleOf(graph, row), keep: (text) => setName(app, plot, row, text),
+    label: "name of the node", hint: graph.name[row], now: () => titleOf(graph, row), keep: (text) => setText(app, plot, row, "name", text),
   });
   return [title,
     h("p.edits", {}, h("button.link", { "data-edit": "name", onclick: rename }, "rename"),
-      isRenamed ? h("button.link", { onclick: () => { setName(app, plot, row, ""); app.showTab("node"); } }, "back to \u201c" + own + "\u201d") : null)];
+      isRenamed ? h("button.link", { onclick: () => { setText(app, plot, row, "name", ""); app.showTab("node"); } }, "back to \u201c" + own + "\u201d") : null)];
 }
 
 function notePart(app, plot, row) {
@@ -75,7 +64,7 @@ function notePart(app, plot, row) {
     text.hidden = false;
     editInPlace(app, text, {
       what: "note", value: note, longest: LONGEST_NOTE, label: "note on the node", lines: 3,
-      hint: "Enter keeps, Shift+Enter begins a line, Escape cancels", now: () => graph.notes.get(row) ?? "", keep: (words) => setNote(app, plot, row, words),
+      hint: "Enter keeps, Shift+Enter begins a line, Escape cancels", now: () => graph.notes.get(row) ?? "", keep: (words) => setText(app, plot, row, "note", words),
     });
   };
   return h("div.noted", {}, text, h("button.link", { "data-edit": "note", onclick: edit }, note ? "edit note" : "add a note"));
