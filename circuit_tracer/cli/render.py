@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer import graphs
-from circuit_tracer.cli import options
+from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError, one_of
-from circuit_tracer.render import legend as legends
 from circuit_tracer.render import page_size
-from circuit_tracer.workbench import drawing, figure_pages, folders, formats
+from circuit_tracer.workbench import drawing, figure_pages, folder_contents, folders, formats
 
 
 @explained
@@ -90,15 +88,7 @@ def render(
 ) -> None:
     """Draw a traced graph as SVG, DOT, PDF or PNG, or as a page for the browser (html)."""
     form = formats.form_of(out, format, formats.DRAWN, default="svg")
-    kinds = legends.LEGENDS
-    view = drawing.View(
-        max_nodes,
-        routes,
-        one_of("--level", level, drawing.LEVELS),
-        width,
-        None if legend is None else one_of("--legend", legend, kinds),
-        trust,
-    )
+    view = invocation.as_asked(drawing.View)
     colors = one_of("--theme", theme, page_size.THEMES)
     figures = formats.FIGURES
     if form not in figures and (view != drawing.View(max_nodes) or theme != "print" or caption):
@@ -107,8 +97,7 @@ def render(
             f"{', '.join(figures)}; leave them out with {form}"
         )
     refuse_with("--max-nodes", other=f"the form {form}", there=not formats.draws_nodes([form]))
-    folder = graph if graph.is_dir() else graph.parent
-    final = out or folder / formats.FILE_NAMES[form]
+    final = out or folder_contents.place_of(graph)[1] / formats.FILE_NAMES[form]
     if form not in figures:
         folders.export_graph(graph, form, final, max_nodes=max_nodes, overwrite=overwrite)
         _print_written(final, form, None, as_json=json)
@@ -117,8 +106,9 @@ def render(
     formats.check_drawing([form] if is_written else [])
     figure = drawing.drawing_of(graph, view)
     if is_written:
-        content = drawing.bytes_of(figure.svg, form, width, colors)
-        _write(final, content, overwrite)
+        drawing.write_figure(
+            figure.svg, final, form, width_mm=width, theme=colors, overwrite=overwrite
+        )
     words = figure.caption if caption else None
     _print_written(final if is_written else None, form, words, as_json=json)
 
@@ -130,11 +120,6 @@ def _print_written(file: Path | None, form: str, caption: str | None, *, as_json
         print_json(record if caption is None else {**record, "caption": caption})
     else:
         print(file if caption is None else caption)
-
-
-def _write(final: Path, content: bytes, overwrite: bool) -> None:
-    with graphs.new_file(final, overwrite) as file:
-        file.write_bytes(content)
 
 
 @explained
@@ -167,10 +152,13 @@ def figure(
     final = out or spec.with_suffix(f".{form}")
     if final.resolve() == spec.resolve():
         raise UsageError(f"{final} is the spec itself; give the page another name with --out")
-    _write(
+    drawing.write_figure(
+        figure_pages.page_of(found, spec.parent),
         final,
-        drawing.bytes_of(figure_pages.page_of(found, spec.parent), form, found.width, found.theme),
-        overwrite,
+        form,
+        width_mm=found.width,
+        theme=found.theme,
+        overwrite=overwrite,
     )
     if json:
         print_json({"figure": str(final), "panels": len(found.panels), "width_mm": found.width})

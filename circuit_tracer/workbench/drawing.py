@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from circuit_tracer.errors import UsageError
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.trust.results_file import read_verdict
 from circuit_tracer.graphs import new_file, open_graph
 from circuit_tracer.graphs.comparing.calibrated import Comparison
@@ -20,7 +20,7 @@ from circuit_tracer.graphs.supernodes.file import SUPERNODES_FILE, read_supernod
 from circuit_tracer.graphs.supernodes.grouping import Supernode, find_supernodes, similarity
 from circuit_tracer.render.caption import caption
 from circuit_tracer.render.comparing import overlap_sentence
-from circuit_tracer.render.legend import LegendKind
+from circuit_tracer.render.legend import LEGENDS, LegendKind
 from circuit_tracer.render.merged import merged_svg
 from circuit_tracer.render.page_size import Theme, check_width, finished, raster, smallest_letters
 from circuit_tracer.render.route_lines import leading_routes
@@ -53,6 +53,12 @@ class View:
     """None is the full one, and none for a figure with a width."""
     trust: bool | None = None
     """Whether the trust report's panel stands below; None where there is a report and no width."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no level and no legend; raises UsageError."""
+        one_of("`level`", self.level, LEVELS)
+        if self.legend is not None:
+            one_of("`legend`", self.legend, LEGENDS)
 
     @property
     def is_whole(self) -> bool:
@@ -167,10 +173,19 @@ def _groups(pruned: PrunedGraph, folder: Path | None) -> list[Supernode]:
     return groups
 
 
-def write_figure(figure: str, path: Path, *, overwrite: bool) -> None:
-    """A figure into the file whose name says the form, whole or not at all."""
+def write_figure(
+    figure: str,
+    path: Path,
+    form: str | None = None,
+    *,
+    width_mm: float | None = None,
+    theme: Theme = "print",
+    overwrite: bool,
+) -> None:
+    """A figure into a file, by default in the form that its name says, whole or not at all."""
+    content = bytes_of(figure, form or form_of(path, None, FIGURES), width_mm, theme)
     with new_file(path, overwrite) as file:
-        file.write_bytes(bytes_of(figure, form_of(path, None, FIGURES)))
+        file.write_bytes(content)
 
 
 def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = "print") -> bytes:

@@ -16,10 +16,10 @@ from circuit_tracer.experiments.trust.results_file import as_stored, read_verdic
 from circuit_tracer.graphs import Edges, PrunedGraph, prune
 from circuit_tracer.graphs.head_loadings import HeadLoadings, are_strongest
 from circuit_tracer.render.describe import score_lines
-from circuit_tracer.render.legend import LEGENDS, LegendKind
+from circuit_tracer.render.legend import LegendKind
 from circuit_tracer.render.page_size import THEMES, Theme, finished
 from circuit_tracer.render.trust_panel import StoredVerdict
-from circuit_tracer.workbench.drawing import LEVELS, Level, View, pruned_drawing
+from circuit_tracer.workbench.drawing import Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
 from circuit_tracer.workbench.graph_tables import GraphTables
@@ -109,14 +109,7 @@ class TracedGraph(GraphTables):
         >>> 'width="85mm"' in figure, figure.caption.startswith("Attribution graph of sprout")
         (True, True)
         """
-        view = View(
-            max_nodes,
-            routes,
-            one_of("`level`", level, LEVELS),
-            width_mm,
-            None if legend is None else one_of("`legend`", legend, LEGENDS),
-            trust,
-        )
+        view = View(max_nodes, routes, level, width_mm, legend, trust)
         drawing = pruned_drawing(
             self.pruned, view, folder=self.folder, trust=self._verdict(), heads=self._heads
         )
