@@ -68,11 +68,6 @@ class DirectionTarget:
         return model.wiring.read(self.reads, self.layer, mid, mlp_in)
 
 
-def stream_after(capture: Capture, layer: int) -> Float[Tensor, "T d"]:
-    """The residual stream after a layer."""
-    return capture.resid_post(layer)
-
-
 def below(
     model: LocalReplacementModel, direction: Direction | None, capture: Capture, wiring: Wiring
 ) -> LocalReplacementModel:

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.attribution.directions import DirectionTarget, stream_after
+from circuit_tracer.attribution.directions import DirectionTarget
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.norms import Norm
@@ -128,7 +128,7 @@ class _Side:
             self.constant = 0.0 if bias is None else float(bias[target[0]] - bias[target[1]])
             return
         self.n_layers, layer = target.layer + 1, target.layer
-        self.streams = stream_after(capture, layer)
+        self.streams = capture.resid_post(layer)
         if target.reads != "hook_resid_post":
             self.streams, self.mlp_there = capture.resid_mid[layer], False
             if target.reads != "hook_resid_mid":

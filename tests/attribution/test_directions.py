@@ -16,7 +16,6 @@ from circuit_tracer.attribution.directions import (
     between,
     in_file,
     of_feature,
-    stream_after,
 )
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.settings import TraceSettings
@@ -65,7 +64,7 @@ def test_a_direction_after_a_layer_has_the_edges_that_autograd_gives(
     assert oracle.abs().max() > 0.1
     if position == -1:  # the oracle numbers the nodes of the whole prompt
         assert off(row_of(graph, both), oracle) < 1e-11
-    streams = stream_after(both.capture, layer)
+    streams = both.capture.resid_post(layer)
     (target,), (row,) = graph.info.targets, graph.target_rows
     assert target.logit == pytest.approx(float(streams[at] @ vector), rel=1e-6)
     into = graph.edges.weight[graph.edges.target == row].sum()

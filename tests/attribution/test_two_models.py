@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from circuit_tracer.attribution.changed_weights import by_changed_weights
-from circuit_tracer.attribution.directions import bare, of_feature, stream_after
+from circuit_tracer.attribution.directions import bare, of_feature
 from circuit_tracer.attribution.two_models import TwoModels, compare_edges
 from circuit_tracer.models import Model
 from tests.attribution.frozen import PROMPT
@@ -50,7 +50,7 @@ def test_parts_sum_to_the_change_between_the_models_own_passes(family: str) -> N
     base = tiny_model(family, dtype=torch.float64)
     tuned, ids = tuned_from(base, ""), base.tokenize(PROMPT)
     passes = [one.capture(ids) for one in (base, tuned)]
-    streams = [stream_after(one, LAYER)[-1] @ direction(base) for one in passes]
+    streams = [one.resid_post(LAYER)[-1] @ direction(base) for one in passes]
     logits = [one.logits[-1, 5] - one.logits[-1, 7] for one in passes]
     dictionary = random_dictionary(base)
     reads = [dictionary.layers[LAYER].pre_activations(one.mlp_in[LAYER])[-1, 2] for one in passes]
@@ -89,7 +89,7 @@ def test_the_contributions_of_either_model_are_what_autograd_gives_its_modules(
         ]
         assert ours == pytest.approx(float((before - after) @ direction(base)), rel=1e-6)
         writes = sum(getattr(one, name) for one in found.changes)
-        value = float(stream_after(model.capture(ids), LAYER)[-1] @ direction(base))
+        value = float(model.capture(ids).resid_post(LAYER)[-1] @ direction(base))
         assert writes == pytest.approx(value, rel=1e-6)
 
 
