@@ -107,7 +107,7 @@ def carried_by(loadings: HeadLoadings | None) -> dict[tuple[int, int], str]:
 
 
 def carrier_lines(heads: Sequence[Carrier], most: int = 4) -> list[str]:
-    """For a tooltip: "through L3.H2 62 %, L1.H0 -12 %"; nothing where no head is worth naming."""
+    """For a tooltip: "through L3.H2 62 %, L1.H0 −12 %"; nothing where no head is worth naming."""
     named = [f"{one.name} {percent(one.share)}" for one in heads[:most]]
     return [f"through {', '.join(named)}"] if named else []
 

@@ -24,10 +24,11 @@ def percent(share: float, *, whole_from: float = 0.0995) -> str:
     if not math.isfinite(value):
         return UNKNOWN
     if abs(share) >= whole_from or value == 0:
-        return f"{value:z.0f} %"
+        return minus(f"{value:z.0f} %")
     if abs(value) >= 0.095:
-        return f"{value:.1f} %"
-    return f"{value:.2f} %" if abs(value) >= 0.005 else ("<0.01 %" if value > 0 else ">-0.01 %")
+        return minus(f"{value:.1f} %")
+    small = f"{value:.2f} %" if abs(value) >= 0.005 else "<0.01 %" if value > 0 else ">-0.01 %"
+    return minus(small)
 
 
 def whole_percent(share: float) -> str:
@@ -36,7 +37,7 @@ def whole_percent(share: float) -> str:
 
 
 def signed_percent(share: float) -> str:
-    """ "+12 %", "-1.4 %"."""
+    """ "+12 %", "−1.4 %"."""
     return f"{'+' if share >= 0 else ''}{percent(share)}"
 
 
@@ -48,7 +49,7 @@ def number(value: float) -> str:
         return "0"
     if 0.001 <= abs(value) < 1_000_000:
         digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 0
-        return f"{value:,.{digits}f}"
+        return minus(f"{value:,.{digits}f}")
     return f"{value:.1e}"
 
 

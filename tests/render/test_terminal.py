@@ -53,7 +53,7 @@ def test_a_summary_tells_tokens_targets_scores_and_routes() -> None:
     assert re.search(r"yellow +3 +62 % +9\.00 +81 % +choice 1", text)
     assert f"replacement      {pruned.scores.replacement:.2f}  Of the influence" in text
     assert re.search(r'\+30 %  is → L0/\d+ "say: yellow" ⟹ yellow', text)
-    assert re.search(r"-28 %  banana → L3/3740@3 ⟹ green", text)
+    assert re.search(r"−28 %  banana → L3/3740@3 ⟹ green", text)
     assert "11 of 14 active features" in text
 
 
@@ -82,7 +82,7 @@ def test_long_routes_go_on_before_an_arrow() -> None:
     text = as_text(routes(pruned, [Path(rows, -0.5, 0.5)]))
     lines = text.splitlines()[:-1]
     assert len(lines) > 1
-    assert lines[0].startswith("  -50 %  ")
+    assert lines[0].startswith("  −50 %  ")
     assert all(re.match(r" {11}(→|⟹) ", line) for line in lines[1:])
     assert text.count("⟹") == 1
 
@@ -141,7 +141,7 @@ def test_the_tree_has_the_strongest_inputs_with_plus_or_minus() -> None:
     lines = text.splitlines()
     assert lines[0] == "yellow  62 %"
     for edge, line in zip(order[:2], lines[1:3], strict=True):
-        sign = "+" if edges.weight[edge] > 0 else "-"
+        sign = "+" if edges.weight[edge] > 0 else "−"
         assert re.match(rf"├─ +\{sign}\d+ %  .*{node_name(graph, int(edges.source[edge]))}$", line)
     assert lines[3].startswith(f"└─ {len(into) - 2} weaker kept inputs")
 

@@ -133,13 +133,13 @@ function percent(share) {
   if (!Number.isFinite(value)) return "?";
   const size = Math.abs(value);
   const unit = "\u00a0%";
-  if (size >= 9.95 || value === 0) return value.toFixed(0) + unit;
-  if (size >= 0.095) return value.toFixed(1) + unit;
-  return size >= 0.005 ? value.toFixed(2) + unit : value > 0 ? "<0.01" + unit : ">-0.01" + unit;
+  if (value !== 0 && size < 0.005) return (value > 0 ? "<0.01" : ">\u22120.01") + unit;
+  const digits = size >= 9.95 || value === 0 ? 0 : size >= 0.095 ? 1 : 2;
+  return value.toFixed(digits).replace("-", "\u2212") + unit;
 }
 
 function signedPercent(share) {
-  return (share > 0 ? "+" : "") + percent(share).replace("-", "\u2212");
+  return (share > 0 ? "+" : "") + percent(share);
 }
 
 function figureOf(value) {
