@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from circuit_tracer import bundled, models
-from circuit_tracer.cli import completion, options
+from circuit_tracer.cli import options
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.dictionaries import say_notes
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row
 from circuit_tracer.graphs import token_text
-from circuit_tracer.models import model_facts
 
 app = typer.Typer(no_args_is_help=True, help="Bundled models, and what is known of any model.")
 
@@ -41,14 +40,7 @@ def list_models(json: options.Json = False) -> None:
 @app.command("inspect")
 @explained
 def inspect_model(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            autocompletion=completion.offered(completion.models),
-            help="Bundled name, folder, GGUF file or hub name.",
-        ),
-    ],
+    model: options.ModelHere,
     vocabulary: Annotated[bool, own("--vocabulary", help="Print every token instead.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -61,7 +53,7 @@ def inspect_model(
         else:
             print("\n".join(token_text.shown(token) for token in tokens))
         return
-    facts = model_facts.model_facts(opened)
+    facts = _facts(opened)
     if json:
         print_json({**facts, "notes": list(opened.notes)})
         return
@@ -69,3 +61,26 @@ def inspect_model(
         text = f"{value:,}" if isinstance(value, int) else value
         print(f"{name.replace('_', ' '):13} {text}")
     say_notes(opened.notes)
+
+
+def _facts(model: models.Model) -> dict[str, Any]:
+    """A model's name, hash, architecture, sizes, and where its MLPs are read and written."""
+    wiring, identity = model.wiring, model.identity
+    return {
+        "name": identity.name,
+        "source": identity.source,
+        "sha256": identity.sha256,
+        "family": wiring.family,
+        "weights_dtype": model.weights_dtype,
+        "parameters": sum(p.numel() for p in model.module.parameters()),
+        "layers": wiring.n_layers,
+        "d_model": wiring.d_model,
+        "heads": wiring.n_heads,
+        "kv_heads": wiring.n_kv_heads,
+        "d_head": wiring.d_head,
+        "vocabulary": wiring.n_vocabulary,
+        "max_length": wiring.max_length,
+        "bos": None if model.bos_id is None else model.token_text(model.bos_id),
+        "mlp_input": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp_norm}.output",
+        "mlp_output": f"{wiring.paths.layer.format('i')}.{wiring.paths.mlp}.output",
+    }

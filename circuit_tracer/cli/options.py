@@ -40,6 +40,14 @@ Model = Annotated[
         help="Bundled name, folder, GGUF file or hub name of the model.",
     ),
 ]
+ModelHere = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=offered(completion.models),
+        help="Bundled name, folder, GGUF file or hub name.",
+    ),
+]
 ModelOrAsked = Annotated[
     str | None,
     own(

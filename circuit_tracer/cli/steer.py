@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from circuit_tracer.cli import completion, invocation, options, reports, trace_options
+from circuit_tracer.cli import invocation, options, reports, trace_options
 from circuit_tracer.cli.ablate import OfMax, Value
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
@@ -21,14 +19,7 @@ from circuit_tracer.workbench import drawing, feature_edits, features, formats
 
 @explained
 def steer(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            autocompletion=completion.offered(completion.models),
-            help="Bundled name, folder, GGUF file or hub name.",
-        ),
-    ] = "sprout",
+    model: options.ModelHere = "sprout",
     feature: Annotated[
         list[str] | None,
         own("--feature", "-f", help="L3/117; repeatable: all of them at once."),
