@@ -67,8 +67,11 @@ def read_transcript(
     `split` is "sentence", "line" or an expression that ends a step; `watch` names expressions that
     are looked for in the prompt, which is with `chat` put into the model's chat template as the
     user's: the notes begin its reply. Raises UsageError for an expression that cannot be read or
-    is not there, PromptError for empty notes and for a prompt and notes that share a token.
+    is not there, PromptError for an empty prompt, for empty notes and for a prompt and notes that
+    share a token.
     """
+    if not prompt.strip():
+        raise PromptError("the prompt is empty; give the text that the notes are about")
     if not notes.strip():
         raise PromptError("the notes are empty; give the text between prompt and answer as `notes`")
     if chat:

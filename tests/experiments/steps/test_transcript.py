@@ -60,6 +60,11 @@ def test_lines_are_steps_of_their_own() -> None:
     assert [one.text for one in read.steps] == ["a banana", "is yellow"]
 
 
+def test_an_empty_prompt_is_refused_as_by_trace() -> None:
+    with pytest.raises(PromptError, match="the prompt is empty"):
+        read_transcript(model(), " ", NOTES)
+
+
 @pytest.mark.parametrize(
     ("notes", "options", "said"),
     [
