@@ -80,7 +80,7 @@ def test_unknown_features_are_noted_and_refused_where_there_are_no_others(
         ("a.jsonl", b'{"layer": 1, "feature": 2, "label": "x"}\n{', "line 2 of a.jsonl"),
         ("a.jsonl", b"7", "entry 1 of a.jsonl is no object"),
         ("a.json", b"[1", "cannot be read as JSON"),
-        ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9], "ends too early"),
+        ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9], "ended before"),
         ("a.jsonl.gz", b"\x1f\x8bnothing", "cannot be read"),
     ],
 )

@@ -8,6 +8,7 @@ read, too.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import logging
@@ -128,18 +129,11 @@ def _entries(path: Path) -> Iterator[Any]:
 
 def _unpacked(content: bytes, path: Path) -> bytes:
     """All members of a gzip file; a bomb is refused before it is unpacked whole."""
-    parts, size = [], 0
-    while content:
-        unpacker = zlib.decompressobj(wbits=31)
-        with readable(path.name, UsageError, ADVICE, also=(zlib.error,)):
-            parts.append(unpacker.decompress(content, MOST_BYTES + 1 - size))
-        size += len(parts[-1])
-        if size > MOST_BYTES:
-            raise UsageError(f"{path.name} is too large ({MOST_BYTES >> 20} MiB at most); {ADVICE}")
-        if not unpacker.eof:
-            raise UsageError(f"{path.name} ends too early; {ADVICE}")
-        content = unpacker.unused_data
-    return b"".join(parts)
+    with readable(path.name, UsageError, ADVICE, also=(zlib.error, EOFError)):
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MOST_BYTES + 1)
+    if len(unpacked) > MOST_BYTES:
+        raise UsageError(f"{path.name} is too large ({MOST_BYTES >> 20} MiB at most); {ADVICE}")
+    return unpacked
 
 
 def _parsed(entry: Any, place: str) -> tuple[tuple[int, int], str]:
