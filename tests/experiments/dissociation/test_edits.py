@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from circuit_tracer.experiments.dissociation.steps.queries import QueryEdit, QuerySwapping
-from circuit_tracer.experiments.dissociation.steps.swap import Patch, Patching
+from circuit_tracer.experiments.dissociation.steps.swap import Patch, patched
 from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import SilencedSets
 from circuit_tracer.experiments.kit.passes import Ask, Module, contrasts, recorded
@@ -120,7 +120,7 @@ def test_a_swap_of_layer_0_is_a_direct_activation_patch(how: Any) -> None:
         plain_contrast(study.model, source)
     with hooked(module, patch):
         expected = plain_contrast(study.model, ask)
-    found = Patching(study, [ask], [source]).run({"0": Patch((0,), how)})
+    found = patched(study, [ask], [source], {"0": Patch((0,), how)})
     assert found[1][0] == pytest.approx(expected, abs=1e-4)
     assert found[0][0] == pytest.approx(plain_contrast(study.model, ask), abs=1e-4)
 
@@ -143,7 +143,7 @@ def test_swapped_features_leave_the_error_where_it_was() -> None:
 
     with hooked(study.model.module.model.layers[0].mlp, patch):
         expected = plain_contrast(study.model, ask)
-    found = Patching(study, [ask], [source]).run({"0": Patch((0,), "features")})
+    found = patched(study, [ask], [source], {"0": Patch((0,), "features")})
     assert found[1][0] == pytest.approx(expected, abs=1e-4)
 
 

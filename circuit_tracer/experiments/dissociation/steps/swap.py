@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -34,7 +35,6 @@ from circuit_tracer.experiments.dissociation.study import Study
 from circuit_tracer.experiments.kit.edits import swapped_features, swapped_outputs
 from circuit_tracer.experiments.kit.passes import (
     Ask,
-    EditsOf,
     contrasts,
     positions,
     read_at,
@@ -172,7 +172,7 @@ def _family(
             ]
             for i in (0, 1)
         )
-        sides.append(Patching(study, asks, sources).run(patches))
+        sides.append(patched(study, asks, sources, patches))
     return Swaps(family.name, names, family.is_claim, *sides)
 
 
@@ -184,38 +184,29 @@ def _ask(study: Study, family: FamilySpec, item: Item, both: Sequence[str], side
     return study.ask(family, item)._replace(plus=plus, minus=minus)
 
 
-class Patching:
-    """Prompts, and the prompts that what is patched comes from."""
+def patched(
+    study: Study, asks: Sequence[Ask], sources: Sequence[Ask], patches: Mapping[str, Patch]
+) -> Floats:
+    """(patches, items) contrasts, untouched first; `sources` are the prompts patched from."""
+    model, dictionary = study.model, study.dictionary
+    inputs = read_at(model, dictionary.reads, sources, "object")
+    outputs = written_at(model, sources, "object")
 
-    def __init__(self, study: Study, asks: Sequence[Ask], sources: Sequence[Ask]) -> None:
-        self.study, self.asks = study, asks
-        self.inputs = read_at(study.model, study.dictionary.reads, sources, "object")
-        self.outputs = written_at(study.model, sources, "object")
+    def edits(patch: Patch, rows: list[int]) -> Edits:
+        at = positions(model, asks, rows, "object")
+        if patch.how == "features":
+            layers = dictionary.layers
+            fired = {layer: layers[layer].encode(inputs[layer, rows]) for layer in patch.layers}
+            return swapped_features(model, dictionary, fired, object_at=at)
+        modules = {
+            (place, layer): written[rows]
+            for (place, layer), written in outputs.items()
+            if layer in patch.layers and patch.how in ("everything", place)
+        }
+        return swapped_outputs(modules, object_at=at)
 
-    def run(self, patches: Mapping[str, Patch]) -> Floats:
-        """(patches, items) contrasts, untouched first."""
-        edits = [None, *(self._edits(one) for one in patches.values())]
-        return np.array([contrasts(self.study.model, self.asks, one) for one in edits])
-
-    def _edits(self, patch: Patch) -> EditsOf:
-        study = self.study
-
-        def edits(rows: list[int]) -> Edits:
-            at = positions(study.model, self.asks, rows, "object")
-            if patch.how != "features":
-                outputs = {
-                    (place, layer): written[rows]
-                    for (place, layer), written in self.outputs.items()
-                    if layer in patch.layers and patch.how in ("everything", place)
-                }
-                return swapped_outputs(outputs, object_at=at)
-            fired = {
-                layer: study.dictionary.layers[layer].encode(self.inputs[layer, rows])
-                for layer in patch.layers
-            }
-            return swapped_features(study.model, study.dictionary, fired, object_at=at)
-
-        return edits
+    of_patches = [partial(edits, patch) for patch in patches.values()]
+    return np.array([contrasts(model, asks, one) for one in (None, *of_patches)])
 
 
 def swap_result(found: SwapMeasurements, study: Study) -> SwapResult | None:
