@@ -2,11 +2,11 @@
 
     python -m benchmarks.jacobian [--sets NAME ...] [--every 1] [--offset 0] [--write]
 
-Trains the sets that are missing (benchmarks/jacobian_sets.py) and measures each on the shipped
-prompts (benchmarks/jacobian_measures.py), paired with the same training without the term; figures
-of every prompt are kept in `outputs/jacobian/` and not measured twice. Settings are those of the
-recipe, none was chosen on these prompts; `--write` puts the tables, over all prompts that every set
-was measured on, into benchmarks/jacobian.md.
+Trains those of the named sets that are missing (benchmarks/jacobian_sets.py) and measures each on
+the shipped prompts (benchmarks/jacobian_measures.py), paired with the same training without the
+term; figures of every prompt are kept in `outputs/jacobian/` and not measured twice. Settings are
+those of the recipe, none was chosen on these prompts. The tables are of all sets measured so far,
+over the prompts that every set was measured on; `--write` puts them into benchmarks/jacobian.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.jacobian_measures import FIGURES, measure
-from benchmarks.jacobian_sets import RUNS, SEEDS, WORK, built
+from benchmarks.jacobian_sets import RUNS, SEEDS, WORK, built, held_out
 from benchmarks.prompts import prompts
 from circuit_tracer.graphs.bootstrap import Bootstrap
 from circuit_tracer.graphs.files.atomic import new_file
@@ -79,8 +79,7 @@ def quality(name: str, model: Model) -> dict[str, Any]:
     """FVU, L0, loss recovered and the response to a change, on held-out text."""
     path = WORK / f"{name}.quality.json"
     if not path.is_file():
-        text = next(WORK.glob("held_out-*.txt"))
-        figures = evaluate(model, opened(name, model), text, max_tokens=20_000, row_length=65)
+        figures = evaluate(model, opened(name, model), held_out(), max_tokens=20_000, row_length=65)
         path.write_text(json.dumps(figures.as_json()))
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -186,6 +185,8 @@ def main() -> None:
     for name in options.sets:
         measure_set(name, model, options.every, options.offset)
     names = [name for name in (FIRST, *RUNS) if records_of(name)]
+    if not names:
+        parser.error(f"no set is measured in {WORK} yet: name some (--sets on-mix-1 on-none-1)")
     text = page(names, model)
     print(text)
     if options.write:

@@ -1,6 +1,6 @@
 """Draw docs/predicted-measured.svg: predicted against measured indirect effects, before and after.
 
-    python -m benchmarks.jacobian_figure [--before first] [--after on-mix] [--prompts 4]
+    python -m benchmarks.jacobian_figure [--before first] [--after on-mix-1] [--prompts 4]
 
 Each point is a pair of an ablated feature and a later node, at its ranks among the pairs of its
 prompt (0 the lowest, 100 the highest): by the prediction across, as measured upwards. A prediction
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.jacobian import opened
+from benchmarks.jacobian import FIRST, opened
 from benchmarks.jacobian_measures import ABLATED
+from benchmarks.jacobian_sets import RUNS
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import trace
 from circuit_tracer.experiments.kit.statistics import ranks, spearman
@@ -116,8 +117,9 @@ def panel(name: str, way: str, found: Pairs) -> str:
 def main() -> None:
     """Measure and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--before", default="first")
-    parser.add_argument("--after", default="on-mix")
+    sets = (FIRST, *RUNS)
+    parser.add_argument("--before", default=FIRST, choices=sets, metavar="NAME")
+    parser.add_argument("--after", default="on-mix-1", choices=sets, metavar="NAME")
     parser.add_argument("--prompts", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)

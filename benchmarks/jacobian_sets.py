@@ -27,6 +27,7 @@ from transcoders.sprout.dictionaries import first_stage
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "outputs" / "jacobian"
+SHOP = Workshop(folder=WORK, work=WORK, rows=rows)
 SCRATCH, ON, LONG = 400_000, 256_000, 2_400_000
 """Tokens."""
 SEEDS = (1, 2, 3)
@@ -66,20 +67,24 @@ def _runs() -> dict[str, Run]:
 RUNS = _runs()
 
 
+def held_out() -> Path:
+    """The text that every set is evaluated on."""
+    return SHOP.text("held_out", 22_000)
+
+
 def built(name: str, model: Model) -> Path:
     """A dictionary's folder, trained if it is not there yet."""
     folder, run = WORK / name, RUNS[name]
     if (folder / "dictionary.json").is_file():
         return folder
-    shop = Workshop(folder=WORK, work=WORK, rows=rows)
     count = -(-(run.config.max_tokens or 0) // ROW_WORDS) + 1
     begun = time.perf_counter()
     train(
         model,
-        shop.text("train", count * (ROW_WORDS + 1)),
+        SHOP.text("train", count * (ROW_WORDS + 1)),
         run.config,
         folder,
-        held_out=shop.text("held_out", 22_000),
+        held_out=held_out(),
         start=first_stage() if run.goes_on else None,
     )
     found = read_config(folder)["evaluation"]
