@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -138,7 +139,9 @@ def test_the_bundled_one_is_what_its_files_say() -> None:
     matrices = hidden_matrices(pair.model.module)
     count = sum(int(one.count_nonzero()) for one in matrices)
     assert count == skills["nonzero"] <= sum(one.numel() for one in matrices) / 16
-    assert f"{count:,}" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{count:,}" in card
+    assert importlib.import_module("transcoders.sprout-sparse.card").card_text() == card
 
 
 def test_circuits_of_the_bundled_one_need_few_weights() -> None:

@@ -139,13 +139,12 @@ def falls(skills: dict[str, Any]) -> list[str]:
 def summary(folder: Path) -> dict[str, Any]:
     """What siblings.json keeps of a model."""
     plan, skills = read(folder, "growing.json")["plan"], read(folder, "skills.json")
-    names = ("hidden", "nonzero", "loss", "live", "effective_words")
+    names = ("nonzero", "loss", "live", "effective_words")
     return {
         "seed": plan["seed"],
         "kept": plan["kept"],
         **{name: skills["model"][name] for name in names},
         "prompts": right(skills["model"]),
-        "failed": skills["model"]["prompts"]["failed"],
         "falls": falls(skills),
     }
 
@@ -186,14 +185,14 @@ def skill_rows(skills: dict[str, Any]) -> str:
     )
 
 
-def write_card() -> None:
-    """The folder's README and hashes."""
+def card_text() -> str:
+    """The folder's README."""
     model = HERE / "model"
     growing, skills = read(model, "growing.json"), read(model, "skills.json")
     plan, found = growing["plan"], skills["model"]
     failed = found["prompts"]["failed"]
     others = json.loads(SIBLINGS.read_text(encoding="utf-8")) if SIBLINGS.is_file() else []
-    text = CARD.format(
+    return CARD.format(
         share=f"1/{1 / plan['kept']:g}",
         matrices=found["matrices"],
         nonzero=found["nonzero"],
@@ -213,8 +212,6 @@ def write_card() -> None:
         bytes=(model / "model.safetensors").stat().st_size,
         **plan,
     )
-    (HERE / "README.md").write_text(text, encoding="utf-8")
-    write_hashes(HERE)
 
 
 def main() -> None:
@@ -227,7 +224,8 @@ def main() -> None:
     if folders:
         text = json.dumps([summary(folder) for folder in folders], indent=2)
         SIBLINGS.write_text(text + "\n", encoding="utf-8")
-    write_card()
+    (HERE / "README.md").write_text(card_text(), encoding="utf-8")
+    write_hashes(HERE)
 
 
 if __name__ == "__main__":
