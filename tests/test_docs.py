@@ -14,9 +14,18 @@ import pytest
 from circuit_tracer.cli.main import tree
 from tests.cli.conftest import run_command
 
-PAGES = [*Path(__file__).resolve().parent.parent.glob("docs/*.md")]
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*ROOT.glob("docs/*.md")]
+COMMAND = re.compile(r"^(?: {4})?(circuit-tracer .*)", flags=re.MULTILINE)
+"""In a fenced block or an indented one."""
+WITH_COMMANDS = [
+    page
+    for place in ("*.md", "docs/*.md", "benchmarks/*.md", "transcoders/*/*.md")
+    for page in sorted(ROOT.glob(place))
+    if COMMAND.search(page.read_text("utf-8"))
+]
 UPSTREAM = "coming-from-circuit-tracer.md"
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -119,13 +128,10 @@ def test_a_notebook_runs_and_has_its_outputs(name: str) -> None:
     assert kinds(executed["cells"]) == stored
 
 
-@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_a_page_is_one_with_options_it_has(page: Path) -> None:
     """Also of those that are not run: a real model, a hub, minutes of work."""
-    fenced = re.findall(
-        r"```(?:sh)?(?: no-run)?\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL
-    )
-    lines = [one for one in "\n".join(fenced).splitlines() if one.startswith("circuit-tracer ")]
+    lines = COMMAND.findall(page.read_text("utf-8").replace("\\\n", ""))
     root = tree()
     for line in lines:
         words = shlex.split(line, comments=True)
@@ -139,6 +145,5 @@ def test_every_command_of_a_page_is_one_with_options_it_has(page: Path) -> None:
 
 
 def test_every_file_the_readme_names_is_there() -> None:
-    root = Path(__file__).resolve().parent.parent
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (root / link).exists(), link
+        assert (ROOT / link).exists(), link
