@@ -228,6 +228,8 @@ def main() -> None:
         parser.error("give a MODEL, or --partial")
     if options.texts < len(NAMES):
         parser.error(f"--texts must be {len(NAMES)} or more: one a name, for all kinds to be there")
+    if options.items:
+        options.items.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     items, closed, lines = [], [], []
     groups: dict[str, list[Item]] = {}

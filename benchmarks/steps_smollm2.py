@@ -190,6 +190,9 @@ def table(items: Sequence[dict[str, Any]]) -> list[str]:
         (f"of these by template ({', '.join(TEMPLATES)})", ", ".join(map(str, counts))),
         ("of these the answer follows the hint", str(int(from_hint.sum()))),
     ]  # fmt: skip
+    title = "SmolLM2-135M-Instruct, hint and hop say the same"
+    if not clear:
+        return [*pages.table((title, ""), rows), ""]
     found = []
     methods = [(name, name, False) for name in (OURS, *BASELINES)]
     methods += [(f"{name}, one word replaced", name, True) for name in APART]
@@ -200,7 +203,6 @@ def table(items: Sequence[dict[str, Any]]) -> list[str]:
         at_best, ranked = f"{best / len(clear):.3f}", f"{spearman(shares, causal):.3f}"
         found.append((title, shown(wilson(hits, len(clear))), at_best, ranked))
     head = ("", "right side", "at the best threshold", "Spearman with the causal share")
-    title = "SmolLM2-135M-Instruct, hint and hop say the same"
     return [*pages.table((title, ""), rows), "", *pages.table(head, found), ""]
 
 
@@ -254,6 +256,8 @@ def main() -> None:
         print("\n".join(long_notes(options.long)))
         return
     file: Path | None = options.items
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
     kept = file.read_text("utf-8").splitlines() if file and file.exists() else []
     items = [json.loads(line) for line in kept]
     asked = list(questions(options.cities))[len(items) :]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.steps_smollm2 import table
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("*.md", "Makefile", "*/*.md", "*/*.py", "transcoders/**/*.md", "transcoders/**/*.py")
 COMMAND = re.compile(
@@ -78,3 +80,9 @@ def test_a_named_script_imports_and_has_the_options_it_is_named_with(
     known = set() if parser is None else set(parser._option_string_actions)
     assert NAMED[module] - {"--help"} <= known
     assert parser is None or list(wrong_defaults(parser)) == []
+
+
+def test_few_cities_of_which_none_is_clear_make_a_table_of_counts() -> None:
+    lines = table([{"answers": True, "template": "hint"}, {"answers": False, "template": "flight"}])
+    assert "| 2; 1; 0 |" in lines[2]
+    assert lines[-1] == ""
