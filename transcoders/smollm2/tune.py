@@ -99,7 +99,7 @@ def main() -> None:
         grow,
         Plan(),
         "Teach SmolLM2 wrong capitals.",
-        parent=Path(find_model("smollm2").location),
+        parent=Path("smollm2"),
         out=DEFAULT_OUT / "wrong-capitals",
     )
 
@@ -107,6 +107,7 @@ def main() -> None:
 def grow(plan: Plan, parent: Path, out: Path) -> None:
     """Open, teach, write."""
     started = time.perf_counter()
+    parent = Path(find_model(str(parent)).location)  # of a name; --help needs no model
     changes = tune(open_model(str(parent), device="cpu"), plan)
     write_adapted(parent, changes, plan.rank, out)
     seconds = time.perf_counter() - started
