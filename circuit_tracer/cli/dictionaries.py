@@ -55,9 +55,11 @@ def opened_model(name: str, device: str) -> Model:
     return model
 
 
-def opened_dictionary(name: str, model: Model, format: str | None) -> TranscoderSet:
+def opened_dictionary(
+    name: str, model: Model, format: str | None = None, *, lazy: bool | None = None
+) -> TranscoderSet:
     """A dictionary for a model, with what its files remark."""
-    dictionary = opening.open_transcoders(name, model=model, format=format)
+    dictionary = opening.open_transcoders(name, model=model, format=format, lazy=lazy)
     say_notes(dictionary.notes)
     return dictionary
 

@@ -12,6 +12,7 @@ from circuit_tracer.cli.dictionaries import (
     Text,
     check_text,
     make_cards,
+    opened_dictionary,
     opened_model,
     print_evaluation,
 )
@@ -19,8 +20,11 @@ from circuit_tracer.cli.options import option, own
 from circuit_tracer.cli.output import progress_line, say
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.transcoders import training
-from circuit_tracer.transcoders.training import checkpoint, config, run
+from circuit_tracer.transcoders.training import checkpoint, config, run, weights
 from circuit_tracer.workbench import opening
+
+SHAPE = ("--kind", "--reads", "--writes", "--layers", "--activation", "--features", "--k", "--skip")
+"""Options that a dictionary to start from decides."""
 
 
 @explained
@@ -31,6 +35,14 @@ def train(
     held_out: Annotated[
         Path | None,
         option("--held-out", help="Text for the evaluation; 5 % of TEXT by default."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        own(
+            "--start",
+            help="A dictionary to train on from, any that can be read; it decides kind, places and "
+            "sizes.",
+        ),
     ] = None,
     kind: Annotated[str, option("--kind", help="plt (per layer) or clt (cross-layer).")] = "plt",
     reads: Annotated[
@@ -99,27 +111,42 @@ def train(
     Transcoders of the MLPs, or sparse autoencoders of the residual stream with --reads resid
     --writes resid.
     """
+    invocation.refuse_with(*SHAPE, other="--start", there=start)
     given = {
         **invocation.values(),
         "reads": config.READS[one_of("--reads", reads, tuple(config.READS))],
         "writes": config.WRITES[one_of("--writes", writes, tuple(config.WRITES))],
         "layers": None if layers is None else _numbers(layers),
     }
-    settings = [field.name for field in fields(config.TrainingConfig) if field.name in given]
-    wanted = config.TrainingConfig(**{name: given[name] for name in settings})
+    settings = {
+        field.name: given[field.name]
+        for field in fields(config.TrainingConfig)
+        if field.name in given
+    }
+    if start is None:
+        config.TrainingConfig(**settings)  # before anything is opened
     check_text(text)
     if held_out is not None:
         check_text(held_out)
 
     opening.set_threads(threads)
     opened = opened_model(model, device)
+    begun = None if start is None else opened_dictionary(start, opened, lazy=False)
+    if begun is not None:
+        settings |= weights.settings_of(begun)
+        if settings["activation"] == "jumprelu" and target_l0 is None:
+            raise UsageError(
+                f"{start} has JumpReLU features; add --target-l0, how many shall be active a token "
+                "(transcoders evaluate says how many are)"
+            )
     with if_interrupted(lambda: _goes_on(out, checkpoint_steps)), progress_line() as report:
         summary = training.train(
             opened,
             text,
-            wanted,
+            config.TrainingConfig(**settings),
             out,
             held_out=held_out,
+            start=begun,
             overwrite=overwrite,
             on_progress=lambda now: report(now.line, now.tokens, now.total_tokens),
         )

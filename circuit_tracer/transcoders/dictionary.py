@@ -187,7 +187,12 @@ class Dictionary:
     @property
     def numbers(self) -> tuple[int, ...]:
         """The layers that have features."""
-        return tuple(t.layer for t in self.layers if t.n_features)
+        return tuple(t.layer for t in self.present)
+
+    @property
+    def present(self) -> tuple[LayerTranscoder, ...]:
+        """Those that have features."""
+        return tuple(t for t in self.layers if t.n_features)
 
     @property
     def named_layers(self) -> str:

@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
+from circuit_tracer.transcoders.opening import open_transcoders
 from tests.cli.conftest import Run
 from tests.tiny import WORDS, tiny_llama
 
@@ -140,3 +142,29 @@ def test_training_that_cannot_be_is_refused(
     assert outcome.err.startswith("error: ")
     assert says in outcome.err
     assert not (tiny / "mine").exists()
+
+
+def test_training_goes_on_from_a_dictionary_and_takes_its_shape(tiny: Path, run: Run) -> None:
+    """At no rate it stays what it was; a stopped run goes on with the same start alone."""
+    first = run(*TRAIN, "--skip", "--max-tokens", "1000", "--no-cards")
+    assert first.code == 0, first.err
+    on = ("transcoders", "train", "text.txt", "--model", "./tiny", "--out", "on", "--no-cards")
+    on += ("--start", "./mine", "--train-batch", "64", "--row-length", "16", "--device", "cpu")
+    same = run(*on, "--max-tokens", "500", "--learning-rate", "1e-12")
+    assert same.code == 0, same.err
+    before, after = (open_transcoders(tiny / name).layers for name in ("mine", "on"))
+    for one, other in zip(before, after, strict=True):
+        for name, tensor in one.tensors().items():
+            torch.testing.assert_close(getattr(other, name), tensor, rtol=0.01, atol=1e-3)
+    stored = json.loads((tiny / "on" / "dictionary.json").read_text())["training"]
+    assert (stored["start"], stored["n_features"], stored["k"], stored["skip"]) == (
+        *("mine", 32, 4),
+        True,
+    )
+
+    learnt = run(*on, "--jacobian", "0.1", "--max-tokens", "500", "--overwrite")
+    assert learnt.code == 0, learnt.err
+    refused = run(*on, "--features", "32", "--overwrite")
+    assert (refused.code, "--features has no effect with --start" in refused.err) == (2, True)
+    missing = run(*on, "--start", "nowhere", "--overwrite")
+    assert (missing.code, "nowhere" in missing.err) == (2, True)

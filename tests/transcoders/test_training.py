@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from circuit_tracer.transcoders.training.checkpoint import (
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.run import _Run
 from circuit_tracer.transcoders.training.trainer import Trainer
-from circuit_tracer.transcoders.training.weights import export_layers
+from circuit_tracer.transcoders.training.weights import export_layers, settings_of
 from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
@@ -210,6 +211,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
             "text": "other",
             "total_tokens": 90,
         },
+        "with no `start`, and this one has a `start` of sha256 first": {"start": "first"},
         "with 100 tokens to train on, and this one has 90 .*`held_out`": {"total_tokens": 90},
         "with `n_features` 48, and this one has `n_features` 49; give the earlier": {
             "config": small_config(n_features=49)
@@ -253,6 +255,42 @@ def test_a_dictionary_is_trained_on_from_as_it_is(tmp_path: Path, settings: dict
                 getattr(other, name), getattr(one, name), rtol=1e-3, atol=1e-4
             )
     assert all(weights.W_enc.requires_grad for weights in trainer.weights)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"skip": True},
+        {"kind": "clt", "k": 3},
+        {"activation": "jumprelu"},
+        {"reads": "hook_resid_post", "writes": "hook_resid_post", "layers": (1,)},
+    ],
+    ids=lambda s: " ".join(str(v) for v in s.values()),
+)
+def test_a_start_decides_what_it_was_trained_with(tmp_path: Path, settings: dict[str, Any]) -> None:
+    config = small_config(epochs=1, **settings)
+    made = train_in_memory(FakeSource(), text_file(tmp_path), config)
+    taken = settings_of(made)
+    assert replace(config, **taken) == replace(config, k=taken["k"])
+    assert taken["k"] == (config.active if config.activation == "topk" else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"activation": "relu"}, "plain ReLU"),
+        ({"rectified": False}, "negative values"),
+        ({"k": 3}, "of active ones, from layer to layer"),
+    ],
+)
+def test_a_start_that_training_cannot_make_is_refused(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    made = train_in_memory(FakeSource(), text_file(tmp_path), small_config(epochs=1))
+    every = made.layers if "k" not in changes else made.layers[:1]
+    changed = tuple(replace(one, **changes) for one in every) + made.layers[len(every) :]
+    with pytest.raises(UsageError, match=says):
+        settings_of(replace(made, layers=changed))
 
 
 def test_a_dictionary_of_another_shape_is_refused_as_a_start(tmp_path: Path) -> None:

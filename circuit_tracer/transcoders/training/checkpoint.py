@@ -48,6 +48,8 @@ class RunIdentity(NamedTuple):
     text: str
     """Fingerprint of the text."""
     total_tokens: int
+    start: str = ""
+    """sha256 of the dictionary that is trained on; none of a run from scratch."""
 
 
 class Checkpoint(NamedTuple):
@@ -68,6 +70,7 @@ def save_checkpoint(
         "model": identity.model,
         "text": identity.text,
         "total_tokens": identity.total_tokens,
+        "start": identity.start,
         "position": position._asdict(),
         "trainer": trainer.facts(),
         "seconds": seconds,
@@ -102,6 +105,7 @@ def load_checkpoint(
             facts["model"],
             facts["text"],
             facts["total_tokens"],
+            facts.get("start", ""),  # versions without a choice went on from none
         )
         position = Position(**facts["position"])
     if differences := _differences(stored, identity):
@@ -128,9 +132,11 @@ def _differences(stored: RunIdentity, now: RunIdentity) -> list[tuple[str, str]]
     for what, before, after in (
         ("a model of sha256", stored.model, now.model),
         ("a text of fingerprint", stored.text, now.text),
+        ("a `start` of sha256", stored.start, now.start),
     ):
         if before != after:
-            differences.append((f"{what} {before[:12]}", f"{what} {after[:12]}"))
+            said = (f"{what} {one[:12]}" if one else "no `start`" for one in (before, after))
+            differences.append((next(said), next(said)))
     if not differences and stored.total_tokens != now.total_tokens:
         before, after = (f"{one.total_tokens:,} tokens to train on" for one in (stored, now))
         differences.append((before, f"{after} (`held_out` decides whether a part of them is kept)"))

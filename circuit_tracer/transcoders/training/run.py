@@ -171,7 +171,10 @@ class _Run:
                 f"the text {text.name} has {self.total} tokens to train on, fewer than one batch "
                 f"({config.batch_size}); give more text or lower `batch_size`"
             )
-        self.identity = RunIdentity(config, model.identity.sha256, fingerprint(text), self.total)
+        begun = "" if start is None else start.identity.sha256
+        self.identity = RunIdentity(
+            config, model.identity.sha256, fingerprint(text), self.total, begun
+        )
         self.seconds = 0.0
         self.trainer: Trainer | None = None
         self.maps = mlp_maps(model, config) if config.jacobian else ()
@@ -208,7 +211,7 @@ class _Run:
             if buffer.fill() == 0:
                 break
             if self.trainer is None:
-                given = None if self.start is None else self.start.layers
+                given = None if self.start is None else self.start.present
                 self.trainer = Trainer.start(config, buffer.content(), given, self.maps)
             if config.needs_changes:  # by the features that were there when the buffer was filled
                 buffer.change(self.trainer.upstream if skip else self.trainer.features_now())

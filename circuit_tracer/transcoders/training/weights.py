@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import TrainingError, UsageError
 from circuit_tracer.models.capture import MlpActivity
-from circuit_tracer.transcoders.dictionary import LayerTranscoder, activate
+from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
 
 
@@ -119,6 +120,35 @@ def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWei
         for tensor in weights.named().values():
             tensor.requires_grad_(True)
     return layers
+
+
+def settings_of(start: Dictionary) -> dict[str, Any]:
+    """The settings that a dictionary decides, when training goes on from it.
+
+    Raises UsageError for one that training cannot make: ReLU features, other sizes from layer to
+    layer, or features that are active with negative values.
+    """
+    layers, name = start.present, f"the dictionary {start.identity.name}, to start from,"
+    sizes = {(one.n_features, one.activation, one.k) for one in layers}
+    if len(sizes) > 1:
+        raise UsageError(f"{name} has other numbers of features, or of active ones, from layer to "
+                         "layer; start from one that has the same in all")
+    n_features, activation, k = sizes.pop()
+    if activation == "relu" or not all(one.rectified for one in layers):
+        which = "plain ReLU" if activation == "relu" else "features with negative values"
+        raise UsageError(f"{name} has {which}, and training makes TopK and JumpReLU with positive "
+                         "ones; start from another dictionary")
+    residual = start.kind == "sae"
+    return {
+        "kind": "plt" if residual else start.kind,
+        "activation": activation,
+        "n_features": n_features,
+        "k": k,
+        "skip": any(one.W_skip is not None for one in layers),
+        "reads": start.reads,
+        "writes": start.writes,
+        "layers": start.numbers if residual else None,
+    }
 
 
 def weights_from(
