@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 100
 LEAST_COLUMNS = 20
+MINUTE = 60.0
+"""Seconds between what --verbose says of a stage that goes on."""
 
 
 class Loudness(enum.Enum):
@@ -145,17 +147,23 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
 
 
 class _Stages:
-    """The seconds that each stage of a command takes, each said when it is over."""
+    """The seconds that each stage of a command takes, each said when it is over; of a long one once
+    a minute how far it is, for those who read it in a log."""
 
     def __init__(self) -> None:
         self.stage, self.since = "", time.perf_counter()
+        self.said = self.since
 
     def report(self, text: str, done: int, total: int) -> None:
         """A stage that goes on, or the next one."""
-        stage = text.partition(":")[0]
+        stage, now = text.partition(":")[0], time.perf_counter()
         if stage != self.stage:
             self.close()
-            self.stage, self.since = stage, time.perf_counter()
+            self.stage, self.since, self.said = stage, now, now
+        elif now - self.said >= MINUTE:
+            far = f", {done:,} of {total:,}" if total else ""
+            say(f"{now - self.since:8.2f} s  {text}{far}")
+            self.said = now
 
     def close(self) -> None:
         """The last stage is over."""

@@ -143,5 +143,6 @@ def _surviving(stream: Any) -> Any:
         io.BufferedWriter(pipe),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering or stream.isatty(),
+        # python -u and PYTHONUNBUFFERED, as containers have it, write through.
+        line_buffering=stream.line_buffering or stream.write_through or stream.isatty(),
     )

@@ -18,7 +18,7 @@ import pytest
 
 from circuit_tracer import __main__, __version__, interrupts
 from circuit_tracer.bundled import bundled_models
-from circuit_tracer.cli import streams
+from circuit_tracer.cli import output, streams
 from circuit_tracer.graphs import prune, save_graph
 from tests.cli.conftest import Run
 from tests.graphs.builders import hand_graph
@@ -75,6 +75,20 @@ def test_verbose_says_versions_settings_by_where_they_come_from_and_times(
     assert "heads=False" in defaults
     assert times[-1].endswith(" s in all")
     assert outcome.out.startswith("{")
+
+
+def test_verbose_says_how_far_a_long_stage_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_loudness", output.Loudness.VERBOSE)
+    for every, said in ((1e9, []), (0.0, ["training: loss 1, 256 of 9,000", "training: loss 2"])):
+        monkeypatch.setattr(output, "MINUTE", every)
+        with output.progress_line() as report:
+            report("training: loss 0", 0, 9000)
+            report("training: loss 1", 256, 9000)
+            report("training: loss 2", 512, 0)
+        lines = [line.split(" s  ")[1] for line in capsys.readouterr().err.splitlines()]
+        assert lines == [*said, "training"]
 
 
 @pytest.mark.parametrize("command", ["show", "paths"])
@@ -221,10 +235,11 @@ def test_the_version_stands_before_a_command_and_after_it(run: Run) -> None:
 
 
 @contextmanager
-def stdout_as_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def stdout_as_pipe(monkeypatch: pytest.MonkeyPatch, write_through: bool = False) -> Iterator[int]:
     """stdout as a pipe; its reading end."""
     reading, writing = os.pipe()
     with open(writing, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        stream.reconfigure(write_through=write_through)
         patch.setattr(sys, "stdout", stream)
         streams.survive_broken_pipes()
         yield reading
@@ -246,6 +261,15 @@ def test_a_reader_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
         print("first\nsecond €")
         assert streams.close() is None
     assert os.read(reading, 100).decode() == "first\nsecond €\n"
+    os.close(reading)
+
+
+def test_a_stream_that_writes_through_goes_on_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under PYTHONUNBUFFERED: what a log shows must not wait for the command's end."""
+    with stdout_as_pipe(monkeypatch, write_through=True) as reading:
+        os.set_blocking(reading, False)
+        print("at once")
+        assert os.read(reading, 100) == b"at once\n"
     os.close(reading)
 
 

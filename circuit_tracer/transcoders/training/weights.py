@@ -131,13 +131,17 @@ def settings_of(start: Dictionary) -> dict[str, Any]:
     layers, name = start.present, f"the dictionary {start.identity.name}, to start from,"
     sizes = {(one.n_features, one.activation, one.k) for one in layers}
     if len(sizes) > 1:
-        raise UsageError(f"{name} has other numbers of features, or of active ones, from layer to "
-                         "layer; start from one that has the same in all")
+        raise UsageError(
+            f"{name} has other numbers of features, or of active ones, from layer to "
+            "layer; start from one that has the same in all"
+        )
     n_features, activation, k = sizes.pop()
     if activation == "relu" or not all(one.rectified for one in layers):
         which = "plain ReLU" if activation == "relu" else "features with negative values"
-        raise UsageError(f"{name} has {which}, and training makes TopK and JumpReLU with positive "
-                         "ones; start from another dictionary")
+        raise UsageError(
+            f"{name} has {which}, and training makes TopK and JumpReLU with positive "
+            "ones; start from another dictionary"
+        )
     residual = start.kind == "sae"
     return {
         "kind": "plt" if residual else start.kind,
