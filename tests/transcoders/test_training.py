@@ -22,9 +22,11 @@ from circuit_tracer.transcoders.training.checkpoint import (
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.run import _Run
 from circuit_tracer.transcoders.training.trainer import Trainer
-from circuit_tracer.transcoders.training.weights import export_layers, settings_of
+from circuit_tracer.transcoders.training.weights import check_start, export_layers, settings_of
 from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
+
+RESIDUAL_AT_1 = {"reads": "hook_resid_post", "writes": "hook_resid_post", "layers": (1,)}
 
 
 def pooled_fvu(dictionary: Dictionary, seed: int = 9) -> list[float]:
@@ -263,7 +265,7 @@ def test_a_dictionary_is_trained_on_from_as_it_is(tmp_path: Path, settings: dict
         {"skip": True},
         {"kind": "clt", "k": 3},
         {"activation": "jumprelu"},
-        {"reads": "hook_resid_post", "writes": "hook_resid_post", "layers": (1,)},
+        RESIDUAL_AT_1,
     ],
     ids=lambda s: " ".join(str(v) for v in s.values()),
 )
@@ -293,9 +295,39 @@ def test_a_start_that_training_cannot_make_is_refused(
         settings_of(replace(made, layers=changed))
 
 
-def test_a_dictionary_of_another_shape_is_refused_as_a_start(tmp_path: Path) -> None:
-    made = train_in_memory(FakeSource(), text_file(tmp_path), small_config(epochs=1))
-    activity = FakeSource().mlp_activity(torch.randint(2, 14, (40, 9)))
-    first = MlpActivity(*(part.flatten(1, 2) for part in activity))
-    with pytest.raises(UsageError, match="settings make others"):
-        Trainer.start(small_config(epochs=1, n_features=32), first, made.layers)
+@pytest.mark.parametrize(
+    ("made_with", "changes", "says"),
+    [
+        ({}, {"n_features": 32}, "`n_features` 48, and the settings say 32"),
+        ({}, {"k": 3}, "`k` "),
+        ({}, {"kind": "clt"}, "`kind` plt, and the settings say clt"),
+        ({}, {"skip": True}, "`skip` False"),
+        ({}, {"reads": "hook_resid_mid"}, "`reads` mlp.hook_in"),
+        ({"activation": "jumprelu"}, {"activation": "topk"}, "`activation` jumprelu"),
+        (RESIDUAL_AT_1, {"layers": None}, r"`layers` \(1,\)"),
+        (RESIDUAL_AT_1, {"layers": (0,)}, r"`layers` \(1,\)"),
+    ],
+)
+def test_a_dictionary_of_another_shape_is_refused_as_a_start(
+    made_with: dict[str, Any], changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    config = small_config(epochs=1, **made_with)
+    made = train_in_memory(FakeSource(), text_file(tmp_path), config)
+    check_start(made, config)
+    with pytest.raises(UsageError, match=says):
+        check_start(made, replace(config, **changes))
+
+
+def test_features_without_a_threshold_above_zero_are_trained_on(tmp_path: Path) -> None:
+    """JumpReLU with one of zero or less is ReLU, which a threshold just above zero is, too."""
+    config = small_config(epochs=1, activation="jumprelu")
+    made = train_in_memory(FakeSource(), text_file(tmp_path), config)
+    ids = torch.randint(2, 14, (40, 9), generator=torch.Generator().manual_seed(3))
+    first = MlpActivity(*(part.flatten(1, 2) for part in FakeSource().mlp_activity(ids)))
+    thresholds = torch.linspace(-1, 0, config.n_features, device=DEVICE)
+    given = [replace(one, threshold=thresholds) for one in made.layers]
+    trainer = Trainer.start(config, first, given)
+    trainer.step(first, total_tokens=10_000)
+    found = export_layers(trainer.weights, trainer.units, config)  # refuses what is not finite
+    after, before = (one[0].encode(first.inputs[0]) for one in (found, given))
+    torch.testing.assert_close(after, before, rtol=1e-2, atol=1e-2)

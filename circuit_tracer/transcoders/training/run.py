@@ -38,7 +38,7 @@ from circuit_tracer.transcoders.training.precision import chosen_precision
 from circuit_tracer.transcoders.training.progress import OnProgress, Progress
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import StepFigures, Trainer
-from circuit_tracer.transcoders.training.weights import export_layers
+from circuit_tracer.transcoders.training.weights import check_start, export_layers
 
 REPORT_EVERY = 10
 """Steps between two progress reports."""
@@ -82,8 +82,9 @@ def train(
     model and text goes on from there, and gives the very same weights as one that was never
     interrupted. A finished dictionary in `out` is only replaced with `overwrite`.
 
-    Raises UsageError (text, settings), TrainingError (diverged, text too short, foreign
-    checkpoint), OutputError (`out` cannot be written or holds a finished dictionary).
+    Raises UsageError (text, settings, a `start` that they would not make), TrainingError (diverged,
+    text too short, foreign checkpoint), OutputError (`out` cannot be written or holds a finished
+    dictionary).
     """
     is_stopped = (checkpoint_folder(out) / FACTS).is_file()
     if (out / CONFIG).is_file() and not is_stopped and not overwrite:
@@ -92,6 +93,8 @@ def train(
             "another `out`"
         )
     _check(model, config, out)
+    if start is not None:
+        check_start(start, config)
     run = _Run(model, text, config, out, held_out, on_progress, start)
     run.learn()
     return run.finish(DTYPES[stored_as])

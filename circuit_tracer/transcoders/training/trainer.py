@@ -94,7 +94,7 @@ class Trainer:
         unless they are `given`."""
         units = Units.measure(first)
         if given is not None:
-            return cls(config, weights_from(given, units, config), units, maps)
+            return cls(config, weights_from(given, units), units, maps)
         sample = first.at(slice(8 * config.n_features))
         return cls(config, initial_weights(units.normalise(sample), config), units, maps)
 

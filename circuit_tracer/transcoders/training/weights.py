@@ -22,6 +22,9 @@ from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
 
+LEAST_THRESHOLD = 1e-4
+"""Where the threshold of a feature begins that has none above zero: it is learnt as a logarithm."""
+
 
 @dataclass(frozen=True)
 class Units:
@@ -155,38 +158,44 @@ def settings_of(start: Dictionary) -> dict[str, Any]:
     }
 
 
-def weights_from(
-    given: Sequence[LayerTranscoder], units: Units, config: TrainingConfig
-) -> list[LayerWeights]:
+def check_start(start: Dictionary, config: TrainingConfig) -> None:
+    """Raise UsageError for a dictionary to start from that these settings would not make, or that
+    `settings_of` refuses."""
+    ours = {"k": config.active, "layers": config.layers or tuple(range(start.n_layers))}
+    for name, value in settings_of(start).items():
+        set_to = ours.get(name, getattr(config, name))
+        if value is not None and value != set_to:
+            raise UsageError(
+                f"`start` was made with `{name}` {value}, and the settings say {set_to}; give them "
+                "as it was trained with (transcoders.training.weights.settings_of gives them)"
+            )
+
+
+def weights_from(given: Sequence[LayerTranscoder], units: Units) -> list[LayerWeights]:
     """The features of a dictionary in training units, to train on from: `export_layers` backwards.
 
-    Raises UsageError for a dictionary of another shape than the settings make.
+    Raises UsageError for decoders that are not in memory.
     """
     layers = []
     for place, one in enumerate(given):
-        topk = config.activation == "topk"
-        same = one.activation == config.activation and (not topk or one.k == config.active)
         if not isinstance(one.W_dec, Tensor):
             raise UsageError("`start` keeps its decoders on disk; open it with `lazy` False")
         written = one.W_dec.reshape(one.n_features, -1, one.W_dec.shape[-1])
-        wide = 1 if config.kind == "plt" else len(given) - place
-        if not same or (one.n_features, written.shape[1]) != (config.n_features, wide):
-            raise UsageError(
-                f"`start` has {one.n_features} {one.activation} features in layer {one.layer}, and "
-                "the settings make others; give settings as it was trained with"
-            )
+        threshold = None if one.threshold is None else one.threshold.float()
         mean, scale = units.input_mean[place], units.output_scale[place]
         b_dec = one.b_dec.float()
         if one.W_skip is not None:
             b_dec = b_dec + one.W_skip.float() @ mean
-        scales = units.output_scale[place : place + wide]
+        scales = units.output_scale[place : place + written.shape[1]]
         own = LayerWeights(
             W_enc=one.W_enc.float() * units.input_scale[place],
             b_enc=one.b_enc.float() + one.W_enc.float() @ mean,
             W_dec=(written.float() / scales[None, :, None]).flatten(1),
             b_dec=(b_dec - units.output_mean[place]) / scale,
-            log_threshold=None if topk or one.threshold is None else one.threshold.float().log(),
-            W_skip=None if one.W_skip is None else one.W_skip * (units.input_scale[place] / scale),
+            log_threshold=None if threshold is None else threshold.clamp_min(LEAST_THRESHOLD).log(),
+            W_skip=None
+            if one.W_skip is None
+            else one.W_skip.float() * (units.input_scale[place] / scale),
         )
         for tensor in own.named().values():
             tensor.requires_grad_(True)
