@@ -19,6 +19,7 @@ from torch import Tensor
 
 from circuit_tracer.models.parallel import whole_heads
 from circuit_tracer.models.parts import RESIDUAL, ReadPoint, WritePoint
+from circuit_tracer.models.passing import one_at_a_time, reading
 from circuit_tracer.models.wiring import Wiring
 
 Replacement = Callable[[int, Tensor], Tensor]
@@ -173,7 +174,7 @@ def _replace(module: Any, value: Tensor) -> None:
     module.output = (value, *output[1:]) if isinstance(output, tuple) else value
 
 
-@torch.no_grad()
+@reading
 def capture_forward(
     wrapped: Any, wiring: Wiring, token_ids: Int[Tensor, "B T"], *, keep_patterns: bool = True
 ) -> list[Capture]:
@@ -230,7 +231,7 @@ def _by_layer(parts: list[Tensor], row: int, device: torch.device) -> Float[Tens
     return torch.stack([part[row].to(device) for part in parts])
 
 
-@torch.no_grad()
+@reading
 def capture_mlps(
     wrapped: Any,
     wiring: Wiring,
@@ -262,7 +263,7 @@ def capture_mlps(
     return MlpActivity(read, torch.stack([one.to(here) for one in outputs]))
 
 
-@torch.no_grad()
+@reading
 def run_with_mlps(
     wrapped: Any,
     wiring: Wiring,
@@ -288,6 +289,7 @@ def run_with_mlps(
     return result if cap is None else cap * torch.tanh(result / cap)
 
 
+@one_at_a_time
 def run_edited(
     wrapped: Any,
     wiring: Wiring,

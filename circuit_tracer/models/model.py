@@ -35,6 +35,7 @@ from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
 from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.models.patterns import stores_patterns, with_patterns
 from circuit_tracer.models.token_names import TokenNames, unknown_word
 from circuit_tracer.models.wiring import Wiring
@@ -299,6 +300,7 @@ class Model:
         )
 
 
+@gradients_recorded()
 def open_model(
     reference: str,
     *,

@@ -9,6 +9,7 @@ Shapes: T tokens, d model width, H query heads, K key-value heads, h head width,
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Any
 
 import torch
@@ -59,6 +60,8 @@ class Wiring:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.passing = RLock()
+        """Taken while a pass is read or edited: what nnsight hangs on modules is one thread's."""
         self._modules: dict[str, Any] = {}
         outer: Any = module.config
         config: Any = outer.get_text_config()

@@ -24,6 +24,7 @@ from circuit_tracer.bundled import (
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.hub_reference import parse_reference
 from circuit_tracer.models import Model
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.transcoders import hub
 from circuit_tracer.transcoders.decoders import memory_budget
 from circuit_tracer.transcoders.dictionary import Dictionary, check_fits
@@ -35,6 +36,7 @@ from circuit_tracer.transcoders.formats.registry import READERS, reader_named, r
 from circuit_tracer.transcoders.published_cards import FOLDER, INDEX
 
 
+@gradients_recorded()
 def open_transcoders(
     reference: str | Path,
     model: Model | None = None,

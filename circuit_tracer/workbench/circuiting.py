@@ -22,6 +22,7 @@ from circuit_tracer.experiments.kit.results import read_record
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted, reopen
@@ -195,6 +196,7 @@ def write_circuit(found: FoundCircuit, out: Path, *, overwrite: bool = False) ->
     return folder
 
 
+@gradients_recorded()
 def circuit(
     prompt: str | None = None,
     *,

@@ -14,6 +14,7 @@ from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.workbench.calls import AnyModel
 from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
 from circuit_tracer.workbench.progress import silent
@@ -90,6 +91,7 @@ def folder_name(spec: Spec, tuned: str) -> str:
     return f"diff-{spec.name}-{slug_of(tuned.rstrip('/').rpartition('/')[2], empty='model')}"
 
 
+@gradients_recorded()
 def diff(
     base: AnyModel,
     tuned: AnyModel,

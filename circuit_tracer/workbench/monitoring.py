@@ -35,6 +35,7 @@ from circuit_tracer.experiments.steps.monitor.results import (
 from circuit_tracer.experiments.steps.monitor.verdict import check_labels, judged
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.versions import versions
 from circuit_tracer.workbench.batch_job import Failures, check_place, remove_run, run_folder
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
@@ -263,6 +264,7 @@ def _write(folder: Path, report: MonitorReport) -> None:
     write_texts({folder / MONITOR_FILE: to_json(record(report), indent=2) + "\n"})
 
 
+@gradients_recorded()
 def monitor(
     runs: str | Path,
     *,

@@ -82,6 +82,11 @@ class Components:
         starts = accumulate((size for *_, size in sizes), initial=0)
         return tuple(Block(*one, start) for one, start in zip(sizes, starts, strict=False))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations."""
+        return self.model.torch_dtype
+
     def __len__(self) -> int:
         last = self.blocks[-1]
         return last.start + last.size

@@ -30,7 +30,7 @@ def asking(components: Components, one: Asked) -> TraceSettings:
 
 def by_influence(components: Components, prompts: Sequence[Asked]) -> Float[Tensor, "N"]:
     """Influence of each feature on the answers, over positions and prompts."""
-    ranking = torch.zeros(len(components), device=components.model.device)
+    ranking = torch.zeros(len(components), dtype=components.dtype, device=components.model.device)
     for one in prompts:
         settings = asking(components, one)
         graph = trace(components.model, components.dictionary, one.prompt, settings).graph
@@ -44,7 +44,7 @@ def by_influence(components: Components, prompts: Sequence[Asked]) -> Float[Tens
 
 def by_total(components: Components, prompts: Sequence[Asked]) -> Float[Tensor, "N"]:
     """Absolute total effect of each feature on the answers, over positions and prompts."""
-    ranking = torch.zeros(len(components), device=components.model.device)
+    ranking = torch.zeros(len(components), dtype=components.dtype, device=components.model.device)
     for one in prompts:
         frozen = _frozen(components, one)
         numbers = _components_of(components, frozen)

@@ -145,10 +145,10 @@ class Judge:
     def gains(self, among: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
         """What each component of a set adds, the gradient of what decides summed along the path
         from none of the set to all of it; outside the set 0."""
-        gains = torch.zeros(len(among), device=among.device)
+        gains = torch.zeros(len(among), dtype=self.components.dtype, device=among.device)
         for one in self.prompts:
             for step in range(PATH_STEPS):
-                mask = (among * ((step + 0.5) / PATH_STEPS))[None].requires_grad_()
+                mask = (among.to(gains) * ((step + 0.5) / PATH_STEPS))[None].requires_grad_()
                 found = self._measured(one, self._logits(one, mask, gradients=True))
                 worth = (found.share if self.level.kl is None else -found.kl).sum()
                 (gradient,) = torch.autograd.grad(worth, mask)
@@ -157,7 +157,7 @@ class Judge:
 
     def slopes(self, kept: Bool[Tensor, "N"]) -> Float[Tensor, "N"]:
         """How nearness changes with each component, at this very set."""
-        slopes = torch.zeros(len(kept), device=kept.device)
+        slopes = torch.zeros(len(kept), dtype=self.components.dtype, device=kept.device)
         for one in self.prompts:
             mask = kept.to(slopes.dtype)[None].requires_grad_()
             found = self._measured(one, self._logits(one, mask, gradients=True))

@@ -39,7 +39,9 @@ def reference_of(
             "`ablation` resample takes activations from `contrast_prompt`; give both or neither"
         )
     if how == "zero":
-        return _same(torch.zeros(len(components), device=components.model.device))
+        return _same(
+            torch.zeros(len(components), dtype=components.dtype, device=components.model.device)
+        )
     if contrast is not None:
         return _resampled(components, contrast)
     return _same(means(components, text or _bundled_text(components)))
@@ -49,7 +51,7 @@ def reference_of(
 def means(components: Components, text: Path) -> Float[Tensor, "N"]:
     """Mean activations over a text, its first tokens; what stands for BOS is not counted."""
     model, count = components.model, 0
-    sums = torch.zeros(len(components), device=model.device)
+    sums = torch.zeros(len(components), dtype=components.dtype, device=model.device)
 
     def reader() -> RowReader:
         return RowReader.of_model(text, model, ROW_LENGTH, pack=True)

@@ -28,6 +28,7 @@ from circuit_tracer.experiments.circuit.results import (
 )
 from circuit_tracer.experiments.circuit.search import Found, OnProgress, search
 from circuit_tracer.models import Model
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer
 
 Ranking = Callable[[Components, Sequence[Asked]], Float[Tensor, "N"]]
@@ -91,6 +92,7 @@ class CircuitSettings:
         return Level(0.8 if self.keep is None else self.keep, self.kl)
 
 
+@gradients_recorded()
 def find_circuit(
     model: Model,
     dictionary: AnyDictionary,
@@ -151,7 +153,7 @@ def checked(
 ) -> tuple[PromptKept, ...]:
     """Every prompt with the circuit alone, without it, and with random sets in its place."""
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
-    masks = [torch.zeros(len(judge.components), device="cpu")]
+    masks = [torch.zeros(len(judge.components), dtype=judge.components.dtype, device="cpu")]
     masks[0][found.numbers.cpu()] = 1
     masks.append(1 - masks[0])
     masks += islice(_random_masks(judge.components, masks[0], generator), settings.random)

@@ -132,7 +132,9 @@ def _first_order(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]
 
 
 def _prefixes(judge: Judge, ordered: Int[Tensor, "n"], sizes: list[int]) -> Tensor:
-    masks = torch.zeros(len(sizes), len(judge.components), device=ordered.device)
+    masks = torch.zeros(
+        len(sizes), len(judge.components), dtype=judge.components.dtype, device=ordered.device
+    )
     for row, size in enumerate(sizes):
         masks[row, ordered[:size]] = 1
     return masks

@@ -48,7 +48,7 @@ def gradient(frozen: FrozenTranscript, positions: Sequence[int]) -> list[Row]:
     model = frozen.model
     ids = torch.tensor(frozen.ids[:-1], device=model.device)
     embedded = model.module.get_input_embeddings()(ids).detach().requires_grad_()
-    with torch.enable_grad():
+    with model.wiring.passing, torch.enable_grad():
         model.wiring.start_pass()
         logits = model.module(inputs_embeds=embedded[None], use_cache=False).logits[0]
         seen, weights = frozen.contrasts(positions)

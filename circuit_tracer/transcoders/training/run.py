@@ -21,6 +21,7 @@ from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
+from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
 from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
@@ -62,6 +63,7 @@ class TrainingSummary:
     """Features silent at the end of training, by layer."""
 
 
+@gradients_recorded()
 def train(
     model: Model,
     text: Path,
@@ -105,6 +107,7 @@ def checkpoint_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.checkpoint")
 
 
+@gradients_recorded()
 def train_in_memory(
     model: Model,
     text: Path,

@@ -79,7 +79,7 @@ class AllNeeded(Overdone):
 class Counted:
     """So many components."""
 
-    model = SimpleNamespace(device=HOST)
+    model, dtype = SimpleNamespace(device=HOST), torch.float32
 
     def __init__(self, count: int = 20) -> None:
         self.count = count

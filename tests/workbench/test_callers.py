@@ -1,0 +1,70 @@
+"""What a caller of Python may have set, and how it may call: gradients off, several threads, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import circuit_tracer as ct
+from circuit_tracer.transcoders.training import train_in_memory
+from circuit_tracer.workbench.opening import Opened, open_pair
+from tests.device import DEVICE
+from tests.transcoders.fakes import FakeSource, small_config, text_file
+
+
+@contextmanager
+def float64_by_default() -> Iterator[None]:
+    """As somebody sets it who wants more digits everywhere."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def opened() -> Opened:
+    return open_pair("sprout", device=str(DEVICE))
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, float64_by_default])
+def test_a_circuit_is_found_whatever_is_set_around_it(
+    around: type[AbstractContextManager[None]], opened: Opened
+) -> None:
+    ask = {"basis": "neurons", "ablation": "zero", "random": 1}
+    usual = ct.circuit("rome is the capital of", model=opened.model, **ask)
+    with around():
+        found = ct.circuit("rome is the capital of", model=opened.model, **ask)
+    assert [one.name for one in found.components] == [one.name for one in usual.components]
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_a_dictionary_is_trained_whatever_is_set_around_it(
+    around: type[AbstractContextManager[None]], tmp_path: Path
+) -> None:
+    text, config = text_file(tmp_path), small_config(epochs=1)
+    usual = train_in_memory(FakeSource(), text, config)
+    with around():
+        found = train_in_memory(FakeSource(), text, config)
+    torch.testing.assert_close(found.layers[1].W_enc, usual.layers[1].W_enc)
+
+
+def test_a_model_opened_in_inference_mode_can_be_differentiated() -> None:
+    with torch.inference_mode():
+        model = ct.open_model("sprout", device=str(DEVICE))
+    assert not any(one.is_inference() for one in model.module.parameters())
+
+
+def test_threads_may_share_a_model(opened: Opened) -> None:
+    prompts = ["a banana is", "the sky is", "a lemon is", "is a banana yellow ?"] * 2
+    alone = [ct.trace(one, model=opened).scores for one in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: ct.trace(one, model=opened).scores, prompts))
+    for one, other in zip(alone, together, strict=True):
+        assert other.replacement == pytest.approx(one.replacement, rel=1e-4)
+        assert other.completeness == pytest.approx(one.completeness, rel=1e-4)
