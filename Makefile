@@ -20,6 +20,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 trace: $(NEEDS)
 	$(BIN)/circuit-tracer trace --model "$$TRACE_MODEL" --overwrite -- "$$TRACE_PROMPT"
 
+# Bytecode is stored, whatever the environment says: without it every process of every test compiles
+# the package, and every worker rewrites all assertions, again.
+test test-everywhere test-avx2: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
