@@ -23,6 +23,7 @@ from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.errors import CircuitTracerError, UsageError
+from tests.batch import failing
 from tests.batch.runs import make_run, prompt_file, run_info, tracer
 from tests.batch.store_checks import differences
 
@@ -42,12 +43,9 @@ class Shared:
 
     folder: Path
     file: PromptFile
-    pause: float = 0.0
-    broken: bool = False
+    pause: float
 
     def open(self) -> OpenedBatch:
-        if self.broken:
-            raise UsageError("there is no such model")
         info = run_info()
         entries = entries_of(self.file, info.identity())
         run = begin(self.folder, info, entries)
@@ -111,22 +109,14 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
     assert make_run(folder, file).traced == 0
 
 
-def test_an_error_of_a_worker_comes_back_unchanged(tmp_path: Path) -> None:
-    shared = Shared(tmp_path / "run", prompt_file(PROMPTS[:4]), broken=True)
+def test_an_error_of_a_worker_comes_back_unchanged() -> None:
     with pytest.raises(UsageError, match="there is no such model"):
-        run_on_ray(shared.open, Work(), workers=1)
-
-
-class _Deadly(Shared):
-    def open(self) -> OpenedBatch:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
+        run_on_ray(failing.refuse, Work(), workers=1)
 
 
 def test_workers_that_die_again_and_again_end_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray_cluster, "MOST_DEATHS", 1)
-    shared = _Deadly(tmp_path / "run", prompt_file(PROMPTS[:4]))
     with pytest.raises(CircuitTracerError, match="a worker died 2 times"):
-        run_on_ray(shared.open, Work(), workers=1)
+        run_on_ray(failing.die, Work(), workers=1)
