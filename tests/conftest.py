@@ -55,6 +55,7 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The same while tests run."""
+    """The same while tests run; what they leave is looked through seldom."""
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
     gc.enable()
