@@ -10,7 +10,7 @@ Shapes: A arms, T tokens of the prompt, n new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,14 @@ def write_on(
     temperature: float = 0.0,
     seed: int = 0,
     n_zeroed: int | None = None,
+    until: Callable[[Sequence[int]], bool] | None = None,
 ) -> list[Continuation]:
     """Continue a prompt under each arm's changes (an empty arm changes nothing).
 
-    At most `max_new_tokens`, and no more than the model's context holds. With a temperature of 0
-    the most likely token is taken, else one is drawn by `seed`. Raises UsageError for features
-    that are not there and strengths that overflow, PromptError for a prompt that fills the context.
+    At most `max_new_tokens`, no more than the model's context holds, and none after `until` is
+    true of every arm's new tokens. With a temperature of 0 the most likely token is taken, else one
+    is drawn by `seed`. Raises UsageError for features that are not there and strengths that
+    overflow, PromptError for a prompt that fills the context.
     """
     T = len(token_ids)
     room = model.max_length - T
@@ -81,6 +83,7 @@ def write_on(
         target=target,
         pick=pick,
         n_zeroed=n_zeroed,
+        until=until,
     )
     ends = end_tokens(model)
     lengths = [
@@ -147,6 +150,7 @@ def _generate(
     target: int | None,
     pick: _Picker,
     n_zeroed: int,
+    until: Callable[[Sequence[int]], bool] | None,
 ) -> tuple[Int[Tensor, "A Tn"], list[list[float]]]:
     """Whole rows of tokens, and the watched token's probability at every step of every row."""
     whole = model.wiring.turns_by_length(prompts.shape[1] + count)
@@ -167,7 +171,8 @@ def _generate(
         rows = torch.cat([rows, picked], 1)
         start, new = (0, rows) if whole else (start + new.shape[1], picked)
         ended |= torch.isin(picked[:, 0], ends)
-        if bool(ended.all()):
+        is_enough = until is not None and all(map(until, rows[:, prompts.shape[1] :].tolist()))
+        if is_enough or bool(ended.all()):
             break
     if not watched:
         return rows, [[] for _ in range(len(rows))]

@@ -151,14 +151,16 @@ class Checker:
         room = min(read.n_tokens - len(begun) + SPARE, model.max_length - len(begun))
         if room < 1:
             return None
-        (written,) = write_on(model, self.dictionary, list(begun), [()], max_new_tokens=room)
-        new = (*begun, *written.token_ids)
-        ends = (
-            stop
-            for stop in range(len(begun) + 1, len(new) + 1)
-            if new[stop - len(cue) : stop] == cue and stop - len(cue) >= read.first_note
+
+        def is_whole(written: Sequence[int]) -> bool:
+            text = (*begun, *written)
+            return text[-len(cue) :] == cue and len(text) - len(cue) >= read.first_note
+
+        (written,) = write_on(
+            model, self.dictionary, list(begun), [()], max_new_tokens=room, until=is_whole
         )
-        stop = next(ends, None)
+        new = (*begun, *written.token_ids)
+        stop = len(new) if written.token_ids and is_whole(written.token_ids) else None
         is_new = new[:stop] != ids or max(change.places) < read.first_note
         return None if stop is None or not is_new else new[:stop]
 
