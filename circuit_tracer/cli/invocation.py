@@ -8,6 +8,7 @@ circuit-tracer.toml set options for many commands and apply where they mean some
 from __future__ import annotations
 
 import copy
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,9 @@ def on_debug(context: Any, asked: bool) -> bool:
 
 
 def on_quiet(asked: bool) -> bool:
-    """What `--quiet` does."""
+    """What `--quiet` does: notes are not even made, as some take a trial of the work."""
+    if asked:
+        logging.getLogger("circuit_tracer").setLevel(logging.WARNING)
     return asked and _loud(Loudness.QUIET)
 
 

@@ -12,6 +12,7 @@ from circuit_tracer.experiments.diff.page import FIGURES, figures, page, report_
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Settings, Study, check_pair
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.passing import gradients_recorded
@@ -26,6 +27,11 @@ from circuit_tracer.workbench.token_notes import note_forms
 
 logger = logging.getLogger(__name__)
 
+
+def _noted(expected: Estimate) -> None:
+    logger.info(f"diff: {expected}")
+
+
 EXPERIMENT = Experiment[DiffReport](
     command="diff",
     file=DIFF_FILE,
@@ -34,7 +40,7 @@ EXPERIMENT = Experiment[DiffReport](
         study,
         folder,
         on_progress=on_progress,
-        on_estimate=lambda expected: logger.info(f"diff: {expected}"),
+        on_estimate=_noted if logger.isEnabledFor(logging.INFO) else None,
     ),
     draw=lambda report, folder: figures(report),
     markdown=report_markdown,

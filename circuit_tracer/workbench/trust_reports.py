@@ -38,9 +38,11 @@ def measure(
 ) -> Trust:
     """The trust report of a graph, compared with that of an `other` dictionary if there is one.
 
-    What it takes is estimated and noted beforehand where that is more than `least_noted` seconds;
-    None for a brief report of a small graph, of which the estimate would be a third.
+    What it takes is estimated and noted beforehand where somebody reads notes and that is more than
+    `least_noted` seconds; None for a brief report of a small graph, of which the estimate would be
+    a third.
     """
+    is_noted = least_noted is not None and logger.isEnabledFor(logging.INFO)
 
     def estimated(expected: Estimate) -> None:
         if expected.seconds >= (least_noted or 0.0):
@@ -53,7 +55,7 @@ def measure(
         settings,
         other=other,
         on_stage=lambda words: report(words, 0, 0),
-        on_estimate=None if least_noted is None else estimated,
+        on_estimate=estimated if is_noted else None,
     )
 
 

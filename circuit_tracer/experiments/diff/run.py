@@ -37,7 +37,7 @@ def diff(
     folder: Path,
     *,
     on_progress: OnProgress = lambda stage, done, total: None,
-    on_estimate: Callable[[Estimate], None] = lambda expected: None,
+    on_estimate: Callable[[Estimate], None] | None = None,
 ) -> DiffReport:
     """Run or finish a comparison in its report folder; writes stages and measurements.
 
@@ -54,7 +54,7 @@ def diff(
     results: dict[str, Any] = {}
     measurements: list[Row] = []
     with few_threads(study.base):
-        if not store.folder.is_dir():
+        if on_estimate is not None and not store.folder.is_dir():
             on_progress("estimating", 0, 0)
             on_estimate(expected(study))
         for step in STEPS:
