@@ -12,6 +12,12 @@ import circuit_tracer as ct
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff.report import read_diff
 from tests.cli.conftest import Run
+from tests.experiments.diff.small import few_points
+
+
+@pytest.fixture(autouse=True)
+def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_points(monkeypatch)
 
 
 def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 import torch
 from torch import Tensor
 
+from circuit_tracer.attribution import changed_weights
 from circuit_tracer.experiments.diff.spec import Spec, read_spec
 from circuit_tracer.experiments.diff.study import Earlier, Settings, Step, Study
 from circuit_tracer.experiments.kit.passes import Ask
@@ -103,6 +105,15 @@ def values(rows: Iterable[Row], **wanted: object) -> list[float]:
     """Of those measurements that have all of this; no `name` means that they have none."""
     given = {"name": None, **wanted}
     return [float(row["value"]) for row in rows if all(row.get(k) == v for k, v in given.items())]
+
+
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integrals over changed weights at few points, which is half of a comparison's time.
+
+    How they are taken to the end is tested in tests/attribution/test_two_models.py and
+    test_edges.py.
+    """
+    monkeypatch.setattr(changed_weights, "POINTS", (4,))
 
 
 def leads(ends: Iterable[Tensor], asks: Iterable[Ask]) -> list[float]:

@@ -17,6 +17,7 @@ from circuit_tracer.experiments.diff.study import SIDES, Study, check_pair
 from circuit_tracer.graphs.files.json_values import plain
 from tests.experiments.diff.small import (
     WORDS,
+    few_points,
     leads,
     logits,
     measured,
@@ -106,8 +107,9 @@ def test_models_that_do_not_correspond_are_refused() -> None:
 
 
 def test_a_killed_run_goes_on_and_another_experiment_is_not_mixed_in(
-    study: Study, tmp_path: Path
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_points(monkeypatch)
     first = diff(study, tmp_path)
     before = str(pq.read_table(tmp_path / "measurements.parquet").to_pylist())
     stages = {path.stem: path for path in (tmp_path / "stages").iterdir()}

@@ -38,7 +38,15 @@ from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.models import Model
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, every_layer
-from tests.experiments.diff.small import leads, measured, shaken, small_study, tiny_pair, values
+from tests.experiments.diff.small import (
+    few_points,
+    leads,
+    measured,
+    shaken,
+    small_study,
+    tiny_pair,
+    values,
+)
 from tests.tiny import random_dictionary
 
 LAYERS = (0, 1)
@@ -291,6 +299,7 @@ def of_own_change(study: Study, edit: EditRow) -> float:
 def test_a_whole_run_is_stored_and_read_back(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_points(monkeypatch)
     monkeypatch.setattr(behaviour.BehaviourResult, "kept", lambda found, family: False)
     told: list[Estimate] = []
     report = diff(study, tmp_path, on_estimate=told.append)

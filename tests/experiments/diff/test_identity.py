@@ -28,7 +28,9 @@ def ranking() -> Ranking:
     whole = open_transcoders("sprout-bent/resid", base)
     layers = [one if one.layer == LAYER else type(one).without_features(one.layer, one)
               for one in whole.layers]  # fmt: skip
-    both = both_models.of_both(base, tuned, replace(whole, layers=tuple(layers)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(both_models, "ROWS", 300)
+        both = both_models.of_both(base, tuned, replace(whole, layers=tuple(layers)))
     settings = Settings(most_items=12, most_texts=24)
     return of_residual(Study(base, tuned, (both,), spec, settings))
 
