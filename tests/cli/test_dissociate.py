@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.experiments.dissociation.study import Settings
 from tests.cli.conftest import Run
 from tests.experiments.dissociation.small import THINGS, small_spec
 
@@ -23,7 +24,11 @@ FILES = (
 )
 
 
-def test_a_small_experiment_from_spec_to_report(run: Run, tmp_path: Path) -> None:
+def test_a_small_experiment_from_spec_to_report(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random_sets", "permutations", "random_heads"):
+        monkeypatch.setitem(Settings.FEW, name, 2)
     spec = small_spec(tmp_path, things=THINGS[::2])
     arguments = ("dissociate", str(spec), "--quick", "--out", "o", "--device", "cpu")
     first = run(*arguments)

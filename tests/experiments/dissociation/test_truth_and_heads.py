@@ -69,7 +69,7 @@ def test_one_direction_reads_truth_in_every_form() -> None:
 
 
 def test_what_early_layers_write_at_the_object_carries_the_fact() -> None:
-    study, given = bananas(12), answered(12)
+    study, given = bananas(8), answered(8)
     found = swap_result(swaps(study, given), study)
     assert found is not None
     follows = {(r.layers, r.how, r.family): r.follows for r in found.rows}
