@@ -54,7 +54,7 @@ def test_every_command_of_the_gallery_runs_and_draws_its_figure(tmp_path: Path) 
     lines = "".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
     (tmp_path / "docs" / "gallery").mkdir(parents=True)
     for line in lines:
-        # A trust report would be half of every trace; the gallery shows one by a command of its own.
+        # A trust report would be half of every trace; one is made by a command of its own.
         more = ["--no-trust"] if " trace " in line else []
         outcome = run_command(*shlex.split(line)[1:], *more)
         assert outcome.code == 0, f"{line}\n{outcome.err}"

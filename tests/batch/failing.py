@@ -1,4 +1,4 @@
-"""Ways not to open a run, for workers of a Ray cluster: nothing is imported that takes them long."""
+"""Ways not to open a run, for workers of a Ray cluster: nothing is imported that takes long."""
 
 from __future__ import annotations
 
