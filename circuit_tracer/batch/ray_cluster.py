@@ -15,8 +15,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from circuit_tracer.batch.shards import OnProgress, Outcome, Work
+from circuit_tracer.batch.shards import Outcome, Work
 from circuit_tracer.errors import CircuitTracerError, UsageError, reason
+from circuit_tracer.progress import OnStage, silent
 
 if TYPE_CHECKING:
     from circuit_tracer.batch.run import OpenedBatch
@@ -54,7 +55,7 @@ def run_on_ray(
     work: Work,
     *,
     workers: int | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnStage | None = None,
 ) -> Outcome:
     """Trace what is missing of a run on the cluster that Ray finds (RAY_ADDRESS, this machine's).
 
@@ -62,7 +63,7 @@ def run_on_ray(
     the same prompts kill their workers again and again.
     """
     ray = _connected()
-    report = on_progress or (lambda stage, done, total: None)
+    report = on_progress or silent
     count, needs = _places(ray, workers)
     report(f"starting {count} workers", 0, 0)
     # Tasks can be repeated without harm: what is in the store is not traced again.
@@ -110,7 +111,7 @@ def _places(ray: Any, workers: int | None) -> tuple[int, dict[str, float]]:
     return min(workers or places, places), needs
 
 
-def _work_together(ray: Any, actors: list[Any], work: Work, report: OnProgress) -> Outcome:
+def _work_together(ray: Any, actors: list[Any], work: Work, report: OnStage) -> Outcome:
     """Keep every worker busy until all groups are done. Raises what Ray raises."""
     started = time.perf_counter()
     n_groups = ray.get(actors[0].n_groups.remote())

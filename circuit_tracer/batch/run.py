@@ -20,12 +20,13 @@ from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, read_manifest, w
 from circuit_tracer.batch.parts import remove_unfinished, writable
 from circuit_tracer.batch.run_file import AnyRun, settle_run
 from circuit_tracer.batch.schemas import FAILURES
-from circuit_tracer.batch.shards import OnProgress, Outcome, Work
+from circuit_tracer.batch.shards import Outcome, Work
 from circuit_tracer.batch.state import RunState, settle_failures
 from circuit_tracer.batch.tables import Failed
 from circuit_tracer.batch.tracing import Group
 from circuit_tracer.batch.writing import Flush, GroupDone, Writer
 from circuit_tracer.errors import UsageError
+from circuit_tracer.progress import OnStage, silent
 
 CLAIMS_FILE = ".claims"
 _RETRY_SECONDS = 1.0
@@ -82,7 +83,7 @@ class OpenedBatch:
         self,
         work: Work,
         *,
-        on_progress: OnProgress | None = None,
+        on_progress: OnStage | None = None,
         on_failure: OnFailure | None = None,
     ) -> Outcome:
         """Trace what is missing of a share of the run; can be called again after anything.
@@ -90,7 +91,7 @@ class OpenedBatch:
         Raises OutputError (full disk), ModelError and DictionaryError; what had been done by then
         is safe. A prompt that fails is a row of failures.
         """
-        report = on_progress or (lambda stage, done, total: None)
+        report = on_progress or silent
         remove_unfinished(self.folder, self.claims, self.kind.tables)
         self.state.look()
         share = _Share(self, work)
@@ -140,7 +141,7 @@ class _Share:
         """Prompts that this process has traced or failed to, on disk or on their way there."""
         self.n_before = len(self.keys & (self.state.done | self.state.failed))
 
-    def trace(self, writer: Writer, report: OnProgress, on_failure: OnFailure) -> None:
+    def trace(self, writer: Writer, report: OnStage, on_failure: OnFailure) -> None:
         """All groups; those that another process has once it has let go of them."""
         for failed in self.failed:
             if self._is_open(failed.entry):

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from circuit_tracer.errors import UsageError
 
-OnProgress = Callable[[str, int, int], None]
-"""(stage, done, total)"""
 PART_PROMPTS = 256
 """Prompts of a part, by default."""
 

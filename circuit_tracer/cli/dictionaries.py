@@ -13,6 +13,7 @@ from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json, print_row, progress_line, say
 from circuit_tracer.errors import UsageError
 from circuit_tracer.transcoders import card_making, opening
+from circuit_tracer.workbench import opening as workbench
 
 if TYPE_CHECKING:
     from circuit_tracer.models import Model
@@ -48,8 +49,9 @@ def check_text(text: Path) -> None:
         raise UsageError(f"there is no text file {text}; give one with a document on each line")
 
 
-def opened_model(name: str, device: str) -> Model:
-    """A model, with what its files remark."""
+def opened_model(name: str, device: str, threads: int | None) -> Model:
+    """A model, with what its files remark, and so many threads for it."""
+    workbench.set_threads(threads)
     model = models.open_model(name, device=device)
     say_notes(model.notes)
     return model

@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from circuit_tracer.cli.streams import is_unicode
 from circuit_tracer.graphs.files import json_values
 from circuit_tracer.processes import is_first
+from circuit_tracer.progress import OnStage
 from circuit_tracer.render import terminal
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[str, int, int], None]]:
+def progress_line() -> Iterator[OnStage]:
     """A live line `report(text, done, total)` on stderr with the time left; gone at the end.
 
     What stands before a colon names the stage; with --verbose a line says what each has taken.

@@ -12,6 +12,7 @@ from circuit_tracer.cli.app import goes_on, if_interrupted
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import processes
+from circuit_tracer.progress import OnStage
 from circuit_tracer.workbench import formats, opening, report_folder, shipped, slugs
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ OPENED = ("model", "transcoders", "transcoders_format", "labels", "device", "dev
 """Options that say what is opened, and how."""
 
 
-def opened(report: Callable[[str, int, int], None], **other: Any) -> Opened:
+def opened(report: OnStage, **other: Any) -> Opened:
     """The model and dictionary that the running command's options say, `other` in their place.
 
     Raises what `open_pair` does.

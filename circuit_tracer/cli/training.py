@@ -21,7 +21,6 @@ from circuit_tracer.cli.output import progress_line, say
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.transcoders import training
 from circuit_tracer.transcoders.training import checkpoint, config, run, weights
-from circuit_tracer.workbench import opening
 
 SHAPE = ("--kind", "--reads", "--writes", "--layers", "--activation", "--features", "--k", "--skip")
 """Options that a dictionary to start from decides."""
@@ -129,8 +128,7 @@ def train(
     if held_out is not None:
         check_text(held_out)
 
-    opening.set_threads(threads)
-    opened = opened_model(model, device)
+    opened = opened_model(model, device, threads)
     begun = None if start is None else opened_dictionary(start, opened, lazy=False)
     if begun is not None:
         settings |= weights.settings_of(begun)

@@ -23,7 +23,7 @@ from circuit_tracer.cli.dictionaries import (
     say_notes,
 )
 from circuit_tracer.cli.options import option, own
-from circuit_tracer.cli.output import print_json, print_row, say
+from circuit_tracer.cli.output import print_json, print_row, progress_line, say
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.transcoders import converting, evaluation, facts, opening, validation
 from circuit_tracer.workbench import folders, formats
@@ -109,12 +109,13 @@ def validate_transcoders(
     ] = None,
     format: Format = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Run a few tokens: FVU and L0 a layer, and whether another reading point would fit better."""
     if text is not None:
         check_text(text)
-    opened = opened_model(model, device)
+    opened = opened_model(model, device, threads)
     found = opened_dictionary(dictionary, opened, format)
     lines = validation.TEXT if text is None else validation.first_lines(text)
     result = validation.validate(opened, found, lines)
@@ -138,6 +139,7 @@ def evaluate(
     row_length: RowLength = 128,
     format: Format = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     cards: Annotated[
         bool, option("--cards", help="Also make feature cards from the text, into its folder.")
     ] = False,
@@ -145,9 +147,12 @@ def evaluate(
 ) -> None:
     """Measure a dictionary on text: FVU, L0 and dead features a layer, loss with all replaced."""
     check_text(text)
-    opened = opened_model(model, device)
+    opened = opened_model(model, device, threads)
     found = opened_dictionary(dictionary, opened, format)
-    figures = evaluation.evaluate(opened, found, text, max_tokens=max_tokens, row_length=row_length)
+    with progress_line() as report:
+        figures = evaluation.evaluate(
+            opened, found, text, max_tokens=max_tokens, row_length=row_length, on_progress=report
+        )
     if cards:
         say(f"feature cards: {make_cards(opened, dictionary, text, row_length, format)}")
     print_evaluation(figures, json)
@@ -173,13 +178,14 @@ def cards_of_text(
     row_length: RowLength = 128,
     format: Format = None,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Make feature cards, and labels with them, of any dictionary from a text."""
     check_text(text)
     formats.check_folder_name(out)
-    opened = opened_model(model, device)
+    opened = opened_model(model, device, threads)
     identity = opened.identity
     dictionary = transcoders or bundled.default_dictionary(identity.name, identity.source)
     if dictionary == "neurons":

@@ -11,7 +11,7 @@ sampled places, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from circuit_tracer.bundled import CARDS_FILE
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
 from circuit_tracer.models.token_names import TokenNames
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.card_places import KeptPlaces
 from circuit_tracer.transcoders.cards import write_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
@@ -38,9 +39,6 @@ TOP_SHOWN, BAND_SHOWN = 5, 2
 ROWS_AT_ONCE = 64
 BACKGROUND_PLACES = 2000
 """Places of the text, whatever fires there, that labels tell a feature's own from."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, how much of it is done, and of how much."""
 
 
 class _Text(NamedTuple):
@@ -78,14 +76,14 @@ def make_cards(
     row_length: int = 128,
     pack: bool = True,
     seed: int = 0,
-    on_progress: Progress | None = None,
+    on_progress: OnStage | None = None,
 ) -> Path:
     """Make the cards of every feature from a text file and write `cards.parquet` into `folder`.
 
     `on_progress` gets a stage's name, and rows of text (or layers) that are done and in all.
     Raises UsageError for a text without tokens.
     """
-    report = on_progress or (lambda stage, done, total: None)
+    report = on_progress or silent
     reader = RowReader.of_model(text, model, row_length, pack=pack)
     rows = _first_rows(reader, max_tokens)
     kept = _first_pass(model, dictionary, rows, seed, report)
@@ -139,7 +137,7 @@ def _groups(rows: Rows) -> Iterator[tuple[int, Rows]]:
 
 
 def _first_pass(
-    model: Model, dictionary: Dictionary, rows: Rows, seed: int, report: Progress
+    model: Model, dictionary: Dictionary, rows: Rows, seed: int, report: OnStage
 ) -> list[KeptPlaces]:
     kept = [KeptPlaces.empty(t.n_features) for t in dictionary.layers]
     generator = torch.Generator(device="cpu").manual_seed(seed)
@@ -188,7 +186,7 @@ def _second_pass(
     dictionary: Dictionary,
     rows: Rows,
     chosen: list[list[_Example]],
-    report: Progress,
+    report: OnStage,
 ) -> list[Float[Tensor, "_M window"]]:
     """Activations around every chosen place of every layer, in the order of `chosen`."""
     offsets = torch.arange(-BEFORE, AFTER + 1, device="cpu")
@@ -225,7 +223,7 @@ def _card_rows(
     chosen: list[list[_Example]],
     windows: list[Float[Tensor, "_M window"]],
     seed: int,
-    report: Progress,
+    report: OnStage,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of every layer's cards, by feature."""
     total = sum(text.lengths) - text.first * len(text.lengths)

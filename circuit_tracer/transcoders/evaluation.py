@@ -43,6 +43,7 @@ from circuit_tracer.graphs.files.json_values import plain
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.parts import RESIDUAL
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.fidelity import Responses, Sample, fidelity
 from circuit_tracer.transcoders.rows import RowReader, Rows, check_known
@@ -133,23 +134,35 @@ def evaluate(
     max_tokens: int = 20_000,
     row_length: int = 128,
     pack: bool = True,
+    on_progress: OnStage = silent,
 ) -> Evaluation:
     """Evaluate a dictionary on a text file (a document a line), of which `max_tokens` are used."""
     reader = RowReader.of_model(text, model, row_length, pack=pack)
-    return evaluate_rows(model, dictionary, reader, max_tokens=max_tokens)
+    return evaluate_rows(model, dictionary, reader, max_tokens=max_tokens, on_progress=on_progress)
 
 
 @torch.no_grad()
 def evaluate_rows(
-    model: Model, dictionary: Dictionary, reader: RowReader, *, max_tokens: int
+    model: Model,
+    dictionary: Dictionary,
+    reader: RowReader,
+    *,
+    max_tokens: int,
+    on_progress: OnStage = silent,
 ) -> Evaluation:
     """The same, on a reader's rows; they are gone through twice (the mean comes first)."""
     start = reader.state()
     check_known(reader)
 
+    stages = iter(("taking means", "measuring"))
+
     def groups() -> Iterator[Rows]:
         reader.restore(start)
-        return reader.groups(ROWS_AT_ONCE, max_tokens)
+        stage, done = next(stages), 0
+        for rows in reader.groups(ROWS_AT_ONCE, max_tokens):
+            on_progress(stage, min(done, max_tokens), max_tokens)
+            yield rows
+            done += int(rows.real().sum())
 
     return evaluate_groups(model, dictionary, groups, name=f"the text {reader.path.name}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.interventions.steering import Steered, dose_curve
 from circuit_tracer.models import Model
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.render.effects import steering_page
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.workbench.directions import Prompts, check_directions, direction_target
@@ -33,7 +34,6 @@ from circuit_tracer.workbench.feature_edits import steer_prompts
 from circuit_tracer.workbench.listings import totals_listed
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, parse_dtype
-from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import check_report_folder
 from circuit_tracer.workbench.results import WIDTH, Listing, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -215,7 +215,7 @@ def dissociate(
     seed: int | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: OnStage | None = None,
 ) -> Report[Dissociation]:
     """Are a fact and the judgement of it two routes? Runs the experiment of a spec.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
@@ -16,9 +16,9 @@ from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.passing import gradients_recorded
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.workbench.calls import AnyModel
 from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
-from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import Experiment, check_report_folder
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -109,7 +109,7 @@ def diff(
     seed: int | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: OnStage | None = None,
 ) -> Report[DiffReport]:
     """What did a training do to a model? Compares it with its tuned self.
 

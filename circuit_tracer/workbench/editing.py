@@ -3,7 +3,7 @@ graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,11 +22,11 @@ from circuit_tracer.experiments.edits.spec import Spec, read_spec
 from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import read_bytes, read_json, read_toml, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
-from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.report_folder import remove
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -34,7 +34,6 @@ from circuit_tracer.workbench.slugs import slug_of, with_hash
 from circuit_tracer.workbench.tables import Table
 from circuit_tracer.workbench.token_notes import note_forms
 
-OnProgress = Callable[[str, int, int], None]
 EDITS_PAGE, EDITS_TABLE = "edits.html", "edits.parquet"
 GRAPHS = {"prompt": 2, "spec": 1}
 """Edits of a prompt that are traced, and items of each family of a spec, where nothing is said."""
@@ -136,7 +135,7 @@ def read_classes(given: str | Path) -> Classes:
 
 
 def find(
-    opened: Opened, prompt: str, spec: Spec | None, asked: Asked, on_progress: OnProgress = silent
+    opened: Opened, prompt: str, spec: Spec | None, asked: Asked, on_progress: OnStage = silent
 ) -> Found:
     """What decides a prompt's answer, or what a spec's edits do. Raises as `run.explain` and
     `explain_families`, and UsageError for what goes with a prompt alone."""

@@ -16,9 +16,9 @@ from circuit_tracer.interventions.steering import (
     steer,
     strength_of,
 )
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.workbench.features import followed_token, known_features
 from circuit_tracer.workbench.opening import Opened
-from circuit_tracer.workbench.progress import Report, silent
 
 
 def chosen_items(
@@ -99,7 +99,7 @@ def steer_prompts(
     chat: bool = False,
     system: str | None = None,
     shares: Sequence[float] = (),
-    on_progress: Report = silent,
+    on_progress: OnStage = silent,
 ) -> Steered:
     """Continue prompts with features (layer, index) set to an amount, and at the other `doses`.
 

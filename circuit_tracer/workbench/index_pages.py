@@ -25,6 +25,7 @@ from circuit_tracer.errors import GraphFileError
 from circuit_tracer.graphs import new_folder, token_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.render.html_data import ExportCommand
 from circuit_tracer.render.html_index import (
@@ -36,7 +37,6 @@ from circuit_tracer.render.html_index import (
     Thumbnail,
     index_page,
 )
-from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown, shown_at
 
@@ -70,7 +70,7 @@ def pages_of(path: Path) -> Pages:
 
 
 def write_pages(
-    pages: Pages, folder: Path, *, overwrite: bool = False, on_progress: Report | None = None
+    pages: Pages, folder: Path, *, overwrite: bool = False, on_progress: OnStage | None = None
 ) -> Path:
     """Write the index and all pages to a folder, whole or not at all; returns the index."""
     report = on_progress or silent

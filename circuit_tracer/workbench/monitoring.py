@@ -17,7 +17,7 @@ from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import OnFailure, OpenedBatch, begin
 from circuit_tracer.batch.schemas import schema_of
-from circuit_tracer.batch.shards import WHOLE, OnProgress, Outcome, Work
+from circuit_tracer.batch.shards import WHOLE, Outcome, Work
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError
@@ -36,13 +36,13 @@ from circuit_tracer.experiments.steps.monitor.verdict import check_labels, judge
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.models.passing import gradients_recorded
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.versions import versions
 from circuit_tracer.workbench.batch_job import Failures, check_place, remove_run, run_folder
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.monitor_store import MonitorRun, Transcripts, rows_of
 from circuit_tracer.workbench.opening import Opened, accepted
-from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 
@@ -160,7 +160,7 @@ def monitor_into(
     opened: Opened,
     work: Work = Work(),  # noqa: B008
     *,
-    on_progress: OnProgress = silent,
+    on_progress: OnStage = silent,
     on_failure: OnFailure | None = None,
 ) -> tuple[Outcome, MonitorReport | None]:
     """Measure what is missing of a share of the runs, and judge them once all are measured.
@@ -279,7 +279,7 @@ def monitor(
     name: str | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    on_progress: OnProgress | None = None,
+    on_progress: OnStage | None = None,
 ) -> Report[MonitorReport]:
     """Did many answers go through their notes? A verdict on every transcript of a file.
 

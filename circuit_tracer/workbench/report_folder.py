@@ -17,9 +17,8 @@ from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.workbench.folders import write_texts
-from circuit_tracer.workbench.progress import Report as OnProgress
-from circuit_tracer.workbench.progress import silent
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Experiment(Generic[Found]):
         *,
         command: str = "",
         overwrite: bool = False,
-        on_progress: OnProgress = silent,
+        on_progress: OnStage = silent,
     ) -> tuple[Found, list[str]]:
         """Run or finish it in its folder; returns the report and the names of its files.
 

@@ -22,12 +22,11 @@ from circuit_tracer.experiments.steps.transcript import Transcript, read_transcr
 from circuit_tracer.experiments.steps.why import why
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.interventions.generation import write_on
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import read_json, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import Opened, accepted
-from circuit_tracer.workbench.progress import Report as Progress
-from circuit_tracer.workbench.progress import silent
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.slugs import slug_of, with_hash
 from circuit_tracer.workbench.tracing import LONG, FolderSettings, trace_into
@@ -71,7 +70,7 @@ def trace_steps(
     coverage: float = COVERAGE,
     check: bool = False,
     exact: Path | None = None,
-    on_progress: Progress = silent,
+    on_progress: OnStage = silent,
 ) -> StepsReport:
     """Which written steps carried the answer.
 

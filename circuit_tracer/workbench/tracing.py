@@ -24,9 +24,9 @@ from circuit_tracer.graphs.files.records import totals_table
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
 from circuit_tracer.workbench.opening import Opened
-from circuit_tracer.workbench.progress import Report, silent
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 from circuit_tracer.workbench.trust_reports import measure, other_dictionary
 
@@ -146,7 +146,7 @@ def trace_into(
     output: FolderSettings | None = None,
     *,
     direction: DirectionTarget | None = None,
-    on_progress: Report | None = None,
+    on_progress: OnStage | None = None,
 ) -> TracedFolder | None:
     """Trace a prompt and write its graph to a folder, whole or not at all.
 
@@ -212,7 +212,7 @@ def totals_only(
     return trace_totals(*pair, prompt, settings, direction=direction, on_progress=on_progress)
 
 
-def telling(report: Report) -> OnProgress:
+def telling(report: OnStage) -> OnProgress:
     """Progress as a report; what a long sweep will take stays to be read."""
 
     def tell(now: Progress) -> None:
@@ -232,7 +232,7 @@ def _is_quick_to_test(pruned: PrunedGraph) -> bool:
 
 
 @contextmanager
-def _timed(stage: str, seconds: dict[str, float], report: Report, words: str) -> Iterator[None]:
+def _timed(stage: str, seconds: dict[str, float], report: OnStage, words: str) -> Iterator[None]:
     """A stage of the work, reported as it begins and timed."""
     report(words, 0, 0)
     start = time.perf_counter()

@@ -19,11 +19,11 @@ from circuit_tracer.experiments.trust.results_file import (
 from circuit_tracer.experiments.trust.run import trust as measured
 from circuit_tracer.experiments.trust.spec import TrustSettings
 from circuit_tracer.graphs import PrunedGraph
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.opening import open_transcoders
 from circuit_tracer.workbench.folders import draw_again, figures_in, write_report
 from circuit_tracer.workbench.opening import Opened
-from circuit_tracer.workbench.progress import Report, silent
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def measure(
     pruned: PrunedGraph,
     settings: TrustSettings,
     other: Dictionary | None,
-    report: Report = silent,
+    report: OnStage = silent,
     least_noted: float | None = 0.0,
 ) -> Trust:
     """The trust report of a graph, compared with that of an `other` dictionary if there is one.

@@ -35,7 +35,18 @@ def test_figures_equal_a_computation_on_all_tokens_at_once(
         model = replace(model, tokenizer=plain_tokenizer())
     dictionary = random_dictionary(model, kind=kind, skip=True)  # type: ignore[arg-type]
     path = text_file(tmp_path, documents=60)
-    found = evaluate(model, dictionary, path, max_tokens=10_000, row_length=16)
+    said: list[tuple[str, int, int]] = []
+    found = evaluate(
+        model,
+        dictionary,
+        path,
+        max_tokens=10_000,
+        row_length=16,
+        on_progress=lambda *now: said.append(now),
+    )
+    assert said == sorted(said, key=lambda now: (now[0] == "measuring", now[1]))
+    assert {now[0] for now in said} == {"taking means", "measuring"}
+    assert {now[2] for now in said} == {10_000}
 
     rows = RowReader(path, model.tokenizer, bos_id=bos_id, row_length=16).next_rows(1000)
     assert rows is not None

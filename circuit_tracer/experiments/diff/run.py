@@ -19,6 +19,7 @@ from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, wr
 from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.models import Model
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.versions import versions
 
@@ -28,15 +29,12 @@ COLUMNS = (
 """Of the table of measurements. `model` is "base" or "tuned"; `name` says what a value is, where it
 is no lead of the right answer in logits."""
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with the step, how much is done and how much there is."""
-
 
 def diff(
     study: Study,
     folder: Path,
     *,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     on_estimate: Callable[[Estimate], None] | None = None,
 ) -> DiffReport:
     """Run or finish a comparison in its report folder; writes stages and measurements.

@@ -14,7 +14,7 @@ item is in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import chain
@@ -41,6 +41,7 @@ from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, write_rows
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.interventions.engine import few_threads
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.versions import versions
 
 FEWEST = 4
@@ -48,15 +49,12 @@ FEWEST = 4
 
 COLUMNS = ("step", "item", "family", "claim", "set", "layer", "head", "role", "half", "value")
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with the stage, how much is done and how much there is."""
-
 
 def dissociate(
     study: Study,
     folder: Path,
     *,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> Report:
     """Run or finish an experiment in its report folder; writes everything but the figures.
 
@@ -108,9 +106,7 @@ class _Found:
 class _Run:
     """One experiment in the making."""
 
-    def __init__(
-        self, study: Study, folder: Path, store: StageStore, on_progress: OnProgress
-    ) -> None:
+    def __init__(self, study: Study, folder: Path, store: StageStore, on_progress: OnStage) -> None:
         self.study, self.folder, self.store, self.report = study, folder, store, on_progress
         self.notes: list[str] = []
 

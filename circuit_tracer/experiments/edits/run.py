@@ -27,6 +27,7 @@ from circuit_tracer.experiments.edits.routes import routes_of, strongest_route
 from circuit_tracer.experiments.edits.verdict import conflict_of, in_order, judged
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
+from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Engine:
     dictionary: AnyDictionary
     labels: Labels | None = None
     relabel: Callable[[PrunedGraph], PrunedGraph] = lambda pruned: pruned
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    on_progress: OnStage = silent
 
     def graphs_of(
         self, target: Target, max_feature_nodes: int | None, count: int, *, chat: bool = False

@@ -273,20 +273,27 @@ class _Run:
         """Store, evaluate what was stored, drop the checkpoint."""
         assert self.out is not None
         assert self.trainer is not None
-        self.on_progress(
-            Progress("evaluating", self.trainer.steps, self.trainer.tokens, self.total)
-        )
+        steps = self.trainer.steps
+        self.on_progress(Progress("evaluating", steps, self.trainer.tokens, self.total))
         save_dictionary(self.dictionary(stored_as), self.out)
         stored = open_transcoders(self.out.resolve(), self.model, dtype=torch.float32)
         tokens = self.config.evaluation_tokens
-        evaluation = evaluate_rows(self.model, stored, self._reader("held-out"), max_tokens=tokens)
+        evaluation = evaluate_rows(
+            self.model,
+            stored,
+            self._reader("held-out"),
+            max_tokens=tokens,
+            on_progress=lambda _, done, of: self.on_progress(
+                Progress("evaluating", steps, done, of)
+            ),
+        )
         update_config(self.out, evaluation=evaluation.as_json())
         shutil.rmtree(checkpoint_folder(self.out), ignore_errors=True)
         limit = self.config.dead_steps
         return TrainingSummary(
             folder=self.out,
             evaluation=evaluation,
-            steps=self.trainer.steps,
+            steps=steps,
             tokens=self.trainer.tokens,
             seconds=self.seconds,
             dead=tuple(int((silent >= limit).sum()) for silent in self.trainer.silent),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Report = Callable[[str, int, int], None]
+OnStage = Callable[[str, int, int], None]
 """Hears what is being done, how much of it is done, and of how much; 0 where that is unknown."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """A `Report` that nobody hears."""
+    """An `OnStage` that nobody hears."""
