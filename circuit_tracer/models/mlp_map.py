@@ -7,7 +7,8 @@ makes of x, has the derivative
 
     after'(down @ (act'(g) dg * u + act(g) * du)),    dg = W_g norm'(v), du = W_u norm'(v),
 
-which costs two more products than the map itself and no backward pass. Norms' denominators respond.
+which costs five products of a gated MLP, where the map itself costs three, and no backward pass.
+Norms' denominators respond.
 
 Shapes: d model width, any number of places.
 Source: method.md section 13.
@@ -45,26 +46,22 @@ class MlpMap:
     leaving: Norm | None
     """The norm between the writing point and the residual stream, if there is one."""
 
-    def __call__(self, x: Float[Tensor, "*places d"]) -> Float[Tensor, "*places d"]:
-        """What the MLP makes of x."""
-        return self.jvp(x, torch.zeros_like(x))[0]
-
     def jvp(
         self, x: Float[Tensor, "*places d"], v: Float[Tensor, "*places d"]
-    ) -> tuple[Float[Tensor, "*places d"], Float[Tensor, "*places d"]]:
-        """What the MLP makes of x, and the derivative of that along v."""
+    ) -> Float[Tensor, "*places d"]:
+        """The derivative along v of what the MLP makes of x."""
         w = self.weights
         x, v = self._into(x, v)
-        gate, d_gate = linear(x, w.gate, w.gate_bias), linear(v, w.gate)
-        hidden, d_hidden = w.act(gate), slope(w.act, gate) * d_gate
+        gate = linear(x, w.gate, w.gate_bias)
+        hidden, change = w.act(gate), slope(w.act, gate) * linear(v, w.gate)
         if w.up is not None:
-            up, d_up = linear(x, w.up, w.up_bias), linear(v, w.up)
-            d_hidden = d_hidden * up + hidden * d_up
+            up = linear(x, w.up, w.up_bias)
+            change = change * up + hidden * linear(v, w.up)
             hidden = hidden * up
-        out, d_out = linear(hidden, w.down, w.down_bias), linear(d_hidden, w.down)
+        change = linear(change, w.down)
         if self.after is None:
-            return out, d_out
-        return self.after.apply(out), self.after.jvp(out, d_out)
+            return change
+        return self.after.jvp(linear(hidden, w.down, w.down_bias), change)
 
     def _into(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """What the MLP's first matrices see of x and of a change v."""

@@ -99,7 +99,7 @@ def fidelity(
         drawn = _directions(along, dictionary, maps, inputs, active, generator)
         moves = list(_moves(dictionary, inputs, active, drawn))
         for layer in dictionary.numbers:
-            wanted = maps[layer].jvp(inputs[layer], drawn[layer])[1]
+            wanted = maps[layer].jvp(inputs[layer], drawn[layer])
             found[layer][along] = _compared(wanted, moves[layer])
     return found
 

@@ -30,13 +30,12 @@ def off(ours: Tensor, theirs: Tensor) -> float:
 
 @torch.no_grad()
 def check(model: Any, layer: int, reads: Any, writes: Any) -> None:
-    """The map gives what the model wrote, and its derivative is the difference quotient."""
+    """The map's derivative is the difference quotient of what the model writes."""
     ids = torch.tensor([model.tokenize(PROMPT)], device=DEVICE)
     activity = capture_mlps(model.wrapped, model.wiring, ids, reads, writes)
-    x, y = activity.inputs[layer, 0], activity.outputs[layer, 0]
+    x = activity.inputs[layer, 0]
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype).to(DEVICE)
-    out, derivative = mlp_map(model.wiring, layer, reads, writes).jvp(x, v)
-    assert off(out, y) < 1e-10
+    derivative = mlp_map(model.wiring, layer, reads, writes).jvp(x, v)
     ahead, back = (module_output(model, layer, x + s * v, reads, writes) for s in (STEP, -STEP))
     assert off(derivative, (ahead - back) / (2 * STEP)) < 1e-6
 

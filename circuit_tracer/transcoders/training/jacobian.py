@@ -85,7 +85,7 @@ def jacobian_loss(
             continue
         with torch.no_grad():
             v = directions.along[layer] * units.input_scale[layer]
-            wanted = maps[layer].jvp(batch.inputs[layer], v)[1] / units.output_scale[layer]
+            wanted = maps[layer].jvp(batch.inputs[layer], v) / units.output_scale[layer]
             size = wanted.pow(2).sum(-1)
             scale = size + FLOOR * size[there].mean().clamp_min(1e-12)
         errors = (wanted - response).pow(2).sum(-1) / scale
