@@ -143,14 +143,22 @@ def _create(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def command_of(folder: Path) -> str | None:
+    """The command that wrote a run, as its run.toml says; None where that says nothing."""
+    try:
+        schema = read_toml(folder / RUN_FILE, GraphFileError, "").get("schema")
+    except GraphFileError:
+        return None
+    return next((command for command, name in SCHEMAS.items() if name == schema), None)
+
+
 def read_run(folder: Path, kind: type[AnyRun]) -> AnyRun:
     """The facts of a stored run of a kind. Raises GraphFileError when they are missing or damaged,
     or another command's."""
     path, command = folder / RUN_FILE, kind.command
     advice = f"give a folder that circuit-tracer {command} wrote, or choose another `name`"
     record = read_toml(path, GraphFileError, advice)
-    other = next((one for one, name in SCHEMAS.items() if name == record.get("schema")), command)
-    if other != command:
+    if (other := command_of(folder)) not in (None, command):
         raise GraphFileError(f"{folder} is a run of circuit-tracer {other}; {advice}")
     with readable(path, GraphFileError, advice, problem="is damaged or of another version"):
         if (record["schema"], record["schema_version"]) != (SCHEMAS[command], SCHEMA_VERSION):

@@ -14,7 +14,7 @@ from circuit_tracer.cli.invocation import refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
 from circuit_tracer.experiments.steps.monitor import terminal
-from circuit_tracer.workbench import batch_job, formats, monitoring, slugs, stepping
+from circuit_tracer.workbench import batch_job, formats, monitor_store, monitoring, slugs, stepping
 
 MADE_BY = ("model", "transcoders", "transcoders_format", "check", "watch", "split", "against")
 """Options that rows depend on; the others say what is made of them, where and how."""
@@ -69,7 +69,7 @@ def monitor(
         name=None if name is None else slugs.check_slug(name, where="`name`"),
         options={one.replace("_", "-"): invocation.values()[one] for one in MADE_BY},
     )
-    batch_job.check_place(job.folder, overwrite, ours)
+    batch_job.check_place(job.folder, overwrite, ours, monitor_store.MonitorRun)
     batch_job.note_bad_lines(job.runs)
     work = shards.Work(shard=ours, retry_failed=retry_failed, part_prompts=save_every)
     with if_interrupted(goes_on(job.folder, overwrite)), progress_line() as report:
@@ -77,7 +77,7 @@ def monitor(
         if overwrite:
             job.remove()
         outcome, found = monitoring.monitor_into(
-            job, opened, work, on_progress=report, on_failure=batch_job.Failures().note
+            job, opened, work, on_progress=report, on_failure=job.failures().note
         )
     share = {"run": str(job.folder), **outcome._asdict(), "shard": str(ours)}
     if json:

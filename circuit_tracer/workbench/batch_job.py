@@ -17,7 +17,7 @@ from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import MANIFEST_FILE, Entry, entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import CLAIMS_FILE, OpenedBatch, begin
-from circuit_tracer.batch.run_file import RUN_FILE, RunFacts, RunInfo, read_run
+from circuit_tracer.batch.run_file import RUN_FILE, RunFacts, RunInfo, command_of, read_run
 from circuit_tracer.batch.schemas import FAILURES, GRAPH_TABLES
 from circuit_tracer.batch.shards import Shard
 from circuit_tracer.batch.stored_run import is_run
@@ -111,8 +111,11 @@ def own_device(device: str) -> str:
     return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count else device
 
 
-def check_place(folder: Path, overwrite: bool, shard: Shard) -> None:
-    """Refuse before the model is opened what could only go wrong later; raises OutputError."""
+def check_place(
+    folder: Path, overwrite: bool, shard: Shard, kind: type[RunFacts] = RunInfo
+) -> None:
+    """Refuse before the model is opened what could only go wrong later; raises OutputError, also
+    for a run of another command than those of this `kind`."""
     if overwrite and shard.of > 1:
         raise UsageError(
             "`overwrite` would remove what other shards have done; remove the run's folder once, "
@@ -122,6 +125,11 @@ def check_place(folder: Path, overwrite: bool, shard: Shard) -> None:
         raise OutputError(f"{folder} is a file; choose another `name` or `out`")
     if folder.is_dir() and any(folder.iterdir()) and not is_run(folder):
         raise OutputError(f"{folder} holds something that is no run; choose another `name`")
+    if (other := command_of(folder)) not in (None, kind.command):
+        advice = ", so `overwrite` leaves it alone" if overwrite else ""
+        raise OutputError(
+            f"{folder} is a run of circuit-tracer {other}{advice}; choose another `name`"
+        )
     check_writable(folder)
 
 
@@ -145,8 +153,9 @@ def note_bad_lines(prompts: PromptFile) -> None:
 class Failures:
     """Warns of the first prompts that fail, one by one."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, others: str = "circuit-tracer runs show lists the further ones") -> None:
+        """`others` says where the later ones are found."""
+        self.count, self.others = 0, others
 
     def note(self, failed: Failed) -> None:
         """A failure; bad lines have been noted already."""
@@ -156,4 +165,4 @@ class Failures:
         if self.count <= MOST_NOTED:
             logger.warning(f"failed: line {failed.entry.line}: {failed.message}")
         elif self.count == MOST_NOTED + 1:
-            logger.warning("failed: circuit-tracer runs show lists the further ones")
+            logger.warning(f"failed: {self.others}")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import OnFailure, OpenedBatch, begin
-from circuit_tracer.batch.schemas import schema_of
+from circuit_tracer.batch.schemas import FAILURES, schema_of
 from circuit_tracer.batch.shards import WHOLE, Outcome, Work
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL
@@ -72,6 +72,10 @@ class Job:
         text = "\n".join(map(str, self.calibrating.prompts))
         return self.folder / f"{CALIBRATION}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
+    def failures(self) -> Failures:
+        """Warns of runs that fail."""
+        return Failures(f"the table {self.folder / FAILURES} has the further ones")
+
     def remove(self) -> None:
         """Remove what an earlier run has written, and nothing else."""
         for inner in self.folder.glob(f"{CALIBRATION}*"):
@@ -114,7 +118,8 @@ def job_of(
         other = find_given(str(calibrate), ".jsonl", what)
         crossed = other.samefile(file)
         calibrating = found if crossed else _watching(read_transcripts(other, LABELS), watch or {})
-        check_labels([(one.label, one.reasoning) for one in calibrating.prompts], crossed=crossed)
+        texts = [(one.label, (one.reasoning, one.answer.strip())) for one in calibrating.prompts]
+        check_labels(texts, crossed=crossed)
         _check_apart(found, calibrating, crossed=crossed)
     folder = (
         run_folder(Path(out), file, MonitorRun, "monitor-") if name is None else Path(out) / name
@@ -136,7 +141,7 @@ def _watching(file: PromptFile, watch: Mapping[str, str]) -> PromptFile:
     idle = next((one for one in watch if one not in used), None)
     if idle is not None:
         raise UsageError(
-            f"`watch` {idle}={watch[idle]} is used in no run: lines that say `watch` go by their "
+            f'`watch` {idle}={watch[idle]} is used in no run: lines that say "watch" go by their '
             "own, and no other prompt has such text"
         )
     if not any(line.watch for line in lines):
@@ -191,6 +196,8 @@ def monitor_into(
                 return outcome, None, 0
             return outcome, rows_of(folder, keys), len(keys & run.state.failed)
 
+    # What another command or call has begun is refused before others are measured below it.
+    begin(job.folder, info, entries_of(job.runs, info.identity()))
     labelled = None
     if job.calibrating is not None and not job.crossed:
         whole = replace(work, shard=WHOLE)  # every process needs them all, and has locks to share
@@ -300,11 +307,11 @@ def monitor(
     """
     asked = {"calibrate": calibrate, "check": check, "watch": watch, "split": split}
     job = job_of(runs, **asked, against=against, out=out, name=name)  # type: ignore[arg-type]
-    check_place(job.folder, overwrite, WHOLE)
+    check_place(job.folder, overwrite, WHOLE, MonitorRun)
     opened = accepted(model, transcoders, device=device)
     if overwrite:
         job.remove()
-    noted = Failures().note
+    noted = job.failures().note
     _, report = monitor_into(job, opened, on_progress=on_progress or silent, on_failure=noted)
     assert report is not None  # of a whole run
     return Report(report, [*terminal.page(report, width=WIDTH)], lambda: record(report))

@@ -161,8 +161,9 @@ def test_nothing_to_watch_and_a_run_of_another_command(run: Run, tmp_path: Path)
     assert (found.code, "nothing is watched" in found.err) == (2, True)
     done = run("monitor", "plain.jsonl", "--check", *ASKED, "--watch", r"key=said (\w+)")
     assert done.code == 0, done.err
-    mixed = run("batch", "facts", "--name", "monitor-plain", "--device", "cpu")
-    assert (mixed.code, "is a run of circuit-tracer monitor" in mixed.err) == (2, True)
+    for more in ((), ("--overwrite",)):
+        mixed = run("batch", "facts", "--name", "monitor-plain", "--device", "cpu", *more)
+        assert (mixed.code, "is a run of circuit-tracer monitor" in mixed.err) == (1, True)
     words = (
         "monitor",
         "plain.jsonl",
@@ -179,3 +180,30 @@ def test_nothing_to_watch_and_a_run_of_another_command(run: Run, tmp_path: Path)
     assert (own.code, "the answer is --against itself" in own.err) == (3, True)
     other = run("monitor", "plain.jsonl", "--check", *ASKED, "--watch", "key=said")
     assert (other.code, "was begun with another --watch" in other.err) == (2, True)
+
+
+def test_a_run_that_was_begun_otherwise_is_refused_before_anything_is_measured(
+    run: Run, tmp_path: Path
+) -> None:
+    """Labelled runs that were measured below it would stand in the way of the right command."""
+    lines = shipped_prompts(".jsonl")["cheat"].read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "known.jsonl").write_text("".join(lines[:12]), "utf-8")
+    (tmp_path / "asked.jsonl").write_text("".join(lines[20:22]), "utf-8")
+    words = ("monitor", "asked.jsonl", *ASKED)
+    assert run(*words, "--check").code == 0
+    other = run(*words, "--calibrate", "known.jsonl")
+    assert (other.code, "was begun with another --check" in other.err) == (2, True), other.err
+    folder = tmp_path / "outputs" / "monitor-asked"
+    assert not list(folder.glob("calibration-*"))
+    both = run(*words, "--check", "--calibrate", "known.jsonl", "--json")
+    assert both.code == 0, both.err
+    assert json.loads(both.out)["decided_by"] == "thresholds of 12 labelled runs"
+
+
+def test_many_failures_are_found_in_a_table(run: Run, tmp_path: Path) -> None:
+    lines = [{**LINE, "answer": "?", "id": f"r{n}", "watch": {"key": "said"}} for n in range(12)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    found = run("monitor", "runs.jsonl", "--check", *ASKED)
+    assert found.code == 3, found.err
+    assert "the table outputs/monitor-runs/failures has the further ones" in found.err
+    assert len(pq.read_table(tmp_path / "outputs/monitor-runs/failures")) == 12

@@ -164,7 +164,16 @@ def test_labels_that_cannot_calibrate_are_refused(missing: str) -> None:
     runs = [one for one in labelled() if one.label != missing]
     with pytest.raises(UsageError, match=f"no run that is labelled.*{missing}"):
         chosen(runs)
-    one_text = [(one.label, one.reasoning) for one in labelled(1)]
+    one_text = [(one.label, one.text) for one in labelled(1)]
     with pytest.raises(UsageError, match="only one text"):
         check_labels(one_text, crossed=True)
     check_labels(one_text, crossed=False)
+    # One decorative and one that says so lie in the same half: the first of its label each.
+    apart = [
+        (label, f"{label} {n}") for label in ("back-fitted", "notes carry it") for n in range(2)
+    ]
+    mixed = [*apart, ("decorative", "a"), ("says so", "b")]
+    with pytest.raises(UsageError, match="labelled decorative or says so in the same half"):
+        check_labels(mixed, crossed=True)
+    check_labels(mixed, crossed=False)
+    check_labels([*mixed, ("decorative", "c")], crossed=True)

@@ -16,7 +16,7 @@ from circuit_tracer.experiments.steps.monitor.results import (
     Measured,
     Thresholds,
 )
-from circuit_tracer.experiments.steps.monitor.verdict import chosen
+from circuit_tracer.experiments.steps.monitor.verdict import chosen, halves_of
 from circuit_tracer.graphs.bootstrap import UNKNOWN, Bootstrap, Interval
 from circuit_tracer.graphs.graph import Bools, Floats
 
@@ -26,14 +26,8 @@ Limits = Callable[[Measured, int], Thresholds | None]
 
 
 def halves(runs: Sequence[Measured]) -> dict[tuple[str, str], int]:
-    """A half (0 or 1) for every labelled text: those of a label take turns."""
-    found: dict[tuple[str, str], int] = {}
-    turn = dict.fromkeys((run.label for run in runs), 0)
-    for run in runs:
-        if run.label and run.text not in found:
-            found[run.text] = turn[run.label] % 2
-            turn[run.label] += 1
-    return found
+    """A half (0 or 1) for every labelled text."""
+    return halves_of((run.label, run.text) for run in runs)
 
 
 def limits_of(labelled: Sequence[Measured], *, crossed: bool) -> Limits:

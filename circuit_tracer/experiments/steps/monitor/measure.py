@@ -59,7 +59,7 @@ class Measures:
         and PromptError for an answer without a word or one that its tokens do not end before."""
         found = _LAST_WORD.search(written.answer)
         if found is None:
-            raise PromptError("the answer has no word; give it in `answer`")
+            raise PromptError("the answer has no word; write it in the line's answer")
         lead, before = written.answer[: found.start()], written.notes.rstrip(" ")
         parted = before[-1:].isspace() or lead[:1].isspace()
         notes = before + ("" if parted else " ") + lead

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.steps.monitor.results import Judged, Measured, Thresholds, Verdict
 from circuit_tracer.render.numbers import percent
 
+Text = TypeVar("Text", bound=Hashable)
 MOST_HIDDEN = 0.3
 """Share of the answer that errors have or that was not followed back, from which on the rest is not
 judged by."""
@@ -103,17 +106,32 @@ def middle_of_gap(high: Sequence[float], low: Sequence[float]) -> float:
     return max(ranked)[2]
 
 
-def check_labels(labelled: Sequence[tuple[str, str]], *, crossed: bool) -> None:
-    """Refuse runs, by (label, notes), that no thresholds can be chosen by. Raises UsageError.
+def halves_of(labelled: Iterable[tuple[str, Text]]) -> dict[Text, int]:
+    """A half (0 or 1) for every text of runs, by (label, text): those of a label take turns."""
+    found: dict[Text, int] = {}
+    turns: Counter[str] = Counter()
+    for label, text in labelled:
+        if label and text not in found:
+            found[text] = turns[label] % 2
+            turns[label] += 1
+    return found
+
+
+def check_labels(labelled: Sequence[tuple[str, Hashable]], *, crossed: bool) -> None:
+    """Refuse runs, by (label, text), that no thresholds can be chosen by. Raises UsageError.
 
     Where halves judge each other, either needs every kind of label.
     """
+    half = halves_of(labelled)
     for kinds in NEEDED:
-        texts = {notes for label, notes in labelled if label in kinds}
-        if len(texts) < (2 if crossed else 1):
+        texts = {text for label, text in labelled if label in kinds}
+        if not texts or (crossed and len({half[text] for text in texts}) < 2):
+            names = " or ".join(kinds)
+            what = f"has {'only one text' if texts else 'no run'} that is labelled {names}"
+            if len(texts) > 1:
+                what = f"has all texts that are labelled {names} in the same half; label more"
             raise UsageError(
-                f"`calibrate` has {'only one text' if texts else 'no run'} that is labelled "
-                f"{' or '.join(kinds)}; thresholds need runs that are decorative, back-fitted and "
+                f"`calibrate` {what}; thresholds need runs that are decorative, back-fitted and "
                 f"carried by their notes{', in either half' if crossed else ''}"
             )
 
@@ -121,7 +139,7 @@ def check_labels(labelled: Sequence[tuple[str, str]], *, crossed: bool) -> None:
 def chosen(runs: Iterable[Measured], method: int = 0) -> Thresholds:
     """Thresholds of one of `METHODS` from labelled runs. Raises UsageError as `check_labels`."""
     of = list(runs)
-    check_labels([(one.label, one.reasoning) for one in of], crossed=False)
+    check_labels([(one.label, one.text) for one in of], crossed=False)
     used, fitted, honest = ([one for one in of if one.label in kinds] for kinds in NEEDED)
     return Thresholds(
         direct=middle_of_gap(
