@@ -166,14 +166,19 @@ def resolve_position(position: int, n_tokens: int) -> int:
     return position % n_tokens
 
 
-def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
+def contrast_pair(contrast: str) -> tuple[str, str]:
+    """The two tokens of a `contrast`; PromptError for anything else."""
     parts = split_tokens(contrast)
     if len(parts) != 2 or not all(parts):
         raise PromptError(
             f'`contrast` "{shown(contrast)}" must be two tokens with a comma: "yes,no" (a comma '
             "of a token is \\,)"
         )
-    plus, minus = (model.token_id(part) for part in parts)
+    return parts[0], parts[1]
+
+
+def _contrast_ids(model: Model, contrast: str) -> tuple[int, int]:
+    plus, minus = map(model.token_id, contrast_pair(contrast))
     if plus == minus:
         raise PromptError(f'`contrast` "{shown(contrast)}" names the same token twice')
     return plus, minus

@@ -120,6 +120,7 @@ def circuit(
         found_with, others = circuiting.asked_of(
             opened, pruned or prompt, task, answer, against, chat=chat
         )
+        folder = circuiting.folder_of(opened, [*found_with, *others], settings, out, overwrite)
         found = circuiting.look_for(
             opened,
             found_with,
@@ -127,5 +128,5 @@ def circuit(
             settings,
             on_progress=lambda stage, size: report(f"{stage} ({size:,})", 0, 0),
         )
-        folder = circuiting.write_circuit(found, out, overwrite=overwrite)
+        circuiting.write_circuit(found, folder, overwrite=overwrite)
     reports.show(found.report, terminal.page, folder, (), json)

@@ -13,7 +13,7 @@ from circuit_tracer.cli.output import columns, print_json, print_rich, progress_
 from circuit_tracer.errors import UsageError
 from circuit_tracer.processes import processes
 from circuit_tracer.progress import OnStage
-from circuit_tracer.workbench import formats, opening, report_folder, shipped, slugs
+from circuit_tracer.workbench import folders, formats, opening, report_folder, shipped, slugs
 
 if TYPE_CHECKING:
     from circuit_tracer.workbench.opening import Opened
@@ -40,8 +40,10 @@ def opened(report: OnStage, **other: Any) -> Opened:
 
 
 def check_alone(command: str, out: Path) -> None:
-    """Raise UsageError where `out` names no folder, or several processes run."""
+    """Raise UsageError where `out` names no folder, or several processes run, and OutputError where
+    nothing can be written to it."""
     formats.check_folder_name(out)
+    folders.check_writable(out)
     if processes().count > 1:
         raise UsageError(f"{command} does not work under torchrun; run it in one process")
 

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from circuit_tracer.attribution.settings import TraceSettings
+from circuit_tracer.attribution.targets import contrast_pair
 from circuit_tracer.batch.prompt_file import PromptLine, read_prompts
 from circuit_tracer.bundled import DEFAULT_MODEL
-from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.errors import OutputError, PromptError, UsageError
 from circuit_tracer.experiments.circuit import terminal
 from circuit_tracer.experiments.circuit.graphs import circuit_graph, rows_of
 from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
-from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
+from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit, in_words
 from circuit_tracer.experiments.kit.results import read_record
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
-from circuit_tracer.workbench.folders import write_texts, write_trace
+from circuit_tracer.workbench.folders import check_writable, write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted, reopen
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -74,8 +75,8 @@ def asked_of(
     """The prompts a circuit is looked for with, and those it is checked on.
 
     Of a graph the answer is its first target, unless another is given; `chat` puts a prompt into
-    the model's chat template. Of a task every second line
-    is for checking; what the model answers otherwise than its line says is left out, with a note.
+    the model's chat template. Of a task every second line is for checking; lines that cannot be
+    asked, or that the model answers otherwise than they say, are left out, with a note.
     Raises UsageError and PromptError for what cannot be asked.
     """
     if (prompt is None) == (task is None):
@@ -88,19 +89,19 @@ def asked_of(
         return [asked(opened.model, prompt, answer, against, TraceSettings(chat=chat))], []
     if answer is not None or against is not None:
         raise UsageError("`answer` and `against` are for one prompt; a `task` file has its own")
-    found, left_out = [], 0
+    found, left_out = [], list[str]()
     file = read_prompts(find_given(str(task), ".jsonl", "a prompt file"))
     if file.bad:
         raise PromptError(file.bad[0].message)
     for line in file.prompts:
         try:
             found.append(_asked(opened, line))
-        except PromptError:
-            left_out += 1
-    if left_out:
-        logger.info(f"{left_out} prompts are left out: the model answers them otherwise")
+        except PromptError as error:
+            left_out.append(f"line {line.line}: {error}")
     if not found:
-        raise PromptError(f"the model answers no prompt of {task} as its line says")
+        raise PromptError(f"no prompt of {task} can be taken; {left_out[0]}")
+    if left_out:
+        logger.info(f"{len(left_out)} prompts of {task} are left out; {left_out[0]}")
     return found[::2], found[1::2]
 
 
@@ -127,7 +128,7 @@ def _asked_by(
 def _asked(opened: Opened, line: PromptLine) -> Asked:
     answer, against = line.targets[0] if line.targets else None, None
     if line.contrast is not None:
-        answer, _, against = line.contrast.partition(",")
+        answer, against = contrast_pair(line.contrast)
     return asked(opened.model, line.prompt, answer, against)
 
 
@@ -176,24 +177,40 @@ def _labelled(report: CircuitReport, graphs: Sequence[PrunedGraph]) -> CircuitRe
     return replace(report, components=tuple(map(named, report.components)))
 
 
-def write_circuit(found: FoundCircuit, out: Path, *, overwrite: bool = False) -> Path:
-    """Write the circuit into a folder of its own in `out`, each prompt's graph beside it."""
-    report = found.report
-    texts = [one.prompt for one in report.prompts]
-    key = to_json([texts, report.model.sha256, report.basis, report.ablation, report.level])
+def folder_of(
+    opened: Opened, every: Sequence[Asked], settings: CircuitSettings, out: Path, overwrite: bool
+) -> Path:
+    """The folder of a circuit in `out`; raises OutputError for one that holds something.
+
+    That is known before the search, which takes much longer.
+    """
+    texts = [one.prompt for one in every]
+    made_with = (settings.basis, settings.ablation, in_words(settings.level))
+    key = to_json([texts, opened.model.identity.sha256, *made_with])
     folder = out / with_hash(f"circuit-{slug_of(texts[0])}", key)
-    named = []
-    for pruned in found.graphs:
-        slug = slug_of(pruned.graph.info.prompt)
-        write_trace(pruned, folder / slug, overwrite=overwrite)
-        named.append(slug)
-    given = dict(zip(texts, named, strict=False))
-    prompts = tuple(
-        replace(one, graph=given.get(one.prompt) if one.used else None) for one in report.prompts
-    )
-    text = to_json(replace(report, prompts=prompts), indent=2)
-    write_texts({folder / CIRCUIT_FILE: f"{text}\n"})
+    check_writable(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise OutputError(
+            f"{folder} is there already; add `overwrite` to replace it, or choose another `out`"
+        )
     return folder
+
+
+def write_circuit(found: FoundCircuit, folder: Path, *, overwrite: bool = False) -> None:
+    """Write the circuit into its folder, each prompt's graph beside it."""
+    prompts = list(found.report.prompts)  # those it was found with come first
+    names: set[str] = set()
+    for at, pruned in enumerate(found.graphs):
+        one = prompts[at]
+        name = slug_of(one.prompt)
+        if name in names:  # other words in the same letters, or another answer
+            name = with_hash(name, to_json([one.prompt, one.answer, one.against]))
+        if name not in names:
+            write_trace(pruned, folder / name, overwrite=overwrite)
+        names.add(name)
+        prompts[at] = replace(one, graph=name)
+    text = to_json(replace(found.report, prompts=tuple(prompts)), indent=2)
+    write_texts({folder / CIRCUIT_FILE: f"{text}\n"})
 
 
 @gradients_recorded()

@@ -95,6 +95,56 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
     assert not (tmp_path / "o").exists()
 
 
+QUICK = ("--basis", "neurons", "--ablation", "zero", "--random", "1", "--device", "cpu")
+
+
+def test_prompts_of_the_same_letters_have_graphs_of_their_own(run: Run, tmp_path: Path) -> None:
+    """Lines 1, 3 and 5 are searched with: two are one prompt in words, two are the same line."""
+    prompts = ("a banana is", "the sky is", "a banana is .", "the sky is", "a banana is")
+    lines = [json.dumps({"prompt": one}) for one in prompts]
+    (tmp_path / "task.jsonl").write_text("\n".join(lines))
+    found = run("circuit", "--task", "task.jsonl", *QUICK, "-o", "o")
+    assert found.code == 0, found.err
+    (folder,) = (tmp_path / "o").iterdir()
+    stored = json.loads((folder / "circuit.json").read_text())["prompts"]
+    used = [one for one in stored if one["used"]]
+    asked = {one["prompt"]: load_graph(folder / one["graph"]).graph.info.prompt for one in used}
+    assert asked == {"a banana is": "a banana is", "a banana is .": "a banana is ."}
+    assert not any(one["graph"] for one in stored if not one["used"])
+
+
+def test_a_folder_that_is_taken_is_refused_before_the_search(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("circuit", "a banana is", *QUICK, "-o", "o").code == 0
+
+    def search(*_: object, **__: object) -> None:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("circuit_tracer.workbench.circuiting.find_circuit", search)
+    taken = run("circuit", "a banana is", *QUICK, "-o", "o", "--seed", "3")
+    assert (taken.code, "is there already; add --overwrite" in taken.err) == (1, True), taken.err
+    (tmp_path / "file").write_text("")
+    no_folder = run("circuit", "a banana is", *QUICK, "-o", "file")
+    assert (no_folder.code, "cannot be written to" in no_folder.err) == (1, True), no_folder.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"targets": ["nosuch"]}, 'line 1: the target "nosuch" is not one token'),
+        ({"targets": ["red"]}, 'line 1: after "a banana is" red does not beat'),
+        ({"contrast": "yellow"}, 'line 1: --contrast "yellow" must be two tokens with a comma'),
+    ],
+)
+def test_why_no_prompt_of_a_task_can_be_taken(
+    run: Run, tmp_path: Path, line: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "task.jsonl").write_text(json.dumps({"prompt": "a banana is", **line}))
+    found = run("circuit", "--task", "task.jsonl", *QUICK)
+    assert (found.code, said in found.err) == (2, True), found.err
+
+
 def test_weights_are_counted_by_hand() -> None:
     """Of a dense model: a neuron has three rows of the model's width, a channel two."""
     model = open_model("sprout", device="cpu")
