@@ -274,18 +274,14 @@ class _Run:
         assert self.out is not None
         assert self.trainer is not None
         steps = self.trainer.steps
-        self.on_progress(Progress("evaluating", steps, self.trainer.tokens, self.total))
         save_dictionary(self.dictionary(stored_as), self.out)
         stored = open_transcoders(self.out.resolve(), self.model, dtype=torch.float32)
-        tokens = self.config.evaluation_tokens
         evaluation = evaluate_rows(
             self.model,
             stored,
             self._reader("held-out"),
-            max_tokens=tokens,
-            on_progress=lambda _, done, of: self.on_progress(
-                Progress("evaluating", steps, done, of)
-            ),
+            max_tokens=self.config.evaluation_tokens,
+            on_progress=lambda _, n, of: self.on_progress(Progress("evaluating", steps, n, of)),
         )
         update_config(self.out, evaluation=evaluation.as_json())
         shutil.rmtree(checkpoint_folder(self.out), ignore_errors=True)
