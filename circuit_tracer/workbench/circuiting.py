@@ -26,6 +26,7 @@ from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import check_writable, write_texts, write_trace
+from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened, accepted, reopen
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
@@ -240,7 +241,7 @@ def circuit(
     >>> found.prompts[0].right, found.prompts[0].share >= 0.8, found.is_minimal
     (True, True, True)
     """
-    chosen = CircuitSettings(**settings)
+    chosen = made_from(CircuitSettings, settings)
     given, pruned = basis_transcoders(chosen.basis, transcoders), graph_named(prompt)
     if pruned is None:
         opened = accepted(model or DEFAULT_MODEL, given, device=device)

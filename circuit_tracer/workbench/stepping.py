@@ -158,7 +158,7 @@ def steps(
     decided: Sequence[str] = (),
     coverage: float = COVERAGE,
     check: bool = False,
-    exact: Path | None = None,
+    exact: str | Path | None = None,
     device: str = "auto",
 ) -> Report[StepsReport]:
     """Which written steps carried an answer, and what did they draw on?
@@ -191,7 +191,7 @@ def steps(
         decided=decided,
         coverage=coverage,
         check=check,
-        exact=exact,
+        exact=None if exact is None else Path(exact),
     )
     return Report(report, terminal.page(report, width=WIDTH))
 

@@ -302,6 +302,16 @@ class TracedGraph(GraphTables):
         _, tag, figure = drawn.partition("<svg")  # no XML declaration inside a page
         return f"{tag}{figure}<table>{lines}</table>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open model, which no file can hold: it is opened again where it is needed."""
+        return {**vars(self), "_opened": None}
+
+    def __copy__(self) -> TracedGraph:
+        """With the same open model."""
+        copied = object.__new__(TracedGraph)
+        vars(copied).update(vars(self))
+        return copied
+
     def __dir__(self) -> list[str]:
         """The names of this page alone: nnsight gives every object of a process more."""
         return sorted(

@@ -123,6 +123,7 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
         ("mine.toml", ("--edit", "a=>b"), "leave out --answer, --against, --edit"),
         ("mine.toml", ("--split", "line"), "--split has no effect with a spec"),
         ("bananas.toml", (), "means nothing"),
+        ("seeded.toml", (), '"seed" in seeded.toml is -1; it has to be at least 0'),
         ("edits-speakers", (), "did you mean edits-speaker?"),
         ("nosuchword", (), 'does not know "nosuchword"'),
     ],
@@ -131,6 +132,7 @@ def test_what_is_refused_of_specs(
     run: Run, tmp_path: Path, given: str, options: tuple[str, ...], said: str
 ) -> None:
     Path("mine.toml").write_text(SPEC)
+    Path("seeded.toml").write_text(f"seed = -1\n{SPEC}")
     found = run("edits", given, *options, *HERE)
     assert (found.code, "Traceback" in found.err) == (2, False)
     assert said in found.err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +18,8 @@ from circuit_tracer.transcoders.training import train_in_memory
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
+
+YELLOW = np.array(["yellow"])
 
 
 @contextmanager
@@ -58,6 +63,25 @@ def test_a_model_opened_in_inference_mode_can_be_differentiated() -> None:
     with torch.inference_mode():
         model = ct.open_model("sprout", device=str(DEVICE))
     assert not any(one.is_inference() for one in model.module.parameters())
+
+
+def test_numbers_of_numpy_and_paths_as_text_are_taken(opened: Opened, tmp_path: Path) -> None:
+    traced = ct.trace("a banana is", model=opened, max_feature_nodes=np.int64(9), targets=YELLOW)
+    assert traced.pruned.graph.info.settings["max_feature_nodes"] == 9
+    found = ct.steps("a banana is", "yellow . so", model=opened, exact=str(tmp_path / "exact"))
+    assert found.exact
+    (tmp_path / "text.txt").write_text("a banana is yellow .\nthe sky is blue .\n")
+    ask = {"basis": "neurons", "random": np.int64(1), "reference": str(tmp_path / "text.txt")}
+    assert ct.circuit("a banana is", model=opened.model, **ask).components
+
+
+def test_a_traced_graph_is_copied_and_pickled(opened: Opened) -> None:
+    """The open model is not: it is opened again."""
+    traced = ct.trace("a banana is", model=opened)
+    assert copy.copy(traced).opened is opened
+    for one in (copy.deepcopy(traced), pickle.loads(pickle.dumps(traced))):
+        assert one.scores == traced.scores
+        assert one.opened.model.identity == opened.model.identity
 
 
 def test_threads_may_share_a_model(opened: Opened) -> None:

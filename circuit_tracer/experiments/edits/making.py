@@ -10,6 +10,7 @@ Shapes: T tokens, V vocabulary.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -165,7 +166,11 @@ def given_edit(prompt: str, given: str) -> tuple[int, int, str, str]:
     old, sign, new = (part.strip() for part in given.partition("=>"))
     if not (sign and old):
         raise UsageError(f'`edit` "{shown(given)}" must be OLD=>NEW, such as "joker=>teacher"')
-    places = [one.span() for one in re.finditer(rf"(?<!\w){re.escape(old)}(?!\w)", prompt)]
+    expression, ends = re.escape(old), (old[0], old[-1])
+    places = [one.span() for one in re.finditer(rf"(?<!\w){expression}(?!\w)", prompt)]
+    if not places and all(unicodedata.category(one) == "Lo" for one in ends):
+        # Scripts without case: most of those that write words without blanks between them.
+        places = [one.span() for one in re.finditer(expression, prompt)]
     if not places:
         raise UsageError(
             f'`edit` "{shown(given)}": "{shown(old)}" is nowhere in the prompt; give words that are'

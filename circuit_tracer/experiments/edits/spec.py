@@ -83,6 +83,8 @@ def read_spec(path: Path) -> Spec:
         given["items"] = tuple(item_slots(one, place) for one, place in rows)
     spec = read_table(Spec, record, where, **given)
     check_name(spec.name, where)
+    if spec.seed < 0:
+        raise UsageError(f'"seed" in {where} is {spec.seed}; it has to be at least 0')
     check_families(spec.families, where)
     if not spec.families or len(spec.items) < FEWEST_ITEMS:
         raise UsageError(f"{where} needs a family and at least {FEWEST_ITEMS} items; add them")

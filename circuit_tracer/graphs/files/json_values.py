@@ -13,6 +13,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -165,6 +166,9 @@ def _built(kind: Any, value: Any, name: str) -> Any:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         _expect(value is None or is_number, name, value, "a number")
         return number(value)
+    elif kind is Path:
+        _expect(isinstance(value, (str, Path)), name, value, "a path")
+        return Path(value)
     elif kind is not Any:
         is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         _expect(is_right, name, value, _EXPECTED[kind])

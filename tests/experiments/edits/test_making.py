@@ -53,6 +53,13 @@ def test_a_given_edit_is_made_wherever_the_words_are() -> None:
             given_edit("red or reddish", wrong)
 
 
+def test_a_given_edit_is_made_inside_what_has_no_blanks() -> None:
+    assert given_edit("今天天气很好", "天气=>心情") == (2, 4, "心情", "今天心情很好")
+    assert given_edit("天气 天气很好", "天气=>心情")[-1] == "心情 天气很好"  # alone, where it is
+    with pytest.raises(UsageError, match="nowhere in the prompt"):
+        given_edit("ähren", "hr=>h")
+
+
 def word(text: str, start: int, pull: float, *, flips: bool = False, by: bool = True) -> Word:
     return Word(text, start, start + len(text), pull, by, flips, ())
 
