@@ -21,7 +21,8 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
 
 LONGEST_LINE = 1 << 20
-"""Bytes of a line read at once; a longer line becomes several documents, cut at a blank."""
+"""Bytes of a line read at once; a longer line becomes several documents, cut at a blank, or between
+two characters where there is none."""
 LINES_AT_ONCE = 256
 """Documents tokenised together."""
 STATE = ("epoch", "offset", "document", "current", "ready")
@@ -143,11 +144,13 @@ class RowReader:
         while piece := stream.readline(LONGEST_LINE):
             if len(piece) == LONGEST_LINE and not piece.endswith(b"\n"):
                 cut = piece.rfind(b" ")
-                if cut > 0:
-                    stream.seek(cut - len(piece), 1)
-                    piece = piece[:cut]
+                if cut <= 0:  # before the last character, which may not be whole
+                    starts = (at for at in range(len(piece) - 1, 0, -1) if piece[at] & 0xC0 != 0x80)
+                    cut = next(starts, len(piece))
+                stream.seek(cut - len(piece), 1)
+                piece = piece[:cut]
             try:
-                text = piece.decode("utf-8").strip()
+                text = piece.decode("utf-8").removeprefix("\ufeff").strip()
             except UnicodeDecodeError as error:
                 raise UsageError(
                     f"{self.path.name} is not UTF-8 text (byte {error.start} of the line at "

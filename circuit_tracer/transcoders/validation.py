@@ -53,7 +53,7 @@ class Better:
 
 def first_lines(text: Path, most: int = 64) -> tuple[str, ...]:
     """The first lines of a text that are not blank."""
-    lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = text.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     return tuple(line for line in lines if line.strip())[:most]
 
 

@@ -55,11 +55,13 @@ def read_circuit(path: Path) -> CircuitReport:
 def graph_named(prompt: str | None) -> PrunedGraph | None:
     """The traced graph that a text names, if it is the place of one and no prompt.
 
-    Raises GraphFileError for a graph that cannot be read.
+    Raises GraphFileError for a graph that cannot be read, and for a path of a folder without one.
     """
     with suppress(OSError, ValueError):  # no place can have so long a name
         place = Path(prompt or "-")
-        if (place / TRACE_FILE).is_file() or (place.suffix == ".json" and place.is_file()):
+        is_path = len(place.parts) > 1 and place.is_dir()
+        is_file = place.suffix == ".json" and place.is_file()
+        if is_path or is_file or (place / TRACE_FILE).is_file():
             return open_graph(place)
     return None
 

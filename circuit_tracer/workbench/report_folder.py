@@ -13,6 +13,8 @@ from typing import Generic, Protocol, TypeVar
 from rich.console import RenderableType
 
 from circuit_tracer.errors import OutputError
+from circuit_tracer.experiments.diff.report import DIFF_FILE
+from circuit_tracer.experiments.dissociation.results import DISSOCIATION_FILE
 from circuit_tracer.experiments.kit.page import MEASUREMENTS_FILE
 from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
@@ -23,6 +25,8 @@ from circuit_tracer.workbench.folders import write_texts
 logger = logging.getLogger(__name__)
 
 REPORT_PAGE, REPORT_HTML = "report.md", "report.html"
+FILES = {"dissociate": DISSOCIATION_FILE, "diff": DIFF_FILE}
+"""By command, the file of a finished report."""
 Found = TypeVar("Found")
 
 
@@ -96,7 +100,8 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
     """
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another `name` or `out`")
-    if folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder):
+    others = [name for name, file in FILES.items() if name != command and (folder / file).is_file()]
+    if others or (folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder)):
         advice = ", so `overwrite` leaves it alone" if overwrite else ""
         raise OutputError(
             f"{folder} holds something other than a report of {command}{advice}; choose another "

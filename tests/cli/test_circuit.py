@@ -124,6 +124,8 @@ def test_a_folder_that_is_taken_is_refused_before_the_search(
     monkeypatch.setattr("circuit_tracer.workbench.circuiting.find_circuit", search)
     taken = run("circuit", "a banana is", *QUICK, "-o", "o", "--seed", "3")
     assert (taken.code, "is there already; add --overwrite" in taken.err) == (1, True), taken.err
+    no_graph = run("circuit", "o/..", *QUICK)
+    assert (no_graph.code, "is no stored trace" in no_graph.err) == (2, True), no_graph.err
     (tmp_path / "file").write_text("")
     no_folder = run("circuit", "a banana is", *QUICK, "-o", "file")
     assert (no_folder.code, "cannot be written to" in no_folder.err) == (1, True), no_folder.err

@@ -100,6 +100,15 @@ def test_held_out_documents_are_the_ones_training_never_sees(tmp_path: Path) -> 
     assert sorted(parts["training"] + parts["held-out"]) == parts["all"]
 
 
+def test_a_very_long_line_without_blanks_is_cut_between_characters(tmp_path: Path) -> None:
+    path, text = tmp_path / "text.txt", "天" * (LONGEST_LINE // 3 + 5)
+    path.write_text(f"\ufeff{text}\nno\n", "utf-8")  # with a byte order mark
+    with path.open("rb") as stream:
+        first, second, third = reader(path)._lines(stream)
+    assert first + second == text
+    assert third == "no"
+
+
 def test_a_very_long_line_is_cut_at_a_blank(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     words = LONGEST_LINE // 7 + 1000

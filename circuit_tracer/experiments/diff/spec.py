@@ -177,7 +177,7 @@ def _with_others(items: Sequence[ItemSpec], seed: int, where: str) -> tuple[Item
 def _text(path: Path) -> tuple[str, ...]:
     content = read_bytes(path, UsageError, "give a text in UTF-8, a document a line")
     try:
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as e:
         raise UsageError(f"{path.name} is no text in UTF-8; give a document a line") from e
     return tuple(line for line in lines if line.strip())

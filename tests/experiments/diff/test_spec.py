@@ -78,7 +78,8 @@ def test_bad_specs_get_one_sentence(tmp_path: Path, old: str, new: str, said: st
 
 def test_items_text_and_collateral_may_be_files_beside_the_spec(tmp_path: Path) -> None:
     (tmp_path / "kept.csv").write_text("name,prompt,answer\nfacts,the sky is,blue\n")
-    (tmp_path / "text.txt").write_text("\n".join(["the sky is blue yes no"] * 8))
+    text = "\n".join(["the sky is blue yes no"] * 8)
+    (tmp_path / "text.txt").write_text(f"\ufeff{text}", "utf-8")  # as some editors save it
     whole = small_spec(tmp_path).read_text()
     head, _, rest = whole.partition("text = [")
     spec_text = f'{head}text = "text.txt"\ncollateral = "kept.csv"\n{rest.partition("]")[2]}'
@@ -86,6 +87,7 @@ def test_items_text_and_collateral_may_be_files_beside_the_spec(tmp_path: Path) 
     path.write_text(spec_text.partition("[[collateral]]")[0])
     spec = read_spec(path)
     assert (len(spec.text), spec.collateral[0].prompt) == (8, "the sky is")
+    assert spec.text[0] == "the sky is blue yes no"
     (tmp_path / "kept.csv").write_text("name,prompt\nfacts,the sky is\n")
     with pytest.raises(UsageError, match=r'"answer" in line 2 of kept\.csv is missing'):
         read_spec(path)
