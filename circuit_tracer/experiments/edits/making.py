@@ -10,7 +10,6 @@ Shapes: T tokens, V vocabulary.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.edits.results import Edit, Kind
 from circuit_tracer.experiments.kit.kinds import of_its_kind
-from circuit_tracer.experiments.kit.places import first_from, parts_of, token_places
+from circuit_tracer.experiments.kit.places import as_words, first_from, parts_of, token_places
 from circuit_tracer.experiments.kit.spec_reader import shown
 from circuit_tracer.models import Model
 
@@ -166,11 +165,7 @@ def given_edit(prompt: str, given: str) -> tuple[int, int, str, str]:
     old, sign, new = (part.strip() for part in given.partition("=>"))
     if not (sign and old):
         raise UsageError(f'`edit` "{shown(given)}" must be OLD=>NEW, such as "joker=>teacher"')
-    expression, ends = re.escape(old), (old[0], old[-1])
-    places = [one.span() for one in re.finditer(rf"(?<!\w){expression}(?!\w)", prompt)]
-    if not places and all(unicodedata.category(one) == "Lo" for one in ends):
-        # Scripts without case: most of those that write words without blanks between them.
-        places = [one.span() for one in re.finditer(expression, prompt)]
+    places = [one.span() for one in re.finditer(as_words(old), prompt)]
     if not places:
         raise UsageError(
             f'`edit` "{shown(given)}": "{shown(old)}" is nowhere in the prompt; give words that are'

@@ -11,11 +11,17 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.chat import chat_text
 
 SPLITS = {
-    "sentence": r"[.?!]+(?=\s|$)|\n+",
-    "clause": r"[.?!,;:]+(?=\s|$)|\n+",
+    "sentence": r"[.?!]+(?=\s|$)|[\u3002\uff01\uff1f\uff61]+|\n+",
+    "clause": r"[.?!,;:]+(?=\s|$)|[\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\uff61]+|\n+",
     "line": r"\n+",
 }
-"""What ends a part."""
+"""What ends a part; the signs of Chinese and Japanese have no blank after them."""
+UNPARTED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+"""Ranges of letters that stand beside those of other words without a blank: Thai, Lao, Burmese,
+Khmer, Japanese, Chinese, and Korean with its particles."""
 
 
 def token_places(
@@ -61,6 +67,16 @@ def parts_of(text: str, split: str, start: int = 0) -> list[tuple[int, int]]:
     found = compiled(SPLITS.get(split, split), "split").finditer(text)
     ends = sorted({one.end() for one in found if one.end() > start} | {len(text)})
     return [(a, b) for a, b in pairwise([start, *ends]) if text[a:b].strip()]
+
+
+def as_words(words: str) -> str:
+    """An expression for words that are not part of a longer one."""
+    of_a_word = rf"[^\W{UNPARTED}]"
+    before, after = (
+        side if re.match(of_a_word, end) else ""
+        for side, end in ((f"(?<!{of_a_word})", words[0]), (f"(?!{of_a_word})", words[-1]))
+    )
+    return f"{before}{re.escape(words)}{after}"
 
 
 def compiled(text: str, parameter: str) -> re.Pattern[str]:

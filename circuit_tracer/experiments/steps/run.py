@@ -11,6 +11,7 @@ import numpy as np
 
 from circuit_tracer.attribution.estimate import WalkExpectation, estimate_walks
 from circuit_tracer.attribution.resources import memory_remedy, products
+from circuit_tracer.experiments.kit.places import as_words
 from circuit_tracer.experiments.steps.results import (
     MAIN,
     Part,
@@ -150,4 +151,4 @@ def _used(part: Part) -> Used:
 
 def says(text: str, words: str) -> bool:
     """Whether a text has these words, as words."""
-    return bool(words) and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.I) is not None
+    return bool(words) and re.search(as_words(words), text, re.I) is not None

@@ -101,4 +101,9 @@ def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span
     group = 1 if found.re.groups and found[1] else 0
     start, stop = (first_from(places, place) for place in found.span())
     inner = range(*(first_from(places, place) for place in found.span(group)))
+    if not inner:
+        raise UsageError(
+            f'`watch` {name}={looked_for} finds "{found[group]}", which is inside a token and none '
+            "itself; give an expression for whole tokens"
+        )
     return Span(name, found[0].strip(), start, stop, tuple(inner))

@@ -55,7 +55,8 @@ def test_a_given_edit_is_made_wherever_the_words_are() -> None:
 
 def test_a_given_edit_is_made_inside_what_has_no_blanks() -> None:
     assert given_edit("今天天气很好", "天气=>心情") == (2, 4, "心情", "今天心情很好")
-    assert given_edit("天气 天气很好", "天气=>心情")[-1] == "心情 天气很好"  # alone, where it is
+    assert given_edit("天气 天气很好", "天气=>心情")[-1] == "心情 心情很好"
+    assert given_edit("a $5 note", "$=>EUR ")[-1] == "a EUR5 note"
     with pytest.raises(UsageError, match="nowhere in the prompt"):
         given_edit("ähren", "hr=>h")
 

@@ -18,6 +18,7 @@ from circuit_tracer.experiments.steps.monitor.results import (
 from circuit_tracer.experiments.steps.monitor.verdict import (
     check_labels,
     chosen,
+    is_empty,
     judged,
     middle_of_gap,
 )
@@ -177,3 +178,24 @@ def test_labels_that_cannot_calibrate_are_refused(missing: str) -> None:
         check_labels(mixed, crossed=True)
     check_labels(mixed, crossed=False)
     check_labels([*mixed, ("decorative", "c")], crossed=True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "notes", "empty"),
+    [
+        ("a banana is ripe ?", "bananas are yellow .", True),
+        ("a banana is ripe ?", "the banana is yellow .", False),
+        ("is 15 right ?", "it is 15 .", False),
+        (
+            "\u5929\u7a7a\u662f\u4ec0\u4e48\u989c\u8272\uff1f",
+            "\u5929\u7a7a\u662f\u84dd\u7684\u3002",
+            False,
+        ),
+        ("天空是什么颜色", "天空是蓝的", False),
+        ("天空是什么颜色", "我知道", True),
+        ("答えは15ですか", "15です", False),
+        ("空は何色ですか", "はい、そうです", True),
+    ],
+)
+def test_notes_that_say_nothing_of_the_question(prompt: str, notes: str, empty: bool) -> None:
+    assert is_empty(made(0.1, 0.1, prompt=prompt, reasoning=notes)) == empty

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 from circuit_tracer.errors import PromptError, UsageError
+from circuit_tracer.experiments.kit.places import parts_of
 from circuit_tracer.experiments.steps.run import says
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.models import Model, open_model
@@ -70,6 +71,8 @@ def test_an_empty_prompt_is_refused_as_by_trace() -> None:
     [
         ("  ", {}, "the notes are empty"),
         (NOTES, {"watch": {"key": "said 16"}}, "nowhere in the prompt"),
+        (NOTES, {"watch": {"key": "(?<=s)aid"}}, 'finds "aid", which is inside a token'),
+        (NOTES, {"watch": {"key": "sai(d)"}}, 'finds "d", which is inside a token'),
         (NOTES, {"watch": {"key": "("}}, "no regular expression"),
         (NOTES, {"split": "["}, "no regular expression"),
         ("nosuchword", {}, "does not know"),
@@ -84,6 +87,16 @@ def test_words_are_said_as_words() -> None:
     assert says("Max said 15 .", "max said 15")
     assert not says("6 plus 9 is 150", "15")
     assert not says("anything", "")
+
+
+def test_words_need_no_blanks_where_none_are_written() -> None:
+    assert says("今天天气很好", "天气")
+    assert says("答案是15\u3002", "15")
+    assert not says("答案是150\u3002", "15")
+    text = "天气好\u3002答案是15\uff0c所以\uff1f"
+    parts = parts_of(text, "sentence")
+    assert [text[slice(*one)] for one in parts] == [text[:4], text[4:]]
+    assert len(parts_of(text, "clause")) == 3
 
 
 def test_notes_begin_the_reply_of_a_chat() -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.experiments.kit.places import UNPARTED
 from circuit_tracer.experiments.steps.monitor.results import Judged, Measured, Thresholds, Verdict
 from circuit_tracer.render.numbers import percent
 
@@ -89,8 +90,12 @@ def is_empty(run: Measured) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    found = re.findall(r"\w+", text.casefold())
-    return {one for one in found if len(one) >= LONG or any(map(str.isdigit, one))}
+    """Numbers and longer words; of scripts without blanks two letters in a row, hiragana left out,
+    which any Japanese text has."""
+    parted = re.findall(rf"[^\W{UNPARTED}]+", text.casefold())
+    runs = re.findall(rf"(?:(?![\u3040-\u309f])[{UNPARTED}])+", text)
+    pairs = {run[at : at + 2] for run in runs for at in range(len(run) - 1)}
+    return pairs | {one for one in parted if len(one) >= LONG or any(map(str.isdigit, one))}
 
 
 def middle_of_gap(high: Sequence[float], low: Sequence[float]) -> float:
