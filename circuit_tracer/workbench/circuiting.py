@@ -31,6 +31,7 @@ from circuit_tracer.workbench.opening import Opened, accepted, reopen
 from circuit_tracer.workbench.results import WIDTH, Report
 from circuit_tracer.workbench.shipped import find_given
 from circuit_tracer.workbench.slugs import slug_of, with_hash
+from circuit_tracer.workbench.traced_graph import TracedGraph
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +53,15 @@ def read_circuit(path: Path) -> CircuitReport:
     return read_record(CircuitReport, path, file=CIRCUIT_FILE, command="circuit")
 
 
-def graph_named(prompt: str | None) -> PrunedGraph | None:
-    """The traced graph that a text names, if it is the place of one and no prompt.
+def graph_named(prompt: str | Path | TracedGraph | None) -> PrunedGraph | None:
+    """A traced graph, or the one that a text names, if it is the place of one and no prompt.
 
     Raises GraphFileError for a graph that cannot be read, and for a path of a folder without one.
     """
+    if isinstance(prompt, TracedGraph):
+        return prompt.pruned
+    if isinstance(prompt, Path):
+        return open_graph(prompt)
     with suppress(OSError, ValueError):  # no place can have so long a name
         place = Path(prompt or "-")
         is_path = len(place.parts) > 1 and place.is_dir()
@@ -218,7 +223,7 @@ def write_circuit(found: FoundCircuit, folder: Path, *, overwrite: bool = False)
 
 @gradients_recorded()
 def circuit(
-    prompt: str | None = None,
+    prompt: str | Path | TracedGraph | None = None,
     *,
     task: str | Path | None = None,
     model: AnyModel | None = None,
@@ -231,8 +236,8 @@ def circuit(
 ) -> Report[CircuitReport]:
     """How little of the model is enough for an answer, or for the answers of a `task` file?
 
-    `prompt` may be the place of a traced graph, whose model and first target are taken then;
-    `chat` puts it into the model's chat template.
+    `prompt` may be a traced graph, or the place of one, whose model and first target are taken
+    then; `chat` puts it into the model's chat template.
     `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
     "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
     `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what
@@ -248,9 +253,11 @@ def circuit(
     if pruned is None:
         opened = accepted(model or DEFAULT_MODEL, given, device=device)
     else:
-        opened, _ = reopen(pruned, model, given, device=device, instead=("neurons",))
+        own = prompt.opened if isinstance(prompt, TracedGraph) and model is None else model
+        opened, _ = reopen(pruned, own, given, device=device, instead=("neurons",))
+    typed = prompt if isinstance(prompt, str) else None
     found_with, others = asked_of(
-        opened, pruned or prompt, None if task is None else str(task), answer, against, chat=chat
+        opened, pruned or typed, None if task is None else str(task), answer, against, chat=chat
     )
     report = look_for(opened, found_with, others, chosen).report
     return Report(report, terminal.page(report, width=WIDTH))

@@ -156,7 +156,7 @@ def find(
 
 
 def edits(
-    prompt: str,
+    prompt: str | Path,
     *,
     model: AnyModel | None = None,
     transcoders: AnyTranscoders | None = None,
@@ -188,7 +188,7 @@ def edits(
     >>> found.edits[0].answer.strip(), found.verdict.kind
     ('yes', 'decided by')
     """
-    spec = spec_of(prompt)
+    spec = spec_of(str(prompt))
     asked = Asked(
         answer=answer,
         against=against,
@@ -203,7 +203,7 @@ def edits(
     )
     if model is None:
         model = DEFAULT_MODEL if spec is None else spec.model
-    found = find(accepted(model, transcoders, device=device), prompt, spec, asked)
+    found = find(accepted(model, transcoders, device=device), str(prompt), spec, asked)
     if out is not None:
         found.write(Path(out))
     return Report(found.report, terminal.page(found.report, width=WIDTH))

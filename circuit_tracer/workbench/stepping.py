@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from circuit_tracer.attribution.estimate import WalkExpectation
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import OutputError, PromptError, UsageError
+from circuit_tracer.experiments.kit.places import as_words
 from circuit_tracer.experiments.steps.check import TOP_STEPS, Checker
 from circuit_tracer.experiments.steps.report import terminal
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
@@ -47,13 +49,14 @@ def notes_written(
     (written,) = write_on(opened.model, opened.dictionary, ids, [()], max_new_tokens=tokens)
     if until is None:
         return written.text
-    before, found, _ = f" {written.text} ".partition(f" {until.strip()} ")
-    if not found:
+    ending = until.strip()
+    found = re.search(as_words(ending), written.text) if ending else None
+    if found is None:
         raise PromptError(
             f'the model wrote "{written.text.strip()}", without `until` "{until}"; give more '
             "tokens in `generate`, or other words"
         )
-    return f"{before} {until.strip()}".strip()
+    return written.text[: found.end()].strip()
 
 
 def trace_steps(

@@ -14,9 +14,11 @@ import pytest
 import torch
 
 import circuit_tracer as ct
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.transcoders.training import train_in_memory
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.device import DEVICE
+from tests.tiny import tiny_llama
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
 YELLOW = np.array(["yellow"])
@@ -68,11 +70,29 @@ def test_a_model_opened_in_inference_mode_can_be_differentiated() -> None:
 def test_numbers_of_numpy_and_paths_as_text_are_taken(opened: Opened, tmp_path: Path) -> None:
     traced = ct.trace("a banana is", model=opened, max_feature_nodes=np.int64(9), targets=YELLOW)
     assert traced.pruned.graph.info.settings["max_feature_nodes"] == 9
-    found = ct.steps("a banana is", "yellow . so", model=opened, exact=str(tmp_path / "exact"))
+    found = ct.steps("a banana is", "yellow", model=opened, exact=str(tmp_path / "exact"))
     assert found.exact
-    (tmp_path / "text.txt").write_text("a banana is yellow .\nthe sky is blue .\n")
+    (tmp_path / "text.txt").write_text("a banana is yellow\n")
     ask = {"basis": "neurons", "random": np.int64(1), "reference": str(tmp_path / "text.txt")}
-    assert ct.circuit("a banana is", model=opened.model, **ask).components
+    assert ct.circuit("a banana is", model=tiny_llama(), **ask).components
+
+
+def test_a_circuit_is_found_of_a_graph_in_memory_or_by_its_path(tmp_path: Path) -> None:
+    """In memory the model may be one that lies nowhere."""
+    model = tiny_llama()
+    traced = ct.trace("a banana is", model=model)
+    ask = {"basis": "neurons", "ablation": "zero", "random": 1}
+    alone = ct.circuit("a banana is", model=model, **ask)
+    assert ct.circuit(traced, **ask).components == alone.components
+    place = traced.save(tmp_path / "graph")
+    assert ct.circuit(place, model=model, **ask).prompts[0].prompt == "a banana is"
+    with pytest.raises(GraphFileError, match="is not itself a stored trace"):
+        ct.circuit(tmp_path, model=model, **ask)
+
+
+def test_a_spec_may_be_a_path(opened: Opened, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no file .*mine\.toml"):
+        ct.edits(tmp_path / "mine.toml", model=opened)
 
 
 def test_a_traced_graph_is_copied_and_pickled(opened: Opened) -> None:

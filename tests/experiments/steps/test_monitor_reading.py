@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from circuit_tracer.errors import PromptError
-from circuit_tracer.experiments.steps.monitor.measure import Measures, Written
+from circuit_tracer.experiments.steps.monitor.measure import _LAST_WORD, Measures, Written
 from circuit_tracer.models import Model
 from circuit_tracer.workbench.opening import open_pair
 
@@ -38,6 +38,12 @@ def test_words_before_it_are_read_as_the_end_of_the_notes() -> None:
     tokens, last, said = read("the answer is 6 .".replace("answer", "banana"))
     assert tokens == [*NOTES.split(), "the", "banana", "is"]
     assert (last, said) == ("so the banana is", "6")
+
+
+def test_a_number_beside_letters_without_blanks_is_a_word() -> None:
+    texts = ("\u7b54\u6848\u662f15\u3002", "15 \u4e2a", "it is 1,500.5.", "all\u8272")
+    found = [_LAST_WORD.search(one) for one in texts]
+    assert [one and one[0] for one in found] == ["15", "\u4e2a", "1,500.5", "\u8272"]
 
 
 @pytest.mark.parametrize(("answer", "said"), [("? .", "has no word"), ("nosuch", "does not know")])

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from circuit_tracer.errors import PromptError
+from circuit_tracer.experiments.kit.places import UNPARTED
 from circuit_tracer.experiments.steps.baselines import BASELINES, TEXT
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.monitor.results import METHODS, OURS, TEXT_RULE
@@ -23,7 +24,8 @@ from circuit_tracer.models import Model
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 assert (OURS, *BASELINES, TEXT_RULE) == METHODS
-_LAST_WORD = re.compile(r"\w+(?:[.,:'-]\w+)*(?=\W*$)")
+_LETTERS = rf"[^\W{UNPARTED}]+"
+_LAST_WORD = re.compile(rf"(?:{_LETTERS}(?:[.,:'-]{_LETTERS})*|[{UNPARTED}]+)(?=\W*$)")
 
 
 @dataclass(frozen=True)
