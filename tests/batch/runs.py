@@ -70,6 +70,13 @@ def tracer(info: RunInfo, **changes: Any) -> Tracer:
     return Tracer(model, dictionary, **{**facts, **changes})
 
 
+class Alone(Graphs):
+    """Without a row maker, which would be ready when such a run has ended."""
+
+    def open(self) -> None:
+        return
+
+
 def make_run(
     folder: Path,
     file: PromptFile | None = None,
@@ -82,7 +89,7 @@ def make_run(
     info = info or run_info()
     entries = entries_of(file or prompt_file(), info.identity())
     run = begin(folder, info, entries)
-    with OpenedBatch(folder, Graphs(run, tracer(info, **changes)), entries) as opened:
+    with OpenedBatch(folder, Alone(run, tracer(info, **changes)), entries) as opened:
         return opened.go(work or Work())
 
 

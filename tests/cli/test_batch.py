@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.stored_run import open_run
@@ -20,6 +21,8 @@ from tests.batch.store_checks import differences, prompt_file, wait_for
 from tests.cli.conftest import Outcome, Run, run_command
 from tests.forked import Forked
 
+OPEN = Graphs.open
+"""As it is where no fixture has replaced it."""
 PROMPTS = (
     {"id": "b1", "prompt": "a banana is", "tags": ["fact"], "roles": {"object": "banana"}},
     {"id": "b2", "prompt": "is a banana yellow ?", "contrast": "yes,no", "tags": ["truth"]},
@@ -153,6 +156,7 @@ def test_rows_are_made_beside_the_trace(
         found.extend(rows := made(maker, jobs))
         return rows
 
+    monkeypatch.setattr(Graphs, "open", OPEN)
     monkeypatch.setattr(RowMaker, "__init__", ready)
     monkeypatch.setattr(RowMaker, "rows", counted)
     file = prompt_file(tmp_path / "p.jsonl", 6)
