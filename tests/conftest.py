@@ -20,23 +20,29 @@ if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
 shapes.install()
 
 LONG = (
-    "tests/test_shipped.py",
     "tests/batch/test_ray_cluster.py",
-    "tests/batch/test_kills.py",
-    "tests/cli/test_batch.py",
-    "tests/cli/test_diff.py",
-    "tests/cli/test_help.py",
-    "tests/cli/test_dissociate.py",
-    "tests/cli/test_interventions.py",
-    "tests/render/test_viewer",
     "tests/test_docs.py",
+    "tests/cli/test_batch.py",
+    "tests/cli/test_help.py",
+    "tests/render/test_viewer",
+    "tests/cli/test_diff.py",
     "tests/models/test_parallel.py",
-    "tests/workbench/test_python.py",
-    "tests/attribution/test_families.py",
-    "tests/attribution/test_head_loadings.py",
+    "tests/test_shipped.py",
+    "tests/cli/test_monitor.py",
+    "tests/cli/test_circuit.py",
+    "tests/batch/test_kills.py",
     "tests/experiments/dissociation/test_",
+    "tests/cli/test_dissociate.py",
+    "tests/attribution/test_families.py",
+    "tests/workbench/test_python.py",
+    "tests/test_wheel.py",
+    "tests/test_devices.py",
+    "tests/cli/test_interventions.py",
+    "tests/attribution/test_head_loadings.py",
 )
-"""Files that take half a minute: what is begun last decides when the last process ends."""
+"""Files that take longest, in the order in which they begin: what is begun last decides when the
+last process ends. Between those that wait, for other processes or browsers, are some that do not.
+"""
 
 
 def pytest_sessionstart() -> None:
@@ -46,7 +52,12 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+    def place(item: pytest.Item) -> int:
+        fits = (i for i, start in enumerate(LONG) if item.nodeid.startswith(start))
+        return next(fits, len(LONG))
+
+    items.sort(key=place)
 
 
 def pytest_collection() -> None:

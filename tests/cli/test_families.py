@@ -20,10 +20,10 @@ def test_trace_with_neurons_and_with_an_upstream_set(family: str, tmp_path: Path
     model.module.save_pretrained(tmp_path / "model")
     model.tokenizer.save_pretrained(tmp_path / "model")
     save_circuit_tracer(random_dictionary(model, activation="jumprelu"), tmp_path / "set")
-    for transcoders in ("neurons", str(tmp_path / "set")):
+    for transcoders, more in (("neurons", ()), (str(tmp_path / "set"), ("--no-trust",))):
         done = run(
             *("trace", PROMPT, "-m", str(tmp_path / "model"), "-t", transcoders, "--json"),
-            *("--slug", Path(transcoders).name, "--device", "cpu"),
+            *("--slug", Path(transcoders).name, "--device", "cpu", *more),
         )
         assert done.code == 0, done.err
         found = json.loads(done.out)

@@ -226,13 +226,13 @@ def test_a_place_without_write_permission(run: Run, tmp_path: Path) -> None:
 
 
 def test_overwrite_replaces_and_without_it_the_old_graph_stays(run: Run) -> None:
-    first = run("trace", "a lemon is", "--slug", "one", "--format", "svg", "--device", "cpu")
+    given = ("trace", "a lemon is", "--slug", "one", "--device", "cpu", "--no-trust")
+    first = run(*given, "--format", "svg")
     assert first.code == 0, first.err
     before = Path("outputs/one/trace.json").read_bytes()
-    assert run("trace", "a lemon is", "--slug", "one", "--device", "cpu").code == 1
+    assert run(*given).code == 1
     assert Path("outputs/one/trace.json").read_bytes() == before
-    again = ("trace", "a lemon is", "--slug", "one", "--overwrite", "--device", "cpu")
-    assert run(*again, "--target", "red", "--no-trust").code == 0
+    assert run(*given, "--overwrite", "--target", "red").code == 0
     assert load_graph(Path("outputs/one")).graph.info.targets[0].token.strip() == "red"
 
 
