@@ -117,9 +117,10 @@ def sample(control: Floats) -> Floats:
 
 def hits(points: Floats, boxes: Floats, clearance: float) -> Floats:
     """(variants,) how many sampled points lie in a box, each box grown by `clearance`."""
+    left, top, right, bottom = (boxes + clearance * np.array([-1, -1, 1, 1])).T
+    first, last = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    near = (left < last[0]) & (right > first[0]) & (top < last[1]) & (bottom > first[1])
     x, y = points[..., 0, None], points[..., 1, None]
-    left, top, right, bottom = boxes.T
-    inside = (x > left - clearance) & (x < right + clearance)
-    inside &= (y > top - clearance) & (y < bottom + clearance)
+    inside = (x > left[near]) & (x < right[near]) & (y > top[near]) & (y < bottom[near])
     hits: Floats = inside.sum(axis=(1, 2)).astype(np.float64)
     return hits
