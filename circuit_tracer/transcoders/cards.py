@@ -175,14 +175,16 @@ class CardBook:
         )
 
     def _examples(self, row: dict[str, Any]) -> Iterable[Example]:
-        start, step = 0, row["max_activation"] / 255
+        start, step, vocabulary = 0, row["max_activation"] / 255, self._vocabulary
+        tokens = [vocabulary.get(i, "") for i in row["example_tokens"]]
+        activations = [a * step for a in row["example_activations"]]
         for quantile, length in zip(row["example_quantiles"], row["example_lengths"], strict=True):
             place = slice(start, start + length)
             start += length
             yield Example(
                 quantile=QUANTILES[quantile],
-                tokens=tuple(self._vocabulary.get(i, "") for i in row["example_tokens"][place]),
-                activations=tuple(a * step for a in row["example_activations"][place]),
+                tokens=tuple(tokens[place]),
+                activations=tuple(activations[place]),
             )
 
 
