@@ -50,8 +50,23 @@ def frozen(
     **options: Any,
 ) -> Frozen:
     """`options` are those of `random_dictionary`, unless a dictionary is given."""
-    model, capture = captured(family, dtype, **(model_options or {}))
-    chosen = random_dictionary(model, **options) if dictionary is None else dictionary(model)
+    of_model = tuple((model_options or {}).items())
+    return _frozen(family, dtype, n_zeroed, of_model, dictionary, tuple(options.items()))
+
+
+@cache
+def _frozen(
+    family: str,
+    dtype: torch.dtype,
+    n_zeroed: int,
+    model_options: tuple[tuple[str, Any], ...],
+    dictionary: Any,
+    options: tuple[tuple[str, Any], ...],
+) -> Frozen:
+    """Made once for all tests of a process: they read it."""
+    model, capture = captured(family, dtype, **dict(model_options))
+    given = dict(options)
+    chosen = random_dictionary(model, **given) if dictionary is None else dictionary(model)
     return Frozen(
         model,
         capture,
