@@ -18,6 +18,7 @@ if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 shapes.install()
+os.fsync = lambda handle: None  # no test loses power: what is written is there for the next reader
 
 LONG = (
     "tests/batch/test_ray_cluster.py",

@@ -178,12 +178,14 @@ def fidelity(trainer: Trainer, batch: MlpActivity) -> float:
     return float(term.detach())
 
 
-@pytest.mark.parametrize("settings", KINDS[1:4], ids=str)
-def test_the_term_brings_the_response_nearer(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "steps"), [*zip(KINDS[1:4], (60, 30, 30), strict=True)], ids=str
+)
+def test_the_term_brings_the_response_nearer(settings: dict[str, Any], steps: int) -> None:
     found = []
     for weight in (2.0, 1e-12):
         _, trainer, batch = started(**settings, weight=weight)
-        for _ in range(60):
+        for _ in range(steps):
             trainer.step(batch, 20_000)
         found.append(fidelity(trainer, batch))
     assert found[0] < 0.95 * found[1]

@@ -57,7 +57,7 @@ def pooled_fvu(dictionary: Dictionary, seed: int = 9) -> list[float]:
     ids=lambda s: " ".join(str(v) for v in s.values()) or "plt",
 )
 def test_every_kind_learns_to_reconstruct(tmp_path: Path, settings: dict[str, Any]) -> None:
-    config = small_config(epochs=6, **settings)
+    config = small_config(**settings)
     reports: list[Progress] = []
     dictionary = train_in_memory(
         FakeSource(), text_file(tmp_path), config, on_progress=reports.append
@@ -100,7 +100,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         if progress.step >= 40:
             raise KilledError
 
-    path, config = text_file(tmp_path), small_config(checkpoint_steps=17, **settings)
+    path = text_file(tmp_path)
+    config = small_config(checkpoint_steps=17, max_tokens=6000, **settings)
 
     def run(name: str, on_progress: Any = None) -> Dictionary:
         one = _Run(FakeSource(), path, config, tmp_path / name, None, on_progress)
