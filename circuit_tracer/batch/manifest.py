@@ -98,7 +98,7 @@ def _record(entry: Entry) -> dict[str, Any]:
 def read_manifest(folder: Path) -> list[Entry]:
     """What `write_manifest` wrote. Raises GraphFileError when it is missing or damaged."""
     path = folder / MANIFEST_FILE
-    advice = "give a folder that circuit-tracer batch wrote, or start the same batch command again"
+    advice = "remove it and start the command again that wrote the folder"
     with readable(path, GraphFileError, advice, problem="is damaged"), path.open("rb") as file:
         return [_read(json.loads(line)) for line in file]
 

@@ -150,8 +150,8 @@ def opened_part(path: Path) -> Iterator[pq.ParquetFile]:
         raise
     except (OSError, pa.ArrowException, KeyError) as e:
         raise GraphFileError(
-            f"{path} is damaged ({reason(e)}); remove it and start the same batch command "
-            "again, which traces its prompts again"
+            f"{path} is damaged ({reason(e)}); remove it and start the command again that "
+            "wrote the folder, which does what was in it again"
         ) from e
 
 

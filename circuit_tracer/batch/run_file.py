@@ -91,7 +91,7 @@ def settle_run(folder: Path, info: AnyRun) -> AnyRun:
     path = folder / RUN_FILE
     if not path.exists():
         _create(path, _text(info))
-    known = read_run(folder, type(info))
+    known = read_run(folder, type(info), instead=", or choose another `name`")
     ours, theirs = (_by_name(run.identity()) for run in (info, known))
     changed = next(
         (name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), None
@@ -152,11 +152,11 @@ def command_of(folder: Path) -> str | None:
     return next((command for command, name in SCHEMAS.items() if name == schema), None)
 
 
-def read_run(folder: Path, kind: type[AnyRun]) -> AnyRun:
+def read_run(folder: Path, kind: type[AnyRun], *, instead: str = "") -> AnyRun:
     """The facts of a stored run of a kind. Raises GraphFileError when they are missing or damaged,
-    or another command's."""
+    or another command's; `instead` says what else may be done."""
     path, command = folder / RUN_FILE, kind.command
-    advice = f"give a folder that circuit-tracer {command} wrote, or choose another `name`"
+    advice = f"give a folder that circuit-tracer {command} wrote{instead}"
     record = read_toml(path, GraphFileError, advice)
     if (other := command_of(folder)) not in (None, command):
         raise GraphFileError(f"{folder} is a run of circuit-tracer {other}; {advice}")

@@ -18,6 +18,7 @@ from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.run import OnFailure, OpenedBatch, begin
 from circuit_tracer.batch.schemas import FAILURES, schema_of
 from circuit_tracer.batch.shards import WHOLE, Outcome, Work
+from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import UsageError
@@ -78,7 +79,7 @@ class Job:
 
     def remove(self) -> None:
         """Remove what an earlier run has written, and nothing else."""
-        for inner in self.folder.glob(f"{CALIBRATION}*"):
+        for inner in filter(is_run, self.folder.glob(f"{CALIBRATION}*")):
             shutil.rmtree(inner)
         remove_run(self.folder, Transcripts.tables)
         for name in FILES:

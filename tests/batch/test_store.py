@@ -234,7 +234,7 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     make_run(tmp_path / "run", prompt_file(PROMPTS[:2]))
     (part,) = (tmp_path / "run" / "graphs").glob("*.parquet")
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(GraphFileError, match="remove it and start the same batch command again"):
+    with pytest.raises(GraphFileError, match="remove it and start the command again that wrote"):
         make_run(tmp_path / "run", prompt_file(PROMPTS[:2]))
     part.unlink()
     make_run(tmp_path / "run", prompt_file(PROMPTS[:2]))

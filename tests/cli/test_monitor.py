@@ -159,8 +159,21 @@ def test_nothing_to_watch_and_a_run_of_another_command(run: Run, tmp_path: Path)
     (tmp_path / "plain.jsonl").write_text(json.dumps(LINE), "utf-8")
     found = run("monitor", "plain.jsonl", "--check", *ASKED)
     assert (found.code, "nothing is watched" in found.err) == (2, True)
-    done = run("monitor", "plain.jsonl", "--check", *ASKED, "--watch", r"key=said (\w+)")
+    asked = ("monitor", "plain.jsonl", "--check", *ASKED, "--watch", r"key=said (\w+)")
+    done = run(*asked)
     assert done.code == 0, done.err
+    folder = tmp_path / "outputs" / "monitor-plain"
+    viewed = run("view", str(folder), "--no-browser")
+    assert (viewed.code, "--name" in viewed.err) == (2, False), viewed.err
+    (folder / "manifest.jsonl").write_text("{")
+    damaged = run(*asked)
+    assert (damaged.code, "remove it and start the command" in damaged.err) == (2, True)
+    (folder / "manifest.jsonl").unlink()
+    (folder / "calibration-notes.txt").write_text("mine")
+    for more in ((), ("--overwrite",)):
+        again = run(*asked, *more)
+        assert again.code == 0, again.err
+    assert (folder / "calibration-notes.txt").read_text() == "mine"
     for more in ((), ("--overwrite",)):
         mixed = run("batch", "facts", "--name", "monitor-plain", "--device", "cpu", *more)
         assert (mixed.code, "is a run of circuit-tracer monitor" in mixed.err) == (1, True)
@@ -187,8 +200,8 @@ def test_a_run_that_was_begun_otherwise_is_refused_before_anything_is_measured(
 ) -> None:
     """Labelled runs that were measured below it would stand in the way of the right command."""
     lines = shipped_prompts(".jsonl")["cheat"].read_text("utf-8").splitlines(keepends=True)
-    (tmp_path / "known.jsonl").write_text("".join(lines[:12]), "utf-8")
-    (tmp_path / "asked.jsonl").write_text("".join(lines[20:22]), "utf-8")
+    (tmp_path / "known.jsonl").write_text("".join(lines[:9:4]), "utf-8")
+    (tmp_path / "asked.jsonl").write_text(lines[20], "utf-8")
     words = ("monitor", "asked.jsonl", *ASKED)
     assert run(*words, "--check").code == 0
     other = run(*words, "--calibrate", "known.jsonl")
@@ -197,7 +210,7 @@ def test_a_run_that_was_begun_otherwise_is_refused_before_anything_is_measured(
     assert not list(folder.glob("calibration-*"))
     both = run(*words, "--check", "--calibrate", "known.jsonl", "--json")
     assert both.code == 0, both.err
-    assert json.loads(both.out)["decided_by"] == "thresholds of 12 labelled runs"
+    assert json.loads(both.out)["decided_by"] == "thresholds of 3 labelled runs"
 
 
 def test_many_failures_are_found_in_a_table(run: Run, tmp_path: Path) -> None:
