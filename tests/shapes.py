@@ -29,6 +29,10 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 SHAPE = re.compile(r"\b(Bool|Float|Int)\[")
 
 
+WITHOUT: set[type] = set()
+"""Types that turned out to have no shape: a module looks for it in all of its tables first."""
+
+
 def names_a_shape(thing: Any) -> bool:
     """Whether a function, a property or a class has a shape in its own annotations."""
     inner = getattr(thing, "fget", None) or getattr(thing, "__func__", thing)
@@ -38,6 +42,8 @@ def names_a_shape(thing: Any) -> bool:
 def shapes_of(value: Any) -> Any:
     """What a check sees of a value: the shape and the dtype of an array, the types of all else."""
     kind = type(value)
+    if kind in WITHOUT:
+        return kind
     if kind is list or kind is tuple:
         return kind, *map(shapes_of, value)
     if kind is dict:
@@ -45,6 +51,7 @@ def shapes_of(value: Any) -> Any:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         return kind, getattr(value, "dtype", None), shape
+    WITHOUT.add(kind)
     return kind
 
 
