@@ -11,13 +11,17 @@ import pytest
 import circuit_tracer as ct
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff.report import read_diff
+from circuit_tracer.experiments.diff.study import Settings
 from tests.cli.conftest import Run
 from tests.experiments.diff.small import few_points
 
 
 @pytest.fixture(autouse=True)
-def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than --quick takes."""
     few_points(monkeypatch)
+    for name, count in {"most_located": 6, "most_split": 1, "most_texts": 12}.items():
+        monkeypatch.setitem(Settings.FEW, name, count)
 
 
 def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> None:
