@@ -178,12 +178,13 @@ def _rate(model: LocalReplacementModel) -> float:
     synchronize(like.device)
     begun, fastest, count = time.perf_counter(), math.inf, 0
     while time.perf_counter() - begun < MOMENT or count < 3:
-        start = _clock(n_threads)
+        start = clock(n_threads)
         _ = a @ b
         synchronize(like.device)
-        fastest, count = min(fastest, _clock(n_threads) - start), count + 1
+        fastest, count = min(fastest, clock(n_threads) - start), count + 1
     return 2 * 512**3 / max(fastest, 1e-9)
 
 
-def _clock(n_threads: int) -> float:
+def clock(n_threads: int) -> float:
+    """Seconds so far: of so many threads of this process, a share each; with 0 on the wall."""
     return time.process_time() / n_threads if n_threads else time.perf_counter()

@@ -20,6 +20,7 @@ from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
 from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit, in_words
 from circuit_tracer.experiments.kit.results import read_record
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
@@ -35,6 +36,8 @@ from circuit_tracer.workbench.traced_graph import TracedGraph
 
 logger = logging.getLogger(__name__)
 
+LONG = 20.0
+"""Seconds from which it is worth noting beforehand what a search will take."""
 MOST_GRAPHS = 5
 """Prompts of a task whose graphs are written."""
 NO_FEATURES = "`basis` features are those of `transcoders`; give some, or choose neurons"
@@ -162,13 +165,21 @@ def look_for(
         settings,
         n_zeroed=zeroed,
         on_progress=on_progress,
+        on_estimate=_noted,
     )
     chosen = rows_of(numbers, len(components))
+    if on_progress is not None:
+        on_progress("tracing graphs", len(numbers))
     made = [
         opened.labelled(circuit_graph(components, one, chosen, opened.labels))
         for one in (found_with[:MOST_GRAPHS] if graphs else ())
     ]
     return FoundCircuit(_labelled(report, made), made)
+
+
+def _noted(expected: Estimate) -> None:
+    if expected.seconds > LONG:
+        logger.info(f"circuit: a long search has {expected}")
 
 
 def _labelled(report: CircuitReport, graphs: Sequence[PrunedGraph]) -> CircuitReport:

@@ -15,6 +15,7 @@ from circuit_tracer.graphs import load_graph
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.models import open_model
 from circuit_tracer.transcoders.neurons import open_neurons
+from circuit_tracer.workbench import circuiting
 from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_llama
 
@@ -52,6 +53,19 @@ def test_a_circuit_of_neurons_is_checked_and_written_with_its_graph(
     features = rows[nodes.kind[rows] == NodeKind.FEATURE]
     assert len(features)
     assert {(int(nodes.layer[i]), int(nodes.feature[i])) for i in features} <= inside
+
+
+def test_what_a_long_search_takes_is_noted_beforehand(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of one that takes a moment."""
+    asked = (*ASKED, "--basis", "neurons", "--random", "1", "--json", "--overwrite")
+    for long, is_noted in ((1e9, False), (0.0, True)):
+        monkeypatch.setattr(circuiting, "LONG", long)
+        found = run(*asked)
+        assert found.code == 0, found.err
+        noted = "circuit: a long search has 3,000 sets of components to try, about " in found.err
+        assert noted == is_noted
 
 
 def test_one_circuit_for_a_task_is_checked_on_the_other_prompts(run: Run, tmp_path: Path) -> None:

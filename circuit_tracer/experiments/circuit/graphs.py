@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuit_tracer.attribution.features import ActiveFeatures
-from circuit_tracer.attribution.settings import MOST_ROWS, TraceSettings
+from circuit_tracer.attribution.settings import MANY_EDGES, MOST_ROWS, TraceSettings
 from circuit_tracer.attribution.totals import total_effects
 from circuit_tracer.attribution.tracing import Frozen, Labels, freeze, trace, trace_frozen
 from circuit_tracer.experiments.circuit.components import Components
@@ -20,6 +20,9 @@ from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.pruning import PrunedGraph, keep_nodes
 from circuit_tracer.models.devices import as_numpy
+
+MOST_ENTRIES = 100_000_000
+"""Rows of a circuit's graph times features of the prompt: seconds on one core, and 1 GB."""
 
 
 def asking(components: Components, one: Asked) -> TraceSettings:
@@ -57,20 +60,23 @@ def circuit_graph(
 ) -> PrunedGraph:
     """A prompt's graph with the features of a circuit alone, tokens, errors and targets.
 
-    Features at positions where they do nothing to the answer have no row; of more than `MOST_ROWS`
-    those that do most have one. Channels of attention are no nodes: edges pass through attention as
-    in any graph. Raises what `trace` does.
+    Features at positions where they do nothing to the answer have no row; of more than `MOST_ROWS`,
+    or than `MOST_ENTRIES` has room for, those that do most have one, and of a graph with more than
+    `MANY_EDGES` edges the kept part is all there is. Channels of attention are no nodes: edges pass
+    through attention as in any graph. Raises what `trace` does.
     """
     frozen = _frozen(components, one)
     total = _total(frozen)
     worth = torch.where(chosen[_components_of(components, frozen)], total.abs(), 0)
-    rows = worth.argsort(descending=True, stable=True)[: min(MOST_ROWS, int((worth > 0).sum()))]
+    most = min(MOST_ROWS, MOST_ENTRIES // max(len(worth), 1), int((worth > 0).sum()))
+    rows = worth.argsort(descending=True, stable=True)[:most]
     traced = trace_frozen(
         components.model, frozen, labels=labels, rows=as_numpy(rows.sort().values)
     )
     nodes = traced.graph.nodes
     kept = (nodes.kind == NodeKind.ERROR) | (nodes.expanded & (nodes.kind == NodeKind.FEATURE))
-    return keep_nodes(traced.graph, kept, node_threshold=1.0)
+    pruned = keep_nodes(traced.graph, kept, node_threshold=1.0)
+    return pruned if len(traced.graph.edges) <= MANY_EDGES else pruned.kept_alone()
 
 
 def _frozen(components: Components, one: Asked) -> Frozen:

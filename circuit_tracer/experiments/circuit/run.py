@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuit_tracer.attribution.estimate import clock
 from circuit_tracer.attribution.resources import memory_remedy, products
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.circuit.components import Block, Components
@@ -26,8 +28,10 @@ from circuit_tracer.experiments.circuit.results import (
     Component,
     PromptKept,
 )
-from circuit_tracer.experiments.circuit.search import Found, OnProgress, search
+from circuit_tracer.experiments.circuit.search import AT_ONCE, ONE_BY_ONE, Found, OnProgress, search
+from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.models import Model
+from circuit_tracer.models.devices import peak_memory
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer
 
@@ -38,6 +42,9 @@ RANKINGS: dict[By, Ranking | None] = {
     "total": by_total,
 }
 """First rankings by name; the search makes that of gradients itself."""
+SETS, GRADIENTS = 3000, 160
+"""What a long search takes: the sets of six rounds one by one, more than those of `TRIALS` and the
+cuts before these; and the gradients of 20 rankings."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,13 @@ def find_circuit(
     *,
     n_zeroed: int = 1,
     on_progress: OnProgress | None = None,
+    on_estimate: Callable[[Estimate], None] | None = None,
 ) -> tuple[CircuitReport, Components, Tensor]:
     """The smallest set found that keeps the answers of `found_with`, checked on `others`.
 
-    Returns the report, the components and the numbers of those in the set. Raises what
-    `reference_of` and `Components` do, and CircuitTracerError when memory runs out.
+    `on_estimate` gets what a long search would take, before anything is ranked. Returns the report,
+    the components and the numbers of those in the set. Raises what `reference_of` and `Components`
+    do, and CircuitTracerError when memory runs out.
     """
     begun, report = time.process_time(), on_progress or (lambda stage, size: None)
     with memory_remedy(), products():
@@ -115,6 +124,8 @@ def find_circuit(
             components, settings.ablation, settings.reference, settings.contrast_prompt
         )
         judge = Judge(components, found_with, reference, settings.level)
+        if on_estimate is not None:
+            on_estimate(expected(judge))
         ranking = RANKINGS[one_of("`by`", settings.by, BYS)]
         first = None if ranking is None else ranking(components, found_with)
         found = search(judge, first, report)
@@ -139,6 +150,21 @@ def find_circuit(
         seconds=seconds,
     )
     return circuit, components, found.numbers
+
+
+def expected(judge: Judge) -> Estimate:
+    """What a long search takes where nothing else runs, from a trial of a pass and a gradient."""
+    n, device = len(judge.components), judge.components.model.device
+    masks = torch.zeros(AT_ONCE, n, dtype=judge.components.dtype, device=device)
+    n_threads = torch.get_num_threads() if device.type == "cpu" else 0
+    times = [clock(n_threads)]
+    for trial in (lambda: judge.kept(masks), lambda: float(judge.slopes(masks[0] > 0).sum())):
+        trial()
+        times.append(clock(n_threads))
+    a_pass, a_gradient = np.diff(times)
+    seconds = float(SETS / AT_ONCE * a_pass + GRADIENTS * a_gradient)
+    memory = peak_memory(device) + 3 * min(n, ONE_BY_ONE) * n * masks.element_size()
+    return Estimate(SETS, "sets of components to try", seconds, memory)
 
 
 def in_words(level: Level) -> str:

@@ -7,10 +7,12 @@
 2. rank again by what they add within that set, which is not what they add to the whole; cut again,
    until nothing more can be cut;
 3. leave out what is not needed: the least harmful ones first, as many as can go together, until no
-   single one can go.
+   single one can go. Of a set too large for that, groups of neighbours in rank: one after the
+   other, smaller ones when few can go, for so many trials; what is left then is enough, and may be
+   more than is needed.
 
-The set is one from which nothing can be left out, not the smallest there is: that one would have to
-be looked for among all sets.
+Otherwise the set is one from which nothing can be left out, not the smallest there is: that one
+would have to be looked for among all sets.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from circuit_tracer.models.devices import as_floats
 AT_ONCE = 8
 """Sizes that are tried in one pass."""
 ONE_BY_ONE = 512
-"""Largest set of which every component is left out alone; of larger ones what it adds to first
-order stands for that."""
+"""Largest set of which every component is left out alone; larger ones lose groups first."""
+GROUPS, MANY, TRIALS = 64, 16, 1500
+"""How many groups these are, twice as many once no more than a sixteenth can go, and how many sets
+are tried before it stays with what is left."""
 FEW = 8
 """What more than an eighth of all components is needed for is looked for by exchanges, too."""
 EXCHANGES, STAYS = 40, 3.0
@@ -63,9 +67,7 @@ def search(judge: Judge, ranking: Tensor | None, report: OnProgress) -> Found:
     chosen = chosen[:size] if exchanged is None else exchanged
     while True:
         report("ranking within the set", len(chosen))
-        among = torch.zeros_like(every)
-        among[chosen] = True
-        ordered = chosen[judge.gains(among)[chosen].argsort(descending=True, stable=True)]
+        ordered, _ = _ranked(judge, chosen)
         size = fewest(judge, ordered)
         if size >= len(chosen):
             return _pruned(judge, chosen, report)
@@ -102,17 +104,46 @@ def fewest(judge: Judge, ordered: Int[Tensor, "n"]) -> int:
 
 
 def _pruned(judge: Judge, chosen: Int[Tensor, "n"], report: OnProgress) -> Found:
+    if len(chosen) > ONE_BY_ONE:
+        chosen = _thinned(judge, chosen, report)
+    if len(chosen) > ONE_BY_ONE:
+        ranked, gains = _ranked(judge, chosen)
+        return Found(ranked, as_floats(gains), is_minimal=False)
     while True:
         report("leaving out what is not needed", len(chosen))
-        is_exact = len(chosen) <= ONE_BY_ONE
-        harm, is_right = _alone(judge, chosen) if is_exact else _first_order(judge, chosen)
+        harm, is_right = _alone(judge, chosen)
         # What costs the likeliest token is needed, whatever it does to the rest.
         order = np.lexsort((-harm, is_right))
         ordered = chosen[torch.from_numpy(order).to(chosen.device)]
         size = fewest(judge, ordered)
         if size == len(chosen):
-            return Found(ordered, harm[order], is_exact)
+            return Found(ordered, harm[order], is_minimal=True)
         chosen = ordered[:size]
+
+
+def _thinned(judge: Judge, chosen: Int[Tensor, "n"], report: OnProgress) -> Int[Tensor, "m"]:
+    """Without groups that can go, until no single component can or `TRIALS` sets were tried."""
+    mask, count, tried = _prefixes(judge, chosen, [len(chosen)]), GROUPS, 0
+    while tried < TRIALS:
+        report("leaving out groups", len(chosen))
+        groups = _ranked(judge, chosen)[0].tensor_split(min(count, len(chosen)))
+        members = torch.cat([_prefixes(judge, one, [len(one)]) for one in groups])
+        alone = judge.kept(mask - members)
+        tried += len(groups)
+        can_go = np.flatnonzero(alone.reaches(judge.level))
+        order = can_go[np.argsort(-alone.worth(judge.level)[can_go], kind="stable")]
+        n_gone = 0
+        while len(order) and tried < TRIALS:
+            fewer = mask - members[order[:AT_ONCE]].cumsum(0)
+            together = int(np.flatnonzero(judge.reaches(fewer)).max(initial=-1)) + 1
+            mask = fewer[together - 1 :][:1] if together else mask
+            order = order[together + (together < len(fewer)) :]  # the one after these has to stay
+            tried, n_gone = tried + len(fewer), n_gone + together
+        if not n_gone and len(groups) >= min(len(chosen), ONE_BY_ONE):
+            break
+        chosen = mask[0].nonzero()[:, 0]
+        count = min(count * (1 + (n_gone <= len(groups) // MANY)), ONE_BY_ONE)
+    return chosen
 
 
 def _alone(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
@@ -124,11 +155,12 @@ def _alone(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
     return worth[-1] - worth[:-1], right
 
 
-def _first_order(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
-    """(n,) what each adds to the set; of the likeliest tokens nothing is known."""
+def _ranked(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Tensor]:
+    """A set by what each adds to it, and what that is."""
     among = torch.zeros(len(judge.components), dtype=torch.bool, device=chosen.device)
     among[chosen] = True
-    return as_floats(judge.gains(among)[chosen]), np.ones(len(chosen), dtype=np.bool_)
+    gains, order = judge.gains(among)[chosen].sort(descending=True, stable=True)
+    return chosen[order], gains
 
 
 def _prefixes(judge: Judge, ordered: Int[Tensor, "n"], sizes: list[int]) -> Tensor:

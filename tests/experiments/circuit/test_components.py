@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from circuit_tracer.experiments.circuit import judging
+from circuit_tracer.experiments.circuit import graphs, judging
 from circuit_tracer.experiments.circuit.components import Block, Components, masked
 from circuit_tracer.experiments.circuit.judging import Judge, Level, asked
 from circuit_tracer.graphs.graph import NodeKind
@@ -138,3 +138,24 @@ def test_slopes_are_what_small_steps_measure() -> None:
         assert not kept.right.any()
         slope = float((judge.slopes(mask > 0).double() * step).sum())
         assert slope == pytest.approx((kept.nearness[0, 0] - kept.nearness[1, 0]) / 2, rel=0.02)
+
+
+def test_a_graph_has_as_many_rows_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all neurons as a circuit, five rows."""
+    model = tiny_model("llama", dtype=torch.float64)
+    components = Components(model, open_neurons(model), channels=False)
+    one = asked(model, PROMPT, None, None)
+    every = torch.ones(len(components), dtype=torch.bool, device=DEVICE)
+
+    def rows() -> set[tuple[int, int, int]]:
+        """Layer, position and index of the neurons with one."""
+        nodes = graphs.circuit_graph(components, one, every, None).graph.nodes
+        there = nodes.expanded & (nodes.kind == NodeKind.FEATURE)
+        places = (nodes.layer, nodes.position, nodes.feature)
+        return set(zip(*(column[there].tolist() for column in places), strict=True))
+
+    whole = rows()
+    monkeypatch.setattr(graphs, "MOST_ENTRIES", 5 * len(components) * (len(one.ids) - 1))
+    few = rows()
+    assert len(few) == 5 < len(whole)
+    assert few < whole

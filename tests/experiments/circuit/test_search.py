@@ -76,6 +76,30 @@ class AllNeeded(Overdone):
     adds = Overdone.adds[[0, 1, -1]]
 
 
+class Scattered(Judge):
+    """Needs every 40th component, and no ranking says which; counts the sets it is asked about."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            cast(Components, Counted(count)), (), lambda one: torch.zeros(1), Level(share=0.999)
+        )
+        self.asked = list[int]()
+
+    def kept(self, masks: Tensor) -> Kept:
+        """The share of those it needs."""
+        self.asked.append(len(masks))
+        share = masks[:, ::40].double().mean(1).numpy()[:, None]
+        return Kept(share, 1 - share, share > 0, np.minimum(share - self.level.share, 0))
+
+    def gains(self, among: Tensor) -> Tensor:
+        """All alike."""
+        return among.float()
+
+    def slopes(self, kept: Tensor) -> Tensor:
+        """All alike."""
+        return torch.zeros(len(kept), device=HOST)
+
+
 class Counted:
     """So many components."""
 
@@ -124,3 +148,25 @@ def test_of_a_few_components_all_can_be_needed() -> None:
     """An eighth of three is none."""
     judge = AllNeeded(cast(Components, Counted(3)), (), lambda one: torch.zeros(1), Level(kl=0.1))
     assert len(search(judge, None, lambda stage, size: None).numbers) == 3
+
+
+def test_a_set_too_large_to_try_one_by_one_loses_groups_first() -> None:
+    """50 of 2,000 are found with fewer trials than there are components."""
+    judge = Scattered(2000)
+    found = search(judge, None, lambda stage, size: None)
+    assert sorted(found.numbers.tolist()) == list(range(0, 2000, 40))
+    assert found.is_minimal
+    assert sum(judge.asked) < 2000
+
+
+def test_a_search_that_would_take_long_stays_with_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The set is enough, and said not to be minimal."""
+    monkeypatch.setattr(searching, "TRIALS", 600)
+    judge = Scattered(8000)
+    found = search(judge, None, lambda stage, size: None)
+    assert not found.is_minimal
+    assert searching.ONE_BY_ONE < len(found.numbers) < 7961
+    assert set(range(0, 8000, 40)) <= set(found.numbers.tolist())
+    assert sum(judge.asked) < 1200
