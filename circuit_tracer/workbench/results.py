@@ -29,12 +29,13 @@ class Report(Generic[T]):
     def __init__(
         self, result: T, page: Sequence[RenderableType], record: Callable[[], Any] | None = None
     ) -> None:
-        self.result, self.page, self._record = result, list(page), record
+        self.result, self.page = result, list(page)
+        self._record: Callable[[], Any] | Any = record
 
     def record(self) -> Any:
         """The result as JSON values, as the command's `--json` gives them."""
         if self._record is not None:
-            return self._record()
+            return self._record() if callable(self._record) else self._record
         own = getattr(self.result, "record", None)
         return plain(self.result) if own is None else own()
 
@@ -44,6 +45,11 @@ class Report(Generic[T]):
         with new_file(final, overwrite=True) as file:
             file.write_text(to_json(self.record()) + "\n", encoding="utf-8")
         return final
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the record itself in place of what makes it, which no pickle can hold."""
+        made = self._record
+        return {**vars(self), "_record": made() if callable(made) else made}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "result":

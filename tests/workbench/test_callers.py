@@ -102,6 +102,9 @@ def test_a_traced_graph_is_copied_and_pickled(opened: Opened) -> None:
     for one in (copy.deepcopy(traced), pickle.loads(pickle.dumps(traced))):
         assert one.scores == traced.scores
         assert one.opened.model.identity == opened.model.identity
+    heads = traced.heads(top=2)
+    for found in (copy.deepcopy(heads), pickle.loads(pickle.dumps(heads))):
+        assert (found.record(), repr(found)) == (heads.record(), repr(heads))
 
 
 def test_threads_may_share_a_model(opened: Opened) -> None:
