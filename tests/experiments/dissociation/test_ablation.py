@@ -70,8 +70,9 @@ def test_d_by_hand() -> None:
     assert one.drop.value == pytest.approx(0.6)
 
 
-def test_objects_are_tested_with_the_sets_of_the_other_half() -> None:
-    """A set of half 0 that silences everything must leave the objects of half 0 as they are."""
+@pytest.fixture(scope="module")
+def silenced() -> Ablations:
+    """A set of half 0 silences everything, all others nothing."""
     study, given = bananas(4), answered(4)
     every = frozenset(
         (layer, feature)
@@ -83,7 +84,12 @@ def test_objects_are_tested_with_the_sets_of_the_other_half() -> None:
     random = dict.fromkeys(names, (NONE,))
     all_late = HalfSets({**nothing, "F": ((), tuple(sorted(every)))}, random, ())  # type: ignore[arg-type]
     none = HalfSets(nothing, random, ())  # type: ignore[arg-type]
-    found = ablate(study, given, (all_late, none))
+    return ablate(study, given, (all_late, none))
+
+
+def test_objects_are_tested_with_the_sets_of_the_other_half(silenced: Ablations) -> None:
+    """What silences everything must leave the objects of its own half as they are."""
+    study, found = bananas(4), silenced
     at = found.names.index("F late")
     for i, item in enumerate(found.items):
         moved = abs(found.after[0][i][at] - found.before[0][i])
@@ -92,13 +98,7 @@ def test_objects_are_tested_with_the_sets_of_the_other_half() -> None:
     assert np.allclose(np.array(found.after)[:, :, untouched], np.array(found.before), atol=1e-4)
 
 
-def test_contrasts_before_are_those_of_the_answers() -> None:
-    study, given = bananas(4), answered(4)
-    empty = HalfSets(
-        dict.fromkeys(("F", "V", "S"), NONE),  # type: ignore[arg-type]
-        dict.fromkeys(("F", "V", "S"), (NONE,)),  # type: ignore[arg-type]
-        (),
-    )
-    found = ablate(study, given, (empty, empty))
-    for family, before in zip(study.spec.measured, found.before, strict=True):
+def test_contrasts_before_are_those_of_the_answers(silenced: Ablations) -> None:
+    given = answered(4)
+    for family, before in zip(bananas(4).spec.measured, silenced.before, strict=True):
         assert list(before) == pytest.approx(list(given.of(family).contrast), abs=1e-4)
