@@ -103,7 +103,7 @@ def diff(
     tuned: AnyModel,
     spec: str | Path,
     *,
-    transcoders: Sequence[str] = (),
+    transcoders: str | Sequence[str] = (),
     out: str | Path = "outputs",
     quick: bool = False,
     seed: int | None = None,
@@ -131,7 +131,8 @@ def diff(
     name = after if isinstance(after, str) else after.identity.name
     folder = Path(out) / folder_name(asked, name)
     check_report_folder(folder, "diff", overwrite)
-    study = open_study(before, after, asked, settings, transcoders=transcoders, device=device)
+    names = (transcoders,) if isinstance(transcoders, str) else transcoders
+    study = open_study(before, after, asked, settings, transcoders=names, device=device)
     named = (study.base.identity.name, study.tuned.identity.name, file.stem)
     call = f"diff({', '.join(map(repr, named))}{', quick=True' if quick else ''})"
     report, _ = EXPERIMENT.into(

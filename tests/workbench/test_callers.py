@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import circuit_tracer as ct
-from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.errors import DictionaryError, GraphFileError, UsageError
 from circuit_tracer.transcoders.training import train_in_memory
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.device import DEVICE
@@ -88,6 +88,13 @@ def test_a_circuit_is_found_of_a_graph_in_memory_or_by_its_path(tmp_path: Path) 
     assert ct.circuit(place, model=model, **ask).prompts[0].prompt == "a banana is"
     with pytest.raises(GraphFileError, match="is not itself a stored trace"):
         ct.circuit(tmp_path, model=model, **ask)
+
+
+def test_one_name_stands_for_a_list_of_one(opened: Opened, tmp_path: Path) -> None:
+    found = ct.steps("a banana is", "yellow . so", model=opened, decided="yellow")
+    assert [one.decided for one in found.steps if one.decided] == [(4,)]
+    with pytest.raises(DictionaryError, match='no dictionary "nosuch"'):
+        ct.diff("sprout", "sprout-bent", "bent", transcoders="nosuch", quick=True, out=tmp_path)
 
 
 def test_a_spec_may_be_a_path(opened: Opened, tmp_path: Path) -> None:
