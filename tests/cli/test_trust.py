@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.experiments.trust import run as trust_run
 from circuit_tracer.experiments.trust.results_file import rests_on_more
 from tests.cli.conftest import Outcome, Run
 
@@ -65,6 +66,23 @@ def test_the_report_as_json(run: Run, traced: Path) -> None:
     assert record["verdict"]["level"] in ("sound", "care")
     assert record["measured"]["conservation"]["residual"] < 1e-4
     assert record == json.loads((traced / "trust.json").read_text())
+
+
+def test_what_nobody_reads_is_not_estimated(
+    run: Run, traced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated: list[object] = []
+    expected = trust_run.expected
+    monkeypatch.setattr(
+        trust_run,
+        "expected",
+        lambda *given, **more: estimated.append(1) or expected(*given, **more),
+    )
+    asked = ("trust", str(traced), "--quick", "--json", "--device", "cpu")
+    assert run(*asked, "-q").code == 0
+    assert estimated == []
+    assert run(*asked).code == 0
+    assert estimated == [1]
 
 
 def test_a_report_that_rests_on_more_stays(run: Run, traced: Path) -> None:

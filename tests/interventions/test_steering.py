@@ -86,6 +86,17 @@ def test_texts_end_at_an_end_token_and_at_the_context() -> None:
         write_on(model, dictionary, [0] * model.max_length, [()], max_new_tokens=6)
 
 
+def test_texts_end_where_every_arm_has_enough() -> None:
+    model = tiny_model("llama")
+    dictionary, ids = random_dictionary(model), model.tokenize("the banana is")
+    (whole,) = write_on(model, dictionary, ids, [()], max_new_tokens=6)
+    more = {"max_new_tokens": 6, "until": lambda new: len(new) >= 3}
+    (cut,) = write_on(model, dictionary, ids, [()], **more)
+    assert cut.token_ids == whole.token_ids[:3]
+    never = write_on(model, dictionary, ids, [()], max_new_tokens=6, until=lambda new: False)
+    assert never[0] == whole
+
+
 def test_drawn_texts_depend_on_the_seed_alone() -> None:
     model = tiny_model("llama")
     dictionary, ids = random_dictionary(model), model.tokenize("the banana is")
