@@ -86,7 +86,7 @@ def _work(subject: Subject, pruned: PrunedGraph, settings: TrustSettings) -> _Wo
     has_influence = (pruned.graph.nodes.kind == NodeKind.FEATURE) & (pruned.influence > 0)
     features = min(settings.features, int(has_influence.sum()))
     checked = features + MOST_CHECKED
-    read = checked + (3 * ways - 1) * features
+    read = checked + (3 * ways - subject.has_all_edges) * features
     columns = checked + features
     if subject.has_gates:
         read, columns = read + len(CHANGES) * GATED, columns + len(CHANGES) * GATED

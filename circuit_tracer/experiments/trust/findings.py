@@ -26,6 +26,8 @@ HIDDEN = (0.1, 0.5)
 """Good from, bad below (or beyond)."""
 RANKED = 0.72
 UNFROZEN = 0.5
+BETTER = 0.05
+"""By how much a prediction with all edges has to be better for a word about it."""
 GATES = 0.8
 
 MANY_CONSTANTS = 0.3
@@ -135,6 +137,12 @@ def _indirect(tested: IndirectEffects) -> Iterator[Finding]:
         f"Attention and norms frozen, ablating {frozen.sources} features moves what lies further "
         f"downstream {how}: Spearman {decimals(value)} over {frozen.pairs:,} indirect effects."
     )
+    whole = tested.at("attention, norms").responding.spearman.value
+    if whole > value + BETTER:
+        words += (
+            f" With the edges that were too small to keep it is {decimals(whole)}: trace with a "
+            "lower `edge_floor`."
+        )
     yield Finding(as_in_graph, Reason(mark, words))
     if free >= UNFROZEN:
         words = f"Nothing frozen, it still does: Spearman {decimals(free)}."

@@ -81,6 +81,11 @@ class Subject:
         """The graph's features as they respond in its own terms."""
         return LinearFeatures.of(self.graph, self.original)
 
+    @cached_property
+    def has_all_edges(self) -> bool:
+        """Whether every edge was kept of the nodes whose inputs were computed."""
+        return not self.graph.nodes.dropped.any()
+
     def changes(self, rows: Iterable[int], times: float = 0.0) -> list[Intervention]:
         """Nodes of the graph one by one at a multiple of themselves; 0 ablates."""
         return [(change_of(self.graph, int(row), Strength(times)),) for row in rows]

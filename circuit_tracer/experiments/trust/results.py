@@ -109,7 +109,8 @@ class IndirectWay:
     targets: Likeness
     """The targets alone."""
     responding: Likeness = field(metadata=stored_as("answering"))
-    """All later features and the targets; predicted with what is not frozen responding."""
+    """All later features and the targets; predicted with what is not frozen responding, by all
+    edges, those that were too small to keep, too."""
     own_layer: Likeness | None = field(default=None, metadata=stored_as("on_its_own"))
     """Cross-layer features alone: later MLPs respond in place of their later decoders."""
     replaced: Likeness | None = None

@@ -69,6 +69,13 @@ def linear_neurons() -> Traced:
     return Traced(model, dictionary, prune(_traced(model, dictionary)))
 
 
-def _traced(model: Model, dictionary: AnyDictionary) -> Any:
-    settings = TraceSettings(targets=("blue", "red"), edge_floor=0.0)
+@cache
+def floored(edge_floor: float) -> Traced:
+    """The same as `tiny()`, without small edges."""
+    model, dictionary, _ = tiny()
+    return Traced(model, dictionary, prune(_traced(model, dictionary, edge_floor)))
+
+
+def _traced(model: Model, dictionary: AnyDictionary, edge_floor: float = 0.0) -> Any:
+    settings = TraceSettings(targets=("blue", "red"), edge_floor=edge_floor)
     return trace(model, dictionary, TINY_PROMPT, settings).graph

@@ -37,7 +37,13 @@ from circuit_tracer.experiments.trust.steps.sufficiency import sufficiency
 from circuit_tracer.graphs.graph import Floats, Graph, NodeKind, Target
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.prediction import ablation_shares, change_shares, predict
-from tests.experiments.trust.subjects import bundled, linear_neurons, sprout_dictionary, tiny
+from tests.experiments.trust.subjects import (
+    bundled,
+    floored,
+    linear_neurons,
+    sprout_dictionary,
+    tiny,
+)
 from tests.graphs.builders import make_info, random_graph
 
 
@@ -108,6 +114,26 @@ def test_with_linear_neurons_indirect_effects_are_exactly_the_graphs() -> None:
     assert found.same_sign.value > 0.999
     curves = by_distance(subject, ways=("attention, norms",), draws=2)[0]
     assert max(point.error for point in curves.points) < 1e-6
+
+
+def test_edges_that_were_not_kept_are_in_the_linear_prediction() -> None:
+    """The features of a floored graph that have inputs respond as along all edges into them."""
+    whole, cut = tiny(), floored(0.001)
+    rows = draw_features(cut.pruned, 6, seed=0)
+    known = cut.pruned.graph.nodes.expanded
+    edges = whole.pruned.graph.edges
+    nodes = replace(whole.pruned.graph.nodes, expanded=known)
+    every = replace(
+        whole.pruned.graph, nodes=nodes, edges=edges.take(np.asarray(known[edges.target]))
+    )
+    sums, short = (
+        predict(graph, ablation_shares(graph, rows)).indirect for graph in (every, cut.pruned.graph)
+    )
+    assert np.abs(short - sums).max() > 1e-2 * np.abs(sums).max()
+    predicted = effects_of(cut.subject, rows, "attention, norms").responding
+    assert predicted is not None
+    np.testing.assert_allclose(predicted[known], sums[known], atol=1e-9)
+    assert effects_of(whole.subject, rows, "attention, norms").responding is None
 
 
 def test_a_mistyped_way_of_freezing_is_refused() -> None:

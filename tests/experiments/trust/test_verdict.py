@@ -63,13 +63,15 @@ def found(
     hidden: float = 0.0,
     layers: Any = LAYERS,
     responding: float = 0.6,
+    uncut: float | None = None,
     ranked: float = 0.8,
     **more: Any,
 ) -> Measurements:
     """Measurements in which all is well unless given."""
     like = report().measured
+    uncut = frozen if uncut is None else uncut
     ways = (
-        IndirectWay("attention, norms", likeness(frozen), likeness(frozen), likeness(frozen)),
+        IndirectWay("attention, norms", likeness(frozen), likeness(frozen), likeness(uncut)),
         IndirectWay("attention", likeness(free), likeness(free), likeness(responding)),
         IndirectWay("nothing", likeness(free), likeness(free), likeness(responding)),
     )
@@ -153,6 +155,15 @@ def test_the_verdict_says_why_interventions_are_not_predicted(
 ) -> None:
     verdict = judge(found(free=0.2, responding=responding))
     assert any(words in reason.text for reason in verdict.reasons)
+
+
+def test_edges_that_were_not_kept_are_blamed_where_they_matter() -> None:
+    said, unsaid = (
+        [reason.text for reason in judge(found(frozen=0.2, uncut=uncut)).reasons]
+        for uncut in (0.6, 0.22)
+    )
+    assert any("too small to keep it is 0.60: trace with a lower" in text for text in said)
+    assert not any("too small to keep it is" in text for text in unsaid)
 
 
 def test_layers_to_believe_are_named() -> None:

@@ -105,15 +105,19 @@ def _integrity(found: Measurements) -> Table:
 def _indirect(found: IndirectEffects) -> Table:
     ways = found.ways
     compared: list[tuple[str, Likeness]] = [(way.frozen, way.everything) for way in ways]
-    compared += [(f"{way.frozen} *", way.responding) for way in ways[1:]]
+    compared += [
+        (f"{way.frozen} *", way.responding)
+        for way in ways
+        if way.frozen != "attention, norms" or way.responding != way.everything
+    ]
     more = [(f"{way.frozen} †", way.replaced) for way in ways]
     more += [(f"{way.frozen} **", way.own_layer) for way in ways]
     compared += [(name, likeness) for name, likeness in more if likeness is not None]
     note = (
         f"Routes through at least one further feature; {ways[0].everything.pairs:,} pairs of an "
         "ablated feature and a later node. [95 % of bootstrap draws] Predicted by the graph's "
-        "sums; * by the linear prediction, the graph's features with norms (and attention) "
-        "responding where they are not frozen."
+        "sums; * by the linear prediction: the graph's features with all edges, norms (and "
+        "attention) responding where they are not frozen."
     )
     if any(way.replaced is not None for way in ways):
         note += " † By the replacement model run for real: true encoders, errors constant."

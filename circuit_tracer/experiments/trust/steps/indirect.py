@@ -9,9 +9,10 @@ A graph freezes the denominators of norms and attention patterns. Where these re
 there are two predictions: the graph's sums as they are; and the graph's features with their edges'
 own vectors, linear, dictionary and errors frozen, while norms (and attention, where that is not
 frozen) do what they do in the model (`interventions/linear.py`), again less what comes about with
-all MLP outputs frozen. With attention and norms frozen the two are the same. Where the second holds
-up and the first does not, it is not the features that the graph has wrong. A third is no first
-order: the replacement model run for real, its encoders as they are and errors constant
+all MLP outputs frozen. With attention and norms frozen the two are the same, unless edges
+were too small to keep: the second has them all. Where the second holds up and the first does not,
+it is not the features that the graph has wrong. A third is no first order: the replacement model
+run for real, its encoders as they are and errors constant
 (`interventions/responding.py`). What it lacks, the dictionary lacks.
 
 A cross-layer feature's later decoders stand for what later MLPs make of it. They are direct edges
@@ -131,7 +132,8 @@ class Effects(NamedTuple):
 
     measured: Floats
     responding: Floats | None
-    """With norms and attention responding; None where both are frozen: the graph's own sums."""
+    """With norms and attention responding; None where both are frozen and the graph has all edges:
+    its own sums."""
     replaced: Floats | None
     """With the replacement model run for real; None of neurons, and where it was not run."""
 
@@ -146,7 +148,7 @@ def effects_of(
     run = None
     if replaced and linear:
         run = responses(subject, changes, frozen, responding="replacement").values - rest
-    if frozen == "attention, norms":
+    if frozen == "attention, norms" and subject.has_all_edges:
         return Effects(whole - rest, None, run)
     predicted = responses(subject, changes, frozen, responding="graph").values
     if not linear:  # in the graph's terms, as the prediction is
