@@ -45,6 +45,9 @@ PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
         ("mid-mix-long-1", "on-mix-1"),
     ),
     "before the norm, mix": (("mid-mix-1", "mid-none-1"),),
+    "with a skip, mix": (("skip-mix-1", "skip-none-1"),),
+    "mix, with a skip against none": (("skip-mix-1", "mix-1"),),
+    "cross-layer, mix": (("clt-mix-1", "clt-none-1"),),
 }
 """With the term, without; several seeds are averaged prompt by prompt."""
 

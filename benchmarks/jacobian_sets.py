@@ -61,6 +61,8 @@ def _runs() -> dict[str, Run]:
             mid = replace(scratch, seed=seed, reads="hook_resid_mid")
             found[f"mid-{term}-{seed}"] = Run(mid)
             found[f"mid-{term}-long-{seed}"] = Run(replace(mid, max_tokens=LONG))
+            found[f"skip-{term}-{seed}"] = Run(replace(scratch, seed=seed, skip=True))
+            found[f"clt-{term}-{seed}"] = Run(replace(scratch, seed=seed, kind="clt"))
     return found
 
 
