@@ -12,7 +12,8 @@ NEEDS := $(if $(filter smollm2 %.gguf,$(value MODEL)),.venv/.smollm2,.venv/.user
 BIN := .venv/bin
 # A file of tests stays in one process: its models and traces are made once. Long files come first
 # (tests/conftest.py), so that no process is left alone with one at the end.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One more than there are cores: some wait for browsers and children.
+PARALLEL := -n $(shell expr $$(nproc 2>/dev/null || echo 3) + 1) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: trace test test-everywhere test-avx2 lint docs bench smollm2 clean

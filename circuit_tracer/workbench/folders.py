@@ -84,8 +84,9 @@ def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
 def check_writable(place: Path) -> None:
     """Refuse a place that could not be written to; raises OutputError."""
     there = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OutputError(f"{there} cannot be written to; choose another place with `out`")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        problem = "you may not write there" if there.is_dir() else "it is a file"
+        raise OutputError(f"{there} cannot be written to: {problem}; choose another `out`")
 
 
 @dataclass(frozen=True)

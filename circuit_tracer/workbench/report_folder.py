@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from circuit_tracer.experiments.kit.results import write_record
 from circuit_tracer.experiments.kit.stages import STAGES, holds_stages
 from circuit_tracer.graphs import new_file
 from circuit_tracer.progress import OnStage, silent
-from circuit_tracer.workbench.folders import write_texts
+from circuit_tracer.workbench.folders import check_writable, write_texts
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +106,7 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
             f"{folder} holds something other than a report of {command}{advice}; choose another "
             "`name` or `out`"
         )
-    wanted = folder.absolute() / STAGES
-    there = next(place for place in (wanted, *wanted.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        problem = "you may not write there" if there.is_dir() else "it is a file"
-        raise OutputError(f"cannot write in {there}: {problem}; choose another `out`")
+    check_writable(folder / STAGES)
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:
