@@ -132,11 +132,6 @@ def train(
     begun = None if start is None else opened_dictionary(start, opened, lazy=False)
     if begun is not None:
         settings |= weights.settings_of(begun)
-        if settings["activation"] == "jumprelu" and target_l0 is None:
-            raise UsageError(
-                f"{start} has JumpReLU features; add --target-l0, how many shall be active a token "
-                "(transcoders evaluate says how many are)"
-            )
     with if_interrupted(lambda: _goes_on(out, checkpoint_steps)), progress_line() as report:
         summary = training.train(
             opened,

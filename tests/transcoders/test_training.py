@@ -26,6 +26,7 @@ from circuit_tracer.transcoders.training.weights import check_start, export_laye
 from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
+JUMPRELU = {"activation": "jumprelu", "target_l0": 4.0}
 RESIDUAL_AT_1 = {"reads": "hook_resid_post", "writes": "hook_resid_post", "layers": (1,)}
 
 
@@ -304,7 +305,8 @@ def test_a_start_that_training_cannot_make_is_refused(
         ({}, {"kind": "clt"}, "`kind` plt, and the settings say clt"),
         ({}, {"skip": True}, "`skip` False"),
         ({}, {"reads": "hook_resid_mid"}, "`reads` mlp.hook_in"),
-        ({"activation": "jumprelu"}, {"activation": "topk"}, "`activation` jumprelu"),
+        (JUMPRELU, {"activation": "topk", "target_l0": None}, "`activation` jumprelu"),
+        (JUMPRELU, {"target_l0": None}, "give `target_l0`, how many"),
         (RESIDUAL_AT_1, {"layers": None}, r"`layers` \(1,\)"),
         (RESIDUAL_AT_1, {"layers": (0,)}, r"`layers` \(1,\)"),
     ],

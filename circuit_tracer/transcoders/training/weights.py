@@ -159,8 +159,9 @@ def settings_of(start: Dictionary) -> dict[str, Any]:
 
 
 def check_start(start: Dictionary, config: TrainingConfig) -> None:
-    """Raise UsageError for a dictionary to start from that these settings would not make, or that
-    `settings_of` refuses."""
+    """Raise UsageError for a dictionary to start from that these settings would not make, that
+    `settings_of` refuses, or whose features would be led to a number of active ones that nobody
+    chose."""
     ours = {"k": config.active, "layers": config.layers or tuple(range(start.n_layers))}
     for name, value in settings_of(start).items():
         set_to = ours.get(name, getattr(config, name))
@@ -169,6 +170,12 @@ def check_start(start: Dictionary, config: TrainingConfig) -> None:
                 f"`start` was made with `{name}` {value}, and the settings say {set_to}; give them "
                 "as it was trained with (transcoders.training.weights.settings_of gives them)"
             )
+    chosen = config.target_l0 is not None or config.sparsity_weight is not None
+    if config.activation == "jumprelu" and not chosen:
+        raise UsageError(
+            "`start` has JumpReLU features; give `target_l0`, how many shall be active a token "
+            "(transcoders evaluate says how many are)"
+        )
 
 
 def weights_from(given: Sequence[LayerTranscoder], units: Units) -> list[LayerWeights]:
