@@ -10,8 +10,10 @@ Shapes: T tokens, V vocabulary.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from unicodedata import category
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,21 +21,49 @@ from torch import Tensor
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.edits.results import Edit, Kind
 from circuit_tracer.experiments.kit.kinds import of_its_kind
-from circuit_tracer.experiments.kit.places import as_words, first_from, parts_of, token_places
+from circuit_tracer.experiments.kit.places import (
+    BLANKLESS,
+    as_words,
+    first_from,
+    parts_of,
+    token_places,
+)
 from circuit_tracer.experiments.kit.spec_reader import shown
 from circuit_tracer.models import Model
 
-WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+(?:['’-]\w+)*|[^\w\s]+")
-"""A word, a number, or signs in a row."""
+_LETTER = rf"[^\W{BLANKLESS}]"
+WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{BLANKLESS}]+|{_LETTER}+(?:['’-]{_LETTER}+)*|[^\w\s]+")
+"""A number, a run of letters that are written without blanks, a word, or signs in a row."""
 Place = tuple[int, int]
 """Characters of a prompt."""
 Classes = Sequence[Sequence[str]]
 """Words that may stand for each other."""
 
 
-def words_of(prompt: str) -> list[Place]:
-    """Where its words are."""
-    return [one.span() for one in WORD.finditer(prompt)]
+def words_of(prompt: str, starts: Sequence[int] = (), known: Collection[str] = ()) -> list[Place]:
+    """Where its words are.
+
+    Of what is written without blanks these are `known` ones and, between them, tokens, which begin
+    at the characters `starts`: no one else says where its words end.
+    """
+    whole = re.compile("|".join(map(re.escape, sorted(known, key=len, reverse=True))) or "(?!)")
+    found = []
+    for start, stop in (one.span() for one in WORD.finditer(_without_marks(prompt))):
+        cuts = {start, stop}
+        if re.match(f"[{BLANKLESS}]", prompt[start]):
+            cuts |= {at for at in starts if start < at < stop}
+            for first, end in (one.span() for one in whole.finditer(prompt, start, stop)):
+                cuts = {first, end, *(at for at in cuts if not first < at < end)}
+        found += pairwise(sorted(cuts))
+    return found
+
+
+def _without_marks(text: str) -> str:
+    """As long a text, each combining mark (the vowels of Hindi) being what it stands on."""
+    plain = ""
+    for one in text:
+        plain += plain[-1:] if plain and category(one)[0] == "M" else one
+    return plain
 
 
 def clauses_of(prompt: str, split: str) -> list[Place]:
@@ -78,7 +108,8 @@ class Replacements:
         for members in classes:
             for one in members:
                 self.classes.setdefault(one.casefold(), []).extend(members)
-        self.there = {prompt[slice(*place)].casefold() for place in words_of(prompt)}
+        self.words = words_of(prompt, self.places, self.classes)
+        self.there = {prompt[slice(*place)].casefold() for place in self.words}
         if classes and not self.there & self.classes.keys():
             raise UsageError(
                 "no word of the prompt is in a class of `vocabulary`; give classes of its words, "
@@ -142,7 +173,7 @@ def all_edits(
         made.append(("given", *given_edit(prompt, one)))
     for clause in added:
         made += [("added", *one) for one in _added(prompt, clause, split)]
-    words, clauses = words_of(prompt), clauses_of(prompt, split)
+    words, clauses = replacements.words, clauses_of(prompt, split)
     for place in words:
         if replacements.chat or place != words[-1]:
             made.append(("deleted", *place, "", edited(prompt, *place)))

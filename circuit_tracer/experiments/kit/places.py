@@ -16,12 +16,15 @@ SPLITS = {
     "line": r"\n+",
 }
 """What ends a part; the signs of Chinese and Japanese have no blank after them."""
-UNPARTED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+BLANKLESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-"""Ranges of letters that stand beside those of other words without a blank: Thai, Lao, Burmese,
-Khmer, Japanese, Chinese, and Korean with its particles."""
+"""Ranges of letters of what is written without blanks between words: Thai, Lao, Burmese, Khmer,
+Japanese and Chinese."""
+UNPARTED = f"{BLANKLESS}\uac00-\ud7a3"
+"""Ranges of letters that may stand beside those of other words: these, and Korean with its
+particles."""
 
 
 def token_places(

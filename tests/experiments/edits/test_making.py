@@ -33,6 +33,23 @@ def test_words_numbers_and_signs_are_words() -> None:
     assert clauses_of(PROMPT, "sentence") == []
 
 
+def test_what_has_no_blanks_is_parted_at_words_of_a_class_and_at_tokens() -> None:
+    """Vowels that are written as marks part no word of Hindi or Thai."""
+
+    def parted(text: str, starts: tuple[int, ...] = (), known: tuple[str, ...] = ()) -> list[str]:
+        return [text[slice(*place)] for place in words_of(text, starts, known)]
+
+    assert parted("今天天气很好。", (0, 2, 4, 6)) == ["今天", "天气", "很好", "。"]
+    assert parted("今天天气很好。", (0, 1, 3, 4), ("天气", "天", "x")) == [
+        *("今", "天", "天气", "很好", "。")
+    ]
+    assert parted("3.5 GPT是什么?", (0, 5, 8)) == ["3.5", "GPT", "是", "什么", "?"]
+    assert parted("ภาษา ดี", (0, 2)) == ["ภา", "ษา", "ดี"]
+    assert parted("हिन्दी में ?", (0, 1, 2)) == ["हिन्दी", "में", "?"]
+    assert parted("한국의 수도", (0, 1, 2)) == ["한국의", "수도"]
+    assert parted("a ❤️ b", (0, 1)) == ["a", "❤️", "b"]
+
+
 def test_what_goes_takes_the_blank_before_it_along() -> None:
     assert edited("a b c", 2, 3) == "a c"
     assert edited("a b c", 0, 1) == "b c"
