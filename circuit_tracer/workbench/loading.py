@@ -8,7 +8,7 @@ from pathlib import Path
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.comparing.calibrated import Comparison, compare_all
-from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.graphs.files.storage import TRACE_FILE, trace_folder
 from circuit_tracer.render import comparing
 from circuit_tracer.workbench.results import Report
 from circuit_tracer.workbench.traced_graph import TracedGraph
@@ -31,7 +31,7 @@ def load(path: str | Path) -> TracedGraph:
     place = Path(path)
     check_graph(place)
     is_whole = place.is_dir() or place.name == TRACE_FILE
-    folder = place if place.is_dir() else place.parent if is_whole else None
+    folder = trace_folder(place) if is_whole else None
     return TracedGraph(open_graph(place), folder=folder, is_whole=is_whole)
 
 

@@ -218,6 +218,11 @@ def test_two_written_circuits_are_shown_side_by_side(
     assert json.loads(told.out) == stored
     for one in stored:
         assert f" {len(one['components'])} of " in shown.out
+    compared = run("compare", *folders, "--shuffles", "0", "--json")
+    assert compared.code == 0, compared.err
+    viewed = run("view", *folders, "--no-browser")
+    assert viewed.code == 0, viewed.err
+    assert Path(viewed.out.strip()).parent == Path(folders[0])
     idle = run("circuit", *folders, "--kl", "0.3")
     assert (idle.code, "--kl has no effect with two circuits" in idle.err) == (2, True)
     wrong = run("circuit", folders[0], "nosuch")

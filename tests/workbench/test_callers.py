@@ -86,6 +86,7 @@ def test_a_circuit_is_found_of_a_graph_in_memory_or_by_its_path(tmp_path: Path) 
     assert ct.circuit(traced, **ask).components == alone.components
     place = traced.save(tmp_path / "graph")
     assert ct.circuit(place, model=model, **ask).prompts[0].prompt == "a banana is"
+    traced.save(tmp_path / "another")
     with pytest.raises(GraphFileError, match="is not itself a stored trace"):
         ct.circuit(tmp_path, model=model, **ask)
 

@@ -82,12 +82,12 @@ def save_graph(pruned: PrunedGraph, folder: Path) -> None:
 
 
 def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) -> PrunedGraph:
-    """Read what `save_graph` wrote; `path` is the folder or the trace.json in it.
+    """Read what `save_graph` wrote; `path` is as for `trace_folder`.
 
     Edges beyond the budget go to temporary files that are gone with the graph. Raises
     GraphFileError, with what to do, when anything is missing, damaged or too new.
     """
-    folder = _folder_of(Path(path))
+    folder = trace_folder(Path(path))
     record = _read_record(folder / TRACE_FILE)
     with opened_parquet(folder / NODES_FILE, GraphFileError, _TRACE_AGAIN) as file:
         node_table = file.read()
@@ -216,7 +216,9 @@ def _threshold(record: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _folder_of(path: Path) -> Path:
+def trace_folder(path: Path) -> Path:
+    """The folder of a stored trace: given itself, by the trace.json in it, or by a folder that
+    holds this one and no other, such as a circuit's. Raises GraphFileError for what is none."""
     if path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         raise GraphFileError(
             f"{path} is a pickle, which can run code and is never opened: export it as graph JSON"
@@ -226,7 +228,10 @@ def _folder_of(path: Path) -> Path:
     if not folder.exists():
         raise GraphFileError(f"There is no {folder}: give the folder of an earlier trace.")
     if not folder.is_dir() or not (folder / TRACE_FILE).is_file():
-        if inside := sorted(path.parent for path in folder.glob(f"*/{TRACE_FILE}")):
+        inside = sorted(one.parent for one in folder.glob(f"*/{TRACE_FILE}"))
+        if len(inside) == 1:
+            return inside[0]
+        if inside:
             some = ", ".join(map(str, inside[:3])) + (" ..." if inside[3:] else "")
             raise GraphFileError(
                 f"{path} is not itself a stored trace, it holds: {some}. Give one."

@@ -245,9 +245,13 @@ def test_pickles_are_never_opened_and_nothing_is_nothing(tmp_path: Path, name: s
 
 
 def test_the_folder_above_traces_names_them(tmp_path: Path) -> None:
+    """A single one is opened: a circuit's folder stands for its graph."""
     for name in ("a-plum", "a-pear"):
         (tmp_path / name).mkdir()
         save_graph(prune(random_graph(0)), tmp_path / name)
+        if name == "a-plum":
+            alone = load_graph(tmp_path).graph, load_graph(tmp_path / name).graph
+            assert alone[0].info == alone[1].info
     with pytest.raises(
         GraphFileError, match=r"it holds: \S+a-pear, \S+a-plum\. Give one"
     ) as caught:
