@@ -85,19 +85,20 @@ def asked_of(
 ) -> tuple[list[Asked], list[Asked]]:
     """The prompts a circuit is looked for with, and those it is checked on.
 
-    Of a graph the answer is its first target, unless another is given; `chat` puts a prompt into
+    Of a graph the answer is its first target, unless another is given; `chat` puts prompts into
     the model's chat template. Of a task every second line is for checking; lines that cannot be
     asked, or that the model answers otherwise than they say, are left out, with a note.
     Raises UsageError and PromptError for what cannot be asked.
     """
     if (prompt is None) == (task is None):
         raise UsageError("give a prompt, or `task`, a file of prompts; not both")
-    if chat and not isinstance(prompt, str):
-        raise UsageError("`chat` is for a prompt that is typed; leave it out")
     if isinstance(prompt, PrunedGraph):
+        if chat:
+            raise UsageError("a graph says itself whether its prompt is a `chat`; leave it out")
         return [_asked_by(prompt, opened, answer, against)], []
+    way = TraceSettings(chat=chat)
     if prompt is not None:
-        return [asked(opened.model, prompt, answer, against, TraceSettings(chat=chat))], []
+        return [asked(opened.model, prompt, answer, against, way)], []
     if answer is not None or against is not None:
         raise UsageError("`answer` and `against` are for one prompt; a `task` file has its own")
     found, left_out = [], list[str]()
@@ -106,7 +107,7 @@ def asked_of(
         raise PromptError(file.bad[0].message)
     for line in file.prompts:
         try:
-            found.append(_asked(opened, line))
+            found.append(_asked(opened, line, way))
         except PromptError as error:
             left_out.append(f"line {line.line}: {error}")
     if not found:
@@ -136,11 +137,11 @@ def _asked_by(
     return asked(opened.model, info.prompt, answer, against, way)
 
 
-def _asked(opened: Opened, line: PromptLine) -> Asked:
+def _asked(opened: Opened, line: PromptLine, way: TraceSettings) -> Asked:
     answer, against = line.targets[0] if line.targets else None, None
     if line.contrast is not None:
         answer, against = contrast_pair(line.contrast)
-    return asked(opened.model, line.prompt, answer, against)
+    return asked(opened.model, line.prompt, answer, against, way)
 
 
 def look_for(
@@ -204,7 +205,8 @@ def folder_of(
     That is known before the search, which takes much longer.
     """
     texts = [one.prompt for one in every]
-    made_with = (settings.basis, settings.ablation, in_words(settings.level))
+    made_with = [settings.basis, settings.ablation, in_words(settings.level)]
+    made_with += ["chat"] if every[0].way.chat else []
     key = to_json([texts, opened.model.identity.sha256, *made_with])
     folder = out / with_hash(f"circuit-{slug_of(texts[0])}", key)
     check_writable(folder)
@@ -248,7 +250,7 @@ def circuit(
     """How little of the model is enough for an answer, or for the answers of a `task` file?
 
     `prompt` may be a traced graph, or the place of one, whose model and first target are taken
-    then; `chat` puts it into the model's chat template.
+    then; `chat` puts prompts into the model's chat template.
     `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
     "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
     `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what

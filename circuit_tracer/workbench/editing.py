@@ -52,8 +52,8 @@ class Found(NamedTuple):
         if isinstance(report, FamiliesReport):
             folder, drawn = out / report.name, families_svg(report)
         else:
-            whole = "\n".join([report.prompt, report.answer, report.against])
-            folder = out / with_hash(f"edits-{slug_of(report.prompt)}", whole)
+            parts = [report.prompt, report.answer, report.against, *(["chat"] * report.chat)]
+            folder = out / with_hash(f"edits-{slug_of(report.prompt)}", "\n".join(parts))
             drawn = edits_svg(report)
         texts = {
             EDITS_FILE: to_json(report, indent=2) + "\n",
@@ -141,15 +141,17 @@ def find(
     `explain_families`, and UsageError for what goes with a prompt alone."""
     engine = Engine(opened.model, opened.dictionary, opened.labels, opened.labelled, on_progress)
     if spec is None:
-        named = (asked.answer, asked.against)
-        note_forms(opened.model, [one for one in named if one is not None])
+        if asked.chat:  # elsewhere answers follow a blank
+            named = (asked.answer, asked.against)
+            note_forms(opened.model, [one for one in named if one is not None])
         graphs = GRAPHS["prompt"] if asked.graphs is None else asked.graphs
         return Found(*explain(engine, prompt, replace(asked, graphs=graphs)))
-    if any((asked.answer, asked.against, asked.given, asked.added, asked.classes, asked.chat)):
+    if any((asked.answer, asked.against, asked.given, asked.added, asked.classes)):
         raise UsageError(
             "a spec says itself what is edited and compared; leave out `answer`, `against`, "
-            "`edit`, `add`, `vocabulary` and `chat`"
+            "`edit`, `add` and `vocabulary`"
         )
+    spec = replace(spec, chat=spec.chat or asked.chat)
     graphs = GRAPHS["spec"] if asked.graphs is None else asked.graphs
     most = asked.max_feature_nodes
     return Found(explain_families(engine, spec, graphs=graphs, max_feature_nodes=most), {})
@@ -177,7 +179,7 @@ def edits(
 
     Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file, one with a
     class a line, or "words-sprout"; by default tokens of its kind), clauses are left out, `chat`
-    puts the prompt into the model's chat template, `edit` ("joker=>teacher") and `add` make others.
+    puts prompts into the model's chat template, `edit` ("joker=>teacher") and `add` make others.
     `.words` have each one's pull on the contrast of `answer` and `against`, `.verdict` what the
     rules say, `.routes` what the `graphs` edits that matter most change of the graph. A spec (a
     TOML file or a name that ships: "edits-speaker") asks about families of prompts. Files are

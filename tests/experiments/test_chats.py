@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,15 @@ from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.graphs import circuit_graph
 from circuit_tracer.experiments.circuit.judging import asked
+from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.run import ORIGINAL, Asked, Engine, explain
+from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
 from circuit_tracer.experiments.kit.places import token_places
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.models.chat import chat_text
 from circuit_tracer.transcoders.neurons import open_neurons
+from circuit_tracer.workbench.circuiting import asked_of
+from circuit_tracer.workbench.opening import accepted
 from tests.chatml import byte_tokenizer
 from tests.models.test_chat import model_with
 from tests.tiny import tiny_llama
@@ -74,6 +79,49 @@ def test_tokens_of_a_chat_are_found_in_the_text_that_was_typed() -> None:
         token_places(trimmed, f" {PROMPT}", ids, asker="edits", chat=True)
     with pytest.raises(PromptError, match="no chat template"):
         explain(Engine(tiny_llama(), open_neurons(tiny_llama())), "a banana", Asked(chat=True))
+
+
+def test_families_of_a_spec_are_asked_inside_the_template() -> None:
+    model = chatty()
+    edit = FamilySpec("f", "is it {value}, or not", ("a", "b"), "or=>and", keep="all")
+    values = ("red", "blue", "old")
+    items = tuple({"value": one} for one in values)
+    spec = Spec("s", "?", (edit,), items, chat=True)
+    report = explain_families(Engine(model, open_neurons(model)), spec, graphs=1)
+    (family,) = report.families
+    first, second = model.token_id("a"), model.token_id("b")
+    for template, mean in ((edit.template, family.before), (edit.edited, family.after)):
+        logits = [alone(model, template.format(value=one)) for one in values]
+        leads = [float(one[first] - one[second]) for one in logits]
+        assert mean.value == pytest.approx(sum(leads) / len(leads), abs=1e-4)
+    assert {role.name for role in family.roles} == {"value", "other words"}
+    assert report.chat
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_named_answer_has_a_blank_before_it_only_outside_a_chat(chat: bool) -> None:
+    tokenizer = byte_tokenizer(eos_token="<|im_end|>")
+    tokenizer.add_tokens([" a", " b"])
+    model = model_with(tokenizer)
+    named = ("a", "b") if chat else (" a", " b")
+    ids = {model.token_id(one) for one in named}
+    engine = Engine(model, open_neurons(model))
+    report, _ = explain(engine, PROMPT, Asked(answer="a", against="b", chat=chat, graphs=0))
+    assert (report.answer, report.against) == named
+    pair = ("a", "b") if report.contrast > 0 else ("b", "a")
+    one = asked(model, PROMPT, *pair, TraceSettings(chat=chat))
+    assert {one.answer, one.against} == ids
+
+
+def test_a_task_is_asked_inside_the_template(tmp_path: Path) -> None:
+    model = chatty()
+    prompts = (PROMPT, "is it old", "is it new")
+    (tmp_path / "task.txt").write_text("\n".join(prompts))
+    opened = accepted(model, open_neurons(model))
+    used, others = asked_of(opened, None, str(tmp_path / "task.txt"), None, None, chat=True)
+    for one, prompt in zip((*used, *others), (prompts[0], prompts[2], prompts[1]), strict=True):
+        assert one.ids == tuple(model.tokenize(prompt, chat=True))
+        assert one.top == int(alone(model, prompt).argmax())
 
 
 @pytest.mark.parametrize("way", [TraceSettings(chat=True), TraceSettings(position=5)])

@@ -101,7 +101,8 @@ def asked(
 ) -> Asked:
     """A prompt's answer in the whole model; `way` says how it is read, and up to where.
 
-    Raises PromptError for a text that is no token, and where the answer does not beat the other.
+    What is named follows a blank, but not where a reply begins, in a chat. Raises PromptError for a
+    text that is no token, and where the answer does not beat the other.
     """
     way = way or TraceSettings()
     ids = model.tokenize(prompt, chat=way.chat, system=way.system)
@@ -110,9 +111,9 @@ def asked(
         (capture,) = model.captures([ids])
     logits = capture.logits[-1]
     first, second = (int(one) for one in logits.topk(2).indices)
-    this = first if answer is None else model.token_id(answer, continues=True)
+    this = first if answer is None else model.token_id(answer, continues=not way.chat)
     runner_up = second if this == first else first
-    other = runner_up if against is None else model.token_id(against, continues=True)
+    other = runner_up if against is None else model.token_id(against, continues=not way.chat)
     difference = float(logits[this] - logits[other])
     if not difference > 0:
         raise PromptError(

@@ -58,6 +58,7 @@ def explain_families(
         seed=spec.seed,
         resamples=RESAMPLES,
         seconds=time.process_time() - begun,
+        chat=spec.chat,
     )
 
 
@@ -66,9 +67,9 @@ def _family(
 ) -> Family:
     model, templates = engine.model, (family.template, family.edited)
     prompts = [tuple(one.format(**item) for one in templates) for item in spec.items]
-    ids = [model.tokenize(text) for pair in prompts for text in pair]
+    ids = [model.tokenize(text, chat=spec.chat) for pair in prompts for text in pair]
     targets = [
-        Target(*answer_ids(model, pair[0], *_filled(family.words, item), continues=True))
+        Target(*answer_ids(model, pair[0], *_filled(family.words, item), continues=not spec.chat))
         for pair, item in zip(prompts, spec.items, strict=True)
     ]
     with memory_remedy(), products():
@@ -125,10 +126,10 @@ def _roles(
         sides.append({})
         for at, target in items:
             text = template.format(**spec.items[at])
-            graph_of = engine.graphs_of(target, most, 2 * len(items) * len(spec.families))
-            shares = shares_of(graph_of(text))
-            ids = engine.model.tokenize(text)
-            places = token_places(engine.model, text, ids, asker="edits")
+            count = 2 * len(items) * len(spec.families)
+            shares = shares_of(engine.graphs_of(target, most, count, chat=spec.chat)(text))
+            ids = engine.model.tokenize(text, chat=spec.chat)
+            places = token_places(engine.model, text, ids, asker="edits", chat=spec.chat)
             named = [slot_at(template, spec.items[at], place) for place in places]
             for name in dict.fromkeys(named):
                 here = shares[:, [one == name for one in named]].sum(1)

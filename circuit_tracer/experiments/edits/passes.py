@@ -45,17 +45,20 @@ class Ends:
         at = {text: row for row, text in enumerate(unique)}
         return cls(model, own, text_ends(model, unique)[[at[one] for one in texts]])
 
-    def target(self, edits: Sequence[Edit], answer: str | None, against: str | None) -> Target:
+    def target(
+        self, edits: Sequence[Edit], answer: str | None, against: str | None, *, chat: bool = False
+    ) -> Target:
         """The answer and its rival, by default what the model says and what it says instead.
 
         The rival is the token that most words' replacements lead to, where two agree, and else
-        what is likeliest next to the answer. Raises PromptError for what is not one token, and for
-        two that are the same.
+        what is likeliest next to the answer. What is named follows a blank, but not where a reply
+        begins, in a `chat`. Raises PromptError for what is not one token, and for two that are the
+        same.
         """
         own = int(self.own.argmax())
-        said = own if answer is None else self.model.token_id(answer, continues=True)
+        said = own if answer is None else self.model.token_id(answer, continues=not chat)
         if against is not None:
-            rival = self.model.token_id(against, continues=True)
+            rival = self.model.token_id(against, continues=not chat)
             if rival == said:
                 raise PromptError(f'`against` "{shown(against)}" is the answer; name another token')
             return Target(said, rival)

@@ -197,3 +197,5 @@ class FamiliesReport:
     seed: int
     resamples: int
     seconds: float
+    chat: bool = False
+    """Whether every prompt was the user's turn in the model's chat template."""

@@ -19,7 +19,6 @@ from circuit_tracer.experiments.edits.making import (
     all_edits,
     clauses_of,
     tokenised,
-    words_of,
 )
 from circuit_tracer.experiments.edits.passes import Ends, Target, spans_of
 from circuit_tracer.experiments.edits.results import EditsReport, Outcome, Routes, Word
@@ -140,9 +139,9 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
             logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s, then the graphs")
         engine.on_progress("running edits", 0, 0)
         ends = Ends.of(model, capture.logits[-1], texts)
-    target = ends.target(edits, asked.answer, asked.against)
+    target = ends.target(edits, asked.answer, asked.against, chat=asked.chat)
     contrast, done = ends.contrast(target), ends.outcomes(edits, target)
-    words = spans_of(prompt, words_of(prompt), done)
+    words = spans_of(prompt, own.words, done)
     clauses = spans_of(prompt, clauses_of(prompt, asked.split), done)
     chosen = chosen_edits(done, words, clauses, contrast, asked.graphs or 0)
     graph_of = engine.graphs_of(target, asked.max_feature_nodes, 1 + len(chosen), chat=asked.chat)

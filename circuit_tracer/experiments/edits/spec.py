@@ -4,6 +4,7 @@ name = "speaker"
 question = "Does the speaker decide?"
 model = "sprout"
 items = "edits-things.csv"          # or [[items]] here: slots
+chat = false                        # true: prompts are turns in the model's chat template
 
 [[families]]
 name = "teacher"
@@ -71,6 +72,8 @@ class Spec:
     """What fills the templates."""
     model: str = "sprout"
     seed: int = 0
+    chat: bool = False
+    """Whether every prompt is the user's turn in the model's chat template."""
 
 
 def read_spec(path: Path) -> Spec:

@@ -25,6 +25,7 @@ MEANING = (
     "Pull: what a word adds to the contrast, the mean over what was put in its place, or without "
     "it. ! flips the answer."
 )
+TURN = "Every prompt is the user's turn in the model's chat template."
 LAST = "The last word, where the answer is due, is not deleted."
 FAINT = 0.25
 """Part of the strongest pull from which a word is coloured."""
@@ -182,7 +183,7 @@ def _families(report: FamiliesReport, *, width: int) -> list[RenderableType]:
         examples.line(one.name, f"{printable(one.example[0])}  =>  {printable(one.example[1])}")
     parts: list[RenderableType] = [
         verdict_text(report.question, findings, width=width),
-        *titled("Families", rich_table(table), examples),
+        *titled("Families", rich_table(table), examples, *([note(TURN)] if report.chat else [])),
     ]
     for one in report.families:
         if one.roles:
