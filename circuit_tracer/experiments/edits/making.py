@@ -47,7 +47,7 @@ def words_of(prompt: str, starts: Sequence[int] = (), known: Collection[str] = (
     at the characters `starts`: no one else says where its words end.
     """
     whole = re.compile("|".join(map(re.escape, sorted(known, key=len, reverse=True))) or "(?!)")
-    found = []
+    found: list[Place] = []
     for start, stop in (one.span() for one in WORD.finditer(_without_marks(prompt))):
         cuts = {start, stop}
         if re.match(f"[{BLANKLESS}]", prompt[start]):
