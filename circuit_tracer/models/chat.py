@@ -1,9 +1,9 @@
 """How a prompt starts: its first token, a chat template, positions to leave out.
 
 The conventions are those of the published tools. A prompt starts with a special token, since
-position 0 is where attention parks what it has no use for: BOS where the tokenizer has one (also
-where it would not add it itself: GPT-2, Pythia, OLMo 2), else the padding or end token (Qwen), of
-those the first that the model has an embedding for; nothing is added where the prompt or its
+position 0 is where attention parks what it has no use for: what the tokenizer puts there itself,
+else BOS (which GPT-2's, Pythia's and OLMo 2's would not add), else the padding or end token (Qwen),
+of those the first that the model has an embedding for; nothing is added where the prompt or its
 template already starts with one. That position, and in chats with Gemma 3 the whole
 `<bos><start_of_turn>user\\n`, carries no features and no errors: dictionaries are not trained to
 describe it. A prompt that starts with a word, because there is no special token to start with,
@@ -28,7 +28,19 @@ _LLAMA_3_DATE = "26 Jul 2024"
 
 def _leading(tokenizer: Any) -> tuple[int | None, ...]:
     """Special tokens that a prompt may start with, the best first."""
-    return tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id
+    named = tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id
+    return own_first(tokenizer), *named
+
+
+def own_first(tokenizer: Any) -> int | None:
+    """The token that the tokenizer itself puts before a text, which it need not call its BOS."""
+    try:
+        whole, bare = (
+            list(tokenizer("a", add_special_tokens=marks)["input_ids"]) for marks in (True, False)
+        )
+    except Exception:  # tokenizers' way to say that "a" is unknown, and nothing stands for that
+        return None
+    return whole[0] if bare and whole[: len(bare)] != bare else None
 
 
 def leading_id(tokenizer: Any, n_vocabulary: int) -> int | None:
@@ -60,7 +72,7 @@ def starts_whole(tokenizer: Any, token_ids: list[int], first: int, *, chat: bool
         return True
     if not starts_special(tokenizer, token_ids):
         return False
-    return chat or list(tokenizer("")["input_ids"])[:1] != [first]
+    return chat or own_first(tokenizer) != first
 
 
 def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:
@@ -110,7 +122,7 @@ def starts_special(tokenizer: Any, token_ids: list[int]) -> bool:
     The token for unknown words is special, too, but stands for a word.
     """
     unknown = None if tokenizer.unk_token_id in _leading(tokenizer) else tokenizer.unk_token_id
-    marks = set(special_tokens(tokenizer).values()) - {unknown}
+    marks = {*special_tokens(tokenizer).values(), own_first(tokenizer)} - {unknown}
     return bool(token_ids) and token_ids[0] in marks
 
 

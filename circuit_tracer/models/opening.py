@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tokenizers
 import torch
 import transformers
 
@@ -280,7 +281,26 @@ def load_tokenizer(source: ModelSource) -> Any:
             "(tokenizer.save_pretrained(folder))"
         )
     with _foreign_errors(source):
-        return transformers.AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source.location, trust_remote_code=False
+        )
+        stored = folder / "tokenizer.json"
+        if type(tokenizer) is not transformers.PreTrainedTokenizerFast and stored.is_file():
+            _as_stored(tokenizer, tokenizers.Tokenizer.from_file(str(stored)))
+    return tokenizer
+
+
+def _as_stored(tokenizer: Any, stored: Any) -> None:
+    """Give a tokenizer the steps of its tokenizer.json, with which the model was trained.
+
+    transformers makes those of some classes (Qwen 2's, Llama's, GPT-2's) by the class's own rules
+    from the vocabulary in that file, so that a text falls into other tokens wherever the file says
+    something else (DeepSeek's Qwens; a model trained from scratch).
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        for step in ("normalizer", "pre_tokenizer", "model", "decoder"):
+            setattr(backend, step, getattr(stored, step))
 
 
 @contextmanager
