@@ -5,11 +5,12 @@ Pages are made when they are asked for, so that an index of ten thousand graphs 
 
 from __future__ import annotations
 
-import json
+import logging
 import math
+import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from circuit_tracer.batch.stored_run import Run, is_run, open_run
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import CircuitTracerError, GraphFileError
 from circuit_tracer.graphs import new_folder, token_text
-from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.graphs.files.storage import TRACE_FILE, stored_facts
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
 from circuit_tracer.progress import OnStage, silent
-from circuit_tracer.reading import UNREADABLE
+from circuit_tracer.reading import readable
+from circuit_tracer.render.html import error_page
 from circuit_tracer.render.html_data import ExportCommand
 from circuit_tracer.render.html_index import (
     SCORES,
@@ -39,6 +41,8 @@ from circuit_tracer.render.html_index import (
 )
 from circuit_tracer.workbench.slugs import slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown, shown_at
+
+logger = logging.getLogger(__name__)
 
 PAGES = "graphs"
 """Folder of the graphs' pages, beside the index."""
@@ -72,7 +76,10 @@ def pages_of(path: Path) -> Pages:
 def write_pages(
     pages: Pages, folder: Path, *, overwrite: bool = False, on_progress: OnStage | None = None
 ) -> Path:
-    """Write the index and all pages to a folder, whole or not at all; returns the index."""
+    """Write the index and all pages to a folder, whole or not at all; returns the index.
+
+    Of a graph that cannot be read the page says why, and so does a warning.
+    """
     report = on_progress or silent
     with new_folder(folder, overwrite, marker=MARKER) as partial:
         (partial / MARKER).write_text("Written by circuit-tracer view.\n", encoding="utf-8")
@@ -81,7 +88,12 @@ def write_pages(
             report("writing pages", done, len(pages.graphs))
             path = partial / unquote(address)
             path.parent.mkdir(exist_ok=True)
-            path.write_text(make(), encoding="utf-8")
+            try:
+                page = make()
+            except CircuitTracerError as error:
+                logger.warning(f"{unquote(address)} has no graph: {error}")
+                page = error_page(str(error))
+            path.write_text(page, encoding="utf-8")
     return folder / "index.html"
 
 
@@ -151,47 +163,47 @@ def _leading(table: pa.Table, key: str) -> list[LeadingHead]:
 def folder_pages(root: Path) -> Pages:
     """The pages of the traced folders in a folder. Raises GraphFileError where there is none.
 
-    Folders and files that are links leading out of it are ignored.
+    Damaged ones are listed as failed, with a warning. Folders and files that are links leading out
+    of it are ignored.
     """
     rows: list[IndexRow] = []
+    damaged: list[FailedRow] = []
     pages: dict[str, Callable[[], str]] = {}
-    for folder, record in _traced(root):
-        href = _href(folder.name)
-        pages[href] = _of_folder(root, folder)
-        info, scores = record["info"], record["scores"]
-        first = info["targets"][0]
-        rows.append(
-            IndexRow(
-                href=href,
-                prompt=str(info["prompt"]),
-                answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) != 1),
-                probability=_number(first.get("probability")),
-                scores={score.key: _number(scores.get(score.key)) for score in SCORES},
-                tags=[str(info["model"]["name"])],
-            )
-        )
-    if not rows:
-        raise GraphFileError(
-            f"{root} holds no traced folder and is none; give a folder that circuit-tracer trace "
-            "or batch wrote"
-        )
-    name = root.resolve().name or "graphs"
-    return Pages(index_page(Index(name, f"{len(rows):,} traced prompts", rows)), pages)
-
-
-def _traced(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Traced folders with what their trace.json says, by name; damaged ones are left out."""
     for folder in sorted(one for one in root.iterdir() if one.is_dir()):
         if not (folder / TRACE_FILE).is_file() or not stays_inside(root, folder):
             continue
         try:
-            record = json.loads((folder / TRACE_FILE).read_text(encoding="utf-8"))
-            target = record["info"]["targets"][0]
-            is_whole = target["token"] is not None and isinstance(target["vocabulary_ids"], list)
-            if is_whole and record["scores"] is not None:
-                yield folder, record
-        except UNREADABLE:
+            row = _row_of(folder)
+        except GraphFileError as error:
+            logger.warning(f"left out: {error}")
+            damaged.append(FailedRow(0, folder.name, str(error)))
             continue
+        rows.append(row)
+        pages[row.href] = _of_folder(root, folder)
+    if not rows:
+        raise GraphFileError(
+            f"{root} holds no traced folder that can be read and is none; give a folder that "
+            "circuit-tracer trace or batch wrote"
+        )
+    name = root.resolve().name or "graphs"
+    about = f"{len(rows):,} traced prompts"
+    return Pages(index_page(Index(name, about, rows, failures=damaged)), pages)
+
+
+def _row_of(folder: Path) -> IndexRow:
+    """A traced folder's line; GraphFileError for a damaged one."""
+    record = stored_facts(folder)
+    with readable(folder, GraphFileError, "trace the prompt again", problem="is damaged"):
+        info, scores = record["info"], record["scores"]
+        first = info["targets"][0]
+        return IndexRow(
+            href=_href(folder.name),
+            prompt=str(info["prompt"]),
+            answer=_answer(str(first["token"]), len(first["vocabulary_ids"]) != 1),
+            probability=_number(first.get("probability")),
+            scores={score.key: _number(scores.get(score.key)) for score in SCORES},
+            tags=[str(info["model"]["name"])],
+        )
 
 
 def _of_folder(root: Path, folder: Path) -> Callable[[], str]:
@@ -205,9 +217,9 @@ def _of_folder(root: Path, folder: Path) -> Callable[[], str]:
 
 def stays_inside(root: Path, folder: Path) -> bool:
     """Whether a folder and every file in it really lie below `root`, wherever links lead."""
-    inside = root.resolve()
+    inside = os.path.realpath(root)
     places = [folder, *folder.iterdir()]
-    return all(place.resolve().is_relative_to(inside) for place in places)
+    return all(Path(os.path.realpath(place)).is_relative_to(inside) for place in places)
 
 
 def _href(name: str) -> str:

@@ -185,6 +185,29 @@ def test_a_folder_of_traces_is_served_with_an_index(copy: Path) -> None:
         assert server.server_address[0] == "127.0.0.1"
 
 
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def test_a_damaged_graph_among_good_ones_is_named_and_the_others_are_shown(
+    copy: Path, run: Run
+) -> None:
+    for name, file in (("one", "trace.json"), ("two", "nodes.parquet"), ("three", "edges.parquet")):
+        _cut(Path(shutil.copytree(copy, copy.parent / name)) / file)
+    (Path(shutil.copytree(copy, copy.parent / "four")) / "supernodes.toml").write_text("{")
+    (copy / "circle").symlink_to("circle")
+    outcome = run("view", str(copy.parent), "--no-browser", "--out", "pages")
+    assert outcome.code == 0, outcome.err
+    index = _data(Path("pages/index.html").read_text())
+    assert [row["href"] for row in index["rows"]] == ["graphs/a-banana-is.html", "graphs/four.html"]
+    assert [one["prompt"] for one in index["failures"]] == ["one", "three", "two"]
+    assert "edges.parquet is damaged" in index["failures"][1]["message"]
+    assert "supernodes.toml cannot be read" in Path("pages/graphs/four.html").read_text()
+    assert _data(Path("pages/graphs/a-banana-is.html").read_text())["graphs"]
+    for said in ("one/trace.json", "two/nodes.parquet", "three/edges.parquet", "supernodes.toml"):
+        assert said in outcome.err
+
+
 ELSEWHERE = (
     "/graphs", "/graphs/", "/graphs/a-banana-is", "/graphs/a-banana-is.html/",
     "/graphs/../graphs/a-banana-is.html", "/graphs/%61-banana-is.html", "//etc/passwd",

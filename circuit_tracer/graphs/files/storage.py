@@ -110,6 +110,18 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
     return pruned
 
 
+def stored_facts(folder: Path) -> dict[str, Any]:
+    """What trace.json says of a graph, whose tables are there and whole as far as their ends say.
+
+    Raises GraphFileError as `load_graph`.
+    """
+    record = _read_record(folder / TRACE_FILE)
+    for name in (NODES_FILE, EDGES_FILE):
+        with opened_parquet(folder / name, GraphFileError, _TRACE_AGAIN):
+            pass
+    return record
+
+
 def nodes_to_arrow(pruned: PrunedGraph) -> pa.Table:
     """The node table of the whole graph, with `kept`, `influence` and `label`."""
     import pyarrow as pa
