@@ -85,7 +85,7 @@ def named_position(info: GraphInfo, text: str, where: str) -> int:
 
 def named_head(text: str, where: str) -> tuple[int, int]:
     """Layer and number of an attention head, "3.2" or "L3.H2"; UsageError for anything else."""
-    match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", text.strip())
+    match = re.fullmatch(r"[Ll]?(\d+)\.[Hh]?(\d+)", str(text).strip())
     if match is None:
         raise UsageError(f'{where} "{text}" is no head; give LAYER.HEAD, such as 3.2')
     return int(match[1]), int(match[2])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterator
+from numbers import Real
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
@@ -78,10 +79,10 @@ def finished(svg: str, *, width_mm: float | None = None, theme: Theme = "print")
 
 def check_width(width_mm: float) -> None:
     """Raise UsageError for a width that no page has."""
-    if not NARROWEST <= width_mm <= WIDEST:
-        raise UsageError(
-            f"a width of {width_mm:g} mm is none; give {NARROWEST:g} to {WIDEST:g}, as 180"
-        )
+    is_number = isinstance(width_mm, Real)
+    if not is_number or not NARROWEST <= width_mm <= WIDEST:
+        said = f"{width_mm:g}" if is_number else repr(width_mm)
+        raise UsageError(f"a width of {said} mm is none; give {NARROWEST:g} to {WIDEST:g}, as 180")
 
 
 def smallest_letters(svg: str, width_mm: float) -> float:

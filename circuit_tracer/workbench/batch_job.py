@@ -24,6 +24,7 @@ from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.tables import Failed
 from circuit_tracer.batch.tracing import Tracer, settings_of
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.graphs.files.atomic import resolved
 from circuit_tracer.versions import versions
 from circuit_tracer.workbench.folders import check_writable
 from circuit_tracer.workbench.opening import Opened, open_pair
@@ -121,6 +122,7 @@ def check_place(
             "`overwrite` would remove what other shards have done; remove the run's folder once, "
             "then start the shards"
         )
+    resolved(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose another `name` or `out`")
     if folder.is_dir() and any(folder.iterdir()) and not is_run(folder):

@@ -184,6 +184,8 @@ def steer(
         raise UsageError("`of_max` and `times` exclude each other; give one of them")
     if not isinstance(features, Mapping) or not features:
         raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
+    if max_new_tokens < 1:
+        raise UsageError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
     named = [parse_feature(name) for name in features]
     amounts = [float(amount) for amount in features.values()]
     amount = max(amounts, key=abs)

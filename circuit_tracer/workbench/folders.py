@@ -29,6 +29,7 @@ from circuit_tracer.graphs import (
     to_exchange,
     write_exchange,
 )
+from circuit_tracer.graphs.files.atomic import resolved
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.network_formats import write
 from circuit_tracer.graphs.files.q_params import pins_of
@@ -49,7 +50,7 @@ from circuit_tracer.workbench.folder_contents import (
     stored_heads,
     supernodes_in,
 )
-from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES
+from circuit_tracer.workbench.formats import DRAWN, EXPORTED, FILE_NAMES, check_formats
 from circuit_tracer.workbench.slugs import ascii_name, check_prompt, slug_of
 from circuit_tracer.workbench.viewing import graph_page, shown
 
@@ -64,6 +65,7 @@ DEFAULT_FORMATS = ("json", "svg", "graphml")
 
 def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
     """Refuse before minutes of work what would be refused at the end; raises OutputError."""
+    resolved(folder)
     check_prompt(folder, prompt)
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another `slug` or `out`")
@@ -244,6 +246,7 @@ def write_trace(
     """
     prompt = pruned.graph.info.prompt
     check_prompt(folder, prompt)
+    formats = check_formats(formats, tuple(FILE_NAMES))
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     ours |= {TRUST_FILE, TRUST_FIGURE}
     beside, slug = extras.beside, folder.resolve().name or slug_of(prompt)

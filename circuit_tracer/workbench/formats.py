@@ -41,6 +41,7 @@ _ENDINGS = {
 
 def check_formats(formats: Sequence[str], allowed: Sequence[str]) -> list[str]:
     """The formats asked for (also comma-separated), each once; raises UsageError."""
+    formats = [formats] if isinstance(formats, str) else formats
     found = [form.strip() for entry in formats for form in entry.split(",") if form.strip()]
     for form in found:
         if form not in allowed:

@@ -77,7 +77,9 @@ class GraphTables:
         True
         """
         rows = node_table(self._part(whole), None, kinds=[NodeKind.FEATURE])
-        return Table([{k: v for k, v in row.items() if k != "kind"} for row in rows])
+        columns = rows[0] if rows else node_table(self.pruned, 1)[0]  # there is always a target
+        names = [name for name in columns if name != "kind"]
+        return Table([{name: row[name] for name in names} for row in rows], names)
 
     def nodes(self, *, whole: bool = False) -> Table:
         """All nodes, targets first, then those of most influence; columns as in `features`.
@@ -98,7 +100,8 @@ class GraphTables:
         >>> ct.trace("a banana is", targets=["yellow"]).edges().columns
         ('source', 'target', 'weight', 'sign', 'share', 'influence')
         """
-        return Table(edge_table(self._part(whole), None))
+        names = ("source", "target", "weight", "sign", "share", "influence")
+        return Table(edge_table(self._part(whole), None), names)
 
     def adjacency(self, *, whole: bool = False) -> tuple[Adjacency, Table]:
         """The (n, n) matrix in upstream's order, and the table of the nodes in that order.

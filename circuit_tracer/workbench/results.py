@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.console import RenderableType
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.render.terminal import as_text
@@ -40,8 +41,10 @@ class Report(Generic[T]):
         return plain(self.result) if own is None else own()
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as a JSON file, in place of an earlier one."""
+        """Write the record as a .json file, in place of an earlier one."""
         final = Path(path)
+        if final.suffix != ".json":
+            raise UsageError(f"{final} is no JSON file; let it end in .json")
         with new_file(final, overwrite=True) as file:
             file.write_text(to_json(self.record()) + "\n", encoding="utf-8")
         return final

@@ -34,13 +34,15 @@ class Table(Sequence[Mapping[str, Any]]):
      L3/117@4      0.250
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+        """`columns` are those of a table without rows."""
         self.rows = list(rows)
+        self._columns = tuple(columns)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
-        return tuple(self.rows[0]) if self.rows else ()
+        return tuple(self.rows[0]) if self.rows else self._columns
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,12 +56,16 @@ class Table(Sequence[Mapping[str, Any]]):
             if which not in self.columns:
                 raise UsageError(f'there is no column "{which}"; choose {", ".join(self.columns)}')
             return [row[which] for row in self.rows]
-        return Table(self.rows[which]) if isinstance(which, slice) else self.rows[which]
+        if isinstance(which, slice):
+            return Table(self.rows[which], self.columns)
+        return self.rows[which]
 
     def to_arrow(self) -> pa.Table:
         """A `pyarrow.Table`."""
         import pyarrow as pa
 
+        if not self.rows:
+            return pa.table({name: pa.nulls(0) for name in self.columns})
         return pa.Table.from_pylist([dict(row) for row in self.rows])
 
     def to_pandas(self) -> Any:

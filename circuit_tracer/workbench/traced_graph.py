@@ -22,6 +22,7 @@ from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.workbench.drawing import Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
+from circuit_tracer.workbench.formats import form_of
 from circuit_tracer.workbench.graph_tables import GraphTables
 from circuit_tracer.workbench.listings import heads_listed
 from circuit_tracer.workbench.named_nodes import edges_asked
@@ -127,6 +128,7 @@ class TracedGraph(GraphTables):
         'page.html'
         """
         final = Path(path)
+        form_of(final, None, ("html",), default="html")
         report = None if self._trust is None else as_stored(self._trust)
         page = shown(
             self.pruned, slug_of(self.prompt), beside=self.folder, heads=self._heads, report=report

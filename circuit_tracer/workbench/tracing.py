@@ -26,6 +26,7 @@ from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
+from circuit_tracer.workbench.formats import FILE_NAMES, check_formats
 from circuit_tracer.workbench.opening import Opened
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
 from circuit_tracer.workbench.trust_reports import measure, other_dictionary
@@ -121,6 +122,7 @@ class FolderSettings:
         Raises OutputError for the folder, UsageError for the rest.
         """
         check_place(folder, self.overwrite, prompt)
+        check_formats(self.formats, tuple(FILE_NAMES))
         check_thresholds(self.node_threshold, self.edge_threshold)
         if self.trust and not explains_logits:
             raise UsageError(

@@ -191,6 +191,10 @@ def test_results_are_saved_and_listed(g: ct.TracedGraph, tmp_path: Path) -> None
     assert g.svg().save(tmp_path / "graph.svg").read_text().startswith("<?xml")
     table = g.features()
     assert table.save(tmp_path / "t.csv").read_text().startswith('"row","name"')
+    nothing = table[:0]
+    assert (len(nothing), nothing.columns) == (0, table.columns)
+    assert nothing.save(tmp_path / "t.csv").read_text().startswith('"row","name"')
+    assert tuple(nothing.to_arrow().column_names) == table.columns
     assert {"save", "show", "paths", "svg"} <= set(dir(g))
     assert not [name for name in dir(g) if name.startswith("_")]
     assert {"verdict", "measured", "record"} <= set(dir(g.trust(quick=True)))
@@ -255,17 +259,24 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda g: CT.trace(PROMPT, targets=["a"], contrast="a,b"), "`targets` and `contrast`"),
         (lambda g: g.paths(to="red"), '`to` "red" is no target of this graph; choose from yellow'),
         (lambda g: g.svg(level="all"), '`level` "all" is none; choose one of nodes, supernodes'),
+        (lambda g: g.svg(width_mm="85"), "a width of '85' mm is none"),
+        (lambda g: g.paths(k=1.5), "The number of paths is 1.5: ask for a whole number"),
+        (lambda g: g.paths().save("paths.csv"), "paths.csv is no JSON file"),
+        (lambda g: g.html("page.txt"), "page.txt ends in .txt, which is no known form"),
+        (lambda g: g.save("new", formats=("jpg",)), 'unknown format "jpg"; choose from json'),
         (lambda g: g.ablate(["yellow"]), "names no node; write L3/117@4"),
         (lambda g: g.ablate(["L5/717"], mode="fast"), '`mode` "fast" is none'),
         (lambda g: g.trust(feature=3), "`feature` is no parameter; did you mean `features`?"),
         (lambda g: g.heads(edge=("is", "yellow"), route=1), "`edge` and `route` exclude"),
         (lambda g: g.reopen(7), "`model` is a int; give a name, a folder"),
         (lambda g: g.qk("first", "is", "banana"), '`head` "first" is no head'),
+        (lambda g: g.qk(3, "is", "banana"), '`head` "3" is no head'),
         (lambda g: g.qk("3.2", "is", "lemon"), '`key` "lemon" is no token of the prompt'),
         (lambda g: CT.compare(g), "compare needs two graphs or more"),
         (lambda g: CT.compare(g, 7), "a int is no graph"),
         (lambda g: CT.load("nowhere"), "nowhere"),
         (lambda g: CT.steer(g.opened, PROMPT, ["L4/288"]), "`features` must be names with"),
+        (lambda g: CT.steer(g.opened, PROMPT, {"L4/288": 1}, max_new_tokens=0), "at least 1"),
         (lambda g: CT.dissociate("banana"), "did you mean bananas, which ships"),
     ],
 )
@@ -283,7 +294,14 @@ def test_a_taken_folder_and_a_foreign_file_stay(g: ct.TracedGraph, tmp_path: Pat
     g.save(tmp_path / "folder")
     with pytest.raises(OutputError, match="`overwrite`"):
         g.save(tmp_path / "folder")
-    g.save(tmp_path / "folder", overwrite=True)
+    g.save(tmp_path / "folder", formats="json", overwrite=True)
+    for table, name in ((g.nodes(), "nodes.parquet"), (g.edges(), "edges.parquet")):
+        with pytest.raises(OutputError, match="a part of the graph in that folder"):
+            table.save(tmp_path / "folder" / name)
+    with pytest.raises(OutputError, match="a part of the graph in that folder"):
+        g.paths().save(tmp_path / "folder" / "trace.json")
+    assert g.nodes().save(tmp_path / "nodes.parquet").is_file()
+    assert ct.load(tmp_path / "folder").scores == g.scores
 
 
 def test_a_graph_json_cannot_be_trusted(g: ct.TracedGraph, tmp_path: Path) -> None:

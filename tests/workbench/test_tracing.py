@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from circuit_tracer.attribution import TraceSettings
+from circuit_tracer.batch.shards import Shard
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.graphs import load_graph
+from circuit_tracer.workbench import batch_job, folders
 from circuit_tracer.workbench.opening import Opened, open_pair, reopen
 from circuit_tracer.workbench.tracing import FolderSettings, TracedFolder, trace_into
 
@@ -95,3 +98,12 @@ def test_a_graph_finds_its_model_again(traced: TracedFolder, opened: Opened) -> 
     assert again.model.identity == opened.model.identity
     assert again.dictionary.identity.sha256 == opened.dictionary.identity.sha256
     assert ids == list(traced.pruned.graph.info.token_ids)
+
+
+@pytest.mark.parametrize("check", [folders.check_place, batch_job.check_place])
+def test_places_that_can_be_none_are_refused_before_the_trace(tmp_path: Path, check: Any) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    arguments = (False, "a banana is") if check is folders.check_place else (False, Shard(0, 1))
+    for place, why in (("circle", "links lead in a circle"), ("n" * 300, "name is too long")):
+        with pytest.raises(OutputError, match=why):
+            check(tmp_path / place / "a-banana-is", *arguments)

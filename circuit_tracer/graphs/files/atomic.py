@@ -32,6 +32,8 @@ _REASONS = {
     errno.EEXIST: "something else wrote there meanwhile",
     errno.ELOOP: "its links lead in a circle",
 }
+_TOGETHER = ("trace.json", "nodes.parquet", "edges.parquet")
+"""What a traced folder is made of: never replaced one by one."""
 _STALE = 24 * 3600
 """Seconds after which a half-written sibling is left over from a killed process."""
 
@@ -52,7 +54,7 @@ def new_folder(
     the user and is carried over; without `ours` nothing is. Raises OutputError when the place is
     taken or cannot be written to, also when the disk fills up inside the block.
     """
-    final = _resolved(path)
+    final = resolved(path)
     partial = _sibling(final, "partial")
     with _translated(final):
         _remove_stale(final)
@@ -81,7 +83,7 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 
     Raises OutputError as `new_folder` does.
     """
-    final = _resolved(path)
+    final = resolved(path)
     partial = _sibling(final, f"partial{final.suffix}")
     with _translated(final):
         _remove_stale(final)
@@ -105,12 +107,13 @@ def new_file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
-def _resolved(path: Path | str) -> Path:
-    """The absolute path, all links resolved."""
+def resolved(path: Path | str) -> Path:
+    """The absolute path, all links resolved; raises OutputError for one that can be none."""
     absolute = Path(os.path.abspath(path))
     with _translated(absolute):
         try:
             final = absolute.resolve()
+            final.exists()  # a name may be too long
         except RuntimeError as e:  # what Python 3.12 and before says of a circle of links
             raise OSError(errno.ELOOP, "links lead in a circle") from e
         # later ones resolve as far as they can
@@ -128,6 +131,11 @@ def _check_free_file(final: Path, overwrite: bool) -> None:
         raise OutputError(f"{final} is a folder; give the name of a file to write")
     if os.path.lexists(final) and not final.is_file():
         raise OutputError(f"{final} is no regular file, so it is left alone; choose another name")
+    if final.name in _TOGETHER and (final.parent / _TOGETHER[0]).is_file():
+        raise OutputError(
+            f"{final} is a part of the graph in that folder, which would be lost; choose another "
+            "name"
+        )
     if final.exists() and not overwrite:
         raise OutputError(_taken(final))
 

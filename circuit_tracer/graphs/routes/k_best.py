@@ -85,7 +85,9 @@ def best_routes(
 
 
 def check_count(k: int) -> None:
-    """Raise UsageError for a number of routes below 1 or above `MOST_ROUTES`."""
+    """Raise UsageError for a number of routes that is none, below 1 or above `MOST_ROUTES`."""
+    if not isinstance(k, int | np.integer):
+        raise UsageError(f"The number of paths is {k}: ask for a whole number.")
     if k < 1:
         raise UsageError(f"The number of paths is {k}: ask for at least 1.")
     if k > MOST_ROUTES:
