@@ -165,6 +165,7 @@ def look_for(
         others,
         settings,
         n_zeroed=zeroed,
+        n_graphs=min(len(found_with), MOST_GRAPHS) if graphs else 0,
         on_progress=on_progress,
         on_estimate=_noted,
     )
@@ -180,7 +181,7 @@ def look_for(
 
 def _noted(expected: Estimate) -> None:
     if expected.seconds > LONG:
-        logger.info(f"circuit: a long search has {expected}")
+        logger.info(f"circuit: a long search has {expected}, its graphs included")
 
 
 def _labelled(report: CircuitReport, graphs: Sequence[PrunedGraph]) -> CircuitReport:

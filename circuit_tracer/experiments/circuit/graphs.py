@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from circuit_tracer.attribution.assembly import Assembler
+from circuit_tracer.attribution.estimate import Expectation, estimate
 from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.settings import MANY_EDGES, MOST_ROWS, TraceSettings
 from circuit_tracer.attribution.totals import total_effects
@@ -68,7 +70,7 @@ def circuit_graph(
     frozen = _frozen(components, one)
     total = _total(frozen)
     worth = torch.where(chosen[_components_of(components, frozen)], total.abs(), 0)
-    most = min(MOST_ROWS, MOST_ENTRIES // max(len(worth), 1), int((worth > 0).sum()))
+    most = min(_most_rows(frozen), int((worth > 0).sum()))
     rows = worth.argsort(descending=True, stable=True)[:most]
     traced = trace_frozen(
         components.model, frozen, labels=labels, rows=as_numpy(rows.sort().values)
@@ -77,6 +79,19 @@ def circuit_graph(
     kept = (nodes.kind == NodeKind.ERROR) | (nodes.expanded & (nodes.kind == NodeKind.FEATURE))
     pruned = keep_nodes(traced.graph, kept, node_threshold=1.0)
     return pruned if len(traced.graph.edges) <= MANY_EDGES else pruned.kept_alone()
+
+
+def expected_graph(components: Components, one: Asked, n_components: int) -> Expectation:
+    """What a prompt's graph takes at most, of a circuit of so many components."""
+    frozen = _frozen(components, one)
+    assembler = Assembler(frozen.model, frozen.chosen)
+    rows = min(_most_rows(frozen), n_components * frozen.model.n_tokens) + assembler.n_logits
+    targets = np.arange(assembler.n_logits)
+    return estimate(assembler, targets, rows, frozen.prepared.settings.batch_size)
+
+
+def _most_rows(frozen: Frozen) -> int:
+    return min(MOST_ROWS, MOST_ENTRIES // max(len(frozen.model.features), 1))
 
 
 def _frozen(components: Components, one: Asked) -> Frozen:

@@ -17,7 +17,7 @@ from circuit_tracer.attribution.estimate import clock
 from circuit_tracer.attribution.resources import memory_remedy, products
 from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.circuit.components import Block, Components
-from circuit_tracer.experiments.circuit.graphs import by_influence, by_total
+from circuit_tracer.experiments.circuit.graphs import by_influence, by_total, expected_graph
 from circuit_tracer.experiments.circuit.judging import Asked, Judge, Level
 from circuit_tracer.experiments.circuit.reference import reference_of
 from circuit_tracer.experiments.circuit.results import (
@@ -108,12 +108,14 @@ def find_circuit(
     settings: CircuitSettings,
     *,
     n_zeroed: int = 1,
+    n_graphs: int = 0,
     on_progress: OnProgress | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
 ) -> tuple[CircuitReport, Components, Tensor]:
     """The smallest set found that keeps the answers of `found_with`, checked on `others`.
 
-    `on_estimate` gets what a long search would take, before anything is ranked. Returns the report,
+    `on_estimate` gets what a long search would take, and after it graphs of `n_graphs` prompts,
+    before anything is ranked. Returns the report,
     the components and the numbers of those in the set. Raises what `reference_of` and `Components`
     do, and CircuitTracerError when memory runs out.
     """
@@ -125,7 +127,7 @@ def find_circuit(
         )
         judge = Judge(components, found_with, reference, settings.level)
         if on_estimate is not None:
-            on_estimate(expected(judge))
+            on_estimate(expected(judge, n_graphs))
         ranking = RANKINGS[one_of("`by`", settings.by, BYS)]
         first = None if ranking is None else ranking(components, found_with)
         found = search(judge, first, report)
@@ -152,8 +154,9 @@ def find_circuit(
     return circuit, components, found.numbers
 
 
-def expected(judge: Judge) -> Estimate:
-    """What a long search takes where nothing else runs, from a trial of a pass and a gradient."""
+def expected(judge: Judge, n_graphs: int) -> Estimate:
+    """What a long search takes where nothing else runs, from a trial of a pass and a gradient, and
+    graphs after it, as of a set of which each component could be left out alone."""
     n, device = len(judge.components), judge.components.model.device
     masks = torch.zeros(AT_ONCE, n, dtype=judge.components.dtype, device=device)
     n_threads = torch.get_num_threads() if device.type == "cpu" else 0
@@ -164,6 +167,10 @@ def expected(judge: Judge) -> Estimate:
     a_pass, a_gradient = np.diff(times)
     seconds = float(SETS / AT_ONCE * a_pass + GRADIENTS * a_gradient)
     memory = peak_memory(device) + 3 * min(n, ONE_BY_ONE) * n * masks.element_size()
+    if n_graphs:
+        graph = expected_graph(judge.components, judge.prompts[0], min(n, ONE_BY_ONE))
+        seconds += n_graphs * graph.seconds
+        memory = max(memory, int(graph.megabytes * 2**20))
     return Estimate(SETS, "sets of components to try", seconds, memory)
 
 

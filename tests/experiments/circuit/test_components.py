@@ -141,7 +141,7 @@ def test_slopes_are_what_small_steps_measure() -> None:
 
 
 def test_a_graph_has_as_many_rows_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all neurons as a circuit, five rows."""
+    """Of all neurons as a circuit, five rows; no more are expected, and the target's."""
     model = tiny_model("llama", dtype=torch.float64)
     components = Components(model, open_neurons(model), channels=False)
     one = asked(model, PROMPT, None, None)
@@ -154,8 +154,13 @@ def test_a_graph_has_as_many_rows_as_there_is_room_for(monkeypatch: pytest.Monke
         places = (nodes.layer, nodes.position, nodes.feature)
         return set(zip(*(column[there].tolist() for column in places), strict=True))
 
+    def expected() -> int:
+        return graphs.expected_graph(components, one, len(components)).n_rows
+
     whole = rows()
+    assert len(whole) <= expected()
     monkeypatch.setattr(graphs, "MOST_ENTRIES", 5 * len(components) * (len(one.ids) - 1))
     few = rows()
-    assert len(few) == 5 < len(whole)
+    assert len(few) == 5 == expected() - 1
+    assert len(few) < len(whole)
     assert few < whole
