@@ -154,3 +154,9 @@ def test_circuits_of_the_bundled_one_need_few_weights() -> None:
     assert sparse.prompts[0].kl <= 0.15
     assert sparse.weights < dense.weights / 5
     assert len(sparse.components) < len(dense.components)
+
+
+def test_the_interval_of_a_difference_of_shares_is_the_published_one() -> None:
+    """Newcombe 1998, table II (d), method 10: 9 of 10 against 3 of 10."""
+    low, high = importlib.import_module("transcoders.sprout-sparse.card").newcombe(0.9, 0.3, 10)
+    assert (round(low, 4), round(high, 4)) == (0.1705, 0.8090)

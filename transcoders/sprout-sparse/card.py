@@ -10,16 +10,38 @@ those of docs/circuit.md.
 
 import argparse
 import json
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.circuit_siblings import written_table
+from benchmarks.pages import table
+from benchmarks.steps_tables import wilson
 from transcoders.growing.dictionary_building import write_hashes
 
 HERE = Path(__file__).resolve().parent
 SIBLINGS = HERE / "siblings.json"
 LARGE = 0.02
 """A fall of a skill that is marked."""
+BARS = (
+    ("components: sprout's at least 2 times as many, KL", 2.0, "components, KL", "sprout"),
+    ("the same, 80 % of the difference", 2.0, "components, 80", "sprout"),
+    ("components: the control's at least 1.4 times as many, KL", 1.4, "components, KL", "control"),
+    ("the same, 80 % of the difference", 1.4, "components, 80", "control"),
+    (
+        "weights that connect them: sprout's at least 5 times as many, KL",
+        5.0,
+        "weights of these, KL",
+        "sprout",
+    ),
+    ("the same by the stricter measure, weights needed", 5.0, "weights needed", "sprout"),
+)
+"""What was asked of circuits before they were measured: how many times as many those of another
+model have, and by which row and column of their table that is judged."""
+LOSS = 0.01
+"""What loss was to rise by at most."""
 
 ALONE = """Only the one that ships has been measured so far: how much differs by seed, and how
 much of it the loss does without a zero, is not known yet."""
@@ -56,6 +78,13 @@ Sizes of circuits (`../../docs/circuit.md` says how they are found, and what to 
 
 {circuits}
 
+## What was asked of it
+
+Set before it was made. A ratio is reached where its median is at least that and its interval leaves
+out 1; circuits are those of three seeds, averaged prompt by prompt.
+
+{bars}
+
 ## Skills
 
 Share right; a fall of more than {large:.0%} is marked with **.
@@ -70,9 +99,15 @@ The same script with other text, and with nothing set to zero (`--kept 1`): the 
 are skills of the examination that fall by more than {large:.0%} against sprout.
 {alone}
 
-| seed | kept | nonzero | loss | prompts right | live neurons | effective words | falls |
-|---|---|---|---|---|---|---|---|
 {siblings}
+
+Every skill that falls so in some seed. Of the seeds that do not ship such falls alone were kept: of
+a skill that did not fall there only a least share is known, and the mean over seeds is "at least".
+Difference: of the seed that loses most, in points, with Newcombe's 95 % interval for two shares of
+as many items, drawn for each model by itself; both were asked the same ones, so it is rather wide.
+Where it holds 0, the fall may be the draw of the items.
+
+{falls}
 
 ## How it was made
 
@@ -127,10 +162,10 @@ def pairs(skills: dict[str, Any]) -> list[tuple[str, str, int, float, float]]:
     ]
 
 
-def falls(skills: dict[str, Any]) -> list[str]:
+def falls(skills: dict[str, Any]) -> list[dict[str, Any]]:
     """The skills that fall by more than a little."""
     return [
-        f"{skill} ({split.replace('_', ' ')}) {ours:.3f} for {theirs:.3f}"
+        {"skill": skill, "split": split.replace("_", " "), "share": ours, "parent": theirs}
         for skill, split, _, ours, theirs in pairs(skills)
         if theirs - ours > LARGE
     ]
@@ -149,14 +184,88 @@ def summary(folder: Path) -> dict[str, Any]:
     }
 
 
-def sibling_row(one: dict[str, Any]) -> str:
-    """A line of the table of other seeds."""
-    kept = "all (control)" if one["kept"] == 1 else f"1/{1 / one['kept']:g}"
-    fallen = "; ".join(one["falls"]) or "none"
-    return (
-        f"| {one['seed']} | {kept} | {one['nonzero']:,} | {one['loss']:.4f} | {one['prompts']} "
-        f"| {one['live']:,} | {one['effective_words']} | {fallen} |"
+def sibling_table(models: Sequence[dict[str, Any]]) -> str:
+    """Other seeds and the control, a line each."""
+    head = ("seed", "kept", "nonzero", "loss", "prompts right", "live neurons", "effective words")
+    rows = [
+        (
+            *(one["seed"], "all (control)" if one["kept"] == 1 else f"1/{1 / one['kept']:g}"),
+            *(f"{one['nonzero']:,}", f"{one['loss']:.4f}", one["prompts"], f"{one['live']:,}"),
+            *(f"{one['effective_words']}", f"{len(one['falls'])}"),
+        )
+        for one in models
+    ]
+    return "\n".join(table((*head, "falls"), rows))
+
+
+def fall_table(skills: dict[str, Any], models: Sequence[dict[str, Any]]) -> str:
+    """The skills that fall in some seed: each seed's share, their mean, and the largest fall."""
+    sparse = [one for one in models if one["kept"] < 1]
+    by_seed = [{(f["skill"], f["split"]): f["share"] for f in one["falls"]} for one in sparse]
+    head = ("skill", "split", "items", "sprout", *(one["seed"] for one in sparse), "mean")
+    rows = []
+    for skill, split, items, ours, theirs in pairs(skills):
+        name = skill, split.replace("_", " ")
+        fallen = [found[name] for found in by_seed if name in found]
+        if not fallen:
+            continue
+        least = theirs - LARGE
+        known = [ours, *(found.get(name) for found in by_seed[1:])]
+        shares = ["≥ " * (one is None) + f"{least if one is None else one:.3f}" for one in known]
+        mean = sum(least if one is None else one for one in known) / len(known)
+        bound = "≥ " * (None in known) + f"{mean:.3f}"
+        lost = theirs - min(fallen)
+        low, high = newcombe(min(fallen), theirs, items)
+        worst = " ".join([signed(-lost), f"[{signed(low)}, {signed(high)}]"])
+        fewer = f"{round(lost * items)} (2 points: {LARGE * items:.1f})"
+        rows.append((*name, f"{items}", f"{theirs:.3f}", *shares, bound, worst, fewer))
+    return "\n".join(table((*head, "difference", "items fewer"), rows))
+
+
+def signed(share: float) -> str:
+    """A difference of shares in points."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def newcombe(ours: float, theirs: float, items: int) -> tuple[float, float]:
+    """The 95 % interval of a difference of two shares of so many items each (Newcombe 1998, 10)."""
+    one, other = (wilson(round(share * items), items) for share in (ours, theirs))
+    down = math.hypot(ours - one.low, other.high - theirs)
+    up = math.hypot(one.high - ours, theirs - other.low)
+    return ours - theirs - down, ours - theirs + up
+
+
+def bar_table(skills: dict[str, Any], models: Sequence[dict[str, Any]]) -> str:
+    """What was asked, what came out, and whether that is enough."""
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in written_table().splitlines()
+    ]
+    (head,) = (cells for cells in lines if cells[1:2] == ["sprout"])
+    rows = []
+    for asked, bar, row, other in BARS:
+        (cells,) = (cells for cells in lines if cells and cells[0].startswith(row))
+        cell = cells[head.index(f"{other} : sparse")]
+        value, low = (float(one) for one in re.findall(r"[\d.]+", cell)[:2])
+        judged = "reached" if value >= bar and low > 1 else f"missed by {bar - value:.2f}"
+        rows.append((asked, cell, judged))
+    sparse = [one for one in models if one["kept"] < 1]
+    most = max(one["loss"] for one in sparse) - skills["parent"]["loss"]
+    rows.append(
+        (
+            f"loss at most +{LOSS}",
+            f"{most:+.4f}".replace("-", "−"),
+            "reached" if most <= LOSS else "missed",
+        )
     )
+    right = [one["prompts"] for one in sparse]
+    is_right = all(one.split()[0] == one.split()[-1] for one in right)
+    rows.append(
+        ("all shipped prompts right", "; ".join(right), "reached" if is_right else "missed")
+    )
+    fallen = [f"{len(one['falls'])}" for one in sparse]
+    kept = "reached" if {*fallen} == {"0"} else "missed"
+    rows.append((f"no skill more than {LARGE:.0%} down", f"{', '.join(fallen)} skills", kept))
+    return "\n".join(table(("asked", "measured", ""), rows))
 
 
 def figure_rows(skills: dict[str, Any]) -> str:
@@ -192,6 +301,7 @@ def card_text() -> str:
     plan, found = growing["plan"], skills["model"]
     failed = found["prompts"]["failed"]
     others = json.loads(SIBLINGS.read_text(encoding="utf-8")) if SIBLINGS.is_file() else []
+    models = [summary(model), *others]
     return CARD.format(
         share=f"1/{1 / plan['kept']:g}",
         matrices=found["matrices"],
@@ -206,7 +316,9 @@ def card_text() -> str:
         large=LARGE,
         skills=skill_rows(skills),
         alone="" if others else f"{ALONE}\n",
-        siblings="\n".join(map(sibling_row, [summary(model), *others])),
+        siblings=sibling_table(models),
+        bars=bar_table(skills, models),
+        falls=fall_table(skills, models),
         words=1 - plan["imitation"],
         seconds=growing["wall_seconds"],
         bytes=(model / "model.safetensors").stat().st_size,
