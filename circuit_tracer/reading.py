@@ -51,6 +51,15 @@ def readable(
         raise error(f"{place} {problem} ({why}); {advice}") from e
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in the place of a large one until it is fetched."""
+    with path.open("rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs.github.com/")
+
+
+LFS_POINTER = "it is a pointer of Git LFS in the file's place, which git lfs pull fetches"
+
+
 def read_bytes(
     path: Path, error: type[CircuitTracerError], advice: str, most: int | None = None
 ) -> bytes:

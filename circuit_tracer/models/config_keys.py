@@ -71,6 +71,11 @@ def check_config(raw: Mapping[str, Any], config: Any, name: str) -> tuple[str, .
     `raw` is what config.json says and `config` what transformers made of it.
     """
     _check_code(raw, name)
+    if getattr(config.get_text_config(), "use_bidirectional_attention", None):
+        raise ModelError(
+            f'config.json of {name} says "use_bidirectional_attention", so its tokens see later '
+            "ones; graphs are of models that predict the next token from earlier ones"
+        )
     parts = [(raw, config)]
     if isinstance(raw.get("text_config"), Mapping):
         parts.append((raw["text_config"], config.get_text_config()))

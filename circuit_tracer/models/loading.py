@@ -25,7 +25,8 @@ _ELSEWHERE = re.compile(
 def check_complete(loading: Mapping[str, Any], name: str) -> None:
     """ModelError if weights were missing or of another shape: they would be random numbers."""
     for fault, words in (("missing_keys", "missing"), ("mismatched_keys", "of another shape")):
-        if found := sorted(str(key) for key in loading.get(fault) or ()):
+        keys = loading.get(fault) or ()  # of other shapes with both
+        if found := sorted(key if isinstance(key, str) else str(key[0]) for key in keys):
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise ModelError(
                 f"the weights of {name} do not match its config.json: {found[0]}{more} "

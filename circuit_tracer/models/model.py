@@ -177,6 +177,7 @@ class Model:
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
             word = unknown_word(self.tokenizer, text, unknown)
+            word = word if len(word) <= 60 else f"{word[:59]}…"
             raise PromptError(
                 f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
                 f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"

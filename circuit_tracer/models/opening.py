@@ -41,7 +41,7 @@ from circuit_tracer.models.weight_files import (
     read_tensor,
     weight_files,
 )
-from circuit_tracer.reading import UNREADABLE
+from circuit_tracer.reading import LFS_POINTER, UNREADABLE, is_lfs_pointer, read_json
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,11 @@ def _checked_folder(path: Path) -> Path:
             f"the folder {path.name} holds no model: config.json is missing (a Hugging Face model "
             "folder has config.json, *.safetensors and tokenizer files)"
         )
-    if not list(path.glob("*.safetensors")):
+    weights = list(path.glob("*.safetensors"))
+    for file in (path / "config.json", path / "tokenizer.json", *weights):
+        if file.is_file() and is_lfs_pointer(file):
+            raise ModelError(f"{file.name} of {path.name} cannot be read: {LFS_POINTER}")
+    if not weights:
         pickles = [f.name for f in path.iterdir() if f.suffix.lower() in PICKLES]
         why = (
             f"only {pickles[0]}, a pickle-based file that can run code" if pickles else "no weights"
@@ -211,6 +215,7 @@ def load_module(
             attn_implementation="eager",
             output_loading_info=True,
             dtype=dtype,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below
             **options,
         )
     check_complete(loading, name)
@@ -243,7 +248,8 @@ def _architecture(source: ModelSource) -> tuple[Any, dict[str, Any], Any]:
 
     ModelError for an architecture without wiring, before the weights are read.
     """
-    raw = json.loads((Path(source.location) / "config.json").read_text(encoding="utf-8"))
+    path = Path(source.location) / "config.json"
+    raw = read_json(path, ModelError, "get the model's files again")
     config = transformers.AutoConfig.from_pretrained(source.location, trust_remote_code=False)
     kind = transformers.AutoModelForCausalLM._model_mapping.get(type(config), None)
     made = kind.__name__ if kind else type(config).__name__
@@ -314,7 +320,8 @@ def _foreign_errors(source: ModelSource) -> Iterator[None]:
         if "out of memory" in str(error).lower():
             raise
         raise ModelError(
-            f"the model in {source.name} cannot be read: {type(error).__name__}: {reason(error)}"
+            f"the model in {source.name} cannot be read: {type(error).__name__}: {reason(error)}; "
+            "check its files, or get them again"
         ) from error
 
 

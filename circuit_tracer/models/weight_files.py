@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from circuit_tracer.errors import ModelError
 from circuit_tracer.reading import readable
@@ -94,7 +94,10 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """All tensors of these files by name; ModelError for one that is in two of them."""
     found: dict[str, StoredTensor] = {}
     for file in files:
-        with safe_open(file, framework="pt") as opened:
+        with (
+            readable(file.name, ModelError, "get the model's files again", also=(SafetensorError,)),
+            safe_open(file, framework="pt") as opened,
+        ):
             for name in opened.keys():  # noqa: SIM118 - no mapping
                 if name in found:
                     raise ModelError(

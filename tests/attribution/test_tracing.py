@@ -217,6 +217,7 @@ def test_impossible_settings_get_a_sentence(
         ("", "empty"),
         ("   ", "empty"),
         ("the purple banana", 'does not know "purple"'),
+        (f"the {'z' * 500}", f'does not know "{"z" * 59}…"; use'),
         ("a " * 80, "at most 64"),
     ],
 )

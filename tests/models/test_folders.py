@@ -492,3 +492,48 @@ def test_models_that_are_opened_are_what_was_saved(tmp_path: Path) -> None:
     model.module.save_pretrained(tmp_path)
     tiny_tokenizer(24).save_pretrained(tmp_path)
     assert torch.equal(logits(opened(tmp_path)), logits(model))
+
+
+# Files that are damaged
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "model-00002-of-00003.safetensors",
+            b"",
+            "model-00002-of-00003.safetensors cannot be read",
+        ),
+        ("model-00002-of-00003.safetensors", POINTER, "pointer of Git LFS"),
+        ("tokenizer.json", POINTER, "tokenizer.json of model cannot be read"),
+        ("tokenizer.json", b"{", "check its files, or get them"),
+        ("config.json", b"{", "config.json cannot be read as JSON"),
+        ("config.json", b"{}", "check its files, or get them"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    folder = tmp_path / "model"
+    module = tiny_module("llama", n_layers=2, device=HOST)
+    module.save_pretrained(folder, max_shard_size="9KB")
+    tiny_tokenizer(24).save_pretrained(folder)
+    assert (folder / name).is_file()
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"{says}.*(again|git lfs pull)"):
+        opened(folder)
+
+
+def test_sizes_that_config_and_weights_do_not_share_are_named(tmp_path: Path) -> None:
+    configure(saved(tmp_path), vocab_size=32)
+    with pytest.raises(ModelError, match=r"lm_head.weight and 1 more are of another shape"):
+        opened(tmp_path)
+
+
+def test_a_model_whose_tokens_see_later_ones_is_refused(tmp_path: Path) -> None:
+    configure(saved(tmp_path, "gemma3"), use_bidirectional_attention=True)
+    with pytest.raises(ModelError, match="tokens see later ones"):
+        opened(tmp_path)

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError, reason
+from circuit_tracer.reading import LFS_POINTER, is_lfs_pointer
 from circuit_tracer.transcoders.formats.files import GET_AGAIN, place_of
 
 READABLE = ("F64", "F32", "F16", "BF16")
@@ -87,6 +88,7 @@ Headers = dict[str, Stored]
 
 
 def _damaged(path: Path, why: str) -> DictionaryError:
+    why = LFS_POINTER if path.is_file() and is_lfs_pointer(path) else why
     return DictionaryError(f"{place_of(path)} is cut off or damaged ({why}); {GET_AGAIN}")
 
 

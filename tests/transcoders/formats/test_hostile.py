@@ -99,6 +99,11 @@ SETS: list[tuple[str, Damage, str]] = [
     ("circuit-tracer, skip", put("layer_1.safetensors", b"\xff" * 8), "cut off or damaged [(]"),
     (
         "circuit-tracer, skip",
+        put("layer_1.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"),
+        "damaged [(]it is a pointer of Git LFS",
+    ),
+    (
+        "circuit-tracer, skip",
         put("layer_1.safetensors", b"\x02" + b"\0" * 7 + b"[]"),
         "cut off or damaged [(]",
     ),
