@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.render.numbers import percent
 
 CIRCUIT_FILE = "circuit.json"
 Basis = Literal["features", "neurons", "features+attention", "neurons+attention"]
@@ -114,5 +115,6 @@ class CircuitReport:
             those = "the prompts they were found with"
             return f"enough for {those}, not for {wrong} of {len(others)} others"
         count = len(self.prompts) - len(others)
-        beside = f" and {len(others)} others" if others else ""
+        left = sum(one.share for one in others) / max(len(others), 1)
+        beside = f" and {len(others)} others, of which it keeps {percent(left)}" if others else ""
         return f"enough for {'the answer' if count == 1 else f'{count} answers'}{beside}"

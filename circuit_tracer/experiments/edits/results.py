@@ -123,7 +123,8 @@ class Puller:
     text: str
     pull: float
     route: str
-    """The strongest route from it in the original graph, in words; "" where none was traced."""
+    """The strongest route from it in the original graph, of those that push its way, in words; ""
+    where none was traced."""
 
 
 @dataclass(frozen=True)

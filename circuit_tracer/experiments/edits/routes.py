@@ -11,8 +11,9 @@ from circuit_tracer.experiments.edits.results import Role, RouteChange, Routes
 from circuit_tracer.graphs.comparing.alignment import Column, align
 from circuit_tracer.graphs.comparing.changes import changes
 from circuit_tracer.graphs.comparing.merging import merge
-from circuit_tracer.graphs.graph import Floats, NodeKind
+from circuit_tracer.graphs.graph import Floats, Graph, NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.routes.k_best import Sign
 from circuit_tracer.graphs.routes.paths import best_paths
 from circuit_tracer.render.describe import called
 
@@ -37,8 +38,8 @@ def routes_of(name: str, folder: str, before: PrunedGraph, after: PrunedGraph) -
                 one.kind,
                 one.source,
                 one.target,
-                called(graph, one.rows[0]),
-                called(graph, one.rows[1]) if one.target else "",
+                _named(graph, one.rows[0], one.source),
+                _named(graph, one.rows[1], one.target) if one.target else "",
                 one.first,
                 one.second,
             )
@@ -47,6 +48,11 @@ def routes_of(name: str, folder: str, before: PrunedGraph, after: PrunedGraph) -
         ),
         roles=_roles(columns, before, after),
     )
+
+
+def _named(graph: Graph, row: int, name: str) -> str:
+    """What a node is called; an error by its layer and position, which tell it from others."""
+    return name if graph.nodes.kind[row] == NodeKind.ERROR else called(graph, row)
 
 
 def shares_of(pruned: PrunedGraph) -> Floats:
@@ -82,12 +88,17 @@ def _roles(columns: Sequence[Column], before: PrunedGraph, after: PrunedGraph) -
     return tuple(roles)
 
 
-def strongest_route(pruned: PrunedGraph, positions: Sequence[int]) -> str:
-    """The strongest route from some tokens to the target, in words; "" where none was kept."""
+def strongest_route(pruned: PrunedGraph, positions: Sequence[int], pull: float) -> str:
+    """The strongest route from some tokens through features to the target, of those that push the
+    way they pull; without any, the strongest of all. In words; "" where none was kept."""
     nodes = pruned.graph.nodes
     rows = nodes.of_kind(NodeKind.EMBEDDING)
     starts = rows[np.isin(nodes.position[rows], list(positions))].tolist()
-    paths = best_paths(pruned, k=1, sources=starts) if starts else []
+    if not starts:
+        return ""
+    sign: Sign = "+" if pull > 0 else "-"
+    paths = best_paths(pruned, k=1, sources=starts, direct=False, sign=sign)
+    paths = paths or best_paths(pruned, k=1, sources=starts)
     if not paths:
         return ""
     route = " -> ".join(called(pruned.graph, row) for row in paths[0].rows)

@@ -196,4 +196,4 @@ def _route(graph: PrunedGraph | None, places: Sequence[int], word: Word) -> str:
     if graph is None:
         return ""
     inside = [at for at, place in enumerate(places) if word.start <= place < word.stop]
-    return strongest_route(graph, inside)
+    return strongest_route(graph, inside, word.pull)

@@ -46,3 +46,9 @@ def test_an_answer_that_needs_nothing_is_said_to() -> None:
     )
     silent = replace(found, ablation="zero")
     assert "with all of them set to zero" in headline(silent)
+
+
+def test_what_a_circuit_keeps_of_prompts_that_were_not_used_is_said() -> None:
+    others = (replace(KEPT, used=False, share=0.2), replace(KEPT, used=False, share=0.4))
+    found = replace(report("neurons", "feature"), prompts=(KEPT, *others))
+    assert headline(found).endswith("for the answer and 2 others, of which it keeps 30 %")

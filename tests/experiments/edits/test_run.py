@@ -83,8 +83,9 @@ def test_two_instructions_are_a_conflict_with_both_routes() -> None:
     assert report.verdict.kind == "conflict"
     toward, against = report.verdict.pullers
     assert (against.text, against.pull < 0 < toward.pull) == ("joker", True)
-    assert against.route.startswith("joker -> ")
+    assert against.route.startswith("joker -> L5/289 ")
     assert toward.route.startswith(f"{toward.text} -> ")
+    assert (toward.route[-3:], against.route[-3:]) == ("(+)", "(-)")
 
 
 def test_given_classes_answers_and_rivals_are_taken() -> None:

@@ -30,6 +30,8 @@ LAST = "The last word, where the answer is due, is not deleted."
 FAINT = 0.25
 """Part of the strongest pull from which a word is coloured."""
 MOST_CELLS = 44
+NEXT = 16
+"""Of what an added clause stands before, cells that are shown."""
 
 
 def page(report: EditsReport | FamiliesReport, *, width: int) -> list[RenderableType]:
@@ -122,10 +124,11 @@ def _spans(report: EditsReport) -> RenderableType:
     return table
 
 
-def described(edit: Outcome) -> str:
+def described(report: EditsReport, edit: Outcome) -> str:
     """What was done, in words."""
     if edit.kind == "added":
-        return f'"{printable(edit.new)}" added at character {edit.start}'
+        following = shorten(report.prompt[edit.start :], NEXT)
+        return f'"{printable(edit.new)}" before "{printable(following)}"'
     return f"{printable(edit.old)} => {printable(edit.new) or '(nothing)'}"
 
 
@@ -134,7 +137,7 @@ def _asked(report: EditsReport, edits: Iterable[Outcome]) -> RenderableType:
     for one in edits:
         table.line(
             one.name,
-            described(one),
+            described(report, one),
             decimals(one.contrast, sign=True),
             decimals(one.change, sign=True),
             f"{shown(one.answer)} {percent(one.probability)}{' !' if one.flips else ''}",
@@ -158,7 +161,7 @@ def _routes(report: EditsReport, routes: Routes) -> list[RenderableType]:
         ]
         ends = (one.source_label, one.target_label or "(all routes)")
         table.line(one.kind, *(shorten(printable(end), 30) for end in ends), *values)
-    title = f"Routes, {edit.name}: {described(edit)} ({counts})"
+    title = f"Routes, {edit.name}: {described(report, edit)} ({counts})"
     return titled(title, table, *roles_table(routes.roles))
 
 
