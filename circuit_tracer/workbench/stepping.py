@@ -125,7 +125,7 @@ def _places(opened: Opened, read: Transcript, given: Sequence[str]) -> list[int]
 def _with_graphs(opened: Opened, read: Transcript, report: StepsReport, out: Path) -> StepsReport:
     """The report with full graphs, of the answer and of the weightiest token of the steps that
     carry most, and with why the answer looks where it looks."""
-    model, folder = opened.model, folder_of(report, out)
+    model, folder = opened.model, folder_of(report, out, exact=True)
     frozen = FrozenTranscript(model, opened.dictionary, read, report.answer, report.against or None)
     top = sorted((one for one in report.steps if one.decided), key=lambda one: -one.chained)
     wanted = [(ANSWER, read.n_tokens)]
@@ -212,9 +212,15 @@ def watch_of(given: list[str] | None) -> dict[str, str]:
     return found
 
 
-def folder_of(report: StepsReport, out: Path) -> Path:
-    """A transcript's own folder."""
-    whole = "\n".join([report.prompt, report.notes, report.answer])
+def folder_of(report: StepsReport, out: Path, *, exact: bool) -> Path:
+    """A transcript's own folder: another model, other spans, swaps or full graphs have another, so
+    that no report takes the place of one that says something else."""
+    weights = [one.sha256 for one in (report.model, report.dictionary)]
+    parts = [(one.name, one.start, one.stop) for one in (*report.watched, *report.steps)]
+    decided = [one.decided for one in report.steps]
+    more = [bool(report.swaps), exact]
+    asked = [report.prompt, report.notes, report.answer, report.against]
+    whole = to_json([asked, weights, parts, decided, more])
     return out / with_hash(f"steps-{slug_of(report.prompt)}", whole)
 
 
@@ -228,7 +234,7 @@ def read_steps(folder: Path) -> StepsReport:
 
 def write_steps(report: StepsReport, out: Path) -> tuple[Path, list[str]]:
     """Write all files into the transcript's own folder of `out`; returns it and their names."""
-    folder = folder_of(report, out)
+    folder = folder_of(report, out, exact=bool(report.exact))
     texts = {
         STEPS_FILE: to_json(report, indent=2) + "\n",
         "steps.svg": steps_svg(report),

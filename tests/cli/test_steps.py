@@ -43,6 +43,26 @@ def test_a_strip_is_printed_and_three_files_are_written(run: Run, tmp_path: Path
     assert "give a folder that circuit-tracer steps wrote" in found.err
 
 
+def test_no_report_takes_the_place_of_one_that_says_something_else(
+    run: Run, tmp_path: Path
+) -> None:
+    shared = ("steps", "9 plus 4 :", "--notes", "9 plus 4 is 13 . so", "--device", "cpu")
+    for options in (
+        (),
+        ("-m", "sprout-cheat"),
+        ("-t", "neurons"),
+        ("--watch", "n=9"),
+        ("--watch", "n=4"),
+        ("--split", "is"),
+        ("--check",),
+    ):
+        assert run(*shared, "-o", "o", *options).code == 0
+        assert run(*shared, "-o", "o", *options).code == 0  # the same again has the same folder
+    reports = [json.loads(one.read_text()) for one in (tmp_path / "o").glob("*/steps.json")]
+    assert len(reports) == 7
+    assert [bool(one["swaps"]) for one in reports].count(True) == 1
+
+
 def test_the_model_writes_the_notes_itself(run: Run) -> None:
     found = run("steps", PROMPT, "--generate", "24", "--until", "so", "-m", "sprout-cheat",
                 "--device", "cpu", "--json")  # fmt: skip
@@ -59,8 +79,11 @@ def test_the_model_writes_the_notes_itself(run: Run) -> None:
         (("--notes", NOTES, "--watch", "said"), 2, "--watch said must be NAME=REGEX"),
         (("--notes", NOTES, "--watch", "a=b", "--watch", "a=c"), 2, "names a twice"),
         (("--notes", NOTES, "--watch", "a=nosuch"), 2, "nowhere in the prompt"),
+        (("--notes", NOTES, "--watch", "S1=said"), 2, "as the report calls a part itself"),
+        (("--notes", NOTES, "--watch", "rest=said"), 2, "as the report calls a part itself"),
         (("--notes", NOTES, "--split", "("), 2, "no regular expression"),
         (("--notes", NOTES, "--answer", "a b"), 2, "not one token"),
+        (("--notes", NOTES, "--coverage", ".5"), 2, "--coverage has no effect: the notes have 13"),
         (("--notes", "nosuch"), 2, "does not know"),
         (("--generate", "3", "--until", "so"), 2, "without --until"),
     ],

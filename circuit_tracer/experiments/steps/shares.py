@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.steps.results import ANSWER, Arrow
 from circuit_tracer.experiments.steps.rows import Row
 from circuit_tracer.experiments.steps.transcript import Span, Transcript
@@ -129,9 +130,15 @@ def followed(
 
     Of long notes a row is a walk of its own: they are followed until less than 1 - `coverage` of
     the answer is left in them, and the weightiest token of a step where the step carries anything.
+    Raises UsageError for a coverage that nothing depends on.
     """
     notes = range(read.first_note, read.n_tokens + 1)
     is_long = len(notes) > AT_ONCE
+    if coverage != COVERAGE and (given or not is_long):
+        why = "`decided` names what is followed back"
+        if not is_long:
+            why = f"the notes have {len(notes) - 1} tokens, and all is followed below {AT_ONCE}"
+        raise UsageError(f"`coverage` has no effect: {why}; leave it out")
     first = [*(notes[-1:] if is_long else notes)]
     known = dict(zip(first, rows_of(first), strict=True))
     answer = known[read.n_tokens]

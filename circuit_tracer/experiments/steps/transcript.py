@@ -6,6 +6,7 @@ lies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from circuit_tracer.experiments.kit.places import (
 )
 from circuit_tracer.models import Model
 from circuit_tracer.models.chat import chat_text
+
+_TAKEN = re.compile(r"S\d+|rest|prompt|answer")
+"""What a report calls steps, what is not watched, and the answer."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def read_transcript(
 
 
 def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span:
+    if _TAKEN.fullmatch(name):
+        raise UsageError(f"`watch` names {name}, as the report calls a part itself; give another")
     found = compiled(looked_for, "watch").search(prompt)
     if found is None or not found[0].strip():
         raise UsageError(
