@@ -24,8 +24,10 @@ from circuit_tracer.models.devices import as_numpy, peak_memory, synchronize
 from circuit_tracer.models.frozen import QUERY_BLOCK
 from circuit_tracer.transcoders.neurons import NeuronLayer
 
-USUAL_DEPTH = 1.0
-"""What the influences of all rows sum to in a diffuse graph, which is where edges are dropped."""
+KEPT_AT_FLOOR = 0.25
+"""Edges that a floor keeps, as a part of 1 / floor (all of the influence on one level cut into
+pieces of just that size): at most so in graphs of SmolLM2, six prompts and bases, floors of 2e-7
+to 2e-8."""
 EFFICIENCY = 0.75
 """Share of the rate of large matrix products that a sweep reaches."""
 MOMENT = 0.02
@@ -111,7 +113,7 @@ def estimate(
     n_features = len(assembler.model.features)
     n_edges = n_rows * assembler.columns.count // 2
     if assembler.edge_floor:
-        n_edges = min(n_edges, int(USUAL_DEPTH / assembler.edge_floor))
+        n_edges = min(n_edges, int(KEPT_AT_FLOOR / assembler.edge_floor))
     model, size = assembler.model, assembler.model.embeddings.element_size()
     seconds = _seconds(assembler.sweep.model, n_rows * _row_flops(assembler, coming))
     buffers = _buffers(model, min(batch_size, n_rows))

@@ -73,7 +73,7 @@ def export(
     name = f"{opened.name}-{slugs.slug_of(own) if own else key[:12]}"
     final = out or slugs.folder_for(Path("outputs"), name, pruned.graph.info.prompt)
     extras = folders.Extras(max_nodes)
-    files = folders.write_trace(pruned, final, forms, extras, overwrite=overwrite)
+    files = folders.write_trace(pruned, final, format and forms, extras, overwrite=overwrite)
     if json:
         print_json({"folder": str(final), "files": files})
     else:

@@ -136,13 +136,13 @@ def trace(
         _print(done, routes)
 
 
-def _formats(asked: list[str] | None) -> list[str]:
-    """What to write, all of it possible here."""
+def _formats(asked: list[str] | None) -> list[str] | None:
+    """What to write, all of it possible here; None where nobody says."""
     wanted = formats.check_formats(asked or folders.DEFAULT_FORMATS, list(formats.FILE_NAMES))
     formats.check_drawing(wanted)
     draws = formats.draws_nodes(wanted)
     refuse_without("--max-nodes", needed="a --format that draws", there=draws)
-    return wanted
+    return wanted if asked else None
 
 
 def _folder(out: Path, slug: str | None, text: str) -> Path:

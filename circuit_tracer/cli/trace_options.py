@@ -85,7 +85,7 @@ EdgeFloor = Annotated[
     float | None,
     option(
         "--edge-floor",
-        help="Edges with less of the influence stay as exact sums; by default none, or 2e-7 "
+        help="Edges with less of the influence stay as exact sums; by default none, or 2e-8 "
         "from 20 million edges on.",
     ),
 ]

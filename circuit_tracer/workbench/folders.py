@@ -61,6 +61,21 @@ if TYPE_CHECKING:
     from circuit_tracer.transcoders.neuron_cards import NeuronCards
 
 DEFAULT_FORMATS = ("json", "svg", "graphml")
+MANY_KEPT_EDGES = 100_000
+"""From here on GraphML is written where it is asked for alone: networkx writes some 20,000 edges a
+second, so that it would take longer than the trace."""
+
+
+def default_formats(pruned: PrunedGraph) -> Sequence[str]:
+    """What is written of a graph where nobody says."""
+    n_edges = int(pruned.edge_kept.sum())
+    if n_edges <= MANY_KEPT_EDGES:
+        return DEFAULT_FORMATS
+    logger.info(
+        f"no GraphML is written of {n_edges:,} kept edges, which would take long; "
+        "circuit-tracer export --to graphml writes it"
+    )
+    return [form for form in DEFAULT_FORMATS if form != "graphml"]
 
 
 def check_place(folder: Path, overwrite: bool, prompt: str) -> None:
@@ -234,7 +249,7 @@ def _drawn(
 def write_trace(
     pruned: PrunedGraph,
     folder: Path,
-    formats: Sequence[str] = DEFAULT_FORMATS,
+    formats: Sequence[str] | None = None,
     extras: Extras = Extras(),
     *,
     trust: Trust | None = None,
@@ -242,10 +257,12 @@ def write_trace(
 ) -> dict[str, str]:
     """All files of one traced prompt, whole or not at all; returns what was written where.
 
-    Without a fresh `trust` the report that lies beside comes along, if it is of this very graph.
+    `formats` None is JSON, SVG and, of up to `MANY_KEPT_EDGES` kept edges, GraphML. Without a fresh
+    `trust` the report that lies beside comes along, if it is of this very graph.
     """
     prompt = pruned.graph.info.prompt
     check_prompt(folder, prompt)
+    formats = default_formats(pruned) if formats is None else formats
     formats = check_formats(formats, tuple(FILE_NAMES))
     ours = {TRACE_FILE, NODES_FILE, EDGES_FILE, HEADS_FILE, *FILE_NAMES.values()}
     ours |= {TRUST_FILE, TRUST_FIGURE}

@@ -21,7 +21,7 @@ from circuit_tracer.render.page_size import THEMES, Theme, finished
 from circuit_tracer.render.trust_panel import StoredVerdict
 from circuit_tracer.workbench.drawing import Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
-from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
+from circuit_tracer.workbench.folders import Extras, check_place, write_trace
 from circuit_tracer.workbench.formats import form_of
 from circuit_tracer.workbench.graph_tables import GraphTables
 from circuit_tracer.workbench.listings import heads_listed
@@ -139,14 +139,15 @@ class TracedGraph(GraphTables):
         self,
         folder: str | Path,
         *,
-        formats: Sequence[str] = DEFAULT_FORMATS,
+        formats: Sequence[str] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write the folder that `circuit-tracer trace` writes; every command reads it.
 
-        With the head loadings and the trust report that were asked for or loaded. Raises
-        OutputError for a folder that is taken: by this prompt's graph, which `overwrite` replaces,
-        or by another.
+        `formats` are files besides the graph's own ("json", "svg", "html", ...); None: JSON, SVG
+        and, of up to 100,000 kept edges, GraphML. Head loadings and a trust report come along, if
+        they were asked for or loaded. Raises OutputError for a folder that is taken: by this
+        prompt's graph, which `overwrite` replaces, or by another.
 
         >>> import circuit_tracer as ct, tempfile
         >>> g = ct.trace("a banana is", targets=["yellow"])

@@ -25,7 +25,7 @@ from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
 from circuit_tracer.progress import OnStage, silent
-from circuit_tracer.workbench.folders import DEFAULT_FORMATS, Extras, check_place, write_trace
+from circuit_tracer.workbench.folders import Extras, check_place, write_trace
 from circuit_tracer.workbench.formats import FILE_NAMES, check_formats
 from circuit_tracer.workbench.opening import Opened
 from circuit_tracer.workbench.token_notes import given_tokens, note_forms
@@ -105,8 +105,9 @@ class FolderSettings:
 
     node_threshold: float = 0.8
     edge_threshold: float = 0.98
-    formats: Sequence[str] = DEFAULT_FORMATS
-    """Files to write besides the graph's own: "json", "svg", "html", ..."""
+    formats: Sequence[str] | None = None
+    """Files to write besides the graph's own: "json", "svg", "html", ...; None: JSON, SVG and, of
+    up to 100,000 kept edges, GraphML."""
     heads: bool = False
     """Whether to store through which attention heads every kept edge passes."""
     trust: bool | None = None
@@ -122,7 +123,7 @@ class FolderSettings:
         Raises OutputError for the folder, UsageError for the rest.
         """
         check_place(folder, self.overwrite, prompt)
-        check_formats(self.formats, tuple(FILE_NAMES))
+        check_formats(self.formats or (), tuple(FILE_NAMES))
         check_thresholds(self.node_threshold, self.edge_threshold)
         if self.trust and not explains_logits:
             raise UsageError(

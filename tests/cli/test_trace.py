@@ -14,6 +14,7 @@ import networkx as nx
 import pytest
 
 from circuit_tracer.graphs import load_graph, prune, save_graph
+from circuit_tracer.workbench import folders
 from circuit_tracer.workbench.slugs import with_hash
 from tests.cli.conftest import Outcome, Run
 from tests.graphs.builders import random_graph
@@ -42,6 +43,21 @@ def test_the_model_says_yellow_and_the_folder_is_whole(banana: Banana) -> None:
     assert network.number_of_nodes() == int(pruned.node_kept.sum())
     record = json.loads((folder / "graph.json").read_text())
     assert len(record["links"]) == int(pruned.edge_kept.sum())
+
+
+def test_graphml_of_many_edges_is_written_where_it_is_asked_for_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "MANY_KEPT_EDGES", 10)
+    given = ("trace", "a banana is", "--no-trust", "--overwrite")
+    by_default = run(*given)
+    assert "export --to graphml" in by_default.err
+    folder = Path("outputs/a-banana-is")
+    assert not (folder / "graph.graphml").exists()
+    assert (folder / "graph.json").exists()
+    asked = run(*given, "--format", "graphml")
+    assert "export --to graphml" not in asked.err
+    assert (folder / "graph.graphml").exists()
 
 
 def test_the_terminal_tells_tokens_targets_scores_and_routes(banana: Banana) -> None:
