@@ -40,7 +40,7 @@ def test_a_link_to_a_served_page_opens_the_same_in_another_browser(open_page: Op
     with serving(Pages(_page(), {})) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
-            opened = open_page(server.address)
+            opened = open_page(server.address, alone=True)
             state = work(opened)
             opened.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             opened.locator("#copy-link").click()
@@ -111,10 +111,7 @@ NO_ADDRESS = "history.replaceState = () => { throw new DOMException('no', 'Secur
 
 @pytest.mark.parametrize("broken", [DENIED, FULL, NO_ADDRESS, DENIED + NO_ADDRESS])
 def test_what_the_browser_denies_breaks_nothing(open_page: Open, broken: str) -> None:
-    opened = open_page(_page())
-    opened.page.add_init_script(broken)
-    opened.page.reload()
-    opened.settled()
+    opened = open_page(_page(), script=broken)
     state = work(opened)
     opened.page.reload()
     opened.settled()
