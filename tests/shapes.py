@@ -14,10 +14,13 @@ import inspect
 import re
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import beartype  # noqa: F401 - the checker, which cannot be imported after torch
 import jaxtyping
+from jaxtyping import _import_hook
 
 PACKAGES = tuple(
     f"circuit_tracer.{name}"
@@ -106,4 +109,17 @@ def install() -> None:
         return decorated
 
     jaxtyping.jaxtyped = jaxtyped  # the modules that the hook rewrites look it up by this name
+    _import_hook._JaxtypingLoader.exec_module = _loaded  # type: ignore[method-assign]
     jaxtyping.install_import_hook(PACKAGES, CHECKER)
+
+
+def _loaded(loader: Any, module: types.ModuleType) -> None:
+    """Run a module under the hook, with bytecode of its own for it alone.
+
+    The hook's loader takes another name for bytecode until the module has run, and so for all that
+    it imports: torch would be compiled again, by every process, when nothing has been tested yet.
+    """
+    name = partial(_import_hook._optimized_cache_from_source, loader._typechecker.get_hash())
+    with mock.patch("importlib._bootstrap_external.cache_from_source", name):
+        code = loader.get_code(module.__name__)
+    exec(code, vars(module))

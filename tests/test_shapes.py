@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,8 @@ def test_shapes_are_checked_again_where_they_are_others() -> None:
             asked(torch.zeros(3, 1), 3)
         with pytest.raises(TypeCheckError, match="parameters"):
             asked(torch.zeros(3), n="3")
+
+
+def test_the_hook_has_no_module_compiled_that_is_not_its_own() -> None:
+    cached = {name: vars(one).get("__cached__") for name, one in list(sys.modules.items())}
+    assert {name for name, file in cached.items() if file and "opt-jaxtyping" in file} == set()
