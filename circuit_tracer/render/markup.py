@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from xml.sax.saxutils import escape
 
 from circuit_tracer.render.text import printable
 
 Attribute = str | float | int
+_LETTERS = r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]+"
+_RIGHT_TO_LEFT = re.compile(rf"{_LETTERS}(?: +{_LETTERS})*")
+"""Words in Hebrew, Arabic and other scripts from right to left."""
 
 
 def figure(value: float) -> str:
@@ -31,8 +35,11 @@ def _attribute(value: Attribute) -> str:
 
 
 def words(text: str) -> str:
-    """Text as markup: unprintable characters made visible, then escaped."""
-    return escape(printable(text))
+    """Text as markup: unprintable characters made visible, then escaped.
+
+    A mark follows what runs from right to left: a number after it would be drawn before it.
+    """
+    return escape(_RIGHT_TO_LEFT.sub(lambda run: f"{run[0]}\u200e", printable(text)))
 
 
 def title(*lines: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
+from circuit_tracer.render.markup import words
 from circuit_tracer.render.numbers import number, percent
 from circuit_tracer.render.text import (
     printable,
@@ -30,6 +31,19 @@ from circuit_tracer.render.text import (
 )
 def test_what_acts_is_shown_as_its_escape(hostile: str, shown: str) -> None:
     assert printable(hostile) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("שלום 15 %", "שלום\u200e 15 %"),
+        ("שלום עולם (3)", "שלום עולם\u200e (3)"),  # one run: its words keep their order
+        ("مرحبا → L0/3 → היום 4", "مرحبا\u200e → L0/3 → היום\u200e 4"),
+        ("yes 15 % <b>", "yes 15 % &lt;b&gt;"),
+    ],
+)
+def test_numbers_after_words_from_right_to_left_stay_after_them(text: str, drawn: str) -> None:
+    assert words(text) == drawn
 
 
 def test_words_of_running_text_lose_their_leading_blank() -> None:
