@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
@@ -68,8 +69,17 @@ class LayerCheck:
     """Active features a token."""
     factor: float
     """What the reconstruction would best be multiplied by; NaN where it is zero."""
+    fvu_multiplied: float
+    """The FVU with that factor: still bad where the dictionary has nothing to do with the layer."""
     better: Better | None
     """The best alternative, if one is clearly better."""
+
+    @property
+    def lost_a_factor(self) -> bool:
+        """Whether one factor, far from 1, is what is wrong."""
+        is_far = self.factor >= LOST_FACTOR or 0 < self.factor <= 1 / LOST_FACTOR
+        limit = CLEARLY * min(self.fvu, 1.0)
+        return self.fvu > BAD_FVU and is_far and self.fvu_multiplied < limit
 
 
 @dataclass(frozen=True)
@@ -95,12 +105,11 @@ class Validation:
                     f"layer {layer.layer} has no FVU: the MLP's output is the same at every token, "
                     "as in a model that has learned nothing"
                 )
-            elif layer.fvu > BAD_FVU and (
-                layer.factor >= LOST_FACTOR or layer.factor <= 1 / LOST_FACTOR
-            ):
+            elif layer.lost_a_factor:
                 warnings.append(
                     f"layer {layer.layer} would fit best multiplied by {layer.factor:.3g} (FVU "
-                    f"{layer.fvu:.3f}): a normalisation factor looks lost"
+                    f"{layer.fvu_multiplied:.3f} instead of {layer.fvu:.3f}): a normalisation "
+                    "factor looks lost"
                 )
             elif layer.fvu > 1:
                 warnings.append(
@@ -129,7 +138,7 @@ def validate(model: Model, dictionary: Dictionary, texts: Sequence[str] = TEXT) 
     if tokens < 2:
         raise UsageError("the text holds no tokens of this model to validate on; give another")
     numbers = dictionary.numbers
-    fvu, l0, factors = _figures(model, dictionary, rows)
+    fvu, l0, factors, multiplied = _figures(model, dictionary, rows)
     best: list[Better | None] = [None] * dictionary.n_layers
     if any(fvu[i] > BAD_FVU for i in numbers):
         for what, other in _alternatives(model, dictionary):
@@ -138,7 +147,7 @@ def validate(model: Model, dictionary: Dictionary, texts: Sequence[str] = TEXT) 
                 limit = min(CLEARLY * fvu[layer], 1.0) if known is None else known.fvu
                 if fvu[layer] > BAD_FVU and value < limit:
                     best[layer] = Better(what, value)
-    layers = (LayerCheck(i, fvu[i], l0[i], factors[i], best[i]) for i in numbers)
+    layers = (LayerCheck(i, fvu[i], l0[i], factors[i], multiplied[i], best[i]) for i in numbers)
     return Validation(tokens, tuple(layers))
 
 
@@ -180,8 +189,8 @@ def _alternatives(model: Model, dictionary: Dictionary) -> Iterator[tuple[str, D
 
 def _figures(
     model: Model, dictionary: Dictionary, rows: list[list[int]]
-) -> tuple[list[float], list[float], list[float]]:
-    """FVU, L0 and the best factor of every layer; rows are of different lengths."""
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """FVU, L0, the best factor and the FVU with it, by layer; rows are of different lengths."""
     inputs, outputs = [], []
     first = int(model.bos_id is not None)
     for row in rows:
@@ -196,9 +205,12 @@ def _figures(
     true = torch.cat(outputs, dim=1).float()
     mean = true.mean(1, keepdim=True)
     variance, rounding = (true - mean).pow(2).sum(-1), (ROUNDING * true.norm(dim=-1)).pow(2)
-    ratios = ((true - reconstructed).pow(2).sum(-1) / variance).where(
-        variance > rounding, torch.nan
-    )
     factors = (true * reconstructed).sum((1, 2)) / reconstructed.pow(2).sum((1, 2))
+
+    def fvu(found: Tensor) -> list[float]:
+        ratios = (true - found).pow(2).sum(-1) / variance
+        mean: list[float] = ratios.where(variance > rounding, torch.nan).nanmean(-1).tolist()
+        return mean
+
     l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
-    return ratios.nanmean(-1).tolist(), l0, factors.tolist()
+    return fvu(reconstructed), l0, factors.tolist(), fvu(factors[:, None, None] * reconstructed)
