@@ -199,6 +199,7 @@ def check(spec: Spec, where: str) -> None:
     _check_topics(spec, where)
     named = [slots_of(family.template) for family in spec.families]
     check_slots([item.slots for item in spec.items], chain.from_iterable(named), where)
+    _check_alike(spec, where)
     if len(spec.text) < FEWEST_TEXTS:
         raise UsageError(
             f"{where} has {len(spec.text)} documents of ordinary text; give at least "
@@ -211,6 +212,19 @@ def check(spec: Spec, where: str) -> None:
             raise UsageError(
                 f'the context "{shown(context)}" of {where} must have one slot, {{{PROMPT}}}'
             )
+
+
+def _check_alike(spec: Spec, where: str) -> None:
+    """No item is asked about twice: intervals are over items, and tests where none was chosen."""
+    first: dict[tuple[str, str], int] = {}
+    for number, item in enumerate(spec.items, start=1):
+        for family in spec.families:
+            prompt = family.template.format_map(item.slots)
+            if (other := first.setdefault((family.name, prompt), number)) != number:
+                raise UsageError(
+                    f'items {other} and {number} of {where} both ask "{shown(prompt)}"; leave one '
+                    "of them out"
+                )
 
 
 def _check_topics(spec: Spec, where: str) -> None:

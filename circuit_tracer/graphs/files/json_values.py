@@ -159,7 +159,7 @@ def _built(kind: Any, value: Any, name: str) -> Any:
         return np.array(value, dtype=np.float64).astype(number_type)  # null is NaN
     if origin in (dict, Mapping):
         _expect(isinstance(value, Mapping), name, value, "an object")
-        return {key: _built(inner[1], part, key) for key, part in value.items()}
+        return {key: _built(inner[1], part, f"{key} in {name}") for key, part in value.items()}
     if origin is Literal:
         _expect(value in inner, name, value, " or ".join(map(str, inner)))
     elif kind is float:

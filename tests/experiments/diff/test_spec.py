@@ -50,7 +50,11 @@ def test_the_bundled_spec_tests_on_topics_that_it_does_not_choose_on() -> None:
     ("old", "new", "said"),
     [
         ('name = "small"', 'name = "a/b"', "names a folder"),
-        ('first = "trained"', 'first = "train"', '"train" where it needs trained'),
+        (
+            'first = "trained"',
+            'first = "train"',
+            'first in "topics" in small.toml is "train" where it',
+        ),
         ('first = "trained"', 'first = "test"', "has no item of a trained topic"),
         ('second = "selection"', 'second = "test"', "0 items of selection topics"),
         ('third = "test"', "", 'is of the topic "third"'),
@@ -67,6 +71,8 @@ def test_the_bundled_spec_tests_on_topics_that_it_does_not_choose_on() -> None:
         ('name = "small"', 'name = "small"\nitems = "no.csv"', "cannot be read"),
         ('topic = "second"\n', 'topic = "second"\nother = "red"\n', '"other" equal to "value"'),
         ('topic = "second"\n', "", 'has no "topic"'),
+        ('thing = "w24"\n', 'thing = "w23"\nother = "yellow"\n', "9 and 10 of small.toml both ask"),
+        ('thing = "w23"\n', 'thing = "w19"\nother = "blue"\n', "items 5 and 9 of small"),
     ],
 )
 def test_bad_specs_get_one_sentence(tmp_path: Path, old: str, new: str, said: str) -> None:
