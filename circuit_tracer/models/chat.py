@@ -17,9 +17,11 @@ they would end the user's turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from circuit_tracer.errors import PromptError, reason
+from circuit_tracer.models.token_names import plain_ids
 
 _GEMMA_3_OPENING = ["<bos>", "<start_of_turn>", "user", "\n"]
 _LLAMA_3_DATE = "26 Jul 2024"
@@ -34,13 +36,11 @@ def _leading(tokenizer: Any) -> tuple[int | None, ...]:
 
 def own_first(tokenizer: Any) -> int | None:
     """The token that the tokenizer itself puts before a text, which it need not call its BOS."""
-    try:
-        whole, bare = (
-            list(tokenizer("a", add_special_tokens=marks)["input_ids"]) for marks in (True, False)
-        )
-    except Exception:  # tokenizers' way to say that "a" is unknown, and nothing stands for that
-        return None
-    return whole[0] if bare and whole[: len(bare)] != bare else None
+    with suppress(PromptError):
+        bare = plain_ids(tokenizer, "a", "")
+        whole = list(tokenizer("a")["input_ids"])
+        return whole[0] if bare and whole[: len(bare)] != bare else None
+    return None
 
 
 def leading_id(tokenizer: Any, n_vocabulary: int) -> int | None:

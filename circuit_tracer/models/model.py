@@ -37,7 +37,7 @@ from circuit_tracer.models.parallel import is_finite
 from circuit_tracer.models.parts import ReadPoint, WritePoint
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.models.patterns import stores_patterns, with_patterns
-from circuit_tracer.models.token_names import TokenNames, unknown_word
+from circuit_tracer.models.token_names import TokenNames, plain_ids, unknown_word
 from circuit_tracer.models.wiring import Wiring
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
@@ -173,7 +173,7 @@ class Model:
 
     def _text_ids(self, text: str) -> list[int]:
         """Token ids of a text, with nothing added."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = plain_ids(self.tokenizer, text, self.identity.name)
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
             word = unknown_word(self.tokenizer, text, unknown)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
-from circuit_tracer.errors import PromptError
+from circuit_tracer.errors import PromptError, reason
 from circuit_tracer.graphs.files.json_values import whole_text
 from circuit_tracer.graphs.token_text import bytes_text, has_bytes, id_in, shown, unshown
 
@@ -137,8 +138,25 @@ class TokenNames:
     def _encode(self, text: str) -> list[int]:
         if whole_text(text) != text:
             return []  # half a character, which tokenizers do not take
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return [int(token_id) for token_id in ids]
+        with suppress(PromptError):
+            return plain_ids(self.tokenizer, text, self.owner)
+        return []
+
+
+def plain_ids(tokenizer: Any, text: str, owner: str) -> list[int]:
+    """Token ids of a text, with nothing added.
+
+    Raises PromptError for a word that the vocabulary of `owner` lacks where it has nothing for
+    unknown ones either: the tokenizers library raises a bare Exception.
+    """
+    try:
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    except Exception as error:
+        raise PromptError(
+            f"the tokenizer of {owner} does not know all of these words ({reason(error)}); use "
+            f"those that `circuit-tracer models inspect {owner} --vocabulary` lists"
+        ) from error
+    return [int(token_id) for token_id in ids]
 
 
 def unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:

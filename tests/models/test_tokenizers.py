@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from transformers import PreTrainedTokenizerFast
 
+from circuit_tracer.errors import PromptError
 from circuit_tracer.models import Model, open_model
 from tests.tiny import WORDS, tiny_module, tiny_tokenizer
 from tests.vocabularies import byte_level, sentencepiece
@@ -52,3 +54,17 @@ def test_a_token_that_only_the_tokenizer_itself_puts_in_front_is_in_front(tmp_pa
     ids = model.tokenize("a banana is")
     assert ids == [0, *map(WORDS.index, ("a", "banana", "is"))]
     assert model.zeroed_positions(ids) == 1
+
+
+def test_a_vocabulary_with_nothing_for_unknown_words_gets_a_sentence(tmp_path: Path) -> None:
+    words = tokenizers.models.WordLevel({"[BOS]": 0, "yes": 1, "no": 2}, unk_token="[UNK]")
+    whole = tokenizers.Tokenizer(words)
+    whole.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tiny_module("llama", n_layers=1, n_words=3).save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=whole, bos_token="[BOS]").save_pretrained(tmp_path)
+    model = open_model(str(tmp_path), device="cpu")
+    assert model.tokenize("yes no") == [0, 1, 2]
+    with pytest.raises(PromptError, match=r"does not know all of these words .*--vocabulary"):
+        model.tokenize("yes zebra")
+    with pytest.raises(PromptError, match=r'"zebra" is not one token'):
+        model.token_id("zebra")
