@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from circuit_tracer.errors import reason
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.graphs.files.json_values import from_plain, plain
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.reading import UNREADABLE
 from circuit_tracer.render.trust_panel import StoredVerdict
+
+logger = logging.getLogger(__name__)
 
 TRUST_FILE = "trust.json"
 TRUST_FIGURE = "trust.svg"
@@ -52,12 +56,21 @@ def fingerprint(pruned: PrunedGraph) -> str:
 
 
 def stored_report(folder: Path, pruned: PrunedGraph) -> Mapping[str, Any] | None:
-    """The report in a traced folder; None where there is none, or only one of another graph."""
+    """The report in a traced folder; None where there is none, or only one of another graph.
+
+    One that cannot be read is left out with a note.
+    """
     try:
         record: Mapping[str, Any] = json.loads((folder / TRUST_FILE).read_text(encoding="utf-8"))
         verdict_in(record)
         return record if record["fingerprint"] == fingerprint(pruned) else None
-    except UNREADABLE:
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        logger.info(
+            f"{folder / TRUST_FILE} cannot be read ({reason(error)}) and is left out; run "
+            "circuit-tracer trust again"
+        )
         return None
 
 
