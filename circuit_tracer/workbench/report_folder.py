@@ -100,7 +100,7 @@ def check_report_folder(folder: Path, command: str, overwrite: bool = False) -> 
     if folder.is_file():
         raise OutputError(f"{folder} is a file; choose another `name` or `out`")
     others = [name for name, file in FILES.items() if name != command and (folder / file).is_file()]
-    if others or (folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder)):
+    if others or (folder.is_dir() and any(folder.iterdir()) and not holds_stages(folder, command)):
         advice = ", so `overwrite` leaves it alone" if overwrite else ""
         raise OutputError(
             f"{folder} holds something other than a report of {command}{advice}; choose another "

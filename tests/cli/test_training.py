@@ -166,5 +166,7 @@ def test_training_goes_on_from_a_dictionary_and_takes_its_shape(tiny: Path, run:
     assert learnt.code == 0, learnt.err
     refused = run(*on, "--features", "32", "--overwrite")
     assert (refused.code, "--features has no effect with --start" in refused.err) == (2, True)
+    itself = run(*on, "--start", "./on", "--overwrite")
+    assert (itself.code, "--start and --out are both on" in itself.err) == (2, True)
     missing = run(*on, "--start", "nowhere", "--overwrite")
     assert (missing.code, "nowhere" in missing.err) == (2, True)

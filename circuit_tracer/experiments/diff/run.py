@@ -45,7 +45,7 @@ def diff(
     Raises OutputError where the folder holds another comparison, PromptError for items that the
     tokenizer cannot write, UsageError for models that do not compare.
     """
-    store = StageStore(folder, diff_key(study))
+    store = StageStore(folder, diff_key(study), "diff")
     store.check()
     study.check()
     earlier, notes = Earlier(), []

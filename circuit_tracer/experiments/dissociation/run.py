@@ -61,7 +61,7 @@ def dissociate(
     Raises OutputError where the folder holds another experiment, PromptError and UsageError for
     items that the tokenizer cannot write.
     """
-    store = StageStore(folder, experiment_key(study))
+    store = StageStore(folder, experiment_key(study), "dissociate")
     store.check()
     study.check()
     with few_threads(study.model):

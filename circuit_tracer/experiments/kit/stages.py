@@ -37,9 +37,9 @@ def stage_key(**facts: Any) -> str:
 class StageStore:
     """The finished stages of one experiment."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        """`folder` is the report's; nothing is read or written yet."""
-        self.folder, self.key = folder / STAGES, key
+    def __init__(self, folder: Path, key: str, command: str) -> None:
+        """`folder` is the report's of this command; nothing is read or written yet."""
+        self.folder, self.key, self.command = folder / STAGES, key, command
         self.seconds: dict[str, float] = {}
         """Wall time by stage, of this run or of the one that measured it."""
 
@@ -63,7 +63,8 @@ class StageStore:
         found = measure()
         seconds = time.perf_counter() - start
         self._count(name, seconds)
-        text = to_json({"key": self.key, "seconds": seconds, "result": found})
+        whose = {"key": self.key, "command": self.command}
+        text = to_json({**whose, "seconds": seconds, "result": found})
         with new_file(path, overwrite=True) as file:
             file.write_text(text, encoding="utf-8")
         return found
@@ -84,16 +85,21 @@ class StageStore:
                 )
 
 
-def holds_stages(folder: Path) -> bool:
-    """Whether a report folder has stages, and among them nothing that is not ours.
+def holds_stages(folder: Path, command: str) -> bool:
+    """Whether a report folder has stages, and among them nothing that is not this command's.
 
-    A damaged stage counts as ours, and so do the dot-files of a killed run.
+    A damaged stage counts as its own, and so do one of a version that did not say whose it is, and
+    the dot-files of a killed run.
     """
     stages = folder / STAGES
     files = [path for path in stages.rglob("*") if path.is_file() and path.name[0] != "."]
     return stages.is_dir() and all(
-        path.suffix == ".json" and "key" in (_read(path) or ("key",)) for path in files
+        path.suffix == ".json" and _is_of(_read(path), command) for path in files
     )
+
+
+def _is_of(record: dict[str, Any] | None, command: str) -> bool:
+    return not record or ("key" in record and record.get("command", command) == command)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

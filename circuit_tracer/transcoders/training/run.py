@@ -96,7 +96,7 @@ def train(
         )
     _check(model, config, out)
     if start is not None:
-        check_start(start, config)
+        check_start(start, config, out)
     run = _Run(model, text, config, out, held_out, on_progress, start)
     run.learn()
     return run.finish(DTYPES[stored_as])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,10 +159,15 @@ def settings_of(start: Dictionary) -> dict[str, Any]:
     }
 
 
-def check_start(start: Dictionary, config: TrainingConfig) -> None:
+def check_start(start: Dictionary, config: TrainingConfig, out: Path | None = None) -> None:
     """Raise UsageError for a dictionary to start from that these settings would not make, that
-    `settings_of` refuses, or whose features would be led to a number of active ones that nobody
-    chose."""
+    `settings_of` refuses, whose features would be led to a number of active ones that nobody
+    chose, or that lies in `out`."""
+    if out is not None and start.identity.location == str(out.resolve()):
+        raise UsageError(
+            f"`start` and `out` are both {out}: a run that is stopped begins at `start` again, so "
+            "it must stay; choose another `out`"
+        )
     ours = {"k": config.active, "layers": config.layers or tuple(range(start.n_layers))}
     for name, value in settings_of(start).items():
         set_to = ours.get(name, getattr(config, name))

@@ -171,36 +171,39 @@ def test_another_experiment_is_not_mixed_in(study: Study, done: tuple[Path, Repo
 
 
 def test_a_damaged_stage_is_measured_again(tmp_path: Path) -> None:
-    store = StageStore(tmp_path, "key")
+    def store() -> StageStore:
+        return StageStore(tmp_path, "key", "dissociate")
+
     first = Finding("swap", "yes", "so")
-    assert store.stage("one", Finding, lambda: first) == first
+    assert store().stage("one", Finding, lambda: first) == first
     path = tmp_path / "stages" / "one.json"
     assert json.loads(path.read_text())["key"] == "key"
+    assert (holds_stages(tmp_path, "dissociate"), holds_stages(tmp_path, "diff")) == (True, False)
     second = Finding("swap", "no", "not so")
-    assert StageStore(tmp_path, "key").stage("one", Finding, lambda: second) == first
+    assert store().stage("one", Finding, lambda: second) == first
     path.write_text('{"key": "key", "result": {"name": 3}}')
-    assert StageStore(tmp_path, "key").stage("one", Finding, lambda: second) == second
-    StageStore(tmp_path, "key").check()
+    assert store().stage("one", Finding, lambda: second) == second
+    store().check()
     for damaged in ("{}", "[" * 100_000, "[]"):
         path.write_text(damaged)
-        StageStore(tmp_path, "key").check()
-        assert holds_stages(tmp_path)
+        store().check()
+        assert holds_stages(tmp_path, "dissociate")
     path.write_text('{"key": "other"}')
     with pytest.raises(OutputError, match="another experiment"):
-        StageStore(tmp_path, "key").check()
+        store().check()
     path.write_text('{"key": "ke')
-    assert StageStore(tmp_path, "key").stage("one", Finding, lambda: first) == first
+    assert store().stage("one", Finding, lambda: first) == first
 
 
 def test_somebody_elses_stages_are_not_ours(tmp_path: Path) -> None:
-    assert not holds_stages(tmp_path)
+    assert not holds_stages(tmp_path, "dissociate")
     stages = tmp_path / "stages"
     (stages / "graphs").mkdir(parents=True)
     (stages / ".behaviour.json.01234567.partial.json").write_text("{")  # of a killed run
-    assert holds_stages(tmp_path)
+    assert holds_stages(tmp_path, "dissociate")
     for name, text in (("notes.txt", "mine"), ("mine.json", '{"mine": 1}')):
         (stages / name).write_text(text)
-        assert not holds_stages(tmp_path)
+        assert not holds_stages(tmp_path, "dissociate")
         (stages / name).unlink()
 
 
