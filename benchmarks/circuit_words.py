@@ -12,6 +12,8 @@ of the difference between two answers is left. `--write` puts the table into doc
 from __future__ import annotations
 
 import argparse
+from itertools import islice
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from benchmarks.pages import put, table
 from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.judging import Judge, Level, asked
 from circuit_tracer.experiments.circuit.reference import reference_of
-from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
+from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit, random_masks
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.workbench.opening import open_pair
 
@@ -30,6 +32,8 @@ PROMPT, CONTRAST = "a banana is", "a tomato is"
 WORDS = """Where the colour of a thing is due, two of them say "yellow", three say "red" and one,
 below, reads "red"; of a yellow thing the first are active, of a red one the others, of things of
 another colour and of sentences without one none that matters. The seventh keeps articles away."""
+RANDOM = 20
+"""Sets of as many random features."""
 FALLS, STAYS = (-np.inf, 0.5), (0.9, 1.1)
 """Parts of a difference that are left where it falls, and where it stays."""
 
@@ -60,8 +64,9 @@ PREDICTIONS = (
 )
 
 
-def part_left(components: Components, numbers: Tensor, one: Prediction) -> float:
-    """Of the difference of two answers, with other values for some features."""
+def parts_left(components: Components, numbers: Tensor, one: Prediction) -> tuple[float, float]:
+    """Of the difference of two answers, with other values for some features; and the mean with
+    those of as many random ones of their layers in their place."""
     how = "zero" if one.values_of is None else "resample"
     judge = Judge(
         components,
@@ -69,17 +74,27 @@ def part_left(components: Components, numbers: Tensor, one: Prediction) -> float
         reference_of(components, how, None, one.values_of),
         Level(),
     )
-    mask = (~components.mask(numbers)).to(components.dtype)
-    return float(judge.kept(mask[None]).share[0, 0])
+    own = components.mask(numbers).to(components.dtype)
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    others = islice(random_masks(components, own, generator), RANDOM)
+    own_left, *left = judge.kept(1 - torch.stack([own, *others])).share[:, 0].tolist()
+    return own_left, fmean(left)
 
 
-def row(one: Prediction, left: float) -> tuple[tuple[str, ...], bool]:
+def row(one: Prediction, left: float, random: float) -> tuple[tuple[str, ...], bool]:
     """A line of the table, and whether it came out as predicted."""
     least, most = one.left
     is_so = least <= left <= most
     predicted = "at most half" if one.left == FALLS else "within a tenth"
     difference = f"{one.answer} − {one.against}"
-    cells = (one.prompt, one.values_of or "zero", difference, predicted, percent(left))
+    cells = (
+        one.prompt,
+        one.values_of or "zero",
+        difference,
+        predicted,
+        percent(left),
+        percent(random),
+    )
     return (*cells, "yes" if is_so else "no"), is_so
 
 
@@ -95,11 +110,20 @@ def main() -> None:
     report, components, numbers = find_circuit(
         opened.model, opened.dictionary, prompt, [], settings
     )
-    rows = [row(one, part_left(components, numbers, one)) for one in PREDICTIONS]
+    rows = [row(one, *parts_left(components, numbers, one)) for one in PREDICTIONS]
     names = ", ".join(one.name for one in report.components)
-    heads = ("prompt", "values of", "difference", "predicted part left", "left", "so")
+    heads = (
+        "prompt",
+        "values of",
+        "difference",
+        "predicted part left",
+        "left",
+        "of random ones",
+        "so",
+    )
     lines = [
-        f"{names}: {report.prompts[0].share:.0%} kept, random sets {report.random_share:.0%}.",
+        f"{names}: {percent(report.prompts[0].share)} of the difference kept, by random sets "
+        f"{percent(report.random_share)}.",
         *("", WORDS, ""),
         *table(heads, [cells for cells, _ in rows]),
         *("", f"As predicted: {sum(is_so for _, is_so in rows)} of {len(rows)}.", ""),

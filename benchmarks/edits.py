@@ -24,7 +24,7 @@ from benchmarks.pages import ROOT
 from benchmarks.prompts import prompts
 from circuit_tracer.experiments.edits.report.families import family_blocks
 from circuit_tracer.experiments.edits.results import EditsReport, FamiliesReport, Outcome, Word
-from circuit_tracer.experiments.edits.run import ORIGINAL, Asked
+from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings
 from circuit_tracer.experiments.kit.tables import markdown_table
 from circuit_tracer.graphs.comparing.alignment import align
 from circuit_tracer.graphs.graph import NodeKind
@@ -63,7 +63,7 @@ def alone(model: Model, text: str) -> torch.Tensor:
 
 def measured(opened: Opened, prompt: str) -> Row:
     """One prompt."""
-    found = find(opened, prompt, None, Asked(graphs=2))
+    found = find(opened, prompt, None, EditSettings(graphs=2))
     report, model = found.report, opened.model
     assert isinstance(report, EditsReport)
     answer, against = (
@@ -179,7 +179,7 @@ def summary(rows: Sequence[Row], title: str) -> str:
 
 def families(opened: Opened, name: str) -> str:
     """The table of a spec."""
-    report = find(opened, name, spec_of(name), Asked(graphs=0)).report
+    report = find(opened, name, spec_of(name), EditSettings(graphs=0)).report
     assert isinstance(report, FamiliesReport)
     return "\n\n".join([f"**{report.name}**: {report.question}", *family_blocks(report)]) + "\n"
 

@@ -76,7 +76,7 @@ def edits(
     spec = editing.spec_of(prompt)
     refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
     asked = invocation.as_asked(
-        run.Asked,
+        run.EditSettings,
         given=tuple(edit or ()),
         added=tuple(add or ()),
         classes=() if vocabulary is None else editing.read_classes(vocabulary),

@@ -15,7 +15,7 @@ from circuit_tracer.batch.prompt_file import PromptLine, read_prompts
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import OutputError, PromptError, UsageError
 from circuit_tracer.experiments.circuit import terminal
-from circuit_tracer.experiments.circuit.graphs import circuit_graph, rows_of
+from circuit_tracer.experiments.circuit.graphs import circuit_graph
 from circuit_tracer.experiments.circuit.judging import Asked, asked
 from circuit_tracer.experiments.circuit.results import CIRCUIT_FILE, CircuitReport, Component
 from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit, in_words
@@ -169,7 +169,7 @@ def look_for(
         on_progress=on_progress,
         on_estimate=_noted,
     )
-    chosen = rows_of(numbers, len(components))
+    chosen = components.mask(numbers)
     if on_progress is not None:
         on_progress("tracing graphs", len(numbers))
     made = [

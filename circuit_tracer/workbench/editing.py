@@ -17,7 +17,7 @@ from circuit_tracer.experiments.edits.report import terminal
 from circuit_tracer.experiments.edits.report.families import FIGURE, families_html, families_svg
 from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
-from circuit_tracer.experiments.edits.run import Asked, Engine, explain
+from circuit_tracer.experiments.edits.run import EditSettings, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec
 from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
@@ -135,7 +135,11 @@ def read_classes(given: str | Path) -> Classes:
 
 
 def find(
-    opened: Opened, prompt: str, spec: Spec | None, asked: Asked, on_progress: OnStage = silent
+    opened: Opened,
+    prompt: str,
+    spec: Spec | None,
+    asked: EditSettings,
+    on_progress: OnStage = silent,
 ) -> Found:
     """What decides a prompt's answer, or what a spec's edits do. Raises as `run.explain` and
     `explain_families`, and UsageError for what goes with a prompt alone."""
@@ -191,7 +195,7 @@ def edits(
     ('yes', 'decided by')
     """
     spec = spec_of(str(prompt))
-    asked = Asked(
+    asked = EditSettings(
         answer=answer,
         against=against,
         given=(edit,) if isinstance(edit, str) else tuple(edit),

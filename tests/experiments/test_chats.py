@@ -15,7 +15,7 @@ from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.graphs import circuit_graph
 from circuit_tracer.experiments.circuit.judging import asked
 from circuit_tracer.experiments.edits.families import explain_families
-from circuit_tracer.experiments.edits.run import ORIGINAL, Asked, Engine, explain
+from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings, Engine, explain
 from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
 from circuit_tracer.experiments.kit.places import token_places
 from circuit_tracer.graphs.graph import NodeKind
@@ -48,7 +48,9 @@ def alone(model: Any, prompt: str) -> torch.Tensor:
 def test_every_word_of_a_chat_is_edited_inside_its_template() -> None:
     model = chatty()
     engine = Engine(model, open_neurons(model))
-    report, graphs = explain(engine, PROMPT, Asked(chat=True, graphs=1, given=("red=>blue",)))
+    report, graphs = explain(
+        engine, PROMPT, EditSettings(chat=True, graphs=1, given=("red=>blue",))
+    )
     names = {one.name: one for one in report.edits}
     deleted = [PROMPT[one.start : one.stop] for one in report.edits if one.kind == "deleted"]
     assert deleted == PROMPT.replace(",", " ,").split()  # the last one, too
@@ -78,7 +80,9 @@ def test_tokens_of_a_chat_are_found_in_the_text_that_was_typed() -> None:
     with pytest.raises(UsageError, match="changes the prompt"):
         token_places(trimmed, f" {PROMPT}", ids, asker="edits", chat=True)
     with pytest.raises(PromptError, match="no chat template"):
-        explain(Engine(tiny_llama(), open_neurons(tiny_llama())), "a banana", Asked(chat=True))
+        explain(
+            Engine(tiny_llama(), open_neurons(tiny_llama())), "a banana", EditSettings(chat=True)
+        )
 
 
 def test_families_of_a_spec_are_asked_inside_the_template() -> None:
@@ -106,7 +110,7 @@ def test_a_named_answer_has_a_blank_before_it_only_outside_a_chat(chat: bool) ->
     named = ("a", "b") if chat else (" a", " b")
     ids = {model.token_id(one) for one in named}
     engine = Engine(model, open_neurons(model))
-    report, _ = explain(engine, PROMPT, Asked(answer="a", against="b", chat=chat, graphs=0))
+    report, _ = explain(engine, PROMPT, EditSettings(answer="a", against="b", chat=chat, graphs=0))
     assert (report.answer, report.against) == named
     pair = ("a", "b") if report.contrast > 0 else ("b", "a")
     one = asked(model, PROMPT, *pair, TraceSettings(chat=chat))

@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError
@@ -94,6 +94,12 @@ class Components:
     def block_of(self, number: int) -> Block:
         """Where a component is."""
         return next(one for one in self.blocks if number < one.start + one.size)
+
+    def mask(self, numbers: Int[Tensor, "n"]) -> Bool[Tensor, "N"]:
+        """Which of all are in a set."""
+        chosen = torch.zeros(len(self), dtype=torch.bool, device=numbers.device)
+        chosen[numbers] = True
+        return chosen
 
     @cached_property
     def by_place(self) -> dict[tuple[Kind, int], Block]:

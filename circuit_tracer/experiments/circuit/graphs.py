@@ -117,10 +117,3 @@ def _components_of(components: Components, frozen: Frozen) -> Tensor:
         here = torch.arange(activations.shape[1], device=starts.device) + starts[layer]
         parts.append(here.repeat(len(activations) - features.n_zeroed))
     return torch.cat(parts)
-
-
-def rows_of(numbers: Tensor, n: int) -> Bool[Tensor, "N"]:
-    """A set of components as a mask."""
-    chosen = torch.zeros(n, dtype=torch.bool, device=numbers.device)
-    chosen[numbers] = True
-    return chosen

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from circuit_tracer.attribution.estimate import clock
@@ -23,7 +23,6 @@ from circuit_tracer.experiments.circuit.reference import reference_of
 from circuit_tracer.experiments.circuit.results import (
     BASES,
     BYS,
-    By,
     CircuitReport,
     Component,
     PromptKept,
@@ -35,12 +34,7 @@ from circuit_tracer.models.devices import peak_memory
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer
 
-Ranking = Callable[[Components, Sequence[Asked]], Float[Tensor, "N"]]
-RANKINGS: dict[By, Ranking | None] = {
-    "gradient": None,
-    "influence": by_influence,
-    "total": by_total,
-}
+RANKINGS = {"influence": by_influence, "total": by_total}
 """First rankings by name; the search makes that of gradients itself."""
 SETS, GRADIENTS = 3000, 160
 """What a long search takes: the sets of six rounds one by one, more than those of `TRIALS` and the
@@ -128,7 +122,7 @@ def find_circuit(
         judge = Judge(components, found_with, reference, settings.level)
         if on_estimate is not None:
             on_estimate(expected(judge, n_graphs))
-        ranking = RANKINGS[one_of("`by`", settings.by, BYS)]
+        ranking = RANKINGS.get(settings.by)
         first = None if ranking is None else ranking(components, found_with)
         found = search(judge, first, report)
         seconds = time.process_time() - begun
@@ -186,10 +180,9 @@ def checked(
 ) -> tuple[PromptKept, ...]:
     """Every prompt with the circuit alone, without it, and with random sets in its place."""
     generator = torch.Generator(device="cpu").manual_seed(settings.seed)
-    masks = [torch.zeros(len(judge.components), dtype=judge.components.dtype, device="cpu")]
-    masks[0][found.numbers.cpu()] = 1
-    masks.append(1 - masks[0])
-    masks += islice(_random_masks(judge.components, masks[0], generator), settings.random)
+    own = judge.components.mask(found.numbers).to("cpu", judge.components.dtype)
+    masks = [own, 1 - own]
+    masks += islice(random_masks(judge.components, own, generator), settings.random)
     every = [*judge.prompts, *others]
     whole = Judge(judge.components, every, judge.reference, judge.level)
     kept = whole.kept(torch.stack(masks).to(judge.components.model.device))
@@ -211,7 +204,7 @@ def checked(
     )
 
 
-def _random_masks(
+def random_masks(
     components: Components, mask: Tensor, generator: torch.Generator
 ) -> Iterator[Tensor]:
     """Sets of as many components of every block, of those that are not in the set where there are

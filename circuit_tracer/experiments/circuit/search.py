@@ -157,8 +157,7 @@ def _alone(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
 
 def _ranked(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Tensor]:
     """A set by what each adds to it, and what that is."""
-    among = torch.zeros(len(judge.components), dtype=torch.bool, device=chosen.device)
-    among[chosen] = True
+    among = judge.components.mask(chosen)
     gains, order = judge.gains(among)[chosen].sort(descending=True, stable=True)
     return chosen[order], gains
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from string import ascii_uppercase
 
 from rich.console import RenderableType
@@ -46,19 +47,15 @@ def side_by_side(reports: Sequence[CircuitReport]) -> list[RenderableType]:
     table.numbers("kept", "KL", "random")
     notes = []
     for letter, one in zip(ascii_uppercase, reports, strict=False):
-        mean = [sum(values) / len(one.prompts) for values in zip(*_kept(one), strict=True)]
+        share, kl = (fmean(getattr(p, of) for p in one.prompts) for of in ("share", "kl"))
         counts = (len(one.components), one.n_components, one.of_kind("channel"), one.weights)
         table.line(
             *(letter, printable(one.model.name), *(f"{count:,}" for count in counts)),
-            *(percent(mean[0]), f"{mean[1]:.2f}", percent(one.random_share)),
+            *(percent(share), f"{kl:.2f}", percent(one.random_share)),
         )
         prompts = f"{len(one.prompts):,} prompts" if one.prompts[1:] else one.prompts[0].prompt
         notes.append(Text(f"{letter}: {printable(prompts)}: {headline(one)}. {sizes(one)}"))
     return [table, *notes]
-
-
-def _kept(report: CircuitReport) -> list[tuple[float, float]]:
-    return [(one.share, one.kl) for one in report.prompts]
 
 
 def _prompts(prompts: Sequence[PromptKept]) -> RenderableType:
@@ -73,7 +70,7 @@ def _prompts(prompts: Sequence[PromptKept]) -> RenderableType:
             f"{one.kl:.2f}",
             "the same" if one.right else "another",
             percent(one.ablated_share),
-            percent(sum(one.random_share) / len(one.random_share)),
+            percent(fmean(one.random_share)),
         )
     return table
 

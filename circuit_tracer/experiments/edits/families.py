@@ -8,7 +8,9 @@ prompt and the edited one are swapped at random.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from string import Formatter
 
 import numpy as np
@@ -121,32 +123,23 @@ def _roles(
     most: int | None,
 ) -> tuple[Role, ...]:
     """Mean shares of the influence by slot, over some items, and of what stands in no slot."""
-    sides: list[dict[str, list[Floats]]] = []
+    model, sides, count = engine.model, [], 2 * len(items) * len(spec.families)
     for template in (family.template, family.edited):
-        sides.append({})
+        found = defaultdict[str, list[Floats]](list)
         for at, target in items:
             text = template.format(**spec.items[at])
-            count = 2 * len(items) * len(spec.families)
             shares = shares_of(engine.graphs_of(target, most, count, chat=spec.chat)(text))
-            ids = engine.model.tokenize(text, chat=spec.chat)
-            places = token_places(engine.model, text, ids, asker="edits", chat=spec.chat)
+            ids = model.tokenize(text, chat=spec.chat)
+            places = token_places(model, text, ids, asker="edits", chat=spec.chat)
             named = [slot_at(template, spec.items[at], place) for place in places]
             for name in dict.fromkeys(named):
-                here = shares[:, [one == name for one in named]].sum(1)
-                sides[-1].setdefault(name, []).append(here)
-    rows = []
-    for name in dict.fromkeys(name for side in sides for name in side):
-        tokens, features = zip(*(_means(side.get(name)) for side in sides), strict=True)
-        rows.append(Role(name, *tokens, *features))
-    return tuple(rows)
-
-
-def _means(shares: list[Floats] | None) -> tuple[float | None, float | None]:
-    """Of tokens' and features' shares (2,) over items; None without any."""
-    if shares is None:
-        return None, None
-    tokens, features = np.mean(shares, axis=0).tolist()
-    return tokens, features
+                found[name].append(shares[:, [one == name for one in named]].sum(1))
+        sides.append({name: np.mean(one, axis=0).tolist() for name, one in found.items()})
+    roles = []
+    for name in dict.fromkeys(chain(*sides)):
+        tokens, features = zip(*(side.get(name, (None, None)) for side in sides), strict=True)
+        roles.append(Role(name, *tokens, *features))
+    return tuple(roles)
 
 
 def slot_at(template: str, item: Mapping[str, str], place: int) -> str:

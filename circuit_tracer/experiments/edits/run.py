@@ -38,7 +38,7 @@ ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EditSettings:
     """What is edited, and what is measured."""
 
     answer: str | None = None
@@ -113,7 +113,7 @@ class Explained(NamedTuple):
     graphs: dict[str, PrunedGraph]
 
 
-def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
+def explain(engine: Engine, prompt: str, asked: EditSettings) -> Explained:
     """Which words decide a prompt's answer, and along which routes.
 
     Raises UsageError and PromptError for edits that cannot be made and tokens that are none,
@@ -136,7 +136,8 @@ def explain(engine: Engine, prompt: str, asked: Asked) -> Explained:
         edits, texts = tokenised(model, made, chat=asked.chat)
         seconds = a_token * sum(len(one) for one in {*texts})
         if seconds > LONG:
-            logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s, then the graphs")
+            then = ", then the graphs" if asked.graphs else ""
+            logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s{then}")
         engine.on_progress("running edits", 0, 0)
         ends = Ends.of(model, capture.logits[-1], texts)
     target = ends.target(edits, asked.answer, asked.against, chat=asked.chat)

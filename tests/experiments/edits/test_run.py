@@ -13,7 +13,7 @@ from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import Outcome
 from circuit_tracer.experiments.edits.routes import routes_of, shares_of
-from circuit_tracer.experiments.edits.run import ORIGINAL, Asked, Engine, Explained, explain
+from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings, Engine, Explained, explain
 from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -30,7 +30,7 @@ def engine() -> Engine:
 
 
 @cache
-def found(prompt: str = JOKER, asked: Asked = Asked(graphs=0)) -> Explained:  # noqa: B008
+def found(prompt: str = JOKER, asked: EditSettings = EditSettings(graphs=0)) -> Explained:  # noqa: B008
     return explain(engine(), prompt, asked)
 
 
@@ -44,7 +44,7 @@ def alone(prompt: str) -> torch.Tensor:
 
 
 def test_every_edit_of_the_batched_pass_is_that_of_a_run_of_its_own() -> None:
-    report, model = found(asked=Asked(graphs=0, added=("teacher :",))).report, engine().model
+    report, model = found(asked=EditSettings(graphs=0, added=("teacher :",))).report, engine().model
     answer, against = (model.token_id(one.strip()) for one in (report.answer, report.against))
     before = alone(JOKER)
     assert report.contrast == pytest.approx(float(before[answer] - before[against]), abs=1e-3)
@@ -79,7 +79,7 @@ def test_the_speaker_decides_and_the_rival_is_what_edits_lead_to() -> None:
 
 
 def test_two_instructions_are_a_conflict_with_both_routes() -> None:
-    report = found(CONFLICT, Asked(graphs=1)).report
+    report = found(CONFLICT, EditSettings(graphs=1)).report
     assert report.verdict.kind == "conflict"
     toward, against = report.verdict.pullers
     assert (against.text, against.pull < 0 < toward.pull) == ("joker", True)
@@ -89,7 +89,7 @@ def test_two_instructions_are_a_conflict_with_both_routes() -> None:
 
 
 def test_given_classes_answers_and_rivals_are_taken() -> None:
-    asked = Asked(
+    asked = EditSettings(
         graphs=0,
         classes=(("joker", "teacher", "list"),),
         answer="yes",
@@ -135,7 +135,7 @@ def kept(pruned: PrunedGraph) -> tuple[set[Key], dict[tuple[Key, Key], float]]:
 
 
 def test_what_changed_of_the_routes_is_the_difference_of_the_two_graphs() -> None:
-    report, graphs = found(asked=Asked(graphs=1))
+    report, graphs = found(asked=EditSettings(graphs=1))
     (routes,) = report.routes
     (edit,) = (one for one in report.edits if one.name == routes.edit)
     assert isinstance(edit, Outcome)
@@ -151,7 +151,7 @@ def test_what_changed_of_the_routes_is_the_difference_of_the_two_graphs() -> Non
 
 
 def test_a_graph_compared_with_itself_has_no_changes() -> None:
-    graph = found(asked=Asked(graphs=1)).graphs[ORIGINAL]
+    graph = found(asked=EditSettings(graphs=1)).graphs[ORIGINAL]
     same = routes_of("E1", "E1", graph, graph)
     assert set(same.counts.values()) == {0}
     assert all(role.before == role.after for role in same.roles)
@@ -159,7 +159,7 @@ def test_a_graph_compared_with_itself_has_no_changes() -> None:
 
 
 def test_figure_and_page_show_text_as_text_and_are_the_same_each_time() -> None:
-    report = found(asked=Asked(graphs=1)).report
+    report = found(asked=EditSettings(graphs=1)).report
     drawn, page = edits_svg(report), edits_html(report)
     assert drawn == edits_svg(report)
     assert 'width="85mm"' in drawn

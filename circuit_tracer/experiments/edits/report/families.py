@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from circuit_tracer.experiments.edits.report.terminal import family_table, role_table
 from circuit_tracer.experiments.edits.results import FamiliesReport, Family
 from circuit_tracer.experiments.kit.page import finding_blocks
-from circuit_tracer.experiments.kit.tables import cell, markdown_table, table_of
+from circuit_tracer.experiments.kit.tables import cell, markdown_table
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
 from circuit_tracer.render.chart import Row, RowPanel, Sheet
@@ -65,17 +66,13 @@ def families_html(report: FamiliesReport) -> str:
 
 def family_blocks(report: FamiliesReport) -> tuple[str, str]:
     """As Markdown: a row a family, and an example of each."""
-    heads = ("family", "items", "contrast", "edited", "change", "flips", "p", "decides")
-    cells = "name n before:[+] after:[+] change:[+] flips:[%] p:.4f"
-    figures = table_of("", report.families, heads, cells).rows
+    figures = family_table(report)
     holds = [{"unclear": "open"}.get(one.holds, one.holds) for one in report.findings]
-    rows = [(*row, verdict) for row, verdict in zip(figures, holds, strict=True)]
+    rows = [(*row, verdict) for row, verdict in zip(figures.rows, holds, strict=True)]
     examples = [f"- {cell(one.name)}: {cell(' => '.join(one.example))}" for one in report.families]
-    return markdown_table(heads, rows), "\n".join(examples)
+    return markdown_table((*figures.columns, "decides"), rows), "\n".join(examples)
 
 
 def _roles(family: Family) -> tuple[str, str]:
-    heads = ("influence of", "before", "after", "features, before", "after")
-    cells = "name before:% after:% features_before:% features_after:%"
-    table = table_of("", family.roles, heads, cells)
-    return f"## Influence by slot: {cell(family.name)}", markdown_table(heads, table.rows)
+    table = role_table(family.roles)
+    return f"## Influence by slot: {cell(family.name)}", markdown_table(table.columns, table.rows)

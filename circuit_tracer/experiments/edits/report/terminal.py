@@ -15,7 +15,14 @@ from circuit_tracer.experiments.edits.results import (
     Routes,
     Word,
 )
-from circuit_tracer.experiments.kit.tables import MARKS, rich_table, table_of, verdict_text, wrapped
+from circuit_tracer.experiments.kit.tables import (
+    MARKS,
+    Table,
+    rich_table,
+    table_of,
+    verdict_text,
+    wrapped,
+)
 from circuit_tracer.graphs.token_text import shown
 from circuit_tracer.render.numbers import decimals, percent, signed_percent
 from circuit_tracer.render.terminal import note, plain_table, sign_style, titled
@@ -162,33 +169,38 @@ def _routes(report: EditsReport, routes: Routes) -> list[RenderableType]:
         ends = (one.source_label, one.target_label or "(all routes)")
         table.line(one.kind, *(shorten(printable(end), 30) for end in ends), *values)
     title = f"Routes, {edit.name}: {described(report, edit)} ({counts})"
-    return titled(title, table, *roles_table(routes.roles))
+    return titled(title, table, rich_table(role_table(routes.roles)))
 
 
-def roles_table(roles: Sequence[Role]) -> list[RenderableType]:
+def role_table(roles: Sequence[Role]) -> Table:
     """Influence by place, before and after."""
-    table = plain_table().texts("influence of").numbers("before", "after", "features", "after")
-    for role in roles:
-        values = (role.before, role.after, role.features_before, role.features_after)
-        shares = ("-" if one is None else percent(one) for one in values)
-        table.line(printable(role.name), *shares)
-    return [table]
+    columns = ("influence of", "before", "after", "features, before", "after")
+    return table_of("", roles, columns, "name before:% after:% features_before:% features_after:%")
+
+
+def family_table(report: FamiliesReport) -> Table:
+    """A row a family."""
+    columns = ("family", "items", "contrast", "edited", "change", "flips", "p")
+    cells = "name n before:[+] after:[+] change:[+] flips:[%] p:.4f"
+    return table_of("", report.families, columns, cells)
 
 
 def _families(report: FamiliesReport, *, width: int) -> list[RenderableType]:
     """What edits do to families of prompts."""
-    columns = ("family", "items", "contrast", "edited", "change", "flips", "p")
-    cells = "name n before:[+] after:[+] change:[+] flips:[%] p:.4f"
-    table = table_of("", report.families, columns, cells)
     findings = [(*MARKS[one.holds], one.sentence) for one in report.findings]
     examples = plain_table(header=False).texts("", "")
     for one in report.families:
         examples.line(one.name, f"{printable(one.example[0])}  =>  {printable(one.example[1])}")
     parts: list[RenderableType] = [
         verdict_text(report.question, findings, width=width),
-        *titled("Families", rich_table(table), examples, *([note(TURN)] if report.chat else [])),
+        *titled(
+            "Families",
+            rich_table(family_table(report)),
+            examples,
+            *([note(TURN)] if report.chat else []),
+        ),
     ]
     for one in report.families:
         if one.roles:
-            parts += titled(f"Influence by slot: {one.name}", *roles_table(one.roles))
+            parts += titled(f"Influence by slot: {one.name}", rich_table(role_table(one.roles)))
     return parts
