@@ -157,7 +157,7 @@ def _alone(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Floats, Bools]:
 
 def _ranked(judge: Judge, chosen: Int[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Tensor]:
     """A set by what each adds to it, and what that is."""
-    among = judge.components.mask(chosen)
+    among = _prefixes(judge, chosen, [len(chosen)])[0] > 0
     gains, order = judge.gains(among)[chosen].sort(descending=True, stable=True)
     return chosen[order], gains
 
