@@ -102,4 +102,4 @@ def strongest_route(pruned: PrunedGraph, positions: Sequence[int], pull: float) 
     if not paths:
         return ""
     route = " -> ".join(called(pruned.graph, row) for row in paths[0].rows)
-    return f"{route} ({'+' if paths[0].strength >= 0 else '-'})"
+    return f"{route} ({'+' if paths[0].strength >= 0 else '−'})"

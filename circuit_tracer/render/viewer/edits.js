@@ -2,6 +2,7 @@
 
 const signed = (value) => (value === null ? "?" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`);
 const share = (value) => (value === null ? "-" : percent(value));
+const pushed = (value) => (value === null ? "-" : `${value < 0 ? "−" : "+"}${percent(Math.abs(value))}`);
 const byName = new Map(report.edits.map((one) => [one.name, one]));
 const rows = new Map();
 
@@ -13,6 +14,11 @@ function table(parent, heads, numbers) {
     cells.forEach((words, at) => made(row, "td", numbers.includes(at) ? "number" : "", words));
     return row;
   };
+}
+
+function done(one) {
+  if (one.kind === "added") return `+ ${one.new}`;
+  return one.new ? `${one.old} → ${one.new}` : `without ${one.old}`;
 }
 
 function light(names) {
@@ -39,19 +45,17 @@ made(title, "i", "answer", ` → ${report.answer.trim()}`);
 
 const add = table(document.getElementById("edits"), ["", "edit", "prompt", "contrast", "change", "answer"], [3, 4]);
 for (const one of report.edits) {
-  const what = one.kind === "added" ? `+ ${one.new}` : one.new ? `${one.old} → ${one.new}` : `without ${one.old}`;
-  const cells = [one.name, what, one.prompt, signed(one.contrast), signed(one.change), one.answer.trim()];
+  const cells = [one.name, done(one), one.prompt, signed(one.contrast), signed(one.change), one.answer.trim()];
   rows.set(one.name, add(cells, one.flips ? "flips" : ""));
 }
 
 const routes = document.getElementById("routes");
 for (const one of report.routes) {
-  const edit = byName.get(one.edit);
   const counts = Object.entries(one.counts).map(([kind, count]) => `${count} ${kind}`);
-  made(routes, "h2", "", `Routes, ${one.edit}: ${edit.old || "+"} → ${edit.new || "(nothing)"} (${counts.join(", ")})`);
+  made(routes, "h2", "", `Routes, ${one.edit}: ${done(byName.get(one.edit))} (${counts.join(", ")})`);
   const change = table(routes, ["", "from", "to", "before", "after"], [3, 4]);
   for (const line of one.changes) {
-    const values = [line.before, line.after].map((value) => (value === null ? "-" : line.target ? share(value) : signed(value)));
+    const values = [line.before, line.after].map((value) => (value === null ? "-" : line.target ? pushed(value) : signed(value)));
     change([line.kind, line.source_label, line.target_label || "(all routes)", ...values]);
   }
   const role = table(routes, ["influence of", "before", "after", "features", "after"], [1, 2, 3, 4]);

@@ -17,6 +17,7 @@ from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings, Engine,
 from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.render.markup import words
 from circuit_tracer.workbench.opening import open_pair
 
 JOKER = "joker : is a tomato red ?"
@@ -85,7 +86,7 @@ def test_two_instructions_are_a_conflict_with_both_routes() -> None:
     assert (against.text, against.pull < 0 < toward.pull) == ("joker", True)
     assert against.route.startswith("joker -> L5/289 ")
     assert toward.route.startswith(f"{toward.text} -> ")
-    assert (toward.route[-3:], against.route[-3:]) == ("(+)", "(-)")
+    assert (toward.route[-3:], against.route[-3:]) == ("(+)", "(−)")
 
 
 def test_given_classes_answers_and_rivals_are_taken() -> None:
@@ -165,6 +166,8 @@ def test_figure_and_page_show_text_as_text_and_are_the_same_each_time() -> None:
     assert 'width="85mm"' in drawn
     assert re.search(r"<text[^>]*>joker!</text>", drawn)
     assert "default-src 'none'" in page
+    for puller in report.verdict.pullers:
+        assert f"<li>{words(f'{puller.text}: {puller.route}')}</li>" in page
     assert page == edits_html(report)
 
 

@@ -56,8 +56,11 @@ def edits_svg(report: EditsReport) -> str:
 def edits_html(report: EditsReport) -> str:
     """The page of a report: rest on a word to see what its edits did."""
     verdict = f"{report.verdict.kind}: {report.verdict.sentence}"
+    pullers = [one for one in report.verdict.pullers if one.route]
+    items = "".join(f"<li>{escaped(f'{one.text}: {one.route}')}</li>" for one in pullers)
+    routes = f"<ul>{items}</ul>\n" if items else ""
     body = (
-        f'<h1 id="prompt"></h1>\n<p class="verdict">{escaped(verdict)}</p>\n'
+        f'<h1 id="prompt"></h1>\n<p class="verdict">{escaped(verdict)}</p>\n{routes}'
         f"<p>{escaped(headline(report))}</p>\n"
         '<div id="edits"></div>\n<div id="routes"></div>\n'
         f"<p>{escaped(meaning(report))} Rest on a word, or tab to it, to see its edits; underlined "
