@@ -11,7 +11,7 @@ from circuit_tracer.graphs.graph import NodeKind, Target
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.routes.paths import Path
 from circuit_tracer.graphs.token_text import target_texts
-from circuit_tracer.render.describe import softcap_line
+from circuit_tracer.render.describe import softcap_line, value_text
 from circuit_tracer.render.edge_labels import MEANING
 from circuit_tracer.render.numbers import percent
 from circuit_tracer.render.route_lines import one_line
@@ -54,9 +54,8 @@ def _subject(pruned: PrunedGraph) -> str:
 
 
 def _target(target: Target, words: str) -> str:
-    if target.is_contrast:
-        return f'"{words}" (difference of logits {target.logit:+.2f})'
-    return f'"{words}" ({percent(target.probability)})'
+    said = "difference of logits " if target.is_contrast else "" if target.is_token else "value "
+    return f'"{words}" ({said}{value_text(target)})'
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -83,9 +83,9 @@ def _facts(pruned: PrunedGraph, row: int) -> list[str]:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
         return [
             f'target "{_target(graph, row)}"',
-            f"{value_words(target)} {target.logit:+.3f}"
-            if target.direction
-            else f"probability {percent(target.probability)}, logit {target.logit:+.3f}",
+            f"probability {percent(target.probability)}, logit {target.logit:+.3f}"
+            if target.is_token
+            else f"{value_words(target)} {target.logit:+.3f}",
             f"weight {percent(float(nodes.weight[row]))} in the influence",
             node_name(graph, row),
         ]

@@ -112,7 +112,9 @@ def _samples(
     graph, nodes = pruned.graph, pruned.graph.nodes
     kinds = nodes.kind[selection.rows]
     is_hollow = (kinds == NodeKind.FEATURE) & ~nodes.expanded[selection.rows]
-    words = "value" if graph.info.targets[0].direction else "probability"
+    target = graph.info.targets[0]
+    words = "probability" if target.is_token else "value"
+    words = "difference of logits" if target.is_contrast else words
     rows = [(_box_sample(palette.TARGET, palette.TARGET), f"target and its {words}")]
     if NodeKind.FEATURE in kinds:
         rows.append((feature_mark(11.0, -3.0, 5.0), "feature; area by influence"))

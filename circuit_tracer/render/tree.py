@@ -13,6 +13,7 @@ from circuit_tracer.graphs.graph import Graph, NodeKind, node_name
 from circuit_tracer.graphs.influence import edge_shares
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.graphs.token_text import target_text
+from circuit_tracer.render.describe import value_text
 from circuit_tracer.render.numbers import percent, signed_percent
 from circuit_tracer.render.terminal import WIDTH, sign_style
 from circuit_tracer.render.text import printable, shorten
@@ -99,8 +100,7 @@ def _node_words(graph: Graph, row: int, width: int) -> str:
     name = printable(node_name(graph, row))
     if kind is NodeKind.LOGIT:
         target = graph.info.targets[graph.target_rows.tolist().index(row)]
-        value = f"{target.logit:+.2f}" if target.direction else percent(target.probability)
-        words = f"{target_text(target)}  {value}"
+        words = f"{target_text(target)}  {value_text(target)}"
     elif kind is NodeKind.EMBEDDING:
         words = f'token "{printable(graph.token_of(row))}"'
     elif kind is NodeKind.ERROR:

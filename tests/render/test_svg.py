@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from circuit_tracer.graphs.graph import NodeKind, node_name
+from circuit_tracer.graphs.graph import Direction, NodeKind, node_name
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.render import palette
 from circuit_tracer.render.selection import select
 from circuit_tracer.render.text import printable
+from circuit_tracer.workbench.drawing import View, pruned_drawing
 from tests.graphs.builders import random_graph, thinned
 from tests.render import builders
 from tests.render.builders import svg
@@ -169,7 +170,23 @@ def test_features_whose_inputs_were_not_computed_are_hollow() -> None:
 
 def test_a_contrast_shows_its_difference_of_logits() -> None:
     pruned = prune(builders.story(targets=(("yes - no", 0.5),), contrast=True))
-    assert "yes - no  +9.00" in texts(parsed(pruned))
+    root = parsed(pruned)
+    assert "yes - no  +9.00" in texts(root)
+    assert "target and its difference of logits" in texts(root)
+    titles = [title.text or "" for title in root.iter(f"{SVG}title")]
+    assert any("difference of two logits +9.000" in one for one in titles)
+    assert not any("probability" in one for one in titles)
+
+
+def test_a_caption_says_what_a_direction_comes_to() -> None:
+    """It has no probability."""
+    pruned = builders.small()
+    info = pruned.graph.info
+    direction = Direction(layer=2, reads="mlp.hook_in", vector=(1.0,), constant=0.0)
+    target = replace(info.targets[0], vocabulary_ids=(), probability=0.0, direction=direction)
+    graph = replace(pruned.graph, info=replace(info, targets=(target, *info.targets[1:])))
+    words = pruned_drawing(replace(pruned, graph=graph), View()).caption
+    assert f'"{target.token}" (value {target.logit:+.2f})' in words
 
 
 def test_a_token_without_a_node_is_still_named() -> None:

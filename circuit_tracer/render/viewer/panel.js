@@ -67,8 +67,8 @@ function factsOf(graph, row) {
   const kind = graph.kind[row], facts = [];
   if (kind === KIND.LOGIT) {
     const target = graph.targetOf.get(row);
-    const chance = target.vocabularyId < 0 ? [] : [["probability", percent(target.probability)]];
-    facts.push(...chance, [target.vocabularyId < 0 ? target.value : "logit", figureOf(target.logit)]);
+    const chance = target.value ? [] : [["probability", percent(target.probability)]];
+    facts.push(...chance, [target.value || "logit", figureOf(target.logit)]);
   } else facts.push(["influence", percent(graph.influence[row])], ["cumulative", percent(graph.cumulative[row])]);
   if (kind === KIND.FEATURE) facts.push(["activation", figureOf(graph.activation[row])]);
   if (Number.isFinite(graph.constant[row]) && graph.total[row] > 0) {
