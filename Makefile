@@ -25,13 +25,13 @@ trace: $(NEEDS)
 # the package, and every worker rewrites all assertions, again.
 test test-everywhere test-avx2: export PYTHONDONTWRITEBYTECODE :=
 
-# Types and docs are checked beside the tests: one process alone would leave the other cores idle.
+# Types are checked beside the tests: one process alone would leave the other cores idle.
 test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	{ $(BIN)/mypy && $(BIN)/python docs/generate.py --check; } & beside=$$!; \
+	$(BIN)/mypy & types=$$!; \
 	$(BIN)/python -m pytest -q $(PARALLEL); tests=$$?; \
-	wait $$beside || { echo "types or docs failed, see above"; exit 1; }; exit $$tests
+	wait $$types || { echo "types failed, see above"; exit 1; }; exit $$tests
 
 # Other threads and kernels than this machine would pick: the last bits differ, no test may.
 test-everywhere: .venv/.dev

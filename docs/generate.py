@@ -2,7 +2,7 @@
 docstrings, so that neither can rot.
 
 python docs/generate.py --write     after changing a command or a public docstring
-python docs/generate.py --check     what `make test` runs; fails when a page is not current
+python docs/generate.py --check     tests/test_docs.py runs it; fails when a page is not current
 """
 
 from __future__ import annotations

@@ -114,6 +114,11 @@ def test_twenty_lines_of_upstream_are_translated_and_its_commands_run() -> None:
         assert outcome.code == 0, f"{line}\n{outcome.err}"
 
 
+def test_what_is_written_from_help_and_docstrings_is_current() -> None:
+    check = runpy.run_path(str(ROOT / "docs" / "generate.py"))["main"]
+    assert check(["--check"]) == 0  # prints which page is not: `make docs` writes it
+
+
 @pytest.mark.parametrize("name", ["banana", "own-model"])
 def test_a_notebook_runs_and_has_its_outputs(name: str) -> None:
     folder = PAGES[0].parent
