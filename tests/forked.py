@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from circuit_tracer.__main__ import main
+from circuit_tracer.batch.kinds import Graphs
 
 FORKS = get_context("forkserver")
 IMPORTED = (
@@ -32,6 +33,12 @@ IMPORTED = (
 """What commands import that is slow: a fork that has not got it takes three seconds for it."""
 FORKS.set_forkserver_preload([*IMPORTED])
 NUMBERS = itertools.count()
+
+
+def without_row_makers() -> None:
+    """A command that starts no process for rows, as small runs need none."""
+    Graphs.open = lambda kind: None  # type: ignore[method-assign]
+    main()
 
 
 class Forked:

@@ -19,7 +19,7 @@ from circuit_tracer.batch.tables import PromptRows, Traced
 from circuit_tracer.graphs import load_graph
 from tests.batch.store_checks import differences, prompt_file, wait_for
 from tests.cli.conftest import Outcome, Run, run_command
-from tests.forked import Forked
+from tests.forked import Forked, without_row_makers
 
 OPEN = Graphs.open
 """As it is where no fixture has replaced it."""
@@ -187,10 +187,10 @@ def test_two_processes_on_one_store_share_the_work(tmp_path: Path) -> None:
     file = prompt_file(tmp_path / "prompts.jsonl", 8)
     arguments = ["batch", str(file), "--device", "cpu", "--threads", "1", "--save-every", "1"]
     assert run_command(*arguments, "--name", "one").code == 0
-    first = Forked([*arguments, "--name", "two"], tmp_path)
+    first = Forked([*arguments, "--name", "two"], tmp_path, without_row_makers)
     wait_for(lambda: writers(tmp_path / "outputs/two") or first.poll() is not None)
     first.send_signal(signal.SIGSTOP)
-    second = Forked([*arguments, "--name", "two"], tmp_path)
+    second = Forked([*arguments, "--name", "two"], tmp_path, without_row_makers)
     wait_for(lambda: len(writers(tmp_path / "outputs/two")) == 2 or second.poll() is not None)
     first.send_signal(signal.SIGCONT)
     for code, _, err in (first.finished(), second.finished()):
