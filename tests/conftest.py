@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from typing import Any
 
 import pytest
 
@@ -20,16 +21,17 @@ if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
 shapes.install()
 os.fsync = lambda handle: None  # no test loses power: what is written is there for the next reader
 
+FORKING = ("tests/cli/test_batch.py", "tests/cli/test_monitor.py", "tests/models/test_parallel.py")
+"""Files whose tests fork (tests/forked.py): one worker runs them all, for the process that is
+forked imports torch and transformers, which takes three seconds and more."""
 LONG = (
     "tests/batch/test_ray_cluster.py",
     "tests/test_docs.py",
-    "tests/cli/test_batch.py",
+    *FORKING,
     "tests/cli/test_help.py",
     "tests/render/test_viewer",
     "tests/cli/test_diff.py",
-    "tests/models/test_parallel.py",
     "tests/test_shipped.py",
-    "tests/cli/test_monitor.py",
     "tests/cli/test_circuit.py",
     "tests/batch/test_kills.py",
     "tests/experiments/dissociation/test_",
@@ -47,8 +49,21 @@ last process ends. Between those that wait, for other processes or browsers, are
 
 
 def pytest_sessionstart() -> None:
-    """Say at once when the device cannot be used."""
-    import tests.device  # noqa: F401
+    """Say at once when the device cannot be used; the host always can, without importing torch."""
+    if "CIRCUIT_TRACER_TEST_DEVICE" in os.environ:
+        import tests.device  # noqa: F401
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist loadfile`, with the files that fork as if they were one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "forks" if nodeid.startswith(FORKING) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
