@@ -16,7 +16,7 @@ from tests.render.firefox import Firefox, FirefoxPage, firefox_path
 from tests.render.tabs import Tab, Tabs
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
-"""The first takes a third less of the processor: it has no window that it could hide."""
+"""The first takes a quarter less of the processor: it has no window that it could hide."""
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",
