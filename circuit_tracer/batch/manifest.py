@@ -3,7 +3,7 @@
 A prompt's id is a hash over what its graph depends on: the prompt, the settings, the weights of the
 model and of the dictionary. So the same prompt traced in the same way has the same id in every run,
 and a line that repeats an earlier one is the same graph: it is traced once, under the first line,
-and has the tags of all. The manifest is a prompt file itself; `batch manifest.jsonl` traces it all
+with the first id and the tags and roles of all. The manifest is a prompt file itself; `batch manifest.jsonl` traces it all
 again.
 """
 
@@ -47,8 +47,13 @@ def entries_of(file: PromptFile, settings: Mapping[str, Any]) -> list[Entry]:
         if first is None:
             entries[key] = Entry(**vars(line), key=key)
         else:
-            tags = tuple(dict.fromkeys((*first.tags, *line.tags)))
-            entries[key] = replace(first, tags=tags, repeats=first.repeats + 1)
+            entries[key] = replace(
+                first,
+                name=first.name or line.name,
+                roles=tuple({**dict(line.roles), **dict(first.roles)}.items()),
+                tags=tuple(dict.fromkeys((*first.tags, *line.tags))),
+                repeats=first.repeats + 1,
+            )
     bad = [_bad_entry(line) for line in file.bad]
     return sorted([*entries.values(), *bad], key=lambda entry: entry.line)
 

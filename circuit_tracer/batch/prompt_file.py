@@ -1,17 +1,20 @@
 """Prompt files: every line becomes a prompt or a bad line with its number; none stops the others.
 
 The formats: docs/batch.md. Fields of other names are ignored, so that the prompt files that ship
-can be traced as they are. A file is read and checked before a model is opened.
+can be traced as they are; a name that is nearly a field's is noted. A file is read and checked before a model is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from circuit_tracer.batch.prompt_formats import (
+    FIELDS,
     BadRecordError,
     Line,
     csv_rows,
@@ -30,6 +33,10 @@ _ENDINGS: dict[str, PromptFileFormat] = {
     ".csv": "csv",
     ".parquet": "parquet",
 }
+logger = logging.getLogger(__name__)
+
+NEAR = 0.8
+"""How like a field (of 1) a name must be that is taken for a slip: "target", "tag", "labels"."""
 LONGEST_NAME = 200
 """Characters of a prompt's own id."""
 LARGEST = 1 << 63
@@ -127,20 +134,29 @@ def parse_prompts(
     """The prompts in a file's content; without a format it is what it begins like."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     format = format or _format_of(content)
-    return checked_lines(_READERS[format](content, name), _checked, name)
+    return checked_lines(_READERS[format](content, name), _checked, name, FIELDS)
 
 
 def checked_lines(
-    lines: Iterable[Line], checked: Callable[[int, Mapping[str, Any]], PromptLine], name: str
+    lines: Iterable[Line],
+    checked: Callable[[int, Mapping[str, Any]], PromptLine],
+    name: str,
+    fields: Sequence[str],
 ) -> PromptFile:
-    """Lines by what `checked` makes of each record; what it refuses is a bad line."""
+    """Lines by what `checked` makes of each record, of which `fields` mean something; what it
+    refuses is a bad line."""
     prompts: list[PromptLine] = []
     bad: list[BadLine] = []
     names: dict[str, int] = {}
+    seen = set(fields)
     for line, text, record in lines:
         try:
             if isinstance(record, BadRecordError):
                 raise record
+            for field in record.keys() - seen:
+                seen.add(field)
+                if near := get_close_matches(field, fields, n=1, cutoff=NEAR):
+                    logger.info(f'line {line} of {name}: "{field}" is ignored; is it "{near[0]}"?')
             prompt = checked(line, record)
             if prompt.name and names.setdefault(prompt.name, line) != line:
                 first = names[prompt.name]

@@ -47,7 +47,7 @@ def read_transcripts(path: Path, labels: Mapping[str, str]) -> PromptFile:
         if content.startswith((b"PK\x03\x04", b"PAR1")):
             raise UsageError(f"{path} is no text; give JSON lines, or a log that is called .eval")
         lines = json_lines(content.removeprefix(b"\xef\xbb\xbf"), str(path))
-    return checked_lines(lines, partial(_checked, labels), str(path))
+    return checked_lines(lines, partial(_checked, labels), str(path), FIELDS)
 
 
 def _checked(labels: Mapping[str, str], line: int, record: Mapping[str, Any]) -> PromptLine:

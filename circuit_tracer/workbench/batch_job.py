@@ -55,7 +55,7 @@ class Job:
         opened = open_pair(**self.opening)
         info = self.info(opened)
         entries = entries_of(self.prompts, info.identity())
-        _say_repeats(entries)
+        say_repeats(entries)
         settings = [settings_of(self.settings, entry) for entry in entries if not entry.wrong]
         note_forms(opened.model, (text for one in settings for text in given_tokens(one)))
         run = begin(self.folder, info, entries)
@@ -85,12 +85,11 @@ class Job:
         )
 
 
-def _say_repeats(entries: Sequence[Entry]) -> None:
+def say_repeats(entries: Sequence[Entry]) -> None:
+    """Note how many lines have no row of their own."""
     repeats = sum(entry.repeats for entry in entries)
     if repeats:
-        logger.info(
-            f"{repeats} lines repeat an earlier one and are traced once, with the tags of all"
-        )
+        logger.info(f"lines that repeat an earlier one and are taken once with it: {repeats}")
 
 
 def run_folder(out: Path, prompts: Path, kind: type[RunFacts] = RunInfo, prefix: str = "") -> Path:

@@ -39,7 +39,13 @@ from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.versions import versions
-from circuit_tracer.workbench.batch_job import Failures, check_place, remove_run, run_folder
+from circuit_tracer.workbench.batch_job import (
+    Failures,
+    check_place,
+    remove_run,
+    run_folder,
+    say_repeats,
+)
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.monitor_store import MonitorRun, Transcripts, rows_of
@@ -198,7 +204,9 @@ def monitor_into(
             return outcome, rows_of(folder, keys), len(keys & run.state.failed)
 
     # What another command or call has begun is refused before others are measured below it.
-    begin(job.folder, info, entries_of(job.runs, info.identity()))
+    entries = entries_of(job.runs, info.identity())
+    say_repeats(entries)
+    begin(job.folder, info, entries)
     labelled = None
     if job.calibrating is not None and not job.crossed:
         whole = replace(work, shard=WHOLE)  # every process needs them all, and has locks to share

@@ -264,3 +264,10 @@ def test_a_wrong_roles_file_is_explained(content: str, says: str, tmp_path: Path
     path.write_text(content)
     with pytest.raises(UsageError, match=says):
         read_roles(path)
+
+
+def test_a_field_that_is_nearly_one_is_noted_once(caplog: pytest.LogCaptureFixture) -> None:
+    lines = b'{"prompt": "a", "target": ["b"], "answer": "b"}\n' * 2
+    with caplog.at_level("INFO"):
+        assert len(parse_prompts(lines, "jsonl").prompts) == 2
+    assert caplog.messages == ['line 1 of stdin: "target" is ignored; is it "targets"?']

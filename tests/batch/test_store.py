@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -201,10 +202,13 @@ def test_what_is_wrong_with_the_model_ends_the_run(
 
 def test_a_line_that_repeats_another_is_traced_once_and_adds_its_tags(tmp_path: Path) -> None:
     lines = b'{"prompt": "the banana is", "tags": ["a"]}\n{"prompt": "sky is"}\n'
-    lines += b'{"prompt": "the banana is", "tags": ["b"]}'
+    lines += b'{"prompt": "the banana is", "tags": ["b"], "id": "x", "roles": {"thing": 2}}'
     outcome = make_run(tmp_path / "run", parse_prompts(lines, "jsonl"))
     assert outcome.total == 2
-    assert open_run(tmp_path / "run").graphs.column("tags").to_pylist() == [["a", "b"], []]
+    run = open_run(tmp_path / "run")
+    assert run.graphs.column("tags").to_pylist() == [["a", "b"], []]
+    assert run.graph("x").graph.info.prompt == "the banana is"
+    assert json.loads(run.graphs.column("roles").to_pylist()[0]) == {"thing": 2}
 
 
 def test_other_settings_or_prompts_are_another_run(whole: Path) -> None:
