@@ -3,8 +3,8 @@
 A prompt's id is a hash over what its graph depends on: the prompt, the settings, the weights of the
 model and of the dictionary. So the same prompt traced in the same way has the same id in every run,
 and a line that repeats an earlier one is the same graph: it is traced once, under the first line,
-with the first id and the tags and roles of all. The manifest is a prompt file itself; `batch manifest.jsonl` traces it all
-again.
+with the first id and the tags and roles of all. The manifest is a prompt file itself;
+`batch manifest.jsonl` traces it all again.
 """
 
 from __future__ import annotations

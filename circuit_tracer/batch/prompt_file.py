@@ -1,7 +1,8 @@
 """Prompt files: every line becomes a prompt or a bad line with its number; none stops the others.
 
 The formats: docs/batch.md. Fields of other names are ignored, so that the prompt files that ship
-can be traced as they are; a name that is nearly a field's is noted. A file is read and checked before a model is opened.
+can be traced as they are; a name that is nearly a field's is noted. A file is read and checked
+before a model is opened.
 """
 
 from __future__ import annotations
