@@ -92,18 +92,13 @@ class Engine:
                 logger.info(f"{count} graphs, each like the first: {now.note}")
             self.on_progress(f"tracing: {now.stage}", now.done, now.total)
 
-        return lambda prompt: self.relabel(
-            prune(
-                trace(
-                    self.model,
-                    self.dictionary,
-                    prompt,
-                    settings,
-                    labels=self.labels,
-                    on_progress=tell,
-                ).graph
+        def pruned(prompt: str) -> PrunedGraph:
+            traced = trace(
+                self.model, self.dictionary, prompt, settings, labels=self.labels, on_progress=tell
             )
-        )
+            return self.relabel(prune(traced.graph))
+
+        return pruned
 
 
 class Explained(NamedTuple):

@@ -22,9 +22,10 @@ from circuit_tracer.experiments.kit.tables import (
     table_of,
     verdict_text,
     wrapped,
+    written,
 )
 from circuit_tracer.graphs.token_text import shown
-from circuit_tracer.render.numbers import decimals, percent, signed_percent
+from circuit_tracer.render.numbers import decimals, percent
 from circuit_tracer.render.terminal import note, plain_table, sign_style, titled
 from circuit_tracer.render.text import printable, shorten
 
@@ -158,14 +159,8 @@ def _routes(report: EditsReport, routes: Routes) -> list[RenderableType]:
     counts = ", ".join(f"{n} {kind}" for kind, n in routes.counts.items())
     table = plain_table().texts("change", "from", "to").numbers("before", "after")
     for one in routes.changes:
-        values = [
-            "-"
-            if value is None
-            else signed_percent(value)
-            if one.target
-            else decimals(value, sign=True)
-            for value in (one.before, one.after)
-        ]
+        form = "+%" if one.target else "+.2"
+        values = (written(value, form) or "-" for value in (one.before, one.after))
         ends = (one.source_label, one.target_label or "(all routes)")
         table.line(one.kind, *(shorten(printable(end), 30) for end in ends), *values)
     title = f"Routes, {edit.name}: {described(report, edit)} ({counts})"
