@@ -287,6 +287,10 @@ class Graph:
     nodes: Nodes
     edges: Edges
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.nodes):,} nodes, {len(self.edges):,} edges"
+        return f"Graph({self.info.prompt!r}, {counts})"
+
     @property
     def target_rows(self) -> Ints:
         """Rows of the target (LOGIT) nodes, in the order of `info.targets`."""

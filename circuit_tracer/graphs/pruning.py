@@ -63,6 +63,10 @@ class PrunedGraph:
     shares: Floats | None = None
     """(n,) `cumulative` as it was in the graph that this one was cut from, where that is known."""
 
+    def __repr__(self) -> str:
+        counts = f"{int(self.node_kept.sum()):,} nodes, {int(self.edge_kept.sum()):,} edges"
+        return f"PrunedGraph({counts} of {self.graph!r})"
+
     @classmethod
     def of_kept(cls, graph: Graph, **facts: Any) -> PrunedGraph:
         """A graph in which everything is kept; `facts` are the other fields."""

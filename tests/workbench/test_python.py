@@ -199,6 +199,12 @@ def test_results_are_saved_and_listed(g: ct.TracedGraph, tmp_path: Path) -> None
     assert not [name for name in dir(g) if name.startswith("_")]
     assert {"verdict", "measured", "record"} <= set(dir(g.trust(quick=True)))
     assert "trace" in dir(ct)
+    n, m = len(g.nodes(whole=True)), len(g.edges(whole=True))
+    whole = f"Graph('{PROMPT}', {n} nodes, {m:,} edges)"
+    assert repr(g.pruned.graph) == whole
+    assert (
+        repr(g.pruned) == f"PrunedGraph({len(g.nodes())} nodes, {len(g.edges())} edges of {whole})"
+    )
     assert "TYPE_CHECKING" not in dir(ct)
 
 
