@@ -193,7 +193,7 @@ def bytes_of(svg: str, form: str, width_mm: float | None = None, theme: Theme = 
     done = finished(svg, width_mm=width_mm, theme=theme)
     if width_mm is not None and (points := smallest_letters(svg, width_mm)) < LEGIBLE:
         logger.info(
-            f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw fewer routes "
-            "(`routes`), a shorter legend (`legend`) or a wider figure"
+            f"at {width_mm:g} mm the smallest letters are {points:.1f} pt high; draw less (fewer "
+            "routes, a shorter legend), or a wider figure"
         )
     return done.encode() if form == "svg" else raster(done, form)
