@@ -107,8 +107,9 @@ def named_targets(info: GraphInfo, text: str, where: str) -> list[int]:
     tokens, texts = [target.token for target in info.targets], target_texts(info.targets)
     targets = _matches(text, tokens, texts, ids)
     if not targets:
+        typed = shown(text) if place_in(text) is None else text
         raise UsageError(
-            f'{where} "{shown(text)}" is no target of this graph; choose from {", ".join(texts)}'
+            f'{where} "{typed}" is no target of this graph; choose from {", ".join(texts)}'
         )
     return targets
 

@@ -264,6 +264,7 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda g: CT.trace(PROMPT, node_threshold=2), "`node_threshold` 2 is no share"),
         (lambda g: CT.trace(PROMPT, targets=["a"], contrast="a,b"), "`targets` and `contrast`"),
         (lambda g: g.paths(to="red"), '`to` "red" is no target of this graph; choose from yellow'),
+        (lambda g: g.paths(to="@3"), '`to` "@3" is no target of this graph'),
         (lambda g: g.svg(level="all"), '`level` "all" is none; choose one of nodes, supernodes'),
         (lambda g: g.svg(width_mm="85"), "a width of '85' mm is none"),
         (lambda g: g.paths(k=1.5), "The number of paths is 1.5: ask for a whole number"),
