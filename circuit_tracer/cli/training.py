@@ -127,6 +127,11 @@ def train(
     check_text(text)
     if held_out is not None:
         check_text(held_out)
+        if held_out.samefile(text):
+            raise UsageError(
+                "--held-out is the text that is learnt; leave it out to keep 5 % of that, or give "
+                "another text"
+            )
 
     opened = opened_model(model, device, threads)
     begun = None if start is None else opened_dictionary(start, opened, lazy=False)

@@ -29,7 +29,7 @@ from circuit_tracer.transcoders import converting, evaluation, facts, opening, v
 from circuit_tracer.workbench import folders, formats
 
 MaxTokens = Annotated[
-    int, option("--max-tokens", min=1, help="How many tokens of the text to use.")
+    int, option("--max-tokens", min=1, help="Tokens of the text to use, up to whole passes.")
 ]
 RowLength = Annotated[
     int, option("--row-length", min=2, help="Tokens in a row; the model's context bounds it.")

@@ -127,6 +127,7 @@ def test_a_finished_dictionary_is_only_replaced_when_asked(tiny: Path, run: Run)
         (["--activation", "jumprelu"], "k"),
         (["--k", "64"], "k"),
         (["--held-out", "nowhere.txt"], "nowhere.txt"),
+        (["--held-out", "text.txt"], "--held-out is the text that is learnt"),
         (["--reads", "resid"], "--reads hook_resid_post and --writes mlp.hook_out clash"),
         (["--reads", "attention"], "--reads"),
         (["--layers", "1"], "--layers is for sparse autoencoders"),
