@@ -29,6 +29,15 @@ PREFERENCES = {
     "network.connectivity-service.enabled": False,
     "toolkit.telemetry.server": "",
     "services.settings.server": "data:,",
+    # What it prepares for a person, and no test asks for: a fifth of its time.
+    "browser.newtabpage.enabled": False,
+    "browser.pagethumbnails.capturing_disabled": True,
+    "browser.safebrowsing.malware.enabled": False,
+    "browser.safebrowsing.phishing.enabled": False,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+    "extensions.enabledScopes": 0,
+    "toolkit.cosmeticAnimations.enabled": False,
     "browser.download.folderList": 2,  # the folder that is named, without asking
     "browser.download.alwaysOpenPanel": False,
 }
