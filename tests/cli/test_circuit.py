@@ -20,7 +20,8 @@ from tests.cli.conftest import Run, run_command
 from tests.tiny import tiny_llama
 
 PROMPT = "rome is the capital of"
-ASKED = ("circuit", PROMPT, "--device", "cpu", "-o", "o")
+QUICK = ("--basis", "neurons", "--ablation", "zero", "--random", "1", "--device", "cpu")
+"""Zeros need no means over other prompts, which take longer than the search."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_what_a_long_search_takes_is_noted_beforehand(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing of one that takes a moment."""
-    asked = (*ASKED, "--basis", "neurons", "--random", "1", "--json", "--overwrite")
+    asked = ("circuit", PROMPT, *QUICK, "-o", "o", "--json", "--overwrite")
     for long, is_noted in ((1e9, False), (0.0, True)):
         monkeypatch.setattr(circuiting, "LONG", long)
         found = run(*asked)
@@ -107,9 +108,6 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
     assert found.code in (1, 2)
     assert said in found.err
     assert not (tmp_path / "o").exists()
-
-
-QUICK = ("--basis", "neurons", "--ablation", "zero", "--random", "1", "--device", "cpu")
 
 
 def test_prompts_of_the_same_letters_have_graphs_of_their_own(run: Run, tmp_path: Path) -> None:
@@ -178,8 +176,8 @@ def test_a_traced_graph_is_asked_as_its_prompt_and_target(run: Run) -> None:
                  "--device", "cpu")  # fmt: skip
     assert traced.code == 0, traced.err
     same = ("--random", "1", "--device", "cpu", "--json")
-    for basis in ("features", "neurons"):
-        words = ("--basis", basis, "--kl", "0.5")
+    for basis, ablation in (("features", "mean"), ("neurons", "zero")):
+        words = ("--basis", basis, "--kl", "0.5", "--ablation", ablation)
         found = run("circuit", "outputs/is-a-lemon-yellow", *words, "-o", "a", *same)
         assert found.code == 0, found.err
         record = json.loads(found.out)
@@ -210,7 +208,7 @@ def test_two_written_circuits_are_shown_side_by_side(
     run: Run, tmp_path: Path, neurons: tuple[Path, dict[str, Any]]
 ) -> None:
     """Read back from their folders; what belongs to a search has no effect there."""
-    assert run(*ASKED, "--basis", "neurons", "--random", "1", "--kl", "0.15").code == 0
+    assert run("circuit", PROMPT, *QUICK, "--kl", "0.15", "-o", "o").code == 0
     folders = [str(neurons[0]), *map(str, (tmp_path / "o").iterdir())]
     shown, told = run("circuit", *folders), run("circuit", *folders, "--json")
     assert (shown.code, told.code) == (0, 0), shown.err + told.err

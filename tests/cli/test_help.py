@@ -27,6 +27,18 @@ ELSEWHERE = re.compile(
 """Examples that need the hub, another package or the reader's own file; that take many seconds; or
 that the README, test_monitor.py or test_circuit.py has, too, whose commands are run elsewhere."""
 
+LESS = """
+[trace]
+trust = false
+[circuit]
+ablation = "zero"
+random = 1
+[edits]
+graphs = 0
+"""
+"""What else is set for examples: reports, references and graphs that commands of the README and
+tests of their own have made."""
+
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
@@ -84,6 +96,7 @@ def test_the_examples_work_and_say_nothing_on_stderr_when_quiet(
     pages: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda page: pages.append(page) or True)
     monkeypatch.setenv("CIRCUIT_TRACER_DEVICE", "cpu")
+    Path("circuit-tracer.toml").write_text(LESS)
     Path("corpus.txt").write_text("a banana is yellow\nthe sky is blue\n" * 20)
     lines = [line for name in COMMANDS for line in examples.lines_of(name)]
     readme = (ROOT / "README.md").read_text("utf-8").splitlines()  # tests/test_docs.py runs those
