@@ -128,5 +128,5 @@ def circuit(
             settings,
             on_progress=lambda stage, size: report(f"{stage} ({size:,})", 0, 0),
         )
-        circuiting.write_circuit(found, folder, overwrite=overwrite)
-    reports.show(found.report, terminal.page, folder, (), json)
+        files = circuiting.write_circuit(found, folder, overwrite=overwrite)
+    reports.show(found.report, terminal.page, folder, files, json)

@@ -218,10 +218,10 @@ def folder_of(
     return folder
 
 
-def write_circuit(found: FoundCircuit, folder: Path, *, overwrite: bool = False) -> None:
-    """Write the circuit into its folder, each prompt's graph beside it."""
+def write_circuit(found: FoundCircuit, folder: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the circuit into its folder, each prompt's graph beside it; returns their names."""
     prompts = list(found.report.prompts)  # those it was found with come first
-    names: set[str] = set()
+    names = list[str]()
     for at, pruned in enumerate(found.graphs):
         one = prompts[at]
         name = slug_of(one.prompt)
@@ -229,10 +229,11 @@ def write_circuit(found: FoundCircuit, folder: Path, *, overwrite: bool = False)
             name = with_hash(name, to_json([one.prompt, one.answer, one.against]))
         if name not in names:
             write_trace(pruned, folder / name, overwrite=overwrite)
-        names.add(name)
+            names.append(name)
         prompts[at] = replace(one, graph=name)
     text = to_json(replace(found.report, prompts=tuple(prompts)), indent=2)
     write_texts({folder / CIRCUIT_FILE: f"{text}\n"})
+    return [CIRCUIT_FILE, *(f"{name}/" for name in names)]
 
 
 @gradients_recorded()

@@ -79,6 +79,7 @@ def test_one_circuit_for_a_task_is_checked_on_the_other_prompts(run: Run, tmp_pa
     assert "Found with" in found.out
     assert "Not used to find it" in found.out
     assert "KL at most 0.5 nats" in " ".join(found.out.split())
+    assert found.out.rstrip().endswith(": circuit.json, a-banana-is/, a-tomato-is/")
 
 
 @pytest.mark.parametrize(
