@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -177,7 +178,6 @@ class Model:
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids and unknown != self.bos_id:
             word = unknown_word(self.tokenizer, text, unknown)
-            word = word if len(word) <= 60 else f"{word[:59]}…"
             raise PromptError(
                 f'the tokenizer of {self.identity.name} does not know "{word}"; use other words '
                 f"(`circuit-tracer models inspect {self.identity.name} --vocabulary` lists them)"
@@ -303,7 +303,7 @@ class Model:
 
 @gradients_recorded()
 def open_model(
-    reference: str,
+    reference: str | Path,
     *,
     dtype: str | torch.dtype = "float32",
     device: str = "auto",

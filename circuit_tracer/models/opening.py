@@ -60,8 +60,11 @@ class ModelSource:
     """Absolute path of the folder or file that was given, for others than bundled and the hub."""
 
 
-def find_model(reference: str) -> ModelSource:
+def find_model(given: str | Path) -> ModelSource:
     """Resolve what the user typed; raises ModelError for what cannot be a model."""
+    if not isinstance(given, str | Path):
+        raise ModelError(f"the model is a {type(given).__name__}; give a name or a folder")
+    reference = str(given)
     if not reference.strip():
         raise ModelError("the model's name is empty; give a bundled name, a folder or a hub name")
     if reference in bundled_models():

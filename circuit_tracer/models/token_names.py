@@ -160,7 +160,7 @@ def plain_ids(tokenizer: Any, text: str, owner: str) -> list[int]:
 
 
 def unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
-    """The first part of the prompt that the vocabulary lacks, as it was typed."""
+    """The first part of the prompt that the vocabulary lacks, as typed, 60 letters at most."""
     if not tokenizer.is_fast:
         return prompt
     encoded = tokenizer(
@@ -168,7 +168,8 @@ def unknown_word(tokenizer: Any, prompt: str, unknown: int) -> str:
     )
     place = encoded["input_ids"].index(unknown)
     start, end = encoded["offset_mapping"][place]
-    return prompt[start:end]
+    word = prompt[start:end]
+    return word if len(word) <= 60 else f"{word[:59]}…"
 
 
 class Pieces(NamedTuple):

@@ -182,12 +182,15 @@ def steer(
     """
     if of_max and times:
         raise UsageError("`of_max` and `times` exclude each other; give one of them")
-    if not isinstance(features, Mapping) or not features:
+    try:
+        named = [parse_feature(name) for name in features]
+        amounts = [float(features[name]) for name in features]
+    except (TypeError, ValueError, AttributeError):
+        named = []
+    if not named:
         raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
     if max_new_tokens < 1:
         raise UsageError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
-    named = [parse_feature(name) for name in features]
-    amounts = [float(amount) for amount in features.values()]
     amount = max(amounts, key=abs)
     are_equal = len(set(amounts)) == 1
     steered = steer_prompts(

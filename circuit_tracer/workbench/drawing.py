@@ -78,9 +78,9 @@ class Drawing(NamedTuple):
     caption: str
 
 
-def graph_svg(path: Path, view: View) -> str:
+def graph_svg(path: Path | str, view: View) -> str:
     """The figure of a traced folder or graph JSON."""
-    return drawing_of(path, view).svg
+    return drawing_of(Path(path), view).svg
 
 
 def drawing_of(path: Path, view: View) -> Drawing:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import Edges, PrunedGraph
 from circuit_tracer.graphs.files.records import totals_table
 from circuit_tracer.graphs.graph import GraphInfo
@@ -34,10 +36,17 @@ def totals_listed(info: GraphInfo) -> Listing[TokenTotals]:
     return Listing(info.totals, totals_page(info), lambda: totals_table(info))
 
 
+def check_top(top: int) -> None:
+    """Raise UsageError for a number of things to list that is none, or below 1."""
+    if not isinstance(top, int | np.integer) or top < 1:
+        raise UsageError(f"`top` {top} must be a whole number of at least 1")
+
+
 def heads_listed(
     pruned: PrunedGraph, loadings: HeadLoadings, top: int, edges: Edges | None = None
 ) -> Listing[Any]:
     """The heads that most influence passes through; of some `edges` their parts by head."""
+    check_top(top)
     if edges is None:
         leading = leading_heads(pruned, loadings, most=top)
         page = [leading_table(pruned, leading)]

@@ -58,6 +58,8 @@ def compare(
     """
     if len(graphs) < 2:
         raise UsageError("compare needs two graphs or more")
+    if shuffles < 0:
+        raise UsageError(f"`shuffles` {shuffles} must be at least 0")
     opened = [pruned_of(one) for one in graphs]
     names = [
         str(one) if isinstance(one, str | Path) else pruned.graph.info.prompt

@@ -21,6 +21,7 @@ from circuit_tracer.interventions.spec import MODES, Mode, one_strength
 from circuit_tracer.render.attention import qk_parts
 from circuit_tracer.render.effects import ablation_table
 from circuit_tracer.workbench.feature_edits import chosen_items
+from circuit_tracer.workbench.listings import check_top
 from circuit_tracer.workbench.named_settings import made_from
 from circuit_tracer.workbench.opening import Opened
 from circuit_tracer.workbench.results import WIDTH, Report
@@ -60,10 +61,12 @@ def loadings_of(opened: Opened, pruned: PrunedGraph, edges: Edges | None = None)
 
 
 def score_explained(
-    opened: Opened, pruned: PrunedGraph, head: str, query: str, key: str, top: int
+    opened: Opened, pruned: PrunedGraph, head: str, query: str | int, key: str | int, top: int
 ) -> Report[QkAttribution]:
     """A head's score of a query with a key, in source x source terms."""
     info = pruned.graph.info
+    check_top(top)
+    query, key = (f"@{one}" if isinstance(one, int) else one for one in (query, key))
     layer, number = named_head(head, "`head`")
     explanation = explain_score(
         opened.model,

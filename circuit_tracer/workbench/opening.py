@@ -82,8 +82,8 @@ def set_threads(threads: int | None) -> None:
 
 
 def open_pair(
-    model_name: str,
-    transcoders: str | None = None,
+    model_name: str | Path,
+    transcoders: str | Path | None = None,
     *,
     transcoders_format: str | None = None,
     labels: Path | None = None,
@@ -113,7 +113,8 @@ def open_pair(
     )
     for note in model.notes:
         logger.info(f"{note}")
-    opened = paired(model, transcoders, transcoders_format=transcoders_format)
+    named = None if transcoders is None else str(transcoders)
+    opened = paired(model, named, transcoders_format=transcoders_format)
     return _labelled(opened, given)
 
 

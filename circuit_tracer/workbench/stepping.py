@@ -224,9 +224,9 @@ def folder_of(report: StepsReport, out: Path, *, exact: bool) -> Path:
     return out / with_hash(f"steps-{slug_of(report.prompt)}", whole)
 
 
-def read_steps(folder: Path) -> StepsReport:
+def read_steps(folder: Path | str) -> StepsReport:
     """What `steps` wrote into a folder. Raises OutputError for anything else."""
-    path, advice = folder / STEPS_FILE, "give a folder that circuit-tracer steps wrote"
+    path, advice = Path(folder) / STEPS_FILE, "give a folder that circuit-tracer steps wrote"
     record = read_json(path, OutputError, advice)
     with readable(path, OutputError, advice):
         return from_plain(StepsReport, record)

@@ -279,10 +279,12 @@ class TracedGraph(GraphTables):
         edges = edges_asked(self.pruned, edge, route)
         return heads_listed(self.pruned, self._loadings(edges), top, edges)
 
-    def qk(self, head: str, query: str, key: str, *, top: int = 5) -> Report[QkAttribution]:
+    def qk(
+        self, head: str, query: str | int, key: str | int, *, top: int = 5
+    ) -> Report[QkAttribution]:
         """Why a head looks where it looks: its score, before the softmax, in exact terms.
 
-        `head` is "3.2" or "L3.H2"; `query` and `key` are tokens or positions ("@3"); `top` terms
+        `head` is "3.2" or "L3.H2"; `query` and `key` are tokens or positions ("@3", 3); `top` terms
         of each sign are listed. `.parts.value` is the score. Raises UsageError for a head, token
         or position that is not there, and for a key that comes after its query.
 

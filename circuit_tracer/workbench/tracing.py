@@ -142,7 +142,7 @@ class FolderSettings:
 
 
 def trace_into(
-    folder: Path,
+    folder: Path | str,
     opened: Opened,
     prompt: str,
     settings: TraceSettings | None = None,
@@ -157,7 +157,7 @@ def trace_into(
     Under `torchrun` only the first process writes; the others get None. Raises OutputError for a
     folder that is taken, and whatever `attribution.trace` raises.
     """
-    output = output or FolderSettings()
+    folder, output = Path(folder), output or FolderSettings()
     output.check(folder, prompt, explains_logits=direction is None)
     report = on_progress or silent
     asked = settings or TraceSettings()

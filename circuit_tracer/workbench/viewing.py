@@ -104,10 +104,10 @@ def check_graph(path: Path) -> None:
 
 
 def write_page(
-    graph: Path,
-    other: Path | None = None,
+    graph: Path | str,
+    other: Path | str | None = None,
     *,
-    out: Path | None = None,
+    out: Path | str | None = None,
     cards: Path | None = None,
     pins: Path | None = None,
     labels: Path | None = None,
@@ -119,14 +119,15 @@ def write_page(
     is a dictionary's folder with feature cards, `pins` a file that the viewer exported, `labels`
     one of feature labels, which are shown in place of the graphs' own.
     """
+    graph = Path(graph)
     first = shown_at(graph, cards=cards, pins=pins, labels=labels)
-    second = None if other is None else shown_at(other, cards=cards, labels=labels)
+    second = None if other is None else shown_at(Path(other), cards=cards, labels=labels)
     text = graph_page(first, second)
     folder = graph if graph.is_dir() else graph.parent
     name = FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"
     if second is not None:
         name = f"{first.slug}-beside-{second.slug}.html"
-    final = out or folder / name
+    final = folder / name if out is None else Path(out)
     return write_text_page(text, final, overwrite=overwrite or (out is None and is_page(final)))
 
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import circuit_tracer as ct
-from circuit_tracer.errors import DictionaryError, GraphFileError, UsageError
+from circuit_tracer.errors import DictionaryError, GraphFileError, OutputError, UsageError
 from circuit_tracer.transcoders.training import train_in_memory
 from circuit_tracer.workbench.opening import Opened, open_pair
-from tests.device import DEVICE
-from tests.tiny import tiny_llama
+from tests.device import DEVICE, HOST
+from tests.tiny import tiny_llama, tiny_tokenizer
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
 YELLOW = np.array(["yellow"])
@@ -110,6 +110,30 @@ def test_one_name_stands_for_a_list_of_one(opened: Opened, tmp_path: Path) -> No
 def test_a_spec_may_be_a_path(opened: Opened, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file .*mine\.toml"):
         ct.edits(tmp_path / "mine.toml", model=opened)
+
+
+def test_places_are_text_or_paths(opened: Opened, tmp_path: Path) -> None:
+    """Every call that takes a place takes both."""
+    tiny_llama(device=HOST).module.save_pretrained(tmp_path / "model")
+    tiny_tokenizer(24).save_pretrained(tmp_path / "model")
+    output = ct.FolderSettings(formats=("json",), trust=False)
+    for kind in (str, Path):
+        assert ct.open_model(kind(tmp_path / "model"), device="cpu").n_layers == 3
+        assert ct.open_pair(kind(tmp_path / "model"), device="cpu").dictionary.kind == "neurons"
+        folder = kind(tmp_path / kind.__name__)
+        ct.trace_into(folder, opened, "a banana is", output=output)
+        assert ct.graph_svg(folder, ct.View(routes=1)).startswith("<?xml")
+        assert ct.write_page(folder).name == "graph.html"
+        assert ct.write_page(folder, folder, out=kind(f"{folder}.html")).is_file()
+        assert ct.load_graph(folder).graph.info.prompt == "a banana is"
+        with pytest.raises(OutputError, match=r"steps\.json is missing"):
+            ct.read_steps(folder)
+
+
+def test_a_position_is_a_number_or_named(opened: Opened) -> None:
+    traced = ct.trace("a banana is", model=opened)
+    by_number, by_name = traced.qk("3.2", 3, -2), traced.qk("3.2", "is", "banana")
+    assert by_number.parts.value == by_name.parts.value
 
 
 def test_a_traced_graph_is_copied_and_pickled(opened: Opened) -> None:

@@ -92,6 +92,8 @@ def read_transcript(
         if start < stop:
             words = text[slice(*part)].strip()
             steps.append(Span(f"S{len(steps) + 1}", words, start, stop))
+    if not isinstance(watch, Mapping | None):
+        raise UsageError('`watch` must be names with expressions, such as {"key": r"said (\\w+)"}')
     watched = tuple(_watched(name, one, lead, places) for name, one in (watch or {}).items())
     return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text)
 
