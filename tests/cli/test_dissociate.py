@@ -27,8 +27,9 @@ FILES = (
 def test_a_small_experiment_from_spec_to_report(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("random_sets", "permutations", "random_heads"):
-        monkeypatch.setitem(Settings.FEW, name, 2)
+    few = {"compared": 1, "random_sets": 2, "permutations": 2, "random_heads": 2, "resamples": 100}
+    for name, count in few.items():
+        monkeypatch.setitem(Settings.FEW, name, count)
     spec = small_spec(tmp_path, things=THINGS[::2])
     arguments = ("dissociate", str(spec), "--quick", "--out", "o", "--device", "cpu")
     first = run(*arguments)
