@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -12,11 +14,17 @@ CHATML = (
 MARKS = ["<bos>", "<|im_start|>", "<|im_end|>", "<pad>"]
 
 
-def byte_tokenizer(template: str | None = CHATML, **named: str | None) -> PreTrainedTokenizerFast:
-    """One token a character, four special tokens; nothing is put in front by itself."""
+def byte_tokenizer(
+    template: str | None = CHATML,
+    merges: Sequence[tuple[str, str]] = (),
+    **named: str | None,
+) -> PreTrainedTokenizerFast:
+    """One token a character, four special tokens; nothing is put in front by itself. `merges` are
+    pairs of characters, as ByteLevel writes them, that are one token together."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {text: i for i, text in enumerate([*MARKS, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    pairs = ["".join(pair) for pair in merges]
+    vocabulary = {text: i for i, text in enumerate([*MARKS, *alphabet, *pairs])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [*merges]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(MARKS)

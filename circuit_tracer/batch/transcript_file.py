@@ -115,6 +115,8 @@ def _thought(
     found = _THINK.fullmatch(text)
     if found is None or not found[1]:
         raise BadRecordError("has no reasoning; add the field, or <think>...</think> to the answer")
+    if not found[2].partition("</think>")[2].strip():
+        raise BadRecordError("has no answer after </think>; leave the line out")
     opening = text[: found.start(1)]
     if turns[-1][0]:
         return (*turns, ("assistant", opening)), found[1], found[2]

@@ -90,6 +90,7 @@ BAD = {
     "answer": ({"prompt": "p", "reasoning": "r"}, "has no answer"),
     "notes": ({"prompt": "p", "answer": "a"}, "has no reasoning"),
     "empty": ({"prompt": "p", "answer": "<think></think>a"}, "has no reasoning"),
+    "unanswered": ({"prompt": "p", "answer": "<think>r</think>\n"}, "no answer after </think>"),
     "blank": ({"prompt": "p", "reasoning": " ", "answer": "a"}, 'an empty "reasoning"'),
     "alone": (
         {"messages": [{"role": "assistant", "content": THINKING}]},

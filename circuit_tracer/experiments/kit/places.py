@@ -26,6 +26,9 @@ UNPARTED = f"{BLANKLESS}\uac00-\ud7a3"
 """Ranges of letters that may stand beside those of other words: these, and Korean with its
 particles."""
 
+_NUMBER = re.compile(r"[ \t]*\d{1,3}\.")
+"""What leads a step of a numbered list, and is no sentence."""
+
 
 def token_places(
     model: Model, text: str, ids: Sequence[int], *, asker: str, chat: bool = False
@@ -68,8 +71,15 @@ def parts_of(text: str, split: str, start: int = 0) -> list[tuple[int, int]]:
     if not split:
         raise UsageError("`split` is empty; give what ends a part")
     found = compiled(SPLITS.get(split, split), "split").finditer(text)
-    ends = sorted({one.end() for one in found if one.end() > start} | {len(text)})
-    return [(a, b) for a, b in pairwise([start, *ends]) if text[a:b].strip()]
+    ends = {one.end() for one in found if one.end() > start}
+    if split in SPLITS:
+        ends -= {end for end in ends if _NUMBER.fullmatch(text, _line(text, start, end), end)}
+    return [(a, b) for a, b in pairwise([start, *sorted(ends | {len(text)})]) if text[a:b].strip()]
+
+
+def _line(text: str, start: int, end: int) -> int:
+    """Where the line begins that goes on to `end`; not before `start`."""
+    return max(start, text.rfind("\n", start, end) + 1)
 
 
 def as_words(words: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
+from typing import Any, cast
 
 import pytest
 
@@ -10,6 +12,8 @@ from circuit_tracer.errors import PromptError
 from circuit_tracer.experiments.steps.monitor.measure import _LAST_WORD, Measures, Written
 from circuit_tracer.models import Model
 from circuit_tracer.workbench.opening import open_pair
+from tests.chatml import byte_tokenizer
+from tests.models.test_chat import model_with
 
 NOTES = "2 plus 4 is 6 . so"
 
@@ -50,6 +54,20 @@ def test_a_number_beside_letters_without_blanks_is_a_word() -> None:
 def test_what_is_no_answer(answer: str, said: str) -> None:
     with pytest.raises(PromptError, match=said):
         read(answer)
+
+
+def test_line_ends_may_be_other_tokens_where_the_answer_follows() -> None:
+    """As GPT-2's: two line ends are one token at the end of a text, and two before a word."""
+    model = model_with(byte_tokenizer(merges=[("\u010a", "\u010a")], bos_token="<bos>"))
+    measured = Measures(model, cast(Any, None), "sentence", None, False)
+    written = Written("2 plus 4 :", "it is 6 .", "\n</think>\n\n6", {}, False)
+    transcript, token = measured.read(written)
+    ends = [model.token_text(one) for one in transcript.ids[-3:]]
+    assert (ends, transcript.steps[-1].stop) == ([">", "\n", "\n"], transcript.n_tokens)
+    assert model.token_text(int(token.removeprefix("id:"))) == "6"
+    joined = model_with(byte_tokenizer(merges=[("l", "\u00e8")], bos_token="<bos>"))
+    with pytest.raises(PromptError, match="shares a token"):
+        replace(measured, model=joined).read(replace(written, answer="all\u8272"))
 
 
 def test_a_blank_that_is_a_token_of_its_own_belongs_to_the_notes(

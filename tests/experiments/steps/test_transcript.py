@@ -99,6 +99,12 @@ def test_words_need_no_blanks_where_none_are_written() -> None:
     assert len(parts_of(text, "clause")) == 3
 
 
+def test_the_number_of_a_step_is_no_sentence() -> None:
+    text = "two steps. 3. in a row\n1. we add 4.\n 2. so it is 5. done\n6."
+    parts = [text[slice(*one)].strip() for one in parts_of(text, "sentence")]
+    assert parts == ["two steps.", "3.", "in a row", "1. we add 4.", "2. so it is 5.", "done", "6."]
+
+
 def test_notes_begin_the_reply_of_a_chat() -> None:
     chatty = model_with(byte_tokenizer())
     read = read_transcript(chatty, "hey 7", "so. it is", watch={"number": r"\d"}, chat=True)

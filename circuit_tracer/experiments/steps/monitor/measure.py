@@ -70,17 +70,21 @@ class Measures:
         )
         blanks = notes[len(notes.rstrip(" ")) :]
         ids = tuple(self.model.tokenize(read.text + blanks + found[0]))
-        said = read.n_tokens
+        # Line ends are other tokens where a word follows; and some tokenizers have blanks of their
+        # own before a number.
+        differ = (at for at, one in enumerate(read.ids) if ids[at : at + 1] != (one,))
+        said = next(differ, read.n_tokens)
+        only_blanks = not any(self.model.token_text(one).strip() for one in read.ids[said:])
         while said < len(ids) and not self.model.token_text(ids[said]).strip():
-            said += 1  # some tokenizers have blanks of their own before a number
-        if ids[: read.n_tokens] != read.ids or said == len(ids):
+            said += 1
+        if not only_blanks or said == len(ids):
             raise PromptError(
                 f'the answer "{found[0]}" shares a token with what stands before it; put a blank '
                 "or a line end between them"
             )
         *steps, last = read.steps
-        last = replace(last, stop=last.stop + said - read.n_tokens)
-        return replace(read, ids=ids[:said], steps=(*steps, last)), f"id:{ids[said]}"
+        steps.append(replace(last, stop=said))
+        return replace(read, ids=ids[:said], steps=tuple(steps)), f"id:{ids[said]}"
 
     def _swaps(self, frozen: FrozenTranscript, shares: Shares, read: Transcript) -> list[Swap]:
         """Of watched values with notes kept and rewritten, of steps' with notes kept."""
