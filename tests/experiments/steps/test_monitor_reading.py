@@ -65,6 +65,8 @@ def test_line_ends_may_be_other_tokens_where_the_answer_follows() -> None:
     ends = [model.token_text(one) for one in transcript.ids[-3:]]
     assert (ends, transcript.steps[-1].stop) == ([">", "\n", "\n"], transcript.n_tokens)
     assert model.token_text(int(token.removeprefix("id:"))) == "6"
+    as_written, _ = measured.read(replace(written, answer="</think>6"))
+    assert "".join(map(model.token_text, as_written.ids)).endswith(": it is 6 .</think>")
     joined = model_with(byte_tokenizer(merges=[("l", "\u00e8")], bos_token="<bos>"))
     with pytest.raises(PromptError, match="shares a token"):
         replace(measured, model=joined).read(replace(written, answer="all\u8272"))

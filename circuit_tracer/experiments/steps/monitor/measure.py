@@ -63,7 +63,8 @@ class Measures:
         if found is None:
             raise PromptError("the answer has no word; write it in the line's answer")
         lead, before = written.answer[: found.start()], written.notes.rstrip(" ")
-        parted = before[-1:].isspace() or lead[:1].isspace()
+        # What the model wrote in one, with </think> in it, stays as it is.
+        parted = before[-1:].isspace() or lead[:1].isspace() or lead.startswith("</think>")
         notes = before + ("" if parted else " ") + lead
         read = read_transcript(
             self.model, written.prompt, notes, split=self.split, watch=written.watch
