@@ -79,15 +79,19 @@ class Model:
     ) -> Model:
         """Wire a module already in memory (a random one in tests, a fine-tuned one).
 
-        The module itself is changed: eval mode, no gradients, eager attention, and in float64
-        norms that compute in float64.
+        The module itself is changed: eval mode, no gradients, eager attention, half precision
+        computed with in float32, and in float64 norms that compute in float64.
         """
+        rounded = weights_dtype or next(module.parameters()).dtype
+        if next(module.parameters()).dtype in (torch.bfloat16, torch.float16):
+            # Sums of a residual stream rounded at every step are not linear, and small edges come
+            # out wrong by factors: keep the rounded weights, compute in float32.
+            module = module.float()
         wiring = wiring_class(type(module).__name__)(module)
         module.eval().requires_grad_(False)
         module.set_attn_implementation("eager")
         if next(module.parameters()).dtype == torch.float64:
             wiring.make_exact()
-        rounded = weights_dtype or next(module.parameters()).dtype
         return cls(
             module,
             tokenizer,
@@ -333,10 +337,6 @@ def open_model(
         tensor_parallel=tensor_parallel,
     )
     module = loaded.module
-    if torch_dtype in (torch.bfloat16, torch.float16):
-        # Sums of a residual stream rounded at every step are not linear, and small edges come out
-        # wrong by factors: keep the rounded weights, compute in float32.
-        module = module.float()
     for name, parameter in module.named_parameters():
         if not is_finite(parameter):
             raise ModelError(

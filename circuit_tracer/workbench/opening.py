@@ -180,7 +180,7 @@ def accepted(
     if not isinstance(model, Model):
         raise UsageError(
             f"`model` is a {type(model).__name__}; give a name, a folder, or what `open_model` "
-            "gives"
+            "gives (and `Model.from_module`, of a module in memory and its tokenizer)"
         )
     return paired(model, transcoders)
 

@@ -15,7 +15,7 @@ from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.model import parse_device, parse_dtype
 from tests.device import DEVICE, HOST
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_llama, tiny_module, tiny_tokenizer
 
 PROMPT = "the banana is yellow yes a lemon is blue"
 
@@ -209,3 +209,13 @@ def test_dtypes_and_devices_have_names() -> None:
         parse_dtype("int8")
     with pytest.raises(UsageError, match="cannot be used here"):
         parse_device("warp")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_module_in_half_precision_is_computed_with_in_float32(dtype: torch.dtype) -> None:
+    model = Model.from_module(tiny_module("llama", dtype=dtype), tiny_tokenizer(24))
+    assert model.torch_dtype == torch.float32
+    assert model.weights_dtype == str(dtype).removeprefix("torch.")
+    rounded = Model.from_module(tiny_module("llama", dtype=dtype).float(), tiny_tokenizer(24))
+    ids = model.tokenize("a banana is")
+    assert torch.equal(model.capture(ids).logits, rounded.capture(ids).logits)
