@@ -2,7 +2,8 @@
 
 A line is `{id, prompt, reasoning, answer}` or `{id, messages}`, with `watch` ({name: expression}),
 `label` and `tags` where there are some; of `messages` the last is the model's own. Text between
-`<think>` and `</think>` is the reasoning, and stays where it stood. Inspect's `.eval` logs are read
+`<think>` and `</think>` is the reasoning, and stays where it stood; so is the `reasoning` or
+`reasoning_content` of that message. Inspect's `.eval` logs are read
 by Inspect itself (inspect_log.py).
 """
 
@@ -52,7 +53,7 @@ def read_transcripts(path: Path, labels: Mapping[str, str]) -> PromptFile:
 
 def _checked(labels: Mapping[str, str], line: int, record: Mapping[str, Any]) -> PromptLine:
     """The line's fields, each of its type. Raises BadRecordError."""
-    given = {name: value for name, value in record.items() if value is not None}
+    given = _apart({name: value for name, value in record.items() if value is not None})
     if ("prompt" in given) == ("messages" in given):
         raise BadRecordError("must have either prompt or messages; give one of them")
     turns = _turns(given["messages"]) if "messages" in given else (("", text_of(given, "prompt")),)
@@ -85,6 +86,18 @@ def _checked(labels: Mapping[str, str], line: int, record: Mapping[str, Any]) ->
         watch=_watch(given.get("watch", {})),
         label=labels.get(label, ""),
     )
+
+
+def _apart(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields, where the model's own message has its reasoning in a field beside the answer, as
+    servers send it, with both as the line's own."""
+    match given.get("messages"):
+        case [*turns, {"role": "assistant", **own}] if "reasoning" not in given:
+            thought = own.get("reasoning_content") or own.get("reasoning")
+            if turns and thought and "answer" not in given:
+                answer = _content({"content": own.get("content") or ""})
+                return given | {"messages": turns, "reasoning": thought, "answer": answer}
+    return given
 
 
 def _turns(value: Any) -> tuple[tuple[str, str], ...]:

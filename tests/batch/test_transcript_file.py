@@ -60,6 +60,17 @@ def test_plain_fields_and_what_belongs_to_others(tmp_path: Path) -> None:
     assert (thought.prompt, thought.messages) == ("p <think>\n", ())
 
 
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("content", ["4", [{"type": "text", "text": "4"}]])
+def test_reasoning_may_stand_beside_the_answer_in_the_models_message(
+    tmp_path: Path, field: str, content: Any
+) -> None:
+    own = {"role": "assistant", field: "2 plus 2 is 4 .", "content": content}
+    (found,) = read(tmp_path / "a.jsonl", {"messages": [USER, own]}).prompts
+    assert found.messages == (("user", "2 plus 2 :"),)
+    assert (found.reasoning, found.answer) == ("2 plus 2 is 4 .", "4")
+
+
 def test_a_manifest_is_a_transcript_file(tmp_path: Path) -> None:
     file = read(
         tmp_path / "a.jsonl",
@@ -90,6 +101,10 @@ BAD = {
     "answer": ({"prompt": "p", "reasoning": "r"}, "has no answer"),
     "notes": ({"prompt": "p", "answer": "a"}, "has no reasoning"),
     "empty": ({"prompt": "p", "answer": "<think></think>a"}, "has no reasoning"),
+    "beside": (
+        {"messages": [USER, {"role": "assistant", "reasoning": "r", "content": None}]},
+        'an empty "content"',
+    ),
     "unanswered": ({"prompt": "p", "answer": "<think>r</think>\n"}, "no answer after </think>"),
     "blank": ({"prompt": "p", "reasoning": " ", "answer": "a"}, 'an empty "reasoning"'),
     "alone": (
