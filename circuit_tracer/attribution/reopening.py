@@ -6,6 +6,7 @@ encoding is done again.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,9 @@ from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.check import check_wiring
 from circuit_tracer.transcoders.dictionary import check_fits
 from circuit_tracer.transcoders.neurons import AnyDictionary
+
+SAME = 1e-3
+"""Share of the largest logit that another device or number format may change."""
 
 
 class FrozenPrompt(NamedTuple):
@@ -46,6 +50,7 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
     check_fits(dictionary.identity.name, dictionary.shape, model)
     capture = model.capture(list(info.token_ids), _n_explained(info))
     check_wiring(capture, model.wiring)
+    check_logits(info, capture)
     replacement = build_replacement(capture, model.wiring, dictionary, n_zeroed=zeroed)
     return FrozenPrompt(capture, replacement)
 
@@ -67,6 +72,25 @@ def check_same(
                 f"the graph was traced with another {what} ({theirs.name}, sha256 "
                 f"{theirs.sha256[:12]}) than {ours.name} ({ours.sha256[:12] or 'unknown'}); give "
                 f"the same with {flag}, or trace the prompt again"
+            )
+
+
+def check_logits(info: GraphInfo, capture: Capture) -> None:
+    """Raise UsageError where the prompt's pass does not give the graph's targets their logits.
+
+    Weights in memory have no hash to compare, and may have been trained since.
+    """
+    allowed = SAME * max(1.0, float(capture.logits.abs().max()))
+    for target in info.targets:
+        if target.direction is not None or not math.isfinite(target.logit):
+            continue  # no logit, or a graph JSON, which has none
+        first, *rest = (capture.logits[target.position, token] for token in target.vocabulary_ids)
+        value = float(first - sum(rest))
+        if abs(value - target.logit) > allowed:
+            raise UsageError(
+                f'the model gives "{target.token}" {value:.4g} where the graph has '
+                f"{target.logit:.4g}, so its weights are not those that the graph was traced with; "
+                "give the same model, or trace the prompt again"
             )
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.attribution.reopening import check_same, prompt_ids
+from circuit_tracer.attribution.reopening import check_logits, check_same, prompt_ids
 from circuit_tracer.attribution.replacement import read_features
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
@@ -110,4 +110,6 @@ def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Origi
     check_same(info, model, dictionary, instead=("sae",))
     zeroed = info.settings.get("zeroed_positions")
     n_zeroed = None if zeroed is None else int(zeroed)
-    return run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)
+    original = run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)
+    check_logits(info, original.capture)
+    return original

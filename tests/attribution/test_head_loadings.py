@@ -13,7 +13,7 @@ from torch import Tensor
 from circuit_tracer.attribution import TraceSettings, source_streams, trace
 from circuit_tracer.attribution import head_loadings as heads
 from circuit_tracer.attribution.head_loadings import head_loadings
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.graph import Edges, Graph, NodeKind
 from circuit_tracer.graphs.head_loadings import OTHERS, RESIDUAL, HeadLoadings
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
@@ -204,5 +204,8 @@ def test_contrasts_are_taken_apart_too() -> None:
 def test_another_model_than_the_graphs_is_refused() -> None:
     one = traced("llama", "plt")
     other, _ = captured("llama", torch.float64, seed=7)
-    with pytest.raises(GraphFileError, match="not the one it was traced with"):
+    with pytest.raises(UsageError, match="weights are not those that the graph was traced with"):
         head_loadings(other, one.dictionary, one.pruned)
+    dictionary = random_dictionary(one.model, kind="plt", skip=True, seed=7)
+    with pytest.raises(GraphFileError, match="not the one it was traced with"):
+        head_loadings(one.model, dictionary, one.pruned)

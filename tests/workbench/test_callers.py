@@ -130,6 +130,23 @@ def test_places_are_text_or_paths(opened: Opened, tmp_path: Path) -> None:
             ct.read_steps(folder)
 
 
+def test_weights_that_changed_in_memory_are_not_taken_for_the_graph_s(tmp_path: Path) -> None:
+    """They have no hash: the logits tell."""
+    model = tiny_llama()
+    traced = ct.trace("a banana is", model=model)
+    place = traced.save(tmp_path / "graph")
+    assert ct.load(place).reopen(model).ablate(top=1).rows
+    other = ct.load(place).reopen(tiny_llama(seed=1))
+    with pytest.raises(UsageError, match="its weights are not those that the graph was traced"):
+        other.ablate(top=1)
+    with pytest.raises(UsageError, match="its weights are not those that the graph was traced"):
+        ct.load(place).reopen(tiny_llama(seed=1)).heads()
+    with torch.no_grad():
+        model.module.model.layers[0].mlp.down_proj.weight.mul_(2)
+    with pytest.raises(UsageError, match="trace the prompt again"):
+        traced.trust(quick=True)
+
+
 def test_a_position_is_a_number_or_named(opened: Opened) -> None:
     traced = ct.trace("a banana is", model=opened)
     by_number, by_name = traced.qk("3.2", 3, -2), traced.qk("3.2", "is", "banana")
