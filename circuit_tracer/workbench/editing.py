@@ -50,9 +50,13 @@ class Found(NamedTuple):
         an earlier run; returns it and their names."""
         report = self.report
         if isinstance(report, FamiliesReport):
-            folder, drawn = out / report.name, families_svg(report)
+            model = report.model.name
+            own = [] if model == DEFAULT_MODEL else [slug_of(model, empty="model")]
+            folder, drawn = out / "-".join([report.name, *own]), families_svg(report)
         else:
+            weights = [one.sha256 for one in (report.model, report.dictionary)]
             parts = [report.prompt, report.answer, report.against, *(["chat"] * report.chat)]
+            parts += weights
             folder = out / with_hash(f"edits-{slug_of(report.prompt)}", "\n".join(parts))
             drawn = edits_svg(report)
         texts = {

@@ -59,6 +59,16 @@ def test_a_coloured_prompt_is_printed_and_files_and_graphs_are_written(
     assert compared.code == 0, compared.err
 
 
+def test_a_report_of_another_model_has_a_folder_of_its_own(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(SPEC)
+    for more in ((), ("-m", "sprout-cheat")):
+        for asked in ((PROMPT, "--edit", "joker=>teacher"), ("mine.toml",)):
+            assert run("edits", *asked, *HERE, "--graphs", "0", *more).code == 0
+    assert run("edits", PROMPT, "--edit", "joker=>teacher", *HERE, "-t", "neurons").code == 0
+    names = sorted(one.name.rpartition("-")[0] for one in (tmp_path / "o").iterdir())
+    assert names == ["", *["edits-joker-is-a-tomato-red"] * 3, "mine-sprout"]
+
+
 def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -> None:
     Path("mine.toml").write_text(SPEC)
     found = run("edits", "mine.toml", "--graphs", "0", *HERE)
