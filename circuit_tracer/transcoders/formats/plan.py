@@ -170,8 +170,9 @@ def check_plan(plan: Plan, place: str) -> Plan:
         has_skip = "W_skip" in layer.tensors
         if has_skip != ("W_skip" in plan.layers[0].tensors):
             raise DictionaryError(
-                f"some layers of {place} have a skip connection and layer {layer.layer} "
-                f"{'has' if has_skip else 'lacks'} one; give layers of one kind"
+                f"layer {layer.layer} of {place} {'has' if has_skip else 'lacks'} a skip "
+                f"connection that layer {numbers[0]} {'lacks' if has_skip else 'has'}; give layers "
+                "of one kind"
             )
         if plan.activation == "topk" and layer.k is None:
             raise DictionaryError(

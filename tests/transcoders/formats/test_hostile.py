@@ -184,7 +184,7 @@ SETS: list[tuple[str, Damage, str]] = [
     (
         "circuit-tracer, skip",
         tensors("layer_1.safetensors", lambda t: t.pop("W_skip")),
-        "layer 1 lacks one",
+        r"layer 1 of .* lacks a skip connection that layer 0 has",
     ),
     (
         "circuit-tracer, skip",
