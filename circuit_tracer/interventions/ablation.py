@@ -218,7 +218,7 @@ def ablate(
         _note_double_writes(model, modes)
     if not items:
         raise UsageError("nothing is to be changed; name features, a label or a route")
-    targets, original = graph.info.targets, run_again(model, dictionary, graph.info)
+    targets, original = graph.info.targets, run_again(model, dictionary, graph)
 
     def run(mode: Mode, responding: RespondingFeatures | None = None) -> Effects:
         return intervene(

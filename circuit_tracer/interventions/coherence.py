@@ -43,7 +43,7 @@ def ablation_effects(
     Raises UsageError for a graph of another model, dictionary or tokenizer.
     """
     info = pruned.graph.info
-    original = run_again(model, dictionary, info)
+    original = run_again(model, dictionary, pruned.graph)
     positions = sorted({target.position for target in info.targets})
     basis = _basis(model.unembedding)
     rows = feature_rows(pruned).tolist()

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuit_tracer.attribution.reopening import check_logits, check_same, prompt_ids
+from circuit_tracer.attribution.reopening import SAME, check_logits, check_same, prompt_ids
 from circuit_tracer.attribution.replacement import read_features
-from circuit_tracer.graphs.graph import GraphInfo
+from circuit_tracer.errors import UsageError
+from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.parts import RESIDUAL, WritePoint
@@ -102,14 +104,42 @@ def _written(
 
 
 @torch.no_grad()
-def run_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Original:
+def run_again(model: Model, dictionary: AnyDictionary, graph: Graph) -> Original:
     """Run the prompt of a graph; UsageError for another model, dictionary or tokenizer.
 
     Features of a sparse autoencoder of the residual stream can be changed on any graph's prompt.
     """
+    info = graph.info
     check_same(info, model, dictionary, instead=("sae",))
     zeroed = info.settings.get("zeroed_positions")
     n_zeroed = None if zeroed is None else int(zeroed)
     original = run_original(model, dictionary, prompt_ids(info, model), n_zeroed=n_zeroed)
     check_logits(info, original.capture)
+    if dictionary.kind != "sae":
+        _check_activations(graph, original)
     return original
+
+
+def _check_activations(graph: Graph, original: Original) -> None:
+    """Raise UsageError where most of the graph's features fire otherwise than in the graph.
+
+    Dictionaries in memory have no hash to compare. Some features may: those next to a threshold.
+    """
+    nodes = graph.nodes
+    rows = nodes.of_kind(NodeKind.FEATURE)
+    stored = nodes.activation[rows].astype(np.float64)
+    found = np.zeros(len(rows))
+    for layer, activations in enumerate(original.activations):
+        here = nodes.layer[rows] == layer
+        at = [
+            torch.as_tensor(column[rows[here]].astype(np.int64), device=activations.device)
+            for column in (nodes.position, nodes.feature)
+        ]
+        found[here] = activations[at[0], at[1]].cpu().double().numpy()
+    known = np.isfinite(stored)  # a graph JSON need not have them
+    off = np.abs(found - stored)[known]
+    if len(off) and np.median(off) > SAME * np.abs(stored[known]).max():
+        raise UsageError(
+            "most features of the graph do not fire as they do in it, so the dictionary is not "
+            "the one that the graph was traced with; give the same, or trace the prompt again"
+        )

@@ -18,7 +18,7 @@ from circuit_tracer.errors import DictionaryError, GraphFileError, OutputError, 
 from circuit_tracer.transcoders.training import train_in_memory
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.device import DEVICE, HOST
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import random_dictionary, tiny_llama, tiny_tokenizer
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
 YELLOW = np.array(["yellow"])
@@ -141,6 +141,12 @@ def test_weights_that_changed_in_memory_are_not_taken_for_the_graph_s(tmp_path: 
         other.ablate(top=1)
     with pytest.raises(UsageError, match="its weights are not those that the graph was traced"):
         ct.load(place).reopen(tiny_llama(seed=1)).heads()
+    dictionary = random_dictionary(model)
+    featured = ct.trace("a banana is", model=model, transcoders=dictionary)
+    again = ct.load(featured.save(tmp_path / "featured"))
+    assert again.reopen(model, dictionary).ablate(top=1).rows
+    with pytest.raises(UsageError, match="the dictionary is not the one"):
+        again.reopen(model, random_dictionary(model, seed=9)).ablate(top=1)
     with torch.no_grad():
         model.module.model.layers[0].mlp.down_proj.weight.mul_(2)
     with pytest.raises(UsageError, match="trace the prompt again"):

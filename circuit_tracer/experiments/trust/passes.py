@@ -69,7 +69,7 @@ class Subject:
     @classmethod
     def of(cls, graph: Graph, model: Model, dictionary: AnyDictionary) -> Subject:
         """Run the graph's prompt again. UsageError for another model, dictionary or tokenizer."""
-        return cls(graph, model, dictionary, run_again(model, dictionary, graph.info))
+        return cls(graph, model, dictionary, run_again(model, dictionary, graph))
 
     @property
     def has_gates(self) -> bool:
