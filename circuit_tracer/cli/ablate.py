@@ -27,7 +27,9 @@ WRITES: dict[str, Writes] = {"all": "all", "frozen": "frozen", "held": "frozen"}
 Times = Annotated[
     float | None,
     own(
-        "--times", help="Multiple of the natural activation: 0 ablates, -1 turns round, 2 doubles."
+        "--times",
+        help="Multiple of the natural activation: 0, the default, ablates, -1 turns round, 2 "
+        "doubles.",
     ),
 ]
 Value = Annotated[float | None, own("--value", help="An activation, in the feature's own units.")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from circuit_tracer.cli import invocation, options, reports, trace_options
-from circuit_tracer.cli.ablate import OfMax, Value
+from circuit_tracer.cli.ablate import Value
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.invocation import refuse_without
 from circuit_tracer.cli.options import option, own
@@ -30,7 +30,10 @@ def steer(
     prompt: Annotated[
         list[str] | None, own("--prompt", "-p", help="The text to go on from; repeatable.")
     ] = None,
-    of_max: OfMax = None,
+    of_max: Annotated[
+        float | None,
+        own("--of-max", help="Multiple of the feature's maximum, from its card; 10 by default."),
+    ] = None,
     value: Value = None,
     times: Annotated[
         float | None,
