@@ -51,6 +51,8 @@ def plain_tokenizer(n_words: int = len(WORDS)) -> PreTrainedTokenizerFast:
     """The same vocabulary with nothing to put in front: `[BOS]` is a word like others."""
     tokenizer = tiny_tokenizer(n_words)
     tokenizer.bos_token = tokenizer.pad_token = None
+    bare = processors.TemplateProcessing(single="$A", special_tokens=[])
+    tokenizer.backend_tokenizer.post_processor = bare
     return tokenizer
 
 
