@@ -39,7 +39,8 @@ def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> Fr
     """What a graph was traced from, up to the last position that it explains.
 
     `model` and `dictionary` must be those of the graph. Raises GraphFileError when the graph does
-    not say how many leading positions were zeroed or has no token ids (an imported one).
+    not say how many leading positions were zeroed or has no token ids (an imported one), UsageError
+    when the model gives its targets other logits.
     """
     zeroed = info.settings.get("zeroed_positions")
     if not isinstance(zeroed, int) or not info.token_ids:

@@ -17,7 +17,7 @@ import torch
 
 from circuit_tracer.attribution import TraceSettings, head_ways, source_streams, trace
 from circuit_tracer.attribution.head_ways import head_parts
-from circuit_tracer.errors import GraphFileError
+from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.graph import Edges
 from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import prune
@@ -27,7 +27,7 @@ from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import PROMPT, captured
 from tests.attribution.test_head_loadings import LAYERS, Traced, edge_weights, loadings, traced
 from tests.graphs.loadings import ways_of
-from tests.tiny import FAMILIES
+from tests.tiny import FAMILIES, random_dictionary
 
 
 def some_edges(one: Traced, step: int) -> np.ndarray:
@@ -178,8 +178,11 @@ def test_routes_through_heads_of_a_model_sum_to_its_routes(family: str) -> None:
         assert sums[path.rows] == pytest.approx(path.strength, rel=1e-3)
 
 
-def test_another_model_than_the_graphs_is_refused() -> None:
+def test_another_model_or_dictionary_than_the_graphs_is_refused() -> None:
     one = traced("llama", "plt")
     other, _ = captured("llama", torch.float64, seed=7)
-    with pytest.raises(GraphFileError, match="not the one it was traced with"):
+    with pytest.raises(UsageError, match="its weights are not those"):
         head_parts(other, one.dictionary, one.pruned)
+    dictionary = random_dictionary(one.model, skip=True, seed=2)
+    with pytest.raises(GraphFileError, match="not the one it was traced with"):
+        head_parts(one.model, dictionary, one.pruned)
