@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.qk import explain_score
-from circuit_tracer.errors import one_of
+from circuit_tracer.errors import UsageError, one_of
 from circuit_tracer.experiments.trust.report.terminal import page as trust_page
 from circuit_tracer.experiments.trust.results import Trust
 from circuit_tracer.experiments.trust.results_file import as_stored
@@ -84,6 +84,10 @@ def score_explained(
 def trusted(opened: Opened, pruned: PrunedGraph, other: str, **settings: int) -> Report[Trust]:
     """The trust report of a graph; settings are the fields of `TrustSettings`."""
     asked = made_from(TrustSettings, settings)
+    given = {*settings, *(() if other == "auto" else ("other",))}
+    for name in ("random_sets", "draws", "other"):
+        if asked.quick and name in given:
+            raise UsageError(f"`{name}` is for a full report; leave it or `quick` out")
     second = None if asked.quick else other_dictionary(opened, pruned, other)
     trust = measure(opened, pruned, asked, second)
     return Report(trust, [trust_page(trust, width=WIDTH)], lambda: as_stored(trust))

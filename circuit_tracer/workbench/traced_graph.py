@@ -240,7 +240,8 @@ class TracedGraph(GraphTables):
 
         `quick` takes a second on a small model; `other` names a second dictionary to compare with;
         `amounts` are `features`, `random_sets`, `draws` and `seed`. Figures drawn after it, and
-        `save`, have the report. Raises UsageError for a graph JSON: it holds the kept part alone.
+        `save`, have the report. Raises UsageError for a graph JSON, which holds the kept part
+        alone, and for what a quick report does not use: `other`, `random_sets`, `draws`.
 
         >>> import circuit_tracer as ct
         >>> report = ct.trace("a banana is", targets=["yellow"]).trust(quick=True)

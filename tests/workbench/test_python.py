@@ -144,6 +144,9 @@ def test_the_matrix_of_the_kept_part_has_its_edges(g: ct.TracedGraph) -> None:
 
 def test_a_stored_trust_report_goes_where_its_graph_is_saved(tmp_path: Path) -> None:
     g = ct.trace(PROMPT, targets=["yellow"], device="cpu")
+    for idle, value in (("other", "clt"), ("random_sets", 3), ("draws", 2)):
+        with pytest.raises(UsageError, match=f"`{idle}` is for a full report"):
+            g.trust(quick=True, **{idle: value})  # type: ignore[arg-type]
     g.trust(quick=True)
     first = g.save(tmp_path / "first")
     report = (first / "trust.json").read_bytes()

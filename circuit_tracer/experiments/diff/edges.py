@@ -342,11 +342,7 @@ def brief(found: EdgesResult) -> Iterator[Table]:
     """The shares that say which weights."""
     columns = ("target", "V, O", "Q, K", "MLPs", "input")
     cells = "name values_output:[%] queries_keys:[%] mlps:[%] input:[%]"
-    note = (
-        "Shares of the change: changed weights on the base's input, and the base's weights on "
-        "changed input. Other weights, and what both make together, are the rest to 100 %, which "
-        "may be negative."
-    )
+    note = "Of the change; other weights and what both make are the rest, which may be negative."
     yield table_of(HEADING, found.targets[:BRIEFLY], columns, cells, note)
 
 
