@@ -1,4 +1,4 @@
-"""Which device, what it may lack, and where numbers leave it for the host: decided here, for all.
+"""Which device and dtype, what a device may lack, and where numbers leave it for the host.
 
 A device works on while the host prepares what comes next, and whoever reads one of its numbers (by
 `.item()`, `bool()`, `nonzero`, ...) waits until it has caught up. While rows are swept this happens
@@ -25,6 +25,8 @@ from circuit_tracer.errors import UsageError, reason
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+
 
 def parse_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
     """A torch device by name, checked to exist and to have a dtype.
@@ -45,6 +47,15 @@ def parse_device(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
     if dtype == torch.float64:
         check_float64(device)
     return device
+
+
+def parse_dtype(name: str) -> torch.dtype:
+    """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
+    short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
+    dtype: torch.dtype | None = DTYPES.get(short.get(name, name))
+    if dtype is None:
+        raise UsageError(f'unknown dtype "{name}"; choose one of {", ".join(DTYPES)}')
+    return dtype
 
 
 def check_float64(device: torch.device) -> None:

@@ -31,7 +31,7 @@ from circuit_tracer.models.chat import (
     leading_id,
     starts_whole,
 )
-from circuit_tracer.models.devices import parse_device
+from circuit_tracer.models.devices import parse_device, parse_dtype
 from circuit_tracer.models.families import wiring_class
 from circuit_tracer.models.opening import find_model, identity_of, load_module, load_tokenizer
 from circuit_tracer.models.parallel import is_finite
@@ -40,17 +40,7 @@ from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.models.patterns import stores_patterns, with_patterns
 from circuit_tracer.models.token_names import TokenNames, plain_ids, unknown_word
 from circuit_tracer.models.wiring import Wiring
-
-DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
-
-
-def parse_dtype(name: str) -> torch.dtype:
-    """A dtype by name ("float32", "fp32", "bf16", ...); UsageError lists the choices."""
-    short = {"fp32": "float32", "fp64": "float64", "bf16": "bfloat16", "fp16": "float16"}
-    dtype: torch.dtype | None = DTYPES.get(short.get(name, name))
-    if dtype is None:
-        raise UsageError(f'unknown dtype "{name}"; choose one of {", ".join(DTYPES)}')
-    return dtype
+from circuit_tracer.processes import reuse_memory
 
 
 @dataclass(frozen=True)
@@ -87,6 +77,7 @@ class Model:
             # Sums of a residual stream rounded at every step are not linear, and small edges come
             # out wrong by factors: keep the rounded weights, compute in float32.
             module = module.float()
+        reuse_memory()  # every pass makes the same large blocks again
         wiring = wiring_class(type(module).__name__)(module)
         module.eval().requires_grad_(False)
         module.set_attn_implementation("eager")

@@ -27,7 +27,7 @@ from circuit_tracer.graphs.files.label_file import (
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.processes import processes, reuse_memory
+from circuit_tracer.processes import processes
 from circuit_tracer.transcoders.cards import CardBook
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
@@ -103,7 +103,6 @@ def open_pair(
     """
     given = None if labels is None else read_labels(labels)  # before anything is opened
     set_threads(threads)
-    reuse_memory()
     model = open_model(
         model_name,
         dtype=dtype,

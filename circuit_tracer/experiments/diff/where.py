@@ -31,7 +31,7 @@ from circuit_tracer.experiments.kit.statistics import known_or_least, share
 from circuit_tracer.experiments.kit.study import Progress
 from circuit_tracer.experiments.kit.tables import Table, table_of
 from circuit_tracer.graphs.bootstrap import Interval
-from circuit_tracer.models.model import parse_dtype
+from circuit_tracer.models.devices import parse_dtype
 from circuit_tracer.models.weight_parts import WEIGHT_KINDS, WeightPart, exchanged, weight_parts
 from circuit_tracer.render.numbers import whole_percent
 
