@@ -17,10 +17,9 @@ from circuit_tracer.experiments.kit.results import Verdict
 from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, write_rows
 from circuit_tracer.experiments.kit.study import Estimate
+from circuit_tracer.experiments.kit.weights import weights_hash
 from circuit_tracer.interventions.engine import few_threads
-from circuit_tracer.models import Model
 from circuit_tracer.progress import OnStage, silent
-from circuit_tracer.transcoders.neurons import AnyDictionary
 from circuit_tracer.versions import versions
 
 COLUMNS = (
@@ -99,13 +98,9 @@ def diff_key(study: Study) -> str:
     """Of everything that a stage depends on."""
     return stage_key(
         spec=fingerprint(study.spec),
-        base=_which(study.base),
-        tuned=_which(study.tuned),
-        dictionaries=[_which(one) for one in study.dictionaries],
+        base=weights_hash(study.base),
+        tuned=weights_hash(study.tuned),
+        dictionaries=[*map(weights_hash, study.dictionaries)],
         dtype=str(study.base.torch_dtype),
         settings=study.settings,
     )
-
-
-def _which(one: Model | AnyDictionary) -> str:
-    return one.identity.sha256 or one.identity.name

@@ -40,6 +40,7 @@ from circuit_tracer.experiments.dissociation.verdict import judge
 from circuit_tracer.experiments.kit.spec_reader import fingerprint
 from circuit_tracer.experiments.kit.stages import Row, StageStore, stage_key, write_rows
 from circuit_tracer.experiments.kit.study import Progress
+from circuit_tracer.experiments.kit.weights import weights_hash
 from circuit_tracer.interventions.engine import few_threads
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.versions import versions
@@ -72,11 +73,10 @@ def dissociate(
 
 def experiment_key(study: Study) -> str:
     """Of everything that a stage depends on."""
-    model, dictionary = study.model.identity, study.dictionary.identity
     return stage_key(
         spec=fingerprint(study.spec),
-        model=model.sha256 or model.name,
-        dictionary=dictionary.sha256 or dictionary.name,
+        model=weights_hash(study.model),
+        dictionary=weights_hash(study.dictionary),
         dtype=str(study.model.torch_dtype),
         settings=study.settings,
     )
