@@ -9,6 +9,7 @@ import torch
 
 from circuit_tracer.errors import UsageError
 from circuit_tracer.models import Model
+from circuit_tracer.models.chat import check_system
 
 MOST_ROWS = 7500
 """Features that get a row by default, as in upstream's tool."""
@@ -65,8 +66,7 @@ class TraceSettings:
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be, before anything is opened."""
-        if self.system is not None and not self.chat:
-            raise UsageError("`system` is a turn of a chat; add `chat`, or leave it out")
+        check_system(self.system, chat=self.chat)
         if self.targets and self.contrast:
             raise UsageError("`targets` and `contrast` exclude each other; give one of them")
         if self.why_not is not None and (self.targets or self.contrast):

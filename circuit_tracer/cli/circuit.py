@@ -16,9 +16,10 @@ from circuit_tracer.experiments.circuit import results, run, terminal
 from circuit_tracer.workbench import circuiting, opening
 
 OF_A_SEARCH = (
-    *("--task", "--answer", "--against", "--chat", "--basis", "--ablation", "--reference"),
-    *("--contrast-prompt", "--keep", "--kl", "--by", "--random", "--seed", "--model"),
-    *("--transcoders", "--transcoders-format", "--out", "--overwrite", "--device", "--threads"),
+    *("--task", "--answer", "--against", "--chat", "--system", "--basis", "--ablation"),
+    *("--reference", "--contrast-prompt", "--keep", "--kl", "--by", "--random", "--seed"),
+    *("--model", "--transcoders", "--transcoders-format", "--out", "--overwrite", "--device"),
+    "--threads",
 )
 """Options without a meaning for circuits that are there."""
 
@@ -50,6 +51,7 @@ def circuit(
         str | None, own("--against", help="The token it is compared with; the runner-up.")
     ] = None,
     chat: trace_options.Chat = False,
+    system: trace_options.System = None,
     basis: Annotated[
         str,
         own("--basis", values=lambda: results.BASES, help="What the circuit is made of."),
@@ -118,7 +120,7 @@ def circuit(
             )
         report("asking the whole model", 0, 0)
         found_with, others = circuiting.asked_of(
-            opened, pruned or prompt, task, answer, against, chat=chat
+            opened, pruned or prompt, task, answer, against, chat=chat, system=system
         )
         folder = circuiting.folder_of(opened, [*found_with, *others], settings, out, overwrite)
         found = circuiting.look_for(

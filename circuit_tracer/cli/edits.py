@@ -62,6 +62,7 @@ def edits(
         own("--graphs", min=0, help="Edits to trace, 2; of a spec, items of each family, 1."),
     ] = None,
     chat: trace_options.Chat = False,
+    system: trace_options.System = None,
     max_feature_nodes: trace_options.MaxFeatureNodes = None,
     model: options.ModelOrAsked = None,
     transcoders: options.Transcoders = None,

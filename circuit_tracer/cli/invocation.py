@@ -112,14 +112,20 @@ def as_asked(function: Callable[..., Made], *given: Any, **other: Any) -> Made:
     return function(*given, **{name: options[name] for name in names if name in options} | other)
 
 
-def start(values: Mapping[str, Any]) -> None:
-    """Called when a command is about to run: raises what is wrong with the standing settings."""
+def start(values: dict[str, Any]) -> None:
+    """Called when a command is about to run: raises what is wrong with the standing settings.
+
+    A system turn of the environment or circuit-tracer.toml is left out where there is no chat.
+    """
     _Running.values = values
     if _Running.problem is not None:
         raise _Running.problem
     refuse_with("--device", other="--device-map", there=values.get("device_map"))
     neurons = values.get("transcoders") == "neurons"
     refuse_with("--transcoders-format", other="--transcoders neurons", there=neurons)
+    if "system" in values and not values["chat"]:
+        refuse_without("--system", needed="--chat", there=False)
+        values["system"] = None
     if loudness() is Loudness.VERBOSE:
         say(f"versions: {', '.join(_versions())}")
         for line in _settings():

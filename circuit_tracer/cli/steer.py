@@ -81,8 +81,6 @@ def steer(
             "no feature is named; give --feature L3/117, or --find yellow (`circuit-tracer "
             "features find yellow` lists them)"
         )
-    if system is not None and not chat:
-        raise UsageError("--system is a turn of a chat; add --chat, or leave it out")
     refuse_without("--seed", needed="a --temperature above 0", there=temperature > 0)
     refuse_without("--overwrite", needed="--plot", there=plot)
     if plot is not None:

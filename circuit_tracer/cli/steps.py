@@ -57,6 +57,7 @@ def steps(
         own("--exact", help="Full graphs of answer and top steps, and why the answer looks there."),
     ] = False,
     chat: trace_options.Chat = False,
+    system: trace_options.System = None,
     model: options.Model = "sprout",
     transcoders: options.Transcoders = None,
     transcoders_format: options.TranscodersFormat = None,
@@ -75,7 +76,9 @@ def steps(
         opened = reports.opened(report)
         if notes is None:
             report("writing notes", 0, 0)
-            notes = stepping.notes_written(opened, prompt, generate or 0, until, chat=chat)
+            notes = stepping.notes_written(
+                opened, prompt, generate or 0, until, chat=chat, system=system
+            )
         report("following the answer back", 0, 0)
         found = invocation.as_asked(
             stepping.trace_steps,

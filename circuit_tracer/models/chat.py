@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from circuit_tracer.errors import PromptError, reason
+from circuit_tracer.errors import PromptError, UsageError, reason
 from circuit_tracer.models.token_names import plain_ids
 
 _GEMMA_3_OPENING = ["<bos>", "<start_of_turn>", "user", "\n"]
@@ -73,6 +73,12 @@ def starts_whole(tokenizer: Any, token_ids: list[int], first: int, *, chat: bool
     if not starts_special(tokenizer, token_ids):
         return False
     return chat or own_first(tokenizer) != first
+
+
+def check_system(system: str | None, *, chat: bool) -> None:
+    """Raise UsageError for a system turn before a prompt that is no turn of a chat."""
+    if system is not None and not chat:
+        raise UsageError("`system` is a turn of a chat; add `chat`, or leave it out")
 
 
 def chat_text(tokenizer: Any, prompt: str, *, system: str | None = None) -> str:

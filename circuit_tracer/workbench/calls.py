@@ -20,6 +20,7 @@ from circuit_tracer.graphs.token_totals import TokenTotals
 from circuit_tracer.interventions.selection import parse_feature
 from circuit_tracer.interventions.steering import Steered, dose_curve
 from circuit_tracer.models import Model
+from circuit_tracer.models.chat import check_system
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.render.effects import steering_page
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -165,6 +166,8 @@ def steer(
     target: str | None = None,
     temperature: float = 0.0,
     seed: int = 0,
+    chat: bool = False,
+    system: str | None = None,
     device: str = "auto",
 ) -> Report[Steered]:
     """Continue a prompt with features clamped, and with nothing changed.
@@ -173,7 +176,8 @@ def steer(
     of each feature's maximum, with `times` of its activation in that very text.
     `.prompts[0][1]` has the text `before` and the `doses`, which are strengths of the strongest
     feature; the others keep their ratio to it. `target` is the token whose probability (0..1) is
-    followed. Raises UsageError for a name that is no feature.
+    followed. `chat` puts prompts into the model's chat template, after a `system` turn. Raises
+    UsageError for a name that is no feature.
 
     >>> import circuit_tracer as ct
     >>> steered = ct.steer("sprout", "the sky is", {"L4/288": 10}, of_max=True, max_new_tokens=2)
@@ -189,6 +193,7 @@ def steer(
         named = []
     if not named:
         raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
+    check_system(system, chat=chat)
     if max_new_tokens < 1:
         raise UsageError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
     amount = max(amounts, key=abs)
@@ -205,6 +210,8 @@ def steer(
         target=target,
         temperature=temperature,
         seed=seed,
+        chat=chat,
+        system=system,
         shares=() if are_equal else [one / amount for one in amounts],
     )
     return Report(steered, steering_page(steered))

@@ -24,6 +24,7 @@ from circuit_tracer.experiments.kit.study import Estimate
 from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
+from circuit_tracer.models.chat import check_system
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import check_writable, write_texts, write_trace
@@ -82,13 +83,14 @@ def asked_of(
     against: str | None,
     *,
     chat: bool = False,
+    system: str | None = None,
 ) -> tuple[list[Asked], list[Asked]]:
     """The prompts a circuit is looked for with, and those it is checked on.
 
     Of a graph the answer is its first target, unless another is given; `chat` puts prompts into
-    the model's chat template. Of a task every second line is for checking; lines that cannot be
-    asked, or that the model answers otherwise than they say, are left out, with a note.
-    Raises UsageError and PromptError for what cannot be asked.
+    the model's chat template, after a `system` turn. Of a task every second line is for checking;
+    lines that cannot be asked, or that the model answers otherwise than they say, are left out,
+    with a note. Raises UsageError and PromptError for what cannot be asked.
     """
     if (prompt is None) == (task is None):
         raise UsageError("give a prompt, or `task`, a file of prompts; not both")
@@ -96,7 +98,7 @@ def asked_of(
         if chat:
             raise UsageError("a graph says itself whether its prompt is a `chat`; leave it out")
         return [_asked_by(prompt, opened, answer, against)], []
-    way = TraceSettings(chat=chat)
+    way = TraceSettings(chat=chat, system=system)
     if prompt is not None:
         return [asked(opened.model, prompt, answer, against, way)], []
     if answer is not None or against is not None:
@@ -207,7 +209,9 @@ def folder_of(
     """
     texts = [one.prompt for one in every]
     made_with = [settings.basis, settings.ablation, in_words(settings.level)]
-    made_with += ["chat"] if every[0].way.chat else []
+    way = every[0].way
+    made_with += ["chat"] if way.chat else []
+    made_with += [] if way.system is None else [way.system]
     key = to_json([texts, opened.model.identity.sha256, *made_with])
     folder = out / with_hash(f"circuit-{slug_of(texts[0])}", key)
     check_writable(folder)
@@ -246,13 +250,14 @@ def circuit(
     answer: str | None = None,
     against: str | None = None,
     chat: bool = False,
+    system: str | None = None,
     device: str = "auto",
     **settings: Any,
 ) -> Report[CircuitReport]:
     """How little of the model is enough for an answer, or for the answers of a `task` file?
 
     `prompt` may be a traced graph, or the place of one, whose model and first target are taken
-    then; `chat` puts prompts into the model's chat template.
+    then; `chat` puts prompts into the model's chat template, after a `system` turn.
     `settings` are those of `CircuitSettings`: `basis` ("neurons+attention", "neurons",
     "features", "features+attention"), `ablation` ("mean", "zero", "resample"), `keep` or `kl`,
     `by`, `random`, `seed`. Raises UsageError and PromptError for what cannot be asked, and what
@@ -263,6 +268,7 @@ def circuit(
     >>> found.prompts[0].right, found.prompts[0].share >= 0.8, found.is_minimal
     (True, True, True)
     """
+    check_system(system, chat=chat)
     chosen = made_from(CircuitSettings, settings)
     given, pruned = basis_transcoders(chosen.basis, transcoders), graph_named(prompt)
     if pruned is None:
@@ -271,8 +277,9 @@ def circuit(
         own = prompt.opened if isinstance(prompt, TracedGraph) and model is None else model
         opened, _ = reopen(pruned, own, given, device=device, instead=("neurons",))
     typed = prompt if isinstance(prompt, str) else None
+    file = None if task is None else str(task)
     found_with, others = asked_of(
-        opened, pruned or typed, None if task is None else str(task), answer, against, chat=chat
+        opened, pruned or typed, file, answer, against, chat=chat, system=system
     )
     report = look_for(opened, found_with, others, chosen).report
     return Report(report, terminal.page(report, width=WIDTH))

@@ -56,7 +56,7 @@ class Found(NamedTuple):
         else:
             weights = [one.sha256 for one in (report.model, report.dictionary)]
             parts = [report.prompt, report.answer, report.against, *(["chat"] * report.chat)]
-            parts += weights
+            parts += [*([] if report.system is None else [report.system]), *weights]
             folder = out / with_hash(f"edits-{slug_of(report.prompt)}", "\n".join(parts))
             drawn = edits_svg(report)
         texts = {
@@ -159,7 +159,8 @@ def find(
             "a spec says itself what is edited and compared; leave out `answer`, `against`, "
             "`edit`, `add` and `vocabulary`"
         )
-    spec = replace(spec, chat=spec.chat or asked.chat)
+    system = spec.system if asked.system is None else asked.system
+    spec = replace(spec, chat=spec.chat or asked.chat, system=system)
     graphs = GRAPHS["spec"] if asked.graphs is None else asked.graphs
     most = asked.max_feature_nodes
     return Found(explain_families(engine, spec, graphs=graphs, max_feature_nodes=most), {})
@@ -178,6 +179,7 @@ def edits(
     replacements: int = 3,
     split: str = "clause",
     chat: bool = False,
+    system: str | None = None,
     graphs: int | None = None,
     max_feature_nodes: int | None = None,
     out: str | Path | None = None,
@@ -187,7 +189,8 @@ def edits(
 
     Every word is deleted and replaced by others of its class (`vocabulary`: a TOML file, one with a
     class a line, or "words-sprout"; by default tokens of its kind), clauses are left out, `chat`
-    puts prompts into the model's chat template, `edit` ("joker=>teacher") and `add` make others.
+    puts prompts into the model's chat template, after a `system` turn, `edit` ("joker=>teacher")
+    and `add` make others.
     `.words` have each one's pull on the contrast of `answer` and `against`, `.verdict` what the
     rules say, `.routes` what the `graphs` edits that matter most change of the graph. A spec (a
     TOML file or a name that ships: "edits-speaker") asks about families of prompts. Files are
@@ -210,6 +213,7 @@ def edits(
         graphs=graphs,
         max_feature_nodes=max_feature_nodes,
         chat=chat,
+        system=system,
     )
     if model is None:
         model = DEFAULT_MODEL if spec is None else spec.model

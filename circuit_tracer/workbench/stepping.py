@@ -24,6 +24,7 @@ from circuit_tracer.experiments.steps.transcript import Transcript, read_transcr
 from circuit_tracer.experiments.steps.why import why
 from circuit_tracer.graphs.files.json_values import from_plain, to_json
 from circuit_tracer.interventions.generation import write_on
+from circuit_tracer.models.chat import check_system
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import read_json, readable
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
@@ -39,13 +40,19 @@ STEPS_PAGE = "steps.html"
 
 
 def notes_written(
-    opened: Opened, prompt: str, tokens: int, until: str | None = None, *, chat: bool = False
+    opened: Opened,
+    prompt: str,
+    tokens: int,
+    until: str | None = None,
+    *,
+    chat: bool = False,
+    system: str | None = None,
 ) -> str:
     """The notes the model writes itself: at most so many tokens, up to and with the first `until`.
 
     Raises PromptError where that does not come.
     """
-    ids = opened.model.tokenize(prompt, chat=chat)
+    ids = opened.model.tokenize(prompt, chat=chat, system=system)
     (written,) = write_on(opened.model, opened.dictionary, ids, [()], max_new_tokens=tokens)
     if until is None:
         return written.text
@@ -69,6 +76,7 @@ def trace_steps(
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
     chat: bool = False,
+    system: str | None = None,
     decided: Sequence[str] = (),
     coverage: float = COVERAGE,
     check: bool = False,
@@ -82,7 +90,7 @@ def trace_steps(
     UsageError for `decided` tokens that are not in the notes.
     """
     model, dictionary = opened.model, opened.dictionary
-    read = read_transcript(model, prompt, notes, split=split, watch=watch, chat=chat)
+    read = read_transcript(model, prompt, notes, split=split, watch=watch, chat=chat, system=system)
     checker = Checker(model, dictionary, read) if check else None
     if not 0 < coverage <= 1:
         raise UsageError(f"`coverage` {coverage:g} must be above 0 and at most 1")
@@ -158,6 +166,7 @@ def steps(
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
     chat: bool = False,
+    system: str | None = None,
     decided: str | Sequence[str] = (),
     coverage: float = COVERAGE,
     check: bool = False,
@@ -169,10 +178,10 @@ def steps(
     `notes` is what stands between prompt and answer; `watch` names expressions that are looked for
     in the prompt, `split` is what ends a step, `check` swaps values; `against` is a token that the
     answer is compared with in place of its likeliest rivals. `chat` puts the prompt into the
-    model's chat template; `decided` names the tokens that are followed back, as @position or word,
-    `coverage` how much of an answer is followed back through notes of more than 64 tokens; `exact`
-    is a folder for full graphs. Raises UsageError and PromptError for what cannot be read, and what
-    `open_pair` raises.
+    model's chat template, after a `system` turn; `decided` names the tokens that are followed back,
+    as @position or word, `coverage` how much of an answer is followed back through notes of more
+    than 64 tokens; `exact` is a folder for full graphs. Raises UsageError and PromptError for what
+    cannot be read, and what `open_pair` raises.
 
     >>> import circuit_tracer as ct
     >>> notes = "2 plus 4 is 6 . 6 plus 9 is 15 . so"
@@ -181,6 +190,7 @@ def steps(
     >>> [ct.steps(f"{one} {question}", notes, **ask).watched[0].used for one in ("ben", "sam")]
     ['directly', 'through the notes']
     """
+    check_system(system, chat=chat)
     opened = accepted(model, transcoders, device=device)
     report = trace_steps(
         opened,
@@ -191,6 +201,7 @@ def steps(
         split=split,
         watch=watch,
         chat=chat,
+        system=system,
         decided=(decided,) if isinstance(decided, str) else decided,
         coverage=coverage,
         check=check,
@@ -220,6 +231,7 @@ def folder_of(report: StepsReport, out: Path, *, exact: bool) -> Path:
     decided = [one.decided for one in report.steps]
     more = [bool(report.swaps), exact]
     asked = [report.prompt, report.notes, report.answer, report.against]
+    asked += [] if report.system is None else [report.system]
     whole = to_json([asked, weights, parts, decided, more])
     return out / with_hash(f"steps-{slug_of(report.prompt)}", whole)
 

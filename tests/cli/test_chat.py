@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import circuit_tracer as ct
+from circuit_tracer.cli.main import tree
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import load_graph
 from circuit_tracer.transcoders.formats.native import save_dictionary
 from tests.chatml import byte_tokenizer
@@ -41,6 +47,43 @@ def test_the_graph_holds_the_users_prompt_and_that_it_was_a_chat(run: Run, chatt
     plain = json.loads(run("trace", "hi", *given).out)
     assert plain["tokens"] == ["<pad>", "h", "i"]
     assert plain["settings"]["chat"] is False
+
+
+def test_every_command_with_a_chat_takes_a_system_turn() -> None:
+    leaves = dict(_leaves("", tree()))
+    chats = {name for name, options in leaves.items() if "--chat" in options}
+    assert chats == {name for name, options in leaves.items() if "--system" in options}
+    assert {"trace", "batch", "steer", "steps", "circuit", "edits"} <= chats
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from _leaves(f"{name} {inner}".strip(), one)
+    yield name, {flag for one in command.params for flag in one.opts}
+
+
+def test_a_standing_system_turn_is_that_of_chats(
+    run: Run, chatty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIRCUIT_TRACER_SYSTEM", "be kind")
+    given = ("--model", "chatty", "-t", "plt", "--device", "cpu", "--json", "--total")
+    counts = [
+        len(json.loads(run("trace", "hi", *given, *more).out)["tokens"])
+        for more in ((), ("--chat",))
+    ]
+    assert counts[0] == 3 < counts[1]
+
+
+@pytest.mark.parametrize("chat", [{}, {"chat": False}])
+def test_python_refuses_a_system_turn_without_a_chat(chat: dict[str, bool]) -> None:
+    calls: tuple[Any, ...] = (ct.trace, ct.circuit, ct.edits)
+    for call in (
+        *calls,
+        partial(ct.steps, notes="a"),
+        partial(ct.steer, "sprout", features={"L0/1": 1}),
+    ):
+        with pytest.raises(UsageError, match="add `chat`"):
+            call(prompt="a banana is", system="be kind", **chat)
 
 
 @pytest.mark.parametrize(

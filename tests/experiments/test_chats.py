@@ -14,6 +14,7 @@ from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.graphs import circuit_graph
 from circuit_tracer.experiments.circuit.judging import asked
+from circuit_tracer.experiments.circuit.reference import reference_of
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings, Engine, explain
 from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
@@ -34,9 +35,10 @@ def chatty(**named: Any) -> Any:
     return model_with(byte_tokenizer(**named))
 
 
-def alone(model: Any, prompt: str) -> torch.Tensor:
+def alone(model: Any, prompt: str, system: str | None = None) -> torch.Tensor:
     """Logits where the reply begins, of a template that is written out here."""
-    text = f"<|im_start|>user {prompt}<|im_end|><|im_start|>assistant "
+    text = "" if system is None else f"<|im_start|>system {system}<|im_end|>"
+    text += f"<|im_start|>user {prompt}<|im_end|><|im_start|>assistant "
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
         logits: torch.Tensor = model.module(
@@ -45,24 +47,26 @@ def alone(model: Any, prompt: str) -> torch.Tensor:
     return logits
 
 
-def test_every_word_of_a_chat_is_edited_inside_its_template() -> None:
+@pytest.mark.parametrize("system", [None, "be red"])
+def test_every_word_of_a_chat_is_edited_inside_its_template(system: str | None) -> None:
+    """Those of the system turn are not."""
     model = chatty()
     engine = Engine(model, open_neurons(model))
-    report, graphs = explain(
-        engine, PROMPT, EditSettings(chat=True, graphs=1, given=("red=>blue",))
-    )
+    settings = EditSettings(chat=True, system=system, graphs=1, given=("red=>blue",))
+    report, graphs = explain(engine, PROMPT, settings)
     names = {one.name: one for one in report.edits}
     deleted = [PROMPT[one.start : one.stop] for one in report.edits if one.kind == "deleted"]
     assert deleted == PROMPT.replace(",", " ,").split()  # the last one, too
     assert sum(one.kind == "left out" for one in report.edits) == 2
-    before = alone(model, PROMPT)
+    before = alone(model, PROMPT, system)
     answer, against = (model.token_id(one) for one in (report.answer, report.against))
     assert report.contrast == pytest.approx(float(before[answer] - before[against]), abs=1e-4)
     for one in names.values():
-        after = alone(model, one.prompt)
+        after = alone(model, one.prompt, system)
         assert one.contrast == pytest.approx(float(after[answer] - after[against]), abs=1e-4)
-    ids = tuple(model.tokenize(PROMPT, chat=True))
+    ids = tuple(model.tokenize(PROMPT, chat=True, system=system))
     assert graphs[ORIGINAL].graph.info.token_ids == ids
+    assert report.system == graphs["E1"].graph.info.settings["system"] == system
     assert graphs["E1"].graph.info.prompt == PROMPT.replace("red", "blue")
 
 
@@ -90,16 +94,16 @@ def test_families_of_a_spec_are_asked_inside_the_template() -> None:
     edit = FamilySpec("f", "is it {value}, or not", ("a", "b"), "or=>and", keep="all")
     values = ("red", "blue", "old")
     items = tuple({"value": one} for one in values)
-    spec = Spec("s", "?", (edit,), items, chat=True)
+    spec = Spec("s", "?", (edit,), items, chat=True, system="be old")
     report = explain_families(Engine(model, open_neurons(model)), spec, graphs=1)
     (family,) = report.families
     first, second = model.token_id("a"), model.token_id("b")
     for template, mean in ((edit.template, family.before), (edit.edited, family.after)):
-        logits = [alone(model, template.format(value=one)) for one in values]
+        logits = [alone(model, template.format(value=one), spec.system) for one in values]
         leads = [float(one[first] - one[second]) for one in logits]
         assert mean.value == pytest.approx(sum(leads) / len(leads), abs=1e-4)
     assert {role.name for role in family.roles} == {"value", "other words"}
-    assert report.chat
+    assert (report.chat, report.system) == (True, "be old")
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -122,10 +126,23 @@ def test_a_task_is_asked_inside_the_template(tmp_path: Path) -> None:
     prompts = (PROMPT, "is it old", "is it new")
     (tmp_path / "task.txt").write_text("\n".join(prompts))
     opened = accepted(model, open_neurons(model))
-    used, others = asked_of(opened, None, str(tmp_path / "task.txt"), None, None, chat=True)
+    file, system = str(tmp_path / "task.txt"), "be red"
+    used, others = asked_of(opened, None, file, None, None, chat=True, system=system)
     for one, prompt in zip((*used, *others), (prompts[0], prompts[2], prompts[1]), strict=True):
-        assert one.ids == tuple(model.tokenize(prompt, chat=True))
-        assert one.top == int(alone(model, prompt).argmax())
+        assert one.ids == tuple(model.tokenize(prompt, chat=True, system=system))
+        assert one.top == int(alone(model, prompt, system).argmax())
+
+
+def test_what_a_chat_is_resampled_from_stands_in_the_template_too() -> None:
+    model = chatty()
+    components = Components(model, open_neurons(model), False, 0)
+    reference = reference_of(components, "resample", None, PROMPT.replace("red", "old"))
+    plain, turn = (asked(model, PROMPT, None, None, TraceSettings(chat=one)) for one in (0, 1))
+    assert [len(reference(one)) for one in (plain, turn)] == [len(plain.ids), len(turn.ids)]
+    lead = model.tokenize(PROMPT, chat=True).index(model.token_id("i"))
+    own = reference_of(components, "resample", None, PROMPT)(turn)
+    assert torch.equal(own[:lead], reference(turn)[:lead])  # the template before the prompt
+    assert not torch.equal(own, reference(turn))
 
 
 @pytest.mark.parametrize("way", [TraceSettings(chat=True), TraceSettings(position=5)])

@@ -28,8 +28,8 @@ def reference_of(
     """What to put in the place of what is ablated.
 
     Means are over the text, or over what ships for a bundled model; `contrast` is a prompt with as
-    many tokens. Raises UsageError for what is missing or given and not used, PromptError for a
-    contrast of another length.
+    many tokens, read as the prompt is: in a chat template where that is. Raises UsageError
+    for what is missing or given and not used, PromptError for a contrast of another length.
     """
     how: Ablation = one_of("`ablation`", ablation, ABLATIONS)
     if text is not None and how != "mean":
@@ -84,23 +84,30 @@ def _same(values: Float[Tensor, "N"]) -> Reference:
     return lambda one: values
 
 
-@torch.no_grad()
 def _resampled(components: Components, contrast: str) -> Callable[[Asked], Float[Tensor, "T N"]]:
+    found: dict[tuple[bool, str | None], Float[Tensor, "T N"]] = {}
+
+    def of(one: Asked) -> Float[Tensor, "T N"]:
+        turn = one.way.chat, one.way.system
+        if turn not in found:
+            ids = components.model.tokenize(contrast, chat=turn[0], system=turn[1])
+            found[turn] = _activations(components, ids)
+        if len(one.ids) != len(found[turn]):
+            raise PromptError(
+                f'`contrast_prompt` "{contrast}" has {len(found[turn])} tokens and "{one.prompt}" '
+                f"{len(one.ids)}: activations are exchanged place by place, so give one as long"
+            )
+        return found[turn]
+
+    return of
+
+
+@torch.no_grad()
+def _activations(components: Components, ids: list[int]) -> Float[Tensor, "T N"]:
     model, by_block = components.model, dict[Block, Tensor]()
 
     def keep(block: Block, activation: Tensor) -> None:
         by_block[block] = activation[0]
 
-    ids = model.tokenize(contrast)
     model.edited(torch.tensor([ids], device=model.device), ComponentPass(components, keep))
-    values = torch.cat([by_block[block] for block in components.blocks], 1)
-
-    def of(one: Asked) -> Float[Tensor, "T N"]:
-        if len(one.ids) != len(ids):
-            raise PromptError(
-                f'`contrast_prompt` "{contrast}" has {len(ids)} tokens and "{one.prompt}" '
-                f"{len(one.ids)}: activations are exchanged place by place, so give one as long"
-            )
-        return values
-
-    return of
+    return torch.cat([by_block[block] for block in components.blocks], 1)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from string import Formatter
+from typing import TypedDict
 
 import numpy as np
 
@@ -35,6 +36,13 @@ PERMUTATIONS = 9999
 MOST_P = 0.05
 OTHER = "other words"
 """What stands in no slot."""
+
+
+class Turn(TypedDict):
+    """How every prompt of a spec is read."""
+
+    chat: bool
+    system: str | None
 
 
 def explain_families(
@@ -61,6 +69,7 @@ def explain_families(
         resamples=RESAMPLES,
         seconds=time.process_time() - begun,
         chat=spec.chat,
+        system=spec.system,
     )
 
 
@@ -69,7 +78,8 @@ def _family(
 ) -> Family:
     model, templates = engine.model, (family.template, family.edited)
     prompts = [tuple(one.format(**item) for one in templates) for item in spec.items]
-    ids = [model.tokenize(text, chat=spec.chat) for pair in prompts for text in pair]
+    turn: Turn = {"chat": spec.chat, "system": spec.system}
+    ids = [model.tokenize(text, **turn) for pair in prompts for text in pair]
     targets = [
         Target(*answer_ids(model, pair[0], *_filled(family.words, item), continues=not spec.chat))
         for pair, item in zip(prompts, spec.items, strict=True)
@@ -124,13 +134,14 @@ def _roles(
 ) -> tuple[Role, ...]:
     """Mean shares of the influence by slot, over some items, and of what stands in no slot."""
     model, sides, count = engine.model, [], 2 * len(items) * len(spec.families)
+    turn: Turn = {"chat": spec.chat, "system": spec.system}
     for template in (family.template, family.edited):
         found = defaultdict[str, list[Floats]](list)
         for at, target in items:
             text = template.format(**spec.items[at])
-            shares = shares_of(engine.graphs_of(target, most, count, chat=spec.chat)(text))
-            ids = model.tokenize(text, chat=spec.chat)
-            places = token_places(model, text, ids, asker="edits", chat=spec.chat)
+            shares = shares_of(engine.graphs_of(target, most, count, **turn)(text))
+            ids = model.tokenize(text, **turn)
+            places = token_places(model, text, ids, asker="edits", **turn)
             named = [slot_at(template, spec.items[at], place) for place in places]
             for name in dict.fromkeys(named):
                 found[name].append(shares[:, [one == name for one in named]].sum(1))

@@ -96,14 +96,15 @@ class Replacements:
         classes: Classes = (),
         count: int = 1,
         chat: bool = False,
+        system: str | None = None,
     ) -> None:
         """At most `count` for a word; likely ones first. `logits` are those of the prompt's
-        own pass; with `chat` it stands in the chat template. Raises UsageError for classes that
-        have none of its words."""
+        own pass; with `chat` it stands in the chat template, after a `system` turn. Raises
+        UsageError for classes that have none of its words."""
         self.model, self.prompt, self.count = model, prompt, count
         self.ids, self.logits = ids, logits
         self.chat = chat
-        self.places = token_places(model, prompt, self.ids, asker="edits", chat=chat)
+        self.places = token_places(model, prompt, self.ids, asker="edits", chat=chat, system=system)
         self.classes: dict[str, list[str]] = {}
         for members in classes:
             for one in members:
@@ -218,7 +219,7 @@ def _added(prompt: str, clause: str, split: str) -> Iterator[tuple[int, int, str
 
 
 def tokenised(
-    model: Model, edits: Sequence[Edit], *, chat: bool = False
+    model: Model, edits: Sequence[Edit], *, chat: bool = False, system: str | None = None
 ) -> tuple[list[Edit], list[tuple[int, ...]]]:
     """The edits that leave a prompt which the model reads, and its tokens.
 
@@ -227,7 +228,7 @@ def tokenised(
     kept, ids = [], []
     for one in edits:
         try:
-            ids.append(tuple(model.tokenize(one.prompt, chat=chat)))
+            ids.append(tuple(model.tokenize(one.prompt, chat=chat, system=system)))
         except PromptError:
             if one.kind in ("given", "added"):
                 raise

@@ -161,6 +161,8 @@ class EditsReport:
     """CPU time of passes and graphs."""
     chat: bool = False
     """Whether the prompt was the user's turn in the model's chat template."""
+    system: str | None = None
+    """The system turn before it."""
 
 
 @dataclass(frozen=True)
@@ -200,3 +202,5 @@ class FamiliesReport:
     seconds: float
     chat: bool = False
     """Whether every prompt was the user's turn in the model's chat template."""
+    system: str | None = None
+    """The system turn before each."""

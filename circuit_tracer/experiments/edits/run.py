@@ -26,6 +26,7 @@ from circuit_tracer.experiments.edits.routes import routes_of, strongest_route
 from circuit_tracer.experiments.edits.verdict import conflict_of, in_order, judged
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
 from circuit_tracer.models import Model
+from circuit_tracer.models.chat import check_system
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
@@ -57,9 +58,12 @@ class EditSettings:
     max_feature_nodes: int | None = None
     chat: bool = False
     """Whether the prompt is the user's turn in the model's chat template."""
+    system: str | None = None
+    """The system turn before it, which is not edited."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what cannot be."""
+        check_system(self.system, chat=self.chat)
         for name, value in (("replacements", self.replacements), ("graphs", self.graphs)):
             if (value or 0) < 0:
                 raise UsageError(f"`{name}` {value} must be at least 0")
@@ -76,7 +80,13 @@ class Engine:
     on_progress: OnStage = silent
 
     def graphs_of(
-        self, target: Target, max_feature_nodes: int | None, count: int, *, chat: bool = False
+        self,
+        target: Target,
+        max_feature_nodes: int | None,
+        count: int,
+        *,
+        chat: bool = False,
+        system: str | None = None,
     ) -> Callable[[str], PrunedGraph]:
         """From a prompt to its pruned graph of one token's logit minus another's.
 
@@ -84,7 +94,9 @@ class Engine:
         what `trace` does.
         """
         contrast, noted = ",".join(f"id:{one}" for one in target), list[str]()
-        settings = TraceSettings(contrast=contrast, max_feature_nodes=max_feature_nodes, chat=chat)
+        settings = TraceSettings(
+            contrast=contrast, max_feature_nodes=max_feature_nodes, chat=chat, system=system
+        )
 
         def tell(now: Progress) -> None:
             if now.note and now.seconds * count > LONG and not noted:
@@ -114,9 +126,9 @@ def explain(engine: Engine, prompt: str, asked: EditSettings) -> Explained:
     Raises UsageError and PromptError for edits that cannot be made and tokens that are none,
     DictionaryError for a dictionary of another model, and what `trace` raises.
     """
-    begun, model = time.process_time(), engine.model
+    begun, model, chat = time.process_time(), engine.model, asked.chat
     check_together(engine.dictionary, model)
-    ids = model.tokenize(prompt, chat=asked.chat)
+    ids = model.tokenize(prompt, chat=chat, system=asked.system)
     with memory_remedy(), products():
         start = time.perf_counter()
         capture = model.capture(ids)
@@ -125,22 +137,24 @@ def explain(engine: Engine, prompt: str, asked: EditSettings) -> Explained:
             *(model, prompt, ids, capture.logits),
             classes=asked.classes,
             count=asked.replacements,
-            chat=asked.chat,
+            chat=chat,
+            system=asked.system,
         )
         made = all_edits(prompt, own, split=asked.split, given=asked.given, added=asked.added)
-        edits, texts = tokenised(model, made, chat=asked.chat)
+        edits, texts = tokenised(model, made, chat=chat, system=asked.system)
         seconds = a_token * sum(len(one) for one in {*texts})
         if seconds > LONG:
             then = ", then the graphs" if asked.graphs else ""
             logger.info(f"{len({*texts})} edited prompts: at most {seconds:.0f} s{then}")
         engine.on_progress("running edits", 0, 0)
         ends = Ends.of(model, capture.logits[-1], texts)
-    target = ends.target(edits, asked.answer, asked.against, chat=asked.chat)
+    target = ends.target(edits, asked.answer, asked.against, chat=chat)
     contrast, done = ends.contrast(target), ends.outcomes(edits, target)
     words = spans_of(prompt, own.words, done)
     clauses = spans_of(prompt, clauses_of(prompt, asked.split), done)
     chosen = chosen_edits(done, words, clauses, contrast, asked.graphs or 0)
-    graph_of = engine.graphs_of(target, asked.max_feature_nodes, 1 + len(chosen), chat=asked.chat)
+    most, count = asked.max_feature_nodes, 1 + len(chosen)
+    graph_of = engine.graphs_of(target, most, count, chat=chat, system=asked.system)
     graphs = {ORIGINAL: graph_of(prompt)} if chosen else {}
     routes: list[Routes] = []
     for one in chosen:
@@ -161,7 +175,8 @@ def explain(engine: Engine, prompt: str, asked: EditSettings) -> Explained:
         model=model.identity,
         dictionary=engine.dictionary.identity,
         seconds=time.process_time() - begun,
-        chat=asked.chat,
+        chat=chat,
+        system=asked.system,
     )
     return Explained(report, graphs)
 

@@ -5,6 +5,7 @@ question = "Does the speaker decide?"
 model = "sprout"
 items = "edits-things.csv"          # or [[items]] here: slots
 chat = false                        # true: prompts are turns in the model's chat template
+system = "Answer yes or no."        # the system turn before each, where chat is true
 
 [[families]]
 name = "teacher"
@@ -74,6 +75,8 @@ class Spec:
     seed: int = 0
     chat: bool = False
     """Whether every prompt is the user's turn in the model's chat template."""
+    system: str | None = None
+    """The system turn before each, which is not edited."""
 
 
 def read_spec(path: Path) -> Spec:
@@ -86,6 +89,8 @@ def read_spec(path: Path) -> Spec:
         given["items"] = tuple(item_slots(one, place) for one, place in rows)
     spec = read_table(Spec, record, where, **given)
     check_name(spec.name, where)
+    if spec.system is not None and not spec.chat:
+        raise UsageError(f'"system" in {where} is a turn of a chat; write chat = true, too')
     if spec.seed < 0:
         raise UsageError(f'"seed" in {where} is {spec.seed}; it has to be at least 0')
     check_families(spec.families, where)

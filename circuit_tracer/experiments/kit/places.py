@@ -31,21 +31,28 @@ _NUMBER = re.compile(r"[ \t]*\d{1,3}\.")
 
 
 def token_places(
-    model: Model, text: str, ids: Sequence[int], *, asker: str, chat: bool = False
+    model: Model,
+    text: str,
+    ids: Sequence[int],
+    *,
+    asker: str,
+    chat: bool = False,
+    system: str | None = None,
 ) -> list[int]:
     """For each of a text's tokens the character at which its own text begins; below zero for those
     that were put before it.
 
     Blanks that lead a token are no part of what they end. With `chat` the text stands in the
-    model's chat template; what comes after it there begins beyond its end. Raises UsageError, for
-    the command `asker`, where the tokenizer does not say, or the template changes the text.
+    model's chat template, after a `system` turn; what comes after it there begins beyond its end.
+    Raises UsageError, for the command `asker`, where the tokenizer does not say, or the template
+    changes the text.
     """
     if not model.tokenizer.is_fast:
         raise UsageError(
             f"the tokenizer of {model.identity.name} does not say where its tokens stand; {asker} "
             "needs one of the tokenizers library"
         )
-    whole = chat_text(model.tokenizer, text) if chat else text
+    whole = chat_text(model.tokenizer, text, system=system) if chat else text
     if (lead := whole.rfind(text)) < 0:
         raise UsageError(
             f"the chat template of {model.identity.name} changes the prompt, blanks around it "

@@ -164,5 +164,7 @@ class StepsReport:
     dictionary: Identity
     seconds: float
     """CPU time of pass and walks."""
+    system: str | None = None
+    """The system turn before the prompt, in a chat."""
     exact: tuple[ExactGraph, ...] = ()
     why: Why | None = None

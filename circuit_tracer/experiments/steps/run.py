@@ -98,6 +98,7 @@ def explain(
         dictionary=dictionary.identity,
         left=float(shares.chain.ends[read.first_note :].sum()),
         seconds=seconds,
+        system=read.system,
     )
 
 

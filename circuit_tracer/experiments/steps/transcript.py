@@ -50,6 +50,8 @@ class Transcript:
     watched: tuple[Span, ...]
     text: str = ""
     """All of it, as it is tokenised."""
+    system: str | None = None
+    """The system turn before the prompt, in a chat."""
 
     @property
     def n_tokens(self) -> int:
@@ -65,21 +67,22 @@ def read_transcript(
     split: str = "sentence",
     watch: Mapping[str, str] | None = None,
     chat: bool = False,
+    system: str | None = None,
 ) -> Transcript:
     """Tokenise a prompt and its notes, and find steps and watched spans.
 
     `split` is "sentence", "line" or an expression that ends a step; `watch` names expressions that
     are looked for in the prompt, which is with `chat` put into the model's chat template as the
-    user's: the notes begin its reply. Raises UsageError for an expression that cannot be read or
-    is not there, PromptError for an empty prompt, for empty notes and for a prompt and notes that
-    share a token.
+    user's, after a `system` turn: the notes begin its reply. Raises UsageError for an expression
+    that cannot be read or is not there, PromptError for an empty prompt, for empty notes and for a
+    prompt and notes that share a token.
     """
     if not prompt.strip():
         raise PromptError("the prompt is empty; give the text that the notes are about")
     if not notes.strip():
         raise PromptError("the notes are empty; give the text between prompt and answer as `notes`")
     if chat:
-        lead = chat_text(model.tokenizer, prompt)
+        lead = chat_text(model.tokenizer, prompt, system=system)
     else:
         lead = prompt if prompt[-1:].isspace() or notes[:1].isspace() else f"{prompt} "
     text = lead + notes.rstrip(" ")
@@ -95,7 +98,7 @@ def read_transcript(
     if not isinstance(watch, Mapping | None):
         raise UsageError('`watch` must be names with expressions, such as {"key": r"said (\\w+)"}')
     watched = tuple(_watched(name, one, lead, places) for name, one in (watch or {}).items())
-    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text)
+    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text, system)
 
 
 def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span:

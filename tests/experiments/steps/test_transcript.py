@@ -105,10 +105,12 @@ def test_the_number_of_a_step_is_no_sentence() -> None:
     assert parts == ["two steps.", "3.", "in a row", "1. we add 4.", "2. so it is 5.", "done", "6."]
 
 
-def test_notes_begin_the_reply_of_a_chat() -> None:
+@pytest.mark.parametrize("system", [None, "be kind"])
+def test_notes_begin_the_reply_of_a_chat(system: str | None) -> None:
     chatty = model_with(byte_tokenizer())
-    read = read_transcript(chatty, "hey 7", "so. it is", watch={"number": r"\d"}, chat=True)
-    prompt = chatty.tokenize("hey 7", chat=True)
+    watch, turn = {"number": r"\d"}, {"chat": True, "system": system}
+    read = read_transcript(chatty, "hey 7", "so. it is", watch=watch, **turn)  # type: ignore[arg-type]
+    prompt = chatty.tokenize("hey 7", **turn)
     assert list(read.ids) == [*prompt, *chatty.tokenizer("so. it is")["input_ids"]]
     assert read.first_note == read.steps[0].start == len(prompt)
     assert [one.text for one in read.steps] == ["so.", "it is"]
