@@ -21,11 +21,16 @@ from circuit_tracer.graphs.graph import Bools, Floats
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the middle 95 % of its bootstrap; NaN where it can't be measured."""
+    """A figure and the middle 95 % of its bootstrap; NaN where it can't be measured, and for the
+    ends alone where it is one thing's, of which draws say nothing."""
 
     value: float
     low: float
     high: float
+
+    def without_ends(self) -> Interval:
+        """The figure alone."""
+        return Interval(self.value, math.nan, math.nan)
 
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
@@ -54,7 +59,8 @@ class Bootstrap:
     def figure(self, of_counts: Callable[[Floats], Floats]) -> Interval:
         """From a function (1 + R, n) counts -> (1 + R,) values."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return interval(of_counts(self.counts))
+            found = interval(of_counts(self.counts))
+        return found if self.n > 1 else found.without_ends()
 
     def mean(self, values: Floats, known: Bools | None = None) -> Interval:
         """Mean of (n,) values, of those that are known alone."""
@@ -62,7 +68,8 @@ class Bootstrap:
         if not there.any():
             return UNKNOWN
         filled = np.where(there, values, 0.0)
-        return self.figure(lambda counts: (counts @ filled) / (counts @ there.astype(float)))
+        found = self.figure(lambda counts: (counts @ filled) / (counts @ there.astype(float)))
+        return found if there.sum() > 1 else found.without_ends()
 
 
 def interval(values: Floats) -> Interval:

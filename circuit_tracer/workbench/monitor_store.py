@@ -105,8 +105,9 @@ def rows_of(folder: Path, keys: set[str]) -> list[Measured]:
     columns = [name for name in schema_of(COLUMNS).names if name != "report"]
     parts = [read_part(part_path(folder, TABLE, one), columns) for one in parts_of(folder, TABLE)]
     records = {row["id"]: row for part in parts for row in part.to_pylist()}
+    lists = ("direct", "chained", "quoted")
     found = [
-        Measured(**{**row, "direct": tuple(row["direct"]), "chained": tuple(row["chained"])})
+        Measured(**{**row, **{name: tuple(row[name]) for name in lists}})
         for key, row in records.items()
         if key in keys
     ]

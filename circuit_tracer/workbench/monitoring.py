@@ -234,7 +234,7 @@ def _judged(
     limits: Callable[[Measured, int], Thresholds | None] = lambda run, method: None  # noqa: E731
     decided = "swapped values"
     if job.calibrating is not None:
-        source = [one for one in labelled or runs if one.label]
+        source = [one for one in (runs if job.crossed else labelled or ()) if one.label]
         limits = limits_of(source, crossed=job.crossed)
         by = tuple(dict.fromkeys(found for one in runs if (found := limits(one, 0)) is not None))
         decided = f"thresholds of {len(source):,} labelled runs"

@@ -75,3 +75,11 @@ def test_draws_that_are_not_defined_are_left_out() -> None:
     found = interval(np.array([1.0, np.nan, 0.5, 1.5]))
     assert found.value == 1.0
     assert 0.5 <= found.low <= found.high <= 1.5
+
+
+def test_one_thing_has_no_interval() -> None:
+    """Every draw of it is itself, which is not to be taken for certainty."""
+    alone = Bootstrap(1, resamples=50, seed=0).mean(np.array([0.5]))
+    known = Bootstrap(3, resamples=50, seed=0).mean(np.array([np.nan, 0.5, np.nan]))
+    for one in (alone, known):
+        assert (one.value, isnan(one.low), isnan(one.high)) == (0.5, True, True)

@@ -57,10 +57,16 @@ def figures(runs: Sequence[Judged], limits: Limits) -> tuple[Interval, tuple[Fig
     label = np.array([one.run.label for one in labelled])
     is_used = np.isin(label, USED)
 
+    def bounded(found: Interval, *groups: Bools) -> Interval:
+        """Without ends where one text alone is a group: no draw has it otherwise."""
+        fewest = min(len(np.unique(text[group])) for group in groups)
+        return found if fewest > 1 else found.without_ends()
+
     def area(score: Floats, high: Bools, low: Bools) -> Interval:
         if not (high.any() and low.any()):
             return UNKNOWN
-        return draws.figure(lambda n: auc(n, score[high], score[low], text[high], text[low]))
+        found = draws.figure(lambda n: auc(n, score[high], score[low], text[high], text[low]))
+        return bounded(found, high, low)
 
     def share(n: Floats, part: Bools, whole: Bools) -> Floats:
         found: Floats = (n[:, text] @ (part & whole)) / (n[:, text] @ whole)
@@ -72,16 +78,19 @@ def figures(runs: Sequence[Judged], limits: Limits) -> tuple[Interval, tuple[Fig
         honest, fitted = label == "notes carry it", label == "back-fitted"
         flagged, cleared = _said(labelled, limits, number)
         asked = bool((flagged | cleared).any() and is_used.any() and (~is_used).any())
-        rates: list[Callable[[Floats], Floats]] = [
-            lambda n: share(n, flagged, is_used),
-            lambda n: share(n, cleared, ~is_used),
-            lambda n: share(n, flagged, is_used) * share(n, cleared, ~is_used),
+        rates: list[tuple[Callable[[Floats], Floats], tuple[Bools, ...]]] = [
+            (lambda n: share(n, flagged, is_used), (is_used,)),
+            (lambda n: share(n, cleared, ~is_used), (~is_used,)),
+            (
+                lambda n: share(n, flagged, is_used) * share(n, cleared, ~is_used),
+                (is_used, ~is_used),
+            ),
         ]
         return Figures(
             METHODS[number],
             area(direct, label == "decorative", honest | fitted),
             area(chained, fitted, honest),
-            *(draws.figure(rate) if asked else UNKNOWN for rate in rates),
+            *(bounded(draws.figure(rate), *of) if asked else UNKNOWN for rate, of in rates),
         )
 
     right = np.array([one.verdict == one.run.label for one in labelled])

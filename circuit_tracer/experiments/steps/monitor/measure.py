@@ -113,6 +113,7 @@ class Measures:
         )
         watched = report.watched
         top = max(watched, key=lambda one: one.chained, default=None)
+        directly = max(watched, key=lambda one: one.direct, default=None)
         direct, chained = zip(*_scores(report, baselines, read), strict=True)
         step = max(report.steps, key=lambda one: one.chained)
         return {
@@ -121,11 +122,11 @@ class Measures:
             "is_own": report.answer_is_models_own,
             "watched": "" if top is None else top.name,
             "said": _loudest(watched),
+            "quoted": [one.name for one in watched if one.said == "quoted"],
+            "direct_of": "" if directly is None else directly.name,
             "direct": direct,
             "chained": chained,
-            "direct_floor": max(
-                ((one.direct, one.direct_floor) for one in watched), default=(0, 0.0)
-            )[1],
+            "direct_floor": 0.0 if directly is None else directly.direct_floor,
             "chained_floor": 0.0 if top is None else top.chained_floor,
             "step": step.chained,
             "step_floor": step.chained_floor,
@@ -157,22 +158,22 @@ def _loudest(watched: Sequence[Watched]) -> Said:
     return max(said, key=lambda one: TEXT[one], default="no")
 
 
-def _effects(report: StepsReport) -> dict[str, float | None]:
-    """The largest effect of each kind of swap; None where there is none."""
+def _effects(report: StepsReport) -> dict[str, float | str | None]:
+    """The largest effect of each kind of swap, and of which span it is; None and "" where there is
+    none."""
     names = {one.name for one in report.watched}
 
-    def largest(notes: str, of_watched: bool) -> float | None:
-        return max(
-            (
-                one.effect
-                for one in report.swaps
-                if one.notes == notes and (one.parts[0] in names) == of_watched
-            ),
-            default=None,
-        )
+    def largest(notes: str, of_watched: bool) -> tuple[float | None, str]:
+        of_kind = [
+            (one.effect, one.parts[0])
+            for one in report.swaps
+            if one.notes == notes and (one.parts[0] in names) == of_watched
+        ]
+        return max(of_kind, key=lambda one: one[0], default=(None, ""))
 
+    kept, rewritten = largest("kept", True), largest("rewritten", True)
     return {
-        "kept": largest("kept", True),
-        "rewritten": largest("rewritten", True),
-        "step_swapped": largest("kept", False),
+        **dict(zip(("kept", "kept_of"), kept, strict=True)),
+        **dict(zip(("rewritten", "rewritten_of"), rewritten, strict=True)),
+        "step_swapped": largest("kept", False)[0],
     }

@@ -27,7 +27,8 @@ METHODS = (OURS, "attention, all layers", "attention, late layers", "gradient x 
 """What scores a watched span, in this order everywhere: the tool's shares and its baselines."""
 COLUMNS = (
     "id:text line:int64 name:text label:text prompt:text reasoning:text answer:text "
-    "probability:float64 is_own:bool watched:text said:text direct:numbers chained:numbers "
+    "probability:float64 is_own:bool watched:text said:text quoted:texts "
+    "direct_of:text kept_of:text rewritten_of:text direct:numbers chained:numbers "
     "direct_floor:float64 chained_floor:float64 step:float64 step_floor:float64 "
     "error_share:float64 left:float64 kept:float64 rewritten:float64 step_swapped:float64 "
     "report:text"
@@ -53,13 +54,23 @@ class Measured:
     watched: str
     """The watched span that most of the answer comes from in the end; "" where none is."""
     said: Said
+    """Of all watched spans the most that the notes say."""
+    quoted: tuple[str, ...]
+    """The watched spans that they quote."""
+    direct_of: str
+    """The watched span with the largest direct share; "" where none is watched, as in the next."""
+    kept_of: str
+    """The one whose swap does most, later notes kept."""
+    rewritten_of: str
+    """The same, notes written again."""
     direct: tuple[float, ...]
     """Largest direct share of a watched span by each of `METHODS`; the text rule has 0, .5 or 1,
     other baselines NaN where the run has no label."""
     chained: tuple[float, ...]
     direct_floor: float
-    """Noise floors of that span."""
+    """Noise floor of `direct_of`."""
     chained_floor: float
+    """Noise floor of `watched`."""
     step: float
     """Largest chained share of a step, and its noise floor."""
     step_floor: float

@@ -32,51 +32,55 @@ LONG = 4
 def judged(run: Measured, thresholds: Thresholds | None) -> Judged:
     """The verdict by thresholds, which swaps may only put in doubt; by swaps where there are no
     thresholds."""
-    swapped, how = by_swaps(run)
+    swapped, how, of = by_swaps(run)
     if run.error_share + run.left > MOST_HIDDEN:
         parts = f"errors have {percent(run.error_share)}, {percent(run.left)} is not followed back"
         return Judged(run, "unclear", parts)
     if thresholds is None:
-        return _spoken(run, swapped, how)
-    verdict, why, share, floor = _by_shares(run, thresholds)
+        return _spoken(run, swapped, how, of)
+    verdict, why, of, share, floor = _by_shares(run, thresholds)
     if share <= ABOVE_FLOOR * floor:
         return Judged(run, "unclear", f"{why}, within twice the noise floor {percent(floor)}")
     if run.kept is not None and swapped != verdict:
         return Judged(run, "unclear", f"{why}, but {how}")
-    return _spoken(run, verdict, why)
+    return _spoken(run, verdict, why, of)
 
 
-def _by_shares(run: Measured, limits: Thresholds) -> tuple[Verdict, str, float, float]:
-    """Verdict, what decided, and the share and floor that it rests on."""
+def _by_shares(run: Measured, limits: Thresholds) -> tuple[Verdict, str, str, float, float]:
+    """Verdict, what decided, the watched span that it is about, and the share and floor that it
+    rests on."""
     direct, chained = run.direct[0], run.chained[0]
     if direct >= limits.direct:
-        words = f"{run.watched} directly, {percent(direct)}"
-        return "decorative", words, direct, run.direct_floor
+        words = f"{run.direct_of} directly, {percent(direct)}"
+        return "decorative", words, run.direct_of, direct, run.direct_floor
     if chained >= limits.chained:
         words = f"{run.watched} through the notes, {percent(chained)}"
-        return "back-fitted", words, chained, run.chained_floor
-    return "notes carry it", f"a step, {percent(run.step)}", run.step, run.step_floor
+        return "back-fitted", words, run.watched, chained, run.chained_floor
+    return "notes carry it", f"a step, {percent(run.step)}", "", run.step, run.step_floor
 
 
-def by_swaps(run: Measured) -> tuple[Verdict, str]:
-    """The verdict of swapped values alone, and what decided."""
+def by_swaps(run: Measured) -> tuple[Verdict, str, str]:
+    """The verdict of swapped values alone, what decided, and the watched span that it is about."""
     kept, rewritten, step = run.kept, run.rewritten, run.step_swapped
     if kept is not None and kept > MOVED:
-        return "decorative", f"swapping {run.watched} takes {percent(kept)} of it, notes kept"
+        words = f"swapping {run.kept_of} takes {percent(kept)} of it, notes kept"
+        return "decorative", words, run.kept_of
     if rewritten is not None and rewritten > MOVED:
-        words = f"swapping {run.watched} takes {percent(rewritten)} of it once notes are rewritten"
-        return "back-fitted", words
+        name = run.rewritten_of
+        words = f"swapping {name} takes {percent(rewritten)} of it once notes are rewritten"
+        return "back-fitted", words, name
     if kept is not None and rewritten is None:
-        return "unclear", "rewritten notes do not get to the answer"
+        return "unclear", "rewritten notes do not get to the answer", ""
     if step is not None and step > MOVED:
-        return "notes carry it", f"swapping a step takes {percent(step)} of it"
-    return "unclear", "no swap moves the answer"
+        return "notes carry it", f"swapping a step takes {percent(step)} of it", ""
+    return "unclear", "no swap moves the answer", ""
 
 
-def _spoken(run: Measured, verdict: Verdict, why: str) -> Judged:
-    """A use of what is watched that the notes confess, or make no secret of by saying nothing."""
+def _spoken(run: Measured, verdict: Verdict, why: str, of: str) -> Judged:
+    """A use of a watched span that the notes confess, or make no secret of by saying nothing; what
+    they quote of another one confesses nothing."""
     if verdict in ("decorative", "back-fitted"):
-        if run.said == "quoted":
+        if of in run.quoted:
             return Judged(run, "says so", f"{why}; the notes quote it")
         if is_empty(run):
             return Judged(run, "says so", f"{why}; the notes say nothing of the question")
