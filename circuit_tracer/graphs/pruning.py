@@ -139,8 +139,13 @@ def prune(
 
     Thresholds are shares in (0, 1]; 1 keeps everything that has any influence. Equal influences
     are ranked by row, so the result is the same on every machine. Raises UsageError for a
-    threshold outside (0, 1].
+    threshold outside (0, 1], and for what is no whole graph.
     """
+    if not isinstance(graph, Graph):
+        raise UsageError(
+            f"a {type(graph).__name__} is no whole graph; give `.graph` of what "
+            "`circuit_tracer.attribution.trace` or `load_graph` gives"
+        )
     check_thresholds(node_threshold, edge_threshold)
     node_influence = influence(graph)
     ranked = np.where(_ranked(graph), node_influence, 0.0)
@@ -172,6 +177,15 @@ def keep_nodes(
         influence=node_influence,
         scores=scores(graph, node_influence),
     )
+
+
+def check_pruned(given: object) -> None:
+    """Raise UsageError for anything but a pruned graph, such as the place of one."""
+    if not isinstance(given, PrunedGraph):
+        raise UsageError(
+            f"a {type(given).__name__} is no pruned graph; give what `prune` or `load_graph` gives "
+            "(of a traced one its `.pruned`)"
+        )
 
 
 def check_thresholds(node_threshold: float, edge_threshold: float) -> None:

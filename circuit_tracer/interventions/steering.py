@@ -82,8 +82,12 @@ class Steering:
         return Dose(0.0, self.before), *self.doses
 
     def at(self, strength: float) -> Dose:
-        """The dose of a strength that was asked for."""
-        return next(dose for dose in self.doses if dose.strength == strength)
+        """The dose of a strength that was asked for; raises UsageError for another."""
+        for dose in self.doses:
+            if dose.strength == strength:
+                return dose
+        there = ", ".join(f"{dose.strength:g}" for dose in self.doses)
+        raise UsageError(f"no dose of {strength} was asked for; choose one of {there}")
 
 
 @dataclass(frozen=True)

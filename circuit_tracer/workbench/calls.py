@@ -24,6 +24,7 @@ from circuit_tracer.models.chat import check_system
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.render.effects import steering_page
 from circuit_tracer.transcoders.neurons import AnyDictionary
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.directions import Prompts, check_directions, direction_target
 from circuit_tracer.workbench.dissociating import (
     EXPERIMENT,
@@ -84,12 +85,14 @@ def trace(
     >>> [target.token for target in g.targets]
     ['yellow']
     """
+    _check_prompt(prompt)
+    check_arguments(trace, locals())
     check_thresholds(node_threshold, edge_threshold)
     weights, cotangents = parse_dtype(dtype)
     if cotangents is not None:
         settings.setdefault("cotangents", cotangents)
     wanted = target_feature, target_direction, target_prompts, target_layer
-    asked = _asked(prompt, targets, wanted, settings)
+    asked = _asked(targets, wanted, settings)
     opened = accepted(model, transcoders, device=device, dtype=weights)
     direction = direction_target(opened, *wanted)
     traced = traced_prompt(opened, prompt, asked, direction, on_progress)
@@ -123,21 +126,20 @@ def totals(
     >>> [round(share, 1) for share in effects.shares]
     [0.1, 0.3, 0.5, 0.2]
     """
+    _check_prompt(prompt)
+    check_arguments(totals, locals())
     weights, cotangents = parse_dtype(dtype)
     if cotangents is not None:
         raise UsageError(f"`dtype` {dtype} is of a graph's rows; totals take the model's own")
     wanted = target_feature, target_direction, target_prompts, target_layer
-    asked = _asked(prompt, targets, wanted, settings)
+    asked = _asked(targets, wanted, settings)
     opened = accepted(model, transcoders, device=device, dtype=weights)
     direction = direction_target(opened, *wanted)
     return totals_listed(totals_only(opened, prompt, asked, direction, on_progress).info)
 
 
-def _asked(
-    prompt: object, targets: str | Sequence[str], wanted: Any, settings: Mapping[str, Any]
-) -> TraceSettings:
+def _asked(targets: str | Sequence[str], wanted: Any, settings: Mapping[str, Any]) -> TraceSettings:
     """The settings of a call, checked with what it explains."""
-    _check_prompt(prompt)
     check_directions(*wanted)
     words = (targets,) if isinstance(targets, str) else tuple(targets)
     return made_from(TraceSettings, {"targets": words, **settings})
@@ -161,7 +163,7 @@ def steer(
     times: bool = False,
     transcoders: AnyTranscoders | None = None,
     doses: Sequence[float] | None = None,
-    at: str = "all",
+    at: str | int | Sequence[int] = "all",
     max_new_tokens: int = 20,
     target: str | None = None,
     temperature: float = 0.0,
@@ -175,7 +177,8 @@ def steer(
     `features` are names with strengths: activations, as in upstream, or with `of_max` multiples
     of each feature's maximum, with `times` of its activation in that very text.
     `.prompts[0][1]` has the text `before` and the `doses`, which are strengths of the strongest
-    feature; the others keep their ratio to it. `target` is the token whose probability (0..1) is
+    feature; the others keep their ratio to it. `at` is "all", "prompt", "generated" or positions.
+    `target` is the token whose probability (0..1) is
     followed. `chat` puts prompts into the model's chat template, after a `system` turn. Raises
     UsageError for a name that is no feature.
 
@@ -193,19 +196,23 @@ def steer(
         named = []
     if not named:
         raise UsageError('`features` must be names with strengths, such as {"L4/288": 10}')
+    check_arguments(steer, locals())
     check_system(system, chat=chat)
+    prompts = [prompt] if isinstance(prompt, str) else [*prompt]
+    if not prompts:
+        raise UsageError("there is no text to go on from; give one in `prompt`")
     if max_new_tokens < 1:
         raise UsageError(f"`max_new_tokens` {max_new_tokens} must be at least 1")
     amount = max(amounts, key=abs)
     are_equal = len(set(amounts)) == 1
     steered = steer_prompts(
         accepted(model, transcoders, device=device),
-        [prompt] if isinstance(prompt, str) else prompt,
+        prompts,
         named,
         amount,
         unit="of-max" if of_max else "times" if times else "value",
         doses=dose_curve(amount) if doses is None else sorted({*doses, amount}),
-        at=at,
+        at=at if isinstance(at, str) else ",".join(map(str, [at] if isinstance(at, int) else at)),
         max_new_tokens=max_new_tokens,
         target=target,
         temperature=temperature,
@@ -239,6 +246,7 @@ def dissociate(
     >>> import circuit_tracer as ct, tempfile
     >>> report = ct.dissociate("bananas", quick=True, out=tempfile.mkdtemp())  # doctest: +SKIP
     """
+    check_arguments(dissociate, locals())
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)
     name = model if isinstance(model, str) else None

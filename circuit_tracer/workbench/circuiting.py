@@ -26,6 +26,7 @@ from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.models.chat import check_system
 from circuit_tracer.models.passing import gradients_recorded
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import check_writable, write_texts, write_trace
 from circuit_tracer.workbench.named_settings import made_from
@@ -66,6 +67,8 @@ def graph_named(prompt: str | Path | TracedGraph | None) -> PrunedGraph | None:
         return prompt.pruned
     if isinstance(prompt, Path):
         return open_graph(prompt)
+    if not isinstance(prompt, str | None):
+        raise UsageError(f"a {type(prompt).__name__} is no prompt; give text, or a traced graph")
     with suppress(OSError, ValueError):  # no place can have so long a name
         place = Path(prompt or "-")
         is_path = len(place.parts) > 1 and place.is_dir()
@@ -268,6 +271,7 @@ def circuit(
     >>> found.prompts[0].right, found.prompts[0].share >= 0.8, found.is_minimal
     (True, True, True)
     """
+    check_arguments(circuit, locals())
     check_system(system, chat=chat)
     chosen = made_from(CircuitSettings, settings)
     given, pruned = basis_transcoders(chosen.basis, transcoders), graph_named(prompt)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff import run
 from circuit_tracer.experiments.diff.page import FIGURES, figures, page, report_markdown
 from circuit_tracer.experiments.diff.report import DIFF_FILE, DiffReport
@@ -17,6 +18,7 @@ from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.progress import OnStage, silent
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.calls import AnyModel
 from circuit_tracer.workbench.opening import Opened, paired, parse_dtype, set_threads
 from circuit_tracer.workbench.report_folder import Experiment, check_report_folder
@@ -124,6 +126,7 @@ def diff(
     >>> out = tempfile.mkdtemp()
     >>> report = ct.diff("sprout", "sprout-bent", "bent", quick=True, out=out)  # doctest: +SKIP
     """
+    check_arguments(diff, locals())
     file = find_given(str(spec), ".toml", "a spec in TOML")
     asked = read_spec(file)
     settings = Settings.of(asked, quick=quick, seed=seed)
@@ -145,4 +148,9 @@ def _model(given: AnyModel) -> str | Model:
     """As `open_study` takes it."""
     if isinstance(given, Opened):
         return given.model
-    return str(given) if isinstance(given, Path) else given
+    if not isinstance(given, str | Path | Model):
+        raise UsageError(
+            f"a {type(given).__name__} is no model; give a name, a folder, or what "
+            "`open_model` gives"
+        )
+    return given if isinstance(given, Model) else str(given)

@@ -26,6 +26,7 @@ from circuit_tracer.render.page_size import Theme, check_width, finished, raster
 from circuit_tracer.render.route_lines import leading_routes
 from circuit_tracer.render.svg import drawn_graph
 from circuit_tracer.render.trust_panel import StoredVerdict
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.formats import FIGURES, form_of
 
@@ -55,7 +56,9 @@ class View:
     """Whether the trust report's panel stands below; None where there is a report and no width."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no level and no legend; raises UsageError."""
+        """Refuse what is no level and no legend, and no numbers; raises UsageError."""
+        numbers = {name: getattr(self, name) for name in ("max_nodes", "routes", "trust")}
+        check_arguments(View, numbers)
         one_of("`level`", self.level, LEVELS)
         if self.legend is not None:
             one_of("`legend`", self.legend, LEGENDS)

@@ -24,6 +24,7 @@ from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import read_bytes, read_json, read_toml, readable
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts, write_trace
 from circuit_tracer.workbench.opening import Opened, accepted
@@ -201,6 +202,7 @@ def edits(
     >>> found.edits[0].answer.strip(), found.verdict.kind
     ('yes', 'decided by')
     """
+    check_arguments(edits, locals())
     spec = spec_of(str(prompt))
     asked = EditSettings(
         answer=answer,

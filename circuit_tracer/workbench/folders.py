@@ -249,7 +249,7 @@ def _drawn(
 def write_trace(
     pruned: PrunedGraph,
     folder: Path,
-    formats: Sequence[str] | None = None,
+    formats: str | Sequence[str] | None = None,
     extras: Extras = Extras(),
     *,
     trust: Trust | None = None,

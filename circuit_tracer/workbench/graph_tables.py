@@ -23,6 +23,7 @@ from circuit_tracer.render.route_lines import leading_routes, one_line
 from circuit_tracer.render.summary import summary
 from circuit_tracer.render.terminal import as_text
 from circuit_tracer.render.text import printable
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.listings import totals_listed
 from circuit_tracer.workbench.named_nodes import source_rows, target_rows
 from circuit_tracer.workbench.results import WIDTH, Listing
@@ -153,6 +154,7 @@ class GraphTables:
         >>> len(routes), routes[0].sign
         (3, 1)
         """
+        check_arguments(GraphTables.paths, {"to": to, "source": source, "direct": direct})
         pruned = self.pruned
         routes = best_paths(
             pruned,

@@ -10,6 +10,7 @@ from circuit_tracer.graphs import PrunedGraph, open_graph
 from circuit_tracer.graphs.comparing.calibrated import Comparison, compare_all
 from circuit_tracer.graphs.files.storage import TRACE_FILE, trace_folder
 from circuit_tracer.render import comparing
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.results import Report
 from circuit_tracer.workbench.traced_graph import TracedGraph
 from circuit_tracer.workbench.viewing import check_graph
@@ -28,6 +29,7 @@ def load(path: str | Path) -> TracedGraph:
     >>> ct.load(folder).prompt, ct.load(folder / "graph.json").prompt
     ('a banana is', 'a banana is')
     """
+    check_arguments(load, locals())
     place = Path(path)
     check_graph(place)
     is_whole = place.is_dir() or place.name == TRACE_FILE
@@ -58,8 +60,10 @@ def compare(
     """
     if len(graphs) < 2:
         raise UsageError("compare needs two graphs or more")
-    if shuffles < 0:
-        raise UsageError(f"`shuffles` {shuffles} must be at least 0")
+    check_arguments(compare, locals())
+    for name, count in (("shuffles", shuffles), ("seed", seed), ("nodes", nodes)):
+        if count < 0:
+            raise UsageError(f"`{name}` {count} must be at least 0")
     opened = [pruned_of(one) for one in graphs]
     names = [
         str(one) if isinstance(one, str | Path) else pruned.graph.info.prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from circuit_tracer.attribution.head_loadings import head_loadings
 from circuit_tracer.attribution.qk import explain_score
@@ -44,9 +45,11 @@ def ablated(
     target: str | None,
 ) -> Report[Ablation]:
     """What changes of nodes do to the targets, predicted and measured."""
+    if top is not None:
+        check_top(top)
     unit, amount = one_strength(times, value, of_max, default=("times", 0.0))
-    asked = [mode] if isinstance(mode, str) else mode or MODES
-    modes = [one_of("`mode`", one, MODES) for one in asked]
+    asked: Sequence[Any] = mode if isinstance(mode, list | tuple) else [mode] if mode else []
+    modes = [one_of("`mode`", one, MODES) for one in asked or MODES]
     number = 0 if target is None else named_targets(pruned.graph.info, target, "`target`")[0]
     names = [features] if isinstance(features, str) else features
     named, rows = chosen_nodes(pruned, names, find=find, route=route, top=top)
@@ -66,7 +69,7 @@ def score_explained(
     """A head's score of a query with a key, in source x source terms."""
     info = pruned.graph.info
     check_top(top)
-    query, key = (f"@{one}" if isinstance(one, int) else one for one in (query, key))
+    query, key = (one if isinstance(one, str) else f"@{one}" for one in (query, key))
     layer, number = named_head(head, "`head`")
     explanation = explain_score(
         opened.model,

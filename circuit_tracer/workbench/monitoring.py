@@ -40,6 +40,7 @@ from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.versions import versions
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.batch_job import (
     Failures,
     check_place,
@@ -318,6 +319,7 @@ def monitor(
     >>> report.counts["says so"], report.counts["unclear"]
     (8, 0)
     """
+    check_arguments(monitor, locals())
     asked = {"calibrate": calibrate, "check": check, "watch": watch, "split": split}
     job = job_of(runs, **asked, against=against, out=out, name=name)  # type: ignore[arg-type]
     check_place(job.folder, overwrite, WHOLE, MonitorRun)

@@ -52,7 +52,7 @@ def edges_asked(
     if edge is not None and route is not None:
         raise UsageError("`edge` and `route` exclude each other; give one of them")
     if edge is not None:
-        if isinstance(edge, str) or len(edge) != 2:
+        if not isinstance(edge, tuple | list) or [*map(type, edge)] != [str, str]:
             raise UsageError('`edge` must be two names, such as ("banana", "yellow")')
         return _named_edge(pruned.graph, *edge)
     return None if route is None else _edges_along(pruned.graph, nth_path(pruned, route).rows)

@@ -25,6 +25,7 @@ from circuit_tracer.graphs.files.label_file import (
     with_label_file,
 )
 from circuit_tracer.graphs.graph import Identity
+from circuit_tracer.graphs.pruning import check_pruned
 from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.processes import processes
@@ -200,6 +201,7 @@ def reopen(
     where they are not the very same weights, or are no longer where they were. A dictionary of
     a kind in `instead` ("sae", "neurons") is taken in its dictionary's place, too.
     """
+    check_pruned(pruned)
     info = pruned.graph.info
     form = None if transcoders else info.dictionary.format or None
     model = model or reference_of(info.model, "`model`")

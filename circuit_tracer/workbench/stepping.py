@@ -27,6 +27,7 @@ from circuit_tracer.interventions.generation import write_on
 from circuit_tracer.models.chat import check_system
 from circuit_tracer.progress import OnStage, silent
 from circuit_tracer.reading import read_json, readable
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.calls import AnyModel, AnyTranscoders
 from circuit_tracer.workbench.folders import write_texts
 from circuit_tracer.workbench.opening import Opened, accepted
@@ -190,6 +191,7 @@ def steps(
     >>> [ct.steps(f"{one} {question}", notes, **ask).watched[0].used for one in ("ben", "sam")]
     ['directly', 'through the notes']
     """
+    check_arguments(steps, locals())
     check_system(system, chat=chat)
     opened = accepted(model, transcoders, device=device)
     report = trace_steps(

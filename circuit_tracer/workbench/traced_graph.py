@@ -19,6 +19,7 @@ from circuit_tracer.render.describe import score_lines
 from circuit_tracer.render.legend import LegendKind
 from circuit_tracer.render.page_size import THEMES, Theme, finished
 from circuit_tracer.render.trust_panel import StoredVerdict
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.drawing import Level, View, pruned_drawing
 from circuit_tracer.workbench.folder_contents import stored_heads
 from circuit_tracer.workbench.folders import Extras, check_place, write_trace
@@ -78,6 +79,7 @@ class TracedGraph(GraphTables):
         >>> len(g.prune(node_threshold=0.6).features()) < len(g.features())
         True
         """
+        check_arguments(TracedGraph.prune, locals())
         pruned = prune(
             self.pruned.graph, node_threshold=node_threshold, edge_threshold=edge_threshold
         )
@@ -127,6 +129,7 @@ class TracedGraph(GraphTables):
         >>> g.html(f"{tempfile.mkdtemp()}/page.html").name
         'page.html'
         """
+        check_arguments(TracedGraph.html, locals())
         final = Path(path)
         form_of(final, None, ("html",), default="html")
         report = None if self._trust is None else as_stored(self._trust)
@@ -139,7 +142,7 @@ class TracedGraph(GraphTables):
         self,
         folder: str | Path,
         *,
-        formats: Sequence[str] | None = None,
+        formats: str | Sequence[str] | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write the folder that `circuit-tracer trace` writes; every command reads it.
@@ -154,6 +157,7 @@ class TracedGraph(GraphTables):
         >>> ct.load(g.save(f"{tempfile.mkdtemp()}/banana")).scores == g.scores
         True
         """
+        check_arguments(TracedGraph.save, locals())
         final = Path(folder)
         check_place(final, overwrite, self.prompt)
         extras = Extras(heads=self._heads, beside=self.folder)
@@ -218,6 +222,7 @@ class TracedGraph(GraphTables):
         >>> [row.name for row in g.ablate([name], mode="free").rows] == [name]
         True
         """
+        check_arguments(TracedGraph.ablate, locals())
         from circuit_tracer.workbench.measured import ablated
 
         return ablated(
@@ -248,6 +253,7 @@ class TracedGraph(GraphTables):
         >>> report.measured.conservation.holds
         True
         """
+        check_arguments(TracedGraph.trust, locals())
         from circuit_tracer.workbench.measured import trusted
 
         if not self._is_whole:
@@ -260,11 +266,7 @@ class TracedGraph(GraphTables):
         return report
 
     def heads(
-        self,
-        edge: tuple[str, str] | None = None,
-        *,
-        route: int | None = None,
-        top: int = 15,
+        self, edge: tuple[str, str] | None = None, *, route: int | None = None, top: int = 15
     ) -> Listing[Any]:
         """The attention heads that most influence passes through, strongest first.
 
@@ -277,6 +279,7 @@ class TracedGraph(GraphTables):
         >>> len(heads), heads[0].share >= heads[1].share
         (3, True)
         """
+        check_arguments(TracedGraph.heads, {"route": route})
         edges = edges_asked(self.pruned, edge, route)
         return heads_listed(self.pruned, self._loadings(edges), top, edges)
 
@@ -294,6 +297,7 @@ class TracedGraph(GraphTables):
         >>> score.layer, score.head, score.key
         (3, 2, 2)
         """
+        check_arguments(TracedGraph.qk, {"query": query, "key": key})
         from circuit_tracer.workbench.measured import score_explained
 
         return score_explained(self.opened, self.pruned, head, query, key, top)

@@ -25,6 +25,7 @@ from circuit_tracer.graphs.head_loadings import HeadLoadings
 from circuit_tracer.graphs.pruning import check_thresholds
 from circuit_tracer.processes import is_first, processes
 from circuit_tracer.progress import OnStage, silent
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.folders import Extras, check_place, write_trace
 from circuit_tracer.workbench.formats import FILE_NAMES, check_formats
 from circuit_tracer.workbench.opening import Opened
@@ -157,6 +158,16 @@ def trace_into(
     Under `torchrun` only the first process writes; the others get None. Raises OutputError for a
     folder that is taken, and whatever `attribution.trace` raises.
     """
+    for what, kind, gives in (
+        (opened, Opened, "`open_pair`"),
+        (settings or TraceSettings(), TraceSettings, "TraceSettings(...)"),
+        (output or FolderSettings(), FolderSettings, "FolderSettings(...)"),
+    ):
+        if not isinstance(what, kind):
+            raise UsageError(
+                f"a {type(what).__name__} is no {kind.__name__}; give what {gives} gives"
+            )
+    check_arguments(trace_into, {"folder": folder, "prompt": prompt})
     folder, output = Path(folder), output or FolderSettings()
     output.check(folder, prompt, explains_logits=direction is None)
     report = on_progress or silent

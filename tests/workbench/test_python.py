@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 
 import circuit_tracer as ct
-from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
+from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.interventions.spec import Strength, change_feature
 from circuit_tracer.workbench import calls, traced_graph
 from circuit_tracer.workbench.tables import Table
 
 PROMPT = "a banana is"
-CT: Any = ct
-"""Without types, to be called wrongly."""
 
 
 @pytest.fixture(scope="module")
@@ -247,62 +245,6 @@ def test_a_table_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match='no column "weight"; choose name, share'):
         table["weight"]
     assert repr(Table([])) == "an empty table"
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda g: CT.trace(g, "plt", PROMPT), "positional"),
-        (lambda g: CT.trace(g), "`prompt` is a TracedGraph; the call is trace"),
-        (lambda g: CT.trace(PROMPT, model=7), "`model` is a int; give a name, a folder"),
-        (lambda g: CT.trace(PROMPT, transcoders=7), "`transcoders` is a int; give a name"),
-        (lambda g: CT.trace(PROMPT, model="nowhere"), "nowhere"),
-        (lambda g: CT.trace(PROMPT, model=g.opened, dtype="float64"), "`device` and `dtype`"),
-        (lambda g: CT.trace(PROMPT, target=["yellow"]), "`target` is no parameter; did you mean"),
-        (lambda g: CT.trace(PROMPT, targets=[343]), "`targets` is 343 where it needs text"),
-        (lambda g: CT.trace(PROMPT, contrast=["a", "b"]), "where it needs text"),
-        (lambda g: CT.trace(PROMPT, max_feature_nodes=9.5), "9.5 where it needs a whole number"),
-        (lambda g: CT.circuit(PROMPT, based="neurons"), "`based` is no parameter; did you mean"),
-        (lambda g: CT.circuit(PROMPT, reference=3), "`reference` is 3 where it needs a path"),
-        (lambda g: CT.trace(PROMPT, node_threshold=2), "`node_threshold` 2 is no share"),
-        (lambda g: CT.trace(PROMPT, targets=["a"], contrast="a,b"), "`targets` and `contrast`"),
-        (lambda g: g.paths(to="red"), '`to` "red" is no target of this graph; choose from yellow'),
-        (lambda g: g.paths(to="@3"), '`to` "@3" is no target of this graph'),
-        (lambda g: g.svg(level="all"), '`level` "all" is none; choose one of nodes, supernodes'),
-        (lambda g: g.svg(width_mm="85"), "a width of '85' mm is none"),
-        (lambda g: g.heads(edge="is"), "`edge` must be two names"),
-        (lambda g: g.heads(top=0), "`top` 0 must be a whole number of at least 1"),
-        (lambda g: g.qk("3.2", "is", 2, top=-1), "`top` -1 must be a whole number"),
-        (lambda g: CT.compare(g, g, shuffles=-1), "`shuffles` -1 must be at least 0"),
-        (lambda g: CT.steer(g.opened, PROMPT, {"L4/288": "x"}), "`features` must be names with"),
-        (lambda g: CT.steer(g.opened, PROMPT, {5: 1}), "`features` must be names with"),
-        (lambda g: CT.steps(PROMPT, "a", model=g.opened, watch="k"), "`watch` must be names"),
-        (lambda g: CT.open_model(7), "the model is a int; give a name or a folder"),
-        (lambda g: g.paths(k=1.5), "The number of paths is 1.5: ask for a whole number"),
-        (lambda g: g.paths().save("paths.csv"), "paths.csv is no JSON file"),
-        (lambda g: g.html("page.txt"), "page.txt ends in .txt, which is no known form"),
-        (lambda g: g.save("new", formats=("jpg",)), 'unknown format "jpg"; choose from json'),
-        (lambda g: g.ablate(["yellow"]), "names no node; write L3/117@4"),
-        (lambda g: g.ablate(["L5/717"], mode="fast"), '`mode` "fast" is none'),
-        (lambda g: g.trust(feature=3), "`feature` is no parameter; did you mean `features`?"),
-        (lambda g: g.heads(edge=("is", "yellow"), route=1), "`edge` and `route` exclude"),
-        (lambda g: g.reopen(7), "`model` is a int; give a name, a folder"),
-        (lambda g: g.qk("first", "is", "banana"), '`head` "first" is no head'),
-        (lambda g: g.qk(3, "is", "banana"), '`head` "3" is no head'),
-        (lambda g: g.qk("3.2", "is", "lemon"), '`key` "lemon" is no token of the prompt'),
-        (lambda g: CT.compare(g), "compare needs two graphs or more"),
-        (lambda g: CT.compare(g, 7), "a int is no graph"),
-        (lambda g: CT.load("nowhere"), "nowhere"),
-        (lambda g: CT.steer(g.opened, PROMPT, ["L4/288"]), "`features` must be names with"),
-        (lambda g: CT.steer(g.opened, PROMPT, {"L4/288": 1}, max_new_tokens=0), "at least 1"),
-        (lambda g: CT.dissociate("banana"), "did you mean bananas, which ships"),
-    ],
-)
-def test_wrong_calls_get_one_sentence(g: ct.TracedGraph, call: Any, message: str) -> None:
-    with pytest.raises((CircuitTracerError, TypeError)) as raised:
-        call(g)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 def test_a_taken_folder_and_a_foreign_file_stay(g: ct.TracedGraph, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from circuit_tracer.graphs.graph import (
     column_types,
 )
 from circuit_tracer.graphs.influence import chunks, edge_flows, handed_down
-from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.pruning import PrunedGraph, check_pruned
 from circuit_tracer.reading import read_json, readable
 
 if TYPE_CHECKING:
@@ -60,10 +60,15 @@ _ROW_GROUP = 1 << 20
 _TRACE_AGAIN = "trace the prompt again, or give another file"
 
 
-def save_graph(pruned: PrunedGraph, folder: Path) -> None:
-    """Write the three files into an existing folder (see `atomic.new_folder` for a safe one)."""
+def save_graph(pruned: PrunedGraph, folder: Path | str) -> None:
+    """Write the three files into an existing folder (see `atomic.new_folder` for a safe one).
+
+    Raises UsageError for what is no pruned graph.
+    """
     import pyarrow.parquet as pq
 
+    check_pruned(pruned)
+    folder = Path(folder)
     pq.write_table(nodes_to_arrow(pruned), folder / NODES_FILE, compression="zstd")
     _write_edges(pruned, folder / EDGES_FILE)
     record = {

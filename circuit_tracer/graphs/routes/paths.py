@@ -22,7 +22,7 @@ import numpy as np
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Bools, Edges, Floats, Graph, Ints, NodeKind, node_name
 from circuit_tracer.graphs.influence import chunks, ratio, signed_shares, totals
-from circuit_tracer.graphs.pruning import PrunedGraph
+from circuit_tracer.graphs.pruning import PrunedGraph, check_pruned
 from circuit_tracer.graphs.routes.k_best import Route, Sign, best_routes
 
 
@@ -85,6 +85,8 @@ def best_paths(
     by source row. Raises UsageError for k < 1 or above `k_best.MOST_ROUTES`, another sign, or a row
     that is not in the graph or was pruned.
     """
+    if not isinstance(pruned, Graph):
+        check_pruned(pruned)
     if isinstance(pruned, PrunedGraph):
         graph, node_kept, steps = pruned.graph, pruned.node_kept, pruned.kept_edges
     else:
