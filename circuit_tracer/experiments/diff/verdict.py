@@ -166,7 +166,8 @@ def is_constant(row: FeatureRow) -> bool:
 def _on_edits(ten: EditRow, one: EditRow, controls: ControlsResult) -> tuple[Finding, ...]:
     """Restored by the ten, above controls, induced by the one."""
     over = [each.over for each in controls.decisive]
-    surely, likely = min(each.low for each in over) > 0, min(each.value for each in over) > 0
+    surely = bool(over) and min(each.low for each in over) > 0
+    likely = not over or min(each.value for each in over) > 0
     restored, induced = shares(ten.share, one.share)
     more = (
         f"{with_interval(each.over, percent=True, sign=True)} more than the {each.words}"
@@ -183,7 +184,9 @@ def _on_edits(ten: EditRow, one: EditRow, controls: ControlsResult) -> tuple[Fin
         Finding(
             "controls",
             "yes" if surely else "unclear" if likely else "no",
-            f"that is {' and '.join(more)}",
+            f"that is {' and '.join(more)}"
+            if over
+            else "the dictionary has no other active features to compare them with",
         ),
         Finding(
             "induced",

@@ -210,10 +210,12 @@ def _sufficiency(found: Measurements) -> Iterator[Finding]:
 
 
 def _sufficiency_mark(point: AtThreshold) -> Mark:
-    """Of the kept features against matched random sets."""
+    """Of the kept features against matched random sets, where others could be drawn at all."""
+    mark = grade(point.sufficiency, *SUFFICIENT)
+    if point.features == point.of:
+        return mark
     if point.sufficiency <= point.random_sufficiency.median:
         return "-"
-    mark = grade(point.sufficiency, *SUFFICIENT)
     return "~" if mark == "+" and not point.beats_random else mark
 
 

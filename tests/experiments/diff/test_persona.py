@@ -99,6 +99,18 @@ def report(
     )
 
 
+def test_without_other_features_nothing_is_above_controls() -> None:
+    """Of a dictionary so small that all its active features were chosen."""
+    found = replace(report(), controls=ControlsResult((), ()))
+    headline, findings = judge_persona(found)
+    assert headline == "no persona was found among the features"
+    (controls,) = (one for one in findings if one.name == "controls")
+    assert (controls.holds, controls.sentence) == (
+        "unclear",
+        "the dictionary has no other active features to compare them with",
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "headline"),
     [

@@ -65,6 +65,7 @@ def found(
     responding: float = 0.6,
     uncut: float | None = None,
     ranked: float = 0.8,
+    whole: bool = False,
     **more: Any,
 ) -> Measurements:
     """Measurements in which all is well unless given."""
@@ -83,7 +84,8 @@ def found(
     curve = like.sufficiency[-1]
     point = curve.at(0.8)
     random_sets = replace(point.random_sufficiency, median=random / 2, high=random)
-    point = replace(point, sufficiency=sufficient, random_sufficiency=random_sets)
+    kept = point.of if whole else point.features
+    point = replace(point, sufficiency=sufficient, random_sufficiency=random_sets, features=kept)
     scores = replace(
         like.scores, replacement=replacement, unexpanded_share=hidden, constant_share=0.1
     )
@@ -115,6 +117,7 @@ def found(
         ({"sufficient": 0.49}, "doubtful"),
         ({"sufficient": 0.9, "random": 0.95}, "care"),
         ({"sufficient": 0.9, "random": 1.9}, "doubtful"),
+        ({"sufficient": 1.0, "random": 2.0, "whole": True}, "sound"),  # no other set is as large
         ({"sufficient": float("nan")}, "care"),
         ({"replacement": 0.79}, "care"),
         ({"replacement": 0.49}, "doubtful"),
