@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,25 @@ def shipped_prompts(ending: str) -> dict[str, Path]:
 def shipped_edits() -> list[str]:
     """Names of the specs of edits that ship."""
     return [name for name in shipped_prompts(".toml") if name.startswith("edits-")]
+
+
+def shipped_specs(command: str) -> dict[str, Path]:
+    """The specs that ship for `dissociate`, `diff` or `edits`, by their bare names."""
+    files, edits = shipped_prompts(".toml"), shipped_edits()
+    compared = [name for name, path in files.items() if "topics" in tomllib.loads(_text(path))]
+    of_others = {"edits": edits, "diff": [name for name in compared if name not in edits]}
+    rest = [name for name in files if name not in (*edits, *compared)]
+    return {name: files[name] for name in of_others.get(command, rest)}
+
+
+def shipped_transcripts() -> dict[str, Path]:
+    """The files of transcripts that ship, by their bare names."""
+    files = shipped_prompts(".jsonl").items()
+    return {name: path for name, path in files if '"reasoning"' in _text(path).partition("\n")[0]}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def shipped_words() -> dict[str, Path]:

@@ -39,7 +39,7 @@ def batch(
         str,
         typer.Argument(
             metavar="FILE",
-            autocompletion=completion.offered(completion.shipped(".jsonl")),
+            autocompletion=completion.offered(completion.prompts),
             help="A .txt, .jsonl, .csv or .parquet file, - (stdin), or one that ships: facts, ...",
         ),
     ],

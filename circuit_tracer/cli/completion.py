@@ -52,6 +52,16 @@ def _names(of_model: Callable[[str], list[str]]) -> list[str]:
     return [*sorted(names), "neurons"]
 
 
-def shipped(ending: str) -> Callable[[], Sequence[str]]:
-    """Prompt files (".jsonl") or specs (".toml") that ship."""
-    return lambda: list(bundled.shipped_prompts(ending))
+def prompts() -> list[str]:
+    """Prompt files that ship."""
+    return list(bundled.shipped_prompts(".jsonl"))
+
+
+def transcripts() -> list[str]:
+    """Files of transcripts that ship."""
+    return list(bundled.shipped_transcripts())
+
+
+def specs(command: str) -> Callable[[], Sequence[str]]:
+    """The specs that ship for a command."""
+    return lambda: list(bundled.shipped_specs(command))

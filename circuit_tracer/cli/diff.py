@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tracer.cli import options, reports
+from circuit_tracer.cli import completion, options, reports
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
 from circuit_tracer.experiments.diff import spec, study
@@ -22,7 +22,12 @@ def diff(
     ],
     tuned: Annotated[str, typer.Argument(metavar="TUNED", help="The same model after.")],
     name_or_file: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A spec in TOML, or one that ships: bent.")
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            autocompletion=completion.offered(completion.specs("diff")),
+            help="A spec in TOML, or one that ships: bent.",
+        ),
     ],
     transcoders: Annotated[
         list[str] | None,

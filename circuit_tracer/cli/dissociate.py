@@ -21,7 +21,7 @@ def dissociate(
         str,
         typer.Argument(
             metavar="SPEC",
-            autocompletion=completion.offered(completion.shipped(".toml")),
+            autocompletion=completion.offered(completion.specs("dissociate")),
             help="A spec in TOML, or one that ships: bananas, ...",
         ),
     ],

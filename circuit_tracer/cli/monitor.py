@@ -26,7 +26,7 @@ def monitor(
         str,
         typer.Argument(
             metavar="RUNS",
-            autocompletion=completion.offered(completion.shipped(".jsonl")),
+            autocompletion=completion.offered(completion.transcripts),
             help="Transcripts: .jsonl, an Inspect .eval log, or one that ships: cheat.",
         ),
     ],

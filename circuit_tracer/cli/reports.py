@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import invocation
 from circuit_tracer.cli.app import goes_on, if_interrupted
 from circuit_tracer.cli.output import columns, print_json, print_rich, progress_line
@@ -54,7 +55,8 @@ def spec_of(command: str, name_or_file: str, read: Callable[[Path], Spec]) -> tu
     Raises UsageError where it cannot be read, `out` names no folder, or several processes run.
     """
     check_alone(command, invocation.values()["out"])
-    file = shipped.find_given(name_or_file, ".toml", "a spec in TOML")
+    ships = bundled.shipped_specs(command)
+    file = shipped.find_given(name_or_file, ".toml", "a spec in TOML", ships)
     return file.name, read(file)
 
 

@@ -31,15 +31,26 @@ def in_options(message: str) -> str:
 class Notes(logging.Handler):
     """Shows what the library notes, on stderr."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+        """What this command has noted."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        """A note, or a warning, which says itself what it is of."""
+        """A note, or a warning, which says itself what it is of; the same one once a command,
+        however many of its parts come upon it."""
+        message = record.getMessage()
+        if message in self.shown:
+            return
+        self.shown.add(message)
         kind = "note: " if record.levelno < logging.WARNING else ""
-        say(kind + in_options(record.getMessage()))
+        say(kind + in_options(message))
 
 
 def show_notes() -> None:
     """Show the library's notes from now on, as every command does."""
     logger = logging.getLogger("circuit_tracer")
     logger.setLevel(logging.INFO)
-    if not any(isinstance(one, Notes) for one in logger.handlers):
-        logger.addHandler(Notes())
+    for one in [one for one in logger.handlers if isinstance(one, Notes)]:
+        logger.removeHandler(one)  # of an earlier command in this process
+    logger.addHandler(Notes())

@@ -8,7 +8,7 @@ from typing import Any
 
 from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.attribution.tracing import OnProgress
-from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_specs
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.dissociation.report import terminal
 from circuit_tracer.experiments.dissociation.results import Report as Dissociation
@@ -247,7 +247,7 @@ def dissociate(
     >>> report = ct.dissociate("bananas", quick=True, out=tempfile.mkdtemp())  # doctest: +SKIP
     """
     check_arguments(dissociate, locals())
-    file = find_given(str(spec), ".toml", "a spec in TOML")
+    file = find_given(str(spec), ".toml", "a spec in TOML", shipped_specs("dissociate"))
     asked = read_spec(file)
     name = model if isinstance(model, str) else None
     settings = Settings.of(asked, quick=quick, seed=seed)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders
+from circuit_tracer.bundled import bundled_dictionaries, bundled_transcoders, shipped_specs
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.diff import run
 from circuit_tracer.experiments.diff.page import FIGURES, figures, page, report_markdown
@@ -127,7 +127,7 @@ def diff(
     >>> report = ct.diff("sprout", "sprout-bent", "bent", quick=True, out=out)  # doctest: +SKIP
     """
     check_arguments(diff, locals())
-    file = find_given(str(spec), ".toml", "a spec in TOML")
+    file = find_given(str(spec), ".toml", "a spec in TOML", shipped_specs("diff"))
     asked = read_spec(file)
     settings = Settings.of(asked, quick=quick, seed=seed)
     before, after = (_model(one) for one in (base, tuned))

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits, shipped_words
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits, shipped_specs, shipped_words
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.making import Classes, classes_in, classes_of
@@ -114,7 +114,7 @@ def spec_of(given: str) -> Spec | None:
     """
     ships = shipped_edits()
     if given.endswith(".toml") or given in ships:
-        return read_spec(find_given(given, ".toml", "a spec in TOML"))
+        return read_spec(find_given(given, ".toml", "a spec in TOML", shipped_specs("edits")))
     if near := get_close_matches(given, ships, cutoff=0.8):
         raise UsageError(f'"{given}" is no spec that ships; did you mean {near[0]}?')
     return None

@@ -20,7 +20,7 @@ from circuit_tracer.batch.schemas import FAILURES, schema_of
 from circuit_tracer.batch.shards import WHOLE, Outcome, Work
 from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.transcript_file import read_transcripts
-from circuit_tracer.bundled import DEFAULT_MODEL
+from circuit_tracer.bundled import DEFAULT_MODEL, shipped_transcripts
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit.places import SPLITS, compiled
 from circuit_tracer.experiments.kit.weights import weights_hash
@@ -112,7 +112,8 @@ def job_of(
     that thresholds cannot be chosen by.
     """
     what = "a .jsonl or .eval file of transcripts"
-    file = find_given(str(runs), ".jsonl", what)
+    ships = shipped_transcripts()
+    file = find_given(str(runs), ".jsonl", what, ships)
     if calibrate is None and not check:
         raise UsageError(
             "nothing decides: give labelled runs by `calibrate`, or `check` to swap values and run "
@@ -124,7 +125,7 @@ def job_of(
     found = _watching(read_transcripts(file, LABELS), watch or {})
     calibrating, crossed = None, False
     if calibrate is not None:
-        other = find_given(str(calibrate), ".jsonl", what)
+        other = find_given(str(calibrate), ".jsonl", what, ships)
         crossed = other.samefile(file)
         calibrating = found if crossed else _watching(read_transcripts(other, LABELS), watch or {})
         texts = [(one.label, (one.reasoning, one.answer.strip())) for one in calibrating.prompts]

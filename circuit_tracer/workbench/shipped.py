@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from circuit_tracer.bundled import shipped_prompts
 from circuit_tracer.errors import UsageError
 
 
-def find_given(given: str, ending: str, what: str) -> Path:
+def find_given(given: str, ending: str, what: str, ships: Mapping[str, Path] | None = None) -> Path:
     """The file a caller means: one that is there, else the shipped one of that name.
 
-    Raises UsageError, with the names of those that ship, for neither.
+    `ships` are those that ship for this caller, by default all of that ending. Raises UsageError,
+    with the names of those that ship, for neither.
     """
-    path, ships = Path(given), shipped_prompts(ending)
+    path, ships = Path(given), shipped_prompts(ending) if ships is None else ships
     if path.is_file() or (path.exists() and given not in ships):
         return path  # a folder of that name does not hide what ships; of others the reader tells
     if given.removesuffix(ending) in ships:

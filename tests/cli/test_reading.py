@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_prune_again_changes_what_is_kept_and_nothing_else(banana: Banana, run: 
     } - left_behind
     assert run("prune", "half", "--node-threshold", "0.8").code == 0
     assert (load_graph(Path("half")).node_kept == whole.node_kept).all()
+
+
+def test_what_several_parts_come_upon_is_noted_once(banana: Banana, run: Run) -> None:
+    shutil.copytree(banana[0], "mine")
+    for threshold in ("0.5", "0.6"):  # by each command
+        Path("mine/trust.json").write_text("{", encoding="utf-8")
+        outcome = run("prune", "mine", "--node-threshold", threshold)
+        assert (outcome.code, outcome.err.count("cannot be read")) == (0, 1)
 
 
 @pytest.mark.parametrize(

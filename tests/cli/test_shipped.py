@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EDITS = ("edits-conflict", "edits-right", "edits-speaker")
 SPECS = ("bananas", "bananas-smollm2", "bent", "capitals", *EDITS, "opposites", "two-pages",
          "wrong-capitals")  # fmt: skip
+OWN = ("bananas", "bananas-smollm2", "capitals", "opposites", "two-pages")
+"""Of `dissociate`."""
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -45,7 +47,8 @@ def test_what_lies_here_goes_first() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("nothing", f"or one that ships: {', '.join(SPECS)}"),
+        ("nothing", f"or one that ships: {', '.join(OWN)}"),
+        ("bent", f"or one that ships: {', '.join(OWN)}"),  # of another command
         ("nothing.toml", "or one that ships: "),
         ("facts", "or one that ships: "),  # a prompt file, and no spec
         ("banana", "did you mean bananas, which ships?"),
@@ -54,11 +57,18 @@ def test_what_lies_here_goes_first() -> None:
 )
 def test_an_unknown_name_is_told_with_those_that_ship(given: str, said: str, run: Run) -> None:
     with pytest.raises(UsageError) as caught:
-        find_given(given, ".toml", "a spec")
+        find_given(given, ".toml", "a spec", bundled.shipped_specs("dissociate"))
     assert said in str(caught.value)
     outcome = run("dissociate", given)
     assert (outcome.code, outcome.out) == (2, "")
     assert said in outcome.err
+
+
+def test_a_command_names_what_ships_for_it(run: Run) -> None:
+    specs = run("diff", "sprout", "sprout-bent", "nothing").err
+    assert "or one that ships: bent, wrong-capitals\n" in specs
+    assert tuple(bundled.shipped_specs("edits")) == EDITS
+    assert run("monitor", "nothing", "--check").err.endswith("or one that ships: cheat\n")
 
 
 def test_a_shipped_prompt_file_is_traced(run: Run) -> None:
