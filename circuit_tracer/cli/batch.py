@@ -142,11 +142,9 @@ def batch(
         },
     )
     batch_job.note_bad_lines(prompts)
-    if overwrite:
-        batch_job.remove_run(folder)
     work = shards.Work(shard=ours, limit=limit, retry_failed=retry_failed, part_prompts=save_every)
     with if_interrupted(goes_on(folder, overwrite)):
-        outcome = _done(job, work, engine, ray_workers)
+        outcome = _done(job, work, engine, ray_workers, overwrite)
     if json:
         print_json({"run": str(folder), **outcome._asdict(), "shard": str(ours)})
     else:
@@ -155,12 +153,16 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _done(job: batch_job.Job, work: Work, engine: str, workers: int | None) -> Outcome:
+def _done(
+    job: batch_job.Job, work: Work, engine: str, workers: int | None, overwrite: bool
+) -> Outcome:
     with progress_line() as report:
         if engine == "ray":
+            if overwrite:  # once, and not by every worker
+                batch_job.remove_run(job.folder)
             return ray_cluster.run_on_ray(job.open, work, workers=workers, on_progress=report)
         report(f"opening {job.opening['model_name']}", 0, 0)
-        with job.open() as opened:
+        with job.open(overwrite=overwrite) as opened:
             return opened.go(work, on_progress=report, on_failure=batch_job.Failures().note)
 
 

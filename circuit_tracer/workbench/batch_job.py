@@ -50,14 +50,17 @@ class Job:
     options: dict[str, Any]
     """The command's options that the run is made by, under their own names."""
 
-    def open(self) -> OpenedBatch:
-        """Open the model and the run in this process."""
+    def open(self, *, overwrite: bool = False) -> OpenedBatch:
+        """Open the model and the run in this process. With `overwrite` an earlier run goes, once
+        the model is open: what cannot be opened shall not cost it."""
         opened = open_pair(**self.opening)
         info = self.info(opened)
         entries = entries_of(self.prompts, info.identity())
         say_repeats(entries)
         settings = [settings_of(self.settings, entry) for entry in entries if not entry.wrong]
         note_forms(opened.model, (text for one in settings for text in given_tokens(one)))
+        if overwrite:
+            remove_run(self.folder)
         run = begin(self.folder, info, entries)
         tracer = Tracer(
             model=opened.model,
