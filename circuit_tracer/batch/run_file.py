@@ -159,7 +159,8 @@ def read_run(folder: Path, kind: type[AnyRun], *, instead: str = "") -> AnyRun:
     advice = f"give a folder that circuit-tracer {command} wrote{instead}"
     record = read_toml(path, GraphFileError, advice)
     if (other := command_of(folder)) not in (None, command):
-        raise GraphFileError(f"{folder} is a run of circuit-tracer {other}; {advice}")
+        what = f"{folder} is a run of circuit-tracer {other}{_HOLDING.get(str(other), '')}"
+        raise GraphFileError(f"{what}; {advice}")
     with readable(path, GraphFileError, advice, problem="is damaged or of another version"):
         if (record["schema"], record["schema_version"]) != (SCHEMAS[command], SCHEMA_VERSION):
             raise ValueError(f"schema version {record['schema_version']}")
@@ -173,6 +174,11 @@ def read_run(folder: Path, kind: type[AnyRun], *, instead: str = "") -> AnyRun:
         )
 
 
+_HOLDING = {
+    "monitor": " and has no graphs: its verdicts are in monitor.json and verdicts.parquet, and the "
+    "same command prints them again"
+}
+"""What is in a run that another command is asked to read."""
 _NO_SETTINGS: dict[str, Any] = {
     "contrast": None,
     "why_not": None,

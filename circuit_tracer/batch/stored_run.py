@@ -22,7 +22,7 @@ from circuit_tracer.batch.parts import LAST, opened_part, part_path, parts_of, r
 from circuit_tracer.batch.run_file import RUN_FILE, RunInfo, read_run
 from circuit_tracer.batch.schemas import schema
 from circuit_tracer.batch.state import failures_of
-from circuit_tracer.batch.tables import graph_of
+from circuit_tracer.batch.tables import LISTED, graph_of, listed_as
 from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.pruning import PrunedGraph
 
@@ -88,7 +88,21 @@ class Run:
         for row, key in enumerate(whole.column("id").to_pylist()):
             first.setdefault(key, row)
         self._has_doubles = len(whole) > len(first)
-        return whole.take(list(first.values())).sort_by([("line", "ascending")])
+        return self._as_listed(whole.take(list(first.values()))).sort_by([("line", "ascending")])
+
+    def _as_listed(self, rows: pa.Table) -> pa.Table:
+        """With what the manifest says of each prompt now: a line may have come before it, or a tag
+        have been added, since its row was written."""
+        known = {entry.key: listed_as(entry) for entry in self.entries}
+        keys = rows.column("id").to_pylist()
+        for name in LISTED:
+            own, field = rows.column(name).to_pylist(), rows.field(name)
+            pairs = zip(keys, own, strict=True)
+            values = [known[key][name] if key in known else one for key, one in pairs]
+            if values != own:
+                at = rows.column_names.index(name)
+                rows = rows.set_column(at, field, pa.array(values, field.type))
+        return rows
 
     def own_name(self, key: str) -> str | None:
         """What the prompt file calls a prompt, if it does."""

@@ -177,17 +177,25 @@ def _head(key: str, head: LeadingHead) -> dict[str, Any]:
     return {**row, "key": key_at, "query": query_at}
 
 
+LISTED = ("line", "name", "tags", "roles")
+"""Columns of `graphs` that a graph does not depend on: what the prompt file says beside it."""
+
+
+def listed_as(entry: Entry) -> dict[str, Any]:
+    """These of an entry."""
+    roles = to_json(dict(entry.roles)) if entry.roles else None
+    values = (entry.line, entry.name, list(entry.tags), roles)
+    return dict(zip(LISTED, values, strict=True))
+
+
 def _graph(entry: Entry, pruned: PrunedGraph, stored: PrunedGraph) -> dict[str, Any]:
     """The prompt's one row."""
     info, scores = pruned.graph.info, asdict(pruned.scores)
     first = info.targets[0]
     return {
         "id": entry.key,
-        "line": entry.line,
-        "name": entry.name,
+        **listed_as(entry),
         "prompt": info.prompt,
-        "tags": list(entry.tags),
-        "roles": to_json(dict(entry.roles)) if entry.roles else None,
         "tokens": [whole_text(token) for token in info.tokens],
         "targets": [whole_text(target.token) for target in info.targets],
         "answer": whole_text(first.token),

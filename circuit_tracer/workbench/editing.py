@@ -9,7 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circuit_tracer.bundled import DEFAULT_MODEL, shipped_edits, shipped_specs, shipped_words
+from circuit_tracer.bundled import (
+    DEFAULT_MODEL,
+    default_dictionary,
+    shipped_edits,
+    shipped_specs,
+    shipped_words,
+)
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.making import Classes, classes_in, classes_of
@@ -51,9 +57,7 @@ class Found(NamedTuple):
         an earlier run; returns it and their names."""
         report = self.report
         if isinstance(report, FamiliesReport):
-            model = report.model.name
-            own = [] if model == DEFAULT_MODEL else [slug_of(model, empty="model")]
-            folder, drawn = out / "-".join([report.name, *own]), families_svg(report)
+            folder, drawn = out / _name_of(report), families_svg(report)
         else:
             weights = [one.sha256 for one in (report.model, report.dictionary)]
             parts = [report.prompt, report.answer, report.against, *(["chat"] * report.chat)]
@@ -73,6 +77,17 @@ class Found(NamedTuple):
         for name, pruned in self.graphs.items():
             write_trace(pruned, folder / name, ("json",), overwrite=True)
         return folder, [*texts, EDITS_TABLE, *(f"{name}/" for name in self.graphs)]
+
+
+def _name_of(report: FamiliesReport) -> str:
+    """What a spec's folder is called: its name, and what it was asked of where that is not the
+    usual model and dictionary, or is a turn of a chat."""
+    model, dictionary = report.model, report.dictionary.name.rpartition("/")[2]
+    own = [] if model.name == DEFAULT_MODEL else [model.name]
+    own += [] if dictionary == default_dictionary(model.name, model.source) else [dictionary]
+    own += ["chat"] * report.chat
+    name = "-".join([report.name, *(slug_of(one, empty="model") for one in own)])
+    return name if report.system is None else with_hash(name, report.system)
 
 
 def read_edits(folder: Path) -> EditsReport | FamiliesReport:

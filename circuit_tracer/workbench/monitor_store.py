@@ -100,15 +100,16 @@ class Transcripts(Kind):
         return Written(prompt, entry.reasoning, answer, dict(entry.watch), bool(entry.label))
 
 
-def rows_of(folder: Path, keys: set[str]) -> list[Measured]:
-    """All rows by line, each once."""
+def rows_of(folder: Path, entries: Sequence[Entry]) -> list[Measured]:
+    """All rows of these by line, which may have moved since they were written; each once."""
+    lines = {entry.key: entry.line for entry in entries}
     columns = [name for name in schema_of(COLUMNS).names if name != "report"]
     parts = [read_part(part_path(folder, TABLE, one), columns) for one in parts_of(folder, TABLE)]
     records = {row["id"]: row for part in parts for row in part.to_pylist()}
     lists = ("direct", "chained", "quoted")
     found = [
-        Measured(**{**row, **{name: tuple(row[name]) for name in lists}})
+        Measured(**{**row, **{name: tuple(row[name]) for name in lists}, "line": lines[key]})
         for key, row in records.items()
-        if key in keys
+        if key in lines
     ]
     return sorted(found, key=lambda one: one.line)

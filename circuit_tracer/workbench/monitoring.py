@@ -207,7 +207,7 @@ def monitor_into(
             keys = {entry.key for entry in entries}
             if not keys <= run.state.done | run.state.failed:
                 return outcome, None, 0
-            return outcome, rows_of(folder, keys), len(keys & run.state.failed)
+            return outcome, rows_of(folder, entries), len(keys & run.state.failed)
 
     # What another command or call has begun is refused before others are measured below it.
     entries = entries_of(job.runs, info.identity())

@@ -64,9 +64,11 @@ def test_a_report_of_another_model_has_a_folder_of_its_own(run: Run, tmp_path: P
     for more in ((), ("-m", "sprout-cheat")):
         for asked in ((PROMPT, "--edit", "joker=>teacher"), ("mine.toml",)):
             assert run("edits", *asked, *HERE, "--graphs", "0", *more).code == 0
-    assert run("edits", PROMPT, "--edit", "joker=>teacher", *HERE, "-t", "neurons").code == 0
-    names = sorted(one.name.rpartition("-")[0] for one in (tmp_path / "o").iterdir())
-    assert names == ["", *["edits-joker-is-a-tomato-red"] * 3, "mine-sprout"]
+    for asked in ((PROMPT, "--edit", "joker=>teacher"), ("mine.toml",)):
+        assert run("edits", *asked, *HERE, "--graphs", "0", "-t", "neurons").code == 0
+    names = sorted(one.name for one in (tmp_path / "o").iterdir())
+    assert [one.rpartition("-")[0] for one in names[:3]] == ["edits-joker-is-a-tomato-red"] * 3
+    assert names[3:] == ["mine", "mine-neurons", "mine-sprout-cheat"]
 
 
 def test_a_spec_and_word_classes_are_read_from_files(run: Run, tmp_path: Path) -> None:

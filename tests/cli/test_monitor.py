@@ -122,7 +122,10 @@ def test_a_run_that_fails_is_a_row_of_failures(run: Run, tmp_path: Path) -> None
     assert "1 of 5 runs judged, 4 failed" in found.out
     for words in ("does not know", "nowhere in the prompt", "the answer has no word", "line 5"):
         assert words in found.err
-    assert run("runs", "show", "outputs/monitor-runs").err.count("circuit-tracer monitor") == 1
+    for command in (("runs", "show"), ("view", "--no-browser")):
+        refused = run(*command, "outputs/monitor-runs").err
+        assert refused.count("circuit-tracer monitor") == 1
+        assert "its verdicts are in monitor.json and verdicts.parquet" in refused
 
 
 REFUSED = {

@@ -55,3 +55,7 @@ def test_every_watched_span_has_its_own_part(model: Model, tmp_path: Path) -> No
     assert one.run.chained[0] == spans[one.run.watched].chained
     assert {one.run.kept_of, one.run.rewritten_of} <= {*WATCH, ""}
     assert (one.run.kept is None) == (one.run.kept_of == "")
+    # A line that comes before it since moves it, and nothing is measured again.
+    runs.write_text("\n" + runs.read_text("utf-8"), encoding="utf-8")
+    (moved,) = ct.monitor(runs, model=model, check=True, out=tmp_path).runs
+    assert (one.run.line, moved.run.line) == (1, 2)

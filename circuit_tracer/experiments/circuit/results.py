@@ -114,7 +114,12 @@ class CircuitReport:
         if wrong:
             those = "the prompts they were found with"
             return f"enough for {those}, not for {wrong} of {len(others)} others"
-        count = len(self.prompts) - len(others)
-        left = sum(one.share for one in others) / max(len(others), 1)
-        beside = f" and {len(others)} others, of which it keeps {percent(left)}" if others else ""
-        return f"enough for {'the answer' if count == 1 else f'{count} answers'}{beside}"
+        own = self.kept(used=True)
+        enough = f"enough for {'the answer' if len(own) == 1 else f'{len(own)} answers'}"
+        if not others:
+            return enough
+        kept, left = (sum(one.share for one in of) / len(of) for of in (own, others))
+        if left < min(kept, 1.0) / 2:
+            few = f"{percent(left)} of their differences"
+            return f"{enough}; of {len(others)} others only the likeliest tokens stay, with {few}"
+        return f"{enough} and {len(others)} others, of which it keeps {percent(left)}"

@@ -49,6 +49,13 @@ def test_an_answer_that_needs_nothing_is_said_to() -> None:
 
 
 def test_what_a_circuit_keeps_of_prompts_that_were_not_used_is_said() -> None:
-    others = (replace(KEPT, used=False, share=0.2), replace(KEPT, used=False, share=0.4))
+    others = (replace(KEPT, used=False, share=0.4), replace(KEPT, used=False, share=0.6))
     found = replace(report("neurons", "feature"), prompts=(KEPT, *others))
-    assert headline(found).endswith("for the answer and 2 others, of which it keeps 30 %")
+    assert headline(found).endswith("for the answer and 2 others, of which it keeps 50 %")
+    little = tuple(replace(one, share=one.share - 0.2) for one in others)
+    assert headline(replace(found, prompts=(KEPT, *little))).endswith(
+        "is enough for the answer; of 2 others only the likeliest tokens stay, with 30 % of their "
+        "differences"
+    )
+    overdone = replace(KEPT, share=5.0)  # keeps the whole of the others'
+    assert "2 others, of which it keeps" in headline(replace(found, prompts=(overdone, *others)))
