@@ -22,7 +22,12 @@ from circuit_tracer.transcoders.training.checkpoint import (
 from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.run import _Run
 from circuit_tracer.transcoders.training.trainer import Trainer
-from circuit_tracer.transcoders.training.weights import check_start, export_layers, settings_of
+from circuit_tracer.transcoders.training.weights import (
+    check_start,
+    export_layers,
+    initial_weights,
+    settings_of,
+)
 from tests.device import DEVICE
 from tests.transcoders.fakes import FakeSource, small_config, text_file
 
@@ -168,6 +173,21 @@ def test_dead_features_are_revived_by_auxk_and_by_nothing_else() -> None:
     """With six seeds 0 to 2 came back without AuxK, and 25 to 37 with it."""
     assert revived(aux_weight=0.0) <= 8
     assert revived(aux_weight=0.1) >= 20
+
+
+def test_features_that_outnumber_the_first_tokens_start_as_no_copies() -> None:
+    """Copies of a JumpReLU feature get the same gradients and stay copies to the end."""
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(2, 20, 12, generator=generator).to(DEVICE) for _ in range(2)]
+    batch = MlpActivity(*values)
+    for own in initial_weights(batch, small_config(n_features=64, **JUMPRELU)):
+        for rows in (own.W_enc, own.W_dec):
+            unit = torch.nn.functional.normalize(rows.detach(), dim=-1)
+            assert float((unit @ unit.T).fill_diagonal_(0).max()) < 0.9999
+    few = initial_weights(batch, small_config(n_features=20, **JUMPRELU))
+    for inputs, own in zip(batch.inputs, few, strict=True):
+        alike = torch.nn.functional.normalize(inputs, dim=-1) @ own.W_enc.detach().T
+        assert torch.allclose(alike.max(0).values, torch.ones(20, device=DEVICE))  # one token each
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

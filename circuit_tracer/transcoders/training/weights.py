@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.errors import TrainingError, UsageError
@@ -91,21 +91,22 @@ def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWei
     """Features from data: encoder rows from normalised inputs, decoder rows from their outputs.
 
     A feature starts as one token's input direction (unit length) and writes that token's output,
-    times the one factor per written layer that fits the batch best. `batch` is in training units
-    and should hold at least `n_features` tokens.
+    times the one factor per written layer that fits the batch best. Where `batch`, in training
+    units, holds fewer than `n_features` tokens, further features start from the mean of two: copies
+    of a feature would learn the same for ever.
     """
     n_layers, n_tokens, d = batch.inputs.shape
     device = batch.inputs.device
     generator = torch.Generator(device="cpu").manual_seed(config.seed)
     layers = []
     for layer in range(n_layers):
-        chosen = _sample_tokens(n_tokens, config.n_features, generator).to(device)
-        rows = batch.inputs[layer, chosen]
+        order = torch.randperm(n_tokens, generator=generator, device="cpu").to(device)
+        rows = _starts(batch.inputs[layer], order, config.n_features)
         W_enc = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         written = 1 if config.kind == "plt" else n_layers - layer
         W_dec = torch.zeros(config.n_features, written, d, device=device)
         for offset in range(written):
-            W_dec[:, offset] = batch.outputs[layer + offset, chosen]
+            W_dec[:, offset] = _starts(batch.outputs[layer + offset], order, config.n_features)
         weights = LayerWeights(
             W_enc=W_enc,
             b_enc=torch.zeros(config.n_features, device=device),
@@ -239,11 +240,14 @@ def _fit_scales(layers: list[LayerWeights], batch: MlpActivity, config: Training
                 blocks[:, written - layer] *= max(factor, 1e-3)
 
 
-def _sample_tokens(n_tokens: int, count: int, generator: torch.Generator) -> Tensor:
-    """`count` token numbers, without repetition as long as there are enough."""
-    rounds = -(-count // n_tokens)
-    orders = [torch.randperm(n_tokens, generator=generator, device="cpu") for _ in range(rounds)]
-    return torch.cat(orders)[:count]
+def _starts(
+    values: Float[Tensor, "N d"], order: Int[Tensor, "N"], count: int
+) -> Float[Tensor, "F d"]:
+    """Those of `count` tokens, as long as there are enough, then means of two in ever new pairs."""
+    n_tokens = len(order)
+    place = torch.arange(count, device=order.device)
+    second = values[order[(place + place // n_tokens) % n_tokens]]
+    return (values[order[place % n_tokens]] + second) / 2
 
 
 @torch.no_grad()
