@@ -28,6 +28,7 @@ from circuit_tracer.models.frozen import (
 )
 from circuit_tracer.models.norms import FrozenNorm
 from circuit_tracer.models.parts import RESIDUAL, MlpReadPoint
+from circuit_tracer.models.patterns import RecomputedPattern
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.dictionary import reading_point
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
@@ -326,6 +327,8 @@ def _cast(thing: Any, dtype: torch.dtype) -> Any:
     """Tensors in a dataclass, and in those it holds."""
     if isinstance(thing, Tensor):
         return thing.to(dtype)
+    if isinstance(thing, RecomputedPattern):  # rounded scores would be exponentiated
+        return replace(thing, dtype=dtype)
     if not is_dataclass(thing) or isinstance(thing, type):
         return thing
     return replace(thing, **{f.name: _cast(getattr(thing, f.name), dtype) for f in fields(thing)})

@@ -51,6 +51,8 @@ class RecomputedPattern:
     softcap: float | None
     wiring: Wiring
     layer: int
+    dtype: torch.dtype | None = None
+    """What patterns are rounded to, once they are made; that of queries and keys for None."""
 
     @property
     def n_heads(self) -> int:
@@ -72,7 +74,7 @@ class RecomputedPattern:
             scores = self.softcap * torch.tanh(scores / self.softcap)
         at = torch.arange(end, device=scores.device)
         seen = self.wiring.sees(self.layer, at[start:, None], at)
-        return scores.masked_fill_(~seen, -torch.inf).softmax(-1)
+        return scores.masked_fill_(~seen, -torch.inf).softmax(-1).to(self.dtype or scores.dtype)
 
 
 Pattern = StoredPattern | RecomputedPattern

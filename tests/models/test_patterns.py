@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from circuit_tracer.attribution import TraceSettings
+from circuit_tracer.attribution.replacement import build_replacement, lowered
 from circuit_tracer.attribution.totals_tracing import TracedTotals, trace_totals
 from circuit_tracer.models import frozen as attention
 from circuit_tracer.models import patterns
@@ -29,6 +30,24 @@ def test_patterns_made_again_are_the_models(family: str, monkeypatch: pytest.Mon
         assert torch.allclose(block, whole[:, 3:6, :6], atol=1e-5)
     first = model.capture(ids, 4)
     assert torch.allclose(first.patterns[1], stored.patterns[1][:, :4, :4], atol=1e-5)
+
+
+def test_patterns_made_again_for_bf16_cotangents_are_rounded_as_stored_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores in bfloat16 are off by up to a quarter where they are 60, and a softmax takes their
+    exponential."""
+    model = tiny_model("llama")
+    for layer in model.module.model.layers:
+        layer.self_attn.q_proj.weight *= 8
+    dictionary, ids = random_dictionary(model), model.tokenize(PROMPT)
+    stored = build_replacement(model.capture(ids), model.wiring, dictionary)
+    monkeypatch.setattr(patterns, "LARGEST_STORED", 0)
+    made = build_replacement(model.capture(ids), model.wiring, dictionary)
+    pairs = (lowered(one, torch.bfloat16).layers for one in (stored, made))
+    for one, other in zip(*pairs, strict=True):
+        assert other.attention.pattern.dtype == torch.bfloat16
+        assert torch.allclose(one.attention.pattern, other.attention.pattern, rtol=2e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox", "gpt2"])
