@@ -14,10 +14,10 @@ named the wrong TransformerLens hook.
 
 Folded in when read: the lengths n of decoder rows, with which `rescale_acts_by_decoder_norm`
 multiplies pre-activations before top-k (W_enc n, b_enc n, W_dec / n), `apply_b_dec_to_input`
-(b_enc - W_enc b_dec), a known scaling factor s of `normalize_activations:
-expected_average_only_in` (W_enc s, W_dec / s, b_dec / s, as SAELens does) and a `scaling_factor`
-tensor (a factor for every decoder row). A normalisation by each token's own norm is no linear map
-and is refused.
+(b_enc - W_enc b_dec; of sparse autoencoders true where it is not said, of transcoders refused, as
+SAELens has it), a known scaling factor s of `normalize_activations: expected_average_only_in`
+(W_enc s, W_dec / s, b_dec / s, as SAELens does) and a `scaling_factor` tensor (a factor for every
+decoder row). A normalisation by each token's own norm is no linear map and is refused.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _layer(path: Path, config: Settings, name: str) -> LayerReading:
     notes = config.notes((*USED, *_FACTORS))
     architecture = _architecture(config)
     headers = safetensors_headers(path)
-    reads_as, writes_as, ambiguous = _hooks(config, architecture)
+    reads_as, writes_as, ambiguous = _hooks(config)
     activation = _activation(config, architecture, headers)
     layer = number = _number(reads_as, name.rpartition("/")[0])
     if (stream := stream_after(reads_as)) is not None:
@@ -135,7 +135,7 @@ def _checked_stream(layer: int, config: Settings, reads_as: str) -> int:
     return layer
 
 
-def _hooks(config: Settings, architecture: str) -> tuple[str, str, tuple[str, ...]]:
+def _hooks(config: Settings) -> tuple[str, str, tuple[str, ...]]:
     """Names of the reading and the writing point; Hugging Face's where both are there.
 
     DictionaryError for a sparse autoencoder of another place than the residual stream.
@@ -143,7 +143,7 @@ def _hooks(config: Settings, architecture: str) -> tuple[str, str, tuple[str, ..
     lens_in = config.text("hook_name", "hook_point")
     lens_out = config.text("hook_name_out", "hook_point_out", "out_hook_point")
     reads_as = config.text("hf_hook_name") or lens_in
-    if "transcoder" not in architecture:
+    if not _is_transcoder(config):
         if stream_after(reads_as) is None:
             raise plain_sae(f'{place_of(config.path)}, of "{reads_as}",')
         assert reads_as is not None
@@ -216,7 +216,7 @@ def _k(config: Settings) -> int | None:
 def _fold(config: Settings, headers: Headers) -> Fold | None:
     """What the config asks to be done to activations, as a change of the weights."""
     factor = _factor(config)
-    centred = config.get("apply_b_dec_to_input") is True
+    centred = config.get("apply_b_dec_to_input", not _is_transcoder(config)) is True
     by_length = config.get("rescale_acts_by_decoder_norm") is True
     _check_factors(config, headers)
     if factor == 1.0 and not centred and not by_length and "scaling_factor" not in headers:
@@ -241,12 +241,21 @@ def _fold(config: Settings, headers: Headers) -> Fold | None:
     return fold
 
 
+def _is_transcoder(config: Settings) -> bool:
+    return "transcoder" in str(config.get("architecture"))
+
+
 def _check_factors(config: Settings, headers: Headers) -> None:
     """DictionaryError for factors that are asked for and cannot be taken."""
     if config.get("finetuning_scaling_factor") and "scaling_factor" not in headers:
         raise config.wrong(
             "speaks of a finetuning_scaling_factor and the weights beside it "
             "lack scaling_factor; get the files again"
+        )
+    if config.get("apply_b_dec_to_input") and _is_transcoder(config):
+        raise config.wrong(
+            "asks for apply_b_dec_to_input, which SAELens refuses of transcoders: their b_dec "
+            "belongs to what they write; set it to false if what they read was never shifted by it"
         )
     topk = "topk" in (config.text("activation_fn_str", "activation_fn") or "")
     topk = topk or str(config.get("architecture")).startswith("topk")

@@ -367,7 +367,7 @@ def write_saelens_flat(folder: Path, raw: Raw) -> None:
                 "hook_point_out": f"blocks.{layer}.mlp.hook_out",
                 "activation_fn_str": "topk",
                 "activation_fn_kwargs": {"k": 3},
-                "apply_b_dec_to_input": True,
+                "apply_b_dec_to_input": False,
                 "normalize_activations": "expected_average_only_in",
                 "norm_scaling_factor": SCALE,
             },
@@ -376,8 +376,7 @@ def write_saelens_flat(folder: Path, raw: Raw) -> None:
 
 def forward_saelens_flat(raw: Raw, xs: list[Tensor]) -> Outcome:
     def one(r: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        pre = (x * SCALE - r["b_dec"]) @ r["enc"].T + r["b_enc"]
-        acts = relu(top(pre, 3))
+        acts = relu(top(SCALE * x @ r["enc"].T + r["b_enc"], 3))
         rows = r["dec"] * (r["threshold"].float() + 1).double()[:, None]
         return acts, (acts @ rows + r["b_dec"]) / SCALE
 

@@ -97,6 +97,18 @@ def test_it_computes_what_saelens_defines(
     torch.testing.assert_close(found.reconstruct([x] * FakeModel.n_layers)[1], rebuilt)
 
 
+def test_b_dec_is_taken_off_what_is_read_unless_the_config_says_otherwise(tmp_path: Path) -> None:
+    tensors, hook = raw(0), "blocks.1.hook_resid_post"
+    write(tmp_path / "sae", tensors, hook=hook, architecture="standard")
+    config = json.loads((tmp_path / "sae/cfg.json").read_text())
+    del config["apply_b_dec_to_input"]
+    (tmp_path / "sae/cfg.json").write_text(json.dumps(config))
+    found = open_transcoders(tmp_path / "sae", FakeModel())  # type: ignore[arg-type]
+    x = torch.randn(5, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    acts, _ = defined(tensors, x, {"architecture": "standard", **CENTRED})
+    torch.testing.assert_close(found.layers[1].encode(x), acts)
+
+
 def test_several_layers_are_several_folders(tmp_path: Path) -> None:
     for layer in (2, 0):
         hook = f"blocks.{layer}.hook_resid_post"

@@ -92,6 +92,7 @@ SCOPE_2 = "gemma-scope-2"
         ("saelens", "cfg.json", says(architecture="gated_transcoder"), "gated_transcoder"),
         ("saelens", "cfg.json", says(reshape_activations="hook_z"), "reshape_activations"),
         ("saelens", "cfg.json", says(rescale_acts_by_decoder_norm=True), "for TopK alone"),
+        ("saelens", "cfg.json", says(apply_b_dec_to_input=True), "refuses of transcoders"),
         ("saelens", "cfg.json", says(activation_fn_str="topk"), 'activation "topk"'),
         ("saelens", "cfg.json", says(d_in=12), '"d_in": 12'),
         ("saelens", "cfg.json", says(hook_layer=7), '"hook_layer": 7'),
