@@ -41,6 +41,9 @@ class DecoderFile:
     device: torch.device | str = "cpu"
     dtype: torch.dtype | None = None
     """What rows are turned into; as stored for None."""
+    written_at: int | None = None
+    """When the file was last written, in nanoseconds: another one in its place is refused. Not
+    looked at for None."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,8 +80,11 @@ class DecoderFile:
         itemsize = self.stored_dtype.itemsize
         size = self.offset + math.prod(self.stored_shape) * itemsize
         try:
-            if os.stat(self.path).st_size < size:
+            found = os.stat(self.path)
+            if found.st_size < size:
                 raise OSError("it is shorter than it was")
+            if self.written_at not in (None, found.st_mtime_ns):
+                raise OSError("it was written again")
             return np.memmap(
                 self.path, f"i{itemsize}", mode="r", offset=self.offset, shape=self.stored_shape
             )

@@ -291,4 +291,5 @@ def _decoder_file(layer: LayerPlan) -> DecoderFile:
         stored_shape=(layer.n_features, layer.n_written + first, layer.d_model),
         stored_dtype=stored.torch_dtype,
         first=first,
+        written_at=stored.path.stat().st_mtime_ns,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,14 @@ def test_a_file_that_changes_or_holds_nan_is_refused_when_read(tmp_path: Path) -
     found.layers[0].decoder_rows(torch.tensor([1]), 1)
     with pytest.raises(DictionaryError, match="holds NaN"):
         found.layers[0].decoder_rows(torch.tensor([2]), 1)
+    found.to(device="cpu", dtype=torch.float64).layers[1].decoder_rows(torch.tensor([1]), 1)
     file = tmp_path / "set/W_dec_1.safetensors"
-    file.write_bytes(file.read_bytes()[:-8])
+    content, written_at = file.read_bytes(), file.stat().st_mtime_ns
+    file.write_bytes(content[:-8] + bytes(8))  # another dictionary's, of the same size
+    os.utime(file, ns=(written_at + 10**9, written_at + 10**9))
+    with pytest.raises(DictionaryError, match="changed while it was in use"):
+        found.layers[1].decoder_rows(torch.tensor([1]), 1)
+    file.write_bytes(content[:-8])
+    os.utime(file, ns=(written_at, written_at))
     with pytest.raises(DictionaryError, match="changed while it was in use"):
         found.layers[1].decoder_rows(torch.tensor([2]), 1)
