@@ -59,7 +59,15 @@ class RowReader:
         held_out_share: float = 0.0,
     ) -> None:
         """With part "training", every n-th document (by `held_out_share`) is skipped; with
-        "held-out" only those are read."""
+        "held-out" only those are read.
+
+        Raises UsageError for a missing or empty text, and for rows without room for any of it.
+        """
+        if row_length <= (bos_id is not None):
+            raise UsageError(
+                f"`row_length` {row_length} leaves no room for text"
+                f"{'' if bos_id is None else ' after the token that rows start with'}; raise it"
+            )
         self.path = path
         self.tokenizer = tokenizer
         self.bos_id = bos_id

@@ -41,6 +41,15 @@ def test_documents_are_packed_split_and_never_mixed_up(tmp_path: Path) -> None:
     assert rows_of(reader(path, bos_id=None, row_length=4))[0] == [2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("bos_id", "row_length"), [(0, 1), (None, 0)])
+def test_rows_without_room_for_text_are_refused(
+    tmp_path: Path, bos_id: int | None, row_length: int
+) -> None:
+    """They would never be full, or always."""
+    with pytest.raises(UsageError, match=f"`row_length` {row_length} leaves no room"):
+        reader(text_file(tmp_path), bos_id=bos_id, row_length=row_length)
+
+
 def test_bos_and_padding_are_not_real_but_a_first_word_is(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("a the banana\nlemon sky is\n")
