@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.attribution.resources import products
 from circuit_tracer.attribution.source_streams import LARGEST_PIECE, EdgeBlock, TracedEdges
 from circuit_tracer.attribution.sweep import SweepTargets, add_in_place
 from circuit_tracer.graphs.graph import Edges, Floats, Ints, column_types
@@ -42,6 +43,7 @@ FLOOR = 1e-3
 """Heads that carry less than this share of an edge are summed into one row a layer."""
 
 
+@products()
 @torch.no_grad()
 def head_loadings(
     model: Model,

@@ -34,6 +34,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.attribution.replacement import LocalReplacementModel
+from circuit_tracer.attribution.resources import products
 from circuit_tracer.attribution.source_streams import (
     LARGEST_PIECE,
     MOST_NUMBERS,
@@ -52,6 +53,7 @@ FLOOR = 0.02
 """Parts of less than this share of their edge are not followed."""
 
 
+@products()
 @torch.no_grad()
 def head_parts(
     model: Model,

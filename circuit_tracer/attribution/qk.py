@@ -26,6 +26,7 @@ from torch import Tensor
 from circuit_tracer.attribution.largest_products import Products, strongest_products
 from circuit_tracer.attribution.qk_sides import CONSTANT, KIND_ROWS, Side, SideCollector
 from circuit_tracer.attribution.reopening import FrozenPrompt, freeze_again
+from circuit_tracer.attribution.resources import products
 from circuit_tracer.attribution.sources import Piece
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.errors import ConservationError, UsageError
@@ -77,6 +78,7 @@ def explain_score(
 class HeadScores:
     """The scores of one head on a frozen prompt, to be taken apart."""
 
+    @products()
     @torch.no_grad()
     def __init__(
         self, prompt: FrozenPrompt, wiring: Wiring, *, layer: int, head: int, n_terms: int = 10
@@ -92,6 +94,7 @@ class HeadScores:
         self.head = freeze_head(prompt.capture, wiring, layer, head)
         self.sweep = Sweep(self.model)
 
+    @products()
     @torch.no_grad()
     def attribution(
         self, query: int, key: int, against: Sequence[int] | None = None

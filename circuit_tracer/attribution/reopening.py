@@ -15,6 +15,7 @@ from circuit_tracer.attribution.replacement import (
     LocalReplacementModel,
     build_replacement,
 )
+from circuit_tracer.attribution.resources import products
 from circuit_tracer.errors import GraphFileError, UsageError
 from circuit_tracer.graphs.graph import GraphInfo
 from circuit_tracer.models import Model
@@ -34,6 +35,7 @@ class FrozenPrompt(NamedTuple):
     replacement: LocalReplacementModel
 
 
+@products()
 @torch.no_grad()
 def freeze_again(model: Model, dictionary: AnyDictionary, info: GraphInfo) -> FrozenPrompt:
     """What a graph was traced from, up to the last position that it explains.

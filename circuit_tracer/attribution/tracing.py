@@ -225,7 +225,8 @@ def trace_frozen(
         )
     info = run_info(model, frozen, totals, residual, tolerance, dtype)
     if cotangents:
-        info = replace(info, settings={**info.settings, "audit": asdict(audit(assembler))})
+        with memory_remedy(), products():
+            info = replace(info, settings={**info.settings, "audit": asdict(audit(assembler))})
     return Trace(
         unordered=assembler.graph(info, partial(_labels, info, labels)),
         seconds=prepared.seconds,
