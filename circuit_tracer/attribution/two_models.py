@@ -86,8 +86,14 @@ def compare_edges(
     Both models must be of one architecture and read the same tokens. A direction keeps its vector:
     it is the base's in both.
     """
-    sides = [_Side(one, one.capture(list(token_ids)), target) for one in (base, tuned)]
-    at = position % len(token_ids)
+    captures = [one.capture(list(token_ids)) for one in (base, tuned)]
+    at, kept = position % len(token_ids), None
+    if not isinstance(target, tuple):
+        kept = target.linear(target.seen(base, captures[0])[at])
+    sides = [
+        _Side(model, capture, target, kept)
+        for model, capture in zip((base, tuned), captures, strict=True)
+    ]
     ours, theirs = (one.streams[at] for one in sides)
     vector = sides[0].pulled(ours)
     readings = [[side.read(stream) for stream in (ours, theirs)] for side in sides]
@@ -113,8 +119,13 @@ class _Side:
     """One of the models on the prompt."""
 
     def __init__(
-        self, model: Model, capture: Capture, target: DirectionTarget | tuple[int, int]
+        self,
+        model: Model,
+        capture: Capture,
+        target: DirectionTarget | tuple[int, int],
+        kept: tuple[Tensor, Tensor] | None,
     ) -> None:
+        """`kept` are a direction's vector and constant."""
         self.wiring: Wiring = model.wiring
         self.capture, self.n_layers = capture, model.n_layers
         self.norm: Norm | None = None
@@ -136,8 +147,8 @@ class _Side:
             if self.norm is not None and target.reads == "ln2.hook_normalized":
                 bare = torch.ones_like(self.norm.weight)
                 self.norm = Norm(bare, None, self.norm.epsilon, self.norm.centred)
-        self.vector, constant = target.linear(target.seen(model, capture)[-1])
-        self.constant = float(constant)
+        assert kept is not None
+        self.vector, self.constant = kept[0], float(kept[1])
 
     def pulled(self, stream: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
         """The direction at the stream, the norm's scale frozen."""

@@ -11,7 +11,9 @@ from circuit_tracer.attribution.changed_weights import by_changed_weights
 from circuit_tracer.attribution.directions import bare, of_feature
 from circuit_tracer.attribution.two_models import TwoModels, compare_edges
 from circuit_tracer.models import Model
+from circuit_tracer.transcoders.neurons import open_neurons
 from tests.attribution.frozen import PROMPT
+from tests.device import DEVICE
 from tests.oracle import FrozenNetwork
 from tests.tiny import FAMILIES, random_dictionary, tiny_model
 
@@ -66,6 +68,22 @@ def test_parts_sum_to_the_change_between_the_models_own_passes(family: str) -> N
         for one in found.changes:
             change = one.weights + one.pattern_weights + one.input + one.cross
             assert change == pytest.approx(one.tuned - one.base, abs=1e-9)
+
+
+def test_a_neuron_is_the_one_at_the_position_that_is_asked_for() -> None:
+    """Its gate decides its direction, which is the base's in both models."""
+    base = tiny_model("llama", dtype=torch.float64)
+    tuned, ids = tuned_from(base, ""), base.tokenize(PROMPT)
+    neurons = open_neurons(base)
+    seen = [one.capture(ids).mlp_in[LAYER][3] for one in (base, tuned)]
+    fires = neurons.layers[LAYER].encode(seen[0])[2]
+    vector, constant = neurons.layers[LAYER].linear_rows(
+        torch.tensor([2], device=DEVICE), seen[0][None], fires[None]
+    )
+    found = compare_edges(base, tuned, ids, of_feature(neurons, LAYER, 2), position=3)
+    assert found.base == pytest.approx(float(fires), rel=1e-6)
+    assert found.tuned == pytest.approx(float(seen[1] @ vector[0] + constant[0]), rel=1e-6)
+    assert found.residual < 1e-6
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "gpt_neox"])
