@@ -228,9 +228,9 @@ def _card_rows(
     """The rows of every layer's cards, by feature."""
     total = sum(text.lengths) - text.first * len(text.lengths)
     name, background = text.names.__getitem__, _background(text, seed)
-    for layer, transcoder in enumerate(dictionary.layers):
+    for layer in range(len(dictionary.layers)):
         report("labelling layers", layer, len(dictionary.layers))
-        effects = promotions(model, transcoder.summed_decoder(), text.occurring, name)
+        effects = promotions(model, _added(model, dictionary, layer), text.occurring, name)
         examples = _examples_by_feature(chosen[layer], windows[layer], kept[layer], text)
         yield [
             {
@@ -250,6 +250,21 @@ def _card_rows(
             }
             for feature, effect in enumerate(effects)
         ]
+
+
+def _added(model: Model, dictionary: Dictionary, layer: int) -> Float[Tensor, "F d"]:
+    """What a layer's features add to the residual stream, summed over the layers written to: where
+    a norm follows the MLP, times its weight (its denominator depends on the prompt)."""
+    transcoder = dictionary.layers[layer]
+    if dictionary.writes != "mlp.hook_out" or model.wiring.paths.mlp_post_norm is None:
+        return transcoder.summed_decoder()
+    every = torch.arange(transcoder.n_features, device=transcoder.W_enc.device)
+    added = torch.zeros_like(transcoder.W_enc, dtype=torch.float32)
+    for written in range(layer, layer + transcoder.n_written):
+        rows = transcoder.decoder_rows(every, written).float()
+        norm = model.wiring.norm("mlp_post_norm", written)
+        added += rows if norm is None else rows * norm.weight.to(rows)
+    return added
 
 
 def _occurrences(kept: KeptPlaces, feature: int, text: _Text) -> list[Occurrence]:

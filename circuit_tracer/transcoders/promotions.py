@@ -1,8 +1,8 @@
 """What features do to the logits directly: the tokens they promote and suppress most.
 
-The direct effect of what is written to the residual stream: times the final norm's weight, into
-the unembedding. For labels the same with directions of unit length, where no token stands out for
-its norm alone.
+The direct effect of what is written to the residual stream: centred where the final norm centres,
+times its weight, into the unembedding. For labels the same with directions of unit length, where no
+token stands out for its norm alone.
 
 Shapes: n features, d model width, V tokens considered.
 """
@@ -41,12 +41,12 @@ def promotions(
     text: Callable[[int], str],
 ) -> Iterator[Promotions]:
     """Of each vector written, among the tokens `ids` (None: all of them)."""
-    norm = model.wiring.final_norm().weight.float()
+    norm, device = model.wiring.final_norm(), model.unembedding.device
     if ids is None:
-        chosen = torch.arange(len(model.unembedding), device=norm.device)
+        chosen = torch.arange(len(model.unembedding), device=device)
     else:
-        chosen = torch.tensor(list(ids), device=norm.device)
-    directions = model.unembedding.float()[chosen] * norm
+        chosen = torch.tensor(list(ids), device=device)
+    directions = norm.centre(model.unembedding.float()[chosen] * norm.weight.float())
     directions = directions - directions.mean(0)
     units = directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     k = min(TOKENS_NAMED, len(chosen))
@@ -60,7 +60,7 @@ def promotions(
         pairs = zip(named(strongest.indices), strongest.values.tolist(), strict=True)
         return [[Promotion(t, v) for t, v in zip(*pair, strict=True)] for pair in pairs]
 
-    parts = written.float().to(norm.device).split(ROWS_AT_ONCE) if len(written) else ()
+    parts = written.float().to(device).split(ROWS_AT_ONCE) if len(written) else ()
     for part in parts:
         logits, cosines = part @ directions.T, part @ units.T
         yield from map(

@@ -23,7 +23,7 @@ from circuit_tracer.transcoders.cards import (
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.rows import RowReader, Rows
 from tests.device import on_host
-from tests.tiny import random_dictionary, tiny_llama
+from tests.tiny import WORDS, random_dictionary, tiny_llama, tiny_model
 from tests.transcoders.fakes import text_file
 
 
@@ -84,6 +84,29 @@ def test_examples_show_the_true_activations_strongest_first(made: Made) -> None:
         rtol=0,
         atol=card.max_activation / 400,
     )
+
+
+@pytest.mark.parametrize("family", ["gemma2", "olmo2", "gpt2"])
+def test_promoted_tokens_are_those_that_the_norms_on_the_way_let_through(
+    family: str, tmp_path: Path
+) -> None:
+    model = tiny_model(family)
+    dictionary = random_dictionary(model)
+    text = text_file(tmp_path, documents=60)
+    book = load_cards(make_cards(model, dictionary, text, tmp_path, row_length=16))
+    every = torch.arange(12, device=model.device)
+    added, inner = dictionary.layers[1].decoder_rows(every, 1), model.module.base_model
+    if family == "gpt2":
+        added = (added - added.mean(1, keepdim=True)) * inner.ln_f.weight
+    else:
+        offset = float(family == "gemma2")
+        added = added * (inner.layers[1].post_feedforward_layernorm.weight + offset)
+        added = added * (inner.norm.weight + offset)
+    for feature, logits in enumerate(added @ model.unembedding.T):
+        ranked = logits.argsort(descending=True).tolist()
+        words = [model.token_text(token) for token in ranked if 2 <= token < len(WORDS)]
+        promotes = book.card(1, feature).promotes
+        assert list(promotes) == words[: len(promotes)]
 
 
 def test_promoted_tokens_are_those_of_the_summed_decoder(made: Made) -> None:
