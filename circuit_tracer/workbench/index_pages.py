@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from circuit_tracer.batch.stored_run import Run, is_run, open_run
-from circuit_tracer.errors import CircuitTracerError, GraphFileError
+from circuit_tracer.errors import CircuitTracerError, GraphFileError, reason
 from circuit_tracer.graphs import new_folder, token_text
 from circuit_tracer.graphs.files.storage import TRACE_FILE, stored_facts
 from circuit_tracer.graphs.head_loadings import LeadingHead, Move
@@ -90,9 +90,10 @@ def write_pages(
             path.parent.mkdir(exist_ok=True)
             try:
                 page = make()
-            except CircuitTracerError as error:
-                logger.warning(f"{unquote(address)} has no graph: {error}")
-                page = error_page(str(error))
+            except (CircuitTracerError, OSError) as error:
+                said = str(error) if isinstance(error, CircuitTracerError) else reason(error)
+                logger.warning(f"{unquote(address)} has no graph: {said}")
+                page = error_page(said)
             path.write_text(page, encoding="utf-8")
     return folder / "index.html"
 

@@ -7,6 +7,7 @@ host (a page elsewhere that has its name pointed here) are refused.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -49,9 +50,18 @@ class Server(ThreadingHTTPServer):
         try:
             with self.making:
                 return HTTPStatus.OK, make()
-        except (CircuitTracerError, OSError) as error:
-            message = str(error) if isinstance(error, CircuitTracerError) else reason(error)
-            return HTTPStatus.INTERNAL_SERVER_ERROR, error_page(message)
+        except CircuitTracerError as error:
+            message = str(error)
+        except OSError as error:
+            message = reason(error)
+        except Exception as error:  # the browser gets an answer, whatever it is
+            message = f"Something unforeseen happened ({type(error).__name__}: {reason(error)})."
+        return HTTPStatus.INTERNAL_SERVER_ERROR, error_page(message)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that left before it had the whole page, which is nobody's fault here."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tracer.workbench.index_pages import folder_pages, run_pages
+from circuit_tracer.workbench.index_pages import Pages, folder_pages, run_pages
 from circuit_tracer.workbench.serving import Server, serving
 from tests.cli.conftest import Outcome, Run
 
@@ -250,6 +250,33 @@ def test_other_hosts_and_methods_are_refused(copy: Path) -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
             assert _ask(server, "/", method=method)[0] == 501
         assert sorted(os.listdir(copy.parent)) == ["a-banana-is"]
+
+
+def test_a_browser_that_leaves_and_a_page_that_fails_stop_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    left = threading.Event()
+
+    def slow() -> str:
+        left.wait(30)
+        return "x" * 50_000_000  # no buffer holds it
+
+    def fails() -> str:
+        raise KeyError("boom")
+
+    pages = Pages("index", {"graphs/slow.html": slow, "graphs/fails.html": fails})
+    with _served(pages) as server:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as browser:
+            host = f"Host: 127.0.0.1:{server.server_port}"
+            browser.sendall(f"GET /graphs/slow.html HTTP/1.0\r\n{host}\r\n\r\n".encode())
+        left.set()
+        status, text = _ask(server, "/graphs/fails.html")
+        assert (status, "KeyError: it lacks" in text) == (500, True)
+        assert _ask(server, "/") == (200, "index")
+        for thread in threading.enumerate():
+            if "process_request" in thread.name:
+                thread.join(30)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_port_that_is_taken_is_said(copy: Path, run: Run) -> None:
