@@ -64,9 +64,8 @@ def plain_table(caption: str = "", *, header: bool = True) -> FittedTable:
         header_style="dim",
         pad_edge=True,
         padding=(0, 1, 0, 1),
-        caption=caption or None,
+        caption=Text(caption, style="dim") if caption else None,
         caption_justify="left",
-        caption_style="dim",
     )
 
 

@@ -7,6 +7,7 @@ hostile text stays text and stays where it is put.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -15,6 +16,12 @@ from rich.cells import cell_len
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": " "}
 _UNSEEN = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 _JOINER = "\u200d"  # holds emoji sequences together; harmless, so it stays
+_SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+_WIDE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_PIECES = re.compile(
+    f"[{_WIDE}][\u3001\u3002\u30fb\u30fc\uff01\uff0c\uff0e\uff1a\uff1b\uff1f]*|[^{_WIDE}]+"
+)
+"""Chinese and Japanese have no blanks: a line may end after each sign, but not before a stop."""
 
 # Advance widths of DejaVu Sans for U+0020..U+007E in thousandths of an em. It is the widest of
 # the fonts the figure asks for, so what fits in it fits in Helvetica and Arial too.
@@ -26,6 +33,10 @@ _WIDTHS = (
     + (337, 390, 838, 500, 500, 613, 635, 550, 635, 615, 352, 635, 634, 278, 278, 579, 278)
     + (974, 634, 612, 635, 635, 411, 521, 392, 634, 592, 818, 592, 592, 525, 636, 337, 636, 838)
 )
+
+
+MOST_OF_A_CELL = 16
+"""Characters, those of a joined emoji or of a letter with its marks."""
 
 
 def printable(text: str) -> str:
@@ -61,7 +72,7 @@ def _width_of(character: str) -> int:
     code = ord(character)
     if 0x20 <= code < 0x7F:
         return _WIDTHS[code - 0x20]
-    if character == _JOINER or unicodedata.combining(character):
+    if character == _JOINER or unicodedata.category(character) in ("Mn", "Me"):
         return 0
     if code >= 0x1F000:
         return 1400
@@ -93,6 +104,8 @@ def shorten_front_to_width(text: str, size: float, width: float) -> str:
     room, start = width - text_width("…", size), len(text)
     while start > 1 and text_width(text[start - 1 :], size) <= room:
         start -= 1
+    while start < len(text) and _belongs_before(text, start):
+        start += 1
     return "…" + text[start:].lstrip()
 
 
@@ -100,11 +113,12 @@ def wrap(content: str, size: float, width: float) -> list[str]:
     """The text in lines that fit the width; a single word that does not is cut short."""
     lines: list[str] = []
     for word in content.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, size) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shorten_to_width(word, size, width))
+        for number, piece in enumerate(_PIECES.findall(word)):
+            longer = f"{lines[-1]}{'' if number else ' '}{piece}" if lines else piece
+            if lines and text_width(longer, size) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(shorten_to_width(piece, size, width))
     return lines
 
 
@@ -112,16 +126,23 @@ def shorten(text: str, cells: int) -> str:
     """The longest beginning that fits into so many terminal cells, with "…" where cut."""
     if cell_len(text) <= cells:
         return text
-    end = len(text)
+    end = min(len(text), MOST_OF_A_CELL * cells)
     while end > 0 and cell_len(text[:end]) > cells - 1:
         end -= 1
     return text[: _whole(text, end)].rstrip() + "…"
 
 
 def _whole(text: str, end: int) -> int:
-    """`end`, moved back so that no accent or joined emoji is cut from what it belongs to."""
-    while 1 < end < len(text) and (
-        unicodedata.combining(text[end]) or _JOINER in (text[end], text[end - 1])
-    ):
+    """`end`, moved back so that nothing is cut from what it belongs to."""
+    while 1 < end < len(text) and _belongs_before(text, end):
         end -= 1
     return end
+
+
+def _belongs_before(text: str, at: int) -> bool:
+    """Whether a character is part of the one before it: an accent, a vowel sign, the skin or a
+    part of an emoji."""
+    character = text[at]
+    if character in _SKINS or _JOINER in (character, text[at - 1]):
+        return True
+    return unicodedata.category(character)[0] == "M"

@@ -28,6 +28,20 @@ def shown(width: int, *, wraps: bool = True) -> str:
     return as_text(table, width=width)
 
 
+def test_a_caption_is_no_markup() -> None:
+    """Target tokens stand in it: [BOS], and [/INST] of Llama's chats."""
+    table = plain_table("Effect on [/INST], [BOS] and [red].").texts("a node of some length")
+    table.line("[/b] and a line as long as the caption is")
+    assert as_text(table).splitlines()[-1].split() == [
+        "Effect",
+        "on",
+        "[/INST],",
+        "[BOS]",
+        "and",
+        "[red].",
+    ]
+
+
 @pytest.mark.parametrize("wraps", [True, False])
 @pytest.mark.parametrize("width", [20, 40, 50, 60, 80, 100])
 def test_numbers_and_names_are_whole_at_every_width(width: int, wraps: bool) -> None:

@@ -12,6 +12,7 @@ from circuit_tracer.render.text import (
     shorten_to_width,
     text_width,
     word_text,
+    wrap,
 )
 
 
@@ -69,6 +70,12 @@ def test_a_long_prompt_keeps_its_end() -> None:
 def test_shortening_keeps_accents_and_joined_emoji_whole() -> None:
     assert shorten("abce\u0301fgh", 5) == "abce\u0301…"
     assert shorten("ab👩\u200d🍳cdefgh", 6)[-2] != "\u200d"
+    for cells in range(3, 6):
+        short = shorten("हिहिहिहिहिहि", cells)
+        assert short[-2:] == "ि…"  # a vowel sign stays with its letter
+    assert shorten_to_width("हिहिहि", 10.0, 32.0) == "हि…"
+    assert shorten_to_width("👍🏽👍🏽👍🏽", 10.0, 70.0) == "👍🏽👍🏽…"
+    assert shorten_front_to_width("abcdefe\u0301\u0301xyz", 10.0, 29.0) == "…xyz"
     for cells in range(2, 12):
         assert cell_len(shorten("日本語の特徴 and more", cells)) <= cells
 
@@ -77,6 +84,32 @@ def test_wider_text_measures_wider() -> None:
     assert text_width("mmm", 10.0) > text_width("iii", 10.0) > 0
     assert text_width("日本", 10.0) > text_width("ab", 10.0)
     assert text_width("e\u0301", 10.0) == text_width("e", 10.0)
+    assert text_width("ที่", 10.0) == text_width("ท", 10.0)
+    assert text_width("\u2764\ufe0f", 10.0) == text_width("\u2764", 10.0)
+
+
+def test_a_long_text_is_shortened_without_measuring_each_of_its_beginnings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[int] = []
+
+    def counted(text: str) -> int:
+        measured.append(len(text))
+        return cell_len(text)
+
+    monkeypatch.setattr("circuit_tracer.render.text.cell_len", counted)
+    assert shorten("word " * 10_000, 20) == "word word word word…"
+    assert sum(measured) < 150_000  # not a billion
+
+
+def test_chinese_is_broken_into_lines_that_begin_with_no_stop() -> None:
+    text = "天空是蓝色的，草是绿色的。 and sky"
+    lines = wrap(text, 10.0, 75.0)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert len(lines) > 2
+    assert all(text_width(line, 10.0) <= 75 for line in lines)
+    assert not any(line[0] in "，。" for line in lines)
+    assert wrap("incomprehensibilities ok", 10.0, 60.0)[0].endswith("…")
 
 
 @pytest.mark.parametrize(
