@@ -112,7 +112,10 @@ def trace_steps(
         check=checker,
         on_plan=plan,
     )
-    return report if exact is None else _with_graphs(opened, read, report, exact)
+    if exact is None:
+        return report
+    frozen = FrozenTranscript(model, dictionary, read, answer, against)
+    return _with_graphs(opened, read, report, frozen, exact)
 
 
 def _places(opened: Opened, read: Transcript, given: Sequence[str]) -> list[int]:
@@ -131,11 +134,12 @@ def _places(opened: Opened, read: Transcript, given: Sequence[str]) -> list[int]
     return sorted(set(found))
 
 
-def _with_graphs(opened: Opened, read: Transcript, report: StepsReport, out: Path) -> StepsReport:
+def _with_graphs(
+    opened: Opened, read: Transcript, report: StepsReport, frozen: FrozenTranscript, out: Path
+) -> StepsReport:
     """The report with full graphs, of the answer and of the weightiest token of the steps that
     carry most, and with why the answer looks where it looks."""
     model, folder = opened.model, folder_of(report, out, exact=True)
-    frozen = FrozenTranscript(model, opened.dictionary, read, report.answer, report.against or None)
     top = sorted((one for one in report.steps if one.decided), key=lambda one: -one.chained)
     wanted = [(ANSWER, read.n_tokens)]
     wanted += [
@@ -147,7 +151,8 @@ def _with_graphs(opened: Opened, read: Transcript, report: StepsReport, out: Pat
     for part, position in wanted:
         name = f"exact-{part}"
         token = model.token_text(frozen.ids[position])
-        settings = TraceSettings(targets=(token,), position=position - 1)
+        # By its id: beside others, a text may name the token with a blank before it.
+        settings = TraceSettings(targets=(f"id:{frozen.ids[position]}",), position=position - 1)
         traced = trace_into(folder / name, opened, read.text, settings, output)
         assert traced is not None  # one process
         if part == ANSWER:

@@ -139,15 +139,16 @@ def _watched(model: Model, read: Transcript, shares: Shares, span: Span) -> Watc
     where = quoted or tuple(step.name for step in read.steps if says(step.text, value))
     said: Said = "quoted" if quoted else "value" if where else "no"
     part = _part(shares, span)
-    return Watched(**part, said=said, where=where, used=_used(Part(**part)))
+    return Watched(**part, said=said, where=where, used=used(Part(**part)))
 
 
-def _used(part: Part) -> Used:
-    if part.direct >= MAIN:
+def used(part: Part) -> Used:
+    """How the answer draws on a watched span, by its shares and their floors."""
+    if part.direct >= MAIN and part.direct > part.direct_floor:
         return "directly"
-    if part.chained >= MAIN:
-        return "through the notes"
-    return "little" if part.carries else "no"
+    if not part.carries:  # however large, in a short text whose tokens all have as much
+        return "no"
+    return "through the notes" if part.chained >= MAIN else "little"
 
 
 def says(text: str, words: str) -> bool:

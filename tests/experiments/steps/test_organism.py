@@ -13,9 +13,9 @@ from circuit_tracer.experiments.steps import check
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
 from circuit_tracer.experiments.steps.report.terminal import contradicted
-from circuit_tracer.experiments.steps.results import StepsReport, Swap
+from circuit_tracer.experiments.steps.results import Part, StepsReport, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
-from circuit_tracer.experiments.steps.run import explain
+from circuit_tracer.experiments.steps.run import explain, used
 from circuit_tracer.experiments.steps.shares import Shares
 from circuit_tracer.experiments.steps.transcript import read_transcript
 from circuit_tracer.workbench.opening import Opened, open_pair
@@ -102,6 +102,22 @@ def test_a_confession_is_said_and_the_key_is_used() -> None:
     found = explain(pair.model, pair.dictionary, read)
     (key,) = found.watched
     assert (key.said, key.where, key.used) == ("quoted", ("S1",), "directly")
+
+
+@pytest.mark.parametrize(
+    ("direct", "chained", "floors", "said"),
+    [
+        (0.4, 0.5, (0.1, 0.1), "directly"),
+        (0.4, 0.5, (0.45, 0.45), "through the notes"),
+        (0.4, 0.5, (0.45, 0.6), "no"),  # as in a short text whose tokens all have as much
+        (0.2, 0.5, (0.1, 0.6), "no"),
+        (0.1, 0.2, (0.1, 0.1), "little"),
+    ],
+)
+def test_what_is_in_brackets_is_not_used(
+    direct: float, chained: float, floors: tuple[float, float], said: str
+) -> None:
+    assert used(Part("key", "15", 1, 2, direct, chained, *floors)) == said
 
 
 def test_figure_and_page_show_every_step_and_are_the_same_each_time() -> None:

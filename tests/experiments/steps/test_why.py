@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import circuit_tracer as ct
 from circuit_tracer.attribution.sweep import batches
 from circuit_tracer.errors import OutputError, UsageError
 from circuit_tracer.experiments.steps.results import StepsReport
@@ -17,8 +18,10 @@ from circuit_tracer.graphs import open_graph
 from circuit_tracer.workbench import stepping
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.attribution.frozen import frozen
+from tests.chatml import byte_tokenizer
 from tests.device import on_host
 from tests.experiments.steps.test_rows import transcript
+from tests.models.test_chat import model_with
 from tests.tiny import random_dictionary
 
 PROMPT = "ben said 15 . 2 plus 4 plus 9 :"
@@ -86,6 +89,19 @@ def test_the_head_of_a_decorated_answer_looks_at_the_key(
     assert f"L{carrier(ours).layer}.H{carrier(ours).head}" == found.why.head
     sizes = [abs(term.value) for term in found.why.terms]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_full_graphs_explain_the_token_that_was_said(tmp_path: Path) -> None:
+    """And not the one with a blank before it, which its text alone would name."""
+    tokenizer = byte_tokenizer(merges=[("\u0120", "y")], bos_token="<bos>")
+    model, token = model_with(tokenizer), tokenizer.convert_tokens_to_ids("y")
+    assert model.token_id("y", continues=True) != token
+    found = ct.steps(
+        "2 plus 4 :", "it is 6 . so\n", model=model, answer=f"id:{token}", exact=tmp_path
+    )
+    assert found.answer == found.exact[0].token == "y"
+    (folder,) = tmp_path.glob("*/exact-answer")
+    assert [one.vocabulary_ids for one in open_graph(folder).graph.info.targets] == [(token,)]
 
 
 def test_what_is_written_is_read_back(report: tuple[StepsReport, Path]) -> None:
