@@ -76,6 +76,7 @@ def edits(
     reports.check_alone("edits", out)
     spec = editing.spec_of(prompt)
     refuse_with("--replacements", "--split", other="a spec", there=spec is not None)
+    refuse_with("--max-feature-nodes", other="--graphs 0", there=graphs == 0)
     asked = invocation.as_asked(
         run.EditSettings,
         given=tuple(edit or ()),

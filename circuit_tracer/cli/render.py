@@ -9,7 +9,7 @@ import typer
 
 from circuit_tracer.cli import invocation, options
 from circuit_tracer.cli.app import explained
-from circuit_tracer.cli.invocation import refuse_with
+from circuit_tracer.cli.invocation import refuse, refuse_with
 from circuit_tracer.cli.options import own
 from circuit_tracer.cli.output import print_json
 from circuit_tracer.errors import UsageError, one_of
@@ -103,6 +103,11 @@ def render(
         _print_written(final, form, None, as_json=json)
         return
     is_written = not caption or out is not None or format is not None
+    refuse(
+        *("--overwrite", "--theme"),
+        idle=not is_written,
+        why="with --caption alone, which writes no figure; add --out or --format, or leave it out",
+    )
     formats.check_drawing([form] if is_written else [])
     figure = drawing.drawing_of(graph, view)
     if is_written:

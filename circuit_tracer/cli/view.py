@@ -87,6 +87,11 @@ def view(
         idle=not many or out is not None,
         why="on pages that are written; leave it out (only many graphs are served)",
     )
+    refuse(
+        "--overwrite",
+        idle=many and out is None,
+        why="on pages that are served; leave it out, or give a folder with --out",
+    )
     if not many:
         formats.form_of(out, None, ("html",), default="html")
         page = invocation.as_asked(viewing.write_page, graph, other)

@@ -263,10 +263,11 @@ def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
 
 def _x_labels(panel: LinePanel, x: Scale, y: float) -> list[str]:
     """Labels where there is room."""
-    parts, last = [], -math.inf
+    parts, last, half = [], -math.inf, 0.0
     for place, words in panel.x_labels.items():
-        if x.at(place) - last >= max(16.0, text_width(words, SIZE) + 4):
-            last = x.at(place)
+        wide = text_width(words, SIZE)
+        if x.at(place) - last >= max(16.0, wide + 4, half + wide / 2 + 4):
+            last, half = x.at(place), wide / 2
             parts.append(quiet(words, last, y, text_anchor="middle"))
     return parts
 

@@ -35,7 +35,7 @@ from circuit_tracer.render.svg_page import (
     quiet,
     shift,
 )
-from circuit_tracer.render.text import printable, shorten_front_to_width
+from circuit_tracer.render.text import printable, shorten_front_to_width, shorten_to_width
 
 HEADER = 62.0
 MAX_NODES = 50
@@ -115,6 +115,7 @@ def _header(first: PrunedGraph, second: PrunedGraph, width: float) -> str:
     through = " and ".join(dict.fromkeys(info.dictionary.name for info in infos))
     models = " and ".join(dict.fromkeys(info.model.name for info in infos))
     below = f"attribution graphs of {models} through {through}, merged"
+    below = shorten_to_width(printable(below), 10.0, width - 20)
     return "".join([*parts, quiet(below, 20, 50, font_size=10)])
 
 

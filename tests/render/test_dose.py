@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from circuit_tracer.render.dose import dose_svg
+from tests.render.extents import extents
 
 
 def _dose(strength: float, first: float, mean: float, perplexity: float) -> Any:
@@ -52,6 +54,13 @@ def test_odd_numbers_stay_on_the_page(doses: list[Any]) -> None:
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= float(root.attrib["width"])
         assert 0 <= float(circle.attrib["cy"]) <= height
+
+
+def test_labels_of_strengths_do_not_lie_on_each_other() -> None:
+    doses = [_dose(one, 0.1, 0.1, 3.0) for one in (0.333333, 0.47, 2.0)]
+    words = extents(drawn(doses))
+    for first, second in combinations(words, 2):
+        assert not first.covers(second), (first, second)
 
 
 def test_hostile_words_are_escaped() -> None:

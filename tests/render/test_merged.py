@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,10 @@ from circuit_tracer.graphs.head_loadings import carriers
 from circuit_tracer.render import comparing
 from circuit_tracer.render.merged import COLORS, merged_carriers, merged_svg, owner_mark
 from circuit_tracer.render.terminal import as_text
+from circuit_tracer.render.text import text_width
 from tests.graphs.loadings import random_loadings
 from tests.render import builders
+from tests.render.extents import page_size
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -55,6 +58,20 @@ def test_nothing_leaves_the_page() -> None:
     root = ElementTree.fromstring(drawn)
     for box in root.iter(f"{SVG}rect"):
         assert float(box.get("width", 0)) <= float(size[1])
+
+
+def test_the_names_of_models_are_cut_where_a_column_ends() -> None:
+    """Hub names of two models and their dictionaries do not fit 85 mm."""
+    first, second = builders.small(), other()
+    info = second.graph.info
+    named = replace(info.dictionary, name="mwhanna/gemma-scope-transcoders-of-all-layers")
+    graph = replace(second.graph, info=replace(info, dictionary=named))
+    second = replace(second, graph=graph)
+    merged = merge(first, second, compare(first, second, shuffles=0).columns)
+    drawn = merged_svg(merged, first, second, width_mm=85)
+    (below,) = re.findall(r"<text[^>]*>(attribution graphs of [^<]*)<", drawn)
+    assert below.endswith("…")
+    assert 20 + text_width(below, 10.0) <= page_size(drawn)[0]
 
 
 def test_owners_differ_in_shape_not_only_in_colour() -> None:
