@@ -64,6 +64,7 @@ class Gemma3WithVision(Gemma3):
         embedding="model.language_model.embed_tokens",
         layer="model.language_model.layers.{}",
         final_norm="model.language_model.norm",
+        rotary="model.language_model.rotary_emb",
     )
 
 

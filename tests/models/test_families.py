@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from circuit_tracer.attribution import trace
+from circuit_tracer.attribution.qk import explain_score
+from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.models import Model
 from circuit_tracer.models.capture import Capture
 from tests.device import DEVICE, on_host
@@ -174,10 +176,17 @@ def test_the_language_half_of_a_gemma3_with_vision_is_a_gemma3() -> None:
     whole = Model.from_module(module, base.tokenizer)
     again = whole.capture(base.tokenize(PROMPT))
     assert torch.equal(again.logits, capture.logits)
-    edges = [
-        trace(model, random_dictionary(model), PROMPT).graph.edges.weight for model in (base, whole)
+    dictionaries = [random_dictionary(model) for model in (base, whole)]
+    graphs = [
+        trace(model, dictionary, PROMPT).graph
+        for model, dictionary in zip((base, whole), dictionaries, strict=True)
     ]
-    assert np.array_equal(*edges)
+    assert np.array_equal(*(graph.edges.weight for graph in graphs))
+    one, other = (
+        explain_score(*asked, layer=1, head=0, query=4, key=2).parts
+        for asked in zip((base, whole), dictionaries, map(prune, graphs), strict=True)
+    )
+    assert (one.value, one.positive) == (other.value, other.positive)
 
 
 @pytest.mark.parametrize(
