@@ -70,7 +70,8 @@ class Run:
     def failures(self) -> pa.Table:
         """One row a prompt without a graph, by line: its last attempt."""
         keys = {entry.key for entry in self.entries}
-        return failures_of(self.folder, keys, set(self.graphs.column("id").to_pylist()))
+        found = failures_of(self.folder, keys, set(self.graphs.column("id").to_pylist()))
+        return self._as_listed(found).sort_by([("line", "ascending")])
 
     @cached_property
     def _graphs(self) -> pa.Table:
@@ -95,7 +96,7 @@ class Run:
         have been added, since its row was written."""
         known = {entry.key: listed_as(entry) for entry in self.entries}
         keys = rows.column("id").to_pylist()
-        for name in LISTED:
+        for name in (one for one in LISTED if one in rows.column_names):
             own, field = rows.column(name).to_pylist(), rows.field(name)
             pairs = zip(keys, own, strict=True)
             values = [known[key][name] if key in known else one for key, one in pairs]

@@ -23,6 +23,7 @@ from circuit_tracer.batch.shards import Shard
 from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.tables import Failed
 from circuit_tracer.batch.tracing import Tracer, settings_of
+from circuit_tracer.bundled import sha256_of
 from circuit_tracer.errors import CircuitTracerError, OutputError, UsageError
 from circuit_tracer.graphs.files.atomic import resolved
 from circuit_tracer.versions import versions
@@ -78,6 +79,8 @@ class Job:
         """The facts of the run."""
         settings = asdict(self.settings)
         del settings["batch_size"]  # the graphs do not depend on it
+        if labels := self.opening.get("labels"):
+            settings["labels"] = sha256_of([labels])  # nodes and routes have them
         return RunInfo(
             model=opened.model.identity,
             dictionary=opened.dictionary.identity,

@@ -237,6 +237,7 @@ def test_prompts_can_be_added_to_a_run(tmp_path: Path) -> None:
 def test_rows_go_by_the_prompt_file_as_it_is_now(tmp_path: Path) -> None:
     """Another line may come before a prompt whose row is there, and a tag be added to it."""
     first = b'{"id": "b1", "prompt": "the banana is"}\n{"prompt": "a lemon is"}\n'
+    first += b'{"prompt": "a zzyx is"}\n'
     make_run(tmp_path / "run", parse_prompts(first, "jsonl"))
     tagged = first.replace(b'"b1",', b'"b2", "tags": ["a"], "roles": {"thing": 2},')
     again = make_run(tmp_path / "run", parse_prompts(b'{"prompt": "sky is"}\n' + tagged, "jsonl"))
@@ -246,6 +247,7 @@ def test_rows_go_by_the_prompt_file_as_it_is_now(tmp_path: Path) -> None:
     assert [run.graph(one).graph.info.prompt for one in ("1", "b2", "3")] == [
         "sky is", "the banana is", "a lemon is",
     ]  # fmt: skip
+    assert run.failures.column("line").to_pylist() == [4]
     row = run.graphs.to_pylist()[1]
     assert (row["tags"], json.loads(row["roles"])) == (["a"], {"thing": 2})
     with pytest.raises(UsageError, match="has no graph of"):

@@ -174,6 +174,10 @@ def test_overwrite_begins_again_and_keeps_what_is_not_its_own(run: Run) -> None:
     refused = run("batch", "p.txt", *more, "--routes", "2")
     assert refused.code == 2
     assert "another --routes" in refused.err
+    Path("labels.csv").write_text("layer,feature,label\n0,1,mine\n")
+    relabelled = run("batch", "p.txt", *more, "--labels", "labels.csv")
+    assert relabelled.code == 2
+    assert "another --labels (none before" in relabelled.err
     assert run("batch", "p.txt", "-m", "./nosuch", "--overwrite").code == 2
     assert open_run("outputs/p").graphs.num_rows == 1  # what cannot be opened costs nothing
     assert run("batch", "p.txt", *more, "--routes", "2", "--overwrite").code == 0
