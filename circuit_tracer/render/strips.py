@@ -20,6 +20,10 @@ def strip_svg(name: str, height: float, *parts: str) -> str:
     return finished(page, width_mm=COLUMN_MM)
 
 
+_TURNING = dict.fromkeys([0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
+"""What turns the direction of the words after it, each as one character: reports count them."""
+
+
 def strip_html(kind: str, name: str, body: str, report: Any) -> str:
     """A self-contained page of a report, by the style and script of its kind ("steps"); `body` is
     markup."""
@@ -28,5 +32,14 @@ def strip_html(kind: str, name: str, body: str, report: Any) -> str:
         style="".join(viewer_file(f"{one}.css") for one in ("strip", kind)),
         body=body,
         script=joined(("strip", kind)),
-        data=plain(report),
+        data=_turned(plain(report)),
     )
+
+
+def _turned(value: Any) -> Any:
+    """The record with no text in it that turns the direction of others."""
+    if isinstance(value, dict):
+        return {key: _turned(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_turned(one) for one in value]
+    return value.translate(_TURNING) if isinstance(value, str) else value

@@ -232,8 +232,11 @@ def test_keys_walk_pin_and_explain(open_page: Open) -> None:
     assert opened.run("() => viewer.plots[0].pinned.size") == 0
     press("?")
     assert opened.locator("#help").is_visible()
-    press("Escape")
+    selected = opened.run("() => viewer.plots[0].selected")
+    for key in ("i", "ArrowUp", "Escape"):  # nothing else moves
+        press(key)
     assert not opened.locator("#help").is_visible()
+    assert opened.run("() => viewer.plots[0].selected") == selected >= 0
     press("Escape")
     assert opened.run("() => viewer.plots[0].selected") == -1
 

@@ -130,6 +130,40 @@ def test_a_runs_index_fits_a_phone(open_page: Open) -> None:
     assert wide.locator(".line").first.locator(f".number{shown}").count() == 4
 
 
+def test_a_runs_index_sorts_what_has_no_score_last_and_keeps_the_focus(open_page: Open) -> None:
+    scores = [0.1, None, 0.9, None, 0.5, *([0.3] * 25)]
+    rows = [
+        IndexRow(f"graphs/{i}.html", f"prompt {i}", "berlin", 0.8, {"replacement": score})
+        for i, score in enumerate(scores)
+    ]
+    opened = open_page(index_page(Index("run", "about", rows)))
+    focus = (
+        "number => new Promise(done => { const list = document.getElementById('list');"
+        " document.querySelectorAll('a.line')[number].focus(); list.scrollTop = 400;"
+        " setTimeout(() => done(document.activeElement.getAttribute('href')), 200); })"
+    )
+    assert opened.run(focus, 5) == "graphs/5.html"  # lines were drawn again
+    for times, ends in ((1, [0.9, 0.5]), (2, [0.1, 0.3])):
+        opened.locator("#head [data-key='replacement']").click()
+        found = opened.run("() => viewer.found.map(row => row.scores.replacement)")
+        assert found[:2] == ends, times
+        assert found[-2:] == [None, None]
+
+
+def test_an_input_methods_enter_does_nothing_else(open_page: Open) -> None:
+    """In Japanese or Chinese, Enter takes what the input method offers."""
+    opened = _opened(open_page, middle())
+    opened.locator("#search").fill("fruit")
+    press = (
+        "isComposing => { const field = document.getElementById('search'); for (const key of"
+        " ['Escape', 'Enter']) if (isComposing || key === 'Enter') field.dispatchEvent("
+        "new KeyboardEvent('keydown', { key, isComposing, bubbles: true }));"
+        " return [field.value, viewer.plots[0].selected >= 0]; }"
+    )
+    assert opened.run(press, True) == ["fruit", False]
+    assert opened.run(press, False)[1]
+
+
 def test_tabs_menu_and_panel_go_by_keyboard(open_page: Open) -> None:
     opened = _opened(open_page, middle())
     press = opened.page.keyboard.press

@@ -17,7 +17,7 @@ function pinsTab(app) {
     h("button.go", { onclick: () => app.select(plot, row, true) },
       h("span.label", {}, titleOf(graph, row)), h("span.where", {}, whereOf(graph, row))),
     h("button.link", { onclick: () => app.togglePin(plot, row), "aria-label": (isPinned(row) ? "unpin " : "pin ") + titleOf(graph, row) }, isPinned(row) ? "unpin" : "pin"))));
-  name.addEventListener("keydown", (event) => event.key === "Enter" && group());
+  name.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && group());
   return [
     h("p.hint", {}, intro),
     plot.groups.map((one) => groupItem(app, plot, one)),

@@ -25,7 +25,7 @@ class Run {
         event.preventDefault();
         byId("search").focus();
       }
-      if (event.key === "Escape" && event.target.matches("input")) {
+      if (event.key === "Escape" && !event.isComposing && event.target.matches("input")) {
         event.target.value = "";
         this.filter();
       }
@@ -85,7 +85,7 @@ class Run {
 
   filter() {
     const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const value = (row) => (this.sorted.key === "line" ? row.number : row.scores[this.sorted.key] ?? row[this.sorted.key]);
+    const value = (row) => (this.sorted.key === "line" ? row.number : row.scores[this.sorted.key] ?? row[this.sorted.key] ?? null);
     this.found = this.rows.filter((row) =>
       (!this.tag || row.tags.includes(this.tag)) && words.every((word) => row.words.includes(word)));
     this.found.sort((a, b) => {
@@ -110,7 +110,9 @@ class Run {
     const drawn = first + "-" + last;
     if (drawn === this.drawn) return;
     this.drawn = drawn;
+    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.row : null;
     body.replaceChildren(...this.found.slice(first, last).map((row, i) => this.line(row, first + i)));
+    if (focused !== null) body.querySelector('[data-row="' + focused + '"]')?.focus({ preventScroll: true });
   }
 
   // A figure; where there is room for one alone it is what the lines are sorted by.
@@ -120,7 +122,7 @@ class Run {
   }
 
   line(row, place) {
-    return h("a.line", { href: row.href, style: { transform: "translateY(" + place * HEIGHT + "px)" } },
+    return h("a.line", { href: row.href, "data-row": row.number, style: { transform: "translateY(" + place * HEIGHT + "px)" } },
       h("span.cell.thumb", {}, thumbnail(row.thumbnail)),
       h("span.cell.text", {}, h("b", {}, row.prompt), row.tags.length ? h("small", {}, row.tags.join(", ")) : null),
       h("span.cell.answer", {}, row.answer),

@@ -44,7 +44,8 @@ function strongestLink(plot, way) {
 
 function listenToKeys(app) {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return; // an input method's own keys
+    if (byId("help").open) return; // Escape closes it, and nothing else moves
     const inField = event.target.matches("input, textarea, select");
     if (event.key === "Escape") {
       if (inField) event.target.blur();

@@ -88,7 +88,8 @@ function editInPlace(app, element, { what, value, longest, label, hint, lines, n
     byId("content").querySelector("[data-edit=" + what + "]")?.focus();
   };
   field.addEventListener("keydown", (event) => {
-    const isEnter = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+    if (event.isComposing) return;
+    const isEnter = event.key === "Enter" && !event.shiftKey;
     if (!isEnter && event.key !== "Escape") return;
     event.preventDefault();
     event.stopPropagation();

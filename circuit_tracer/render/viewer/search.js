@@ -73,6 +73,7 @@ class Search {
   }
 
   key(event) {
+    if (event.isComposing) return; // Enter takes what an input method offers
     if (event.key === "Enter" && this.chosen >= 0) this.choose(this.rows[this.chosen]);
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       if (!this.rows.length) return;
