@@ -25,6 +25,8 @@ from circuit_tracer.models.devices import as_floats
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative conservation residual a graph may have, by what the sweep computes in."""
 
+ROUNDOFF = {"tf32": 2**-11, "bf16": 2**-8}
+"""Unit roundoff of cotangents in lower precision than the model's."""
 GROSS_FLOOR = 0.01
 """A target's residual is relative to its value, or to this share of the absolute sum of what it
 receives where the value itself is smaller (it is a small difference of large parts then)."""
@@ -46,7 +48,7 @@ def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
     scale = np.maximum(np.maximum(np.abs(table["value"]), gross), np.finfo(np.float64).tiny)
     residual = np.nan_to_num(missed / scale, nan=np.inf)
     above = np.flatnonzero(residual > tolerance)
-    residual[above[_is_rounding(assembler, missed, above)]] = 0
+    residual[above[_is_rounding(assembler, missed, above, dtype)]] = 0
     worst = int(np.argmax(residual))
     largest = float(residual[worst])
     if largest > tolerance:
@@ -60,9 +62,9 @@ def check_conservation(assembler: Assembler, dtype: str) -> tuple[float, float]:
 
 
 def _is_rounding(
-    assembler: Assembler, missed: Floats, rows: NDArray[np.int64]
+    assembler: Assembler, missed: Floats, rows: NDArray[np.int64], dtype: str
 ) -> NDArray[np.bool_]:
-    """Whether what some rows miss is what their values are rounded by in the model's own dtype.
+    """Whether what some rows miss is what a sweep in `dtype` rounds their values by.
 
     A neuron's gate may be a sum of terms of 1 that cancel to 1e-5, and its activation 1e-8. Of such
     a sum of d terms, sqrt(d) unit roundoffs of their absolute sum are not known (Higham and Mary,
@@ -74,7 +76,8 @@ def _is_rounding(
     like = model.embeddings
     numbers = torch.from_numpy(targets - assembler.n_logits).to(like.device)
     terms = as_floats(model.terms_at(model.features.at(numbers)))
-    unknown = terms * np.sqrt(like.shape[1]) * torch.finfo(like.dtype).eps / 2
+    roundoff = ROUNDOFF.get(dtype, torch.finfo(like.dtype).eps / 2)
+    unknown = terms * np.sqrt(like.shape[1]) * roundoff
     rounded: NDArray[np.bool_] = missed[rows] <= unknown
     return rounded
 

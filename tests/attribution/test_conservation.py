@@ -43,10 +43,11 @@ def unknown_part(model: LocalReplacementModel) -> float:
     return terms * model.embeddings.shape[1] ** 0.5 * rounding(model.embeddings.dtype, n_terms=1)
 
 
-def with_a_row(dtype: torch.dtype, target: int, *, missed: float) -> Assembler:
-    """The only row's edges cancel down to a value of the size of `missed`, and miss it by that."""
+def with_a_row(dtype: torch.dtype, target: int, *, missed: float, gross: float = 10.0) -> Assembler:
+    """The only row's edges, `gross` times `missed` by absolute value, cancel down to a value of the
+    size of `missed`, and miss it by that."""
     assembler = Assembler(tiny(dtype).model, tiny(dtype).chosen)
-    row = {"value": missed, "received": 2 * missed, "gross": 10 * missed, "constant": 0.0}
+    row = {"value": missed, "received": 2 * missed, "gross": gross * missed, "constant": 0.0}
     columns = {name: np.array([value]) for name, value in row.items()}
     assembler.table.add(target=np.array([target]), **columns)
     return assembler
@@ -65,6 +66,20 @@ def test_a_value_that_its_dtype_does_not_know_better_is_no_reason_to_refuse(
     assert check_conservation(within, name) == (0, TOLERANCE[name])
     with pytest.raises(ConservationError, match="miss its value by a share of 1,"):
         check_conservation(with_a_row(dtype, row, missed=1.1 * unknown), name)
+
+
+@pytest.mark.parametrize(("cotangents", "coarser"), [("bf16", 2**16), ("tf32", 2**13)])
+def test_what_lower_precision_knows_less_is_no_reason_to_refuse(
+    cotangents: str, coarser: int
+) -> None:
+    """Where a neuron's gate cancels and one token is all that there is, nothing else is large."""
+    prompt = tiny(torch.float32)
+    row, unknown = prompt.n_logits + FEATURE, coarser * unknown_part(prompt.model)
+    within = with_a_row(torch.float32, row, missed=0.9 * unknown, gross=2)
+    assert check_conservation(within, cotangents) == (0, TOLERANCE[cotangents])
+    beyond = with_a_row(torch.float32, row, missed=1.1 * unknown, gross=2)
+    with pytest.raises(ConservationError, match=r"miss its value by a share of 0\.5,"):
+        check_conservation(beyond, cotangents)
 
 
 @each_dtype
