@@ -32,6 +32,7 @@ from circuit_tracer.transcoders.training.schedule import (
         ({"batch_size": 0}, ["`batch_size` is 0", "at least 1"]),
         ({"learning_rate": float("nan")}, ["`learning_rate` is nan", "above 0"]),
         ({"held_out_share": 2.0}, ["held_out_share is 2.0", "share"]),
+        ({"held_out_share": 0.7}, ["held_out_share is 0.7", "every other document"]),
         ({"aux_weight": -1.0}, ["aux_weight", "at least 0"]),
     ],
 )

@@ -72,7 +72,8 @@ class TrainingConfig:
     buffer_tokens: int | None = None
     """Tokens in the shuffle buffer; as many as fit in 1 GiB if None."""
     held_out_share: float = 0.05
-    """Share of the documents kept from training for the evaluation, without a held-out text."""
+    """Share of the documents kept from training for the evaluation, without a held-out text; 0.5 at
+    most."""
     evaluation_tokens: int = 20_000
     """Tokens of held-out text in the evaluation at the end."""
 
@@ -193,6 +194,11 @@ class TrainingConfig:
         for name in ("warm_up", "decay_from", "sparsity_warm_up", "held_out_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it is a share from 0 to 1")
+        if self.held_out_share > 0.5:  # every n-th document is kept, and the first is an n-th
+            raise UsageError(
+                f"held_out_share is {self.held_out_share}; at most every other document (0.5) can "
+                "be kept from training"
+            )
 
     def _check_places(self) -> None:
         if self.is_residual != (self.writes == RESIDUAL):
