@@ -35,6 +35,8 @@ SHORT_GAP = 9.0
 MARKS_WIDTH = 210.0
 NARROW = 480.0
 """A page so wide has the tables beside the marks."""
+NARROWEST = 250.0
+"""A page so wide has the tables side by side."""
 READING = (
     "Edges run upwards; an edge is as wide as its share of what goes into its target, and fainter "
     "the less influence it carries."
@@ -57,19 +59,20 @@ def legend(
     """
     scores = [(score.name, score.value) for score in score_lines(pruned)]
     settings = _settings(pruned) + ([] if drawn else _counts(pruned))
-    marks = _marks(pruned, selection)
-    is_narrow = width < NARROW
+    marks = _marks(pruned, selection, width)
+    is_narrow, is_stacked = width < NARROW, width < NARROWEST
     left, top = (0.0, marks.height + LINE / 2) if is_narrow else (MARKS_WIDTH, 0.0)
-    side = min((width - left) / 2, 280.0)
+    side = width if is_stacked else min((width - left) / 2, 280.0)
     tables = (
         _table("Scores of the whole graph", scores, side),
         _table("Settings", settings, side),
     )
-    height = max(marks.height, top + max(table.height for table in tables))
-    placed = [
-        shift(0, LINE, marks.markup),
-        *(shift(left + i * side, LINE + top, table.markup) for i, table in enumerate(tables)),
-    ]
+    placed, bottom = [shift(0, LINE, marks.markup)], top
+    for table in tables:
+        placed.append(shift(left, LINE + top, table.markup))
+        bottom = max(bottom, top + table.height)
+        left, top = (0.0, bottom + LINE / 2) if is_stacked else (left + side, top)
+    height = max(marks.height, bottom)
     chosen = [
         sentence
         for sentence in selection.sentences()
@@ -88,6 +91,7 @@ def short_legend(pruned: PrunedGraph, selection: Selection, width: float) -> Blo
     is_negative = pruned.graph.edges.weight[selection.edges] < 0
     for mark, sentence in _samples(pruned, selection, bool(is_negative.any())):
         words = sentence.partition(";")[0].partition(":")[0]
+        words = shorten_to_width(words, SMALL, width - SAMPLE)
         across = SAMPLE + text_width(words, SMALL)
         if x and x + across > width:
             x, y = 0.0, y + LINE
@@ -96,11 +100,12 @@ def short_legend(pruned: PrunedGraph, selection: Selection, width: float) -> Blo
     return Block("".join(parts), y + 3)
 
 
-def _marks(pruned: PrunedGraph, selection: Selection) -> Block:
+def _marks(pruned: PrunedGraph, selection: Selection, width: float) -> Block:
     """The shapes and lines with what they stand for, one a line."""
     rows = _samples(pruned, selection, True)
     parts = [bold("Legend", 0, 0, SMALL)]
-    for i, (mark, words) in enumerate(rows, start=1):
+    for i, (mark, sentence) in enumerate(rows, start=1):
+        words = shorten_to_width(sentence, SMALL, width - SAMPLE)
         parts.append(shift(0, i * LINE, mark, ink(words, SAMPLE, 0, font_size=SMALL)))
     return _listed(parts, rows)
 
