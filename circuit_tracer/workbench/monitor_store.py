@@ -18,6 +18,7 @@ from circuit_tracer.batch.run_file import RunFacts
 from circuit_tracer.batch.schemas import schema_of
 from circuit_tracer.batch.tables import Failed
 from circuit_tracer.batch.tracing import Group, Plan, or_failed, plan
+from circuit_tracer.errors import GraphFileError
 from circuit_tracer.experiments.steps.monitor.measure import Measures, Written
 from circuit_tracer.experiments.steps.monitor.results import COLUMNS, Measured
 from circuit_tracer.models.chat import turns_text
@@ -101,10 +102,18 @@ class Transcripts(Kind):
 
 
 def rows_of(folder: Path, entries: Sequence[Entry]) -> list[Measured]:
-    """All rows of these by line, which may have moved since they were written; each once."""
+    """All rows of these by line, which may have moved since they were written; each once.
+
+    Raises GraphFileError for rows with other columns.
+    """
     lines = {entry.key: entry.line for entry in entries}
     columns = [name for name in schema_of(COLUMNS).names if name != "report"]
     parts = [read_part(part_path(folder, TABLE, one), columns) for one in parts_of(folder, TABLE)]
+    if any(part.num_columns < len(columns) for part in parts):
+        raise GraphFileError(
+            f"{folder} has rows of another version of this program, which lack what is measured "
+            "now; give `--overwrite`, or another `--name`"
+        )
     records = {row["id"]: row for part in parts for row in part.to_pylist()}
     lists = ("direct", "chained", "quoted")
     found = [

@@ -6,11 +6,17 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import circuit_tracer as ct
-from circuit_tracer.errors import UsageError
+from circuit_tracer.batch.parts import part_path
+from circuit_tracer.batch.schemas import schema_of
+from circuit_tracer.errors import GraphFileError, UsageError
+from circuit_tracer.experiments.steps.monitor.results import COLUMNS
 from circuit_tracer.models import Model
+from circuit_tracer.workbench.monitor_store import TABLE, rows_of
 from tests.tiny import tiny_llama
 
 WATCH = {"colour": "yellow", "thing": "a lemon"}
@@ -59,3 +65,11 @@ def test_every_watched_span_has_its_own_part(model: Model, tmp_path: Path) -> No
     runs.write_text("\n" + runs.read_text("utf-8"), encoding="utf-8")
     (moved,) = ct.monitor(runs, model=model, check=True, out=tmp_path).runs
     assert (one.run.line, moved.run.line) == (1, 2)
+
+
+def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
+    earlier = pa.schema([one for one in schema_of(COLUMNS) if one.name != "quoted"])
+    (tmp_path / TABLE).mkdir()
+    pq.write_table(earlier.empty_table(), part_path(tmp_path, TABLE, "0" * 16))
+    with pytest.raises(GraphFileError, match="another version of this program"):
+        rows_of(tmp_path, ())
