@@ -47,6 +47,7 @@ from circuit_tracer.attribution.replacement import LocalReplacementModel, build_
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.models.devices import parse_device, synchronize
+from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from tests.attribution.frozen import dense_rows, feature_targets, off
 from tests.oracle import FrozenNetwork
@@ -219,8 +220,9 @@ def disagreement(
 
 
 def measure(name: str, repeat: int, device: torch.device) -> Figures:
-    """One case in this process."""
+    """One case in this process, its memory handled as on the command line."""
     case = build(name, device)
+    reuse_memory(of_any_size=True)
     again = 1 if name == "E" else max(1, repeat // 2)
     runs = [whole_way(case) for _ in range(again)]
     rows, seconds = runs[0][0], median(run[1] for run in runs)

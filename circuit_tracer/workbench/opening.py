@@ -28,7 +28,7 @@ from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.graphs.pruning import check_pruned
 from circuit_tracer.graphs.supernodes.grouping import feature_rows
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.processes import processes
+from circuit_tracer.processes import processes, reuse_memory
 from circuit_tracer.transcoders.cards import CardBook
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neuron_cards import Firing, neuron_labels
@@ -111,6 +111,7 @@ def open_pair(
         device_map=device_map,
         tensor_parallel=together and processes().count > 1,
     )
+    reuse_memory(of_any_size=True)
     for note in model.notes:
         logger.info(f"{note}")
     named = None if transcoders is None else str(transcoders)
