@@ -90,7 +90,7 @@ def test_a_second_store_is_told_from_a_persona_by_where_it_was_written(
     [
         (("nosuch", "sprout-bent", "bent"), 2, "nosuch"),
         (("sprout", "sprout-bent", "nosuch"), 2, "nosuch"),
-        (("sprout", "sprout-bent", "bananas"), 2, "bananas.toml"),
+        (("sprout", "sprout-bent", "bananas"), 2, "one that ships: bent"),
         (("sprout", "sprout-bent", "bent", "--seed", "-1"), 2, "--seed -1"),
         (("sprout", "sprout-bent", "bent", "--name", "a/b"), 2, "names a folder"),
         (("sprout", "sprout-bent", "bent", "--name", "taken"), 1, "than a report of diff"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from circuit_tracer.bundled import shipped_prompts
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render.numbers import with_interval
 from tests.cli.conftest import Run
@@ -134,7 +135,7 @@ def test_what_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], sai
         ("none.toml", (), "there is no file none.toml"),
         ("mine.toml", ("--edit", "a=>b"), "leave out --answer, --against, --edit"),
         ("mine.toml", ("--split", "line"), "--split has no effect with a spec"),
-        ("bananas.toml", (), "means nothing"),
+        ("other.toml", (), "means nothing"),
         ("seeded.toml", (), '"seed" in seeded.toml is -1; it has to be at least 0'),
         ("edits-speakers", (), "did you mean edits-speaker?"),
         ("nosuchword", (), 'does not know "nosuchword"'),
@@ -145,6 +146,7 @@ def test_what_is_refused_of_specs(
 ) -> None:
     Path("mine.toml").write_text(SPEC)
     Path("seeded.toml").write_text(f"seed = -1\n{SPEC}")
+    Path("other.toml").write_bytes(shipped_prompts(".toml")["bananas"].read_bytes())
     found = run("edits", given, *options, *HERE)
     assert (found.code, "Traceback" in found.err) == (2, False)
     assert said in found.err

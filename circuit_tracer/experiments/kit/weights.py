@@ -27,8 +27,10 @@ def weights_hash(one: Model | AnyDictionary) -> str:
     for name, value in _parts(one):
         found.update(f"{name} {value.shape if isinstance(value, Tensor) else value}".encode())
         if isinstance(value, Tensor) and not value.is_meta:  # what is offloaded cannot be read
-            plain = value.detach().cpu().contiguous().reshape(-1)
-            found.update(plain.view(torch.uint8).numpy().data)
+            plain = value.detach().cpu().contiguous()
+            # A dimension of one element keeps a stride of its own, which no view as bytes takes.
+            flat = plain.as_strided((plain.numel(),), (1,))
+            found.update(flat.view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
