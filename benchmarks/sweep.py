@@ -221,8 +221,8 @@ def disagreement(
 
 def measure(name: str, repeat: int, device: torch.device) -> Figures:
     """One case in this process, its memory handled as on the command line."""
+    reuse_memory()
     case = build(name, device)
-    reuse_memory(of_any_size=True)
     again = 1 if name == "E" else max(1, repeat // 2)
     runs = [whole_way(case) for _ in range(again)]
     rows, seconds = runs[0][0], median(run[1] for run in runs)

@@ -112,7 +112,7 @@ def serve(pipe: Connection) -> None:
     Both ends are one program, so that what goes through the pipe is as safe as the program itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that traces
-    reuse_memory(of_any_size=True)
+    reuse_memory()
     with suppress(EOFError, OSError):
         run: RunInfo = pipe.recv()
         pipe.send(True)

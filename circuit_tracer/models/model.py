@@ -40,7 +40,6 @@ from circuit_tracer.models.passing import gradients_recorded
 from circuit_tracer.models.patterns import stores_patterns, with_patterns
 from circuit_tracer.models.token_names import TokenNames, plain_ids, unknown_word
 from circuit_tracer.models.wiring import Wiring
-from circuit_tracer.processes import reuse_memory
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,6 @@ class Model:
             # Sums of a residual stream rounded at every step are not linear, and small edges come
             # out wrong by factors: keep the rounded weights, compute in float32.
             module = module.float()
-        reuse_memory()  # every pass makes the same large blocks again
         wiring = wiring_class(type(module).__name__)(module)
         module.eval().requires_grad_(False)
         module.set_attn_implementation("eager")

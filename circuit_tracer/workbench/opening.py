@@ -104,6 +104,7 @@ def open_pair(
     """
     given = None if labels is None else read_labels(labels)  # before anything is opened
     set_threads(threads)
+    reuse_memory()
     model = open_model(
         model_name,
         dtype=dtype,
@@ -111,7 +112,6 @@ def open_pair(
         device_map=device_map,
         tensor_parallel=together and processes().count > 1,
     )
-    reuse_memory(of_any_size=True)
     for note in model.notes:
         logger.info(f"{note}")
     named = None if transcoders is None else str(transcoders)

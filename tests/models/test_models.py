@@ -226,7 +226,7 @@ def test_a_module_in_half_precision_is_computed_with_in_float32(dtype: torch.dty
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they like")
 def test_large_blocks_are_taken_again() -> None:
-    reuse_memory(of_any_size=True)
+    reuse_memory()
     blocks, pages = 20, 48_000_000 // resource.getpagesize()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(blocks):
