@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """glibc's names for what `mallopt` sets."""
-_LARGEST = 32 << 20
-"""Bytes of the largest block that glibc can be kept from mapping."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,15 @@ def is_first() -> bool:
     return processes().rank == 0
 
 
-def reuse_memory(*, by_threads: bool = False) -> None:
+def reuse_memory() -> None:
     """Let large blocks that are freed be taken again instead of going back to the system.
 
-    glibc gives back what is free at the heap's end, and maps blocks of some megabytes by
-    themselves; a sweep or a step of training makes thousands of them and would spend a fifth of its
-    time on pages being zeroed. Where `by_threads` new ones make what another one frees, as in
-    training, each would keep a heap of its own filled: all share one then, and the largest blocks
-    are mapped as before. Does nothing where there is no glibc.
+    glibc maps and unmaps every block of some megabytes; a sweep makes thousands of them and would
+    spend a fifth of its time on pages being zeroed. Does nothing where there is no glibc.
     """
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        if by_threads:
-            library.mallopt(_M_ARENA_MAX, 1)
-            library.mallopt(_M_MMAP_THRESHOLD, _LARGEST)
-        else:
-            library.mallopt(_M_MMAP_MAX, 0)

@@ -22,7 +22,6 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.models.passing import gradients_recorded
-from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
 from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
@@ -157,7 +156,6 @@ class _Run:
         on_progress: OnProgress | None,
         start: Dictionary | None = None,
     ) -> None:
-        reuse_memory(by_threads=True)
         self.model, self.start = model, start
         self.text = text
         self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
