@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 from typing import Any
 
@@ -76,9 +78,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def pytest_collection() -> None:
-    """Modules and tests stay until the end: no look through them for what can go."""
+def pytest_collection(session: pytest.Session) -> None:
+    """Modules and tests stay until the end: no look through them for what can go.
+
+    Workers import the files of tests first, each from another one on: what is compiled by then,
+    with its assertions rewritten, is not compiled by all of them at the same time.
+    """
     gc.disable()
+    if not _workers:
+        return
+    places = (session.config.invocation_params.dir / one for one in session.config.args)
+    files = [file for place in places for file in sorted(place.rglob("test_*.py"))]
+    first = len(files) * int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) // _workers
+    for file in (*files[first:], *files[:first]):
+        name = ".".join(file.relative_to(session.config.rootpath).with_suffix("").parts)
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # reported by pytest
+            importlib.import_module(name)
 
 
 def pytest_collection_finish() -> None:
