@@ -27,6 +27,7 @@ from circuit_tracer.batch.prompt_file import (
 )
 from circuit_tracer.batch.prompt_formats import BadRecordError, json_lines
 from circuit_tracer.errors import UsageError
+from circuit_tracer.expressions import Expression
 from circuit_tracer.reading import read_bytes
 
 FIELDS = ("id", "prompt", "messages", "reasoning", "answer", "watch", "label", "tags")
@@ -142,7 +143,7 @@ def _watch(value: Any) -> tuple[tuple[str, str], ...]:
     found = tuple((name, text_of(value, name)) for name in value)
     for name, expression in found:
         try:
-            re.compile(expression)
-        except re.error as e:
-            raise BadRecordError(f'watches "{name:.60}" by no regular expression: {e}') from None
+            Expression(expression, "watch")
+        except UsageError as e:
+            raise BadRecordError(f'watches "{name:.60}": {e}') from None
     return found

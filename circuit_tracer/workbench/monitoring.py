@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from circuit_tracer.batch.stored_run import is_run
 from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL, shipped_transcripts
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.kit.places import SPLITS, compiled
+from circuit_tracer.experiments.kit.places import SPLITS
 from circuit_tracer.experiments.kit.weights import weights_hash
 from circuit_tracer.experiments.steps.monitor import terminal
 from circuit_tracer.experiments.steps.monitor.figures import figures, limits_of
@@ -35,6 +34,7 @@ from circuit_tracer.experiments.steps.monitor.results import (
     Thresholds,
 )
 from circuit_tracer.experiments.steps.monitor.verdict import check_labels, judged
+from circuit_tracer.expressions import Expression
 from circuit_tracer.graphs.files.atomic import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.models.passing import gradients_recorded
@@ -119,9 +119,7 @@ def job_of(
             "nothing decides: give labelled runs by `calibrate`, or `check` to swap values and run "
             "the model again"
         )
-    compiled(SPLITS.get(split, split), "split")
-    for one in (watch or {}).values():
-        compiled(one, "watch")
+    Expression(SPLITS.get(split, split), "split")  # refused here if it is none
     found = _watching(read_transcripts(file, LABELS), watch or {})
     calibrating, crossed = None, False
     if calibrate is not None:
@@ -144,8 +142,9 @@ def _watching(file: PromptFile, watch: Mapping[str, str]) -> PromptFile:
     there is nothing to watch. Raises UsageError for an expression that is used nowhere."""
     used = set()
     lines = []
+    asked = {name: Expression(text, "watch") for name, text in watch.items()}
     for line in file.prompts:
-        there = tuple((n, one) for n, one in watch.items() if re.search(one, line.prompt))
+        there = tuple((n, one.text) for n, one in asked.items() if one.first(line.prompt))
         lines.append(line if line.watch else replace(line, watch=there))
         used |= set() if line.watch else {n for n, _ in there}
     idle = next((one for one in watch if one not in used), None)

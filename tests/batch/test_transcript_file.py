@@ -120,7 +120,7 @@ BAD = {
     "watch": ({"prompt": "p", "reasoning": "r", "answer": "a", "watch": "k"}, '"watch" that is'),
     "regex": (
         {"prompt": "p", "reasoning": "r", "answer": "a", "watch": {"k": "("}},
-        'watches "k" by no regular expression',
+        'watches "k": `watch` ( is no regular expression',
     ),
     "json": ("{", "is no JSON"),
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from circuit_tracer.errors import UsageError
+from circuit_tracer.expressions import Expression
 from circuit_tracer.models import Model
 from circuit_tracer.models.chat import chat_text
 
@@ -77,7 +78,7 @@ def parts_of(text: str, split: str, start: int = 0) -> list[tuple[int, int]]:
     """
     if not split:
         raise UsageError("`split` is empty; give what ends a part")
-    found = compiled(SPLITS.get(split, split), "split").finditer(text)
+    found = Expression(SPLITS.get(split, split), "split").matches(text)
     ends = {one.end() for one in found if one.end() > start}
     if split in SPLITS:
         ends -= {end for end in ends if _NUMBER.fullmatch(text, _line(text, start, end), end)}
@@ -97,14 +98,6 @@ def as_words(words: str) -> str:
         for side, end in ((f"(?<!{of_a_word})", words[0]), (f"(?!{of_a_word})", words[-1]))
     )
     return f"{before}{re.escape(words)}{after}"
-
-
-def compiled(text: str, parameter: str) -> re.Pattern[str]:
-    """A compiled expression; raises UsageError, with the parameter that gave it, for none."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"`{parameter}` {text} is no regular expression: {error}") from error
 
 
 def _first_letter(text: str, start: int, stop: int) -> int:

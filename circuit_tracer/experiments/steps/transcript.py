@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.kit.places import (
-    compiled,
     first_from,
     parts_of,
     token_places,
 )
+from circuit_tracer.expressions import Expression
 from circuit_tracer.models import Model
 from circuit_tracer.models.chat import chat_text
 
@@ -104,7 +104,7 @@ def read_transcript(
 def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span:
     if _TAKEN.fullmatch(name):
         raise UsageError(f"`watch` names {name}, as the report calls a part itself; give another")
-    found = compiled(looked_for, "watch").search(prompt)
+    found = Expression(looked_for, "watch").first(prompt)
     if found is None or not found[0].strip():
         raise UsageError(
             f"`watch` {name}={looked_for} is nowhere in the prompt; give an expression that is"

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from circuit_tracer import expressions
 from circuit_tracer.errors import PromptError, UsageError
 from circuit_tracer.experiments.kit.places import parts_of
 from circuit_tracer.experiments.steps.run import says
@@ -81,6 +82,14 @@ def test_an_empty_prompt_is_refused_as_by_trace() -> None:
 def test_what_cannot_be_read(notes: str, options: dict[str, object], said: str) -> None:
     with pytest.raises((PromptError, UsageError), match=said):
         read_transcript(model(), PROMPT, notes, **options)  # type: ignore[arg-type]
+
+
+def test_an_expression_that_would_search_for_ever_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expressions, "SECONDS", 0.01)
+    with pytest.raises(UsageError, match=r"`watch` \(a\|aa\)\+z takes more than .* 63 char"):
+        expressions.Expression("(a|aa)+z", "watch").first("a" * 60 + "b z")
 
 
 def test_words_are_said_as_words() -> None:
