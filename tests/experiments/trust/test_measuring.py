@@ -19,7 +19,7 @@ from circuit_tracer.experiments.trust.steps import ranking as ranking_step
 from circuit_tracer.experiments.trust.steps import sufficiency as sufficiency_step
 from circuit_tracer.experiments.trust.steps.agreement import agreement
 from circuit_tracer.experiments.trust.steps.distance import by_distance
-from circuit_tracer.experiments.trust.steps.gates import departures
+from circuit_tracer.experiments.trust.steps.gates import _spread, departures
 from circuit_tracer.experiments.trust.steps.indirect import (
     draw_features,
     effects_of,
@@ -212,6 +212,13 @@ def test_gated_neurons_move_further_than_their_edges_and_linear_ones_as_far() ->
     for one in departures(traced.subject, rows):
         assert one.error < 1e-6
         assert one.slope == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 20, 21, 39, 150])
+def test_sources_of_gates_are_spread_over_all_rows(n: int) -> None:
+    few = _spread(np.arange(n))
+    assert len(set(few.tolist())) == len(few) == min(n, 20)
+    assert n == 0 or (few[0], few[-1]) == (0, n - 1)
 
 
 def test_a_dictionary_agrees_with_itself() -> None:

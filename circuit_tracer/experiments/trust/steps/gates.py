@@ -25,7 +25,7 @@ GATED = 20
 
 def departures(subject: Subject, rows: Ints) -> tuple[Departure, ...]:
     """For each size of change; sources are `rows`, or some of them spread over all."""
-    graph, rows = subject.graph, rows[:: max(1, len(rows) // GATED)][:GATED]
+    graph, rows = subject.graph, _spread(rows)
     later = (graph.nodes.kind == NodeKind.FEATURE) & graph.nodes.expanded
     found = []
     for share in CHANGES:
@@ -44,6 +44,12 @@ def departures(subject: Subject, rows: Ints) -> tuple[Departure, ...]:
             )
         )
     return tuple(found)
+
+
+def _spread(rows: Ints) -> Ints:
+    """Some of them, of every layer: the first and the last among them."""
+    few: Ints = rows[np.linspace(0, len(rows) - 1, min(len(rows), GATED)).round().astype(int)]
+    return few
 
 
 def _norms(values: Floats, joined: Floats) -> Floats:
