@@ -12,6 +12,9 @@ import torch
 from circuit_tracer.attribution.settings import Cotangents
 from circuit_tracer.errors import CircuitTracerError
 
+FULL = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+"""How devices and libraries say that memory ran out; an illegal access to it is something else."""
+
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -37,9 +40,9 @@ def memory_remedy() -> Iterator[None]:
     """Say what helps where memory runs out; raises CircuitTracerError."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and "memory" not in text:
+    except (MemoryError, RuntimeError) as error:
+        is_full = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_full and not any(words in str(error).lower() for words in FULL):
             raise
         raise CircuitTracerError(
             "memory ran out; lower `max_feature_nodes` (or set `coverage` 0.9), then `batch_size`, "

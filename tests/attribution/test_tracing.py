@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from circuit_tracer.attribution import TraceSettings, selection, trace
+from circuit_tracer.attribution.resources import memory_remedy
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.errors import (
     CircuitTracerError,
@@ -276,6 +277,19 @@ def test_running_out_of_memory_names_the_flags_that_help(monkeypatch: pytest.Mon
     monkeypatch.setattr(Sweep, "walk", exhausted)
     with pytest.raises(CircuitTracerError, match="`max_feature_nodes`"):
         traced()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_full"),
+    [
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("CUDA error: out of memory", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
+    ],
+)
+def test_an_illegal_access_to_memory_is_not_called_full_memory(said: str, is_full: bool) -> None:
+    with pytest.raises(CircuitTracerError if is_full else RuntimeError), memory_remedy():
+        raise RuntimeError(said)
 
 
 def test_tokens_after_the_position_are_no_nodes() -> None:
