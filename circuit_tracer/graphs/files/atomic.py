@@ -8,6 +8,7 @@ disk and renamed into place, on failure it is removed. An old result is only rep
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -51,12 +52,14 @@ def new_folder(
     An empty folder at `path` counts as free. With `overwrite`, a folder that holds a file named
     `marker` (so: an earlier result, not somebody's home) is replaced at the end. `ours` names
     what an earlier result may hold: everything else at the top of the old folder was put there by
-    the user and is carried over; without `ours` nothing is. Raises OutputError when the place is
-    taken or cannot be written to, also when the disk fills up inside the block.
+    the user and is carried over; without `ours` nothing is. What `bring_back` finds is there first.
+    Raises OutputError when the place is taken or cannot be written to, also when the disk fills up
+    inside the block.
     """
     final = resolved(path)
     partial = _sibling(final, "partial")
     with _translated(final):
+        bring_back(final, ours)
         _remove_stale(final)
         _check_free_folder(final, overwrite, marker)
         made = _make_parents(final)
@@ -210,11 +213,33 @@ def _make_parents(final: Path) -> list[Path]:
     return missing
 
 
+def bring_back(final: Path, ours: Collection[str] = ()) -> None:
+    """Finish what a process that was killed while replacing a folder had begun: the name is free,
+    but the new folder lies whole beside it, the old one, too. `ours` as for `new_folder`."""
+    if os.path.lexists(final) or (ready := _left_over(final, "ready")) is None:
+        return
+    old = _left_over(final, "old")
+    if old is not None and ours:
+        for name in _others(old, ready, ours):
+            os.rename(old / name, ready / name)
+    os.replace(ready, final)
+    sync(final.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _left_over(final: Path, ending: str) -> Path | None:
+    """The latest such sibling."""
+    found = final.parent.glob(f".{glob.escape(final.name[:100])}.{'[0-9a-f]' * 8}.{ending}")
+    return max(found, key=lambda one: one.stat().st_mtime, default=None)
+
+
 def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
     """Rename into place; the old folder steps aside first and comes back if that fails.
 
     The user's own entries move over in between, and back again if need be. While they do, the new
-    folder has a name that `_remove_stale` leaves alone, should the process be killed.
+    folder has a name that `_remove_stale` leaves alone, should the process be killed; `bring_back`
+    goes on from there.
     """
     if not final.exists() or not any(final.iterdir()):
         os.replace(partial, final)
@@ -239,7 +264,8 @@ def _swap(partial: Path, final: Path, ours: Collection[str]) -> None:
         os.replace(ready, partial)
         raise
     sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    os.replace(old, partial)  # stale from here on, should the process be killed
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _others(old: Path, fresh: Path, ours: Collection[str]) -> list[str]:

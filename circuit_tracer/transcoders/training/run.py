@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from circuit_tracer.errors import OutputError, TrainingError, UsageError
+from circuit_tracer.graphs.files.atomic import bring_back
 from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
@@ -88,6 +89,7 @@ def train(
     text too short, foreign checkpoint), OutputError (`out` cannot be written or holds a finished
     dictionary).
     """
+    bring_back(checkpoint_folder(out))
     is_stopped = (checkpoint_folder(out) / FACTS).is_file()
     if (out / CONFIG).is_file() and not is_stopped and not overwrite:
         raise OutputError(

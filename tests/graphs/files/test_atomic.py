@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from circuit_tracer.errors import OutputError
-from circuit_tracer.graphs.files.atomic import new_file, new_folder
+from circuit_tracer.graphs.files.atomic import bring_back, new_file, new_folder
 
 
 def earlier(path: Path) -> Path:
@@ -164,6 +164,35 @@ def test_a_swap_that_fails_puts_everything_back(
     assert sorted(os.listdir(final)) == ["notes.txt", "trace.json"]
     assert (final / "trace.json").read_text() == "old"
     assert os.listdir(tmp_path) == ["t"]
+
+
+@pytest.mark.parametrize("renames", [1, 2, 3])
+def test_what_a_process_killed_between_two_renames_left_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    final = earlier(tmp_path / "t")
+    (final / "notes.txt").write_text("mine")
+    done, rename = [], os.rename
+
+    def rename_until_killed(source: Path, target: Path) -> None:
+        if len(done) == renames:
+            raise KeyboardInterrupt  # and so does what would put things back
+        done.append(rename(source, target))
+
+    def killed() -> None:
+        with new_folder(final, overwrite=True, ours=["trace.json"]) as partial:
+            (partial / "trace.json").write_text("new")
+            monkeypatch.setattr(os, "replace", rename_until_killed)
+            monkeypatch.setattr(os, "rename", rename_until_killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    monkeypatch.undo()
+    assert final.exists() == (renames == 1)
+    bring_back(final, ours=["trace.json"])
+    assert (final / "trace.json").read_text() == ("old" if renames == 1 else "new")
+    assert (final / "notes.txt").read_text() == "mine"
+    assert renames == 1 or os.listdir(tmp_path) == ["t"]
 
 
 def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
