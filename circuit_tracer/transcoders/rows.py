@@ -221,7 +221,6 @@ def check_text(path: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of a text's size and beginning, to notice that a resumed run got another text."""
+    """Hash of a text, to notice that a resumed run got another one."""
     with path.open("rb") as stream:
-        head = stream.read(1 << 20)
-    return hashlib.sha256(head + str(path.stat().st_size).encode()).hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

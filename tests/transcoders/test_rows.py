@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.transcoders.rows import LONGEST_LINE, RowReader, count_tokens
+from circuit_tracer.transcoders.rows import LONGEST_LINE, RowReader, count_tokens, fingerprint
 from tests.tiny import tiny_tokenizer
 from tests.transcoders.fakes import text_file
 
@@ -137,3 +137,9 @@ def test_bad_texts_get_one_sentence(tmp_path: Path, content: bytes | None, words
         path.write_bytes(content)
     with pytest.raises(UsageError, match=words):
         rows_of(reader(path))
+
+
+def test_texts_that_differ_late_are_two(tmp_path: Path) -> None:
+    for name, end in (("a", "x"), ("b", "y")):
+        (tmp_path / name).write_text("a" * (1 << 20) + end, "utf-8")
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
