@@ -25,6 +25,7 @@ from circuit_tracer.experiments.edits.report.figure import edits_html, edits_svg
 from circuit_tracer.experiments.edits.results import EDITS_FILE, EditsReport, FamiliesReport
 from circuit_tracer.experiments.edits.run import EditSettings, Engine, explain
 from circuit_tracer.experiments.edits.spec import Spec, read_spec
+from circuit_tracer.experiments.kit.weights import identified
 from circuit_tracer.graphs.files.json_values import from_plain, plain, to_json
 from circuit_tracer.graphs.files.storage import TRACE_FILE
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -81,13 +82,15 @@ class Found(NamedTuple):
 
 def _name_of(report: FamiliesReport) -> str:
     """What a spec's folder is called: its name, and what it was asked of where that is not the
-    usual model and dictionary, or is a turn of a chat."""
+    usual model and dictionary, or is a turn of a chat; names in memory say no weights."""
     model, dictionary = report.model, report.dictionary.name.rpartition("/")[2]
     own = [] if model.name == DEFAULT_MODEL else [model.name]
     own += [] if dictionary == default_dictionary(model.name, model.source) else [dictionary]
     own += ["chat"] * report.chat
     name = "-".join([report.name, *(slug_of(one, empty="model") for one in own)])
-    return name if report.system is None else with_hash(name, report.system)
+    more = [] if report.system is None else [report.system]
+    more += [one.sha256 for one in (model, report.dictionary) if one.source == "memory"]
+    return with_hash(name, "\n".join(more)) if more else name
 
 
 def read_edits(folder: Path) -> EditsReport | FamiliesReport:
@@ -234,7 +237,9 @@ def edits(
     )
     if model is None:
         model = DEFAULT_MODEL if spec is None else spec.model
-    found = find(accepted(model, transcoders, device=device), str(prompt), spec, asked)
+    opened = accepted(model, transcoders, device=device)
+    found = find(opened, str(prompt), spec, asked)
     if out is not None:
-        found.write(Path(out))
+        one, other = identified(opened.model), identified(opened.dictionary)
+        found._replace(report=replace(found.report, model=one, dictionary=other)).write(Path(out))
     return Report(found.report, terminal.page(found.report, width=WIDTH))

@@ -22,7 +22,7 @@ from circuit_tracer.batch.transcript_file import read_transcripts
 from circuit_tracer.bundled import DEFAULT_MODEL, shipped_transcripts
 from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.kit.places import SPLITS
-from circuit_tracer.experiments.kit.weights import weights_hash
+from circuit_tracer.experiments.kit.weights import identified
 from circuit_tracer.experiments.steps.monitor import terminal
 from circuit_tracer.experiments.steps.monitor.figures import figures, limits_of
 from circuit_tracer.experiments.steps.monitor.measure import Measures
@@ -183,12 +183,9 @@ def monitor_into(
     """
     settings = {name: value for name, value in job.settings.items() if name != "watch"}
     kind = Transcripts(Measures(opened.model, opened.dictionary, **settings))
-    model, dictionary = (
-        replace(one.identity, sha256=weights_hash(one)) for one in (opened.model, opened.dictionary)
-    )
     info = MonitorRun(
-        model=model,
-        dictionary=dictionary,
+        model=identified(opened.model),
+        dictionary=identified(opened.dictionary),
         settings=job.settings,
         options=job.options,
         versions=versions(),

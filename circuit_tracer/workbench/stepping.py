@@ -13,6 +13,7 @@ from circuit_tracer.attribution.settings import TraceSettings
 from circuit_tracer.bundled import DEFAULT_MODEL
 from circuit_tracer.errors import OutputError, PromptError, UsageError
 from circuit_tracer.experiments.kit.places import as_words
+from circuit_tracer.experiments.kit.weights import identified
 from circuit_tracer.experiments.steps.check import TOP_STEPS, Checker
 from circuit_tracer.experiments.steps.report import terminal
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
@@ -139,7 +140,9 @@ def _with_graphs(
 ) -> StepsReport:
     """The report with full graphs, of the answer and of the weightiest token of the steps that
     carry most, and with why the answer looks where it looks."""
-    model, folder = opened.model, folder_of(report, out, exact=True)
+    model, dictionary = opened.model, opened.dictionary
+    report = replace(report, model=identified(model), dictionary=identified(dictionary))
+    folder = folder_of(report, out, exact=True)
     top = sorted((one for one in report.steps if one.decided), key=lambda one: -one.chained)
     wanted = [(ANSWER, read.n_tokens)]
     wanted += [
@@ -156,7 +159,7 @@ def _with_graphs(
         traced = trace_into(folder / name, opened, read.text, settings, output)
         assert traced is not None  # one process
         if part == ANSWER:
-            reason = why(frozen, opened.dictionary, traced.pruned)
+            reason = why(frozen, dictionary, traced.pruned)
         graphs.append(ExactGraph(part, token, position, name))
     return replace(report, exact=tuple(graphs), why=reason)
 

@@ -69,3 +69,12 @@ def test_a_run_of_transcripts_is_not_gone_on_with_by_other_weights(tmp_path: Pat
     trained(model)
     with pytest.raises(UsageError, match="begun with another `model`"):
         judged()
+
+
+def test_reports_of_other_weights_have_folders_of_their_own(tmp_path: Path) -> None:
+    model = tiny_llama()
+    for _ in range(2):
+        ct.steps("a banana is", "yellow", model=model, exact=tmp_path)
+        ct.edits("a banana is", model=model, replacements=1, graphs=0, out=tmp_path)
+        trained(model)
+    assert len(list(tmp_path.glob("steps-*"))) == len(list(tmp_path.glob("edits-*"))) == 2

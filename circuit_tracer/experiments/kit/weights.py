@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from circuit_tracer.graphs.graph import Identity
 from circuit_tracer.models import Model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import AnyDictionary
@@ -32,6 +33,11 @@ def weights_hash(one: Model | AnyDictionary) -> str:
             flat = plain.as_strided((plain.numel(),), (1,))
             found.update(flat.view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def identified(one: Model | AnyDictionary) -> Identity:
+    """Its identity, with the hash of what lies in memory alone."""
+    return replace(one.identity, sha256=weights_hash(one))
 
 
 def _parts(one: Model | AnyDictionary) -> Iterator[tuple[str, object]]:
