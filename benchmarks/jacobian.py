@@ -55,8 +55,7 @@ PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
 def records_of(name: str) -> dict[str, dict[str, float]]:
     """What was measured of a set so far, by prompt."""
     path = WORK / f"{name}.measured.json"
-    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def opened(name: str, model: Model) -> Dictionary:

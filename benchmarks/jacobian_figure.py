@@ -76,8 +76,7 @@ def pairs(model: Model, name: str, count: int) -> list[Pairs]:
 
 
 def _percent(values: Floats) -> Floats:
-    found: Floats = 100 * ranks(values) / max(len(values) - 1, 1)
-    return found
+    return 100 * ranks(values) / max(len(values) - 1, 1)
 
 
 def panel(name: str, way: str, found: Pairs) -> str:

@@ -52,8 +52,7 @@ class SourceColumns:
     def of_features(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Columns of features by their numbers."""
         layer = np.searchsorted(self.layer_start, numbers, side="right") - 1
-        columns: NDArray[np.int64] = self.n_tokens + numbers + layer * self.n_errors
-        return columns
+        return self.n_tokens + numbers + layer * self.n_errors
 
     def describe(self, columns: NDArray[np.int64]) -> Columns:
         """Kind, layer and feature number or position of some columns."""

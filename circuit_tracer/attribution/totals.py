@@ -48,8 +48,7 @@ class TotalEffects:
     @property
     def value(self) -> Float[Tensor, "n"]:
         """Tokens, errors and constant: what the targets' vectors read, without their own biases."""
-        summed: Tensor = self.tokens.sum(1) + self.errors.sum((1, 2)) + self.constant
-        return summed
+        return self.tokens.sum(1) + self.errors.sum((1, 2)) + self.constant
 
 
 @torch.no_grad()

@@ -105,8 +105,7 @@ class Nodes:
     @property
     def dropped_total(self) -> Floats:
         """(n,) absolute sum of all incoming edges that were not kept."""
-        total: Floats = self.dropped_embeddings + self.dropped_errors + self.dropped_features
-        return total
+        return self.dropped_embeddings + self.dropped_errors + self.dropped_features
 
     def with_nothing_dropped(self) -> Nodes:
         """The table of a graph whose rows are just their edges."""

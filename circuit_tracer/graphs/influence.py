@@ -182,8 +182,7 @@ def edge_influence(
 def handed_down(graph: Graph, node_influence: Floats | None = None) -> Floats:
     """(n,) influence that each node hands to its sources for each unit of |weight|."""
     received = influence(graph) if node_influence is None else node_influence
-    passed_on: Floats = (received + graph.nodes.weight) * ratio(1.0, totals(graph))
-    return passed_on
+    return (received + graph.nodes.weight) * ratio(1.0, totals(graph))
 
 
 def edge_flows(edges: Edges, passed_on: Floats, which: slice | Ints = slice(None)) -> Floats:

@@ -34,8 +34,7 @@ class TargetEffects(NamedTuple):
     @property
     def indirect(self) -> Floats:
         """(n, t) along routes through at least one further feature."""
-        found: Floats = self.total - self.direct
-        return found
+        return self.total - self.direct
 
 
 def target_effects(graph: Graph) -> TargetEffects:

@@ -48,8 +48,7 @@ class Original:
     @property
     def token_ids(self) -> list[int]:
         """The tokens that were run."""
-        ids: list[int] = self.capture.token_ids.tolist()
-        return ids
+        return self.capture.token_ids.tolist()
 
     def mlp_written(self, layer: int) -> Float[Tensor, "T d"]:
         """An MLP's true output: where transcoders write, or else as the module gives it."""

@@ -39,8 +39,7 @@ class Prediction:
     @property
     def indirect(self) -> Floats:
         """(n, k) along the routes through at least one further feature."""
-        found: Floats = self.total - self.direct
-        return found
+        return self.total - self.direct
 
 
 def change_shares(graph: Graph, interventions: Iterable[Mapping[int, float]]) -> Floats:

@@ -209,8 +209,7 @@ def _figures(
 
     def fvu(found: Tensor) -> list[float]:
         ratios = (true - found).pow(2).sum(-1) / variance
-        mean: list[float] = ratios.where(variance > rounding, torch.nan).nanmean(-1).tolist()
-        return mean
+        return ratios.where(variance > rounding, torch.nan).nanmean(-1).tolist()
 
     l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
     return fvu(reconstructed), l0, factors.tolist(), fvu(factors[:, None, None] * reconstructed)

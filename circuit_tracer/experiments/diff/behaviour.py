@@ -210,8 +210,7 @@ def _spread(study: Study, answers: Answers) -> Interval:
 
     def lost(counts: Floats, those: Bools) -> Floats:
         base, tuned = (answers.right(side, np.flatnonzero(those)) for side in SIDES)
-        found: Floats = (counts @ np.nan_to_num(base - tuned)) / (counts @ those)
-        return found
+        return (counts @ np.nan_to_num(base - tuned)) / (counts @ those)
 
     return answers.draws.figure(
         lambda counts: lost(counts, ~trained) / known_denominator(lost(counts, trained))

@@ -71,8 +71,7 @@ class Trials:
         """(n, N) nats a token that each edit adds to each document."""
         count = len(self.texts)
         found = text_losses(self.model, [*self.texts] * len(edits), self._edits_of(edits, count))
-        added: Floats = found.reshape(len(edits), count) - self._unedited
-        return added
+        return found.reshape(len(edits), count) - self._unedited
 
     @cached_property
     def _unedited(self) -> Floats:

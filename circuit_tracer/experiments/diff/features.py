@@ -141,20 +141,17 @@ def candidates(ranking: Ranking, tops: int) -> Ints:
 
 def _chance(contrast: Floats) -> Floats:
     """Of the right answer against the wrong one, from logits."""
-    found: Floats = (1 + np.tanh(contrast / 2)) / 2
-    return found
+    return (1 + np.tanh(contrast / 2)) / 2
 
 
 def in_order(values: Floats) -> Ints:
     """(N,) numbers of all features, the largest first."""
-    found: Ints = np.argsort(-values, kind="stable")
-    return found
+    return np.argsort(-values, kind="stable")
 
 
 def _ranks(values: Floats) -> Ints:
     """(N,) of every feature, from 1."""
-    found: Ints = np.argsort(in_order(values)) + 1
-    return found
+    return np.argsort(in_order(values)) + 1
 
 
 def measure(study: Study, earlier: Earlier, progress: Progress) -> tuple[FeaturesResult, list[Row]]:

@@ -170,8 +170,7 @@ def _ranks(values: Floats, counts: Floats) -> Floats:
     if not len(starts):
         return counts
     of_value = np.add.reduceat(counts[:, order], starts, axis=1)
-    found: Floats = (of_value.cumsum(1) - (of_value + 1) / 2.0)[:, place]
-    return found
+    return (of_value.cumsum(1) - (of_value + 1) / 2.0)[:, place]
 
 
 def _pearsons(x: Floats, y: Floats, counts: Floats) -> Floats:

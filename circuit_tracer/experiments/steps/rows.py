@@ -57,8 +57,7 @@ class Row:
         """(T,) parts of the tokens' effects to that power: of squares, the parts of the variance if
         every token were replaced independently."""
         sizes = np.abs(self.tokens) ** self.power
-        found: Floats = sizes / max(float(sizes.sum()), np.finfo(np.float64).tiny)
-        return found
+        return sizes / max(float(sizes.sum()), np.finfo(np.float64).tiny)
 
     @property
     def error_share(self) -> float:

@@ -179,8 +179,7 @@ class _Run:
         nodes, pruned = self.pruned.graph.nodes, self.pruned
         rows = pruned.kept_rows[nodes.kind[pruned.kept_rows] != NodeKind.LOGIT]
         order = np.argsort(-pruned.influence[rows], kind="stable")
-        found: Ints = np.sort(rows[order[:MOST_CHECKED]])
-        return found
+        return np.sort(rows[order[:MOST_CHECKED]])
 
     def _agreement(self, dictionary: Dictionary, other: Dictionary) -> DictionaryAgreement:
         info, pruned = self.pruned.graph.info, self.pruned

@@ -153,8 +153,7 @@ def columns_of(graph: Graph, columns: Sequence[Column], side: int) -> Ints:
         position = column[:2][side]
         if position is not None:
             column_of[position] = at
-    places: Ints = column_of[graph.nodes.position]
-    return places
+    return column_of[graph.nodes.position]
 
 
 def matched(

@@ -92,8 +92,7 @@ def places_of(starts: Ints, ends: Ints) -> Ints:
     """The numbers from each start to its end, one range after the other."""
     lengths = ends - starts
     offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    places: Ints = offsets + np.arange(len(offsets))
-    return places
+    return offsets + np.arange(len(offsets))
 
 
 def neighbours(rows: Rows, n_edges: int) -> Iterator[slice]:

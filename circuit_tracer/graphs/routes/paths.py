@@ -59,8 +59,7 @@ class SignedMass(NamedTuple):
     @property
     def total(self) -> Floats:
         """(n,) all of them: `path_mass`."""
-        total: Floats = self.up + self.down + self.unsigned
-        return total
+        return self.up + self.down + self.unsigned
 
 
 def best_paths(

@@ -129,8 +129,7 @@ def family_behaviour(study: Study, given: Answers, family: FamilySpec) -> Family
 def own_contrast(one: FamilyAnswers) -> Floats:
     """(items,) what is affirmed minus what is not; NaN where neither is."""
     affirmed = np.array(one.affirmed, dtype=float)
-    found: Floats = np.where(affirmed == 0, np.nan, affirmed) * one.contrast
-    return found
+    return np.where(affirmed == 0, np.nan, affirmed) * one.contrast
 
 
 def behaviour(study: Study, given: Answers) -> Behaviour:

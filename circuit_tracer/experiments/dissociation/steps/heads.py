@@ -153,8 +153,7 @@ class Ranking:
 
     def column(self, place: Place) -> Floats:
         """(claims,) one place's terms."""
-        found: Floats = self.values[:, place.layer, place.head, place.role]
-        return found
+        return self.values[:, place.layer, place.head, place.role]
 
     def _aucs(self, place: Place, half: int, counts: Floats) -> Floats:
         values, here = self.column(place), self.half == half
@@ -244,8 +243,7 @@ class _Flips:
         flipped = self._by_object((after <= 0).astype(float))
         right = self._by_object(np.ones(len(after)))
         counts = self.ranking.draws.counts
-        found: Floats = (counts @ flipped) / (counts @ right)
-        return found
+        return (counts @ flipped) / (counts @ right)
 
     def row(self, count: int) -> FlipRow:
         """Of so many heads together."""

@@ -35,8 +35,7 @@ class Sides:
     @property
     def index(self) -> Floats:
         """(1 + R,) D."""
-        whole: Floats = self.fact + self.judgement
-        return whole
+        return self.fact + self.judgement
 
     def figures(self) -> dict[str, Interval]:
         """D and its sides as an `Index` has them."""

@@ -277,7 +277,6 @@ def _place(means: Sequence[Floats], draws: Bootstrap) -> Interval:
 
     def place(counts: Floats) -> Floats:
         between, high, low = (counts @ one for one in means)
-        found: Floats = (between - low) / known_denominator(high - low)
-        return found
+        return (between - low) / known_denominator(high - low)
 
     return draws.figure(place)

@@ -69,8 +69,7 @@ def figures(runs: Sequence[Judged], limits: Limits) -> tuple[Interval, tuple[Fig
         return bounded(found, high, low)
 
     def share(n: Floats, part: Bools, whole: Bools) -> Floats:
-        found: Floats = (n[:, text] @ (part & whole)) / (n[:, text] @ whole)
-        return found
+        return (n[:, text] @ (part & whole)) / (n[:, text] @ whole)
 
     def method(number: int) -> Figures:
         direct = np.array([one.run.direct[number] for one in labelled])

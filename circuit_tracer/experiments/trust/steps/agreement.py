@@ -52,8 +52,7 @@ def agreement(
 def _starts(pruned: PrunedGraph) -> Floats:
     """(T,) share of the tokens' influence that starts at each."""
     tokens = pruned.influence[pruned.graph.nodes.of_kind(NodeKind.EMBEDDING)]
-    found: Floats = tokens / max(float(tokens.sum()), np.finfo(np.float64).tiny)
-    return found
+    return tokens / max(float(tokens.sum()), np.finfo(np.float64).tiny)
 
 
 def _best(
@@ -90,8 +89,7 @@ def _best(
 def _firing(pruned: PrunedGraph, layer: int, position: int) -> Ints:
     nodes = pruned.graph.nodes
     here = (nodes.kind == NodeKind.FEATURE) & (nodes.layer == layer) & (nodes.position == position)
-    rows: Ints = np.flatnonzero(here)
-    return rows
+    return np.flatnonzero(here)
 
 
 def _written(dictionary: Dictionary, layer: int, index: Ints) -> Float[Tensor, "n d"]:

@@ -71,8 +71,7 @@ def draw_features(pruned: PrunedGraph, count: int, *, seed: int, last_layer: boo
         part = min(-(-left // (len(strata) - i)), len(stratum))
         chosen.append(generator.choice(stratum, part, replace=False))
         left -= part
-    drawn: Ints = np.sort(np.concatenate(chosen))
-    return drawn
+    return np.sort(np.concatenate(chosen))
 
 
 def indirect_effects(

@@ -135,5 +135,4 @@ def _matched(strata: list[Ints], kept: Ints, generator: np.random.Generator) -> 
         for stratum in strata
         if len(stratum)
     ]
-    found: Ints = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
-    return found
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
