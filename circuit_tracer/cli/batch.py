@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.batch import prompt_file, ray_cluster, shards
 from circuit_tracer.cli import completion, invocation, options, trace_options
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
@@ -39,7 +41,7 @@ def batch(
         str,
         typer.Argument(
             metavar="FILE",
-            autocompletion=completion.offered(completion.prompts),
+            autocompletion=completion.offered(partial(bundled.shipped_prompts, ".jsonl")),
             help="A .txt, .jsonl, .csv or .parquet file, - (stdin), or one that ships: facts, ...",
         ),
     ],

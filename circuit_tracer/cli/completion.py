@@ -5,7 +5,7 @@ Where nothing fits what has been typed, shells complete files, as they do for ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from circuit_tracer import bundled
 
@@ -37,31 +37,7 @@ def dictionaries() -> list[str]:
     ]
 
 
-def of_a_model() -> list[str]:
+def of_models(of_model: Callable[[str], list[str]]) -> list[str]:
     """What `--transcoders` takes beside a model: names of its own."""
-    return _names(bundled.bundled_dictionaries)
-
-
-def transcoders() -> list[str]:
-    """Those of them that a graph can be traced through."""
-    return _names(bundled.bundled_transcoders)
-
-
-def _names(of_model: Callable[[str], list[str]]) -> list[str]:
     names = {name for model in bundled.bundled_models() for name in of_model(model)}
     return [*sorted(names), "neurons"]
-
-
-def prompts() -> list[str]:
-    """Prompt files that ship."""
-    return list(bundled.shipped_prompts(".jsonl"))
-
-
-def transcripts() -> list[str]:
-    """Files of transcripts that ship."""
-    return list(bundled.shipped_transcripts())
-
-
-def specs(command: str) -> Callable[[], Sequence[str]]:
-    """The specs that ship for a command."""
-    return lambda: list(bundled.shipped_specs(command))

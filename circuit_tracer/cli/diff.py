@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import completion, options, reports
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
@@ -25,7 +26,7 @@ def diff(
         str,
         typer.Argument(
             metavar="SPEC",
-            autocompletion=completion.offered(completion.specs("diff")),
+            autocompletion=completion.offered(partial(bundled.shipped_specs, "diff")),
             help="A spec in TOML, or one that ships: bent.",
         ),
     ],

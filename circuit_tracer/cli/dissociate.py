@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import completion, options, reports
 from circuit_tracer.cli.app import explained
 from circuit_tracer.cli.options import own
@@ -21,7 +22,7 @@ def dissociate(
         str,
         typer.Argument(
             metavar="SPEC",
-            autocompletion=completion.offered(completion.specs("dissociate")),
+            autocompletion=completion.offered(partial(bundled.shipped_specs, "dissociate")),
             help="A spec in TOML, or one that ships: bananas, ...",
         ),
     ],

@@ -46,8 +46,9 @@ with deferred():
         trust,
         view,
     )
-    from circuit_tracer.cli.app import ENVIRONMENT, fail
+    from circuit_tracer.cli.app import fail
     from circuit_tracer.cli.config_file import check_environment, file_defaults
+    from circuit_tracer.cli.options import option
     from circuit_tracer.cli.refusal import Refused, refusal
     from circuit_tracer.cli.streams import close, prepare_streams, survive_broken_pipes
     from circuit_tracer.cli.wording import show_notes
@@ -81,33 +82,23 @@ ANYWHERE = ("debug", "quiet", "verbose", "version")
 def main_options(
     debug: Annotated[
         bool,
-        typer.Option(
-            "--debug",
-            help="Show tracebacks.",
-            envvar=f"{ENVIRONMENT}DEBUG",
-            show_envvar=False,
-            callback=invocation.on_debug,
-        ),
+        option("--debug", help="Show tracebacks.", callback=invocation.on_debug),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option(
+        option(
             "--quiet",
             "-q",
             help="No progress and no notes on stderr, errors alone.",
-            envvar=f"{ENVIRONMENT}QUIET",
-            show_envvar=False,
             callback=invocation.on_quiet,
         ),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
+        option(
             "--verbose",
             "-v",
             help="Versions, settings and the time of every stage on stderr.",
-            envvar=f"{ENVIRONMENT}VERBOSE",
-            show_envvar=False,
             callback=invocation.on_verbose,
         ),
     ] = False,
@@ -119,32 +110,18 @@ def main_options(
     """Options that all commands take, before the command or after it."""
 
 
-app.command()(trace.trace)
-app.command()(batch.batch)
-app.command()(reading.show)
-app.command()(paths.paths)
-app.command()(heads.heads)
-app.command()(qk.qk)
-app.command()(render.render)
-app.command()(render.figure)
-app.command()(view.view)
-app.command()(reading.export)
-app.command()(reading.prune)
-app.command()(supernodes.supernodes)
-app.command()(compare.compare)
-app.command()(ablate.ablate)
-app.command()(steer.steer)
-app.command()(trust.trust)
-app.command()(dissociate.dissociate)
-app.command()(diff.diff)
-app.command()(steps.steps)
-app.command()(circuit.circuit)
-app.command()(monitor.monitor)
-app.command()(edits.edits)
-app.add_typer(features.app, name="features")
-app.add_typer(models.app, name="models")
-app.add_typer(transcoders.app, name="transcoders")
-app.add_typer(runs.app, name="runs")
+for command in (
+    *(trace.trace, batch.batch, reading.show, paths.paths, heads.heads, qk.qk, render.render),
+    *(render.figure, view.view, reading.export, reading.prune, supernodes.supernodes),
+    *(compare.compare, ablate.ablate, steer.steer, trust.trust, dissociate.dissociate),
+    *(diff.diff, steps.steps, circuit.circuit, monitor.monitor, edits.edits),
+):
+    app.command()(command)
+for name, group in (
+    *(("features", features), ("models", models)),
+    *(("transcoders", transcoders), ("runs", runs)),
+):
+    app.add_typer(group.app, name=name)
 app.command()(doctor.doctor)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.batch import shards
 from circuit_tracer.cli import batch, completion, invocation, options, reports
 from circuit_tracer.cli.app import explained, goes_on, if_interrupted
@@ -26,7 +27,7 @@ def monitor(
         str,
         typer.Argument(
             metavar="RUNS",
-            autocompletion=completion.offered(completion.transcripts),
+            autocompletion=completion.offered(bundled.shipped_transcripts),
             help="Transcripts: .jsonl, an Inspect .eval log, or one that ships: cheat.",
         ),
     ],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from circuit_tracer import bundled
 from circuit_tracer.cli import completion
 from circuit_tracer.cli.app import environment_name
 from circuit_tracer.cli.completion import Values, offered
@@ -70,18 +73,18 @@ SaveEvery = Annotated[
 RetryFailed = Annotated[bool, own("--retry-failed", help="Try those again that failed before.")]
 
 
-def _transcoders(values: Values) -> Any:
+def _transcoders(of_model: Callable[[str], list[str]]) -> Any:
     return option(
         "--transcoders",
         "-t",
-        values=values,
+        values=partial(completion.of_models, of_model),
         help="The dictionary: plt or clt (bundled with the model), neurons (the model's own), a "
         "folder, or a hub name. plt by default for bundled models, neurons for all others.",
     )
 
 
-Transcoders = Annotated[str | None, _transcoders(completion.transcoders)]
-AnyDictionary = Annotated[str | None, _transcoders(completion.of_a_model)]
+Transcoders = Annotated[str | None, _transcoders(bundled.bundled_transcoders)]
+AnyDictionary = Annotated[str | None, _transcoders(bundled.bundled_dictionaries)]
 TranscodersFormat = Annotated[
     str | None,
     option(

@@ -8,7 +8,7 @@ typer only what its versions share is used: the tree, and which fields an error 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -148,7 +148,7 @@ def _unknown_command(word: str, place: _Place) -> str:
 def _usage(place: _Place) -> str:
     """The shortest call that has all it needs."""
     needed = [
-        f"{_longest(one.opts)} {one.name.upper()}"
+        f"{max(one.opts, key=len)} {one.name.upper()}"
         for one in place.command.params
         if one.param_type_name == "option" and one.required
     ]
@@ -164,10 +164,6 @@ def _name(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
     return "/".join(one for one in parameter.opts if one.startswith("--"))
-
-
-def _longest(flags: Iterable[str]) -> str:
-    return max(flags, key=len)
 
 
 def _flags(command: Any) -> list[str]:

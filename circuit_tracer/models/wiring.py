@@ -193,7 +193,7 @@ class Wiring:
             b_K=b_K,
             q_norm=None if q_norm is None else self._as_norm(q_norm),
             k_norm=None if k_norm is None else self._as_norm(k_norm),
-            scaling=self._scaling(layer),
+            scaling=float(attention.scaling),
             softcap=self.score_softcap,
         )
 
@@ -221,10 +221,6 @@ class Wiring:
         """The module that makes the queries, keys or values of all heads, and which of its outputs
         they are."""
         return getattr(attention, f"{which}_proj"), slice(None)
-
-    def _scaling(self, layer: int) -> float:
-        """What products of queries and keys are multiplied by."""
-        return float(self.submodule(layer, self.paths.attention).scaling)
 
     def _neurons(self, gate: Any, up: Any, down: Any, act: Any) -> MlpWeights:
         return MlpWeights(

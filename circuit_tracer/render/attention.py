@@ -90,13 +90,6 @@ def ways_explained(pruned: PrunedGraph, parts: HeadParts) -> RenderableType:
     )
 
 
-def edges_by_head(
-    graph: Graph, edges: Sequence[tuple[int, int, float, HeadLoadings]], *, most: int = 8
-) -> list[RenderableType]:
-    """Edges, each a source, a target, a weight and its loadings, a blank line between them."""
-    return [part for edge in edges for part in edge_heads(graph, *edge, most=most)]
-
-
 def edge_heads(
     graph: Graph, source: int, target: int, weight: float, part: HeadLoadings, *, most: int = 8
 ) -> list[RenderableType]:

@@ -155,7 +155,8 @@ class Sheet:
 
     def rows(self, *panels: RowPanel, names: float) -> None:
         """Panels side by side, whose rows have their names in the first `names` units."""
-        numbers = [max(_number_widths(panel), default=0.0) + 14 for panel in panels]
+        words = [[panel.words(row.figure) for row in panel.rows if row.figure] for panel in panels]
+        numbers = [14 + max((text_width(one, SIZE) for one in of), default=0.0) for of in words]
         between = 20.0 * (len(panels) - 1)
         wide = (self.width - names - sum(numbers) - between) / len(panels)
         left, bottom = names, self.y
@@ -188,10 +189,6 @@ class Sheet:
             MARGIN, MARGIN, *(f"\n{part}" for part in self.parts if part), font_size=SIZE
         )
         return document(self.width, self.y, [title(name), paper(self.width, self.y), inside])
-
-
-def _number_widths(panel: RowPanel) -> list[float]:
-    return [text_width(panel.words(row.figure), SIZE) for row in panel.rows if row.figure]
 
 
 # Rows

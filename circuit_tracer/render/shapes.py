@@ -22,24 +22,22 @@ def stroke_width(share: float) -> float:
     return THINNEST + (THICKEST - THINNEST) * min(max(share, 0.0), 1.0)
 
 
-def stroke_opacity(flow: float) -> float:
-    """Edges that carry little of the influence step back; `flow` is a share of the largest."""
-    return 0.25 + 0.65 * float(min(max(flow, 0.0), 1.0) ** 0.6)
-
-
 def edge_color(negative: bool) -> str:
     """The colour of an edge's sign."""
     return palette.NEGATIVE if negative else palette.POSITIVE
 
 
 def stroke(negative: bool, share: float, flow: float, color: str) -> dict[str, Attribute]:
-    """The line of an edge as attributes: dashed if it pushes its target down."""
+    """The line of an edge as attributes: dashed if it pushes its target down.
+
+    Edges that carry little of the influence step back; `flow` is a share of the largest.
+    """
     width = stroke_width(share)
     line: dict[str, Attribute] = {
         "fill": "none",
         "stroke": color,
         "stroke_width": width,
-        "stroke_opacity": stroke_opacity(flow),
+        "stroke_opacity": 0.25 + 0.65 * float(min(max(flow, 0.0), 1.0) ** 0.6),
     }
     if negative:
         line["stroke_dasharray"] = f"{figure(4 + width)} {figure(2.5 + 0.5 * width)}"

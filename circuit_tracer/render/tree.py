@@ -77,7 +77,8 @@ class _Tree:
         if left_out:
             total = percent(sum(self.shares[edge] for edge in left_out))
             inputs = "input" if len(left_out) == 1 else "inputs"
-            self._add_line(f"{prefix}└─ {len(left_out):,} weaker kept {inputs}, {total} together")
+            words = f"{prefix}└─ {len(left_out):,} weaker kept {inputs}, {total} together"
+            self.lines.append(Text(words, style="dim", no_wrap=True, overflow="ignore"))
 
     def _add_branch(self, edge: int, source: int, start: str, again: bool) -> None:
         sign = 1 if self.graph.edges.weight[edge] > 0 else -1
@@ -88,9 +89,6 @@ class _Tree:
         line.append(_node_words(self.graph, source, room))
         line.append(note, style="dim")
         self.lines.append(line)
-
-    def _add_line(self, words: str) -> None:
-        self.lines.append(Text(words, style="dim", no_wrap=True, overflow="ignore"))
 
 
 def _node_words(graph: Graph, row: int, width: int) -> str:

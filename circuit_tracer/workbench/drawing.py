@@ -68,11 +68,6 @@ class View:
         """Whether the kept graph itself is drawn."""
         return self.routes is None and self.level == "nodes"
 
-    @property
-    def usual_legend(self) -> LegendKind:
-        """The legend that is drawn."""
-        return self.legend or ("full" if self.width is None else "none")
-
 
 class Drawing(NamedTuple):
     """A figure and what it shows in words."""
@@ -138,7 +133,7 @@ def pruned_drawing(
         trust=trust if with_trust else None,
         heads=heads,
         drawn=said.strip(),
-        legend=view.usual_legend,
+        legend=view.legend or ("full" if view.width is None else "none"),
         width_mm=view.width,
     )
     words = caption(pruned, shown, drawn, drawn=said.strip(), routes=routes)

@@ -18,7 +18,7 @@ from circuit_tracer.graphs.head_loadings import (
     leading_record,
 )
 from circuit_tracer.graphs.token_totals import TokenTotals
-from circuit_tracer.render.attention import edges_by_head, leading_table
+from circuit_tracer.render.attention import edge_heads, leading_table
 from circuit_tracer.render.tables import effects
 from circuit_tracer.workbench.results import Listing
 
@@ -55,6 +55,6 @@ def heads_listed(
     rows = [(*end, loadings.of_edge(end[0], end[1])) for end in ends]
     return Listing(
         [part for *_, part in rows],
-        edges_by_head(pruned.graph, rows, most=top),
+        [part for row in rows for part in edge_heads(pruned.graph, *row, most=top)],
         lambda: [edge_record(pruned.graph, *row) for row in rows],
     )

@@ -72,14 +72,14 @@ def check_slug(slug: str, *, where: str = "`slug`") -> str:
 def folder_for(parent: Path, name: str, prompt: str) -> Path:
     """The folder of a prompt's graph: of this name, with the prompt's hash where another has it."""
     folder = parent / name
-    is_free = _stored_prompt(folder) in (None, _as_stored(prompt))
+    is_free = _stored_prompt(folder) in (None, whole_text(prompt))
     return folder if is_free else parent / with_hash(name, prompt)
 
 
 def check_prompt(folder: Path, prompt: str) -> None:
     """Refuse a folder that holds another prompt's graph; raises OutputError."""
     other = _stored_prompt(folder)
-    if other not in (None, _as_stored(prompt)):
+    if other not in (None, whole_text(prompt)):
         raise OutputError(
             f'{folder} holds the graph of another prompt, "{_short(str(other))}", which is never '
             "replaced; choose another name, or remove that folder"
@@ -93,10 +93,6 @@ def _stored_prompt(folder: Path) -> str | None:
     except UNREADABLE:
         return None
     return prompt if isinstance(prompt, str) else None
-
-
-def _as_stored(prompt: str) -> str:
-    return whole_text(prompt)
 
 
 def _is_unseen(character: str) -> bool:

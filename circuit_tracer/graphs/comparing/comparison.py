@@ -251,21 +251,16 @@ def _shared_paths(sides: tuple[_Side, _Side], edges: Sequence[Ints]) -> float | 
     keys = _edge_keys(sides, edges)
     shares = []
     for side, which, own, other in zip(sides, edges, keys, keys[::-1], strict=True):
-        some, kind = side.graph.edges.take(which), side.graph.nodes.kind
-        is_direct = kind[some.source] == NodeKind.EMBEDDING
-        is_direct &= kind[some.target] == NodeKind.LOGIT
+        some, nodes = side.graph.edges.take(which), side.graph.nodes
+        is_direct = nodes.kind[some.source] == NodeKind.EMBEDDING
+        is_direct &= nodes.kind[some.target] == NodeKind.LOGIT
         along = [
-            _target_mass(restricted(side.graph, which[chosen & ~is_direct]))
+            float(path_mass(restricted(side.graph, which[chosen & ~is_direct])) @ nodes.weight)
             for chosen in (np.ones_like(is_direct), np.isin(own, other))
         ]
         if along[0] > 0:
             shares.append(along[1] / along[0])
     return sum(shares) / len(shares) if shares else None
-
-
-def _target_mass(graph: Graph) -> float:
-    """Path mass from tokens to the targets, by the targets' weights."""
-    return float(path_mass(graph) @ graph.nodes.weight)
 
 
 def _features(
