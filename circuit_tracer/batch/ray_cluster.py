@@ -22,8 +22,9 @@ from circuit_tracer.progress import OnStage, silent
 if TYPE_CHECKING:
     from circuit_tracer.batch.run import OpenedBatch
 
-OpenBatch = Callable[[], "OpenedBatch"]
-"""What can be sent to a worker and opens the model and the run there."""
+OpenBatch = Callable[..., "OpenedBatch"]
+"""What can be sent to a worker and opens the model and the run there; with `overwrite=True` an
+earlier run goes first."""
 MOST_DEATHS = 3
 """Times that a worker may die over the same groups and be started again."""
 AT_A_TIME = 16
@@ -41,8 +42,11 @@ class RayWorker:
         """The opened run."""
         return self.open_batch()
 
-    def n_groups(self) -> int:
-        """How many groups the run has: the same in every worker."""
+    def n_groups(self, overwrite: bool) -> int:
+        """How many groups the run has: the same in every worker. With `overwrite`, which one of
+        them is asked for before any other opens the run, an earlier run goes."""
+        if overwrite:
+            self.batch = self.open_batch(overwrite=True)
         return len(self.batch.plan.groups)
 
     def work(self, work: Work) -> Outcome:
@@ -55,9 +59,12 @@ def run_on_ray(
     work: Work,
     *,
     workers: int | None = None,
+    overwrite: bool = False,
     on_progress: OnStage | None = None,
 ) -> Outcome:
     """Trace what is missing of a run on the cluster that Ray finds (RAY_ADDRESS, this machine's).
+
+    With `overwrite` an earlier run goes once a worker has opened the model.
 
     Raises UsageError without Ray or a cluster, what a worker raises, and CircuitTracerError when
     the same prompts kill their workers again and again.
@@ -71,7 +78,7 @@ def run_on_ray(
     sent = ray.put(open_batch)  # once, however many workers there are: it holds all prompts
     actors = [worker.remote(sent) for _ in range(count)]
     try:
-        return _work_together(ray, actors, work, report)
+        return _work_together(ray, actors, work, report, overwrite)
     except ray.exceptions.RayTaskError as e:
         cause = getattr(e, "cause", None)
         raise (cause if isinstance(cause, CircuitTracerError) else e) from e
@@ -111,10 +118,12 @@ def _places(ray: Any, workers: int | None) -> tuple[int, dict[str, float]]:
     return min(workers or places, places), needs
 
 
-def _work_together(ray: Any, actors: list[Any], work: Work, report: OnStage) -> Outcome:
+def _work_together(
+    ray: Any, actors: list[Any], work: Work, report: OnStage, overwrite: bool
+) -> Outcome:
     """Keep every worker busy until all groups are done. Raises what Ray raises."""
     started = time.perf_counter()
-    n_groups = ray.get(actors[0].n_groups.remote())
+    n_groups = ray.get(actors[0].n_groups.remote(overwrite))
     step = max(1, min(AT_A_TIME, n_groups // (4 * len(actors))))
     groups = [frozenset(range(i, min(i + step, n_groups))) for i in range(0, n_groups, step)]
     shares = [replace(work, groups=some, bad_lines=False) for some in groups]

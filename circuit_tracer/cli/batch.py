@@ -160,9 +160,9 @@ def _done(
 ) -> Outcome:
     with progress_line() as report:
         if engine == "ray":
-            if overwrite:  # once, and not by every worker
-                batch_job.remove_run(job.folder)
-            return ray_cluster.run_on_ray(job.open, work, workers=workers, on_progress=report)
+            return ray_cluster.run_on_ray(
+                job.open, work, workers=workers, overwrite=overwrite, on_progress=report
+            )
         report(f"opening {job.opening['model_name']}", 0, 0)
         with job.open(overwrite=overwrite) as opened:
             return opened.go(work, on_progress=report, on_failure=batch_job.Failures().note)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from circuit_tracer.batch import ray_cluster
 from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
-from circuit_tracer.batch.ray_cluster import run_on_ray
+from circuit_tracer.batch.ray_cluster import RayWorker, run_on_ray
 from circuit_tracer.batch.run import OpenedBatch, begin
 from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.stored_run import open_run
@@ -107,6 +108,19 @@ def test_two_workers_one_of_them_killed_leave_what_one_process_does(tmp_path: Pa
     assert len(writers) >= 3  # both, and the one that came for the dead one
     assert differences(tmp_path / "whole", folder) == []
     assert make_run(folder, file).traced == 0
+
+
+def test_an_earlier_run_goes_once_whichever_worker_is_started_again() -> None:
+    asked: list[dict[str, bool]] = []
+
+    def opened(**how: bool) -> SimpleNamespace:
+        asked.append(how)
+        return SimpleNamespace(plan=SimpleNamespace(groups=[1, 2]))
+
+    first = RayWorker(opened)
+    assert (first.n_groups(overwrite=True), first.batch) == (2, first.batch)
+    assert [RayWorker(opened).batch for _ in range(2)]
+    assert asked == [{"overwrite": True}, {}, {}]
 
 
 def test_an_error_of_a_worker_comes_back_unchanged() -> None:

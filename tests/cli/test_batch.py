@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from circuit_tracer.batch import ray_cluster
 from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.row_maker import RowMaker
 from circuit_tracer.batch.run_file import RunInfo
 from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.batch.tables import PromptRows, Traced
+from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import load_graph
 from tests.batch.store_checks import differences, prompt_file, wait_for
 from tests.cli.conftest import Outcome, Run, run_command
@@ -166,7 +168,12 @@ def test_rows_are_made_beside_the_trace(
     assert None not in found
 
 
-def test_overwrite_begins_again_and_keeps_what_is_not_its_own(run: Run) -> None:
+def test_overwrite_begins_again_and_keeps_what_is_not_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_be_reached() -> None:
+        raise UsageError("no Ray cluster can be reached")
+
     Path("p.txt").write_text("a banana is\nbananas are\n")
     more = ("--device", "cpu", "--save-every", "1")
     assert run("batch", "p.txt", *more, "--limit", "1").code == 0
@@ -178,7 +185,9 @@ def test_overwrite_begins_again_and_keeps_what_is_not_its_own(run: Run) -> None:
     relabelled = run("batch", "p.txt", *more, "--labels", "labels.csv")
     assert relabelled.code == 2
     assert "another --labels (none before" in relabelled.err
-    assert run("batch", "p.txt", "-m", "./nosuch", "--overwrite").code == 2
+    monkeypatch.setattr(ray_cluster, "_connected", cannot_be_reached)
+    for wrong in (("-m", "./nosuch"), ("--engine", "ray")):
+        assert run("batch", "p.txt", *wrong, "--overwrite").code == 2
     assert open_run("outputs/p").graphs.num_rows == 1  # what cannot be opened costs nothing
     assert run("batch", "p.txt", *more, "--routes", "2", "--overwrite").code == 0
     assert open_run("outputs/p").graphs.num_rows == 2
