@@ -78,6 +78,7 @@ class Drawing(NamedTuple):
 
 def graph_svg(path: Path | str, view: View) -> str:
     """The figure of a traced folder or graph JSON."""
+    check_arguments(graph_svg, locals())
     return drawing_of(Path(path), view).svg
 
 

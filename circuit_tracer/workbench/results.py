@@ -13,6 +13,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import new_file
 from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.render.terminal import as_text
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.drawing import write_figure
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Report(Generic[T]):
 
     def save(self, path: str | Path) -> Path:
         """Write the record as a .json file, in place of an earlier one."""
+        check_arguments(Report.save, locals())
         final = Path(path)
         if final.suffix != ".json":
             raise UsageError(f"{final} is no JSON file; let it end in .json")
@@ -103,6 +105,7 @@ class Figure(str):
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write a .svg, .pdf or .png file, as the name ends; returns it."""
+        check_arguments(Figure.save, locals())
         write_figure(str(self), Path(path), overwrite=overwrite)
         return Path(path)
 

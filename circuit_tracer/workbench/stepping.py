@@ -248,6 +248,7 @@ def folder_of(report: StepsReport, out: Path, *, exact: bool) -> Path:
 
 def read_steps(folder: Path | str) -> StepsReport:
     """What `steps` wrote into a folder. Raises OutputError for anything else."""
+    check_arguments(read_steps, locals())
     path, advice = Path(folder) / STEPS_FILE, "give a folder that circuit-tracer steps wrote"
     record = read_json(path, OutputError, advice)
     with readable(path, OutputError, advice):

@@ -13,6 +13,7 @@ from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs import new_file
 from circuit_tracer.render.numbers import number
 from circuit_tracer.render.terminal import as_text, plain_table
+from circuit_tracer.workbench.arguments import check_arguments
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,6 +86,7 @@ class Table(Sequence[Mapping[str, Any]]):
         import pyarrow.csv
         import pyarrow.parquet
 
+        check_arguments(Table.save, locals())
         final = Path(path)
         writers = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
         if final.suffix not in writers:

@@ -22,6 +22,7 @@ from circuit_tracer.render.html import is_ours, page
 from circuit_tracer.render.html_cards import MOST_CARDS
 from circuit_tracer.render.html_data import Shown, record
 from circuit_tracer.transcoders.cards import Card
+from circuit_tracer.workbench.arguments import check_arguments
 from circuit_tracer.workbench.folder_contents import (
     are_cards_at_hand,
     open_cards,
@@ -108,9 +109,9 @@ def write_page(
     other: Path | str | None = None,
     *,
     out: Path | str | None = None,
-    cards: Path | None = None,
-    pins: Path | None = None,
-    labels: Path | None = None,
+    cards: Path | str | None = None,
+    pins: Path | str | None = None,
+    labels: Path | str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the page of one graph, or of two of one model side by side; returns its file.
@@ -119,9 +120,11 @@ def write_page(
     is a dictionary's folder with feature cards, `pins` a file that the viewer exported, `labels`
     one of feature labels, which are shown in place of the graphs' own.
     """
-    graph = Path(graph)
-    first = shown_at(graph, cards=cards, pins=pins, labels=labels)
-    second = None if other is None else shown_at(Path(other), cards=cards, labels=labels)
+    check_arguments(write_page, locals())
+    graph, given = Path(graph), {"cards": cards, "pins": pins, "labels": labels}
+    beside = {name: None if one is None else Path(one) for name, one in given.items()}
+    first = shown_at(graph, **beside)
+    second = None if other is None else shown_at(Path(other), **{**beside, "pins": None})
     text = graph_page(first, second)
     folder = graph if graph.is_dir() else graph.parent
     name = FILE_NAMES["html"] if graph.is_dir() else f"{graph.stem}.html"

@@ -63,12 +63,12 @@ _TRACE_AGAIN = "trace the prompt again, or give another file"
 def save_graph(pruned: PrunedGraph, folder: Path | str) -> None:
     """Write the three files into an existing folder (see `atomic.new_folder` for a safe one).
 
-    Raises UsageError for what is no pruned graph.
+    Raises UsageError for what is no pruned graph, or no path.
     """
     import pyarrow.parquet as pq
 
     check_pruned(pruned)
-    folder = Path(folder)
+    folder = _place(folder)
     pq.write_table(nodes_to_arrow(pruned), folder / NODES_FILE, compression="zstd")
     _write_edges(pruned, folder / EDGES_FILE)
     record = {
@@ -92,7 +92,7 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
     Edges beyond the budget go to temporary files that are gone with the graph. Raises
     GraphFileError, with what to do, when anything is missing, damaged or too new.
     """
-    folder = trace_folder(Path(path))
+    folder = trace_folder(_place(path))
     record = _read_record(folder / TRACE_FILE)
     with opened_parquet(folder / NODES_FILE, GraphFileError, _TRACE_AGAIN) as file:
         node_table = file.read()
@@ -113,6 +113,12 @@ def load_graph(path: Path | str, *, memory_budget_bytes: int = MEMORY_BUDGET) ->
         if (record.get("n_nodes"), record.get("n_edges")) != (len(nodes), len(edges)):
             raise ValueError("trace.json and the tables are from different traces")
     return pruned
+
+
+def _place(given: Path | str) -> Path:
+    if not isinstance(given, Path | str):
+        raise GraphFileError(f"a {type(given).__name__} is no folder of a graph; give its path")
+    return Path(given)
 
 
 def stored_facts(folder: Path) -> dict[str, Any]:
