@@ -146,6 +146,8 @@ def test_labelled_runs_choose_thresholds_and_halves_judge_each_other() -> None:
     there = next(one for one in runs if sides[one.text] == 1)
     assert before(here, 0) == after(here, 0)
     assert before(there, 0) != after(there, 0)
+    new = replace(here, label="", reasoning="of no half")
+    assert before(new, 0) == chosen(runs)
 
 
 def test_figures_are_right_where_text_rules_are_at_chance() -> None:

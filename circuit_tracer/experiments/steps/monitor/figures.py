@@ -32,17 +32,18 @@ def halves(runs: Sequence[Measured]) -> dict[tuple[str, str], int]:
 
 def limits_of(labelled: Sequence[Measured], *, crossed: bool) -> Limits:
     """Thresholds from labelled runs; where `crossed`, those are judged themselves: either half by
-    the other's. Raises UsageError where a kind of label is missing."""
+    the other's, other texts by both. Raises UsageError where a kind of label is missing."""
     half = halves(labelled) if crossed else {}
-    sides = (0, 1) if crossed else (0,)
+    both = -1
+    sides = (0, 1, both) if crossed else (both,)
     of_method = [
         [
-            chosen([run for run in labelled if not crossed or half.get(run.text) != side], method)
+            chosen([run for run in labelled if half.get(run.text) != side], method)
             for side in sides
         ]
         for method in range(len(METHODS))
     ]
-    return lambda run, method: of_method[method][half.get(run.text, 0)]
+    return lambda run, method: of_method[method][half.get(run.text, both)]
 
 
 def figures(runs: Sequence[Judged], limits: Limits) -> tuple[Interval, tuple[Figures, ...]]:

@@ -137,7 +137,7 @@ class MonitorReport:
     decided_by: str
     """Where the verdicts come from: thresholds, and of which runs, or swaps."""
     thresholds: tuple[Thresholds, ...]
-    """One, or one a half; none where swaps decide."""
+    """One, or one a half, with that of both for texts without a label; none where swaps decide."""
     labelled: int
     right: Interval
     """Share of the labelled runs whose verdict is the label's."""
