@@ -15,6 +15,7 @@ from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.graphs import circuit_graph
 from circuit_tracer.experiments.circuit.judging import asked
 from circuit_tracer.experiments.circuit.reference import reference_of
+from circuit_tracer.experiments.circuit.run import CircuitSettings, find_circuit
 from circuit_tracer.experiments.edits.families import explain_families
 from circuit_tracer.experiments.edits.run import ORIGINAL, EditSettings, Engine, explain
 from circuit_tracer.experiments.edits.spec import FamilySpec, Spec
@@ -131,6 +132,9 @@ def test_a_task_is_asked_inside_the_template(tmp_path: Path) -> None:
     for one, prompt in zip((*used, *others), (prompts[0], prompts[2], prompts[1]), strict=True):
         assert one.ids == tuple(model.tokenize(prompt, chat=True, system=system))
         assert one.top == int(alone(model, prompt, system).argmax())
+    settings = CircuitSettings(basis="neurons", ablation="zero", keep=0.01, random=1)
+    report, *_ = find_circuit(model, opened.dictionary, used, others, settings)
+    assert (report.chat, report.system) == (True, system)
 
 
 def test_what_a_chat_is_resampled_from_stands_in_the_template_too() -> None:

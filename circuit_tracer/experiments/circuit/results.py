@@ -88,6 +88,10 @@ class CircuitReport:
     dictionary: Identity
     seconds: float
     """CPU time of the search."""
+    chat: bool = False
+    """Whether every prompt was the user's turn in the model's chat template."""
+    system: str | None = None
+    """The system turn before it."""
 
     def of_kind(self, kind: str) -> int:
         """How many components are of a kind."""

@@ -144,6 +144,8 @@ def find_circuit(
         model=model.identity,
         dictionary=dictionary.identity,
         seconds=seconds,
+        chat=found_with[0].way.chat,
+        system=found_with[0].way.system,
     )
     return circuit, components, found.numbers
 

@@ -166,5 +166,7 @@ class StepsReport:
     """CPU time of pass and walks."""
     system: str | None = None
     """The system turn before the prompt, in a chat."""
+    chat: bool = False
+    """Whether the prompt was the user's turn in the model's chat template."""
     exact: tuple[ExactGraph, ...] = ()
     why: Why | None = None

@@ -99,6 +99,7 @@ def explain(
         left=float(shares.chain.ends[read.first_note :].sum()),
         seconds=seconds,
         system=read.system,
+        chat=read.chat,
     )
 
 

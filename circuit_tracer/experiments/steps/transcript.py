@@ -52,6 +52,8 @@ class Transcript:
     """All of it, as it is tokenised."""
     system: str | None = None
     """The system turn before the prompt, in a chat."""
+    chat: bool = False
+    """Whether the prompt is the user's turn in the model's chat template."""
 
     @property
     def n_tokens(self) -> int:
@@ -98,7 +100,7 @@ def read_transcript(
     if not isinstance(watch, Mapping | None):
         raise UsageError('`watch` must be names with expressions, such as {"key": r"said (\\w+)"}')
     watched = tuple(_watched(name, one, lead, places) for name, one in (watch or {}).items())
-    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text, system)
+    return Transcript(prompt, notes, tuple(ids), first, tuple(steps), watched, text, system, chat)
 
 
 def _watched(name: str, looked_for: str, prompt: str, places: list[int]) -> Span:

@@ -120,6 +120,7 @@ def test_notes_begin_the_reply_of_a_chat(system: str | None) -> None:
     watch, turn = {"number": r"\d"}, {"chat": True, "system": system}
     read = read_transcript(chatty, "hey 7", "so. it is", watch=watch, **turn)  # type: ignore[arg-type]
     prompt = chatty.tokenize("hey 7", **turn)
+    assert read.chat
     assert list(read.ids) == [*prompt, *chatty.tokenizer("so. it is")["input_ids"]]
     assert read.first_note == read.steps[0].start == len(prompt)
     assert [one.text for one in read.steps] == ["so.", "it is"]

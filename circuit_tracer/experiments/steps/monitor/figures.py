@@ -37,10 +37,7 @@ def limits_of(labelled: Sequence[Measured], *, crossed: bool) -> Limits:
     both = -1
     sides = (0, 1, both) if crossed else (both,)
     of_method = [
-        [
-            chosen([run for run in labelled if half.get(run.text) != side], method)
-            for side in sides
-        ]
+        [chosen([run for run in labelled if half.get(run.text) != side], method) for side in sides]
         for method in range(len(METHODS))
     ]
     return lambda run, method: of_method[method][half.get(run.text, both)]
