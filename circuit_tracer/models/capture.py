@@ -239,28 +239,34 @@ def capture_mlps(
     reads: ReadPoint = "mlp.hook_in",
     writes: WritePoint = "mlp.hook_out",
     at: Sequence[int] | None = None,
+    places: Int[Tensor, "n"] | None = None,
+    into: MlpActivity | None = None,
 ) -> MlpActivity:
     """What a dictionary reads and must write at the layers `at` (all by default), in their order,
-    for rows of tokens (B, T).
+    for rows of tokens (B, T), or for some `places` (row * T + position) of them alone.
 
-    The pass stops after the last of them: the unembedding is not needed.
+    The pass stops after the last of them: the unembedding is not needed. Each layer's is copied as
+    it comes, `into` tensors (L, n, d) that are there or ones of the whole size: no second set of
+    all layers' is made on the way.
     """
     layers = _envoys(wrapped, wiring)
     numbers = range(len(layers)) if at is None else at
-    inputs: list[Any] = []
-    outputs: list[Any] = []
+    here, kept = token_ids.device, [] if into is None else list(into)
+
+    def keep(part: int, row: int, value: Tensor) -> None:
+        some = value if places is None else value.flatten(0, 1)[places.to(value.device)]
+        if part == len(kept):
+            kept.append(some.new_empty(len(numbers), *some.shape, device=here))
+        kept[part][row] = some
+
     wiring.start_pass()
     with wrapped.trace(token_ids) as tracer:
-        for i in numbers:
-            inputs.append(_read(layers[i], i, wiring, reads).save())
+        for row, i in enumerate(numbers):
+            keep(0, row, _read(layers[i], i, wiring, reads))
             if reads != RESIDUAL:
-                outputs.append(_written(layers[i], wiring, writes).output.save())
+                keep(1, row, _written(layers[i], wiring, writes).output)
         tracer.stop()
-    here = token_ids.device
-    read = torch.stack([one.to(here) for one in inputs])
-    if reads == RESIDUAL:
-        return MlpActivity(read, read)
-    return MlpActivity(read, torch.stack([one.to(here) for one in outputs]))
+    return MlpActivity(kept[0], kept[0] if reads == RESIDUAL else kept[1])
 
 
 @reading

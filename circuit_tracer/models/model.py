@@ -230,13 +230,16 @@ class Model:
         reads: ReadPoint = "mlp.hook_in",
         writes: WritePoint = "mlp.hook_out",
         at: Sequence[int] | None = None,
+        places: Int[Tensor, "n"] | None = None,
+        into: MlpActivity | None = None,
     ) -> MlpActivity:
         """What a dictionary reads and has to write, for rows of token ids (B, T).
 
-        At every layer, or at the layers `at` alone, in rising order.
+        At every layer, or at the layers `at` alone, in rising order; at every token, or at some
+        `places` (row * T + position), put `into` tensors (L, n, d) where such are given.
         """
-        ids = token_ids.to(self.device)
-        return capture_mlps(self.wrapped, self.wiring, ids, reads, writes, at)
+        ids, points = token_ids.to(self.device), (reads, writes, at, places, into)
+        return capture_mlps(self.wrapped, self.wiring, ids, *points)
 
     def edited(
         self,

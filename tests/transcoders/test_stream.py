@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from circuit_tracer.errors import TrainingError
 from circuit_tracer.models.capture import MlpActivity
@@ -14,7 +15,8 @@ from circuit_tracer.transcoders.rows import RowReader
 from circuit_tracer.transcoders.training import TrainingConfig
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from tests.rounding import rounding
-from tests.transcoders.fakes import FakeSource, text_file
+from tests.tiny import tiny_llama
+from tests.transcoders.fakes import FakeSource, small_config, text_file
 
 
 def buffer_on(path: Path, model: FakeSource, tokens: int = 512) -> ActivityBuffer:
@@ -70,11 +72,45 @@ def test_a_buffer_smaller_than_a_forward_pass_still_works(tmp_path: Path) -> Non
     assert buffer.fill() > 0
 
 
-def test_nan_activity_is_refused(tmp_path: Path) -> None:
+class _Largest(TorchDispatchMode):
+    """The most numbers that one operation put into memory of its own."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and not func.is_view and "out" not in (kwargs or {}):
+            self.most = max(self.most, found.numel())
+        return found
+
+
+@pytest.mark.parametrize("reads", ["mlp.hook_in", "hook_resid_post"])
+def test_filling_makes_no_second_set_of_all_layers(reads: Any, tmp_path: Path) -> None:
+    model = tiny_llama(n_layers=12)
+    writes = "mlp.hook_out" if reads == "mlp.hook_in" else reads
+    config = small_config(buffer_tokens=128, reads=reads, writes=writes)
+    reader = RowReader(text_file(tmp_path), model.tokenizer, bos_id=model.bos_id, row_length=16)
+    buffer, start = ActivityBuffer(model, reader, config), reader.state()
+    with _Largest() as seen:
+        tokens = buffer.fill()
+    assert tokens > 64
+    assert seen.most < buffer.content().inputs.numel() / 2
+
+    reader.restore(start)
+    rows = reader.next_rows(config.rows_per_forward)
+    assert rows is not None
+    wanted = model.mlp_activity(rows.token_ids, reads, writes).at(rows.real())
+    for found, whole in zip(buffer.content(), wanted, strict=True):
+        assert torch.equal(found[:, : whole.shape[1]], whole)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_nan_activity_is_refused(number: float, tmp_path: Path) -> None:
     class Broken(FakeSource):
-        def mlp_activity(self, token_ids: torch.Tensor, *points: Any) -> MlpActivity:
-            found = super().mlp_activity(token_ids, *points)
-            return MlpActivity(found.inputs, found.outputs / 0.0)
+        def mlp_activity(self, *arguments: Any, **where: Any) -> MlpActivity:
+            found = super().mlp_activity(*arguments, **where)
+            found.outputs[1, 3, 5] = number
+            return found
 
     with pytest.raises(TrainingError, match="NaN"):
         buffer_on(text_file(tmp_path), Broken()).fill()
