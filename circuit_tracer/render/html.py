@@ -20,7 +20,7 @@ from circuit_tracer.graphs.files.json_values import to_json
 from circuit_tracer.render.markup import words
 
 SCRIPTS = (
-    "data layout pens theme dom labels draw lit plot pointer heads panel routes trust"
+    "numbers data layout pens theme dom labels draw lit plot pointer heads panel routes trust"
     " search groups names positions columns ends links diagram diagram_files exports state keys"
     " controls app"
 ).split()

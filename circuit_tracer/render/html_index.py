@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from circuit_tracer.render.html import assembled, joined, viewer_file
 from circuit_tracer.render.text import printable
 
-SCRIPTS = ("data", "theme", "dom", "index")
+SCRIPTS = ("numbers", "data", "theme", "dom", "index")
 
 
 class Dot(NamedTuple):

@@ -1,6 +1,6 @@
 """How numbers are written, the same everywhere: terminal, figures, reports.
 
-The viewer has the same forms in data.js.
+The viewer has the same forms in numbers.js.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def strip_html(kind: str, name: str, body: str, report: Any) -> str:
         name,
         style="".join(viewer_file(f"{one}.css") for one in ("strip", kind)),
         body=body,
-        script=joined(("strip", kind)),
+        script=joined(("numbers", "strip", kind)),
         data=_turned(plain(report)),
     )
 

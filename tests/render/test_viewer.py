@@ -484,6 +484,9 @@ def test_two_graphs_stand_side_by_side_and_light_up_together(open_page: Open) ->
     opened.locator("[data-tab=trust]").click()
     assert "overlap of features" in opened.locator("#content").inner_text()
     assert not opened.errors
+    opened.run("() => window.dispatchEvent(new Event('beforeprint'))")
+    clips = "() => [...document.querySelectorAll('svg.printed clipPath')].map(one => one.id)"
+    assert len(set(opened.run(clips))) == 2  # each is cut by its own
 
 
 def _background(opened: Opened) -> list[int]:

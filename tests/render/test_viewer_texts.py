@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.graphs.pruning import PrunedGraph, prune
-from circuit_tracer.render.html import page
+from circuit_tracer.render.html import page, viewer_file
 from circuit_tracer.render.html_data import Shown, record
 from circuit_tracer.render.html_index import Index, IndexRow, index_page
+from circuit_tracer.render.numbers import number, percent
 from tests.render.builders import middle, story
 from tests.render.conftest import Open, Opened
+from tests.render.tabs import Tabs
 
 HEBREW = ("\u05e9\u05dc\u05d5\u05dd", "\u05db\u05df")
 
@@ -53,6 +56,18 @@ def test_what_is_read_from_the_right_keeps_its_place(open_page: Open) -> None:
     plain = _opened(open_page, middle())
     labels = plain.run("() => viewer.plots[0].graph.label")
     assert "banana → yellow" in labels  # nothing is put into other words
+
+
+def test_numbers_are_those_of_the_terminal(tabs: Tabs) -> None:
+    values = [0.0, 2e-4, -2e-4, 0.0123, -0.5, 0.9996, 3.14159, 99.994, 1234.6, 2.6e6]
+    tab = tabs.take()
+    script = viewer_file("numbers.js")
+    call = f"values => {{ {script} return values.map(one => [figureOf(one), percent(one)]); }}"
+    found = tab.page.evaluate(call, values)
+    tabs.give_back(tab)
+    for value, (figure, share) in zip(values, found, strict=True):
+        assert re.sub(r"e([+-])(\d)$", r"e\g<1>0\2", figure) == number(value)
+        assert share.replace("\u00a0", " ") == percent(value)
 
 
 def _luminance(color: tuple[float, ...]) -> float:

@@ -5,7 +5,8 @@ function viewSvg(plot, theme = null) {
   const colors = plot.colors;
   if (theme) plot.colors = themeColors(theme);
   const pen = new SvgPen(), page = markup("rect", { x: 0, y: 0, width: plot.width, height: plot.height });
-  pen.parts.push('<clipPath id="page">' + page + '</clipPath><g clip-path="url(#page)">');
+  const clip = "page-" + plot.index;  // two plots are printed on one page
+  pen.parts.push(`<clipPath id="${clip}">${page}</clipPath><g clip-path="url(#${clip})">`);
   const lit = plot.lit();
   if (lit) pen.parts.push('<g opacity="0.3">');
   paintGround(plot, pen);

@@ -90,8 +90,9 @@ function effectsOf(graph, row) {
 }
 
 function signedLogit(value) {
-  const size = Math.abs(value);
-  return (value > 0 ? "+" : "") + value.toFixed(size >= 9.95 ? 0 : size >= 0.995 ? 1 : size >= 0.1 ? 2 : 3).replace("-", "\u2212");
+  const size = Math.abs(value), sign = value > 0 ? "+" : "";
+  if (size < 0.1) return sign + figureOf(value);
+  return sign + value.toFixed(size >= 9.95 ? 0 : size >= 0.995 ? 1 : 2).replace("-", "\u2212");
 }
 
 function otherGraph(app, plot, row) {

@@ -7,5 +7,3 @@ function made(parent, tag, kind, words) {
   if (words !== undefined) one.textContent = words;
   return one;
 }
-
-const percent = (share) => `${(100 * share).toFixed(Math.abs(share) >= 0.0995 || share === 0 ? 0 : 1)} %`;
