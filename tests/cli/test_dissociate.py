@@ -27,7 +27,7 @@ FILES = (
 def test_a_small_experiment_from_spec_to_report(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {"compared": 1, "random_sets": 2, "permutations": 2, "random_heads": 2, "resamples": 100}
+    few = {"compared": 1, "random_sets": 1, "permutations": 1, "random_heads": 1, "resamples": 100}
     for name, count in few.items():
         monkeypatch.setitem(Settings.FEW, name, count)
     spec = small_spec(tmp_path, things=THINGS[::2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -75,12 +76,16 @@ BANANAS = Path(__file__).parents[3] / "prompts" / "bananas.toml"
 
 @cache
 def bananas(most: int | None = None) -> Study:
-    """The shipped experiment on the bundled model, or a part of its items."""
+    """The shipped experiment on the bundled model, or a part of its items in three of the forms."""
     model = open_model("sprout", device="cpu")
     settings = Settings(
-        most_items=most, random_sets=3, permutations=3, random_heads=3, resamples=200
+        most_items=most, random_sets=3, permutations=3, random_heads=2, resamples=200
     )
-    return Study(model, open_transcoders("plt", model=model), read_spec(BANANAS), settings)
+    spec = read_spec(BANANAS)
+    if most is not None:
+        few = ("completion", "yes_no", "true_or_false")
+        spec = replace(spec, families=tuple(one for one in spec.families if one.name in few))
+    return Study(model, open_transcoders("plt", model=model), spec, settings)
 
 
 @cache

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from circuit_tracer.experiments.dissociation.step_results import FeatureSet, Member
+from circuit_tracer.experiments.dissociation.steps import swap
 from circuit_tracer.experiments.dissociation.steps.behaviour import behaviour, own_contrast
 from circuit_tracer.experiments.dissociation.steps.heads import Ranking, Terms, heads
 from circuit_tracer.experiments.dissociation.steps.inconsistent import inconsistent_items
@@ -68,8 +69,13 @@ def test_one_direction_reads_truth_in_every_form() -> None:
                 assert 0.4 < auc[role, fitted, read, 0].value < 0.65
 
 
-def test_what_early_layers_write_at_the_object_carries_the_fact() -> None:
+def test_what_early_layers_write_at_the_object_carries_the_fact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     study, given = bananas(8), answered(8)
+    every = swap._patches(study)  # single layers and other ways: the small experiment has them all
+    asked = {name: every[name] for name in ("early everything", "late everything")}
+    monkeypatch.setattr(swap, "_patches", lambda _: asked)
     found = swap_result(swaps(study, given), study)
     assert found is not None
     follows = {(r.layers, r.how, r.family): r.follows for r in found.rows}
