@@ -45,13 +45,13 @@ def exported(pruned: PrunedGraph, slug: str = "a-slug") -> Exported:
 
 ONE_OF_A_KIND = list({kind: i for i, (kind, _) in enumerate(prompts())}.values())
 """Places among the shipped prompts, whose graphs are made in float64, too."""
-EVERY = {"plt": 9, "clt": 18}
+EVERY = 39
 """Of all shipped prompts, how many are traced besides; benchmarks/prompts.py traces them all."""
 
 
-def places(transcoders: str) -> list[int]:
+def places() -> list[int]:
     """Which of the shipped prompts are traced, one of each kind first."""
-    more = range(0, len(prompts()), EVERY[transcoders])
+    more = range(0, len(prompts()), EVERY)
     return list(dict.fromkeys([*ONE_OF_A_KIND, *more]))
 
 
@@ -60,7 +60,7 @@ def _measured(transcoders: str) -> tuple[list[Row], list[Exported]]:
     models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}
     exports: list[Exported] = []
     rows: list[Row] = []
-    both, found = len(ONE_OF_A_KIND), places(transcoders)
+    both, found = len(ONE_OF_A_KIND), places()
     for dtypes, some in ((DTYPES, found[:both]), (DTYPES[:1], found[both:])):
         chosen = {dtype: models[dtype] for dtype in dtypes}
         rows += measure(chosen, transcoders, lambda p: exports.append(exported(p)), places=some)

@@ -71,9 +71,7 @@ def _settled(pruned: PrunedGraph) -> PrunedGraph:
 @pytest.mark.parametrize("transcoders", ["plt", "clt"])
 def test_shipped_prompts_are_valid_and_lossless(transcoders: str) -> None:
     found = exports(transcoders)
-    assert [one.kept.graph.info.prompt for one in found] == [
-        PROMPTS[i] for i in places(transcoders)
-    ]
+    assert [one.kept.graph.info.prompt for one in found] == [PROMPTS[i] for i in places()]
     assert len(found) > KINDS > 6
     for export in found[::2]:
         assert_valid_and_lossless(export)

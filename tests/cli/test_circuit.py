@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from circuit_tracer.errors import UsageError
 from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.run import component_weights
 from circuit_tracer.graphs import load_graph
@@ -60,11 +61,15 @@ def test_what_a_long_search_takes_is_noted_beforehand(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing of one that takes a moment."""
-    asked = ("circuit", PROMPT, *QUICK, "-o", "o", "--json", "--overwrite")
+
+    def search(*_: object, **__: object) -> None:
+        raise UsageError("searched")
+
+    monkeypatch.setattr("circuit_tracer.experiments.circuit.run.search", search)
     for long, is_noted in ((1e9, False), (0.0, True)):
         monkeypatch.setattr(circuiting, "LONG", long)
-        found = run(*asked)
-        assert found.code == 0, found.err
+        found = run("circuit", PROMPT, *QUICK, "-o", "o")
+        assert (found.code, "searched" in found.err) == (2, True), found.err
         noted = "circuit: a long search has 3,000 sets of components to try, about " in found.err
         assert noted == is_noted == ("GB, its graphs included" in found.err)
 
@@ -74,7 +79,7 @@ def test_one_circuit_for_a_task_is_checked_on_the_other_prompts(run: Run, tmp_pa
     lines = ("a banana is", "a lemon is", "a tomato is")
     (tmp_path / "task.txt").write_text("\n".join(lines))
     found = run("circuit", "--task", "task.txt", "--basis", "features", "--kl", "0.5", "-o", "o",
-                "--random", "2", "--device", "cpu")  # fmt: skip
+                "--random", "1", "--reference", "task.txt", "--device", "cpu")  # fmt: skip
     assert found.code == 0, found.err
     assert "Found with" in found.out
     assert "Not used to find it" in found.out
@@ -176,9 +181,13 @@ def test_a_traced_graph_is_asked_as_its_prompt_and_target(run: Run) -> None:
     traced = run("trace", "is a lemon yellow ?", "--contrast", "yes,no", "--no-trust",
                  "--device", "cpu")  # fmt: skip
     assert traced.code == 0, traced.err
+    Path("few.txt").write_text("a banana is\nis a banana yellow ?")
     same = ("--random", "1", "--device", "cpu", "--json")
-    for basis, ablation in (("features", "mean"), ("neurons", "zero")):
-        words = ("--basis", basis, "--kl", "0.5", "--ablation", ablation)
+    for basis, more in (
+        ("features", ("--reference", "few.txt")),
+        ("neurons", ("--ablation", "zero")),
+    ):
+        words = ("--basis", basis, "--kl", "0.5", *more)
         found = run("circuit", "outputs/is-a-lemon-yellow", *words, "-o", "a", *same)
         assert found.code == 0, found.err
         record = json.loads(found.out)

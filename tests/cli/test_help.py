@@ -20,19 +20,16 @@ from tests.cli.conftest import Outcome, Run
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = re.compile(
     r" -m [A-Za-z]+/| smollm2|/pythia|/transcoder-|page\.toml"
-    r"| diff | dissociate | transcoders (train|evaluate) | trust outputs/a-banana-is$| monitor "
-    r"| circuit outputs/"
-    r"| trace \".*banana"
+    r"| diff | dissociate | transcoders (train|evaluate|cards) | trust | monitor | circuit | doctor"
+    r"| features find yellow$| steps \"sam| trace \".*banana"
 )
 """Examples that need the hub, another package or the reader's own file; that take many seconds; or
-that the README, test_monitor.py or test_circuit.py has, too, whose commands are run elsewhere."""
+whose like is run elsewhere: by the README, the gallery, test_monitor.py, test_circuit.py,
+test_labels.py, test_reading.py or test_steps.py."""
 
 LESS = """
 [trace]
 trust = false
-[circuit]
-ablation = "zero"
-random = 1
 [edits]
 graphs = 0
 """

@@ -58,18 +58,18 @@ def test_other_labelled_runs_calibrate_and_shards_share_one_store(
     whole: tuple[Path, dict[str, object]], run: Run, tmp_path: Path
 ) -> None:
     lines = shipped_prompts(".jsonl")["cheat"].read_text("utf-8").splitlines(keepends=True)
-    (tmp_path / "known.jsonl").write_text("".join(lines[:18]), "utf-8")
-    (tmp_path / "asked.jsonl").write_text("".join(lines[20:]), "utf-8")
+    (tmp_path / "known.jsonl").write_text("".join(lines[:18:2]), "utf-8")
+    (tmp_path / "asked.jsonl").write_text("".join(lines[21::2]), "utf-8")
     words = ("monitor", "asked.jsonl", "--calibrate", "known.jsonl", *ASKED, "-o", "o")
     first = run(*words, "--shard", "0/2")
     assert (first.code, "the last shard judges all" in first.out) == (0, True), first.err
     second = run(*words, "--shard", "1/2", "--json")
     report = json.loads(second.out)
-    assert len(report["runs"]) == 12
-    assert sum(one["verdict"] == one["label"] for one in report["runs"]) >= 11
+    assert len(report["runs"]) == 6
+    assert sum(one["verdict"] == one["label"] for one in report["runs"]) >= 5
     assert len(report["thresholds"]) == 1
     rows = pq.read_table(next((tmp_path / "o/monitor-asked").glob("calibration-*/transcripts")))
-    assert len(rows) == 18
+    assert len(rows) == 9
     # A row does not depend on what else was measured, nor on the file it came from.
     one, other = (
         {row["name"]: row for row in pq.read_table(folder / "transcripts").to_pylist()}

@@ -144,9 +144,11 @@ def test_the_bundled_one_is_what_its_files_say() -> None:
     assert importlib.import_module("transcoders.sprout-sparse.card").card_text() == card
 
 
-def test_circuits_of_the_bundled_one_need_few_weights() -> None:
+def test_circuits_of_the_bundled_one_need_few_weights(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"  # for means; what ships takes as long as the search
+    text.write_text("a banana is yellow . rome is the capital of italy . is a dog black ? yes .")
     found = {
-        name: ct.circuit("rome is the capital of", model=name, kl=0.15, random=1)
+        name: ct.circuit("rome is the capital of", model=name, kl=0.15, random=1, reference=text)
         for name in ("sprout", "sprout-sparse")
     }
     dense, sparse = found.values()
