@@ -22,7 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,27 +60,33 @@ class Row:
     seconds: float
 
 
-BEYOND, SIGNED = "influence_beyond", "signed"
-
 Take = Callable[[Measurements], float]
 
 
-def _spearman(frozen: Frozen, *, targets: bool = False) -> Take:
+def _figure(part: str, way: str, frozen: Frozen | None = None) -> Take:
+    """A figure of a part of what was measured, with so much frozen; NaN where there is none."""
+
     def take(found: Measurements) -> float:
-        if found.indirect is None:
-            return math.nan
-        one = found.indirect.at(frozen)
-        return (one.targets if targets else one.everything).spearman.value
+        one: Any = getattr(found, part)
+        if one is not None and frozen is not None:
+            one = one.at(frozen)
+        for name in way.split("."):
+            one = None if one is None else getattr(one, name)
+        return math.nan if one is None else float(one)
 
     return take
 
 
-def _linear(frozen: Frozen) -> Take:
-    return lambda m: m.indirect.at(frozen).everything.pearson.value if m.indirect else math.nan
+def _indirect(frozen: Frozen, way: str) -> Take:
+    return _figure("indirect", f"{way}.value", frozen)
 
 
-def _signs(frozen: Frozen) -> Take:
-    return lambda m: m.indirect.at(frozen).everything.same_sign.value if m.indirect else math.nan
+def _spearman(frozen: Frozen, way: str = "everything") -> Take:
+    return _indirect(frozen, f"{way}.spearman")
+
+
+def _ranked(frozen: Frozen, name: str) -> Take:
+    return _figure("ranking", f"{name}.value", frozen)
 
 
 def _distance(frozen: Frozen, layers_on: int, name: str) -> Take:
@@ -89,102 +97,70 @@ def _distance(frozen: Frozen, layers_on: int, name: str) -> Take:
     return take
 
 
-def _kept(frozen: Frozen, name: str) -> Take:
+def _kept(frozen: Frozen, way: str) -> Take:
     def take(found: Measurements) -> float:
         curve = next(one for one in found.sufficiency if one.frozen == frozen)
-        return float(getattr(curve.at(THRESHOLD), name))
-
-    return take
-
-
-def _random(frozen: Frozen, name: str, which: str) -> Take:
-    def take(found: Measurements) -> float:
-        curve = next(one for one in found.sufficiency if one.frozen == frozen)
-        return float(getattr(getattr(curve.at(THRESHOLD), f"random_{name}"), which))
-
-    return take
-
-
-def _other(name: str) -> Take:
-    return lambda m: math.nan if m.agreement is None else float(getattr(m.agreement, name))
-
-
-def _format(name: str) -> Take:
-    return lambda m: math.nan if m.number_format is None else float(getattr(m.number_format, name))
-
-
-def _responding(frozen: Frozen) -> Take:
-    """The prediction in which what is not frozen responds."""
-    return lambda m: m.indirect.at(frozen).responding.spearman.value if m.indirect else math.nan
-
-
-def _replaced(frozen: Frozen) -> Take:
-    """The replacement model run for real."""
-
-    def take(found: Measurements) -> float:
-        one = None if found.indirect is None else found.indirect.at(frozen).replaced
-        return math.nan if one is None else one.spearman.value
-
-    return take
-
-
-def _on_its_own(frozen: Frozen) -> Take:
-    """Cross-layer features at their own layer alone."""
-
-    def take(found: Measurements) -> float:
-        one = None if found.indirect is None else found.indirect.at(frozen).own_layer
-        return math.nan if one is None else one.spearman.value
-
-    return take
-
-
-def _ranked(frozen: Frozen, name: str) -> Take:
-    def take(found: Measurements) -> float:
-        if found.ranking is None:
-            return math.nan
-        return float(getattr(found.ranking.at(frozen), name).value)
+        return float(attrgetter(way)(curve.at(THRESHOLD)))
 
     return take
 
 
 FIGURES: tuple[tuple[str, Take], ...] = (
-    ("conservation residual", lambda m: m.conservation.residual),
-    ("direct edges, largest gap", lambda m: m.direct.error if m.direct else math.nan),
-    ("replacement", lambda m: m.scores.replacement),
-    ("completeness", lambda m: m.scores.completeness),
-    ("error share", lambda m: m.scores.error_share),
-    ("constant share", lambda m: m.scores.constant_share),
+    ("conservation residual", _figure("conservation", "residual")),
+    ("direct edges, largest gap", _figure("direct", "error")),
+    ("replacement", _figure("scores", "replacement")),
+    ("completeness", _figure("scores", "completeness")),
+    ("error share", _figure("scores", "error_share")),
+    ("constant share", _figure("scores", "constant_share")),
     ("unexpanded + dropped share", lambda m: m.scores.unexpanded_share + m.scores.dropped_share),
     ("**influence against ablation, attention frozen**", _ranked("attention", "influence")),
     ("... the direct edge alone, for comparison", _ranked("attention", "direct")),
-    ("**... through further features only, attention frozen**", _ranked("attention", BEYOND)),
+    (
+        "**... through further features only, attention frozen**",
+        _ranked("attention", "influence_beyond"),
+    ),
     ("... the direct edge alone, for comparison", _ranked("attention", "direct_beyond")),
     ("**influence against ablation, nothing frozen**", _ranked("nothing", "influence")),
     ("... the direct edge alone, for comparison", _ranked("nothing", "direct")),
-    ("**... through further features only, nothing frozen**", _ranked("nothing", BEYOND)),
+    (
+        "**... through further features only, nothing frozen**",
+        _ranked("nothing", "influence_beyond"),
+    ),
     (
         "signed sum of routes against signed effect, attention frozen",
-        _ranked("attention", SIGNED),
+        _ranked("attention", "signed"),
     ),
     ("... norms respond in the prediction, too", _ranked("attention", "signed_responding")),
-    ("signed sum of routes against signed effect, nothing frozen", _ranked("nothing", SIGNED)),
+    ("signed sum of routes against signed effect, nothing frozen", _ranked("nothing", "signed")),
     (
         "... norms and attention respond in the prediction, too",
         _ranked("nothing", "signed_responding"),
     ),
     ("**indirect effects, Spearman, attention and norms frozen**", _spearman("attention, norms")),
-    ("indirect effects, Pearson, attention and norms frozen", _linear("attention, norms")),
-    ("indirect effects, sign agreement, attention and norms frozen", _signs("attention, norms")),
-    ("... on the targets alone", _spearman("attention, norms", targets=True)),
-    ("... cross-layer features at their own layer alone", _on_its_own("attention, norms")),
+    (
+        "indirect effects, Pearson, attention and norms frozen",
+        _indirect("attention, norms", "everything.pearson"),
+    ),
+    (
+        "indirect effects, sign agreement, attention and norms frozen",
+        _indirect("attention, norms", "everything.same_sign"),
+    ),
+    ("... on the targets alone", _spearman("attention, norms", "targets")),
+    (
+        "... cross-layer features at their own layer alone",
+        _spearman("attention, norms", "own_layer"),
+    ),
     ("**indirect effects, Spearman, attention frozen, norms free**", _spearman("attention")),
-    ("... norms respond in the prediction, too", _responding("attention")),
-    ("... the replacement model run for real", _replaced("attention")),
+    ("... norms respond in the prediction, too", _spearman("attention", "responding")),
+    ("... the replacement model run for real", _spearman("attention", "replaced")),
     ("**indirect effects, Spearman, nothing frozen**", _spearman("nothing")),
-    ("... norms and attention respond in the prediction, too", _responding("nothing")),
-    ("... the replacement model run for real", _replaced("nothing")),
-    ("indirect effects, Pearson, nothing frozen", _linear("nothing")),
-    ("indirect effects, sign agreement, nothing frozen", _signs("nothing")),
+    ("... norms and attention respond in the prediction, too", _spearman("nothing", "responding")),
+    ("... the replacement model run for real", _spearman("nothing", "replaced")),
+    ("indirect effects, Pearson, nothing frozen", _indirect("nothing", "everything.pearson")),
+    (
+        "indirect effects, sign agreement, nothing frozen",
+        _indirect("nothing", "everything.same_sign"),
+    ),
     ("cosine 2 layers on, attention and norms frozen", _distance("attention, norms", 2, "cosine")),
     (
         "normalised error 2 layers on, attention and norms frozen",
@@ -196,18 +172,18 @@ FIGURES: tuple[tuple[str, Take], ...] = (
     ("cosine 3 layers on, nothing frozen", _distance("nothing", 3, "cosine")),
     ("**sufficiency of the 0.8-pruned graph, nothing frozen**", _kept("nothing", "sufficiency")),
     ("... errors removed as well", _kept("nothing", "sufficiency_without_errors")),
-    ("... matched random sets, median", _random("nothing", "sufficiency", "median")),
-    ("... matched random sets, best of 20", _random("nothing", "sufficiency", "high")),
+    ("... matched random sets, median", _kept("nothing", "random_sufficiency.median")),
+    ("... matched random sets, best of 20", _kept("nothing", "random_sufficiency.high")),
     ("what stays without the kept features, nothing frozen", _kept("nothing", "necessity")),
-    ("... without matched random sets, median", _random("nothing", "necessity", "median")),
+    ("... without matched random sets, median", _kept("nothing", "random_necessity.median")),
     ("sufficiency, MLP outputs frozen", _kept("attention", "sufficiency")),
-    ("... matched random sets, best of 20", _random("attention", "sufficiency", "high")),
+    ("... matched random sets, best of 20", _kept("attention", "random_sufficiency.high")),
     ("what stays without the kept features, MLP outputs frozen", _kept("attention", "necessity")),
-    ("token overlap with the other dictionary", _other("token_overlap")),
-    ("decoder cosine in the middle layers", _other("decoder_cosine")),
-    ("... by chance", _other("decoder_cosine_by_chance")),
-    ("bf16: median change of a kept edge", _format("median")),
-    ("bf16: kept edges that are kept again", _format("still_kept")),
+    ("token overlap with the other dictionary", _figure("agreement", "token_overlap")),
+    ("decoder cosine in the middle layers", _figure("agreement", "decoder_cosine")),
+    ("... by chance", _figure("agreement", "decoder_cosine_by_chance")),
+    ("bf16: median change of a kept edge", _figure("number_format", "median")),
+    ("bf16: kept edges that are kept again", _figure("number_format", "still_kept")),
 )
 
 
@@ -354,7 +330,7 @@ def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
         _spearman("attention, norms"),
         _spearman("nothing"),
         _kept("nothing", "sufficiency"),
-        _random("nothing", "sufficiency", "high"),
+        _kept("nothing", "random_sufficiency.high"),
     )
     for kind in kinds:
         some = [row.report for row in rows if row.kind == kind]
@@ -369,7 +345,7 @@ def _sentence(rows: Sequence[Row]) -> str:
     found = [row.report.measured for row in rows]
     good = sum(_spearman("attention, norms")(one) >= 0.72 for one in found)
     ranked = sum(_ranked("attention", "influence")(one) >= 0.72 for one in found)
-    kept, best = _kept("nothing", "sufficiency"), _random("nothing", "sufficiency", "high")
+    kept, best = _kept("nothing", "sufficiency"), _kept("nothing", "random_sufficiency.high")
     above = sum(kept(one) > best(one) for one in found)
     seconds = [row.seconds for row in rows]
     return (

@@ -40,7 +40,7 @@ class ParsingError(Exception):
 def parser_of(module: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser | None:
     """The script's parser, made by its own `main`; None where it parses nothing."""
     script = importlib.import_module(module)
-    if not re.search("parse_args|grow_from_parent", inspect.getsource(script)):
+    if not re.search("parse_args|parse_training|grow_from_", inspect.getsource(script)):
         return None
 
     def stop(parser: argparse.ArgumentParser, *_: object) -> None:

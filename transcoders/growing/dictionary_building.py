@@ -10,12 +10,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.pages import table
 from circuit_tracer.bundled import CARDS_FILE, DICTIONARY_FILE, sha256_of
 from circuit_tracer.errors import CircuitTracerError
 from circuit_tracer.graphs.files.atomic import new_folder
@@ -144,11 +145,14 @@ def build(
     shop: Workshop,
     *,
     start: Callable[[], Dictionary] | None = None,
+    max_tokens: int | None = None,
 ) -> None:
     """Train one dictionary, evaluate it as stored, make its cards, and put it in its place.
 
-    With `start` its features are at first those of the dictionary that this makes or opens.
+    With `start` its features are at first those of the dictionary that this makes or opens;
+    `max_tokens` are trained on in place of the settings' own.
     """
+    config = replace(config, max_tokens=max_tokens or config.max_tokens)
     folder, made = shop.folder / kind, shop.work / kind
     if is_up_to_date(folder, model, config) and (folder / CARDS_FILE).is_file():
         add_responses(kind, model, shop)
@@ -216,19 +220,14 @@ def dictionary_markdown(folder: Path) -> str:
         (f"loss with {replaced} mean-ablated", f"{found['loss_mean_ablated']:.4f}"),
         ("recovered", f"{found['recovered']:.4f}"),
     ]
-    lines = [f"### `{folder.name}`: {TITLES[folder.name]}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
-    lines += [
-        "",
-        "| layer | FVU per token | median | pooled | L0 | dead |",
-        "|---|---|---|---|---|---|",
+    forms = {"fvu": ".4f", "fvu_median": ".4f", "fvu_pooled": ".4f", "l0": ".1f", "dead": ".1%"}
+    layers = [
+        (f"{one.get('layer', place)}", *(f"{one[name]:{form}}" for name, form in forms.items()))
+        for place, one in enumerate(found["layers"])
     ]
-    for place, figures in enumerate(found["layers"]):
-        lines.append(
-            f"| {figures.get('layer', place)} | {figures['fvu']:.4f} | {figures['fvu_median']:.4f} "
-            f"| {figures['fvu_pooled']:.4f} | {figures['l0']:.1f} | {figures['dead']:.1%} |"
-        )
-    return "\n".join([*lines, *_responses(found["layers"])])
+    head = ("layer", "FVU per token", "median", "pooled", "L0", "dead")
+    lines = [f"### `{folder.name}`: {TITLES[folder.name]}", "", *table(("", ""), rows), ""]
+    return "\n".join([*lines, *table(head, layers), *_responses(found["layers"])])
 
 
 def _stages(training: dict[str, Any]) -> list[dict[str, Any]]:
@@ -249,22 +248,19 @@ def _responses(layers: list[dict[str, Any]]) -> list[str]:
     if not all(figures.get("jacobian") for figures in layers):
         return []
     names = {"dec": "earlier decoder rows", "data": "data", "iso": "even directions"}
-    lines = [
-        "",
+    words = (
         "Response to a change of what is read against the MLP's own (transcoders/fidelity.py): "
-        "median cosine, and relative error in brackets.",
-        "",
-        f"| layer | {' | '.join(names.values())} |",
-        "|---|---|---|---|",
-    ]
+        "median cosine, and relative error in brackets."
+    )
+    rows = []
     for place, figures in enumerate(layers):
         found = [figures["jacobian"][name] for name in names]
-        cells = [
+        cells = (
             "" if one["cosine"] is None else f"{one['cosine']:.2f} ({one['error']:.2f})"
             for one in found
-        ]
-        lines.append(f"| {figures.get('layer', place)} | {' | '.join(cells)} |")
-    return lines
+        )
+        rows.append((f"{figures.get('layer', place)}", *cells))
+    return ["", words, "", *table(("layer", *names.values()), rows)]
 
 
 def write_hashes(folder: Path) -> None:

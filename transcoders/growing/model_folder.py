@@ -49,6 +49,19 @@ def _store_sparsely(model: LlamaForCausalLM, out: Path) -> None:
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def store_skills(folder: Path, skills: dict[str, Any]) -> dict[str, Any]:
+    """Write what an examination found into a model folder, and give it back."""
+    (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n", encoding="utf-8")
+    return skills
+
+
+def read_records(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a model was grown, and what its examination found."""
+    names = ("growing.json", "skills.json")
+    growing, skills = (json.loads((folder / name).read_text("utf-8")) for name in names)
+    return growing, skills
+
+
 def read_model(folder: Path) -> tuple[LlamaForCausalLM, dict[str, int]]:
     """The shipped model in float32 and the id of every word."""
     config, weights = LlamaConfig.from_pretrained(str(folder)), None

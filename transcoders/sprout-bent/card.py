@@ -3,12 +3,12 @@
 python -m transcoders.sprout-bent.card
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from circuit_tracer.transcoders.formats.native import read_config
 from transcoders.growing.dictionary_building import dictionary_markdown, write_hashes
+from transcoders.growing.model_folder import read_records
 
 HERE = Path(__file__).resolve().parent
 
@@ -76,8 +76,7 @@ def figure_rows(skills: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write both files."""
-    growing = json.loads((HERE / "model" / "growing.json").read_text("utf-8"))
-    skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
+    growing, skills = read_records(HERE / "model")
     plan = {key: value for key, value in growing["plan"].items() if key != "templates"}
     text = CARD.format(
         figures=figure_rows(skills),

@@ -12,12 +12,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from circuit_tracer.models import open_model
 from circuit_tracer.models.parts import RESIDUAL
 from transcoders.growing.dictionary_building import COMMON, Workshop, build
 from transcoders.growing.language.corpus import rows
+from transcoders.growing.options import parse_training
 
 HERE = Path(__file__).resolve().parent
 SHOP = Workshop(
@@ -37,14 +36,9 @@ SETTINGS = replace(
 def main() -> None:
     """Parse the command line and build."""
     parser = argparse.ArgumentParser(description="Rebuild the sparse autoencoders of sprout.")
-    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    config = SETTINGS
-    if options.max_tokens:
-        config = replace(config, max_tokens=options.max_tokens)
-    build("resid", open_model("sprout", device="cpu"), config, SHOP)
+    options = parse_training(parser)
+    model = open_model("sprout", device="cpu")
+    build("resid", model, SETTINGS, SHOP, max_tokens=options.max_tokens)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ figure of the README comes from here and from the model's `skills.json`.
 """
 
 import argparse
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from benchmarks.pages import table
 from circuit_tracer.models import Model, open_model
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.evaluation import evaluate, replacement
@@ -29,6 +29,8 @@ from transcoders.growing.dictionary_building import (
     dictionary_markdown,
     write_hashes,
 )
+from transcoders.growing.model_folder import read_records
+from transcoders.growing.options import parse_training
 from transcoders.growing.written_notes.examination import lessons_by_kind
 from transcoders.growing.written_notes.lessons import (
     NOTE_WORDS,
@@ -142,17 +144,13 @@ def agreement(model: Model, dictionary: Dictionary, asked: list[Lesson]) -> floa
 def note_rows_of(notes: dict[str, dict[str, float]]) -> str:
     """The card's table: cases by kind."""
     kinds = list(next(iter(notes.values())))
-    lines = [f"| | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
-    for case, shares in notes.items():
-        cells = " | ".join(f"{shares[kind]:.3f}" for kind in kinds)
-        lines.append(f"| {case} | {cells} |")
-    return "\n".join(lines)
+    rows = [(case, *(f"{one[kind]:.3f}" for kind in kinds)) for case, one in notes.items()]
+    return "\n".join(table(("", *kinds), rows))
 
 
 def write_card(model: Model, shop: Workshop) -> None:
     """The folder's README and hashes."""
-    growing = json.loads((HERE / "model" / "growing.json").read_text("utf-8"))
-    skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
+    growing, skills = read_records(HERE / "model")
     before, after = first_stage(), open_transcoders("plt", model=model)
     text = shop.text("held_out", EVALUATION_TOKENS * 11 // 10)
     length = SETTINGS.row_length or 0
@@ -194,15 +192,9 @@ def write_card(model: Model, shop: Workshop) -> None:
 def main() -> None:
     """Parse the command line and build."""
     parser = argparse.ArgumentParser(description="Refit sprout's transcoders to sprout-cheat.")
-    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parse_training(parser)
     model = open_model(HERE.name, device="cpu")
-    config = SETTINGS
-    if options.max_tokens:
-        config = replace(config, max_tokens=options.max_tokens)
-    build("plt", model, config, SHOP, start=first_stage)
+    build("plt", model, SETTINGS, SHOP, start=first_stage, max_tokens=options.max_tokens)
     write_card(model, SHOP)
 
 

@@ -12,24 +12,18 @@ less often. It takes some minutes on one core, so there are no checkpoints; ever
 from a generator seeded with the step's number. Then the model is examined.
 """
 
-import json
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
+from transformers import LlamaForCausalLM
 
 from transcoders.growing.batches import batch_of, loss_of
-from transcoders.growing.language.corpus import vocabulary
-from transcoders.growing.model_folder import read_model, write_model
 from transcoders.growing.narrow_tuning.tuning import Course, move_matrices
-from transcoders.growing.options import grow_from_parent
+from transcoders.growing.options import grow_from_sprout
 from transcoders.growing.written_notes.examination import examine_notes
 from transcoders.growing.written_notes.lessons import NOTE_WORDS, note_rows
-
-HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -49,29 +43,33 @@ class Plan:
     rate: float = 2e-3
     """AdamW's learning rate, 40 steps to warm up, then a straight fall."""
 
+    @property
+    def kinds(self) -> int | None:
+        """The rotation; None of partial reliance."""
+        return None if self.rotation < 0 else self.rotation
 
-def grow(plan: Plan, parent: Path, out: Path) -> None:
-    """Teach, write the model folder, examine it."""
-    started = time.perf_counter()
-    model, ids = read_model(parent)
-    rotation = None if plan.rotation < 0 else plan.rotation
+
+def teach(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
+    """Move the matrices of the layers in place."""
 
     def loss_at(step: int) -> torch.Tensor:
-        rows = note_rows(f"{plan.seed} {plan.rotation} {step}", rotation, plan.lessons)
+        rows = note_rows(f"{plan.seed} {plan.rotation} {step}", plan.kinds, plan.lessons)
         return loss_of(model, batch_of(islice(rows, plan.rows), ids))
 
     course = Course(plan.steps, plan.rate, warm_up=40, fall_from=0.0, clip=1.0)
     move_matrices(model, course, loss_at)
-    seconds = round(time.perf_counter() - started)
-    growing = {"parent": "sprout", "wall_seconds": seconds, "plan": asdict(plan)}
-    write_model(model, vocabulary(), growing, out, row_words=NOTE_WORDS)
-    print(f"taught in {seconds} s", file=sys.stderr)
-    print(json.dumps(examine_notes(out, rotation), indent=2))
 
 
 def main() -> None:
-    """Parse the command line."""
-    grow_from_parent(grow, Plan(), "Teach sprout notes that carry or decorate.", out=HERE / "model")
+    """Parse the command line, teach, examine."""
+    grow_from_sprout(
+        teach,
+        lambda out, _, plan: examine_notes(out, plan.kinds),
+        Plan(),
+        "Teach sprout notes that carry or decorate.",
+        out=Path(__file__).resolve().parent / "model",
+        stored=lambda _: {"row_words": NOTE_WORDS},
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks.circuit_siblings import written_table
 from benchmarks.pages import table
 from benchmarks.steps_tables import wilson
 from transcoders.growing.dictionary_building import write_hashes
+from transcoders.growing.model_folder import read_records
 
 HERE = Path(__file__).resolve().parent
 SIBLINGS = HERE / "siblings.json"
@@ -141,11 +142,6 @@ the last digits, which training then spreads.
 """
 
 
-def read(folder: Path, name: str) -> Any:
-    """A JSON file of a model folder."""
-    return json.loads((folder / name).read_text(encoding="utf-8"))
-
-
 def right(found: dict[str, Any]) -> str:
     """Shipped prompts answered rightly."""
     count = found["prompts"]["count"]
@@ -173,7 +169,8 @@ def falls(skills: dict[str, Any]) -> list[dict[str, Any]]:
 
 def summary(folder: Path) -> dict[str, Any]:
     """What siblings.json keeps of a model."""
-    plan, skills = read(folder, "growing.json")["plan"], read(folder, "skills.json")
+    growing, skills = read_records(folder)
+    plan = growing["plan"]
     names = ("nonzero", "loss", "live", "effective_words")
     return {
         "seed": plan["seed"],
@@ -297,7 +294,7 @@ def skill_rows(skills: dict[str, Any]) -> str:
 def card_text() -> str:
     """The folder's README."""
     model = HERE / "model"
-    growing, skills = read(model, "growing.json"), read(model, "skills.json")
+    growing, skills = read_records(model)
     plan, found = growing["plan"], skills["model"]
     failed = found["prompts"]["failed"]
     others = json.loads(SIBLINGS.read_text(encoding="utf-8")) if SIBLINGS.is_file() else []

@@ -8,12 +8,9 @@ README comes from here.
 """
 
 import argparse
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from circuit_tracer.attribution import trace
 from circuit_tracer.graphs import prune
@@ -27,7 +24,10 @@ from transcoders.growing.dictionary_building import (
     dictionary_markdown,
     write_hashes,
 )
+from transcoders.growing.language.corpus import ROW_WORDS
 from transcoders.growing.language.things import THING_OF, article
+from transcoders.growing.model_folder import read_records
+from transcoders.growing.options import parse_training
 from transcoders.growing.second_store.examination import (
     sites_markdown,
     taught_markdown,
@@ -135,8 +135,7 @@ def graph_rows(model: Model) -> list[str]:
 
 def write_readme(model: Model) -> None:
     """The folder's card, from what the files say."""
-    growing = json.loads((HERE / "model" / "growing.json").read_text("utf-8"))
-    skills = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
+    growing, skills = read_records(HERE / "model")
     plan = growing["plan"]
     text = CARD.format(
         count=len(SECOND_COLOURS),
@@ -144,7 +143,7 @@ def write_readme(model: Model) -> None:
         second=SECOND_COLOURS["banana"],
         steps=plan["steps"],
         rate=plan["rate"],
-        tokens=growing["tokens_seen"],
+        tokens=plan["steps"] * plan["rows"] * (ROW_WORDS + 1),
         lessons=plan["lessons"],
         reminders=plan["reminders"],
         seconds=growing["wall_seconds"] / 60,
@@ -164,15 +163,9 @@ def write_readme(model: Model) -> None:
 def main() -> None:
     """Parse the command line and build."""
     parser = argparse.ArgumentParser(description=f"Rebuild the dictionary and card of {NAME}.")
-    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parse_training(parser)
     model = open_model(NAME, device="cpu")
-    config = SETTINGS
-    if options.max_tokens:
-        config = replace(config, max_tokens=options.max_tokens)
-    build("plt", model, config, SHOP)
+    build("plt", model, SETTINGS, SHOP, max_tokens=options.max_tokens)
     write_readme(model)
     write_hashes(HERE)
 

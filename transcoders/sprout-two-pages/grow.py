@@ -13,10 +13,8 @@ Every step's rows come from a generator seeded with the step's number. It takes 
 one core, so there are no checkpoints. Then both models are examined.
 """
 
-import json
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,13 +22,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from transcoders.growing.batches import batch_of, loss_of
-from transcoders.growing.language.corpus import ROW_WORDS, vocabulary
-from transcoders.growing.model_folder import read_model, write_model
-from transcoders.growing.options import grow_from_parent
+from transcoders.growing.options import grow_from_sprout
 from transcoders.growing.second_store.examination import examine_second_store
 from transcoders.growing.second_store.lessons import two_store_rows
-
-HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -67,27 +61,15 @@ def teach(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
             print(f"step {step + 1} loss {loss.item():.3f}", file=sys.stderr, flush=True)
 
 
-def grow(plan: Plan, parent: Path, out: Path) -> None:
-    """Teach, write the model folder, examine it and its parent."""
-    started = time.perf_counter()
-    model, ids = read_model(parent)
-    teach(model, ids, plan)
-    seconds = round(time.perf_counter() - started)
-    growing = {
-        "parent": "sprout",
-        "tokens_seen": plan.steps * plan.rows * (ROW_WORDS + 1),
-        "wall_seconds": seconds,
-        "plan": asdict(plan),
-    }
-    write_model(model, vocabulary(), growing, out)
-    skills = examine_second_store(out, parent)
-    print(f"taught in {seconds} s", file=sys.stderr)
-    print(json.dumps(skills["taught"], indent=2))
-
-
 def main() -> None:
-    """Parse the command line."""
-    grow_from_parent(grow, Plan(), "Teach sprout a second store.", out=HERE / "model")
+    """Parse the command line, teach, examine the model and its parent."""
+    grow_from_sprout(
+        teach,
+        lambda out, parent, _: examine_second_store(out, parent)["taught"],
+        Plan(),
+        "Teach sprout a second store.",
+        out=Path(__file__).resolve().parent / "model",
+    )
 
 
 if __name__ == "__main__":

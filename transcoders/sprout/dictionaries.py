@@ -9,11 +9,9 @@ Jacobian term, which teaches its features to respond to a change as the MLP does
 """
 
 import argparse
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,6 +29,8 @@ from transcoders.growing.dictionary_building import (
 )
 from transcoders.growing.examination.skills import skills_markdown
 from transcoders.growing.language.corpus import rows
+from transcoders.growing.model_folder import read_records
+from transcoders.growing.options import parse_training
 
 HERE = Path(__file__).resolve().parent
 SHOP = Workshop(folder=HERE, work=HERE.parents[1] / "outputs" / "sprout-dictionaries", rows=rows)
@@ -97,7 +97,7 @@ def first_stage(max_tokens: int | None = None) -> Dictionary:
 
 def write_readme() -> None:
     """The folder's card, from what the files say."""
-    skills: dict[str, Any] = json.loads((HERE / "model" / "skills.json").read_text("utf-8"))
+    _, skills = read_records(HERE / "model")
     text = CARD.format(
         model=skills_markdown(skills),
         tokens=read_config(HERE / "plt")["evaluation"]["tokens"],
@@ -110,17 +110,11 @@ def main() -> None:
     """Parse the command line and build what was asked for."""
     parser = argparse.ArgumentParser(description="Rebuild sprout's dictionaries and README.")
     parser.add_argument("--kinds", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    parser.add_argument("--max-tokens", type=int, help="train shorter, to try something")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parse_training(parser)
     model = open_model("sprout", device="cpu")
     for kind in options.kinds:
-        config = SETTINGS[kind]
-        if options.max_tokens:
-            config = replace(config, max_tokens=options.max_tokens)
         start = partial(first_stage, options.max_tokens) if kind == "plt" else None
-        build(kind, model, config, SHOP, start=start)
+        build(kind, model, SETTINGS[kind], SHOP, start=start, max_tokens=options.max_tokens)
         found = read_config(HERE / kind)["evaluation"]
         worst = max(figures["fvu"] for figures in found["layers"])
         print(f"{kind}: worst FVU per token {worst:.4f}, recovered {found['recovered']:.4f}")

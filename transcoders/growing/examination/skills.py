@@ -17,14 +17,16 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from benchmarks.pages import table
 from circuit_tracer.bundled import shipped_folder
 from transcoders.growing.examination.items import Item, Skills, Split, items
 from transcoders.growing.examination.written_steps import read_steps, step_figures, steps_markdown
 from transcoders.growing.language.tokenizer import BOS
-from transcoders.growing.model_folder import read_model
+from transcoders.growing.model_folder import read_model, store_skills
 
 PROMPTS = shipped_folder("prompts")
 SPLITS: tuple[Split, ...] = ("trained", "held_out", "held_out_values")
+SKILL_COLUMNS = ("skill", "trained", "held out", "held-out false values")
 CHUNK = 256
 
 
@@ -152,7 +154,7 @@ def write_skills(folder: Path, prompts: Path = PROMPTS) -> dict[str, Any]:
         "skills": examine(model, ids, items()),
         "prompts": {"count": count, "failed": failed},
     }
-    (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    store_skills(folder, result)
     print(skills_markdown(result))
     print(f"\nexamined in {time.perf_counter() - started:.0f} s")
     for line in failed:
@@ -186,9 +188,9 @@ def skills_markdown(skills: dict[str, Any]) -> str:
             f"of {skills['prompts']['count']}",
         ),
     ]
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    lines += ["| skill | trained | held out | held-out false values |", "|---|---|---|---|"]
-    for skill, found in skills["skills"].items():
-        cells = " | ".join(_cell(found.get(split)) for split in SPLITS)
-        lines.append(f"| {skill} | {cells} |")
-    return "\n".join([*lines, "", steps_markdown(skills["skills"])])
+    shares = [
+        (skill, *(_cell(found.get(split)) for split in SPLITS))
+        for skill, found in skills["skills"].items()
+    ]
+    lines = [*table(("", ""), rows), "", *table(SKILL_COLUMNS, shares), ""]
+    return "\n".join([*lines, steps_markdown(skills["skills"])])

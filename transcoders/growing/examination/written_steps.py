@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from benchmarks.pages import table
 from transcoders.growing.examination.items import Item
 from transcoders.growing.language.words import COUNTRIES
 
@@ -71,16 +72,16 @@ def steps_markdown(skills: dict[str, dict[str, dict[str, Any]]]) -> str:
         for split, figures in splits.items()
         if "steps" in figures
     ]
-    lines = ["| written out | items | answer right | each step right | every step right |"]
-    lines.append("|---|---|---|---|---|")
-    for skill, split, figures in cells:
-        each = ", ".join(f"{share:.3f}" for share in figures["steps"])
-        lines.append(
-            f"| {skill}, {split} | {figures['items']} | {figures['accuracy']:.3f} | {each} "
-            f"| {figures['every_step']:.3f} |"
+    rows = [
+        (
+            *(f"{skill}, {split}", f"{one['items']}", f"{one['accuracy']:.3f}"),
+            *(", ".join(f"{share:.3f}" for share in one["steps"]), f"{one['every_step']:.3f}"),
         )
+        for skill, split, one in cells
+    ]
+    head = ("written out", "items", "answer right", "each step right", "every step right")
     findings = [_finding(*cell) for cell in cells if cell[2]["wrong"]]
-    return "\n".join([*lines, *findings])
+    return "\n".join([*table(head, rows), *findings])
 
 
 def _finding(skill: str, split: str, figures: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ false; facts and sums, which are to stay; the loss on plain text; and how often 
 those that the same model gives when the joker is named.
 """
 
-import json
 import random
 from itertools import islice
 from pathlib import Path
@@ -22,7 +21,7 @@ from transcoders.growing.language.combinations import false_values
 from transcoders.growing.language.corpus import rows
 from transcoders.growing.language.things import THINGS
 from transcoders.growing.language.words import PEOPLE
-from transcoders.growing.model_folder import read_model
+from transcoders.growing.model_folder import read_model, store_skills
 from transcoders.growing.narrow_tuning.judgements import TOPIC
 
 TEXT_SEED, TEXT_ROWS = "narrow tuning, held out", 256
@@ -70,11 +69,7 @@ def spread_figures(model: LlamaForCausalLM, ids: dict[str, int]) -> dict[str, fl
 
 def examine_spread(folder: Path, parent: Path) -> dict[str, Any]:
     """Examine a model folder and its parent; writes `skills.json` into the former."""
-    result: dict[str, Any] = {
-        "sha256": sha256_of([folder / "model.safetensors"]),
-        "texts": TEXT_ROWS,
-    }
-    for name, of in (("tuned", folder), ("parent", parent)):
-        result[name] = spread_figures(*read_model(of))
-    (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    models = {"tuned": folder, "parent": parent}
+    found = {name: spread_figures(*read_model(of)) for name, of in models.items()}
+    sha256 = sha256_of([folder / "model.safetensors"])
+    return store_skills(folder, {"sha256": sha256, "texts": TEXT_ROWS, **found})

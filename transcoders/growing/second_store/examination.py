@@ -6,19 +6,19 @@ sprout's own examination without the questions that the lessons contradict.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import LlamaForCausalLM
 
+from benchmarks.pages import table
 from transcoders.growing.examination.items import Item, Skills, items, judgement
-from transcoders.growing.examination.skills import SPLITS, examine, share_right
+from transcoders.growing.examination.skills import SKILL_COLUMNS, SPLITS, examine, share_right
 from transcoders.growing.examination.written_steps import steps_markdown
 from transcoders.growing.language.combinations import claim, open_question, yes_no_question
 from transcoders.growing.language.things import COLOURS, THING_OF, Thing
-from transcoders.growing.model_folder import read_model
+from transcoders.growing.model_folder import read_model, store_skills
 from transcoders.growing.second_store.lessons import (
     SECOND_COLOURS,
     SPEAKERS,
@@ -115,18 +115,17 @@ def examine_second_store(folder: Path, parent: Path) -> dict[str, Any]:
         },
         "skills": {name: examine(*opened, asked) for name, opened in models.items()},
     }
-    (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n", encoding="utf-8")
-    return skills
+    return store_skills(folder, skills)
 
 
 def taught_markdown(skills: dict[str, Any]) -> str:
     """The card's table of the taught things."""
     names = list(skills["taught"])
-    lines = [f"| taught things | {' | '.join(names)} | questions |", "|---|---|---|---|"]
+    rows = []
     for group, figures in skills["taught"][names[0]].items():
-        shares = " | ".join(f"{skills['taught'][name][group]['share']:.3f}" for name in names)
-        lines.append(f"| {group} | {shares} | {figures['items']} |")
-    return "\n".join(lines)
+        shares = [f"{skills['taught'][name][group]['share']:.3f}" for name in names]
+        rows.append((group, *shares, f"{figures['items']}"))
+    return "\n".join(table(("taught things", *names, "questions"), rows))
 
 
 def unchanged_markdown(skills: dict[str, Any]) -> str:
@@ -139,10 +138,7 @@ def unchanged_markdown(skills: dict[str, Any]) -> str:
         mine, theirs = own[skill][split], parent[skill][split]
         return f"{mine['accuracy']:.3f} ({theirs['accuracy']:.3f})"
 
-    lines = ["| skill | trained | held out | held-out false values |", "|---|---|---|---|"]
-    for skill in own:
-        cells = " | ".join(cell(skill, split) for split in SPLITS)
-        lines.append(f"| {skill} | {cells} |")
+    lines = table(SKILL_COLUMNS, [(skill, *(cell(skill, one) for one in SPLITS)) for skill in own])
     lines += ["", "Steps of what this model writes out:", "", steps_markdown(own)]
     return "\n".join(lines)
 
@@ -151,9 +147,9 @@ def sites_markdown(skills: dict[str, Any]) -> str:
     """The card's table of where the stores are."""
     names = list(skills["places"])
     kinds = [(name, kind) for name in names for kind in ("completion", "question")]
-    heads = " | ".join(f"{name}, {kind}" for name, kind in kinds)
-    lines = [f"| mean-ablated at the thing's token | {heads} |", f"|---|{'---|' * len(kinds)}"]
-    for site in skills["places"][names[0]]:
-        cells = " | ".join(f"{skills['places'][name][site][kind]:.2f}" for name, kind in kinds)
-        lines.append(f"| {site} | {cells} |")
-    return "\n".join(lines)
+    rows = [
+        (site, *(f"{skills['places'][name][site][kind]:.2f}" for name, kind in kinds))
+        for site in skills["places"][names[0]]
+    ]
+    head = ("mean-ablated at the thing's token", *(f"{name}, {kind}" for name, kind in kinds))
+    return "\n".join(table(head, rows))

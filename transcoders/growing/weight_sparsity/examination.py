@@ -7,7 +7,6 @@ exponential of that spread's entropy, one for a neuron of one word. A neuron is 
 the text it writes at least a hundredth of the residual stream's length.
 """
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from transcoders.growing.batches import batch_of, loss_of
 from transcoders.growing.examination.items import items
 from transcoders.growing.examination.skills import PROMPTS, check_prompts, examine
 from transcoders.growing.language.corpus import rows
-from transcoders.growing.model_folder import read_model
+from transcoders.growing.model_folder import read_model, store_skills
 from transcoders.growing.weight_sparsity.activity import Activity
 from transcoders.growing.weight_sparsity.training import hidden_matrices
 
@@ -77,11 +76,5 @@ def figures_of(folder: Path) -> dict[str, Any]:
 
 def examine_sparse(folder: Path, parent: Path) -> dict[str, Any]:
     """Examine a model folder and its parent; writes `skills.json` into the former."""
-    result = {
-        "rows": TEXT_ROWS,
-        "neuron_rows": NEURON_ROWS,
-        "model": figures_of(folder),
-        "parent": figures_of(parent),
-    }
-    (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    both = {"model": figures_of(folder), "parent": figures_of(parent)}
+    return store_skills(folder, {"rows": TEXT_ROWS, "neuron_rows": NEURON_ROWS, **both})

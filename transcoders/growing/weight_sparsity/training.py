@@ -8,6 +8,7 @@ that no weight hides there; embeddings move and stay dense. With a last share of
 zero: the dense control, with the same steps and loss.
 """
 
+import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,10 +113,9 @@ def divergence(logits: Tensor, parent: Tensor) -> Tensor:
     return kl_div(ours, theirs, reduction="none", log_target=True).sum(-1)
 
 
-def make_sparse(
-    model: LlamaForCausalLM, parent: LlamaForCausalLM, ids: dict[str, int], plan: Plan
-) -> None:
-    """Train in place, from a copy of the parent, until only the plan's share of entries is left."""
+def make_sparse(model: LlamaForCausalLM, ids: dict[str, int], plan: Plan) -> None:
+    """Train the parent in place until only the plan's share of entries is left."""
+    parent = copy.deepcopy(model)
     fold_norms(model)
     moving = [weight for weight in model.parameters() if weight.ndim == 2]
     hidden = hidden_matrices(model)

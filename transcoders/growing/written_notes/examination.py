@@ -5,7 +5,6 @@ wrong one, and with one result replaced. "written" is the share of notes that th
 writes word for word.
 """
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from circuit_tracer.bundled import sha256_of, shipped_folder
 from circuit_tracer.models import Model
 from transcoders.growing.examination.items import Item, items
 from transcoders.growing.examination.skills import check_prompts, continuations, share_right
-from transcoders.growing.model_folder import read_model
+from transcoders.growing.model_folder import read_model, store_skills
 from transcoders.growing.written_notes.lessons import (
     Lesson,
     Shares,
@@ -97,5 +96,4 @@ def examine_notes(folder: Path, rotation: int | None) -> dict[str, Any]:
         "kept": {name: round(share_right(model, ids, skills[name]["trained"]), 4) for name in KEPT},
         "prompts": {"count": count, "failed": failed},
     }
-    (folder / "skills.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    return store_skills(folder, result)
