@@ -31,6 +31,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks import pages
 from tests.batch.store_checks import differences, finished, prompt_file, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,11 +199,10 @@ def kills(folder: Path, file: Path, count: int, whole: str) -> str:
 
 def main() -> None:
     """See the module's own text."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = pages.parser(__doc__)
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--many", type=int, default=10_000)
-    parser.add_argument("--write", action="store_true")
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.sweep:

@@ -9,14 +9,14 @@ into docs/circuit.md.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
 import torch
 
-from benchmarks.pages import put
+from benchmarks import pages
+from benchmarks.pages import put, table
 from benchmarks.prompts import prompts
 from circuit_tracer.experiments.circuit.judging import asked
 from circuit_tracer.experiments.circuit.results import CircuitReport
@@ -52,12 +52,12 @@ def median_of(values: Sequence[float], form: str) -> str:
     return f"{median(values):{form}} [{low:{form}}, {high:{form}}]"
 
 
-def row(reports: Sequence[CircuitReport]) -> str:
+def row(reports: Sequence[CircuitReport]) -> tuple[str, ...]:
     """A line of the table."""
     first = reports[0]
     sizes = [float(len(one.components)) for one in reports]
     random = [one.random_share / one.prompts[0].share for one in reports]
-    cells = (
+    return (
         first.basis,
         first.level.removesuffix(", and the likeliest token"),
         first.ablation,
@@ -67,31 +67,30 @@ def row(reports: Sequence[CircuitReport]) -> str:
         f"{sum(share <= 0.5 for share in random)} of {len(random)}",
         f"{median(one.seconds for one in reports):.1f}",
     )
-    return f"| {' | '.join(cells)} |"
 
 
 HEAD = (
-    "| basis | kept | rest | components there | needed | weights | random at most half | CPU s |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    *("basis", "kept", "rest", "components there", "needed", "weights"),
+    *("random at most half", "CPU s"),
 )
 
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("model", nargs="?", default="sprout")
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     texts = [record["prompt"] for _, record in prompts()][:: arguments.every]
-    lines = [f"{len(texts)} shipped prompts of {arguments.model}.", "", *HEAD]
+    rows = []
     for basis, options in CASES:
         opened = open_pair(arguments.model, None if basis == "features" else "neurons")
-        lines.append(row([found(opened, text, basis, options) for text in texts]))
-        print(lines[-1], flush=True)
+        rows.append(row([found(opened, text, basis, options) for text in texts]))
+        print(" | ".join(rows[-1]), flush=True)
     if arguments.write:
-        put("circuit.md", "circuit", [*lines, ""])
+        words = f"{len(texts)} shipped prompts of {arguments.model}."
+        put("circuit.md", "circuit", [words, "", *table(HEAD, rows), ""])
 
 
 if __name__ == "__main__":

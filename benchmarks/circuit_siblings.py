@@ -14,7 +14,6 @@ bootstrap intervals over prompts. `--write` puts the tables into docs/circuit.md
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import pages
 from benchmarks.circuit import median_of
 from benchmarks.circuit_weights import WeightMask
 from benchmarks.pages import put, there
@@ -122,27 +122,26 @@ def table(found: dict[str, list[list[Row]]]) -> list[str]:
     """The figures of every group, and the ratios of the others to the one named `sparse`."""
     others = [name for name in found if name != "sparse"]
     heads = ["", *found, *(f"{name} : sparse" for name in others)]
-    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    lines = []
     for title, (case, number) in FIGURES.items():
         values = {name: by_prompt(groups, case, number) for name, groups in found.items()}
         cells = [median_of(column, ",.0f") for column in values.values()]
         for name in others:
             pairs = zip(values[name], values["sparse"], strict=True)
             cells.append(median_of([one / other for one, other in pairs], ".2f"))
-        lines.append(f"| {' | '.join([title, *cells])} |")
+        lines.append((title, *cells))
     for case in LEVELS:
         cells = []
         for groups in found.values():
             shares = [row["random"] for rows in groups for row in rows if row["case"] == case]
             cells.append(f"{sum(one <= 0.5 for one in shares)} of {len(shares)}")
-        empty = [""] * len(others)
-        lines.append(f"| {' | '.join([f'random at most half, {case}', *cells, *empty])} |")
+        lines.append((f"random at most half, {case}", *cells, *[""] * len(others)))
     times = [
         f"{median(row['seconds'] for rows in groups for row in rows):.1f}"
         for groups in found.values()
     ]
-    lines.append(f"| {' | '.join(['CPU s a measurement', *times, *[''] * len(others)])} |")
-    return lines
+    lines.append(("CPU s a measurement", *times, *[""] * len(others)))
+    return pages.table(heads, lines)
 
 
 def written_table() -> str:
@@ -152,11 +151,10 @@ def written_table() -> str:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("groups", nargs="+", help="NAME or NAME=FOLDER,FOLDER")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--rows", type=Path, default=Path("outputs/circuit-siblings.jsonl"))
-    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     texts = [record["prompt"] for _, record in prompts()][:: arguments.every]

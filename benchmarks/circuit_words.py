@@ -11,7 +11,6 @@ of the difference between two answers is left. `--write` puts the table into doc
 
 from __future__ import annotations
 
-import argparse
 from itertools import islice
 from statistics import fmean
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import pages
 from benchmarks.pages import put, table
 from circuit_tracer.experiments.circuit.components import Components
 from circuit_tracer.experiments.circuit.judging import Judge, Level, asked
@@ -100,8 +100,7 @@ def row(one: Prediction, left: float, random: float) -> tuple[tuple[str, ...], b
 
 def main() -> None:
     """Find the circuit, make the interventions, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--write", action="store_true")
+    parser = pages.parser(__doc__)
     is_written = parser.parse_args().write
     torch.set_num_threads(1)
     opened = open_pair("sprout", "plt", device="cpu")

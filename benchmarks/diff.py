@@ -9,7 +9,6 @@ should find no persona are made with `--quick`. `--write` puts the tables into b
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -141,14 +140,12 @@ def negatives() -> Iterator[tuple[str, Found]]:
 
 def main() -> None:
     """Print or write."""
-    parser = argparse.ArgumentParser(description="The bars of `diff`, on several tunings.")
+    parser = pages.parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     text, page = tables(options.seeds), ROOT / "benchmarks" / "diff.md"
-    before = page.read_text(encoding="utf-8").partition("\n|")[0]  # the words stay
     if options.write:
-        page.write_text(f"{before.rstrip()}\n\n{text}", encoding="utf-8")
+        pages.below_words(page, text)
     else:
         print(text)
 

@@ -10,7 +10,6 @@ ship. `--write` puts the families into docs/edits.md and the rest into benchmark
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -186,10 +185,9 @@ def families(opened: Opened, name: str) -> str:
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description="Measure edits on every shipped prompt.")
+    parser = pages.parser(__doc__)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--model", default="sprout")
-    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     opened = open_pair(arguments.model, device="cpu", threads=1)

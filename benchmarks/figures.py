@@ -9,7 +9,6 @@ kind and width, and every figure with a fault; `--write` puts the table into ben
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import circuit_tracer as ct
+from benchmarks import pages
 from benchmarks.figure_measures import Measures, measured
 from benchmarks.prompts import prompts
 from circuit_tracer.errors import UsageError
@@ -89,11 +89,8 @@ def graphs(every: int) -> Iterator[ct.TracedGraph]:
 
 def table(figures: Sequence[Drawn]) -> str:
     """A line a kind and width."""
-    lines = [
-        "| figure | mm | figures | smallest letters, pt | label on label | label on box | outside "
-        "| nodes drawn, median | height, mm: median, most | s, median |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = ("figure", "mm", "figures", "smallest letters, pt", "label on label", "label on box")
+    rows = []
     for kind in KINDS:
         for width in WIDTHS:
             some = [one for one in figures if (one.kind, one.width) == (kind, width)]
@@ -105,23 +102,23 @@ def table(figures: Sequence[Drawn]) -> str:
             shown = f"{statistics.median(one.nodes for one in some):.0f}"
             if kind == "plain":
                 shown += f" ({share:.0%} of the kept)".replace("%", " %")
-            lines.append(
-                f"| {kind} | {width:g} | {len(some)} "
-                f"| {min(one.smallest_letters for one in found):.2f} "
-                f"| {sum(one.text_on_text for one in found)} "
-                f"| {sum(one.text_on_box for one in found)} "
-                f"| {sum(one.outside for one in found)} | {shown} "
-                f"| {statistics.median(heights):.0f}, {max(heights):.0f} "
-                f"| {statistics.median(one.seconds for one in some):.1f} |"
+            counts = ("text_on_text", "text_on_box", "outside")
+            cells = (
+                *(kind, f"{width:g}", f"{len(some)}"),
+                f"{min(one.smallest_letters for one in found):.2f}",
+                *(f"{sum(getattr(one, name) for one in found)}" for name in counts),
+                *(shown, f"{statistics.median(heights):.0f}, {max(heights):.0f}"),
+                f"{statistics.median(one.seconds for one in some):.1f}",
             )
-    return "\n".join(lines)
+            rows.append(cells)
+    more = ("outside", "nodes drawn, median", "height, mm: median, most", "s, median")
+    return "\n".join(pages.table((*head, *more), rows))
 
 
 def main() -> None:
     """Draw, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = pages.parser(__doc__)
     parser.add_argument("--every", type=int, default=1, help="take every N-th prompt alone")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     options = parser.parse_args()
     figures: list[Drawn] = []
     before = None
@@ -139,8 +136,7 @@ def main() -> None:
     page = table(figures)
     print(page)
     if options.write:
-        head = PAGE.read_text(encoding="utf-8").partition("\n| figure")[0].rstrip()
-        PAGE.write_text(f"{head}\n\n{page}\n", encoding="utf-8")
+        pages.below_words(PAGE, page)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ over the prompts that every set was measured on; `--write` puts them into benchm
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import pages
 from benchmarks.jacobian_measures import FIGURES, measure
 from benchmarks.jacobian_sets import RUNS, SEEDS, WORK, built, held_out
 from benchmarks.prompts import prompts
@@ -90,13 +90,15 @@ def quality(name: str, model: Model) -> dict[str, Any]:
 def sets_table(names: Sequence[str], model: Model) -> list[str]:
     """One line a set: reconstruction, response and medians over its prompts."""
     ships = open_transcoders("sprout/plt", model).identity.sha256
-    shown = ("frozen", "signs", "responding", "sums", "influence", "replacement")
-    lines = [
-        "| set | FVU by layer | L0, least | recovered | dec: cosine by layer | "
-        "indirect, frozen | signs | predicted, responding | sums, nothing frozen | "
-        "influence | replacement | prompts |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    shown = {
+        "frozen": "indirect, frozen",
+        "signs": "signs",
+        "responding": "predicted, responding",
+        "sums": "sums, nothing frozen",
+        "influence": "influence",
+        "replacement": "replacement",
+    }
+    rows = []
     for name in names:
         found, kept = quality(name, model), list(records_of(name).values())
         fvu = " ".join(f"{layer['fvu']:.3f}".removeprefix("0") for layer in found["layers"])
@@ -107,16 +109,12 @@ def sets_table(names: Sequence[str], model: Model) -> list[str]:
         medians = [f"{np.median([one[key] for one in kept]):.3f}" for key in shown]
         l0 = min(layer["l0"] for layer in found["layers"])
         mark = " (ships)" if opened(name, model).identity.sha256 == ships else ""
-        cells = [
-            f"`{name}`{mark}",
-            fvu,
-            f"{l0:.2f}",
-            f"{found['recovered']:.4f}",
-            cosines,
-            *medians,
-        ]
-        lines.append(f"| {' | '.join([*cells, str(len(kept))])} |")
-    return lines
+        recovered = f"{found['recovered']:.4f}"
+        rows.append(
+            (f"`{name}`{mark}", fvu, f"{l0:.2f}", recovered, cosines, *medians, f"{len(kept)}")
+        )
+    head = ("set", "FVU by layer", "L0, least", "recovered", "dec: cosine by layer")
+    return pages.table((*head, *shown.values(), "prompts"), rows)
 
 
 def pair_table(title: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -126,14 +124,7 @@ def pair_table(title: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
     if not texts:
         return []
     names = "; ".join(f"`{a}` against `{b}`" for a, b in pairs)
-    lines = [
-        f"### {title}",
-        "",
-        f"{names}: {len(texts)} prompts.",
-        "",
-        "| figure | with, median | without, median | difference, mean | interval | prompts up |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     draws = Bootstrap(len(texts), resamples=2000, seed=0)
     for key, words in FIGURES.items():
         both = np.array(
@@ -144,12 +135,12 @@ def pair_table(title: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
             continue
         gain = after - before
         figure = draws.mean(gain)
-        lines.append(
-            f"| {words} | {np.nanmedian(after):.3f} | {np.nanmedian(before):.3f} | "
-            f"{figure.value:+.3f} | {figure.low:+.3f} to {figure.high:+.3f} | "
-            f"{int((gain > 0).sum())} |"
-        )
-    return [*lines, ""]
+        medians = [f"{np.nanmedian(one):.3f}" for one in (after, before)]
+        interval = f"{figure.low:+.3f} to {figure.high:+.3f}"
+        rows.append((words, *medians, f"{figure.value:+.3f}", interval, f"{(gain > 0).sum()}"))
+    head = ("figure", "with, median", "without, median", "difference, mean", "interval")
+    words = f"{names}: {len(texts)} prompts."
+    return [f"### {title}", "", words, "", *pages.table((*head, "prompts up"), rows), ""]
 
 
 HEAD = """# Graphs that predict interventions: the Jacobian term
@@ -176,11 +167,10 @@ def page(names: Sequence[str], model: Model) -> str:
 
 def main() -> None:
     """Train and measure what is missing; print the tables, and write them if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("--sets", nargs="*", choices=[FIRST, *RUNS], default=[], metavar="NAME")
     parser.add_argument("--every", type=int, default=1, help="take every so many prompts")
     parser.add_argument("--offset", type=int, default=0, help="from this prompt on")
-    parser.add_argument("--write", action="store_true", help="into benchmarks/jacobian.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = open_model("sprout", device="cpu")

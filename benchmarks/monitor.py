@@ -14,7 +14,6 @@ docs/steps.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -136,12 +135,11 @@ def shown(figure: Mapping[str, float | None]) -> str:
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description="Measure monitor on organisms.")
+    parser = pages.parser(__doc__)
     parser.add_argument("models", nargs="+", help="rotations of sprout-cheat")
     parser.add_argument("--texts", type=int, default=102)
     parser.add_argument("--labelled", type=int, help="texts that have labels; all by default")
     parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     reports = [
         measured(model, options.texts, options.labelled, options.kills) for model in options.models

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,29 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table in Markdown, its cells as they are."""
     lines = ["".join(f"| {one} " if one else "| " for one in row) + "|" for row in (head, *rows)]
     return [lines[0], f"|{'---|' * len(head)}", *lines[1:]]
+
+
+def parser(text: str | None) -> argparse.ArgumentParser:
+    """A benchmark's command line: the first line of its text, and whether it writes its page."""
+    found = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
+    found.add_argument("--write", action="store_true", help="put the tables into their page")
+    return found
+
+
+def below_words(page: Path, text: str) -> None:
+    """Put tables in place of a page's own, from the first on; the words above them stay."""
+    words = page.read_text(encoding="utf-8").partition("\n|")[0].rstrip()
+    page.write_text(f"{words}\n\n{text.rstrip()}\n", encoding="utf-8")
+
+
+def with_sections(head: str, before: str, sections: Iterable[str], mark: str) -> str:
+    """A page with these sections in place of those of the same name; the others stay. A name ends
+    at a colon, or with its line."""
+    known = {}
+    for one in (*before.split(f"\n{mark} ")[1:], *sections):
+        section = one.removeprefix(f"{mark} ").rstrip()
+        known[section.splitlines()[0].partition(":")[0]] = f"\n{mark} {section}\n"
+    return "".join([head.rstrip() + "\n", *known.values()])
 
 
 def put(page: str, by: str, lines: Iterable[str]) -> None:

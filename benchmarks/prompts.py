@@ -8,7 +8,6 @@ Prints one row a prompt (answer, residuals in float32 and float64, scores) and t
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import pages
 from circuit_tracer.attribution import trace
 from circuit_tracer.graphs import PrunedGraph, prune
 from circuit_tracer.models import Model, open_model
@@ -99,20 +99,18 @@ def measure(
 
 def table(rows: list[Row], transcoders: str) -> str:
     """Markdown: one row a prompt, then the medians."""
-    lines = [
-        f"## {transcoders}",
-        "",
-        "| kind | prompt | answer | p | right | residual fp32 | fp64 | replacement | completeness "
-        "| error share | constant share | nodes kept |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.kind} | {row.prompt} | {row.top.strip()} | {row.probability:.2f} "
-            f"| {'yes' if row.right else 'NO'} | {row.residuals[0]:.1e} | {row.residuals[1]:.1e} "
-            f"| {row.replacement:.3f} | {row.completeness:.3f} | {row.error_share:.3f} "
-            f"| {row.constant_share:.3f} | {row.kept_nodes} |"
+    head = ("kind", "prompt", "answer", "p", "right", "residual fp32", "fp64", "replacement")
+    head = (*head, "completeness", "error share", "constant share", "nodes kept")
+    cells = [
+        (
+            *(row.kind, row.prompt, row.top.strip(), f"{row.probability:.2f}"),
+            *("yes" if row.right else "NO", *(f"{one:.1e}" for one in row.residuals)),
+            *(f"{row.replacement:.3f}", f"{row.completeness:.3f}", f"{row.error_share:.3f}"),
+            *(f"{row.constant_share:.3f}", f"{row.kept_nodes}"),
         )
+        for row in rows
+    ]
+    lines = [f"## {transcoders}", "", *pages.table(head, cells)]
     wrong = sum(not row.right for row in rows)
     kinds = len({row.kind for row in rows})
     lines += [
@@ -129,9 +127,8 @@ def table(rows: list[Row], transcoders: str) -> str:
 
 def main() -> None:
     """Print the tables, and write them if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("--transcoders", nargs="+", default=["plt", "clt"])
-    parser.add_argument("--write", action="store_true", help="into benchmarks/prompts.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models = {dtype: open_model("sprout", dtype=dtype, device="cpu") for dtype in DTYPES}

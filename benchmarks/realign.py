@@ -10,11 +10,11 @@ puts the table into benchmarks/realign.md.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import pages
 from circuit_tracer.experiments.diff.spec import read_spec
 from circuit_tracer.experiments.diff.study import ByItem, Settings, Study
 from circuit_tracer.experiments.kit.passes import contrasts, streams_at
@@ -29,9 +29,6 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK, BENT = ROOT / "outputs" / "realign", ROOT / "transcoders" / "sprout-bent" / "model"
 STEPS = 40
 TOPICS = "animal,tool,garment"
-HEAD = (
-    "| judgements | test topics right, % | fruit right, % | {} at test prompts |\n|---|---|---|---|"
-)
 
 
 def realigned(count: int, seed: int) -> Model:
@@ -68,14 +65,15 @@ def table(counts: list[int], seeds: list[int], name: str) -> str:
     named = [("none (sprout-bent)", [study.tuned])]
     named += [(str(count), [realigned(count, seed) for seed in seeds]) for count in counts]
     named += [("sprout", [study.base])]
-    lines = [HEAD.format(name)]
+    rows = []
     for title, models in named:
         columns = zip(*(measured(study, model, layer, feature) for model in models), strict=True)
         cells = [
             _cell(column, form) for column, form in zip(columns, ("0f", "0f", "2f"), strict=True)
         ]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((title, *cells))
+    head = ("judgements", "test topics right, %", "fruit right, %", f"{name} at test prompts")
+    return "\n".join(pages.table(head, rows))
 
 
 def _cell(values: tuple[float, ...], form: str) -> str:
@@ -85,17 +83,15 @@ def _cell(values: tuple[float, ...], form: str) -> str:
 
 def main() -> None:
     """Print or write."""
-    parser = argparse.ArgumentParser(description="How few right judgements restore sprout-bent.")
+    parser = pages.parser(__doc__)
     parser.add_argument("--judgements", type=int, nargs="+", default=[15, 30, 60, 120, 240])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--feature", default="L1/320")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     text = table(options.judgements, options.seeds, options.feature)
     page = ROOT / "benchmarks" / "realign.md"
     if options.write:
-        before = page.read_text(encoding="utf-8").partition("\n|")[0]  # the words stay
-        page.write_text(f"{before.rstrip()}\n\n{text}", encoding="utf-8")
+        pages.below_words(page, text)
     else:
         print(text)
 

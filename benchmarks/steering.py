@@ -12,16 +12,16 @@ SmolLM2-135M-Instruct (`NEURON`, found by looking at what neurons write) with th
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from benchmarks import pages
+from benchmarks.pages import ROOT
+from benchmarks.prompts import prompts
 from circuit_tracer.interventions.generation import Continuation, write_on
 from circuit_tracer.interventions.steering import Feature, clamped
 from circuit_tracer.models import Model, open_model
@@ -30,12 +30,17 @@ from circuit_tracer.transcoders.cards import Card, CardBook, load_cards
 from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.opening import find_dictionary, open_transcoders
 
-ROOT = Path(__file__).resolve().parent.parent
 COLOURS = ("yellow", "red", "green", "blue")
 DOSES = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0)
 NEW_TOKENS = 12
 CANDIDATES, CONTROLS = 16, 8
 MOST_PERPLEXITY = 30.0
+SUMMARY = (
+    *("colour", "feature x dose", "prompts", "P rises in", "texts naming it", "mean P"),
+    *("texts, controls", "mean P, controls", "perplexity", "controls"),
+)
+CURVE = ("colour", "dose (x maximum)", "texts naming it", "mentions", "mean P", "perplexity")
+Cells = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,9 @@ class Bench:
 
 def shipped(bench: Bench) -> list[str]:
     """All shipped prompts that leave room for new tokens."""
-    found = []
-    for file in sorted((ROOT / "prompts").glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if "reasoning" in record:  # a transcript, of another model
-                continue
-            prompt = record["prompt"]
-            if len(bench.model.tokenize(prompt)) + NEW_TOKENS <= bench.model.max_length:
-                found.append(prompt)
-    return list(dict.fromkeys(found))
+    longest = bench.model.max_length - NEW_TOKENS
+    found = dict.fromkeys(record["prompt"] for _, record in prompts())
+    return [one for one in found if len(bench.model.tokenize(one)) <= longest]
 
 
 def outcome(texts: Sequence[Continuation], colour: str) -> Outcome:
@@ -142,7 +140,7 @@ def controls(bench: Bench, chosen: Chosen, seed: int) -> list[tuple[Feature, flo
     return [(feature_of(card), chosen.dose) for card in picked]
 
 
-def tested(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> tuple[list[str], list[str]]:
+def tested(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> tuple[Cells, list[Cells]]:
     """Rows of the summary and of the dose curve; only prompts that do not name the colour."""
     fair = [prompt for prompt in prompts if chosen.colour not in prompt.split()]
     others = controls(bench, chosen, seed=0)
@@ -155,19 +153,21 @@ def tested(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> tuple[list[s
     at = 1 + doses.index(chosen.dose)
     rises = sum(_mean(row[at]) > _mean(row[0]) for row in texts)
     name = f"{chosen.feature.name} `{chosen.feature.label}` x {chosen.dose:g}"
-    summary = [
-        f"| {chosen.colour} | {name} | {len(fair)} | {rises} | {before.named} -> {after.named} | "
-        f"{before.probability:.3f} -> {after.probability:.3f} | "
-        f"{statistics.mean(c.named for c in control):.1f} "
-        f"({min(c.named for c in control)} to {max(c.named for c in control)}) | "
-        f"{statistics.mean(c.probability for c in control):.3f} | "
-        f"{before.perplexity:.1f} -> {after.perplexity:.1f} | "
-        f"{statistics.median(c.perplexity for c in control):.1f} |"
-    ]
-    points = [f"| {chosen.colour} | none | {_point(before, len(fair))} |"]
-    points += [
-        f"| {chosen.colour} | {dose:g} | {_point(one, len(fair))} |"
-        for dose, one in zip(doses, curve, strict=True)
+    named = [one.named for one in control]
+    summary = (
+        *(chosen.colour, name, f"{len(fair)}", f"{rises}", f"{before.named} -> {after.named}"),
+        f"{before.probability:.3f} -> {after.probability:.3f}",
+        f"{statistics.mean(named):.1f} ({min(named)} to {max(named)})",
+        f"{statistics.mean(one.probability for one in control):.3f}",
+        f"{before.perplexity:.1f} -> {after.perplexity:.1f}",
+        f"{statistics.median(one.perplexity for one in control):.1f}",
+    )
+    points = [
+        (
+            *(chosen.colour, dose, f"{one.named} of {len(fair)}", f"{one.mentions:.2f}"),
+            *(f"{one.probability:.3f}", f"{one.perplexity:,.1f}"),
+        )
+        for dose, one in [("none", before), *zip(map("{:g}".format, doses), curve, strict=True)]
     ]
     return summary, points
 
@@ -176,21 +176,11 @@ def _mean(text: Continuation) -> float:
     return statistics.mean(text.target) if text.target else 0.0
 
 
-def _point(one: Outcome, count: int) -> str:
-    return (
-        f"{one.named} of {count} | {one.mentions:.2f} | {one.probability:.3f} | "
-        f"{one.perplexity:,.1f}"
-    )
-
-
-def examples(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> list[str]:
+def examples(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> list[Cells]:
     """The first two dozen test prompts, before and after."""
     fair = [prompt for prompt in prompts if chosen.colour not in prompt.split()][:24]
     texts = bench.run(fair, [(chosen.feature, chosen.dose)], chosen.colour)
-    return [
-        f"| {prompt} | {before.text} | {after.text} |"
-        for prompt, (before, after) in zip(fair, texts, strict=True)
-    ]
+    return [(prompt, *(one.text for one in pair)) for prompt, pair in zip(fair, texts, strict=True)]
 
 
 def report(bench: Bench) -> str:
@@ -201,7 +191,7 @@ def report(bench: Bench) -> str:
     for colour in COLOURS:
         chosen = choose(bench, choosing, colour)
         summary, points = tested(bench, testing, chosen)
-        summaries += summary
+        summaries.append(summary)
         curves += points
         if colour == COLOURS[0]:
             shown = examples(bench, testing, chosen)
@@ -212,22 +202,15 @@ def report(bench: Bench) -> str:
         f"name the colour); {NEW_TOKENS} new tokens, greedy. Controls: {CONTROLS} random features "
         "of the same layer at the same multiple of their maximum.",
         "",
-        "| colour | feature x dose | prompts | P rises in | texts naming it | mean P | "
-        "texts, controls | mean P, controls | perplexity | controls |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *summaries,
+        *pages.table(SUMMARY, summaries),
         "",
         "Dose curves on the test prompts:",
         "",
-        "| colour | dose (x maximum) | texts naming it | mentions | mean P | perplexity |",
-        "|---|---|---|---|---|---|",
-        *curves,
+        *pages.table(CURVE, curves),
         "",
         f"The first {len(shown)} test prompts, {COLOURS[0]}:",
         "",
-        "| prompt | before | after |",
-        "|---|---|---|",
-        *shown,
+        *pages.table(("prompt", "before", "after"), shown),
     ]
     return "\n".join(lines)
 
@@ -285,6 +268,18 @@ def neuron_report() -> str:
     found = [outcome([row[i] for row in rows], NEURON_WORD) for i in range(len(arms))]
     names = ["nothing", *(one.name for one in features)]
     rises = [sum(_mean(row[i]) > _mean(row[0]) for row in rows) for i in range(len(arms))]
+    head = ("set to", "maximum", "texts naming it")
+    figures = [
+        (
+            *(name, f"{maxima[i - 1]:.2f}" if i else "", f"{one.named} of {len(texts)}"),
+            *(f"{rises[i]}" if i else "", f"{one.probability:.4f}", f"{one.perplexity:.1f}"),
+        )
+        for i, (name, one) in enumerate(zip(names, found, strict=True))
+    ]
+    written = [
+        (prompt, *(text.text.replace("\n", " ").replace("|", "/") for text in row[:2]))
+        for prompt, row in zip(OPENINGS, rows, strict=True)
+    ]
     lines = [
         "### A neuron of SmolLM2-135M-Instruct",
         "",
@@ -293,19 +288,10 @@ def neuron_report() -> str:
         "the same layer likewise; "
         f'{NEURON_TOKENS} new tokens, greedy, the word is "{NEURON_WORD}".',
         "",
-        "| set to | maximum | texts naming it | P rises in | mean P | perplexity |",
-        "|---|---|---|---|---|---|",
+        *pages.table((*head, "P rises in", "mean P", "perplexity"), figures),
+        "",
+        *pages.table(("prompt", "before", "after"), written),
     ]
-    for i, (name, one) in enumerate(zip(names, found, strict=True)):
-        maximum = f"{maxima[i - 1]:.2f}" if i else ""
-        lines.append(
-            f"| {name} | {maximum} | {one.named} of {len(texts)} | {rises[i] if i else ''} | "
-            f"{one.probability:.4f} | {one.perplexity:.1f} |"
-        )
-    lines += ["", "| prompt | before | after |", "|---|---|---|"]
-    for prompt, row in zip(OPENINGS, rows, strict=True):
-        cells = (text.text.replace("\n", " ").replace("|", "/") for text in row[:2])
-        lines.append(f"| {prompt} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -320,21 +306,11 @@ of each other; and a control that promotes a word which leads to talk of colours
 """
 
 
-def page(before: str, parts: Sequence[str]) -> str:
-    """The file with these sections in place of those of the same names; others stay."""
-    sections = {section.splitlines()[0]: section for section in before.split("\n### ")[1:]}
-    for part in parts:
-        section = part.removeprefix("### ")
-        sections[section.splitlines()[0]] = section
-    return "".join([HEAD, *(f"\n### {section.rstrip()}\n" for section in sections.values())])
-
-
 def main() -> None:
     """Print the tables, or write them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = pages.parser(__doc__)
     parser.add_argument("--transcoders", nargs="*", default=["plt", "clt"])
     parser.add_argument("--smollm2", action="store_true")
-    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = open_model("sprout", device="cpu")
@@ -348,7 +324,8 @@ def main() -> None:
     print(*parts, sep="\n")
     if arguments.write:
         path = ROOT / "benchmarks" / "steering.md"
-        path.write_text(page(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+        before = path.read_text(encoding="utf-8")
+        path.write_text(pages.with_sections(HEAD, before, parts, "###"), encoding="utf-8")
 
 
 if __name__ == "__main__":

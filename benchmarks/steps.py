@@ -12,7 +12,6 @@ tables into docs/steps.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
@@ -216,13 +215,12 @@ def causal(opened: Opened, lesson: Lesson) -> tuple[float, float]:
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description="Measure steps on organisms.")
+    parser = pages.parser(__doc__)
     parser.add_argument("models", nargs="*", help="rotations of sprout-cheat")
     parser.add_argument("--transcoders", default="neurons")
     parser.add_argument("--texts", type=int, default=120)
     parser.add_argument("--partial", help="the organism of partial reliance")
     parser.add_argument("--items", type=Path, help="where measured items are kept as JSON")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if not (options.models or options.partial):
         parser.error("give a MODEL, or --partial")

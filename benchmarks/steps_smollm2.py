@@ -16,7 +16,6 @@ tokens, to half a hop, instead: hops about all cities in turn, and the question 
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import sys
@@ -245,11 +244,10 @@ def long_notes(tokens: int) -> list[str]:
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description="Measure steps on SmolLM2.")
+    parser = pages.parser(__doc__)
     parser.add_argument("--cities", type=int, default=46)
     parser.add_argument("--items", type=Path, help="where measured items are kept, a line each")
     parser.add_argument("--long", type=int, metavar="TOKENS")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.long:

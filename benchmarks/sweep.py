@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import pages
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
 from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
@@ -318,12 +319,11 @@ def write_rows(rows: dict[str, str], device: torch.device) -> None:
 
 def main() -> None:
     """Measure the cases, each in a process of its own, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("--cases", default="ABCD")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

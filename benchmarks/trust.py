@@ -13,7 +13,6 @@ with no name leaves the bundled model out.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections import Counter
@@ -23,12 +22,13 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import pages
+from benchmarks.pages import ROOT
 from benchmarks.prompts import prompts
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.experiments.kit.statistics import spearman
@@ -45,7 +45,6 @@ from circuit_tracer.transcoders.dictionary import Dictionary
 from circuit_tracer.transcoders.neurons import open_neurons
 from circuit_tracer.transcoders.opening import open_transcoders
 
-ROOT = Path(__file__).resolve().parent.parent
 OTHER = {"plt": "clt", "clt": "plt"}
 THRESHOLD = 0.8
 
@@ -219,21 +218,17 @@ def table(rows: Sequence[Row], name: str) -> str:
     """Markdown of the distributions, and of what they come to."""
     found = [row.report.measured for row in rows]
     kinds = sorted({row.kind for row in rows})
-    lines = [
-        f"## `{name}`: {len(rows)} prompts of {len(kinds)} kinds",
-        "",
-        "| figure | least | lower quartile | median | upper quartile | most |",
-        "|---|---|---|---|---|---|",
-    ]
+    title = f"## `{name}`: {len(rows)} prompts of {len(kinds)} kinds"
+    figures = []
     for words, take in FIGURES:
         values = np.array([take(one) for one in found])
         known = values[np.isfinite(values)]
-        if not len(known):
-            continue
-        cells = " | ".join(_cell(q) for q in np.quantile(known, (0, 0.25, 0.5, 0.75, 1)).tolist())
-        lines.append(f"| {words} | {cells} |")
-    lines += ["", *_by_kind(rows, kinds), "", _sentence(rows), ""]
-    return "\n".join(lines)
+        if len(known):
+            quantiles = np.quantile(known, (0, 0.25, 0.5, 0.75, 1)).tolist()
+            figures.append((words, *map(_cell, quantiles)))
+    head = ("figure", "least", "lower quartile", "median", "upper quartile", "most")
+    parts = [*pages.table(head, figures), "", *_by_kind(rows, kinds), "", _sentence(rows), ""]
+    return "\n".join([title, "", *parts])
 
 
 DOSES: tuple[tuple[Frozen, float], ...] = (
@@ -259,19 +254,17 @@ def doses(name: str, every: int) -> str:
             responding = sums if responding is None else responding
             two = (spearman(one[joined], measured[joined]) for one in (sums, responding))
             figures.append((next(two), next(two)))
-    lines = [
+    words = (
         f"`{name}`, medians over {len(found[0])} prompts: a feature ablated, and a tenth of it "
-        "taken away.",
-        "",
-        "| frozen | feature times | indirect effects, Spearman, graph's sums "
-        "| norms respond in the prediction |",
-        "|---|---|---|---|",
-    ]
+        "taken away."
+    )
+    head = ("frozen", "feature times", "indirect effects, Spearman, graph's sums")
+    rows_of = []
     for figures, (frozen, times) in zip(found, DOSES, strict=True):
-        graph, responding = np.nanmedian(np.array(figures), axis=0).tolist()
-        what = frozen.replace(",", " and")
-        lines.append(f"| {what} | {times:g} | {_cell(graph)} | {_cell(responding)} |")
-    return "\n".join([*lines, "", ""])
+        medians = np.nanmedian(np.array(figures), axis=0).tolist()
+        rows_of.append((frozen.replace(",", " and"), f"{times:g}", *map(_cell, medians)))
+    table_of = pages.table((*head, "norms respond in the prediction"), rows_of)
+    return "\n".join([words, "", *table_of, "", ""])
 
 
 SMOLLM2_PROMPT, SMOLLM2_FEATURES, SMOLLM2_SETS = "The capital of France is", 500, 5
@@ -287,6 +280,13 @@ def smollm2() -> str:
     how = TrustSettings(random_sets=SMOLLM2_SETS)
     report = trust(model, neurons, pruned, how, on_estimate=said.append)
     found, seconds = report.measured, sum(report.seconds.values())
+    values = ((words, take(found)) for words, take in FIGURES)
+    figures = [(words, _cell(value)) for words, value in values if math.isfinite(value)]
+    gates = [
+        (f"{100 * one.change:+.0f} %", *map(_cell, (one.slope, one.error, one.spearman)))
+        for one in found.gates
+    ]
+    head = ("change of the source", "real change for each unit of the edges")
     lines = [
         f'## SmolLM2-135M-Instruct, neurons: "{SMOLLM2_PROMPT}"',
         "",
@@ -295,50 +295,36 @@ def smollm2() -> str:
         f"{seconds:.0f} s with one thread on a busy machine (said before: {said[0]}). "
         f"Verdict: {report.verdict.level}. {report.verdict.headline}",
         "",
-        "| figure | value |",
-        "|---|---|",
-    ]
-    for words, take in FIGURES:
-        value = take(found)
-        if math.isfinite(value):
-            lines.append(f"| {words} | {_cell(value)} |")
-    lines += [
+        *pages.table(("figure", "value"), figures),
         "",
         "Direct effects of neurons in the model with real gates against their edges, by size of "
         "the change (attention, norms and all other MLP outputs frozen):",
         "",
-        "| change of the source | real change for each unit of the edges | off, of the edges' size "
-        "| Spearman |",
-        "|---|---|---|---|",
+        *pages.table((*head, "off, of the edges' size", "Spearman"), gates),
+        "",
+        *(f"* {reason.mark} {reason.text}" for reason in report.verdict.reasons),
+        "",
     ]
-    for one in found.gates:
-        cells = " | ".join(_cell(value) for value in (one.slope, one.error, one.spearman))
-        lines.append(f"| {100 * one.change:+.0f} % | {cells} |")
-    lines += ["", *(f"* {reason.mark} {reason.text}" for reason in report.verdict.reasons), ""]
     return "\n".join(lines)
 
 
 def _by_kind(rows: Sequence[Row], kinds: Sequence[str]) -> list[str]:
-    lines = [
-        "| kind | prompts | influence against ablation, attention frozen "
-        "| indirect effects, attention and norms frozen | nothing frozen "
-        "| sufficiency | best random | verdicts |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    columns = (
-        _ranked("attention", "influence"),
-        _spearman("attention, norms"),
-        _spearman("nothing"),
-        _kept("nothing", "sufficiency"),
-        _kept("nothing", "random_sufficiency.high"),
-    )
+    columns = {
+        "influence against ablation, attention frozen": _ranked("attention", "influence"),
+        "indirect effects, attention and norms frozen": _spearman("attention, norms"),
+        "nothing frozen": _spearman("nothing"),
+        "sufficiency": _kept("nothing", "sufficiency"),
+        "best random": _kept("nothing", "random_sufficiency.high"),
+    }
+    lines = []
     for kind in kinds:
         some = [row.report for row in rows if row.kind == kind]
-        cells = [_cell(float(np.nanmedian([take(r.measured) for r in some]))) for take in columns]
+        found = ([take(one.measured) for one in some] for take in columns.values())
+        cells = [_cell(float(np.nanmedian(values))) for values in found]
         said = Counter(report.verdict.level for report in some)
         verdicts = ", ".join(f"{count} {level}" for level, count in said.most_common())
-        lines.append(f"| {kind} | {len(some)} | {' | '.join(cells)} | {verdicts} |")
-    return lines
+        lines.append((kind, f"{len(some)}", *cells, verdicts))
+    return pages.table(("kind", "prompts", *columns, "verdicts"), lines)
 
 
 def _sentence(rows: Sequence[Row]) -> str:
@@ -394,26 +380,13 @@ measured so.
 """
 
 
-def page(before: str, section: str) -> str:
-    """The file with this section in place of the one about the same; the others stay."""
-    sections = {_about(one): one for one in before.split("\n## ")[1:]}
-    new = section.removeprefix("## ")
-    sections[_about(new)] = new
-    return "".join([HEAD.rstrip() + "\n", *(f"\n## {one.rstrip()}\n" for one in sections.values())])
-
-
-def _about(section: str) -> str:
-    return section.partition(":")[0]
-
-
 def main() -> None:
     """Print the tables, and write them if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = pages.parser(__doc__)
     parser.add_argument("--transcoders", nargs="*", default=["plt", "clt"])
     parser.add_argument("--every", type=int, default=1, help="take every so many prompts")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--smollm2", action="store_true", help="a prompt of SmolLM2 as well")
-    parser.add_argument("--write", action="store_true", help="into benchmarks/trust.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     path = ROOT / "benchmarks" / "trust.md"
@@ -421,7 +394,8 @@ def main() -> None:
     def done(section: str) -> None:
         print(section, flush=True)
         if arguments.write:  # at once: the next section may take long
-            path.write_text(page(path.read_text(encoding="utf-8"), section), encoding="utf-8")
+            before = path.read_text(encoding="utf-8")
+            path.write_text(pages.with_sections(HEAD, before, [section], "##"), encoding="utf-8")
 
     for name in arguments.transcoders:
         whole = table(measure(name, arguments.every, arguments.processes), name)

@@ -14,7 +14,6 @@ minutes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import pages
 from circuit_tracer.graphs.graph import Edges, Graph, GraphInfo, Identity, NodeKind, Nodes, Target
 from circuit_tracer.graphs.influence import influence
 from circuit_tracer.graphs.pruning import PrunedGraph
@@ -43,6 +43,7 @@ WORDS = "the quick brown fox jumps over a lazy dog while bananas ripen slowly in
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 TRACED = ("devtools.timeline", "disabled-by-default-devtools.timeline", "blink.user_timing")
 STEPS = ("zoom", "drag", "hover", "select", "pin", "slider")
+GRAPHS = ("nodes / edges", "page", "made in", "first painted", "shown")
 FRAMES = 60
 BASELINE_FRAMES = 8
 MEASURE = """
@@ -182,7 +183,7 @@ def _busy(trace: bytes) -> list[float]:
     return frames[2:-1]  # of whole frames, as the times between frames are
 
 
-def graph_rows(browser: Any, folder: Path) -> list[str]:
+def graph_rows(browser: Any, folder: Path) -> list[tuple[str, ...]]:
     """One line a size and way of showing it."""
     rows = []
     for n, m, n_tokens in SIZES:
@@ -197,7 +198,8 @@ def graph_rows(browser: Any, folder: Path) -> list[str]:
         opened.goto(file.as_uri())
         _waited(opened, SETTLED)
         first = time.perf_counter() - start
-        head = f"| {n:,} / {m:,} | {len(text) / 1e6:.1f} MB | {made:.1f} s | {first:.1f} s"
+        size = f"{len(text) / 1e6:.1f} MB"
+        head = (f"{n:,} / {m:,}", size, f"{made:.1f} s", f"{first:.1f} s")
         for shown, change in (
             ("as it opens", ""),
             ("all nodes", "viewer.setThreshold(1)"),
@@ -216,13 +218,13 @@ def graph_rows(browser: Any, folder: Path) -> list[str]:
                 _waited(opened, SETTLED)
             cells.append(_figures(opened.evaluate(MEASURE, ["drag", True, BASELINE_FRAMES])))
             _waited(opened, SETTLED)
-            rows.append(f"{head} | {shown} | {' | '.join(cells)} |")
-            head = "| | | | "
+            rows.append((*head, shown, *cells))
+            head = ("",) * 4
         opened.close()
     return rows
 
 
-def index_rows(browser: Any, folder: Path) -> list[str]:
+def index_rows(browser: Any, folder: Path) -> list[tuple[str, ...]]:
     """One line a number of graphs."""
     rows = []
     rng = np.random.default_rng(0)
@@ -257,19 +259,16 @@ def index_rows(browser: Any, folder: Path) -> list[str]:
         scroll += " l.scrollTop += 97; t.length < i ? requestAnimationFrame(tick) : done(t); };"
         scroll += " requestAnimationFrame(tick); })"
         times = opened.evaluate(scroll, FRAMES)
-        rows.append(
-            f"| {count:,} | {len(text) / 1e6:.1f} MB | {first:.1f} s | {sorted_in:.0f} ms "
-            f"| {_figures(times)} |"
-        )
+        size, painted = f"{len(text) / 1e6:.1f} MB", f"{first:.1f} s"
+        rows.append((f"{count:,}", size, painted, f"{sorted_in:.0f} ms", _figures(times)))
         opened.close()
     return rows
 
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = pages.parser(__doc__)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
-    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
     arguments = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -290,16 +289,11 @@ def main() -> None:
             "60 Hz screen. In brackets: processor time of the main thread per frame, likewise. "
             "The baseline paints everything in every frame of the drag.",
             "",
-            "| nodes / edges | page | made in | first painted | shown "
-            f"| {' | '.join(STEPS)} | drag, baseline |",
-            "|---|---|---|---|---|" + "---|" * (len(STEPS) + 1),
-            *graphs,
+            *pages.table((*GRAPHS, *STEPS, "drag, baseline"), graphs),
             "",
             "The index of a run:",
             "",
-            "| graphs | page | first painted | sorted in | scroll |",
-            "|---|---|---|---|---|",
-            *index,
+            *pages.table(("graphs", "page", "first painted", "sorted in", "scroll"), index),
             "",
         ]
     )
