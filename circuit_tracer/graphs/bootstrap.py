@@ -28,12 +28,13 @@ class Interval:
     low: float
     high: float
 
-    def without_ends(self) -> Interval:
-        """The figure alone."""
-        return Interval(self.value, math.nan, math.nan)
+    @classmethod
+    def bare(cls, value: float) -> Interval:
+        """A figure without ends."""
+        return cls(value, math.nan, math.nan)
 
 
-UNKNOWN = Interval(math.nan, math.nan, math.nan)
+UNKNOWN = Interval.bare(math.nan)
 """What was not measured."""
 
 
@@ -60,7 +61,7 @@ class Bootstrap:
         """From a function (1 + R, n) counts -> (1 + R,) values."""
         with np.errstate(invalid="ignore", divide="ignore"):
             found = interval(of_counts(self.counts))
-        return found if self.n > 1 else found.without_ends()
+        return found if self.n > 1 else Interval.bare(found.value)
 
     def mean(self, values: Floats, known: Bools | None = None) -> Interval:
         """Mean of (n,) values, of those that are known alone."""
@@ -69,7 +70,7 @@ class Bootstrap:
             return UNKNOWN
         filled = np.where(there, values, 0.0)
         found = self.figure(lambda counts: (counts @ filled) / (counts @ there.astype(float)))
-        return found if there.sum() > 1 else found.without_ends()
+        return found if there.sum() > 1 else Interval.bare(found.value)
 
 
 def interval(values: Floats) -> Interval:

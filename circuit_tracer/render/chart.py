@@ -8,8 +8,9 @@ has its numbers in its `<title>`. The same bytes for the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from circuit_tracer.graphs.bootstrap import Interval
 from circuit_tracer.render import palette
@@ -20,7 +21,6 @@ from circuit_tracer.render.chart_marks import (
     Style,
     band,
     dot,
-    levels,
     mark,
     ribbon,
     rules,
@@ -106,6 +106,10 @@ class Line:
     def known(self) -> list[tuple[float, Interval]]:
         """Points that were measured."""
         return [(x, figure) for x, figure in self.points if math.isfinite(figure.value)]
+
+    def drawn(self) -> Iterator[Interval | Band]:
+        """All that an axis has to cover."""
+        return chain((figure for _, figure in self.points), self.control or ())
 
     def edges(self) -> list[tuple[float, float, float]]:
         """The ends of the band at each point."""
@@ -222,7 +226,7 @@ def _figure(panel: RowPanel, row: Row, scale: Scale, y: float) -> str:
         return ""
     words, parts = panel.words(row.figure), []
     if row.control is not None:
-        ends = (panel.words(Interval(end, math.nan, math.nan)) for end in row.control)
+        ends = (panel.words(Interval.bare(end)) for end in row.control)
         control = "control, smallest, median, largest: " + ", ".join(ends)
         parts.append(band(scale, y, row.control, tooltip=control))
     parts.append(dot(scale, y, row.figure, row.style, tooltip=f"{row.name}: {words}"))
@@ -240,7 +244,7 @@ def _lines(panel: LinePanel, left: float, wide: float, y: float) -> str:
     x, up = Scale(span, left, right), Scale(panel.axis, top + LINES_HEIGHT, top)
     parts = [
         bold(shorten_to_width(panel.name, SIZE, wide + ENDS), left, y, HEADING),
-        levels(up, left, right, strong=panel.strong),
+        rules(up, left, right, strong=panel.strong, level=True),
         *_x_labels(panel, x, up.start + 14),
         quiet(panel.x_name, left + wide / 2, up.start + 28, text_anchor="middle"),
     ]

@@ -40,6 +40,12 @@ class Band(NamedTuple):
     high: float
 
 
+def _ends(one: float | Interval | Band) -> tuple[float, ...]:
+    if isinstance(one, Interval):
+        return one.value, one.low, one.high
+    return one if isinstance(one, Band) else (one,)
+
+
 @dataclass(frozen=True)
 class Axis:
     """The span of an axis and its ticks."""
@@ -54,7 +60,7 @@ class Axis:
     @classmethod
     def covering(
         cls,
-        values: Sequence[float],
+        values: Iterable[float | Interval | Band],
         low: float,
         high: float,
         step: float,
@@ -62,12 +68,12 @@ class Axis:
         percent: bool = False,
         most_steps: float = math.inf,
     ) -> Axis:
-        """From low to high, and on in whole steps to all finite values.
+        """From low to high, and on in whole steps to all finite values and ends.
 
         A value that lies outside by less than a tenth of a step does not move an end. Steps are
         doubled until there are at most `most_steps`.
         """
-        known = [value for value in values if math.isfinite(value)]
+        known = [end for one in values for end in _ends(one) if math.isfinite(end)]
         least, most = min([low, *known]), max([high, *known])
         while True:
             first, last = math.floor(least / step + 0.1), math.ceil(most / step - 0.1)
@@ -154,29 +160,28 @@ def band(scale: Scale, y: float, span: Band, *, height: float = 10.0, tooltip: s
     return element("g", *parts)
 
 
-def rules(scale: Scale, top: float, bottom: float, *, strong: float | None = None) -> str:
-    """Upright hairlines with their values below; one at `strong` is dashed and darker."""
+def rules(
+    scale: Scale, start: float, end: float, *, strong: float | None = None, level: bool = False
+) -> str:
+    """Hairlines from start to end: upright with their values below, or level with them to the left;
+    one at `strong` is dashed and darker."""
+
+    def rule(value: float, color: str, **style: Attribute) -> str:
+        at = scale.at(value)
+        ends = ((start, at), (end, at)) if level else ((at, start), (at, end))
+        return line(*ends, color, **style)
+
     parts = []
     for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
-        x = scale.at(value)
-        parts.append(line((x, top), (x, bottom), palette.RULE, stroke_width=0.8))
-        parts.append(quiet(words, x, bottom + 12, text_anchor="middle", font_size=SMALL))
+        parts.append(rule(value, palette.RULE, stroke_width=0.8))
+        at = scale.at(value)
+        parts.append(
+            quiet(words, start - 6, at + 3.5, text_anchor="end")
+            if level
+            else quiet(words, at, end + 12, text_anchor="middle", font_size=SMALL)
+        )
     if strong is not None:
-        x = scale.at(strong)
-        parts.append(line((x, top), (x, bottom), palette.QUIET, stroke_dasharray="3 3"))
-    return "".join(parts)
-
-
-def levels(scale: Scale, left: float, right: float, *, strong: float | None = None) -> str:
-    """Level hairlines with their values to the left; one at `strong` is dashed and darker."""
-    parts = []
-    for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
-        y = scale.at(value)
-        parts.append(line((left, y), (right, y), palette.RULE, stroke_width=0.8))
-        parts.append(quiet(words, left - 6, y + 3.5, text_anchor="end"))
-    if strong is not None:
-        y = scale.at(strong)
-        parts.append(line((left, y), (right, y), palette.QUIET, stroke_dasharray="3 3"))
+        parts.append(rule(strong, palette.QUIET, stroke_dasharray="3 3"))
     return "".join(parts)
 
 

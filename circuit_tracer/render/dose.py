@@ -7,7 +7,6 @@ axis. A dotted line in each is the model with nothing changed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -66,5 +65,5 @@ def steering_svg(steered: Steered) -> str:
 
 
 def _line(name: str, points: Sequence[tuple[float, float]], color: str, dashes: str = "") -> Line:
-    values = [(strength, Interval(value, math.nan, math.nan)) for strength, value in points]
+    values = [(strength, Interval.bare(value)) for strength, value in points]
     return Line(name, values, color, dashes)

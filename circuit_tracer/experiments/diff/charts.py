@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from statistics import median
@@ -112,7 +111,7 @@ def features_svg(report: DiffReport) -> str | None:
 
 def _feature(one: FeatureRow, value: float) -> Row:
     style = FIRST if one.by_screening == 1 else CHOSEN if one.chosen else CONTROL
-    return Row(f"{one.by_change}. {one.name}", _bare(value), style)
+    return Row(f"{one.by_change}. {one.name}", Interval.bare(value), style)
 
 
 def dose_svg(report: DiffReport) -> str | None:
@@ -133,8 +132,8 @@ def dose_svg(report: DiffReport) -> str | None:
         lines = list(_curves(found.doses, way, start, "right"))
         words = f"Right answers: {name}"
         right.append(_panel(words, lines, SHARES, goal.value, f"unedited {other}"))
-        lines = list(_curves(found.doses, way, _bare(0.0), "loss"))
-        values = [one.value for line in lines for _, one in line.points]
+        lines = list(_curves(found.doses, way, Interval.bare(0.0), "loss"))
+        values = [one for line in lines for one in line.drawn()]
         axis = Axis.covering(values, 0.0, report.loss_limit, report.loss_limit, most_steps=STEPS)
         losses.append(_panel(f"Loss added to text: {name}", lines, axis, report.loss_limit))
         rows: list[NamedEdit] = [(one.name, one, ()) for one in edits if one.way == way]
@@ -174,11 +173,10 @@ def edges_svg(report: DiffReport) -> str | None:
         axis = Axis.covering(list(chain(*causes.values())), 0.0, 0.0, 0.05, most_steps=STEPS)
         panels: list[RowPanel] = []
         for cause, values in causes.items():
-            rows = [
-                Row(row.name, _bare(value), OF_TOKENS if isinstance(row, SourceRow) else CHOSEN)
-                for row, value in zip(one.shown, values, strict=True)
-            ]
-            rows.insert(0, Row(f"Into {one.name}"))
+            rows = [Row(f"Into {one.name}")]
+            for row, value in zip(one.shown, values, strict=True):
+                style = OF_TOKENS if isinstance(row, SourceRow) else CHOSEN
+                rows.append(Row(row.name, Interval.bare(value), style))
             first = not panels
             panels.append(RowPanel(cause, rows, axis, sign=True, strong=0.0, marks_in_names=first))
         sheet.rows(*panels, names=170)
@@ -197,7 +195,7 @@ def _curves(doses: Sequence[DoseRow], way: Way, start: Interval, of: str) -> Ite
         values = [(0.0, start)]
         for one in doses:
             if (one.name, one.way) == (name, way) and one.size <= LARGEST:
-                values.append((one.size, one.right if of == "right" else _bare(one.loss)))
+                values.append((one.size, one.right if of == "right" else Interval.bare(one.loss)))
         style = COLORS[number % len(COLORS)], DASHES[number % len(DASHES)]
         yield Line(name.partition(" ")[0], values, *style)
 
@@ -215,8 +213,8 @@ def _edits(rows: Sequence[NamedEdit], name: str, unedited: Interval) -> Iterator
         style = CHOSEN if one.features and not all_of else CONTROL
         right.append(Row(words, one.right, style, _band(x.right.value for x in all_of)))
         loss.append(Row(words, one.loss, style, _band(x.loss.value for x in all_of)))
-    ends = [end for one in loss if (x := one.figure) for end in (x.low, x.value, x.high)]
-    axis = Axis.covering(ends, 0.0, 0.05, 0.025, most_steps=STEPS)
+    losses = [one.loss for _, one, _ in rows]
+    axis = Axis.covering(losses, 0.0, 0.05, 0.025, most_steps=STEPS)
     yield RowPanel(f"Right: {name}", right, SHARES, strong=unedited.value, marks_in_names=True)
     yield RowPanel("Loss added, nats a token", loss, axis, sign=True, strong=0.0)
 
@@ -224,8 +222,3 @@ def _edits(rows: Sequence[NamedEdit], name: str, unedited: Interval) -> Iterator
 def _band(values: Iterator[float]) -> Band | None:
     known = sorted(values)
     return Band(known[0], median(known), known[-1]) if known else None
-
-
-def _bare(value: float) -> Interval:
-    """A figure without an interval."""
-    return Interval(value, math.nan, math.nan)

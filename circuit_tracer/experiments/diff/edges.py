@@ -10,7 +10,6 @@ Shapes: n prompts, G kinds of source tokens.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -148,7 +147,7 @@ class TargetEdges:
     def weights_of(self, kind: str) -> Interval:
         """The share of one kind in all layers; 0 where none of it changed."""
         of_kind = (one.share for one in self.weights if (one.kind, one.layer) == (kind, None))
-        return next(of_kind, Interval(0.0, math.nan, math.nan))
+        return next(of_kind, Interval.bare(0.0))
 
 
 @dataclass(frozen=True)

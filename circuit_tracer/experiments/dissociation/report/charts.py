@@ -28,11 +28,6 @@ SHARES = Axis(0.0, 1.0, 0.25, percent=True)
 MOST_HEADS = 10
 
 
-def ends(*intervals: Interval) -> list[float]:
-    """All that an axis has to cover."""
-    return [value for one in intervals for value in (one.value, one.low, one.high)]
-
-
 def interval_band(one: Interval) -> Band:
     """A control's interval as the band of a figure."""
     return Band(one.low, one.value, one.high)
@@ -93,7 +88,7 @@ def ablation_svg(report: Report, found: AblationResult) -> str:
         "Share of each answer's lead that is lost: 0 % is untouched, 100 % gone, more than that "
         "reversed. Measured on objects that had no part in choosing the features.",
     )
-    values = [x for one in found.cells for x in (*ends(one.drop), one.random_low, one.random_high)]
+    values = [x for one in found.cells for x in (one.drop, one.random_low, one.random_high)]
     axis = Axis.covering(values, 0.0, 0.5, 0.25, percent=True)
     panels = [
         RowPanel(
@@ -134,9 +129,10 @@ def _drops(report: Report, found: AblationResult, route: Route) -> Iterator[Row]
 
 
 def _index(report: Report, found: AblationResult) -> RowPanel:
-    rows, values = [], []
+    rows: list[Row] = []
+    values: list[Interval] = []
     for one in found.index:
-        values += ends(one.index, one.shuffled, one.fact_side, one.judgement_side)
+        values += [one.index, one.shuffled, one.fact_side, one.judgement_side]
         rows += [
             Row(names.part(report, one.part)),
             Row("D", one.index, names.SHARED, interval_band(one.shuffled)),
@@ -175,7 +171,7 @@ def heads_svg(report: Report, found: HeadsResult) -> str | None:
         ]
         for name in ("auc", "flips")
     )
-    axis = Axis.covering([x for one in drawn for x in ends(one.auc)], 0.5, 1.0, 0.1)
+    axis = Axis.covering([one.auc for one in drawn], 0.5, 1.0, 0.1)
     sheet.rows(
         RowPanel("True from false (AUC)", aucs, axis, strong=0.5),
         RowPanel("Verdicts that flip, this head alone", flips, SHARES),

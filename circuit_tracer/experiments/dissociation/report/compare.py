@@ -15,7 +15,7 @@ from itertools import combinations, product
 from typing import Any
 
 from circuit_tracer.errors import UsageError
-from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends
+from circuit_tracer.experiments.dissociation.report.charts import SHARES
 from circuit_tracer.experiments.dissociation.report.names import SHARED
 from circuit_tracer.experiments.dissociation.report.truth import auc_axis, truth_panel
 from circuit_tracer.experiments.dissociation.results import Report
@@ -172,7 +172,7 @@ def _panels(names: Sequence[str], measures: Sequence[Measure]) -> list[RowPanel]
         for one in chosen:
             rows += [Row(one.name)] if len(chosen) > 1 else []
             rows += [Row(name, v, SHARED) for name, v in zip(names, one.values, strict=True)]
-        values = [x for one in chosen for x in ends(*one.values)]
+        values = [value for one in chosen for value in one.values]
         if chosen:
             panels.append(
                 RowPanel(

@@ -34,9 +34,7 @@ def families_svg(report: FamiliesReport) -> str:
         "conflict; grey: it does not (squares), or that stays open (diamonds).",
     )
     changes = [one.change for one in report.families]
-    axis = Axis.covering(
-        [end for one in changes for end in (one.low, one.high)], -1, 1, 0.5, most_steps=STEPS
-    )
+    axis = Axis.covering(changes, -1, 1, 0.5, most_steps=STEPS)
     flips = [one.flips for one in report.families]
     sheet.rows(
         RowPanel("Change of the contrast", _rows(report, changes), axis, sign=True, strong=0.0),

@@ -58,7 +58,7 @@ def figures(runs: Sequence[Judged], limits: Limits) -> tuple[Interval, tuple[Fig
     def bounded(found: Interval, *groups: Bools) -> Interval:
         """Without ends where one text alone is a group: no draw has it otherwise."""
         fewest = min(len(np.unique(text[group])) for group in groups)
-        return found if fewest > 1 else found.without_ends()
+        return found if fewest > 1 else Interval.bare(found.value)
 
     def area(score: Floats, high: Bools, low: Bools) -> Interval:
         if not (high.any() and low.any()):

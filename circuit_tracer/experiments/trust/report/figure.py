@@ -9,7 +9,6 @@ responses, by distance in layers. Below: rank correlations with their intervals,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -49,9 +48,7 @@ def trust_svg(report: Trust) -> str:
         sheet.lines(*panels, across=2)
     rows = list(_correlations(report))
     if rows:
-        values = [
-            end for row in rows if (one := row.figure) for end in (one.value, one.low, one.high)
-        ]
+        values = [row.figure for row in rows if row.figure]
         axis = Axis.covering(values, -0.5, 1.0, 0.5, most_steps=STEPS)
         name = "Rank correlations (Spearman)"
         panel = RowPanel(name, rows, axis, strong=RANKED, marks_in_names=True)
@@ -72,9 +69,9 @@ def _sufficiency(found: Sufficiency, own: float) -> LinePanel:
     ):
         random = [getattr(point, f"random_{name}") for point in found.points]
         bands = [Band(one.low, one.median, one.high) for one in random]
-        values = [_bare(getattr(point, name)) for point in found.points]
+        values = [Interval.bare(getattr(point, name)) for point in found.points]
         lines.append(Line(words, list(enumerate(values)), color, dashes, bands))
-    heights = [value for line in lines for value in _drawn(line)]
+    heights = [value for line in lines for value in line.drawn()]
     thresholds = [point.threshold for point in found.points]
     return LinePanel(
         name="What stays of the target",
@@ -93,13 +90,13 @@ def _distance(report: Trust) -> list[LinePanel]:
     lines = [
         Line(
             NAMES[one.frozen],
-            [(float(point.layers_on), _bare(point.cosine)) for point in one.points],
+            [(float(point.layers_on), Interval.bare(point.cosine)) for point in one.points],
             COLORS[one.frozen],
             DASHES[one.frozen],
         )
         for one in curves
     ]
-    values = [value for line in lines for value in _drawn(line)]
+    values = [value for line in lines for value in line.drawn()]
     return [
         LinePanel(
             name="Cosine of predicted and measured response",
@@ -130,15 +127,3 @@ def _correlations(report: Trust) -> Iterator[Row]:
 
 def _row(frozen: Frozen, figure: Interval, shape: Literal["disc", "ring", "diamond"]) -> Row:
     return Row(NAMES[frozen], figure, Style(COLORS[frozen], shape))
-
-
-def _bare(value: float) -> Interval:
-    """A figure without an interval."""
-    return Interval(value, math.nan, math.nan)
-
-
-def _drawn(line: Line) -> list[float]:
-    """All values that a line and its band show."""
-    return [one.value for _, one in line.points] + [
-        end for band in line.control or () for end in (band.low, band.high)
-    ]

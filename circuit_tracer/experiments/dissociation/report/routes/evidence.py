@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from circuit_tracer.experiments.dissociation.report.charts import SHARES, ends, interval_band
+from circuit_tracer.experiments.dissociation.report.charts import SHARES, interval_band
 from circuit_tracer.experiments.dissociation.report.names import SHARED
 from circuit_tracer.experiments.dissociation.results import Report
 from circuit_tracer.experiments.dissociation.step_results import CLAIMS, ROUTES, Index, OverlapRow
@@ -40,9 +40,7 @@ def evidence(report: Report) -> list[RowPanel]:
                 if one is not None
                 for row in _index(report, finding, one)
             ],
-            axis=Axis.covering(
-                [x for one in known for x in ends(one.index, one.shuffled)], -0.5, 1, 0.5
-            ),
+            axis=Axis.covering([x for o in known for x in (o.index, o.shuffled)], -0.5, 1, 0.5),
             sign=True,
             strong=0.0,
         ),
