@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from circuit_tracer.cli.invocation import leaves
+
 PROGRAM = "circuit-tracer"
 EXAMPLES = {
     "trace": (
@@ -109,10 +111,8 @@ def lines_of(command: str) -> list[str]:
     ]
 
 
-def add(root: Any, path: tuple[str, ...] = ()) -> None:
+def add(root: Any) -> None:
     """Let the help of every command end with its examples."""
-    for name, command in root.commands.items():
-        if hasattr(command, "commands"):
-            add(command, (*path, name))
-        elif lines := lines_of(" ".join((*path, name))):
+    for name, command in leaves(root):
+        if lines := lines_of(name):
             command.epilog = "\n\n".join(["Examples:", *lines])

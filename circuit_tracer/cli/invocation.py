@@ -79,7 +79,7 @@ def _loud(asked: Loudness) -> bool:
 def everywhere(root: Any, names: tuple[str, ...]) -> Any:
     """The tree of commands, each of which takes these options of its root as well."""
     shared = [one for one in root.params if one.name in names]
-    for command in _leaves(root):
+    for _, command in leaves(root):
         for one in shared:
             again = copy.copy(one)
             again.expose_value, again.envvar = False, None
@@ -88,12 +88,13 @@ def everywhere(root: Any, names: tuple[str, ...]) -> Any:
     return root
 
 
-def _leaves(command: Any) -> Iterator[Any]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield command
-    for one in (inner or {}).values():
-        yield from _leaves(one)
+def leaves(root: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a tree by their words."""
+    for name, command in root.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{above}{name} ")
+        else:
+            yield above + name, command
 
 
 def values() -> Mapping[str, Any]:
@@ -174,10 +175,10 @@ def options_by_parameter() -> dict[str, str]:
     """
     if _Running.context is None:
         return {}
-    leaves = [*_leaves(_Running.context.find_root().command), _Running.context.command]
+    commands = [one for _, one in leaves(_Running.context.find_root().command)]
     return {
         one.name: next(name for name in one.opts if name.startswith("--"))
-        for command in leaves
+        for command in (*commands, _Running.context.command)
         for one in command.params
         if any(name.startswith("--") for name in one.opts)
     }

@@ -6,10 +6,11 @@ command has is what that command is about, and stands first, without a heading o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import typer
+
+from circuit_tracer.cli.invocation import leaves
 
 FEWEST = 8
 """Options of its own from which on a command's help has headings."""
@@ -31,18 +32,11 @@ _RANK = {panel: rank for rank, panel in enumerate(PANELS, start=1)}
 
 def arrange(root: Any) -> None:
     """Put the options of every command under their headings, where there are many."""
-    for command, context in _commands(root, typer.Context(root, **root.context_settings)):
+    above = typer.Context(root, **root.context_settings)
+    for _, command in leaves(root):
         options = [one for one in command.params if one.param_type_name == "option"]
         if sum(one.expose_value for one in options) < FEWEST:
             continue
-        for one in (*options, command.get_help_option(context)):
+        for one in (*options, command.get_help_option(typer.Context(command, parent=above))):
             one.rich_help_panel = _PANEL_OF.get(one.name)
         command.params.sort(key=lambda one: _RANK.get(one.rich_help_panel, 0))
-
-
-def _commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield command, context
-    for one in (inner or {}).values():
-        yield from _commands(one, typer.Context(one, parent=context))

@@ -26,11 +26,11 @@ _STYLES = {
 }
 
 
-def dot(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES, max_edges: int | None = None) -> str:
+def dot(pruned: PrunedGraph, *, max_nodes: int = MAX_NODES) -> str:
     """The pruned graph as DOT text; choices and places are those of the SVG figure."""
     from graphviz import Digraph
 
-    selection = select(pruned, max_nodes=max_nodes, max_edges=max_edges)
+    selection = select(pruned, max_nodes=max_nodes)
     layout = lay_out(pruned, selection)
     drawing = Digraph(
         "attribution",

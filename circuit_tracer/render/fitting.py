@@ -69,13 +69,7 @@ class Fitted:
     """Share of the labels beside marks that are too short to say anything."""
 
 
-def fit(
-    pruned: PrunedGraph,
-    width_mm: float,
-    *,
-    max_nodes: int,
-    max_edges: int | None = None,
-) -> Fitted:
+def fit(pruned: PrunedGraph, width_mm: float, *, max_nodes: int) -> Fitted:
     """Lay out at most `max_nodes` features and errors for `width_mm` on paper.
 
     Draws fewer where more could not be read; `selection.sentences()` says how many.
@@ -83,12 +77,12 @@ def fit(
     numbers = list(_numbers(pruned, max_nodes))
     best = None
     for unit in UNIT_POINTS[:-1]:
-        fitted = _Page(pruned, width_mm, unit, max_edges).fitted(max_nodes, LABEL_WIDTHS)
+        fitted = _Page(pruned, width_mm, unit).fitted(max_nodes, LABEL_WIDTHS)
         if fitted is None or fitted.stunted:
             continue
         if fitted.layout.cut <= LONG_ENOUGH:
             return fitted
-    page = _Page(pruned, width_mm, UNIT_POINTS[-1], max_edges)
+    page = _Page(pruned, width_mm, UNIT_POINTS[-1])
     for number in numbers:
         if best is not None and number < ENOUGH * best.selection.drawn:
             break
@@ -120,10 +114,8 @@ def _numbers(pruned: PrunedGraph, max_nodes: int) -> Iterator[int]:
 class _Page:
     """A page of a width on paper, with letters of one size."""
 
-    def __init__(
-        self, pruned: PrunedGraph, width_mm: float, unit: float, max_edges: int | None
-    ) -> None:
-        self.pruned, self.unit, self.max_edges = pruned, unit, max_edges
+    def __init__(self, pruned: PrunedGraph, width_mm: float, unit: float) -> None:
+        self.pruned, self.unit = pruned, unit
         self.width = width_mm * POINTS_PER_MM / unit - 2 * PAPER_MARGIN
         self.tallest = (TALLEST_MM + TALLER * width_mm) * POINTS_PER_MM / unit
 
@@ -209,13 +201,7 @@ class _Page:
 
     def _selection(self, number: int, max_tokens: int) -> Selection:
         """So many nodes; of the edges, by default, fewer than on a page with more room."""
-        return select(
-            self.pruned,
-            max_nodes=number,
-            max_edges=self.max_edges,
-            max_tokens=max_tokens,
-            usual_edges=USUAL_EDGES,
-        )
+        return select(self.pruned, max_nodes=number, max_tokens=max_tokens, usual_edges=USUAL_EDGES)
 
 
 def lengthened(layout: Layout, labels: Mapping[int, str]) -> Layout:

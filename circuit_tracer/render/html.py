@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from circuit_tracer.graphs.files.json_values import to_json
+from circuit_tracer.graphs.files.json_values import plain, to_json
 from circuit_tracer.render.markup import words
 
 SCRIPTS = (
@@ -105,6 +105,19 @@ def assembled(
             "",
         ]
     )
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A report or a record as JSON values, all texts in it changed."""
+
+    def changed(one: Any) -> Any:
+        if isinstance(one, dict):
+            return {key: changed(part) for key, part in one.items()}
+        if isinstance(one, list):
+            return [changed(part) for part in one]
+        return change(one) if isinstance(one, str) else one
+
+    return changed(plain(value))
 
 
 def inline_json(record: Mapping[str, Any]) -> str:

@@ -7,10 +7,10 @@ page is (html.py), with the same guarantees.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from circuit_tracer.render.html import assembled, joined, viewer_file
+from circuit_tracer.render.html import assembled, joined, viewer_file, with_texts
 from circuit_tracer.render.text import printable
 
 SCRIPTS = ("numbers", "data", "theme", "dom", "index")
@@ -97,7 +97,7 @@ class Index:
 
 def index_page(index: Index) -> str:
     """The HTML page."""
-    record = _printable(asdict(index))
+    record = with_texts(index, printable)
     for row in record["rows"]:
         row["answer"] = row["answer"].strip()
     return assembled(
@@ -107,14 +107,3 @@ def index_page(index: Index) -> str:
         script=joined(SCRIPTS),
         data=record,
     )
-
-
-def _printable(value: Any) -> Any:
-    """The same with all texts in it fit to show."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, Mapping):
-        return {name: _printable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_printable(part) for part in value]
-    return value

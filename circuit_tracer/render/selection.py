@@ -84,17 +84,16 @@ def select(
     pruned: PrunedGraph,
     *,
     max_nodes: int = MAX_NODES,
-    max_edges: int | None = None,
     max_tokens: int = MAX_TOKENS,
     usual_edges: tuple[int, float] = USUAL_EDGES,
 ) -> Selection:
     """Choose at most `max_nodes` features and errors and a readable number of edges.
 
-    Targets are always drawn, tokens too unless there are more than `max_tokens`. `max_edges`
-    defaults to so many per drawn node, or to a fixed number if that is more (`usual_edges`).
+    Targets are always drawn, tokens too unless there are more than `max_tokens`; of the edges so
+    many per drawn node, or a fixed number if that is more (`usual_edges`).
     """
-    if max_nodes < 1 or (max_edges is not None and max_edges < 0):
-        raise UsageError("a figure needs `max_nodes` of at least 1 (and max_edges of at least 0)")
+    if max_nodes < 1:
+        raise UsageError("a figure needs `max_nodes` of at least 1")
     nodes, edges = pruned.graph.nodes, pruned.graph.edges
     kept_rows = np.flatnonzero(pruned.node_kept)
     kinds = nodes.kind[kept_rows]
@@ -113,8 +112,7 @@ def select(
     order = np.lexsort((between, -flow))
     between, flow = between[order], flow[order]
     least, per_node = usual_edges
-    limit = max(least, int(per_node * len(rows))) if max_edges is None else max_edges
-    chosen = _readable(between, edges, limit)
+    chosen = _readable(between, edges, max(least, int(per_node * len(rows))))
     omitted = np.delete(flow, chosen)
     return Selection(
         rows=rows,

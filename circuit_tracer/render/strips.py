@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuit_tracer.graphs.files.json_values import plain
-from circuit_tracer.render.html import assembled, joined, viewer_file
+from circuit_tracer.render.html import assembled, joined, viewer_file, with_texts
 from circuit_tracer.render.markup import title
 from circuit_tracer.render.page_size import finished
 from circuit_tracer.render.places import COLUMN, COLUMN_MARGIN, COLUMN_MM
@@ -32,14 +31,5 @@ def strip_html(kind: str, name: str, body: str, report: Any) -> str:
         style="".join(viewer_file(f"{one}.css") for one in ("strip", kind)),
         body=body,
         script=joined(("numbers", "strip", kind)),
-        data=_turned(plain(report)),
+        data=with_texts(report, lambda words: words.translate(_TURNING)),
     )
-
-
-def _turned(value: Any) -> Any:
-    """The record with no text in it that turns the direction of others."""
-    if isinstance(value, dict):
-        return {key: _turned(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_turned(one) for one in value]
-    return value.translate(_TURNING) if isinstance(value, str) else value

@@ -58,7 +58,6 @@ def drawn_graph(
     pruned: PrunedGraph,
     *,
     max_nodes: int = MAX_NODES,
-    max_edges: int | None = None,
     trust: StoredVerdict | None = None,
     heads: HeadLoadings | None = None,
     drawn: str = "",
@@ -67,15 +66,15 @@ def drawn_graph(
 ) -> DrawnGraph:
     """The pruned graph as an SVG document, and what of it is drawn.
 
-    Draws at most `max_nodes` features and errors (those with most influence) and `max_edges`
-    edges (default: two per node); the page says what was left out. `trust` is what was concluded of
-    this very graph, for the panel. With `heads` edges say which head carries them, as far as there
+    Draws at most `max_nodes` features and errors (those with most influence) and two edges per
+    node; the page says what was left out. `trust` is what was concluded of this very graph, for the
+    panel. With `heads` edges say which head carries them, as far as there
     is room. `drawn` is a sentence on what part of a graph this is (views.py). With `width_mm` the
     page is laid out for that width on paper (fitting.py): fewer nodes where more could not be read,
     and without a heading if there is no legend.
     """
     graph = pruned.graph
-    selection, layout, margin = laid_out(pruned, width_mm, max_nodes, max_edges)
+    selection, layout, margin = laid_out(pruned, width_mm, max_nodes)
     width = layout.width
     carried = carriers_of(graph.edges, heads)
     look = Look(
@@ -116,13 +115,13 @@ def drawn_graph(
 
 
 def laid_out(
-    pruned: PrunedGraph, width_mm: float | None, max_nodes: int, max_edges: int | None = None
+    pruned: PrunedGraph, width_mm: float | None, max_nodes: int
 ) -> tuple[Selection, Layout, float]:
     """What is drawn, where, and the margin of the page; for a width on paper if one is given."""
     if width_mm is None:
-        selection = select(pruned, max_nodes=max_nodes, max_edges=max_edges)
+        selection = select(pruned, max_nodes=max_nodes)
         return selection, lay_out(pruned, selection), MARGIN
-    fitted = fit(pruned, width_mm, max_nodes=max_nodes, max_edges=max_edges)
+    fitted = fit(pruned, width_mm, max_nodes=max_nodes)
     return fitted.selection, fitted.layout, PAPER_MARGIN
 
 

@@ -155,7 +155,6 @@ def look_for(
     others: Sequence[Asked],
     settings: CircuitSettings,
     *,
-    graphs: bool = True,
     on_progress: OnProgress | None = None,
 ) -> FoundCircuit:
     """The circuit, with labels, and its graphs. Raises what `find_circuit` and `trace` do, and
@@ -170,7 +169,7 @@ def look_for(
         others,
         settings,
         n_zeroed=zeroed,
-        n_graphs=min(len(found_with), MOST_GRAPHS) if graphs else 0,
+        n_graphs=min(len(found_with), MOST_GRAPHS),
         on_progress=on_progress,
         on_estimate=_noted,
     )
@@ -179,7 +178,7 @@ def look_for(
         on_progress("tracing graphs", len(numbers))
     made = [
         opened.labelled(circuit_graph(components, one, chosen, opened.labels))
-        for one in (found_with[:MOST_GRAPHS] if graphs else ())
+        for one in found_with[:MOST_GRAPHS]
     ]
     return FoundCircuit(_labelled(report, made), made)
 
