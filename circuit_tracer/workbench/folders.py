@@ -291,13 +291,12 @@ def write_trace(
 
 def write_report(found: Trust, folder: Path) -> None:
     """trust.json and, of a full report, trust.svg, in place of earlier ones."""
-    with new_file(folder / TRUST_FILE, overwrite=True) as file:
-        file.write_text(to_json(as_stored(found), indent=2) + "\n", encoding="utf-8")
+    texts = {folder / TRUST_FILE: to_json(as_stored(found), indent=2) + "\n"}
     if found.settings.quick:
         (folder / TRUST_FIGURE).unlink(missing_ok=True)  # of an earlier report
-        return
-    with new_file(folder / TRUST_FIGURE, overwrite=True) as file:
-        file.write_text(trust_svg(found), encoding="utf-8")
+    else:
+        texts[folder / TRUST_FIGURE] = trust_svg(found)
+    write_texts(texts)
 
 
 def figures_in(
