@@ -100,7 +100,7 @@ def measure(
 def table(rows: list[Row], transcoders: str) -> str:
     """Markdown: one row a prompt, then the medians."""
     head = ("kind", "prompt", "answer", "p", "right", "residual fp32", "fp64", "replacement")
-    head = (*head, "completeness", "error share", "constant share", "nodes kept")
+    scores = ("completeness", "error share", "constant share", "nodes kept")
     cells = [
         (
             *(row.kind, row.prompt, row.top.strip(), f"{row.probability:.2f}"),
@@ -110,7 +110,7 @@ def table(rows: list[Row], transcoders: str) -> str:
         )
         for row in rows
     ]
-    lines = [f"## {transcoders}", "", *pages.table(head, cells)]
+    lines = [f"## {transcoders}", "", *pages.table((*head, *scores), cells)]
     wrong = sum(not row.right for row in rows)
     kinds = len({row.kind for row in rows})
     lines += [

@@ -154,7 +154,7 @@ def tested(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> tuple[Cells,
     rises = sum(_mean(row[at]) > _mean(row[0]) for row in texts)
     name = f"{chosen.feature.name} `{chosen.feature.label}` x {chosen.dose:g}"
     named = [one.named for one in control]
-    summary = (
+    summary: Cells = (
         *(chosen.colour, name, f"{len(fair)}", f"{rises}", f"{before.named} -> {after.named}"),
         f"{before.probability:.3f} -> {after.probability:.3f}",
         f"{statistics.mean(named):.1f} ({min(named)} to {max(named)})",
@@ -162,7 +162,7 @@ def tested(bench: Bench, prompts: Sequence[str], chosen: Chosen) -> tuple[Cells,
         f"{before.perplexity:.1f} -> {after.perplexity:.1f}",
         f"{statistics.median(one.perplexity for one in control):.1f}",
     )
-    points = [
+    points: list[Cells] = [
         (
             *(chosen.colour, dose, f"{one.named} of {len(fair)}", f"{one.mentions:.2f}"),
             *(f"{one.probability:.3f}", f"{one.perplexity:,.1f}"),

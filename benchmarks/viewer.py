@@ -185,7 +185,7 @@ def _busy(trace: bytes) -> list[float]:
 
 def graph_rows(browser: Any, folder: Path) -> list[tuple[str, ...]]:
     """One line a size and way of showing it."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for n, m, n_tokens in SIZES:
         pruned = synthetic(n, m, n_tokens)
         start = time.perf_counter()
@@ -226,7 +226,7 @@ def graph_rows(browser: Any, folder: Path) -> list[tuple[str, ...]]:
 
 def index_rows(browser: Any, folder: Path) -> list[tuple[str, ...]]:
     """One line a number of graphs."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     rng = np.random.default_rng(0)
     for count in INDEX_ROWS:
         dots = tuple(Dot(int(x), int(y), 1) for x, y in rng.integers(0, 100, (26, 2)))

@@ -8,7 +8,7 @@ reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -168,8 +168,8 @@ def rules(
 
     def rule(value: float, color: str, **style: Attribute) -> str:
         at = scale.at(value)
-        ends = ((start, at), (end, at)) if level else ((at, start), (at, end))
-        return line(*ends, color, **style)
+        first, last = ((start, at), (end, at)) if level else ((at, start), (at, end))
+        return line(first, last, color, **style)
 
     parts = []
     for value, words in scale.axis.ticks(abs(scale.end - scale.start)):
