@@ -3,7 +3,7 @@
 1. Every two kept features are compared by what is known of them: what they write (cosine of their
    decoders, where the caller has them), where they fire and what they promote (overlap of their
    cards, where the caller has those), and what feeds them and what they feed (cosine of the shares
-   signed along their kept edges). The similarity is the weighted mean of what both have.
+   signed along their kept edges). The similarity is the mean of what both have.
 2. Average linkage (Sokal and Michener, 1958) joins the two most alike groups, again and again,
    until none are more alike than a threshold. Features at different tokens are never joined,
    unless asked for. Equal similarities go by row, so the groups are the same on every machine.
@@ -51,14 +51,6 @@ class Reading(NamedTuple):
     """Tokens by how much the feature raises them."""
 
 
-class Weights(NamedTuple):
-    """What counts how much in the similarity of two features; only proportions matter."""
-
-    decoder: float = 1.0
-    card: float = 1.0
-    edges: float = 1.0
-
-
 @dataclass(frozen=True)
 class Similarity:
     """How alike the kept features are: (n, n) each, symmetric, 1 on the diagonal."""
@@ -66,7 +58,7 @@ class Similarity:
     rows: Ints
     """(n,) rows of the features in the graph's node table, ascending."""
     whole: Floats
-    """The weighted mean of the measures that are there, 0..1."""
+    """The mean of the measures that are there, 0..1."""
     edges: Floats
     """Cosine of the shares along kept edges, in and out, 0..1 (opposites count 0)."""
     same_position: bool
@@ -78,7 +70,6 @@ def similarity(
     *,
     decoders: Floats | None = None,
     readings: Sequence[Reading] | None = None,
-    weights: Weights | None = None,
     same_position: bool = True,
 ) -> Similarity:
     """How alike the kept features are.
@@ -89,19 +80,15 @@ def similarity(
     """
     rows = feature_rows(pruned)
     _check(rows, decoders, readings)
-    weights = Weights() if weights is None else weights
     edges = _edge_similarity(pruned, rows)
-    measures = [(weights.edges, edges)]
+    measures = [edges]
     if decoders is not None:
-        measures.append((weights.decoder, _cosines(decoders.astype(np.float64))))
+        measures.append(_cosines(decoders.astype(np.float64)))
     if readings is not None:
         fires_on = overlaps([one.fires_on for one in readings])
         promotes = overlaps([one.promotes for one in readings])
-        measures.append((weights.card, _with_ones((fires_on + promotes) / 2)))
-    if min(weights) < 0 or sum(weight for weight, _ in measures) <= 0:
-        raise UsageError("the weights of a similarity must not be negative, nor all of them 0")
-    whole = sum((weight * measure for weight, measure in measures), np.zeros_like(edges))
-    whole /= sum(weight for weight, _ in measures)
+        measures.append(_with_ones((fires_on + promotes) / 2))
+    whole = sum(measures, np.zeros_like(edges)) / len(measures)
     return Similarity(rows, whole, edges, same_position)
 
 

@@ -14,7 +14,6 @@ from circuit_tracer.graphs.supernodes.grouping import (
     Reading,
     Similarity,
     Supernode,
-    Weights,
     average_linkage,
     feature_rows,
     find_supernodes,
@@ -75,20 +74,21 @@ def test_features_with_the_same_edges_are_one_supernode() -> None:
     assert {group.name for group in groups} == {"banana", "red → no"}
 
 
-def test_what_is_known_counts_by_its_weight() -> None:
+def test_all_that_is_known_counts_alike() -> None:
     pruned = twins()
     decoders = np.array([[1.0, 0], [0, 1], [1, 0], [0, 1], [1, 1]])
-    heavy = similarity(pruned, decoders=decoders, weights=Weights(decoder=1e6, card=0, edges=1))
-    groups = find_supernodes(pruned, heavy, threshold=0.9)
-    assert {group.rows for group in groups} == {(2, 4), (3, 5)}
-    alone = similarity(pruned, decoders=decoders, weights=Weights(0, 0, 1)).whole
-    assert alone == pytest.approx(similarity(pruned).whole)
+    edges = similarity(pruned).whole
+    written = 2 * similarity(pruned, decoders=decoders).whole - edges
+    units = decoders / np.linalg.norm(decoders, axis=1, keepdims=True)
+    assert written == pytest.approx(units @ units.T)
     readings = [Reading({"a": 1.0}, {"x": 1.0}), Reading({"b": 1.0}, {"x": 1.0})] * 2
     readings += [Reading({}, {})]
-    cards = similarity(pruned, readings=readings, weights=Weights(0, 1, 0)).whole
+    cards = 2 * similarity(pruned, readings=readings).whole - edges
     assert cards[0, 1] == pytest.approx(0.5)
     assert cards[0, 2] == pytest.approx(1.0)
-    assert cards[0, 4] == 0.0
+    assert cards[0, 4] == pytest.approx(0.0)
+    all_three = similarity(pruned, decoders=decoders, readings=readings).whole
+    assert all_three == pytest.approx((edges + written + cards) / 3)
 
 
 def test_tokens_keep_features_apart_unless_asked() -> None:
@@ -168,7 +168,5 @@ def test_bad_requests_are_one_sentence() -> None:
         similarity(pruned, decoders=np.ones((1, 3)))
     with pytest.raises(UsageError, match="not finite"):
         similarity(pruned, decoders=np.full((5, 3), np.nan))
-    with pytest.raises(UsageError, match="weights"):
-        similarity(pruned, weights=Weights(1, 1, 0))
     with pytest.raises(UsageError, match="`threshold` 2"):
         find_supernodes(pruned, similarity(pruned), threshold=2.0)
