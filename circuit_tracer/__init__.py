@@ -15,45 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Dictionary": "circuit_tracer.transcoders.dictionary",
-    "FolderSettings": "circuit_tracer.workbench.tracing",
-    "Graph": "circuit_tracer.graphs",
-    "Model": "circuit_tracer.models",
-    "PrunedGraph": "circuit_tracer.graphs",
-    "TraceSettings": "circuit_tracer.attribution",
-    "TracedGraph": "circuit_tracer.workbench.traced_graph",
-    "View": "circuit_tracer.workbench.drawing",
-    "best_head_paths": "circuit_tracer.graphs.routes.head_paths",
-    "best_paths": "circuit_tracer.graphs",
-    "compare": "circuit_tracer.workbench.loading",
-    "diff": "circuit_tracer.workbench.diffing",
-    "dissociate": "circuit_tracer.workbench.calls",
-    "edits": "circuit_tracer.workbench.editing",
-    "explain_score": "circuit_tracer.attribution.qk",
-    "graph_svg": "circuit_tracer.workbench.drawing",
-    "head_loadings": "circuit_tracer.attribution.head_loadings",
-    "head_parts": "circuit_tracer.attribution.head_ways",
-    "intervene": "circuit_tracer.interventions.engine",
-    "load": "circuit_tracer.workbench.loading",
-    "load_graph": "circuit_tracer.graphs",
-    "monitor": "circuit_tracer.workbench.monitoring",
-    "open_model": "circuit_tracer.models",
-    "open_neurons": "circuit_tracer.transcoders.neurons",
-    "open_pair": "circuit_tracer.workbench.opening",
-    "open_transcoders": "circuit_tracer.transcoders.opening",
-    "prune": "circuit_tracer.graphs",
-    "read_steps": "circuit_tracer.workbench.stepping",
-    "reopen": "circuit_tracer.workbench.opening",
-    "save_graph": "circuit_tracer.graphs",
-    "steer": "circuit_tracer.workbench.calls",
-    "steps": "circuit_tracer.workbench.stepping",
-    "circuit": "circuit_tracer.workbench.circuiting",
-    "totals": "circuit_tracer.workbench.calls",
-    "trace": "circuit_tracer.workbench.calls",
-    "trace_into": "circuit_tracer.workbench.tracing",
-    "write_page": "circuit_tracer.workbench.viewing",
+_MODULES = {
+    "attribution": "TraceSettings",
+    "attribution.head_loadings": "head_loadings",
+    "attribution.head_ways": "head_parts",
+    "attribution.qk": "explain_score",
+    "graphs": "Graph PrunedGraph best_paths load_graph prune save_graph",
+    "graphs.routes.head_paths": "best_head_paths",
+    "interventions.engine": "intervene",
+    "models": "Model open_model",
+    "transcoders.dictionary": "Dictionary",
+    "transcoders.neurons": "open_neurons",
+    "transcoders.opening": "open_transcoders",
+    "workbench.calls": "dissociate steer totals trace",
+    "workbench.circuiting": "circuit",
+    "workbench.diffing": "diff",
+    "workbench.drawing": "View graph_svg",
+    "workbench.editing": "edits",
+    "workbench.loading": "compare load",
+    "workbench.monitoring": "monitor",
+    "workbench.opening": "open_pair reopen",
+    "workbench.stepping": "read_steps steps",
+    "workbench.traced_graph": "TracedGraph",
+    "workbench.tracing": "FolderSettings trace_into",
+    "workbench.viewing": "write_page",
 }
+"""The public names by the module they are from."""
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "Dictionary",
@@ -131,7 +119,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'circuit_tracer' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(f"circuit_tracer.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
