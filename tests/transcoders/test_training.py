@@ -175,10 +175,13 @@ def test_dead_features_are_revived_by_auxk_and_by_nothing_else() -> None:
     assert revived(aux_weight=0.1) >= 20
 
 
-def test_features_that_outnumber_the_first_tokens_start_as_no_copies() -> None:
-    """Copies of a JumpReLU feature get the same gradients and stay copies to the end."""
+@pytest.mark.parametrize("times", [1, 3])
+def test_features_that_outnumber_the_first_tokens_start_as_no_copies(times: int) -> None:
+    """Copies of a JumpReLU feature get the same gradients and stay copies to the end; templates
+    have the same tokens in every text."""
     generator = torch.Generator().manual_seed(0)
     values = [torch.randn(2, 20, 12, generator=generator).to(DEVICE) for _ in range(2)]
+    values = [one.repeat(1, times, 1) for one in values]
     batch = MlpActivity(*values)
     for own in initial_weights(batch, small_config(n_features=64, **JUMPRELU)):
         for rows in (own.W_enc, own.W_dec):

@@ -23,6 +23,8 @@ from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.transcoders.dictionary import Dictionary, LayerTranscoder, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
 
+LIKENESS = 1e-2
+"""How near unit vectors are, by a look from a random direction, that are taken for the same."""
 LEAST_THRESHOLD = 1e-4
 """Where the threshold of a feature begins that has none above zero: it is learnt as a logarithm."""
 
@@ -92,8 +94,8 @@ def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWei
 
     A feature starts as one token's input direction (unit length) and writes that token's output,
     times the one factor per written layer that fits the batch best. Where `batch`, in training
-    units, holds fewer than `n_features` tokens, further features start from the mean of two: copies
-    of a feature would learn the same for ever.
+    units, holds fewer than `n_features` tokens that differ, further features start from the mean of
+    two: copies of a feature would learn the same for ever.
     """
     n_layers, n_tokens, d = batch.inputs.shape
     device = batch.inputs.device
@@ -101,6 +103,7 @@ def initial_weights(batch: MlpActivity, config: TrainingConfig) -> list[LayerWei
     layers = []
     for layer in range(n_layers):
         order = torch.randperm(n_tokens, generator=generator, device="cpu").to(device)
+        order = order[_distinct(batch.inputs[layer, order])]
         rows = _starts(batch.inputs[layer], order, config.n_features)
         W_enc = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         written = 1 if config.kind == "plt" else n_layers - layer
@@ -240,10 +243,23 @@ def _fit_scales(layers: list[LayerWeights], batch: MlpActivity, config: Training
                 blocks[:, written - layer] *= max(factor, 1e-3)
 
 
+def _distinct(rows: Float[Tensor, "N d"]) -> Int[Tensor, "M"]:
+    """The first of all rows that point the same way, as a chat template's do in every text; two
+    that differ are taken for the same once in a million times."""
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    views = torch.randn(rows.shape[1], 4, generator=generator, device="cpu").to(rows)
+    unit = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    _, group = (unit @ views / LIKENESS).round().unique(dim=0, return_inverse=True)
+    number = torch.arange(len(rows), device=rows.device)
+    first = number.new_full((len(rows),), len(rows)).scatter_reduce_(0, group, number, "amin")
+    return first[first < len(rows)].sort().values
+
+
 def _starts(
-    values: Float[Tensor, "N d"], order: Int[Tensor, "N"], count: int
+    values: Float[Tensor, "N d"], order: Int[Tensor, "M"], count: int
 ) -> Float[Tensor, "F d"]:
-    """Those of `count` tokens, as long as there are enough, then means of two in ever new pairs."""
+    """Those of `count` of the tokens in `order`, as long as there are enough, then means of two in
+    ever new pairs."""
     n_tokens = len(order)
     place = torch.arange(count, device=order.device)
     second = values[order[(place + place // n_tokens) % n_tokens]]
