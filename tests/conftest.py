@@ -23,7 +23,12 @@ if not os.environ.get("CIRCUIT_TRACER_TEST_DEVICE", "").startswith("cuda"):
 shapes.install()
 os.fsync = lambda handle: None  # no test loses power: what is written is there for the next reader
 
-FORKING = ("tests/cli/test_batch.py", "tests/cli/test_monitor.py", "tests/models/test_parallel.py")
+FORKING = (
+    "tests/cli/test_batch.py",
+    "tests/cli/test_monitor.py",
+    "tests/models/test_parallel.py",
+    "tests/test_wheel.py",
+)
 """Files whose tests fork (tests/forked.py): one worker runs them all, for the process that is
 forked imports torch and transformers, which takes three seconds and more."""
 LONG = (
@@ -40,7 +45,6 @@ LONG = (
     "tests/cli/test_dissociate.py",
     "tests/attribution/test_families.py",
     "tests/workbench/test_python.py",
-    "tests/test_wheel.py",
     "tests/test_devices.py",
     "tests/cli/test_interventions.py",
     "tests/attribution/test_head_loadings.py",

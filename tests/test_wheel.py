@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_MEGABYTES = 60
@@ -28,10 +32,22 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+def installed_command() -> None:
+    """`python -m circuit_tracer` from there, in a process that has only what it needs imported."""
+    sys.path.insert(0, os.environ["SITE"])
+    for name in [one for one in sys.modules if one.partition(".")[0] == "circuit_tracer"]:
+        del sys.modules[name]
+    package = importlib.import_module("circuit_tracer")
+    print(package.__file__, file=sys.stderr)
+    runpy.run_module("circuit_tracer", run_name="__main__")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    build = "import zlib; zlib.Z_DEFAULT_COMPRESSION = 0\n"  # packing takes seconds
+    build += "import hatchling.cli; hatchling.cli.hatchling()"
+    run("-c", build, "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -57,8 +73,11 @@ def test_an_installed_command_traces_a_prompt(wheel: Path, tmp_path: Path) -> No
         "-c", "import circuit_tracer; print(circuit_tracer.__file__)", cwd=elsewhere, **site
     )
     assert Path(place.strip()).is_relative_to(tmp_path)
-    command = ("-m", "circuit_tracer", "trace", "a banana is", "--device", "cpu", "--threads", "1")
-    printed = run(*command, "--format", "svg,html", "--no-trust", cwd=elsewhere, **site)
+    words = ("trace", "a banana is", "--device", "cpu", "--format", "svg,html", "--no-trust")
+    process = Forked(words, elsewhere, installed_command, SITE=str(tmp_path / "site"))
+    code, printed, err = process.finished()
+    assert code == 0, err
     assert "yellow" in printed
+    assert str(tmp_path / "site") in err
     folder = elsewhere / "outputs" / "a-banana-is"
     assert {"graph.svg", "graph.html", "trace.json"} <= {path.name for path in folder.iterdir()}

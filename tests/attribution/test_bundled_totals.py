@@ -19,15 +19,14 @@ FILES = sorted(path.name for path in shipped_folder("prompts").glob("*.jsonl"))
 def test_totals_sum_to_the_logits(dictionary: str) -> None:
     """The value of a logit target is its distance from the mean logit, taken from a plain pass."""
     pair = open_pair("sprout", dictionary, device="cpu")
-    every = 3 if dictionary == "plt" else 9
-    check(pair, [name for name in FILES if name != "cheat.jsonl"], every)
+    check(pair, [name for name in FILES if name != "cheat.jsonl"], every=9)
 
 
 def test_totals_of_transcripts_sum_to_the_logits() -> None:
-    check(open_pair("sprout-cheat", device="cpu"), ["cheat.jsonl"])
+    check(open_pair("sprout-cheat", device="cpu"), ["cheat.jsonl"], every=3)
 
 
-def check(pair: object, names: list[str], every: int = 1) -> None:
+def check(pair: object, names: list[str], *, every: int) -> None:
     model, dictionary = pair.model, pair.dictionary  # type: ignore[attr-defined]
     count = 0
     for name in names:
@@ -42,4 +41,4 @@ def check(pair: object, names: list[str], every: int = 1) -> None:
                 value = float(logits[said] - logits.mean())
                 assert totals.value == pytest.approx(value, rel=1e-4, abs=1e-4), text
                 count += 1
-    assert count >= 20
+    assert count > 10

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from circuit_tracer.batch import ray_cluster
-from circuit_tracer.batch.kinds import Graphs
 from circuit_tracer.batch.manifest import entries_of
 from circuit_tracer.batch.prompt_file import PromptFile
 from circuit_tracer.batch.ray_cluster import RayWorker, run_on_ray
@@ -25,7 +24,7 @@ from circuit_tracer.batch.shards import Work
 from circuit_tracer.batch.stored_run import open_run
 from circuit_tracer.errors import CircuitTracerError, UsageError
 from tests.batch import failing
-from tests.batch.runs import make_run, prompt_file, run_info, tracer
+from tests.batch.runs import Alone, make_run, prompt_file, run_info, tracer
 from tests.batch.store_checks import differences
 
 ray = pytest.importorskip("ray")
@@ -50,11 +49,11 @@ class Shared:
         info = run_info()
         entries = entries_of(self.file, info.identity())
         run = begin(self.folder, info, entries)
-        return _Slow(self.folder, Graphs(run, tracer(info)), entries, self.pause)
+        return _Slow(self.folder, Alone(run, tracer(info)), entries, self.pause)
 
 
 class _Slow(OpenedBatch):
-    def __init__(self, folder: Path, kind: Graphs, entries: Any, pause: float) -> None:
+    def __init__(self, folder: Path, kind: Alone, entries: Any, pause: float) -> None:
         super().__init__(folder, kind, entries)
         self.pause = pause
 
