@@ -45,37 +45,17 @@ def _node(opened: Opened, rank: int) -> int:
     return int(opened.run("i => viewer.plots[0].graph.ranked[i]", rank))
 
 
-def test_a_page_is_drawn(opened: Opened) -> None:
+def test_a_page_is_drawn_and_follows_the_pointer(opened: Opened) -> None:
     for canvas in ("under", "base"):
         assert opened.run(COLOURS, canvas) > 20  # marks, words, lines, each with its rims
     assert opened.run(COLOURS, "over") == 1  # nothing is lit up yet
     assert opened.run("document.getElementById('prompt').textContent") == "a banana is"
     assert opened.run("[innerWidth, innerHeight]") == [1280, 800]
+    _pointed_at(opened)
 
 
-def test_what_goes_wrong_in_a_page_is_seen(open_anywhere: Open) -> None:
-    found = open_anywhere(_text())
-    found.run("() => console.error('first')")
-    found.run("() => { setTimeout(() => { throw new Error('second'); }); }")
-    found.painted()
-    found.painted()
-    found.run("0")
-    assert len(found.errors) == 2
-    assert "first" in found.errors[0]
-    assert "second" in found.errors[1]
-
-
-def test_the_policy_lets_nothing_be_asked_for(open_anywhere: Open) -> None:
-    found = open_anywhere(_text())
-    refused = "() => fetch('http://127.0.0.1:9/').then(() => '', error => error.name)"
-    assert found.run(refused) == "TypeError"
-    end = time.monotonic() + PATIENCE  # the browser says so when it has time
-    while not any("Content" in error for error in found.errors):
-        assert time.monotonic() < end, found.errors
-        found.painted()
-
-
-def test_the_pointer_lights_up_selects_and_pins(opened: Opened) -> None:
+def _pointed_at(opened: Opened) -> None:
+    """A node lights up under the pointer, is selected by a click and pinned by two."""
     row = _node(opened, 1)
     x, y = opened.place_of(row)
     opened.page.mouse.move(x, y)
@@ -94,7 +74,27 @@ def test_the_pointer_lights_up_selects_and_pins(opened: Opened) -> None:
     assert opened.run("document.getElementById('pin-count').textContent").strip() == "1"
 
 
-def test_a_box_of_the_route_diagram_is_dragged(opened: Opened) -> None:
+def test_what_goes_wrong_is_seen_and_the_policy_lets_nothing_be_asked_for(
+    open_anywhere: Open,
+) -> None:
+    found = open_anywhere(_text())
+    found.run("() => console.error('first')")
+    found.run("() => { setTimeout(() => { throw new Error('second'); }); }")
+    found.painted()
+    found.painted()
+    found.run("0")
+    assert len(found.errors) == 2
+    assert "first" in found.errors[0]
+    assert "second" in found.errors[1]
+    refused = "() => fetch('http://127.0.0.1:9/').then(() => '', error => error.name)"
+    assert found.run(refused) == "TypeError"
+    end = time.monotonic() + PATIENCE  # the browser says so when it has time
+    while not any("Content" in error for error in found.errors):
+        assert time.monotonic() < end, found.errors
+        found.painted()
+
+
+def test_a_box_is_dragged_files_leave_and_the_page_turns_dark(opened: Opened) -> None:
     opened.run("() => { const p = viewer.plots[0]; viewer.pinAll(p, p.graph.ranked.slice(0, 4)); }")
     opened.settled()
     opened.painted()
@@ -114,6 +114,8 @@ def test_a_box_of_the_route_diagram_is_dragged(opened: Opened) -> None:
     ends = opened.run("() => viewer.diagram.nodes.map(n => [n.isToken, n.isTarget])")
     assert [True, False] in ends
     assert [False, True] in ends
+    _files_leave(opened)
+    _turns_dark(opened)
 
 
 def test_keys_walk_pin_search_and_explain(opened: Opened) -> None:
@@ -147,8 +149,7 @@ def test_keys_walk_pin_search_and_explain(opened: Opened) -> None:
     assert opened.run(selected) == -1
 
 
-def test_files_leave_the_page(opened: Opened) -> None:
-    opened.run("() => { const p = viewer.plots[0]; viewer.pinAll(p, p.graph.ranked.slice(0, 2)); }")
+def _files_leave(opened: Opened) -> None:
     view = ElementTree.fromstring(opened.exported("view"))
     assert "banana" in "".join(view.itertext())
     diagram = ElementTree.fromstring(opened.exported("diagram"))
@@ -163,7 +164,7 @@ def test_files_leave_the_page(opened: Opened) -> None:
     assert sorted(pins) == sorted(ids)
 
 
-def test_dark_and_light_change_with_the_button(opened: Opened) -> None:
+def _turns_dark(opened: Opened) -> None:
     theme = "document.documentElement.dataset.theme"
     was_dark = opened.run(theme) == "dark"
     opened.run("() => document.getElementById('theme').click()")
@@ -173,7 +174,7 @@ def test_dark_and_light_change_with_the_button(opened: Opened) -> None:
     assert (sum(opened.run(colour)[:3]) > 3 * 200) == was_dark
 
 
-def test_all_marks_and_the_view_survive_a_reload(opened: Opened) -> None:
+def test_all_marks_and_the_view_survive_a_reload_and_are_exported(opened: Opened) -> None:
     state = work(opened)
     left = json.loads(state)["plots"][0]
     assert all(left[key] for key in ("pins", "groups", "names", "notes", "places"))
@@ -194,11 +195,7 @@ def test_all_marks_and_the_view_survive_a_reload(opened: Opened) -> None:
     texts = opened.run("document.querySelector('#content .texts').textContent")
     assert "what ripens" in texts
     assert "seen <b>twice</b>" in texts
-
-
-def test_a_name_and_a_note_are_exported(opened: Opened) -> None:
-    row = features()[2]
-    work(opened)  # names and notes the third feature
+    row = features()[2]  # named and noted
     assert opened.run("row => viewer.plots[0].graph.label[row]", row) == "what ripens"
     file = json.loads(opened.exported("pins"))
     assert [name for _, name in file["qParams"]["clerps"]] == ["what ripens"]
