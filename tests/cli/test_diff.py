@@ -20,7 +20,8 @@ from tests.experiments.diff.small import few_points
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than --quick takes."""
     few_points(monkeypatch)
-    for name, count in {"most_located": 6, "most_split": 1, "most_texts": 12}.items():
+    few = {"most_items": 8, "most_located": 4, "most_split": 1, "most_texts": 8}
+    for name, count in few.items():
         monkeypatch.setitem(Settings.FEW, name, count)
 
 
@@ -57,7 +58,7 @@ def test_the_bent_model_is_found_to_have_spread(run: Run, tmp_path: Path) -> Non
     assert str(tmp_path) not in page
     table = pq.read_table(folder / "measurements.parquet").to_pylist()
     answers = [one for one in table if one["step"] == "behaviour" and one["family"]]
-    assert len(answers) == 2 * 2 * 4 * 36
+    assert len(answers) == 2 * 2 * 4 * 24
     again = run(*arguments, "--json")
     assert json.loads(again.out)["behaviour"] == json.loads((folder / "diff.json").read_text())[
         "behaviour"

@@ -29,7 +29,7 @@ from tests.chatml import byte_tokenizer
 from tests.models.test_chat import model_with
 from tests.tiny import tiny_llama
 
-PROMPT = "is it red, or not"
+PROMPT = "is red, or"
 
 
 def chatty(**named: Any) -> Any:

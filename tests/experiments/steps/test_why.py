@@ -96,9 +96,7 @@ def test_full_graphs_explain_the_token_that_was_said(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(merges=[("\u0120", "y")], bos_token="<bos>")
     model, token = model_with(tokenizer), tokenizer.convert_tokens_to_ids("y")
     assert model.token_id("y", continues=True) != token
-    found = ct.steps(
-        "2 plus 4 :", "it is 6 . so\n", model=model, answer=f"id:{token}", exact=tmp_path
-    )
+    found = ct.steps("2 :", "6 . so\n", model=model, answer=f"id:{token}", exact=tmp_path)
     assert found.answer == found.exact[0].token == "y"
     (folder,) = tmp_path.glob("*/exact-answer")
     assert [one.vocabulary_ids for one in open_graph(folder).graph.info.targets] == [(token,)]
