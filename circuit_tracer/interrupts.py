@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 INTERRUPTED = 130
@@ -32,6 +32,23 @@ def answer() -> None:
     _came = False
     signal.signal(signal.SIGINT, _on_signal)
     sys.unraisablehook = _on_unraisable
+
+
+def say_in_a_line() -> None:
+    """Let a script that Ctrl-C ends say so in a line in place of a traceback. For the first lines
+    of a package whose modules are run (`python -m package.module`); imported ones are left alone.
+    """
+    if sys.argv[:1] != ["-m"]:  # what Python has there while it looks for the module
+        return
+    others = sys.excepthook
+
+    def said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted; the same command goes on or begins again", file=sys.stderr)
+        else:
+            others(kind, error, trace)
+
+    sys.excepthook = said
 
 
 def closing() -> None:

@@ -6,7 +6,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +89,21 @@ def test_few_cities_of_which_none_is_clear_make_a_table_of_counts() -> None:
     lines = table([{"answers": True, "template": "hint"}, {"answers": False, "template": "flight"}])
     assert "| 2; 1; 0 |" in lines[2]
     assert lines[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [("KeyboardInterrupt", "^interrupted; .*\n$"), ("ValueError('x')", "Traceback(?s:.*): x\n$")],
+)
+def test_a_script_that_ctrl_c_stops_says_so_in_a_line(tmp_path: Path, ends: str, said: str) -> None:
+    (tmp_path / "some").mkdir()
+    package = (ROOT / "transcoders" / "__init__.py").read_text("utf-8")
+    (tmp_path / "some" / "__init__.py").write_text(package, "utf-8")
+    (tmp_path / "some" / "script.py").write_text(f"raise {ends}", "utf-8")
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    command = [sys.executable, "-m", "some.script"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert ended.returncode != 0
+    assert re.match(said, ended.stderr), ended.stderr

@@ -91,7 +91,8 @@ def first_stage(max_tokens: int | None = None) -> Dictionary:
     """`plt` from scratch, without the term: made but once, into the workshop."""
     model = open_model("sprout", device="cpu")
     config = replace(FIRST, max_tokens=max_tokens or FIRST.max_tokens)
-    folder = trained("plt-first", model, config, SHOP)
+    name = "plt-first" if max_tokens is None else f"plt-first-{max_tokens}"
+    folder = trained(name, model, config, SHOP)
     return open_transcoders(folder.resolve(), model, dtype=torch.float32)
 
 
