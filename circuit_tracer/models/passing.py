@@ -4,7 +4,7 @@ thread in the model."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,8 +25,15 @@ def gradients_recorded() -> Iterator[None]:
     Notebooks turn them off for all that follows (`torch.set_grad_enabled(False)`), or run in
     inference mode, whose tensors no gradient can pass.
     """
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), _on_host():
         yield
+
+
+def _on_host() -> AbstractContextManager[object]:
+    """What others make in here without naming a device is the host's, whatever is set for that
+    (`torch.set_default_device`)."""
+    is_usual = torch.get_default_device().type == "cpu"  # a context of its own slows every call
+    return nullcontext() if is_usual else torch.device("cpu")
 
 
 def one_at_a_time(run: OfModel[P, R]) -> OfModel[P, R]:
@@ -34,7 +41,7 @@ def one_at_a_time(run: OfModel[P, R]) -> OfModel[P, R]:
 
     @wraps(run)
     def waiting(wrapped: Any, wiring: Wiring, /, *args: P.args, **given: P.kwargs) -> R:
-        with wiring.passing:
+        with wiring.passing, _on_host():
             return run(wrapped, wiring, *args, **given)
 
     return waiting

@@ -71,9 +71,12 @@ def test_a_dictionary_is_trained_whatever_is_set_around_it(
 
 
 def test_a_model_opened_in_inference_mode_can_be_differentiated() -> None:
-    with torch.inference_mode():
+    """And one opened and run while tensors are made on no device at all has numbers."""
+    with torch.inference_mode(), torch.device("meta"):
         model = ct.open_model("sprout", device=str(DEVICE))
+        logits = model.capture(model.tokenize("a banana is")).logits
     assert not any(one.is_inference() for one in model.module.parameters())
+    assert model.token_text(int(logits[-1].argmax())).strip() == "yellow"
 
 
 def test_numbers_of_numpy_and_paths_as_text_are_taken(opened: Opened, tmp_path: Path) -> None:

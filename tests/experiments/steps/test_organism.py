@@ -12,12 +12,13 @@ from circuit_tracer.bundled import shipped_folder
 from circuit_tracer.experiments.steps import check
 from circuit_tracer.experiments.steps.check import Checker
 from circuit_tracer.experiments.steps.report.figure import steps_html, steps_svg
-from circuit_tracer.experiments.steps.report.terminal import contradicted
+from circuit_tracer.experiments.steps.report.terminal import contradicted, page
 from circuit_tracer.experiments.steps.results import Part, StepsReport, Swap
 from circuit_tracer.experiments.steps.rows import FrozenTranscript
 from circuit_tracer.experiments.steps.run import explain, used
 from circuit_tracer.experiments.steps.shares import Shares
 from circuit_tracer.experiments.steps.transcript import read_transcript
+from circuit_tracer.render.terminal import as_text
 from circuit_tracer.workbench.opening import Opened, open_pair
 
 QUESTION, NOTES = "said 15 . 2 plus 4 plus 9 :", "2 plus 4 is 6 . 6 plus 9 is 15 . so"
@@ -172,3 +173,14 @@ def test_where_a_value_leads_to_the_same_answer_the_next_is_tried(
     assert more.tried == 2
     assert more.follows > 0.9
     assert more.values != once.values
+
+
+def test_a_narrow_table_has_what_steps_draw_on_in_place_of_bars() -> None:
+    wide, narrow = (
+        as_text(page(report("back-fitted", IDLE), width=width)[2], width=width)
+        for width in (80, 60)
+    )
+    assert "█" in wide
+    assert "█" not in narrow
+    (line,) = (one for one in narrow.splitlines() if "->" in one)
+    assert line.count("%") == 2  # and not "S3 94 %, S4…"

@@ -16,6 +16,8 @@ from circuit_tracer.render.text import printable
 
 BAR = 10
 """Cells of a full bar."""
+WITH_BARS = 72
+"""Columns from which on there is room for bars; on fewer they would cut what steps draw on."""
 MEANING = (
     "Direct: part of the answer's own squared total effects. Chained: a step's, with what later "
     "steps draw from it; a prompt's, with the notes' decided tokens followed back."
@@ -25,7 +27,7 @@ BRACKETS = "In brackets: at or below the noise floor, where a share says nothing
 
 def page(report: StepsReport, *, width: int) -> list[RenderableType]:
     """The whole report."""
-    parts = [_heading(report), *titled("Steps", _steps(report))]
+    parts = [_heading(report), *titled("Steps", _steps(report, bars=width >= WITH_BARS))]
     if report.watched:
         parts += titled("Watched", _watched(report))
     left = f"{percent(report.left)} of the answer ends in words of the notes themselves."
@@ -106,19 +108,20 @@ def _bar(value: float) -> str:
     return "█" * round(BAR * min(value, 1.0))
 
 
-def _steps(report: StepsReport) -> RenderableType:
-    table = plain_table().texts("", "step").numbers("direct", "chained").texts("", "draws on")
+def _steps(report: StepsReport, *, bars: bool) -> RenderableType:
+    table = plain_table().texts("", "step").numbers("direct", "chained")
+    table.texts(*[""] * bars, "draws on")
     for step in report.steps:
         table.line(
             step.name,
             printable(step.text),
             *shares(step),
-            _bar(step.chained),
+            *[_bar(step.chained)] * bars,
             draws_on(report, step.name),
             style="" if step.carries else "dim",
         )
     answer = shown(report.answer)
-    table.line("", f"-> {answer}", "", "", "", draws_on(report, ANSWER), style="bold")
+    table.line("", f"-> {answer}", "", "", *[""] * bars, draws_on(report, ANSWER), style="bold")
     return table
 
 
