@@ -180,7 +180,7 @@ def dose_curve(asked: float, listed: str | None = None) -> list[float]:
     Raises UsageError for what is no number, or overflows.
     """
     if listed is None:
-        strengths = {round(share * asked, 6) for share in SHARES}
+        strengths = {float(f"{share * asked:.6g}") for share in SHARES}
     else:
         try:
             strengths = {float(part) for part in listed.split(",")}

@@ -17,6 +17,7 @@ from circuit_tracer.interventions.spec import Change, Intervention, Strength, ch
 from circuit_tracer.interventions.steering import (
     Feature,
     clamped,
+    dose_curve,
     measured_maxima,
     steer,
     strength_of,
@@ -181,3 +182,8 @@ def test_bad_input_is_reported() -> None:
     loud: Intervention = (change_feature(1, 4, None, Strength(1e14, is_multiple=False)),)
     with pytest.raises(UsageError, match="overflow"):
         write_on(model, dictionary, ids, [loud], max_new_tokens=2)
+
+
+def test_doses_of_a_small_strength_are_not_rounded_to_none() -> None:
+    assert dose_curve(2e-6) == [2e-7, 4e-7, 1e-6, 2e-6, 4e-6]
+    assert dose_curve(3) == [0.3, 0.6, 1.5, 3.0, 6.0]
