@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,20 @@ def _messages(sample: Any) -> list[dict[str, str]]:
     scores = (sample.scores or {}).values()
     answer = next((one.answer for one in scores if one.answer), None)
     if turns and answer:
-        before, found, _ = turns[-1]["content"].rpartition(answer)
-        if "</think>" in before or "<think>" not in turns[-1]["content"]:
-            turns[-1]["content"] = before + found if found else turns[-1]["content"]
+        text = turns[-1]["content"]
+        end = _end_of(answer, text)
+        if "</think>" in text[:end] or "<think>" not in text:
+            turns[-1]["content"] = text[:end]
     return turns
+
+
+def _end_of(answer: str, text: str) -> int:
+    """Where it ends in a text the last time, as a word where it is one somewhere ("3" is no part of
+    13); the text's end where it is not there."""
+    word = rf"(?<!\w){re.escape(answer)}(?!\w)"
+    ends = [one.end() for one in re.finditer(word, text)]
+    at = text.rfind(answer)
+    return ends[-1] if ends else at + len(answer) if at >= 0 else len(text)
 
 
 def _text(message: Any) -> str:

@@ -181,7 +181,7 @@ def test_samples_become_transcripts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """With objects of the shape that Inspect's reader returns."""
     parts = [
         SimpleNamespace(type="reasoning", reasoning=THOUGHT),
-        SimpleNamespace(type="text", text="3 . right ?"),
+        SimpleNamespace(type="text", text="3 . right , and not 13 ?"),
     ]
     sample = SimpleNamespace(
         id="s",
