@@ -18,6 +18,7 @@ from circuit_tracer.transcoders.training.losses import batch_loss
 from circuit_tracer.transcoders.training.sparse import encode_topk, largest
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import Trainer
+from circuit_tracer.transcoders.training.weights import initial_weights
 from tests.rounding import rounding
 from tests.tiny import FAMILIES, tiny_llama, tiny_model
 from tests.transcoders.fakes import small_config, text_file
@@ -112,6 +113,21 @@ def test_layers_that_learn_alone_get_the_gradients_of_all_together(
     assert figures.loss == pytest.approx(float(whole.detach()))
     for tensor, gradient in zip(weights, wanted, strict=True):
         torch.testing.assert_close(tensor.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("aux_k", [4, 9, 16, 100])  # of 16 dead: too few, some, all, more
+def test_dead_features_learn_the_same_by_dense_and_by_sparse_products(aux_k: int) -> None:
+    values = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(0))
+    dead, found = [torch.arange(48, device="cpu") % 3 == 0], []
+    for precision in ("float32", "fused"):
+        config = small_config(precision=precision, aux_k=aux_k, aux_weight=1.0)
+        weights = initial_weights(MlpActivity(*values), config)
+        batch = MlpActivity(*values)
+        loss = batch_loss(weights, batch, config, dead=dead, penalties=[0.0]).loss
+        own = weights[0]
+        found.append([loss, *torch.autograd.grad(loss, [own.W_enc, own.b_enc, own.W_dec])])
+    for sparse, dense in zip(*found, strict=True):
+        torch.testing.assert_close(dense, sparse, rtol=1e-4, atol=1e-6)
 
 
 def test_threads_change_nothing_of_a_step() -> None:

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuit_tracer.models.capture import MlpActivity
+from circuit_tracer.transcoders.dictionary import Activation, activate
 from circuit_tracer.transcoders.training.config import TrainingConfig
 from circuit_tracer.transcoders.training.sparse import SparseActivations, decode_sparse, encode_topk
 from circuit_tracer.transcoders.training.weights import LayerWeights
@@ -31,6 +32,8 @@ NORM_FLOOR = 0.05
 """Keeps a token of nearly no variance from weighing without bound (mean variance is 1)."""
 TANH_SLOPE = 4.0
 """The tanh penalty is tanh(slope * activation * decoder norm), Anthropic 2025."""
+DENSE = 3
+"""Up to so many times as many features as are active, dense products take less time than sparse."""
 
 Active = SparseActivations | Bool[Tensor, "B F"]
 """Which features are active: TopK's places, or a mask."""
@@ -144,9 +147,14 @@ def _aux_loss(
     places = silent.nonzero()[:, 0]
     d = x.shape[-1]
     k = min(config.aux_k or max(d // 2, 1), len(places))
-    sparse = encode_topk(x, own.W_enc[places], own.b_enc[places], k)
-    decoded = decode_sparse(sparse, own.W_dec[places]).unflatten(1, (-1, d)).transpose(0, 1)
-    squares: Tensor = token_weights * (missed - decoded).pow(2).mean(-1)
+    W_enc, b_enc, W_dec = (w.index_select(0, places) for w in (own.W_enc, own.b_enc, own.W_dec))
+    if len(places) <= DENSE * k and config.precision != "float32":
+        activation: Activation = "relu" if k == len(places) else "topk"
+        decoded = activate(torch.addmm(b_enc, x, W_enc.T), activation, k=k) @ W_dec
+    else:
+        decoded = decode_sparse(encode_topk(x, W_enc, b_enc, k), W_dec)
+    parts = decoded.unflatten(1, (-1, d)).transpose(0, 1)
+    squares: Tensor = token_weights * (missed - parts).pow(2).mean(-1)
     return squares.mean(1).sum()
 
 
