@@ -121,8 +121,8 @@ class TrainingConfig:
     precision: Literal["auto", "fused", "bfloat16", "float32"] = "auto"
     """"float32" computes as the earliest version did, to the bit. "fused" is float32, too, with
     fused attention, a faster TopK and dense products for dead features; "bfloat16" also multiplies
-    in it, in the model's pass and in the encoder. "auto" is "bfloat16" where the processor has such products and the model is in
-    float32, else "fused"."""
+    in it, in the model's pass and in the encoder. "auto" is "bfloat16" where the processor has such
+    products and the model is in float32, else "fused"."""
 
     checkpoint_steps: int = 500
     """Write a checkpoint every so many steps; 0 for none."""

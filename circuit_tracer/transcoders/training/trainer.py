@@ -66,13 +66,8 @@ class Trainer:
         self.maps = maps
         self.upstream: list[LayerTranscoder] = []
         """The features as they were when the buffer was filled, in the model's units."""
-        # Gradients of rare features are tiny: Adam's usual eps of 1e-8 would hold them back.
-        thresholds = [own.log_threshold for own in weights if own.log_threshold is not None]
-        others = [t for own in weights for n, t in own.named().items() if n != "log_threshold"]
-        groups = [{"params": others, "factor": 1.0}]
-        if thresholds:
-            groups.append({"params": thresholds, "factor": THRESHOLD_RATE})
-        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-12, fused=True)
+        self.optimisers = [_optimiser(own, config.learning_rate) for own in weights]
+        """One a layer, so that its gradients are gone before those of the next are there."""
         self.silent = [torch.zeros_like(own.b_enc, dtype=torch.int32) for own in weights]
         """Steps since each feature was last active."""
         start = INITIAL_PENALTY if config.sparsity_weight is None else config.sparsity_weight
@@ -114,11 +109,8 @@ class Trainer:
         the length of the whole run. `changes` in what is read go with the Jacobian term."""
         config, done = self.config, self.tokens / max(total_tokens, 1)
         factor = learning_rate_factor(done, warm_up=config.warm_up, decay_from=config.decay_from)
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * factor * group["factor"]
         dead = [silent >= config.dead_steps for silent in self.silent]
         penalties = self.controller.weights(done)
-        self.optimiser.zero_grad(set_to_none=True)
 
         def learn(part: slice) -> Outcome:
             here = MlpActivity(activity.inputs[part], activity.outputs[part])
@@ -134,13 +126,17 @@ class Trainer:
             if config.jacobian:
                 whole = whole + config.jacobian * self._jacobian(here, outcome.active, changes)
             whole.backward()
+            for optimiser in self.optimisers[part]:
+                for group in optimiser.param_groups:
+                    group["lr"] = config.learning_rate * factor * group["factor"]
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
             return outcome._replace(loss=whole.detach())
 
         outcomes = side_by_side(learn, self._parts(), activity.inputs.device)
         loss = float(sum(one.loss for one in outcomes))
         fvu, l0 = (torch.cat([getattr(one, name) for one in outcomes]) for name in ("fvu", "l0"))
         self._check(loss, fvu)
-        self.optimiser.step()
         fired = [layer for one in outcomes for layer in one.fired]
         for silent, seen in zip(self.silent, fired, strict=True):
             silent += 1
@@ -185,7 +181,7 @@ class Trainer:
             tensors[f"{layer}.silent"] = self.silent[layer]
             for name, tensor in own.named().items():
                 tensors[f"{layer}.{name}"] = tensor.detach()
-                for key, value in self.optimiser.state.get(tensor, {}).items():
+                for key, value in self.optimisers[layer].state.get(tensor, {}).items():
                     tensors[f"{layer}.{name}.{key}"] = value
         for layer, one in enumerate(self.upstream):
             for name, value in one.tensors().items():
@@ -236,7 +232,18 @@ class Trainer:
                     if f"{layer}.{name}.{key}" in tensors
                 }
                 if state:
-                    trainer.optimiser.state[tensor] = state
+                    trainer.optimisers[layer].state[tensor] = state
         trainer.steps, trainer.tokens = facts["steps"], facts["tokens"]
         trainer.controller.restore(facts["sparsity"])
         return trainer
+
+
+def _optimiser(own: LayerWeights, rate: float) -> torch.optim.Adam:
+    """Adam on one layer's tensors."""
+    tensors = own.named()
+    thresholds = [tensors.pop("log_threshold")] if "log_threshold" in tensors else []
+    groups = [{"params": list(tensors.values()), "factor": 1.0}]
+    if thresholds:
+        groups.append({"params": thresholds, "factor": THRESHOLD_RATE})
+    # Gradients of rare features are tiny: Adam's usual eps of 1e-8 would hold them back.
+    return torch.optim.Adam(groups, lr=rate, eps=1e-12, fused=True)
