@@ -27,8 +27,18 @@ class Places:
 
     def take(self, which: Int[Tensor, "m"] | slice) -> Places:
         """Some of them."""
-        columns = (self.layer, self.position, self.index, self.activation)
-        return Places(*(column[which] for column in columns))
+        return Places(*(column[which] for column in self.columns))
+
+    @property
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Layers, positions, indices and activations."""
+        return self.layer, self.position, self.index, self.activation
+
+    @classmethod
+    def nonzero(cls, layer: int, activations: Float[Tensor, "T F"]) -> Places:
+        """A layer's, sorted by position and index."""
+        position, index = activations.nonzero().T.contiguous()
+        return cls(torch.full_like(index, layer), position, index, activations[position, index])
 
 
 @dataclass(frozen=True)
@@ -57,19 +67,12 @@ class ActiveFeatures(Places):
         )
 
     @classmethod
-    def listed(cls, activations: list[Float[Tensor, "T F"]]) -> ActiveFeatures:
-        """All that is not zero, by layer."""
-        places = [acts.nonzero() for acts in activations]  # rows (position, index), sorted
-        layers = [torch.full_like(at[:, 0], layer) for layer, at in enumerate(places)]
-        values = [acts[at[:, 0], at[:, 1]] for acts, at in zip(activations, places, strict=True)]
-        position, index = torch.cat(places).T
-        return cls(
-            layer=torch.cat(layers),
-            position=position.contiguous(),
-            index=index.contiguous(),
-            activation=torch.cat(values),
-            layer_start=tuple(accumulate(map(len, places), initial=0)),
-        )
+    def joined(cls, layers: list[Places]) -> ActiveFeatures:
+        """Those of every layer in turn."""
+        starts = tuple(accumulate((len(one.layer) for one in layers), initial=0))
+        columns = zip(*(one.columns for one in layers), strict=True)
+        layer, position, index, activation = map(torch.cat, columns)
+        return cls(layer, position, index, activation, starts)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Shapes: T tokens, L layers, d model width, N active features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -180,51 +180,78 @@ class LocalReplacementModel:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a dictionary makes of a prompt, by layer."""
+    """What a dictionary makes of a prompt."""
 
     seen: list[Float[Tensor, "T d"]]
-    """What it reads."""
-    activations: list[Float[Tensor, "T _F"]]
-    """Zero at zeroed positions."""
+    """What it reads, by layer."""
+    features: Features
+    """None at zeroed positions."""
     reconstruction: list[Float[Tensor, "T d"]] | None
-    """None for neurons, which leave nothing over."""
+    """By layer; None for neurons, which leave nothing over."""
 
 
 def encode(
     captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, *, n_zeroed: int = 1
 ) -> list[Encoded]:
-    """Encode prompts of equal length together: an encoder's weights are read once for all."""
-    seen, activations = read_features(captures, wiring, dictionary, n_zeroed)
-    given = None if isinstance(dictionary, Neurons) else dictionary.reconstruct(seen, activations)
+    """Encode prompts of equal length together: an encoder's weights are read once for all.
+
+    Of transcoders, which may have a hundred times as many features as are active, the activations
+    of one layer are in memory at a time.
+    """
+    seen = read_streams(captures, wiring, dictionary)
+    layers = activations_by_layer(seen, dictionary, n_zeroed)
+    features: list[Features]
+    if isinstance(dictionary, Neurons):
+        given, every = None, list(layers)
+        features = [EveryNeuron.of(list(one), n_zeroed) for one in zip(*every, strict=True)]
+    else:
+        active: list[list[Places]] = [[] for _ in captures]
+        given = dictionary.reconstruct(seen, _listed(layers, active))
+        features = [ActiveFeatures.joined(one) for one in active]
     return [
         Encoded(
             seen=[of_layer[one] for of_layer in seen],
-            activations=[of_layer[one] for of_layer in activations],
+            features=features[one],
             reconstruction=None if given is None else [of_layer[one] for of_layer in given],
         )
         for one in range(len(captures))
     ]
 
 
-def read_features(
-    captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary, n_zeroed: int
-) -> tuple[list[Float[Tensor, "B T d"]], list[Float[Tensor, "B T _F"]]]:
-    """By layer what a dictionary reads of prompts of equal length, and its features' activations.
+def _listed(
+    layers: Iterable[Float[Tensor, "B T _F"]], active: list[list[Places]]
+) -> Iterator[Float[Tensor, "B T _F"]]:
+    """The same activations; what is not zero is added to each prompt's list as they pass."""
+    for layer, activations in enumerate(layers):
+        for places, own in zip(active, activations, strict=True):
+            places.append(Places.nonzero(layer, own))
+        yield activations
 
-    They are zero at the first `n_zeroed` positions.
-    """
-    seen, activations = [], []
+
+def read_streams(
+    captures: Sequence[Capture], wiring: Wiring, dictionary: AnyDictionary
+) -> list[Float[Tensor, "B T d"]]:
+    """By layer what a dictionary reads of prompts of equal length."""
     reads = dictionary.reads
+    if reads == RESIDUAL:
+        layers = range(wiring.n_layers)
+        return [torch.stack([capture.resid_post(i) for capture in captures]) for i in layers]
+    seen = []
     for i in range(wiring.n_layers):
-        if reads == RESIDUAL:
-            seen.append(torch.stack([capture.resid_post(i) for capture in captures]))
-        else:
-            resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
-            mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
-            seen.append(wiring.read(reads, i, resid_mid, mlp_in))
-        activations.append(dictionary.layers[i].encode(seen[i]))
-        activations[i][:, :n_zeroed] = 0
-    return seen, activations
+        resid_mid = torch.stack([capture.resid_mid[i] for capture in captures])
+        mlp_in = torch.stack([capture.mlp_in[i] for capture in captures])
+        seen.append(wiring.read(reads, i, resid_mid, mlp_in))
+    return seen
+
+
+def activations_by_layer(
+    seen: Sequence[Float[Tensor, "B T d"]], dictionary: AnyDictionary, n_zeroed: int
+) -> Iterator[Float[Tensor, "B T _F"]]:
+    """The features' activations, zero at the first `n_zeroed` positions, a layer when asked for."""
+    for i, read in enumerate(seen):
+        activations = dictionary.layers[i].encode(read)
+        activations[:, :n_zeroed] = 0
+        yield activations
 
 
 def build_replacement(
@@ -248,18 +275,13 @@ def build_replacement(
         folded = [fold_attention(wiring, layer) for layer in range(L)]
     if encoded is None:
         (encoded,) = encode([capture], wiring, dictionary, n_zeroed=n_zeroed)
-    features: Features
-    if isinstance(dictionary, Neurons):
-        features = EveryNeuron.of(encoded.activations, n_zeroed)
-    else:
-        features = ActiveFeatures.listed(encoded.activations)
     beneath = capture.resid_pre[0] - capture.embeddings
     return LocalReplacementModel(
         layers=tuple(
             _frozen_layer(capture, wiring, dictionary, i, encoded, folded[i], n_zeroed)
             for i in range(L)
         ),
-        features=features,
+        features=encoded.features,
         dictionary=dictionary,
         token_ids=capture.token_ids,
         embeddings=capture.embeddings,

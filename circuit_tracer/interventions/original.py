@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuit_tracer.attribution.reopening import SAME, check_logits, check_same, prompt_ids
-from circuit_tracer.attribution.replacement import read_features
+from circuit_tracer.attribution.replacement import activations_by_layer, read_streams
 from circuit_tracer.errors import UsageError
 from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.models import Model
@@ -79,7 +79,8 @@ def run_original(
     if n_zeroed is None:
         n_zeroed = model.zeroed_positions(token_ids)
     wiring, capture = model.wiring, model.capture(token_ids)
-    seen, activations = read_features([capture], wiring, dictionary, n_zeroed)
+    seen = read_streams([capture], wiring, dictionary)
+    activations = activations_by_layer(seen, dictionary, n_zeroed)
     return Original(
         capture=capture,
         seen=tuple(of_layer[0] for of_layer in seen),

@@ -12,7 +12,7 @@ et al. 2024 (TopK sparse autoencoders).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -219,14 +219,15 @@ class Dictionary:
     def reconstruct(
         self,
         inputs: Sequence[Float[Tensor, "*batch d"]],
-        activations: Sequence[Float[Tensor, "*batch _F"]] | None = None,
+        activations: Iterable[Float[Tensor, "*batch _F"]] | None = None,
     ) -> list[Float[Tensor, "*batch d"]]:
         """What the dictionary makes of every layer's writing point, from what it reads at each.
 
-        A layer without features gives zeros.
+        A layer without features gives zeros. Activations are asked for a layer at a time, and none
+        is kept.
         """
         if activations is None:
-            activations = [t.encode(x) for t, x in zip(self.layers, inputs, strict=True)]
+            activations = (t.encode(x) for t, x in zip(self.layers, inputs, strict=True))
         outputs = [t.b_dec + t.skip(x) for t, x in zip(self.layers, inputs, strict=True)]
         for transcoder, acts in zip(self.layers, activations, strict=True):
             for written in range(transcoder.layer, transcoder.layer + transcoder.n_written):

@@ -29,7 +29,7 @@ Shapes: L layers, R rows, T positions of a row, N evaluated tokens, d model widt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -232,10 +232,9 @@ class _Sums:
     ) -> None:
         outputs, dtype = activity.outputs.float(), dictionary.layers[0].W_enc.dtype
         reads = list(activity.inputs.float().to(dtype))
-        activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
-        reconstructed = dictionary.reconstruct(reads, activations)
+        reconstructed = dictionary.reconstruct(reads, self._counted(dictionary, reads))
         for layer in dictionary.numbers:
-            acts, r = activations[layer], reconstructed[layer]
+            r = reconstructed[layer]
             error = (outputs[layer] - r.float()).pow(2).sum(-1)
             variance = (outputs[layer] - mean[layer]).pow(2).sum(-1)
             rounding = (ROUNDING * outputs[layer].norm(dim=-1)).pow(2)
@@ -244,8 +243,17 @@ class _Sums:
             self.rounding[layer] += float(rounding.cpu().double().sum())
             self.squares[layer] += float(error.cpu().double().sum())
             self.variances[layer] += float(variance.cpu().double().sum())
-            self.active[layer] += float((acts != 0).sum())
-            self.fired[layer] |= (acts != 0).any(0).cpu()
+
+    def _counted(
+        self, dictionary: Dictionary, reads: Sequence[Float[Tensor, "N d"]]
+    ) -> Iterator[Float[Tensor, "N _F"]]:
+        """Activations by layer; which are active is counted as they pass."""
+        for layer, (transcoder, x) in enumerate(zip(dictionary.layers, reads, strict=True)):
+            activations = transcoder.encode(x)
+            is_active = activations != 0
+            self.active[layer] += float(is_active.sum())
+            self.fired[layer] |= is_active.any(0).cpu()
+            yield activations
 
     def add_losses(
         self,

@@ -200,8 +200,15 @@ def _figures(
         outputs.append(activity.outputs[:, 0, first:])
     dtype = dictionary.layers[0].W_enc.dtype
     reads = list(torch.cat(inputs, dim=1).to(dtype))
-    activations = [t.encode(x) for t, x in zip(dictionary.layers, reads, strict=True)]
-    reconstructed = torch.stack(dictionary.reconstruct(reads, activations)).float()
+    l0: list[float] = []
+
+    def counted() -> Iterator[Tensor]:
+        for transcoder, x in zip(dictionary.layers, reads, strict=True):
+            activations = transcoder.encode(x)
+            l0.append(float((activations != 0).float().sum(-1).mean()))
+            yield activations
+
+    reconstructed = torch.stack(dictionary.reconstruct(reads, counted())).float()
     true = torch.cat(outputs, dim=1).float()
     mean = true.mean(1, keepdim=True)
     variance, rounding = (true - mean).pow(2).sum(-1), (ROUNDING * true.norm(dim=-1)).pow(2)
@@ -211,5 +218,4 @@ def _figures(
         ratios = (true - found).pow(2).sum(-1) / variance
         return ratios.where(variance > rounding, torch.nan).nanmean(-1).tolist()
 
-    l0 = [float((acts != 0).float().sum(-1).mean()) for acts in activations]
     return fvu(reconstructed), l0, factors.tolist(), fvu(factors[:, None, None] * reconstructed)

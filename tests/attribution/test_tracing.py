@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
 import torch
 
 from circuit_tracer.attribution import TraceSettings, selection, trace
+from circuit_tracer.attribution.replacement import encode
 from circuit_tracer.attribution.resources import memory_remedy
 from circuit_tracer.attribution.sweep import Sweep
 from circuit_tracer.errors import (
@@ -26,8 +28,11 @@ from circuit_tracer.graphs.graph import Graph, NodeKind
 from circuit_tracer.graphs.pruning import prune
 from circuit_tracer.interventions.ablation import ablate, item_of
 from circuit_tracer.interventions.spec import Strength
+from circuit_tracer.models.capture import MlpActivity
 from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
+from circuit_tracer.transcoders.dictionary import LayerTranscoder
+from circuit_tracer.transcoders.evaluation import _Sums
 from tests.device import on_host
 from tests.rounding import missed_shares, rounding
 from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
@@ -53,6 +58,30 @@ def test_edges_and_constant_sum_to_every_value(
     assert graph.nodes.expanded.sum() > 50
     assert missed_shares(graph).max() < rounding(dtype)
     assert graph.info.conservation_residual <= graph.info.conservation_tolerance
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_dense_activations_of_one_layer_are_in_memory_at_a_time(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_llama(n_layers=6)
+    dictionary = random_dictionary(model, kind=kind)
+    made: list[ref[torch.Tensor]] = []
+    alive: list[int] = []
+    own = LayerTranscoder.encode
+
+    def counted(self: LayerTranscoder, x: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(one() is not None for one in made))
+        found = own(self, x)
+        made.append(ref(found))
+        return found
+
+    monkeypatch.setattr(LayerTranscoder, "encode", counted)
+    encode([model.capture([1, 4, 5, 6])], model.wiring, dictionary)
+    activity = MlpActivity(*torch.randn(2, 6, 9, model.d_model, device=model.device))
+    _Sums(dictionary).add_reconstruction(dictionary, activity, activity.outputs.mean(1))
+    assert len(alive) == 12
+    assert max(alive) <= 1  # the layer before, until this one takes its place
 
 
 def test_values_are_the_models_own_logits_and_pre_activations() -> None:
