@@ -35,7 +35,6 @@ import torch
 
 from circuit_tracer.models import open_model
 from circuit_tracer.models.devices import parse_device, synchronize
-from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.training import TrainingConfig, train, train_in_memory
 from circuit_tracer.transcoders.training.stream import ActivityBuffer
 from circuit_tracer.transcoders.training.trainer import Trainer
@@ -82,7 +81,6 @@ def measure(n_features: int, k: int, precision: str, device: str) -> Rates:
     """One way of training, in this process; versions that have no `precision` ignore it."""
     from transcoders.smollm2.offline_text import documents
 
-    reuse_memory()
     settings: dict[str, Any] = {
         "n_features": n_features,
         "k": k,

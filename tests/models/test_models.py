@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import resource
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -222,6 +224,20 @@ def test_a_module_in_half_precision_is_computed_with_in_float32(dtype: torch.dty
     rounded = Model.from_module(tiny_module("llama", dtype=dtype).float(), tiny_tokenizer(24))
     ids = model.tokenize("a banana is")
     assert torch.equal(model.capture(ids).logits, rounded.capture(ids).logits)
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="asked of glibc alone")
+@pytest.mark.parametrize(("at_most", "kept"), [(None, 2**31 - 1), (1 << 27, 1 << 27)])
+def test_no_more_is_kept_than_was_said(
+    at_most: int | None, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[int, int] = {}
+    library = SimpleNamespace(mallopt=asked.__setitem__)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    reuse_memory(at_most=at_most)
+    trim_threshold, mmap_max = -1, -4  # as in malloc.h
+    assert asked[trim_threshold] == kept
+    assert (mmap_max in asked) == (at_most is None)  # without maps the largest would be kept, too
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do as they like")

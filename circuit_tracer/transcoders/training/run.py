@@ -23,6 +23,7 @@ from circuit_tracer.models import Model
 from circuit_tracer.models.mlp_map import MlpMap, mlp_map
 from circuit_tracer.models.parts import RESIDUAL
 from circuit_tracer.models.passing import gradients_recorded
+from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.dictionary import Dictionary, every_layer
 from circuit_tracer.transcoders.evaluation import Evaluation, evaluate_rows
 from circuit_tracer.transcoders.formats.native import CONFIG, save_dictionary, update_config
@@ -158,8 +159,8 @@ class _Run:
         on_progress: OnProgress | None,
         start: Dictionary | None = None,
     ) -> None:
-        self.model, self.start = model, start
-        self.text = text
+        reuse_memory(at_most=128 << 20)  # what the pass of a layer makes and frees
+        self.model, self.start, self.text = model, start, text
         self.row_length = config.row_length or min(ROW_LENGTH, model.steady_length)
         self.config = config = replace(
             config, row_length=self.row_length, precision=chosen_precision(model, config)
@@ -223,9 +224,8 @@ class _Run:
             if config.needs_changes:  # by the features that were there when the buffer was filled
                 buffer.change(self.trainer.upstream if skip else self.trainer.features_now())
             for number, batch in enumerate(buffer.batches(skip), start=skip + 1):
-                meter.add(
-                    self.trainer.step(batch.activity, self.total, batch.changes, batch.places)
-                )
+                learned = batch.activity, self.total, batch.changes, batch.places
+                meter.add(self.trainer.step(*learned))
                 if self.trainer.tokens >= self.total:
                     break
                 every = config.checkpoint_steps

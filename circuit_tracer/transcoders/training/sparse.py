@@ -133,9 +133,12 @@ def largest(
     array = values.numpy()
     n, wide = array.shape
     least = np.partition(array, wide - k, axis=1)[:, wide - k]
-    places = np.flatnonzero(array >= least[:, None])
-    if len(places) != n * k:  # some are equal
-        return values.topk(k, dim=-1, sorted=False)
+    chosen = array >= least[:, None]
+    if len(places := np.flatnonzero(chosen)) != n * k:  # some are equal
+        rows = np.flatnonzero(chosen.sum(1) != k)[:, None]
+        chosen[rows[:, 0]] = False
+        chosen[rows, np.argpartition(array[rows[:, 0]], wide - k, axis=1)[:, wide - k :]] = True
+        places = np.flatnonzero(chosen)
     indices = torch.from_numpy(places.reshape(n, k) % wide)
     return values.gather(1, indices), indices
 
