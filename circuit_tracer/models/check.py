@@ -22,6 +22,8 @@ from circuit_tracer.models.wiring import Wiring
 LARGEST_MISS = {torch.float64: 1e-5, torch.float32: 1e-3}
 """A wrong wiring misses by tenths; float64 attention patterns are rounded to float32 by most
 families, and random weights amplify."""
+LOGITS_AT = 4
+"""Last positions whose logits are compared: one map gives all, and a vocabulary is wide."""
 
 
 class Miss(NamedTuple):
@@ -63,9 +65,11 @@ def _misses(capture: Capture, wiring: Wiring) -> list[Miss]:
             _miss(f"MLP input of layer {layer}", read, capture.mlp_in[layer]),
             _miss(f"output of layer {layer}", attended + added, after),
         ]
-    final = wiring.final_norm().freeze(capture.resid_final).apply(capture.resid_final)
+    stream = capture.resid_final[-LOGITS_AT:]
+    final = wiring.final_norm().freeze(stream).apply(stream)
     logits, bias = final @ wiring.unembedding().T, wiring.unembedding_bias()
-    found.append(_miss("logits", logits if bias is None else logits + bias, capture.logits))
+    theirs = capture.logits[-LOGITS_AT:]
+    found.append(_miss("logits", logits if bias is None else logits + bias, theirs))
     return found
 
 

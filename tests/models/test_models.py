@@ -7,6 +7,7 @@ import json
 import platform
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from transformers import BloomConfig, BloomForCausalLM
 from circuit_tracer.attribution.replacement import freeze_read
 from circuit_tracer.errors import ModelError, PromptError, UsageError
 from circuit_tracer.models import Model, open_model
+from circuit_tracer.models.check import check_wiring
 from circuit_tracer.models.devices import parse_device, parse_dtype
 from circuit_tracer.processes import reuse_memory
 from tests.device import DEVICE, HOST
@@ -249,3 +251,13 @@ def test_large_blocks_are_taken_again() -> None:
         torch.ones(12_000_000, dtype=torch.float32, device=HOST)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert faults < blocks * pages / 2  # all of them, where each block is mapped by itself
+
+
+def test_wiring_is_checked_at_few_positions_of_the_vocabulary() -> None:
+    model = tiny_llama()
+    capture = model.capture([1, *range(4, 13)])
+    early, late = capture.logits.clone(), capture.logits.clone()
+    early[:-4], late[-1] = torch.nan, 0.0
+    check_wiring(replace(capture, logits=early), model.wiring)
+    with pytest.raises(ModelError, match="its logits"):
+        check_wiring(replace(capture, logits=late), model.wiring)
