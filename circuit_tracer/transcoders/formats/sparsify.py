@@ -4,14 +4,17 @@
 
 ReLU comes before top-k. A transcoder (`transcode: true`) does not subtract b_dec from what it
 reads. It reads the input of the module it is named after and writes that module's output.
-`num_latents` 0 means d_in x `expansion_factor`.
+`num_latents` 0 means d_in x `expansion_factor`. Until February 2025 the run's config.json alone
+said `transcode`, and b_dec was subtracted from what transcoders read, too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.transcoders.formats.files import (
@@ -22,7 +25,7 @@ from circuit_tracer.transcoders.formats.files import (
     read_table,
 )
 from circuit_tracer.transcoders.formats.layout import Layout
-from circuit_tracer.transcoders.formats.plan import Plan
+from circuit_tracer.transcoders.formats.plan import Plan, Weights
 from circuit_tracer.transcoders.formats.reader import Folder, LayerReading, Reader, joined
 from circuit_tracer.transcoders.formats.settings import Settings, plain_sae
 from circuit_tracer.transcoders.formats.tensors import safetensors_headers
@@ -50,12 +53,15 @@ def _plan(folder: Folder) -> Plan:
             "the folder that holds every layer's"
         )
     check_contiguous(files, folder.name, f"layers.{{}}.mlp/{WEIGHTS}")
+    run = _run(folder)
     layers = [
-        _layer(layer, path, Settings.read(folder.neighbour(name, CONFIG)))
+        _layer(layer, path, Settings.read(folder.neighbour(name, CONFIG)), run)
         for layer, (name, path) in files.items()
     ]
     notes = tuple(dict.fromkeys(note for layer in layers for note in layer.notes))[:1]
-    plan = joined(READER.name, folder, layers, model=_model(folder))
+    model = run.get("model")
+    model = model if isinstance(model, str) else None
+    plan = joined(READER.name, folder, layers, model=model)
     return replace(
         plan,
         reads_as=f"{plan.reads_as} (its input)",
@@ -64,16 +70,18 @@ def _plan(folder: Folder) -> Plan:
     )
 
 
-def _layer(layer: int, path: Path, config: Settings) -> LayerReading:
-    if config.get("transcode") is not True:
+def _layer(layer: int, path: Path, config: Settings, run: Mapping[str, Any]) -> LayerReading:
+    headers = safetensors_headers(path)
+    is_early = "transcode" not in config and (run.get("transcode") is True or "W_skip" in headers)
+    if config.get("transcode") is not True and not is_early:
         raise plain_sae(f'{place_of(config.path)} without "transcode": true')
     if config.get("activation", "topk") != "topk":
         raise config.wrong(
             f'has the activation "{config["activation"]}" where topk is '
             "known; ask for support of it"
         )
-    headers = safetensors_headers(path)
-    plan = LAYOUT.plan(layer, path, headers, k=config.count("k"))
+    fold = _centred if is_early else None
+    plan = LAYOUT.plan(layer, path, headers, k=config.count("k"), fold=fold)
     _check_sizes(config, plan.n_features, plan.d_model)
     if config.get("skip_connection") is not None or "W_skip" in headers:
         settings = Settings({"skip_connection": False, **config}, config.path)
@@ -93,11 +101,15 @@ def _check_sizes(config: Settings, F: int, d: int) -> None:
         )
 
 
-def _model(folder: Folder) -> str | None:
-    """The run's config at the top, where it is there, names the model."""
+def _centred(weights: Weights) -> Weights:
+    """With b_dec subtracted from what is encoded, by the encoder's bias."""
+    return {**weights, "b_enc": weights["b_enc"] - weights["W_enc"] @ weights["b_dec"]}
+
+
+def _run(folder: Folder) -> Mapping[str, Any]:
+    """The run's config at the top, where it is there: it names the model."""
     path = folder.files.get("config.json")
-    name = read_table(path).get("model") if path is not None else None
-    return name if isinstance(name, str) else None
+    return {} if path is None else read_table(path)
 
 
 READER = Reader(

@@ -488,9 +488,22 @@ def write_sparsify(folder: Path, raw: Raw) -> None:
         save_json(place / "cfg.json", {**config, "transcode": True, "skip_connection": True})
 
 
-def forward_sparsify(raw: Raw, xs: list[Tensor]) -> Outcome:
+def write_sparsify_early(folder: Path, raw: Raw) -> None:
+    """As it was before February 2025: the run alone says what it is."""
+    write_sparsify(folder, raw)
+    save_json(folder / "config.json", {"model": "HuggingFaceTB/SmolLM2-135M", "transcode": True})
+    for layer, r in enumerate(raw):
+        config = {"expansion_factor": r["enc"].shape[0] // D, "num_latents": r["enc"].shape[0]}
+        config |= {"normalize_decoder": True, "k": 4, "multi_topk": False, "d_in": D}
+        save_json(folder / f"layers.{layer}.mlp/cfg.json", {**config, "skip_connection": True})
+
+
+def forward_sparsify(raw: Raw, xs: list[Tensor], early: bool = False) -> Outcome:
+    """Early ones encoded what they read without the decoder's bias."""
+
     def one(r: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        acts = top(relu(x @ r["enc"].T + (r["b_enc"].float() - 1).double()), 4)
+        read = x - r["b_dec"] if early else x
+        acts = top(relu(read @ r["enc"].T + (r["b_enc"].float() - 1).double()), 4)
         return acts, acts @ r["dec"] + r["b_dec"] + x @ r["skip"].T
 
     return each(raw, xs, one)
@@ -604,6 +617,14 @@ CASES = {
         "mlp.hook_out",
     ),
     "sparsify": Case("sparsify", write_sparsify, forward_sparsify, "mlp.hook_in", "mlp.hook_out"),
+    "sparsify, early": Case(
+        "sparsify",
+        write_sparsify_early,
+        lambda raw, xs: forward_sparsify(raw, xs, early=True),
+        "mlp.hook_in",
+        "mlp.hook_out",
+        exact=False,
+    ),
     "llama-scope": Case(
         "llama-scope",
         write_llama_scope,
