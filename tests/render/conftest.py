@@ -31,6 +31,16 @@ ARGUMENTS = (
 
 PATIENCE = 20.0
 """Seconds a page may take on a busy machine."""
+CAUGHT_UP = """async (given) => {
+  for (const end = performance.now() + PATIENCE; window.viewer?.due?.size;) {
+    if (performance.now() > end) throw new Error("the page does not catch up");
+    await new Promise((done) => setTimeout(done, 10));
+  }
+  const found = (SCRIPT);
+  return typeof found === "function" ? found(given) : found;
+}""".replace("PATIENCE", str(1000 * PATIENCE))
+"""Runs an expression or a function when panel and diagram, which follow a frame later, are there:
+asked in one go, which takes half as long as in two."""
 
 
 @dataclass
@@ -65,15 +75,11 @@ class Opened:
 
     def run(self, script: str, argument: Any = None) -> Any:
         """The value of a JavaScript expression or function, once the page has caught up."""
-        self.caught_up()
-        return self.page.evaluate(script, argument)
+        return self.page.evaluate(CAUGHT_UP.replace("SCRIPT", script), argument)
 
     def caught_up(self) -> None:
         """Wait until panel and diagram, which follow a frame later, show what was done before."""
-        end = time.monotonic() + PATIENCE
-        while self.page.evaluate("() => Boolean(window.viewer?.due?.size)"):
-            assert time.monotonic() < end, "the page does not catch up"
-            time.sleep(0.02)
+        self.run("0")
 
     def locator(self, selector: str, **more: Any) -> Located:
         """What Playwright finds; each look at it waits until the page has caught up."""

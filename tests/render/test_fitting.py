@@ -31,9 +31,12 @@ def figure(pruned: PrunedGraph, width: float, **more: Any) -> str:
     return finished(svg(pruned, width_mm=width, **{"legend": "none", **more}), width_mm=width)
 
 
-@pytest.mark.parametrize("width", [85, 120, 180])
 @pytest.mark.parametrize(
-    "case", [builders.middle, builders.hostile, many_targets, crowded, long_prompt]
+    ("case", "width"),
+    [
+        *((case, 85) for case in (builders.middle, builders.hostile, many_targets)),
+        *((case, width) for case in (crowded, long_prompt) for width in (85, 120, 180)),
+    ],
 )
 def test_letters_are_large_enough_and_nothing_overlaps(
     case: Callable[[], PrunedGraph], width: float
