@@ -138,6 +138,7 @@ def _asked_by(
         position=target.position,
         chat=bool(settings.get("chat", False)),
         system=settings.get("system"),
+        zeroed_positions=settings.get("zeroed_positions"),
     )
     return asked(opened.model, info.prompt, answer, against, way)
 
@@ -161,7 +162,10 @@ def look_for(
     UsageError for features where there are none but neurons."""
     if settings.basis.startswith("features") and opened.dictionary.kind == "neurons":
         raise UsageError(NO_FEATURES)
-    zeroed = opened.model.zeroed_positions(list(found_with[0].ids))
+    first = found_with[0]
+    zeroed = first.way.zeroed_positions  # of a graph, its own
+    if zeroed is None:
+        zeroed = opened.model.zeroed_positions(list(first.ids))
     report, components, numbers = find_circuit(
         opened.model,
         opened.dictionary,

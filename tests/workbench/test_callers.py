@@ -16,6 +16,7 @@ import torch
 import circuit_tracer as ct
 from circuit_tracer.errors import DictionaryError, GraphFileError, OutputError, UsageError
 from circuit_tracer.transcoders.training import train_in_memory
+from circuit_tracer.workbench import circuiting
 from circuit_tracer.workbench.opening import Opened, open_pair
 from tests.device import DEVICE, HOST
 from tests.tiny import random_dictionary, tiny_llama, tiny_tokenizer
@@ -101,6 +102,18 @@ def test_a_circuit_is_found_of_a_graph_in_memory_or_by_its_path(tmp_path: Path) 
     traced.save(tmp_path / "another")
     with pytest.raises(GraphFileError, match="is not itself a stored trace"):
         ct.circuit(tmp_path, model=model, **ask)
+
+
+def test_a_circuit_of_a_graph_has_nothing_where_the_graph_has_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked(*_: object, n_zeroed: int, **__: object) -> None:
+        raise UsageError(f"{n_zeroed} zeroed")
+
+    monkeypatch.setattr(circuiting, "find_circuit", asked)
+    traced = ct.trace("a banana is", model=tiny_llama(), zeroed_positions=3)
+    with pytest.raises(UsageError, match="3 zeroed"):
+        ct.circuit(traced, basis="neurons", ablation="zero")
 
 
 def test_one_name_stands_for_a_list_of_one(opened: Opened, tmp_path: Path) -> None:
