@@ -45,9 +45,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import pages
 from circuit_tracer.attribution import TraceSettings, trace
 from circuit_tracer.attribution.replacement import LocalReplacementModel, build_replacement
-from circuit_tracer.attribution.sweep import Sweep, SweepTargets, batches
+from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, at_once, batches
 from circuit_tracer.models import Model, open_model
-from circuit_tracer.models.devices import parse_device, synchronize
+from circuit_tracer.models.devices import parse_device, side_by_side, synchronize
 from circuit_tracer.processes import reuse_memory
 from circuit_tracer.transcoders.neurons import AnyDictionary, open_neurons
 from tests.attribution.frozen import dense_rows, feature_targets, off
@@ -154,8 +154,12 @@ def some_targets(model: LocalReplacementModel, n_rows: int) -> SweepTargets:
 def sweep(model: LocalReplacementModel, targets: SweepTargets) -> None:
     """All rows, their pieces thrown away."""
     walk = Sweep(model)
-    for batch in batches(targets, BATCH):
+
+    def thrown_away(batch: Batch) -> None:
         walk.walk(targets, batch, lambda piece: None)
+
+    device, most = model.embeddings.device, at_once(model, len(targets), BATCH)
+    list(side_by_side(thrown_away, batches(targets, BATCH), device, most=most))
 
 
 def autograd_batches(targets: SweepTargets, size: int) -> list[Tensor]:
@@ -178,8 +182,11 @@ def flops_of(work: Callable[[], None]) -> int:
         return 2 * int(a[0]) * int(a[1]) * int(b[1])
 
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm_})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what other threads do is not counted
     with counter:
         work()
+    torch.set_num_threads(threads)
     return int(counter.get_total_flops())
 
 

@@ -6,7 +6,9 @@ Targets of the sweep are numbered: logits first, then features by their numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,12 @@ from torch import Tensor
 from circuit_tracer.attribution.features import ActiveFeatures
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.row_collection import CollectedRows, collector
-from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, batches
+from circuit_tracer.attribution.sweep import Batch, Sweep, SweepTargets, at_once, batches
 from circuit_tracer.attribution.targets import ChosenTargets
 from circuit_tracer.graphs.edges.store import EdgeStore, UnorderedGraph
 from circuit_tracer.graphs.graph import DROPPED_OF, Edges, Floats, GraphInfo, NodeKind, Nodes
 from circuit_tracer.graphs.influence import flow
-from circuit_tracer.models.devices import as_floats, as_numpy, on_device
+from circuit_tracer.models.devices import as_floats, as_numpy, on_device, side_by_side
 
 
 @dataclass
@@ -80,20 +82,26 @@ class Assembler:
         """Sweep the rows of these targets (n,), which have none yet; `influence` (n,) is theirs."""
         numbers = torch.from_numpy(targets).to(self.model.embeddings.device)
         wanted, value, bias = self._targets(numbers)
-        done = 0
-        for batch in batches(wanted, batch_size):
-            rows, constant = self._collect(wanted, batch, influence)
-            which = batch.rows
-            self._store(
-                rows,
-                target=targets[which],
-                value=as_floats(value)[which],
-                constant=as_floats(constant) + as_floats(bias)[which],
-                influence=influence[which],
-            )
-            done += len(which)
-            if on_progress is not None:
-                on_progress(done)
+        every, done = batches(wanted, batch_size), 0
+        collected = side_by_side(
+            partial(self._collect, wanted, influence),
+            every,
+            self.model.embeddings.device,
+            most=at_once(self.model, len(targets), batch_size),
+        )
+        with closing(collected):
+            for batch, (rows, constant) in zip(every, collected, strict=True):
+                which = batch.rows
+                self._store(
+                    rows,
+                    target=targets[which],
+                    value=as_floats(value)[which],
+                    constant=as_floats(constant) + as_floats(bias)[which],
+                    influence=influence[which],
+                )
+                done += len(which)
+                if on_progress is not None:
+                    on_progress(done)
 
     def _targets(self, numbers: Tensor) -> tuple[SweepTargets, Tensor, Tensor]:
         """Places, vectors, values and own biases of targets (n,)."""
@@ -114,7 +122,7 @@ class Assembler:
         return targets.take(order), value[order], torch.cat([own[logit], biases])[order]
 
     def _collect(
-        self, wanted: SweepTargets, batch: Batch, influence: Floats
+        self, wanted: SweepTargets, influence: Floats, batch: Batch
     ) -> tuple[CollectedRows, Tensor]:
         """One batch: its edges, and what arrives at its targets from no node."""
         least = self.edge_floor / np.maximum(influence[batch.rows], 1e-300)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from circuit_tracer.attribution.assembly import Assembler
 from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import ListedSources, Sources
-from circuit_tracer.attribution.sweep import Sweep
+from circuit_tracer.attribution.sweep import Sweep, at_once, batch_bytes
 from circuit_tracer.models.devices import as_numpy, peak_memory, synchronize
 from circuit_tracer.models.frozen import QUERY_BLOCK
 from circuit_tracer.transcoders.neurons import NeuronLayer
@@ -80,7 +80,7 @@ def estimate_walks(
     model, ordered = sweep.model, sorted(positions)
     batches = [ordered[at : at + batch_size] for at in range(0, len(ordered), batch_size)]
     flops = sum(walk_flops(sweep, len(some), some[-1] + 1, directly=directly) for some in batches)
-    buffers = _buffers(model, min(batch_size, len(ordered)))
+    buffers = batch_bytes(model, min(batch_size, len(ordered)))
     return WalkExpectation(
         n_tokens=model.n_tokens,
         n_rows=(1 + directly) * len(ordered),
@@ -116,7 +116,8 @@ def estimate(
         n_edges = min(n_edges, int(KEPT_AT_FLOOR / assembler.edge_floor))
     model, size = assembler.model, assembler.model.embeddings.element_size()
     seconds = _seconds(assembler.sweep.model, n_rows * _row_flops(assembler, coming))
-    buffers = _buffers(model, min(batch_size, n_rows))
+    beside = at_once(model, n_rows, batch_size)
+    buffers = beside * batch_bytes(model, min(batch_size, n_rows))
     edges = 3 * (8 + size) * n_edges  # kept twice, and a third time while they are written
     return Expectation(
         n_active=n_features,
@@ -155,11 +156,6 @@ def _layer_flops(
     ]
     projections = 2.0 * d * (attention.W_O.shape[1] + attention.W_V.shape[0])
     return np.full(len(reads), projections), 2.0 * d * np.array(reads)
-
-
-def _buffers(model: LocalReplacementModel, rows: int) -> int:
-    """Bytes of the cotangents of so many rows, and what is made of them on the way."""
-    return 5 * rows * model.embeddings.numel() * model.embeddings.element_size()
 
 
 def _seconds(model: LocalReplacementModel, flops: float) -> float:

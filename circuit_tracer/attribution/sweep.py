@@ -224,6 +224,25 @@ def batches(targets: SweepTargets, size: int) -> list[Batch]:
     return found
 
 
+def batch_bytes(model: LocalReplacementModel, n_rows: int) -> int:
+    """Bytes of the cotangents of so many rows, and what is made of them on the way."""
+    return 5 * n_rows * model.embeddings.numel() * model.embeddings.element_size()
+
+
+def at_once(model: LocalReplacementModel, n_rows: int, size: int) -> int:
+    """How many batches of `size` rows are walked side by side on a CPU, a thread each.
+
+    One where they are few: the longest would be waited for, and torch shares its products out as
+    well. One where they are small: Python between the products is most of the work. And as many as
+    stay within some memory, where they are large.
+    """
+    threads = torch.get_num_threads() if model.embeddings.device.type == "cpu" else 1
+    each = batch_bytes(model, size)
+    if n_rows < FEW_BATCHES * threads * size or each < LEAST_BESIDE:
+        return 1
+    return max(1, min(threads, MOST_BESIDE // each))
+
+
 def add_in_place(cotangent: Tensor, *pulled: Tensor | None) -> None:
     """Add what a skip and features carry down, where there is something."""
     for part in pulled:
@@ -231,5 +250,9 @@ def add_in_place(cotangent: Tensor, *pulled: Tensor | None) -> None:
             cotangent += part
 
 
+FEW_BATCHES = 4
+"""For each thread."""
+LEAST_BESIDE, MOST_BESIDE = 1 << 23, 1 << 28
+"""Bytes of a batch that is walked beside others, and of all of them."""
 LARGEST_IMAGE = 1 << 22
 """Numbers of the embeddings' image after the lowest attention that are worth keeping."""

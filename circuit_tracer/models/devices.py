@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
@@ -75,21 +76,38 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def side_by_side(
-    work: Callable[[Item], Result], items: Sequence[Item], device: torch.device
-) -> list[Result]:
-    """`work` of every item, on the CPU in as many threads as torch has, with one of torch's each.
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    device: torch.device,
+    *,
+    most: int | None = None,
+) -> Generator[Result, None, None]:
+    """`work` of every item in their order, on the CPU in as many threads as torch has (at `most`
+    so many), which share torch's.
 
-    Every item is computed as on one thread, so results do not depend on how many there are. For
-    work whose products are too small to be shared out, and large enough that Python between them
-    does not count.
+    With one of torch's threads each, every item is computed as on one thread, so results do not
+    depend on how many there are. For work whose products are too small to be shared out, and large
+    enough that Python between them does not count. No more results wait to be read than there are
+    threads. Threads are torch's again once the last one is read, or the iterator closed.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or len(items) == 1:
-        return [work(item) for item in items]
+    workers = min(threads, len(items), threads if most is None else most)
+    if device.type != "cpu" or workers <= 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+    )
+    waiting: deque[Future[Result]] = deque()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, items))
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # part of what the threads set was set for all
 
 

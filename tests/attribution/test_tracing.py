@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 from weakref import ref
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_tracer.attribution import TraceSettings, selection, trace
+from circuit_tracer.attribution import TraceSettings, selection, sweep, trace
 from circuit_tracer.attribution.replacement import encode
 from circuit_tracer.attribution.resources import memory_remedy
 from circuit_tracer.attribution.sweep import Sweep
@@ -33,7 +34,7 @@ from circuit_tracer.models.frozen import FrozenAttention
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.evaluation import _Sums
-from tests.device import on_host
+from tests.device import DEVICE, on_host
 from tests.rounding import missed_shares, rounding
 from tests.tiny import plain_tokenizer, random_dictionary, tiny_llama
 
@@ -193,6 +194,35 @@ def test_batch_size_changes_nothing(settings: TraceSettings, batch_size: int) ->
     other = prune(traced(replace(settings, batch_size=batch_size)))
     assert (one.node_kept == other.node_kept).all()
     assert (one.edge_kept == other.edge_kept).all()
+    assert (one.graph.edges.source == other.graph.edges.source).all()
+    assert np.allclose(one.graph.edges.weight, other.graph.edges.weight, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_batches_side_by_side_give_the_graph_of_one_after_the_other(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk, before, walkers = Sweep.walk, torch.get_num_threads(), set[int]()
+
+    def noted(*given: Any, **more: Any) -> torch.Tensor:
+        walkers.add(threading.get_ident())
+        return walk(*given, **more)
+
+    monkeypatch.setattr(Sweep, "walk", noted)
+    monkeypatch.setattr(sweep, "LEAST_BESIDE", 1)
+    found, settings = [], TraceSettings(max_feature_nodes=40, batch_size=3)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            walkers.clear()
+            with torch.inference_mode(threads > 1):  # a mode of the calling thread alone
+                found.append(prune(traced(settings, kind=kind)))
+            assert torch.get_num_threads() == threads
+            assert (len(walkers) > 1) == (threads > 1) or DEVICE.type != "cpu"
+    finally:
+        torch.set_num_threads(before)
+    one, other = found
+    assert (one.node_kept == other.node_kept).all()
     assert (one.graph.edges.source == other.graph.edges.source).all()
     assert np.allclose(one.graph.edges.weight, other.graph.edges.weight, rtol=0, atol=1e-12)
 

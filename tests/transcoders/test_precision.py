@@ -160,9 +160,9 @@ def test_what_goes_wrong_beside_others_is_raised() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert side_by_side(work, [3, 0, 1], torch.device("cpu")) == [3, 0, 1]
+        assert list(side_by_side(work, [3, 0, 1], torch.device("cpu"))) == [3, 0, 1]
         with pytest.raises(ValueError, match="two"):
-            side_by_side(work, [0, 2, 1], torch.device("cpu"))
+            list(side_by_side(work, [0, 2, 1], torch.device("cpu")))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -133,7 +133,7 @@ class Trainer:
                 optimiser.zero_grad(set_to_none=True)
             return outcome._replace(loss=whole.detach())
 
-        outcomes = side_by_side(learn, self._parts(), activity.inputs.device)
+        outcomes = list(side_by_side(learn, self._parts(), activity.inputs.device))
         loss = float(sum(one.loss for one in outcomes))
         fvu, l0 = (torch.cat([getattr(one, name) for one in outcomes]) for name in ("fvu", "l0"))
         self._check(loss, fvu)
