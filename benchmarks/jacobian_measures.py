@@ -29,7 +29,7 @@ from circuit_tracer.interventions.freezing import Freezing, frozen_norms
 from circuit_tracer.interventions.plan import Plan
 from circuit_tracer.interventions.prediction import ablation_shares, predict
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import Place
 from circuit_tracer.transcoders.dictionary import Dictionary
 
 ABLATED = 40

@@ -11,8 +11,7 @@ Shapes: T tokens, L layers, d model width, N active features.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +27,6 @@ from circuit_tracer.models.frozen import (
 )
 from circuit_tracer.models.norms import FrozenNorm
 from circuit_tracer.models.parts import RESIDUAL, MlpReadPoint
-from circuit_tracer.models.patterns import RecomputedPattern
 from circuit_tracer.models.wiring import Wiring
 from circuit_tracer.transcoders.dictionary import reading_point
 from circuit_tracer.transcoders.neurons import AnyDictionary, Neurons
@@ -332,28 +330,6 @@ def _frozen_layer(
     # As upstream has it: zeroed positions keep their true output, and the skip carries on in it.
     zeroed = added[:n_zeroed] - frozen.push_skip(capture.resid_mid[layer][:n_zeroed])
     return replace(frozen, constant=torch.cat([zeroed, constant[n_zeroed:]]))
-
-
-def lowered(model: LocalReplacementModel, dtype: torch.dtype) -> LocalReplacementModel:
-    """All that cotangents meet in another dtype; features and dictionary stay as they are."""
-    return replace(
-        model,
-        layers=tuple(_cast(layer, dtype) for layer in model.layers),
-        embeddings=model.embeddings.to(dtype),
-        beneath=None if model.beneath is None else model.beneath.to(dtype),
-        final=_cast(model.final, dtype),
-    )
-
-
-def _cast(thing: Any, dtype: torch.dtype) -> Any:
-    """Tensors in a dataclass, and in those it holds."""
-    if isinstance(thing, Tensor):
-        return thing.to(dtype)
-    if isinstance(thing, RecomputedPattern):  # rounded scores would be exponentiated
-        return replace(thing, dtype=dtype)
-    if not is_dataclass(thing) or isinstance(thing, type):
-        return thing
-    return replace(thing, **{f.name: _cast(getattr(thing, f.name), dtype) for f in fields(thing)})
 
 
 def freeze_read(

@@ -23,7 +23,8 @@ tokens, d model width, F neurons of a layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuit_tracer.attribution.columns import SourceColumns
-from circuit_tracer.attribution.replacement import LocalReplacementModel, lowered
+from circuit_tracer.attribution.replacement import LocalReplacementModel
 from circuit_tracer.attribution.sources import ListedSources, NeuronSources, Piece, Sources, widened
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.models.devices import as_numpy, on_device
+from circuit_tracer.models.patterns import RecomputedPattern
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,28 @@ class Sweep:
         above = torch.einsum("bpd,pd->b", cotangent[:pulled], beneath[:P])
         below = torch.einsum("bpd,pd->b", cotangent[pulled:], model.beneath[:P])
         return torch.cat([above, below])
+
+
+def lowered(model: LocalReplacementModel, dtype: torch.dtype) -> LocalReplacementModel:
+    """All that cotangents meet in another dtype; features and dictionary stay as they are."""
+    return replace(
+        model,
+        layers=tuple(_cast(layer, dtype) for layer in model.layers),
+        embeddings=model.embeddings.to(dtype),
+        beneath=None if model.beneath is None else model.beneath.to(dtype),
+        final=_cast(model.final, dtype),
+    )
+
+
+def _cast(thing: Any, dtype: torch.dtype) -> Any:
+    """Tensors in a dataclass, and in those it holds."""
+    if isinstance(thing, Tensor):
+        return thing.to(dtype)
+    if isinstance(thing, RecomputedPattern):  # rounded scores would be exponentiated
+        return replace(thing, dtype=dtype)
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    return replace(thing, **{f.name: _cast(getattr(thing, f.name), dtype) for f in fields(thing)})
 
 
 def batches(targets: SweepTargets, size: int) -> list[Batch]:

@@ -35,8 +35,7 @@ from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.interventions.responding import RespondingFeatures
 from circuit_tracer.interventions.spec import LARGEST
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
-from circuit_tracer.models.parts import RESIDUAL
+from circuit_tracer.models.parts import RESIDUAL, Place
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 MOST_ENCODED = 1 << 25

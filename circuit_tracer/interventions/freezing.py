@@ -17,9 +17,9 @@ from torch import Tensor
 
 from circuit_tracer.interventions.responding import RespondingFeatures
 from circuit_tracer.interventions.spec import Writes
-from circuit_tracer.models.capture import Capture, Place
+from circuit_tracer.models.capture import Capture
 from circuit_tracer.models.norms import Norm
-from circuit_tracer.models.parts import NormPlace
+from circuit_tracer.models.parts import NormPlace, Place
 from circuit_tracer.models.wiring import Wiring
 
 

@@ -11,27 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models.parallel import whole_heads
-from circuit_tracer.models.parts import RESIDUAL, ReadPoint, WritePoint
+from circuit_tracer.models.parts import RESIDUAL, Place, PlaceInLayer, ReadPoint, WritePoint
 from circuit_tracer.models.passing import one_at_a_time, reading
 from circuit_tracer.models.wiring import Wiring
 
 Replacement = Callable[[int, Tensor], Tensor]
 """(layer, what a dictionary reads there (B, T, d)) -> what it writes there instead (B, T, d)."""
-
-_InAttention = Literal["attention_norm", "attention_output", "attention", "attention_post_norm"]
-PlaceInLayer = Literal[_InAttention, "mlp_norm", "mlp", "mlp_post_norm"]
-"""Modules of a decoder layer, in the order they run; "attention_output" is the projection of what
-the heads fetched."""
-Place = Literal["embedding", PlaceInLayer, "layer", "final_norm"]
-"""A module whose output can be edited, as `Paths` calls it. A layer's output is the residual stream
-after it."""
 
 
 @runtime_checkable

@@ -106,3 +106,12 @@ class Paths:
     mlp_post_norm: str | None = None
     rotary: str | None = None
     """What turns queries and keys by their positions."""
+
+
+_InAttention = Literal["attention_norm", "attention_output", "attention", "attention_post_norm"]
+PlaceInLayer = Literal[_InAttention, "mlp_norm", "mlp", "mlp_post_norm"]
+"""Modules of a decoder layer, in the order they run; "attention_output" is the projection of what
+the heads fetched."""
+Place = Literal["embedding", PlaceInLayer, "layer", "final_norm"]
+"""A module whose output can be edited, as `Paths` calls it. A layer's output is the residual stream
+after it."""

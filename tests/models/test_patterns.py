@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from circuit_tracer.attribution import TraceSettings
-from circuit_tracer.attribution.replacement import build_replacement, lowered
+from circuit_tracer.attribution.replacement import build_replacement
+from circuit_tracer.attribution.sweep import lowered
 from circuit_tracer.attribution.totals_tracing import TracedTotals, trace_totals
 from circuit_tracer.models import frozen as attention
 from circuit_tracer.models import patterns

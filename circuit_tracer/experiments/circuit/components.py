@@ -24,7 +24,7 @@ from torch import Tensor
 
 from circuit_tracer.errors import DictionaryError
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import Place
 from circuit_tracer.transcoders.decoders import DecoderFile
 from circuit_tracer.transcoders.dictionary import LayerTranscoder, reading_point
 from circuit_tracer.transcoders.neurons import AnyDictionary, NeuronLayer

@@ -21,7 +21,7 @@ from circuit_tracer.experiments.kit.passes import Module
 from circuit_tracer.interventions.edits import EditedRun
 from circuit_tracer.interventions.plan import Entries, Plan
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import Place
 from circuit_tracer.transcoders.neurons import AnyDictionary
 
 Key = tuple[int, int]

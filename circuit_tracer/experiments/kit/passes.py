@@ -20,9 +20,9 @@ from circuit_tracer.experiments.kit.spec_reader import Family, shown
 from circuit_tracer.graphs.graph import Floats
 from circuit_tracer.interventions.engine import rows_at_once
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Edits, Place
+from circuit_tracer.models.capture import Edits
 from circuit_tracer.models.devices import as_floats
-from circuit_tracer.models.parts import ReadPoint
+from circuit_tracer.models.parts import Place, ReadPoint
 
 EditsOf = Callable[[list[int]], Edits]
 """Edits of a pass from the numbers of its rows."""

@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
-from circuit_tracer.models.parts import ReadPoint, WritePoint
+from circuit_tracer.models.parts import Place, ReadPoint, WritePoint
 from circuit_tracer.transcoders.dictionary import LayerTranscoder
 from circuit_tracer.transcoders.rows import Rows
 

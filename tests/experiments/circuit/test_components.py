@@ -15,7 +15,7 @@ from circuit_tracer.experiments.circuit.judging import Judge, Level, asked
 from circuit_tracer.graphs.graph import NodeKind
 from circuit_tracer.interventions.engine import intervene
 from circuit_tracer.interventions.spec import Change
-from circuit_tracer.models.capture import Place
+from circuit_tracer.models.parts import Place
 from circuit_tracer.transcoders.dictionary import Kind
 from circuit_tracer.transcoders.neurons import open_neurons
 from tests.device import DEVICE, HOST

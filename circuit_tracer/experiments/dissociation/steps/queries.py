@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuit_tracer.models import Model
-from circuit_tracer.models.capture import Place
 from circuit_tracer.models.norms import Norm
+from circuit_tracer.models.parts import Place
 from circuit_tracer.models.scores import norm_gain, turned
 
 
