@@ -268,6 +268,6 @@ def test_a_wrong_roles_file_is_explained(content: str, says: str, tmp_path: Path
 
 def test_a_field_that_is_nearly_one_is_noted_once(caplog: pytest.LogCaptureFixture) -> None:
     lines = b'{"prompt": "a", "target": ["b"], "answer": "b"}\n' * 2
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "circuit_tracer"):
         assert len(parse_prompts(lines, "jsonl").prompts) == 2
     assert caplog.messages == ['line 1 of stdin: "target" is ignored; is it "targets"?']

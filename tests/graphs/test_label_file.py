@@ -50,7 +50,7 @@ def test_the_first_of_two_labels_stays_and_a_note_says_so(
 ) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("layer,feature,label\n0,1,first\n0,1,second\n")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "circuit_tracer"):
         assert read_labels(path) == {(0, 1): "first"}
     assert "L0/1 is named more than once; the first label is taken" in caplog.text
 
@@ -59,7 +59,7 @@ def test_unknown_features_are_noted_and_refused_where_there_are_no_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     labels = {(0, 1): "a", (9, 1): "b", (9, 2): "c"}
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "circuit_tracer"):
         check_known(labels, lambda layer, _: layer < 3, "the set")
     assert "2 features are not in the set and ignored (L9/1, ...)" in caplog.text
     with pytest.raises(UsageError, match="no feature that `labels` names is one of the set"):
