@@ -316,11 +316,12 @@ def row(f: Figures, threads: int) -> str:
 
 
 def write_rows(rows: dict[str, str], device: torch.device) -> None:
-    """Put lines into the device's table, by case."""
+    """Put lines into the device's table, by case; what stands below it stays."""
     path = HERE / ("sweep.md" if device.type == "cpu" else f"sweep-{device.type}.md")
     old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = {line[2]: line for line in old if line.startswith("| ") and line[3:5] == " |"}
-    lines = [*HEAD, *(line for _, line in sorted((kept | rows).items()))]
+    end = next((at for at in range(len(HEAD), len(old)) if not old[at].startswith("|")), len(old))
+    kept = {line[2]: line for line in old[:end] if line[3:5] == " |"}
+    lines = [*HEAD, *(line for _, line in sorted((kept | rows).items())), *old[end:]]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
